@@ -1,0 +1,1 @@
+"""One file for each protocol; the only place that knows the client libraries."""

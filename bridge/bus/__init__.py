@@ -1,0 +1,1 @@
+"""All of ZeroMQ: broker, sockets, codec, filters."""

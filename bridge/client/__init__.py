@@ -1,0 +1,1 @@
+"""What a Python program on the bus uses to reach the bridge."""

@@ -1,0 +1,1 @@
+"""Integrations by id: their life, their health, and the execution of operations."""

@@ -1,0 +1,96 @@
+"""Where a remote is and how to prove who we are: `endpoint`, `auth` and `tls` blocks, checked.
+
+Plain models that the configuration fills and the adapters read. Everything secret is a `SecretStr`, which masks itself
+in repr, log and error.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class Strict(BaseModel):
+    """The base of every configuration model: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Endpoint(Strict):
+    """`endpoint { … }`: an `address` with `port`, `path` and `tls`, or one `url` that says all of it.
+
+    `address` may itself be a URL (`https://api.example.com`), as the specification writes it.
+    """
+
+    address: Annotated[str, Field(min_length=1, description="host name, IP address or URL")] | None = None
+    url: Annotated[str, Field(min_length=1, description="instead of address, port, path and tls")] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    path: str | None = None
+    tls: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Endpoint":
+        if (self.address is None) == (self.url is None):
+            raise ValueError("give either `address` or `url`")
+        if self.url is not None and (self.port, self.path, self.tls) != (None, None, None):
+            raise ValueError("`url` says port, path and tls already; leave them out")
+        text = self.url or self.address or ""
+        if "://" in text:
+            try:
+                parts = urlsplit(text)
+                port = parts.port
+            except ValueError as error:
+                raise ValueError(f"not a URL: {error}") from None
+            if parts.username or parts.password:
+                raise ValueError("credentials do not belong into the address; use an `auth` block")
+            if not parts.hostname:
+                raise ValueError("the URL names no host")
+            if port is not None and self.port is not None and port != self.port:
+                raise ValueError(f"`port` says {self.port}, the address says {port}")
+        elif self.url is not None:
+            raise ValueError('a `url` starts with its scheme, as in "https://host/path"')
+        return self
+
+
+class AuthNone(Strict):
+    """No credentials."""
+
+    type: Literal["none"] = "none"
+
+
+class AuthBasic(Strict):
+    """User name and password; a password alone where the protocol knows that."""
+
+    type: Literal["basic"]
+    username: str | None = None
+    password: SecretStr
+
+
+class AuthBearer(Strict):
+    """A token."""
+
+    type: Literal["bearer"]
+    token: SecretStr
+
+
+class AuthCertificate(Strict):
+    """A client certificate: PEM files; `key` may be in the same file as `cert`."""
+
+    type: Literal["certificate"]
+    cert: Path
+    key: Path | None = None
+
+
+Auth = Annotated[AuthNone | AuthBasic | AuthBearer | AuthCertificate, Field(discriminator="type")]
+NO_AUTH: Final = AuthNone()
+
+
+class Tls(Strict):
+    """`tls { … }`: whom to trust. It verifies unless told not to."""
+
+    ca: Annotated[
+        Path | None, Field(description="PEM file of the certificate authority to trust, in place of the system's")
+    ] = None
+    server_name: Annotated[str | None, Field(description="the name that the certificate must carry")] = None
+    verify: bool = True

@@ -1,0 +1,197 @@
+"""Every error that the bridge raises or reports.
+
+::
+
+    BridgeError                 kind                 may be tried again
+    ├── InvalidError            invalid              no
+    ├── UnknownIntegrationError unknown_integration  no
+    ├── UnknownOperationError   unknown_operation    no
+    ├── NotSupportedError       not_supported        no
+    ├── NotConnectedError       not_connected        yes: surely not sent
+    ├── ConnectionLostError     connection_lost      if idempotent
+    ├── AttemptTimeoutError     timeout              if idempotent
+    ├── DeadlineError           deadline             no
+    ├── CircuitOpenError        circuit_open         later
+    ├── OverloadedError         overloaded           later
+    ├── ThrottledError          throttled            yes, after `retry_after_ms`
+    ├── AuthError               auth                 no
+    ├── RejectedError           rejected             no
+    ├── UnavailableError        unavailable          if idempotent, or not sent
+    ├── ProtocolError           protocol             no
+    └── StoppingError           stopping             later
+    ConfigError                 (start-up only; holds all complaints at once)
+    BusError                    (start-up only; the bus cannot be hosted or joined)
+
+The kinds and their meaning are the bus contract's (`error.kind`). Two facts travel with each error: `retryable`, which
+the wire shows, and `maybe_sent`, which only the guard reads: whether the remote may have acted on the request already.
+A message never holds a secret: adapters put only what they were told by the remote, or names of things, into it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class BridgeError(Exception):
+    """The root: one `kind` of the contract, and what the guard must know about it.
+
+    Attributes:
+        kind: The contract's `error.kind`.
+        retryable: Whether trying again can help at all. The guard narrows it for calls that are not idempotent.
+        maybe_sent: True where the remote may have acted on the request.
+        code: The remote's own error code, as it sent it.
+        data: The remote's own error data, as it sent it.
+        retry_after_ms: How long the remote, or the open circuit, asks to wait, in milliseconds.
+    """
+
+    kind: ClassVar[str] = "protocol"
+    default_retryable: ClassVar[bool] = False
+    default_maybe_sent: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        maybe_sent: bool | None = None,
+        code: int | str | None = None,
+        data: Any = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retryable = self.default_retryable
+        self.maybe_sent = self.default_maybe_sent if maybe_sent is None else maybe_sent
+        self.code = code
+        self.data = data
+        self.retry_after_ms = retry_after_ms
+
+    def to_wire(self) -> dict[str, Any]:
+        """The contract's `error` object: `{kind, message, retryable, code?, data?, retry_after_ms?}`."""
+        wire: dict[str, Any] = {"kind": self.kind, "message": self.message, "retryable": self.retryable}
+        if self.code is not None:
+            wire["code"] = self.code
+        if self.data is not None:
+            wire["data"] = self.data
+        if self.retry_after_ms is not None:
+            wire["retry_after_ms"] = self.retry_after_ms
+        return wire
+
+
+class InvalidError(BridgeError):
+    """The payload does not fit the command's schema; the message says where."""
+
+    kind = "invalid"
+
+
+class UnknownIntegrationError(BridgeError):
+    """No integration by that name."""
+
+    kind = "unknown_integration"
+
+
+class UnknownOperationError(BridgeError):
+    """No operation by that name."""
+
+    kind = "unknown_operation"
+
+
+class NotSupportedError(BridgeError):
+    """This protocol lacks the operation."""
+
+    kind = "not_supported"
+
+
+class NotConnectedError(BridgeError):
+    """There is no connection, and nothing was sent."""
+
+    kind = "not_connected"
+    default_retryable = True
+
+
+class ConnectionLostError(BridgeError):
+    """The connection ended after something may have been sent."""
+
+    kind = "connection_lost"
+    default_retryable = True
+    default_maybe_sent = True
+
+
+class AttemptTimeoutError(BridgeError):
+    """No answer within one attempt's time limit."""
+
+    kind = "timeout"
+    default_retryable = True
+    default_maybe_sent = True
+
+
+class DeadlineError(BridgeError):
+    """The caller's total time is up."""
+
+    kind = "deadline"
+    default_maybe_sent = True
+
+
+class CircuitOpenError(BridgeError):
+    """Rejected without trying, because the circuit is open."""
+
+    kind = "circuit_open"
+    default_retryable = True
+
+
+class OverloadedError(BridgeError):
+    """The queue or the in-flight limit is full."""
+
+    kind = "overloaded"
+    default_retryable = True
+
+
+class ThrottledError(BridgeError):
+    """The remote said: slow down."""
+
+    kind = "throttled"
+    default_retryable = True
+
+
+class AuthError(BridgeError):
+    """The remote refused the credentials."""
+
+    kind = "auth"
+
+
+class RejectedError(BridgeError):
+    """The remote understood and refused; `code`, `message` and `data` are as it sent them."""
+
+    kind = "rejected"
+
+
+class UnavailableError(BridgeError):
+    """The remote says that it cannot now."""
+
+    kind = "unavailable"
+    default_retryable = True
+    default_maybe_sent = True
+
+
+class ProtocolError(BridgeError):
+    """The remote's answer makes no sense."""
+
+    kind = "protocol"
+    default_maybe_sent = True
+
+
+class StoppingError(BridgeError):
+    """The bridge, or this integration, is draining."""
+
+    kind = "stopping"
+    default_retryable = True
+
+
+class BusError(Exception):
+    """The bus cannot be hosted or joined; the message is one line for a person."""
+
+
+class ConfigError(Exception):
+    """The configuration has faults; `complaints` holds them all, each one line for a person."""
+
+    def __init__(self, complaints: Sequence[str]) -> None:
+        super().__init__("\n".join(complaints))
+        self.complaints = tuple(complaints)

@@ -1,0 +1,250 @@
+"""What travels through the house: plain, frozen data.
+
+An `Event` is what the bus carries. A command's payload is decoded straight into one of the command structs, so that
+the check of its shape and the decoding are one step; the structs are also what `schemas/` is written from.
+"""
+
+import enum
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bridge.errors import BridgeError
+
+#: Values of `hop` above this stop a message (bus contract, "Loop protection").
+MAX_HOP: Final = 8
+
+UInt = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(gt=0)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One event as it was read from the bus. Its payload stays encoded until somebody asks for it.
+
+    Attributes:
+        id: Unsigned 64-bit number, rising within one source's life.
+        event_type: Dotted name, the same as the message's first frame.
+        raw: The payload as it came, in MessagePack.
+        timestamp: Unix time in milliseconds.
+        source: Who emitted it.
+        correlation_id: Ties a response to its request.
+        headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which travel on.
+    """
+
+    id: UInt
+    event_type: str
+    raw: msgspec.Raw = msgspec.field(name="payload")
+    timestamp: UInt
+    source: str | None
+    correlation_id: str | None
+    headers: dict[str, str] | None = None
+
+    @cached_property
+    def payload(self) -> Any:
+        """The payload, decoded once."""
+        return msgspec.msgpack.decode(self.raw)
+
+    def header(self, name: str) -> str | None:
+        """One header's value, or None."""
+        return None if self.headers is None else self.headers.get(name)
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """The event that made the bridge act; part of each resilience event."""
+
+    source: str | None
+    id: UInt
+    event_type: str
+
+
+# --- commands: payloads of `integration.<id>.<operation>`
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`request`: call a method of the remote.
+
+    `timeout_ms` is the caller's total time, retries included.
+    """
+
+    method: NonEmpty
+    params: Any = msgspec.UNSET
+    timeout_ms: Positive | None = None
+    notify: bool = False
+
+
+class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`publish`: send a message to a topic."""
+
+    topic: NonEmpty
+    message: Any
+    qos: Literal[0, 1, 2] | None = None
+    retain: bool = False
+    headers: dict[str, str] | None = None
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`subscribe`: bring what is published to a topic onto the bus."""
+
+    topic: NonEmpty
+    emit: str | None = None
+    qos: Literal[0, 1, 2] | None = None
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`unsubscribe`: by the subscription's name, or by topic."""
+
+    subscription: str | None = None
+    topic: str | None = None
+
+
+class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`enqueue`: append a message to a queue."""
+
+    queue: NonEmpty
+    message: Any
+    headers: dict[str, str] | None = None
+
+
+class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`dequeue`: take one message, waiting up to `wait_ms`."""
+
+    queue: NonEmpty
+    wait_ms: UInt = 0
+    visibility_ms: Positive | None = None
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ack` and `nack`: settle one message; `delay_ms` is for `nack`."""
+
+    message_id: NonEmpty
+    delay_ms: UInt | None = None
+
+
+class Empty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The payload of commands that need nothing: `pause`, `resume`, `drain`, `circuit.*`, `bridge.status`."""
+
+
+Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Empty
+
+#: The guarded operations, which go to an adapter.
+OPERATIONS: Final[dict[str, type[Command]]] = {
+    "request": Request,
+    "publish": Publish,
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "enqueue": Enqueue,
+    "dequeue": Dequeue,
+    "ack": Ack,
+    "nack": Ack,
+}
+#: The operations on the integration itself, which no adapter sees.
+CONTROLS: Final = ("pause", "resume", "drain", "circuit.force_open", "circuit.reset")
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted command or route, on its way to an adapter.
+
+    Attributes:
+        integration: The integration's label.
+        name: The operation's name, a key of `OPERATIONS`.
+        command: The checked arguments.
+        cause: The event that asked for it.
+        correlation_id: The cause's, None where nobody waits for a response.
+        deadline: Monotonic time in seconds by which the caller wants the answer, None for no limit.
+        idempotency_key: The caller's key; its presence makes the call safe to repeat.
+        headers: Headers that travel to the outside (`traceparent`, `hop`, unknown ones).
+        route: The route that asked for it, None for a direct command.
+        key: Operations with the same key start in arrival order.
+    """
+
+    integration: str
+    name: str
+    command: Command
+    cause: Cause
+    correlation_id: str | None = None
+    deadline: float | None = None
+    idempotency_key: str | None = None
+    headers: dict[str, str] | None = None
+    route: str | None = None
+    key: str = ""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed attempt: when it started (Unix ms), how long it took, and its error as the wire shows it."""
+
+    at: UInt
+    duration_ms: float
+    error: dict[str, Any]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an operation ended: a result, or an error; never both.
+
+    Attributes:
+        result: What the remote answered.
+        error: What went wrong in the end; its `retryable` is already narrowed to this call.
+        attempts: How many attempts were really made; 0 where it was rejected before the first.
+        duration_ms: From acceptance to the end, in milliseconds.
+        history: The failed attempts, oldest first.
+    """
+
+    result: Any = None
+    error: BridgeError | None = None
+    attempts: int = 0
+    duration_ms: float = 0.0
+    history: tuple[Attempt, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True where there is a result."""
+        return self.error is None
+
+
+class ConnectionStatus(enum.StrEnum):
+    """`status` of `health.<id>`."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DEGRADED = "degraded"
+    DISCONNECTED = "disconnected"
+    FAILED = "failed"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class CircuitState(enum.StrEnum):
+    """The breaker's state, as `circuit` of `health.<id>` shows it."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+    """One message from outside.
+
+    Attributes:
+        topic: The concrete topic it came by.
+        message: Its decoded content.
+        headers: The outside protocol's headers.
+        message_id: Where the protocol acknowledges.
+        attempts: How often it was delivered, where the protocol counts.
+    """
+
+    topic: str
+    message: Any
+    headers: dict[str, str] = {}
+    message_id: str | None = None
+    attempts: int | None = None
+
+
+class QueueMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What `dequeue` returns."""
+
+    message_id: str
+    message: Any
+    attempts: int
+    headers: dict[str, str] = {}

@@ -1,0 +1,303 @@
+"""The Protocols between the rooms.
+
+What an implementer must keep, and a caller may rely on, is stated here once: order, concurrency, cancellation, errors.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Protocol
+
+from pydantic import BaseModel
+
+from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.errors import BridgeError, NotSupportedError
+from bridge.model import Inbound, QueueMessage
+
+
+class Clock(Protocol):
+    """Time, passed in, so that tests do not wait."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; cancellable."""
+        ...
+
+    def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Cancel the body after `seconds` and raise `TimeoutError` from the context; None never does."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back once after `seconds`; the function returned takes the call back."""
+        ...
+
+
+class Publisher(Protocol):
+    """The door to the bus."""
+
+    def publish(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put one event on the bus; returns at once and keeps the order of calls.
+
+        Raises:
+            InvalidError: `payload` cannot be carried (integers beyond 64 bit, NaN, unknown types, too large).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an adapter may know about the operation beyond its arguments.
+
+    Attributes:
+        headers: What travels to the outside in the protocol's own headers, where it has any.
+        idempotency_key: Carried to the remote where the protocol can.
+        idempotent: True where the call may be repeated although it may have been acted on.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    idempotent: bool = False
+
+
+NO_CONTEXT: Final = Context()
+
+Deliver = Callable[[Inbound], Awaitable[None]]
+"""Takes one message from outside; it returns when the message may be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A live subscription of one session."""
+
+    topic: str
+    handle: Any = None
+
+
+class ProtocolAdapter(Protocol):
+    """One session with one remote.
+
+    A session lives once: `connect`, then any number of operations at the same time, then `disconnect`. Where the
+    protocol has a connection and it breaks, the adapter calls `setup.on_lost(error)` once, fails everything in
+    flight with `ConnectionLostError`, and is only disconnected after that; whoever owns it makes a new one.
+
+    Every method raises `BridgeError` and nothing else for what the outside did; any other exception is a bug.
+    Cancelling an operation abandons it: its connection stays usable or is replaced, and nothing is left running.
+    An operation that the protocol lacks raises `NotSupportedError`. Adapters have no retries and no time limits of
+    their own on operations: the guard owns both.
+    """
+
+    @property
+    def protocol(self) -> str:
+        """The type's name in the configuration, as in `json-rpc`."""
+        ...
+
+    async def connect(self) -> None:
+        """Open the session and prove the credentials where the protocol has a way.
+
+        Raises:
+            NotConnectedError: The remote cannot be reached.
+            AuthError: It refused the credentials, or TLS does not verify: a person is needed.
+        """
+        ...
+
+    async def disconnect(self) -> None:
+        """Close in an orderly way; idempotent, safe after any failure, raises nothing of the outside's doing."""
+        ...
+
+    async def check(self) -> None:
+        """The protocol's real health check, which only a living remote passes. The caller sets the time limit."""
+        ...
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """Whether the configuration or the protocol says that this operation may be repeated."""
+        ...
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        """Pattern RPC: the remote's result; None for a notification, once it is sent. `params` may be `UNSET`."""
+        ...
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """Pattern Pub/Sub: returns what the broker returned, when it has taken the message over."""
+        ...
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited for one message after the other."""
+        ...
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription of this session."""
+        ...
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """Pattern Queue: the message id, when the remote has stored it."""
+        ...
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """Pattern Queue: one message, or None after `wait` seconds."""
+        ...
+
+    async def ack(self, message_id: str) -> None:
+        """Pattern Queue: done with it."""
+        ...
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Pattern Queue: give it back, to come again after `delay` seconds."""
+        ...
+
+
+class AdapterBase:
+    """Answers *not supported* to each operation; an adapter overrides what its protocol has."""
+
+    protocol: ClassVar[str] = ""
+
+    def _lacks(self, operation: str) -> NotSupportedError:
+        return NotSupportedError(f"{self.protocol} has no {operation}")
+
+    async def connect(self) -> None:
+        """Nothing to open."""
+
+    async def disconnect(self) -> None:
+        """Nothing to close."""
+
+    async def check(self) -> None:
+        """Nothing that could be dead."""
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
+        """Only what changes nothing by its nature."""
+        return operation in {"subscribe", "unsubscribe"}
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
+        """See `ProtocolAdapter.request`."""
+        raise self._lacks("request")
+
+    async def publish(
+        self,
+        topic: str,  # noqa: ARG002
+        message: Any,  # noqa: ARG002
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        retain: bool = False,  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        context: Context = NO_CONTEXT,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """See `ProtocolAdapter.publish`."""
+        raise self._lacks("publish")
+
+    async def subscribe(
+        self,
+        topic: str,  # noqa: ARG002
+        deliver: Deliver,  # noqa: ARG002
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        group: str | None = None,  # noqa: ARG002
+    ) -> Subscription:
+        """See `ProtocolAdapter.subscribe`."""
+        raise self._lacks("subscribe")
+
+    async def unsubscribe(self, subscription: Subscription) -> None:  # noqa: ARG002
+        """See `ProtocolAdapter.unsubscribe`."""
+        raise self._lacks("unsubscribe")
+
+    async def enqueue(
+        self,
+        queue: str,  # noqa: ARG002
+        message: Any,  # noqa: ARG002
+        *,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        context: Context = NO_CONTEXT,  # noqa: ARG002
+    ) -> str:
+        """See `ProtocolAdapter.enqueue`."""
+        raise self._lacks("enqueue")
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
+        """See `ProtocolAdapter.dequeue`."""
+        raise self._lacks("dequeue")
+
+    async def ack(self, message_id: str) -> None:  # noqa: ARG002
+        """See `ProtocolAdapter.ack`."""
+        raise self._lacks("ack")
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:  # noqa: ARG002
+        """See `ProtocolAdapter.nack`."""
+        raise self._lacks("nack")
+
+
+def _ignore(_: BridgeError) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSetup:
+    """All that an adapter is made from.
+
+    Attributes:
+        integration: The integration's label, for messages.
+        endpoint: None only for protocols that need none.
+        auth: Checked against `AdapterSpec.auth` before.
+        tls: Whom to trust.
+        config: An instance of `AdapterSpec.config`.
+        max_in_flight: How many operations run at the same time at most; sizes the pools.
+        on_lost: To be called once when the session's connection breaks by itself.
+    """
+
+    integration: str
+    endpoint: Endpoint | None
+    auth: AuthNone | AuthBasic | AuthBearer | AuthCertificate = NO_AUTH
+    tls: Tls = field(default_factory=Tls)
+    config: Any = None
+    max_in_flight: int = 64
+    on_lost: Callable[[BridgeError], None] = _ignore
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """How a protocol introduces itself; what an entry point of the group `nemo_bridge.adapters` names.
+
+    Attributes:
+        protocol: The `type` in the configuration.
+        summary: One line for a person.
+        operations: Keys of `model.OPERATIONS` that the protocol has; the others are *not supported*.
+        auth: Kinds of `auth` that it has a meaning for.
+        config: The model of its `config { … }` block.
+        schemes: URL scheme → (default port, TLS); the first is meant where an address has no scheme.
+        create: Makes one session. Raises ValueError, in words for a person, where a setting cannot work.
+        has_session: False where each call stands for itself (HTTP): calls are tried while *disconnected*, too.
+        needs_endpoint: False for protocols that reach nothing (timer, static).
+    """
+
+    protocol: str
+    summary: str
+    operations: frozenset[str]
+    auth: frozenset[str]
+    config: type[BaseModel]
+    schemes: Mapping[str, tuple[int, bool]]
+    create: Callable[[AdapterSetup], ProtocolAdapter]
+    has_session: bool = True
+    needs_endpoint: bool = True

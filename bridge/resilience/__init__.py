@@ -1,0 +1,1 @@
+"""Retry, circuit breaker, limits, and the guard that composes them."""
