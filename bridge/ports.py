@@ -146,7 +146,7 @@ class ProtocolAdapter(Protocol):
     async def subscribe(
         self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
     ) -> Subscription:
-        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited for one message after the other."""
+        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message."""
         ...
 
     async def unsubscribe(self, subscription: Subscription) -> None:
