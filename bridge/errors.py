@@ -41,6 +41,8 @@ class BridgeError(Exception):
         code: The remote's own error code, as it sent it.
         data: The remote's own error data, as it sent it.
         retry_after_ms: How long the remote, or the open circuit, asks to wait, in milliseconds.
+        needs_person: True where only a person can help: bad credentials, a certificate that does not verify. The
+            connection is then `failed` and tried again slowly.
     """
 
     kind: ClassVar[str] = "protocol"
@@ -55,6 +57,7 @@ class BridgeError(Exception):
         code: int | str | None = None,
         data: Any = None,
         retry_after_ms: int | None = None,
+        needs_person: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -63,6 +66,7 @@ class BridgeError(Exception):
         self.code = code
         self.data = data
         self.retry_after_ms = retry_after_ms
+        self.needs_person = needs_person
 
     def to_wire(self) -> dict[str, Any]:
         """The contract's `error` object: `{kind, message, retryable, code?, data?, retry_after_ms?}`."""

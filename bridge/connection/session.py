@@ -1,0 +1,187 @@
+"""The life of one integration's sessions: connect, check, notice death, connect again.
+
+An adapter's session lives once; when it dies a new one is made. This is the only reconnection in the house. The wait
+between two tries grows from 100 ms to 5 s with jitter, or is a whole minute where a person is needed (bad credentials,
+bad certificate), so that nothing loops hot and everything is back within 10 s of its remote.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+from bridge.errors import AttemptTimeoutError, BridgeError, NotConnectedError
+from bridge.model import ConnectionStatus
+from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
+from bridge.settings import HealthSettings
+
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 5.0
+_WAIT_FOR_A_PERSON: Final = 60.0
+#: Suspicions raised by failing calls lead to at most one check in this time, in seconds.
+_CHECK_SPACING: Final = 1.0
+
+StatusListener = Callable[[ConnectionStatus, BridgeError | None], None]
+
+
+class SessionKeeper:
+    """Keeps one integration connected.
+
+    `current` is the session that operations go to. A protocol without sessions (`AdapterSpec.has_session` false) has
+    one from the first moment and keeps it, so that calls are tried while the status is *disconnected*, too.
+    """
+
+    def __init__(
+        self,
+        spec: AdapterSpec,
+        setup: Callable[[Callable[[BridgeError], None]], AdapterSetup],
+        health: HealthSettings,
+        *,
+        connect_timeout: float,
+        clock: Clock,
+        rng: random.Random,
+        on_status: StatusListener,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            spec: The protocol.
+            setup: Makes the setup of one session from the function that it calls when its connection breaks.
+            health: Interval and time limit of checks, in seconds.
+            connect_timeout: Seconds that opening a session may take.
+            clock: For all waiting.
+            rng: For jitter.
+            on_status: Told the status after each step; it may be the same as before.
+        """
+        self._spec = spec
+        self._setup = setup
+        self._health = health
+        self._connect_timeout = connect_timeout
+        self._clock = clock
+        self._rng = rng
+        self._on_status = on_status
+        self._wake = asyncio.Event()
+        self._lost: BridgeError | None = None
+        self._connected = False
+        self._proved = False
+        self.current: ProtocolAdapter | None = None if spec.has_session else self._make()
+        self.latency: float | None = None
+        """Seconds that the last good check took."""
+
+    def _make(self) -> ProtocolAdapter:
+        return self._spec.create(self._setup(self._session_lost))
+
+    def _session_lost(self, error: BridgeError) -> None:
+        self._lost = error
+        self._wake.set()
+
+    def suspect(self) -> None:
+        """A call failed in a way that may mean a dead connection: check soon."""
+        if self._connected:
+            self._wake.set()
+
+    def alive(self) -> None:
+        """A call got through while no connection was known: no need to wait for the next try."""
+        if not self._connected:
+            self._proved = True
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Connect and stay connected until cancelled; then disconnect."""
+        try:
+            await self._keep()
+        finally:
+            if self.current is not None:
+                session, self.current = self.current, None
+                await self._close(session)
+
+    async def _keep(self) -> None:
+        self._on_status(ConnectionStatus.CONNECTING, None)
+        failures = 0
+        while True:
+            error = None if self._proved else await self._open(verify=failures > 0)
+            if error is None:
+                failures, self._connected = 0, True
+                self._on_status(ConnectionStatus.CONNECTED, None)
+                error = await self._watch()
+                self._connected = self._proved = False
+            failures += 1
+            self._on_status(ConnectionStatus.FAILED if error.needs_person else ConnectionStatus.DISCONNECTED, error)
+            if self._spec.has_session and self.current is not None:
+                session, self.current = self.current, None
+                await self._close(session)
+            await self._pause(self._wait(failures, error))
+
+    def _wait(self, failures: int, error: BridgeError) -> float:
+        if error.needs_person:
+            return _WAIT_FOR_A_PERSON
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures - 1, 10))
+        return wait * self._rng.uniform(0.5, 1.0)
+
+    async def _open(self, *, verify: bool) -> BridgeError | None:
+        """Open a session; `verify` also asks for a good check, since a frozen remote still accepts connections."""
+        self._lost = None
+        self._wake.clear()
+        session = self.current or self._make()
+        try:
+            async with self._clock.timeout(self._connect_timeout):
+                await session.connect()
+        except TimeoutError:
+            error: BridgeError | None = NotConnectedError(f"no connection within {self._connect_timeout:g} s")
+        except BridgeError as refused:
+            error = refused
+        else:
+            error = await self._check(session) if verify else None
+        if error is None:
+            self.current = session
+        elif session is not self.current:
+            await self._close(session)
+        return error
+
+    async def _watch(self) -> BridgeError:
+        """Check at the interval, or sooner on suspicion; returns why the connection is dead."""
+        last = self._clock.monotonic()
+        while True:
+            await self._pause(self._health.interval)
+            if self._lost is not None:
+                return self._lost
+            since = self._clock.monotonic() - last
+            if since < _CHECK_SPACING:
+                await self._clock.sleep(_CHECK_SPACING - since)
+            last = self._clock.monotonic()
+            session = self.current
+            if session is None:
+                return NotConnectedError("the session is gone")
+            error = await self._check(session)
+            if error is not None:
+                return error
+            self._on_status(ConnectionStatus.CONNECTED, None)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with self._clock.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _check(self, session: ProtocolAdapter) -> BridgeError | None:
+        limit = self._health.timeout
+        started = self._clock.monotonic()
+        try:
+            async with self._clock.timeout(limit):
+                await session.check()
+        except TimeoutError:
+            return AttemptTimeoutError(f"the health check had no answer within {limit:g} s")
+        except BridgeError as error:
+            return error
+        self.latency = self._clock.monotonic() - started
+        return None
+
+    async def _close(self, session: ProtocolAdapter) -> None:
+        """Disconnect, but not for ever: a frozen remote must not hold up the next try or the end."""
+        try:
+            async with self._clock.timeout(1.0):
+                await session.disconnect()
+        except TimeoutError:
+            pass

@@ -1,0 +1,34 @@
+"""The adapters that are installed, by entry point; a third party adds one without touching us."""
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Final
+
+from bridge.ports import AdapterSpec
+
+#: The entry point group: name = the `type` in the configuration, value = an `AdapterSpec`.
+GROUP: Final = "nemo_bridge.adapters"
+
+
+class AdapterRegistry:
+    """Adapters by their `type`; one is imported when it is first asked for, so unused client libraries cost nothing."""
+
+    def __init__(self) -> None:
+        self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+
+    def names(self) -> Sequence[str]:
+        """All known types, sorted."""
+        return sorted(self._entries)
+
+    def get(self, name: str) -> AdapterSpec:
+        """Load one adapter's spec.
+
+        Raises:
+            KeyError: There is no such type.
+            TypeError: The entry point names something else than an `AdapterSpec`.
+            ImportError: A library that the adapter stands on is not installed.
+        """
+        spec = self._entries[name].load()
+        if not isinstance(spec, AdapterSpec):
+            raise TypeError(f"entry point {name!r} of {GROUP} names {type(spec).__name__}, not an AdapterSpec")
+        return spec
