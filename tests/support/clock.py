@@ -1,0 +1,122 @@
+"""A clock that only moves when a test says so."""
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+#: Rounds of the event loop after which tasks that still want to run are taken for an endless loop.
+_MAX_ROUNDS: Final = 100_000
+#: Seconds that sums of floats may be off.
+_ROUNDING: Final = 1e-9
+
+
+class FakeClock:
+    """`ports.Clock` by hand: `await clock.advance(seconds)` runs what is due, in order of time, then of request.
+
+    After each timer all tasks run until none is ready, so what a timer sets off happens at that timer's time.
+    """
+
+    def __init__(self, now: float = 1000.0, wall_ms: int = 1_700_000_000_000) -> None:
+        self._now = now
+        self._wall_offset = wall_ms - round(now * 1000)
+        self._timers: list[tuple[float, int]] = []
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._number = 0
+
+    def monotonic(self) -> float:
+        """See `ports.Clock.monotonic`."""
+        return self._now
+
+    def wall_ms(self) -> int:
+        """See `ports.Clock.wall_ms`."""
+        return self._wall_offset + round(self._now * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `ports.Clock.sleep`."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        take_back = self.call_later(seconds, lambda: None if future.done() else future.set_result(None))
+        try:
+            await future
+        finally:
+            take_back()
+
+    def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
+        """See `ports.Clock.timeout`."""
+        return _Timeout(self, seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """See `ports.Clock.call_later`."""
+        self._number += 1
+        number = self._number
+        self._callbacks[number] = callback
+        heapq.heappush(self._timers, (self._now + max(seconds, 0.0), number))
+
+        def take_back() -> None:
+            self._callbacks.pop(number, None)
+
+        return take_back
+
+    @property
+    def timers(self) -> int:
+        """How many timers, sleepers and time limits are waiting."""
+        return len(self._callbacks)
+
+    async def advance(self, seconds: float = 0.0) -> None:
+        """Let `seconds` pass."""
+        until = self._now + seconds
+        await self.settle()
+        while self._timers and self._timers[0][0] <= until + _ROUNDING:
+            when, number = heapq.heappop(self._timers)
+            callback = self._callbacks.pop(number, None)
+            if callback is not None:
+                self._now = max(self._now, when)
+                callback()
+                await self.settle()
+        self._now = max(self._now, until)
+
+    async def settle(self) -> None:
+        """Let tasks run until none is ready; no time passes."""
+        loop = asyncio.get_running_loop()
+        for _ in range(_MAX_ROUNDS):
+            await asyncio.sleep(0)
+            if not loop._ready:  # type: ignore[attr-defined]
+                return
+        raise AssertionError("tasks keep running without waiting for anything")
+
+
+class _Timeout:
+    """`asyncio.timeout` on a fake clock, with the same rules about foreign cancellations."""
+
+    def __init__(self, clock: FakeClock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._expired = False
+        self._take_back: Callable[[], None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> "_Timeout":
+        self._task = asyncio.current_task()
+        if self._seconds is not None:
+            self._take_back = self._clock.call_later(self._seconds, self._expire)
+        return self
+
+    def _expire(self) -> None:
+        assert self._task is not None
+        self._expired = True
+        self._take_back = None
+        self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        if self._take_back is not None:
+            self._take_back()
+        if self._expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise TimeoutError from error
