@@ -1,1 +1,6 @@
-"""Retry, circuit breaker, limits, and the guard that composes them."""
+"""Retry, circuit breaker, limits and time limits around each operation; pure over an injected clock."""
+
+from bridge.resilience.accounting import Accounting
+from bridge.resilience.guard import Guard
+
+__all__ = ["Accounting", "Guard"]

@@ -5,7 +5,7 @@ import contextlib
 import heapq
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 #: Rounds of the event loop after which tasks that still want to run are taken for an endless loop.
 _MAX_ROUNDS: Final = 100_000
@@ -100,7 +100,7 @@ class _Timeout:
         self._take_back: Callable[[], None] | None = None
         self._task: asyncio.Task[Any] | None = None
 
-    async def __aenter__(self) -> "_Timeout":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
         if self._seconds is not None:
             self._take_back = self._clock.call_later(self._seconds, self._expire)

@@ -1,0 +1,246 @@
+"""The circuit breaker, pure over a clock and a random source.
+
+========= ================== ============================ ================= ============ =========================
+state     admits             success                      failure           ignored      timer
+========= ================== ============================ ================= ============ =========================
+closed    all                count = 0                    threshold: open   nothing      none
+open      none               stale: dropped               stale: dropped    dropped      half-open
+half-open one probe a time   threshold: closed, k = 0     open, k + 1       probe free   probe's limit is a failure
+forced    none               dropped                      dropped           dropped      none: by hand only
+========= ================== ============================ ================= ============ =========================
+
+An admitted attempt holds a permit, which is the number of the generation that it belongs to. Each transition and each
+probe starts a new generation, and a result of an older one is dropped: what was asked before the circuit opened says
+nothing about the remote now.
+
+The circuit stays open for `timeout` · 2^k, at most ten times `timeout`, where k counts the probes that failed in a row.
+Jitter only makes it longer (up to a tenth), and is drawn before `retry_after_ms` is told: who waits that long is never
+too early.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from bridge.errors import AttemptTimeoutError, BridgeError
+from bridge.model import CircuitState, Operation
+from bridge.ports import Clock
+from bridge.settings import CircuitBreakerSettings
+
+#: The longest that the circuit stays open, as a multiple of `timeout`.
+MAX_BACKOFF: Final = 10.0
+#: The most that jitter adds, as a share of the time.
+JITTER: Final = 0.1
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of state, told to the listener once, when it has happened.
+
+    Attributes:
+        previous: The state before.
+        state: The state now.
+        failures: Consecutive failures so far.
+        retry_after_ms: Milliseconds until it half-opens; None unless it opened by itself.
+        error: The failure that opened it, also when it half-opens; None when it closes or is forced.
+        operation: What caused it; for half-open, the operation that had opened it.
+    """
+
+    previous: CircuitState
+    state: CircuitState
+    failures: int
+    retry_after_ms: int | None
+    error: BridgeError | None
+    operation: Operation | None
+
+    def payload(self) -> dict[str, Any]:
+        """The contract's `{from, to, failures, retry_after_ms, error}`."""
+        return {
+            "from": self.previous.value,
+            "to": self.state.value,
+            "failures": self.failures,
+            "retry_after_ms": self.retry_after_ms,
+            "error": None if self.error is None else self.error.to_wire(),
+        }
+
+
+class CircuitBreaker:
+    """Stops calling a remote that does not work, and finds out when it does again."""
+
+    def __init__(
+        self,
+        settings: CircuitBreakerSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        listener: Callable[[Transition], None],
+    ) -> None:
+        """A closed circuit.
+
+        Args:
+            settings: Thresholds, and the first time that it stays open.
+            clock: Only its monotonic time and `call_later` are used.
+            rng: For jitter.
+            listener: Called synchronously at each transition, in their order; it must not call back into the breaker.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._listener = listener
+        self._state = CircuitState.CLOSED
+        self._forced = False
+        self._generation = 0
+        self._failures = 0
+        self._successes = 0
+        self._reopened = 0
+        self._probing = False
+        self._until = math.inf  # open: when it half-opens; half-open: when the probe's time is up
+        self._on_timer: Callable[[], None] | None = None
+        self._cancel_timer: Callable[[], None] | None = None
+        self._opened_by: Operation | None = None
+        self._error: BridgeError | None = None
+
+    @property
+    def state(self) -> CircuitState:
+        """Closed, open or half-open; a forced open circuit is open."""
+        return self._state
+
+    @property
+    def forced(self) -> bool:
+        """Whether it was opened by hand and stays so until `reset`."""
+        return self._forced
+
+    def allows(self) -> bool:
+        """Whether `admit` would give a permit now."""
+        if self._state is CircuitState.CLOSED:
+            return True
+        self._catch_up()
+        return self._state is CircuitState.HALF_OPEN and not self._probing
+
+    def admit(self, operation: Operation, limit: float) -> int | None:
+        """A permit for one attempt, or None; each permit is given back once by `success`, `failure` or `release`.
+
+        Args:
+            operation: Who asks.
+            limit: Seconds that the attempt may take; a probe that takes longer has failed.
+        """
+        if self._state is CircuitState.CLOSED:
+            return self._generation
+        if not self.allows():
+            return None
+        self._probing = True
+        self._generation += 1
+        self._set_timer(limit, lambda: self._probe_expired(operation))
+        return self._generation
+
+    def success(self, permit: int, operation: Operation) -> None:
+        """The remote answered."""
+        if permit != self._generation:
+            return
+        self._failures = 0
+        if self._state is CircuitState.HALF_OPEN:
+            self._free_probe()
+            self._successes += 1
+            if self._successes >= self._settings.success_threshold:
+                self._close(operation)
+
+    def failure(self, permit: int, operation: Operation, error: BridgeError) -> None:
+        """The remote did not answer, or not sensibly."""
+        if permit != self._generation:
+            return
+        self._failures += 1
+        if self._state is CircuitState.HALF_OPEN:
+            self._reopened += 1
+            self._open(operation, error)
+        elif self._failures >= self._settings.failure_threshold:
+            self._open(operation, error)
+
+    def release(self, permit: int) -> None:
+        """The attempt says nothing about the remote: cancelled, throttled, or never sent."""
+        if permit == self._generation and self._state is CircuitState.HALF_OPEN:
+            self._free_probe()
+
+    def retry_after_ms(self) -> int | None:
+        """Milliseconds, rounded up, until it half-opens or the probe's result is due; None if forced or closed."""
+        if self._until == math.inf:
+            return None
+        return max(0, math.ceil((self._until - self._clock.monotonic()) * 1000))
+
+    def force_open(self, operation: Operation | None = None) -> None:
+        """Open until `reset`. A circuit that is open already stays so without a transition."""
+        self._forced = True
+        self._stop_timer()
+        if self._state is not CircuitState.OPEN:
+            self._enter(CircuitState.OPEN, operation, None)
+
+    def reset(self, operation: Operation | None = None) -> None:
+        """Close, whatever the state; all counts start anew."""
+        self._forced = False
+        self._failures = 0
+        if self._state is not CircuitState.CLOSED:
+            self._close(operation)
+
+    def close(self) -> None:
+        """Take the timer back; the breaker is not used after that."""
+        self._stop_timer()
+
+    def _open(self, operation: Operation, error: BridgeError) -> None:
+        times = min(2.0 ** min(self._reopened, 10), MAX_BACKOFF / (1 + JITTER))
+        wait = self._settings.timeout * times * (1 + self._rng.uniform(0, JITTER))
+        self._opened_by, self._error = operation, error
+        self._set_timer(wait, self._half_open)
+        self._enter(CircuitState.OPEN, operation, error)
+
+    def _half_open(self) -> None:
+        self._stop_timer()
+        self._enter(CircuitState.HALF_OPEN, self._opened_by, self._error)
+
+    def _close(self, operation: Operation | None) -> None:
+        self._stop_timer()
+        self._reopened = 0
+        self._opened_by = self._error = None
+        self._enter(CircuitState.CLOSED, operation, None)
+
+    def _enter(self, state: CircuitState, operation: Operation | None, error: BridgeError | None) -> None:
+        previous, self._state = self._state, state
+        self._generation += 1
+        self._successes = 0
+        self._probing = False
+        self._listener(
+            Transition(
+                previous=previous,
+                state=state,
+                failures=self._failures,
+                retry_after_ms=self.retry_after_ms(),
+                error=error,
+                operation=operation,
+            )
+        )
+
+    def _catch_up(self) -> None:
+        """Do what a timer was to do by now: a busy loop may come to a caller first."""
+        if self._clock.monotonic() >= self._until and self._on_timer is not None:
+            self._on_timer()
+
+    def _probe_expired(self, operation: Operation) -> None:
+        self.failure(self._generation, operation, AttemptTimeoutError("the probe got no answer in its time"))
+
+    def _free_probe(self) -> None:
+        self._stop_timer()
+        self._probing = False
+        self._generation += 1
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._until = self._clock.monotonic() + seconds
+        self._on_timer = callback
+        self._cancel_timer = self._clock.call_later(seconds, callback)
+
+    def _stop_timer(self) -> None:
+        self._until = math.inf
+        self._on_timer = None
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None

@@ -1,0 +1,86 @@
+"""Whether, when and how often to try again."""
+
+import random
+from collections import deque
+from typing import Final
+
+from bridge.errors import BridgeError
+from bridge.settings import RetrySettings
+
+#: Seconds of traffic that the retry budget looks back on.
+BUDGET_WINDOW: Final = 10.0
+#: Retries in a window that are always allowed, so that quiet integrations can retry at all.
+BUDGET_FLOOR: Final = 3
+
+_BUCKETS_PER_SECOND: Final = 10
+_WINDOW_BUCKETS: Final = round(BUDGET_WINDOW * _BUCKETS_PER_SECOND)
+#: Kinds that the contract calls retryable "later": by the caller, never by the guard.
+_LATER: Final = frozenset({"circuit_open", "overloaded", "stopping"})
+
+
+def may_retry(error: BridgeError, *, idempotent: bool) -> bool:
+    """Whether the guard may try again after `error`: only what was surely not sent, or may be repeated."""
+    return error.retryable and error.kind not in _LATER and (idempotent or not error.maybe_sent)
+
+
+def backoff(settings: RetrySettings, attempt: int, rng: random.Random) -> float:
+    """Seconds to wait after the failed attempt number `attempt` (1 is the first).
+
+    The cap comes before the jitter. Jitter is *full*: uniform between 0 and the delay, which spreads the retries of
+    many callers best (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+    """
+    match settings.backoff:
+        case "constant":
+            delay = settings.initial_delay
+        case "linear":
+            delay = settings.initial_delay * attempt
+        case "exponential":
+            delay = settings.initial_delay * 2.0 ** (attempt - 1)
+    delay = min(delay, settings.max_delay)
+    return rng.uniform(0.0, delay) if settings.jitter else delay
+
+
+class RetryBudget:
+    """Stops retry storms: of the attempts in the last 10 s only a share may be retries, but at least 3.
+
+    A first attempt and a retry both count as attempts. Time is counted in buckets of 100 ms, so that the cost is flat
+    whatever the rate.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._attempts: deque[list[int]] = deque()
+        self._retries: deque[list[int]] = deque()
+        self._attempt_total = 0
+        self._retry_total = 0
+
+    def attempt(self, now: float) -> None:
+        """Count one attempt; `now` is monotonic, in seconds."""
+        bucket = int(now * _BUCKETS_PER_SECOND)
+        self._attempt_total += 1
+        if self._attempts and self._attempts[-1][0] == bucket:
+            self._attempts[-1][1] += 1
+            return
+        self._attempts.append([bucket, 1])
+        self._forget(bucket)
+
+    def spend(self, now: float) -> bool:
+        """Take one retry out of the budget; False where there is none left."""
+        bucket = int(now * _BUCKETS_PER_SECOND)
+        self._forget(bucket)
+        # 0.1 * 30 is a little more than 3, 0.7 * 10 could as well be a little less than 7.
+        if self._retry_total + 1 > max(BUDGET_FLOOR, self._share * self._attempt_total + 1e-9):
+            return False
+        self._retry_total += 1
+        if self._retries and self._retries[-1][0] == bucket:
+            self._retries[-1][1] += 1
+        else:
+            self._retries.append([bucket, 1])
+        return True
+
+    def _forget(self, bucket: int) -> None:
+        oldest = bucket - _WINDOW_BUCKETS
+        while self._attempts and self._attempts[0][0] <= oldest:
+            self._attempt_total -= self._attempts.popleft()[1]
+        while self._retries and self._retries[0][0] <= oldest:
+            self._retry_total -= self._retries.popleft()[1]
