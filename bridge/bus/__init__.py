@@ -1,1 +1,20 @@
 """All of ZeroMQ: broker, sockets, codec, filters."""
+
+from bridge.bus.address import default_publish, default_subscribe, parse_endpoint
+from bridge.bus.broker import Broker
+from bridge.bus.bus import Bus, BusStats
+from bridge.bus.codec import Codec
+from bridge.bus.rejection import Limits, Reason, Rejected
+
+__all__ = [
+    "Broker",
+    "Bus",
+    "BusStats",
+    "Codec",
+    "Limits",
+    "Reason",
+    "Rejected",
+    "default_publish",
+    "default_subscribe",
+    "parse_endpoint",
+]

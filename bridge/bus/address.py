@@ -1,0 +1,120 @@
+"""Where the bus is: default endpoints, and what an endpoint may be."""
+
+import ipaddress
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import platformdirs
+import zmq
+
+from bridge.errors import BusError
+
+#: Loopback ports where there are no `ipc` sockets.
+DEFAULT_PUBLISH_PORT: Final = 48621
+DEFAULT_SUBSCRIBE_PORT: Final = 48622
+# `sun_path` less its closing NUL (unix(7); the BSDs have four bytes less).
+_MAX_IPC_PATH: Final = 107 if sys.platform == "linux" else 103
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One checked endpoint: either the path of an `ipc` socket, or a loopback `host` and `port` (0: any)."""
+
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        """As ZeroMQ writes it."""
+        if self.path is not None:
+            return f"ipc://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port or '*'}"
+
+
+def runtime_directory() -> Path:
+    """The directory of the default `ipc` sockets: `$XDG_RUNTIME_DIR/nemo`, else the platform's own place for that."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / "nemo" if base else platformdirs.user_runtime_path("nemo", appauthor=False)
+
+
+def default_publish() -> str:
+    """The endpoint where publishers connect, unless the configuration says otherwise."""
+    return _default("bus-publish.sock", DEFAULT_PUBLISH_PORT)
+
+
+def default_subscribe() -> str:
+    """The endpoint where subscribers connect, unless the configuration says otherwise."""
+    return _default("bus-subscribe.sock", DEFAULT_SUBSCRIBE_PORT)
+
+
+def _default(name: str, port: int) -> str:
+    return f"ipc://{runtime_directory() / name}" if zmq.has("ipc") else f"tcp://127.0.0.1:{port}"
+
+
+def parse_endpoint(text: str) -> Address:
+    """Check one endpoint.
+
+    Raises:
+        BusError: It is no `ipc` path or loopback TCP address that can work; the message says why.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme == "ipc":
+        return _ipc(text, rest)
+    if separator and scheme == "tcp":
+        return _tcp(text)
+    raise BusError(f"bus endpoint {text!r}: write ipc:///path/to/socket or tcp://127.0.0.1:port")
+
+
+def parse_pair(publish: str, subscribe: str) -> tuple[Address, Address]:
+    """Check both endpoints of a bus; they must differ.
+
+    Raises:
+        BusError: One of them cannot work, or they are the same.
+    """
+    pair = parse_endpoint(publish), parse_endpoint(subscribe)
+    if pair[0] == pair[1] and (pair[0].path or pair[0].port):
+        raise BusError(f"bus endpoints: publish and subscribe are both {publish}")
+    return pair
+
+
+def _ipc(text: str, rest: str) -> Address:
+    if not zmq.has("ipc"):
+        raise BusError(f"bus endpoint {text!r}: this system has no ipc sockets, use tcp://127.0.0.1:port")
+    if not rest.startswith("/"):
+        # A relative path depends on where one starts; `*` and abstract names (`@`) have no directory to protect them.
+        raise BusError(f"bus endpoint {text!r}: an ipc endpoint needs an absolute path, as in ipc:///run/user/1000/x")
+    if "\0" in rest:
+        raise BusError(f"bus endpoint {text!r}: a path holds no NUL")
+    size = len(os.fsencode(rest))
+    if size > _MAX_IPC_PATH:
+        raise BusError(f"bus endpoint {text!r}: the path has {size} bytes, a socket's has {_MAX_IPC_PATH} at most")
+    return Address(path=Path(rest))
+
+
+def _tcp(text: str) -> Address:
+    wild = text.endswith(":*")
+    try:
+        parts = urlsplit(f"{text[:-1]}0" if wild else text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BusError(f"bus endpoint {text!r}: {error}") from None
+    if not host or port is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise BusError(f"bus endpoint {text!r}: write tcp://127.0.0.1:port")
+    # libzmq binds addresses, not names.
+    literal = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(literal).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise BusError(
+            f"bus endpoint {text!r}: TCP beyond loopback needs CURVE keys, which this version does not have; "
+            "use ipc or 127.0.0.1"
+        )
+    return Address(host=literal, port=port)

@@ -1,0 +1,356 @@
+"""The sidecar's place on the bus: hosts or joins it, reads, publishes, keeps last values, counts what is wrong."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import zmq
+
+from bridge.bus.address import parse_pair
+from bridge.bus.broker import Broker
+from bridge.bus.codec import Codec
+from bridge.bus.gaps import GapDetector
+from bridge.bus.receiver import Receiver
+from bridge.bus.rejection import Limits, Reason, Rejected
+from bridge.bus.sender import Sender
+from bridge.bus.tally import Tally
+from bridge.errors import BusError
+from bridge.model import Event
+from bridge.ports import Clock
+
+# Seconds to wait for the bus at the start, for the first subscription to show, and for the last event to come back.
+_JOIN: Final = 5.0
+_SETTLE: Final = 0.5
+_FAREWELL: Final = 0.5
+
+
+@dataclass(slots=True)
+class BusStats:
+    """Counts since the start.
+
+    Attributes:
+        received: Good events that were handed on.
+        published: Events that were put on the bus, or wait for room.
+        rejected: Messages that were not understood, connections cut, and what the bridge itself stopped.
+        gaps: Times that numbered events of a source were missing.
+        missing: Events missing in all gaps.
+        dropped: Own events lost because the broker did not take them, or the bus was closed.
+    """
+
+    received: int = 0
+    published: int = 0
+    rejected: int = 0
+    gaps: int = 0
+    missing: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    payload: msgspec.Raw
+    correlation_id: str | None
+    headers: Mapping[str, str] | None
+
+
+class Bus:
+    """One place on the bus; implements `ports.Publisher`.
+
+    Everything happens on the event loop that `start` runs on; no method may be called from another thread.
+
+    Attributes:
+        stats: What has been counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Literal["host", "connect"],
+        publish: str,
+        subscribe: str,
+        max_message: int,
+        source: str,
+        clock: Clock,
+        on_event: Callable[[Event], None],
+        subscriptions: Sequence[str] = ("",),
+        number: bool = True,
+        own: bool = False,
+        join_timeout: float = _JOIN,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            mode: `host` runs the broker, `connect` joins one, or an application that binds a PUB and a SUB itself.
+            publish: The endpoint where publishers connect.
+            subscribe: The endpoint where subscribers connect.
+            max_message: Bytes of an event.
+            source: What stands in `source` of what is published.
+            clock: For time stamps and pauses.
+            on_event: Takes each good event, in order. It must not raise: see `run`.
+            subscriptions: Prefixes of the event types to read. Gaps are only looked for where all is read (`""`).
+            number: Number what is published in `headers.seq`.
+            own: Hand on the events of this very source, too.
+            join_timeout: Seconds in which the bus must answer at the start.
+
+        Raises:
+            BusError: An endpoint cannot work.
+        """
+        parse_pair(publish, subscribe)
+        self._mode = mode
+        self._publish_endpoint = publish
+        self._subscribe_endpoint = subscribe
+        self._max_message = max_message
+        self._source = source
+        self._clock = clock
+        self._on_event = on_event
+        self._subscriptions = tuple(subscriptions)
+        self._number = number
+        self._own = own
+        self._join_timeout = join_timeout
+        self._codec = Codec(Limits(max_message=max_message))
+        self._gaps = GapDetector() if "" in self._subscriptions else None
+        self._rejections = Tally(clock, self._report_rejected)
+        self._lost = Tally(clock, self._report_gap)
+        self._kept: dict[str, _Kept] = {}
+        self._to_say_again: dict[str, None] = {}
+        self._last_id = 0
+        self._seq = 0
+        self._own_seen = 0
+        self._echo = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._done: asyncio.Future[None] | None = None
+        self._broker: Broker | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._sender: Sender | None = None
+        self._receiver: Receiver | None = None
+        self.stats = BusStats()
+
+    @property
+    def publish_endpoint(self) -> str:
+        """Where publishers connect; after `start` the real one."""
+        return self._publish_endpoint
+
+    @property
+    def subscribe_endpoint(self) -> str:
+        """Where subscribers connect; after `start` the real one."""
+        return self._subscribe_endpoint
+
+    async def start(self) -> None:
+        """Host or join the bus; when it returns, what is published arrives.
+
+        Raises:
+            BusError: The bus cannot be hosted, or nobody hosts it. Nothing is left open.
+        """
+        self._done = asyncio.get_running_loop().create_future()
+        try:
+            await self._open()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def stop(self) -> None:
+        """Let the last events leave, then close; idempotent. Ends `run`."""
+        if self._sender is not None:
+            self._rejections.flush()
+            self._lost.flush()
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(_FAREWELL):
+                    await self._last_came_back()
+        await self._close()
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def run(self) -> None:
+        """Return when the bus is stopped; to be awaited in a `TaskGroup` that should end with a bug in `on_event`.
+
+        Raises:
+            BaseException: What `on_event` raised. Nothing was read after it.
+        """
+        if self._done is None:
+            raise RuntimeError("the bus is not started")
+        await asyncio.shield(self._done)
+
+    def publish(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put one event on the bus; see `ports.Publisher.publish`.
+
+        Raises:
+            InvalidError: The event cannot be carried.
+        """
+        own = {"hop": "1"} if headers is None else {"hop": "1", **headers}
+        if self._number:
+            own["seq"] = str(self._seq + 1)
+        frame, body = self._codec.encode(
+            event_type,
+            payload,
+            event_id=self._last_id + 1,
+            timestamp=self._clock.wall_ms(),
+            source=self._source,
+            correlation_id=correlation_id,
+            headers=own,
+        )
+        self._last_id += 1
+        self._seq += 1
+        if self._sender is not None and self._sender.send(frame, body):
+            self.stats.published += 1
+        else:
+            self.stats.dropped += 1
+
+    def keep(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish, and say it again, with a new id, to whoever subscribes later; the last one of a type counts.
+
+        Raises:
+            InvalidError: The event cannot be carried.
+        """
+        self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
+        # A copy: the caller may change what it gave.
+        raw = msgspec.Raw(msgspec.msgpack.encode(payload))
+        self._kept[event_type] = _Kept(raw, correlation_id, headers)
+
+    def forget(self, event_type: str) -> None:
+        """Do not say the last value of this type again."""
+        self._kept.pop(event_type, None)
+
+    def reject(self, reason: Reason, detail: str | None = None) -> None:
+        """Count something that was stopped, and report it, rate-limited, as `resilience.bus.rejected`.
+
+        Args:
+            reason: What it is counted under.
+            detail: One line for a person, without content of a payload.
+        """
+        self.stats.rejected += 1
+        self._rejections.add(reason, example=detail)
+
+    # --- open and close
+
+    async def _open(self) -> None:
+        if self._mode == "host":
+            broker = Broker(self._publish_endpoint, self._subscribe_endpoint, self._max_message, on_cut=self.reject)
+            await broker.start()
+            self._broker, context = broker, broker.context
+            self._publish_endpoint, self._subscribe_endpoint = broker.publish_endpoint, broker.subscribe_endpoint
+            publish, subscribe = broker.inproc_publish, broker.inproc_subscribe
+        else:
+            context = zmq.Context()
+            publish, subscribe = self._publish_endpoint, self._subscribe_endpoint
+        self._context = context
+        self._receiver = Receiver(
+            context,
+            self._clock,
+            subscribe,
+            subscriptions=self._subscriptions,
+            max_message=self._max_message,
+            on_message=self._on_message,
+            on_bad=self.reject,
+        )
+        self._receiver.open()
+        self._sender = Sender(context, self._clock, publish, self._on_subscription)
+        self._sender.open()
+        await self._joined(self._receiver, self._sender)
+
+    async def _joined(self, receiver: Receiver, sender: Sender) -> None:
+        for link, endpoint in ((receiver.link, self._subscribe_endpoint), (sender.link, self._publish_endpoint)):
+            if link is not None:
+                try:
+                    async with self._clock.timeout(self._join_timeout):
+                        await link.up.wait()
+                except TimeoutError:
+                    raise BusError(f"bus endpoint {endpoint}: nobody hosts a bus there") from None
+        # Where nobody subscribes at all (an application's own SUB, later), there is nothing to wait for.
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(_SETTLE):
+                await self._subscribed.wait()
+
+    async def _close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+        context, self._context = self._context, None
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await broker.stop()
+        elif context is not None:
+            await asyncio.to_thread(context.term)
+
+    async def _last_came_back(self) -> None:
+        """Wait until the broker has given our last event to every subscriber; our own subscription is one of them."""
+        while "" in self._subscriptions and self._own_seen < self._last_id:
+            self._echo.clear()
+            await self._echo.wait()
+
+    # --- reading
+
+    def _on_message(self, frame: bytes, body: bytes) -> None:
+        try:
+            event = self._codec.decode(frame, body)
+        except Rejected as rejected:
+            self.reject(rejected.reason, rejected.detail)
+            return
+        if event.source == self._source:
+            self._own_seen = event.id
+            self._echo.set()
+            if not self._own:
+                return
+        elif self._gaps is not None and (missing := self._gaps.missing(event)):
+            self.stats.gaps += 1
+            self.stats.missing += missing
+            self._lost.add(event.source or "", missing)
+        self.stats.received += 1
+        try:
+            self._on_event(event)
+        except BaseException as error:  # noqa: BLE001 - kept, and raised again from `run`
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+    # --- last values
+
+    def _on_subscription(self, prefix: str) -> None:
+        self._subscribed.set()
+        if not self._kept:
+            return
+        if not self._to_say_again:
+            asyncio.get_running_loop().call_soon(self._say_again)
+        for event_type in self._kept:
+            if event_type.startswith(prefix):
+                self._to_say_again[event_type] = None
+
+    def _say_again(self) -> None:
+        due, self._to_say_again = self._to_say_again, {}
+        for event_type in due:
+            kept = self._kept.get(event_type)
+            if kept is not None:
+                self.publish(event_type, kept.payload, correlation_id=kept.correlation_id, headers=kept.headers)
+
+    # --- reports
+
+    def _report_rejected(self, reason: str, count: int, detail: str | None) -> None:
+        payload: dict[str, Any] = {"reason": reason, "count": count}
+        if detail is not None:
+            payload["detail"] = detail
+        self.publish("resilience.bus.rejected", payload)
+
+    def _report_gap(self, source: str, missing: int, _example: str | None) -> None:
+        self.publish("resilience.bus.gap", {"source": source, "missing": missing})

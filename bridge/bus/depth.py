@@ -1,0 +1,28 @@
+"""How deep a decoded value is, without recursion."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+_CONTAINERS: Final = (dict, list, tuple)
+
+
+def _inside(container: Any) -> Iterable[Any]:
+    if type(container) is not dict:
+        return container  # type: ignore[no-any-return]
+    # A key may be an array in MessagePack, which decodes to a tuple.
+    if any(type(key) is tuple for key in container):
+        return [*container, *container.values()]
+    return container.values()
+
+
+def deeper_than(value: Any, limit: int) -> bool:
+    """True where more than `limit` containers lie inside one another.
+
+    Goes level by level, so that nothing a sender nests can exhaust the stack.
+    """
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [inner for outer in level for inner in _inside(outer) if type(inner) in _CONTAINERS]
+    return bool(level)

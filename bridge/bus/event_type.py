@@ -1,0 +1,26 @@
+"""What a name of an event may look like."""
+
+import re
+from typing import Final
+
+# No empty segment, no white space, no control character (C0, DEL, C1).
+_EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
+
+
+def check_event_type(name: str, max_bytes: int = 255) -> None:
+    """Raise ValueError, saying why, unless `name` is dotted segments without spaces and control characters."""
+    if not name:
+        raise ValueError("an event type is never empty")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError("an event type is UTF-8") from None
+    if size > max_bytes:
+        msg = f"an event type has {max_bytes} bytes at most, this one has {size}"
+        raise ValueError(msg)
+    if _EVENT_TYPE.fullmatch(name) is None:
+        if "" in name.split("."):
+            msg = f"{name!r} has an empty segment"
+            raise ValueError(msg)
+        msg = f"{name!r} holds a space or control character"
+        raise ValueError(msg)

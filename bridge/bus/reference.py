@@ -1,0 +1,172 @@
+"""The reference lane: `msgpack`, strict and slow, which says exactly what is wrong.
+
+It decides wherever the fast lane in `codec` has a doubt: the six-value array form, extension types, keys given twice,
+deep nesting, and everything that does not decode.
+"""
+
+from typing import Any, Final
+
+import msgpack
+import msgspec
+
+from bridge.bus.depth import deeper_than
+from bridge.bus.rejection import Limits, Reason, Rejected
+from bridge.model import Event
+
+#: The event's keys, in the order of the array form.
+KEYS: Final = ("id", "event_type", "payload", "timestamp", "source", "correlation_id")
+_UINT64: Final = (1 << 64) - 1
+# msgpack documents no common base of what it raises on bad input; `StackError` and `ExtraData` are ValueErrors, a key
+# that cannot be hashed is a TypeError, a timestamp out of range an OverflowError.
+_MALFORMED: Final = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise Rejected(Reason.EXTENSION, f"extension type {code} is not part of the contract")
+
+
+def decode_reference(body: bytes, limits: Limits) -> Event:
+    """The event in one second frame, either form.
+
+    Args:
+        body: The second frame.
+        limits: The depth limit of the payload; the size is the caller's matter.
+
+    Raises:
+        Rejected: Always and only, where this is not an event.
+    """
+    reader = _Reader(body)
+    first = body[0] if body else 0xC1
+    if 0x80 <= first <= 0x8F or first in (0xDE, 0xDF):
+        fields = reader.map_form()
+    elif 0x90 <= first <= 0x9F or first in (0xDC, 0xDD):
+        fields = reader.array_form()
+    else:
+        reader.value()
+        raise Rejected(Reason.NOT_AN_EVENT, "neither a map nor an array of six values")
+    if reader.tell() != len(body):
+        raise Rejected(Reason.MSGPACK, f"{len(body) - reader.tell()} bytes after the event")
+    return _check(fields, limits)
+
+
+class _Reader:
+    """One frame, read value by value."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        # Lists become tuples, so that the two lanes agree on which keys can be hashed.
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            strict_map_key=False,
+            use_list=False,
+            ext_hook=_refuse_extension,
+            max_buffer_size=len(body) + 1,
+        )
+        self._unpacker.feed(body)
+
+    def tell(self) -> int:
+        return int(self._unpacker.tell())
+
+    def value(self) -> Any:
+        try:
+            return self._unpacker.unpack()
+        except Rejected:
+            raise
+        except msgpack.StackError:
+            raise Rejected(Reason.DEPTH, "nested too deep") from None
+        except msgpack.OutOfData:
+            raise Rejected(Reason.MSGPACK, f"ends in the middle of a value that begins at byte {self.tell()}") from None
+        except _MALFORMED as error:
+            name = type(error).__name__
+            raise Rejected(Reason.MSGPACK, f"malformed value that begins at byte {self.tell()} ({name})") from None
+
+    def map_form(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for _ in range(self._header(self._unpacker.read_map_header)):
+            key = self.value()
+            start = self.tell()
+            value = self.value()
+            if not isinstance(key, str):
+                raise Rejected(Reason.MISTYPED_KEY, f"a key of the event is {_name(key)}, not str")
+            if key in fields:
+                what = f"key `{key}`" if key in KEYS or key == "headers" else "an unknown key"
+                raise Rejected(Reason.DUPLICATE_KEY, f"{what} is given twice")
+            fields[key] = value
+            if key == "payload":
+                fields[""] = self._body[start : self.tell()]
+        return fields
+
+    def array_form(self) -> dict[str, Any]:
+        count = self._header(self._unpacker.read_array_header)
+        if count != len(KEYS):
+            raise Rejected(Reason.NOT_AN_EVENT, f"an array of {count} values, not of six")
+        fields: dict[str, Any] = {}
+        for key in KEYS:
+            start = self.tell()
+            fields[key] = self.value()
+            if key == "payload":
+                fields[""] = self._body[start : self.tell()]
+        return fields
+
+    def _header(self, read: Any) -> int:
+        try:
+            return int(read())
+        except _MALFORMED:
+            raise Rejected(Reason.MSGPACK, "ends in the middle of its header") from None
+
+
+def _check(fields: dict[str, Any], limits: Limits) -> Event:
+    for key in KEYS:
+        if key not in fields:
+            raise Rejected(Reason.MISSING_KEY, f"key `{key}` is missing")
+    for key in ("id", "timestamp"):
+        _expect(key, fields[key], "uint64", type(fields[key]) is int and 0 <= fields[key] <= _UINT64)
+    _expect("event_type", fields["event_type"], "str", type(fields["event_type"]) is str)
+    for key in ("source", "correlation_id"):
+        _expect(key, fields[key], "str or nil", fields[key] is None or type(fields[key]) is str)
+    headers = fields.get("headers")
+    if headers is not None:
+        fits = type(headers) is dict and all(type(k) is str and type(v) is str for k, v in headers.items())
+        _expect("headers", headers, "a map of str to str", fits)
+    for key, value in fields.items():
+        # The hook for extensions never sees a timestamp, which msgpack makes an object of its own.
+        if key and _holds_timestamp(value):
+            raise Rejected(Reason.EXTENSION, f"a timestamp extension in `{key if key in KEYS else 'an unknown key'}`")
+    if deeper_than(fields["payload"], limits.max_depth):
+        raise Rejected(Reason.DEPTH, f"the payload nests deeper than {limits.max_depth}")
+    return Event(
+        id=fields["id"],
+        event_type=fields["event_type"],
+        raw=msgspec.Raw(fields[""]),
+        timestamp=fields["timestamp"],
+        source=fields["source"],
+        correlation_id=fields["correlation_id"],
+        headers=headers,
+    )
+
+
+def _expect(key: str, value: Any, wanted: str, fits: bool) -> None:
+    if not fits:
+        raise Rejected(Reason.MISTYPED_KEY, f"key `{key}` is {_name(value)}, not {wanted}")
+
+
+def _name(value: Any) -> str:
+    """A value's type in MessagePack's words, never the value."""
+    names = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bin", tuple: "array", dict: "map"}
+    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+        return "a negative int"
+    return "nil" if value is None else names.get(type(value), "an extension")
+
+
+def _holds_timestamp(value: Any) -> bool:
+    level = [value]
+    while level:
+        if msgpack.Timestamp in map(type, level):
+            return True
+        level = [
+            inner
+            for outer in level
+            if type(outer) in (dict, tuple)
+            for inner in ((*outer, *outer.values()) if type(outer) is dict else outer)
+        ]
+    return False

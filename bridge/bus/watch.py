@@ -1,0 +1,49 @@
+"""Socket monitors, read on the event loop."""
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+OnMonitorEvent = Callable[[zmq.Event, int], None]
+"""Takes an event and its value: a file descriptor, an errno or an interval in ms, by the kind of event."""
+
+
+class SocketWatch:
+    """Calls back for each monitor event of one socket, from `start` until `stop`."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], events: zmq.Event, callback: OnMonitorEvent) -> None:
+        self._context = context
+        self._events = events
+        self._callback = callback
+        self._reader: zmq.Socket[bytes] | None = None
+
+    def start(self, socket: zmq.Socket[bytes]) -> None:
+        """Begin; before the socket binds or connects, so that nothing is missed. Needs a running loop."""
+        address = f"inproc://monitor-{id(self)}"
+        socket.monitor(address, self._events)
+        reader = self._context.socket(zmq.PAIR)
+        # The I/O thread blocks where the monitor's pipe is full.
+        reader.set(zmq.RCVHWM, 0)
+        reader.connect(address)
+        self._reader = reader
+        asyncio.get_running_loop().add_reader(reader.fileno(), self._read)
+        self._read()
+
+    def stop(self) -> None:
+        """End; idempotent. To be called while the loop still runs."""
+        if self._reader is not None:
+            asyncio.get_running_loop().remove_reader(self._reader.fileno())
+            self._reader.close(0)
+            self._reader = None
+
+    def _read(self) -> None:
+        while self._reader is not None:
+            try:
+                frames = self._reader.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            event = parse_monitor_message(frames)
+            if event["event"] != zmq.Event.MONITOR_STOPPED:
+                self._callback(zmq.Event(event["event"]), event["value"])
