@@ -1,1 +1,35 @@
 """HCL text to checked, typed configuration, with file and line in every complaint."""
+
+from bridge.config.complaints import Where
+from bridge.config.event_types import to_event_type
+from bridge.config.expressions import Expression, Literal, Scope
+from bridge.config.functions import FUNCTIONS
+from bridge.config.loader import load
+from bridge.config.models import (
+    AdapterProvider,
+    BridgeSettings,
+    BusSettings,
+    Configuration,
+    Integration,
+    LogSettings,
+    Route,
+    SubscriptionSettings,
+)
+
+__all__ = [
+    "FUNCTIONS",
+    "AdapterProvider",
+    "BridgeSettings",
+    "BusSettings",
+    "Configuration",
+    "Expression",
+    "Integration",
+    "Literal",
+    "LogSettings",
+    "Route",
+    "Scope",
+    "SubscriptionSettings",
+    "Where",
+    "load",
+    "to_event_type",
+]

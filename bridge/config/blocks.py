@@ -1,0 +1,256 @@
+"""Blocks → data → pydantic models, with each fault as a complaint at the line of its key."""
+
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bridge.config.compiler import Compiler, Names
+from bridge.config.complaints import Complaints, Where, near, one_of
+from bridge.config.expressions import Expression
+from bridge.config.syntax import Attribute, Block
+
+Model = TypeVar("Model", bound=BaseModel)
+Key = tuple[str, ...]
+
+#: Keys of version 1 that this version does not have, by the block that they stand in.
+NOT_YET: Final = {"bridge": {"status"}, "bus": {"curve"}}
+_PLAIN_WORDS: Final = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a map",
+    "model_type": "must be a block",
+    "model_attributes_type": "must be a block",
+    "path_type": "must be a path",
+    "path_not_file": "there is no such file",
+    "path_not_directory": "there is no such directory",
+    "string_pattern_mismatch": "may hold letters, digits, `_` and `-` only",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+}
+
+
+@dataclass(slots=True)
+class Data:
+    """What a block says, and where.
+
+    Attributes:
+        values: The block as plain data.
+        places: The place of each key.
+        secret: Keys whose value came from the environment.
+        broken: Keys that were complained about already.
+    """
+
+    block: Block
+    subject: str
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[Key, Where] = field(default_factory=dict)
+    secret: set[Key] = field(default_factory=set)
+    broken: set[Key] = field(default_factory=set)
+
+    def where(self, key: Key) -> Where:
+        """The place of a key, or of what holds it."""
+        while key:
+            if key in self.places:
+                return self.places[key]
+            key = key[:-1]
+        return self.block.where
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A block on its way into data: its model, where it stands, and where its values go."""
+
+    block: Block
+    model: type[BaseModel] | None
+    subject: str
+    path: Key
+    values: dict[str, Any]
+
+    def annotation(self, name: str) -> Any:
+        fields = self.model.model_fields if self.model is not None else {}
+        return fields[name].annotation if name in fields else None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReader:
+    """Reads blocks into data and models."""
+
+    names: Names
+    complaints: Complaints
+
+    def compile(self, attribute: Attribute, subject: str, root: str | None = None) -> Expression | None:
+        """One attribute's expression; None, and complaints, where it is at fault."""
+        compiler = Compiler(self.names, root)
+        expression = compiler.compile(attribute.term)
+        for fault in compiler.faults:
+            where = Where(attribute.where.file, fault.line)
+            self.complaints.add(where, f"{subject} > {attribute.name}", fault.message)
+        return None if compiler.faults else expression
+
+    def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
+        """The block as data; keys in `computed` are left out, since they are expressions."""
+        data = Data(block, subject)
+        self._collect(_Level(block, model, subject, (), data.values), data, frozenset(computed))
+        return data
+
+    def _collect(self, level: "_Level", data: Data, computed: frozenset[str] = frozenset()) -> None:
+        for attribute in level.block.attributes:
+            name = attribute.name
+            key = (*level.path, name)
+            data.places[key] = attribute.where
+            if not self._known(name, level, attribute.where) or name in computed:
+                continue
+            expression = self.compile(attribute, level.subject)
+            if expression is None:
+                data.broken.add(key)
+                continue
+            value = expression.evaluate({})
+            level.values[name] = anchored(value, attribute.where) if _holds(level.annotation(name), Path) else value
+            if expression.secret:
+                data.secret.add(key)
+        for child in level.block.blocks:
+            if self._known(child.type, level, child.where):
+                self._child(child, level, data)
+
+    def _child(self, child: Block, level: "_Level", data: Data) -> None:
+        key: Key = (*level.path, child.type)
+        subject = f"{level.subject} > {child}"
+        annotation = level.annotation(child.type)
+        values: dict[str, Any] = {}
+        if child.labels:
+            if len(child.labels) > 1:
+                self.complaints.add(child.where, subject, "takes one label")
+            labelled = level.values.setdefault(child.type, {})
+            key = (*key, child.labels[0])
+            if not isinstance(labelled, dict) or child.labels[0] in labelled:
+                self._twice(child.where, subject, data, key)
+                return
+            labelled[child.labels[0]] = values
+        elif typing.get_origin(_bare(annotation)) in {list, tuple} and key not in data.places:
+            siblings = level.values.setdefault(child.type, [])
+            key = (*key, str(len(siblings)))
+            siblings.append(values)
+        elif key in data.places:
+            self._twice(child.where, subject, data, key)
+            return
+        else:
+            level.values[child.type] = values
+        data.places[key] = child.where
+        self._collect(_Level(child, _inner_model(annotation), subject, key, values), data)
+
+    def _twice(self, where: Where, subject: str, data: Data, key: Key) -> None:
+        self.complaints.add(where, subject, f"given twice; the first is at {data.where(key)}")
+
+    def _known(self, name: str, level: "_Level", where: Where) -> bool:
+        if level.model is None or level.model.model_config.get("extra") == "allow" or name in _keys(level.model):
+            return True
+        if name in NOT_YET.get(level.block.type, ()):
+            message = "this version does not have it yet; leave it out"
+        else:
+            known = _keys(level.model)
+            hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
+            message = f"unknown key{hint}"
+        self.complaints.add(where, f"{level.subject} > {name}", message)
+        return False
+
+    def model(
+        self, model: type[Model], data: Data, values: Mapping[str, Any], path: Key = (), *, hide: bool = False
+    ) -> Model | None:
+        """Check data; None, and complaints, where it does not fit.
+
+        Args:
+            model: What it should be.
+            data: Where everything stands.
+            values: The part of the data to check.
+            path: Where that part stands in the data.
+            hide: True where each value is a secret.
+        """
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                key = (*path, *(str(part) for part in detail["loc"]))
+                if any(key[: len(broken)] == broken for broken in data.broken):
+                    continue
+                if not detail["loc"] and any(broken[: len(path)] == path for broken in data.broken):
+                    continue
+                subject = " > ".join([data.subject, *key])
+                self.complaints.add(data.where(key), subject, self._words(detail, key, data, model, hide=hide))
+            return None
+
+    @staticmethod
+    def _words(detail: ErrorDetails, key: Key, data: Data, model: type[BaseModel], *, hide: bool) -> str:
+        kind, given = detail["type"], detail.get("input")
+        secret = hide or any(key[: len(found)] == found or found[: len(key)] == key for found in data.secret)
+        if kind == "extra_forbidden":
+            return f"unknown key{near(key[-1], _keys(model))}"
+        if given is None and kind != "missing":
+            return "must not be null"
+        if kind == "literal_error":
+            expected = str(detail.get("ctx", {}).get("expected", ""))
+            options = re.findall(r"'([^']*)'", expected)
+            hint = near(given, options) if isinstance(given, str) and not secret else ""
+            return f"must be {expected.replace(chr(39), '`')}{hint}"
+        if kind in _PLAIN_WORDS:
+            return _PLAIN_WORDS[kind]
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        if secret and _echoes(message, given):
+            return "its value does not fit (it is not shown, since it is secret)"
+        return message
+
+
+def anchored(value: Any, where: Where) -> Any:
+    """A path in a configuration starts at the file that names it; `~` is the user's home."""
+    if isinstance(value, str) and value:
+        return str(Path(where.file).parent.absolute() / Path(value).expanduser())
+    if isinstance(value, list):
+        return [anchored(item, where) for item in value]
+    return value
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    return {found.alias or name for name, found in model.model_fields.items()}
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without `Annotated` and `| None`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    arguments = [found for found in typing.get_args(annotation) if found is not type(None)]
+    if type(None) in typing.get_args(annotation) and len(arguments) == 1:
+        return _bare(arguments[0])
+    return annotation
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    bare = _bare(annotation)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return bare
+    if typing.get_origin(bare) in {list, tuple, dict, Mapping}:
+        models = [_inner_model(argument) for argument in typing.get_args(bare)]
+        return next((found for found in models if found is not None), None)
+    return None
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_holds(argument, kind) for argument in typing.get_args(annotation))
+
+
+def _echoes(message: str, given: Any) -> bool:
+    """Whether a message may repeat a part of the value: any of its longer words is found in it."""
+    hidden = str(given)
+    return any(word in hidden for word in re.findall(r"[\w.-]{3,}", message)) or hidden in message

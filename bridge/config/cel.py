@@ -1,0 +1,136 @@
+"""Operators, conditionals and functions: CEL (Common Expression Language), by the library `common-expression-language`.
+
+Paths, templates and values of `env` and `var` are not part of the CEL text: they are variables (`v0`, `v1`, …) that
+our own walker fills, so that no payload is converted that is not used, and no secret stands in a program's text.
+
+Numbers. CEL never mixes whole numbers and doubles (`1.5 * 2` is an error), HCL and JSON know one kind of number, and
+many programs send 7.0 as 7. So here: `+ - * %` of two whole numbers is whole, of anything else a double; `/` is exact,
+a whole number only where nothing is left over (6 / 2 is 3, 7 / 2 is 3.5); `%` takes the sign of its left side; whole
+numbers beyond 64 bits are an error. Each expression with arithmetic therefore has two programs: plain CEL, and, where
+that refuses the mixture, the same with our functions in place of the operators.
+"""
+
+import importlib.machinery
+import importlib.util
+import re
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any, Final
+
+from bridge.config.complaints import Fault
+from bridge.config.expressions import Expression, Scope, kind_of
+from bridge.errors import InvalidError
+
+_REFUSALS: Final = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
+_FUNCTION: Final = re.compile(r"Function '(\w+)' error")
+_FUNCTION_MESSAGES: Final = {
+    "_add": "`+` takes two numbers, two strings or two lists, and the result has 64 bits at most",
+    "_subtract": "`-` takes two numbers, and the result has 64 bits at most",
+    "_multiply": "`*` takes two numbers, and the result has 64 bits at most",
+    "_divide": "`/` takes two numbers, and the second is not 0",
+    "_remainder": "`%` takes two numbers, and the second is not 0",
+}
+_MESSAGES: Final[dict[type[Exception], str]] = {
+    ZeroDivisionError: "division by zero",
+    OverflowError: "the number is too large",
+    IndexError: "there is no such index",
+    KeyError: "there is no such key",
+}
+
+
+def regex_fault(pattern: str) -> str:
+    """What is wrong with a regular expression of `matches()`; empty where nothing is."""
+    program = _library().compile('"".matches(pattern)')
+    try:
+        program.execute({"pattern": pattern})
+    except _REFUSALS:
+        return "the regular expression does not parse (the syntax is RE2's)"
+    return ""
+
+
+@cache
+def _library() -> ModuleType:
+    """The library's extension module alone: importing the package costs 190 ms, for a command line of its own."""
+    package = importlib.util.find_spec("cel")
+    found = (
+        importlib.machinery.PathFinder.find_spec("cel", list(package.submodule_search_locations or ()))
+        if package
+        else None
+    )
+    if found is None or found.loader is None:
+        raise ModuleNotFoundError("common-expression-language is not installed", name="cel")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class CelExpression(Expression):
+    """An expression with operators or functions."""
+
+    __slots__ = ("_context", "_exact", "_functions", "_leaves", "_plain")
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        plain: str,
+        exact: str,
+        leaves: dict[str, Expression],
+        functions: dict[str, Callable[..., Any]],
+        line: int,
+    ) -> None:
+        """Compile the program.
+
+        Raises:
+            Fault: CEL does not take it.
+        """
+        super().__init__(text, secret=any(leaf.secret for leaf in leaves.values()))
+        library = _library()
+        try:
+            self._plain = library.compile(plain)
+            self._exact = self._plain if exact == plain else library.compile(exact)
+        except _REFUSALS:
+            raise Fault(line, f"`{text}` cannot be compiled") from None
+        self._leaves = tuple(leaves.items())
+        self._functions = functions
+        self._context = library.Context
+
+    def evaluate(self, scope: Scope) -> Any:
+        """See `Expression.evaluate`."""
+        values: dict[str, Any] = {}
+        missing: InvalidError | None = None
+        for name, leaf in self._leaves:
+            try:
+                values[name] = leaf.evaluate(scope)
+            except InvalidError as error:
+                # Not yet an error: a conditional or `&&` may never ask for it.
+                missing = missing or error
+        try:
+            return self._run(self._plain, values)
+        except _REFUSALS as error:
+            reason: Exception = error
+        if self._exact is not self._plain:
+            try:
+                return self._run(self._exact, values)
+            except _REFUSALS as error:
+                reason = error
+        raise missing or self._explain(reason, values)
+
+    def _run(self, program: Any, values: dict[str, Any]) -> Any:
+        if not self._functions:
+            return program.execute(values)
+        # A context keeps its variables, so each message gets its own.
+        return program.execute(self._context(values, self._functions))
+
+    def _explain(self, error: Exception, values: dict[str, Any]) -> InvalidError:
+        reason = _MESSAGES.get(type(error))
+        function = _FUNCTION.match(str(error)) if isinstance(error, RuntimeError) else None
+        if function:
+            reason = _FUNCTION_MESSAGES.get(function[1], f"{function[1]}() cannot take what it was given")
+        elif reason is None:
+            # CEL's own words may quote values; kinds are enough, and no secret.
+            kinds = [f"{leaf.text} is {kind_of(values[name])}" for name, leaf in self._leaves if name in values]
+            reason = "an operator or function does not fit its operands"
+            reason += f" ({', '.join(kinds)})" if kinds else ""
+        return InvalidError(f"`{self.text}`: {reason}")

@@ -1,0 +1,274 @@
+"""Terms → expressions: names resolved, constants folded, operators turned into CEL."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.config.cel import CelExpression, regex_fault
+from bridge.config.complaints import Fault, near, one_of
+from bridge.config.expressions import (
+    FIELDS,
+    Expression,
+    ListExpression,
+    Literal,
+    ObjectExpression,
+    PathExpression,
+    Presence,
+    TemplateExpression,
+)
+from bridge.config.functions import ARITHMETIC, FUNCTIONS
+from bridge.config.syntax import (
+    Binary,
+    Call,
+    Conditional,
+    Constant,
+    Index,
+    Object,
+    Reference,
+    Sequence,
+    Template,
+    Term,
+    Unary,
+)
+from bridge.errors import InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What expressions may name.
+
+    Attributes:
+        environ: The environment, for `env.NAME`.
+        variables: The variables, for `var.name`; None while the variables themselves are read.
+        failed: Variables that are declared but have no value, which was complained about already.
+    """
+
+    environ: Mapping[str, str]
+    variables: Mapping[str, Literal] | None = None
+    failed: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Compiler:
+    """Compiles the terms of one attribute.
+
+    Attributes:
+        names: What may be named everywhere.
+        root: `event` or `message` where there is a message at run time, None where the value must be known now.
+        faults: What was wrong; the result is of use only while this is empty.
+    """
+
+    names: Names
+    root: str | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+    def compile(self, term: Term) -> Expression:
+        """One attribute's expression; a `Literal` if nothing in it depends on a message."""
+        match term:
+            case Constant():
+                return Literal(term.text, term.value)
+            case Reference():
+                return self._reference(term)
+            case Template():
+                parts = tuple(part if isinstance(part, str) else self.compile(part) for part in term.parts)
+                inner = [part for part in parts if isinstance(part, Expression)]
+                return self._fold(TemplateExpression(term.text, parts, secret=_secret(inner)), inner, term)
+            case Sequence():
+                items = tuple(self.compile(item) for item in term.items)
+                return self._fold(ListExpression(term.text, items, secret=_secret(items)), items, term)
+            case Object():
+                pairs = tuple((key, self.compile(item)) for key, item in term.items)
+                values = [item for _, item in pairs]
+                return self._fold(ObjectExpression(term.text, pairs, secret=_secret(values)), values, term)
+            case Call(name="has"):
+                return self._has(term)
+        return self._cel(term)
+
+    def _fold(
+        self, expression: Expression, parts: "list[Expression] | tuple[Expression, ...]", term: Term
+    ) -> Expression:
+        if self.faults or not all(part.constant for part in parts):
+            return expression
+        try:
+            return Literal(term.text, expression.evaluate({}), secret=expression.secret)
+        except InvalidError as error:
+            return self._fail(term, error.message)
+
+    def _fail(self, term: Term, message: str) -> Literal:
+        self.faults.append(Fault(term.line, message))
+        return Literal(term.text, None)
+
+    def _reference(self, term: Reference) -> Expression:
+        if term.root == "env":
+            return self._environment(term)
+        if term.root == "var":
+            return self._variable(term)
+        if term.root != self.root:
+            return self._fail(term, self._unknown_root(term))
+        known = FIELDS[term.root]
+        if term.steps and term.steps[0] not in known:
+            step = str(term.steps[0])
+            return self._fail(term, f"`{term.root}` has no `{step}`{near(step, known)}; it has {one_of(known)}")
+        return PathExpression(term.text, term.root, term.steps)
+
+    def _unknown_root(self, term: Reference) -> str:
+        if term.root in FIELDS:
+            here = (
+                f"only `{self.root}.…` can be used here"
+                if self.root
+                else "its value must be known when the file is loaded"
+            )
+            return f"`{term.text}`: {here}"
+        if not term.steps:
+            hint = near(term.root, ["env", "var", *([self.root] if self.root else [])])
+            return f'`{term.root}` is a bare word; write "{term.root}" in quotes{hint}'
+        roots = ["env", "var", *([self.root] if self.root else [])]
+        return f"`{term.text}`: there is no `{term.root}`{near(term.root, roots)}; there are {one_of(roots)}"
+
+    def _environment(self, term: Reference) -> Literal:
+        if len(term.steps) != 1 or not isinstance(term.steps[0], str):
+            return self._fail(term, f"`{term.text}`: write `env.NAME`")
+        name = term.steps[0]
+        value = self.names.environ.get(name)
+        if value is None:
+            return self._fail(term, f"the environment variable `{name}` is not set")
+        return Literal(term.text, value, secret=True)
+
+    def _variable(self, term: Reference) -> Expression:
+        variables = self.names.variables
+        if variables is None:
+            return self._fail(term, f"`{term.text}`: a variable cannot be made from another one")
+        if not term.steps or not isinstance(term.steps[0], str):
+            return self._fail(term, f"`{term.text}`: write `var.name`")
+        name, *steps = term.steps
+        found = variables.get(str(name))
+        if found is None:
+            if name in self.names.failed:
+                # Its own complaint says why; this marks the attribute as unusable.
+                return self._fail(term, f"the variable `{name}` has no value")
+            return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}")
+        value = found.value
+        for step in steps:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return self._fail(term, f"`{term.text}`: there is no `{step}`")
+        return Literal(term.text, value, secret=found.secret)
+
+    def _has(self, term: Call) -> Expression:
+        if len(term.arguments) == 1 and isinstance(term.arguments[0], Reference):
+            path = self.compile(term.arguments[0])
+            if isinstance(path, PathExpression) and len(term.arguments[0].steps) > 0:
+                return Presence(term.text, path)
+            if self.faults:
+                return Literal(term.text, value=False)
+        return self._fail(term, f"`{term.text}`: has() takes one path, as in `has(event.payload.id)`")
+
+    def _cel(self, term: Term) -> Expression:
+        program = _Program(self)
+        plain, exact = program.write(term)
+        if self.faults:
+            return Literal(term.text, None)
+        try:
+            expression = CelExpression(
+                term.text,
+                plain=plain,
+                exact=exact,
+                leaves=program.leaves,
+                functions=program.functions,
+                line=term.line,
+            )
+        except Fault as fault:
+            self.faults.append(fault)
+            return Literal(term.text, None)
+        return self._fold(expression, list(program.leaves.values()), term)
+
+
+@dataclass(slots=True)
+class _Program:
+    """Writes one CEL program in its two forms; see `cel.py`."""
+
+    compiler: Compiler
+    leaves: dict[str, Expression] = field(default_factory=dict)
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def write(self, term: Term) -> tuple[str, str]:
+        """The plain and the exact text."""
+        match term:
+            case Constant(value=value) if _is_plain(value):
+                return (_literal(value),) * 2
+            case Sequence():
+                items = [self.write(item) for item in term.items]
+                return _both(items, lambda parts: f"[{', '.join(parts)}]")
+            case Object():
+                pairs = [self.write(item) for _, item in term.items]
+                keys = [_literal(key) for key, _ in term.items]
+                return _both(pairs, lambda parts: "{" + ", ".join(map("{}: {}".format, keys, parts)) + "}")
+            case Unary():
+                if term.operator == "-":
+                    # 0 - x, so that the mixed form needs no function of its own.
+                    zero = Constant(term.line, "0", 0)
+                    return self.write(Binary(term.line, term.text, "-", zero, term.operand))
+                return _both([self.write(term.operand)], lambda parts: f"!({parts[0]})")
+            case Binary():
+                return self._binary(term)
+            case Conditional():
+                parts = [self.write(part) for part in (term.condition, term.then, term.otherwise)]
+                return _both(parts, lambda found: "(({}) ? ({}) : ({}))".format(*found))
+            case Index():
+                return _both([self.write(term.base), self.write(term.key)], lambda found: "({})[{}]".format(*found))
+            case Call() if term.name != "has":
+                return self._call(term)
+        name = f"v{len(self.leaves)}"
+        self.leaves[name] = self.compiler.compile(term)
+        return name, name
+
+    def _binary(self, term: Binary) -> tuple[str, str]:
+        left, right = self.write(term.left), self.write(term.right)
+        plain = f"({left[0]} {term.operator} {right[0]})"
+        if term.operator not in ARITHMETIC:
+            return plain, f"({left[1]} {term.operator} {right[1]})"
+        name, call = ARITHMETIC[term.operator]
+        self.functions[name] = call
+        exact = f"{name}({left[1]}, {right[1]})"
+        return (f"{name}({left[0]}, {right[0]})" if term.operator == "/" else plain), exact
+
+    def _call(self, term: Call) -> tuple[str, str]:
+        function = FUNCTIONS.get(term.name)
+        if function is None:
+            known = [*FUNCTIONS, "has"]
+            message = f"there is no function `{term.name}`{near(term.name, known)}; there are {one_of(known)}"
+            self.compiler.faults.append(Fault(term.line, message))
+            return "null", "null"
+        if not function.least <= len(term.arguments) <= function.most:
+            count = str(function.least) if function.least == function.most else f"{function.least} to {function.most}"
+            message = f"`{term.text}`: {term.name}() takes {count} arguments, not {len(term.arguments)}"
+            self.compiler.faults.append(Fault(term.line, message))
+            return "null", "null"
+        match term:
+            case Call(name="matches", arguments=(_, Constant(value=str(pattern)))) if fault := regex_fault(pattern):
+                self.compiler.faults.append(Fault(term.line, f"`{term.text}`: {fault}"))
+        arguments = [self.write(argument) for argument in term.arguments]
+        if function.call is None:
+            native = function.native
+            return _both(arguments, lambda parts: native.format(*parts))
+        self.functions[term.name] = function.call
+        return _both(arguments, lambda parts: f"{term.name}({', '.join(parts)})")
+
+
+def _both(written: list[tuple[str, str]], make: Callable[[list[str]], str]) -> tuple[str, str]:
+    return make([plain for plain, _ in written]), make([exact for _, exact in written])
+
+
+def _secret(parts: "list[Expression] | tuple[Expression, ...]") -> bool:
+    return any(part.secret for part in parts)
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, int) or isinstance(value, bool) or -(1 << 63) < value < 1 << 63
+
+
+def _literal(value: Any) -> str:
+    """A value as CEL text; JSON's strings are CEL's."""
+    return json.dumps(value, ensure_ascii=False)

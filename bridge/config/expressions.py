@@ -1,0 +1,251 @@
+"""Expressions: what a route or subscription computes for each message.
+
+An expression is compiled once, when the configuration is loaded, and evaluated often. A plain path is walked directly;
+structures and templates are walked over their parts; anything with an operator or a function is CEL (`cel.py`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import MsgspecError
+
+from bridge.errors import InvalidError
+
+Scope = Mapping[str, Any]
+"""`{"event": bridge.model.Event}` or `{"message": bridge.model.Inbound}`; plain mappings serve, too."""
+
+#: What the root of a path offers, and under which attribute of the object that carries it.
+FIELDS: Final[dict[str, dict[str, str]]] = {
+    "event": {
+        "id": "id",
+        "type": "event_type",
+        "payload": "payload",
+        "timestamp": "timestamp",
+        "source": "source",
+        "correlation_id": "correlation_id",
+        "headers": "headers",
+    },
+    "message": {"topic": "topic", "segments": "topic", "payload": "message", "headers": "headers"},
+}
+
+
+class Expression(ABC):
+    """A compiled expression; `Literal` where it needs no message.
+
+    Attributes:
+        text: The expression as the file has it; names of `env` and `var`, never their values.
+        secret: True where a value from `env` is part of it.
+    """
+
+    __slots__ = ("secret", "text")
+
+    def __init__(self, text: str, *, secret: bool = False) -> None:
+        self.text = text
+        self.secret = secret
+
+    @property
+    def constant(self) -> bool:
+        """True where the value is known already."""
+        return False
+
+    @abstractmethod
+    def evaluate(self, scope: Scope) -> Any:
+        """The value for one message.
+
+        Raises:
+            InvalidError: It cannot be computed for this message; the error names the expression and says why.
+        """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text})"
+
+
+class Literal(Expression):
+    """A value that is known when the configuration is loaded."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, text: str, value: Any, *, secret: bool = False) -> None:
+        super().__init__(text, secret=secret)
+        self.value = value
+
+    @property
+    def constant(self) -> bool:
+        """True: nothing is left to compute."""
+        return True
+
+    def evaluate(self, scope: Scope) -> Any:  # noqa: ARG002 - it needs no message
+        """The value."""
+        return self.value
+
+
+class PathExpression(Expression):
+    """A plain path into the message, as in `event.payload.items[0].id`."""
+
+    __slots__ = ("_field", "_get", "_indexed", "_root", "_steps")
+
+    def __init__(self, text: str, root: str, steps: tuple[str | int, ...]) -> None:
+        super().__init__(text)
+        self._root = root
+        self._field = str(steps[0]) if steps else ""
+        self._get = _getter(root, self._field)
+        self._steps = steps[1:]
+        self._indexed = any(isinstance(step, int) for step in self._steps)
+
+    def evaluate(self, scope: Scope) -> Any:
+        """See `Expression.evaluate`."""
+        try:
+            value = self._get(scope[self._root])
+            if self._indexed:
+                return self._walk(value)
+            for step in self._steps:
+                value = value[step]
+        except (KeyError, IndexError, TypeError):
+            raise InvalidError(f"`{self.text}`: {self._why(scope)}") from None
+        except MsgspecError:
+            raise InvalidError(f"`{self.text}`: the payload cannot be decoded") from None
+        else:
+            return value
+
+    def present(self, scope: Scope) -> bool:
+        """`has(path)`: whether every step is there; a field of the message itself also counts as absent if null."""
+        try:
+            value = self.evaluate(scope)
+        except InvalidError:
+            return False
+        return bool(self._steps) or value is not None
+
+    def _walk(self, value: Any) -> Any:
+        for step in self._steps:
+            # Python would index into a string, too; a path must not.
+            if isinstance(step, int) and not isinstance(value, list | tuple):
+                raise TypeError
+            value = value[step]
+        return value
+
+    def _why(self, scope: Scope) -> str:
+        value, walked = self._get(scope[self._root]), f"{self._root}.{self._field}"
+        for step in self._steps:
+            if isinstance(step, int):
+                if not isinstance(value, list | tuple):
+                    return f"{walked} is {kind_of(value)}, not a list"
+                if step >= len(value):
+                    return f"{walked} has {len(value)} items, no [{step}]"
+            else:
+                if not isinstance(value, Mapping):
+                    return f"{walked} is {kind_of(value)}, not a map"
+                if step not in value:
+                    return f"there is no `{step}` in {walked}"
+            value = value[step]
+            walked += f"[{step}]" if isinstance(step, int) else f".{step}"
+        return "cannot be read"
+
+
+class Presence(Expression):
+    """`has(path)`."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, text: str, path: PathExpression) -> None:
+        super().__init__(text)
+        self._path = path
+
+    def evaluate(self, scope: Scope) -> bool:
+        """Whether the path leads somewhere."""
+        return self._path.present(scope)
+
+
+class TemplateExpression(Expression):
+    """A string with `${…}` in it.
+
+    Numbers stand as decimals (2.0 as `2`), booleans as `true` and `false`; null, lists and maps are errors.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, text: str, parts: tuple[str | Expression, ...], *, secret: bool = False) -> None:
+        super().__init__(text, secret=secret)
+        self._parts = parts
+
+    def evaluate(self, scope: Scope) -> str:
+        """See `Expression.evaluate`."""
+        return "".join(
+            [part if isinstance(part, str) else _in_string(part.evaluate(scope), part) for part in self._parts]
+        )
+
+
+class ListExpression(Expression):
+    """`[a, b]` with something to compute in it."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, text: str, items: tuple[Expression, ...], *, secret: bool = False) -> None:
+        super().__init__(text, secret=secret)
+        self._items = items
+
+    def evaluate(self, scope: Scope) -> list[Any]:
+        """See `Expression.evaluate`."""
+        return [item.evaluate(scope) for item in self._items]
+
+
+class ObjectExpression(Expression):
+    """`{ a = b }` with something to compute in it."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, text: str, items: tuple[tuple[str, Expression], ...], *, secret: bool = False) -> None:
+        super().__init__(text, secret=secret)
+        self._items = items
+
+    def evaluate(self, scope: Scope) -> dict[str, Any]:
+        """See `Expression.evaluate`."""
+        return {key: item.evaluate(scope) for key, item in self._items}
+
+
+def kind_of(value: Any) -> str:
+    """A value's kind in a person's words; the value itself may be anybody's secret."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case bytes():
+            return "bytes"
+        case list() | tuple():
+            return "a list"
+        case Mapping():
+            return "a map"
+    return f"a {type(value).__name__}"
+
+
+def _in_string(value: Any, part: Expression) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    raise InvalidError(f"`{part.text}`: {kind_of(value)} cannot stand inside a string")
+
+
+def _getter(root: str, field: str) -> Callable[[Any], Any]:
+    """Reads one field of the root object, or of a mapping that stands for it."""
+    if not field:
+        return lambda carrier: {name: _getter(root, name)(carrier) for name in FIELDS[root]}
+    if field == "segments":
+        topic = _getter(root, "topic")
+        return lambda carrier: topic(carrier).replace("/", ".").split(".")
+    attribute = FIELDS[root][field]
+
+    def get(carrier: Any) -> Any:
+        value = carrier.get(field) if isinstance(carrier, dict) else getattr(carrier, attribute)
+        return {} if value is None and field == "headers" else value
+
+    return get

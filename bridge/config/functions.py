@@ -1,0 +1,156 @@
+"""The functions that expressions can use beside CEL's own operators."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: What a function returns where it cannot answer. CEL refuses to convert it, which makes an error without the log
+#: line, and the quoted value in it, that an exception in a function costs.
+_NO_VALUE: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the expression language.
+
+    Attributes:
+        summary: One line for a person.
+        least: How many arguments it takes at least.
+        most: How many at most.
+        native: The CEL text, with `{0}`, `{1}` for the arguments, where CEL has it.
+        call: The Python function otherwise.
+    """
+
+    summary: str
+    least: int
+    most: int
+    native: str = ""
+    call: Callable[..., Any] | None = None
+
+
+def _guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(*arguments: Any) -> Any:
+        try:
+            value = call(*arguments)
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+            return _NO_VALUE
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+            return _NO_VALUE
+        return value
+
+    return guarded
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _add(left: Any, right: Any) -> Any:
+    if isinstance(left, str) and isinstance(right, str):
+        return left + right
+    if isinstance(left, list) and isinstance(right, list):
+        return left + right
+    return _number(left) + _number(right)
+
+
+def _divide(left: Any, right: Any) -> Any:
+    if isinstance(_number(left), int) and isinstance(_number(right), int) and left % right == 0:
+        return left // right
+    return left / right
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if isinstance(_number(left), int) and isinstance(_number(right), int):
+        size = abs(left) % abs(right)
+        return -size if left < 0 else size
+    return math.fmod(left, right)
+
+
+def _contains(value: Any, item: Any) -> bool:
+    if isinstance(value, str):
+        return _text(item) in value
+    if isinstance(value, list | Mapping):
+        return item in value
+    raise TypeError
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return _text(value) if isinstance(value, str) else str(_number(value))
+
+
+def _to_number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _number(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return int(value) if value.strip().lstrip("+-").isdecimal() else number
+
+
+def _rounded(how: Callable[[Any], int]) -> Callable[[Any], int]:
+    return lambda value: how(_number(value))
+
+
+def _half_up(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+#: What takes an operator's place where CEL refuses to mix numbers; `/` is always ours.
+ARITHMETIC: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
+    "+": ("_add", _guarded(_add)),
+    "-": ("_subtract", _guarded(lambda left, right: _number(left) - _number(right))),
+    "*": ("_multiply", _guarded(lambda left, right: _number(left) * _number(right))),
+    "/": ("_divide", _guarded(_divide)),
+    "%": ("_remainder", _guarded(_remainder)),
+}
+
+#: `has` is not among them: it is about a path, not about a value.
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "size": Function("length of a string, list or map", 1, 1, native="size({0})"),
+    "startsWith": Function("whether a string starts with another", 2, 2, native="({0}).startsWith({1})"),
+    "endsWith": Function("whether a string ends with another", 2, 2, native="({0}).endsWith({1})"),
+    "matches": Function("whether a regular expression (RE2) is found in a string", 2, 2, native="({0}).matches({1})"),
+    "contains": Function("whether a string has a part, a list an item, a map a key", 2, 2, call=_guarded(_contains)),
+    "lower": Function("a string in lower case", 1, 1, call=_guarded(lambda text: _text(text).lower())),
+    "upper": Function("a string in upper case", 1, 1, call=_guarded(lambda text: _text(text).upper())),
+    "trim": Function("a string without white space around it", 1, 1, call=_guarded(lambda text: _text(text).strip())),
+    "replace": Function(
+        "a string with each `old` made `new`: replace(text, old, new)",
+        3,
+        3,
+        call=_guarded(lambda text, old, new: _text(text).replace(_text(old), _text(new))),
+    ),
+    "split": Function(
+        "the parts of a string: split(text, separator)",
+        2,
+        2,
+        call=_guarded(lambda text, by: _text(text).split(_text(by))),
+    ),
+    "join": Function(
+        "the strings of a list as one: join(list, separator)",
+        2,
+        2,
+        call=_guarded(lambda parts, by: _text(by).join(parts)),
+    ),
+    "string": Function("a number or boolean as a string", 1, 1, call=_guarded(_string)),
+    "number": Function("a string as a number", 1, 1, call=_guarded(_to_number)),
+    "abs": Function("a number without its sign", 1, 1, call=_guarded(lambda value: abs(_number(value)))),
+    "floor": Function("the next whole number below", 1, 1, call=_guarded(_rounded(math.floor))),
+    "ceil": Function("the next whole number above", 1, 1, call=_guarded(_rounded(math.ceil))),
+    "round": Function("the nearest whole number, halves up", 1, 1, call=_guarded(_rounded(_half_up))),
+    "min": Function("the smallest of its arguments", 1, 8, call=_guarded(lambda *values: min(map(_number, values)))),
+    "max": Function("the largest of its arguments", 1, 8, call=_guarded(lambda *values: max(map(_number, values)))),
+}

@@ -1,0 +1,158 @@
+"""Files → blocks: finding, reading and parsing, with each fault as a complaint."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from hcl2 import parses_to_tree
+from lark import Token, Tree
+from lark.exceptions import UnexpectedInput, UnexpectedToken
+
+from bridge.config.complaints import Complaints, Fault, Where
+from bridge.config.syntax import Attribute, Block
+from bridge.config.terms import MAX_DEPTH, Node, Reader
+
+#: A configuration is text written by a person; beyond this size in bytes it is something else.
+MAX_FILE_SIZE: Final = 4 << 20
+
+
+def find_files(paths: Sequence[Path], complaints: Complaints) -> list[Path]:
+    """The files that are meant: each path as it is, a directory as its `*.hcl` in order of name, none twice."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.glob("*.hcl") if entry.is_file())
+            if not inside:
+                complaints.add(Where(str(path)), "", "the directory holds no *.hcl file")
+            found.update(dict.fromkeys(inside))
+        else:
+            found[path] = None
+    if not paths:
+        complaints.add(Where("configuration"), "", "no file was named")
+    return list(found)
+
+
+def read_blocks(path: Path, ours: frozenset[str], complaints: Complaints, ignored: dict[str, int]) -> Iterator[Block]:
+    """The blocks of one file that are ours; the others are counted into `ignored` and not looked into."""
+    file = str(path)
+    text = _read_text(path, complaints)
+    if text is None:
+        return
+    try:
+        tree = parses_to_tree(text)
+    except UnexpectedInput as error:
+        complaints.add(Where(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
+        return
+    except RecursionError:
+        complaints.add(Where(file), "", "nested too deep")
+        return
+    reader = _FileReader(file, Reader(text), complaints)
+    for node in _trees(_trees(tree.children)[0].children):
+        if node.data == "block":
+            kind = reader.name(node)
+            if kind in ours:
+                yield reader.block(node, "")
+            else:
+                ignored[kind] = ignored.get(kind, 0) + 1
+        elif node.data == "attribute":
+            name = reader.name(node)
+            if name in ours:
+                complaints.add(reader.where(node), name, f"is a block; write `{name} {{ … }}`")
+            else:
+                ignored[name] = ignored.get(name, 0) + 1
+
+
+class _FileReader:
+    """Turns the parse tree of one file into blocks."""
+
+    def __init__(self, file: str, reader: Reader, complaints: Complaints) -> None:
+        self._file = file
+        self._reader = reader
+        self._complaints = complaints
+
+    def where(self, node: Node) -> Where:
+        return Where(self._file, self._reader.line(node))
+
+    def name(self, node: Node) -> str:
+        return str(_trees(node.children)[0].children[0])
+
+    def block(self, node: Node, outer: str, depth: int = 0) -> Block:
+        parts = _trees(node.children)
+        labels = tuple(self._label(part) for part in parts[1:] if part.data in {"string", "identifier"})
+        kind = self.name(node)
+        subject = outer + " ".join([kind, *(f'"{label}"' for label in labels)])
+        attributes: dict[str, Attribute] = {}
+        blocks: list[Block] = []
+        for child in _trees(parts[-1].children):
+            if child.data == "attribute":
+                attribute = self._attribute(child, subject)
+                if attribute is None:
+                    continue
+                first = attributes.setdefault(attribute.name, attribute)
+                if first is not attribute:
+                    message = f"given twice; the first is on line {first.where.line}"
+                    self._complaints.add(attribute.where, f"{subject} > {attribute.name}", message)
+            elif child.data == "block" and depth >= MAX_DEPTH:
+                self._complaints.add(self.where(child), subject, f"nested more than {MAX_DEPTH} deep")
+            elif child.data == "block":
+                blocks.append(self.block(child, f"{subject} > ", depth + 1))
+        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.where(node))
+
+    def _label(self, node: Node) -> str:
+        text = self._reader.source(node)
+        return text[1:-1] if node.data == "string" else text
+
+    def _attribute(self, node: Node, subject: str) -> Attribute | None:
+        name = self.name(node)
+        try:
+            return Attribute(name, self._reader.read(_trees(node.children)[-1]), self.where(node))
+        except Fault as fault:
+            self._complaints.add(Where(self._file, fault.line), f"{subject} > {name}", fault.message)
+            return None
+
+
+def _read_text(path: Path, complaints: Complaints) -> str | None:
+    where = Where(str(path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_SIZE + 1)
+    except FileNotFoundError:
+        complaints.add(where, "", "there is no such file")
+    except OSError as error:
+        complaints.add(where, "", f"cannot be read: {error.strerror or error}")
+    else:
+        if len(data) > MAX_FILE_SIZE:
+            complaints.add(where, "", f"is larger than {MAX_FILE_SIZE >> 20} MiB")
+            return None
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            complaints.add(Where(str(path), line), "", "is not UTF-8 text")
+    return None
+
+
+def _trees(children: "list[Node | Token]") -> list[Node]:
+    return [child for child in children if isinstance(child, Tree)]
+
+
+def _line(error: UnexpectedInput, text: str) -> int:
+    last = text.rstrip().count("\n") + 1
+    return min(error.line, last) if error.line and error.line > 0 else last
+
+
+def _reason(error: UnexpectedInput, text: str) -> str:
+    line = (text.splitlines() or [""])[min(_line(error, text), len(text.splitlines()) or 1) - 1]
+    before = line[: max(error.column - 1, 0)]
+    token = error.token if isinstance(error, UnexpectedToken) else ""
+    if getattr(token, "type", "") == "$END":
+        return "the file ends before a block, bracket or string is closed"
+    if token == "(" and "." in before:  # noqa: S105 - a token of the grammar, not a secret
+        name = before.rpartition(".")[2]
+        return f"method form does not parse; write `{name}(…)` with what stands before the dot as first argument"
+    if before.rstrip().endswith(" in"):
+        return "`in` does not parse; write `contains(list, value)`"
+    if str(token).lstrip().startswith("-"):
+        return "a minus needs a space on both sides"
+    piece = str(token).strip().split("\n")[0][:20]
+    return f"unexpected `{piece}`" if piece else "something is missing at the end of the line"

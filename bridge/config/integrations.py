@@ -1,0 +1,170 @@
+"""`integration "id" { … }` blocks → checked integrations."""
+
+import re
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from bridge.config.blocks import BlockReader, Data
+from bridge.config.complaints import near, one_of
+from bridge.config.models import NAME_PATTERN, RESERVED, AdapterProvider, Integration
+from bridge.config.syntax import Block
+from bridge.endpoint import (
+    NO_AUTH,
+    AuthBasic,
+    AuthBearer,
+    AuthCertificate,
+    AuthNone,
+    Endpoint,
+    Strict,
+    Tls,
+)
+from bridge.ports import AdapterSpec
+from bridge.settings import HealthSettings, ResilienceSettings
+
+_AUTH: Final[dict[str, type[AuthNone | AuthBasic | AuthBearer | AuthCertificate]]] = {
+    "none": AuthNone,
+    "basic": AuthBasic,
+    "bearer": AuthBearer,
+    "certificate": AuthCertificate,
+}
+
+
+class _AnyAuth(Strict):
+    """Every key that one of the kinds has; each kind's own model comes after it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class _Shape(Strict):
+    """The keys of an integration, before its type says more."""
+
+    type: Any = None
+    endpoint: Endpoint | None = None
+    auth: _AnyAuth | None = None
+    tls: Tls | None = None
+    config: Any = None
+    resilience: ResilienceSettings | None = None
+    health: HealthSettings | None = None
+
+
+def read_integration(block: Block, reader: BlockReader, adapters: AdapterProvider) -> Integration | None:
+    """One integration; None, and complaints, where it is at fault."""
+    name, subject = block.labels[0], str(block)
+    if not re.fullmatch(NAME_PATTERN, name):
+        reader.complaints.add(block.where, subject, "a label has letters, digits, `_` and `-` only")
+    if name in RESERVED:
+        reader.complaints.add(block.where, subject, f"the label `{name}` is reserved")
+    kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)
+    type_value = reader.compile(kind, subject) if kind else None
+    spec = _spec(type_value.evaluate({}), block, reader, adapters) if type_value else None
+    if kind is None:
+        reader.complaints.add(block.where, subject, f"`type` is missing; there are {one_of(adapters.names())}")
+    auth_model = _auth_model(block, reader, spec)
+    shape = _shape(spec, auth_model)
+    rest = Block(
+        block.type, block.labels, tuple(a for a in block.attributes if a is not kind), block.blocks, block.where
+    )
+    data = reader.data(rest, shape, subject)
+    endpoint = _part(Endpoint, "endpoint", data, reader)
+    tls = _part(Tls, "tls", data, reader)
+    resilience = _part(ResilienceSettings, "resilience", data, reader)
+    health = _part(HealthSettings, "health", data, reader)
+    auth = _part(auth_model, "auth", data, reader, hide=True) if auth_model else NO_AUTH
+    if spec is None:
+        return None
+    config = reader.model(spec.config, data, data.values.get("config") or {}, ("config",))
+    _check_endpoint(endpoint, spec, data, reader)
+    _check_files(tls, auth, data, reader)
+    if tls is None or resilience is None or health is None or auth is None or config is None:
+        return None
+    return Integration(
+        name, spec.protocol, spec, endpoint, auth, tls, config, resilience, health, block.where, frozenset(data.secret)
+    )
+
+
+def _part(model: type[Any], name: str, data: Data, reader: BlockReader, *, hide: bool = False) -> Any:
+    values = data.values.get(name)
+    if values is None and name == "endpoint":
+        return None
+    return reader.model(model, data, {} if values is None else values, (name,), hide=hide)
+
+
+def _spec(name: object, block: Block, reader: BlockReader, adapters: AdapterProvider) -> AdapterSpec | None:
+    where = next(attribute.where for attribute in block.attributes if attribute.name == "type")
+    if isinstance(name, str) and name in adapters.names():
+        return adapters.get(name)
+    known = adapters.names()
+    hint = near(name, known) if isinstance(name, str) else ""
+    shown = f"there is no `{name}`" if isinstance(name, str) else "must be a string"
+    reader.complaints.add(where, f"{block} > type", f"{shown}{hint}; there are {one_of(known)}")
+    return None
+
+
+def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> Any:
+    """The model of the `auth` block by its `type`; None, where that is at fault or there is no such block."""
+    auth = next((child for child in block.blocks if child.type == "auth"), None)
+    if auth is None:
+        return None
+    subject = f"{block} > auth"
+    kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
+    if kind is None:
+        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(_AUTH)}")
+        return None
+    expression = reader.compile(kind, subject)
+    if expression is None:
+        return None
+    name = expression.evaluate({})
+    if name not in _AUTH:
+        hint = near(name, _AUTH) if isinstance(name, str) else ""
+        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(_AUTH)}{hint}")
+        return None
+    if spec is not None and name != "none" and name not in spec.auth:
+        message = f"`{spec.protocol}` has no meaning for `{name}`; it knows {one_of(spec.auth | {'none'})}"
+        reader.complaints.add(kind.where, f"{subject} > type", message)
+    return _AUTH[name]
+
+
+def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseModel]:
+    """The integration's model with the parts that depend on its types, for names and kinds of keys."""
+    fields: dict[str, Any] = {}
+    if spec is not None:
+        fields["config"] = spec.config
+    if auth is not None:
+        fields["auth"] = auth
+    namespace = {"__annotations__": fields, "__module__": __name__, **dict.fromkeys(fields)}
+    return type("Integration", (_Shape,), namespace)
+
+
+def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> None:
+    if "endpoint" not in data.values:
+        if spec.needs_endpoint and ("endpoint",) not in data.broken:
+            reader.complaints.add(data.block.where, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
+        return
+    if not spec.needs_endpoint:
+        where = data.where(("endpoint",))
+        reader.complaints.add(where, f"{data.subject} > endpoint", f"`{spec.protocol}` reaches nothing; leave it out")
+    if endpoint is None:
+        return
+    key = "url" if endpoint.url else "address"
+    scheme, separator, _ = (endpoint.url or endpoint.address or "").partition("://")
+    if not separator:
+        return
+    where, subject = data.where(("endpoint", key)), f"{data.subject} > endpoint > {key}"
+    known = spec.schemes.get(scheme.lower())
+    if known is None:
+        reader.complaints.add(where, subject, f"`{spec.protocol}` knows the schemes {one_of(spec.schemes)} only")
+    elif endpoint.tls is not None and endpoint.tls != known[1]:
+        state = "on" if known[1] else "off"
+        where = data.where(("endpoint", "tls"))
+        reader.complaints.add(where, f"{data.subject} > endpoint > tls", f"the address says that TLS is {state}")
+
+
+def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) -> None:
+    named = {("tls", "ca"): tls.ca if tls else None}
+    if isinstance(auth, AuthCertificate):
+        named |= {("auth", "cert"): auth.cert, ("auth", "key"): auth.key}
+    for key, path in named.items():
+        if path is not None and not path.is_file():
+            shown = "" if key in data.secret else f" {path}"
+            reader.complaints.add(data.where(key), " > ".join([data.subject, *key]), f"there is no such file{shown}")

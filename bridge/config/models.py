@@ -1,0 +1,230 @@
+"""The configuration as the rest of the bridge reads it: typed, checked, frozen. Times in seconds, sizes in bytes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from bridge.config.complaints import Where
+from bridge.config.event_types import to_event_type
+from bridge.config.expressions import Expression
+from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Strict, Tls
+from bridge.errors import InvalidError
+from bridge.ports import AdapterSpec
+from bridge.settings import HealthSettings, ResilienceSettings
+from bridge.units import Duration, PositiveDuration, Size
+
+#: Labels of integrations, routes and subscriptions.
+NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
+#: Labels that no integration may have, because topics of the bus contract use them.
+RESERVED = frozenset({"bridge", "bus"})
+
+
+NOWHERE: Final = Where("")
+
+
+class AdapterProvider(Protocol):
+    """Where the types of integrations come from."""
+
+    def names(self) -> "list[str] | tuple[str, ...]":
+        """The types that exist."""
+        ...
+
+    def get(self, name: str) -> AdapterSpec:
+        """One type's specification. Raises KeyError where there is none."""
+        ...
+
+
+def _event_type(value: str) -> str:
+    try:
+        if to_event_type(value) == value:
+            return value
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+    raise ValueError("an event type has dots, not slashes")
+
+
+EventType = Annotated[str, AfterValidator(_event_type)]
+
+
+class BridgeSettings(Strict):
+    """`bridge { … }`: the sidecar itself."""
+
+    name: Annotated[
+        str,
+        Field(pattern=NAME_PATTERN, description="source of its events: `bridge`, or `bridge/<name>` for another name"),
+    ] = "bridge"
+    heartbeat: Annotated[PositiveDuration, Field(description="how often health is said again")] = 5.0
+    drain_timeout: Annotated[Duration, Field(description="how long a stop waits for what is in flight")] = 10.0
+    data_dir: Annotated[Path | None, Field(description="what is kept on disk; default: the user's state directory")] = (
+        None
+    )
+    stop_with: Annotated[EventType | None, Field(description="the event that stops the bridge; null: none does")] = (
+        "system.shutdown"
+    )
+
+    @property
+    def source(self) -> str:
+        """The `source` of the bridge's own events."""
+        return "bridge" if self.name == "bridge" else f"bridge/{self.name}"
+
+
+class LogSettings(Strict):
+    """`log { … }`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+def _bus_endpoint(value: str) -> str:
+    if not value.startswith(("ipc://", "tcp://")) or len(value) <= len("ipc://"):
+        raise ValueError("a bus endpoint starts with `ipc://` or `tcp://`")
+    return value
+
+
+BusEndpoint = Annotated[str, AfterValidator(_bus_endpoint)]
+
+
+class BusSettings(Strict):
+    """`bus { … }`: where the event bus is, and who hosts its broker."""
+
+    mode: Annotated[Literal["host", "connect"], Field(description="host: run the broker; connect: join one")] = "host"
+    publish: Annotated[BusEndpoint | None, Field(description="where publishers connect")] = None
+    subscribe: Annotated[BusEndpoint | None, Field(description="where subscribers connect")] = None
+    max_message: Annotated[Size, Field(description="largest message that is read")] = 1 << 20
+
+
+class VariableBlock(Strict):
+    """`variable "name" { … }`, as Nemo has it, and `env` for a value from the environment."""
+
+    type: Literal["string", "number", "bool", "list", "map", "any"] | None = None
+    default: Any = None
+    env: Annotated[str, Field(min_length=1, description="environment variable that gives the value")] | None = None
+    description: str | None = None
+    sensitive: Annotated[bool, Field(description="masked wherever the configuration is shown")] = False
+
+
+class RouteBlock(Strict):
+    """`route "name" { … }`: a bus event triggers an operation. What is computed for each event may be an expression."""
+
+    on: Annotated[list[str], Field(min_length=1, description="event types; `*` one segment, `**` zero or more")]
+    integration: str
+    operation: Literal["request", "publish", "enqueue"]
+    where: Annotated[Any, Field(description="expression: whether the event counts")] = None
+    method: Annotated[Any, Field(description="request: the method")] = None
+    params: Annotated[Any, Field(description="request: its parameters")] = None
+    topic: Annotated[Any, Field(description="publish: the topic")] = None
+    message: Annotated[Any, Field(description="publish, enqueue: the message")] = None
+    qos: Annotated[Any, Field(description="publish: quality of service, 0, 1 or 2")] = None
+    retain: Annotated[Any, Field(description="publish: whether the broker keeps it")] = None
+    queue: Annotated[Any, Field(description="enqueue: the queue")] = None
+    emit: Annotated[Any, Field(description="event type for the bare result")] = None
+    key: Annotated[Any, Field(description="expression: the ordering key; default: the event type")] = None
+    own: Annotated[bool, Field(description="may be set off by the bridge's own events")] = False
+    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
+    receipts: bool = False
+
+
+class SubscriptionBlock(Strict):
+    """`subscription "name" { … }`: what comes from outside, onto the bus."""
+
+    integration: str
+    topic: Annotated[str, Field(min_length=1, description="Pub/Sub, in the protocol's own pattern language")] | None = (
+        None
+    )
+    queue: Annotated[str, Field(min_length=1, description="Queue")] | None = None
+    emit: Annotated[Any, Field(description="event type; default: message.<integration>")] = None
+    ack: Literal["bus", "consumer"] = "bus"
+    group: Annotated[str, Field(min_length=1, description="shared among sidecars of this group")] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """`integration "id" { … }`.
+
+    Attributes:
+        id: The label.
+        type: The adapter's name.
+        spec: The adapter.
+        endpoint: None only for protocols that need none.
+        config: An instance of `spec.config`.
+        where: Where the block begins.
+        secrets: Keys whose value came from the environment, as paths: `("config", "client_id")`.
+    """
+
+    id: str
+    type: str
+    spec: AdapterSpec
+    endpoint: Endpoint | None
+    auth: AuthNone | AuthBasic | AuthBearer | AuthCertificate
+    tls: Tls
+    config: BaseModel
+    resilience: ResilienceSettings
+    health: HealthSettings
+    where: Where
+    secrets: frozenset[tuple[str, ...]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`route "name" { … }`; which of the expressions are set follows from `operation`.
+
+    Attributes:
+        on: Patterns of event types.
+        where: Must evaluate to a boolean.
+        emit: Evaluates to an event type, see `to_event_type`.
+        key: The ordering key; None for the event type.
+    """
+
+    name: str
+    on: tuple[str, ...]
+    integration: str
+    operation: str
+    where: Expression | None = None
+    method: Expression | None = None
+    params: Expression | None = None
+    topic: Expression | None = None
+    message: Expression | None = None
+    qos: Expression | None = None
+    retain: Expression | None = None
+    queue: Expression | None = None
+    emit: Expression | None = None
+    key: Expression | None = None
+    own: bool = False
+    place: Where = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSettings:
+    """`subscription "name" { … }`: exactly one of `topic` and `queue` is set."""
+
+    name: str
+    integration: str
+    topic: str | None = None
+    queue: str | None = None
+    emit: Expression | None = None
+    ack: Literal["bus", "consumer"] = "bus"
+    group: str | None = None
+    place: Where = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All of it.
+
+    Attributes:
+        ignored: Kinds of blocks that are not ours, and how many of each were left alone.
+        warnings: What may be a mistake but is none by the rules; one line each.
+        secrets: Keys of `bridge`, `log` and `bus` whose value came from the environment.
+    """
+
+    bridge: BridgeSettings = field(default_factory=BridgeSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    bus: BusSettings = field(default_factory=BusSettings)
+    integrations: dict[str, Integration] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    subscriptions: tuple[SubscriptionSettings, ...] = ()
+    ignored: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    secrets: frozenset[tuple[str, ...]] = frozenset()

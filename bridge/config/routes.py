@@ -1,0 +1,150 @@
+"""`route` and `subscription` blocks → what the router works by."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bridge.config.blocks import BlockReader, Data
+from bridge.config.complaints import near, one_of
+from bridge.config.event_types import pattern_fault, to_event_type
+from bridge.config.expressions import Expression
+from bridge.config.models import (
+    NAME_PATTERN,
+    Integration,
+    Route,
+    RouteBlock,
+    SubscriptionBlock,
+    SubscriptionSettings,
+)
+from bridge.config.syntax import Block
+from bridge.errors import InvalidError
+
+#: Per operation: the keys that it needs, and those that it may have.
+_OPERATION_KEYS: Final = {
+    "request": (("method",), ("params",)),
+    "publish": (("topic", "message"), ("qos", "retain")),
+    "enqueue": (("queue", "message"), ()),
+}
+_ARGUMENTS: Final = ("method", "params", "topic", "message", "qos", "retain", "queue")
+_COMPUTED: Final = (*_ARGUMENTS, "where", "emit", "key")
+
+Known = Mapping[str, Integration | None]
+"""All integrations by label; None for one that is at fault, so that its routes are not blamed for it."""
+
+
+def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route | None:
+    """One route; None, and complaints, where it is at fault."""
+    subject = str(block)
+    _check_name(block, reader)
+    data = reader.data(block, RouteBlock, subject, computed=_COMPUTED)
+    computed = _computed(data, reader, "event", _COMPUTED)
+    settings = reader.model(RouteBlock, data, _with_string_as_list(data.values, "on"))
+    if settings is None:
+        return None
+    for pattern in settings.on:
+        if fault := pattern_fault(pattern):
+            reader.complaints.add(data.where(("on",)), f"{subject} > on", f"{pattern!r} is no pattern: {fault}")
+    for key, wanted in (("delivery", "at_most_once"), ("receipts", False)):
+        if getattr(settings, key) != wanted:
+            shown = "true" if key == "receipts" else '"at_least_once"'
+            reader.complaints.add(data.where((key,)), f"{subject} > {key}", f"this version does not have {shown} yet")
+    _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
+    needed, allowed = _OPERATION_KEYS[settings.operation]
+    for key in needed:
+        if (key,) not in data.places:
+            reader.complaints.add(block.where, subject, f"`{settings.operation}` needs `{key}`")
+    for key in _ARGUMENTS:
+        if (key,) in data.places and key not in (*needed, *allowed):
+            message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
+            reader.complaints.add(data.where((key,)), f"{subject} > {key}", message)
+    return Route(
+        name=block.labels[0],
+        on=tuple(settings.on),
+        integration=settings.integration,
+        operation=settings.operation,
+        own=settings.own,
+        place=block.where,
+        **computed,
+    )
+
+
+def read_subscription(block: Block, reader: BlockReader, integrations: Known) -> SubscriptionSettings | None:
+    """One subscription; None, and complaints, where it is at fault."""
+    subject = str(block)
+    _check_name(block, reader)
+    data = reader.data(block, SubscriptionBlock, subject, computed=("emit",))
+    computed = _computed(data, reader, "message", ("emit",))
+    settings = reader.model(SubscriptionBlock, data, data.values)
+    if settings is None:
+        return None
+    if (("topic",) in data.places) == (("queue",) in data.places):
+        reader.complaints.add(block.where, subject, "give either `topic` or `queue`")
+    key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
+    _check_integration(settings.integration, operation, data, reader, integrations, key=key)
+    return SubscriptionSettings(
+        name=block.labels[0],
+        integration=settings.integration,
+        topic=settings.topic,
+        queue=settings.queue,
+        ack=settings.ack,
+        group=settings.group,
+        place=block.where,
+        **computed,
+    )
+
+
+def _check_name(block: Block, reader: BlockReader) -> None:
+    if not re.fullmatch(NAME_PATTERN, block.labels[0]):
+        reader.complaints.add(block.where, str(block), "a label has letters, digits, `_` and `-` only")
+
+
+def _check_integration(
+    name: str, operation: str, data: Data, reader: BlockReader, integrations: Known, *, key: str
+) -> None:
+    if name not in integrations:
+        hint = near(name, integrations) or (f"; there are {one_of(integrations)}" if integrations else "")
+        where = data.where(("integration",))
+        reader.complaints.add(where, f"{data.subject} > integration", f"there is no integration `{name}`{hint}")
+        return
+    integration = integrations[name]
+    if integration is not None and operation not in integration.spec.operations:
+        has = one_of(integration.spec.operations)
+        message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
+        reader.complaints.add(data.where((key,)), f"{data.subject} > {key}", message)
+
+
+def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...]) -> dict[str, Expression]:
+    found: dict[str, Expression] = {}
+    for attribute in data.block.attributes:
+        if attribute.name not in keys:
+            continue
+        expression = reader.compile(attribute, data.subject, root)
+        if expression is None:
+            continue
+        found[attribute.name] = expression
+        if expression.constant and (fault := _constant_fault(attribute.name, expression.evaluate({}))):
+            reader.complaints.add(attribute.where, f"{data.subject} > {attribute.name}", fault)
+    return found
+
+
+def _constant_fault(key: str, value: Any) -> str:
+    """What is wrong with a value that does not depend on the message."""
+    match key:
+        case "where" if not isinstance(value, bool):
+            return "must be an expression that is true or false, as in `event.payload.total > 100`"
+        case "method" | "topic" | "queue" if not isinstance(value, str) or not value:
+            return "must be a string that is not empty"
+        case "qos" if isinstance(value, bool) or value not in {0, 1, 2}:
+            return "must be 0, 1 or 2"
+        case "retain" if not isinstance(value, bool):
+            return "must be true or false"
+        case "emit":
+            try:
+                to_event_type(value)
+            except InvalidError as error:
+                return error.message
+    return ""
+
+
+def _with_string_as_list(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {**values, key: [values[key]]} if isinstance(values.get(key), str) else values
