@@ -1,0 +1,28 @@
+"""What counts as failure for the breaker."""
+
+import pytest
+
+from bridge import errors
+from bridge.resilience.classify import Verdict, classify
+
+FAILURES = {
+    errors.NotConnectedError,
+    errors.ConnectionLostError,
+    errors.AttemptTimeoutError,
+    errors.UnavailableError,
+    errors.ProtocolError,
+    errors.DeadlineError,
+}
+SUCCESSES = {errors.AuthError, errors.RejectedError}
+
+
+@pytest.mark.parametrize("kind", errors.BridgeError.__subclasses__(), ids=lambda kind: kind.kind)
+def test_every_kind(kind: type[errors.BridgeError]) -> None:
+    """A remote that answers is alive, one that does not is failing, and what this side declines says nothing."""
+    expected = Verdict.FAILURE if kind in FAILURES else Verdict.SUCCESS if kind in SUCCESSES else Verdict.IGNORED
+    assert classify(kind("x")) is expected
+
+
+def test_expired_before_sending_is_ignored() -> None:
+    """A deadline that passed in our queue is not the remote's fault."""
+    assert classify(errors.DeadlineError("x", maybe_sent=False)) is Verdict.IGNORED
