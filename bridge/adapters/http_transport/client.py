@@ -1,0 +1,129 @@
+"""What an adapter uses: requests to one integration's server, with its credentials, raising the bridge's errors."""
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import httpx
+import structlog
+
+from bridge.adapters.http_transport.connection import HttpConnection
+from bridge.adapters.http_transport.errors import translate
+from bridge.adapters.http_transport.message import Response
+from bridge.adapters.http_transport.pool import PooledTransport
+from bridge.adapters.http_transport.target import authorization, resolve
+from bridge.errors import InvalidError
+from bridge.ports import AdapterSetup, Context
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+#: Event headers that always travel, and what they are called in HTTP.
+_TRAVELLING: Final = {"traceparent": b"traceparent", "hop": b"Nemo-Hop"}
+#: Headers that only the transport writes.
+RESERVED: Final = frozenset(
+    {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"}
+    | {"cookie", "expect", "host", "idempotency-key", "keep-alive", "nemo-hop", "proxy-authorization", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "user-agent"}
+)
+
+
+class HttpClient:
+    """Requests to the target of one integration.
+
+    Raises ValueError from its constructor, in words for a person, where the settings cannot work. Credentials over
+    plain http to another machine are sent, but a warning is logged.
+
+    Args:
+        setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
+        max_response: Bytes that a response's body may have, decompressed.
+        allow_headers: Event headers that may travel as HTTP headers, besides `traceparent` and `hop`.
+    """
+
+    def __init__(self, setup: AdapterSetup, *, max_response: int, allow_headers: Collection[str] = ()) -> None:
+        target = resolve(setup)
+        credentials = authorization(setup)
+        if credentials and target.ssl_context is None and not target.is_loopback:
+            structlog.get_logger(__name__).warning(
+                "credentials travel unencrypted; use https", integration=setup.integration, server=target.origin
+            )
+        self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
+        self._path = target.raw_path
+        self._fixed = (
+            b"host: " + target.authority.encode("ascii") + b"\r\n"
+            b"user-agent: nemo-bridge\r\naccept: application/json\r\naccept-encoding: gzip, deflate\r\n" + credentials
+        )
+        self._post = b"POST " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"content-type: application/json\r\n"
+        # One connection more than there are operations, so that a health check never waits behind them.
+        self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response)
+
+    async def open(self) -> None:
+        """See that there is a connection. Raises NotConnectedError; with `needs_person` for a bad certificate."""
+        try:
+            await self._pool.warm()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
+        await self._pool.aclose()
+
+    async def post(self, body: bytes, headers: bytes = b"") -> Response:
+        """POST a JSON body; `headers` as `header_lines` makes them. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(self._posting(body, headers))
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def get(self) -> Response:
+        """GET the endpoint's own path. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(b"GET " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"\r\n")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def connection(self) -> HttpConnection:
+        """A free connection, for one `start_post`. Raises NotConnectedError."""
+        try:
+            return await self._pool.acquire()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    def start_post(self, connection: HttpConnection, body: bytes, headers: bytes = b"") -> asyncio.Future[Response]:
+        """Send a POST without waiting; the future's exception is one for `errors.translate`."""
+        return connection.start(self._posting(body, headers))
+
+    def _posting(self, body: bytes, headers: bytes) -> bytes:
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (self._post, headers, len(body), body)
+
+    def header_lines(self, context: Context) -> bytes:
+        """The HTTP headers of one operation.
+
+        Raises:
+            InvalidError: A value cannot be an HTTP header (line breaks, control characters, not ASCII).
+        """
+        lines = b""
+        if context.idempotency_key is not None:
+            lines = _line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
+        headers: Mapping[str, str] = context.headers
+        if headers:
+            for name, http_name in self._travelling.items():
+                value = headers.get(name)
+                if value is not None:
+                    lines += _line(name, http_name, value)
+        return lines
+
+
+def _line(name: str, http_name: bytes, value: str) -> bytes:
+    if _VALUE.fullmatch(value) is None:
+        raise InvalidError(f"headers.{name}: its value cannot be an HTTP header; only printable ASCII can")
+    return b"%b: %b\r\n" % (http_name, value.strip().encode("ascii"))
+
+
+def check_header_name(name: str) -> str:
+    """A validator for `allow_headers`; ValueError where the name is none, or not the configuration's to allow."""
+    if _TOKEN.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not an HTTP header name")
+    if name.lower() in RESERVED:
+        raise ValueError(f"{name!r} is written by the bridge itself")
+    return name

@@ -1,0 +1,213 @@
+"""A real JSON-RPC 2.0 service over HTTP, for the demo, the benchmark and the tests.
+
+Run it with ``python -m bridge.cli.demo_service --port 0``; it prints its URL, then serves until SIGTERM. It stands on
+`asyncio.Protocol` and httptools, so that what is measured is the client.
+
+Methods: `echo` (params back), `add` (numbers by position or `a`, `b`), `sleep` (`ms`), `fail` (`code`, `message`,
+`data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far), `orders.create`
+(`id`, `total`), `orders.get` (`id`).
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import httptools
+import msgspec
+
+try:
+    import uvloop
+except ImportError:  # not on every platform
+    uvloop = None
+
+_PARSE_ERROR: Final = (-32700, "Parse error")
+_INVALID_REQUEST: Final = (-32600, "Invalid Request")
+_METHOD_NOT_FOUND: Final = (-32601, "Method not found")
+_INVALID_PARAMS: Final = (-32602, "Invalid params")
+
+
+class _FailError(Exception):
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+
+
+class _Request(msgspec.Struct):
+    jsonrpc: Literal["2.0"]
+    method: str
+    params: dict[str, Any] | list[Any] | None = None
+    id: Any = msgspec.UNSET
+
+
+@dataclass
+class Service:
+    """The methods and their state. `token` is what `Authorization: Bearer …` must carry, None for no check."""
+
+    token: str | None = None
+    calls: int = 0
+    orders: dict[str, Any] = field(default_factory=dict)
+
+    def call(self, method: str, params: Any) -> tuple[Any, float, int]:
+        """Run one method: its result, the seconds to wait before answering, the HTTP status (200 for JSON)."""
+        self.calls += 1
+        named = params if isinstance(params, dict) else {}
+        match method:
+            case "echo":
+                return params, 0.0, 200
+            case "add":
+                numbers = params if isinstance(params, list) else [named.get("a"), named.get("b")]
+                if not all(isinstance(number, int | float) for number in numbers):
+                    raise _FailError(*_INVALID_PARAMS)
+                return sum(numbers), 0.0, 200
+            case "sleep":
+                return None, float(named.get("ms", 100)) / 1000, 200
+            case "fail":
+                raise _FailError(named.get("code", -32000), named.get("message", "it failed"), named.get("data"))
+            case "http":
+                return named.get("retry_after"), 0.0, int(named.get("status", 503))
+            case "count":
+                return self.calls, 0.0, 200
+            case "orders.create":
+                self.orders[str(named.get("id"))] = order = {**named, "status": "created", "number": len(self.orders)}
+                return order, 0.0, 200
+            case "orders.get":
+                return self.orders.get(str(named.get("id"))), 0.0, 200
+        raise _FailError(*_METHOD_NOT_FOUND)
+
+    def _one(self, request: Any) -> tuple[dict[str, Any] | None, float, int]:
+        try:
+            request = msgspec.convert(request, _Request)
+        except msgspec.ValidationError:
+            return _error(None, *_INVALID_REQUEST), 0.0, 200
+        try:
+            result, delay, status = self.call(request.method, request.params)
+        except _FailError as failed:
+            return _reply(request.id, error=failed.error), 0.0, 200
+        return _reply(request.id, result=result), delay, status
+
+    def answer(self, body: bytes) -> tuple[bytes, float]:
+        """The whole HTTP response for one body, and the seconds to wait before it is sent."""
+        try:
+            requests = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return _http(200, msgspec.json.encode(_error(None, *_PARSE_ERROR))), 0.0
+        if not isinstance(requests, list):
+            reply, delay, status = self._one(requests)
+            if status != 200:
+                after = None if reply is None else reply["result"]
+                return _http(status, b"", "" if after is None else f"Retry-After: {after}\r\n"), delay
+            return (_http(204, b"") if reply is None else _http(200, msgspec.json.encode(reply))), delay
+        if not requests:
+            return _http(200, msgspec.json.encode(_error(None, *_INVALID_REQUEST))), 0.0
+        answered = [self._one(request) for request in requests]
+        replies = [reply for reply, _, _ in answered if reply is not None]
+        wait = max(delay for _, delay, _ in answered)
+        return (_http(200, msgspec.json.encode(replies)) if replies else _http(204, b"")), wait
+
+
+def _reply(call_id: Any, **members: Any) -> dict[str, Any] | None:
+    return None if call_id is msgspec.UNSET else {"jsonrpc": "2.0", **members, "id": call_id}
+
+
+def _error(call_id: Any, code: int, message: str) -> dict[str, Any] | None:
+    return _reply(call_id, error={"code": code, "message": message})
+
+
+def _http(status: int, body: bytes, headers: str = "") -> bytes:
+    length = "" if status == 204 else f"Content-Length: {len(body)}\r\n"
+    kind = "Content-Type: application/json\r\n" if body else ""
+    return f"HTTP/1.1 {status} -\r\n{kind}{length}{headers}\r\n".encode() + body
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._parser = httptools.HttpRequestParser(self)
+        self._requests: deque[tuple[bytes, bytes, bool, bool]] = deque()
+        self._busy = False
+        self._body: list[bytes] = []
+        self._authorized = service.token is None
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, but not the base class
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._transport.write(_http(400, b"", "Connection: close\r\n"))
+            self._transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._service.token is not None and name.lower() == b"authorization":
+            self._authorized = value == b"Bearer " + self._service.token.encode()
+        elif name.lower() == b"expect":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        method, body = self._parser.get_method(), b"".join(self._body)
+        self._requests.append((method, body, self._authorized, self._parser.should_keep_alive()))
+        self._body.clear()
+        self._authorized = self._service.token is None
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        method, body, authorized, keep_alive = self._requests.popleft()
+        delay = 0.0
+        if not authorized:
+            response = _http(401, b"", "WWW-Authenticate: Bearer\r\n")
+        elif method != b"POST":
+            response = _http(405, b"", "Allow: POST\r\n")
+        else:
+            response, delay = self._service.answer(body)
+        if delay:
+            self._busy = True
+            asyncio.get_running_loop().call_later(delay, self._send, response, keep_alive)
+        else:
+            self._send(response, keep_alive)
+
+    def _send(self, response: bytes, keep_alive: bool) -> None:
+        self._busy = False
+        self._transport.write(response)
+        if not keep_alive:
+            self._transport.close()
+        elif self._requests:
+            self._next()
+
+
+async def serve(host: str, port: int, service: Service, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told the URL once the port is open."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = await loop.create_server(lambda: _Connection(service), host, port, backlog=1024)
+    listening: socket.socket = server.sockets[0]
+    announce(f"http://{host}:{listening.getsockname()[1]}/rpc")
+    await stop.wait()
+    server.close()
+
+
+def main() -> None:
+    """The command line."""
+    arguments = argparse.ArgumentParser(description="JSON-RPC 2.0 service over HTTP for demo, bench and tests")
+    arguments.add_argument("--host", default="127.0.0.1")
+    arguments.add_argument("--port", type=int, default=0, help="0: any free one; the URL is printed")
+    arguments.add_argument("--token", help="the bearer token that each request must carry")
+    chosen = arguments.parse_args()
+    with asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop) as runner:
+        runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token), lambda url: print(url, flush=True)))
+
+
+if __name__ == "__main__":
+    main()
