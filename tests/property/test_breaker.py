@@ -1,0 +1,193 @@
+"""The breaker against a model of its table, in any order of calls, results and time."""
+
+import asyncio
+import math
+import random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from bridge.errors import UnavailableError
+from bridge.model import CircuitState
+from bridge.resilience.circuit import CircuitBreaker, Transition
+from bridge.settings import CircuitBreakerSettings
+from tests.support.clock import FakeClock
+from tests.support.operations import operation
+
+#: Binary fractions of a second, so that sums are exact.
+TICK = 1 / 64
+TIMEOUT = 1.0
+PROBE_LIMIT = 0.5
+TICKS = st.sampled_from([1, 8, 31, 32, 33, 64, 128, 640])
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Plays callers, results, timers and a person's hand."""
+
+    permits: Bundle[tuple[int, int]] = Bundle("permits")
+
+    @initialize(failures=st.integers(1, 4), successes=st.integers(1, 3), seed=st.integers(0, 99))
+    def start(self, failures: int, successes: int, seed: int) -> None:
+        """A closed breaker and its model."""
+        self.loop = asyncio.new_event_loop()
+        self.clock = FakeClock()
+        self.seen: list[Transition] = []
+        self.failure_threshold, self.success_threshold = failures, successes
+        limits = CircuitBreakerSettings(failure_threshold=failures, success_threshold=successes, timeout=TIMEOUT)
+        self.breaker = CircuitBreaker(limits, clock=self.clock, rng=random.Random(seed), listener=self.seen.append)
+        self.state = CircuitState.CLOSED
+        self.forced = False
+        self.failed = self.succeeded = self.k = 0
+        self.until = math.inf
+        self.valid: set[int] = set()  # numbers of permits whose result still counts
+        self.number = 0
+        self.expected: list[tuple[str, int | None]] = []
+        self.opened_by: int | None = None
+
+    def teardown(self) -> None:
+        """No timer outlives the breaker."""
+        if hasattr(self, "loop"):
+            self.breaker.close()
+            assert self.clock.timers == 0
+            self.loop.close()
+
+    # --- the model
+
+    def enter(self, state: CircuitState, cause: int | None) -> None:
+        """A transition: every permit given so far is stale."""
+        self.state = state
+        self.succeeded = 0
+        self.valid.clear()
+        self.until = math.inf
+        self.expected.append((str(state), cause))
+
+    def opened(self, cause: int) -> None:
+        """It opened by itself, for a time within its bounds."""
+        self.enter(CircuitState.OPEN, cause)
+        self.opened_by = cause
+        self.until = self.breaker._until
+        wait = self.until - self.clock.monotonic()
+        assert TIMEOUT * min(2**self.k, 9) <= wait <= TIMEOUT * min(2**self.k * 1.1, 10) + 1e-9
+        told = self.breaker.retry_after_ms()
+        assert told is not None
+        assert told / 1000 >= wait
+
+    def failure_counts(self, cause: int) -> None:
+        """One counted failure."""
+        self.failed += 1
+        if self.state is CircuitState.HALF_OPEN:
+            self.k += 1
+            self.opened(cause)
+        elif self.failed >= self.failure_threshold:
+            self.opened(cause)
+
+    def time_passed(self) -> None:
+        """What timers did by now; one after the other, since a late probe opens and that may half-open again."""
+        if self.clock.monotonic() < self.until:
+            return
+        if self.state is CircuitState.OPEN:
+            self.enter(CircuitState.HALF_OPEN, self.opened_by)
+        else:
+            (probe,) = self.valid
+            self.failure_counts(probe)
+
+    # --- what happens
+
+    @rule(target=permits)
+    def admit(self) -> tuple[int, int]:
+        """A caller comes."""
+        self.number += 1
+        allowed = self.breaker.allows()
+        permit = self.breaker.admit(operation(self.number), PROBE_LIMIT)
+        self.time_passed()
+        probing = self.state is CircuitState.HALF_OPEN and bool(self.valid)
+        expected = self.state is not CircuitState.OPEN and not probing
+        assert (permit is not None) is allowed is expected
+        if permit is None:
+            return (-1, self.number)
+        self.valid.add(self.number)
+        if self.state is CircuitState.HALF_OPEN:
+            self.until = self.clock.monotonic() + PROBE_LIMIT
+        return (permit, self.number)
+
+    @rule(permit=consumes(permits))
+    def succeed(self, permit: tuple[int, int]) -> None:
+        """An attempt succeeds."""
+        self.breaker.success(permit[0], operation(permit[1]))
+        if permit[1] not in self.valid:
+            return
+        self.valid.discard(permit[1])
+        self.failed = 0
+        if self.state is CircuitState.HALF_OPEN:
+            self.until = math.inf
+            self.succeeded += 1
+            if self.succeeded >= self.success_threshold:
+                self.k = 0
+                self.enter(CircuitState.CLOSED, permit[1])
+
+    @rule(permit=consumes(permits))
+    def fail(self, permit: tuple[int, int]) -> None:
+        """An attempt fails."""
+        self.breaker.failure(permit[0], operation(permit[1]), UnavailableError("down"))
+        if permit[1] in self.valid:
+            self.valid.discard(permit[1])
+            self.failure_counts(permit[1])
+
+    @rule(permit=consumes(permits))
+    def release(self, permit: tuple[int, int]) -> None:
+        """An attempt is cancelled or ignored."""
+        self.breaker.release(permit[0])
+        if permit[1] in self.valid:
+            self.valid.discard(permit[1])
+            if self.state is CircuitState.HALF_OPEN:
+                self.until = math.inf
+
+    @rule(ticks=TICKS)
+    def wait(self, ticks: int) -> None:
+        """Time passes, timers fire on time."""
+        for _ in range(ticks):
+            self.loop.run_until_complete(self.clock.advance(TICK))
+            self.time_passed()
+
+    @rule(ticks=TICKS)
+    def stall(self, ticks: int) -> None:
+        """The process is stopped for a while: the next caller comes before any timer."""
+        self.clock._now += ticks * TICK
+        self.breaker.allows()
+        self.time_passed()
+
+    @rule()
+    def force_open(self) -> None:
+        """A person opens it."""
+        self.breaker.force_open()
+        self.forced = True
+        self.until = math.inf
+        if self.state is not CircuitState.OPEN:
+            self.enter(CircuitState.OPEN, None)
+
+    @rule()
+    def reset(self) -> None:
+        """A person closes it."""
+        self.breaker.reset()
+        self.forced = False
+        self.failed = 0
+        if self.state is not CircuitState.CLOSED:
+            self.k = 0
+            self.enter(CircuitState.CLOSED, None)
+
+    @invariant()
+    def equal_to_the_model(self) -> None:
+        """State, and each transition once, in order, with its cause."""
+        if not hasattr(self, "loop"):
+            return
+        assert (self.breaker.state, self.breaker.forced) == (self.state, self.forced)
+        told = [(str(step.state), step.operation.cause.id if step.operation else None) for step in self.seen]
+        assert told == self.expected
+        states = [CircuitState.CLOSED, *(step.state for step in self.seen)]
+        assert [step.previous for step in self.seen] == states[:-1]
+        assert all(step.previous is not step.state for step in self.seen)
+
+
+TestBreaker = BreakerMachine.TestCase
+TestBreaker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,246 @@
+"""The guard: attempts, retries, time limits and what is said about them."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from bridge.clock import RealClock
+from bridge.errors import (
+    AttemptTimeoutError,
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    DeadlineError,
+    NotConnectedError,
+    OverloadedError,
+    RejectedError,
+    ThrottledError,
+    UnavailableError,
+)
+from bridge.resilience import Guard
+from bridge.settings import ResilienceSettings
+from tests.support.guarded import Guarded, script
+from tests.support.operations import operation
+
+
+async def never() -> Any:
+    """An attempt that gets no answer."""
+    await asyncio.get_running_loop().create_future()
+
+
+def numbers(guarded: Guarded) -> dict[str, int]:
+    """The sums that are not zero."""
+    sums = guarded.guard.accounting
+    return {name: getattr(sums, name) for name in sums.__struct_fields__ if getattr(sums, name)}
+
+
+async def test_success() -> None:
+    """A result comes back as it is, and nothing is said."""
+    guarded = Guarded()
+    outcome = await guarded.run(script({"a": 1}))
+    assert (outcome.ok, outcome.result, outcome.attempts, outcome.history) == (True, {"a": 1}, 1, ())
+    assert guarded.events == []
+    assert numbers(guarded) == {"accepted": 1, "succeeded": 1}
+    assert guarded.clock.timers == 0
+
+
+async def test_retry_then_success() -> None:
+    """Each failed attempt that is followed by another is reported with its number and delay."""
+    guarded = Guarded(retry={"initial_delay": "100ms"})
+    first, second = NotConnectedError("no"), UnavailableError("503")
+    outcome = await guarded.run(script(first, second, "ok"))
+    assert (outcome.result, outcome.attempts) == ("ok", 3)
+    assert guarded.events == [
+        ("retry", {"attempt": 1, "max_attempts": 3, "delay_ms": 100, "error": first.to_wire()}, 1),
+        ("retry", {"attempt": 2, "max_attempts": 3, "delay_ms": 200, "error": second.to_wire()}, 1),
+    ]
+    assert [attempt.error["kind"] for attempt in outcome.history] == ["not_connected", "unavailable"]
+    assert outcome.history[1].at - outcome.history[0].at == 100
+    assert outcome.duration_ms == pytest.approx(300)
+    assert numbers(guarded) == {"accepted": 1, "succeeded": 1}
+
+
+async def test_attempts_run_out() -> None:
+    """The last error ends the call, with exactly one `failed` after its retries."""
+    guarded = Guarded()
+    outcome = await guarded.run(script(*[UnavailableError("503")] * 3))
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.attempts, len(outcome.history)) == ("unavailable", 3, 3)
+    assert guarded.said == ["retry", "retry", "failed"]
+    assert guarded.events[-1] == ("failed", {"attempts": 3, "error": outcome.error.to_wire()}, 1)
+    assert numbers(guarded) == {"accepted": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("error", [AuthError("401"), RejectedError("no", code=-32601, data=[1])])
+async def test_what_cannot_help_is_not_retried(error: BridgeError) -> None:
+    """One attempt, the remote's error as it sent it."""
+    guarded = Guarded()
+    outcome = await guarded.run(script(error))
+    assert outcome.error is error
+    assert guarded.events == [("failed", {"attempts": 1, "error": error.to_wire()}, 1)]
+
+
+async def test_maybe_sent_is_retried_only_where_idempotent() -> None:
+    """Otherwise the error tells the caller that a retry is not safe, and the adapter's own error is left alone."""
+    shared = ConnectionLostError("gone", code=7)
+    guarded = Guarded()
+    once = await guarded.run(script(shared), idempotent=False)
+    assert once.error is not None
+    assert (once.attempts, once.error.kind, once.error.retryable, once.error.code) == (1, "connection_lost", False, 7)
+    assert once.history[0].error["retryable"] is False
+    assert guarded.payloads("failed")[0]["error"]["retryable"] is False
+    twice = await guarded.run(script(shared, "ok"), idempotent=True)
+    assert (twice.attempts, twice.ok) == (2, True)
+    assert shared.retryable
+
+
+async def test_an_adapters_full_pool_is_for_the_caller_to_retry() -> None:
+    """`overloaded` is retryable later: not by the guard, and not the remote's fault."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1})
+    outcome = await guarded.run(script(OverloadedError("pool")))
+    assert (outcome.attempts, guarded.guard.circuit) == (1, "closed")
+
+
+async def test_attempt_time_limit() -> None:
+    """One attempt that is too slow is `timeout`, and may be tried again where idempotent."""
+    guarded = Guarded(timeout="2s", retry={"max_attempts": 2, "initial_delay": 0})
+    outcome = await guarded.run(never)
+    assert isinstance(outcome.error, AttemptTimeoutError)
+    assert (outcome.attempts, outcome.duration_ms) == (2, pytest.approx(4000))
+    assert [attempt.duration_ms for attempt in outcome.history] == [pytest.approx(2000)] * 2
+    assert numbers(guarded) == {"accepted": 1, "failed": 1}
+
+
+async def test_time_limit_of_a_call_that_may_not_be_repeated() -> None:
+    """It is not retryable on the wire."""
+    outcome = await Guarded(timeout="2s").run(never, idempotent=False)
+    assert outcome.error is not None
+    assert (outcome.attempts, outcome.error.kind, outcome.error.retryable) == (1, "timeout", False)
+
+
+async def test_deadline_during_an_attempt() -> None:
+    """When the caller's time ends first the error is `deadline`, and the breaker counts a failure."""
+    guarded = Guarded(timeout="2s", circuit_breaker={"failure_threshold": 1})
+    outcome = await guarded.run(never, timeout=1.5)
+    assert isinstance(outcome.error, DeadlineError)
+    assert outcome.error.message == "the caller's time was up during attempt 1"
+    assert (outcome.attempts, outcome.duration_ms) == (1, pytest.approx(1500))
+    assert guarded.said == ["circuit.opened", "failed"]
+    assert numbers(guarded) == {"accepted": 1, "expired": 1}
+
+
+async def test_deadline_during_a_later_attempt_names_the_last_error() -> None:
+    """The message says how many attempts there were and what the last real error was."""
+    guarded = Guarded(retry={"initial_delay": "500ms"})
+    steps = iter([UnavailableError("503")])
+
+    async def attempt() -> Any:
+        for error in steps:
+            raise error
+        await never()
+
+    outcome = await guarded.run(attempt, timeout=1)
+    assert outcome.error is not None
+    assert outcome.error.message == "the caller's time was up during attempt 2; the last error was unavailable"
+    assert [entry.error["kind"] for entry in outcome.history] == ["unavailable", "deadline"]
+
+
+async def test_deadline_during_backoff() -> None:
+    """A backoff that does not fit waits for the deadline and is no retry."""
+    guarded = Guarded(retry={"initial_delay": "5s"})
+    outcome = await guarded.run(script(UnavailableError("503")), timeout=1)
+    assert outcome.error is not None
+    assert outcome.error.message == "the caller's time was up after 1 attempt; the last error was unavailable"
+    assert (outcome.attempts, outcome.duration_ms) == (1, pytest.approx(1000))
+    assert guarded.said == ["failed"]
+    assert numbers(guarded) == {"accepted": 1, "expired": 1}
+
+
+async def test_expired_on_arrival() -> None:
+    """Nothing is attempted, and it shows as shed for lack of time."""
+    guarded = Guarded()
+    outcome = await guarded.run(script(), timeout=0)
+    assert isinstance(outcome.error, DeadlineError)
+    assert outcome.attempts == 0
+    assert guarded.events[0] == ("shed", {"reason": "deadline", "count": 1}, 1)
+    assert guarded.said == ["shed", "failed"]
+    assert numbers(guarded) == {"accepted": 1, "expired": 1}
+
+
+async def test_throttled_waits_as_long_as_the_remote_asks() -> None:
+    """`Retry-After` replaces the backoff, without jitter, also beyond `max_delay` where the caller has the time."""
+    guarded = Guarded(jitter=True, retry={"max_delay": "1s"})
+    outcome = await guarded.run(script(ThrottledError("429", retry_after_ms=3000), "ok"), timeout=10)
+    assert (outcome.ok, outcome.attempts, outcome.duration_ms) == (True, 2, pytest.approx(3000))
+    assert guarded.payloads("retry")[0]["delay_ms"] == 3000
+
+
+async def test_throttled_without_a_time_backs_off_as_usual() -> None:
+    """Where the remote names no time the backoff stands."""
+    outcome = await Guarded(retry={"initial_delay": "100ms"}).run(script(ThrottledError("429"), "ok"))
+    assert (outcome.ok, outcome.duration_ms) == (True, pytest.approx(100))
+
+
+@pytest.mark.parametrize(("timeout", "asked"), [(2.0, 2000), (2.0, 60_000), (None, 10_001)])
+async def test_throttled_for_too_long_ends_at_once(timeout: float | None, asked: int) -> None:
+    """Where it does not fit the deadline, or `max_delay` without one, the caller is told the time."""
+    guarded = Guarded()
+    outcome = await guarded.run(script(ThrottledError("429", retry_after_ms=asked)), timeout=timeout)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.retry_after_ms, outcome.duration_ms) == ("throttled", asked, 0)
+    assert guarded.said == ["failed"]
+
+
+async def test_retry_budget() -> None:
+    """Beyond the budget a call ends with its real error, and that is said as shed."""
+    guarded = Guarded(retry={"max_attempts": 2, "initial_delay": 0}, circuit_breaker={"failure_threshold": 100})
+    outcomes = [await guarded.run(script(*[UnavailableError("503")] * 2)) for _ in range(5)]
+    assert [outcome.attempts for outcome in outcomes] == [2, 2, 2, 1, 1]
+    assert {outcome.error.kind for outcome in outcomes if outcome.error} == {"unavailable"}
+    assert guarded.payloads("shed") == [{"reason": "retry_budget", "count": 1}]
+    await guarded.clock.advance(1)
+    assert guarded.payloads("shed")[1:] == [{"reason": "retry_budget", "count": 1}]
+    assert len(guarded.payloads("failed")) == 5
+    assert numbers(guarded) == {"accepted": 5, "failed": 5}
+
+
+async def test_a_bug_passes_through() -> None:
+    """What is not a `BridgeError` is not swallowed; everything is released and the sums balance."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    with pytest.raises(ZeroDivisionError):
+        await guarded.run(script(ZeroDivisionError()))
+    assert numbers(guarded) == {"accepted": 1, "failed": 1}
+    assert (await guarded.run(script("ok"))).ok
+
+
+async def test_a_bare_timeout_error_is_a_bug() -> None:
+    """An adapter's own `TimeoutError` is not taken for the attempt's time limit."""
+    with pytest.raises(RuntimeError, match="bare TimeoutError"):
+        await Guarded().run(script(TimeoutError()))
+
+
+async def test_a_bug_in_the_report_keeps_the_sums() -> None:
+    """An operation whose report fails has ended all the same."""
+
+    def report(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    guard = Guard(ResilienceSettings(), clock=RealClock(), rng=random.Random(1), report=report)
+    with pytest.raises(ZeroDivisionError):
+        await guard.run(operation(), script(AuthError("401")), idempotent=False)
+    assert guard.accounting.balanced
+    assert guard.accounting.open == 0
+
+
+async def test_on_the_real_clock() -> None:
+    """The real clock's time limit is told from the caller's deadline as well."""
+    settings = ResilienceSettings.model_validate({"timeout": "20ms", "retry": {"max_attempts": 1}})
+    guard = Guard(settings, clock=RealClock(), rng=random.Random(1), report=lambda *_: None)
+    slow = await guard.run(operation(), never, idempotent=True)
+    late = await guard.run(operation(deadline=RealClock().monotonic() + 0.01), never, idempotent=True)
+    assert slow.error is not None
+    assert late.error is not None
+    assert (slow.error.kind, late.error.kind) == ("timeout", "deadline")
+    guard.close()

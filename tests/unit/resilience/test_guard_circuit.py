@@ -1,0 +1,207 @@
+"""The breaker inside the guard: what is rejected, what ends, and in which order it is said."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from bridge.errors import AuthError, CircuitOpenError, InvalidError, ThrottledError, UnavailableError
+from tests.support.guarded import ERROR, Guarded, script
+
+DOWN = UnavailableError("503")
+
+
+async def test_an_open_circuit_rejects_without_an_attempt() -> None:
+    """The rejected call is told when to come again and uses up no attempt."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 2, "timeout": "30s"})
+    await guarded.open_circuit()
+    outcome = await guarded.run(script())
+    assert isinstance(outcome.error, CircuitOpenError)
+    assert 29_900 <= (outcome.error.retry_after_ms or 0) <= 33_000
+    assert (outcome.attempts, outcome.history, outcome.error.retryable) == (0, (), True)
+    assert guarded.events == [
+        ("shed", {"reason": "circuit_open", "count": 1}, 1),
+        ("failed", {"attempts": 0, "error": outcome.error.to_wire()}, 1),
+    ]
+    assert guarded.guard.accounting.shed == 1
+
+
+async def test_each_rejection_fails_once_while_shed_is_counted() -> None:
+    """A thousand rejections are a thousand `failed` and two `shed`."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1})
+    await guarded.open_circuit()
+    for number in range(1000):
+        rejected = guarded.guard.reject_now(guarded.operation(number))
+        assert rejected is not None
+        assert rejected.error is not None
+        assert rejected.error.kind == "circuit_open"
+    await guarded.clock.advance(1)
+    assert [payload["count"] for payload in guarded.payloads("shed")] == [1, 999]
+    assert len(guarded.payloads("failed")) == 1000
+    assert guarded.guard.accounting.balanced
+
+
+async def test_opening_between_two_attempts_ends_a_call_with_its_last_error() -> None:
+    """The failure that opens the circuit is also the end of its call: no retry is announced."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 2}, retry={"max_attempts": 5})
+    outcome = await guarded.run(script(DOWN, DOWN))
+    assert outcome.error is DOWN
+    assert outcome.attempts == 2
+    assert guarded.said == ["retry", "circuit.opened", "failed"]
+
+
+async def test_opening_ends_what_waits() -> None:
+    """Queued calls end with `circuit_open`, calls in backoff with their last error; running ones go on."""
+    guarded = Guarded(
+        circuit_breaker={"failure_threshold": 2}, limit={"max_in_flight": 2}, retry={"initial_delay": "10s"}
+    )
+    backing_off = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    assert guarded.said == ["retry"]
+    running, failing = await guarded.start(2), await guarded.start(3)
+    queued = [await guarded.start(number) for number in (4, 5)]
+    await guarded.end(3, DOWN)
+    assert backing_off.result().error is DOWN
+    assert failing.result().error is DOWN
+    assert [task.result().error.kind for task in queued if task.result().error] == ["circuit_open"] * 2
+    assert [task.result().attempts for task in queued] == [0, 0]
+    assert guarded.said[:2] == ["retry", "circuit.opened"]
+    assert guarded.events[1][2] == 3
+    assert sorted(number or 0 for what, _, number in guarded.events if what == "failed") == [1, 3, 4, 5]
+    assert not running.done()
+    await guarded.end(2, "late")
+    assert running.result().result == "late"
+    assert guarded.guard.circuit == "open"
+
+
+async def test_a_full_story_in_order() -> None:
+    """Opened, half-opened, opened again, half-opened, closed; each once, each with what caused it."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 2, "timeout": "1s"}, retry={"max_attempts": 1})
+    await guarded.run(script(DOWN), number=1)
+    await guarded.run(script(DOWN), number=2)
+    await guarded.clock.advance(1.1)
+    await guarded.run(script(DOWN), number=3)
+    await guarded.clock.advance(2.2)
+    await guarded.run(script("ok"), number=4)
+    await guarded.run(script("ok"), number=5)
+    story = [(what, number) for what, _, number in guarded.events]
+    assert story == [
+        ("failed", 1),
+        ("circuit.opened", 2),
+        ("failed", 2),
+        ("circuit.half_opened", 2),
+        ("circuit.opened", 3),
+        ("failed", 3),
+        ("circuit.half_opened", 3),
+        ("circuit.closed", 5),
+    ]
+    chain = [payload for what, payload, _ in guarded.events if what.startswith("circuit.")]
+    assert all(before["to"] == after["from"] for before, after in itertools.pairwise(chain))
+
+
+async def test_one_probe_at_a_time() -> None:
+    """While a probe runs others are rejected at once."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    probe = await guarded.start(1)
+    other = await guarded.start(2)
+    assert other.result().attempts == 0
+    await guarded.end(1, "ok")
+    assert probe.result().ok
+    assert guarded.guard.circuit == "closed"
+
+
+async def test_a_probe_waits_in_no_queue() -> None:
+    """Who waits for a slot in half-open holds no permit; with its slot it becomes the probe, or is rejected."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 2})
+    slow = [await guarded.start(number) for number in (1, 2)]
+    guarded.guard.force_open()
+    guarded.guard.reset_circuit()
+    await guarded.end(2, ERROR)  # of an older generation: dropped
+    assert guarded.guard.circuit == "closed"
+    failing = await guarded.start(3)
+    await guarded.end(3, ERROR)
+    assert failing.done()
+    blocker = await guarded.start(4)
+    assert blocker.result().error is not None
+    await guarded.clock.advance(1.1)
+    assert guarded.guard.circuit == "half_open"
+    guarded.guard.pause()
+    waiting = [await guarded.start(number) for number in (5, 6)]
+    assert not any(task.done() for task in waiting)
+    guarded.guard.resume()
+    await guarded.clock.settle()
+    assert list(guarded.running) == [1, 5]
+    await guarded.end(1, "late")
+    assert waiting[1].result().error is not None
+    assert waiting[1].result().attempts == 0
+    await guarded.end(5, "ok")
+    assert [slow[0].result().ok, waiting[0].result().ok] == [True, True]
+
+
+async def test_a_probe_that_gets_no_answer() -> None:
+    """Its time limit opens the circuit again, once."""
+    guarded = Guarded(timeout="2s", circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    probe = await guarded.start(1)
+    await guarded.clock.advance(2)
+    assert probe.result().error is not None
+    assert guarded.said == ["circuit.half_opened", "circuit.opened", "failed"]
+    assert guarded.payloads("circuit.opened")[0]["error"]["kind"] == "timeout"
+
+
+@pytest.mark.parametrize("error", [ThrottledError("429", retry_after_ms=99_000), InvalidError("bin")])
+async def test_an_ignored_probe_makes_room(error: Exception) -> None:
+    """It neither closes nor opens; the next call probes."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    await guarded.run(script(error))
+    assert guarded.guard.circuit == "half_open"
+    await guarded.run(script("ok"))
+    assert guarded.guard.circuit == "closed"
+
+
+async def test_a_remote_that_refuses_is_alive() -> None:
+    """Refused credentials close a half-open circuit."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    await guarded.run(script(AuthError("401")))
+    assert guarded.guard.circuit == "closed"
+
+
+async def test_a_cancelled_probe_makes_room() -> None:
+    """Cancelling says nothing about the remote, and frees the probe and its slot."""
+    guarded = Guarded(
+        circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 1}
+    )
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    probe = await guarded.start(1)
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert guarded.guard.circuit == "half_open"
+    assert (await guarded.run(script("ok"))).ok
+    assert guarded.guard.circuit == "closed"
+
+
+async def test_forced_open_by_hand() -> None:
+    """No time is told, the message says why, and the operation that forced it is the cause."""
+    guarded = Guarded()
+    assert guarded.guard.force_open(guarded.operation(3)) == "open"
+    outcome = await guarded.run(script())
+    assert outcome.error is not None
+    assert outcome.error.to_wire() == {
+        "kind": "circuit_open",
+        "message": "the circuit was opened by hand; nothing was sent",
+        "retryable": True,
+    }
+    assert guarded.guard.reset_circuit(guarded.operation(4)) == "closed"
+    assert [(what, number) for what, _, number in guarded.events if what.startswith("circuit.")] == [
+        ("circuit.opened", 3),
+        ("circuit.closed", 4),
+    ]

@@ -1,0 +1,234 @@
+"""The guard's queue: order, bounds, pausing, draining and cancellation in each phase."""
+
+import asyncio
+
+import pytest
+
+from bridge.errors import UnavailableError
+from bridge.model import Outcome
+from tests.support.guarded import Guarded, script
+
+DOWN = UnavailableError("503")
+
+
+async def cancel(task: asyncio.Task[Outcome]) -> None:
+    """Cancel and see it end as cancelled."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_sixty_four_in_flight_in_arrival_order() -> None:
+    """200 calls: 64 run, the others start one by one as slots come free, first come first served."""
+    guarded = Guarded()
+    tasks = [await guarded.start(number) for number in range(200)]
+    sums = guarded.guard.accounting
+    assert (sums.in_flight, sums.queued) == (64, 136)
+    for count in range(200):
+        assert max(guarded.running) == min(63 + count, 199)
+        await guarded.end(min(guarded.running), count)
+    assert guarded.started == list(range(200))
+    assert [task.result().result for task in tasks] == list(range(200))
+    assert (sums.accepted, sums.succeeded, sums.open) == (200, 200, 0)
+
+
+async def test_a_full_queue_rejects() -> None:
+    """What may neither start nor wait is `overloaded`, and was never attempted."""
+    guarded = Guarded(limit={"max_in_flight": 1, "queue": 1})
+    await guarded.start(1)
+    await guarded.start(2)
+    outcome = await guarded.run(script(), number=3)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.retryable, outcome.attempts) == ("overloaded", True, 0)
+    assert guarded.said == ["shed", "failed"]
+    assert guarded.guard.accounting.shed == 1
+    await guarded.end(1)
+    await guarded.end(2)
+
+
+async def test_no_slot_is_held_during_backoff() -> None:
+    """Another call runs while one waits for its next attempt, and the retry then queues behind who came before."""
+    guarded = Guarded(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
+    first = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    assert (guarded.guard.accounting.in_flight, guarded.guard.accounting.queued) == (0, 1)
+    second, third = await guarded.start(2), await guarded.start(3)
+    await guarded.clock.advance(1)
+    await guarded.end(2)
+    await guarded.end(3)
+    await guarded.end(1, "ok")
+    assert guarded.started == [1, 2, 3, 1]
+    assert [task.result().ok for task in (first, second, third)] == [True] * 3
+
+
+async def test_deadline_in_the_queue() -> None:
+    """A call whose time ends while it waits was never attempted; who waits behind it is not held up."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    await guarded.start(1)
+    late = await guarded.start(2, timeout=1)
+    await guarded.start(3)
+    await guarded.clock.advance(1)
+    outcome = late.result()
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.attempts) == ("deadline", 0)
+    assert outcome.error.message == "the caller's time was up before the first attempt"
+    assert guarded.events[0] == ("shed", {"reason": "deadline", "count": 1}, 2)
+    await guarded.end(1)
+    assert list(guarded.running) == [3]
+    await guarded.end(3)
+    assert guarded.guard.accounting.expired == 1
+
+
+async def test_rate() -> None:
+    """Attempts start at the rate and in order."""
+    guarded = Guarded(limit={"rate": "10/s"})
+    for number in range(5):
+        await guarded.start(number)
+    assert guarded.started == [0]
+    await guarded.clock.advance(0.25)
+    assert guarded.started == [0, 1, 2]
+    await guarded.clock.advance(0.2)
+    assert guarded.started == [0, 1, 2, 3, 4]
+    for number in range(5):
+        await guarded.end(number)
+
+
+async def test_paused_queues() -> None:
+    """While paused nothing starts, deadlines count, and everything starts in order afterwards."""
+    guarded = Guarded(retry={"initial_delay": "1s"})
+    retried = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    guarded.guard.pause()
+    tasks = [await guarded.start(2), await guarded.start(3, timeout=2), await guarded.start(4)]
+    await guarded.clock.advance(5)
+    assert guarded.started == [1]
+    assert tasks[1].done()
+    guarded.guard.resume()
+    await guarded.clock.settle()
+    assert guarded.started == [1, 2, 4, 1]
+    for number in (1, 2, 4):
+        await guarded.end(number)
+    assert retried.result().ok
+
+
+async def test_stop_queued() -> None:
+    """What waits for a slot, a token or a retry ends with `stopping`; what runs is answered, but not retried."""
+    guarded = Guarded(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
+    backing_off = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    good, bad = await guarded.start(2), await guarded.start(3)
+    queued = await guarded.start(4)
+    await guarded.guard.stop_queued()
+    for task, attempts in ((backing_off, 1), (queued, 0)):
+        error = task.result().error
+        assert error is not None
+        assert (error.kind, task.result().attempts) == ("stopping", attempts)
+    new = await guarded.run(script(), number=5)
+    assert new.error is not None
+    assert new.error.kind == "stopping"
+    idle = asyncio.create_task(guarded.guard.idle())
+    await guarded.end(2, "ok")
+    assert good.result().ok
+    assert not idle.done()
+    await guarded.end(3, DOWN)
+    assert bad.result().error is DOWN
+    assert bad.result().attempts == 1
+    assert idle.done()
+    sums = guarded.guard.accounting
+    assert (sums.accepted, sums.succeeded, sums.failed, sums.shed, sums.open) == (5, 1, 2, 2, 0)
+    guarded.guard.resume()
+    assert (await guarded.run(script("ok"))).ok
+
+
+async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None:
+    """A call that got its slot in the same moment does not start any more."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    await guarded.start(1)
+    waiting = await guarded.start(2)
+    guarded.running[1].set_result("ok")
+    while not guarded.guard.accounting.succeeded:  # noqa: ASYNC110 - one step of the loop at a time
+        await asyncio.sleep(0)
+    await guarded.guard.stop_queued()
+    assert guarded.started == [1]
+    error = waiting.result().error
+    assert error is not None
+    assert error.kind == "stopping"
+    await guarded.guard.idle()
+
+
+async def test_idle_returns_at_once_where_nothing_is_open() -> None:
+    """Nothing to wait for."""
+    guarded = Guarded()
+    await guarded.guard.idle()
+    await guarded.guard.stop_queued()
+    assert guarded.guard.accounting.balanced
+
+
+async def test_cancel_during_an_attempt() -> None:
+    """The attempt ends, the slot goes on, nothing is reported."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    first, second = await guarded.start(1), await guarded.start(2)
+    await cancel(first)
+    await guarded.clock.settle()
+    assert list(guarded.running) == [2]
+    await guarded.end(2, "ok")
+    assert second.result().ok
+    sums = guarded.guard.accounting
+    assert (sums.accepted, sums.failed, sums.succeeded, sums.balanced) == (2, 1, 1, True)
+    assert guarded.events == []
+    assert guarded.clock.timers == 0
+
+
+async def test_cancel_in_the_queue() -> None:
+    """It leaves its place and its timer."""
+    guarded = Guarded(limit={"max_in_flight": 1, "queue": 1})
+    await guarded.start(1)
+    second = await guarded.start(2, timeout=5)
+    await cancel(second)
+    third = await guarded.start(3)
+    await guarded.end(1)
+    await guarded.end(3, "ok")
+    assert third.result().ok
+    assert guarded.guard.accounting.balanced
+    assert guarded.clock.timers == 0
+
+
+async def test_cancel_with_a_slot_just_handed_over() -> None:
+    """The slot goes to the next one."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    await guarded.start(1)
+    second, third = await guarded.start(2), await guarded.start(3)
+    guarded.running[1].set_result("ok")
+    while not guarded.guard.accounting.succeeded:  # noqa: ASYNC110 - one step of the loop at a time
+        await asyncio.sleep(0)
+    assert guarded.started == [1]
+    await cancel(second)
+    await guarded.clock.settle()
+    assert guarded.started == [1, 3]
+    await guarded.end(3, "ok")
+    assert third.result().ok
+    assert guarded.guard.accounting.balanced
+
+
+async def test_cancel_during_backoff() -> None:
+    """No timer and no place stays behind."""
+    guarded = Guarded(retry={"initial_delay": "10s"})
+    task = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    assert guarded.clock.timers == 1
+    await cancel(task)
+    assert guarded.clock.timers == 0
+    sums = guarded.guard.accounting
+    assert (sums.failed, sums.open, sums.balanced) == (1, 0, True)
+
+
+async def test_close_leaves_no_timer() -> None:
+    """Trailing counts are said and all timers are taken back."""
+    guarded = Guarded(limit={"max_in_flight": 1, "queue": 0}, circuit_breaker={"failure_threshold": 1})
+    await guarded.start(1)
+    for number in (2, 3, 4):
+        assert guarded.guard.reject_now(guarded.operation(number)) is not None
+    await guarded.end(1, DOWN)
+    guarded.guard.close()
+    assert [payload["count"] for payload in guarded.payloads("shed")] == [1, 2]
+    assert guarded.clock.timers == 0
