@@ -23,6 +23,8 @@ OnCut = Callable[[Reason, str], None]
 _HANDSHAKE_FAILED: Final = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
+_STRANGER: Final = "something connected that does not speak ZMTP"
+_OVERSIZED: Final = "a sender was disconnected: a frame beyond the hard limit, or not ZMTP"
 # libzmq says DISCONNECTED a moment before it closes (seconds).
 _SETTLE: Final = 0.02
 
@@ -34,7 +36,7 @@ class CutWatch:
         self._on_cut = on_cut
         self._accepted: dict[int, socket.socket] = {}
         self._unsettled: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._handshake_failed = False
+        self._failed: zmq.Event | None = None
         events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | _HANDSHAKE_FAILED
         self._watch = SocketWatch(context, events, self._saw)
 
@@ -58,10 +60,12 @@ class CutWatch:
         elif event == zmq.Event.DISCONNECTED:
             self._disconnect(value)
         else:
-            # One I/O thread: the connection's own DISCONNECTED is the next one.
-            self._handshake_failed = True
-            reason = Reason.REFUSED if event == zmq.Event.HANDSHAKE_FAILED_AUTH else Reason.HANDSHAKE
-            self._on_cut(reason, "something connected that does not speak ZMTP, or left in its handshake")
+            # One I/O thread: the next DISCONNECTED is of the same connection.
+            self._failed = event
+            if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+                self._on_cut(Reason.REFUSED, "a client without rights connected")
+            elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
+                self._on_cut(Reason.HANDSHAKE, _STRANGER)
 
     def _accept(self, descriptor: int) -> None:
         old = self._accepted.pop(descriptor, None)
@@ -72,41 +76,48 @@ class CutWatch:
             self._accepted[descriptor] = socket.socket(fileno=os.dup(descriptor))
 
     def _disconnect(self, descriptor: int) -> None:
-        handshake_failed, self._handshake_failed = self._handshake_failed, False
+        failed, self._failed = self._failed, None
         duplicate = self._accepted.pop(descriptor, None)
         if duplicate is None:
             return
-        if handshake_failed or _left(duplicate):
+        reported = failed not in (None, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
+        reason = Reason.CUT if failed is None else Reason.HANDSHAKE
+        if reported or _left(duplicate, reason):
             duplicate.close()
         elif _same_socket(descriptor, duplicate):
             # Either libzmq is about to close it, or the number was reused before ACCEPTED was read, and the duplicate
             # is of a newer, living connection.
             loop = asyncio.get_running_loop()
-            self._unsettled[duplicate] = loop.call_later(_SETTLE, self._settle, descriptor, duplicate)
+            self._unsettled[duplicate] = loop.call_later(_SETTLE, self._settle, descriptor, duplicate, reason)
         else:
-            self._cut(duplicate)
+            self._cut(duplicate, reason)
 
-    def _settle(self, descriptor: int, duplicate: socket.socket) -> None:
+    def _settle(self, descriptor: int, duplicate: socket.socket, reason: Reason) -> None:
         del self._unsettled[duplicate]
-        if _same_socket(descriptor, duplicate):
+        if _same_socket(descriptor, duplicate) or _left(duplicate, reason):
             duplicate.close()
         else:
-            self._cut(duplicate)
+            self._cut(duplicate, reason)
 
-    def _cut(self, duplicate: socket.socket) -> None:
+    def _cut(self, duplicate: socket.socket, reason: Reason) -> None:
         # Only now the other side sees the end.
         duplicate.close()
-        self._on_cut(Reason.CUT, "a sender was disconnected: a frame beyond the hard limit, or not ZMTP")
+        self._on_cut(reason, _OVERSIZED if reason is Reason.CUT else _STRANGER)
 
 
-def _left(peer: socket.socket) -> bool:
-    """True where the other side closed the connection, or it broke."""
+def _left(peer: socket.socket, reason: Reason) -> bool:
+    """True where the other side closed the connection, or it broke.
+
+    In a handshake that failed with NO_DETAIL, bytes that nobody read are those of a client in a hurry, which was gone
+    before we could answer; one that never says anything, until libzmq loses patience, is a stranger.
+    """
     try:
-        return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        unread = peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     except OSError:
         return True
+    return not unread or reason is Reason.HANDSHAKE
 
 
 def _same_socket(descriptor: int, duplicate: socket.socket) -> bool:

@@ -46,4 +46,4 @@ class SocketWatch:
                 return
             event = parse_monitor_message(frames)
             if event["event"] != zmq.Event.MONITOR_STOPPED:
-                self._callback(zmq.Event(event["event"]), event["value"])
+                self._callback(zmq.Event(event["event"]), int(event["value"]))

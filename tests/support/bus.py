@@ -1,0 +1,86 @@
+"""A program on the bus that shares no code with the bridge: plain ZeroMQ and MessagePack."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import msgpack
+import zmq
+
+
+class Peer:
+    """One PUB and one SUB, connected to a bus; `with` closes them."""
+
+    def __init__(self, publish: str, subscribe: str, *prefixes: str, source: str | None = "app") -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.pub = self.context.socket(zmq.PUB)
+        self.sub = self.context.socket(zmq.SUB)
+        for socket in (self.pub, self.sub):
+            socket.linger = 0
+            socket.set(zmq.SNDHWM if socket is self.pub else zmq.RCVHWM, 0)
+        for prefix in prefixes:
+            self.sub.subscribe(prefix)
+        self.sub.connect(subscribe)
+        self.pub.connect(publish)
+        self.source = source
+        self.last_id = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pub.close()
+        self.sub.close()
+        self.context.term()
+
+    def event(self, event_type: str, payload: Any = None, **more: Any) -> bytes:
+        """The second frame of a good event."""
+        self.last_id += 1
+        base = {"id": self.last_id, "event_type": event_type, "payload": payload, "timestamp": 1}
+        return msgpack.packb({**base, "source": self.source, "correlation_id": None, **more})
+
+    def send(self, event_type: str, payload: Any = None, **more: Any) -> None:
+        """Publish a good event."""
+        self.raw(event_type.encode(), self.event(event_type, payload, **more))
+
+    def raw(self, *frames: bytes) -> None:
+        """Publish any frames."""
+        self.pub.send_multipart(frames)
+
+    def received(self) -> list[dict[str, Any]]:
+        """The events that have come by now."""
+        events = []
+        while self.sub.poll(0):
+            events.append(msgpack.unpackb(self.sub.recv_multipart()[1]))
+        return events
+
+    async def receive(self, event_type: str, seconds: float = 10) -> dict[str, Any]:
+        """Wait for an event of one type; others are skipped."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.sub.poll(0):
+                frames = self.sub.recv_multipart()
+                if frames[0] == event_type.encode():
+                    return msgpack.unpackb(frames[1])
+            else:
+                await asyncio.sleep(0.002)
+        raise AssertionError(f"no {event_type} within {seconds} s")
+
+    async def say_until(self, done: Callable[[], bool], event_type: str = "hello") -> None:
+        """Publish until `done()`: a new publisher's first events are lost until the subscription reaches it."""
+
+        def once() -> bool:
+            self.send(event_type)
+            return done()
+
+        await until(once)
+
+
+async def until(done: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `done()` is true."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise AssertionError("it did not happen in time")
+        await asyncio.sleep(0.002)

@@ -1,0 +1,234 @@
+"""What the codec takes, refuses, and says."""
+
+import datetime as dt
+import decimal
+import enum
+import uuid
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+
+from bridge.bus.codec import Codec
+from bridge.bus.rejection import Limits, Reason, Rejected
+from bridge.errors import InvalidError
+
+GOOD: dict[str, Any] = {
+    "id": 7,
+    "event_type": "data.updated",
+    "payload": {"a": [1, 2.5, None, True, "ü", b"\x00\xff"]},
+    "timestamp": 1_700_000_000_000,
+    "source": "app",
+    "correlation_id": None,
+}
+
+
+def pack(**changes: Any) -> bytes:
+    """A good event with some keys changed."""
+    return msgpack.packb({**GOOD, **changes})
+
+
+def without(key: str) -> bytes:
+    """A good event without one key."""
+    return msgpack.packb({name: value for name, value in GOOD.items() if name != key})
+
+
+def rejected(body: bytes, frame: bytes = b"data.updated", limits: Limits | None = None) -> Rejected:
+    """How these frames are rejected."""
+    with pytest.raises(Rejected) as caught:
+        Codec(limits or Limits()).decode(frame, body)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pack(),
+        pack(headers={"seq": "1"}),
+        pack(headers=None),
+        pack(extra={"x": 1}),
+        pack(headers={}, extra=1),
+        msgpack.packb(list(GOOD.values())),
+        b"\xde\x00\x06" + pack()[1:],
+        b"\xdd\x00\x00\x00\x06" + msgpack.packb(list(GOOD.values()))[1:],
+    ],
+    ids=["map", "headers", "nil headers", "unknown key", "both", "array", "map16", "array32"],
+)
+def test_good(body: bytes) -> None:
+    """Each form of a good event gives the same event."""
+    event = Codec().decode(b"data.updated", body)
+    assert (event.id, event.event_type, event.timestamp) == (7, "data.updated", 1_700_000_000_000)
+    assert (event.source, event.correlation_id) == ("app", None)
+    assert event.payload == GOOD["payload"]
+
+
+@pytest.mark.parametrize("key", list(GOOD))
+def test_missing_key(key: str) -> None:
+    """A missing key is named."""
+    error = rejected(without(key))
+    assert (error.reason, error.detail) == (Reason.MISSING_KEY, f"key `{key}` is missing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"id": "secret"}, "key `id` is str, not uint64"),
+        ({"id": -1}, "key `id` is a negative int, not uint64"),
+        ({"id": True}, "key `id` is bool, not uint64"),
+        ({"id": 1.0}, "key `id` is float, not uint64"),
+        ({"timestamp": None}, "key `timestamp` is nil, not uint64"),
+        ({"event_type": b"data.updated"}, "key `event_type` is bin, not str"),
+        ({"source": 5}, "key `source` is int, not str or nil"),
+        ({"correlation_id": []}, "key `correlation_id` is array, not str or nil"),
+        ({"headers": {"seq": 1}}, "key `headers` is map, not a map of str to str"),
+        ({"headers": "x"}, "key `headers` is str, not a map of str to str"),
+    ],
+)
+def test_mistyped_key(changes: dict[str, Any], detail: str) -> None:
+    """A mistyped key is named with what it is and should be, without its value."""
+    error = rejected(pack(**changes))
+    assert (error.reason, error.detail) == (Reason.MISTYPED_KEY, detail)
+
+
+def nest(depth: int) -> Any:
+    """A value of so many containers."""
+    value: Any = 1
+    for level in range(depth):
+        value = [value] if level % 2 else {"x": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", Reason.MSGPACK),
+        (b"\xc1", Reason.MSGPACK),
+        (pack()[:-1], Reason.MSGPACK),
+        (pack() + b"\x00", Reason.MSGPACK),
+        (pack(payload=1).replace(b"\xa7payload\x01", b"\xa7payload\xc1"), Reason.MSGPACK),
+        (pack(payload="x").replace(b"\xa1x", b"\xa1\xff"), Reason.MSGPACK),
+        (pack(payload=1).replace(b"\xa7payload\x01", b"\xa7payload\x81\x80\x01"), Reason.MSGPACK),
+        (b"\x2a", Reason.NOT_AN_EVENT),
+        (msgpack.packb([1, 2, 3]), Reason.NOT_AN_EVENT),
+        (msgpack.packb([*GOOD.values(), {}]), Reason.NOT_AN_EVENT),
+        (b"\x87" + pack()[1:] + msgpack.packb("id") + b"\x09", Reason.DUPLICATE_KEY),
+        (b"\x88" + pack()[1:] + (msgpack.packb("x") + b"\x09") * 2, Reason.DUPLICATE_KEY),
+        (pack(payload=msgpack.ExtType(5, b"x")), Reason.EXTENSION),
+        (pack(payload=[msgpack.Timestamp(1, 0)]), Reason.EXTENSION),
+        (pack(extra={"x": msgpack.Timestamp(1, 0)}), Reason.EXTENSION),
+        (pack(payload=nest(33)), Reason.DEPTH),
+        (pack(payload=1).replace(b"\xa7payload\x01", b"\xa7payload" + b"\x91" * 5000 + b"\x01"), Reason.DEPTH),
+        (b"\x91" * 100_000, Reason.NOT_AN_EVENT),
+        (pack(event_type="data.other"), Reason.TYPE_MISMATCH),
+    ],
+)
+def test_rejected(body: bytes, reason: Reason) -> None:
+    """Each kind of malformed body has its reason."""
+    assert rejected(body).reason is reason
+
+
+def test_depth_limit_is_exact() -> None:
+    """32 containers are good, in both lanes; many shallow ones too."""
+    for payload in (nest(32), [[]] * 1000, [{"a": [1.5]}] * 100, b"\x91" * 1000):
+        assert Codec().decode(b"data.updated", pack(payload=payload)).payload == payload
+
+
+def test_size_limit() -> None:
+    """The limit is the second frame's bytes, and exact."""
+    body = pack()
+    assert Codec(Limits(max_message=len(body))).decode(b"data.updated", body).id == 7
+    assert rejected(body, limits=Limits(max_message=len(body) - 1)).reason is Reason.SIZE
+
+
+@pytest.mark.parametrize("frame", [b"", b".", b"a..b", b"a b", b"a\n", b"\xff", b"a." * 200 + b"a", b"a\x85"])
+def test_type_frame(frame: bytes) -> None:
+    """A first frame that is no event type is rejected before anything else."""
+    assert rejected(pack(event_type=frame.decode("latin-1")), frame).reason is Reason.TYPE_FRAME
+
+
+def test_many_types_are_forgotten_not_hoarded() -> None:
+    """Inventing event types does not grow memory without bound."""
+    codec = Codec()
+    for number in range(10_000):
+        name = f"t.{number}"
+        codec.decode(name.encode(), pack(event_type=name))
+        codec.encode(name, None, event_id=1, timestamp=1, source=None)
+    assert len(codec._types) <= 4096
+    assert len(codec._frames) <= 4096
+
+
+def encode(payload: Any, **more: Any) -> bytes:
+    """The second frame."""
+    arguments: dict[str, Any] = {"event_id": 1, "timestamp": 2, "source": "bridge", **more}
+    return Codec(Limits(max_message=1000)).encode("a.b", payload, **arguments)[1]
+
+
+def test_encode_is_the_map_form() -> None:
+    """The map has the contract's keys in its order, and headers only where there are some."""
+    assert list(msgpack.unpackb(encode(1))) == list(GOOD)
+    assert msgpack.unpackb(encode(1, headers={"hop": "1"}))["headers"] == {"hop": "1"}
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+def test_encode_takes() -> None:
+    """What the data model has, tuples as arrays, string enumerations as strings, raw values as they are."""
+    payload = {"a": (1, Colour.RED), "b": bytearray(b"x"), "i": [2**64 - 1, -(2**63)], "r": msgspec.Raw(b"\x2a")}
+    wanted = {"a": [1, "red"], "b": b"x", "i": [2**64 - 1, -(2**63)], "r": 42}
+    assert msgpack.unpackb(encode(payload))["payload"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("payload", "where"),
+    [
+        ({"a": [1, float("nan")]}, r"payload\.a\[1\]"),
+        (float("inf"), "payload"),
+        ({"a": {"b": 2**64}}, r"payload\.a\.b"),
+        ([-(2**63) - 1], r"payload\[0\]"),
+        ({"a": {1: 2}}, r"payload\.a: a key is int"),
+        ({None: 2}, "a key is NoneType"),
+        ({"d": dt.datetime.now(dt.UTC)}, r"payload\.d: datetime"),
+        ([decimal.Decimal(1)], "Decimal"),
+        ([uuid.uuid4()], "UUID"),
+        ({1, 2}, "set"),
+        (object(), "object"),
+        ("x" * 1000, "the limit is 1000"),
+        ("\ud800", "surrogate"),
+        ({"\ud800": 1}, "surrogate"),
+        (nest(33), "too deep"),
+    ],
+)
+def test_encode_refuses(payload: Any, where: str) -> None:
+    """What others could not read is refused, and the message says where."""
+    with pytest.raises(InvalidError, match=where):
+        encode(payload)
+
+
+def test_encode_refuses_itself() -> None:
+    """A value that contains itself ends at the depth limit."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidError, match="too deep"):
+        encode(loop)
+
+
+@pytest.mark.parametrize("name", ["", "a..b", "a b", "x" * 256, "\ud800"])
+def test_encode_refuses_bad_type(name: str) -> None:
+    """A bad event type never leaves."""
+    with pytest.raises(InvalidError, match="event_type"):
+        Codec().encode(name, None, event_id=1, timestamp=1, source=None)
+
+
+def test_encode_refuses_bad_headers() -> None:
+    """Headers are str to str."""
+    with pytest.raises(InvalidError, match=r"headers\.n"):
+        encode(1, headers={"n": 1})
+
+
+def test_msgspec_alone_would_let_pass() -> None:
+    """The library behaviour that makes our own check necessary."""
+    for value in (float("nan"), float("inf"), {1: 2}, {1, 2}, uuid.uuid4(), decimal.Decimal(1)):
+        assert msgspec.msgpack.encode(value)
