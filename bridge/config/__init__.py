@@ -15,6 +15,8 @@ from bridge.config.models import (
     Route,
     SubscriptionSettings,
 )
+from bridge.config.schema import schema
+from bridge.config.show import masked, show
 
 __all__ = [
     "FUNCTIONS",
@@ -31,5 +33,8 @@ __all__ = [
     "SubscriptionSettings",
     "Where",
     "load",
+    "masked",
+    "schema",
+    "show",
     "to_event_type",
 ]

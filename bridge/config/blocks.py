@@ -69,6 +69,17 @@ class Data:
             key = key[:-1]
         return self.block.where
 
+    def secrets(self, key: Key) -> list[str]:
+        """The secret values at, inside or around a key."""
+        related = [found for found in self.secret if key[: len(found)] == found or found[: len(key)] == key]
+        return [str(self._value(found)) for found in related]
+
+    def _value(self, key: Key) -> Any:
+        value: Any = self.values
+        for part in key:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class _Level:
@@ -97,6 +108,8 @@ class BlockReader:
         compiler = Compiler(self.names, root)
         expression = compiler.compile(attribute.term)
         for fault in compiler.faults:
+            if not fault.message:
+                continue
             where = Where(attribute.where.file, fault.line)
             self.complaints.add(where, f"{subject} > {attribute.name}", fault.message)
         return None if compiler.faults else expression
@@ -195,7 +208,7 @@ class BlockReader:
     @staticmethod
     def _words(detail: ErrorDetails, key: Key, data: Data, model: type[BaseModel], *, hide: bool) -> str:
         kind, given = detail["type"], detail.get("input")
-        secret = hide or any(key[: len(found)] == found or found[: len(key)] == key for found in data.secret)
+        secrets = [str(given)] if hide else data.secrets(key)
         if kind == "extra_forbidden":
             return f"unknown key{near(key[-1], _keys(model))}"
         if given is None and kind != "missing":
@@ -203,12 +216,12 @@ class BlockReader:
         if kind == "literal_error":
             expected = str(detail.get("ctx", {}).get("expected", ""))
             options = re.findall(r"'([^']*)'", expected)
-            hint = near(given, options) if isinstance(given, str) and not secret else ""
+            hint = near(given, options) if isinstance(given, str) and not secrets else ""
             return f"must be {expected.replace(chr(39), '`')}{hint}"
         if kind in _PLAIN_WORDS:
             return _PLAIN_WORDS[kind]
         message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
-        if secret and _echoes(message, given):
+        if any(_echoes(message, secret) for secret in secrets):
             return "its value does not fit (it is not shown, since it is secret)"
         return message
 
@@ -250,7 +263,6 @@ def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or any(_holds(argument, kind) for argument in typing.get_args(annotation))
 
 
-def _echoes(message: str, given: Any) -> bool:
-    """Whether a message may repeat a part of the value: any of its longer words is found in it."""
-    hidden = str(given)
-    return any(word in hidden for word in re.findall(r"[\w.-]{3,}", message)) or hidden in message
+def _echoes(message: str, secret: str) -> bool:
+    """Whether a message may repeat a part of a secret: a number or longer word of it is found there."""
+    return secret in message or any(word in secret for word in re.findall(r"\d+|[\w.-]{3,}", message))

@@ -10,11 +10,12 @@ numbers beyond 64 bits are an error. Each expression with arithmetic therefore h
 that refuses the mixture, the same with our functions in place of the operators.
 """
 
+import importlib
 import importlib.machinery
 import importlib.util
 import re
+import sys
 from collections.abc import Callable
-from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from bridge.config.expressions import Expression, Scope, kind_of
 from bridge.errors import InvalidError
 
 _REFUSALS: Final = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
+_EXTENSION: Final = "cel.cel"
 _FUNCTION: Final = re.compile(r"Function '(\w+)' error")
 _FUNCTION_MESSAGES: Final = {
     "_add": "`+` takes two numbers, two strings or two lists, and the result has 64 bits at most",
@@ -49,18 +51,22 @@ def regex_fault(pattern: str) -> str:
     return ""
 
 
-@cache
 def _library() -> ModuleType:
-    """The library's extension module alone: importing the package costs 190 ms, for a command line of its own."""
+    """The library, without its command line, whose import costs 190 ms of a start.
+
+    The extension module is imported under its own name but before its package, so that whoever imports the package
+    later gets the same module; the extension panics if it is initialised twice (it sets a process-wide logger).
+    """
+    module = sys.modules.get(_EXTENSION)
+    if module is not None:
+        return module
     package = importlib.util.find_spec("cel")
-    found = (
-        importlib.machinery.PathFinder.find_spec("cel", list(package.submodule_search_locations or ()))
-        if package
-        else None
-    )
+    folders = package.submodule_search_locations if package else None
+    found = importlib.machinery.PathFinder.find_spec(_EXTENSION, folders) if folders else None
     if found is None or found.loader is None:
-        raise ModuleNotFoundError("common-expression-language is not installed", name="cel")
+        return importlib.import_module("cel")
     module = importlib.util.module_from_spec(found)
+    sys.modules[_EXTENSION] = module
     found.loader.exec_module(module)
     return module
 
@@ -127,7 +133,9 @@ class CelExpression(Expression):
         reason = _MESSAGES.get(type(error))
         function = _FUNCTION.match(str(error)) if isinstance(error, RuntimeError) else None
         if function:
-            reason = _FUNCTION_MESSAGES.get(function[1], f"{function[1]}() cannot take what it was given")
+            reason = _FUNCTION_MESSAGES.get(
+                function[1], f"{function[1].removeprefix('f_')}() cannot take what it was given"
+            )
         elif reason is None:
             # CEL's own words may quote values; kinds are enough, and no secret.
             kinds = [f"{leaf.text} is {kind_of(values[name])}" for name, leaf in self._leaves if name in values]

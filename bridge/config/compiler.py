@@ -56,7 +56,7 @@ class Compiler:
     Attributes:
         names: What may be named everywhere.
         root: `event` or `message` where there is a message at run time, None where the value must be known now.
-        faults: What was wrong; the result is of use only while this is empty.
+        faults: What was wrong; the result is of use only while this is empty. One without a message was told before.
     """
 
     names: Names
@@ -145,8 +145,8 @@ class Compiler:
         found = variables.get(str(name))
         if found is None:
             if name in self.names.failed:
-                # Its own complaint says why; this marks the attribute as unusable.
-                return self._fail(term, f"the variable `{name}` has no value")
+                # Complained about where it is declared; an empty message marks the attribute as unusable.
+                return self._fail(term, "")
             return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}")
         value = found.value
         for step in steps:
@@ -215,7 +215,7 @@ class _Program:
                 return self._binary(term)
             case Conditional():
                 parts = [self.write(part) for part in (term.condition, term.then, term.otherwise)]
-                return _both(parts, lambda found: "(({}) ? ({}) : ({}))".format(*found))
+                return _both(parts, lambda found: "({} ? {} : {})".format(*found))
             case Index():
                 return _both([self.write(term.base), self.write(term.key)], lambda found: "({})[{}]".format(*found))
             case Call() if term.name != "has":
@@ -253,8 +253,10 @@ class _Program:
         if function.call is None:
             native = function.native
             return _both(arguments, lambda parts: native.format(*parts))
-        self.functions[term.name] = function.call
-        return _both(arguments, lambda parts: f"{term.name}({', '.join(parts)})")
+        # The prefix keeps clear of CEL's own functions, which go before ours.
+        name = f"f_{term.name}"
+        self.functions[name] = function.call
+        return _both(arguments, lambda parts: f"{name}({', '.join(parts)})")
 
 
 def _both(written: list[tuple[str, str]], make: Callable[[list[str]], str]) -> tuple[str, str]:

@@ -103,7 +103,8 @@ class PathExpression(Expression):
                 value = value[step]
         except (KeyError, IndexError, TypeError):
             raise InvalidError(f"`{self.text}`: {self._why(scope)}") from None
-        except MsgspecError:
+        except (MsgspecError, UnicodeDecodeError):
+            # The bus checks only that the payload is one value; msgspec reports bad UTF-8 in Python's own error.
             raise InvalidError(f"`{self.text}`: the payload cannot be decoded") from None
         else:
             return value

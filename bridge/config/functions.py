@@ -117,9 +117,9 @@ ARITHMETIC: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
     "%": ("_remainder", _guarded(_remainder)),
 }
 
-#: `has` is not among them: it is about a path, not about a value.
+#: `has` is not among them: it is about a path, not about a value. The library's own `size` counts UTF-8 bytes.
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "size": Function("length of a string, list or map", 1, 1, native="size({0})"),
+    "size": Function("length of a string (in characters), list or map", 1, 1, call=_guarded(len)),
     "startsWith": Function("whether a string starts with another", 2, 2, native="({0}).startsWith({1})"),
     "endsWith": Function("whether a string ends with another", 2, 2, native="({0}).endsWith({1})"),
     "matches": Function("whether a regular expression (RE2) is found in a string", 2, 2, native="({0}).matches({1})"),

@@ -22,7 +22,8 @@ from bridge.endpoint import (
 from bridge.ports import AdapterSpec
 from bridge.settings import HealthSettings, ResilienceSettings
 
-_AUTH: Final[dict[str, type[AuthNone | AuthBasic | AuthBearer | AuthCertificate]]] = {
+#: The model of `auth` by its `type`.
+AUTH_MODELS: Final[dict[str, type[AuthNone | AuthBasic | AuthBearer | AuthCertificate]]] = {
     "none": AuthNone,
     "basic": AuthBasic,
     "bearer": AuthBearer,
@@ -109,20 +110,20 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     subject = f"{block} > auth"
     kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
     if kind is None:
-        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(_AUTH)}")
+        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(AUTH_MODELS)}")
         return None
     expression = reader.compile(kind, subject)
     if expression is None:
         return None
     name = expression.evaluate({})
-    if name not in _AUTH:
-        hint = near(name, _AUTH) if isinstance(name, str) else ""
-        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(_AUTH)}{hint}")
+    if name not in AUTH_MODELS:
+        hint = near(name, AUTH_MODELS) if isinstance(name, str) else ""
+        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(AUTH_MODELS)}{hint}")
         return None
     if spec is not None and name != "none" and name not in spec.auth:
         message = f"`{spec.protocol}` has no meaning for `{name}`; it knows {one_of(spec.auth | {'none'})}"
         reader.complaints.add(kind.where, f"{subject} > type", message)
-    return _AUTH[name]
+    return AUTH_MODELS[name]
 
 
 def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseModel]:

@@ -46,8 +46,9 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
             reader.complaints.add(data.where(("on",)), f"{subject} > on", f"{pattern!r} is no pattern: {fault}")
     for key, wanted in (("delivery", "at_most_once"), ("receipts", False)):
         if getattr(settings, key) != wanted:
-            shown = "true" if key == "receipts" else '"at_least_once"'
-            reader.complaints.add(data.where((key,)), f"{subject} > {key}", f"this version does not have {shown} yet")
+            shown = "receipts" if key == "receipts" else '"at_least_once"'
+            message = f"this version does not have {shown} yet; leave it out"
+            reader.complaints.add(data.where((key,)), f"{subject} > {key}", message)
     _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
@@ -134,7 +135,7 @@ def _constant_fault(key: str, value: Any) -> str:
             return "must be an expression that is true or false, as in `event.payload.total > 100`"
         case "method" | "topic" | "queue" if not isinstance(value, str) or not value:
             return "must be a string that is not empty"
-        case "qos" if isinstance(value, bool) or value not in {0, 1, 2}:
+        case "qos" if type(value) is not int or value not in {0, 1, 2}:
             return "must be 0, 1 or 2"
         case "retain" if not isinstance(value, bool):
             return "must be true or false"

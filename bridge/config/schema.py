@@ -1,0 +1,111 @@
+"""The configuration's JSON Schema, from the models that check a file."""
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from bridge.config.integrations import AUTH_MODELS
+from bridge.config.models import (
+    NAME_PATTERN,
+    RESERVED,
+    AdapterProvider,
+    BridgeSettings,
+    BusSettings,
+    LogSettings,
+    RouteBlock,
+    SubscriptionBlock,
+    VariableBlock,
+)
+from bridge.endpoint import Endpoint, Tls
+from bridge.ports import AdapterSpec
+from bridge.settings import HealthSettings, ResilienceSettings
+
+_BLOCKS: Final[dict[str, type[BaseModel]]] = {"bridge": BridgeSettings, "log": LogSettings, "bus": BusSettings}
+_LABELLED: Final[dict[str, type[BaseModel]]] = {
+    "variable": VariableBlock,
+    "route": RouteBlock,
+    "subscription": SubscriptionBlock,
+}
+_PARTS: Final[dict[str, type[BaseModel]]] = {
+    "endpoint": Endpoint,
+    "tls": Tls,
+    "resilience": ResilienceSettings,
+    "health": HealthSettings,
+}
+_EXAMPLE: Final = {
+    "integration": {
+        "backend_api": {
+            "type": "json-rpc",
+            "endpoint": {"url": "https://api.example.com/rpc"},
+            "auth": {"type": "bearer", "token": "${env.API_TOKEN}"},
+            "resilience": {"retry": {"max_attempts": 3, "backoff": "exponential"}},
+        }
+    },
+    "route": {
+        "orders": {
+            "on": ["order.*"],
+            "where": "${event.payload.total > 100}",
+            "integration": "backend_api",
+            "operation": "request",
+            "method": "orders.create",
+            "params": {"id": "${event.payload.id}"},
+        }
+    },
+}
+
+
+def schema(adapters: AdapterProvider) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the configuration as data.
+
+    A block without a label is an object under its name, `bridge`; one with a label is an object of objects,
+    `integration.<label>`. It describes values after `env` and `var` are resolved.
+    """
+    specs = [adapters.get(name) for name in sorted(adapters.names())]
+    models = [*_BLOCKS.values(), *_LABELLED.values(), *_PARTS.values(), *AUTH_MODELS.values()]
+    models += [spec.config for spec in specs]
+    found, definitions = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
+    references = {model: found[model, "validation"] for model in models}
+    properties: dict[str, Any] = {name: references[model] for name, model in _BLOCKS.items()}
+    for name, model in _LABELLED.items():
+        properties[name] = _labelled(references[model], {"pattern": NAME_PATTERN})
+    labels = {"pattern": NAME_PATTERN, "not": {"enum": sorted(RESERVED)}}
+    properties["integration"] = _labelled({"oneOf": [_integration(spec, references) for spec in specs]}, labels)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "nemo-bridge configuration",
+        "description": "The configuration, version 1, as data. Blocks of other programs may stand beside it.",
+        "type": "object",
+        "properties": properties,
+        "examples": [_EXAMPLE],
+        "$defs": definitions["$defs"],
+    }
+
+
+def _labelled(content: Any, labels: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "propertyNames": labels, "additionalProperties": content}
+
+
+def _integration(spec: AdapterSpec, references: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    auth = [references[model] for kind, model in AUTH_MODELS.items() if kind in spec.auth or kind == "none"]
+    properties = {
+        "type": {"const": spec.protocol, "description": spec.summary},
+        **{part: references[model] for part, model in _PARTS.items()},
+        "auth": {"oneOf": auth},
+        "config": references[spec.config],
+    }
+    required = ["type"]
+    if spec.needs_endpoint:
+        required.append("endpoint")
+    else:
+        del properties["endpoint"]
+    if any(field.is_required() for field in spec.config.model_fields.values()):
+        required.append("config")
+    return {
+        "title": spec.protocol,
+        "description": spec.summary,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,105 @@
+"""The configuration for a person's eyes: effective values, secrets masked."""
+
+import dataclasses
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from bridge.config.expressions import Expression
+from bridge.config.models import Configuration, Integration
+
+MASK: Final = "***"
+_HIDDEN_FIELDS: Final = {"name", "place"}
+
+
+class Source(str):
+    """An expression as the file has it, which is shown without quotes."""
+
+    __slots__ = ()
+
+
+def masked(configuration: Configuration) -> dict[str, Any]:
+    """The configuration as plain data, keyed as the files are; values from the environment and all of `auth` masked."""
+    singles = {
+        name: _dump(getattr(configuration, name), name, configuration.secrets, with_none=True)
+        for name in ("bridge", "log", "bus")
+    }
+    return {
+        **singles,
+        "integration": {name: _integration(found) for name, found in configuration.integrations.items()},
+        "route": {route.name: _fields(route) for route in configuration.routes},
+        "subscription": {found.name: _fields(found) for found in configuration.subscriptions},
+    }
+
+
+def show(configuration: Configuration) -> str:
+    """The configuration as HCL text, secrets masked."""
+    lines: list[str] = []
+    for kind, content in masked(configuration).items():
+        if kind in {"bridge", "log", "bus"}:
+            _write(kind, content, "", lines)
+        else:
+            for name, block in content.items():
+                _write(f"{kind} {json.dumps(name)}", block, "", lines)
+    return "\n".join(lines)
+
+
+def _integration(integration: Integration) -> dict[str, Any]:
+    parts = ("endpoint", "auth", "tls", "config", "resilience", "health")
+    found: dict[str, Any] = {"type": integration.type}
+    for part in parts:
+        model = getattr(integration, part)
+        if model is not None:
+            found[part] = _dump(model, part, integration.secrets)
+    found["auth"] = {key: value if key == "type" else MASK for key, value in found["auth"].items()}
+    return found
+
+
+def _dump(
+    model: BaseModel, name: str, secrets: frozenset[tuple[str, ...]], *, with_none: bool = False
+) -> dict[str, Any]:
+    found: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=not with_none)
+    for path in secrets:
+        if path[0] == name:
+            _mask(found, path[1:])
+    return found
+
+
+def _mask(found: Any, path: tuple[str, ...]) -> None:
+    """Mask one value; where its own key is not found, all that holds it, so that nothing slips through."""
+    for depth, part in enumerate(path):
+        key = int(part) if isinstance(found, list) else part
+        if isinstance(found, dict) and key not in found:
+            found.update(dict.fromkeys(found, MASK))
+            return
+        if depth == len(path) - 1 or not isinstance(found[key], dict | list):
+            found[key] = MASK
+            return
+        found = found[key]
+
+
+def _fields(settings: Any) -> dict[str, Any]:
+    found = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in _HIDDEN_FIELDS and value is not None:
+            found[field.name] = _expression(value) if isinstance(value, Expression) else value
+    return found
+
+
+def _expression(expression: Expression) -> Any:
+    if expression.constant and not expression.secret:
+        return expression.evaluate({})
+    return Source(expression.text)
+
+
+def _write(head: str, content: dict[str, Any], indent: str, lines: list[str]) -> None:
+    lines.append(f"{indent}{head} {{")
+    for key, value in content.items():
+        if isinstance(value, dict):
+            _write(key, value, indent + "  ", lines)
+        else:
+            shown = value if isinstance(value, Source) else json.dumps(value, ensure_ascii=False)
+            lines.append(f"{indent}  {key} = {shown}")
+    lines.append(f"{indent}}}")

@@ -1,0 +1,124 @@
+"""A provider of two adapters, and loading from a string."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field, FilePath, SecretStr
+
+from bridge.config import Configuration, load
+from bridge.endpoint import Strict
+from bridge.errors import ConfigError
+from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
+from bridge.units import Duration
+
+
+class RpcConfig(Strict):
+    idempotent: tuple[str, ...] = ()
+    batch: bool = False
+    seed: SecretStr | None = None
+    words: FilePath | None = None
+
+
+class Will(Strict):
+    topic: str
+    message: str = ""
+
+
+class MqttConfig(Strict):
+    client_id: str | None = None
+    keep_alive: Duration = 60.0
+    will: Will | None = None
+    schedule: dict[str, Will] = Field(default_factory=dict)
+    several: tuple[Will, ...] = ()
+
+
+class TimerConfig(Strict):
+    every: Duration
+
+
+def _create(setup: AdapterSetup) -> ProtocolAdapter:
+    raise NotImplementedError(setup)
+
+
+SPECS = {
+    "json-rpc": AdapterSpec(
+        protocol="json-rpc",
+        summary="JSON-RPC 2.0 over HTTP",
+        operations=frozenset({"request"}),
+        auth=frozenset({"basic", "bearer", "certificate"}),
+        config=RpcConfig,
+        schemes={"https": (443, True), "http": (80, False)},
+        create=_create,
+        has_session=False,
+    ),
+    "mqtt": AdapterSpec(
+        protocol="mqtt",
+        summary="MQTT",
+        operations=frozenset({"publish", "subscribe", "unsubscribe"}),
+        auth=frozenset({"basic", "certificate"}),
+        config=MqttConfig,
+        schemes={"mqtt": (1883, False), "mqtts": (8883, True)},
+        create=_create,
+    ),
+    "stream": AdapterSpec(
+        protocol="stream",
+        summary="queues",
+        operations=frozenset({"enqueue", "dequeue", "ack", "nack"}),
+        auth=frozenset({"basic"}),
+        config=Strict,
+        schemes={"stream": (1, False)},
+        create=_create,
+    ),
+    "timer": AdapterSpec(
+        protocol="timer",
+        summary="a clock",
+        operations=frozenset({"subscribe"}),
+        auth=frozenset(),
+        config=TimerConfig,
+        schemes={},
+        create=_create,
+        needs_endpoint=False,
+    ),
+}
+
+
+class Provider:
+    """Adapters by name."""
+
+    def names(self) -> list[str]:
+        return list(SPECS)
+
+    def get(self, name: str) -> AdapterSpec:
+        return SPECS[name]
+
+
+@pytest.fixture
+def provider() -> Provider:
+    """The adapters that these tests know."""
+    return Provider()
+
+
+@pytest.fixture
+def load_text(tmp_path: Path, provider: Provider) -> Callable[..., Configuration]:
+    """Loads a string as one file; `environ` and `variables` as in `load`."""
+
+    def loaded(text: str, environ: dict[str, str] | None = None, **variables: str) -> Configuration:
+        file = tmp_path / "bridge.hcl"
+        file.write_text(text, encoding="utf-8")
+        return load([file], adapters=provider, environ=environ or {}, variables=variables)
+
+    return loaded
+
+
+@pytest.fixture
+def complaints(load_text: Callable[..., Configuration], tmp_path: Path) -> Callable[..., list[str]]:
+    """The complaints about a string, without the folder: `bridge.hcl:3: …`; fails where there are none."""
+
+    def complained(text: str, environ: dict[str, str] | None = None, **variables: Any) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load_text(text, environ, **variables)
+        return [line.replace(f"{tmp_path}/", "") for line in caught.value.complaints]
+
+    return complained

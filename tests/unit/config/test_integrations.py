@@ -1,0 +1,208 @@
+"""`integration` blocks."""
+
+import pytest
+
+
+def _rpc(inner: str = "", endpoint: str = 'url = "https://h/rpc"') -> str:
+    return f'integration "a" {{\n  type = "json-rpc"\n  endpoint {{\n    {endpoint}\n  }}\n{inner}\n}}\n'
+
+
+def _mqtt(inner: str) -> str:
+    return f'integration "a" {{\n  type = "mqtt"\n  endpoint {{\n    address = "h"\n  }}\n{inner}\n}}\n'
+
+
+def test_every_part(load_text, tmp_path):
+    """Each inner block arrives as its model; relative paths start at the file."""
+    for name in ("ca.pem", "c.pem", "w.txt"):
+        (tmp_path / name).write_text("")
+    found = load_text(
+        _rpc(
+            """
+  auth {
+    type = "certificate"
+    cert = "c.pem"
+  }
+  tls {
+    ca = "ca.pem"
+    verify = false
+  }
+  config {
+    idempotent = ["x.get"]
+    words = "w.txt"
+  }
+  resilience {
+    timeout = "2s"
+    limit { rate = "30/m" }
+  }
+  health { interval = 5 }
+"""
+        )
+    ).integrations["a"]
+    assert found.auth.cert == tmp_path / "c.pem"
+    assert (found.tls.ca, found.tls.verify) == (tmp_path / "ca.pem", False)
+    assert (found.config.idempotent, found.config.words) == (("x.get",), tmp_path / "w.txt")
+    assert (found.resilience.timeout, found.resilience.limit.rate) == (2.0, 0.5)
+    assert (found.health.interval, found.health.timeout) == (5.0, 5.0)
+
+
+def test_nemos_url_form(load_text):
+    """`endpoint { url = "${var.api_url}/rpc" }` is understood."""
+    text = 'variable "api_url" { default = "https://h" }\n' + _rpc(endpoint='url = "${var.api_url}/rpc"')
+    assert load_text(text).integrations["a"].endpoint.url == "https://h/rpc"
+
+
+def test_inner_blocks_of_config(load_text):
+    """A protocol's own blocks: one, several, and several with labels."""
+    found = load_text(
+        _mqtt(
+            """
+  config {
+    will { topic = "t" }
+    schedule "x" { topic = "x1" }
+    schedule "y" { topic = "y1" }
+    several { topic = "s1" }
+    several { topic = "s2" }
+  }"""
+        )
+    ).integrations["a"]
+    assert found.config.will.topic == "t"
+    assert {name: will.topic for name, will in found.config.schedule.items()} == {"x": "x1", "y": "y1"}
+    assert [will.topic for will in found.config.several] == ["s1", "s2"]
+
+
+def test_a_protocol_without_endpoint(load_text, complaints):
+    """A timer reaches nothing: an endpoint is neither needed nor taken."""
+    text = 'integration "t" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
+    assert load_text(text).integrations["t"].endpoint is None
+    found = complaints(text.replace("config", 'endpoint {\n address = "h"\n }\n config'))
+    assert found == ['bridge.hcl:3: integration "t" > endpoint: `timer` reaches nothing; leave it out']
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "wanted"),
+    [
+        ('integration "a" {}', 1, '"a": `type` is missing; there are `json-rpc`, `mqtt`, `stream`, `timer`'),
+        ('integration "a" {\n type = "jsonrpc"\n}', 2, '"a" > type: there is no `jsonrpc` (did you mean `json-rpc`?)'),
+        ('integration "a" {\n type = 5\n}', 2, '"a" > type: must be a string'),
+        ('integration "a" {\n type = "json-rpc"\n}', 1, '"a": `json-rpc` needs an `endpoint` block'),
+        ('integration "a" {\n type = "timer"\n}', 1, '"a" > config > every: is missing'),
+        (
+            'integration "a b" {\n type = "timer"\n config { every = 1 }\n}',
+            1,
+            '"a b": a label has letters, digits, `_` and `-` only',
+        ),
+        ('integration "bus" {\n type = "timer"\n config { every = 1 }\n}', 1, '"bus": the label `bus` is reserved'),
+        (
+            'integration "bridge" {\n type = "timer"\n config { every = 1 }\n}',
+            1,
+            '"bridge": the label `bridge` is reserved',
+        ),
+        (_rpc("enpoint {}"), 6, '"a" > enpoint: unknown key (did you mean `endpoint`?)'),
+        (_rpc(endpoint="port = 1"), 3, '"a" > endpoint: give either `address` or `url`'),
+        (
+            _rpc(endpoint='address = "h"\n port = 99999'),
+            5,
+            '"a" > endpoint > port: must be less than or equal to 65535',
+        ),
+        (_rpc(endpoint='address = "h"\n port = "x"'), 5, '"a" > endpoint > port: must be a whole number'),
+        (
+            _rpc(endpoint='url = "ftp://h"'),
+            4,
+            '"a" > endpoint > url: `json-rpc` knows the schemes `http`, `https` only',
+        ),
+        (
+            _rpc(endpoint='address = "https://h"\n tls = false'),
+            5,
+            '"a" > endpoint > tls: the address says that TLS is on',
+        ),
+        (
+            _rpc(endpoint='url = "https://u:p@h"'),
+            3,
+            '"a" > endpoint: credentials do not belong into the address; use an `auth` block',
+        ),
+        (_rpc("auth {}"), 6, '"a" > auth: `type` is missing; there are `basic`, `bearer`, `certificate`, `none`'),
+        (
+            _rpc('auth {\n type = "beare"\n}'),
+            7,
+            '"a" > auth > type: must be one of `basic`, `bearer`, `certificate`, `none` (did you mean `bearer`?)',
+        ),
+        (_rpc('auth {\n type = "bearer"\n}'), 6, '"a" > auth > token: is missing'),
+        (_rpc('auth {\n type = "none"\n token = "x"\n}'), 8, '"a" > auth > token: unknown key'),
+        (
+            _mqtt('auth {\n type = "bearer"\n token = "x"\n}'),
+            7,
+            '"a" > auth > type: `mqtt` has no meaning for `bearer`; it knows `basic`, `certificate`, `none`',
+        ),
+        (
+            _rpc("config {\n idempotant = []\n}"),
+            7,
+            '"a" > config > idempotant: unknown key (did you mean `idempotent`?)',
+        ),
+        (_rpc('config {\n batch = "maybe"\n}'), 7, '"a" > config > batch: must be true or false'),
+        (_rpc("config {\n idempotent = [1]\n}"), 7, '"a" > config > idempotent > 0: must be a string'),
+        (_rpc('config {\n words = "no.txt"\n}'), 7, '"a" > config > words: there is no such file'),
+        (_rpc("config = 5"), 6, '"a" > config: must be a block'),
+        (
+            _rpc("resilience {\n retry {\n max_attempts = 0\n}\n}"),
+            8,
+            '"a" > resilience > retry > max_attempts: must be greater than or equal to 1',
+        ),
+        (
+            _rpc('resilience {\n retry {\n backoff = "exponentail"\n}\n}'),
+            8,
+            '"a" > resilience > retry > backoff: must be `constant`, `linear` or `exponential`',
+        ),
+        (
+            _rpc("resilience {\n circuit_braker {}\n}"),
+            7,
+            '"a" > resilience > circuit_braker: unknown key (did you mean `circuit_breaker`?)',
+        ),
+        (_rpc("resilience {\n retry = 5\n}"), 7, '"a" > resilience > retry: must be a block'),
+        (_mqtt("config {\n will {}\n}"), 7, '"a" > config > will > topic: is missing'),
+    ],
+)
+def test_complaints(complaints, text, line, wanted):
+    """Each fault is exactly one complaint, at the line of its key, or of the block that lacks it."""
+    found = complaints(text)
+    assert len(found) == 1
+    assert found[0].startswith(f"bridge.hcl:{line}: integration {wanted}")
+
+
+def test_files_that_must_exist(complaints, tmp_path):
+    """The authority, the certificate and the key are looked for before anything connects."""
+    text = _rpc('tls { ca = "ca.pem" }\nauth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')
+    assert complaints(text) == [
+        'bridge.hcl:6: integration "a" > tls > ca: there is no such file ca.pem',
+        'bridge.hcl:9: integration "a" > auth > cert: there is no such file c.pem',
+        'bridge.hcl:10: integration "a" > auth > key: there is no such file k.pem',
+    ]
+
+
+def test_all_complaints_at_once_in_order(complaints):
+    """Faults in different blocks and keys are told together, by line."""
+    found = complaints(_rpc("config {\n batch = 7\n x = 1\n}\nhealth { interval = 0 }") + 'log { level = "x" }\n')
+    assert [int(line.split(":")[1]) for line in found] == [7, 8, 10, 12]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _rpc("resilience { timeout = env.S }"),
+        _rpc('resilience { timeout = "${env.S}s" }'),
+        _rpc("config { batch = env.S }"),
+        _rpc(endpoint="url = env.S"),
+        _rpc(endpoint='url = "https://h:${env.S}/"'),
+        _rpc("auth {\n type = env.S\n}"),
+        _rpc('auth {\n type = "bearer"\n token = ["hunter2"]\n}'),
+        _rpc('auth {\n type = "bearer"\n hunter = "hunter2"\n}'),
+        'variable "v" {\n env = "S"\n type = number\n}\n',
+        'variable "v" { env = "S" }\nlog { level = var.v }\n',
+        "log { level = env.S + 1 }\n",
+        "bus { max_message = env.S }\n",
+    ],
+)
+def test_a_secret_is_never_repeated(complaints, text):
+    """Whatever is wrong with a value from the environment or in `auth`, a complaint does not show it."""
+    found = complaints(text, {"S": "hunter2"})
+    assert found
+    assert "hunter2" not in "\n".join(found)

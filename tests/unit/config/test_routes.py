@@ -1,0 +1,218 @@
+"""`route` and `subscription` blocks."""
+
+import pytest
+
+GROUND = """
+integration "rpc" {
+  type = "json-rpc"
+  endpoint {
+    url = "https://h/rpc"
+  }
+}
+integration "mqtt" {
+  type = "mqtt"
+  endpoint {
+    address = "h"
+  }
+}
+integration "queue" {
+  type = "stream"
+  endpoint {
+    address = "h"
+  }
+}
+"""
+LINES = GROUND.count("\n")
+
+
+def _event(**payload):
+    return {"event": {"type": "order.new", "payload": payload, "id": 1, "headers": None}}
+
+
+def test_a_request(load_text):
+    """A route to a method: patterns, condition, parameters, answer and key."""
+    (route,) = load_text(
+        GROUND
+        + """
+route "orders" {
+  on          = ["order.*", "cart.checked_out", "a.**.b"]
+  where       = event.payload.total > 100
+  integration = "rpc"
+  operation   = "request"
+  method      = "orders.create"
+  params      = { id = event.payload.id, total = event.payload.total * 100, list = [1, "x-${event.type}"] }
+  emit        = "order.created"
+  key         = event.payload.id
+  own         = true
+}
+"""
+    ).routes
+    scope = _event(id=7, total=150.5)
+    assert (route.name, route.integration, route.operation, route.own) == ("orders", "rpc", "request", True)
+    assert route.on == ("order.*", "cart.checked_out", "a.**.b")
+    assert route.where.evaluate(scope) is True
+    assert route.method.evaluate({}) == "orders.create"
+    assert route.params.evaluate(scope) == {"id": 7, "total": 15050.0, "list": [1, "x-order.new"]}
+    assert (route.emit.evaluate(scope), route.key.evaluate(scope)) == ("order.created", 7)
+    assert (route.topic, route.message, route.queue) == (None, None, None)
+    assert route.place.line == LINES + 2
+
+
+def test_publish_and_enqueue(load_text):
+    """The other operations have keys of their own; values may depend on the event."""
+    publish, enqueue = load_text(
+        GROUND
+        + """
+route "p" {
+  on          = "a"
+  integration = "mqtt"
+  operation   = "publish"
+  topic       = "t/${event.payload.room}"
+  message     = event.payload
+  qos         = 1
+  retain      = event.payload.keep
+}
+route "e" {
+  on          = ["a"]
+  integration = "queue"
+  operation   = "enqueue"
+  queue       = "jobs"
+  message     = "${event.payload.room}"
+}
+"""
+    ).routes
+    scope = _event(room=5, keep=True)
+    assert publish.on == ("a",)
+    assert publish.topic.evaluate(scope) == "t/5"
+    assert publish.message.evaluate(scope) == {"room": 5, "keep": True}
+    assert (publish.qos.evaluate(scope), publish.retain.evaluate(scope)) == (1, True)
+    assert (enqueue.queue.evaluate(scope), enqueue.message.evaluate(scope)) == ("jobs", 5)
+
+
+def test_subscriptions(load_text):
+    """From a topic and from a queue; `emit` may use the message."""
+    first, second = load_text(
+        GROUND
+        + """
+subscription "metrics" {
+  integration = "mqtt"
+  topic       = "metrics/#"
+  emit        = "data.${message.topic}"
+  group       = "nemo"
+}
+subscription "jobs" {
+  integration = "queue"
+  queue       = "jobs"
+  ack         = "consumer"
+}
+"""
+    ).subscriptions
+    assert (first.topic, first.queue, first.ack, first.group) == ("metrics/#", None, "bus", "nemo")
+    assert first.emit.evaluate({"message": {"topic": "a/b"}}) == "data.a/b"
+    assert (second.topic, second.queue, second.ack, second.emit) == (None, "jobs", "consumer", None)
+
+
+def _route(*lines: str, on: str = '["a"]') -> str:
+    return GROUND + f'route "r" {{\n  on = {on}\n' + "\n".join(lines) + "\n}\n"
+
+
+def _to(integration: str, operation: str) -> tuple[str, str]:
+    return f'integration = "{integration}"', f'operation = "{operation}"'
+
+
+REQUEST = (*_to("rpc", "request"), 'method = "m"')
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "wanted"),
+    [
+        (_route(*REQUEST, on='["a..b"]'), 2, "on: 'a..b' is no pattern: it has an empty segment"),
+        (_route(*REQUEST, on='["a.b*"]'), 2, "on: 'a.b*' is no pattern: `*` and `**` stand for whole segments"),
+        (_route(*REQUEST, on='["a b"]'), 2, "on: 'a b' is no pattern: it holds spaces or control characters"),
+        (_route(*REQUEST, on='[""]'), 2, "on: '' is no pattern: it is empty"),
+        (_route(*REQUEST, on="[]"), 2, "on: must not be empty"),
+        (_route(*REQUEST, on="[1]"), 2, "on > 0: must be a string"),
+        (_route(*_to("rcp", "request"), 'method = "m"'), 3, "integration: there is no integration `rcp` (did you mean"),
+        (_route(*_to("rpc", "publsh")), 4, "operation: must be `request`, `publish` or `enqueue` (did you mean `publ"),
+        (
+            _route(*_to("mqtt", "request"), 'method = "m"'),
+            4,
+            "operation: `mqtt` is `mqtt`, which has no `request`; it has `publish`, `subscribe`, `unsubscribe`",
+        ),
+        (_route(*REQUEST, 'topic = "x"'), 6, "topic: does not belong to `request`, which takes `method`, `params`"),
+        (_route(*REQUEST, "mehtod = 1"), 6, "mehtod: unknown key (did you mean `method`?)"),
+        (_route(*REQUEST, 'where = "yes"'), 6, "where: must be an expression that is true or false"),
+        (_route(*REQUEST, "where = event.payloda.x"), 6, "where: `event` has no `payloda` (did you mean `payload`?)"),
+        (_route(*REQUEST, "where = evnt.type"), 6, "where: `evnt.type`: there is no `evnt` (did you mean `event`?)"),
+        (_route(*REQUEST, "where = env.NOPE"), 6, "where: the environment variable `NOPE` is not set"),
+        (_route(*REQUEST, 'emit = "${message.topic}"'), 6, "emit: `message.topic`: only `event.…` can be used here"),
+        (_route(*REQUEST, 'emit = "a b"'), 6, "emit: not an event type: it holds spaces or control characters"),
+        (_route(*REQUEST, "receipts = true"), 6, "receipts: this version does not have receipts yet; leave it out"),
+        (_route(*REQUEST, 'delivery = "at_least_once"'), 6, 'delivery: this version does not have "at_least_once" yet'),
+        (_route(*REQUEST, 'delivery = "once"'), 6, "delivery: must be `at_most_once` or `at_least_once`"),
+        (_route(*_to("rpc", "request"), 'method = ""'), 5, "method: must be a string that is not empty"),
+        (
+            _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", "qos = 3"),
+            7,
+            "qos: must be 0, 1 or 2",
+        ),
+        (
+            _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", "qos = [1]"),
+            7,
+            "qos: must be 0, 1 or 2",
+        ),
+        (
+            _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", 'retain = "x"'),
+            7,
+            "retain: must be true or false",
+        ),
+    ],
+)
+def test_complaints_of_routes(complaints, text, line, wanted):
+    """Each fault is exactly one complaint at the line of its key."""
+    found = complaints(text)
+    assert len(found) == 1
+    assert found[0].startswith(f'bridge.hcl:{LINES + line}: route "r" > {wanted}')
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (_route(*_to("rpc", "request")), ["`request` needs `method`"]),
+        (_route(*_to("mqtt", "publish")), ["`publish` needs `message`", "`publish` needs `topic`"]),
+        (_route(*_to("queue", "enqueue")), ["`enqueue` needs `message`", "`enqueue` needs `queue`"]),
+    ],
+)
+def test_keys_that_an_operation_needs(complaints, text, missing):
+    """Each is told, at the line of the block."""
+    assert complaints(text) == [f'bridge.hcl:{LINES + 1}: route "r": {message}' for message in missing]
+
+
+@pytest.mark.parametrize(
+    ("inner", "line", "wanted"),
+    [
+        ('integration = "mqtt"', 1, '"s": give either `topic` or `queue`'),
+        ('integration = "mqtt"\ntopic = "a"\nqueue = "b"', 1, '"s": give either `topic` or `queue`'),
+        ('integration = "rpc"\ntopic = "a"', 3, '"s" > topic: `rpc` is `json-rpc`, which has no `subscribe`'),
+        ('integration = "mqtt"\nqueue = "a"', 3, '"s" > queue: `mqtt` is `mqtt`, which has no `dequeue`'),
+        ('integration = "mqtt"\ntopic = ""', 3, '"s" > topic: must not be empty'),
+        ('integration = "mqtt"\ntopic = "a"\nack = "all"', 4, '"s" > ack: must be `bus` or `consumer`'),
+        (
+            'integration = "mqtt"\ntopic = "a"\nemit = event.type',
+            4,
+            '"s" > emit: `event.type`: only `message.…` can be',
+        ),
+    ],
+)
+def test_complaints_of_subscriptions(complaints, inner, line, wanted):
+    """What a subscription cannot be is told as for routes; both keys at once are one fault, not two."""
+    found = complaints(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
+    assert len([text for text in found if wanted in text]) == 1
+    assert any(text.startswith(f"bridge.hcl:{LINES + line}: subscription {wanted}") for text in found)
+
+
+def test_a_broken_integration_is_blamed_once(complaints):
+    """A route to an integration that is at fault is not called a route to nothing."""
+    text = 'integration "a" {\n  type = "nope"\n}\nroute "r" {\n  on = ["x"]\n' + "\n".join(_to("a", "request"))
+    found = complaints(text + '\n  method = "m"\n}\n')
+    assert [line.split(":")[1] for line in found] == ["2"]

@@ -1,0 +1,124 @@
+"""The configuration as it is shown, and its schema."""
+
+import json
+
+import jsonschema
+import pytest
+
+from bridge.config import masked, schema, show
+
+TEXT = """
+bridge { name = env.NAME }
+variable "url" { env = "URL" }
+variable "pin" {
+  default   = "pin-1234"
+  sensitive = true
+}
+integration "a" {
+  type = "mqtt"
+  endpoint {
+    address = var.url
+    port    = 8883
+  }
+  auth {
+    type     = "basic"
+    username = "literal-user"
+    password = "literal-pass"
+  }
+  config {
+    client_id  = "nemo-${var.pin}"
+    keep_alive = "5s"
+    will {
+      topic   = "t"
+      message = env.NAME
+    }
+    several { topic = "plain" }
+    several { topic = env.NAME }
+  }
+}
+route "r" {
+  on          = ["a.*"]
+  where       = event.payload.n > 1
+  integration = "a"
+  operation   = "publish"
+  topic       = "t/${env.NAME}/${event.id}"
+  message     = env.NAME
+  qos         = 1
+}
+"""
+ENVIRON = {"NAME": "hunter2", "URL": "secret-host"}
+SECRETS = ("hunter2", "secret-host", "pin-1234", "literal-user", "literal-pass")
+
+
+def test_secrets_are_masked(load_text):
+    """What came from the environment, a sensitive variable, and all of `auth` is masked; the rest is shown."""
+    found = masked(load_text(TEXT, ENVIRON))
+    integration = found["integration"]["a"]
+    assert found["bridge"]["name"] == "***"
+    assert integration["endpoint"] == {"address": "***", "port": 8883}
+    assert integration["auth"] == {"type": "basic", "username": "***", "password": "***"}
+    assert integration["config"]["client_id"] == "***"
+    assert integration["config"]["keep_alive"] == 5.0
+    assert integration["config"]["will"] == {"topic": "t", "message": "***"}
+    assert [entry["topic"] for entry in integration["config"]["several"]] == ["plain", "***"]
+    assert found["route"]["r"]["message"] == "env.NAME"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_nothing_secret_is_in_the_text(load_text, secret):
+    """Neither text nor data nor repr holds a secret."""
+    configuration = load_text(TEXT, ENVIRON)
+    assert secret not in show(configuration)
+    assert secret not in json.dumps(masked(configuration))
+    assert secret not in repr(configuration.routes)
+
+
+def test_expressions_are_shown_as_written(load_text):
+    """An expression stands without quotes, as the file has it."""
+    lines = [line.strip() for line in show(load_text(TEXT, ENVIRON)).splitlines()]
+    assert "where = event.payload.n > 1" in lines
+    assert 'topic = "t/${env.NAME}/${event.id}"' in lines
+    assert 'integration "a" {' in lines
+    assert 'stop_with = "system.shutdown"' in lines
+
+
+def test_the_schema_is_valid_and_so_is_its_example(provider):
+    """The schema is draft 2020-12 and holds for its own example."""
+    found = schema(provider)
+    jsonschema.Draft202012Validator.check_schema(found)
+    for example in found["examples"]:
+        jsonschema.validate(example, found)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"bridge": {"nme": 1}},
+        {"bus": {"mode": "hst"}},
+        {"integration": {"a": {"type": "nope"}}},
+        {"integration": {"a": {"type": "mqtt"}}},
+        {"integration": {"bus": {"type": "timer", "config": {"every": 1}}}},
+        {"integration": {"a": {"type": "timer"}}},
+        {
+            "integration": {
+                "a": {"type": "mqtt", "endpoint": {"url": "mqtt://h"}, "auth": {"type": "bearer", "token": ""}}
+            }
+        },
+        {"route": {"r": {"on": [], "integration": "a", "operation": "request"}}},
+    ],
+)
+def test_the_schema_refuses(provider, data):
+    """What a file may not say, the schema does not allow."""
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, schema(provider))
+
+
+def test_the_schema_takes_each_adapter(provider):
+    """Each type has its own keys."""
+    data = {
+        "integration": {
+            "a": {"type": "timer", "config": {"every": "1s"}},
+            "b": {"type": "mqtt", "endpoint": {"address": "h"}, "config": {"keep_alive": "60s"}},
+        }
+    }
+    jsonschema.validate(data, schema(provider))
