@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import signal
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,11 +20,6 @@ from typing import Any, Final, Literal, cast
 
 import httptools
 import msgspec
-
-try:
-    import uvloop
-except ImportError:  # not on every platform
-    uvloop = None
 
 _PARSE_ERROR: Final = (-32700, "Parse error")
 _INVALID_REQUEST: Final = (-32600, "Invalid Request")
@@ -205,7 +201,12 @@ def main() -> None:
     arguments.add_argument("--port", type=int, default=0, help="0: any free one; the URL is printed")
     arguments.add_argument("--token", help="the bearer token that each request must carry")
     chosen = arguments.parse_args()
-    with asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop) as runner:
+    factory = None
+    if sys.platform != "win32":
+        import uvloop  # noqa: PLC0415  # not there on Windows
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token), lambda url: print(url, flush=True)))
 
 

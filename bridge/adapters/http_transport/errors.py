@@ -39,7 +39,7 @@ _CLIENT_REFUSED: Final = (
 
 def _reason(cause: BaseException | None) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return str(cause.verify_message)
+        return str(getattr(cause, "verify_message", "") or cause)
     if isinstance(cause, ssl.SSLError):
         return str(cause.reason or cause.__class__.__name__).replace("_", " ").lower()
     if isinstance(cause, OSError):

@@ -65,27 +65,28 @@ class Body:
 
 
 class _Inflate:
-    """gzip, zlib, or the raw deflate that some servers send under the name of deflate (RFC 9110, 8.4.1.2)."""
+    """gzip; or what goes by the name of deflate: zlib, or as some servers send it, bare (RFC 9110, 8.4.1.2)."""
 
-    __slots__ = ("_may_be_raw", "_stream")
+    __slots__ = ("_start", "_stream")
 
-    def __init__(self, wbits: int, *, may_be_raw: bool = False) -> None:
-        self._stream = zlib.decompressobj(wbits)
-        self._may_be_raw = may_be_raw
+    def __init__(self, wbits: int | None) -> None:
+        """`wbits` as zlib has it; None to find out from the first two bytes."""
+        self._stream = None if wbits is None else zlib.decompressobj(wbits)
+        self._start = b""
 
     def feed(self, data: bytes, room: int) -> bytes:
-        may_be_raw, self._may_be_raw = self._may_be_raw, False
-        try:
-            return self._stream.decompress(data, room)
-        except zlib.error:
-            if not may_be_raw:
-                raise
-        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        if self._stream is None:
+            data = self._start = self._start + data
+            if len(data) < 2:
+                return b""
+            # A zlib stream says so in the low half of its first byte, and the two are a multiple of 31 (RFC 1950, 2.2).
+            is_zlib = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+            self._stream = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         return self._stream.decompress(data, room)
 
     @property
     def complete(self) -> bool:
-        return self._stream.eof
+        return self._stream is not None and self._stream.eof
 
 
 def _decoder(encoding: bytes) -> _Inflate | None:
@@ -95,5 +96,5 @@ def _decoder(encoding: bytes) -> _Inflate | None:
         case b"gzip" | b"x-gzip":
             return _Inflate(_GZIP)
         case b"deflate":
-            return _Inflate(zlib.MAX_WBITS, may_be_raw=True)
+            return _Inflate(None)
     raise httpx.DecodingError(f"the body has the Content-Encoding {encoding[:40].decode('latin-1')!r}, not asked for")

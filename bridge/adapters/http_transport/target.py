@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -104,8 +105,9 @@ def _url(endpoint: Endpoint) -> httpx.URL:
     if url.fragment:
         raise ValueError("a fragment (#…) means nothing to a server")
     if endpoint.port is not None:
-        if url.port not in {None, endpoint.port}:
-            raise ValueError(f"`port` says {endpoint.port}, the address says {url.port}")
+        said = urlsplit(text).port  # httpx leaves out a port that is the scheme's own
+        if said not in {None, endpoint.port}:
+            raise ValueError(f"`port` says {endpoint.port}, the address says {said}")
         url = url.copy_with(port=endpoint.port)
     if endpoint.path is not None:
         if url.raw_path not in {b"", b"/"}:

@@ -1,0 +1,55 @@
+"""Certificates for tests: good ones and each kind of bad one."""
+
+import datetime as dt
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority that tests trust, one that nobody trusts, and where their files are."""
+
+    trusted: trustme.CA
+    unknown: trustme.CA
+    folder: Path
+
+    @property
+    def ca_file(self) -> Path:
+        """The trusted authority as a PEM file, for `tls.ca`."""
+        path = self.folder / "ca.pem"
+        self.trusted.cert_pem.write_to_path(path)
+        return path
+
+    def server(self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False) -> ssl.SSLContext:
+        """A server's context with a certificate for `host`."""
+        ended = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if expired else None
+        started = dt.datetime(2019, 1, 1, tzinfo=dt.UTC) if expired else None
+        authority = self.unknown if unknown_ca else self.trusted
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(host, not_before=started, not_after=ended).configure_cert(context)
+        return context
+
+    def server_that_asks(self, host: str = "127.0.0.1", *, tls13: bool = True) -> ssl.SSLContext:
+        """A server's context that wants a client certificate of the trusted authority."""
+        context = self.server(host)
+        context.verify_mode = ssl.CERT_REQUIRED
+        self.trusted.configure_trust(context)
+        if not tls13:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def client_files(self, *, unknown_ca: bool = False) -> tuple[Path, Path]:
+        """A client certificate and its key as PEM files."""
+        issued = (self.unknown if unknown_ca else self.trusted).issue_cert("client@example.org")
+        cert, key = self.folder / "client.pem", self.folder / "client.key"
+        cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        return cert, key
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """New authorities; their files go into `folder`."""
+    return Certificates(trustme.CA(), trustme.CA(), folder)
