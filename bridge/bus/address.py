@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,12 @@ class Address:
 def runtime_directory() -> Path:
     """The directory of the default `ipc` sockets: `$XDG_RUNTIME_DIR/nemo`, else the platform's own place for that."""
     base = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(base) / "nemo" if base else platformdirs.user_runtime_path("nemo", appauthor=False)
+    if base:
+        return Path(base) / "nemo"
+    with warnings.catch_warnings():
+        # platformdirs warns where it has to take a directory under the temporary one; `lock` checks whose it is.
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path("nemo", appauthor=False)
 
 
 def default_publish() -> str:

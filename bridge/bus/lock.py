@@ -58,8 +58,10 @@ def _prepare(directory: Path) -> None:
         for missing in reversed([directory, *directory.parents]):
             if not missing.exists():
                 missing.mkdir(mode=0o700, exist_ok=True)
-        return
-    status = directory.stat()
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 or status.st_uid != os.getuid():
+    for place in (directory, directory.parent):
+        # Whoever owns the directory, or the one it lies in, can put another socket in its place.
+        if place.stat().st_uid not in (os.getuid(), 0):
+            raise BusError(f"bus directory {directory}: {place} belongs to another user")
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    if mode & 0o077:
         structlog.get_logger().warning("bus directory is open to others", directory=str(directory), mode=f"{mode:04o}")
