@@ -17,6 +17,9 @@ class FakeClock:
     """`ports.Clock` by hand: `await clock.advance(seconds)` runs what is due, in order of time, then of request.
 
     After each timer all tasks run until none is ready, so what a timer sets off happens at that timer's time.
+
+    Attributes:
+        each_round: Called in each round of the event loop while tasks run, for what must hold at every await.
     """
 
     def __init__(self, now: float = 1000.0, wall_ms: int = 1_700_000_000_000) -> None:
@@ -25,6 +28,7 @@ class FakeClock:
         self._timers: list[tuple[float, int]] = []
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._number = 0
+        self.each_round: Callable[[], None] = lambda: None
 
     def monotonic(self) -> float:
         """See `ports.Clock.monotonic`."""
@@ -85,6 +89,7 @@ class FakeClock:
         loop = asyncio.get_running_loop()
         for _ in range(_MAX_ROUNDS):
             await asyncio.sleep(0)
+            self.each_round()
             if not loop._ready:  # type: ignore[attr-defined]
                 return
         raise AssertionError("tasks keep running without waiting for anything")

@@ -194,6 +194,20 @@ async def test_half_open_opens_again_at_one_failure() -> None:
     assert circuit.seen[-1].operation == operation(8)
 
 
+async def test_successes_before_a_failed_probe_do_not_count_later() -> None:
+    """Each half-open time needs all its successes."""
+    circuit = Circuit()
+    circuit.fail(3)
+    await circuit.half_open()
+    circuit.succeed()
+    circuit.fail(1)
+    await circuit.half_open()
+    circuit.succeed()
+    assert circuit.state is CircuitState.HALF_OPEN
+    circuit.succeed()
+    assert circuit.state is CircuitState.CLOSED
+
+
 async def test_a_released_probe_makes_room() -> None:
     """A cancelled or throttled probe says nothing; the next caller probes."""
     circuit = Circuit()

@@ -1,0 +1,206 @@
+"""The guard's sums balance in every round of the event loop, whatever happens in whichever order."""
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.errors import (
+    AttemptTimeoutError,
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    NotConnectedError,
+    ThrottledError,
+    UnavailableError,
+)
+from bridge.model import Operation, Outcome
+from bridge.resilience import Guard
+from bridge.settings import ResilienceSettings
+from tests.support.clock import FakeClock
+from tests.support.operations import operation
+
+HANG = "hang"
+STEPS = st.one_of(
+    st.just("ok"),
+    st.just(HANG),
+    st.integers(1, 400),  # ms until it answers
+    st.sampled_from(
+        [
+            NotConnectedError("x"),
+            UnavailableError("x"),
+            ConnectionLostError("x"),
+            AttemptTimeoutError("x"),
+            AuthError("x"),
+            ThrottledError("x", retry_after_ms=100),
+            ThrottledError("x", retry_after_ms=50_000),
+        ]
+    ),
+)
+CALLS = st.tuples(
+    st.just("call"),
+    st.lists(STEPS, min_size=4, max_size=4),
+    st.none() | st.sampled_from([0.0, 0.05, 0.3, 2.0]),
+    st.booleans(),
+)
+ACTIONS = st.one_of(
+    CALLS,
+    CALLS,
+    CALLS,
+    st.tuples(st.just("advance"), st.sampled_from([0.0, 0.05, 0.2, 1.0, 6.0])),
+    st.tuples(st.just("cancel"), st.integers(0, 50)),
+    st.tuples(st.sampled_from(["pause", "resume", "resume", "stop", "force_open", "reset", "reset"])),
+)
+SETTINGS = st.fixed_dictionaries(
+    {
+        "timeout": st.sampled_from([0.1, 0.5, 3.0]),
+        "retry": st.fixed_dictionaries(
+            {"max_attempts": st.integers(1, 4), "initial_delay": st.sampled_from([0, 0.1]), "budget": st.just(0.5)}
+        ),
+        "circuit_breaker": st.fixed_dictionaries(
+            {"failure_threshold": st.integers(1, 6), "success_threshold": st.integers(1, 2), "timeout": st.just(0.5)}
+        ),
+        "limit": st.fixed_dictionaries(
+            {
+                "max_in_flight": st.integers(1, 3),
+                "queue": st.integers(0, 5),
+                "rate": st.sampled_from([None, None, 8.0]),
+            }
+        ),
+    }
+)
+
+
+class World:
+    """A guard, its clock, its callers and the remote; everything is checked as it goes."""
+
+    def __init__(self, blocks: dict[str, Any]) -> None:
+        self.settings = ResilienceSettings.model_validate(blocks)
+        self.clock = FakeClock()
+        self.guard = Guard(self.settings, clock=self.clock, rng=random.Random(1), report=self.report)
+        self.tasks: list[asyncio.Task[Outcome]] = []
+        self.failed: Counter[int] = Counter()
+        self.shed = 0
+        self.circuit = ["closed"]
+        self.running = 0
+        self.attempts: Counter[int] = Counter()
+
+    def report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
+        """Notes what is checked in the end."""
+        if what == "failed":
+            assert cause is not None
+            self.failed[cause.cause.id] += 1
+        elif what == "shed":
+            self.shed += payload["count"] if payload["reason"] != "retry_budget" else 0
+        elif what.startswith("circuit."):
+            assert payload["from"] == self.circuit[-1] != payload["to"]
+            self.circuit.append(payload["to"])
+
+    def check(self) -> None:
+        """What holds in every round of the loop."""
+        sums = self.guard.accounting
+        assert sums.balanced
+        assert all(getattr(sums, name) >= 0 for name in sums.__struct_fields__)
+        assert sums.in_flight <= self.settings.limit.max_in_flight
+        assert sums.in_flight >= self.running
+
+    async def watched(self, until: asyncio.Task[Any]) -> None:
+        """Let a task end and check in every round."""
+        while not until.done():
+            self.check()
+            await asyncio.sleep(0)
+        await until
+
+    async def call(self, steps: list[Any], timeout: float | None, idempotent: bool) -> None:
+        """A caller comes."""
+        number = len(self.tasks)
+        left = list(steps)
+
+        async def attempt() -> Any:
+            self.attempts[number] += 1
+            self.running += 1
+            try:
+                step = left.pop(0)
+                if step == HANG:
+                    await asyncio.get_running_loop().create_future()
+                if isinstance(step, int):
+                    await self.clock.sleep(step / 1000)
+                if isinstance(step, BridgeError):
+                    raise step
+                return step
+            finally:
+                self.running -= 1
+
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        made = operation(number, deadline=deadline)
+        self.tasks.append(asyncio.create_task(self.guard.run(made, attempt, idempotent=idempotent)))
+
+    async def act(self, action: tuple[Any, ...]) -> None:
+        """One thing happens."""
+        match action:
+            case ("call", steps, timeout, idempotent):
+                await self.call(steps, timeout, idempotent)
+            case ("advance", seconds):
+                await self.clock.advance(seconds)
+            case ("cancel", number) if number < len(self.tasks):
+                self.tasks[number].cancel()
+            case ("pause",):
+                self.guard.pause()
+            case ("resume",):
+                self.guard.resume()
+            case ("stop",):
+                await self.watched(asyncio.create_task(self.guard.stop_queued()))
+                assert self.guard.accounting.queued == 0
+            case ("force_open",):
+                self.guard.force_open()
+            case ("reset",):
+                self.guard.reset_circuit()
+        self.check()
+
+    async def finish(self) -> None:
+        """Everybody gets an answer, and all sums agree with the answers."""
+        self.guard.resume()
+        await self.clock.advance(300)
+        self.guard.close()
+        assert all(task.done() for task in self.tasks)
+        assert self.clock.timers == 0
+        outcomes = {number: task.result() for number, task in enumerate(self.tasks) if not task.cancelled()}
+        cancelled = sum(task.cancelled() for task in self.tasks)
+        sums = self.guard.accounting
+        assert sums.open == self.running == 0
+        kinds = Counter(
+            "succeeded"
+            if outcome.error is None
+            else "expired"
+            if outcome.error.kind == "deadline"
+            else "failed"
+            if outcome.attempts
+            else "shed"
+            for outcome in outcomes.values()
+        )
+        assert (sums.succeeded, sums.expired, sums.shed) == (kinds["succeeded"], kinds["expired"], kinds["shed"])
+        # A call that is cancelled before its task first runs was never accepted.
+        assert kinds["failed"] <= sums.failed <= kinds["failed"] + cancelled
+        assert self.failed == Counter(number for number, outcome in outcomes.items() if not outcome.ok)
+        assert self.shed == sum(outcome.attempts == 0 for outcome in outcomes.values())
+        for number, outcome in outcomes.items():
+            assert outcome.attempts == self.attempts[number] <= self.settings.retry.max_attempts
+            assert len(outcome.history) == outcome.attempts - (1 if outcome.ok else 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(blocks=SETTINGS, actions=st.lists(ACTIONS, min_size=15, max_size=60))
+def test_everything_is_accounted_for(blocks: dict[str, Any], actions: list[tuple[Any, ...]]) -> None:
+    """Any mix of calls, time, cancellation and commands leaves nothing open, lost, or told twice."""
+
+    async def play() -> None:
+        world = World(blocks)
+        world.clock.each_round = world.check
+        for action in actions:
+            await world.act(action)
+        await world.finish()
+
+    asyncio.run(play())
