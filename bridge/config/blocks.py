@@ -103,15 +103,17 @@ class BlockReader:
     names: Names
     complaints: Complaints
 
-    def compile(self, attribute: Attribute, subject: str, root: str | None = None) -> Expression | None:
-        """One attribute's expression; None, and complaints, where it is at fault."""
+    def compile(
+        self, attribute: Attribute, subject: str, root: str | None = None, *, kind: str = ""
+    ) -> Expression | None:
+        """One attribute's expression; None, and complaints, where it is at fault; `kind` is that of its block."""
         compiler = Compiler(self.names, root)
         expression = compiler.compile(attribute.term)
         for fault in compiler.faults:
             if not fault.message:
                 continue
             where = Where(attribute.where.file, fault.line)
-            self.complaints.add(where, f"{subject} > {attribute.name}", fault.message)
+            self.complaints.add(where, f"{subject} > {attribute.name}", fault.words(kind))
         return None if compiler.faults else expression
 
     def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
@@ -127,7 +129,7 @@ class BlockReader:
             data.places[key] = attribute.where
             if not self._known(name, level, attribute.where) or name in computed:
                 continue
-            expression = self.compile(attribute, level.subject)
+            expression = self.compile(attribute, level.subject, kind=level.block.type)
             if expression is None:
                 data.broken.add(key)
                 continue

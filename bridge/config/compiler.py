@@ -95,8 +95,8 @@ class Compiler:
         except InvalidError as error:
             return self._fail(term, error.message)
 
-    def _fail(self, term: Term, message: str) -> Literal:
-        self.faults.append(Fault(term.line, message))
+    def _fail(self, term: Term, message: str, *, quotes: bool = True) -> Literal:
+        self.faults.append(Fault(term.line, message, quotes=quotes))
         return Literal(term.text, None)
 
     def _reference(self, term: Reference) -> Expression:
@@ -132,7 +132,7 @@ class Compiler:
         name = term.steps[0]
         value = self.names.environ.get(name)
         if value is None:
-            return self._fail(term, f"the environment variable `{name}` is not set")
+            return self._fail(term, f"the environment variable `{name}` is not set", quotes=False)
         return Literal(term.text, value, secret=True)
 
     def _variable(self, term: Reference) -> Expression:
@@ -147,7 +147,7 @@ class Compiler:
             if name in self.names.failed:
                 # Complained about where it is declared; an empty message marks the attribute as unusable.
                 return self._fail(term, "")
-            return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}")
+            return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}", quotes=False)
         value = found.value
         for step in steps:
             try:

@@ -20,12 +20,25 @@ class Where:
 
 
 class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error of its own
-    """One fault in an expression, on its way to becoming a complaint."""
+    """One fault in an expression, on its way to becoming a complaint.
 
-    def __init__(self, line: int, message: str) -> None:
+    Attributes:
+        line: Where it is.
+        message: What is wrong.
+        quotes: True where the message may quote the text of the file, which in `auth` may be a secret.
+    """
+
+    def __init__(self, line: int, message: str, *, quotes: bool = True) -> None:
         super().__init__(message)
         self.line = line
         self.message = message
+        self.quotes = quotes
+
+    def words(self, kind: str) -> str:
+        """The message as a block of this kind may show it."""
+        if kind == "auth" and self.quotes:
+            return "is no value; write a string in quotes, `env.NAME` or `var.name`"
+        return self.message
 
 
 @dataclass(slots=True)

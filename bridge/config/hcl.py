@@ -85,7 +85,7 @@ class _FileReader:
         blocks: list[Block] = []
         for child in _trees(parts[-1].children):
             if child.data == "attribute":
-                attribute = self._attribute(child, subject)
+                attribute = self._attribute(child, kind, subject)
                 if attribute is None:
                     continue
                 first = attributes.setdefault(attribute.name, attribute)
@@ -102,12 +102,12 @@ class _FileReader:
         text = self._reader.source(node)
         return text[1:-1] if node.data == "string" else text
 
-    def _attribute(self, node: Node, subject: str) -> Attribute | None:
+    def _attribute(self, node: Node, kind: str, subject: str) -> Attribute | None:
         name = self.name(node)
         try:
             return Attribute(name, self._reader.read(_trees(node.children)[-1]), self.where(node))
         except Fault as fault:
-            self._complaints.add(Where(self._file, fault.line), f"{subject} > {name}", fault.message)
+            self._complaints.add(Where(self._file, fault.line), f"{subject} > {name}", fault.words(kind))
             return None
 
 
@@ -154,5 +154,6 @@ def _reason(error: UnexpectedInput, text: str) -> str:
         return "`in` does not parse; write `contains(list, value)`"
     if str(token).lstrip().startswith("-"):
         return "a minus needs a space on both sides"
-    piece = str(token).strip().split("\n")[0][:20]
-    return f"unexpected `{piece}`" if piece else "something is missing at the end of the line"
+    # Only punctuation is repeated: anything longer may be a piece of a secret.
+    piece = str(token).strip()[:1]
+    return f"unexpected `{piece}`" if piece and not piece.isalnum() else "something here does not belong"

@@ -112,7 +112,7 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     if kind is None:
         reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(AUTH_MODELS)}")
         return None
-    expression = reader.compile(kind, subject)
+    expression = reader.compile(kind, subject, kind="auth")
     if expression is None:
         return None
     name = expression.evaluate({})
