@@ -17,11 +17,14 @@ class SocketWatch:
         self._context = context
         self._events = events
         self._callback = callback
+        self._starts = 0
         self._reader: zmq.Socket[bytes] | None = None
 
     def start(self, socket: zmq.Socket[bytes]) -> None:
         """Begin; before the socket binds or connects, so that nothing is missed. Needs a running loop."""
-        address = f"inproc://monitor-{id(self)}"
+        # A closed socket lets go of its monitor's address only some time later.
+        self._starts += 1
+        address = f"inproc://monitor-{id(self)}-{self._starts}"
         socket.monitor(address, self._events)
         reader = self._context.socket(zmq.PAIR)
         # The I/O thread blocks where the monitor's pipe is full.
