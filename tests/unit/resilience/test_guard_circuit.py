@@ -164,6 +164,24 @@ async def test_an_ignored_probe_makes_room(error: Exception) -> None:
     assert guarded.guard.circuit == "closed"
 
 
+async def test_a_retry_that_finds_another_probe_ends_with_its_last_error() -> None:
+    """Two throttled probes come back at the same time: one probes, the other ends with what the remote had said."""
+    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
+    await guarded.open_circuit()
+    await guarded.clock.advance(1.1)
+    tasks = []
+    for number in (1, 2):
+        tasks.append(await guarded.start(number))
+        await guarded.end(number, ThrottledError("429", retry_after_ms=100))
+    await guarded.clock.advance(0.1)
+    assert list(guarded.running) == [1]
+    error = tasks[1].result().error
+    assert error is not None
+    assert (error.kind, tasks[1].result().attempts) == ("throttled", 1)
+    await guarded.end(1, "ok")
+    assert tasks[0].result().ok
+
+
 async def test_a_remote_that_refuses_is_alive() -> None:
     """Refused credentials close a half-open circuit."""
     guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})

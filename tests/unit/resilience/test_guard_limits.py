@@ -141,10 +141,11 @@ async def test_stop_queued() -> None:
 
 
 async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None:
-    """A call that got its slot in the same moment does not start any more."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+    """A call that got its slot in the same moment does not start any more, nor count for the rate."""
+    guarded = Guarded(limit={"max_in_flight": 1, "rate": "1/s"})
     await guarded.start(1)
     waiting = await guarded.start(2)
+    await guarded.clock.advance(1)
     guarded.running[1].set_result("ok")
     while not guarded.guard.accounting.succeeded:  # noqa: ASYNC110 - one step of the loop at a time
         await asyncio.sleep(0)
@@ -154,6 +155,10 @@ async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None
     assert error is not None
     assert error.kind == "stopping"
     await guarded.guard.idle()
+    guarded.guard.resume()
+    await guarded.start(3)
+    assert guarded.started == [1, 3]
+    await guarded.end(3)
 
 
 async def test_idle_returns_at_once_where_nothing_is_open() -> None:
