@@ -47,6 +47,7 @@ class Guard:
 
     Attributes:
         accounting: The sums, live.
+        breaker: The circuit, to look at and to open or reset by hand.
     """
 
     def __init__(self, settings: ResilienceSettings, *, clock: Clock, rng: random.Random, report: Report) -> None:
@@ -64,18 +65,14 @@ class Guard:
         self._clock = clock
         self._rng = rng
         self._report = report
-        self._breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
+        self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
         self._limiter = Limiter(settings.limit, clock=clock)
         self._budget = RetryBudget(settings.retry.budget)
         self._shed = ShedReports(report, clock=clock)
         self._backing_off: dict[Waiter, None] = {}
         self._watchers: list[asyncio.Future[None]] = []
+        self._accepting = True
         self._stopping = False
-
-    @property
-    def circuit(self) -> CircuitState:
-        """The breaker's state."""
-        return self._breaker.state
 
     async def run(self, operation: Operation, attempt: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Outcome:
         """Carry an operation out, with as many attempts as it may have.
@@ -113,11 +110,11 @@ class Guard:
         That is: the circuit is open, the queue is full, the guard is stopping, or the caller's time is up already.
         """
         error: BridgeError
-        if self._stopping:
+        if not self._accepting:
             error = stopping()
         elif operation.deadline is not None and operation.deadline <= self._clock.monotonic():
             error = Call(operation, False, 0.0).expired()
-        elif not self._breaker.allows():
+        elif not self.breaker.allows():
             error = self._circuit_open()
         elif self._limiter.full:
             error = OverloadedError("too many operations are waiting already")
@@ -132,15 +129,21 @@ class Guard:
         self._limiter.pause()
 
     def resume(self) -> None:
-        """Go on after `pause` or `stop_queued`."""
+        """Go on after `pause`, `stop_accepting` or `stop_queued`."""
+        self._accepting = True
         self._stopping = False
         self._limiter.resume()
+
+    def stop_accepting(self) -> None:
+        """Reject what comes with `stopping`; what was accepted goes on to its end, with its retries."""
+        self._accepting = False
 
     async def stop_queued(self) -> None:
         """End everything that waits with `stopping` and reject what comes; attempts that run go on, without retries.
 
         Returns when nothing waits any more.
         """
+        self._accepting = False
         self._stopping = True
         self._end_waiting(Wake.STOPPED)
         await self._until(lambda: not self.accounting.queued)
@@ -149,20 +152,10 @@ class Guard:
         """Return when no operation waits or runs."""
         await self._until(lambda: not self.accounting.open)
 
-    def force_open(self, operation: Operation | None = None) -> CircuitState:
-        """Open the circuit by hand until `reset_circuit`; `operation` is reported as the cause."""
-        self._breaker.force_open(operation)
-        return self._breaker.state
-
-    def reset_circuit(self, operation: Operation | None = None) -> CircuitState:
-        """Close the circuit by hand; `operation` is reported as the cause."""
-        self._breaker.reset(operation)
-        return self._breaker.state
-
     def close(self) -> None:
         """Report what was shed and not yet reported, and take all timers back. Call it when idle."""
         self._shed.close()
-        self._breaker.close()
+        self.breaker.close()
         self._limiter.close()
 
     async def _carry_out(self, call: Call, attempt: Callable[[], Awaitable[Any]]) -> BridgeError | None:
@@ -194,7 +187,7 @@ class Guard:
         elif call.limit <= 0:
             error = call.expired()
         else:
-            permit = self._breaker.admit(call.operation, call.limit)
+            permit = self.breaker.admit(call.operation, call.limit)
             if permit is not None:
                 call.permit = permit
                 call.attempts += 1
@@ -225,10 +218,10 @@ class Guard:
             self._failed_attempt(call, error, began)
             return error
         except BaseException:
-            self._breaker.release(call.permit)
+            self.breaker.release(call.permit)
             raise
         else:
-            self._breaker.success(call.permit, call.operation)
+            self.breaker.success(call.permit, call.operation)
             return None
         finally:
             self.accounting.in_flight -= 1
@@ -242,11 +235,11 @@ class Guard:
         call.last = error
         match classify(error):
             case Verdict.FAILURE:
-                self._breaker.failure(call.permit, call.operation, error)
+                self.breaker.failure(call.permit, call.operation, error)
             case Verdict.SUCCESS:
-                self._breaker.success(call.permit, call.operation)
+                self.breaker.success(call.permit, call.operation)
             case Verdict.IGNORED:
-                self._breaker.release(call.permit)
+                self.breaker.release(call.permit)
 
     def _timed_out(self, call: Call) -> BridgeError:
         if call.limit < self._timeout:
@@ -266,7 +259,7 @@ class Guard:
             call.attempts >= settings.max_attempts
             or not may_retry(error, idempotent=call.idempotent)
             or self._stopping
-            or not self._breaker.allows()
+            or not self.breaker.allows()
         ):
             return None
         now = self._clock.monotonic()
@@ -363,8 +356,8 @@ class Guard:
         return Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
 
     def _circuit_open(self) -> CircuitOpenError:
-        how = "was opened by hand" if self._breaker.forced else "is open after repeated failures"
-        return CircuitOpenError(f"the circuit {how}; nothing was sent", retry_after_ms=self._breaker.retry_after_ms())
+        how = "was opened by hand" if self.breaker.forced else "is open after repeated failures"
+        return CircuitOpenError(f"the circuit {how}; nothing was sent", retry_after_ms=self.breaker.retry_after_ms())
 
     def _on_transition(self, transition: Transition) -> None:
         self._report(_CIRCUIT_EVENTS[transition.state], transition.payload(), transition.operation)

@@ -155,9 +155,9 @@ class World:
                 await self.watched(asyncio.create_task(self.guard.stop_queued()))
                 assert self.guard.accounting.queued == 0
             case ("force_open",):
-                self.guard.force_open()
+                self.guard.breaker.force_open()
             case ("reset",):
-                self.guard.reset_circuit()
+                self.guard.breaker.reset()
         self.check()
 
     async def finish(self) -> None:

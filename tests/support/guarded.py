@@ -98,7 +98,7 @@ class Guarded:
         async def fail() -> None:
             raise ERROR
 
-        while self.guard.circuit == "closed":
+        while self.guard.breaker.state == "closed":
             await self.run(fail, idempotent=False)
         self.events.clear()
 

@@ -100,7 +100,7 @@ async def test_an_adapters_full_pool_is_for_the_caller_to_retry() -> None:
     """`overloaded` is retryable later: not by the guard, and not the remote's fault."""
     guarded = Guarded(circuit_breaker={"failure_threshold": 1})
     outcome = await guarded.run(script(OverloadedError("pool")))
-    assert (outcome.attempts, guarded.guard.circuit) == (1, "closed")
+    assert (outcome.attempts, guarded.guard.breaker.state) == (1, "closed")
 
 
 async def test_attempt_time_limit() -> None:

@@ -71,7 +71,7 @@ async def test_opening_ends_what_waits() -> None:
     assert not running.done()
     await guarded.end(2, "late")
     assert running.result().result == "late"
-    assert guarded.guard.circuit == "open"
+    assert guarded.guard.breaker.state == "open"
 
 
 async def test_a_full_story_in_order() -> None:
@@ -109,24 +109,24 @@ async def test_one_probe_at_a_time() -> None:
     assert other.result().attempts == 0
     await guarded.end(1, "ok")
     assert probe.result().ok
-    assert guarded.guard.circuit == "closed"
+    assert guarded.guard.breaker.state == "closed"
 
 
 async def test_a_probe_waits_in_no_queue() -> None:
     """Who waits for a slot in half-open holds no permit; with its slot it becomes the probe, or is rejected."""
     guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 2})
     slow = [await guarded.start(number) for number in (1, 2)]
-    guarded.guard.force_open()
-    guarded.guard.reset_circuit()
+    guarded.guard.breaker.force_open()
+    guarded.guard.breaker.reset()
     await guarded.end(2, ERROR)  # of an older generation: dropped
-    assert guarded.guard.circuit == "closed"
+    assert guarded.guard.breaker.state == "closed"
     failing = await guarded.start(3)
     await guarded.end(3, ERROR)
     assert failing.done()
     blocker = await guarded.start(4)
     assert blocker.result().error is not None
     await guarded.clock.advance(1.1)
-    assert guarded.guard.circuit == "half_open"
+    assert guarded.guard.breaker.state == "half_open"
     guarded.guard.pause()
     waiting = [await guarded.start(number) for number in (5, 6)]
     assert not any(task.done() for task in waiting)
@@ -159,9 +159,9 @@ async def test_an_ignored_probe_makes_room(error: Exception) -> None:
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     await guarded.run(script(error))
-    assert guarded.guard.circuit == "half_open"
+    assert guarded.guard.breaker.state == "half_open"
     await guarded.run(script("ok"))
-    assert guarded.guard.circuit == "closed"
+    assert guarded.guard.breaker.state == "closed"
 
 
 async def test_a_retry_that_finds_another_probe_ends_with_its_last_error() -> None:
@@ -188,7 +188,7 @@ async def test_a_remote_that_refuses_is_alive() -> None:
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     await guarded.run(script(AuthError("401")))
-    assert guarded.guard.circuit == "closed"
+    assert guarded.guard.breaker.state == "closed"
 
 
 async def test_a_cancelled_probe_makes_room() -> None:
@@ -202,15 +202,15 @@ async def test_a_cancelled_probe_makes_room() -> None:
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe
-    assert guarded.guard.circuit == "half_open"
+    assert guarded.guard.breaker.state == "half_open"
     assert (await guarded.run(script("ok"))).ok
-    assert guarded.guard.circuit == "closed"
+    assert guarded.guard.breaker.state == "closed"
 
 
 async def test_forced_open_by_hand() -> None:
     """No time is told, the message says why, and the operation that forced it is the cause."""
     guarded = Guarded()
-    assert guarded.guard.force_open(guarded.operation(3)) == "open"
+    guarded.guard.breaker.force_open(guarded.operation(3))
     outcome = await guarded.run(script())
     assert outcome.error is not None
     assert outcome.error.to_wire() == {
@@ -218,7 +218,8 @@ async def test_forced_open_by_hand() -> None:
         "message": "the circuit was opened by hand; nothing was sent",
         "retryable": True,
     }
-    assert guarded.guard.reset_circuit(guarded.operation(4)) == "closed"
+    guarded.guard.breaker.reset(guarded.operation(4))
+    assert guarded.guard.breaker.state == "closed"
     assert [(what, number) for what, _, number in guarded.events if what.startswith("circuit.")] == [
         ("circuit.opened", 3),
         ("circuit.closed", 4),

@@ -140,6 +140,22 @@ async def test_stop_queued() -> None:
     assert (await guarded.run(script("ok"))).ok
 
 
+async def test_stop_accepting() -> None:
+    """New calls are `stopping`; what waits, runs or is between two attempts goes on to its end."""
+    guarded = Guarded(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
+    retried, queued = await guarded.start(1), await guarded.start(2)
+    guarded.guard.stop_accepting()
+    new = await guarded.run(script(), number=3)
+    assert new.error is not None
+    assert (new.error.kind, new.attempts) == ("stopping", 0)
+    await guarded.end(1, DOWN)
+    await guarded.end(2, "ok")
+    await guarded.clock.advance(1)
+    await guarded.end(1, "ok")
+    assert (queued.result().ok, retried.result().attempts) == (True, 2)
+    await guarded.guard.idle()
+
+
 async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None:
     """A call that got its slot in the same moment does not start any more, nor count for the rate."""
     guarded = Guarded(limit={"max_in_flight": 1, "rate": "1/s"})
