@@ -129,6 +129,11 @@ class BlockReader:
             data.places[key] = attribute.where
             if not self._known(name, level, attribute.where) or name in computed:
                 continue
+            if isinstance(_bare(level.annotation(name)), type(BaseModel)):
+                subject = f"{level.subject} > {name}"
+                self.complaints.add(attribute.where, subject, f"is a block; write `{name} {{ … }}`")
+                data.broken.add(key)
+                continue
             expression = self.compile(attribute, level.subject, kind=level.block.type)
             if expression is None:
                 data.broken.add(key)

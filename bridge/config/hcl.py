@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from hcl2 import parses_to_tree
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from bridge.config.complaints import Complaints, Fault, Where
+from bridge.config.grammar import parse
 from bridge.config.syntax import Attribute, Block
 from bridge.config.terms import MAX_DEPTH, Node, Reader
 
@@ -39,7 +39,7 @@ def read_blocks(path: Path, ours: frozenset[str], complaints: Complaints, ignore
     if text is None:
         return
     try:
-        tree = parses_to_tree(text)
+        tree = parse(text)
     except UnexpectedInput as error:
         complaints.add(Where(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
         return

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.complaints import near, one_of
+from bridge.config.expressions import Expression
 from bridge.config.models import NAME_PATTERN, RESERVED, AdapterProvider, Integration
 from bridge.config.syntax import Block
 from bridge.endpoint import (
@@ -58,7 +59,7 @@ def read_integration(block: Block, reader: BlockReader, adapters: AdapterProvide
         reader.complaints.add(block.where, subject, f"the label `{name}` is reserved")
     kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)
     type_value = reader.compile(kind, subject) if kind else None
-    spec = _spec(type_value.evaluate({}), block, reader, adapters) if type_value else None
+    spec = _spec(type_value, block, reader, adapters) if type_value else None
     if kind is None:
         reader.complaints.add(block.where, subject, f"`type` is missing; there are {one_of(adapters.names())}")
     auth_model = _auth_model(block, reader, spec)
@@ -91,14 +92,17 @@ def _part(model: type[Any], name: str, data: Data, reader: BlockReader, *, hide:
     return reader.model(model, data, {} if values is None else values, (name,), hide=hide)
 
 
-def _spec(name: object, block: Block, reader: BlockReader, adapters: AdapterProvider) -> AdapterSpec | None:
+def _spec(expression: Expression, block: Block, reader: BlockReader, adapters: AdapterProvider) -> AdapterSpec | None:
     where = next(attribute.where for attribute in block.attributes if attribute.name == "type")
+    name = expression.evaluate({})
     if isinstance(name, str) and name in adapters.names():
         return adapters.get(name)
     known = adapters.names()
-    hint = near(name, known) if isinstance(name, str) else ""
-    shown = f"there is no `{name}`" if isinstance(name, str) else "must be a string"
-    reader.complaints.add(where, f"{block} > type", f"{shown}{hint}; there are {one_of(known)}")
+    if expression.secret:
+        shown = "there is no such type"
+    else:
+        shown = f"there is no `{name}`{near(name, known)}" if isinstance(name, str) else "must be a string"
+    reader.complaints.add(where, f"{block} > type", f"{shown}; there are {one_of(known)}")
     return None
 
 

@@ -175,6 +175,7 @@ class Route:
         where: Must evaluate to a boolean.
         emit: Evaluates to an event type, see `to_event_type`.
         key: The ordering key; None for the event type.
+        secrets: Keys with a fixed value that came from the environment.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Route:
     key: Expression | None = None
     own: bool = False
     place: Where = NOWHERE
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class SubscriptionSettings:
     ack: Literal["bus", "consumer"] = "bus"
     group: str | None = None
     place: Where = NOWHERE
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         return None
     for pattern in settings.on:
         if fault := pattern_fault(pattern):
-            reader.complaints.add(data.where(("on",)), f"{subject} > on", f"{pattern!r} is no pattern: {fault}")
+            shown = "one" if ("on",) in data.secret else repr(pattern)
+            reader.complaints.add(data.where(("on",)), f"{subject} > on", f"{shown} is no pattern: {fault}")
     for key, wanted in (("delivery", "at_most_once"), ("receipts", False)):
         if getattr(settings, key) != wanted:
             shown = "receipts" if key == "receipts" else '"at_least_once"'
@@ -65,6 +66,7 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         operation=settings.operation,
         own=settings.own,
         place=block.where,
+        secrets=frozenset(key[0] for key in data.secret),
         **computed,
     )
 
@@ -90,6 +92,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         ack=settings.ack,
         group=settings.group,
         place=block.where,
+        secrets=frozenset(key[0] for key in data.secret),
         **computed,
     )
 
@@ -103,9 +106,10 @@ def _check_integration(
     name: str, operation: str, data: Data, reader: BlockReader, integrations: Known, *, key: str
 ) -> None:
     if name not in integrations:
+        shown = "such integration" if ("integration",) in data.secret else f"integration `{name}`"
         hint = near(name, integrations) or (f"; there are {one_of(integrations)}" if integrations else "")
         where = data.where(("integration",))
-        reader.complaints.add(where, f"{data.subject} > integration", f"there is no integration `{name}`{hint}")
+        reader.complaints.add(where, f"{data.subject} > integration", f"there is no {shown}{hint}")
         return
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:

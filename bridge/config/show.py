@@ -7,10 +7,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bridge.config.expressions import Expression
-from bridge.config.models import Configuration, Integration
+from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
 
 MASK: Final = "***"
-_HIDDEN_FIELDS: Final = {"name", "place"}
+_HIDDEN_FIELDS: Final = {"name", "place", "secrets"}
 
 
 class Source(str):
@@ -79,11 +79,13 @@ def _mask(found: Any, path: tuple[str, ...]) -> None:
         found = found[key]
 
 
-def _fields(settings: Any) -> dict[str, Any]:
-    found = {}
+def _fields(settings: Route | SubscriptionSettings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.name not in _HIDDEN_FIELDS and value is not None:
+        if field.name in settings.secrets:
+            found[field.name] = MASK
+        elif field.name not in _HIDDEN_FIELDS and value is not None:
             found[field.name] = _expression(value) if isinstance(value, Expression) else value
     return found
 

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from hcl2 import parses_to_tree
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput
 
 from bridge.config.complaints import Fault
+from bridge.config.grammar import parse
 from bridge.config.syntax import (
     Binary,
     Call,
@@ -193,7 +193,7 @@ def parse_term(text: str, line: int, depth: int = 0) -> Term:
     """
     wrapped = f"x = ({text}\n)"
     try:
-        tree = parses_to_tree(wrapped)
+        tree = parse(wrapped)
     except UnexpectedInput:
         raise Fault(line, f"`{text.strip()}` does not parse") from None
     body = _trees(tree.children)[0]

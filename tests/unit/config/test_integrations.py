@@ -141,7 +141,7 @@ def test_a_protocol_without_endpoint(load_text, complaints):
         (_rpc('config {\n batch = "maybe"\n}'), 7, '"a" > config > batch: must be true or false'),
         (_rpc("config {\n idempotent = [1]\n}"), 7, '"a" > config > idempotent > 0: must be a string'),
         (_rpc('config {\n words = "no.txt"\n}'), 7, '"a" > config > words: there is no such file'),
-        (_rpc("config = 5"), 6, '"a" > config: must be a block'),
+        (_rpc("config = 5"), 6, '"a" > config: is a block; write `config { … }`'),
         (
             _rpc("resilience {\n retry {\n max_attempts = 0\n}\n}"),
             8,
@@ -157,7 +157,7 @@ def test_a_protocol_without_endpoint(load_text, complaints):
             7,
             '"a" > resilience > circuit_braker: unknown key (did you mean `circuit_breaker`?)',
         ),
-        (_rpc("resilience {\n retry = 5\n}"), 7, '"a" > resilience > retry: must be a block'),
+        (_rpc("resilience {\n retry = 5\n}"), 7, '"a" > resilience > retry: is a block; write `retry { … }`'),
         (_mqtt("config {\n will {}\n}"), 7, '"a" > config > will > topic: is missing'),
     ],
 )
@@ -202,6 +202,9 @@ def test_all_complaints_at_once_in_order(complaints):
         _rpc('auth {\n type = "bearer"\n token = 5hunter2\n}'),
         _rpc('auth {\n type = "bearer"\n token = -hunter2\n token = ["hunter2", hunter2]\n}'),
         _rpc('auth {\n type = "bearer"\n token = "x" hunter2 "\n}'),
+        _rpc('auth = { type = "bearer", token = "hunter2" }'),
+        'integration "a" {\n type = env.S\n}\n',
+        'route "r" {\n on = [".${env.S}"]\n integration = env.S\n operation = "request"\n method = "m"\n}\n',
         'variable "v" {\n env = "S"\n type = number\n}\n',
         'variable "v" { env = "S" }\nlog { level = var.v }\n',
         "log { level = env.S + 1 }\n",

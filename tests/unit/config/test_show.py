@@ -45,6 +45,11 @@ route "r" {
   message     = env.NAME
   qos         = 1
 }
+subscription "s" {
+  integration = "a"
+  topic       = "${env.NAME}/#"
+  group       = env.NAME
+}
 """
 ENVIRON = {"NAME": "hunter2", "URL": "secret-host"}
 SECRETS = ("hunter2", "secret-host", "pin-1234", "literal-user", "literal-pass")
@@ -62,6 +67,7 @@ def test_secrets_are_masked(load_text):
     assert integration["config"]["will"] == {"topic": "t", "message": "***"}
     assert [entry["topic"] for entry in integration["config"]["several"]] == ["plain", "***"]
     assert found["route"]["r"]["message"] == "env.NAME"
+    assert found["subscription"]["s"] == {"integration": "a", "topic": "***", "ack": "bus", "group": "***"}
 
 
 @pytest.mark.parametrize("secret", SECRETS)

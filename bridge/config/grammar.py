@@ -1,0 +1,51 @@
+"""python-hcl2's parser, with its cache where it can be written.
+
+Building the parser costs more than a second, reading it from its cache 50 ms. python-hcl2 keeps the cache beside its
+own code, which a process cannot write where root installed it (a container, a system package): each start would build
+it again. There, the same grammar is opened with a cache in the user's own cache directory.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import hcl2.parser
+from hcl2.postlexer import PostLexer
+from lark import Lark, Token, Tree
+from platformdirs import user_cache_path
+
+
+def parse(text: str) -> Tree[Token]:
+    """The parse tree of a text.
+
+    Raises:
+        lark.exceptions.UnexpectedInput: It is no HCL.
+    """
+    # The grammar has no token for the end of the text, so a line break must be there (as in `hcl2.parses_to_tree`).
+    return _parser().parse(text + "\n")
+
+
+@cache
+def _parser() -> Lark:
+    beside = hcl2.parser.PARSER_FILE
+    if beside.exists() or os.access(beside.parent, os.W_OK):
+        found: Lark = hcl2.parser.parser()
+        return found
+    folder = user_cache_path("nemo-bridge")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return open_grammar(None)
+    return open_grammar(folder / "hcl2.cache")
+
+
+def open_grammar(file: Path | None) -> Lark:
+    """python-hcl2's grammar with a cache file of our own, as `hcl2.parser.parser` opens it; None: without a cache."""
+    return Lark.open(
+        "hcl2.lark",
+        rel_to=hcl2.parser.__file__,
+        parser="lalr",
+        propagate_positions=True,
+        postlex=PostLexer(),
+        cache=str(file) if file else False,
+    )
