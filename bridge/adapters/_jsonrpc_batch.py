@@ -31,6 +31,7 @@ class _Exchange:
     """A batch on its way; `live` counts the callers who still want their answer."""
 
     connection: HttpConnection
+    response: asyncio.Future[Response]
     live: int
 
 
@@ -107,11 +108,11 @@ class Batcher:
         batch = [queue.waiting.popleft() for _ in range(min(MAX_BATCH, len(queue.waiting)))]
         queue.leader = None
         self._hand_over(queue)
-        exchange = _Exchange(connection, len(batch))
+        body = batch[0].text if len(batch) == 1 else b"[" + b",".join([waiting.text for waiting in batch]) + b"]"
+        exchange = _Exchange(connection, self._client.start_post(connection, body, headers), len(batch))
         for waiting in batch:
             waiting.exchange = exchange
-        body = batch[0].text if len(batch) == 1 else b"[" + b",".join([waiting.text for waiting in batch]) + b"]"
-        self._client.start_post(connection, body, headers).add_done_callback(partial(_distribute, batch))
+        exchange.response.add_done_callback(partial(_distribute, batch))
 
     @staticmethod
     def _hand_over(queue: _Queue) -> None:
@@ -120,10 +121,12 @@ class Batcher:
             queue.leader.settle(_LEAD)
 
     def _leave(self, queue: _Queue, waiting: _Waiting) -> None:
-        if waiting.exchange is not None:
-            waiting.exchange.live -= 1
-            if waiting.exchange.live == 0 and not waiting.future.done():
-                waiting.exchange.connection.abort()
+        exchange = waiting.exchange
+        if exchange is not None:
+            exchange.live -= 1
+            # After the response the connection may be another exchange's already.
+            if exchange.live == 0 and not exchange.response.done():
+                exchange.connection.abort()
         elif waiting in queue.waiting:
             queue.waiting.remove(waiting)
         if queue.leader is waiting:

@@ -62,7 +62,9 @@ def _tls(error: Exception) -> BridgeError:
         message = f"the server refused the client certificate: {_reason(cause)}"
         return AuthError(message, maybe_sent=False, needs_person=True)
     if isinstance(error, httpx.ConnectError):
-        return NotConnectedError(f"{_text(error)} (TLS handshake)")
+        # Before TLS 1.3 this alert also answers a missing client certificate; another is no shared cipher.
+        refused = isinstance(cause, ssl.SSLError) and "HANDSHAKE_FAILURE" in (cause.reason or "")
+        return NotConnectedError(f"{_text(error)} (TLS handshake)", needs_person=refused)
     return ConnectionLostError(_text(error))
 
 
