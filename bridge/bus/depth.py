@@ -10,7 +10,7 @@ def _inside(container: Any) -> Iterable[Any]:
     if type(container) is not dict:
         return container  # type: ignore[no-any-return]
     # A key may be an array in MessagePack, which decodes to a tuple.
-    if any(type(key) is tuple for key in container):
+    if tuple in map(type, container):
         return [*container, *container.values()]
     return container.values()
 
@@ -24,5 +24,5 @@ def deeper_than(value: Any, limit: int) -> bool:
     for _ in range(limit):
         if not level:
             return False
-        level = [inner for outer in level for inner in _inside(outer) if type(inner) in _CONTAINERS]
+        level = [inner for outer in level if outer for inner in _inside(outer) if type(inner) in _CONTAINERS]
     return bool(level)
