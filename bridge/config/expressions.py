@@ -112,9 +112,11 @@ class PathExpression(Expression):
     def present(self, scope: Scope) -> bool:
         """`has(path)`: whether every step is there; a field of the message itself also counts as absent if null."""
         try:
-            value = self.evaluate(scope)
-        except InvalidError:
+            value = self._walk(self._get(scope[self._root]))
+        except (KeyError, IndexError, TypeError):
             return False
+        except (MsgspecError, UnicodeDecodeError):
+            raise InvalidError(f"`{self.text}`: the payload cannot be decoded") from None
         return bool(self._steps) or value is not None
 
     def _walk(self, value: Any) -> Any:
