@@ -39,10 +39,24 @@ def _serve(
 ) -> None:
     listener.settimeout(0.05)
     while not over.is_set():
-        with contextlib.suppress(OSError):  # a refused handshake is one, as is the time limit
+        with contextlib.suppress(OSError):  # the time limit is one, as is whatever the client does
             plain, _ = listener.accept()
             plain.settimeout(5)
-            with plain, context.wrap_socket(plain, server_side=True) as connection:
-                while data := connection.recv(65536):
-                    server.requests.append(data)
-                    connection.sendall(http(body))
+            with plain.dup() as kept, plain:
+                _converse(plain, kept, context, body, server)
+
+
+def _converse(
+    plain: socket.socket, kept: socket.socket, context: ssl.SSLContext, body: bytes, server: TlsServer
+) -> None:
+    try:
+        connection = context.wrap_socket(plain, server_side=True)
+    except ssl.SSLError:
+        # Closing with something unread would send RST, which may overtake the alert on its way to the client.
+        while kept.recv(65536):
+            pass
+        return
+    with connection:
+        while data := connection.recv(65536):
+            server.requests.append(data)
+            connection.sendall(http(body))
