@@ -158,6 +158,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         headers: Headers that travel to the outside (`traceparent`, `hop`, unknown ones).
         route: The route that asked for it, None for a direct command.
         key: Operations with the same key start in arrival order.
+        hop: How many crossings the cause has behind it; what leaves because of it carries one more.
     """
 
     integration: str
@@ -170,6 +171,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] | None = None
     route: str | None = None
     key: str = ""
+    hop: UInt = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,5 @@
 """The adapters that are installed, by entry point; a third party adds one without touching us."""
 
-from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Final
 
@@ -16,7 +15,7 @@ class AdapterRegistry:
     def __init__(self) -> None:
         self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
 
-    def names(self) -> Sequence[str]:
+    def names(self) -> list[str]:
         """All known types, sorted."""
         return sorted(self._entries)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 import zmq
 
-from bridge.bus.address import parse_pair
+from bridge.bus.address import default_publish, default_subscribe, parse_pair
 from bridge.bus.broker import Broker
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import GapDetector
@@ -68,8 +68,8 @@ class Bus:
         self,
         *,
         mode: Literal["host", "connect"],
-        publish: str,
-        subscribe: str,
+        publish: str | None,
+        subscribe: str | None,
         max_message: int,
         source: str,
         clock: Clock,
@@ -83,8 +83,8 @@ class Bus:
 
         Args:
             mode: `host` runs the broker, `connect` joins one, or an application that binds a PUB and a SUB itself.
-            publish: The endpoint where publishers connect.
-            subscribe: The endpoint where subscribers connect.
+            publish: The endpoint where publishers connect; None for the user's default.
+            subscribe: The endpoint where subscribers connect; None for the user's default.
             max_message: Bytes of an event.
             source: What stands in `source` of what is published.
             clock: For time stamps and pauses.
@@ -97,10 +97,10 @@ class Bus:
         Raises:
             BusError: An endpoint cannot work.
         """
-        parse_pair(publish, subscribe)
+        self._publish_endpoint = publish or default_publish()
+        self._subscribe_endpoint = subscribe or default_subscribe()
+        parse_pair(self._publish_endpoint, self._subscribe_endpoint)
         self._mode = mode
-        self._publish_endpoint = publish
-        self._subscribe_endpoint = subscribe
         self._max_message = max_message
         self._source = source
         self._clock = clock

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from bridge.bus.depth import deeper_than
-from bridge.bus.event_type import check_event_type
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
 from bridge.bus.values import check_value
 from bridge.errors import InvalidError
+from bridge.event_type import check_event_type
 from bridge.model import Event
 
 # First bytes of maps and arrays, and of extensions (msgpack spec, "Formats"). Each container needs one such byte, so

@@ -4,7 +4,7 @@ Run it with ``python -m bridge.cli.demo_service --port 0``; it prints its URL, t
 `asyncio.Protocol` and httptools, so that what is measured is the client.
 
 Methods: `echo` (params back), `add` (numbers by position or `a`, `b`), `sleep` (`ms`), `fail` (`code`, `message`,
-`data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far), `orders.create`
+`data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far, of one `method` or of all), `orders.create`
 (`id`, `total`), `orders.get` (`id`).
 """
 
@@ -13,7 +13,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -45,12 +45,12 @@ class Service:
     """The methods and their state. `token` is what `Authorization: Bearer …` must carry, None for no check."""
 
     token: str | None = None
-    calls: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
     orders: dict[str, Any] = field(default_factory=dict)
 
     def call(self, method: str, params: Any) -> tuple[Any, float, int]:
         """Run one method: its result, the seconds to wait before answering, the HTTP status (200 for JSON)."""
-        self.calls += 1
+        self.calls[method] += 1
         named = params if isinstance(params, dict) else {}
         match method:
             case "echo":
@@ -67,7 +67,7 @@ class Service:
             case "http":
                 return named.get("retry_after"), 0.0, int(named.get("status", 503))
             case "count":
-                return self.calls, 0.0, 200
+                return self.calls[named["method"]] if "method" in named else self.calls.total(), 0.0, 200
             case "orders.create":
                 self.orders[str(named.get("id"))] = order = {**named, "status": "created", "number": len(self.orders)}
                 return order, 0.0, 200

@@ -1,7 +1,6 @@
 """HCL text to checked, typed configuration, with file and line in every complaint."""
 
 from bridge.config.complaints import Where
-from bridge.config.event_types import to_event_type
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
 from bridge.config.loader import load
@@ -17,6 +16,7 @@ from bridge.config.models import (
 )
 from bridge.config.schema import schema
 from bridge.config.show import masked, show
+from bridge.event_type import to_event_type
 
 __all__ = [
     "FUNCTIONS",

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, Field
 
 from bridge.config.complaints import Where
-from bridge.config.event_types import to_event_type
 from bridge.config.expressions import Expression
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Strict, Tls
 from bridge.errors import InvalidError
+from bridge.event_type import to_event_type
 from bridge.ports import AdapterSpec
 from bridge.settings import HealthSettings, ResilienceSettings
 from bridge.units import Duration, PositiveDuration, Size

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.complaints import near, one_of
-from bridge.config.event_types import pattern_fault, to_event_type
 from bridge.config.expressions import Expression
 from bridge.config.models import (
     NAME_PATTERN,
@@ -18,6 +17,8 @@ from bridge.config.models import (
 )
 from bridge.config.syntax import Block
 from bridge.errors import InvalidError
+from bridge.event_type import to_event_type
+from bridge.filters import check_pattern
 
 #: Per operation: the keys that it needs, and those that it may have.
 _OPERATION_KEYS: Final = {
@@ -42,9 +43,11 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
     if settings is None:
         return None
     for pattern in settings.on:
-        if fault := pattern_fault(pattern):
-            shown = "one" if ("on",) in data.secret else repr(pattern)
-            reader.complaints.add(data.where(("on",)), f"{subject} > on", f"{shown} is no pattern: {fault}")
+        try:
+            check_pattern(pattern)
+        except ValueError as error:
+            fault = "one is no pattern of event types" if ("on",) in data.secret else str(error)
+            reader.complaints.add(data.where(("on",)), f"{subject} > on", fault)
     for key, wanted in (("delivery", "at_most_once"), ("receipts", False)):
         if getattr(settings, key) != wanted:
             shown = "receipts" if key == "receipts" else '"at_least_once"'

@@ -1,1 +1,6 @@
 """Integrations by id: their life, their health, and the execution of operations."""
+
+from bridge.connection.connection import Connection, IntegrationSettings
+from bridge.connection.manager import ConnectionManager
+
+__all__ = ["Connection", "ConnectionManager", "IntegrationSettings"]

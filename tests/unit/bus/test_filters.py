@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bridge.bus.filters import AllOf, AnyOf, Exact, Glob, Prefix, Source, parse_pattern, subscription_prefix
+from bridge.filters import AllOf, AnyOf, Exact, Glob, Prefix, Source, parse_pattern, subscription_prefix
 
 
 @pytest.mark.parametrize(

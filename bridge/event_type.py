@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from bridge.errors import InvalidError
+
 # No empty segment, no white space, no control character (C0, DEL, C1).
 _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
 
@@ -24,3 +26,19 @@ def check_event_type(name: str, max_bytes: int = 255) -> None:
             raise ValueError(msg)
         msg = f"{name!r} holds a space or control character"
         raise ValueError(msg)
+
+
+def to_event_type(value: object) -> str:
+    """An event type from a computed value: `/` becomes `.` (bus contract, "Values on other wires").
+
+    Raises:
+        InvalidError: It is no string, is empty, or holds spaces, control characters or empty segments.
+    """
+    if not isinstance(value, str):
+        raise InvalidError("an event type is a string")
+    name = value.replace("/", ".")
+    try:
+        check_event_type(name)
+    except ValueError as error:
+        raise InvalidError(f"not an event type: {error}") from None
+    return name

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bridge.bus.event_type import check_event_type
+from bridge.event_type import check_event_type
 
 
 class Filter:

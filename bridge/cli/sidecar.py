@@ -1,0 +1,85 @@
+"""`nemo-bridge run` and `check`."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from bridge.config import Configuration, load
+from bridge.errors import ConfigError
+from bridge.registry import AdapterRegistry
+
+
+def _variables(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    wrong: list[str] = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if equals and name:
+            found[name] = value
+        else:
+            wrong.append(f"--var {name}: write it as NAME=VALUE")
+    if wrong:
+        raise ConfigError(wrong)
+    return found
+
+
+def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
+    """Load a configuration with the installed adapters and this process' environment.
+
+    Raises:
+        ConfigError: With all complaints at once.
+    """
+    return load(files, adapters=AdapterRegistry(), variables=_variables(pairs), environ=os.environ)
+
+
+def check(files: Sequence[Path], pairs: Sequence[str]) -> None:
+    """Print what was understood; complaints are raised."""
+    configuration = read(files, pairs)
+    typer.echo(
+        f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
+        f"{_count(len(configuration.subscriptions), 'subscription')}"
+    )
+    for name, one in configuration.integrations.items():
+        typer.echo(f"  {name}: {one.type}")
+    if configuration.ignored:
+        blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
+        typer.echo(f"left alone, not the bridge's: {blocks}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
+    """Run the sidecar until it is told to stop; returns after an orderly end."""
+    load_again = partial(read, files, pairs)
+    configuration = load_again()
+    from bridge.observe import logs  # noqa: PLC0415 - a wrong configuration is said before the rest is imported
+
+    logs.configure(configuration.log.level, configuration.log.format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(configuration, load_again))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - not to be had on Windows
+
+    return uvloop.Loop
+
+
+async def _serve(configuration: Configuration, load_again: "partial[Configuration]") -> None:
+    from bridge.gateway import IntegrationGateway  # noqa: PLC0415
+
+    gateway = IntegrationGateway(configuration, load=load_again)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, gateway.stop, number.name)
+    await gateway.run()

@@ -1,0 +1,156 @@
+"""`nemo-bridge emit`, `call` and `tap`: a person's own place on the bus."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
+
+from bridge.cli import sidecar
+from bridge.client import BusClient, CallFailedError, RpcClient
+from bridge.errors import InvalidError
+from bridge.filters import AnyOf, Glob
+from bridge.model import Event
+from bridge.units import parse_duration
+
+#: Colour of an event type by its first segment; others are plain.
+_COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bus is: from a configuration, or by endpoint, or the default."""
+
+    config: Path | None
+    publish: str | None
+    subscribe: str | None
+
+    def client(self, prefixes: Sequence[str]) -> BusClient:
+        """A client at this place."""
+        publish, subscribe = self.publish, self.subscribe
+        if self.config is not None:
+            bus = sidecar.read([self.config]).bus
+            publish, subscribe = publish or bus.publish, subscribe or bus.subscribe
+        return BusClient(publish, subscribe, prefixes=prefixes)
+
+
+def _json(text: str, what: str) -> Any:
+    if text == "-":
+        text = sys.stdin.read()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = ' (text is written in quotes: "…")' if text[:1].isalpha() else ""
+        raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
+
+
+def _fail(message: str) -> typer.Exit:
+    typer.echo(f"nemo-bridge: {message}", err=True)
+    return typer.Exit(1)
+
+
+def emit(place: Place, event_type: str, payload: str, correlation_id: str | None, header: Sequence[str]) -> None:
+    """Put one event on the bus."""
+    value = _json(payload, "the payload")
+    headers = {}
+    for pair in header:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidError(f"--header {pair}: write it as NAME=VALUE")
+        headers[name] = text
+
+    async def put() -> None:
+        async with place.client(()) as bus:
+            bus.emit(event_type, value, correlation_id=correlation_id, headers=headers or None)
+
+    asyncio.run(put())
+
+
+def call(place: Place, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:
+    """Call a method and print its result."""
+    arguments = _json(params, "JSON") if params else None
+    try:
+        seconds = float(parse_duration(timeout))
+    except ValueError as error:
+        raise InvalidError(f"--timeout: {error}") from None
+
+    async def ask() -> Any:
+        async with place.client(("response.",)) as bus:
+            return await RpcClient(bus, integration).call(method, arguments, timeout=seconds, key=key)
+
+    try:
+        result = asyncio.run(ask())
+    except CallFailedError as failed:
+        raise _fail(f"{integration} {method}: {failed} (attempts: {failed.attempts})") from None
+    except TimeoutError:
+        raise _fail(
+            f"no response within {timeout}; is a bridge with integration {integration!r} on this bus?"
+        ) from None
+    typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def tap(place: Place, patterns: Sequence[str], *, as_json: bool, count: int) -> None:
+    """Show events until interrupted, or until `count` of them."""
+    try:
+        wanted = AnyOf(tuple(Glob(pattern) for pattern in patterns))
+    except ValueError as error:
+        raise InvalidError(str(error)) from None
+    console = Console(highlight=False, soft_wrap=True)
+    show = _show_json if as_json else _show
+
+    async def watch() -> None:
+        shown = 0
+        bus = place.client(("",))
+        with bus.listen() as events:
+            async with bus:
+                while count == 0 or shown < count:
+                    event = await events.get()
+                    if event.source != bus.source and wanted.matches(event.event_type, event.source):
+                        show(console, event)
+                        shown += 1
+
+    asyncio.run(watch())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return str(value)
+
+
+def _show_json(_: Console, event: Event) -> None:
+    line = {
+        "id": event.id,
+        "event_type": event.event_type,
+        "payload": event.payload,
+        "timestamp": event.timestamp,
+        "source": event.source,
+        "correlation_id": event.correlation_id,
+        "headers": event.headers,
+    }
+    print(json.dumps(line, ensure_ascii=False, default=_plain), flush=True)
+
+
+def _show(console: Console, event: Event) -> None:
+    at = datetime.fromtimestamp(event.timestamp / 1000).astimezone()
+    colour = _COLOURS.get(event.event_type.partition(".")[0], "white")
+    if event.event_type.startswith("resilience.") and event.event_type.endswith(("opened", "failed", "rejected")):
+        colour = "red"
+    line = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", style="dim")
+    line.append(event.event_type, style=f"bold {colour}")
+    line.append(f"  {event.source or '-'}", style="dim")
+    if event.correlation_id:
+        line.append(f"  ↔ {event.correlation_id[:8]}", style="dim")
+    console.print(line)
+    body = json.dumps(event.payload, ensure_ascii=False, default=_plain)
+    if len(body) > 400:
+        body = body[:400] + " …"
+    console.print(JSONHighlighter()(Text(f"    {body}")))

@@ -1,0 +1,330 @@
+"""One integration at work: operations go through its guard to its session, and its health is told."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from bridge.connection.session import SessionKeeper
+from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.errors import BridgeError, NotConnectedError, StoppingError
+from bridge.model import (
+    Ack,
+    CircuitState,
+    ConnectionStatus,
+    Dequeue,
+    Enqueue,
+    Operation,
+    Outcome,
+    Publish,
+    Request,
+)
+from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context, ProtocolAdapter, Publisher
+from bridge.resilience import Guard
+from bridge.settings import HealthSettings, ResilienceSettings
+
+#: Headers of the envelope that concern only the bus; all others travel to the outside.
+_BUS_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+#: Failures of a call that may mean a dead connection.
+_SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
+
+Done = Callable[[Operation, Outcome], None]
+
+
+class IntegrationSettings(Protocol):
+    """What a connection is made from; the configuration's `Integration` is one."""
+
+    @property
+    def id(self) -> str:
+        """The label."""
+        ...
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """The protocol."""
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where the remote is."""
+        ...
+
+    @property
+    def auth(self) -> AuthNone | AuthBasic | AuthBearer | AuthCertificate:
+        """How to prove who we are."""
+        ...
+
+    @property
+    def tls(self) -> Tls:
+        """Whom to trust."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """What only this protocol knows."""
+        ...
+
+    @property
+    def resilience(self) -> ResilienceSettings:
+        """Time limit, retry, breaker, limits."""
+        ...
+
+    @property
+    def health(self) -> HealthSettings:
+        """Checks."""
+        ...
+
+
+class HealthPublisher(Publisher, Protocol):
+    """A publisher that also keeps last values."""
+
+    def keep(self, event_type: str, payload: Any) -> None:
+        """Publish, and say it again to whoever subscribes later."""
+        ...
+
+    def forget(self, event_type: str) -> None:
+        """Keep it no longer."""
+        ...
+
+
+class Connection:
+    """One integration: guard, session keeper, accounting and health.
+
+    `run` holds everything that it starts; operations are `submit`ted from the bus and answered through a callback.
+    """
+
+    def __init__(
+        self, settings: IntegrationSettings, *, bus: HealthPublisher, clock: Clock, rng: random.Random
+    ) -> None:
+        """Nothing is opened before `run`.
+
+        Raises:
+            ValueError: The adapter says that a setting cannot work.
+        """
+        self.settings = settings
+        self.id = settings.id
+        self._bus = bus
+        self._clock = clock
+        self._base = ConnectionStatus.CONNECTING
+        self._paused = False
+        self._stopped = False
+        self._error: BridgeError | None = None
+        self._said: tuple[Any, ...] = ()
+        self._status = ConnectionStatus.CONNECTING
+        self._previous: ConnectionStatus | None = None
+        self._since = clock.wall_ms()
+        self._calls: asyncio.TaskGroup | None = None
+        self.guard = Guard(settings.resilience, clock=clock, rng=rng, report=self._report)
+        self._keeper = SessionKeeper(
+            settings.spec,
+            self._setup,
+            settings.health,
+            connect_timeout=settings.resilience.timeout,
+            clock=clock,
+            rng=rng,
+            on_status=self._set_base,
+        )
+
+    def _setup(self, on_lost: Callable[[BridgeError], None]) -> AdapterSetup:
+        settings = self.settings
+        return AdapterSetup(
+            integration=settings.id,
+            endpoint=settings.endpoint,
+            auth=settings.auth,
+            tls=settings.tls,
+            config=settings.config,
+            max_in_flight=settings.resilience.limit.max_in_flight,
+            on_lost=on_lost,
+        )
+
+    # --- life
+
+    async def run(self) -> None:
+        """Be connected and execute what is submitted, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as self._calls:
+                await self._keeper.run()
+        finally:
+            self._calls = None
+            self.guard.close()
+
+    def pause(self) -> None:
+        """Start nothing more; what comes waits in the queue."""
+        self._paused = True
+        self.guard.pause()
+        self.say_health()
+
+    def resume(self) -> None:
+        """Go on after `pause` or `drain`."""
+        self._paused = self._stopped = False
+        self.guard.resume()
+        self.say_health()
+
+    async def drain(self) -> None:
+        """Take nothing more, and return when what was taken is done."""
+        self.guard.stop_accepting()
+        await self.guard.idle()
+        self._stopped = True
+        self.say_health()
+
+    async def stop_queued(self) -> None:
+        """Take nothing more and answer what waits with `stopping`; what is in flight goes on."""
+        await self.guard.stop_queued()
+
+    def stopped(self) -> None:
+        """Say that it is over."""
+        self._stopped = True
+        self.say_health()
+
+    # --- operations
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """Take an operation over; `done` is called exactly once, unless the bridge dies before.
+
+        Operations start in the order in which they are submitted.
+        """
+        rejected = self.guard.reject_now(operation)
+        if rejected is not None or self._calls is None:
+            done(operation, rejected or Outcome(error=NotConnectedError(f"{self.id} is not running")))
+            return
+        self._calls.create_task(self._execute(operation, done))
+
+    async def _execute(self, operation: Operation, done: Done) -> None:
+        idempotent = operation.idempotency_key is not None or self._is_idempotent(operation)
+        context = self._context(operation, idempotent=idempotent)
+        try:
+            outcome = await self.guard.run(operation, lambda: self._attempt(operation, context), idempotent=idempotent)
+        except asyncio.CancelledError:
+            done(operation, Outcome(error=StoppingError("the bridge stopped before the answer came", maybe_sent=True)))
+            raise
+        if outcome.ok:
+            self._keeper.alive()
+        elif outcome.error is not None:
+            self._note(outcome.error)
+        done(operation, outcome)
+
+    def _is_idempotent(self, operation: Operation) -> bool:
+        session = self._keeper.current
+        return session is not None and session.is_idempotent(operation.name, operation.command)
+
+    def _context(self, operation: Operation, *, idempotent: bool) -> Context:
+        headers = {name: value for name, value in (operation.headers or {}).items() if name not in _BUS_HEADERS}
+        headers["hop"] = str(operation.hop + 1)
+        return Context(headers, operation.idempotency_key, idempotent)
+
+    async def _attempt(self, operation: Operation, context: Context) -> Any:
+        session = self._keeper.current
+        if session is None:
+            reason = "connecting" if self._error is None else self._error.message
+            raise NotConnectedError(f"{self.id} is not connected: {reason}")
+        return await _perform(session, operation, context)
+
+    def _note(self, error: BridgeError) -> None:
+        """What a failed call says about the connection itself."""
+        if error.needs_person:
+            self._set_base(ConnectionStatus.FAILED, error)
+        elif error.kind in _SUSPICIOUS:
+            self._keeper.suspect()
+
+    # --- telling
+
+    def _report(self, what: str, payload: dict[str, Any], operation: Operation | None) -> None:
+        head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}
+        if operation is not None:
+            head["operation"], head["cause"] = operation.name, msgspec.structs.asdict(operation.cause)
+        self._bus.publish(
+            f"resilience.{self.id}.{what}",
+            head | payload,
+            correlation_id=None if operation is None else operation.correlation_id,
+            headers=None if operation is None else {"hop": str(operation.hop + 1)},
+        )
+        if what.startswith("circuit."):
+            self.say_health()
+
+    def _set_base(self, status: ConnectionStatus, error: BridgeError | None) -> None:
+        self._base, self._error = status, error
+        self.say_health()
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """The status as `health.<id>` shows it."""
+        if self._stopped:
+            return ConnectionStatus.STOPPED
+        if self._paused:
+            return ConnectionStatus.PAUSED
+        if self._base is ConnectionStatus.CONNECTED and (self._checks_are_slow() or not self._circuit_is_closed()):
+            return ConnectionStatus.DEGRADED
+        return self._base
+
+    def _circuit_is_closed(self) -> bool:
+        return self.guard.breaker.state is CircuitState.CLOSED
+
+    def _checks_are_slow(self) -> bool:
+        """Slow: more than half of a check's time limit."""
+        latency = self._keeper.latency
+        return latency is not None and latency > self.settings.health.timeout / 2
+
+    def health(self) -> dict[str, Any]:
+        """The payload of `health.<id>`."""
+        latency = self._keeper.latency
+        accounting = self.guard.accounting
+        return {
+            "integration": self.id,
+            "type": self.settings.spec.protocol,
+            "status": self._status.value,
+            "previous": None if self._previous is None else self._previous.value,
+            "since": self._since,
+            "circuit": self.guard.breaker.state.value,
+            "latency_ms": None if latency is None else round(latency * 1000, 3),
+            "in_flight": accounting.in_flight,
+            "queued": accounting.queued,
+            "error": None if self._error is None else self._error.to_wire(),
+        }
+
+    def say_health(self, *, heartbeat: bool = False) -> None:
+        """Publish `health.<id>` if status, circuit or error changed, or as a heartbeat."""
+        status = self.status
+        if status is not self._status:
+            self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()
+        error = self._error
+        facts = (status, self.guard.breaker.state, None if error is None else (error.kind, error.message))
+        if heartbeat or facts != self._said:
+            self._said = facts
+            self._bus.keep(f"health.{self.id}", self.health())
+
+
+async def _perform(session: ProtocolAdapter, operation: Operation, context: Context) -> Any:
+    """Call the adapter's method; the result is what the contract's table of commands names."""
+    match operation.command:
+        case Request() as call:
+            return await session.request(call.method, call.params, notify=call.notify, context=context)
+        case Publish() as message:
+            return await session.publish(
+                message.topic,
+                message.message,
+                qos=message.qos,
+                retain=message.retain,
+                headers=_merged(context.headers, message.headers),
+                context=context,
+            )
+        case Enqueue() as entry:
+            headers = _merged(context.headers, entry.headers)
+            return {"message_id": await session.enqueue(entry.queue, entry.message, headers=headers, context=context)}
+        case Dequeue() as wish:
+            visibility = None if wish.visibility_ms is None else wish.visibility_ms / 1000
+            return await session.dequeue(wish.queue, wait=wish.wait_ms / 1000, visibility=visibility)
+        case Ack() as settled:
+            if operation.name == "ack":
+                await session.ack(settled.message_id)
+            else:
+                delay = None if settled.delay_ms is None else settled.delay_ms / 1000
+                await session.nack(settled.message_id, delay=delay)
+            return {}
+        case other:
+            raise AssertionError(f"{type(other).__name__} reaches no adapter")
+
+
+def _merged(ours: Mapping[str, str], theirs: Mapping[str, str] | None) -> Mapping[str, str]:
+    return {**(theirs or {}), **ours}

@@ -1,0 +1,101 @@
+"""All integrations by id: started, changed and stopped together."""
+
+import asyncio
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.connection.connection import Connection, HealthPublisher, IntegrationSettings
+from bridge.errors import ConfigError
+from bridge.ports import Clock
+
+
+class ConnectionManager:
+    """Connections by id. `run` holds them; `apply` brings them in line with a configuration while running."""
+
+    def __init__(self, *, bus: HealthPublisher, clock: Clock, rng: random.Random) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._rng = rng
+        self._connections: dict[str, Connection] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._over = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections.values())
+
+    def get(self, integration: str) -> Connection | None:
+        """One connection, None where there is none by that id."""
+        return self._connections.get(integration)
+
+    async def run(self) -> None:
+        """Hold the connections until `close`."""
+        async with asyncio.TaskGroup() as self._group:
+            for connection in self._connections.values():
+                self._start(connection)
+            await self._over.wait()
+            await self._end(list(self._connections))
+        self._group = None
+
+    def close(self) -> None:
+        """Disconnect everything and let `run` return."""
+        self._over.set()
+
+    def _start(self, connection: Connection) -> None:
+        if self._group is not None:
+            self._tasks[connection.id] = self._group.create_task(connection.run())
+
+    async def _end(self, ids: list[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in ids if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def apply(self, wanted: Mapping[str, IntegrationSettings]) -> dict[str, Any]:
+        """Add, replace and remove connections so that they are as `wanted`; what did not change is not touched.
+
+        Returns:
+            The plan that was carried out: `{added, changed, removed, unchanged}`, each a sorted list of ids.
+
+        Raises:
+            ConfigError: An adapter cannot be made; nothing was changed then.
+        """
+        have = {name: connection.settings for name, connection in self._connections.items()}
+        added = sorted(wanted.keys() - have.keys())
+        removed = sorted(have.keys() - wanted.keys())
+        common = sorted(wanted.keys() & have.keys())
+        changed = [name for name in common if not same_settings(wanted[name], have[name])]
+        fresh = self._make([wanted[name] for name in [*added, *changed]])
+        for name in [*removed, *changed]:
+            await self._connections[name].stop_queued()
+        await self._end([*removed, *changed])
+        for name in removed:
+            self._connections.pop(name).stopped()
+            self._bus.forget(f"health.{name}")
+        for connection in fresh:
+            self._connections[connection.id] = connection
+            self._start(connection)
+        unchanged = [name for name in common if name not in changed]
+        return {"added": added, "changed": changed, "removed": removed, "unchanged": unchanged}
+
+    def _make(self, settings: list[IntegrationSettings]) -> list[Connection]:
+        made: list[Connection] = []
+        complaints: list[str] = []
+        for one in settings:
+            try:
+                made.append(Connection(one, bus=self._bus, clock=self._clock, rng=self._rng))
+            except ValueError as error:
+                complaints.append(f'integration "{one.id}": {error}')
+        if complaints:
+            raise ConfigError(complaints)
+        return made
+
+
+def same_settings(one: IntegrationSettings, other: IntegrationSettings) -> bool:
+    """Whether two settings lead to the same connection."""
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("id", "spec", "endpoint", "auth", "tls", "config", "resilience", "health")
+    )

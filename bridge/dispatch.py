@@ -1,0 +1,330 @@
+"""From an event to its answer: commands and routes are checked, handed to a connection, and responded to.
+
+Everything here happens on the bus reader's turn and returns at once; what takes time runs in a connection's guard, or
+as a task of the gateway (`Controls.later`).
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from bridge.bus import Reason
+from bridge.config import Route, to_event_type
+from bridge.connection import Connection, ConnectionManager
+from bridge.errors import BridgeError, InvalidError, ProtocolError, StoppingError, UnknownOperationError
+from bridge.model import MAX_HOP, Command, Empty, Event, Operation, Outcome
+from bridge.ports import Clock, Publisher
+from bridge.replies import Key, Replies
+from bridge.router import Router, Target, applies, cause_of, hop_of, operation_of, parse_command, route_command
+
+_DONE: Final = Outcome(result={})
+#: Headers that belong to one crossing of the bus and do not travel on.
+_OWN_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+
+
+class Controls(Protocol):
+    """What the gateway does for commands that are not for a remote."""
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that takes time, as part of the gateway's life."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """The result of `bridge.status`."""
+        ...
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply it; raises InvalidError and leaves everything as it was."""
+        ...
+
+
+class EventBus(Publisher, Protocol):
+    """The bus, as far as the dispatcher needs it."""
+
+    def reject(self, reason: Reason, detail: str | None = None) -> None:
+        """Count an event that is not taken up, and report it at a limited rate."""
+        ...
+
+
+class Dispatcher:
+    """Takes every event that the bus read; answers commands; sets off routes."""
+
+    def __init__(
+        self,
+        router: Router,
+        manager: ConnectionManager,
+        controls: Controls,
+        *,
+        bus: EventBus,
+        source: str,
+        clock: Clock,
+    ) -> None:
+        self.router = router
+        self.stopping = False
+        self._manager = manager
+        self._controls = controls
+        self._bus = bus
+        self._source = source
+        self._clock = clock
+        self._replies = Replies(clock)
+
+    def on_event(self, event: Event) -> None:
+        """Act on one event."""
+        decision = self.router.decide(event.event_type)
+        own = event.source == self._source
+        if decision.target is not None:
+            if not own and self._crosses(event):
+                self._command(event, decision.target)
+            return
+        for route in decision.routes:
+            if (route.own or not own) and self._crosses(event):
+                self._route(event, route)
+
+    def _crosses(self, event: Event) -> bool:
+        if event.headers is None or hop_of(event) < MAX_HOP:
+            return True
+        self._bus.reject(Reason.HOP, f"{event.event_type} has crossed {MAX_HOP} times")
+        return False
+
+    # --- commands
+
+    def _command(self, event: Event, target: Target) -> None:
+        answer = self._begin(event, None)
+        if answer is None:
+            return
+        try:
+            if target.problem is not None:
+                raise target.problem
+            if target.integration is None:
+                self._bridge_command(event, target.operation, answer)
+            else:
+                self._integration_command(event, target.integration, target.operation, answer)
+        except BridgeError as error:
+            self._refuse(event, target.integration or "bridge", target.operation, error, answer)
+
+    def _integration_command(self, event: Event, name: str, operation: str, answer: "_Answer") -> None:
+        connection = self._connection(name)
+        if operation in _CONTROLS:
+            _check_empty(event, operation)
+            result = _CONTROLS[operation](connection)
+            if result is None:
+                self._controls.later(self._drain(connection, answer))
+            else:
+                answer(Outcome(result=result))
+            return
+        self._submit(event, connection, operation, parse_command(operation, event), answer=answer)
+
+    async def _drain(self, connection: Connection, answer: "_Answer") -> None:
+        await connection.drain()
+        answer(_DONE)
+
+    def _bridge_command(self, event: Event, operation: str, answer: "_Answer") -> None:
+        if operation == "ping":
+            answer(Outcome(result=event.raw))
+        elif operation == "status":
+            _check_empty(event, operation)
+            answer(Outcome(result=self._controls.status()))
+        elif operation == "reload":
+            if self.stopping:
+                raise StoppingError("the bridge is stopping")
+            _check_empty(event, operation)
+            self._controls.later(self._reload(event, answer))
+        else:
+            raise UnknownOperationError(f"the bridge has no operation {operation!r}")
+
+    async def _reload(self, event: Event, answer: "_Answer") -> None:
+        try:
+            plan = await self._controls.reload()
+        except BridgeError as error:
+            self._refuse(event, "bridge", "reload", error, answer)
+        else:
+            answer(Outcome(result=plan))
+
+    # --- routes
+
+    def _route(self, event: Event, route: Route) -> None:
+        answer: _Answer | None = None
+        try:
+            scope: Mapping[str, Any] = {"event": event}
+            if not applies(route, scope):
+                return
+            answer = self._begin(event, route)
+            if answer is None:
+                return
+            connection = self._connection(route.integration)
+            command = route_command(route, scope)
+            self._submit(event, connection, route.operation, command, answer=answer, route=route)
+        except BridgeError as error:
+            answer = answer or _Answer(self, event, route, None)
+            self._refuse(event, route.integration, route.operation, error, answer)
+
+    # --- both
+
+    def _connection(self, name: str) -> Connection:
+        if self.stopping:
+            raise StoppingError("the bridge is stopping")
+        connection = self._manager.get(name)
+        if connection is None:
+            raise StoppingError(f"integration {name!r} is being replaced")
+        return connection
+
+    def _submit(
+        self,
+        event: Event,
+        connection: Connection,
+        name: str,
+        command: Command,
+        *,
+        answer: "_Answer",
+        route: Route | None = None,
+    ) -> None:
+        now, wall_ms = self._clock.monotonic(), self._clock.wall_ms()
+        operation = operation_of(event, name, connection.id, command, now=now, wall_ms=wall_ms, route=route)
+        connection.submit(operation, answer.done)
+
+    def _begin(self, event: Event, route: Route | None) -> "_Answer | None":
+        """The answer to be given, or None where a repeated key is answered from memory."""
+        key = Replies.key_of(event, None if route is None else route.name)
+        if key is None:
+            return _Answer(self, event, route, None)
+        fresh, payload = self._replies.begin(key, event.correlation_id)
+        if fresh:
+            return _Answer(self, event, route, key)
+        if payload is not None and event.correlation_id is not None:
+            self._say(event, payload, [event.correlation_id])
+        return None
+
+    def _refuse(
+        self, event: Event, integration: str, operation: str, error: BridgeError, answer: Callable[[Outcome], None]
+    ) -> None:
+        """Answer what never reached a guard; its failure is told as the guard tells its own."""
+        self._bus.publish(
+            f"resilience.{integration}.failed",
+            {
+                "integration": integration,
+                "operation": operation,
+                "cause": msgspec.structs.asdict(cause_of(event)),
+                "attempts": 0,
+                "error": error.to_wire(),
+            },
+            correlation_id=event.correlation_id,
+            headers=travelling(event),
+        )
+        answer(Outcome(error=error))
+
+    def finish(self, event: Event, route: Route | None, key: Key | None, outcome: Outcome) -> None:
+        """Say the answer to all who asked, and emit a route's result."""
+        askers = [] if event.correlation_id is None else [event.correlation_id]
+        if key is not None or askers:
+            payload = response(outcome, route)
+            if key is not None:
+                askers = self._replies.finish(key, payload, remember=outcome.attempts > 0)
+            try:
+                self._say(event, payload, askers)
+            except InvalidError as error:
+                why = ProtocolError(f"the answer does not fit on the bus: {error.message}")
+                self._say(event, response(msgspec.structs.replace(outcome, result=None, error=why), route), askers)
+        if route is not None and route.emit is not None and outcome.ok:
+            self._emit(event, route, outcome)
+
+    def _say(self, event: Event, payload: Any, askers: list[str]) -> None:
+        for correlation_id in askers:
+            self._bus.publish(
+                f"response.{event.event_type}", payload, correlation_id=correlation_id, headers=travelling(event)
+            )
+
+    def _emit(self, event: Event, route: Route, outcome: Outcome) -> None:
+        assert route.emit is not None  # noqa: S101 - the caller looked
+        try:
+            event_type = to_event_type(route.emit.evaluate({"event": event}))
+            headers = travelling(event)
+            self._bus.publish(event_type, outcome.result, correlation_id=event.correlation_id, headers=headers)
+        except InvalidError as error:
+            self._refuse(event, route.integration, route.operation, error, _silent)
+
+
+class _Answer:
+    """The one answer to one command or route."""
+
+    __slots__ = ("_dispatcher", "_event", "_key", "_route")
+
+    def __init__(self, dispatcher: Dispatcher, event: Event, route: Route | None, key: Key | None) -> None:
+        self._dispatcher = dispatcher
+        self._event = event
+        self._route = route
+        self._key = key
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._dispatcher.finish(self._event, self._route, self._key, outcome)
+
+    def done(self, _: Operation, outcome: Outcome) -> None:
+        """As a connection calls it."""
+        self(outcome)
+
+
+def _silent(_: Outcome) -> None:
+    """The answer was given already."""
+
+
+def response(outcome: Outcome, route: Route | None) -> dict[str, Any]:
+    """A response's payload (bus contract, "Commands")."""
+    payload: dict[str, Any]
+    if outcome.error is None:
+        payload = {"ok": True, "result": outcome.result}
+    else:
+        payload = {"ok": False, "error": outcome.error.to_wire()}
+    payload["attempts"] = outcome.attempts
+    payload["duration_ms"] = round(outcome.duration_ms, 3)
+    if route is not None:
+        payload["route"] = route.name
+    return payload
+
+
+def travelling(event: Event) -> dict[str, str]:
+    """The headers of what an event causes on the bus: one hop more, and the unknown ones, which travel on."""
+    if event.headers is None:
+        return {"hop": "1"}
+    headers = {name: value for name, value in event.headers.items() if name not in _OWN_HEADERS}
+    headers["hop"] = str(hop_of(event) + 1)
+    return headers
+
+
+_EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)
+
+
+def _check_empty(event: Event, operation: str) -> None:
+    try:
+        _EMPTY.decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+
+
+def _pause(connection: Connection) -> dict[str, Any]:
+    connection.pause()
+    return {}
+
+
+def _resume(connection: Connection) -> dict[str, Any]:
+    connection.resume()
+    return {}
+
+
+def _force_open(connection: Connection) -> dict[str, Any]:
+    connection.guard.breaker.force_open()
+    return {"state": connection.guard.breaker.state.value}
+
+
+def _reset(connection: Connection) -> dict[str, Any]:
+    connection.guard.breaker.reset()
+    return {"state": connection.guard.breaker.state.value}
+
+
+#: What the controls do; None: it takes time.
+_CONTROLS: Final[dict[str, Callable[[Connection], dict[str, Any] | None]]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "drain": lambda _: None,
+    "circuit.force_open": _force_open,
+    "circuit.reset": _reset,
+}

@@ -1,0 +1,213 @@
+"""`IntegrationGateway`, the composition root: builds everything from a configuration, starts, drains and stops it."""
+
+import asyncio
+import dataclasses
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from bridge import __version__
+from bridge.bus import Bus
+from bridge.clock import RealClock
+from bridge.config import Configuration
+from bridge.connection import ConnectionManager
+from bridge.dispatch import Dispatcher
+from bridge.errors import ConfigError, InvalidError
+from bridge.model import Event
+from bridge.ports import Clock
+from bridge.router import Router
+
+log = structlog.get_logger()
+
+
+class IntegrationGateway:
+    """The sidecar. `run` is its whole life; `stop` (or the application's `stop_with` event) ends it in order.
+
+    Everything is built from the configuration at construction; nothing is opened before `run`.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        load: Callable[[], Configuration] | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Build the house.
+
+        Args:
+            configuration: What to run.
+            load: Reads the configuration again, for `bridge.reload`; None where it cannot be read again.
+            clock: The real one unless a test passes its own.
+            rng: For jitter.
+        """
+        self._configuration = configuration
+        self._load = load
+        self._clock = clock or RealClock()
+        rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
+        settings = configuration.bridge
+        self.name = settings.name
+        self.source = settings.source
+        self.bus = Bus(
+            mode=configuration.bus.mode,
+            publish=configuration.bus.publish,
+            subscribe=configuration.bus.subscribe,
+            max_message=configuration.bus.max_message,
+            source=self.source,
+            clock=self._clock,
+            on_event=self._on_event,
+        )
+        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng)
+        self._dispatcher = Dispatcher(
+            self._router(configuration), self._manager, self, bus=self.bus, source=self.source, clock=self._clock
+        )
+        self._status = "starting"
+        self._started = time.monotonic()
+        self._group: asyncio.TaskGroup | None = None
+        self._stop = asyncio.Event()
+        self._early: list[Event] | None = []
+        self._reloading = asyncio.Lock()
+
+    @staticmethod
+    def _router(configuration: Configuration) -> Router:
+        operations = {name: one.spec.operations for name, one in configuration.integrations.items()}
+        return Router(operations, configuration.routes)
+
+    # --- life
+
+    async def run(self) -> None:
+        """Start, serve until `stop`, drain, end.
+
+        Raises:
+            BusError: The bus cannot be hosted or joined.
+            ConfigError: An adapter cannot be made from its settings.
+        """
+        await self._manager.apply(self._configuration.integrations)
+        await self.bus.start()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                watching = self._group.create_task(self.bus.run())
+                managing = self._group.create_task(self._manager.run())
+                beating = self._group.create_task(self._beat())
+                self._set_status("ready")
+                early, self._early = self._early, None
+                for event in early or ():
+                    self._on_event(event)
+                log.info(
+                    "ready", name=self.name, publish=self.bus.publish_endpoint, subscribe=self.bus.subscribe_endpoint
+                )
+                await self._stop.wait()
+                await self._drain()
+                beating.cancel()
+                self._manager.close()
+                await managing
+                for connection in self._manager:
+                    connection.stopped()
+                self._set_status("stopped")
+                watching.cancel()
+        finally:
+            self._group = None
+            await self.bus.stop()
+        log.info("stopped")
+
+    def stop(self, reason: str) -> None:
+        """Drain and end; the first call counts."""
+        if not self._stop.is_set():
+            log.info("stopping", reason=reason)
+            self._stop.set()
+
+    async def _drain(self) -> None:
+        """Answer what waits with `stopping`, let what is in flight end, within the limit."""
+        self._dispatcher.stopping = True
+        self._set_status("draining")
+        for connection in self._manager:
+            await connection.stop_queued()
+        limit = self._configuration.bridge.drain_timeout
+        try:
+            async with self._clock.timeout(limit):
+                for connection in self._manager:
+                    await connection.guard.idle()
+        except TimeoutError:
+            log.warning("drain timeout", seconds=limit)
+
+    async def _beat(self) -> None:
+        """Say every health again, so that silence means death."""
+        while True:
+            await self._clock.sleep(self._configuration.bridge.heartbeat)
+            for connection in self._manager:
+                connection.say_health(heartbeat=True)
+            self._say_health()
+
+    def _on_event(self, event: Event) -> None:
+        if self._early is not None:  # the bus carries already, the rest is not up yet
+            self._early.append(event)
+            return
+        if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
+            self.stop(f"event {event.event_type}")
+            return
+        self._dispatcher.on_event(event)
+
+    # --- what the dispatcher asks for
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `dispatch.Controls.later`."""
+        assert self._group is not None  # noqa: S101 - events come only while the group is open
+        self._group.create_task(work)
+
+    def status(self) -> dict[str, Any]:
+        """See `dispatch.Controls.status`."""
+        return {"bridge": self._health()} | {one.id: one.health() for one in self._manager}
+
+    async def reload(self) -> dict[str, Any]:
+        """See `dispatch.Controls.reload`.
+
+        Integrations and routes change at once; a changed `bridge`, `log` or `bus` block is named under
+        `needs_restart` and waits for one.
+        """
+        if self._load is None:
+            raise InvalidError("this bridge was not started from files; there is nothing to read again")
+        async with self._reloading:
+            try:
+                fresh = await asyncio.to_thread(self._load)
+                plan = await self._manager.apply(fresh.integrations)
+            except ConfigError as error:
+                raise InvalidError(f"configuration not applied: {error}") from None
+            old = self._configuration
+            blocks = [name for name in ("bridge", "log", "bus") if getattr(fresh, name) != getattr(old, name)]
+            self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
+            self._dispatcher.router = self._router(fresh)
+            self._say_health()
+            log.info("reloaded", **plan, needs_restart=blocks)
+            return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
+
+    # --- health
+
+    def _set_status(self, status: str) -> None:
+        self._status = status
+        self._say_health()
+
+    def _say_health(self) -> None:
+        self.bus.keep("health.bridge", self._health())
+
+    def _health(self) -> dict[str, Any]:
+        stats = self.bus.stats
+        return {
+            "status": self._status,
+            "version": __version__,
+            "name": self.name,
+            "pid": os.getpid(),
+            "uptime_ms": int((time.monotonic() - self._started) * 1000),
+            "bus": {
+                "received": stats.received,
+                "published": stats.published,
+                "rejected": stats.rejected,
+                "gaps": stats.gaps,
+            },
+            "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
+            "integrations": {one.id: one.status.value for one in self._manager},
+        }

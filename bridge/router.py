@@ -1,0 +1,179 @@
+"""Event → what to do. Pure: no sockets, no tasks, no time but what is passed in.
+
+A command names its integration in its type; any other event is matched against the routes. The decision for a type is
+made once and kept, so that a message costs the same with one route and with a thousand.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bridge.config import Route
+from bridge.errors import BridgeError, InvalidError, NotSupportedError, UnknownIntegrationError, UnknownOperationError
+from bridge.filters import AnyOf, Glob
+from bridge.model import CONTROLS, OPERATIONS, Cause, Command, Enqueue, Event, Operation, Publish, Request
+
+#: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
+_REMEMBERED: Final = 4096
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A command's addressee: an integration's operation, or (integration None) one of the bridge itself."""
+
+    integration: str | None
+    operation: str
+    problem: BridgeError | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What an event type leads to: one command, or any number of routes, or nothing."""
+
+    target: Target | None
+    routes: tuple[Route, ...]
+
+
+class Router:
+    """Decides by event type, and builds operations from events."""
+
+    def __init__(self, integrations: Mapping[str, frozenset[str]], routes: Iterable[Route]) -> None:
+        """Take the integrations' operations by id, and the routes in the order of the configuration."""
+        self._integrations = integrations
+        self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), route) for route in routes)
+        self._decisions: dict[str, Decision] = {}
+
+    def decide(self, event_type: str) -> Decision:
+        """The decision for a type; commands never set off routes."""
+        decision = self._decisions.get(event_type)
+        if decision is None:
+            if len(self._decisions) >= _REMEMBERED:
+                self._decisions.clear()
+            decision = self._decisions[event_type] = self._decide(event_type)
+        return decision
+
+    def _decide(self, event_type: str) -> Decision:
+        head, _, rest = event_type.partition(".")
+        if head == "integration" and rest:
+            name, _, operation = rest.partition(".")
+            return Decision(self._target(name, operation), ())
+        if head == "bridge" and rest:
+            return Decision(Target(None, rest), ())
+        return Decision(None, tuple(route for wanted, route in self._routes if wanted.matches(event_type)))
+
+    def _target(self, name: str, operation: str) -> Target:
+        problem: BridgeError | None = None
+        if name not in self._integrations:
+            problem = UnknownIntegrationError(f"there is no integration {name!r}")
+        elif operation in OPERATIONS:
+            if operation not in self._integrations[name]:
+                problem = NotSupportedError(f"integration {name!r} has no operation {operation!r}")
+        elif operation not in CONTROLS:
+            problem = UnknownOperationError(f"there is no operation {operation!r}")
+        return Target(name, operation, problem)
+
+
+_DECODERS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}
+
+
+def parse_command(operation: str, event: Event) -> Command:
+    """The command's checked arguments, decoded straight from the event's payload.
+
+    Raises:
+        InvalidError: The payload does not fit; the message says where.
+    """
+    try:
+        command: Command = _DECODERS[operation].decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+    return command
+
+
+def cause_of(event: Event) -> Cause:
+    """The part of an event that resilience events carry."""
+    return Cause(event.source, event.id, event.event_type)
+
+
+def hop_of(event: Event) -> int:
+    """How many crossings an event has behind it; 0 where it does not say, or not in digits."""
+    hop = event.header("hop")
+    return int(hop) if hop is not None and hop.isascii() and hop.isdigit() and len(hop) < 4 else 0
+
+
+def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
+    """The earlier of `timeout_ms` and the header `deadline_ms` (Unix ms), as monotonic seconds; None for no limit.
+
+    Raises:
+        InvalidError: The header is not a number.
+    """
+    limits: list[float] = []
+    if timeout_ms is not None:
+        limits.append(now + timeout_ms / 1000)
+    header = event.header("deadline_ms")
+    if header is not None:
+        if not header.isascii() or not header.isdigit():
+            raise InvalidError(f"headers.deadline_ms: {header[:40]!r} is not a Unix time in milliseconds")
+        limits.append(now + (int(header) - wall_ms) / 1000)
+    return min(limits, default=None)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidError(f"{where}: expected text, got {type(value).__name__}")
+    return value
+
+
+def route_command(route: Route, scope: Mapping[str, Any]) -> Command:
+    """The arguments that a route makes of an event.
+
+    Raises:
+        InvalidError: An expression fails on this event, or gives what the operation cannot take.
+    """
+    if route.operation == "request":
+        params = msgspec.UNSET if route.params is None else route.params.evaluate(scope)
+        return Request(method=_text(_evaluate(route.method, scope), "method"), params=params)
+    if route.operation == "publish":
+        return Publish(
+            topic=_text(_evaluate(route.topic, scope), "topic"),
+            message=_evaluate(route.message, scope),
+            qos=_evaluate(route.qos, scope),
+            retain=bool(_evaluate(route.retain, scope)),
+        )
+    return Enqueue(queue=_text(_evaluate(route.queue, scope), "queue"), message=_evaluate(route.message, scope))
+
+
+def _evaluate(expression: Any, scope: Mapping[str, Any]) -> Any:
+    return None if expression is None else expression.evaluate(scope)
+
+
+def applies(route: Route, scope: Mapping[str, Any]) -> bool:
+    """Whether a route's `where` holds.
+
+    Raises:
+        InvalidError: It fails on this event, or gives something else than true or false.
+    """
+    if route.where is None:
+        return True
+    verdict = route.where.evaluate(scope)
+    if not isinstance(verdict, bool):
+        raise InvalidError(f"where: expected true or false, got {type(verdict).__name__}")
+    return verdict
+
+
+def operation_of(
+    event: Event, name: str, integration: str, command: Command, *, now: float, wall_ms: int, route: Route | None = None
+) -> Operation:
+    """One operation, ready for the guard."""
+    timeout_ms = command.timeout_ms if isinstance(command, Request) else None
+    return Operation(
+        integration=integration,
+        name=name,
+        command=command,
+        cause=cause_of(event),
+        correlation_id=event.correlation_id,
+        deadline=deadline_of(event, timeout_ms, now=now, wall_ms=wall_ms),
+        idempotency_key=event.header("idempotency_key"),
+        headers=event.headers,
+        route=None if route is None else route.name,
+        key=event.event_type,
+        hop=hop_of(event),
+    )
