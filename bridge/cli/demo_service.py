@@ -4,17 +4,15 @@ Run it with ``python -m bridge.cli.demo_service --port 0``; it prints its URL, t
 `asyncio.Protocol` and httptools, so that what is measured is the client.
 
 Methods: `echo` (params back), `add` (numbers by position or `a`, `b`), `sleep` (`ms`), `fail` (`code`, `message`,
-`data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far, of one `method` or of all), `orders.create`
-(`id`, `total`), `orders.get` (`id`).
+`data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far, of one `method` or
+of all), `orders.create` (`id`, `total`), `orders.get` (`id`).
 """
 
 import argparse
 import asyncio
 import signal
-import socket
 import sys
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
@@ -181,15 +179,14 @@ class _Connection(asyncio.Protocol):
             self._next()
 
 
-async def serve(host: str, port: int, service: Service, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told the URL once the port is open."""
+async def serve(host: str, port: int, service: Service) -> None:
+    """Serve until SIGTERM or SIGINT; the URL is printed once the port is open."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = await loop.create_server(lambda: _Connection(service), host, port, backlog=1024)
-    listening: socket.socket = server.sockets[0]
-    announce(f"http://{host}:{listening.getsockname()[1]}/rpc")
+    print(f"http://{host}:{server.sockets[0].getsockname()[1]}/rpc", flush=True)
     await stop.wait()
     server.close()
 
@@ -207,7 +204,7 @@ def main() -> None:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token), lambda url: print(url, flush=True)))
+        runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token)))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ def _descriptors() -> int:
 async def session(kit: Kit) -> AsyncIterator[tuple[ProtocolAdapter, Remote]]:
     """A connected session with a running remote; afterwards no task, socket or file is left of it."""
     async with kit.start() as remote:
+        first = kit.create(remote)  # event loop and resolver open things of their own at first use
+        await first.connect()
+        await first.disconnect()
         tasks, descriptors = asyncio.all_tasks(), _descriptors()
         adapter = kit.create(remote)
         await adapter.connect()

@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from msgspec import UNSET
@@ -126,10 +127,9 @@ class _PlainOnly(asyncio.Protocol):
         self._seen = seen
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        assert isinstance(self._transport, asyncio.Transport)
         self._seen.append(data)
         self._transport.write(http(b"", 400, "Connection: close"))
         self._transport.close()

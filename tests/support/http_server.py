@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from tests.support.wait import until
 
@@ -81,8 +81,7 @@ class _Connection(asyncio.Protocol):
         self._number = server.connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._server.live.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -18,6 +18,8 @@ from bridge.adapters.http_transport.target import Target
 
 #: Seconds after which an unused connection is closed, before something on the way forgets it silently.
 KEEP_IDLE: Final = 60.0
+#: Seconds that a server has to confirm the end of TLS.
+_TLS_CLOSE: Final = 1.0
 #: Headers that describe the body as it was on the wire, which `Response.body` no longer is.
 _WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
@@ -83,14 +85,15 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def _connect(self) -> HttpConnection:
         if self._closed:
             raise httpx.ConnectError("the session is closed")
-        target = self._target
+        target, tls = self._target, self._target.ssl_context is not None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: HttpConnection(self._max_response, self._freed, self._gone),
                 target.host,
                 target.port,
                 ssl=target.ssl_context,
-                server_hostname=target.server_name if target.ssl_context is not None else None,
+                server_hostname=target.server_name if tls else None,
+                ssl_shutdown_timeout=_TLS_CLOSE if tls else None,
             )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{target.origin}: connecting took too long") from error

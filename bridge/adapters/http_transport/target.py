@@ -100,6 +100,10 @@ def _url(endpoint: Endpoint) -> httpx.URL:
         raise ValueError(f'"{url.scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
     if not url.raw_host:
         raise ValueError("the endpoint names no host")
+    try:
+        url.host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f'"{url.host}" cannot be a host name') from None
     if endpoint.tls is not None and endpoint.tls != SCHEMES[url.scheme][1]:
         raise ValueError(f"`tls` says {str(endpoint.tls).lower()}, the address says {url.scheme}")
     if url.fragment:
