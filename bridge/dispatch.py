@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from bridge.bus import Reason
-from bridge.config import Route, to_event_type
+from bridge.config import Route
 from bridge.connection import Connection, ConnectionManager
 from bridge.errors import BridgeError, InvalidError, ProtocolError, StoppingError, UnknownOperationError
+from bridge.event_type import to_event_type
 from bridge.model import MAX_HOP, Command, Empty, Event, Operation, Outcome
 from bridge.ports import Clock, Publisher
 from bridge.replies import Key, Replies

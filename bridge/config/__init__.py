@@ -16,7 +16,6 @@ from bridge.config.models import (
 )
 from bridge.config.schema import schema
 from bridge.config.show import masked, show
-from bridge.event_type import to_event_type
 
 __all__ = [
     "FUNCTIONS",
@@ -36,5 +35,4 @@ __all__ = [
     "masked",
     "schema",
     "show",
-    "to_event_type",
 ]

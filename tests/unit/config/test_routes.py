@@ -126,10 +126,10 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
 @pytest.mark.parametrize(
     ("text", "line", "wanted"),
     [
-        (_route(*REQUEST, on='["a..b"]'), 2, "on: 'a..b' is no pattern: it has an empty segment"),
-        (_route(*REQUEST, on='["a.b*"]'), 2, "on: 'a.b*' is no pattern: `*` and `**` stand for whole segments"),
-        (_route(*REQUEST, on='["a b"]'), 2, "on: 'a b' is no pattern: it holds spaces or control characters"),
-        (_route(*REQUEST, on='[""]'), 2, "on: '' is no pattern: it is empty"),
+        (_route(*REQUEST, on='["a..b"]'), 2, "on: pattern 'a..b': 'a..b' has an empty segment"),
+        (_route(*REQUEST, on='["a.b*"]'), 2, "on: 'a.b*': `*` and `**` stand for whole segments"),
+        (_route(*REQUEST, on='["a b"]'), 2, "on: pattern 'a b': 'a b' holds a space"),
+        (_route(*REQUEST, on='[""]'), 2, "on: pattern '': an event type is never empty"),
         (_route(*REQUEST, on="[]"), 2, "on: must not be empty"),
         (_route(*REQUEST, on="[1]"), 2, "on > 0: must be a string"),
         (_route(*_to("rcp", "request"), 'method = "m"'), 3, "integration: there is no integration `rcp` (did you mean"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.config import to_event_type
+from bridge.event_type import to_event_type
 from bridge.errors import InvalidError
 
 
