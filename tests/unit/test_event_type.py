@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.event_type import to_event_type
 from bridge.errors import InvalidError
+from bridge.event_type import to_event_type
 
 
 @pytest.mark.parametrize(

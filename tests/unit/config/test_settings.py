@@ -49,7 +49,7 @@ bus {
         ("bridge {\n heartbaet = 1\n}", "bridge > heartbaet: unknown key (did you mean `heartbeat`?)"),
         ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `data_dir`, "),
         ('bridge {\n status = "127.0.0.1:1"\n}', "bridge > status: this version does not have it yet"),
-        ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: it holds spaces"),
+        ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
         ("bus {\n curve {}\n}", "bus > curve: this version does not have it yet"),
         ('bus {\n mode = "hst"\n}', "bus > mode: must be `host` or `connect` (did you mean `host`?)"),
         ('bus {\n publish = "http://x"\n}', "bus > publish: a bus endpoint starts with `ipc://` or `tcp://`"),
