@@ -5,11 +5,6 @@ headline() {
     printf '\n== %s\n' "$*"
 }
 
-fail() {
-    printf '%s: %s\n' "${0##*/}" "$*" >&2
-    exit 1
-}
-
 # Print the first Python that will do; PYTHON=... in the environment names one.
 find_python() {
     local candidate
@@ -20,26 +15,27 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or newer with its venv module found (tried: ${PYTHON:-python3 and python3.11 to python3.14});" \
-        "install one (Debian: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python $0"
+    printf '%s\n' "$0: no Python 3.11 or newer with its venv module (tried: ${PYTHON:-python3, python3.11 to python3.14})." \
+        "Install one (Debian: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python $0" >&2
+    return 1
 }
 
-# environment LOCK: make .venv from a lock file, or keep it where it was made from the same one, and install the
-# project into it, editable. An environment with the development lock serves for the runtime lock as well.
+# Make .venv from requirements-dev.lock and install the project into it, editable; keep it where lock, Python and
+# pyproject.toml are as they were when it was made.
 environment() {
-    local lock=$1 python want stamp=.venv/made-from project=.venv/project
+    local python made_from=.venv/made-from installed=.venv/installed-from
     python=$(find_python)
-    want() { printf '%s ' "$1" && "$python" -V && cksum <"$1"; }
-    if [ ! -x .venv/bin/python ] || { ! cmp -s "$stamp" <(want "$lock") && ! cmp -s "$stamp" <(want requirements-dev.lock); }; then
-        headline "environment: .venv from $lock ($("$python" -V))"
+    describe_environment() { "$python" -V && cat requirements-dev.lock; }
+    if ! cmp -s "$made_from" <(describe_environment); then
+        headline "environment: .venv from requirements-dev.lock ($("$python" -V))"
         "$python" -m venv --clear .venv
-        .venv/bin/python -m pip install --quiet --require-hashes --requirement "$lock"
-        want "$lock" >"$stamp"
+        .venv/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+        describe_environment >"$made_from"
     fi
-    # Entry points and version are read from the installed metadata, so it follows pyproject.toml.
-    if ! cmp -s "$project" pyproject.toml; then
+    # Version and entry points are read from the installed metadata, so it follows pyproject.toml.
+    if ! cmp -s "$installed" pyproject.toml; then
         headline "environment: the project itself, editable"
-        .venv/bin/python -m pip install --quiet --no-deps --editable .
-        cp pyproject.toml "$project"
+        .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+        cp pyproject.toml "$installed"
     fi
 }
