@@ -11,13 +11,13 @@ of all), `orders.create` (`id`, `total`), `orders.get` (`id`).
 import argparse
 import asyncio
 import signal
-import sys
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 import httptools
 import msgspec
+import uvloop
 
 _PARSE_ERROR: Final = (-32700, "Parse error")
 _INVALID_REQUEST: Final = (-32600, "Invalid Request")
@@ -54,10 +54,7 @@ class Service:
             case "echo":
                 return params, 0.0, 200
             case "add":
-                numbers = params if isinstance(params, list) else [named.get("a"), named.get("b")]
-                if not all(isinstance(number, int | float) for number in numbers):
-                    raise _FailError(*_INVALID_PARAMS)
-                return sum(numbers), 0.0, 200
+                return sum(params if isinstance(params, list) else [named.get("a"), named.get("b")]), 0.0, 200
             case "sleep":
                 return None, float(named.get("ms", 100)) / 1000, 200
             case "fail":
@@ -82,6 +79,8 @@ class Service:
             result, delay, status = self.call(request.method, request.params)
         except _FailError as failed:
             return _reply(request.id, error=failed.error), 0.0, 200
+        except (TypeError, ValueError):
+            return _error(request.id, *_INVALID_PARAMS), 0.0, 200
         return _reply(request.id, result=result), delay, status
 
     def answer(self, body: bytes) -> tuple[bytes, float]:
@@ -98,10 +97,9 @@ class Service:
             return (_http(204, b"") if reply is None else _http(200, msgspec.json.encode(reply))), delay
         if not requests:
             return _http(200, msgspec.json.encode(_error(None, *_INVALID_REQUEST))), 0.0
-        answered = [self._one(request) for request in requests]
-        replies = [reply for reply, _, _ in answered if reply is not None]
-        wait = max(delay for _, delay, _ in answered)
-        return (_http(200, msgspec.json.encode(replies)) if replies else _http(204, b"")), wait
+        replies, delays, _ = zip(*map(self._one, requests), strict=True)
+        spoken = [reply for reply in replies if reply is not None]
+        return (_http(200, msgspec.json.encode(spoken)) if spoken else _http(204, b"")), max(delays)
 
 
 def _reply(call_id: Any, **members: Any) -> dict[str, Any] | None:
@@ -141,8 +139,6 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._service.token is not None and name.lower() == b"authorization":
             self._authorized = value == b"Bearer " + self._service.token.encode()
-        elif name.lower() == b"expect":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
@@ -157,11 +153,10 @@ class _Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         method, body, authorized, keep_alive = self._requests.popleft()
-        delay = 0.0
         if not authorized:
-            response = _http(401, b"", "WWW-Authenticate: Bearer\r\n")
+            response, delay = _http(401, b"", "WWW-Authenticate: Bearer\r\n"), 0.0
         elif method != b"POST":
-            response = _http(405, b"", "Allow: POST\r\n")
+            response, delay = _http(405, b"", "Allow: POST\r\n"), 0.0
         else:
             response, delay = self._service.answer(body)
         if delay:
@@ -183,8 +178,8 @@ async def serve(host: str, port: int, service: Service) -> None:
     """Serve until SIGTERM or SIGINT; the URL is printed once the port is open."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
     server = await loop.create_server(lambda: _Connection(service), host, port, backlog=1024)
     print(f"http://{host}:{server.sockets[0].getsockname()[1]}/rpc", flush=True)
     await stop.wait()
@@ -198,12 +193,7 @@ def main() -> None:
     arguments.add_argument("--port", type=int, default=0, help="0: any free one; the URL is printed")
     arguments.add_argument("--token", help="the bearer token that each request must carry")
     chosen = arguments.parse_args()
-    factory = None
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415  # not there on Windows
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token)))
 
 
