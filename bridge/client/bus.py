@@ -141,7 +141,8 @@ class BusClient:
         """
         correlation_id = str(uuid.uuid4())
         headers = None if key is None else {"idempotency_key": key}
-        answer = self._waiting[correlation_id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_id] = answer
         try:
             async with asyncio.timeout(timeout):
                 while True:
