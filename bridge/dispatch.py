@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from bridge.bus import Reason
 from bridge.config import Route
 from bridge.connection import Connection, ConnectionManager
 from bridge.errors import BridgeError, InvalidError, ProtocolError, StoppingError, UnknownOperationError
@@ -43,8 +42,8 @@ class Controls(Protocol):
 class EventBus(Publisher, Protocol):
     """The bus, as far as the dispatcher needs it."""
 
-    def reject(self, reason: Reason, detail: str | None = None) -> None:
-        """Count an event that is not taken up, and report it at a limited rate."""
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report an event that crossed the bridge too often."""
         ...
 
 
@@ -85,7 +84,7 @@ class Dispatcher:
     def _crosses(self, event: Event) -> bool:
         if event.headers is None or hop_of(event) < MAX_HOP:
             return True
-        self._bus.reject(Reason.HOP, f"{event.event_type} has crossed {MAX_HOP} times")
+        self._bus.reject_loop(event.event_type)
         return False
 
     # --- commands

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,11 +14,12 @@ import structlog
 from bridge import __version__
 from bridge.bus import Bus
 from bridge.clock import RealClock
-from bridge.config import Configuration
-from bridge.connection import ConnectionManager
+from bridge.config import Configuration, Expression
+from bridge.connection import ConnectionManager, Wish
 from bridge.dispatch import Dispatcher
 from bridge.errors import ConfigError, InvalidError
-from bridge.model import Event
+from bridge.event_type import to_event_type
+from bridge.model import Event, Inbound
 from bridge.ports import Clock
 from bridge.router import Router
 
@@ -87,7 +89,7 @@ class IntegrationGateway:
             BusError: The bus cannot be hosted or joined.
             ConfigError: An adapter cannot be made from its settings.
         """
-        await self._manager.apply(self._configuration.integrations)
+        await self._manager.apply(self._configuration.integrations, _wishes(self._configuration))
         await self.bus.start()
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -174,7 +176,7 @@ class IntegrationGateway:
         async with self._reloading:
             try:
                 fresh = await asyncio.to_thread(self._load)
-                plan = await self._manager.apply(fresh.integrations)
+                plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
             except ConfigError as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration
@@ -211,3 +213,25 @@ class IntegrationGateway:
             "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
             "integrations": {one.id: one.status.value for one in self._manager},
         }
+
+
+def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
+    """The `subscription` blocks by integration."""
+    wishes: dict[str, list[Wish]] = {}
+    for one in configuration.subscriptions:
+        if one.topic is None:
+            continue
+        emit = one.emit
+        wish = Wish(
+            name=one.name,
+            topic=one.topic,
+            emit=None if emit is None else partial(_event_type, emit),
+            text=None if emit is None else emit.text,
+            group=one.group,
+        )
+        wishes.setdefault(one.integration, []).append(wish)
+    return wishes
+
+
+def _event_type(emit: Expression, message: Inbound) -> str:
+    return to_event_type(emit.evaluate({"message": message}))

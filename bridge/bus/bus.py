@@ -18,7 +18,7 @@ from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.tally import Tally
 from bridge.errors import BusError
-from bridge.model import Event
+from bridge.model import MAX_HOP, Event
 from bridge.ports import Clock
 
 # Seconds to wait for the bus at the start, for the first subscription to show, and for the last event to come back.
@@ -235,6 +235,10 @@ class Bus:
         """
         self.stats.rejected += 1
         self._rejections.add(reason, example=detail)
+
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report something that crossed the bridge too often (bus contract, "Loop protection")."""
+        self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
 
     # --- open and close
 

@@ -2,5 +2,6 @@
 
 from bridge.connection.connection import Connection, IntegrationSettings
 from bridge.connection.manager import ConnectionManager
+from bridge.connection.subscriptions import Wish
 
-__all__ = ["Connection", "ConnectionManager", "IntegrationSettings"]
+__all__ = ["Connection", "ConnectionManager", "IntegrationSettings", "Wish"]

@@ -2,26 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
+import structlog
 
+from bridge.connection.perform import perform
 from bridge.connection.session import SessionKeeper
+from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.errors import BridgeError, NotConnectedError, StoppingError
-from bridge.model import (
-    Ack,
-    CircuitState,
-    ConnectionStatus,
-    Dequeue,
-    Enqueue,
-    Operation,
-    Outcome,
-    Publish,
-    Request,
-)
-from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context, ProtocolAdapter, Publisher
+from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
+from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context
 from bridge.resilience import Guard
 from bridge.settings import HealthSettings, ResilienceSettings
 
@@ -29,6 +22,8 @@ from bridge.settings import HealthSettings, ResilienceSettings
 _BUS_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 #: Failures of a call that may mean a dead connection.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
+
+log = structlog.get_logger(__name__)
 
 Done = Callable[[Operation, Outcome], None]
 
@@ -77,7 +72,7 @@ class IntegrationSettings(Protocol):
         ...
 
 
-class HealthPublisher(Publisher, Protocol):
+class HealthPublisher(Inlet, Protocol):
     """A publisher that also keeps last values."""
 
     def keep(self, event_type: str, payload: Any) -> None:
@@ -96,7 +91,13 @@ class Connection:
     """
 
     def __init__(
-        self, settings: IntegrationSettings, *, bus: HealthPublisher, clock: Clock, rng: random.Random
+        self,
+        settings: IntegrationSettings,
+        wishes: Sequence[Wish],
+        *,
+        bus: HealthPublisher,
+        clock: Clock,
+        rng: random.Random,
     ) -> None:
         """Nothing is opened before `run`.
 
@@ -104,6 +105,7 @@ class Connection:
             ValueError: The adapter says that a setting cannot work.
         """
         self.settings = settings
+        self.wishes = tuple(wishes)
         self.id = settings.id
         self._bus = bus
         self._clock = clock
@@ -117,6 +119,7 @@ class Connection:
         self._since = clock.wall_ms()
         self._calls: asyncio.TaskGroup | None = None
         self.guard = Guard(settings.resilience, clock=clock, rng=rng, report=self._report)
+        self._subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
         self._keeper = SessionKeeper(
             settings.spec,
             self._setup,
@@ -125,6 +128,7 @@ class Connection:
             clock=clock,
             rng=rng,
             on_status=self._set_base,
+            on_session=self._subscriptions.restore,
         )
 
     def _setup(self, on_lost: Callable[[BridgeError], None]) -> AdapterSetup:
@@ -219,7 +223,14 @@ class Connection:
         if session is None:
             reason = "connecting" if self._error is None else self._error.message
             raise NotConnectedError(f"{self.id} is not connected: {reason}")
-        return await _perform(session, operation, context)
+        match operation.command:
+            case Subscribe() as wish:
+                return {"subscription": await self._subscriptions.add(session, wish)}
+            case Unsubscribe() as wish:
+                await self._subscriptions.remove(session, wish)
+                return {}
+            case _:
+                return await perform(session, operation, context)
 
     def _note(self, error: BridgeError) -> None:
         """What a failed call says about the connection itself."""
@@ -229,6 +240,11 @@ class Connection:
             self._keeper.suspect()
 
     # --- telling
+
+    def _on_bad(self, error: BridgeError, message: Inbound) -> None:
+        payload = {"attempts": 0, "error": error.to_wire()}
+        log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
+        self._report("failed", {"operation": "subscribe"} | payload, None)
 
     def _report(self, what: str, payload: dict[str, Any], operation: Operation | None) -> None:
         head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}
@@ -293,38 +309,3 @@ class Connection:
         if heartbeat or facts != self._said:
             self._said = facts
             self._bus.keep(f"health.{self.id}", self.health())
-
-
-async def _perform(session: ProtocolAdapter, operation: Operation, context: Context) -> Any:
-    """Call the adapter's method; the result is what the contract's table of commands names."""
-    match operation.command:
-        case Request() as call:
-            return await session.request(call.method, call.params, notify=call.notify, context=context)
-        case Publish() as message:
-            return await session.publish(
-                message.topic,
-                message.message,
-                qos=message.qos,
-                retain=message.retain,
-                headers=_merged(context.headers, message.headers),
-                context=context,
-            )
-        case Enqueue() as entry:
-            headers = _merged(context.headers, entry.headers)
-            return {"message_id": await session.enqueue(entry.queue, entry.message, headers=headers, context=context)}
-        case Dequeue() as wish:
-            visibility = None if wish.visibility_ms is None else wish.visibility_ms / 1000
-            return await session.dequeue(wish.queue, wait=wish.wait_ms / 1000, visibility=visibility)
-        case Ack() as settled:
-            if operation.name == "ack":
-                await session.ack(settled.message_id)
-            else:
-                delay = None if settled.delay_ms is None else settled.delay_ms / 1000
-                await session.nack(settled.message_id, delay=delay)
-            return {}
-        case other:
-            raise AssertionError(f"{type(other).__name__} reaches no adapter")
-
-
-def _merged(ours: Mapping[str, str], theirs: Mapping[str, str] | None) -> Mapping[str, str]:
-    return {**(theirs or {}), **ours}

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bridge.connection.connection import Connection, HealthPublisher, IntegrationSettings
+from bridge.connection.subscriptions import Wish
 from bridge.errors import ConfigError
 from bridge.ports import Clock
 
@@ -53,8 +54,14 @@ class ConnectionManager:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def apply(self, wanted: Mapping[str, IntegrationSettings]) -> dict[str, Any]:
+    async def apply(
+        self, wanted: Mapping[str, IntegrationSettings], wishes: Mapping[str, Sequence[Wish]]
+    ) -> dict[str, Any]:
         """Add, replace and remove connections so that they are as `wanted`; what did not change is not touched.
+
+        Args:
+            wanted: All integrations by id.
+            wishes: Their subscriptions by id.
 
         Returns:
             The plan that was carried out: `{added, changed, removed, unchanged}`, each a sorted list of ids.
@@ -62,12 +69,12 @@ class ConnectionManager:
         Raises:
             ConfigError: An adapter cannot be made; nothing was changed then.
         """
-        have = {name: connection.settings for name, connection in self._connections.items()}
+        have = self._connections
         added = sorted(wanted.keys() - have.keys())
         removed = sorted(have.keys() - wanted.keys())
         common = sorted(wanted.keys() & have.keys())
-        changed = [name for name in common if not same_settings(wanted[name], have[name])]
-        fresh = self._make([wanted[name] for name in [*added, *changed]])
+        changed = [name for name in common if not _is_like(have[name], wanted[name], wishes.get(name, ()))]
+        fresh = self._make([(wanted[name], wishes.get(name, ())) for name in [*added, *changed]])
         for name in [*removed, *changed]:
             await self._connections[name].stop_queued()
         await self._end([*removed, *changed])
@@ -80,12 +87,12 @@ class ConnectionManager:
         unchanged = [name for name in common if name not in changed]
         return {"added": added, "changed": changed, "removed": removed, "unchanged": unchanged}
 
-    def _make(self, settings: list[IntegrationSettings]) -> list[Connection]:
+    def _make(self, settings: list[tuple[IntegrationSettings, Sequence[Wish]]]) -> list[Connection]:
         made: list[Connection] = []
         complaints: list[str] = []
-        for one in settings:
+        for one, wishes in settings:
             try:
-                made.append(Connection(one, bus=self._bus, clock=self._clock, rng=self._rng))
+                made.append(Connection(one, wishes, bus=self._bus, clock=self._clock, rng=self._rng))
             except ValueError as error:
                 complaints.append(f'integration "{one.id}": {error}')
         if complaints:
@@ -93,9 +100,10 @@ class ConnectionManager:
         return made
 
 
-def same_settings(one: IntegrationSettings, other: IntegrationSettings) -> bool:
-    """Whether two settings lead to the same connection."""
-    return all(
-        getattr(one, name) == getattr(other, name)
+def _is_like(connection: Connection, wanted: IntegrationSettings, wishes: Sequence[Wish]) -> bool:
+    """Whether a connection is already what is wanted."""
+    have = connection.settings
+    return connection.wishes == tuple(wishes) and all(
+        getattr(have, name) == getattr(wanted, name)
         for name in ("id", "spec", "endpoint", "auth", "tls", "config", "resilience", "health")
     )

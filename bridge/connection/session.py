@@ -7,7 +7,7 @@ bad certificate), so that nothing loops hot and everything is back within 10 s o
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bridge.errors import AttemptTimeoutError, BridgeError, NotConnectedError
@@ -41,6 +41,7 @@ class SessionKeeper:
         clock: Clock,
         rng: random.Random,
         on_status: StatusListener,
+        on_session: Callable[[ProtocolAdapter], Awaitable[None]],
     ) -> None:
         """Nothing is opened yet.
 
@@ -52,6 +53,7 @@ class SessionKeeper:
             clock: For all waiting.
             rng: For jitter.
             on_status: Told the status after each step; it may be the same as before.
+            on_session: Puts a new session in order (its subscriptions) before it counts as connected.
         """
         self._spec = spec
         self._setup = setup
@@ -60,6 +62,8 @@ class SessionKeeper:
         self._clock = clock
         self._rng = rng
         self._on_status = on_status
+        self._on_session = on_session
+        self._in_order: ProtocolAdapter | None = None
         self._wake = asyncio.Event()
         self._lost: BridgeError | None = None
         self._connected = False
@@ -126,6 +130,9 @@ class SessionKeeper:
         try:
             async with self._clock.timeout(self._connect_timeout):
                 await session.connect()
+                if session is not self._in_order:
+                    await self._on_session(session)
+                    self._in_order = session
         except TimeoutError:
             error: BridgeError | None = NotConnectedError(f"no connection within {self._connect_timeout:g} s")
         except BridgeError as refused:
