@@ -12,7 +12,7 @@ import httpx
 import pytest
 from msgspec import UNSET
 
-from bridge.adapters.http_transport.pool import PooledTransport
+from bridge.adapters.http_transport.pool import KEEP_IDLE, PooledTransport
 from bridge.adapters.http_transport.target import resolve
 from bridge.adapters.jsonrpc import JsonRpcAdapter
 from bridge.endpoint import Endpoint
@@ -168,6 +168,28 @@ async def test_connections_are_kept_and_the_last_used_comes_first() -> None:
         await adapter.request("m", UNSET)
         await adapter.request("m", UNSET)
         assert server.requests[-1].connection == server.requests[-2].connection
+
+
+async def test_a_connection_idle_for_too_long_is_closed() -> None:
+    """Something on the way may have forgotten it: neither the next call takes it, nor is it kept behind others."""
+    held: list[Received] = []
+    async with scripted_server(held.append) as server, connected(server.url) as adapter:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(adapter.request("m", UNSET))
+            await until(lambda: len(held) == 3, "three calls in flight")
+            for request in held:
+                request.result()
+        oldest, middle, newest = idle = list(adapter._client._pool._idle)
+        oldest.idle_since -= KEEP_IDLE + 1
+        newest.idle_since -= KEEP_IDLE + 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(adapter.request("m", UNSET))
+            await until(lambda: len(held) == 4, "the next call")
+            held[3].result()
+        assert [connection.closing for connection in idle] == [True, False, True]
+        assert list(adapter._client._pool._idle) == [middle]
+        assert server.connections == 3
 
 
 async def test_a_connection_that_died_while_idle_is_not_used() -> None:

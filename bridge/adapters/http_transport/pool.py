@@ -75,9 +75,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
             self._keep(connection)
 
     def _take_idle(self) -> HttpConnection | None:
+        forgotten = asyncio.get_running_loop().time() - KEEP_IDLE
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.idle_since > forgotten and connection.usable:
                 return connection
             connection.abort()
         return None
