@@ -1,9 +1,14 @@
-"""Runs `async def` tests, each on an event loop of its own."""
+"""Runs `async def` tests, each on an event loop of its own, and property tests without a stopwatch."""
 
 import asyncio
 import inspect
 
 import pytest
+from hypothesis import settings
+
+# An example's time tells of a shared machine and cold caches, not of the code; pytest's time limit ends what hangs.
+settings.register_profile("project", deadline=None, parent=settings.default)
+settings.load_profile("project")
 
 
 @pytest.hookimpl(tryfirst=True)
