@@ -5,7 +5,7 @@ made once and kept, so that a message costs the same with one route and with a t
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -16,6 +16,8 @@ from bridge.model import CONTROLS, OPERATIONS, Cause, Command, Enqueue, Event, O
 
 #: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
 _REMEMBERED: Final = 4096
+#: Digits of the largest 64-bit number.
+_MOST_DIGITS: Final = 20
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -96,7 +98,9 @@ def cause_of(event: Event) -> Cause:
 def hop_of(event: Event) -> int:
     """How many crossings an event has behind it; 0 where it does not say, or not in digits."""
     hop = event.header("hop")
-    return int(hop) if hop is not None and hop.isascii() and hop.isdigit() and len(hop) < 4 else 0
+    if hop is None or not hop.isascii() or not hop.isdigit():
+        return 0
+    return int(hop) if len(hop) < 4 else 1000
 
 
 def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
@@ -110,7 +114,8 @@ def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: in
         limits.append(now + timeout_ms / 1000)
     header = event.header("deadline_ms")
     if header is not None:
-        if not header.isascii() or not header.isdigit():
+        # The length is bounded because Python refuses to read very long numbers, and floats to hold them.
+        if not header.isascii() or not header.isdigit() or len(header) > _MOST_DIGITS:
             raise InvalidError(f"headers.deadline_ms: {header[:40]!r} is not a Unix time in milliseconds")
         limits.append(now + (int(header) - wall_ms) / 1000)
     return min(limits, default=None)
@@ -120,6 +125,18 @@ def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidError(f"{where}: expected text, got {type(value).__name__}")
     return value
+
+
+def _qos(value: Any) -> Literal[0, 1, 2] | None:
+    if value is None or (value in {0, 1, 2} and not isinstance(value, bool)):
+        return cast("Literal[0, 1, 2] | None", value)
+    raise InvalidError("qos: expected 0, 1 or 2")
+
+
+def _truth(value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidError(f"{where}: expected true or false, got {type(value).__name__}")
 
 
 def route_command(route: Route, scope: Mapping[str, Any]) -> Command:
@@ -135,8 +152,8 @@ def route_command(route: Route, scope: Mapping[str, Any]) -> Command:
         return Publish(
             topic=_text(_evaluate(route.topic, scope), "topic"),
             message=_evaluate(route.message, scope),
-            qos=_evaluate(route.qos, scope),
-            retain=bool(_evaluate(route.retain, scope)),
+            qos=_qos(_evaluate(route.qos, scope)),
+            retain=route.retain is not None and _truth(route.retain.evaluate(scope), "retain"),
         )
     return Enqueue(queue=_text(_evaluate(route.queue, scope), "queue"), message=_evaluate(route.message, scope))
 
@@ -151,12 +168,7 @@ def applies(route: Route, scope: Mapping[str, Any]) -> bool:
     Raises:
         InvalidError: It fails on this event, or gives something else than true or false.
     """
-    if route.where is None:
-        return True
-    verdict = route.where.evaluate(scope)
-    if not isinstance(verdict, bool):
-        raise InvalidError(f"where: expected true or false, got {type(verdict).__name__}")
-    return verdict
+    return route.where is None or _truth(route.where.evaluate(scope), "where")
 
 
 def operation_of(

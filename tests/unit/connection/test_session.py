@@ -1,0 +1,246 @@
+"""A session keeper connects, checks, notices death and connects again."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import pytest
+
+from bridge.connection.session import SessionKeeper
+from bridge.endpoint import Strict
+from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.settings import HealthSettings
+from tests.support.clock import FakeClock
+
+
+class Remote:
+    """What the sessions talk to: each field is the error that a step meets, or None."""
+
+    def __init__(self) -> None:
+        self.connect: BridgeError | None = None
+        self.check: BridgeError | None = None
+        self.frozen = False
+        self.sessions: list[Session] = []
+        self.checks = 0
+
+
+class Session(AdapterBase):
+    """One session with the remote."""
+
+    def __init__(self, remote: Remote, setup: AdapterSetup) -> None:
+        self.remote = remote
+        self.setup = setup
+        self.connects = 0
+        self.closed = False
+        remote.sessions.append(self)
+
+    async def connect(self) -> None:
+        self.connects += 1
+        if self.remote.connect is not None:
+            raise self.remote.connect
+
+    async def disconnect(self) -> None:
+        self.closed = True
+
+    async def check(self) -> None:
+        self.remote.checks += 1
+        if self.remote.frozen:
+            await asyncio.Event().wait()
+        if self.remote.check is not None:
+            raise self.remote.check
+
+
+class House:
+    """A keeper, its remote, and all statuses that it told, without repeats."""
+
+    def __init__(
+        self, *, has_session: bool = True, order: Callable[[AdapterBase], Awaitable[None]] | None = None
+    ) -> None:
+        self.clock = FakeClock()
+        self.remote = Remote()
+        self.told: list[str] = []
+        self.errors: list[BridgeError | None] = []
+        self.ordered: list[AdapterBase] = []
+        spec = AdapterSpec(
+            protocol="fake",
+            summary="",
+            operations=frozenset(),
+            auth=frozenset(),
+            config=Strict,
+            schemes={},
+            create=lambda setup: Session(self.remote, setup),
+            has_session=has_session,
+        )
+
+        async def put_in_order(session: AdapterBase) -> None:
+            self.ordered.append(session)
+            if order is not None:
+                await order(session)
+
+        self.keeper = SessionKeeper(
+            spec,
+            lambda on_lost: AdapterSetup(integration="x", endpoint=None, on_lost=on_lost),
+            HealthSettings(interval=30.0, timeout=5.0),
+            connect_timeout=10.0,
+            clock=self.clock,
+            rng=random.Random(1),
+            on_status=self._on_status,
+            on_session=put_in_order,
+        )
+
+    def _on_status(self, status: str, error: BridgeError | None) -> None:
+        if not self.told or self.told[-1] != status:
+            self.told.append(str(status))
+            self.errors.append(error)
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.ensure_future(self.keeper.run())
+        await self.clock.settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_it_connects_and_says_so():
+    """First connecting, then connected; in the end the session is closed."""
+    async with House() as house:
+        assert house.told == ["connecting", "connected"]
+        assert house.keeper.current is house.remote.sessions[0]
+    assert house.remote.sessions[0].closed
+    assert house.keeper.current is None
+
+
+async def test_it_checks_at_the_interval():
+    """And measures how long a check took."""
+    async with House() as house:
+        await house.clock.advance(29.9)
+        assert house.remote.checks == 0
+        await house.clock.advance(0.2)
+        assert house.remote.checks == 1
+        assert house.keeper.latency == 0.0
+
+
+async def test_a_frozen_remote_is_found_within_interval_and_limit():
+    """A check without an answer is a dead connection; operations find no session any more."""
+    async with House() as house:
+        house.remote.frozen = True
+        await house.clock.advance(35.1)
+        assert house.told == ["connecting", "connected", "disconnected"]
+        assert house.errors[-1].kind == "timeout"
+        assert house.keeper.current is None
+        assert house.remote.sessions[0].closed
+
+
+async def test_after_a_death_a_new_session_must_pass_a_check():
+    """A frozen remote still accepts connections; that is not enough."""
+    async with House() as house:
+        house.remote.frozen = True
+        await house.clock.advance(120.0)
+        assert house.told == ["connecting", "connected", "disconnected"]
+        house.remote.frozen = False
+        await house.clock.advance(12.0)
+        assert house.told[-1] == "connected"
+        assert house.keeper.current is house.remote.sessions[-1]
+
+
+async def test_a_lost_session_is_replaced_at_once():
+    """The adapter says so; nobody waits for a check."""
+    async with House() as house:
+        first = house.remote.sessions[0]
+        first.setup.on_lost(ConnectionLostError("gone"))
+        await house.clock.advance(1.2)
+        assert house.told == ["connecting", "connected", "disconnected", "connected"]
+        assert len(house.remote.sessions) == 2
+        assert first.closed
+
+
+async def test_reconnection_backs_off_to_five_seconds_at_most():
+    """The tries come further apart, but never more than five seconds."""
+    async with House() as house:
+        house.remote.connect = NotConnectedError("refused")
+        house.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await house.clock.advance(60.0)
+        few = len(house.remote.sessions)
+        assert 12 <= few <= 40
+        house.remote.connect = None
+        await house.clock.advance(5.1)
+        assert house.told[-1] == "connected"
+
+
+async def test_what_needs_a_person_is_tried_slowly():
+    """Bad credentials are `failed`, and no hot loop."""
+    house = House()
+    house.remote.connect = AuthError("no", needs_person=True)
+    async with house:
+        await house.clock.advance(59.0)
+        assert house.told == ["connecting", "failed"]
+        assert len(house.remote.sessions) == 1
+        house.remote.connect = None
+        await house.clock.advance(2.0)
+        assert house.told[-1] == "connected"
+
+
+async def test_suspicion_leads_to_one_check_a_second_at_most():
+    """Thousands of failing calls are no storm of checks."""
+    async with House() as house:
+        for _ in range(50):
+            house.keeper.suspect()
+            await house.clock.advance(0.1)
+        assert 3 <= house.remote.checks <= 6
+
+
+async def test_without_sessions_there_is_one_from_the_start_and_for_ever():
+    """HTTP tries each call, also while disconnected."""
+    house = House(has_session=False)
+    only = house.keeper.current
+    assert only is not None
+    house.remote.connect = NotConnectedError("refused")
+    async with house:
+        assert house.told == ["connecting", "disconnected"]
+        assert house.keeper.current is only
+        await house.clock.advance(20.0)
+        assert house.remote.sessions == [only]
+
+
+async def test_a_call_that_gets_through_ends_the_wait():
+    """A success is proof enough; the next try is not waited for."""
+    house = House(has_session=False)
+    house.remote.connect = NotConnectedError("refused")
+    async with house:
+        await house.clock.advance(30.0)
+        house.remote.connect = None
+        house.keeper.alive()
+        await house.clock.settle()
+        assert house.told == ["connecting", "disconnected", "connected"]
+
+
+async def test_a_session_is_put_in_order_before_it_counts():
+    """Its subscriptions are there when it is connected; if they cannot be, it is not."""
+
+    async def refuse(_: AdapterBase) -> None:
+        raise NotConnectedError("no such topic")
+
+    async with House(order=refuse) as house:
+        assert house.told == ["connecting", "disconnected"]
+    async with House() as house:
+        house.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await house.clock.advance(1.2)
+        assert house.ordered == house.remote.sessions
+
+
+async def test_connecting_has_a_time_limit():
+    """A remote that never answers the greeting is disconnected, not connecting for ever."""
+    house = House()
+
+    async def hang(self: Session) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "connect", hang)
+        async with house:
+            await house.clock.advance(10.1)
+            assert house.told == ["connecting", "disconnected"]

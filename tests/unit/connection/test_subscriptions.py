@@ -1,0 +1,168 @@
+"""Messages from outside become events; subscriptions outlive sessions."""
+
+from typing import Any
+
+import pytest
+
+from bridge.connection.subscriptions import Subscriptions, Wish
+from bridge.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.model import Inbound, Subscribe, Unsubscribe
+from bridge.ports import AdapterBase, Subscription
+
+
+class Inlet:
+    """The bus: keeps what is published."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any, Any]] = []
+        self.loops: list[str] = []
+
+    def publish(self, event_type: str, payload: Any, *, correlation_id: Any = None, headers: Any = None) -> None:
+        if payload["message"] == "too large":
+            raise InvalidError("too large")
+        self.events.append((event_type, payload, headers))
+
+    def reject_loop(self, event_type: str) -> None:
+        self.loops.append(event_type)
+
+
+class Session(AdapterBase):
+    """A session that remembers who wants what."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Any] = {}
+        self.refuses = False
+
+    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+        if self.refuses:
+            raise NotConnectedError("no")
+        assert topic not in self.topics
+        self.topics[topic] = deliver
+        return Subscription(topic)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        del self.topics[subscription.topic]
+
+    async def say(self, topic: str, message: Any, **fields: Any) -> None:
+        await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
+
+
+class Room:
+    """Subscriptions with everything around them."""
+
+    def __init__(self, *wishes: Wish) -> None:
+        self.inlet = Inlet()
+        self.bad: list[BridgeError] = []
+        self.subscriptions = Subscriptions(
+            "api", wishes, inlet=self.inlet, on_bad=lambda error, _: self.bad.append(error)
+        )
+        self.session = Session()
+
+
+async def test_a_message_becomes_an_event():
+    """With topic, message and headers; id and attempts where the protocol has them; one hop more."""
+    room = Room(Wish("w", "t"))
+    await room.subscriptions.restore(room.session)
+    await room.session.say("t", 1, headers={"a": "b"})
+    await room.session.say("t", 2, headers={"hop": "3"}, message_id="m", attempts=2)
+    assert room.inlet.events == [
+        ("message.api", {"topic": "t", "message": 1, "headers": {"a": "b"}}, {"hop": "1"}),
+        (
+            "message.api",
+            {"topic": "t", "message": 2, "headers": {"hop": "3"}, "message_id": "m", "attempts": 2},
+            {"hop": "4"},
+        ),
+    ]
+
+
+async def test_a_message_that_goes_in_circles_stops():
+    """Beyond eight hops it is counted, not carried."""
+    room = Room(Wish("w", "t"))
+    await room.subscriptions.restore(room.session)
+    await room.session.say("t", 1, headers={"hop": "7"})
+    await room.session.say("t", 1, headers={"hop": "8"})
+    assert len(room.inlet.events) == 1
+    assert room.inlet.loops == ["message.api"]
+
+
+async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_event():
+    """The remote sees one; the bus sees both."""
+    room = Room(Wish("a", "t"), Wish("b", "t", lambda message: f"data.{message.topic}", "data"))
+    await room.subscriptions.restore(room.session)
+    await room.session.say("t", 1)
+    assert [event for event, _, _ in room.inlet.events] == ["message.api", "data.t"]
+
+
+async def test_what_no_event_can_be_made_of_is_told_and_settled():
+    """The message is that message's own error; the next one is carried."""
+
+    def refuse(_: Inbound) -> str:
+        raise InvalidError("not an event type")
+
+    room = Room(Wish("a", "t", refuse, "x"), Wish("b", "u"))
+    await room.subscriptions.restore(room.session)
+    await room.session.say("t", 1)
+    await room.session.say("u", "too large")
+    await room.session.say("u", 1)
+    assert [error.kind for error in room.bad] == ["invalid", "invalid"]
+    assert len(room.inlet.events) == 1
+
+
+async def test_a_new_session_has_all_of_them_again():
+    """Those from the configuration and those from commands."""
+    room = Room(Wish("w", "t"))
+    await room.subscriptions.restore(room.session)
+    await room.subscriptions.add(room.session, Subscribe(topic="u"))
+    fresh = Session()
+    await room.subscriptions.restore(fresh)
+    assert set(fresh.topics) == {"t", "u"}
+
+
+async def test_subscribing_twice_is_one_subscription():
+    """The same wish has the same name; another event type is another wish."""
+    room = Room()
+    first = await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"))
+    assert await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b")) == first
+    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) != first
+    await room.session.say("t", 1)
+    assert sorted(event for event, _, _ in room.inlet.events) == ["a.b", "message.api"]
+
+
+async def test_a_refused_wish_is_forgotten():
+    """It does not come back with the next session."""
+    room = Room()
+    room.session.refuses = True
+    with pytest.raises(NotConnectedError):
+        await room.subscriptions.add(room.session, Subscribe(topic="t"))
+    fresh = Session()
+    await room.subscriptions.restore(fresh)
+    assert fresh.topics == {}
+
+
+async def test_unsubscribing_by_name_and_by_topic():
+    """The remote is told when nobody wants the topic any more."""
+    room = Room()
+    name = await room.subscriptions.add(room.session, Subscribe(topic="t"))
+    await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a"))
+    await room.subscriptions.remove(room.session, Unsubscribe(subscription=name))
+    assert set(room.session.topics) == {"t"}
+    await room.subscriptions.remove(room.session, Unsubscribe(topic="t"))
+    assert room.session.topics == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [Unsubscribe(), Unsubscribe(topic="t", subscription="s"), Unsubscribe(topic="t"), Unsubscribe(subscription="s")],
+)
+async def test_unsubscribing_from_nothing_is_invalid(command):
+    """So is giving both ways or none."""
+    room = Room()
+    with pytest.raises(InvalidError, match="unsubscribe"):
+        await room.subscriptions.remove(room.session, command)
+
+
+async def test_an_event_type_from_a_command_is_checked():
+    """Spaces are no event type."""
+    room = Room()
+    with pytest.raises(InvalidError, match="event type"):
+        await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a b"))
