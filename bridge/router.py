@@ -95,14 +95,6 @@ def cause_of(event: Event) -> Cause:
     return Cause(event.source, event.id, event.event_type)
 
 
-def hop_of(event: Event) -> int:
-    """How many crossings an event has behind it; 0 where it does not say, or not in digits."""
-    hop = event.header("hop")
-    if hop is None or not hop.isascii() or not hop.isdigit():
-        return 0
-    return int(hop) if len(hop) < 4 else 1000
-
-
 def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
     """The earlier of `timeout_ms` and the header `deadline_ms` (Unix ms), as monotonic seconds; None for no limit.
 
@@ -187,5 +179,5 @@ def operation_of(
         headers=event.headers,
         route=None if route is None else route.name,
         key=event.event_type,
-        hop=hop_of(event),
+        hop=event.hop,
     )
