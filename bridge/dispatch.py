@@ -16,7 +16,7 @@ from bridge.event_type import to_event_type
 from bridge.model import MAX_HOP, Command, Empty, Event, Operation, Outcome
 from bridge.ports import Clock, Publisher
 from bridge.replies import Key, Replies
-from bridge.router import Router, Target, applies, cause_of, hop_of, operation_of, parse_command, route_command
+from bridge.router import Router, Target, applies, cause_of, operation_of, parse_command, route_command
 
 _DONE: Final = Outcome(result={})
 #: Headers that belong to one crossing of the bus and do not travel on.
@@ -82,7 +82,7 @@ class Dispatcher:
                 self._route(event, route)
 
     def _crosses(self, event: Event) -> bool:
-        if event.headers is None or hop_of(event) < MAX_HOP:
+        if event.headers is None or event.hop < MAX_HOP:
             return True
         self._bus.reject_loop(event.event_type)
         return False
@@ -286,7 +286,7 @@ def travelling(event: Event) -> dict[str, str]:
     if event.headers is None:
         return {"hop": "1"}
     headers = {name: value for name, value in event.headers.items() if name not in _OWN_HEADERS}
-    headers["hop"] = str(hop_of(event) + 1)
+    headers["hop"] = str(event.hop + 1)
     return headers
 
 

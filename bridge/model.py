@@ -21,6 +21,13 @@ Positive = Annotated[int, Meta(gt=0)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
+def parse_hop(text: str | None) -> int:
+    """The number in a `hop` header: 0 where it is missing or no number, and beyond every limit where it is huge."""
+    if text is None or not text.isascii() or not text.isdigit():
+        return 0
+    return int(text) if len(text) < 4 else 1000
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One event as it was read from the bus. Its payload stays encoded until somebody asks for it.
 
@@ -46,6 +53,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def payload(self) -> Any:
         """The payload, decoded once."""
         return msgspec.msgpack.decode(self.raw)
+
+    @property
+    def hop(self) -> int:
+        """How many crossings it has behind it."""
+        return parse_hop(self.header("hop"))
 
     def header(self, name: str) -> str | None:
         """One header's value, or None."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from bridge.errors import BridgeError, InvalidError
 from bridge.event_type import to_event_type
-from bridge.model import MAX_HOP, Inbound, Subscribe, Unsubscribe
+from bridge.model import MAX_HOP, Inbound, Subscribe, Unsubscribe, parse_hop
 from bridge.ports import ProtocolAdapter, Publisher, Subscription
 
 
@@ -128,8 +128,7 @@ class Subscriptions:
 
     def _deliver(self, topic: str, message: Inbound) -> None:
         """Put one message on the bus; when this returns it may be acknowledged."""
-        hop = message.headers.get("hop", "")
-        crossed = (int(hop) if hop.isascii() and hop.isdigit() and len(hop) < 4 else 0) + 1
+        crossed = parse_hop(message.headers.get("hop")) + 1
         for wish in [one for one in self._wishes.values() if one.topic == topic]:
             event_type = f"message.{self._integration}"
             if crossed > MAX_HOP:
