@@ -62,6 +62,7 @@ class Bus:
 
     Attributes:
         stats: What has been counted.
+        own: Whether the events of this very source are handed on, too.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Bus:
         self._on_event = on_event
         self._subscriptions = tuple(subscriptions)
         self._number = number
-        self._own = own
+        self.own = own
         self._join_timeout = join_timeout
         self._codec = Codec(Limits(max_message=max_message))
         self._gaps = GapDetector() if "" in self._subscriptions else None
@@ -311,7 +312,7 @@ class Bus:
         if event.source == self._source:
             self._own_seen = event.id
             self._echo.set()
-            if not self._own:
+            if not self.own:
                 return
         elif self._gaps is not None and (missing := self._gaps.missing(event)):
             self.stats.gaps += 1

@@ -1,16 +1,17 @@
 """Frames to events and back, fast.
 
 The fast lane is `msgspec` straight into the `Event` struct, the payload left raw. Before it is trusted, one cheap look
-at the bytes decides whether anything in them could be deep or an extension; then, or where a key may be given twice,
-the reference lane decides. It also finds the words for what does not decode.
+at the payload's bytes tells whether anything in them could be deep or an extension, and so has to be looked for. Where
+a key may be given twice, or anything does not fit, the reference lane decides; it also finds the words for it.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from bridge.bus.depth import deeper_than
+from bridge.bus.depth import deeper_than, holds
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
 from bridge.bus.values import check_value
@@ -26,6 +27,10 @@ _HARMLESS_BYTES: Final = bytes(set(range(256)) - set(_CONTAINER_BYTES) - set(_EX
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # How many event types are remembered as good; a sender that invents names only costs itself the check.
 _KNOWN_TYPES: Final = 4096
+
+
+def _refuse_extension(code: int, _: memoryview) -> Any:
+    raise msgspec.ValidationError(f"extension {code}")
 
 
 class _Wire(msgspec.Struct, kw_only=True):
@@ -48,7 +53,7 @@ class Codec:
         self._types: dict[bytes, str] = {}
         self._frames: dict[str, bytes] = {}
         self._event = msgspec.msgpack.Decoder(Event).decode
-        self._value = msgspec.msgpack.Decoder().decode
+        self._value = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
         self._encode = msgspec.msgpack.Encoder().encode
 
     def decode(self, frame: bytes, body: bytes) -> Event:
@@ -130,19 +135,23 @@ class Codec:
 
     def _fast(self, body: bytes) -> Event | None:
         """The event, or None where the reference lane has to decide."""
-        suspects = body.translate(None, _HARMLESS_BYTES)
-        if suspects.translate(None, _CONTAINER_BYTES):
-            return None
         try:
             event = self._event(body)
             # Decoding is the only proof that the payload will decode when somebody asks for it.
             value = self._value(event.raw)
         except _UNREADABLE:
             return None
-        # Six entries and all six required keys found, or seven with the optional one: then no key came twice.
+        # Six entries and all six required keys found, or seven with the optional one: then no key came twice, and
+        # there is none that we do not know.
         if body[0] != (0x86 if event.headers is None else 0x87):
             return None
-        # The event's own map is one of the suspects.
-        if len(suspects) > self.limits.max_depth + 1 and deeper_than(value, self.limits.max_depth):
-            return None
+        suspects = bytes(event.raw).translate(None, _HARMLESS_BYTES)
+        if suspects:
+            containers = suspects.translate(None, _EXTENSION_BYTES)
+            if len(containers) > self.limits.max_depth and deeper_than(value, self.limits.max_depth):
+                return None
+            # The hook for extensions never sees a timestamp, which msgspec makes an object of its own.
+            if len(suspects) > len(containers) and holds(value, dt.datetime):
+                return None
+        event.__dict__["payload"] = value
         return event

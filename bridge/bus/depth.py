@@ -1,4 +1,4 @@
-"""How deep a decoded value is, without recursion."""
+"""How deep a decoded value is and what is in it, without recursion."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -26,3 +26,18 @@ def deeper_than(value: Any, limit: int) -> bool:
             return False
         level = [inner for outer in level if outer for inner in _inside(outer) if type(inner) in _CONTAINERS]
     return bool(level)
+
+
+def holds(value: Any, kind: type) -> bool:
+    """True where `value` is or contains, also as a key, something of exactly this type."""
+    level = [value]
+    while level:
+        if kind in map(type, level):
+            return True
+        level = [
+            inner
+            for outer in level
+            if type(outer) in _CONTAINERS
+            for inner in ((*outer, *outer.values()) if type(outer) is dict else outer)
+        ]
+    return False

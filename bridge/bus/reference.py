@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
-from bridge.bus.depth import deeper_than
+from bridge.bus.depth import deeper_than, holds
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.model import Event
 
@@ -130,7 +130,7 @@ def _check(fields: dict[str, Any], limits: Limits) -> Event:
         _expect("headers", headers, "a map of str to str", fits)
     for key, value in fields.items():
         # The hook for extensions never sees a timestamp, which msgpack makes an object of its own.
-        if key and _holds_timestamp(value):
+        if key and holds(value, msgpack.Timestamp):
             raise Rejected(Reason.EXTENSION, f"a timestamp extension in `{key if key in KEYS else 'an unknown key'}`")
     if deeper_than(fields["payload"], limits.max_depth):
         raise Rejected(Reason.DEPTH, f"the payload nests deeper than {limits.max_depth}")
@@ -156,17 +156,3 @@ def _name(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value < 0:
         return "a negative int"
     return "nil" if value is None else names.get(type(value), "an extension")
-
-
-def _holds_timestamp(value: Any) -> bool:
-    level = [value]
-    while level:
-        if msgpack.Timestamp in map(type, level):
-            return True
-        level = [
-            inner
-            for outer in level
-            if type(outer) in (dict, tuple)
-            for inner in ((*outer, *outer.values()) if type(outer) is dict else outer)
-        ]
-    return False
