@@ -1,0 +1,1 @@
+"""`scripts/bench`: one module a group of rows; `__main__.GROUPS` lists them."""

@@ -1,0 +1,113 @@
+"""The command line of `scripts/bench`."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from bench_lib import bus_reading, idle, profile, report, rpc
+from bench_lib.processes import BenchError
+from bench_lib.rows import Plan, Row
+
+#: A group of rows is one module with a function `measure`.
+GROUPS: Final[dict[str, Callable[[Plan], list[Row]]]] = {
+    "rpc": rpc.measure,
+    "bus-reading": bus_reading.measure,
+    "idle": idle.measure,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure the sidecar against what a user would write in an afternoon (naive) and against the "
+        "client library used as well as it can be, without a bus (alone). Judge by the ratios: each is of one run.",
+        epilog="Exit codes: 0 measured, whether or not a target is met (1 with --strict if one is missed); "
+        "1 if anything was lost, answered twice or answered wrongly; 2 if it could not be measured.",
+    )
+    parser.add_argument("group", nargs="*", help=f"which rows: {', '.join(GROUPS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="about 15 seconds instead of about a minute")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, for machines")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--rounds", type=int, help="how often each candidate is measured (3; quick: 2)")
+    parser.add_argument("--seconds", type=float, help="length of one measurement (2; quick: 0.7)")
+    parser.add_argument("--idle-seconds", type=float, help="how long an idle sidecar is watched (5; quick: 2)")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="only profile the sidecar, with cProfile, into FILE"
+    )
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.group if name not in GROUPS]
+    if unknown:
+        parser.error(f"no rows {unknown[0]!r}; there are {', '.join(GROUPS)}")
+    if (arguments.rounds or 1) < 1 or (arguments.seconds or 1) <= 0 or (arguments.idle_seconds or 1) <= 0:
+        parser.error("rounds and seconds must be more than zero")
+    return arguments
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    rounds, seconds, idle_seconds = (2, 0.7, 2.0) if arguments.quick else (3, 2.0, 5.0)
+    console = Console(stderr=True, highlight=False)
+    return Plan(
+        rounds=arguments.rounds or rounds,
+        seconds=arguments.seconds or seconds,
+        idle_seconds=arguments.idle_seconds or idle_seconds,
+        say=lambda text: console.print(text, style="dim"),
+    )
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _code(rows: Sequence[Row], *, strict: bool) -> int:
+    if any(row.problems for row in rows):
+        return 1
+    return int(strict and not all(check.met for row in rows for check in row.checks))
+
+
+def main() -> int:
+    """Measure and report; returns the exit code."""
+    arguments = _arguments()
+    plan = _plan(arguments)
+    circumstances = _circumstances()
+    started = time.monotonic()
+    rows: list[Row] = []
+    try:
+        if arguments.profile is not None:
+            rows.append(profile.measure(plan, arguments.profile))
+        else:
+            for name in arguments.group or GROUPS:
+                rows += GROUPS[name](plan)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    circumstances["seconds"] = round(time.monotonic() - started, 1)
+    if arguments.json:
+        print(json.dumps({**circumstances, "rows": [row.to_json() for row in rows]}, ensure_ascii=False, indent=2))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 150)
+        report.show(console, rows)
+        console.print(
+            "Python {python}, {cpus} cores, load before {load_before}, took {seconds} s; ".format(**circumstances)
+            + f"medians of {plan.rounds} rounds (lowest to highest)",
+            style="dim",
+            highlight=False,
+        )
+        if arguments.profile is not None:
+            profile.show(arguments.profile)
+    return _code(rows, strict=arguments.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The processes that are measured: service, sidecar, and any module of this package."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+import zmq
+
+_START: Final = 20.0
+_STOP: Final = 15.0
+_HCL: Final = """
+bus {{
+  publish   = "{publish}"
+  subscribe = "{subscribe}"
+}}
+
+log {{
+  level = "warning"
+}}
+
+integration "bench" {{
+  type = "json-rpc"
+
+  endpoint {{
+    url = "{url}"
+  }}
+}}
+"""
+
+
+class BenchError(Exception):
+    """The measurement itself failed; one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bus: where publishers and subscribers connect."""
+
+    publish: str
+    subscribe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A running sidecar and how many seconds it took from its start until `health.bridge` said ready on the bus."""
+
+    place: Place
+    pid: int
+    seconds_to_ready: float
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for sockets and files; only the user can enter it."""
+    with tempfile.TemporaryDirectory(prefix="nemo-bench-") as path:
+        yield Path(path)
+
+
+def place_in(directory: Path, name: str) -> Place:
+    """Endpoints of a bus of that name."""
+    return Place(f"ipc://{directory}/{name}-p.sock", f"ipc://{directory}/{name}-s.sock")
+
+
+@contextlib.contextmanager
+def process(*arguments: str, name: str) -> Iterator[subprocess.Popen[str]]:
+    """Run this Python with these arguments; ended in the end, and killed if it does not listen.
+
+    Raises:
+        BenchError: It ended with an error; its last words are in the message.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield child
+            dead = child.poll()
+        except BenchError as error:
+            raise BenchError(f"{error}{_last_words(errors)}") from None
+        finally:
+            child.terminate()
+            try:
+                child.wait(_STOP)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if dead is not None:
+            raise BenchError(f"{name} ended by itself with {dead}{_last_words(errors)}")
+
+
+def _last_words(errors: IO[str]) -> str:
+    errors.seek(0)
+    lines = [line.strip() for line in errors if line.strip()]
+    return f": {lines[-1]}" if lines else ""
+
+
+def first_line(child: subprocess.Popen[str], name: str) -> str:
+    """What a process prints when it is ready."""
+    assert child.stdout is not None
+    line = child.stdout.readline().strip()
+    if not line:
+        raise BenchError(f"{name} did not start")
+    return line
+
+
+@contextlib.contextmanager
+def service() -> Iterator[str]:
+    """The JSON-RPC service; gives its URL."""
+    with process("-m", "bridge.cli.demo_service", "--port", "0", name="the service") as child:
+        yield first_line(child, "the service")
+
+
+@contextlib.contextmanager
+def module(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A module of this package as a process; it has printed that it is ready."""
+    with process("-m", f"bench_lib.{name}", *arguments, name=name) as child:
+        first_line(child, name)
+        yield child
+
+
+@contextlib.contextmanager
+def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterator[Sidecar]:
+    """The real sidecar with one JSON-RPC integration, `bench`; it is ready.
+
+    Args:
+        directory: Where its configuration and sockets go.
+        url: Of the service.
+        python: Options of the interpreter, as for a profiler.
+    """
+    place = place_in(directory, "sidecar")
+    file = directory / "bench.hcl"
+    file.write_text(_HCL.format(publish=place.publish, subscribe=place.subscribe, url=url))
+    with zmq.Context() as context, context.socket(zmq.SUB) as health:
+        health.set(zmq.LINGER, 0)
+        health.set(zmq.RECONNECT_IVL, 2)
+        health.subscribe("health.bridge")
+        health.connect(place.subscribe)
+        started = time.monotonic()
+        with process(*python, "-m", "bridge", "run", str(file), name="the sidecar") as child:
+            _await_ready(health, child, started + _START)
+            ready = time.monotonic()
+            yield Sidecar(place, child.pid, ready - started)
+
+
+def _await_ready(health: zmq.Socket[bytes], child: subprocess.Popen[str], until: float) -> None:
+    while time.monotonic() < until and child.poll() is None:
+        if health.poll(50) and msgspec.msgpack.decode(health.recv_multipart()[1])["payload"]["status"] == "ready":
+            return
+    raise BenchError("the sidecar did not become ready")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, from /proc; Linux only."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, from /proc; Linux only."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

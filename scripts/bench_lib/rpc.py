@@ -1,0 +1,91 @@
+"""RPC over the bus: 1 and 32 callers, against the naive bridge, and against httpx alone."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+import uvloop
+
+from bench_lib import processes
+from bench_lib.callers import Callers, sample_of
+from bench_lib.processes import Place
+from bench_lib.rows import Plan, Row, Sample
+
+MANY: Final = 32
+
+
+def measure(plan: Plan) -> list[Row]:
+    """Both rows, measured round by round."""
+    one = Row("rpc-1", "RPC over the bus, 1 caller")
+    many = Row("rpc-32", f"RPC over the bus, {MANY} callers")
+    with processes.folder() as directory, processes.service() as url:
+        naive = processes.place_in(directory, "naive")
+        with (
+            processes.module("naive_rpc", naive.publish, naive.subscribe, url),
+            processes.sidecar(directory, url) as sidecar,
+        ):
+            ways: dict[str, Callable[[int], Sample]] = {
+                "naive": lambda callers: over_bus(naive, callers, plan.seconds),
+                "alone": lambda callers: alone(url, callers, plan.seconds),
+                "sidecar": lambda callers: over_bus(sidecar.place, callers, plan.seconds),
+            }
+            for number in range(plan.rounds):
+                for row, callers in ((one, 1), (many, MANY)):
+                    for name, way in ways.items():
+                        if (row, name) != (one, "alone"):
+                            plan.say(f"round {number + 1} of {plan.rounds}: {row.title}, {name}")
+                            row.add(name, way(callers))
+    one.ask("p50 ÷ naive", one.ratio("sidecar", "naive", "p50"), "≤", 0.4)
+    many.ask("times naive", many.ratio("sidecar", "naive", "rate"), "≥", 5)
+    many.ask("p99 ÷ naive", many.ratio("sidecar", "naive", "p99"), "≤", 1 / 3)
+    many.ask("times alone", many.ratio("sidecar", "alone", "rate"), "≥", 8)
+    return [one, many]
+
+
+def over_bus(place: Place, callers: int, seconds: float) -> Sample:
+    """Callers on a bus; the first part of the time only warms up."""
+    with Callers(place) as load:
+        load.join()
+        load.run(callers, min(0.3, seconds / 4))
+        return load.run(callers, seconds)
+
+
+def alone(url: str, callers: int, seconds: float) -> Sample:
+    """The same calls by httpx: one shared client, so many at a time, no bus, on the sidecar's kind of event loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_alone(url, callers, seconds))
+
+
+async def _alone(url: str, callers: int, seconds: float) -> Sample:
+    limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
+    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+        await _calls(client, url, callers, min(0.3, seconds / 4))
+        return await _calls(client, url, callers, seconds)
+
+
+async def _calls(client: httpx.AsyncClient, url: str, callers: int, seconds: float) -> Sample:
+    latencies: list[int] = []
+    wrong = inside = 0
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+
+    async def caller(name: int) -> None:
+        nonlocal wrong, inside
+        number, at = 0, 0
+        while at < end:
+            number += 1
+            token = f"{name}-{number}"
+            params = {"n": token, "name": "lamp", "value": 21.5}
+            sent = time.perf_counter_ns()
+            answer = await client.post(url, json={"jsonrpc": "2.0", "id": token, "method": "echo", "params": params})
+            result = answer.json()["result"]
+            at = time.perf_counter_ns()
+            latencies.append(at - sent)
+            inside += at < end
+            wrong += result["n"] != token
+
+    async with asyncio.TaskGroup() as group:
+        for name in range(callers):
+            group.create_task(caller(name))
+    return sample_of(latencies, inside, seconds, [f"{wrong} answers were wrong"] if wrong else [])
