@@ -77,8 +77,9 @@ class Dispatcher:
             if not own and self._crosses(event):
                 self._command(event, decision.target)
             return
-        for route in decision.routes:
-            if (route.own or not own) and self._crosses(event):
+        routes = [route for route in decision.routes if route.own or not own]
+        if routes and self._crosses(event):
+            for route in routes:
                 self._route(event, route)
 
     def _crosses(self, event: Event) -> bool:

@@ -63,6 +63,7 @@ class IntegrationGateway:
             source=self.source,
             clock=self._clock,
             on_event=self._on_event,
+            own=_wants_own(configuration),
         )
         self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng)
         self._dispatcher = Dispatcher(
@@ -183,6 +184,7 @@ class IntegrationGateway:
             blocks = [name for name in ("bridge", "log", "bus") if getattr(fresh, name) != getattr(old, name)]
             self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
             self._dispatcher.router = self._router(fresh)
+            self.bus.own = _wants_own(fresh)
             self._say_health()
             log.info("reloaded", **plan, needs_restart=blocks)
             return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
@@ -235,3 +237,8 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
 
 def _event_type(emit: Expression, message: Inbound) -> str:
     return to_event_type(emit.evaluate({"message": message}))
+
+
+def _wants_own(configuration: Configuration) -> bool:
+    """Whether any route may be set off by the bridge's own events; if none may, they need not be looked at."""
+    return any(route.own for route in configuration.routes)

@@ -7,31 +7,7 @@ import pytest
 
 from tests.support.program import Program
 from tests.support.remote import Remote, free_port, remote
-from tests.support.sidecar import sidecar
-
-
-def _integration(name: str, url: str, resilience: str = "", config: str = "") -> str:
-    return f"""
-integration "{name}" {{
-  type = "json-rpc"
-  endpoint {{
-    url = "{url}"
-  }}
-  config {{
-    {config}
-  }}
-  resilience {{
-    timeout = "400ms"
-    retry {{
-      max_attempts = 1
-    }}
-    circuit_breaker {{
-      failure_threshold = 1000
-    }}
-    {resilience}
-  }}
-}}
-"""
+from tests.support.sidecar import json_rpc, sidecar
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +20,10 @@ def service() -> Iterator[Remote]:
 @pytest.fixture(scope="module")
 def bus(service: Remote) -> Iterator[Program]:
     """A program on the bus of a sidecar."""
-    small = "limit {\n max_in_flight = 1\n queue = 1\n}"
     text = (
-        _integration("api", service.url)
-        + _integration("small", service.url, small)
-        + _integration("down", f"http://127.0.0.1:{free_port()}/rpc")
+        json_rpc("api", service.url)
+        + json_rpc("small", service.url, limit="max_in_flight = 1\n queue = 1")
+        + json_rpc("down", f"http://127.0.0.1:{free_port()}/rpc")
     )
     with sidecar(text) as running, running.program() as program:
         yield program
@@ -77,7 +52,7 @@ async def test_a_notification_is_answered_with_null(bus: Program, service: Remot
 
 
 async def test_headers_travel_to_the_remote(bus: Program, service: Remote) -> None:
-    """traceparent and the rising hop arrive as HTTP headers."""
+    """Traceparent and the rising hop arrive as HTTP headers."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await bus.request("api", "traced", headers={"traceparent": trace, "hop": "3"})
     head = next(one for one in service.heads if one["method"] == "traced")

@@ -39,13 +39,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     remote: Remote
 
-    def log_message(self, *_: object) -> None:  # noqa: D102
+    def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: D102, N802
+    def do_GET(self) -> None:
         self._send(405, b"")
 
-    def do_POST(self) -> None:  # noqa: D102, N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         method, params = body["method"], body.get("params")
         remote = self.remote
