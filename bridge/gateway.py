@@ -65,7 +65,7 @@ class IntegrationGateway:
             on_event=self._on_event,
             own=_wants_own(configuration),
         )
-        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng)
+        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng, on_change=self._say_health)
         self._dispatcher = Dispatcher(
             self._router(configuration), self._manager, self, bus=self.bus, source=self.source, clock=self._clock
         )
@@ -165,6 +165,18 @@ class IntegrationGateway:
     def status(self) -> dict[str, Any]:
         """See `dispatch.Controls.status`."""
         return {"bridge": self._health()} | {one.id: one.health() for one in self._manager}
+
+    def reload_soon(self) -> None:
+        """Reload without anybody waiting for the plan, as SIGHUP asks for; what is wrong is logged."""
+
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except InvalidError as error:
+                log.warning("not reloaded", why=error.message)
+
+        if self._group is not None and not self._stop.is_set():
+            self.later(reload())
 
     async def reload(self) -> dict[str, Any]:
         """See `dispatch.Controls.reload`.

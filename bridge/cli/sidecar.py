@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from bridge.config import Configuration, load
+from bridge.connection import setup_of
 from bridge.errors import ConfigError
 from bridge.registry import AdapterRegistry
 
@@ -41,6 +42,9 @@ def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
 def check(files: Sequence[Path], pairs: Sequence[str]) -> None:
     """Print what was understood; complaints are raised."""
     configuration = read(files, pairs)
+    _try_adapters(configuration)
+    for warning in configuration.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
@@ -50,6 +54,22 @@ def check(files: Sequence[Path], pairs: Sequence[str]) -> None:
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
         typer.echo(f"left alone, not the bridge's: {blocks}")
+
+
+def _try_adapters(configuration: Configuration) -> None:
+    """Make every adapter once, unconnected: some settings only fail together.
+
+    Raises:
+        ConfigError: With what each adapter says.
+    """
+    complaints = []
+    for one in configuration.integrations.values():
+        try:
+            one.spec.create(setup_of(one))
+        except ValueError as error:
+            complaints.append(f'{one.where}: integration "{one.id}": {error}')
+    if complaints:
+        raise ConfigError(complaints)
 
 
 def _count(number: int, what: str) -> str:
@@ -82,4 +102,6 @@ async def _serve(configuration: Configuration, load_again: "partial[Configuratio
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop, number.name)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, gateway.reload_soon)
     await gateway.run()

@@ -1,7 +1,7 @@
 """Integrations by id: their life, their health, and the execution of operations."""
 
-from bridge.connection.connection import Connection, IntegrationSettings
+from bridge.connection.connection import Connection, IntegrationSettings, setup_of
 from bridge.connection.manager import ConnectionManager
 from bridge.connection.subscriptions import Wish
 
-__all__ = ["Connection", "ConnectionManager", "IntegrationSettings", "Wish"]
+__all__ = ["Connection", "ConnectionManager", "IntegrationSettings", "Wish", "setup_of"]

@@ -72,6 +72,19 @@ class IntegrationSettings(Protocol):
         ...
 
 
+def setup_of(settings: IntegrationSettings, on_lost: Callable[[BridgeError], None] = lambda _: None) -> AdapterSetup:
+    """What an adapter is made from; `on_lost` is told when its connection breaks by itself."""
+    return AdapterSetup(
+        integration=settings.id,
+        endpoint=settings.endpoint,
+        auth=settings.auth,
+        tls=settings.tls,
+        config=settings.config,
+        max_in_flight=settings.resilience.limit.max_in_flight,
+        on_lost=on_lost,
+    )
+
+
 class HealthPublisher(Inlet, Protocol):
     """A publisher that also keeps last values."""
 
@@ -98,8 +111,9 @@ class Connection:
         bus: HealthPublisher,
         clock: Clock,
         rng: random.Random,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is opened before `run`.
+        """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
         Raises:
             ValueError: The adapter says that a setting cannot work.
@@ -109,6 +123,7 @@ class Connection:
         self.id = settings.id
         self._bus = bus
         self._clock = clock
+        self._on_change = on_change
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
         self._stopped = False
@@ -122,25 +137,13 @@ class Connection:
         self._subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
         self._keeper = SessionKeeper(
             settings.spec,
-            self._setup,
+            lambda on_lost: setup_of(settings, on_lost),
             settings.health,
             connect_timeout=settings.resilience.timeout,
             clock=clock,
             rng=rng,
             on_status=self._set_base,
             on_session=self._subscriptions.restore,
-        )
-
-    def _setup(self, on_lost: Callable[[BridgeError], None]) -> AdapterSetup:
-        settings = self.settings
-        return AdapterSetup(
-            integration=settings.id,
-            endpoint=settings.endpoint,
-            auth=settings.auth,
-            tls=settings.tls,
-            config=settings.config,
-            max_in_flight=settings.resilience.limit.max_in_flight,
-            on_lost=on_lost,
         )
 
     # --- life
@@ -301,11 +304,18 @@ class Connection:
 
     def say_health(self, *, heartbeat: bool = False) -> None:
         """Publish `health.<id>` if status, circuit or error changed, or as a heartbeat."""
-        status = self.status
-        if status is not self._status:
+        status, circuit, error = self.status, self.guard.breaker.state, self._error
+        changed = status is not self._status
+        if changed:
             self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()
-        error = self._error
-        facts = (status, self.guard.breaker.state, None if error is None else (error.kind, error.message))
-        if heartbeat or facts != self._said:
+        facts = (status, circuit, None if error is None else (error.kind, error.message))
+        news = facts != self._said
+        if news or heartbeat:
             self._said = facts
             self._bus.keep(f"health.{self.id}", self.health())
+        if news:
+            say = log.warning if error is not None or circuit is not CircuitState.CLOSED else log.info
+            why = {} if error is None else {"error": error.kind, "message": error.message}
+            say("health", integration=self.id, status=status.value, circuit=circuit.value, **why)
+        if changed:
+            self._on_change()

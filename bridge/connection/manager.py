@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bridge.connection.connection import Connection, HealthPublisher, IntegrationSettings
@@ -14,10 +14,14 @@ from bridge.ports import Clock
 class ConnectionManager:
     """Connections by id. `run` holds them; `apply` brings them in line with a configuration while running."""
 
-    def __init__(self, *, bus: HealthPublisher, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, *, bus: HealthPublisher, clock: Clock, rng: random.Random, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """No connections yet; `on_change` is called after each change of a connection's status."""
         self._bus = bus
         self._clock = clock
         self._rng = rng
+        self._on_change = on_change
         self._connections: dict[str, Connection] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -92,7 +96,9 @@ class ConnectionManager:
         complaints: list[str] = []
         for one, wishes in settings:
             try:
-                made.append(Connection(one, wishes, bus=self._bus, clock=self._clock, rng=self._rng))
+                made.append(
+                    Connection(one, wishes, bus=self._bus, clock=self._clock, rng=self._rng, on_change=self._on_change)
+                )
             except ValueError as error:
                 complaints.append(f'integration "{one.id}": {error}')
         if complaints:

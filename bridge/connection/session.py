@@ -45,6 +45,9 @@ class SessionKeeper:
     ) -> None:
         """Nothing is opened yet.
 
+        Raises:
+            ValueError: The adapter says that a setting cannot work.
+
         Args:
             spec: The protocol.
             setup: Makes the setup of one session from the function that it calls when its connection breaks.
@@ -68,7 +71,9 @@ class SessionKeeper:
         self._lost: BridgeError | None = None
         self._connected = False
         self._proved = False
-        self.current: ProtocolAdapter | None = None if spec.has_session else self._make()
+        # Made now, so that a setting that cannot work is said before anything runs.
+        self._next: ProtocolAdapter | None = self._make()
+        self.current: ProtocolAdapter | None = None if spec.has_session else self._next
         self.latency: float | None = None
         """Seconds that the last good check took."""
 
@@ -126,7 +131,8 @@ class SessionKeeper:
         """Open a session; `verify` also asks for a good check, since a frozen remote still accepts connections."""
         self._lost = None
         self._wake.clear()
-        session = self.current or self._make()
+        session = self.current or self._next or self._make()
+        self._next = None
         try:
             async with self._clock.timeout(self._connect_timeout):
                 await session.connect()
