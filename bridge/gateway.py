@@ -233,12 +233,11 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
     """The `subscription` blocks by integration."""
     wishes: dict[str, list[Wish]] = {}
     for one in configuration.subscriptions:
-        if one.topic is None:
-            continue
         emit = one.emit
         wish = Wish(
             name=one.name,
-            topic=one.topic,
+            topic=one.topic or one.queue or "",
+            queue=one.queue is not None,
             emit=None if emit is None else partial(_event_type, emit),
             text=None if emit is None else emit.text,
             group=one.group,

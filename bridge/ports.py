@@ -163,6 +163,13 @@ class ProtocolAdapter(Protocol):
         """Pattern Queue: one message, or None after `wait` seconds."""
         ...
 
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+        """Pattern Queue, continuously: each message goes to `deliver` and is acknowledged when that has returned.
+
+        In order; reading and acknowledging may be done in batches. It is ended by `unsubscribe`.
+        """
+        ...
+
     async def ack(self, message_id: str) -> None:
         """Pattern Queue: done with it."""
         ...
@@ -239,6 +246,10 @@ class AdapterBase:
     async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
         """See `ProtocolAdapter.dequeue`."""
         raise self._lacks("dequeue")
+
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:  # noqa: ARG002
+        """See `ProtocolAdapter.consume`."""
+        raise self._lacks("queue to read from")
 
     async def ack(self, message_id: str) -> None:  # noqa: ARG002
         """See `ProtocolAdapter.ack`."""

@@ -87,10 +87,8 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         reader.complaints.add(block.where, subject, "give either `topic` or `queue`")
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
     _check_integration(settings.integration, operation, data, reader, integrations, key=key)
-    for name, wish in (("ack", settings.ack == "consumer"), ("queue", settings.queue is not None)):
-        if wish:
-            what = '"consumer"' if name == "ack" else "queues in subscriptions"
-            reader.complaints.add(data.where((name,)), f"{subject} > {name}", f"this version does not have {what} yet")
+    if settings.ack == "consumer":
+        reader.complaints.add(data.where(("ack",)), f"{subject} > ack", 'this version does not have "consumer" yet')
     return SubscriptionSettings(
         name=block.labels[0],
         integration=settings.integration,

@@ -17,7 +17,8 @@ class Wish:
 
     Attributes:
         name: The block's label, or a made-up one.
-        topic: In the protocol's own pattern language.
+        topic: In the protocol's own pattern language; or a queue's name.
+        queue: Whether it is a queue.
         emit: The event type for a message; None for `message.<integration>`. Raises InvalidError.
         text: How `emit` was written; two wishes with the same topic and text are the same.
         group: Shared among sidecars.
@@ -30,6 +31,7 @@ class Wish:
     text: str | None = None
     group: str | None = None
     qos: int | None = None
+    queue: bool = False
 
 
 class Inlet(Publisher, Protocol):
@@ -124,7 +126,10 @@ class Subscriptions:
         async def deliver(message: Inbound) -> None:
             self._deliver(topic, message)
 
-        self._live[topic] = await session.subscribe(topic, deliver, qos=wish.qos, group=wish.group)
+        if wish.queue:
+            self._live[topic] = await session.consume(topic, deliver, group=wish.group)
+        else:
+            self._live[topic] = await session.subscribe(topic, deliver, qos=wish.qos, group=wish.group)
 
     def _deliver(self, topic: str, message: Inbound) -> None:
         """Put one message on the bus; when this returns it may be acknowledged."""

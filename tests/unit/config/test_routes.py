@@ -107,12 +107,11 @@ subscription "metrics" {
 
 
 def test_what_subscriptions_do_not_have_yet(complaints):
-    """Queues and acknowledgement by the application are named, not silently left out."""
+    """Acknowledgement by the application is named, not silently left out."""
     found = complaints(
         GROUND + 'subscription "jobs" {\n  integration = "queue"\n  queue = "jobs"\n  ack = "consumer"\n}\n'
     )
     assert [text.partition(" > ")[2] for text in found] == [
-        "queue: this version does not have queues in subscriptions yet",
         'ack: this version does not have "consumer" yet',
     ]
 

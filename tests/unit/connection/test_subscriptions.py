@@ -40,6 +40,10 @@ class Session(AdapterBase):
         self.topics[topic] = deliver
         return Subscription(topic)
 
+    async def consume(self, queue: str, deliver: Any, *, group: Any = None) -> Subscription:
+        self.topics[f"queue {queue}"] = deliver
+        return Subscription(f"queue {queue}")
+
     async def unsubscribe(self, subscription: Subscription) -> None:
         del self.topics[subscription.topic]
 
@@ -91,6 +95,14 @@ async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_eve
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1)
     assert [event for event, _, _ in room.inlet.events] == ["message.api", "data.t"]
+
+
+async def test_a_queue_is_consumed():
+    """A queue's messages become events as a topic's do."""
+    room = Room(Wish("w", "jobs", queue=True))
+    await room.subscriptions.restore(room.session)
+    await room.session.say("queue jobs", 1, message_id="7", attempts=1)
+    assert [event for event, _, _ in room.inlet.events] == ["message.api"]
 
 
 async def test_what_no_event_can_be_made_of_is_told_and_settled():
