@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import os
 import random
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -70,7 +69,7 @@ class IntegrationGateway:
             self._router(configuration), self._manager, self, bus=self.bus, source=self.source, clock=self._clock
         )
         self._status = "starting"
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
@@ -217,7 +216,7 @@ class IntegrationGateway:
             "version": __version__,
             "name": self.name,
             "pid": os.getpid(),
-            "uptime_ms": int((time.monotonic() - self._started) * 1000),
+            "uptime_ms": int((self._clock.monotonic() - self._started) * 1000),
             "bus": {
                 "received": stats.received,
                 "published": stats.published,
