@@ -65,7 +65,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The event that made the bridge act; part of each resilience event."""
+    """The event that made the bridge act; part of each resilience event.
+
+    Attributes:
+        source: Who emitted it.
+        id: Its number.
+        event_type: Its type.
+    """
 
     source: str | None
     id: UInt
@@ -78,7 +84,11 @@ class Cause(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`request`: call a method of the remote.
 
-    `timeout_ms` is the caller's total time, retries included.
+    Attributes:
+        method: The remote's method.
+        params: Its arguments; left out, the remote gets none.
+        timeout_ms: The caller's total time in milliseconds, retries included.
+        notify: Do not wait for an answer; the result is null once it is sent.
     """
 
     method: NonEmpty
@@ -88,7 +98,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`publish`: send a message to a topic."""
+    """`publish`: send a message to a topic.
+
+    Attributes:
+        topic: Where to.
+        message: What.
+        qos: The quality of service, where the protocol has it.
+        retain: Whether the broker keeps it for later subscribers, where the protocol has that.
+        headers: Headers for the outside, where the protocol has them.
+    """
 
     topic: NonEmpty
     message: Any
@@ -98,7 +116,13 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`subscribe`: bring what is published to a topic onto the bus."""
+    """`subscribe`: bring what is published to a topic onto the bus.
+
+    Attributes:
+        topic: In the protocol's own pattern language.
+        emit: The type of the events; `message.<id>` where it is left out.
+        qos: The quality of service, where the protocol has it.
+    """
 
     topic: NonEmpty
     emit: str | None = None
@@ -106,14 +130,25 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`unsubscribe`: by the subscription's name, or by topic."""
+    """`unsubscribe`: by the subscription's name, or by topic.
+
+    Attributes:
+        subscription: The name that `subscribe` returned, or a block's label.
+        topic: All subscriptions to this topic.
+    """
 
     subscription: str | None = None
     topic: str | None = None
 
 
 class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`enqueue`: append a message to a queue."""
+    """`enqueue`: append a message to a queue.
+
+    Attributes:
+        queue: Where to.
+        message: What.
+        headers: Headers for the outside, where the protocol has them.
+    """
 
     queue: NonEmpty
     message: Any
@@ -121,7 +156,13 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`dequeue`: take one message, waiting up to `wait_ms`."""
+    """`dequeue`: take one message, and hold it until `ack` or `nack`.
+
+    Attributes:
+        queue: Where from.
+        wait_ms: Milliseconds to wait for one.
+        visibility_ms: Milliseconds after which it is delivered again, where the protocol can.
+    """
 
     queue: NonEmpty
     wait_ms: UInt = 0
@@ -129,7 +170,12 @@ class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`ack` and `nack`: settle one message; `delay_ms` is for `nack`."""
+    """`ack` and `nack`: settle one message.
+
+    Attributes:
+        message_id: As it was delivered.
+        delay_ms: Milliseconds until it is delivered again; for `nack`.
+    """
 
     message_id: NonEmpty
     delay_ms: UInt | None = None
@@ -256,7 +302,14 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What `dequeue` returns."""
+    """What `dequeue` returns.
+
+    Attributes:
+        message_id: For `ack` and `nack`.
+        message: Its content.
+        attempts: How often it was delivered.
+        headers: The outside protocol's headers.
+    """
 
     message_id: str
     message: Any

@@ -1,0 +1,107 @@
+"""One example of each payload; a test holds them against their schemas."""
+
+from typing import Any, Final
+
+_CAUSE: Final = {"source": "shop", "id": 41, "event_type": "integration.backend_api.request"}
+_ERROR: Final = {"kind": "timeout", "message": "no answer within 10 s", "retryable": True}
+_HEAD: Final = {"integration": "backend_api", "operation": "request", "cause": _CAUSE}
+
+EVENT: Final = {
+    "id": 41,
+    "event_type": "integration.backend_api.request",
+    "payload": {"method": "orders.get", "params": {"id": 7}},
+    "timestamp": 1763935200000,
+    "source": "shop",
+    "correlation_id": "5b0c1f0e-6f0b-4f5e-9d53-0a3c7d0f8a11",
+    "headers": {"idempotency_key": "orders-7", "seq": "41"},
+}
+
+COMMANDS: Final[dict[str, Any]] = {
+    "request": {"method": "orders.get", "params": {"id": 7}, "timeout_ms": 2000},
+    "publish": {"topic": "orders/new", "message": {"id": 7}, "qos": 1},
+    "subscribe": {"topic": "metrics/#", "emit": "data.metrics"},
+    "unsubscribe": {"subscription": "subscription-1"},
+    "enqueue": {"queue": "orders", "message": {"id": 7}, "headers": {"tenant": "north"}},
+    "dequeue": {"queue": "orders", "wait_ms": 1000},
+    "ack": {"message_id": "1763935200000-0"},
+    "nack": {"message_id": "1763935200000-0", "delay_ms": 5000},
+    "bridge.ping": "are you there?",
+}
+
+BRIDGE: Final = {
+    "status": "ready",
+    "version": "0.1.0",
+    "name": "bridge",
+    "pid": 4711,
+    "uptime_ms": 61234,
+    "bus": {"received": 120, "published": 260, "rejected": 0, "gaps": 0},
+    "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
+    "integrations": {"backend_api": "connected"},
+}
+INTEGRATION: Final = {
+    "integration": "backend_api",
+    "type": "json-rpc",
+    "status": "connected",
+    "previous": "connecting",
+    "since": 1763935200000,
+    "circuit": "closed",
+    "latency_ms": 3.2,
+    "in_flight": 2,
+    "queued": 0,
+    "error": None,
+}
+
+RESULTS: Final[dict[str, Any]] = {
+    "request": {"id": 7, "total": 120},
+    "publish": {"stream": "ORDERS", "sequence": 1207},
+    "subscribe": {"subscription": "subscription-1"},
+    "enqueue": {"message_id": "1763935200000-0"},
+    "dequeue": {"message_id": "1763935200000-0", "message": {"id": 7}, "attempts": 1, "headers": {}},
+    "circuit.force_open": {"state": "open"},
+    "circuit.reset": {"state": "closed"},
+    "bridge.ping": "are you there?",
+    "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION},
+    "bridge.reload": {
+        "added": ["metrics"],
+        "changed": [],
+        "removed": [],
+        "unchanged": ["backend_api"],
+        "routes": 2,
+        "needs_restart": [],
+    },
+}
+
+
+def success(result: Any, *, attempts: int) -> dict[str, Any]:
+    """A response that says: it worked."""
+    return {"ok": True, "result": result, "attempts": attempts, "duration_ms": 4.125}
+
+
+ROUTE: Final = success({"id": 7}, attempts=1) | {"route": "orders"}
+UNKNOWN: Final = {
+    "ok": False,
+    "error": {"kind": "unknown_operation", "message": "there is no operation 'requst'", "retryable": False},
+    "attempts": 0,
+    "duration_ms": 0.0,
+}
+MESSAGE: Final = {"topic": "metrics/cpu", "message": {"load": 0.4}, "headers": {}, "message_id": "17", "attempts": 1}
+
+RETRY: Final = _HEAD | {"attempt": 1, "max_attempts": 3, "delay_ms": 87, "error": _ERROR}
+FAILED: Final = _HEAD | {"attempts": 3, "error": _ERROR}
+SHED: Final = _HEAD | {"reason": "circuit_open", "count": 12}
+BUS_REJECTED: Final = {"reason": "type_mismatch", "count": 3, "detail": "`event_type` differs from the first frame"}
+BUS_GAP: Final = {"source": "shop", "missing": 17}
+
+_BEFORE: Final = {"open": "closed", "half_open": "open", "closed": "half_open"}
+
+
+def circuit(state: str) -> dict[str, Any]:
+    """A change to this state."""
+    opened = state == "open"
+    return _HEAD | {
+        "from": _BEFORE[state],
+        "to": state,
+        "failures": 0 if state == "closed" else 5,
+        "retry_after_ms": 30412 if opened else None,
+        "error": None if state == "closed" else _ERROR,
+    }

@@ -1,0 +1,74 @@
+"""The files of `schemas/`: written, and compared with what they would be."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.config import AdapterProvider
+from bridge.contract.asyncapi import asyncapi
+from bridge.contract.catalogue import ENTRIES
+from bridge.contract.schemas import documents
+
+_README = """\
+# Schemas
+
+The bus contract, version 1, and the configuration as JSON Schemas (draft 2020-12), and the contract as an
+[AsyncAPI 3.0 document](asyncapi.json). `scripts/schemas` writes this folder from the models in `bridge/`.
+
+Every message is the map of [`event.schema.json`](event.schema.json) in MessagePack; the schemas below are those of its
+`payload`. `bin`, which JSON lacks, may stand wherever any value may. `<id>` is the label of an integration. Where two
+types fit, the upper one counts.
+
+| event type | schema of the payload |
+| --- | --- |
+{rows}
+| anything else | any value: an event of the application |
+
+[`configuration.schema.json`](configuration.schema.json) describes the configuration as data, with the adapters
+that come with the bridge.
+"""
+
+
+def files(adapters: AdapterProvider) -> dict[str, str]:
+    """The text of each file by its path within `schemas/`; the same models give the same bytes."""
+    texts = {f"{name}.schema.json": _json(schema) for name, schema in documents(adapters).items()}
+    texts["asyncapi.json"] = _json(asyncapi())
+    texts["README.md"] = _README.format(rows="\n".join(_rows()))
+    return texts
+
+
+def write(folder: Path, texts: Mapping[str, str]) -> list[str]:
+    """Bring the folder in line; returns the paths that changed, removed ones included."""
+    changed = drift(folder, texts)
+    for path in changed:
+        target = folder / path
+        if path in texts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(texts[path], encoding="utf-8", newline="\n")
+        else:
+            target.unlink()
+    return changed
+
+
+def drift(folder: Path, texts: Mapping[str, str]) -> list[str]:
+    """The paths, sorted, that are missing, differ, or do not belong there."""
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return sorted(
+        path
+        for path in there.keys() | texts.keys()
+        if path not in texts or path not in there or there[path].read_bytes() != texts[path].encode()
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _rows() -> list[str]:
+    rows = []
+    for entry in ENTRIES:
+        topic = entry.topic.replace("{integration}", "<id>").replace("{event_type}", "<type>")
+        topic = topic.replace("{anything}", "<anything else>")
+        rows.append(f"| `{topic}` | [`{entry.name}.schema.json`]({entry.name}.schema.json) |")
+    return rows

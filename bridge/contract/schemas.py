@@ -1,0 +1,129 @@
+"""JSON Schemas (draft 2020-12) from the models and their docstrings; each stands for itself, without its neighbours."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, Final
+
+import msgspec
+
+from bridge import config
+from bridge.contract import examples, payloads
+from bridge.contract.catalogue import ENTRIES, Entry
+from bridge.model import Event
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_REFERENCE: Final = "#/$defs/"
+#: Objects whose other properties are known, too: not just the named ones may be there.
+_OTHERS: Final[dict[str, Any]] = {
+    "Status": payloads.IntegrationHealth,
+    "Published": Any,
+    "Event": Any,  # a reader ignores keys that it does not know
+}
+#: Attributes that the bus calls otherwise.
+_WIRE_NAMES: Final = {"raw": "payload"}
+_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+
+def documents(adapters: config.AdapterProvider) -> dict[str, dict[str, Any]]:
+    """Every schema by its name, as in `command/request`.
+
+    Args:
+        adapters: Whose `config` blocks the configuration may hold.
+    """
+    found = {"event": _document("event", "Event", Event, examples.EVENT)}
+    for entry in ENTRIES:
+        if entry.name not in found:
+            found[entry.name] = _response(entry) if entry.is_response else _payload(entry)
+    whole = config.schema(adapters)
+    found["configuration"] = _head("configuration", whole.pop("title"), whole.pop("description")) | {
+        key: value for key, value in whole.items() if key != "$schema"
+    }
+    return found
+
+
+def _head(name: str, title: str, description: str) -> dict[str, Any]:
+    identity = f"urn:nemo-bridge:v1:{name.replace('/', ':')}"
+    return {"$schema": DIALECT, "$id": identity, "title": title, "description": description}
+
+
+def _payload(entry: Entry) -> dict[str, Any]:
+    schema = _document(entry.name, entry.title, entry.model, entry.example)
+    if entry.also:
+        schema["allOf"] = [deepcopy(entry.also)]
+    return schema
+
+
+def _document(name: str, title: str, model: Any, example: Any) -> dict[str, Any]:
+    schema, definitions = _parts(model)
+    if "$ref" in schema:
+        schema = definitions.pop(schema["$ref"].removeprefix(_REFERENCE))
+    text = schema.pop("description", "Any value.")
+    if text == "Any value." and definitions:
+        text = next(iter(definitions.values()))["description"]
+    schema.pop("title", None)
+    return _head(name, title, text) | schema | _tail(definitions, example)
+
+
+def _response(entry: Entry) -> dict[str, Any]:
+    """Success with this command's result, or failure; for a route, with its name."""
+    _, definitions = _parts(payloads.Failure)
+    forms = ["Failure"]
+    if entry.model is not None:
+        result, used = _parts(entry.model)
+        definitions |= used | _parts(payloads.Success)[1]
+        result_text = definitions["Success"]["properties"]["result"]
+        definitions["Success"]["properties"]["result"] = result_text | result
+        forms.insert(0, "Success")
+    if entry.channel == "routeResponses":
+        for form in forms:
+            definitions[form]["properties"]["route"] = {"type": "string", "description": "The route that caused it."}
+            definitions[form]["required"].append("route")
+    what = entry.topic.removeprefix("response.").replace("{integration}", "<id>")
+    text = f"What `{what}` is answered with; the envelope's `correlation_id` is that of the command."
+    if entry.model is None:
+        text = "A command by a name that does not exist is refused; the `correlation_id` is that of the command."
+    elif entry.channel == "routeResponses":
+        text = "What an event that set off a route is answered with, once by each route."
+    body = {"oneOf": [{"$ref": _REFERENCE + form} for form in forms]}
+    return _head(entry.name, entry.title, text) | body | _tail(definitions, entry.example)
+
+
+def _tail(definitions: dict[str, Any], example: Any) -> dict[str, Any]:
+    tail: dict[str, Any] = {"examples": [deepcopy(example)]}
+    return tail | {"$defs": dict(sorted(definitions.items()))} if definitions else tail
+
+
+def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema of a model and of all that it refers to, described and closed."""
+    (schema,), definitions = msgspec.json.schema_components([model], ref_template=_REFERENCE + "{name}")
+    for name, definition in list(definitions.items()):
+        _describe(definition)
+        if "properties" not in definition:
+            continue
+        if name not in _OTHERS:
+            definition["additionalProperties"] = False
+        elif _OTHERS[name] is not Any:
+            definition["additionalProperties"], more = _parts(_OTHERS[name])
+            definitions |= more
+    return schema, definitions
+
+
+def _describe(definition: dict[str, Any]) -> None:
+    """Turn a docstring into the description of the object and of its properties, which take its order."""
+    text, _, attributes = inspect.cleandoc(definition.get("description", "")).partition("\n\nAttributes:\n")
+    definition["description"] = " ".join(text.split())
+    properties = definition.get("properties")
+    if properties is None:
+        return
+    described = {name: properties.pop(name) | {"description": words} for name, words in _attributes(attributes)}
+    if properties:
+        raise TypeError(f"{definition['title']}: not described: {', '.join(properties)}")
+    definition["properties"] = described
+    definition["required"] = [name for name in described if name in definition["required"]]
+
+
+def _attributes(text: str) -> Iterator[tuple[str, str]]:
+    for name, description in _ATTRIBUTE.findall(text):
+        yield _WIRE_NAMES.get(name, name), " ".join(description.split())
