@@ -11,9 +11,16 @@ import msgspec
 
 from bridge.config import Route
 from bridge.connection import Connection, ConnectionManager
-from bridge.errors import BridgeError, InvalidError, ProtocolError, StoppingError, UnknownOperationError
+from bridge.errors import (
+    BridgeError,
+    InvalidError,
+    ProtocolError,
+    StoppingError,
+    UnknownIntegrationError,
+    UnknownOperationError,
+)
 from bridge.event_type import to_event_type
-from bridge.model import MAX_HOP, Command, Empty, Event, Operation, Outcome
+from bridge.model import MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome
 from bridge.ports import Clock, Publisher
 from bridge.replies import Key, Replies
 from bridge.router import Router, Target, applies, cause_of, operation_of, parse_command, route_command
@@ -21,6 +28,8 @@ from bridge.router import Router, Target, applies, cause_of, operation_of, parse
 _DONE: Final = Outcome(result={})
 #: Headers that belong to one crossing of the bus and do not travel on.
 _OWN_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+#: Integrations of other bridges that are remembered; names can be invented, memory cannot.
+_MOST_ELSEWHERE: Final = 10_000
 
 
 class Controls(Protocol):
@@ -68,9 +77,12 @@ class Dispatcher:
         self._source = source
         self._clock = clock
         self._replies = Replies(clock)
+        self._elsewhere: set[str] = set()
 
     def on_event(self, event: Event) -> None:
         """Act on one event."""
+        if event.event_type.startswith("health."):
+            self._learn(event)
         decision = self.router.decide(event.event_type)
         own = event.source == self._source
         if decision.target is not None:
@@ -88,9 +100,23 @@ class Dispatcher:
         self._bus.reject_loop(event.event_type)
         return False
 
+    def _learn(self, event: Event) -> None:
+        """Note which integrations another bridge on this bus has, so that its commands are left to it."""
+        name, source = event.event_type.removeprefix("health."), event.source or ""
+        if source == self._source or source.partition("/")[0] != "bridge":
+            return
+        payload = event.payload
+        if isinstance(payload, dict) and payload.get("status") != ConnectionStatus.STOPPED:
+            if len(self._elsewhere) < _MOST_ELSEWHERE:
+                self._elsewhere.add(name)
+        else:
+            self._elsewhere.discard(name)
+
     # --- commands
 
     def _command(self, event: Event, target: Target) -> None:
+        if isinstance(target.problem, UnknownIntegrationError) and target.integration in self._elsewhere:
+            return
         answer = self._begin(event, None)
         if answer is None:
             return

@@ -156,12 +156,19 @@ def short_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def sidecar(text: str, directory: Path | None = None, *, heartbeat: str = "5s", more: str = "") -> Iterator[Sidecar]:
+def sidecar(
+    text: str,
+    directory: Path | None = None,
+    *,
+    heartbeat: str = "5s",
+    more: str = "",
+    environ: dict[str, str] | None = None,
+) -> Iterator[Sidecar]:
     """A sidecar that is ready, with this configuration beside its `bridge` and `bus` blocks; gone in the end."""
     with short_directory() as own:
         place = directory or own
         whole = f'bridge {{\n  heartbeat = "{heartbeat}"\n  {more}\n}}\n{bus_block(place)}\n{text}'
-        running = Sidecar(place, whole)
+        running = Sidecar(place, whole, environ=environ)
         try:
             yield running.ready()
         finally:
