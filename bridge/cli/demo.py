@@ -31,8 +31,10 @@ _SOURCE: Final = "app"
 
 def run(console: Console | None = None) -> int:
     """Show it; 0 if all of it happened, 1 if a step was missed. Whatever was started is stopped again."""
-    screen = Screen(console)
-    return asyncio.run(_main(screen))
+    try:
+        return asyncio.run(_main(Screen(console)))
+    except asyncio.CancelledError:  # SIGTERM
+        return 128 + signal.SIGTERM
 
 
 async def _main(screen: Screen) -> int:
@@ -139,7 +141,7 @@ class _Story:
     async def _dies(self) -> float:
         self._title(
             "The service dies",
-            "Each order is tried up to three times, with growing and jittered pauses.",
+            "Each order is tried three times, after random pauses: up to 400 ms, then up to 800 ms.",
             "Five failures in a row open the circuit.",
         )
         mark = self._mark()

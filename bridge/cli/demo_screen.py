@@ -44,10 +44,13 @@ class Screen:
     def title(self, headline: str, *explanation: str) -> None:
         """Open an act."""
         self._acts += 1
-        self.console.print()
-        self.console.print(Rule(Text(f"{self._acts}  {headline}", style="bold"), align="left", style="dim"))
+        self._headline(f"{self._acts}  {headline}")
         for line in explanation:
             self.console.print(Padding(Text(line, style="italic dim"), (0, 1)))
+
+    def _headline(self, text: str) -> None:
+        self.console.print()
+        self.console.print(Rule(Text(text, style="bold"), align="left", style="dim"))
 
     def code(self, text: str) -> None:
         """Show a piece of configuration."""
@@ -93,7 +96,7 @@ class Screen:
 
     def summary(self, rows: Iterable[tuple[str, str]]) -> None:
         """What was shown, with its numbers."""
-        self.title("What you have seen")
+        self._headline("All of it happened")
         grid = Table.grid(padding=(0, 2))
         grid.add_column(justify="right", style="bold green", no_wrap=True, width=10)
         grid.add_column()

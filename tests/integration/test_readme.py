@@ -1,0 +1,180 @@
+"""Every snippet of the README, and the example, really works."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from bridge.cli.main import app
+from bridge.cli.sidecar import read
+from bridge.client import BusClient
+from tests.support.demo import demo_service
+from tests.support.sidecar import short_directory
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+EXAMPLE = ROOT / "examples" / "json-rpc.hcl"
+TOKEN = "secret"  # the README's own
+NEMO_BRIDGE = [sys.executable, "-m", "bridge"]
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in one language; never none."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+def commands() -> list[list[str]]:
+    """The README's shell lines, as words."""
+    return [
+        words for block in blocks("sh") for line in block.splitlines() if (words := shlex.split(line, comments=True))
+    ]
+
+
+def shop() -> str:
+    """The configuration that the README asks its reader to save."""
+    return next(block for block in blocks("hcl") if "integration" in block)
+
+
+@dataclass(frozen=True)
+class House:
+    """A sidecar that runs at the user's default endpoints, and what its user has in hand."""
+
+    directory: Path
+    environ: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """Run a command as this user, where the configuration lies; its output, if it went well."""
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def bus(self, source: str) -> BusClient:
+        """A program of this user."""
+        sockets = f"ipc://{self.directory}/nemo/bus-"
+        return BusClient(f"{sockets}publish.sock", f"{sockets}subscribe.sock", source=source, prefixes=("",))
+
+
+@pytest.fixture(scope="module", params=["readme", "example"])
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """The README's configuration, or the example, at work before a service that wants its token."""
+    with short_directory() as directory, demo_service("--token", TOKEN) as service:
+        (directory / "shop.hcl").write_text(shop() if request.param == "readme" else EXAMPLE.read_text("utf-8"))
+        environ = os.environ | {"XDG_RUNTIME_DIR": str(directory), "API_TOKEN": TOKEN, "NO_COLOR": "1"}
+        for name in ("NEMO_BUS_PUBLISH", "NEMO_BUS_SUBSCRIBE"):
+            environ.pop(name, None)
+        house = House(directory, environ)
+        url = service.url.removesuffix("/rpc")
+        command = [*NEMO_BRIDGE, "run", "shop.hcl", "--var", f"api_url={url}"]
+        with subprocess.Popen(command, cwd=directory, env=environ, stdout=subprocess.DEVNULL) as sidecar:
+            try:
+                end = time.monotonic() + 15
+                while not (directory / "nemo" / "bus-subscribe.sock").exists():
+                    assert sidecar.poll() is None, "the sidecar did not start"
+                    assert time.monotonic() < end, "the sidecar opened no bus"
+                    time.sleep(0.01)
+                house.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+                yield house
+            finally:
+                sidecar.terminate()
+
+
+@pytest.mark.parametrize("block", blocks("hcl"))
+def test_configuration_loads(block, tmp_path, monkeypatch):
+    """Each HCL block stands as a file of its own."""
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+    file = tmp_path / "block.hcl"
+    file.write_text(block)
+    assert read([file]).ignored == {}
+
+
+def test_example_loads(monkeypatch):
+    """The example has one integration and its routes."""
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+    found = read([EXAMPLE])
+    assert list(found.integrations) == ["shop"]
+    assert [route.name for route in found.routes] == ["orders", "audit"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("snippet", blocks("python"), ids=["client", "zeromq"])
+def test_python_runs(house, snippet):
+    """Each Python snippet prints an answer of the live sidecar."""
+    output = house.run(sys.executable, "-W", "error", "-c", snippet)
+    assert "'id': 8" in output or "'hello'" in output, output
+
+
+async def test_event_is_answered_as_shown(house):
+    """The event in JSON, put on the bus, brings the answer in JSON, key by key, and the route's own event."""
+    emitted, answer = (json.loads(block) for block in blocks("json"))
+    assert tuple(emitted) == ("id", "event_type", "payload", "timestamp", "source", "correlation_id")
+    bus = house.bus("nemo")
+    with bus.listen() as events:
+        async with bus:
+            bus.emit(emitted["event_type"], emitted["payload"], correlation_id=emitted["correlation_id"])
+            found = {}
+            while not {"response.order.created", "order.confirmed"} <= found.keys():
+                event = await events.get()
+                found[event.event_type] = event
+    response = found["response.order.created"]
+    assert response.correlation_id == emitted["correlation_id"]
+    assert response.payload.keys() == answer.keys()
+    changing = {"duration_ms": response.payload["duration_ms"]}
+    result = answer["result"] | {"number": response.payload["result"]["number"]}
+    assert response.payload == answer | changing | {"result": result}
+    assert found["order.confirmed"].payload == result
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "nemo-bridge"], ids=" ".join)
+def test_command_works(house, words):
+    """Each command of the README does what it says; those with a life of their own are only looked up."""
+    match words[1]:
+        case "run" | "demo":
+            assert words[1] in get_command(app).commands
+        case "tap":
+            assert "health." in house.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
+        case "check":
+            assert house.run(*NEMO_BRIDGE, *words[1:]).startswith("ok: 1 integration")
+        case _:
+            house.run(*NEMO_BRIDGE, *words[1:])
+
+
+def test_other_commands_exist():
+    """Scripts are there and can be started; the rest are a reader's usual tools."""
+    others = [words for words in commands() if words[0] != "nemo-bridge"]
+    scripts = {words[0] for words in others if words[0].startswith("scripts/")}
+    assert {words[0] for words in others} - scripts == {"pip", "pipx", "export"}
+    assert scripts >= {"scripts/demo", "scripts/test"}
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+    bash = shutil.which("bash")
+    assert bash is not None
+    for script in scripts:
+        subprocess.run([bash, "-n", ROOT / script], check=True)
+
+
+def test_links_lead_somewhere():
+    """Each link to a file of the project finds it."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
