@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from bridge.adapters import jsonrpc
+from pydantic import BaseModel
+
+from bridge.adapters import jsonrpc, static
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
@@ -21,7 +23,7 @@ class Remote(Protocol):
     whose result has a rising `number`.
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint | None
 
     def kill(self) -> None:
         """End it without a word."""
@@ -39,15 +41,24 @@ class Remote(Protocol):
 
 @dataclass(frozen=True)
 class Kit:
-    """One adapter. `lost` are the kinds of error that a call may end with whose remote dies under it."""
+    """One adapter.
+
+    Attributes:
+        lost: The kinds of error that a call may end with whose remote dies under it.
+        lacks: What its remote cannot do: `methods` (those above), `topics` that carry messages as they were published,
+            `death`, `frost`. The tests that need it leave the adapter out.
+        config: Makes its configuration where that needs something.
+    """
 
     spec: AdapterSpec
     start: Callable[[], AbstractAsyncContextManager[Remote]]
     lost: frozenset[str] = frozenset({"connection_lost"})
+    lacks: frozenset[str] = frozenset()
+    config: Callable[[Remote], BaseModel] | None = None
 
     def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> ProtocolAdapter:
         """A session with that remote, not yet connected."""
-        config = self.spec.config()
+        config = self.spec.config() if self.config is None else self.config(remote)
         return self.spec.create(AdapterSetup("test", remote.endpoint, config=config, on_lost=on_lost))
 
 
@@ -98,8 +109,33 @@ async def _jsonrpc() -> AsyncIterator[Remote]:
         yield _JsonRpc(demo)
 
 
+class _Local:
+    """A source inside of the process, which neither freezes nor dies."""
+
+    endpoint = None
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+    freeze = kill
+
+    def thaw(self) -> None:
+        """It never was frozen."""
+
+    async def calls(self, method: str) -> int:
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def _local() -> AsyncIterator[Remote]:
+    yield _Local()
+
+
+_LOCAL: Final = frozenset({"methods", "topics", "death", "frost"})
+
 #: One line for each adapter; those of the entry points and no others, besides the one in memory.
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(jsonrpc.SPEC, _jsonrpc),
+    Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
 )

@@ -20,9 +20,9 @@ from tests.support.wait import until
 each_kit = pytest.mark.parametrize("kit", KITS, ids=[kit.spec.protocol for kit in KITS])
 
 
-def kits_with(*operations: str) -> pytest.MarkDecorator:
-    """The adapters whose protocol has these operations."""
-    having = [kit for kit in KITS if kit.spec.operations.issuperset(operations)]
+def kits_with(*operations: str, remote: str = "") -> pytest.MarkDecorator:
+    """The adapters whose protocol has these operations, and whose remote can do this, too (`Kit.lacks`)."""
+    having = [kit for kit in KITS if kit.spec.operations.issuperset(operations) and remote not in kit.lacks]
     return pytest.mark.parametrize("kit", having, ids=[kit.spec.protocol for kit in having])
 
 
@@ -107,7 +107,7 @@ async def test_what_the_protocol_lacks_is_not_supported(kit: Kit) -> None:
             assert isinstance(await error_of(CALLS[operation](adapter)), NotSupportedError), operation
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_values_come_back_as_they_went(kit: Kit) -> None:
     """JSON's data model, up to 64 bits."""
     value = {"text": "ä\u2028\n", "list": [1, -1.5, None, True, 2**64 - 1, -(2**63)], "map": {"": {}}}
@@ -116,7 +116,7 @@ async def test_values_come_back_as_they_went(kit: Kit) -> None:
         assert await adapter.request("echo", [value]) == [value]
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_many_at_the_same_time(kit: Kit) -> None:
     """Each caller gets its own answer."""
     async with session(kit) as (adapter, _):
@@ -124,7 +124,7 @@ async def test_many_at_the_same_time(kit: Kit) -> None:
         assert results == [{"n": n} for n in range(300)]
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_one_after_the_other_arrives_in_order(kit: Kit) -> None:
     """A call that is over has happened before the next."""
     async with session(kit) as (adapter, _):
@@ -132,7 +132,7 @@ async def test_one_after_the_other_arrives_in_order(kit: Kit) -> None:
         assert numbers == list(range(20))
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_a_refusal_arrives_as_the_remote_said_it(kit: Kit) -> None:
     """Code, message and data; and the session lives on."""
     async with session(kit) as (adapter, _):
@@ -142,7 +142,7 @@ async def test_a_refusal_arrives_as_the_remote_said_it(kit: Kit) -> None:
         assert await adapter.request("echo", [1]) == [1]
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_a_notification_is_sent_and_has_no_result(kit: Kit) -> None:
     """Not even an error."""
     async with session(kit) as (adapter, remote):
@@ -151,7 +151,7 @@ async def test_a_notification_is_sent_and_has_no_result(kit: Kit) -> None:
         await in_the_middle_of(remote, "echo")
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_cancelling_one_call_harms_no_other(kit: Kit) -> None:
     """Neither the one beside it nor the next."""
     async with session(kit) as (adapter, remote), asyncio.TaskGroup() as group:
@@ -164,7 +164,7 @@ async def test_cancelling_one_call_harms_no_other(kit: Kit) -> None:
         await adapter.check()
 
 
-@kits_with("request")
+@kits_with("request", remote="methods")
 async def test_a_remote_that_dies_under_a_call(kit: Kit) -> None:
     """The call ends with one of the declared kinds, outcome unknown; the next was surely not sent; closing is safe."""
     async with session(kit) as (adapter, remote), asyncio.TaskGroup() as group:
@@ -183,7 +183,7 @@ async def test_a_remote_that_dies_under_a_call(kit: Kit) -> None:
         assert isinstance(await error_of(adapter.check()), BridgeError)
 
 
-@each_kit
+@kits_with(remote="death")
 async def test_the_loss_of_a_session_is_told_once(kit: Kit) -> None:
     """Where there is a session; where each call stands for itself nothing can be lost between calls."""
     told: list[BridgeError] = []
@@ -197,7 +197,7 @@ async def test_the_loss_of_a_session_is_told_once(kit: Kit) -> None:
         assert len(told) == (1 if kit.spec.has_session else 0)
 
 
-@each_kit
+@kits_with(remote="death")
 async def test_connecting_to_nobody(kit: Kit) -> None:
     """Fails at once, nothing was sent, and closing is safe."""
     async with kit.start() as remote:
@@ -209,7 +209,7 @@ async def test_connecting_to_nobody(kit: Kit) -> None:
         await adapter.disconnect()
 
 
-@each_kit
+@kits_with(remote="frost")
 async def test_a_frozen_remote_fails_the_check(kit: Kit) -> None:
     """It only looks alive. The caller's time limit ends the check; once thawed it is good again."""
     async with session(kit) as (adapter, remote):
@@ -221,7 +221,7 @@ async def test_a_frozen_remote_fails_the_check(kit: Kit) -> None:
         await adapter.check()
 
 
-@kits_with("publish", "subscribe", "unsubscribe")
+@kits_with("publish", "subscribe", "unsubscribe", remote="topics")
 async def test_messages_reach_the_subscriber_in_order(kit: Kit) -> None:
     """From the moment subscribe returns until unsubscribe does."""
     got: list[Any] = []

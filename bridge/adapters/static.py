@@ -1,0 +1,192 @@
+"""Fixed values as a source: `type = "static"`.
+
+The values stand in the configuration or in a file beside it, which is read with the configuration: what is wrong with
+it is a complaint of `nemo-bridge check`, and a reload notices that it has changed. A session therefore cannot fail.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, PrivateAttr
+
+from bridge.adapters._json import check_value
+from bridge.endpoint import Strict
+from bridge.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.model import Inbound, Request
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+
+PROTOCOL: Final = "static"
+#: The topic that stands for every key.
+ALL: Final = "*"
+
+
+class StaticConfig(Strict):
+    """`config { … }` of static values: `values` or `file`."""
+
+    values: Annotated[dict[str, Any] | None, Field(description="key → value")] = None
+    file: Annotated[
+        Path | None,
+        Field(
+            description="file of values, in place of `values`, read at start and at each reload: "
+            "`.json`, an object of key → value; or `.csv` with a header, whose first column is the key: "
+            "with one more column its text is the value, with several the value is a map of column → text"
+        ),
+    ] = None
+    # Private attributes count when two configurations are compared, so a reload sees that a file has changed.
+    _read: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, _context: Any) -> None:
+        """Read the file. Raises ValueError where it cannot be used, or holds what the bus cannot carry."""
+        if (self.values is None) == (self.file is None):
+            raise ValueError("give either `values` or `file`")
+        read = self.values if self.file is None else _read_file(self.file)
+        try:
+            check_value(read, "values")
+        except InvalidError as error:
+            raise ValueError(error.message) from None
+        self._read.update(read or {})
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The values, wherever they came from."""
+        return self._read
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    readers = {".json": _json_values, ".csv": _csv_values}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"`file` is named *.json or *.csv, not {path.name}")
+    try:
+        return reader(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"`file` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("`file` is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("`file` is nested too deeply") from None
+
+
+def _json_values(text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"`file` has a key twice: {next(name for name in names if names.count(name) > 1)!r}")
+        return found
+
+    try:
+        values = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`file` is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError("`file` must hold a JSON object of key → value")  # noqa: TRY004  # data, not a bug
+    return values
+
+
+def _csv_values(text: str) -> dict[str, Any]:
+    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    values: dict[str, Any] = {}
+    try:
+        header = next(rows, [])
+        if len(header) < 2 or len(set(header)) < len(header):
+            raise ValueError("`file` needs a header of at least two columns, each with a name of its own")
+        for row in rows:
+            if not row:
+                continue
+            key, *cells = row
+            if len(row) != len(header):
+                raise ValueError(f"`file`, line {rows.line_num}: {len(row)} columns, the header has {len(header)}")
+            if key in values:
+                raise ValueError(f"`file`, line {rows.line_num}: the key {key!r} is there twice")
+            values[key] = cells[0] if len(cells) == 1 else dict(zip(header[1:], cells, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"`file`, line {rows.line_num}: {error}") from None
+    return values
+
+
+class StaticAdapter(AdapterBase):
+    """One integration's values; see `ports.ProtocolAdapter`."""
+
+    protocol = PROTOCOL
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        """Raises ValueError where there is no `config` block."""
+        if not isinstance(setup.config, StaticConfig):
+            raise ValueError("`static` needs a `config` block with `values` or `file`")  # noqa: TRY004  # the port's error
+        self._values = setup.config.content
+        self._open = False
+
+    async def connect(self) -> None:
+        """The values are there already."""
+        self._open = True
+
+    async def disconnect(self) -> None:
+        """Nothing to close."""
+        self._open = False
+
+    async def check(self) -> None:
+        """Nothing that could be dead."""
+        self._need_open()
+
+    def _need_open(self) -> None:
+        if not self._open:
+            raise NotConnectedError("there is no session")
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """Reading changes nothing."""
+        return isinstance(command, Request) or super().is_idempotent(operation, command)
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
+        """Method `get`, params `{key}`: the value; RejectedError with code `not_found` where there is none."""
+        self._need_open()
+        error: BridgeError | None = None
+        if method != "get":
+            error = NotSupportedError(f"`static` has no method {method!r}; there is `get`")
+        elif not isinstance(params, dict) or params.keys() != {"key"} or not isinstance(params["key"], str):
+            error = InvalidError('params: `get` takes {"key": text}')
+        elif params["key"] not in self._values:
+            error = RejectedError(f"there is no key {params['key']!r}", code="not_found")
+        if notify:
+            return None
+        if error is not None:
+            raise error
+        return self._values[params["key"]]
+
+    async def subscribe(
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        group: str | None = None,  # noqa: ARG002
+    ) -> Subscription:
+        """`topic` is a key, or `*` for all of them; each value is delivered once, before this returns.
+
+        Raises:
+            InvalidError: There is no such key.
+        """
+        self._need_open()
+        if topic != ALL and topic not in self._values:
+            raise InvalidError(f"there is no key {topic!r}")
+        for key in list(self._values) if topic == ALL else [topic]:
+            await deliver(Inbound(topic=key, message=self._values[key]))
+        return Subscription(topic)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Nothing more would have come."""
+
+
+SPEC: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="fixed values, from the configuration or a JSON or CSV file",
+    operations=frozenset({"request", "subscribe", "unsubscribe"}),
+    auth=frozenset({"none"}),
+    config=StaticConfig,
+    schemes={},
+    create=StaticAdapter,
+    needs_endpoint=False,
+)

@@ -1,0 +1,165 @@
+"""Static values: what a file may hold, reading by key, and saying the values once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+from pydantic import ValidationError
+
+from bridge.adapters.static import SPEC, StaticAdapter, StaticConfig
+from bridge.config import load
+from bridge.errors import ConfigError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.model import Inbound, Request
+from bridge.ports import AdapterSetup
+from bridge.registry import AdapterRegistry
+
+
+async def opened(**config: Any) -> StaticAdapter:
+    """A connected adapter."""
+    adapter = StaticAdapter(AdapterSetup("fixed", None, config=StaticConfig(**config)))
+    await adapter.connect()
+    return adapter
+
+
+def written(directory: Path, name: str, text: str) -> Path:
+    """A file of values."""
+    file = directory / name
+    file.write_text(text, "utf-8")
+    return file
+
+
+async def test_get_reads_by_key() -> None:
+    """The value as it stands there, None included."""
+    adapter = await opened(values={"a": {"b": [1, None]}, "nothing": None})
+    assert await adapter.request("get", {"key": "a"}) == {"b": [1, None]}
+    assert await adapter.request("get", {"key": "nothing"}) is None
+    assert adapter.is_idempotent("request", Request(method="get"))
+
+
+async def test_get_of_an_unknown_key_is_rejected() -> None:
+    """With a code that a program can test; a notification has no answer, so no error either."""
+    adapter = await opened(values={"a": 1})
+    with pytest.raises(RejectedError, match="no key 'b'") as caught:
+        await adapter.request("get", {"key": "b"})
+    assert caught.value.code == "not_found"
+    assert await adapter.request("get", {"key": "b"}, notify=True) is None
+
+
+@pytest.mark.parametrize("params", [UNSET, None, {}, {"key": 1}, {"key": "a", "more": 1}, ["a"]])
+async def test_wrong_params_are_invalid(params: Any) -> None:
+    """Nothing is guessed."""
+    adapter = await opened(values={"a": 1})
+    with pytest.raises(InvalidError, match=r"params: `get` takes"):
+        await adapter.request("get", params)
+
+
+async def test_there_is_no_other_method() -> None:
+    """And the message says which there is."""
+    adapter = await opened(values={"a": 1})
+    with pytest.raises(NotSupportedError, match="there is `get`"):
+        await adapter.request("set", {"key": "a"})
+
+
+async def test_a_subscription_says_the_value_once() -> None:
+    """A key its own, `*` all of them; then no more."""
+    got: list[tuple[str, Any]] = []
+
+    async def deliver(message: Inbound) -> None:
+        got.append((message.topic, message.message))
+
+    adapter = await opened(values={"a": 1, "b": {"c": 2}})
+    one = await adapter.subscribe("b", deliver)
+    assert got == [("b", {"c": 2})]
+    got.clear()
+    await adapter.subscribe("*", deliver)
+    assert got == [("a", 1), ("b", {"c": 2})]
+    with pytest.raises(InvalidError, match="no key 'd'"):
+        await adapter.subscribe("d", deliver)
+    await adapter.unsubscribe(one)
+
+
+async def test_without_a_session_nothing_works() -> None:
+    """Neither before nor after."""
+    adapter = await opened(values={"a": 1})
+    await adapter.disconnect()
+    with pytest.raises(NotConnectedError):
+        await adapter.request("get", {"key": "a"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("v.json", '{"a": 1, "b": {"c": [true]}}', {"a": 1, "b": {"c": [True]}}),
+        ("v.json", '\ufeff{"a": "ä"}', {"a": "ä"}),
+        ("v.csv", "key,value\na,1\n\nb,x\n", {"a": "1", "b": "x"}),
+        ("v.CSV", 'id,name,city\r\n7,"A, B",Köln\r\n', {"7": {"name": "A, B", "city": "Köln"}}),
+        ("v.csv", 'key,value\na,"two\nlines"\n', {"a": "two\nlines"}),
+    ],
+)
+async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dict[str, Any]) -> None:
+    """JSON as it is; CSV as text."""
+    adapter = await opened(file=written(tmp_path, name, text))
+    assert {key: await adapter.request("get", {"key": key}) for key in values} == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("v.json", "{", "is no JSON"),
+        ("v.json", "[1]", "must hold a JSON object"),
+        ("v.json", '{"a": 1, "a": 2}', "a key twice: 'a'"),
+        ("v.json", '{"a": 18446744073709551616}', "values.a: integers have at most 64 bit"),
+        ("v.json", '{"a": [NaN]}', r"values.a\[0\]: JSON has no NaN"),
+        ("v.json", "[" * 200_000, "nested too deeply"),
+        ("v.csv", "", "needs a header"),
+        ("v.csv", "key,key\n", "needs a header"),
+        ("v.csv", "key,value\na\n", "line 2: 1 columns, the header has 2"),
+        ("v.csv", "key,value\na,1\na,2\n", "line 3: the key 'a' is there twice"),
+        ("v.csv", 'key,value\na,"1\n', "line 2: unexpected end of data"),
+        ("v.txt", "", r"\*.json or \*.csv, not v.txt"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    """It is said before anything runs."""
+    with pytest.raises(ValidationError, match=complaint):
+        StaticConfig(file=written(tmp_path, name, text))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """Missing, or not UTF-8."""
+    with pytest.raises(ValidationError, match="cannot be read: No such file"):
+        StaticConfig(file=tmp_path / "v.json")
+    (tmp_path / "v.csv").write_bytes(b"\xff")
+    with pytest.raises(ValidationError, match="is not UTF-8"):
+        StaticConfig(file=tmp_path / "v.csv")
+
+
+@pytest.mark.parametrize("config", [{}, {"values": {}, "file": Path("v.json")}])
+def test_one_source(config: dict[str, Any]) -> None:
+    """Values or a file, not neither, not both."""
+    with pytest.raises(ValidationError, match="give either `values` or `file`"):
+        StaticConfig(**config)
+
+
+def test_a_changed_file_is_a_changed_configuration(tmp_path: Path) -> None:
+    """So that a reload replaces the session, and leaves it alone where nothing changed."""
+    file = written(tmp_path, "v.csv", "key,value\na,1\n")
+    first, same = StaticConfig(file=file), StaticConfig(file=file)
+    written(tmp_path, "v.csv", "key,value\na,2\n")
+    assert first == same
+    assert first != StaticConfig(file=file)
+
+
+def test_a_bad_file_is_a_complaint_with_its_line(tmp_path: Path) -> None:
+    """Found by `nemo-bridge check`; the path starts at the configuration's folder."""
+    written(tmp_path, "values.json", "[]")
+    text = 'integration "fixed" {\n  type = "static"\n  config {\n    file = "values.json"\n  }\n}\n'
+    with pytest.raises(ConfigError, match=r"bridge.hcl:3: .* must hold a JSON object"):
+        load([written(tmp_path, "bridge.hcl", text)], adapters=AdapterRegistry(), environ={})
+
+
+def test_without_a_config_block_there_is_nothing() -> None:
+    """The adapter says so."""
+    with pytest.raises(ValueError, match="needs a `config` block"):
+        SPEC.create(AdapterSetup("fixed", None))

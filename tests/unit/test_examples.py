@@ -1,0 +1,23 @@
+"""Every example is a configuration that `nemo-bridge check` accepts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bridge.config import load
+from bridge.connection import setup_of
+from bridge.registry import AdapterRegistry
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.hcl"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_examples_are_good_configurations(path: Path) -> None:
+    """No complaint, no warning, and each adapter can be made."""
+    environ = dict.fromkeys(re.findall(r"\benv\.(\w+)", path.read_text("utf-8")), "x")
+    configuration = load([path], adapters=AdapterRegistry(), environ=environ)
+    assert configuration.integrations
+    assert not configuration.warnings
+    for integration in configuration.integrations.values():
+        assert integration.spec.create(setup_of(integration)).protocol == integration.type
