@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from bridge.model import Ack, Dequeue, Enqueue, Operation, Publish, Request
 from bridge.ports import Context, ProtocolAdapter
 
@@ -26,7 +28,8 @@ async def perform(session: ProtocolAdapter, operation: Operation, context: Conte
             return {"message_id": await session.enqueue(entry.queue, entry.message, headers=headers, context=context)}
         case Dequeue() as wish:
             visibility = None if wish.visibility_ms is None else wish.visibility_ms / 1000
-            return await session.dequeue(wish.queue, wait=wish.wait_ms / 1000, visibility=visibility)
+            taken = await session.dequeue(wish.queue, wait=wish.wait_ms / 1000, visibility=visibility)
+            return None if taken is None else msgspec.structs.asdict(taken)
         case Ack() as settled:
             if operation.name == "ack":
                 await session.ack(settled.message_id)
