@@ -12,8 +12,13 @@ GROUP: Final = "nemo_bridge.adapters"
 class AdapterRegistry:
     """Adapters by their `type`; one is imported when it is first asked for, so unused client libraries cost nothing."""
 
-    def __init__(self) -> None:
-        self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    def __init__(self, *, bundled: bool = False) -> None:
+        """Look up what is installed; with `bundled` only what comes with the bridge, whatever else is there."""
+        self._entries = {
+            entry.name: entry
+            for entry in entry_points(group=GROUP)
+            if not bundled or entry.module.startswith("bridge.adapters.")
+        }
 
     def names(self) -> list[str]:
         """All known types, sorted."""

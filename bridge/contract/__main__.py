@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if something would change")
     arguments = parser.parse_args()
-    texts = files(AdapterRegistry())
+    texts = files(AdapterRegistry(bundled=True))
     changed = drift(arguments.folder, texts) if arguments.check else write(arguments.folder, texts)
     for path in changed:
         print(arguments.folder / path)

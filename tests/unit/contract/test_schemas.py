@@ -1,0 +1,194 @@
+"""The schemas are good ones, fit their examples, and are what the models say."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import jsonschema
+import msgspec
+import pytest
+
+from bridge.bus.codec import Codec
+from bridge.bus.rejection import Reason, Rejected
+from bridge.contract import ENTRIES, documents, payloads
+from bridge.errors import BridgeError, InvalidError, RejectedError, ThrottledError
+from bridge.model import CONTROLS, OPERATIONS, Event, Outcome
+from bridge.registry import AdapterRegistry
+from bridge.router import parse_command
+from tests.support.schemas import check, validator
+
+DOCUMENTS = documents(AdapterRegistry(bundled=True))
+NAMES = sorted(DOCUMENTS)
+
+FITTING: list[tuple[str, Any]] = [
+    ("request", {"method": "m"}),
+    ("request", {"method": "m", "params": None, "timeout_ms": None, "notify": True}),
+    ("publish", {"topic": "t", "message": None, "qos": 2, "retain": True, "headers": {"a": "b"}}),
+    ("subscribe", {"topic": "t", "emit": None}),
+    ("unsubscribe", {"topic": "t"}),
+    ("enqueue", {"queue": "q", "message": [1]}),
+    ("dequeue", {"queue": "q", "wait_ms": 0, "visibility_ms": 1}),
+    ("ack", {"message_id": "1"}),
+    ("nack", {"message_id": "1", "delay_ms": 0}),
+]
+UNFITTING: list[tuple[str, Any]] = [
+    ("request", {}),
+    ("request", None),
+    ("request", {"method": ""}),
+    ("request", {"method": 1}),
+    ("request", {"method": "m", "timeout_ms": 0}),
+    ("request", {"method": "m", "notify": "yes"}),
+    ("request", {"method": "m", "parms": {}}),
+    ("publish", {"topic": "t"}),
+    ("publish", {"topic": "t", "message": 1, "qos": 3}),
+    ("publish", {"topic": "t", "message": 1, "headers": {"a": 1}}),
+    ("subscribe", {"topic": "t", "emit": 1}),
+    ("unsubscribe", {"topic": 1}),
+    ("enqueue", {"queue": "q"}),
+    ("dequeue", {"queue": "q", "wait_ms": -1}),
+    ("dequeue", {"queue": "q", "visibility_ms": 0}),
+    ("ack", {"message_id": ""}),
+    ("nack", {"message_id": "1", "delay_ms": -1}),
+]
+
+
+def event(payload: Any) -> Event:
+    """A command as the bus reads it."""
+    raw = msgspec.Raw(msgspec.msgpack.encode(payload))
+    return Event(id=1, event_type="x", raw=raw, timestamp=1, source=None, correlation_id=None)
+
+
+def error_classes(root: type[BridgeError]) -> Iterator[type[BridgeError]]:
+    """All that derive from it and belong to the bridge."""
+    for one in root.__subclasses__():
+        if one.__module__ == "bridge.errors":
+            yield one
+        yield from error_classes(one)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_one(name: str):
+    """Each is valid JSON Schema 2020-12 with an id of its own, a title, a description and an example that fits."""
+    schema = DOCUMENTS[name]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$id"] == f"urn:nemo-bridge:v1:{name.replace('/', ':')}"
+    assert schema["title"]
+    assert schema["description"].endswith(".")
+    assert schema["examples"]
+    for example in schema["examples"]:
+        check(name, example)
+
+
+def test_a_schema_refers_only_to_itself():
+    """References stay inside the file and lead somewhere, and nothing is defined that is not used."""
+
+    def references(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            if isinstance(value.get("$ref"), str):
+                yield value["$ref"]
+            for inner in value.values():
+                yield from references(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from references(inner)
+
+    for name, schema in DOCUMENTS.items():
+        used = {reference.removeprefix("#/$defs/") for reference in references(schema)}
+        assert used == set(schema.get("$defs", {})), name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "configuration"])
+def test_every_property_is_described(name: str):
+    """A reader finds a sentence at each property of a payload."""
+    schema = DOCUMENTS[name]
+    for one in (schema, *schema.get("$defs", {}).values()):
+        for key, value in one.get("properties", {}).items():
+            assert value.get("description", "").endswith("."), f"{one['title']}.{key}"
+
+
+@pytest.mark.parametrize(("operation", "payload"), FITTING)
+def test_what_the_bridge_takes_fits_the_schema(operation: str, payload: Any):
+    """A command that is accepted is one by its schema."""
+    parse_command(operation, event(payload))
+    check(f"command/{operation}", payload)
+
+
+@pytest.mark.parametrize(("operation", "payload"), UNFITTING)
+def test_what_the_bridge_refuses_does_not_fit(operation: str, payload: Any):
+    """A command that is refused is none by its schema."""
+    with pytest.raises(InvalidError):
+        parse_command(operation, event(payload))
+    assert not validator(f"command/{operation}").is_valid(payload)
+
+
+def test_unsubscribe_names_one_thing():
+    """The subscription or the topic: neither and both do not fit, and a null does not count."""
+    unsubscribe = validator("command/unsubscribe")
+    assert not unsubscribe.is_valid({})
+    assert not unsubscribe.is_valid({"subscription": "a", "topic": "b"})
+    assert unsubscribe.is_valid({"subscription": "a", "topic": None})
+
+
+def test_the_envelope_is_what_the_codec_reads():
+    """Leaving out or mistyping a key is an offence to both; unknown keys are none, nor is a missing `headers`."""
+    codec, good = Codec(), DOCUMENTS["event"]["examples"][0]
+    frame = good["event_type"].encode()
+    for bad in [
+        *({key: value for key, value in good.items() if key != left} for left in good if left != "headers"),
+        *(good | {key: True} for key in good if key != "payload"),
+        good | {"id": -1},
+        good | {"headers": {"hop": 1}},
+    ]:
+        assert not validator("event").is_valid(bad), bad
+        with pytest.raises(Rejected):
+            codec.decode(frame, msgspec.msgpack.encode(bad))
+    without = {key: value for key, value in good.items() if key != "headers"}
+    for fine in (good, without, good | {"more": 1}):
+        check("event", fine)
+        codec.decode(frame, msgspec.msgpack.encode(fine))
+
+
+def test_error_kinds_are_those_of_the_errors():
+    """The closed list in the schema is the error tree's."""
+    assert set(get_args(payloads.ErrorKind)) == {one.kind for one in error_classes(BridgeError)}
+
+
+def test_errors_fit():
+    """What errors write of themselves fits, with and without what the remote said; and a new key would not."""
+    full = RejectedError("no", code=-32601, data={"a": 1}).to_wire()
+    for error in (*(one("words").to_wire() for one in error_classes(BridgeError)), full):
+        check("response/unknown", {"ok": False, "error": error, "attempts": 0, "duration_ms": 0.0})
+    throttled = ThrottledError("slow", retry_after_ms=10).to_wire()
+    check("response/request", {"ok": False, "error": throttled, "attempts": 1, "duration_ms": 1})
+    assert not validator("response/request").is_valid(
+        {"ok": False, "error": full | {"secret": 1}, "attempts": 1, "duration_ms": 1}
+    )
+
+
+def test_a_response_is_good_or_bad():
+    """Neither a success without a result nor one with an error fits, and a command's response names no route."""
+    response = validator("response/request")
+    assert response.is_valid({"ok": True, "result": None, "attempts": 1, "duration_ms": 0.1})
+    assert not response.is_valid({"ok": True, "attempts": 1, "duration_ms": 0.1})
+    assert not response.is_valid({"ok": False, "result": 1, "attempts": 1, "duration_ms": 0.1})
+    assert not response.is_valid({"ok": True, "result": 1, "attempts": 1, "duration_ms": 0.1, "route": "r"})
+    assert not validator("response/route").is_valid({"ok": True, "result": 1, "attempts": 1, "duration_ms": 0.1})
+
+
+def test_reasons_of_rejection_are_known():
+    """Each reason that the bus has fits."""
+    for reason in Reason:
+        check("resilience/bus.rejected", {"reason": reason.value, "count": 1})
+
+
+def test_every_command_has_a_schema_and_an_answer():
+    """What the router knows as an operation has a schema for its payload and one for its response."""
+    names = {entry.name for entry in ENTRIES}
+    for operation in (*OPERATIONS, *CONTROLS):
+        assert {f"command/{operation}", f"response/{operation}"} <= names
+
+
+def test_outcomes_keep_no_more_than_the_response_says():
+    """A response is made of an outcome: the fields that it tells exist there."""
+    told = set(DOCUMENTS["response/request"]["$defs"]["Success"]["properties"]) - {"ok"}
+    assert told <= {field.name for field in msgspec.structs.fields(Outcome)}

@@ -1,0 +1,179 @@
+"""Topics: the table knows all that the code says, and the AsyncAPI document says the same as the table."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge.contract import CHANNELS, ENTRIES, asyncapi, entry_for
+from bridge.contract.asyncapi import message_key
+from tests.support.schemas import FOLDER, validate_event
+
+PACKAGE = Path(bridge.__file__).parent
+DOCUMENT = json.loads((FOLDER / "asyncapi.json").read_text("utf-8"))
+#: How a report is called where its name is not written out.
+REPORTS = {"report", "_report"}
+
+
+def calls(folder: str) -> Iterator[ast.Call]:
+    """All calls in a room."""
+    for path in (PACKAGE / folder).rglob("*.py"):
+        yield from (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+
+
+def texts(path: str) -> set[str]:
+    """All string constants in a file."""
+    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def references(value: Any) -> Iterator[str]:
+    """All `$ref`s of a document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "name"),
+    [
+        ("integration.api.request", "command/request"),
+        ("integration.api.circuit.reset", "command/circuit.reset"),
+        ("integration.api.nonsense", None),
+        ("bridge.ping", "command/bridge.ping"),
+        ("response.integration.api.request", "response/request"),
+        ("response.integration.api.circuit.force_open", "response/circuit.force_open"),
+        ("response.integration.api.nonsense.more", "response/unknown"),
+        ("response.bridge.nonsense", "response/unknown"),
+        ("response.order.created", "response/route"),
+        ("message.api", "message"),
+        ("health.bridge", "health/bridge"),
+        ("health.api", "health/integration"),
+        ("resilience.bus.gap", "resilience/bus.gap"),
+        ("resilience.bridge.failed", "resilience/failed"),
+        ("resilience.api.circuit.half_opened", "resilience/circuit.half_opened"),
+        ("resilience.api.nonsense", None),
+        ("order.created", None),
+        ("healthy.api", None),
+    ],
+)
+def test_an_event_type_finds_its_entry(event_type: str, name: str | None):
+    """The first entry that matches counts, and what is an application's own has none."""
+    entry = entry_for(event_type)
+    assert (None if entry is None else entry.name) == name
+
+
+def test_every_report_in_the_code_has_an_entry():
+    """What guard and connections report, and what the bus says of itself, is in the table; and nothing else is."""
+    said = {
+        call.args[0].value
+        for room in ("resilience", "connection")
+        for call in calls(room)
+        if isinstance(call.func, ast.Attribute) and call.func.attr in REPORTS
+        if isinstance(call.args[0], ast.Constant)
+    }
+    said |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
+    found = {f"resilience.{{integration}}.{what}" for what in said}
+    found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
+    assert found == {entry.topic for entry in ENTRIES if entry.topic.startswith("resilience.")}
+
+
+def test_every_command_of_the_bridge_has_an_entry():
+    """What the dispatcher compares with is in the table; and nothing else is."""
+    tree = ast.parse((PACKAGE / "dispatch.py").read_text("utf-8"))
+    (method,) = (node for node in ast.walk(tree) if getattr(node, "name", "") == "_bridge_command")
+    compared = {
+        node.comparators[0].value
+        for node in ast.walk(method)
+        if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant)
+    }
+    assert {f"bridge.{name}" for name in compared} == {e.topic for e in ENTRIES if e.channel == "bridgeCommands"}
+
+
+def test_every_reference_leads_somewhere():
+    """Pointers resolve within the document, and files exist."""
+    for reference in references(DOCUMENT):
+        if reference.startswith("#/"):
+            found: Any = DOCUMENT
+            for part in reference[2:].split("/"):
+                found = found[part]
+        else:
+            assert (FOLDER / reference).is_file(), reference
+
+
+def test_every_schema_file_is_referred_to():
+    """The document leaves no schema out."""
+    referred = {reference.removeprefix("./") for reference in references(DOCUMENT) if not reference.startswith("#")}
+    assert referred == {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.schema.json")}
+
+
+def test_every_entry_is_a_message_of_its_channel():
+    """Table and document hold the same messages, and each topic is one of its channel's address."""
+    for channel in CHANNELS:
+        beginning = channel.address.partition("{")[0]
+        entries = [entry for entry in ENTRIES if entry.channel == channel.name]
+        keys = {message_key(entry) for entry in entries} or {"event"}
+        assert set(DOCUMENT["channels"][channel.name]["messages"]) == keys
+        assert all(entry.topic.startswith(beginning) for entry in entries)
+    assert {entry.channel for entry in ENTRIES} < {channel.name for channel in CHANNELS}
+
+
+def test_every_channel_has_an_operation_and_commands_a_reply():
+    """Seen from the bridge: it receives commands and events, answers them, and sends the rest."""
+    for name, operation in DOCUMENT["operations"].items():
+        assert operation["channel"] == {"$ref": f"#/channels/{name}"}
+        assert ("reply" in operation) == (operation["action"] == "receive")
+    assert set(DOCUMENT["operations"]) == set(DOCUMENT["channels"]) == {channel.name for channel in CHANNELS}
+
+
+def test_parameters_are_those_of_the_address():
+    """AsyncAPI 3.0, "Channel Object": each expression in the address is a parameter, and the other way round."""
+    for channel in asyncapi()["channels"].values():
+        assert set(channel.get("parameters", {})) == set(re.findall(r"\{(\w+)\}", channel["address"]))
+
+
+def envelope(event_type: str, payload: Any, source: str | None = "bridge") -> dict[str, Any]:
+    """One event as it is seen on the bus."""
+    return {
+        "id": 1,
+        "event_type": event_type,
+        "payload": payload,
+        "timestamp": 1,
+        "source": source,
+        "correlation_id": None,
+        "headers": {"hop": "1"},
+    }
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        envelope("health.api", {}),
+        envelope("resilience.api.nonsense", {}),
+        envelope("response.integration.api.request", {"ok": True}, "bridge/second"),
+        envelope("integration.api.request", {}, "app"),
+        envelope("order.created", {}) | {"id": "1"},
+    ],
+)
+def test_a_bad_event_is_seen(bad: dict[str, Any]):
+    """The tests' own validation fails on what breaks the contract."""
+    with pytest.raises(AssertionError):
+        validate_event(bad)
+
+
+def test_what_an_application_says_is_its_own():
+    """Only the bridge is bound by the schemas of what the bridge says; bad commands may be let pass."""
+    validate_event(envelope("health.api", {}, "app"))
+    validate_event(envelope("order.created", b"\x00", None))
+    validate_event(envelope("integration.api.request", {}, "app"), commands=False)
