@@ -141,7 +141,7 @@ class _Story:
     async def _dies(self) -> float:
         self._title(
             "The service dies",
-            "Each order is tried three times, after random pauses: up to 400 ms, then up to 800 ms.",
+            "Three tries an order, with random pauses: up to 400 ms, then up to 800 ms.",
             "Five failures in a row open the circuit.",
         )
         mark = self._mark()
