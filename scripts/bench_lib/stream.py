@@ -25,6 +25,8 @@ def main(publish: str, subscribe: str) -> None:
     """Serve until killed."""
     with zmq.Context() as context, context.socket(zmq.XPUB) as out, context.socket(zmq.SUB) as back:
         out.set(zmq.SNDHWM, 0)
+        # Tell of each reader, even if the one before it has not quite left.
+        out.set(zmq.XPUB_VERBOSE, 1)
         out.bind(subscribe)
         # What the reader itself publishes goes nowhere; it only must be able to.
         back.subscribe("")
