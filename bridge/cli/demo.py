@@ -31,10 +31,14 @@ _SOURCE: Final = "app"
 
 def run(console: Console | None = None) -> int:
     """Show it; 0 if all of it happened, 1 if a step was missed. Whatever was started is stopped again."""
+    code = 1
     try:
-        return asyncio.run(_main(Screen(console)))
-    except asyncio.CancelledError:  # SIGTERM
-        return 128 + signal.SIGTERM
+        code = asyncio.run(_main(Screen(console)))
+    except* asyncio.CancelledError:
+        code = 128 + signal.SIGTERM
+    except* BrokenPipeError:  # as in `nemo-bridge demo | head`: nobody looks any more
+        pass
+    return code
 
 
 async def _main(screen: Screen) -> int:

@@ -20,11 +20,20 @@ _MOST_FIELDS: Final = 2
 _MIN_WIDTH, _MAX_WIDTH = 80, 100
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process at once; the demo has others to stop first."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError from None
+
+
 class Screen:
     """Writes to a console; colours and width are the console's business."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or _Output(highlight=False)
         self.console.width = max(_MIN_WIDTH, min(_MAX_WIDTH, self.console.width))
         plain = self.console.options.ascii_only
         self._signs = {"in": ">", "out": "<", "act": "*"} if plain else {"in": "→", "out": "←", "act": "●"}

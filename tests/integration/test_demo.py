@@ -21,13 +21,13 @@ _LINE = re.compile(r"^ \d\d:\d\d:\d\d\.\d{3} [→←●] (\S+)", re.MULTILINE)
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def running(directory: Path, stderr: int = subprocess.STDOUT) -> Iterator[subprocess.Popen[str]]:
     """The demo as a process, as on a pipe: no terminal, no colours."""
     environ = os.environ | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1", "TMPDIR": str(directory)}
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", "demo"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         encoding="utf-8",
         env=environ,
@@ -109,6 +109,21 @@ def test_stops_everything_when_interrupted(tmp_path, number, code):
         output += process.communicate(timeout=20)[0]
     assert process.returncode == code, output
     assert "Traceback" not in output
+    assert nothing_left(output, tmp_path), output
+
+
+@pytest.mark.slow
+def test_ends_when_nobody_reads(tmp_path):
+    """With its output cut off, as by `head`, it ends soon and without a word, and nothing is left."""
+    with running(tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = ""
+        while "order.confirmed" not in output:
+            output += process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(10) == 1
+        assert process.stderr.read() == ""
     assert nothing_left(output, tmp_path), output
 
 
