@@ -126,7 +126,7 @@ class Garbage:
 @pytest.mark.slow
 async def test_ten_thousand_requests_in_a_flood_of_garbage(service: DemoProcess, process: Sidecar) -> None:
     """32 callers, both shapes, by name and by position: each answered once and rightly; sums and memory agree."""
-    with process.program("response.", "resilience.bus") as bus:
+    with process.program("response.", "resilience.bus", validate_every=50) as bus:
         warm = Callers(bus, "warm")
         warm_flood, flood = Garbage(bus, 1), Garbage(bus, 2)
         warm.run(2_000, between=warm_flood)
@@ -149,7 +149,7 @@ async def test_ten_thousand_requests_in_a_flood_of_garbage(service: DemoProcess,
 @pytest.mark.slow
 async def test_repeated_keys_run_once_under_load(service: DemoProcess, process: Sidecar) -> None:
     """Every command comes three times with its key: one run each; every answer to a key is the same."""
-    with process.program("response.") as bus:
+    with process.program("response.", validate_every=50) as bus:
         callers = Callers(bus, "key", copies=3, keyed=True)
         callers.run(1_500)
         await callers.settle()
@@ -163,7 +163,7 @@ async def test_the_remote_dies_under_load() -> None:
     """Kill -9 and a new start amid 32 callers: every request has exactly one answer, good or an error that says why."""
     port = free_port()
     text = json_rpc("api", f"http://127.0.0.1:{port}/rpc", timeout="2s", attempts=3, threshold=5, open_for="100ms")
-    with sidecar(text) as running, running.program("response.", "resilience.api.circuit") as bus:
+    with sidecar(text) as running, running.program("response.", "resilience.api.circuit", validate_every=50) as bus:
         callers = Callers(bus, "storm")
         with demo_service(port=port) as first:
             callers.run(3_000, between=lambda number: first.kill() if number == 1_000 else None)
@@ -192,7 +192,7 @@ async def test_the_remote_dies_under_load() -> None:
 @pytest.mark.slow
 def test_the_applications_own_events_are_not_delayed(process: Sidecar) -> None:
     """While the sidecar works through a long queue of commands, events from program to program pass in no time."""
-    with process.program("response.") as bus, process.program("tick.") as ticker:
+    with process.program("response.", validate_every=50) as bus, process.program("tick.") as ticker:
         began = time.monotonic()
         for number in range(5_000):
             bus.emit("integration.api.request", {"method": "add", "params": [number, 1]}, "flood")

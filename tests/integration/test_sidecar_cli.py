@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,10 +119,20 @@ async def test_emit(process: Sidecar, place: tuple[str, ...]) -> None:
         assert (answer["payload"]["result"], answer["headers"]["x"]) == ({"b": 1}, "y")
 
 
+@contextmanager
+def _tap(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`tap`, running."""
+    command = [sys.executable, "-m", "bridge", "tap", *arguments]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as tap:
+        try:
+            yield tap
+        finally:
+            tap.kill()
+
+
 async def test_tap_for_machines(process: Sidecar, place: tuple[str, ...]) -> None:
     """One JSON object a line, only what was asked for, last values first."""
-    command = [sys.executable, "-m", "bridge", "tap", "health.api", "response.**", "--json", "--count", "2", *place]
-    with process.program() as bus, subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as tap:
+    with process.program() as bus, _tap("health.api", "response.**", "--json", "--count", "2", *place) as tap:
         assert tap.stdout is not None
         first = json.loads(tap.stdout.readline())
         await bus.ask("bridge.ping", "tapped")
@@ -135,8 +146,7 @@ async def test_tap_for_machines(process: Sidecar, place: tuple[str, ...]) -> Non
 
 async def test_tap_for_people(process: Sidecar, place: tuple[str, ...]) -> None:
     """Type, source and payload of what passes, also of events from the application."""
-    command = [sys.executable, "-m", "bridge", "tap", "order.*", "--count", "1", *place]
-    with process.program() as bus, subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as tap:
+    with process.program() as bus, _tap("order.*", "--count", "1", *place) as tap:
 
         def seen() -> bool:
             bus.emit("other.created", 1)

@@ -107,7 +107,7 @@ class Sidecar:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < end, self.text
             time.sleep(0.01)
-        with Program(self.publish, self.subscribe, ("health.bridge",), validate=False) as program:
+        with Program(self.publish, self.subscribe, ("health.bridge",)) as program:
             while not any(e["payload"]["status"] == "ready" and e["source"] == source for e in program.seen()):
                 assert self.process.poll() is None, self.text
                 assert time.monotonic() < end, self.text
