@@ -54,11 +54,26 @@ def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies
 
 
 @app.command()
-def check(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies it
-    """Check a configuration without connecting; prints every complaint at once and exits with 2 if there are any."""
+def check(
+    files: Files,
+    var: Variables = [],  # noqa: B006 - typer copies it
+    connect: Annotated[bool, typer.Option("--connect", help="Also try each endpoint and its credentials.")] = False,
+) -> None:
+    """Check a configuration; prints every complaint at once and exits with 2 if there are any.
+
+    Nothing is connected to, unless --connect asks for it; an endpoint that fails then makes it exit with 1.
+    """
     from bridge.cli import sidecar  # noqa: PLC0415
 
-    sidecar.check(files, var)
+    raise typer.Exit(sidecar.check(files, var, connect=connect))
+
+
+@app.command()
+def adapters() -> None:
+    """List the adapters with their operations, kinds of auth and configuration keys."""
+    from bridge.cli import adapters as listing  # noqa: PLC0415
+
+    listing.show()
 
 
 @app.command()

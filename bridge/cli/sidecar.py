@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from bridge.cli.probe import probe
 from bridge.config import Configuration, load
 from bridge.connection import setup_of
 from bridge.errors import ConfigError
@@ -39,8 +40,12 @@ def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
     return load(files, adapters=AdapterRegistry(), variables=_variables(pairs), environ=os.environ)
 
 
-def check(files: Sequence[Path], pairs: Sequence[str]) -> None:
-    """Print what was understood; complaints are raised."""
+def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
+    """Print what was understood, and with `connect` what each endpoint says; complaints are raised.
+
+    Returns:
+        The exit code: 1 where an endpoint fails.
+    """
     configuration = read(files, pairs)
     _try_adapters(configuration)
     for warning in configuration.warnings:
@@ -49,11 +54,14 @@ def check(files: Sequence[Path], pairs: Sequence[str]) -> None:
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
     )
+    failures = asyncio.run(probe(configuration.integrations.values())) if connect else {}
     for name, one in configuration.integrations.items():
-        typer.echo(f"  {name}: {one.type}")
+        state = "" if not connect else "  connected" if failures[name] is None else f"  {failures[name]}"
+        typer.echo(f"  {name}: {one.type}{state}")
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
         typer.echo(f"left alone, not the bridge's: {blocks}")
+    return int(any(failures.values()))
 
 
 def _try_adapters(configuration: Configuration) -> None:

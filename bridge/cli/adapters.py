@@ -1,0 +1,54 @@
+"""`nemo-bridge adapters`: what each installed adapter can do, read off its own models."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from bridge.ports import AdapterSpec
+from bridge.registry import AdapterRegistry
+
+
+def show() -> None:
+    """Print every adapter, with its operations, kinds of auth, default ports and configuration keys."""
+    console = Console(highlight=False)
+    registry = AdapterRegistry()
+    for name in registry.names():
+        try:
+            _show(console, registry.get(name))
+        except ImportError as error:
+            console.print(f"[bold]{name}[/]  [red]cannot be loaded: {error}[/]\n")
+
+
+def _show(console: Console, spec: AdapterSpec) -> None:
+    console.print(f"[bold]{spec.protocol}[/]  {spec.summary}")
+    console.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
+    console.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
+    if spec.needs_endpoint:
+        schemes = (f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in spec.schemes.items())
+        console.print(f"  endpoint    {', '.join(schemes)}")
+    if spec.config.model_fields:
+        table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for key, default, meaning in config_keys(spec.config):
+            table.add_row(key, default, meaning)
+        console.print("  config:")
+        console.print(Padding(table, (0, 0, 0, 4)))
+    console.print()
+
+
+def config_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
+    """Key, default and meaning of each key of an adapter's `config { … }` block."""
+    return [(key, _default(field), field.description or "") for key, field in model.model_fields.items()]
+
+
+def _default(field: Any) -> str:
+    if field.default is PydanticUndefined:
+        return "required" if field.is_required() else "none"
+    if field.default is None or field.default == ():
+        return "none"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
+    return str(field.default)

@@ -1,0 +1,48 @@
+"""`nemo-bridge check --connect`: whether each endpoint can be reached, and takes its credentials."""
+
+import asyncio
+from collections.abc import Iterable
+
+from bridge.config import Integration
+from bridge.connection import setup_of
+from bridge.errors import BridgeError
+
+#: The longest that saying goodbye may take, in seconds.
+_GOODBYE = 1.0
+
+
+async def probe(integrations: Iterable[Integration]) -> dict[str, str | None]:
+    """Connect to each, check it as the sidecar does, and disconnect; all at the same time.
+
+    Returns:
+        For each id what went wrong, None where all is well.
+    """
+    found: dict[str, str | None] = {}
+
+    async def one(integration: Integration) -> None:
+        found[integration.id] = await _probe(integration)
+
+    async with asyncio.TaskGroup() as group:
+        for integration in integrations:
+            group.create_task(one(integration))
+    return found
+
+
+async def _probe(integration: Integration) -> str | None:
+    session = integration.spec.create(setup_of(integration))
+    limit = integration.resilience.timeout + integration.health.timeout
+    try:
+        async with asyncio.timeout(limit):
+            await session.connect()
+            await session.check()
+    except TimeoutError:
+        return f"no answer within {limit:g} s"
+    except BridgeError as error:
+        return f"{error.kind}: {error.message}"
+    finally:
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await session.disconnect()
+        except TimeoutError:
+            pass
+    return None
