@@ -34,7 +34,7 @@ def test_it_reports_every_row(measured: dict[str, Any]) -> None:
     assert list(rows) == ["rpc-1", "rpc-32", "bus-reading", "idle", "start"]
     assert [row["problems"] for row in rows.values()] == [[]] * 5
     assert list(rows["rpc-1"]["candidates"]) == ["naive", "sidecar"]
-    assert list(rows["rpc-32"]["candidates"]) == ["naive", "alone", "sidecar"]
+    assert list(rows["rpc-32"]["candidates"]) == ["naive", "alone", "alone, a client each", "sidecar"]
     for name in ("rpc-1", "rpc-32", "bus-reading"):
         for candidate in rows[name]["candidates"].values():
             assert candidate["done"] > 0
