@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import jsonrpc, static
+from bridge.adapters import jsonrpc, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
@@ -138,4 +138,5 @@ KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(jsonrpc.SPEC, _jsonrpc),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
+    Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
 )
