@@ -29,12 +29,12 @@ def parse_hop(text: str | None) -> int:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """One event as it was read from the bus. Its payload stays encoded until somebody asks for it.
+    """One event on the bus. Its payload stays encoded, as a map's value in MessagePack, until somebody asks for it.
 
     Attributes:
         id: Unsigned 64-bit number, rising within one source's life.
         event_type: Dotted name, the same as the message's first frame.
-        raw: The payload as it came, in MessagePack.
+        raw: What it says: any value of JSON's data model, or bytes.
         timestamp: Unix time in milliseconds.
         source: Who emitted it.
         correlation_id: Ties a response to its request.
