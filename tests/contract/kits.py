@@ -7,13 +7,14 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import jsonrpc, static, timer
+from bridge.adapters import jsonrpc, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
 from tests.support import memory_adapter
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
+from tests.support.redis_server import RedisServer, redis_server
 
 
 class Remote(Protocol):
@@ -133,10 +134,26 @@ async def _local() -> AsyncIterator[Remote]:
 
 _LOCAL: Final = frozenset({"methods", "topics", "death", "frost"})
 
+class _Redis:
+    def __init__(self, server: RedisServer) -> None:
+        self.endpoint = server.endpoint
+        self.kill, self.freeze, self.thaw = server.kill, server.freeze, server.thaw
+
+    async def calls(self, method: str) -> int:
+        raise NotImplementedError(method)
+
+
+@asynccontextmanager
+async def _redis() -> AsyncIterator[Remote]:
+    with redis_server() as server:
+        yield _Redis(server)
+
+
 #: One line for each adapter; those of the entry points and no others, besides the one in memory.
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(jsonrpc.SPEC, _jsonrpc),
+    Kit(redis.SPEC, _redis),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
     Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
 )

@@ -1,0 +1,147 @@
+"""Where a Redis session goes: the `endpoint`, `auth` and `tls` blocks made ready for redis-py's connections."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from redis.asyncio import Connection, SSLConnection
+
+from bridge.adapters._tls import client_context
+from bridge.endpoint import AuthBasic, AuthCertificate
+from bridge.ports import AdapterSetup
+
+#: URL scheme → (default port, TLS); the names are those of redis-py and IANA.
+SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"redis": (6379, False), "rediss": (6380, True)}
+
+
+class PlainConnection(Connection):
+    """redis-py's connection, with a write that never waits and an end that never flushes."""
+
+    _transport: asyncio.WriteTransport | None = None
+
+    def settle(self) -> None:
+        """Prepare an open connection for `write`."""
+        assert self._writer is not None  # noqa: S101 - it is open
+        self._transport = self._writer.transport
+        # Left alone, the parser writes each message to the debug log.
+        self._parser.set_pubsub_push_handler(_as_it_is)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the transport."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """End it now, whatever is still unsent: a frozen server would never take it."""
+        transport = self._transport or (self._writer and self._writer.transport)
+        if transport is not None:
+            transport.abort()
+        self._reader = self._writer = self._transport = None
+
+
+async def _as_it_is(push: Any) -> Any:
+    return push
+
+
+class TlsConnection(PlainConnection, SSLConnection):
+    """The same over TLS, with a context of our own."""
+
+    def __init__(self, *, context: ssl.SSLContext, server_name: str | None, **more: Any) -> None:
+        super().__init__(**more)
+        self.ssl_context.context = context
+        self._server_name = server_name
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), "server_hostname": self._server_name or self.host}
+
+
+class Target:
+    """One server and its credentials.
+
+    Raises ValueError from its constructor, in words for a person, where the settings cannot work. Credentials without
+    TLS to another machine are sent, but a warning is logged.
+
+    Attributes:
+        name: Host and port, for messages.
+    """
+
+    def __init__(self, setup: AdapterSetup, db: int | None) -> None:
+        scheme, host, port, path_db = _address(setup)
+        tls_on = SCHEMES[scheme][1]
+        if db is not None and path_db is not None and db != path_db:
+            raise ValueError(f"`config` says db = {db}, the endpoint's path says {path_db}")
+        self.name = f"{host}:{port}"
+        self._settings: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "db": path_db if db is None else db,
+            "protocol": 3,
+            # One owner of time limits and retries: the guard. Without a `retry` redis-py makes none.
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
+            "socket_keepalive": True,
+            "socket_read_size": 65536,
+            "driver_info": None,
+        }
+        match setup.auth:
+            case AuthBasic(username=username, password=password):
+                self._settings |= {"username": username or "default", "password": password.get_secret_value()}
+                if not tls_on and not _is_loopback(host):
+                    log = structlog.get_logger(__name__)
+                    log.warning(
+                        "credentials travel unencrypted; use rediss", integration=setup.integration, server=self.name
+                    )
+            case AuthCertificate() if not tls_on:
+                raise ValueError("a client certificate needs TLS; write rediss://, or `tls = true`")
+        if not tls_on and (setup.tls.ca is not None or setup.tls.server_name is not None):
+            raise ValueError("there is a `tls` block, but the endpoint is plain; write rediss://, or `tls = true`")
+        self._context = client_context(setup.tls, setup.auth) if tls_on else None
+        self._server_name = setup.tls.server_name
+
+    def connection(self) -> PlainConnection:
+        """A new connection, not yet open."""
+        if self._context is None:
+            return PlainConnection(**self._settings)
+        return TlsConnection(context=self._context, server_name=self._server_name, **self._settings)
+
+
+def _address(setup: AdapterSetup) -> tuple[str, str, int, int | None]:
+    """Scheme, host, port and database."""
+    endpoint = setup.endpoint
+    if endpoint is None:
+        raise ValueError("an `endpoint` block is needed")
+    text = endpoint.url or endpoint.address or ""
+    if "://" not in text:
+        if text.count(":") > 1 and not text.startswith("["):
+            text = f"[{text}]"
+        text = f"//{text}"
+    parts = urlsplit(text)
+    if not parts.hostname:
+        raise ValueError("the endpoint names no host")
+    port = endpoint.port or parts.port
+    tls = endpoint.tls if endpoint.tls is not None else port == SCHEMES["rediss"][0]
+    scheme = parts.scheme or ("rediss" if tls else "redis")
+    if scheme not in SCHEMES:
+        raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
+    if endpoint.tls is not None and endpoint.tls != SCHEMES[scheme][1]:
+        raise ValueError(f"`tls` says {str(endpoint.tls).lower()}, the address says {scheme}")
+    if parts.query or parts.fragment:
+        raise ValueError("an address has no `?` and no `#`; settings go into `config`")
+    path, more = parts.path.strip("/"), (endpoint.path or "").strip("/")
+    if path and more:
+        raise ValueError("the address has a path already; leave `path` out, or the address's")
+    path = path or more
+    if path and not (path.isascii() and path.isdigit()):
+        raise ValueError(f"the path is the number of a database, as in /0, not {path!r}")
+    return scheme, parts.hostname, port or SCHEMES[scheme][0], int(path) if path else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,329 @@
+"""Redis: Pub/Sub and queues on Streams: `type = "redis"`.
+
+**Pub/Sub**: a topic is a channel; with `*`, `?`, `[` or a backslash it is a pattern. At most once, and without headers,
+by Redis' nature.
+
+**Queue**: a queue is a stream. An entry has the fields `data`, the message by codec, and `headers`, a JSON object, in
+which hop and idempotency key travel too; an entry with other fields is read as a map of them. What is taken belongs to
+a consumer of a group until it is acknowledged; what nobody acknowledges within `claim_after` comes again. Redis 6.2 or
+newer.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import structlog
+from pydantic import Field
+
+from bridge.adapters._background import Background
+from bridge.adapters._content import Codec, CodecName
+from bridge.adapters._redis_channels import Channels
+from bridge.adapters._redis_consume import StreamReader
+from bridge.adapters._redis_dequeue import Dequeuer
+from bridge.adapters._redis_entries import encode_headers, message_id, parse_message_id
+from bridge.adapters._redis_groups import TRIM, Consumer
+from bridge.adapters._redis_link import Link, Take, drop
+from bridge.adapters._redis_target import SCHEMES, Target
+from bridge.endpoint import Strict
+from bridge.errors import AuthError, BridgeError, InvalidError, NotConnectedError
+from bridge.model import QueueMessage
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.units import PositiveDuration
+
+PROTOCOL: Final = "redis"
+
+log = structlog.get_logger(__name__)
+
+
+class RedisConfig(Strict):
+    """`config { … }` of a Redis integration."""
+
+    codec: Annotated[CodecName, Field(description="how messages are written and read")] = "auto"
+    db: Annotated[int | None, Field(ge=0, description="number of the database; 0 unless the address names one")] = None
+    group: Annotated[
+        str, Field(min_length=1, pattern="^[^/]+$", description="consumer group, shared among sidecars")
+    ] = "nemo"
+    consumer: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="this sidecar's name in the group; each needs its own, and keeps it over restarts. "
+            "Default: nemo-<host>-<integration>",
+        ),
+    ] = None
+    max_length: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="about how many entries a stream keeps that this integration writes to. "
+            "What a group has not yet read and acknowledged is always kept; needs the right to EVAL",
+        ),
+    ] = None
+    claim_after: Annotated[
+        PositiveDuration,
+        Field(description="an entry that its consumer has not acknowledged for so long is delivered again, to anybody"),
+    ] = 60.0
+    max_deliveries: Annotated[
+        int | None,
+        Field(gt=0, description="an entry delivered so often goes to the stream <queue>:dead; default: never"),
+    ] = None
+
+
+class RedisAdapter(AdapterBase):
+    """One session: a link for commands, one for Pub/Sub, one for each stream that is read; see `ports.ProtocolAdapter`.
+
+    The first of them that breaks ends the session.
+    """
+
+    protocol = PROTOCOL
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        """Raises ValueError where endpoint, auth, TLS and database do not fit together."""
+        config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
+        self._setup = setup
+        self._config = config
+        self._codec = Codec(config.codec)
+        self._target = Target(setup, config.db)
+        self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
+        self._commands: Link | None = None
+        self._channels: Channels | None = None
+        self._dequeuer: Dequeuer | None = None
+        self._links: list[Link] = []
+        self._readers: dict[asyncio.Task[None], StreamReader] = {}
+        self._opening = asyncio.Lock()
+        self._background = Background(self._lose)
+        self._over = False
+        self._untrimmed: dict[str, int] = {}
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Open the link for commands; Redis proves the credentials while it opens."""
+        await self._background.open()
+        self._commands = await self._open()
+        self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
+
+    async def _open(self, take: Take = drop) -> Link:
+        link = Link(self._target, self._lose, take)
+        await link.open()
+        if self._over:
+            await link.close()
+            raise NotConnectedError("the session is closed")
+        self._links.append(link)
+        self._background.start(link.run())
+        return link
+
+    def _lose(self, error: BridgeError) -> None:
+        """The first link that breaks takes the others with it."""
+        if not self._over:
+            self._over = True
+            for link in self._links:
+                link.end(error.message)
+            self._setup.on_lost(error)
+
+    async def disconnect(self) -> None:
+        """Close all links; what is in flight fails with ConnectionLostError."""
+        self._over = True
+        try:
+            for reader in self._readers:
+                reader.cancel()
+            if self._readers:
+                await asyncio.wait(self._readers)
+            async with asyncio.TaskGroup() as group:
+                for link in self._links:
+                    group.create_task(link.close())
+        finally:
+            await self._background.close()
+
+    async def check(self) -> None:
+        """PING on the links that can answer at once; and see that no blocking read is overdue."""
+        commands = self._open_commands()
+        pings = [commands.call("PING")]
+        if self._channels is not None:
+            pings.append(self._channels.ping())
+        for reader in self._readers.values():
+            reader.check()
+        try:
+            for ping in pings:
+                with contextlib.suppress(AuthError):  # "PING is forbidden", says a server that lives
+                    await ping
+        finally:
+            for ping in pings:
+                ping.cancel()
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
+        """Subscribing, and settling what may be settled already."""
+        return operation in {"subscribe", "unsubscribe", "ack"}
+
+    def _open_commands(self) -> Link:
+        if self._commands is None or self._over:
+            raise NotConnectedError("there is no session")
+        return self._commands
+
+    # --- Pub/Sub
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        retain: bool = False,  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        context: Context = NO_CONTEXT,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers, no qos and no retain."""
+        data, _ = self._codec.encode(message)
+        return {"receivers": await self._open_commands().call("PUBLISH", topic, data)}
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard. Levels of service are none."""
+        del qos
+        if group is not None:
+            raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
+        self._open_commands()
+        async with self._opening:
+            if self._channels is None:
+                channels = Channels(self._codec)
+                channels.link = await self._open(channels.take)
+                self._channels = channels
+        return Subscription(topic, await self._channels.add(topic, deliver))
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription to a channel or the reading of a stream."""
+        self._open_commands()
+        handle = subscription.handle
+        if isinstance(handle, _Consuming):
+            handle.task.cancel()
+            await asyncio.wait([handle.task])
+            await self._close(handle.link)
+        elif self._channels is not None:
+            await self._channels.remove(subscription.topic, handle)
+
+    # --- Queue
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """XADD; repeated after a lost connection it may add a second entry with the same `idempotency_key` header."""
+        commands = self._open_commands()
+        data, _ = self._codec.encode(message)
+        carried = headers if headers is not None else context.headers
+        if context.idempotency_key is not None:
+            carried = {**carried, "idempotency_key": context.idempotency_key}
+        if carried:
+            reply = commands.call("XADD", queue, "*", "data", data, "headers", encode_headers(carried))
+        else:
+            reply = commands.call("XADD", queue, "*", "data", data)
+        if self._config.max_length is not None:
+            self._trim(commands, queue, self._config.max_length)
+        return message_id((await reply).decode(), queue)
+
+    def _trim(self, commands: Link, queue: str, max_length: int) -> None:
+        """Now and then, in the same write as an XADD."""
+        period = max(1, min(1000, max_length // 10))
+        added = self._untrimmed.get(queue, period - 1) + 1
+        if added >= period:
+            added = 0
+            commands.call("EVAL", TRIM, 1, queue, max_length).add_done_callback(_note_trimming)
+        self._untrimmed[queue] = added
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """The longest overdue entry, or a new one. `visibility` is at most `claim_after`."""
+        self._open_commands()
+        self._check_delay("visibility_ms", visibility)
+        assert self._dequeuer is not None  # noqa: S101 - made with the link
+        return await self._dequeuer.take(queue, wait, visibility)
+
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+        """Read a stream by XREADGROUP in batches of 100; acknowledged by one XACK a batch."""
+        self._open_commands()
+        if group is not None and "/" in group:
+            raise InvalidError("group: a slash cannot be part of it")
+        link = await self._open()
+        reader = StreamReader(
+            link,
+            self._consumer(queue, group, self._consumer_name),
+            self._codec,
+            deliver,
+            message_id=lambda entry: message_id(entry, queue, group),
+            claim_every=self._config.claim_after / 2,
+        )
+        try:
+            await reader.prepare()
+        except BaseException:
+            await self._close(link)
+            raise
+        task = self._background.start(self._consuming(reader))
+        self._readers[task] = reader
+        task.add_done_callback(self._readers.pop)
+        return Subscription(queue, _Consuming(task, link))
+
+    async def _consuming(self, reader: StreamReader) -> None:
+        try:
+            await reader.run()
+        except BridgeError as error:
+            self._lose(error)
+
+    async def _close(self, link: Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
+        await link.close()
+
+    def _consumer(self, queue: str, group: str | None = None, name: str | None = None) -> Consumer:
+        return Consumer(
+            queue,
+            group or self._config.group,
+            name or f"{self._consumer_name}-dequeue",  # a name of its own: a reader takes up all that its name left
+            claim_after=self._config.claim_after,
+            max_deliveries=self._config.max_deliveries,
+        )
+
+    async def ack(self, message_id: str) -> None:
+        """XACK; one that is settled already is no error."""
+        name = parse_message_id(message_id)
+        await self._open_commands().call("XACK", name.queue, name.group or self._config.group, name.entry)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
+        self._check_delay("delay_ms", delay)
+        name = parse_message_id(message_id)
+        commands = self._open_commands()
+        consumer = self._consumer(name.queue, name.group)
+        await consumer.come_again(commands, name.entry, delay or 0.0)
+        assert self._dequeuer is not None  # noqa: S101 - made with the link
+        self._dequeuer.look_again(name.queue, delay or 0.0)
+
+    def _check_delay(self, name: str, seconds: float | None) -> None:
+        if seconds is not None and seconds > self._config.claim_after:
+            raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
+
+
+class _Consuming:
+    """What `unsubscribe` needs to end the reading of a stream."""
+
+    def __init__(self, task: asyncio.Task[None], link: Link) -> None:
+        self.task = task
+        self.link = link
+
+
+def _note_trimming(reply: asyncio.Future[Any]) -> None:
+    error = None if reply.cancelled() else reply.exception()
+    if error is not None and not isinstance(error, NotConnectedError):
+        log.warning("stream not trimmed", why=str(error))
+
+
+SPEC: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="Redis: channels and patterns of Pub/Sub, queues on Streams",
+    operations=frozenset({"publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack"}),
+    auth=frozenset({"none", "basic", "certificate"}),
+    config=RedisConfig,
+    schemes=SCHEMES,
+    create=RedisAdapter,
+)

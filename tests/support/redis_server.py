@@ -1,0 +1,119 @@
+"""A real Redis server as a process of its own, on a free port of loopback."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.endpoint import Endpoint
+
+PROGRAM = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
+
+
+@dataclass
+class RedisServer:
+    """A running server; `port` speaks TLS where it was started with certificates."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    command: list[str]
+    directory: Path
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is."""
+        return Endpoint(address="127.0.0.1", port=self.port)
+
+    def client(self, **more: object) -> redis.Redis:
+        """An independent client; replies are text."""
+        return redis.Redis(port=self.port, decode_responses=True, **more)  # type: ignore[arg-type]
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: the kernel still accepts connections, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Start it again on the same port, with what it had stored (append-only file)."""
+        self.process = _start(self.command, self.port)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start(command: list[str], port: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 15
+    while True:
+        assert process.poll() is None, "redis-server has ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < end, "redis-server does not listen"
+            time.sleep(0.01)
+        else:
+            return process
+
+
+@contextmanager
+def redis_server(
+    *options: str, tls: tuple[Path, Path, Path] | None = None, clients: str = "no"
+) -> Iterator[RedisServer]:
+    """Start a server with these options, wait until it listens, kill it in the end.
+
+    Args:
+        options: As on the command line.
+        tls: Certificate, key and authority files; then it speaks TLS only.
+        clients: `tls-auth-clients`: whether a client certificate is required.
+    """
+    if PROGRAM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("redis-server is missing; scripts/test installs it")
+        pytest.skip("redis-server is not installed")
+    directory = Path(tempfile.mkdtemp(prefix="nbredis"))
+    try:
+        for _ in range(5):  # another process may take the port first
+            port = _free_port()
+            where = ["--port", str(port)]
+            if tls is not None:
+                cert, key, ca = map(str, tls)
+                where = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", cert, "--tls-key-file", key]
+                where += ["--tls-ca-cert-file", ca, "--tls-auth-clients", clients]
+            stored = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+            command = [PROGRAM, *where, *stored, "--dir", str(directory), *options]
+            try:
+                process = _start(command, port)
+            except AssertionError:
+                continue
+            break
+        else:
+            pytest.fail("redis-server does not start")
+        server = RedisServer(port, process, command, directory)
+        try:
+            yield server
+        finally:
+            server.kill()
+    finally:
+        shutil.rmtree(directory)
