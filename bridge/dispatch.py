@@ -20,7 +20,7 @@ from bridge.errors import (
     UnknownOperationError,
 )
 from bridge.event_type import to_event_type
-from bridge.model import MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome
+from bridge.model import CONTROLS, MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome
 from bridge.ports import Clock, Publisher
 from bridge.replies import Key, Replies
 from bridge.router import Router, Target, applies, cause_of, operation_of, parse_command, route_command
@@ -53,6 +53,10 @@ class EventBus(Publisher, Protocol):
 
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often."""
+        ...
+
+    def unsaid(self, event_type: str, why: str) -> None:
+        """Count and report what the bus cannot carry."""
         ...
 
 
@@ -132,15 +136,28 @@ class Dispatcher:
 
     def _integration_command(self, event: Event, name: str, operation: str, answer: "_Answer") -> None:
         connection = self._connection(name)
-        if operation in _CONTROLS:
+        if operation in CONTROLS:
             _check_empty(event, operation)
-            result = _CONTROLS[operation](connection)
-            if result is None:
-                self._controls.later(self._drain(connection, answer))
-            else:
-                answer(Outcome(result=result))
-            return
-        self._submit(event, connection, operation, parse_command(operation, event), answer=answer)
+            self._control(event, connection, operation, answer)
+        else:
+            self._submit(event, connection, operation, parse_command(operation, event), answer=answer)
+
+    def _control(self, event: Event, connection: Connection, name: str, answer: "_Answer") -> None:
+        if name == "drain":
+            self._controls.later(self._drain(connection, answer))
+        elif name == "pause":
+            connection.pause()
+            answer(_DONE)
+        elif name == "resume":
+            connection.resume()
+            answer(_DONE)
+        else:
+            breaker = connection.guard.breaker
+            # What changes is told with who asked for it.
+            operation = operation_of(event, name, connection.id, Empty(), now=0.0, wall_ms=0)
+            change = breaker.force_open if name == "circuit.force_open" else breaker.reset
+            change(operation)
+            answer(Outcome(result={"state": breaker.state.value}))
 
     async def _drain(self, connection: Connection, answer: "_Answer") -> None:
         await connection.drain()
@@ -219,14 +236,19 @@ class Dispatcher:
         if fresh:
             return _Answer(self, event, route, key)
         if payload is not None and event.correlation_id is not None:
-            self._say(event, payload, [event.correlation_id])
+            try:
+                self._say(event, payload, [event.correlation_id])
+            except InvalidError as error:
+                answer = _unfit(Outcome(), route, error)
+                self._tell(event, f"response.{event.event_type}", answer, event.correlation_id)
         return None
 
     def _refuse(
         self, event: Event, integration: str, operation: str, error: BridgeError, answer: Callable[[Outcome], None]
     ) -> None:
         """Answer what never reached a guard; its failure is told as the guard tells its own."""
-        self._bus.publish(
+        self._tell(
+            event,
             f"resilience.{integration}.failed",
             {
                 "integration": integration,
@@ -235,8 +257,7 @@ class Dispatcher:
                 "attempts": 0,
                 "error": error.to_wire(),
             },
-            correlation_id=event.correlation_id,
-            headers=travelling(event),
+            event.correlation_id,
         )
         answer(Outcome(error=error))
 
@@ -244,16 +265,28 @@ class Dispatcher:
         """Say the answer to all who asked, and emit a route's result."""
         askers = [] if event.correlation_id is None else [event.correlation_id]
         if key is not None or askers:
-            payload = response(outcome, route)
+            payload, remember = response(outcome, route), outcome.attempts > 0
             if key is not None:
-                askers = self._replies.finish(key, payload, remember=outcome.attempts > 0)
+                askers = self._replies.askers(key)
             try:
                 self._say(event, payload, askers)
+                if key is not None:
+                    self._replies.finish(key, payload, remember=remember)
             except InvalidError as error:
-                why = ProtocolError(f"the answer does not fit on the bus: {error.message}")
-                self._say(event, response(msgspec.structs.replace(outcome, result=None, error=why), route), askers)
+                payload = _unfit(outcome, route, error)
+                for asker in askers:
+                    self._tell(event, f"response.{event.event_type}", payload, asker)
+                if key is not None:
+                    self._replies.finish(key, payload, remember=remember)
         if route is not None and route.emit is not None and outcome.ok:
             self._emit(event, route, outcome)
+
+    def _tell(self, event: Event, event_type: str, payload: Any, correlation_id: str | None) -> None:
+        """Say something that must not fail; an event's own names may leave no room even for an error."""
+        try:
+            self._bus.publish(event_type, payload, correlation_id=correlation_id, headers=travelling(event))
+        except InvalidError as error:
+            self._bus.unsaid(event_type, error.message)
 
     def _say(self, event: Event, payload: Any, askers: list[str]) -> None:
         for correlation_id in askers:
@@ -294,6 +327,12 @@ def _silent(_: Outcome) -> None:
     """The answer was given already."""
 
 
+def _unfit(outcome: Outcome, route: Route | None, error: InvalidError) -> dict[str, Any]:
+    """The payload for an answer that the bus cannot carry."""
+    why = ProtocolError(f"the answer does not fit on the bus: {error.message}")
+    return response(msgspec.structs.replace(outcome, result=None, error=why), route)
+
+
 def response(outcome: Outcome, route: Route | None) -> dict[str, Any]:
     """A response's payload (bus contract, "Commands")."""
     payload: dict[str, Any]
@@ -325,33 +364,3 @@ def _check_empty(event: Event, operation: str) -> None:
         _EMPTY.decode(event.raw)
     except msgspec.ValidationError as error:
         raise InvalidError(f"{operation}: {error}") from None
-
-
-def _pause(connection: Connection) -> dict[str, Any]:
-    connection.pause()
-    return {}
-
-
-def _resume(connection: Connection) -> dict[str, Any]:
-    connection.resume()
-    return {}
-
-
-def _force_open(connection: Connection) -> dict[str, Any]:
-    connection.guard.breaker.force_open()
-    return {"state": connection.guard.breaker.state.value}
-
-
-def _reset(connection: Connection) -> dict[str, Any]:
-    connection.guard.breaker.reset()
-    return {"state": connection.guard.breaker.state.value}
-
-
-#: What the controls do; None: it takes time.
-_CONTROLS: Final[dict[str, Callable[[Connection], dict[str, Any] | None]]] = {
-    "pause": _pause,
-    "resume": _resume,
-    "drain": lambda _: None,
-    "circuit.force_open": _force_open,
-    "circuit.reset": _reset,
-}

@@ -320,8 +320,8 @@ _Change = TypedDict(
     "_Change",
     {
         "integration": str,
-        "operation": str | None,
-        "cause": Cause | None,
+        "operation": str,
+        "cause": Cause,
         "from": CircuitState,
         "to": CircuitState,
         "failures": UInt,
@@ -336,8 +336,8 @@ class CircuitChange(_Change):
 
     Attributes:
         integration: The integration's label.
-        operation: The operation that caused it; null where it was done by hand.
-        cause: The event that asked for that operation; null where it was done by hand.
+        operation: The operation that caused it.
+        cause: The event that asked for that operation.
         from: The state before.
         to: The state now.
         failures: Consecutive failures so far.
