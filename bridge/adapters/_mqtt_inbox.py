@@ -1,0 +1,140 @@
+"""Messages from the broker on their way to those who subscribed, acknowledged only after they were delivered."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from zlib import crc32
+
+import structlog
+from paho.mqtt.client import MQTTMessage
+
+from bridge.adapters._content import Codec
+from bridge.adapters._mqtt_headers import CONTENT_TYPE, headers_of
+from bridge.adapters._mqtt_topics import matches, plain
+from bridge.errors import ProtocolError
+from bridge.model import Inbound
+from bridge.ports import Deliver
+
+#: Messages that wait at most before no more are read.
+MAX_WAITING: Final = 2_000
+#: Subscription identifiers are 1 to this (MQTT 5, 3.8.2.1.2).
+_MAX_IDENTIFIER: Final = 268_435_455
+
+log = structlog.get_logger(__name__)
+
+
+def identifier_of(topic: str) -> int:
+    """The subscription identifier of a filter: the same in every session, since the broker keeps both."""
+    return crc32(topic.encode()) % _MAX_IDENTIFIER + 1
+
+
+@dataclass(eq=False, slots=True)
+class Route:
+    """One subscription: its filter as it was sent, and where its messages go."""
+
+    topic: str
+    deliver: Deliver
+    filter: str
+    identifier: int
+
+
+class Inbox:
+    """Delivers one message after the other, in the order of their arrival.
+
+    A broker that had kept the session sends at once what was published meanwhile, before anybody has subscribed again.
+    Such messages wait until their subscription comes, or until `settle`: then nobody wants them any more.
+    """
+
+    def __init__(self, codec: Codec, *, keep: Callable[[], bool], ack: Callable[[MQTTMessage], None]) -> None:
+        """`keep` says whether messages without a subscription may wait; `ack` confirms a message to the broker."""
+        self._codec = codec
+        self._keep = keep
+        self._ack = ack
+        self._routes: list[Route] = []
+        self._waiting: deque[MQTTMessage] = deque()
+        self._unclaimed: list[MQTTMessage] = []
+        self._settled = False
+        self._arrived = asyncio.Event()
+        self.on_full: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
+
+    def put(self, message: MQTTMessage) -> None:
+        """Take one message over."""
+        self._waiting.append(message)
+        self._arrived.set()
+        if len(self._waiting) >= MAX_WAITING:
+            self.on_full()
+
+    def open(self, topic: str, deliver: Deliver) -> Route:
+        """Begin to deliver what fits a filter, first of all what was kept for it."""
+        route = Route(topic, deliver, plain(topic), identifier_of(topic))
+        self._routes.append(route)
+        claimed = [message for message in self._unclaimed if self._fits(route, message)]
+        if claimed:
+            self._unclaimed = [message for message in self._unclaimed if message not in claimed]
+            self._waiting.extendleft(reversed(claimed))
+            self._arrived.set()
+        return route
+
+    def close(self, route: Route) -> None:
+        """Deliver no more to this subscription."""
+        if route in self._routes:
+            self._routes.remove(route)
+
+    def others(self, route: Route) -> bool:
+        """Whether another subscription has the same filter."""
+        return any(one.topic == route.topic for one in self._routes if one is not route)
+
+    def settle(self) -> None:
+        """All subscriptions are there: let go of what none of them wants, lest it block the broker's window."""
+        self._settled = True
+        unclaimed, self._unclaimed = self._unclaimed, []
+        for message in unclaimed:
+            self._refuse(message)
+
+    def _refuse(self, message: MQTTMessage) -> None:
+        log.warning("message of a subscription that is no more", topic=message.topic)
+        self._ack(message)
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
+        while True:
+            while self._waiting:
+                await self._deliver(self._waiting.popleft())
+            self.on_room()
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _deliver(self, message: MQTTMessage) -> None:
+        routes = [route for route in self._routes if self._fits(route, message)]
+        if not routes:
+            if message.qos > 0 and not self._settled and self._keep():
+                self._unclaimed.append(message)
+            else:
+                self._ack(message)
+            return
+        inbound = self._inbound(message)
+        for route in routes:
+            await route.deliver(inbound)
+        self._ack(message)
+
+    @staticmethod
+    def _fits(route: Route, message: MQTTMessage) -> bool:
+        identifiers = getattr(message.properties, "SubscriptionIdentifier", None)
+        if identifiers is not None and route.identifier not in identifiers:
+            return False
+        return matches(route.filter, message.topic)
+
+    def _inbound(self, message: MQTTMessage) -> Inbound:
+        headers = headers_of(message.properties)
+        if message.retain:
+            headers["retain"] = "true"
+        content_type = getattr(message.properties, CONTENT_TYPE, None)
+        try:
+            content: Any = self._codec.decode(message.payload, content_type)
+        except ProtocolError as error:
+            # It must not get lost, and must not pass for what it is not.
+            content, headers["codec_error"] = message.payload, error.message
+        return Inbound(topic=message.topic, message=content, headers=headers)

@@ -1,0 +1,90 @@
+"""A real Mosquitto as a process of its own, on a free port of loopback, so that tests can kill and freeze it."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.remote import free_port
+
+
+def _program() -> str:
+    # Debian puts it where only root's PATH looks.
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    assert found, "mosquitto is not installed (Debian: apt-get install mosquitto)"
+    return found
+
+
+@dataclass
+class Mosquitto:
+    """A broker; `start` and `kill` as often as one likes, on the same port."""
+
+    port: int
+    folder: Path
+    lines: Sequence[str]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        config = self.folder / "mosquitto.conf"
+        config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *self.lines, ""]))
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen([_program(), "-c", str(config)], stdout=log, stderr=log)
+        self.processes.append(process)
+        end = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < end, "mosquitto does not listen"
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
+    def stop(self) -> None:
+        """SIGTERM, which makes it write down what it keeps, and wait until it is gone."""
+        self.processes[-1].terminate()
+        self.processes.pop().wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for process in self.processes:
+            process.send_signal(number)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, in plain MQTT."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def mosquitto(*lines: str, anonymous: bool = True) -> Iterator[Mosquitto]:
+    """Start a broker with these lines in its configuration (first those of the listener); kill it in the end."""
+    with TemporaryDirectory() as folder:
+        listener = [f"allow_anonymous {str(anonymous).lower()}"]
+        broker = Mosquitto(free_port(), Path(folder), [*lines, *listener])
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.thaw()
+            broker.kill()
