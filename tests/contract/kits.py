@@ -7,13 +7,15 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import jsonrpc, redis, static, timer
+from bridge.adapters import jsonrpc, mqtt, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
 from tests.support import memory_adapter
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
+from tests.support.mosquitto import Mosquitto, mosquitto
+from tests.support.mqtt_responder import Responder, responder
 from tests.support.redis_server import RedisServer, redis_server
 
 
@@ -134,6 +136,38 @@ async def _local() -> AsyncIterator[Remote]:
 
 _LOCAL: Final = frozenset({"methods", "topics", "death", "frost"})
 
+
+class _Redis:
+    def __init__(self, server: RedisServer) -> None:
+        self.endpoint = server.endpoint
+        self.kill, self.freeze, self.thaw = server.kill, server.freeze, server.thaw
+
+    async def calls(self, method: str) -> int:
+        raise NotImplementedError(method)
+
+
+@asynccontextmanager
+async def _redis() -> AsyncIterator[Remote]:
+    with redis_server() as server:
+        yield _Redis(server)
+
+
+class _Mqtt:
+    def __init__(self, broker: Mosquitto, service: Responder) -> None:
+        self.endpoint = Endpoint(url=broker.url)
+        self.kill, self.freeze, self.thaw = broker.kill, broker.freeze, broker.thaw
+        self._service = service
+
+    async def calls(self, method: str) -> int:
+        return self._service.calls[method]
+
+
+@asynccontextmanager
+async def _mqtt() -> AsyncIterator[Remote]:
+    with mosquitto() as broker, responder(broker.port) as service:
+        yield _Mqtt(broker, service)
+
+
 class _Redis:
     def __init__(self, server: RedisServer) -> None:
         self.endpoint = server.endpoint
@@ -153,6 +187,8 @@ async def _redis() -> AsyncIterator[Remote]:
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(jsonrpc.SPEC, _jsonrpc),
+    Kit(redis.SPEC, _redis),
+    Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
     Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
