@@ -28,7 +28,31 @@ A message never holds a secret: adapters put only what they were told by the rem
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+#: Characters of a message, and bytes of a remote's code or data, that an error takes along; containers inside one
+#: another in it. An error is said several times over, and must always fit on the bus.
+MOST_MESSAGE: Final = 2000
+_MOST_DATA: Final = 65_536
+_MOST_DEPTH: Final = 16
+
+
+def _can_be_carried(value: Any) -> bool:
+    if value is None or type(value) is bool:
+        return True
+    try:
+        return not _deeper(value, _MOST_DEPTH) and len(msgspec.msgpack.encode(value)) <= _MOST_DATA
+    except (OverflowError, TypeError, ValueError):  # what msgspec raises on what MessagePack cannot hold
+        return False
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    if not isinstance(value, dict | list | tuple):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return limit == 0 or any(_deeper(one, limit - 1) for one in inside)
 
 
 class BridgeError(Exception):
@@ -59,12 +83,13 @@ class BridgeError(Exception):
         retry_after_ms: int | None = None,
         needs_person: bool = False,
     ) -> None:
+        message = message[:MOST_MESSAGE].encode("utf-8", "replace").decode()
         super().__init__(message)
         self.message = message
         self.retryable = self.default_retryable
         self.maybe_sent = self.default_maybe_sent if maybe_sent is None else maybe_sent
-        self.code = code
-        self.data = data
+        self.code = code if _can_be_carried(code) else None
+        self.data = data if _can_be_carried(data) else None
         self.retry_after_ms = retry_after_ms
         self.needs_person = needs_person
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.errors import InvalidError
 from bridge.model import Event
 from bridge.ports import Clock
 
@@ -56,11 +57,22 @@ class Replies:
             askers.append(correlation_id)
         return False, None
 
+    def askers(self, key: Key) -> list[str]:
+        """The correlation ids of all who have asked so far."""
+        return list(self._running[key])
+
     def finish(self, key: Key, payload: Any, *, remember: bool) -> list[str]:
-        """Note the answer; returns the correlation ids of all who asked."""
+        """Note the answer; returns the correlation ids of all who asked.
+
+        Raises:
+            InvalidError: The answer is nothing that MessagePack can hold; nothing was noted.
+        """
+        try:
+            encoded = msgspec.Raw(msgspec.msgpack.encode(payload)) if remember else None
+        except (OverflowError, ValueError) as error:
+            raise InvalidError(str(error)) from None
         askers = self._running.pop(key)
-        if remember:
-            encoded = msgspec.Raw(msgspec.msgpack.encode(payload))
+        if encoded is not None:
             self._answered[key] = (encoded, self._clock.monotonic() + _KEPT_FOR)
             self._bytes += len(encoded)
         return askers

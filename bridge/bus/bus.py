@@ -241,6 +241,10 @@ class Bus:
         """Count and report something that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
 
+    def unsaid(self, event_type: str, why: str) -> None:
+        """Count and report something that the bridge had to say and the bus cannot carry."""
+        self.reject(Reason.SIZE, f"{event_type[:100]} could not be said: {why[:200]}")
+
     # --- open and close
 
     async def _open(self) -> None:

@@ -12,7 +12,7 @@ from bridge.connection.perform import perform
 from bridge.connection.session import SessionKeeper
 from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
-from bridge.errors import BridgeError, NotConnectedError, StoppingError
+from bridge.errors import BridgeError, InvalidError, NotConnectedError, StoppingError
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context
 from bridge.resilience import Guard
@@ -94,6 +94,10 @@ class HealthPublisher(Inlet, Protocol):
 
     def forget(self, event_type: str) -> None:
         """Keep it no longer."""
+        ...
+
+    def unsaid(self, event_type: str, why: str) -> None:
+        """Count and report what the bus cannot carry."""
         ...
 
 
@@ -253,12 +257,16 @@ class Connection:
         head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}
         if operation is not None:
             head["operation"], head["cause"] = operation.name, msgspec.structs.asdict(operation.cause)
-        self._bus.publish(
-            f"resilience.{self.id}.{what}",
-            head | payload,
-            correlation_id=None if operation is None else operation.correlation_id,
-            headers=None if operation is None else {"hop": str(operation.hop + 1)},
-        )
+        event_type = f"resilience.{self.id}.{what}"
+        try:
+            self._bus.publish(
+                event_type,
+                head | payload,
+                correlation_id=None if operation is None else operation.correlation_id,
+                headers=None if operation is None else {"hop": str(operation.hop + 1)},
+            )
+        except InvalidError as error:  # the cause's own names leave no room
+            self._bus.unsaid(event_type, error.message)
         if what.startswith("circuit."):
             self.say_health()
 
