@@ -48,7 +48,7 @@ class ConnectionManager:
         self._over.set()
 
     def _start(self, connection: Connection) -> None:
-        if self._group is not None:
+        if self._group is not None and not self._over.is_set():
             self._tasks[connection.id] = self._group.create_task(connection.run())
 
     async def _end(self, ids: list[str]) -> None:

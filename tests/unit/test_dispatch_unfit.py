@@ -24,7 +24,7 @@ class _Bus:
         size = len(event_type) + len(msgspec.msgpack.encode(payload)) + len(correlation_id or "")
         if size > self.room:
             raise InvalidError("too large")
-        self.said.append((event_type, payload, correlation_id))
+        self.said.append((event_type, msgspec.msgpack.decode(msgspec.msgpack.encode(payload)), correlation_id))
 
     def unsaid(self, event_type: str, why: str) -> None:
         self.unsaid_types.append(event_type)
