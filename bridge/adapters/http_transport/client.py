@@ -12,6 +12,7 @@ from bridge.adapters.http_transport.connection import HttpConnection
 from bridge.adapters.http_transport.errors import translate
 from bridge.adapters.http_transport.message import Response
 from bridge.adapters.http_transport.pool import PooledTransport
+from bridge.adapters.http_transport.stream import ResponseStream, open_stream
 from bridge.adapters.http_transport.target import authorization, resolve
 from bridge.errors import InvalidError
 from bridge.ports import AdapterSetup, Context
@@ -38,10 +39,19 @@ class HttpClient:
         setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
         max_response: Bytes that a response's body may have, decompressed.
         allow_headers: Event headers that may travel as HTTP headers, besides `traceparent` and `hop`.
+        accept: The `Accept` header of all requests but `stream`.
     """
 
-    def __init__(self, setup: AdapterSetup, *, max_response: int, allow_headers: Collection[str] = ()) -> None:
-        target = resolve(setup)
+    def __init__(
+        self,
+        setup: AdapterSetup,
+        *,
+        max_response: int,
+        allow_headers: Collection[str] = (),
+        accept: str = "application/json",
+    ) -> None:
+        self._target = target = resolve(setup)
+        self._max_response = max_response
         credentials = authorization(setup)
         if credentials and target.ssl_context is None and not target.is_loopback:
             structlog.get_logger(__name__).warning(
@@ -49,13 +59,16 @@ class HttpClient:
             )
         self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
         self._path = target.raw_path
-        self._fixed = (
-            b"host: " + target.authority.encode("ascii") + b"\r\n"
-            b"user-agent: nemo-bridge\r\naccept: application/json\r\naccept-encoding: gzip, deflate\r\n" + credentials
-        )
+        self._base = b"host: %b\r\nuser-agent: nemo-bridge\r\n%b" % (target.authority.encode("ascii"), credentials)
+        self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
         self._post = b"POST " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"content-type: application/json\r\n"
         # One connection more than there are operations, so that a health check never waits behind them.
         self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response)
+
+    @property
+    def path(self) -> bytes:
+        """The endpoint's own path, with its query if it has one."""
+        return self._path
 
     async def open(self) -> None:
         """See that there is a connection. Raises NotConnectedError; with `needs_person` for a bad certificate."""
@@ -82,6 +95,46 @@ class HttpClient:
         except httpx.HTTPError as error:
             raise translate(error) from None
 
+    async def send(
+        self, method: str, path: bytes, headers: bytes = b"", body: bytes | None = None, content_type: str = ""
+    ) -> Response:
+        """Any other request.
+
+        Args:
+            method: In upper case, as HTTP has it.
+            path: The request target in origin form, encoded; the caller vouches for it (RFC 9112, 3.2.1).
+            headers: As `header_lines` makes them.
+            body: None for no body; then there is no Content-Length either.
+            content_type: The body's.
+
+        Raises the errors of `errors.TABLE`.
+        """
+        request = b"%b %b HTTP/1.1\r\n%b%b" % (method.encode("ascii"), path, self._fixed, headers)
+        if body is not None:
+            kind = b"content-type: %b\r\n" % content_type.encode("ascii") if content_type else b""
+            request += b"%bcontent-length: %d\r\n\r\n%b" % (kind, len(body), body)
+        else:
+            request += b"\r\n"
+        try:
+            return await self._pool.exchange(request, head_only=method == "HEAD")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def stream(self, path: bytes, accept: str, headers: bytes = b"") -> ResponseStream | Response:
+        """GET a response that does not end, on a connection of its own beside the pool's.
+
+        Returns:
+            The stream, which the caller closes; or the whole response where its status is not 200.
+
+        Raises the errors of `errors.TABLE`.
+        """
+        head = b"GET %b HTTP/1.1\r\n%baccept: %b\r\n" % (path, self._base, accept.encode("ascii"))
+        request = head + b"accept-encoding: identity\r\ncache-control: no-store\r\n" + headers + b"\r\n"
+        try:
+            return await open_stream(self._target, request, max_response=self._max_response)
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
     async def connection(self) -> HttpConnection:
         """A free connection, for one `start_post`. Raises NotConnectedError."""
         try:
@@ -104,17 +157,18 @@ class HttpClient:
         """
         lines = b""
         if context.idempotency_key is not None:
-            lines = _line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
+            lines = header_line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
         headers: Mapping[str, str] = context.headers
         if headers:
             for name, http_name in self._travelling.items():
                 value = headers.get(name)
                 if value is not None:
-                    lines += _line(name, http_name, value)
+                    lines += header_line(name, http_name, value)
         return lines
 
 
-def _line(name: str, http_name: bytes, value: str) -> bytes:
+def header_line(name: str, http_name: bytes, value: str) -> bytes:
+    """One header; `name` is what it is called in a complaint. Raises InvalidError, see `HttpClient.header_lines`."""
     if _VALUE.fullmatch(value) is None:
         raise InvalidError(f"headers.{name}: its value cannot be an HTTP header; only printable ASCII can")
     return b"%b: %b\r\n" % (http_name, value.strip().encode("ascii"))

@@ -8,7 +8,8 @@ connection used last from the end of a queue. `exchange` is the short way in, wi
 import asyncio
 import ssl
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import httpx
 
@@ -21,7 +22,33 @@ KEEP_IDLE: Final = 60.0
 #: Seconds that a server has to confirm the end of TLS.
 _TLS_CLOSE: Final = 1.0
 #: Headers that describe the body as it was on the wire, which `Response.body` no longer is.
-_WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+
+_Connection = TypeVar("_Connection", bound=HttpConnection)
+
+
+async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
+    """A new connection, made by `make`.
+
+    Raises:
+        httpx.ConnectError: There is none to be had.
+        httpx.ConnectTimeout: The operating system has given up.
+    """
+    tls = target.ssl_context is not None
+    try:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            make,
+            target.host,
+            target.port,
+            ssl=target.ssl_context,
+            server_hostname=target.server_name if tls else None,
+            ssl_shutdown_timeout=_TLS_CLOSE if tls else None,
+        )
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout(f"{target.origin}: connecting took too long") from error
+    except (OSError, ssl.SSLError) as error:
+        raise httpx.ConnectError(f"{target.origin}: no connection") from error
+    return connection
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
@@ -86,20 +113,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def _connect(self) -> HttpConnection:
         if self._closed:
             raise httpx.ConnectError("the session is closed")
-        target, tls = self._target, self._target.ssl_context is not None
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: HttpConnection(self._max_response, self._freed, self._gone),
-                target.host,
-                target.port,
-                ssl=target.ssl_context,
-                server_hostname=target.server_name if tls else None,
-                ssl_shutdown_timeout=_TLS_CLOSE if tls else None,
-            )
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"{target.origin}: connecting took too long") from error
-        except (OSError, ssl.SSLError) as error:
-            raise httpx.ConnectError(f"{target.origin}: no connection") from error
+        connection = await dial(self._target, lambda: HttpConnection(self._max_response, self._freed, self._gone))
         if self._closed:
             connection.abort()
             raise httpx.ConnectError("the session is closed")
@@ -150,5 +164,5 @@ class PooledTransport(httpx.AsyncBaseTransport):
         fields = b"".join(b"%s: %s\r\n" % pair for pair in request.headers.raw)
         body = await request.aread()
         response = await self.exchange(head + fields + b"\r\n" + body, head_only=request.method == "HEAD")
-        headers = [pair for pair in response.headers if pair[0] not in _WIRE_HEADERS]
+        headers = [pair for pair in response.headers if pair[0] not in WIRE_HEADERS]
         return httpx.Response(response.status, headers=headers, content=response.body, request=request)
