@@ -123,13 +123,14 @@ def translate_connect(error: Exception, server: str) -> BridgeError:
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        why = cause.verify_message or _text(cause)
+        why = getattr(cause, "verify_message", "") or _text(cause)
         return NotConnectedError(f"the certificate of {server} does not verify: {why}", needs_person=True)
     if isinstance(cause, ssl.SSLError):
-        if any(alert in (cause.reason or "") for alert in _CLIENT_REFUSED):
-            why = (cause.reason or "").replace("_", " ").lower()
+        reason = str(getattr(cause, "reason", None) or _text(cause))
+        why = reason.replace("_", " ").lower()
+        if any(alert in reason for alert in _CLIENT_REFUSED):
             return AuthError(f"{server} refused the client certificate: {why}", needs_person=True)
-        return NotConnectedError(f"no TLS with {server}: {(cause.reason or _text(cause)).replace('_', ' ').lower()}")
+        return NotConnectedError(f"no TLS with {server}: {why}")
     ours = translate(error)
     if isinstance(ours, AuthError):
         ours.needs_person = True

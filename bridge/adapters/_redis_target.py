@@ -78,7 +78,7 @@ class Target:
         self._settings: dict[str, Any] = {
             "host": host,
             "port": port,
-            "db": path_db if db is None else db,
+            "db": db or path_db or 0,
             "protocol": 3,
             # One owner of time limits and retries: the guard. Without a `retry` redis-py makes none.
             "socket_timeout": None,

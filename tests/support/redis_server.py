@@ -7,15 +7,19 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from bridge.endpoint import Endpoint
+from bridge.adapters.redis import RedisAdapter, RedisConfig
+from bridge.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.errors import BridgeError
+from bridge.ports import AdapterSetup
 
 PROGRAM = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
 
@@ -117,3 +121,25 @@ def redis_server(
             server.kill()
     finally:
         shutil.rmtree(directory)
+
+
+@asynccontextmanager
+async def redis_session(
+    server: RedisServer,
+    *,
+    auth: AuthNone | AuthBasic | AuthCertificate = NO_AUTH,
+    tls: Tls | None = None,
+    lost: list[BridgeError] | None = None,
+    name: str = "test",
+    **config: Any,
+) -> AsyncIterator[RedisAdapter]:
+    """A connected session; `lost` collects what `on_lost` is told, the rest is the `config` block."""
+    told = [] if lost is None else lost
+    endpoint = server.endpoint if tls is None else server.endpoint.model_copy(update={"tls": True})
+    setup = AdapterSetup(name, endpoint, auth=auth, tls=tls or Tls(), config=RedisConfig(**config), on_lost=told.append)
+    adapter = RedisAdapter(setup)
+    try:
+        await adapter.connect()
+        yield adapter
+    finally:
+        await adapter.disconnect()
