@@ -1,13 +1,16 @@
 """What the contract suite needs to know of each adapter: its spec, and a remote that it can start, freeze and kill."""
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import jsonrpc, mqtt, redis, static, timer
+from bridge.adapters import file, jsonrpc, mqtt, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
@@ -134,6 +137,32 @@ async def _local() -> AsyncIterator[Remote]:
     yield _Local()
 
 
+class _Directory(_Local):
+    """A directory, which can at least vanish."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def kill(self) -> None:
+        shutil.rmtree(self.root)
+
+    def config(self) -> file.FileConfig:
+        return file.FileConfig(root=self.root, interval=0.02)
+
+
+@asynccontextmanager
+async def _directory() -> AsyncIterator[Remote]:
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place) / "root"
+        root.mkdir()
+        yield _Directory(root)
+
+
+def _directory_config(remote: Remote) -> file.FileConfig:
+    assert isinstance(remote, _Directory)
+    return remote.config()
+
+
 _LOCAL: Final = frozenset({"methods", "topics", "death", "frost"})
 
 
@@ -168,26 +197,11 @@ async def _mqtt() -> AsyncIterator[Remote]:
         yield _Mqtt(broker, service)
 
 
-class _Redis:
-    def __init__(self, server: RedisServer) -> None:
-        self.endpoint = server.endpoint
-        self.kill, self.freeze, self.thaw = server.kill, server.freeze, server.thaw
-
-    async def calls(self, method: str) -> int:
-        raise NotImplementedError(method)
-
-
-@asynccontextmanager
-async def _redis() -> AsyncIterator[Remote]:
-    with redis_server() as server:
-        yield _Redis(server)
-
-
 #: One line for each adapter; those of the entry points and no others, besides the one in memory.
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
+    Kit(file.SPEC, _directory, lacks=frozenset({"methods", "topics", "frost"}), config=_directory_config),
     Kit(jsonrpc.SPEC, _jsonrpc),
-    Kit(redis.SPEC, _redis),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),

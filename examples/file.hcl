@@ -1,0 +1,38 @@
+# A directory: what applications leave in it becomes events, and events become files.
+integration "exchange" {
+  type = "file"
+
+  config {
+    root     = "exchange"         # nothing outside of it is read or written; no link is followed
+    interval = "500ms"            # between two looks for changes
+  }
+}
+
+integration "journal" {
+  type = "file"
+
+  config {
+    root   = "journal"
+    append = true                 # publish appends a line instead of replacing the file
+  }
+}
+
+subscription "arrivals" {
+  integration = "exchange"
+  topic       = "inbox/*.json"    # a glob: files that are created, changed or deleted
+  emit        = "exchange.arrived"
+}
+
+subscription "log_lines" {
+  integration = "exchange"
+  topic       = "tail:logs/*.log" # lines, as they are appended
+  emit        = "exchange.line"
+}
+
+route "journal" {
+  on          = ["order.**"]
+  integration = "journal"
+  operation   = "publish"
+  topic       = "orders.jsonl"
+  message     = event.payload
+}
