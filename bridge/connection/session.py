@@ -90,8 +90,11 @@ class SessionKeeper:
             self._wake.set()
 
     def alive(self) -> None:
-        """A call got through while no connection was known: no need to wait for the next try."""
-        if not self._connected:
+        """A call got through while no connection was known: no need to wait for the next try.
+
+        It proves nothing where the session itself has told of a loss, as of a stream beside the calls.
+        """
+        if not self._connected and self._lost is None:
             self._proved = True
             self._wake.set()
 
@@ -108,7 +111,7 @@ class SessionKeeper:
         self._on_status(ConnectionStatus.CONNECTING, None)
         failures = 0
         while True:
-            error = None if self._proved else await self._open(verify=failures > 0)
+            error = await (self._put_in_order() if self._proved else self._open(verify=failures > 0))
             if error is None:
                 failures, self._connected = 0, True
                 self._on_status(ConnectionStatus.CONNECTED, None)
@@ -129,7 +132,7 @@ class SessionKeeper:
 
     async def _open(self, *, verify: bool) -> BridgeError | None:
         """Open a session; `verify` also asks for a good check, since a frozen remote still accepts connections."""
-        self._lost = None
+        lost, self._lost = self._lost, None
         self._wake.clear()
         session = self.current or self._next or self._make()
         self._next = None
@@ -147,9 +150,28 @@ class SessionKeeper:
             error = await self._check(session) if verify else None
         if error is None:
             self.current = session
-        elif session is not self.current:
+            return None
+        if self._lost is None:
+            self._lost = lost
+        if session is not self.current:
             await self._close(session)
         return error
+
+    async def _put_in_order(self) -> BridgeError | None:
+        """What is left to do where calls get through before there was a good `_open`: the subscriptions."""
+        session = self.current
+        if session is None or session is self._in_order:
+            return None
+        try:
+            async with self._clock.timeout(self._connect_timeout):
+                await self._on_session(session)
+        except TimeoutError:
+            self._lost = NotConnectedError(f"no subscriptions within {self._connect_timeout:g} s")
+        except BridgeError as refused:
+            self._lost = refused
+        else:
+            self._in_order = session
+        return self._lost
 
     async def _watch(self) -> BridgeError:
         """Check at the interval, or sooner on suspicion; returns why the connection is dead."""

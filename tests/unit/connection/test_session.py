@@ -9,7 +9,7 @@ import pytest
 
 from bridge.connection.session import SessionKeeper
 from bridge.endpoint import Strict
-from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
 from bridge.settings import HealthSettings
 from tests.support.clock import FakeClock
@@ -216,6 +216,43 @@ async def test_a_call_that_gets_through_ends_the_wait():
         house.keeper.alive()
         await house.clock.settle()
         assert house.told == ["connecting", "disconnected", "connected"]
+
+
+async def test_a_call_proves_nothing_about_a_loss_that_the_session_told_of():
+    """As of a stream of events beside the calls: only connecting again brings it back."""
+    house = House(has_session=False)
+    async with house:
+        house.remote.connect = NotConnectedError("no stream")
+        house.remote.sessions[0].setup.on_lost(ConnectionLostError("the stream ended"))
+        await house.clock.advance(20.0)
+        house.keeper.alive()
+        await house.clock.settle()
+        assert house.told == ["connecting", "connected", "disconnected"]
+        house.remote.connect = None
+        await house.clock.advance(10.0)
+        assert house.told[-1] == "connected"
+
+
+async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
+    """The proof spares the next try, not what the first try did not get to; if that fails, there is no connection."""
+    answers: list[BridgeError | None] = [RejectedError("no such topic"), None]
+
+    async def order(_: AdapterBase) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    house = House(has_session=False, order=order)
+    house.remote.connect = NotConnectedError("refused")
+    async with house:
+        await house.clock.advance(30.0)
+        house.keeper.alive()
+        await house.clock.settle()
+        assert house.told == ["connecting", "disconnected"]
+        house.remote.connect = None
+        await house.clock.advance(10.0)
+        assert house.told == ["connecting", "disconnected", "connected"]
+        assert house.ordered == house.remote.sessions * 2
 
 
 async def test_a_session_is_put_in_order_before_it_counts():
