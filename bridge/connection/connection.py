@@ -20,6 +20,7 @@ from bridge.settings import HealthSettings, ResilienceSettings
 
 #: Headers of the envelope that concern only the bus; all others travel to the outside.
 _BUS_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+_NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 #: Failures of a call that may mean a dead connection.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 
@@ -211,7 +212,7 @@ class Connection:
             done(operation, Outcome(error=StoppingError("the bridge stopped before the answer came", maybe_sent=True)))
             raise
         if outcome.ok:
-            self._keeper.alive()
+            self._got_through()
         elif outcome.error is not None:
             self._note(outcome.error)
         done(operation, outcome)
@@ -238,6 +239,12 @@ class Connection:
                 return {}
             case _:
                 return await perform(session, operation, context)
+
+    def _got_through(self) -> None:
+        """A call's success is proof of a connection, sooner than the next check."""
+        if self._base in _NOT_CONNECTED:
+            self._set_base(ConnectionStatus.CONNECTED, None)
+            self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
         """What a failed call says about the connection itself."""

@@ -1,0 +1,261 @@
+"""One integration at work: its health, its answers, and what it reports."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from bridge.connection import Connection
+from bridge.endpoint import NO_AUTH, Strict, Tls
+from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.model import Operation, Outcome, Publish, Request
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
+from tests.support.clock import FakeClock
+from tests.support.operations import operation
+
+
+class Bus:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.kept: dict[str, Any] = {}
+
+    def publish(self, event_type: str, payload: Any, **_: Any) -> None:
+        self.events.append((event_type, payload))
+
+    def keep(self, event_type: str, payload: Any, **_: Any) -> None:
+        self.kept[event_type] = payload
+        self.publish(event_type, payload)
+
+    def forget(self, event_type: str) -> None:
+        del self.kept[event_type]
+
+    def reject_loop(self, event_type: str) -> None:
+        raise AssertionError(event_type)
+
+
+class Adapter(AdapterBase):
+    """Answers what the test says; `hang` never answers."""
+
+    protocol = "fake"
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+
+    async def connect(self) -> None:
+        if self._house.refuse is not None:
+            raise self._house.refuse
+
+    async def check(self) -> None:
+        await self.connect()
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        self._house.contexts.append(context)
+        if method == "hang":
+            await asyncio.Event().wait()
+        if self._house.fail is not None:
+            raise self._house.fail
+        return method
+
+
+@dataclass
+class Settings:
+    """An integration without a configuration file."""
+
+    spec: AdapterSpec
+    id: str = "api"
+    endpoint: None = None
+    auth: Any = NO_AUTH
+    tls: Tls = field(default_factory=Tls)
+    config: Any = None
+    resilience: ResilienceSettings = field(
+        default_factory=lambda: ResilienceSettings(
+            retry=RetrySettings(max_attempts=1), circuit_breaker=CircuitBreakerSettings(failure_threshold=2)
+        )
+    )
+    health: HealthSettings = field(default_factory=HealthSettings)
+
+
+class House:
+    """A connection that runs, on a fake clock."""
+
+    def __init__(self, *, has_session: bool = True) -> None:
+        self.clock = FakeClock()
+        self.bus = Bus()
+        self.refuse: BridgeError | None = None
+        self.fail: BridgeError | None = None
+        self.contexts: list[Context] = []
+        self.outcomes: list[Outcome] = []
+        self.changes = 0
+        spec = AdapterSpec(
+            protocol="fake",
+            summary="",
+            operations=frozenset({"request"}),
+            auth=frozenset(),
+            config=Strict,
+            schemes={},
+            create=self._create,
+            has_session=has_session,
+        )
+        self.connection = Connection(
+            Settings(spec), (), bus=self.bus, clock=self.clock, rng=random.Random(1), on_change=self._changed
+        )
+
+    def _create(self, setup: AdapterSetup) -> Adapter:
+        self.setup = setup
+        return Adapter(self)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.ensure_future(self.connection.run())
+        await self.clock.settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+    async def call(self, method: str = "m", **fields: Any) -> Outcome | None:
+        """Submit one request; its outcome if it has one already."""
+        before = len(self.outcomes)
+        what: Operation = operation(**{"command": Request(method=method), **fields})
+        self.connection.submit(what, lambda _, outcome: self.outcomes.append(outcome))
+        await self.clock.settle()
+        return self.outcomes[-1] if len(self.outcomes) > before else None
+
+    def statuses(self) -> list[str]:
+        """What `health.api` said, in order."""
+        return [payload["status"] for event_type, payload in self.bus.events if event_type == "health.api"]
+
+    def said(self) -> list[str]:
+        """Resilience events, in order."""
+        return [event_type for event_type, _ in self.bus.events if event_type.startswith("resilience.")]
+
+
+async def test_health_is_said_once_for_each_change():
+    """With the status before, and the time since; the gateway is told, too."""
+    async with House() as house:
+        assert house.statuses() == ["connecting", "connected"]
+        now = house.bus.kept["health.api"]
+        assert (now["previous"], now["since"], now["circuit"]) == ("connecting", house.clock.wall_ms(), "closed")
+        await house.clock.advance(100.0)
+        assert house.statuses() == ["connecting", "connected"]
+        assert house.changes == 1
+
+
+async def test_a_heartbeat_says_it_again():
+    """The same state, also where nothing changed."""
+    async with House() as house:
+        house.connection.say_health(heartbeat=True)
+        assert house.statuses() == ["connecting", "connected", "connected"]
+
+
+async def test_a_call_is_answered():
+    """With the result, through the callback."""
+    async with House() as house:
+        outcome = await house.call("hello")
+        assert (outcome.result, outcome.attempts) == ("hello", 1)
+
+
+async def test_connected_with_an_open_circuit_is_degraded():
+    """The health changes with the circuit, and the events of the circuit come first."""
+    async with House() as house:
+        house.fail = ConnectionLostError("gone")
+        await house.call()
+        await house.call()
+        assert house.statuses() == ["connecting", "connected", "degraded"]
+        assert house.said() == ["resilience.api.failed", "resilience.api.circuit.opened", "resilience.api.failed"]
+        assert (await house.call()).error.kind == "circuit_open"
+
+
+async def test_reports_carry_operation_and_cause():
+    """As the contract says for all resilience events."""
+    async with House() as house:
+        house.fail = NotConnectedError("no")
+        await house.call()
+        (failed,) = [payload for event_type, payload in house.bus.events if event_type == "resilience.api.failed"]
+        assert (failed["integration"], failed["operation"]) == ("api", "request")
+        assert failed["cause"] == {"source": "app", "id": 1, "event_type": "integration.api.request"}
+
+
+async def test_refused_credentials_are_failed_until_a_call_gets_through():
+    """A person is needed; what a person mended is noticed."""
+    async with House(has_session=False) as house:
+        house.fail = AuthError("no", needs_person=True)
+        await house.call()
+        assert house.statuses()[-1] == "failed"
+        assert house.bus.kept["health.api"]["error"]["kind"] == "auth"
+        house.fail = None
+        await house.call()
+        assert house.statuses()[-1] == "connected"
+        assert house.bus.kept["health.api"]["error"] is None
+
+
+async def test_a_session_protocol_answers_not_connected_at_once():
+    """And says why there is no connection."""
+    house = House()
+    house.refuse = NotConnectedError("refused by the remote")
+    async with house:
+        outcome = await house.call()
+        assert outcome.error.kind == "not_connected"
+        assert "refused by the remote" in outcome.error.message
+        assert outcome.attempts == 1
+
+
+async def test_paused_and_resumed():
+    """What comes in between waits."""
+    async with House() as house:
+        house.connection.pause()
+        assert await house.call() is None
+        assert house.bus.kept["health.api"]["status"] == "paused"
+        assert house.bus.kept["health.api"]["queued"] == 0
+        assert house.connection.health()["queued"] == 1
+        house.connection.resume()
+        await house.clock.settle()
+        assert house.outcomes[-1].ok
+        assert house.bus.kept["health.api"]["status"] == "connected"
+
+
+async def test_draining_ends_in_stopped_and_resume_begins_again():
+    """What runs is finished first; what comes meanwhile is answered `stopping`."""
+    async with House() as house:
+        await house.call("hang", deadline=house.clock.monotonic() + 1.0)
+        draining = asyncio.ensure_future(house.connection.drain())
+        await house.clock.settle()
+        assert (await house.call()).error.kind == "stopping"
+        assert not draining.done()
+        await house.clock.advance(1.1)
+        assert draining.done()
+        assert house.bus.kept["health.api"]["status"] == "stopped"
+        house.connection.resume()
+        assert (await house.call()).ok
+
+
+async def test_what_is_cut_off_by_the_end_is_still_answered():
+    """The bridge ends in mid call: the caller hears `stopping`, once."""
+    async with House() as house:
+        assert await house.call("hang") is None
+    (outcome,) = house.outcomes
+    assert outcome.error.kind == "stopping"
+    assert outcome.error.maybe_sent
+
+
+async def test_what_travels_outside():
+    """Unknown headers and one hop more; the bus's own headers do not."""
+    headers = {"traceparent": "t", "idempotency_key": "k", "seq": "4", "deadline_ms": "5", "hop": "2"}
+    async with House() as house:
+        await house.call(headers=headers, hop=2, idempotency_key="k")
+        (context,) = house.contexts
+        assert context.headers == {"traceparent": "t", "hop": "3"}
+        assert (context.idempotency_key, context.idempotent) == ("k", True)
+
+
+async def test_an_operation_that_the_adapter_lacks():
+    """Not supported is an outcome like any other."""
+    async with House() as house:
+        outcome = await house.call(name="publish", command=Publish(topic="t", message=1))
+        assert outcome.error.kind == "not_supported"
