@@ -64,9 +64,22 @@ class Wire:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
-            self.failure = error
+            self.failure = self._last_word(error)
             raise
         return True
+
+    def _last_word(self, error: OSError) -> OSError:
+        """What the other side said before it stopped listening: a TLS alert that nobody has read yet says more."""
+        try:
+            while self._sock.recv(_CHUNK):
+                pass
+        except ssl.SSLEOFError:
+            return error
+        except ssl.SSLError as said:
+            return said
+        except OSError:
+            return error
+        return error
 
     def fileno(self) -> int:
         """The descriptor, -1 once closed."""

@@ -226,9 +226,7 @@ class MqttAdapter(AdapterBase):
         if group is not None and not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
         route = self._inbox.open(topic if group is None else shared(topic, group), deliver)
-        has_identifiers = self._version5 and bool(
-            getattr(link.limits, "SubscriptionIdentifierAvailable", 1)
-        )
+        has_identifiers = self._version5 and bool(getattr(link.limits, "SubscriptionIdentifierAvailable", 1))
         try:
             await self._call(
                 link.add(route.topic, 1 if qos is None else qos, route.identifier if has_identifiers else None)

@@ -1,5 +1,6 @@
 """A real Mosquitto as a process of its own, on a free port of loopback, so that tests can kill and freeze it."""
 
+import getpass
 import shutil
 import signal
 import socket
@@ -33,7 +34,9 @@ class Mosquitto:
     def start(self) -> None:
         """Start it and wait until it listens."""
         config = self.folder / "mosquitto.conf"
-        config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *self.lines, ""]))
+        # Started by root it would become another user, who may not write here.
+        own = [f"user {getpass.getuser()}", f"persistence_location {self.folder}/"]
+        config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *self.lines, *own, ""]))
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen([_program(), "-c", str(config)], stdout=log, stderr=log)
         self.processes.append(process)

@@ -23,14 +23,27 @@ class Certificates:
         self.trusted.cert_pem.write_to_path(path)
         return path
 
-    def server(self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for `host`."""
+    def _issue(self, host: str, *, unknown_ca: bool, expired: bool) -> trustme.LeafCert:
         ended = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if expired else None
         started = dt.datetime(2019, 1, 1, tzinfo=dt.UTC) if expired else None
         authority = self.unknown if unknown_ca else self.trusted
+        return authority.issue_cert(host, not_before=started, not_after=ended)
+
+    def server(self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False) -> ssl.SSLContext:
+        """A server's context with a certificate for `host`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(host, not_before=started, not_after=ended).configure_cert(context)
+        self._issue(host, unknown_ca=unknown_ca, expired=expired).configure_cert(context)
         return context
+
+    def server_files(
+        self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False
+    ) -> tuple[Path, Path]:
+        """A server's certificate for `host` and its key as PEM files."""
+        issued = self._issue(host, unknown_ca=unknown_ca, expired=expired)
+        cert, key = self.folder / "server.pem", self.folder / "server.key"
+        cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        return cert, key
 
     def server_that_asks(self, host: str = "127.0.0.1", *, tls13: bool = True) -> ssl.SSLContext:
         """A server's context that wants a client certificate of the trusted authority."""
