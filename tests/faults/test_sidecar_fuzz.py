@@ -64,7 +64,7 @@ route "all" {
   params      = event.payload
 }
 """
-    with remote() as service, sidecar(json_rpc("api", service.url) + route) as running:
+    with remote() as service, sidecar(json_rpc("api", service.url) + route) as running:  # noqa: SIM117 - one line would be too long
         with running.program("response.", "resilience.bus") as bus:
             since = bus.mark()
             for number in range(700):

@@ -133,7 +133,7 @@ class Program:
         if not frames[-1][:1] or frames[-1][0] & 0xF0 != 0x80:
             return  # an array, or garbage that a test sends: another program's, not the bridge's
         try:
-            event = msgpack.unpackb(frames[1])
+            event = msgpack.unpackb(frames[1], strict_map_key=False)
         except Exception:
             return
         if not str(event.get("source", "")).startswith("bridge"):
