@@ -10,12 +10,13 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import file, jsonrpc, mqtt, redis, static, timer
+from bridge.adapters import file, http, jsonrpc, mqtt, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
-from tests.support import memory_adapter
+from tests.support import http_dialect, memory_adapter
 from tests.support.demo import DemoProcess, demo_service
+from tests.support.http_service import http_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt_responder import Responder, responder
@@ -115,6 +116,27 @@ async def _jsonrpc() -> AsyncIterator[Remote]:
         yield _JsonRpc(demo)
 
 
+class _Http:
+    def __init__(self, service: DemoProcess) -> None:
+        self.endpoint = Endpoint(url=service.url)
+        self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
+
+    async def calls(self, method: str) -> int:
+        watcher = http.HttpAdapter(AdapterSetup("watcher", self.endpoint))
+        try:
+            number = (await watcher.request("GET /calls/{method}", {"path": {"method": method}}))["body"]
+        finally:
+            await watcher.disconnect()
+        assert isinstance(number, int)
+        return number
+
+
+@asynccontextmanager
+async def _http() -> AsyncIterator[Remote]:
+    with http_service() as service:
+        yield _Http(service)
+
+
 class _Local:
     """A source inside of the process, which neither freezes nor dies."""
 
@@ -201,6 +223,7 @@ async def _mqtt() -> AsyncIterator[Remote]:
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(file.SPEC, _directory, lacks=frozenset({"methods", "topics", "frost"}), config=_directory_config),
+    Kit(http_dialect.SPEC, _http),
     Kit(jsonrpc.SPEC, _jsonrpc),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),

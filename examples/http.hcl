@@ -1,0 +1,52 @@
+# An HTTP service, as the application sees it:
+#   emit integration.shop.request {"method": "GET /items/{id}", "params": {"path": {"id": 42}, "query": {"full": true}}}
+#   get  response.integration.shop.request {"ok": true, "result": {"status": 200, "headers": {…}, "body": {…}}, …}
+integration "shop" {
+  type = "http"
+
+  endpoint {
+    address = "https://shop.example.com"
+    path    = "/api"                       # all paths below are below this one
+  }
+
+  auth {
+    type  = "bearer"                       # none | basic | bearer | certificate
+    token = "${env.SHOP_TOKEN}"
+  }
+
+  config {
+    allow_headers = ["Accept-Language"]    # the only ones that a command's params.headers may name
+    idempotent    = ["POST /search"]       # may be repeated, besides GET, HEAD, PUT, DELETE and OPTIONS
+    max_response  = "4MiB"
+    health_path   = "/health"
+
+    # the topic "poll": what is at a path, whenever it has changed
+    poll = "30s"
+    path = "/stock"
+
+    # the topic "events": server-sent events, going on where they stopped after a reconnection
+    events = "/orders/events"
+  }
+}
+
+# A plain event of the application becomes a request.
+route "orders" {
+  on          = "order.placed"
+  integration = "shop"
+  operation   = "request"
+  method      = "PUT /orders/{id}"
+  params      = { path = { id = event.payload.id }, body = event.payload }
+  emit        = "order.accepted"
+}
+
+subscription "stock" {
+  integration = "shop"
+  topic       = "poll"
+  emit        = "data.stock"
+}
+
+subscription "orders" {
+  integration = "shop"
+  topic       = "events"                   # message.headers.event is the event's type
+  emit        = "data.orders"
+}
