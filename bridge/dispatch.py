@@ -30,6 +30,8 @@ _DONE: Final = Outcome(result={})
 _OWN_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 #: Integrations of other bridges that are remembered; names can be invented, memory cannot.
 _MOST_ELSEWHERE: Final = 10_000
+#: Seconds without a heartbeat after which another bridge is taken for dead, and its commands are answered again.
+_NEIGHBOUR_SILENCE: Final = 60.0
 
 
 class Controls(Protocol):
@@ -81,7 +83,7 @@ class Dispatcher:
         self._source = source
         self._clock = clock
         self._replies = Replies(clock)
-        self._elsewhere: set[str] = set()
+        self._elsewhere: dict[str, float] = {}
 
     def on_event(self, event: Event) -> None:
         """Act on one event."""
@@ -111,15 +113,17 @@ class Dispatcher:
             return
         payload = event.payload
         if isinstance(payload, dict) and payload.get("status") != ConnectionStatus.STOPPED:
-            if len(self._elsewhere) < _MOST_ELSEWHERE:
-                self._elsewhere.add(name)
+            if len(self._elsewhere) < _MOST_ELSEWHERE or name in self._elsewhere:
+                self._elsewhere[name] = self._clock.monotonic() + _NEIGHBOUR_SILENCE
         else:
-            self._elsewhere.discard(name)
+            self._elsewhere.pop(name, None)
 
     # --- commands
 
     def _command(self, event: Event, target: Target) -> None:
-        if isinstance(target.problem, UnknownIntegrationError) and target.integration in self._elsewhere:
+        if isinstance(target.problem, UnknownIntegrationError) and (
+            self._elsewhere.get(target.integration or "", 0.0) > self._clock.monotonic()
+        ):
             return
         answer = self._begin(event, None)
         if answer is None:

@@ -24,12 +24,13 @@ def _event(event_type: str, payload: Any, source: str) -> Event:
     return Event(id=1, event_type=event_type, raw=raw, timestamp=1, source=source, correlation_id="c")
 
 
-def _answered(*before: Event) -> bool:
-    """Whether a command to `theirs` is answered, as unknown, after these events."""
-    bus = _Bus()
-    dispatcher = Dispatcher(Router({}, ()), {}, None, bus=bus, source="bridge", clock=FakeClock())
+async def _answered(*before: Event, later: float = 0.0) -> bool:
+    """Whether a command to `theirs` is answered, as unknown, so many seconds after these events."""
+    bus, clock = _Bus(), FakeClock()
+    dispatcher = Dispatcher(Router({}, ()), {}, None, bus=bus, source="bridge", clock=clock)
     for event in before:
         dispatcher.on_event(event)
+    await clock.advance(later)
     dispatcher.on_event(_event("integration.theirs.request", {"method": "m"}, "app"))
     return any(event_type == "response.integration.theirs.request" for event_type, _ in bus.said)
 
@@ -38,10 +39,16 @@ def _health(status: str, source: str = "bridge/other") -> Event:
     return _event("health.theirs", {"status": status}, source)
 
 
-def test_another_bridges_integration_is_left_to_it():
+async def test_another_bridges_integration_is_left_to_it():
     """Its health has shown that it is there."""
-    assert not _answered(_health("connecting"))
-    assert not _answered(_health("stopped"), _health("failed"))
+    assert not await _answered(_health("connecting"))
+    assert not await _answered(_health("stopped"), _health("failed"))
+
+
+async def test_a_bridge_that_died_without_a_word_is_missed():
+    """After a minute without a heartbeat nobody is waited for."""
+    assert not await _answered(_health("connected"), later=59.0)
+    assert await _answered(_health("connected"), later=61.0)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,6 @@ def test_another_bridges_integration_is_left_to_it():
     [(), (_health("connected"), _health("stopped")), (_health("connected", "app"),), (_health("connected", "bridge"),)],
     ids=["never heard of", "stopped", "said by an application", "said by ourselves"],
 )
-def test_what_nobody_has_is_unknown(before):
+async def test_what_nobody_has_is_unknown(before):
     """Somebody has to say so."""
-    assert _answered(*before)
+    assert await _answered(*before)
