@@ -11,7 +11,7 @@ at once, the socket is our own (`_mqtt_wire`), and messages are handed over in t
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -24,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.adapters._mqtt_errors import lost
+from bridge.adapters._mqtt_headers import Packed
 from bridge.adapters._mqtt_wire import Wire
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
 
@@ -139,7 +140,7 @@ class Link(aiomqtt.Client):
 
     # --- calls
 
-    async def send(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties | None) -> bool:
+    async def send(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Packed | None) -> bool:
         """Publish; returns when the broker has taken the message over, and whether anybody had subscribed to it.
 
         Raises:
@@ -147,7 +148,7 @@ class Link(aiomqtt.Client):
             ConnectionLostError: The connection broke before the broker had said anything.
         """
         self._check_open()
-        info = self._client.publish(topic, payload, qos, retain, properties)
+        info = self._client.publish(topic, payload, qos, retain, cast("Any", properties))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc)
         if qos == 0 and info.is_published():

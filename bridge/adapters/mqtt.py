@@ -22,7 +22,7 @@ from bridge.adapters._background import Background
 from bridge.adapters._content import Codec
 from bridge.adapters._mqtt_config import SCHEMES, MqttConfig, resolve
 from bridge.adapters._mqtt_errors import translate
-from bridge.adapters._mqtt_headers import message_properties
+from bridge.adapters._mqtt_headers import CORRELATION_DATA, RESPONSE_TOPIC, message_properties
 from bridge.adapters._mqtt_inbox import Inbox, Route
 from bridge.adapters._mqtt_link import Link
 from bridge.adapters._mqtt_replies import Replies
@@ -153,7 +153,7 @@ class MqttAdapter(AdapterBase):
             raise NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
         check_topic(method, "method")
         payload, content_type = (b"", "") if params is UNSET else self._codec.encode(params, "params")
-        properties: Any = message_properties(
+        properties = message_properties(
             context.headers, key=context.idempotency_key, content_type=content_type, payload=payload
         )
         self._check_limits(link, len(method) + len(payload), 1, retain=False)
@@ -162,7 +162,8 @@ class MqttAdapter(AdapterBase):
             return None
         await self._open_replies(link)
         correlation, answer = self._replies.expect()
-        properties.ResponseTopic, properties.CorrelationData = self._reply_topic, correlation
+        properties.text(RESPONSE_TOPIC, self._reply_topic)
+        properties.binary(CORRELATION_DATA, correlation)
         try:
             await self._call(link.send(method, payload, 1, retain=False, properties=properties))
             return await answer
