@@ -13,7 +13,7 @@ integration "settings" {
   }
 }
 
-# The same from a file: config { file = "settings.json" }, or "settings.csv".
+# The same from a file: config { file = "settings.yaml" }, or .json, or .csv.
 
 subscription "limits" {
   integration = "settings"

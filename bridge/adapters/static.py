@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import Field, PrivateAttr
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bridge.adapters._json import check_value
 from bridge.endpoint import Strict
@@ -31,7 +33,7 @@ class StaticConfig(Strict):
         Path | None,
         Field(
             description="file of values, in place of `values`, read at start and at each reload: "
-            "`.json`, an object of key → value; or `.csv` with a header, whose first column is the key: "
+            "`.json` or `.yaml` (1.2), a map of key → value; or `.csv` with a header, whose first column is the key: "
             "with one more column its text is the value, with several the value is a map of column → text"
         ),
     ] = None
@@ -56,10 +58,10 @@ class StaticConfig(Strict):
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    readers = {".json": _json_values, ".csv": _csv_values}
+    readers = {".json": _json_values, ".yaml": _yaml_values, ".yml": _yaml_values, ".csv": _csv_values}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"`file` is named *.json or *.csv, not {path.name}")
+        raise ValueError(f"`file` is named *.json, *.yaml or *.csv, not {path.name}")
     try:
         return reader(path.read_text("utf-8-sig"))
     except OSError as error:
@@ -82,8 +84,24 @@ def _json_values(text: str) -> dict[str, Any]:
         values = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"`file` is no JSON: {error}") from None
+    return _as_map(values)
+
+
+def _yaml_values(text: str) -> dict[str, Any]:
+    try:
+        # The pure loader knows YAML 1.2, where `NO` is a text and `12:30` no number of minutes.
+        values = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        place = "" if mark is None else f", line {mark.line + 1}"
+        problem = error.problem if isinstance(error, MarkedYAMLError) else str(error).splitlines()[0]
+        raise ValueError(f"`file`{place}: {problem}") from None
+    return _as_map(values)
+
+
+def _as_map(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise ValueError("`file` must hold a JSON object of key → value")  # noqa: TRY004  # data, not a bug
+        raise ValueError("`file` must hold a map of key → value")  # noqa: TRY004  # data, not a bug
     return values
 
 
@@ -182,7 +200,7 @@ class StaticAdapter(AdapterBase):
 
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
-    summary="fixed values, from the configuration or a JSON or CSV file",
+    summary="fixed values, from the configuration or a JSON, YAML or CSV file",
     operations=frozenset({"request", "subscribe", "unsubscribe"}),
     auth=frozenset({"none"}),
     config=StaticConfig,

@@ -92,13 +92,15 @@ async def test_without_a_session_nothing_works() -> None:
     [
         ("v.json", '{"a": 1, "b": {"c": [true]}}', {"a": 1, "b": {"c": [True]}}),
         ("v.json", '\ufeff{"a": "ä"}', {"a": "ä"}),
+        ("v.yaml", "a: NO\nb: [1, 2.5, null, true]\n", {"a": "NO", "b": [1, 2.5, None, True]}),
+        ("v.yml", '"a": {"b": 012}', {"a": {"b": 12}}),
         ("v.csv", "key,value\na,1\n\nb,x\n", {"a": "1", "b": "x"}),
         ("v.CSV", 'id,name,city\r\n7,"A, B",Köln\r\n', {"7": {"name": "A, B", "city": "Köln"}}),
         ("v.csv", 'key,value\na,"two\nlines"\n', {"a": "two\nlines"}),
     ],
 )
 async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dict[str, Any]) -> None:
-    """JSON as it is; CSV as text."""
+    """JSON and YAML 1.2 as they are; CSV as text."""
     adapter = await opened(file=written(tmp_path, name, text))
     assert {key: await adapter.request("get", {"key": key}) for key in values} == values
 
@@ -107,17 +109,26 @@ async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dic
     ("name", "text", "complaint"),
     [
         ("v.json", "{", "is no JSON"),
-        ("v.json", "[1]", "must hold a JSON object"),
+        ("v.json", "[1]", "must hold a map"),
         ("v.json", '{"a": 1, "a": 2}', "a key twice: 'a'"),
         ("v.json", '{"a": 18446744073709551616}', "values.a: integers have at most 64 bit"),
         ("v.json", '{"a": [NaN]}', r"values.a\[0\]: JSON has no NaN"),
         ("v.json", "[" * 200_000, "nested too deeply"),
+        ("v.yaml", "", "must hold a map"),
+        ("v.yaml", "a: 1\na: 2\n", 'line 2: found duplicate key "a"'),
+        ("v.yaml", "a: [", "line 1: expected the node content"),
+        ("v.yaml", "a: !!python/object:os.system x", "could not determine a constructor"),
+        ("v.yaml", "a: 2024-01-01", "values.a: a date cannot be JSON"),
+        ("v.yaml", "1: x", "values: a int cannot be a key"),
+        ("v.yaml", "a: .nan", "values.a: JSON has no NaN"),
+        ("v.yaml", "a: \x01", "unacceptable character"),
+        ("v.yaml", "[" * 5000, "nested too deeply"),
         ("v.csv", "", "needs a header"),
         ("v.csv", "key,key\n", "needs a header"),
         ("v.csv", "key,value\na\n", "line 2: 1 columns, the header has 2"),
         ("v.csv", "key,value\na,1\na,2\n", "line 3: the key 'a' is there twice"),
         ("v.csv", 'key,value\na,"1\n', "line 2: unexpected end of data"),
-        ("v.txt", "", r"\*.json or \*.csv, not v.txt"),
+        ("v.txt", "", r"\*.json, \*.yaml or \*.csv, not v.txt"),
     ],
 )
 def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str, complaint: str) -> None:
@@ -155,7 +166,7 @@ def test_a_bad_file_is_a_complaint_with_its_line(tmp_path: Path) -> None:
     """Found by `nemo-bridge check`; the path starts at the configuration's folder."""
     written(tmp_path, "values.json", "[]")
     text = 'integration "fixed" {\n  type = "static"\n  config {\n    file = "values.json"\n  }\n}\n'
-    with pytest.raises(ConfigError, match=r"bridge.hcl:3: .* must hold a JSON object"):
+    with pytest.raises(ConfigError, match=r"bridge.hcl:3: .* must hold a map"):
         load([written(tmp_path, "bridge.hcl", text)], adapters=AdapterRegistry(), environ={})
 
 
