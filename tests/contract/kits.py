@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.adapters import file, http, jsonrpc, mqtt, redis, static, timer
+from bridge.adapters import file, http, jsonrpc, mqtt, nats, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
@@ -20,6 +20,7 @@ from tests.support.http_service import http_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt_responder import Responder, responder
+from tests.support.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
 from tests.support.redis_server import RedisServer, redis_server
 
 
@@ -219,6 +220,27 @@ async def _mqtt() -> AsyncIterator[Remote]:
         yield _Mqtt(broker, service)
 
 
+class _Nats:
+    def __init__(self, server: NatsServer, services: NatsResponder) -> None:
+        self.endpoint = Endpoint(url=f"nats://127.0.0.1:{server.port}")
+        self.kill, self.freeze, self.thaw = server.kill, server.freeze, server.thaw
+        self._services = services
+
+    async def calls(self, method: str) -> int:
+        return self._services.calls[method]
+
+
+@asynccontextmanager
+async def _nats() -> AsyncIterator[Remote]:
+    with nats_server() as server:
+        async with nats_responder(server.port) as services:
+            yield _Nats(server, services)
+
+
+def _nats_config(_: Remote) -> nats.NatsConfig:
+    return nats.NatsConfig.model_validate({"stream": {"name": "queue", "subjects": ["queue"]}, "durable": "worker"})
+
+
 #: One line for each adapter; those of the entry points and no others, besides the one in memory.
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
@@ -227,6 +249,7 @@ KITS = (
     Kit(jsonrpc.SPEC, _jsonrpc),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
+    Kit(nats.SPEC, _nats, config=_nats_config),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
     Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
 )

@@ -1,0 +1,336 @@
+"""One live connection on nats-py, with the library's own reconnection off and its traps closed.
+
+What is different from the plain client (all read in nats-py 2.16, and proved by tests):
+
+* CONNECT, which carries the credentials, goes out only if TLS is on or was not asked for. nats-py goes on in plaintext
+  when a server does not offer TLS.
+* PING follows what was published before it; nats-py writes it ahead of its buffer, so that PONG would prove nothing.
+* A PING is never cancelled: nats-py's reader dies of the PONG to a cancelled one while it calls itself connected.
+* The end of the reader or writer, for whatever reason, is the loss of the session; what is in flight fails at once.
+* No callback raises once the connection is open.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error, NoRespondersError, SecureConnWantedError, SlowConsumerError, StaleConnectionError
+from nats.js import JetStreamContext
+
+from bridge.adapters._background import Background
+from bridge.adapters._nats_errors import translate, translate_connect
+from bridge.adapters._nats_settings import Address, Target
+from bridge.adapters._nats_wire import STATUS, size_of
+from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
+
+#: Status of the server's own answer to a request that nobody takes.
+NO_RESPONDERS: Final = "503"
+#: Seconds for one step of opening (TCP, TLS, greeting), so that a dead server leaves time for the next address.
+_STEP: Final = 5
+#: Seconds; the connection's checks are the bridge's, not nats-py's.
+_NEVER: Final = 10**9
+
+log = structlog.get_logger(__name__)
+
+OnMessage = Callable[[Msg], Awaitable[None]]
+
+
+class _Client(Client):
+    """nats-py's client where its order of steps has to be another."""
+
+    def __init__(self, *, tls: bool, ask: Callable[..., Awaitable[Msg]]) -> None:
+        super().__init__()
+        self._tls_asked = tls
+        self._ask = ask
+
+    @property
+    def writer(self) -> asyncio.StreamWriter | None:
+        """What the socket is written through."""
+        return getattr(self._transport, "_io_writer", None)
+
+    @property
+    def own_tasks(self) -> list[asyncio.Task[Any]]:
+        """What nats-py has started for itself: reader, writer, pings, one for each subscription."""
+        tasks = [self._reading_task, self._flusher_task, self._ping_interval_task]
+        tasks += [subscription._wait_for_msgs_task for subscription in self._subs.values()]  # noqa: SLF001
+        return [task for task in tasks if task is not None]
+
+    def vital_tasks(self) -> tuple[asyncio.Task[Any], asyncio.Task[Any]]:
+        """Reader and writer; there are none where the server hung up in the greeting, which nats-py does not say."""
+        reader, writer = self._reading_task, self._flusher_task
+        if not self.is_connected or reader is None or writer is None:
+            raise NotConnectedError("the server ended the connection while it was being opened")
+        return reader, writer
+
+    def _connect_command(self) -> bytes:
+        writer = self.writer
+        if self._tls_asked and (writer is None or writer.get_extra_info("ssl_object") is None):
+            raise SecureConnWantedError
+        return super()._connect_command()
+
+    async def send_ping(self, pong: asyncio.Future[Any]) -> None:
+        """PING, after all that was published before."""
+        self._pongs.append(pong)
+        await self._send_command(b"PING\r\n")
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ARG002  # time limits are the guard's
+        old_style: bool = False,  # noqa: ARG002, FBT001, FBT002, RUF100  # nats-py's signature
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """What JetStream's management calls use; it fails at once when the connection is lost."""
+        answer = await self._ask(subject, payload, headers)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise NoRespondersError
+        return answer
+
+
+class Link:
+    """One connection to one server; it lives once."""
+
+    def __init__(self, target: Target, *, name: str, inbox_prefix: str, on_lost: Callable[[BridgeError], None]) -> None:
+        """Nothing is opened yet; `on_lost` is told once, and only after `arm`."""
+        self._target = target
+        self._name = name
+        self._inbox_prefix = inbox_prefix
+        self._on_lost = on_lost
+        self._client = _Client(tls=target.context is not None, ask=self.ask)
+        self._inbox = ""
+        self._tokens = count(1)
+        self._replies: dict[str, asyncio.Future[Any]] = {}
+        self._waiting: dict[asyncio.Future[Any], str] = {}
+        self._group: list[asyncio.Future[None]] = []
+        self._wanted = asyncio.Event()
+        self._background = Background(self.lose)
+        self._open = self._armed = self._closed = False
+        self._error: BridgeError | None = None
+
+    # --- life
+
+    async def open(self, address: Address) -> None:
+        """Connect.
+
+        Raises:
+            NotConnectedError: The server cannot be reached, or has no TLS where that was asked for.
+            AuthError: It refused the credentials.
+        """
+        options: dict[str, Any] = dict(self._target.credentials)
+        if self._target.context is not None:
+            options |= {"tls": self._target.context, "tls_hostname": self._target.server_name or address.host}
+        try:
+            await self._client.connect(
+                servers=[address.url],
+                name=self._name,
+                error_cb=self._on_error,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=_STEP,
+                ping_interval=_NEVER,
+                inbox_prefix=self._inbox_prefix,
+                # No limit on what waits to be written: at it nats-py waits, and swallows its own cancellation.
+                pending_size=0,
+                **options,
+            )
+            for task in self._client.vital_tasks():
+                task.add_done_callback(self._ended)
+            self._open = True
+            await self._background.open()
+            self._background.start(self._flush())
+            self._inbox = self._client.new_inbox()
+            await self.listen(f"{self._inbox}.*", self._on_reply)
+        except (Error, OSError, UnicodeError) as error:
+            await self.close()
+            raise translate_connect(error if not isinstance(error, UnicodeError) else OSError(str(error))) from None
+        except BaseException:
+            await self.close()
+            raise
+
+    def arm(self) -> None:
+        """From now on a loss is told. Raises NotConnectedError where the connection is lost already."""
+        if self._error is not None:
+            raise NotConnectedError(self._error.message, needs_person=self._error.needs_person)
+        self._armed = True
+
+    async def close(self) -> None:
+        """End everything; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._fail_all("the session was closed")
+        tasks = self._client.own_tasks
+        for task in tasks:
+            task.cancel()
+        if self._client.writer is not None:
+            # Nothing is worth waiting for: whatever was not confirmed has failed. A frozen peer would hold a close up.
+            self._client.writer.transport.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.close()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for as long as the connection lives."""
+        return self._background.start(work)
+
+    # --- loss
+
+    def _ended(self, _: asyncio.Task[Any]) -> None:
+        cause = self._client.last_error
+        error = ConnectionLostError("the connection ended") if cause is None else translate(cause)
+        self.lose(error if error.needs_person else ConnectionLostError(error.message))
+
+    def lose(self, error: BridgeError) -> None:
+        """The session is over; what is in flight fails at once."""
+        if self._error is not None or self._closed:
+            return
+        self._error = error
+        self._fail_all(error.message)
+        if self._armed:
+            self._on_lost(error)
+
+    def _fail_all(self, message: str) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(ConnectionLostError(message))
+
+    async def _on_error(self, error: Exception) -> None:
+        """nats-py's `error_cb`. While opening it raises, which ends nats-py's own tries."""
+        if not self._open:
+            raise error
+        text = str(error).lower()
+        if "permissions violation" in text:
+            for future, use in self._waiting.items():
+                if use and use in text and not future.done():
+                    future.set_exception(RejectedError(str(translate(error)), code="permissions violation"))
+        elif isinstance(error, SlowConsumerError):
+            log.warning("messages dropped: more came than could be taken", subject=error.subject)
+        elif isinstance(error, StaleConnectionError | OSError):
+            self.lose(ConnectionLostError(translate(error).message))
+        elif not isinstance(error, Error):
+            # A bug in a callback of ours: let it be heard in the task that somebody awaits.
+            self.start(_raise(error))
+
+    # --- operations
+
+    def _check_live(self) -> None:
+        if self._error is not None or self._closed or not self._open:
+            raise NotConnectedError("there is no session" if self._error is None else self._error.message)
+
+    @contextlib.contextmanager
+    def expected(self, use: str) -> Iterator[asyncio.Future[Any]]:
+        """A future that fails when the connection is lost, or when the server forbids what it is for.
+
+        Args:
+            use: What the server would name in a permissions violation, in small letters.
+        """
+        self._check_live()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = use
+        try:
+            yield future
+        finally:
+            del self._waiting[future]
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # it may have failed in the same moment as its caller; that is one error, not two
+
+    async def flushed(self, use: str = "") -> None:
+        """Return when the server has taken all that was written before; calls at the same moment share one PING."""
+        with self.expected(use) as future:
+            self._group.append(future)
+            self._wanted.set()
+            await future
+
+    async def _flush(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            group, self._group = self._group, []
+            pong: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            pong.add_done_callback(partial(_settle, group))
+            await self._client.send_ping(pong)
+
+    async def post(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        """Write one message, and wait for nothing."""
+        self._check_live()
+        size = len(payload) + (size_of(headers) if headers else 0)
+        if size > self._client.max_payload:
+            # The server would end the connection, and with it everybody's calls.
+            raise InvalidError(f"message: {size} bytes with headers; the server takes {self._client.max_payload}")
+        try:
+            await self._client.publish(subject, payload, reply=reply, headers=None if not headers else dict(headers))
+        except Error as error:
+            raise translate(error) from None
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Write one message and wait until the server has taken it."""
+        await self.post(subject, payload, headers)
+        await self.flushed(f'publish to "{subject.lower()}"')
+
+    async def ask(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
+        """Write one message and wait for the answer to it, which may be a bare status."""
+        token = str(next(self._tokens))
+        with self.expected(f'publish to "{subject.lower()}"') as future:
+            self._replies[token] = future
+            try:
+                await self.post(subject, payload, headers, f"{self._inbox}.{token}")
+                answer: Msg = await future
+            finally:
+                del self._replies[token]
+        return answer
+
+    async def _on_reply(self, message: Msg) -> None:
+        future = self._replies.get(message.subject.rpartition(".")[2])
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    async def listen(self, subject: str, on_message: OnMessage, group: str = "") -> Subscription:
+        """Subscribe; returns when the server has confirmed."""
+        self._check_live()
+        try:
+            subscription = await self._client.subscribe(subject, queue=group, cb=on_message)
+        except Error as error:
+            raise translate(error) from None
+        try:
+            await self.flushed(f'subscription to "{subject.lower()}"')
+        except BaseException:
+            await self.hush(subscription)
+            raise
+        return subscription
+
+    async def hush(self, subscription: Subscription) -> None:
+        """Unsubscribe, without waiting; nothing more is delivered."""
+        if self._error is None and not self._closed:
+            with contextlib.suppress(Error):
+                await subscription.unsubscribe()
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else listens to."""
+        return self._client.new_inbox()
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The library's management calls, over this connection."""
+        return self._client.jetstream()
+
+
+def _settle(group: list[asyncio.Future[None]], _: asyncio.Future[Any]) -> None:
+    for future in group:
+        if not future.done():
+            future.set_result(None)
+
+
+async def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,314 @@
+"""JetStream: streams and durable pull consumers, messages one by one and continuously.
+
+A message read through the configured `durable` has the id `stream/sequence`, the one that `enqueue` returned; read
+through another consumer its id names that, too, since several consumers may hold the same message.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.errors import Error
+from nats.js.errors import APIError
+
+from bridge.adapters._content import Codec
+from bridge.adapters._nats_consumers import Consumer, Consumers
+from bridge.adapters._nats_errors import translate
+from bridge.adapters._nats_link import NO_RESPONDERS, Link
+from bridge.adapters._nats_settings import NatsConfig
+from bridge.adapters._nats_wire import CONTENT_TYPE, DESCRIPTION, STATUS
+from bridge.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
+from bridge.model import Inbound, QueueMessage
+from bridge.ports import Deliver
+
+_ACK: Final = b"+ACK"
+_NAK: Final = b"-NAK"
+_TERM: Final = b"+TERM"
+_IN_PROGRESS: Final = b"+WPI"
+_ACK_SUBJECT: Final = "$JS.ACK."
+_NANO: Final = 10**9
+#: How many messages one pull of `consume` asks for, and for how many seconds.
+_BATCH: Final = 256
+_EXPIRES: Final = 30.0
+_PULL: Final = json.dumps({"batch": _BATCH, "expires": int(_EXPIRES * _NANO)}).encode()
+#: How many seconds an answer to a pull may be late before it counts as lost.
+_LATE: Final = 5.0
+#: After these statuses of a pull the next one may do better (ADR-13); any other is a setting that cannot work.
+_PULL_AGAIN: Final = frozenset({"404", "408"})
+_PULL_AGAIN_REASONS: Final = ("leadership change", "server shutdown")
+#: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
+_MOST_HELD: Final = 65_536
+
+log = structlog.get_logger(__name__)
+
+
+class _PubAck(msgspec.Struct):
+    """The answer to a publish: stored, or an error."""
+
+    stream: str = ""
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+_PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
+
+
+@dataclass(eq=False)
+class Consumption:
+    """A running `consume`."""
+
+    subscription: NatsSubscription
+    tasks: tuple[asyncio.Task[None], ...]
+
+
+class Queues:
+    """The queues of one session."""
+
+    def __init__(self, link: Link, config: NatsConfig, codec: Codec) -> None:
+        """Nothing is asked of the server yet."""
+        self._link = link
+        self._config = config
+        self._codec = codec
+        self._consumers = Consumers(link, config)
+        self._held: dict[str, str] = {}
+        self._tokens = 0
+
+    async def prepare(self) -> None:
+        """Make or check the configured stream and consumer; see `Consumers.prepare`."""
+        await self._consumers.prepare()
+
+    # --- in
+
+    async def enqueue(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> str:
+        """Store a message; its id, when JetStream has said that it is stored."""
+        answer = await self._link.ask(subject, payload, headers)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
+        try:
+            stored = _PUB_ACK.decode(answer.data)
+        except msgspec.DecodeError:
+            raise ProtocolError(f'what answered on "{subject}" is no stream') from None
+        if stored.error is not None:
+            try:
+                APIError.from_error(stored.error)
+            except (Error, KeyError, TypeError) as error:
+                raise translate(error) if isinstance(error, Error) else ProtocolError(str(error)) from None
+        if not stored.stream:
+            raise ProtocolError(f'what answered on "{subject}" is no stream')
+        return f"{stored.stream}/{stored.seq}"
+
+    # --- out, one by one
+
+    async def dequeue(self, queue: str, wait: float) -> QueueMessage | None:
+        """One message, or None after `wait` seconds."""
+        consumer = await self._consumers.find(queue)
+        await self._listen(consumer)
+        self._tokens += 1
+        token = str(self._tokens)
+        ask: dict[str, Any] = {"batch": 1}
+        ask |= {"expires": max(1, int(wait * _NANO))} if wait > 0 else {"no_wait": True}
+        with self._link.expected(f'publish to "{consumer.next_subject.lower()}"') as future:
+            consumer.waiting[token] = future
+            try:
+                reply = f"{consumer.inbox}.{token}"
+                await self._link.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
+                async with asyncio.timeout(wait + _LATE):
+                    message = await future
+            except TimeoutError:
+                await self._consumers.see(consumer)
+                return None
+            finally:
+                del consumer.waiting[token]
+        if not message.reply.startswith(_ACK_SUBJECT):
+            _check_empty(message, f"{consumer.stream}/{consumer.name}")
+            return None
+        return await self._give_out(message)
+
+    async def _listen(self, consumer: Consumer) -> None:
+        async with consumer.opening:
+            if consumer.subscription is not None:
+                return
+
+            async def arrived(message: Msg) -> None:
+                await self._arrived(consumer, message)
+
+            consumer.inbox = self._link.new_inbox()
+            consumer.subscription = await self._link.listen(f"{consumer.inbox}.*", arrived)
+
+    async def _arrived(self, consumer: Consumer, message: Msg) -> None:
+        """A status says whom it is for; a message is for whoever has waited longest."""
+        if not message.reply.startswith(_ACK_SUBJECT):
+            future = consumer.waiting.get(message.subject.rpartition(".")[2])
+            if future is not None and not future.done():
+                future.set_result(message)
+            return
+        for future in consumer.waiting.values():
+            if not future.done():
+                future.set_result(message)
+                return
+        # Whoever asked for it has gone: not after `ack_wait` but now it may go to another.
+        await self._link.post(message.reply, _NAK)
+
+    async def _give_out(self, message: Msg) -> QueueMessage:
+        message_id, attempts = self._hold(message)
+        try:
+            content = self._content(message)
+        except ProtocolError:
+            await self._settle(message_id, _TERM)
+            raise
+        return QueueMessage(
+            message_id=message_id, message=content, attempts=attempts, headers=dict(message.headers or {})
+        )
+
+    def _content(self, message: Msg) -> Any:
+        return self._codec.decode(message.data, (message.headers or {}).get(CONTENT_TYPE))
+
+    def _hold(self, message: Msg) -> tuple[str, int]:
+        """Keep what is needed to settle a message; its id, and how often it was delivered."""
+        try:
+            facts = message.metadata
+        except (Error, ValueError, IndexError):
+            raise ProtocolError("a JetStream message without its facts") from None
+        sequence = facts.sequence.stream
+        own = facts.consumer == self._config.durable
+        message_id = f"{facts.stream}/{sequence}" if own else f"{facts.stream}/{facts.consumer}/{sequence}"
+        self._held.pop(message_id, None)
+        self._held[message_id] = message.reply
+        if len(self._held) > _MOST_HELD:
+            del self._held[next(iter(self._held))]
+        return message_id, facts.num_delivered
+
+    # --- settling
+
+    async def ack(self, message_id: str) -> None:
+        """Done with it, when the server has said so."""
+        await self._settle(message_id, _ACK)
+
+    async def nack(self, message_id: str, delay: float | None) -> None:
+        """Give it back, to come again after `delay` seconds."""
+        more = json.dumps({"delay": int(delay * _NANO)}).encode() if delay else b""
+        await self._settle(message_id, _NAK + b" " + more if more else _NAK)
+
+    async def _settle(self, message_id: str, how: bytes) -> None:
+        reply = self._held.get(message_id)
+        if reply is None:
+            raise InvalidError(
+                f"message_id: this session holds no message {message_id}; it comes again if it is not done"
+            )
+        answer = await self._link.ask(reply, how)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
+        if self._held.get(message_id) == reply:
+            del self._held[message_id]
+
+    # --- out, continuously
+
+    async def consume(self, queue: str, deliver: Deliver, group: str | None) -> Consumption:
+        """Deliver message by message, and acknowledge each when `deliver` has returned."""
+        consumer = await self._consumers.find(queue, group)
+        arrivals: asyncio.Queue[Msg] = asyncio.Queue()
+        held: dict[str, None] = {}
+
+        async def arrived(message: Msg) -> None:
+            if message.reply.startswith(_ACK_SUBJECT):
+                held[message.reply] = None
+            arrivals.put_nowait(message)
+
+        inbox = self._link.new_inbox()
+        subscription = await self._link.listen(inbox, arrived)
+        await self._link.post(consumer.next_subject, _PULL, reply=inbox)
+        tasks = (
+            self._link.start(self._pull(consumer, inbox, arrivals, held, deliver)),
+            self._link.start(self._keep(consumer, held)),
+        )
+        return Consumption(subscription, tasks)
+
+    async def stop(self, consumption: Consumption) -> None:
+        """End a `consume`; what was not delivered comes again after the consumer's `ack_wait`.
+
+        It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
+        listens to any more.
+        """
+        await self._link.hush(consumption.subscription)
+        for task in consumption.tasks:
+            task.cancel()
+        await asyncio.gather(*consumption.tasks, return_exceptions=True)
+        await self._link.flushed()
+
+    async def _pull(
+        self, consumer: Consumer, inbox: str, arrivals: asyncio.Queue[Msg], held: dict[str, None], deliver: Deliver
+    ) -> None:
+        try:
+            while True:
+                left = _BATCH
+                while left:
+                    try:
+                        async with asyncio.timeout(_EXPIRES + _LATE):
+                            message = await arrivals.get()
+                    except TimeoutError:
+                        await self._consumers.see(consumer)
+                        break
+                    if not message.reply.startswith(_ACK_SUBJECT):
+                        _check_pull(message, f"{consumer.stream}/{consumer.name}")
+                        break
+                    await self._deliver(message, held, deliver)
+                    left -= 1
+                await self._link.post(consumer.next_subject, _PULL, reply=inbox)
+        except BridgeError as error:
+            # A lost connection was told already; anything else ends the session, so that health shows it.
+            self._link.lose(error)
+
+    async def _deliver(self, message: Msg, held: dict[str, None], deliver: Deliver) -> None:
+        message_id, attempts = self._hold(message)
+        try:
+            content = self._content(message)
+        except ProtocolError as error:
+            log.warning(
+                "message cannot be read, and is not asked for again", subject=message.subject, error=error.message
+            )
+            how = _TERM
+        else:
+            headers = dict(message.headers or {})
+            await deliver(
+                Inbound(
+                    topic=message.subject, message=content, headers=headers, message_id=message_id, attempts=attempts
+                )
+            )
+            how = _ACK
+        self._held.pop(message_id, None)
+        del held[message.reply]
+        # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
+        await self._link.post(message.reply, how)
+
+    async def _keep(self, consumer: Consumer, held: dict[str, None]) -> None:
+        """Tell the server that we are still at it, so that it does not deliver again what waits here."""
+        try:
+            while True:
+                await asyncio.sleep(consumer.ack_wait / 3)
+                for reply in held:
+                    await self._link.post(reply, _IN_PROGRESS)
+        except BridgeError as error:
+            self._link.lose(error)
+
+
+def _check_empty(status: Msg, queue: str) -> None:
+    """See that a status says no more than that there is no message; else raise what it says."""
+    headers = status.headers or {}
+    code = headers.get(STATUS)
+    if code == NO_RESPONDERS:
+        raise UnavailableError(f"queue {queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
+    if code not in _PULL_AGAIN:
+        raise RejectedError(f"queue {queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
+
+
+def _check_pull(status: Msg, queue: str) -> None:
+    """See whether to pull again after a status."""
+    reason = (status.headers or {}).get(DESCRIPTION, "").lower()
+    if not any(words in reason for words in _PULL_AGAIN_REASONS):
+        _check_empty(status, queue)

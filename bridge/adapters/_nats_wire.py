@@ -1,0 +1,72 @@
+"""Subjects and headers of NATS, checked before nats-py or the server would change them or end the connection."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from nats.js.api import Header
+
+from bridge.errors import InvalidError
+from bridge.ports import Context
+
+#: The header by which JetStream recognises a repeated message.
+MESSAGE_ID: Final = "Nats-Msg-Id"
+CONTENT_TYPE: Final = "Content-Type"
+#: nats-py's keys for the code and the words of a status line; the second is an enum's member, with a hash of its own.
+STATUS: Final = "Status"
+DESCRIPTION: Final = Header.DESCRIPTION
+
+#: The server ends a connection whose control line is over 4,096 bytes; it holds a subject, a reply and two numbers.
+_MAX_SUBJECT: Final = 2048
+_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def check_subject(subject: str, what: str, *, wildcards: bool = False) -> str:
+    """See that a subject is one; returns it.
+
+    Raises:
+        InvalidError: It is not; `what` says what it was given as.
+    """
+    parts = subject.split(".")
+    try:
+        size = len(subject.encode())
+    except UnicodeEncodeError:
+        raise InvalidError(f"{what}: text with half of a surrogate pair has no UTF-8") from None
+    if size > _MAX_SUBJECT:
+        raise InvalidError(f"{what}: a subject has at most {_MAX_SUBJECT} bytes")
+    if _UNFIT.search(subject) or not all(parts):
+        raise InvalidError(f'{what}: "{subject}" is no subject (no spaces, no empty parts between the dots)')
+    for index, part in enumerate(parts):
+        wild = part == "*" or (part == ">" and index == len(parts) - 1)
+        if wild and not wildcards:
+            raise InvalidError(f'{what}: "{subject}" has a wildcard; those are for subscribing')
+        if not wild and wildcards and ("*" in part or ">" in part):
+            raise InvalidError(f'{what}: "{subject}": a wildcard is a part of its own, and ">" the last')
+    return subject
+
+
+def outgoing_headers(headers: Mapping[str, str] | None, context: Context, content_type: str) -> dict[str, str]:
+    """The headers of one message: the caller's, the context's, the content's type and the idempotency key.
+
+    Raises:
+        InvalidError: One that NATS cannot carry as it is; nats-py would trim it and put spaces for line ends.
+    """
+    merged = {CONTENT_TYPE: content_type, **(headers or {}), **context.headers}
+    if context.idempotency_key is not None:
+        merged[MESSAGE_ID] = context.idempotency_key
+    for name, value in merged.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InvalidError(f"headers: {name!r} cannot be the name of a header")
+        if value != value.strip() or "\r" in value or "\n" in value:
+            raise InvalidError(f"headers.{name}: no line ends, and no spaces at the ends")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidError(f"headers.{name}: text with half of a surrogate pair has no UTF-8") from None
+    return merged
+
+
+def size_of(headers: Mapping[str, str]) -> int:
+    """Bytes that headers take; they count for the server's largest payload."""
+    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())

@@ -1,0 +1,59 @@
+# NATS: questions to services, messages both ways, and queues on JetStream.
+integration "backbone" {
+  type = "nats"
+
+  endpoint {
+    address = "nats.example.com"
+    tls     = true
+  }
+
+  auth {
+    type     = "basic"
+    username = "${env.NATS_USER}"
+    password = "${env.NATS_PASS}"
+  }
+
+  config {
+    servers = ["nats-2.example.com", "nats-3.example.com"]
+    durable = "nemo"                # reads the queue that names no consumer
+
+    stream {                        # made if it is not there, checked if it is
+      name     = "ORDERS"
+      subjects = ["orders.*"]
+    }
+  }
+}
+
+# Stored by JetStream; the event's idempotency key makes a repeated one count once.
+route "orders" {
+  on          = "order.placed"
+  integration = "backbone"
+  operation   = "enqueue"
+  queue       = "orders.new"
+  message     = event.payload
+}
+
+# A question to a service, by request/reply.
+route "prices" {
+  on          = "price.wanted"
+  integration = "backbone"
+  operation   = "request"
+  method      = "prices.get"
+  params      = { item = event.payload.item }
+  emit        = "price.known"
+}
+
+# Core NATS, at most once; each message goes to one of the sidecars of the group.
+subscription "metrics" {
+  integration = "backbone"
+  topic       = "metrics.>"
+  group       = "nemo"
+  emit        = "data.metrics"
+}
+
+# JetStream: acknowledged when the event is on the bus.
+subscription "shipped" {
+  integration = "backbone"
+  queue       = "ORDERS/nemo"
+  emit        = "order.seen"
+}
