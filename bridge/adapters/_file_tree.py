@@ -91,6 +91,9 @@ class Tree:
         with translated("/".join(parts)):
             descriptor = self.open_file(parts, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             with os.fdopen(descriptor, "ab", buffering=0) as file:
+                if os.fstat(descriptor).st_nlink > 1:
+                    # Its other name may be outside of the root.
+                    raise OSError(errno.ELOOP, "has several names (hard links)")
                 _write_all(file.fileno(), content)
                 return os.fstat(file.fileno()).st_size
 

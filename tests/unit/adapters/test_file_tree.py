@@ -104,6 +104,16 @@ def test_no_link_is_followed_as_a_directory(root: Path) -> None:
     assert (root / "../secret/key").read_text() == "secret"
 
 
+def test_nothing_is_written_through_a_hard_link(root: Path) -> None:
+    """A second name outside of the root keeps its content: appending is refused, replacing makes a new file."""
+    (root / "key").hardlink_to(root / "../secret/key")
+    tree = Tree(root)
+    assert code(lambda: tree.append(("key",), b"x")) == "link"
+    tree.replace(("key",), b"new")
+    assert (root / "../secret/key").read_text() == "secret"
+    assert tree.append(("key",), b"er") == 5
+
+
 def test_a_directory_that_becomes_a_link_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swapped between two steps of the walk, it leads nowhere."""
     (root / "a" / "b").mkdir(parents=True)
