@@ -34,7 +34,7 @@ def _topic(value: str) -> str:
 
 def _text(value: str) -> str:
     try:
-        return check_text(value, "client_id")
+        return check_text(value, "not an MQTT string")
     except InvalidError as error:
         raise ValueError(error.message) from None
 
@@ -69,8 +69,10 @@ class MqttConfig(Strict):
         Duration | None,
         Field(le=0xFFFF_FFFE, description="how long the broker keeps them (MQTT 5); a day if nothing is said"),
     ] = None
-    will: Will | None = None
-    codec: CodecName = "auto"
+    will: Annotated[
+        Will | None, Field(description="what the broker publishes when the sidecar is gone without having said so")
+    ] = None
+    codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
     receive_maximum: Annotated[
         int, Field(ge=1, le=65_535, description="unacknowledged messages that the broker may send (MQTT 5)")
     ] = 1000
