@@ -1,6 +1,7 @@
 """Where a Redis session goes: the `endpoint`, `auth` and `tls` blocks made ready for redis-py's connections."""
 
 import asyncio
+import copy
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -14,6 +15,8 @@ from bridge.adapters._tls import client_context
 from bridge.endpoint import AuthBasic, AuthCertificate
 from bridge.ports import AdapterSetup
 
+#: The port of a Sentinel, where the endpoint names none.
+_SENTINEL_PORT: Final = 26379
 #: URL scheme → (default port, TLS); the names are those of redis-py and IANA.
 SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"redis": (6379, False), "rediss": (6380, True)}
 
@@ -67,15 +70,17 @@ class Target:
 
     Attributes:
         name: Host and port, for messages.
+        settings: For redis-py's connection; holds the password.
     """
 
-    def __init__(self, setup: AdapterSetup, db: int | None) -> None:
-        scheme, host, port, path_db = _address(setup)
+    def __init__(self, setup: AdapterSetup, db: int | None, *, sentinel: bool = False) -> None:
+        """`db` is the configuration's; with `sentinel` the endpoint is a Sentinel's."""
+        scheme, host, port, path_db = _address(setup, _SENTINEL_PORT if sentinel else None)
         tls_on = SCHEMES[scheme][1]
         if db is not None and path_db is not None and db != path_db:
             raise ValueError(f"`config` says db = {db}, the endpoint's path says {path_db}")
         self.name = f"{host}:{port}"
-        self._settings: dict[str, Any] = {
+        self.settings: dict[str, Any] = {
             "host": host,
             "port": port,
             "db": db or path_db or 0,
@@ -89,7 +94,7 @@ class Target:
         }
         match setup.auth:
             case AuthBasic(username=username, password=password):
-                self._settings |= {"username": username or "default", "password": password.get_secret_value()}
+                self.settings |= {"username": username or "default", "password": password.get_secret_value()}
                 if not tls_on and not _is_loopback(host):
                     log = structlog.get_logger(__name__)
                     log.warning(
@@ -102,15 +107,28 @@ class Target:
         self._context = client_context(setup.tls, setup.auth) if tls_on else None
         self._server_name = setup.tls.server_name
 
+    def at(self, host: str, port: int) -> "Target":
+        """The same on another server."""
+        other = copy.copy(self)
+        other.name = f"{host}:{port}"
+        other.settings = self.settings | {"host": host, "port": port}
+        return other
+
+    def anonymous(self) -> "Target":
+        """The same without credentials and database, as a Sentinel takes it."""
+        other = copy.copy(self)
+        other.settings = self.settings | {"username": None, "password": None, "db": 0}
+        return other
+
     def connection(self) -> PlainConnection:
         """A new connection, not yet open."""
         if self._context is None:
-            return PlainConnection(**self._settings)
-        return TlsConnection(context=self._context, server_name=self._server_name, **self._settings)
+            return PlainConnection(**self.settings)
+        return TlsConnection(context=self._context, server_name=self._server_name, **self.settings)
 
 
-def _address(setup: AdapterSetup) -> tuple[str, str, int, int | None]:
-    """Scheme, host, port and database."""
+def _address(setup: AdapterSetup, default_port: int | None) -> tuple[str, str, int, int | None]:
+    """Scheme, host, port and database; `default_port` None means the scheme's own."""
     endpoint = setup.endpoint
     if endpoint is None:
         raise ValueError("an `endpoint` block is needed")
@@ -137,7 +155,7 @@ def _address(setup: AdapterSetup) -> tuple[str, str, int, int | None]:
     path = path or more
     if path and not (path.isascii() and path.isdigit()):
         raise ValueError(f"the path is the number of a database, as in /0, not {path!r}")
-    return scheme, parts.hostname, port or SCHEMES[scheme][0], int(path) if path else None
+    return scheme, parts.hostname, port or default_port or SCHEMES[scheme][0], int(path) if path else None
 
 
 def _is_loopback(host: str) -> bool:

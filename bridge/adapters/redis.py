@@ -28,7 +28,7 @@ from bridge.adapters._redis_groups import TRIM, Consumer
 from bridge.adapters._redis_link import Link, Take, drop
 from bridge.adapters._redis_target import SCHEMES, Target
 from bridge.endpoint import Strict
-from bridge.errors import AuthError, BridgeError, InvalidError, NotConnectedError
+from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
 from bridge.model import QueueMessage
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
 from bridge.units import PositiveDuration
@@ -52,6 +52,14 @@ class RedisConfig(Strict):
             min_length=1,
             description="this sidecar's name in the group; each needs its own, and keeps it over restarts. "
             "Default: nemo-<host>-<integration>",
+        ),
+    ] = None
+    sentinel: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="name of a master: the endpoint is then a Sentinel (port 26379, without credentials), which is "
+            "asked at each connection where that master is; `auth` is for the master",
         ),
     ] = None
     max_length: Annotated[
@@ -86,7 +94,7 @@ class RedisAdapter(AdapterBase):
         self._setup = setup
         self._config = config
         self._codec = Codec(config.codec)
-        self._target = Target(setup, config.db)
+        self._target = Target(setup, config.db, sentinel=config.sentinel is not None)
         self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
         self._commands: Link | None = None
         self._channels: Channels | None = None
@@ -103,6 +111,8 @@ class RedisAdapter(AdapterBase):
     async def connect(self) -> None:
         """Open the link for commands; Redis proves the credentials while it opens."""
         await self._background.open()
+        if self._config.sentinel is not None:
+            self._target = await self._master(self._config.sentinel)
         self._commands = await self._open()
         self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
 
@@ -115,6 +125,23 @@ class RedisAdapter(AdapterBase):
         self._links.append(link)
         self._background.start(link.run())
         return link
+
+    async def _master(self, name: str) -> Target:
+        """Where the Sentinel says that the master is."""
+        link = Link(self._target.anonymous(), lambda _: None)
+        await link.open()
+        self._background.start(link.run())
+        try:
+            found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+        except RejectedError as error:
+            raise NotConnectedError(f"no Sentinel answers there: {error.message}", needs_person=True) from None
+        except ConnectionLostError as error:
+            raise NotConnectedError(error.message) from None
+        finally:
+            await link.close()
+        if found is None:
+            raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
+        return self._target.at(found[0].decode(), int(found[1]))
 
     def _lose(self, error: BridgeError) -> None:
         """The first link that breaks takes the others with it."""

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from bridge.endpoint import AuthBasic, AuthCertificate, Tls
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
-from tests.support.redis_server import redis_server, redis_session
+from tests.support.redis_server import redis_sentinel, redis_server, redis_session
 from tests.support.tls import Certificates, make_certificates
 from tests.support.wait import until
 
@@ -167,6 +167,42 @@ async def test_never_plaintext_where_tls_was_asked(certificates):
     assert isinstance(error, NotConnectedError)
     assert b"s3cret" not in heard
     assert b"AUTH" not in heard
+
+
+# --- Sentinel
+
+
+async def test_a_sentinel_names_the_master():
+    """Asked anew by each session; credentials and database are the master's."""
+    with (
+        redis_server("--requirepass", "s3cret") as first,
+        redis_server("--requirepass", "s3cret") as second,
+        redis_sentinel("shop", first) as sentinel,
+    ):
+        for server in (first, second):
+            with sentinel.client() as client:
+                client.execute_command("SENTINEL", "REMOVE", "shop")
+                client.execute_command("SENTINEL", "MONITOR", "shop", "127.0.0.1", server.port, 1)
+            async with redis_session(sentinel, auth=basic("s3cret"), sentinel="shop", db=2) as session:
+                await session.enqueue("queue", 1)
+                await session.check()
+            with server.client(password="s3cret", db=2) as client:
+                assert client.xlen("queue") == 1
+        unknown = await refusal(sentinel, sentinel="other")
+        assert isinstance(unknown, NotConnectedError)
+        assert unknown.needs_person
+
+
+async def test_no_sentinel():
+    """A server that is none says so; one that is not there is tried again."""
+    with redis_server() as server:
+        error = await refusal(server, sentinel="shop")
+        assert isinstance(error, NotConnectedError)
+        assert error.needs_person
+        server.kill()
+        error = await refusal(server, sentinel="shop")
+        assert isinstance(error, NotConnectedError)
+        assert not error.needs_person
 
 
 # --- death and frost

@@ -123,6 +123,24 @@ def redis_server(
         shutil.rmtree(directory)
 
 
+@contextmanager
+def redis_sentinel(name: str, master: RedisServer) -> Iterator[RedisServer]:
+    """A Sentinel that watches one master."""
+    assert PROGRAM is not None  # the master runs already
+    with tempfile.TemporaryDirectory(prefix="nbredis") as directory:
+        port = _free_port()
+        file = Path(directory) / "sentinel.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {directory}\nsentinel monitor {name} 127.0.0.1 {master.port} 1\n"
+        )
+        command = [PROGRAM, str(file), "--sentinel"]
+        sentinel = RedisServer(port, _start(command, port), command, Path(directory))
+        try:
+            yield sentinel
+        finally:
+            sentinel.kill()
+
+
 @asynccontextmanager
 async def redis_session(
     server: RedisServer,
