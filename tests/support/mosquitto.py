@@ -1,6 +1,7 @@
 """A real Mosquitto as a process of its own, on a free port of loopback, so that tests can kill and freeze it."""
 
 import getpass
+import os
 import shutil
 import signal
 import socket
@@ -12,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from tests.support.remote import free_port
+
+#: Debian puts it where only root's PATH looks.
+PROGRAM = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def _program() -> str:
-    # Debian puts it where only root's PATH looks.
-    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    assert found, "mosquitto is not installed (Debian: apt-get install mosquitto)"
-    return found
+    if PROGRAM is None:
+        assert os.environ.get("CI") != "true", "mosquitto is not installed"
+        pytest.skip("mosquitto is not installed (Debian: mosquitto)")
+    return PROGRAM
 
 
 @dataclass
