@@ -35,7 +35,7 @@ _ACK_SUBJECT: Final = "$JS.ACK."
 _NANO: Final = 10**9
 #: How many messages one pull of `consume` asks for, and for how many seconds.
 _BATCH: Final = 256
-_EXPIRES: Final = 30.0
+_EXPIRES: Final = 10.0
 _PULL: Final = json.dumps({"batch": _BATCH, "expires": int(_EXPIRES * _NANO)}).encode()
 #: How many seconds an answer to a pull may be late before it counts as lost.
 _LATE: Final = 5.0
@@ -223,6 +223,7 @@ class Queues:
         inbox = self._link.new_inbox()
         subscription = await self._link.listen(inbox, arrived)
         await self._link.post(consumer.next_subject, _PULL, reply=inbox)
+        await self._link.flushed()
         tasks = (
             self._link.start(self._pull(consumer, inbox, arrivals, held, deliver)),
             self._link.start(self._keep(consumer, held)),

@@ -81,9 +81,10 @@ class NatsServer:
         self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """SIGSTOP, and wait until it really stands still."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         """SIGCONT."""
