@@ -262,6 +262,7 @@ def _texts(params: Any, method: str, *needed: str, **optional: str) -> dict[str,
 async def _in_thread(work: Callable[[], Result]) -> Result:
     """Work that must be over before its files are closed: a cancellation waits for it."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to take it
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

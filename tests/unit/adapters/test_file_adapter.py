@@ -1,6 +1,8 @@
 """The file adapter whole: methods, publishing, subscriptions, the loss of its root."""
 
 import asyncio
+import gc
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
+from bridge.adapters._file_watch import Changes
 from bridge.adapters.file import SPEC, FileAdapter, FileConfig
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError, RejectedError
 from bridge.model import Inbound, Publish, Request
@@ -212,6 +215,33 @@ async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) 
             await asyncio.sleep(0)
             task.cancel()
         await until(lambda: descriptors() <= before, "the close of all files")
+
+
+async def test_a_look_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled work is awaited, and its error, which nobody wants any more, is not complained about."""
+    begun, go_on, complaints = threading.Event(), threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def look(_: Changes) -> list[Any]:
+        begun.set()
+        go_on.wait(10)
+        raise NotConnectedError("too late")
+
+    async def ignore(_: Inbound) -> None:
+        pass
+
+    monkeypatch.setattr(Changes, "look", look)
+    async with opened(tmp_path) as adapter:
+        subscription = await adapter.subscribe("*", ignore)
+        await until(begun.is_set, "the look")
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(adapter.unsubscribe(subscription))
+            await asyncio.sleep(0)
+            assert not ending.done()
+            go_on.set()
+    del subscription, ending
+    gc.collect()
+    assert complaints == []
 
 
 def test_the_configuration(tmp_path: Path) -> None:
