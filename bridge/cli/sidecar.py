@@ -1,6 +1,7 @@
 """`nemo-bridge run` and `check`."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import typer
 
 from bridge.cli.probe import probe
-from bridge.config import Configuration, load
+from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.errors import ConfigError
 from bridge.registry import AdapterRegistry
@@ -88,6 +89,9 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     """Run the sidecar until it is told to stop; returns after an orderly end."""
     load_again = partial(read, files, pairs)
     configuration = load_again()
+    # What is imported from here on takes the parser's place in memory.
+    forget()
+    gc.collect()
     from bridge.observe import logs  # noqa: PLC0415 - a wrong configuration is said before the rest is imported
 
     logs.configure(configuration.log.level, configuration.log.format)

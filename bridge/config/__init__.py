@@ -3,6 +3,7 @@
 from bridge.config.complaints import Where
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
+from bridge.config.grammar import forget
 from bridge.config.loader import load
 from bridge.config.models import (
     AdapterProvider,
@@ -31,6 +32,7 @@ __all__ = [
     "Scope",
     "SubscriptionSettings",
     "Where",
+    "forget",
     "load",
     "masked",
     "schema",
