@@ -72,7 +72,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return str(getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.SSLError):
-        return str(getattr(error, "reason", None) or error.strerror or error.__class__.__name__).replace("_", " ").lower()
+        return (
+            str(getattr(error, "reason", None) or error.strerror or error.__class__.__name__).replace("_", " ").lower()
+        )
     if isinstance(error, OSError):
         return error.strerror or str(error) or error.__class__.__name__
     return str(error) or error.__class__.__name__

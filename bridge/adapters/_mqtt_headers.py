@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from paho.mqtt.properties import Properties
-
 from bridge.adapters._content import JSON, TEXT
+from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_topics import check_text
 from bridge.errors import InvalidError
-
-#: Names of properties as paho writes them.
-CONTENT_TYPE: Final = "ContentType"
 
 _KEY: Final = "idempotency_key"
 #: Identifiers of properties (MQTT 5, 2.2.2.2).
@@ -86,16 +82,15 @@ def _value(name: str, value: str) -> str:
     return check_text(value, f"headers.{name[:100]}")
 
 
-def headers_of(properties: Properties | None) -> dict[str, str]:
-    """A message's user properties, response topic and content type; a property that comes twice has both values."""
-    headers: dict[str, str] = {}
-    for name, value in getattr(properties, "UserProperty", ()):
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    for ours, theirs in (("content_type", CONTENT_TYPE), ("response_topic", "ResponseTopic")):
-        value = getattr(properties, theirs, None)
-        if value is not None:
-            headers.setdefault(ours, value)
-    correlation = getattr(properties, "CorrelationData", None)
-    if correlation is not None:
-        headers.setdefault("correlation_data", correlation.hex())
+def inbound_headers(message: Message) -> dict[str, str]:
+    """A message's user properties, and what else an application may want to know about it."""
+    headers = message.headers
+    if message.content_type is not None:
+        headers.setdefault("content_type", message.content_type)
+    if message.response_topic is not None:
+        headers.setdefault("response_topic", message.response_topic)
+    if message.correlation:
+        headers.setdefault("correlation_data", message.correlation.hex())
+    if message.retain:
+        headers.setdefault("retain", "true")
     return headers

@@ -8,10 +8,10 @@ from typing import Any, Final
 from zlib import crc32
 
 import structlog
-from paho.mqtt.client import MQTTMessage
 
 from bridge.adapters._content import Codec
-from bridge.adapters._mqtt_headers import CONTENT_TYPE, headers_of
+from bridge.adapters._mqtt_headers import inbound_headers
+from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_topics import matches, plain
 from bridge.errors import ProtocolError
 from bridge.model import Inbound
@@ -47,20 +47,20 @@ class Inbox:
     Such messages wait until their subscription comes, or until `settle`: then nobody wants them any more.
     """
 
-    def __init__(self, codec: Codec, *, keep: Callable[[], bool], ack: Callable[[MQTTMessage], None]) -> None:
+    def __init__(self, codec: Codec, *, keep: Callable[[], bool], ack: Callable[[Message], None]) -> None:
         """`keep` says whether messages without a subscription may wait; `ack` confirms a message to the broker."""
         self._codec = codec
         self._keep = keep
         self._ack = ack
         self._routes: list[Route] = []
-        self._waiting: deque[MQTTMessage] = deque()
-        self._unclaimed: list[MQTTMessage] = []
+        self._waiting: deque[Message] = deque()
+        self._unclaimed: list[Message] = []
         self._settled = False
         self._arrived = asyncio.Event()
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
-    def put(self, message: MQTTMessage) -> None:
+    def put(self, message: Message) -> None:
         """Take one message over."""
         self._waiting.append(message)
         self._arrived.set()
@@ -94,7 +94,7 @@ class Inbox:
         for message in unclaimed:
             self._refuse(message)
 
-    def _refuse(self, message: MQTTMessage) -> None:
+    def _refuse(self, message: Message) -> None:
         log.warning("message of a subscription that is no more", topic=message.topic)
         self._ack(message)
 
@@ -107,7 +107,7 @@ class Inbox:
             self._arrived.clear()
             await self._arrived.wait()
 
-    async def _deliver(self, message: MQTTMessage) -> None:
+    async def _deliver(self, message: Message) -> None:
         routes = [route for route in self._routes if self._fits(route, message)]
         if not routes:
             if message.qos > 0 and not self._settled and self._keep():
@@ -121,19 +121,15 @@ class Inbox:
         self._ack(message)
 
     @staticmethod
-    def _fits(route: Route, message: MQTTMessage) -> bool:
-        identifiers = getattr(message.properties, "SubscriptionIdentifier", None)
-        if identifiers is not None and route.identifier not in identifiers:
+    def _fits(route: Route, message: Message) -> bool:
+        if message.identifiers and route.identifier not in message.identifiers:
             return False
         return matches(route.filter, message.topic)
 
-    def _inbound(self, message: MQTTMessage) -> Inbound:
-        headers = headers_of(message.properties)
-        if message.retain:
-            headers["retain"] = "true"
-        content_type = getattr(message.properties, CONTENT_TYPE, None)
+    def _inbound(self, message: Message) -> Inbound:
+        headers = inbound_headers(message)
         try:
-            content: Any = self._codec.decode(message.payload, content_type)
+            content: Any = self._codec.decode(message.payload, message.content_type)
         except ProtocolError as error:
             # It must not get lost, and must not pass for what it is not.
             content, headers["codec_error"] = message.payload, error.message

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
@@ -25,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.adapters._mqtt_errors import lost
 from bridge.adapters._mqtt_headers import Packed
+from bridge.adapters._mqtt_message import Message, decode
 from bridge.adapters._mqtt_wire import Wire
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
 
@@ -55,7 +56,7 @@ class Link(aiomqtt.Client):
         wire: Wire,
         version5: bool,
         clean: bool,
-        on_inbound: Callable[[MQTTMessage], None],
+        on_inbound: Callable[[Message], None],
         on_lost: Callable[[BridgeError], None],
         **settings: Any,
     ) -> None:
@@ -74,6 +75,7 @@ class Link(aiomqtt.Client):
         super().__init__(protocol=protocol, **once, **settings)
         self._wire: Wire | None = wire
         self._on_inbound = on_inbound
+        self._version5 = version5
         self._on_lost = on_lost
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._accepted: asyncio.Future[None] = self._loop.create_future()
@@ -87,10 +89,8 @@ class Link(aiomqtt.Client):
         self.error: BridgeError | None = NotConnectedError("there is no session")
         paho = self._client
         paho.disable_logger()  # what it would log is raised or told
-        paho.manual_ack_set(True)
         paho._create_socket = lambda: wire  # type: ignore[method-assign]
-        # paho confirms QoS 2 as soon as it has a message, and delivers it a round trip later.
-        paho._send_pubrec = self._hold  # type: ignore[method-assign]
+        paho._handle_publish = self._receive  # type: ignore[method-assign]
         paho._handle_pubrel = self._release  # type: ignore[method-assign]
 
     # --- life
@@ -194,14 +194,14 @@ class Link(aiomqtt.Client):
             error = self.error
             raise NotConnectedError(error.message, needs_person=error.needs_person)
 
-    def ack(self, message: MQTTMessage) -> None:
+    def ack(self, message: Message) -> None:
         """Confirm a message that `on_inbound` took; nothing where the connection is gone."""
         if self._wire is None or message.qos == 0:
             return
         if message.qos == 1:
-            self._client.ack(message.mid, 1)
+            self._client._send_puback(message.mid)
         else:
-            type(self._client)._send_pubrec(self._client, message.mid)
+            self._client._send_pubrec(message.mid)
 
     def pause(self) -> None:
         """Read no more until `resume`: the broker keeps, by its own rules, what it cannot send."""
@@ -259,23 +259,15 @@ class Link(aiomqtt.Client):
     ) -> None:
         self._settle(mid, reason_codes, properties)
 
-    def _on_message(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
-        self._on_inbound(message)
-
-    def _hold(self, mid: int) -> MQTTErrorCode:
-        """Deliver a message of QoS 2 now, and confirm it only when it was."""
-        self._loop.call_soon(self._deliver_held, mid)
+    def _receive(self) -> MQTTErrorCode:
+        """Hand a PUBLISH over. It is confirmed by `ack`, also with QoS 2, which paho would confirm at once."""
+        packet = self._client._in_packet
+        self._on_inbound(decode(packet["command"], bytes(packet["packet"]), version5=self._version5))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    def _deliver_held(self, mid: int) -> None:
-        message = self._client._in_messages.get(mid)
-        if message is not None and self._wire is not None:
-            self._on_inbound(message)
 
     def _release(self) -> MQTTErrorCode:
         """Answer PUBREL, also for what an earlier connection of this session had confirmed."""
         mid = int.from_bytes(self._client._in_packet["packet"][:2], "big")
-        self._client._in_messages.pop(mid, None)
         return self._client._send_pubcomp(mid)
 
     # --- the socket

@@ -10,10 +10,8 @@ import secrets
 from itertools import count
 from typing import Any, Final
 
-from paho.mqtt.client import MQTTMessage
-
 from bridge.adapters._content import Codec
-from bridge.adapters._mqtt_headers import CONTENT_TYPE, headers_of
+from bridge.adapters._mqtt_message import Message
 from bridge.errors import BridgeError, ConnectionLostError, RejectedError
 
 ERROR: Final = "error"
@@ -40,9 +38,9 @@ class Replies:
         """Nobody waits any more."""
         self._waiting.pop(correlation, None)
 
-    def take(self, message: MQTTMessage) -> None:
+    def take(self, message: Message) -> None:
         """One message that came by the response topic."""
-        future = self._waiting.pop(getattr(message.properties, "CorrelationData", b""), None)
+        future = self._waiting.pop(message.correlation, None)
         if future is None or future.done():
             return
         try:
@@ -50,10 +48,8 @@ class Replies:
         except BridgeError as error:
             future.set_exception(error)
 
-    def _read(self, message: MQTTMessage) -> Any:
-        content_type = getattr(message.properties, CONTENT_TYPE, None)
-        content = self._codec.decode(message.payload, content_type, "the answer")
-        headers = headers_of(message.properties)
+    def _read(self, message: Message) -> Any:
+        content, headers = self._codec.decode(message.payload, message.content_type, "the answer"), message.headers
         if ERROR not in headers:
             return content
         code = headers.get(CODE)

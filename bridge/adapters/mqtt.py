@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import aiomqtt
 from msgspec import UNSET
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -25,6 +24,7 @@ from bridge.adapters._mqtt_errors import translate
 from bridge.adapters._mqtt_headers import CORRELATION_DATA, RESPONSE_TOPIC, message_properties
 from bridge.adapters._mqtt_inbox import Inbox, Route
 from bridge.adapters._mqtt_link import Link
+from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_replies import Replies
 from bridge.adapters._mqtt_topics import check_filter, check_topic, shared
 from bridge.adapters._mqtt_wire import open_wire
@@ -263,14 +263,14 @@ class MqttAdapter(AdapterBase):
         except aiomqtt.MqttError as error:
             raise translate(error) from None
 
-    def _on_inbound(self, message: MQTTMessage) -> None:
+    def _on_inbound(self, message: Message) -> None:
         if message.topic == self._reply_topic:
             self._replies.take(message)
             self._ack(message)
         else:
             self._inbox.put(message)
 
-    def _ack(self, message: MQTTMessage) -> None:
+    def _ack(self, message: Message) -> None:
         if self._link is not None:
             self._link.ack(message)
 
