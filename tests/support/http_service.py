@@ -83,17 +83,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404)
 
     def stream(self) -> None:
+        said = len(self.server.events)
+        last = min(said, int(self.headers.get("Last-Event-ID", said)))
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         self.wfile.flush()
-        last = int(self.headers.get("Last-Event-ID", len(self.server.events)))
         while True:
             with self.server.lock:
                 while len(self.server.events) <= last:
                     self.server.lock.wait()
-                said = self.server.events[last:]
-            for data in said:
+                news = self.server.events[last:]
+            for data in news:
                 last += 1
                 self.wfile.write(f"id: {last}\nevent: said\ndata: {data}\n\n".encode())
             self.wfile.flush()
@@ -119,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"number": number})
         elif method == "say":
             with self.server.lock:
-                self.server.events.append(params)
+                self.server.events.append(json.dumps(params))
                 self.server.lock.notify_all()
             self.answer(204)
         else:
