@@ -113,6 +113,7 @@ class Link:
         self._waiting: dict[asyncio.Future[Any], str] = {}
         self._group: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
+        self._dropping: set[int] = set()
         self._background = Background(self.lose)
         self._open = self._armed = self._closed = False
         self._error: BridgeError | None = None
@@ -214,7 +215,9 @@ class Link:
                 if use and use in text and not future.done():
                     future.set_exception(RejectedError(str(translate(error)), code="permissions violation"))
         elif isinstance(error, SlowConsumerError):
-            log.warning("messages dropped: more came than could be taken", subject=error.subject)
+            if error.sid not in self._dropping:
+                self._dropping.add(error.sid)
+                log.warning("messages dropped: more came than could be taken", subject=error.subject)
         elif isinstance(error, StaleConnectionError | OSError):
             self.lose(ConnectionLostError(translate(error).message))
         elif not isinstance(error, Error):

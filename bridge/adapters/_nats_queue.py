@@ -223,7 +223,7 @@ class Queues:
         inbox = self._link.new_inbox()
         subscription = await self._link.listen(inbox, arrived)
         await self._link.post(consumer.next_subject, _PULL, reply=inbox)
-        await self._link.flushed()
+        await self._link.flushed(f'publish to "{consumer.next_subject.lower()}"')
         tasks = (
             self._link.start(self._pull(consumer, inbox, arrivals, held, deliver)),
             self._link.start(self._keep(consumer, held)),

@@ -300,7 +300,7 @@ async def test_a_consumer_that_is_deleted_ends_the_session() -> None:
     with nats_server() as server:
         async with _session(server, lost) as adapter, nats_client(server.port) as outside:
             await adapter.consume("ORDERS/worker", deliver)
-            while not (await outside.jetstream().consumer_info("ORDERS", "worker")).num_waiting:
+            while not (await outside.jetstream().consumer_info("ORDERS", "worker")).num_waiting:  # noqa: ASYNC110  # the server's
                 await asyncio.sleep(0.005)
             await outside.jetstream().delete_consumer("ORDERS", "worker")
             await until(lambda: lost, "the news")

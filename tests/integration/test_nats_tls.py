@@ -108,6 +108,32 @@ async def _plain_server(info: bytes) -> AsyncIterator[tuple[int, list[bytes], as
         yield server.sockets[0].getsockname()[1], got, over
 
 
+async def test_ping_follows_what_was_published() -> None:
+    """nats-py writes PING ahead of its buffer, so that PONG would prove nothing."""
+    async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}') as (port, got, over):
+        adapter = NatsAdapter(AdapterSetup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
+        await adapter.connect()
+        start = len(b"".join(got))
+        await adapter.publish("subject", 1)
+        sent = b"".join(got)[start:]
+        await adapter.disconnect()
+        await asyncio.wait_for(over.wait(), 5)
+    assert sent.startswith(b"HPUB subject ")
+    assert sent.endswith(b"1\r\nPING\r\n")
+
+
+async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:
+    """Where TLS was not asked for it is used all the same, and it verifies."""
+    certificates = make_certificates(tmp_path)
+    with nats_server(_settings(certificates)) as server:
+        adapter = NatsAdapter(
+            AdapterSetup("test", Endpoint(address="127.0.0.1", port=server.port), config=NatsConfig())
+        )
+        with pytest.raises(NotConnectedError, match="does not verify"):
+            await adapter.connect()
+        await adapter.disconnect()
+
+
 @pytest.mark.parametrize(
     "auth",
     [
