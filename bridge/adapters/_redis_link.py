@@ -62,7 +62,7 @@ class Link:
             AuthError: It refused the credentials.
         """
         try:
-            await self._connection.connect()
+            await self._connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             self._connection.abort()
             raise translate_connect(error, self._server) from None
@@ -82,7 +82,7 @@ class Link:
         if not self._usable:
             raise NotConnectedError("the connection has ended")
         try:
-            packed = hiredis.pack_command(command)
+            packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
         except UnicodeEncodeError:
             raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
         reply: asyncio.Future[Any] = self._loop.create_future()

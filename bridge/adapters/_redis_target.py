@@ -31,7 +31,8 @@ class PlainConnection(Connection):
         assert self._writer is not None  # noqa: S101 - it is open
         self._transport = self._writer.transport
         # Left alone, the parser writes each message to the debug log.
-        self._parser.set_pubsub_push_handler(_as_it_is)
+        parser: Any = self._parser  # redis-py's base class does not know what all its parsers have
+        parser.set_pubsub_push_handler(_as_it_is)
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport."""
@@ -40,7 +41,9 @@ class PlainConnection(Connection):
 
     def abort(self) -> None:
         """End it now, whatever is still unsent: a frozen server would never take it."""
-        transport = self._transport or (self._writer and self._writer.transport)
+        transport = self._transport
+        if transport is None and self._writer is not None:
+            transport = self._writer.transport
         if transport is not None:
             transport.abort()
         self._reader = self._writer = self._transport = None
