@@ -1,0 +1,110 @@
+"""The sidecar between its bus and a real Mosquitto, seen by a program on each side."""
+
+from tests.support.mosquitto import Mosquitto, mosquitto
+from tests.support.mqtt import Mailbox, connected
+from tests.support.mqtt_responder import responder
+from tests.support.program import Program
+from tests.support.sidecar import sidecar
+from tests.support.wait import until
+
+
+def configuration(broker: Mosquitto) -> str:
+    """An integration with a kept session, a route to it and a subscription of it."""
+    return f"""
+integration "events" {{
+  type = "mqtt"
+  endpoint {{
+    url = "{broker.url}"
+  }}
+  config {{
+    client_id   = "sidecar"
+    clean_start = false
+  }}
+  health {{
+    interval = "300ms"
+    timeout  = "300ms"
+  }}
+}}
+
+route "temperatures" {{
+  on          = ["sensor.*"]
+  integration = "events"
+  operation   = "publish"
+  topic       = "sensors/${{event.payload.name}}"
+  message     = event.payload.value
+}}
+
+subscription "metrics" {{
+  integration = "events"
+  topic       = "metrics/#"
+  emit        = "data.${{message.topic}}"
+}}
+"""
+
+
+async def _status(program: Program, status: str, since: int = 0) -> None:
+    await program.wait("health.events", lambda event: event["payload"]["status"] == status, since=since, seconds=15)
+
+
+async def test_events_go_out_and_messages_come_in() -> None:
+    """A route, a command, a request and its answer, a subscription; each with `hop`."""
+    mailbox = Mailbox()
+    with (
+        mosquitto() as broker,
+        responder(broker.port) as service,
+        sidecar(configuration(broker)) as bridge,
+        bridge.program() as program,
+    ):
+        await _status(program, "connected")
+        async with connected(broker.url) as outside:
+            await outside.subscribe("sensors/+", mailbox.deliver)
+            program.emit("sensor.read", {"name": "attic", "value": {"c": 21.5}})
+            await until(lambda: mailbox.messages)
+            assert (mailbox.messages[0].topic, mailbox.contents) == ("sensors/attic", [{"c": 21.5}])
+            assert mailbox.messages[0].headers["hop"] == "1"
+            await outside.publish("metrics/cpu", {"load": 0.5}, headers={"hop": "2", "mine": "x"})
+            event = await program.wait("data.metrics.cpu")
+            assert event["headers"]["hop"] == "3"
+            assert (event["payload"]["topic"], event["payload"]["message"]) == ("metrics/cpu", {"load": 0.5})
+            assert event["payload"]["headers"]["mine"] == "x"
+        answer = await program.request("events", "echo", {"n": 1}, headers={"idempotency_key": "k"})
+        assert (answer["ok"], answer["result"]) == (True, {"n": 1})
+        assert service.headers[0]["idempotency_key"] == "k"
+        refused = await program.ask("integration.events.publish", {"topic": "a/#", "message": 1})
+        assert refused["error"]["kind"] == "invalid"
+        silent = await program.request("events", "nobody.answers", {}, timeout_ms=200)
+        assert silent["error"]["kind"] == "deadline"
+
+
+async def test_no_message_is_lost_while_the_connection_is_down() -> None:
+    """The broker stops, comes back, and gets messages before the sidecar does: all of them become events, in order."""
+    with mosquitto("persistence true") as broker, sidecar(configuration(broker)) as bridge, bridge.program() as program:
+        await _status(program, "connected")
+        mark = program.mark()
+        broker.stop()
+        await _status(program, "disconnected", mark)
+        mark = program.mark()
+        broker.start()
+        async with connected(broker.url) as outside:
+            for number in range(50):
+                await outside.publish("metrics/n", number)
+        await _status(program, "connected", mark)
+        await until(lambda: len(program.seen("data.metrics.n")) >= 50)
+        numbers = [event["payload"]["message"] for event in program.seen("data.metrics.n")]
+        assert numbers == list(range(50))
+
+
+async def test_a_frozen_broker_is_noticed_and_left() -> None:
+    """Within interval and time limit of the check; once it lives again the sidecar is back."""
+    with mosquitto() as broker, sidecar(configuration(broker)) as bridge, bridge.program() as program:
+        await _status(program, "connected")
+        mark = program.mark()
+        broker.freeze()
+        await _status(program, "disconnected", mark)
+        down = await program.ask("integration.events.publish", {"topic": "a", "message": 1})
+        assert down["error"]["kind"] == "not_connected"
+        mark = program.mark()
+        broker.thaw()
+        await _status(program, "connected", mark)
+        up = await program.ask("integration.events.publish", {"topic": "a", "message": 1})
+        assert up["ok"]
