@@ -3,7 +3,7 @@
 A feed is opened, runs until it breaks, and may be opened again: it remembers what it has seen.
 """
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from bridge.adapters._content import Codec
 from bridge.adapters._http_call import body_of, check_status, headers_of
@@ -84,10 +84,14 @@ class PollFeed:
         if response.status == 304:
             return
         check_status(response, self._codec)
-        message = Inbound(topic=POLL, message=body_of(response, self._codec), headers=headers_of(response))
+        headers = headers_of(response)
+        try:
+            body = body_of(response, self._codec)
+        except ProtocolError as error:
+            body, headers["codec_error"] = response.body, error.message
         self._conditions = _conditions(response)
         if response.body != self._seen:
-            self._seen, self._changed = response.body, message
+            self._seen, self._changed = response.body, Inbound(topic=POLL, message=body, headers=headers)
 
     async def run(self, deliver: Deliver) -> BridgeError:
         """See `Feed.run`. The interval is counted from the end of one answer to the next question."""
@@ -157,7 +161,7 @@ class EventFeed:
         try:
             while piece := await stream.read():
                 for event in parser.feed(piece):
-                    await deliver(Inbound(topic=EVENTS, message=self._value(event.data), headers=_headers(event)))
+                    await deliver(self._message(event))
                     self._last_id = event.last_id
         except BridgeError as error:
             return error
@@ -169,8 +173,14 @@ class EventFeed:
         if stream is not None:
             await stream.aclose()
 
-    def _value(self, data: str) -> Any:
-        return self._codec.decode(data.encode(), name="the event's data")
+    def _message(self, event: ServerEvent) -> Inbound:
+        headers, value = _headers(event), event.data
+        try:
+            value = self._codec.decode(event.data.encode(), name="the event's data")
+        except ProtocolError as error:
+            # To break off would bring the same event again, for ever.
+            headers["codec_error"] = error.message
+        return Inbound(topic=EVENTS, message=value, headers=headers)
 
 
 def _headers(event: ServerEvent) -> dict[str, str]:

@@ -188,13 +188,12 @@ async def test_what_is_no_stream(answer: bytes, kind: type[BridgeError]) -> None
     ("more", "kind"),
     [
         (b"data: " + b"x" * 2000, ProtocolError),
-        (b"data: {\n\n", ProtocolError),
         (None, ConnectionLostError),
     ],
-    ids=["too-large", "no-json", "reset"],
+    ids=["too-large", "reset"],
 )
 async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -> None:
-    """An event over the limit, one that the codec cannot read, a connection that dies."""
+    """An event over the limit, a connection that dies."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e", max_response=1000, codec="json") as (adapter, listener),
@@ -207,6 +206,21 @@ async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -
         await until(lambda: listener.lost)
         assert isinstance(listener.lost[0], kind)
         assert listener.got == []
+
+
+async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
+    """With the reason beside it; breaking off would only bring it again."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM if b"/e " in request.head else http("{"))) as server,
+        listening(server.url, events="/e", poll=60, codec="json") as (adapter, listener),
+    ):
+        await adapter.subscribe("poll", listener.deliver)
+        await adapter.subscribe("events", listener.deliver)
+        server.requests[-1].send(b"data: {\n\ndata: {}\n\n")
+        await until(lambda: len(listener.got) == 3)
+        assert listener.messages == [b"{", "{", {}]
+        assert ["codec_error" in message.headers for message in listener.got] == [True, True, False]
+        assert listener.lost == []
 
 
 async def test_topics_that_are_not_there() -> None:
