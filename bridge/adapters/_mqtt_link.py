@@ -35,6 +35,7 @@ _ROUNDS: Final = 64
 #: Reason codes (MQTT 5, 2.4).
 _NO_SUBSCRIBERS: Final = 0x10
 _KEEP_ALIVE: Final = 0x8D
+_FAILURE: Final = 0x80
 #: What paho raises where the broker sends nonsense.
 _MALFORMED: Final = (ValueError, IndexError, KeyError, TypeError, struct.error, MQTTException)
 
@@ -76,6 +77,8 @@ class Link(aiomqtt.Client):
         self._wire: Wire | None = wire
         self._on_inbound = on_inbound
         self._version5 = version5
+        self._good = ReasonCode(PacketTypes.PUBACK)
+        self._none = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
         self._on_lost = on_lost
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._accepted: asyncio.Future[None] = self._loop.create_future()
@@ -91,6 +94,8 @@ class Link(aiomqtt.Client):
         paho.disable_logger()  # what it would log is raised or told
         paho._create_socket = lambda: wire  # type: ignore[method-assign]
         paho._handle_publish = self._receive  # type: ignore[method-assign]
+        paho._handle_pubackcomp = self._confirm  # type: ignore[method-assign]
+        paho._handle_pubrec = self._receipt  # type: ignore[method-assign]
         paho._handle_pubrel = self._release  # type: ignore[method-assign]
 
     # --- life
@@ -264,6 +269,30 @@ class Link(aiomqtt.Client):
         packet = self._client._in_packet
         self._on_inbound(decode(packet["command"], bytes(packet["packet"]), version5=self._version5))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _confirm(self, cmd: str) -> MQTTErrorCode:
+        """Take PUBACK or PUBCOMP; paho would make an object of properties for each, mostly of none."""
+        return self._finish(cmd, *self._mid_and_code())
+
+    def _receipt(self) -> MQTTErrorCode:
+        """Take PUBREC. One that refuses is the end of it; paho would go on, and be told by PUBCOMP that all is well."""
+        mid, code = self._mid_and_code()
+        if code >= _FAILURE:
+            return self._finish("PUBREC", mid, code)
+        paho = self._client
+        return type(paho)._handle_pubrec(paho)
+
+    def _mid_and_code(self) -> tuple[int, int]:
+        packet = self._client._in_packet["packet"]
+        return int.from_bytes(packet[:2], "big"), packet[2] if len(packet) > 2 else 0
+
+    def _finish(self, packet: str, mid: int, code: int) -> MQTTErrorCode:
+        paho = self._client
+        reason = self._good if code == 0 else ReasonCode(getattr(PacketTypes, packet), identifier=code)
+        with paho._out_message_mutex:
+            if mid not in paho._out_messages:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            return paho._do_on_publish(mid, reason, self._none)
 
     def _release(self) -> MQTTErrorCode:
         """Answer PUBREL, also for what an earlier connection of this session had confirmed."""

@@ -72,12 +72,13 @@ async def test_bad_credentials_need_a_person(guarded: Mosquitto, auth: Any, vers
     assert "wrong" not in caught.value.message
 
 
-async def test_a_topic_without_rights(guarded: Mosquitto) -> None:
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_a_topic_without_rights(guarded: Mosquitto, qos: int) -> None:
     """It is that call's failure, with the broker's code, and not the connection's."""
     auth = AuthBasic(type="basic", username="user", password=PASSWORD)
     async with connected(guarded.url, auth=auth) as session:
         with pytest.raises(AuthError, match="Not authorized") as caught:
-            await session.publish("secret", 1)
+            await session.publish("secret", 1, qos=qos)
         assert not caught.value.needs_person
         assert caught.value.code == 0x87
         mailbox = Mailbox()

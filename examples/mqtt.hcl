@@ -1,0 +1,62 @@
+# MQTT 5: sensors and commands over a broker, with a session that the broker keeps while the sidecar is away.
+integration "events" {
+  type = "mqtt"
+
+  endpoint {
+    address = "mqtt.example.com"    # TLS, port 8883
+  }
+
+  auth {
+    type     = "basic"
+    username = "${env.MQTT_USER}"
+    password = "${env.MQTT_PASS}"
+  }
+
+  config {
+    client_id      = "nemo-sidecar"
+    clean_start    = false          # what is published meanwhile arrives later
+    session_expiry = "12h"
+    keep_alive     = "60s"
+
+    will {                          # said by the broker if the sidecar is gone without a word
+      topic   = "nemo/status"
+      message = { status = "gone" }
+      retain  = true
+    }
+  }
+}
+
+# QoS 1 unless told otherwise; event headers travel as user properties.
+route "switch" {
+  on          = "lamp.*"
+  integration = "events"
+  operation   = "publish"
+  topic       = "lamps/${event.payload.room}/set"
+  message     = { on = event.payload.on }
+  qos         = 2
+  retain      = true
+}
+
+# Request/response: the method is the topic, the answer comes by the response topic.
+route "firmware" {
+  on          = "firmware.wanted"
+  integration = "events"
+  operation   = "request"
+  method      = "devices/firmware/latest"
+  params      = { model = event.payload.model }
+  emit        = "firmware.known"
+}
+
+# Acknowledged when the event is on the bus: metrics/cpu/load becomes data.metrics.cpu.load.
+subscription "metrics" {
+  integration = "events"
+  topic       = "metrics/#"
+  emit        = "data.${message.topic}"
+}
+
+# Each message goes to one of the sidecars of the group.
+subscription "jobs" {
+  integration = "events"
+  topic       = "jobs/+"
+  group       = "nemo"
+}
