@@ -16,6 +16,7 @@ from bridge.errors import AuthError, NotConnectedError
 from bridge.ports import AdapterSetup
 from tests.support.nats_server import nats_server
 from tests.support.tls import Certificates, make_certificates
+from tests.support.wait import until
 
 
 def _adapter(port: int, tls: Tls, auth: Any = NO_AUTH) -> NatsAdapter:
@@ -89,8 +90,10 @@ async def test_a_client_certificate(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def _plain_server(info: bytes) -> AsyncIterator[tuple[int, list[bytes], asyncio.Event]]:
-    """Greets like NATS, speaks no TLS, and keeps whatever it is sent."""
+async def _plain_server(
+    info: bytes, hold: asyncio.Event | None = None
+) -> AsyncIterator[tuple[int, list[bytes], asyncio.Event]]:
+    """Greets like NATS, speaks no TLS, and keeps whatever it is sent; it reads on when `hold` is set."""
     got: list[bytes] = []
     over = asyncio.Event()
 
@@ -98,8 +101,9 @@ async def _plain_server(info: bytes) -> AsyncIterator[tuple[int, list[bytes], as
         writer.write(b"INFO " + info + b"\r\n")
         while data := await reader.read(65536):
             got.append(data)
-            if b"PING" in data:
-                writer.write(b"PONG\r\n")
+            writer.write(b"PONG\r\n" * data.count(b"PING\r\n"))
+            if hold is not None:
+                await hold.wait()
         writer.close()
         over.set()
 
@@ -109,17 +113,29 @@ async def _plain_server(info: bytes) -> AsyncIterator[tuple[int, list[bytes], as
 
 
 async def test_ping_follows_what_was_published() -> None:
-    """nats-py writes PING ahead of its buffer, so that PONG would prove nothing."""
-    async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}') as (port, got, over):
+    """Even where the socket is full: nats-py writes PING ahead of its buffer, so that PONG would prove nothing."""
+    hold = asyncio.Event()
+    hold.set()
+    async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}', hold) as (port, got, over):
         adapter = NatsAdapter(AdapterSetup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
         await adapter.connect()
-        start = len(b"".join(got))
-        await adapter.publish("subject", 1)
-        sent = b"".join(got)[start:]
+        hold.clear()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(adapter.publish("large", "x" * 500_000))
+            link = adapter._link
+            assert link is not None
+            writer = link._client.writer
+            assert writer is not None
+            await until(lambda: writer.transport.get_write_buffer_size() > 1_000_000, "a full socket")
+            last = group.create_task(adapter.publish("last", 1))
+            await until(lambda: link._client.pending_data_size > 0, "the last message in nats-py's buffer")
+            hold.set()
+            await last
         await adapter.disconnect()
         await asyncio.wait_for(over.wait(), 5)
-    assert sent.startswith(b"HPUB subject ")
-    assert sent.endswith(b"1\r\nPING\r\n")
+    everything = b"".join(got)
+    assert everything.rindex(b"PING\r\n") > everything.index(b"HPUB last ")
 
 
 async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:
