@@ -104,12 +104,11 @@ class Link(aiomqtt.Client):
         """Send CONNECT and wait until the broker accepts.
 
         Raises:
-            aiomqtt.MqttConnectError: It refuses.
+            MqttConnectError: It refuses.
             BridgeError: It hangs up.
         """
         self._client_connect()
         await self._accepted
-        self.error = None
 
     async def close(self, *, orderly: bool) -> None:
         """End the connection; only an orderly end says DISCONNECT, by which the broker forgets the will."""
@@ -242,7 +241,7 @@ class Link(aiomqtt.Client):
         # paho does not read the broker's limit, and keeps to 20 without one; its setter wants it before the connection.
         client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 65_535)
         self._accepted.set_result(None)
-        # Messages that the broker had kept may be in the same read.
+        # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
         self.error = None
 
     def _on_disconnect(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import BridgeError, ConnectionLostError
+from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt import Mailbox, adapter, connected
 from tests.support.wait import until
@@ -153,8 +153,10 @@ async def test_another_client_of_the_same_name_takes_the_session() -> None:
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with connected(f"mqtt://127.0.0.1:{port}", on_lost=lost.append):
+        async with connected(f"mqtt://127.0.0.1:{port}", on_lost=lost.append) as session:
             await until(lambda: lost)
+            with pytest.raises(NotConnectedError):
+                await session.publish("a", 1)
     assert isinstance(lost[0], ConnectionLostError)
     assert lost[0].needs_person
     assert "taken over" in lost[0].message
