@@ -14,7 +14,7 @@ from bridge.adapters import file, http, jsonrpc, mqtt, nats, redis, static, time
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
-from tests.support import http_dialect, memory_adapter
+from tests.support import http_dialect, memory_adapter, websocket_dialect
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.http_service import http_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
@@ -22,6 +22,7 @@ from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt_responder import Responder, responder
 from tests.support.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.websocket_service import websocket_service
 
 
 class Remote(Protocol):
@@ -138,6 +139,21 @@ async def _http() -> AsyncIterator[Remote]:
         yield _Http(service)
 
 
+class _WebSocket:
+    def __init__(self, service: DemoProcess) -> None:
+        self.endpoint = Endpoint(url=service.url)
+        self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
+
+    async def calls(self, method: str) -> int:
+        raise NotImplementedError(method)
+
+
+@asynccontextmanager
+async def _websocket() -> AsyncIterator[Remote]:
+    with websocket_service() as service:
+        yield _WebSocket(service)
+
+
 class _Local:
     """A source inside of the process, which neither freezes nor dies."""
 
@@ -252,4 +268,5 @@ KITS = (
     Kit(nats.SPEC, _nats, config=_nats_config),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
     Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
+    Kit(websocket_dialect.SPEC, _websocket),
 )
