@@ -273,7 +273,9 @@ async def test_a_kill_ends_what_is_in_flight() -> None:
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(_error_of(adapter.check()))]
                 waiting += [group.create_task(_error_of(adapter.publish("*", "x" * 1_000_000))) for _ in range(12)]
-                await until(lambda: sum(task.done() for task in waiting) < 12)
+                socket = adapter._socket
+                assert socket is not None
+                await until(lambda: socket.transport.get_write_buffer_size() > 0 and not waiting[0].done())
                 service.kill()
             kinds = {type(task.result()) for task in waiting}
             assert ConnectionLostError in kinds
