@@ -1,6 +1,7 @@
 """WebSocket against real servers: messages both ways, credentials, TLS, and each way in which a session ends."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -272,7 +273,9 @@ async def test_a_kill_ends_what_is_in_flight() -> None:
             service.freeze()
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(_error_of(adapter.check()))]
-                waiting += [group.create_task(_error_of(adapter.publish("*", "x" * 1_000_000))) for _ in range(12)]
+                waiting += [
+                    group.create_task(_error_of(adapter.publish("*", os.urandom(1_000_000)))) for _ in range(12)
+                ]
                 socket = adapter._socket
                 assert socket is not None
                 await until(lambda: socket.transport.get_write_buffer_size() > 0 and not waiting[0].done())
