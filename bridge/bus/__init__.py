@@ -4,6 +4,7 @@ from bridge.bus.address import default_publish, default_subscribe, parse_endpoin
 from bridge.bus.broker import Broker
 from bridge.bus.bus import Bus, BusStats
 from bridge.bus.codec import Codec
+from bridge.bus.recording import read_events, write_event
 from bridge.bus.rejection import Limits, Reason, Rejected
 
 __all__ = [
@@ -17,4 +18,6 @@ __all__ = [
     "default_publish",
     "default_subscribe",
     "parse_endpoint",
+    "read_events",
+    "write_event",
 ]

@@ -114,6 +114,8 @@ def tap(
     patterns: Annotated[list[str], typer.Argument(metavar="PATTERN…", help="As in health.* or order.**.")] = ["**"],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
     count: Annotated[int, typer.Option(help="Leave after so many events; 0: never.")] = 0,
+    record: Annotated[Path | None, typer.Option(help="Also append them to this file, in MessagePack.")] = None,
+    replay: Annotated[Path | None, typer.Option("--from", help="Show a recording in place of the bus.")] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
@@ -121,7 +123,8 @@ def tap(
     """Show the events on the bus as they pass."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    talk.tap(talk.Place(config, publish, subscribe), patterns, as_json=json, count=count)
+    place = talk.Place(config, publish, subscribe)
+    talk.tap(place, patterns, as_json=json, count=count, record=record, replay=replay)
 
 
 @app.command()

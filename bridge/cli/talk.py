@@ -1,19 +1,23 @@
 """`nemo-bridge emit`, `call` and `tap`: a person's own place on the bus."""
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import typer
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
+from bridge.bus import read_events, write_event
 from bridge.cli import sidecar
 from bridge.client import BusClient, CallFailedError, RpcClient
 from bridge.errors import InvalidError
@@ -97,33 +101,61 @@ def call(place: Place, integration: str, method: str, params: str, timeout: str,
     typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
 
 
-def tap(place: Place, patterns: Sequence[str], *, as_json: bool, count: int) -> None:
-    """Show events until interrupted, or until `count` of them."""
+def tap(
+    place: Place, patterns: Sequence[str], *, as_json: bool, count: int, record: Path | None, replay: Path | None
+) -> None:
+    """Show events, from the bus or from a recording, until interrupted, or until `count` of them."""
     try:
         wanted = AnyOf(tuple(Glob(pattern) for pattern in patterns))
     except ValueError as error:
         raise InvalidError(str(error)) from None
     console = Console(highlight=False, soft_wrap=True)
     show = _show_json if as_json else _show
+    with contextlib.ExitStack() as files:
+        copy = None if record is None else files.enter_context(_opened(record, "ab"))
 
-    async def watch() -> None:
-        shown = 0
-        bus = place.client(("",))
-        with bus.listen() as events:
-            async with bus:
-                while count == 0 or shown < count:
-                    event = await events.get()
-                    if event.source != bus.source and wanted.matches(event.event_type, event.source):
-                        show(console, event)
-                        shown += 1
+        def take(event: Event) -> bool:
+            if not wanted.matches(event.event_type, event.source):
+                return False
+            show(console, event)
+            if copy is not None:
+                write_event(copy, event)
+                copy.flush()
+            return True
 
-    asyncio.run(watch())
+        if replay is not None:
+            kept = filter(take, read_events(files.enter_context(_opened(replay, "rb"))))
+            deque(islice(kept, count or None), maxlen=0)
+        else:
+            asyncio.run(_watch(place, take, count))
+
+
+def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise InvalidError(f"{path}: {error.strerror}") from None
+
+
+async def _watch(place: Place, take: Callable[[Event], bool], count: int) -> None:
+    shown = 0
+    bus = place.client(("",))
+    with bus.listen() as events:
+        async with bus:
+            while count == 0 or shown < count:
+                event = await events.get()
+                shown += event.source != bus.source and take(event)
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return str(value)
+
+
+def _harmless(text: str) -> str:
+    """Without what a terminal would obey; anybody may write to the bus."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _show_json(_: Console, event: Event) -> None:
@@ -146,11 +178,11 @@ def _show(console: Console, event: Event) -> None:
         colour = "red"
     line = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", style="dim")
     line.append(event.event_type, style=f"bold {colour}")
-    line.append(f"  {event.source or '-'}", style="dim")
+    line.append(f"  {_harmless(event.source or '-')}", style="dim")
     if event.correlation_id:
-        line.append(f"  ↔ {event.correlation_id[:8]}", style="dim")
+        line.append(f"  ↔ {_harmless(event.correlation_id[:8])}", style="dim")
     console.print(line)
     body = json.dumps(event.payload, ensure_ascii=False, default=_plain)
     if len(body) > 400:
         body = body[:400] + " …"
-    console.print(JSONHighlighter()(Text(f"    {body}")))
+    console.print(JSONHighlighter()(Text(f"    {_harmless(body)}")))

@@ -162,6 +162,26 @@ async def test_tap_for_people(process: Sidecar, place: tuple[str, ...]) -> None:
     assert "other" not in text
 
 
+async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[str, ...], tmp_path: Path) -> None:
+    """What was seen once can be seen again, without a bus, filtered anew."""
+    file = str(tmp_path / "events.msgpack")
+    with process.program() as bus, _tap("response.**", "--json", "--count", "1", "--record", file, *place) as tap:
+
+        def seen() -> bool:
+            bus.emit("bridge.ping", "\x1b[2Jhello", correlation_id="c")
+            return tap.poll() is not None
+
+        await until(seen)
+        assert tap.stdout is not None
+        first = tap.stdout.read()
+    again = _bridge("tap", "--from", file, "--json")
+    assert (again.returncode, again.stdout) == (0, first)
+    assert _bridge("tap", "health.**", "--from", file).stdout == ""
+    assert "\x1b" not in _bridge("tap", "--from", file).stdout
+    missing = _bridge("tap", "--from", file + ".not")
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+
+
 def test_check_says_all_at_once(tmp_path):
     """Every complaint with file, line, block and key; exit code 2; `run` says the same before it opens anything."""
     file = tmp_path / "app.hcl"

@@ -1,0 +1,73 @@
+"""Events in a file: one MessagePack value after the other, as they stood in the second frames.
+
+The file needs no index and no framing, so another program can read or write it with any MessagePack library; both
+forms of an event are understood.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgpack
+import msgspec
+
+from bridge.bus.reference import decode_reference
+from bridge.bus.rejection import Limits, Rejected
+from bridge.errors import InvalidError
+from bridge.model import Event
+
+# What the reader takes from the file at a time, and how large one event may be; generous, as the file is our user's.
+_CHUNK = 1 << 20
+_LARGEST = 256 << 20
+
+
+def write_event(file: BinaryIO, event: Event) -> None:
+    """Append one event, in the map form."""
+    fields = {
+        "id": event.id,
+        "event_type": event.event_type,
+        "payload": event.raw,
+        "timestamp": event.timestamp,
+        "source": event.source,
+        "correlation_id": event.correlation_id,
+    }
+    if event.headers is not None:
+        fields["headers"] = event.headers
+    file.write(msgspec.msgpack.encode(fields))
+
+
+def read_events(file: BinaryIO) -> Iterator[Event]:
+    """The events of a recording, one at a time, whatever the file's size.
+
+    Raises:
+        InvalidError: Something in it is no event; the message says at which byte.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=_LARGEST)
+    pending = b""
+    start = 0  # where the next event begins in the file
+    while chunk := file.read(_CHUNK):
+        unpacker.feed(chunk)
+        pending += chunk
+        origin = start
+        while (end := _end_of_next(unpacker, start)) is not None:
+            yield _event(pending[start - origin : end - origin], start)
+            start = end
+        pending = pending[start - origin :]
+    if pending:
+        raise InvalidError(f"byte {start}: the recording ends in the middle of an event")
+
+
+def _end_of_next(unpacker: msgpack.Unpacker, start: int) -> int | None:
+    try:
+        unpacker.skip()
+    except msgpack.OutOfData:
+        return None
+    except (ValueError, msgpack.UnpackException):
+        raise InvalidError(f"byte {start}: this is not MessagePack") from None
+    return int(unpacker.tell())
+
+
+def _event(body: bytes, start: int) -> Event:
+    try:
+        return decode_reference(body, Limits(max_message=_LARGEST))
+    except Rejected as rejected:
+        raise InvalidError(f"byte {start}: {rejected.detail}") from None

@@ -1,0 +1,66 @@
+"""Events in a file."""
+
+import io
+
+import msgpack
+import pytest
+
+from bridge.bus import Codec, read_events, recording, write_event
+from bridge.errors import InvalidError
+from bridge.model import Event
+
+
+def _event(number: int, **fields: object) -> Event:
+    body = {"id": number, "event_type": "a.b", "payload": {"n": number}, "timestamp": 1, "source": None}
+    return Codec().decode(b"a.b", msgpack.packb({**body, "correlation_id": None, **fields}))
+
+
+def _recording(*events: Event) -> bytes:
+    file = io.BytesIO()
+    for event in events:
+        write_event(file, event)
+    return file.getvalue()
+
+
+def test_what_is_written_is_read():
+    """In order, with headers, bytes and everything."""
+    events = [_event(1), _event(2, headers={"hop": "1"}, source="app"), _event(3, payload=b"\x00\xff")]
+    assert list(read_events(io.BytesIO(_recording(*events)))) == events
+
+
+def test_both_forms_are_read():
+    """Another program may write arrays."""
+    (event,) = read_events(io.BytesIO(msgpack.packb([7, "a.b", None, 1, "app", "c"])))
+    assert (event.id, event.event_type, event.source, event.correlation_id) == (7, "a.b", "app", "c")
+
+
+def test_events_may_lie_across_what_is_read_at_a_time(monkeypatch):
+    """The size of the pieces does not show."""
+    events = [_event(number, payload="x" * number) for number in range(200)]
+    whole = _recording(*events)
+    for size in (1, 7, 64, 1000):
+        monkeypatch.setattr(recording, "_CHUNK", size)
+        assert list(read_events(io.BytesIO(whole))) == events
+
+
+def test_an_empty_recording_has_no_events():
+    """And is none the worse for it."""
+    assert list(read_events(io.BytesIO())) == []
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        (_recording(_event(2))[:-3], "ends in the middle of an event"),
+        (b"\xc1", "not MessagePack"),
+        (msgpack.packb({"id": 1}), "missing|event_type"),
+        (msgpack.packb("text"), "neither a map nor an array"),
+    ],
+)
+def test_what_is_no_event_is_told_with_its_place(tail, words):
+    """The good ones before it are read."""
+    first = _recording(_event(1))
+    events = read_events(io.BytesIO(first + tail))
+    assert next(events) == _event(1)
+    with pytest.raises(InvalidError, match=f"byte {len(first)}: .*({words})"):
+        next(events)
