@@ -11,6 +11,8 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.reasoncodes import ReasonCode
 
+from bridge.adapters._table import look_up
+from bridge.adapters._tls import refuses_client
 from bridge.errors import (
     AuthError,
     BridgeError,
@@ -22,18 +24,6 @@ from bridge.errors import (
     RejectedError,
     ThrottledError,
     UnavailableError,
-)
-
-#: TLS alerts by which a broker turns a client's certificate away (RFC 8446, 6.2).
-_CLIENT_REFUSED: Final = (
-    "CERTIFICATE_REQUIRED",
-    "BAD_CERTIFICATE",
-    "UNKNOWN_CA",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "UNSUPPORTED_CERTIFICATE",
-    "ACCESS_DENIED",
 )
 
 #: Reason codes of CONNACK that mean the credentials (MQTT 5, 3.2.2.2); paho gives those of MQTT 3.1.1 the same numbers.
@@ -92,7 +82,7 @@ def _certificate(error: Exception) -> BridgeError:
 
 def _tls(error: Exception) -> BridgeError:
     reason = getattr(error, "reason", None) or ""
-    if any(alert in reason for alert in _CLIENT_REFUSED):
+    if refuses_client(error):
         return AuthError(f"the broker refused the client certificate: {_reason(error)}", needs_person=True)
     # Before TLS 1.3 this alert also answers a missing client certificate.
     return NotConnectedError(f"{_reason(error)} (TLS handshake)", needs_person="HANDSHAKE_FAILURE" in reason)
@@ -132,15 +122,8 @@ TABLE: Final[tuple[tuple[type[Exception], Callable[[Any], BridgeError]], ...]] =
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the libraries'.
-
-    Raises:
-        LookupError: It is not in the table, so it is a bug of ours and not the outside's doing.
-    """
-    for kind, make in TABLE:
-        if isinstance(error, kind):
-            return make(error)
-    raise LookupError(f"no translation for {type(error).__name__}") from error
+    """The bridge's error for one of the libraries'. Raises LookupError for a bug of ours."""
+    return look_up(TABLE, error)
 
 
 def lost(cause: OSError | None, code: ReasonCode | None) -> BridgeError:

@@ -8,6 +8,8 @@ import nats.errors
 import nats.js.errors
 from nats.micro.request import ServiceError
 
+from bridge.adapters._table import look_up
+from bridge.adapters._tls import refuses_client
 from bridge.errors import (
     AttemptTimeoutError,
     AuthError,
@@ -24,17 +26,6 @@ from bridge.errors import (
 
 Make = Callable[[Exception], BridgeError]
 
-#: TLS alerts by which a server turns a client's certificate away (RFC 8446, 6.2).
-_CLIENT_REFUSED: Final = (
-    "CERTIFICATE_REQUIRED",
-    "BAD_CERTIFICATE",
-    "UNKNOWN_CA",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "UNSUPPORTED_CERTIFICATE",
-    "ACCESS_DENIED",
-)
 #: What `-ERR` says, in small letters, where the credentials are not (or no longer) good.
 _CREDENTIALS: Final = ("authorization violation", "authentication expired", "authentication revoked", "account")
 
@@ -68,7 +59,7 @@ def _certificate(error: Exception) -> BridgeError:
 
 
 def _tls(error: Exception) -> BridgeError:
-    if isinstance(error, ssl.SSLError) and any(alert in (error.reason or "") for alert in _CLIENT_REFUSED):
+    if refuses_client(error):
         return AuthError(f"the server refused the client certificate: {_text(error)}", needs_person=True)
     return ConnectionLostError(f"{_text(error)} (TLS)")
 
@@ -132,15 +123,8 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the library's.
-
-    Raises:
-        LookupError: It is not in the table, so it is a bug of ours and not the outside's doing.
-    """
-    for kind, make in TABLE:
-        if isinstance(error, kind):
-            return make(error)
-    raise LookupError(f"no translation for {type(error).__name__}") from error
+    """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
+    return look_up(TABLE, error)
 
 
 def translate_connect(error: Exception) -> BridgeError:

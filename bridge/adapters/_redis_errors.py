@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from redis import exceptions as redis
 
+from bridge.adapters._tls import refuses_client
 from bridge.errors import (
     AuthError,
     BridgeError,
@@ -15,18 +16,6 @@ from bridge.errors import (
     ProtocolError,
     RejectedError,
     UnavailableError,
-)
-
-#: TLS alerts by which a server turns a client's certificate away (RFC 8446, 6.2).
-_CLIENT_REFUSED: Final = (
-    "CERTIFICATE_REQUIRED",
-    "BAD_CERTIFICATE",
-    "UNKNOWN_CA",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "UNSUPPORTED_CERTIFICATE",
-    "ACCESS_DENIED",
 )
 
 #: Codes of error replies that redis-py has no class for and that say "not now", not "never".
@@ -128,7 +117,7 @@ def translate_connect(error: Exception, server: str) -> BridgeError:
     if isinstance(cause, ssl.SSLError):
         reason = str(getattr(cause, "reason", None) or _text(cause))
         why = reason.replace("_", " ").lower()
-        if any(alert in reason for alert in _CLIENT_REFUSED):
+        if refuses_client(cause):
             return AuthError(f"{server} refused the client certificate: {why}", needs_person=True)
         return NotConnectedError(f"no TLS with {server}: {why}")
     ours = translate(error)

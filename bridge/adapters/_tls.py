@@ -1,8 +1,30 @@
-"""The TLS context of protocols that are not HTTP, from the `tls` and `auth` blocks."""
+"""TLS, the same for every protocol: the context from the `tls` and `auth` blocks, and what a refusal looks like."""
 
 import ssl
+from typing import Final
 
 from bridge.endpoint import AuthCertificate, Tls
+
+#: Alerts by which a server turns a client's certificate away (RFC 8446, 6.2). With TLS 1.3 they come after the
+#: handshake, in place of the first answer.
+_CLIENT_REFUSED: Final = (
+    "CERTIFICATE_REQUIRED",
+    "BAD_CERTIFICATE",
+    "UNKNOWN_CA",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "UNSUPPORTED_CERTIFICATE",
+    "ACCESS_DENIED",
+)
+
+
+def refuses_client(error: BaseException | None) -> bool:
+    """Whether the server says by this that it does not take our certificate, or wants one."""
+    if not isinstance(error, ssl.SSLError):
+        return False
+    reason = getattr(error, "reason", None) or ""  # OpenSSL sets it, nobody else
+    return any(alert in reason for alert in _CLIENT_REFUSED)
 
 
 def client_context(tls: Tls, auth: object) -> ssl.SSLContext:

@@ -7,6 +7,7 @@ from typing import Final
 import httpx
 from websockets import exceptions as raised
 
+from bridge.adapters._table import look_up
 from bridge.adapters.http_transport import errors as http_errors
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
 
@@ -82,12 +83,5 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the library's.
-
-    Raises:
-        LookupError: It is not in the table, so it is a bug of ours and not the outside's doing.
-    """
-    for kind, make in TABLE:
-        if isinstance(error, kind):
-            return make(error)
-    raise LookupError(f"no translation for {type(error).__name__}") from error
+    """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
+    return look_up(TABLE, error)

@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+from bridge.adapters._tls import refuses_client
 from bridge.errors import (
     AttemptTimeoutError,
     AuthError,
@@ -22,19 +23,6 @@ from bridge.errors import (
 )
 
 Make = Callable[[Exception], BridgeError]
-
-#: TLS alerts by which a server turns a client's certificate away (RFC 8446, 6.2). With TLS 1.3 they come after the
-#: handshake, in place of the first answer.
-_CLIENT_REFUSED: Final = (
-    "CERTIFICATE_REQUIRED",
-    "BAD_CERTIFICATE",
-    "UNKNOWN_CA",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "UNSUPPORTED_CERTIFICATE",
-    "ACCESS_DENIED",
-)
 
 
 def _reason(cause: BaseException | None) -> str:
@@ -58,7 +46,7 @@ def _certificate(error: Exception) -> BridgeError:
 
 def _tls(error: Exception) -> BridgeError:
     cause = error.__cause__
-    if isinstance(cause, ssl.SSLError) and any(alert in (cause.reason or "") for alert in _CLIENT_REFUSED):
+    if refuses_client(cause):
         message = f"the server refused the client certificate: {_reason(cause)}"
         return AuthError(message, maybe_sent=False, needs_person=True)
     if isinstance(error, httpx.ConnectError):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bridge.adapters._tls import client_context
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.ports import AdapterSetup
 
@@ -127,20 +128,8 @@ def _means_tls(endpoint: Endpoint, text: str) -> bool:
 
 
 def _context(tls: Tls, auth: object) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"tls.ca: {tls.ca} cannot be read as PEM certificates: {error}") from None
+    context = client_context(tls, auth)
     context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if isinstance(auth, AuthCertificate):
-        try:
-            # Without a password function OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(auth.cert, auth.key, password=lambda: "")
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"auth: {auth.cert} and its key do not serve as a client certificate: {error}") from None
     return context
 
 
