@@ -11,10 +11,11 @@ from pathlib import Path
 
 import typer
 
+from bridge.bus import parse_endpoint
 from bridge.cli.probe import probe
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
-from bridge.errors import ConfigError
+from bridge.errors import BusError, ConfigError
 from bridge.registry import AdapterRegistry
 
 
@@ -48,7 +49,7 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         The exit code: 1 where an endpoint fails.
     """
     configuration = read(files, pairs)
-    _try_adapters(configuration)
+    _try_out(configuration)
     for warning in configuration.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(
@@ -65,13 +66,18 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
     return int(any(failures.values()))
 
 
-def _try_adapters(configuration: Configuration) -> None:
-    """Make every adapter once, unconnected: some settings only fail together.
+def _try_out(configuration: Configuration) -> None:
+    """Make every adapter once, unconnected, and look at the bus endpoints: some settings only fail together.
 
     Raises:
-        ConfigError: With what each adapter says.
+        ConfigError: With what each adapter and the bus say.
     """
     complaints = []
+    for endpoint in filter(None, (configuration.bus.publish, configuration.bus.subscribe)):
+        try:
+            parse_endpoint(endpoint)
+        except BusError as error:
+            complaints.append(str(error))
     for one in configuration.integrations.values():
         try:
             one.spec.create(setup_of(one))

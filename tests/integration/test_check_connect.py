@@ -64,3 +64,12 @@ def test_adapters_are_listed_from_their_models():
     assert done.returncode == 0
     for word in ("json-rpc", "request", "bearer", "https (443, TLS)", "idempotent", "max_response"):
         assert word in done.stdout
+
+
+def test_a_bus_that_cannot_be_hosted_is_a_complaint(tmp_path):
+    """Beyond loopback, TCP would be open to everybody."""
+    file = tmp_path / "bridge.hcl"
+    file.write_text('bus {\n  publish = "tcp://0.0.0.0:5571"\n}\n')
+    done = _cli("check", str(file))
+    assert done.returncode == 2
+    assert "TCP beyond loopback" in done.stderr
