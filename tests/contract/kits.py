@@ -17,11 +17,13 @@ from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
 from tests.support import http_dialect, memory_adapter, websocket_dialect
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.http_service import http_service
+from tests.support.line_service import line_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt_responder import Responder, responder
 from tests.support.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.third_party import nemo_bridge_lines as lines
 from tests.support.websocket_service import websocket_service
 
 
@@ -154,6 +156,30 @@ async def _websocket() -> AsyncIterator[Remote]:
         yield _WebSocket(service)
 
 
+class _Lines:
+    """The protocol of docs/adapters.md, which comes with no release: the adapter of a third party."""
+
+    def __init__(self, service: DemoProcess) -> None:
+        self.endpoint = Endpoint(url=service.url)
+        self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
+
+    async def calls(self, method: str) -> int:
+        watcher = lines.LinesAdapter(AdapterSetup("watcher", self.endpoint))
+        try:
+            await watcher.connect()
+            number = await watcher.request("count", {"method": method})
+        finally:
+            await watcher.disconnect()
+        assert isinstance(number, int)
+        return number
+
+
+@asynccontextmanager
+async def _lines() -> AsyncIterator[Remote]:
+    with line_service() as service:
+        yield _Lines(service)
+
+
 class _Local:
     """A source inside of the process, which neither freezes nor dies."""
 
@@ -263,6 +289,7 @@ KITS = (
     Kit(file.SPEC, _directory, lacks=frozenset({"methods", "topics", "frost"}), config=_directory_config),
     Kit(http_dialect.SPEC, _http),
     Kit(jsonrpc.SPEC, _jsonrpc),
+    Kit(lines.SPEC, _lines),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
     Kit(nats.SPEC, _nats, config=_nats_config),
