@@ -17,6 +17,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _check_host(host: str) -> None:
+    """Refuse what the resolver would answer with an error of its own kind (RFC 1035, 2.3.4; RFC 3490)."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("cannot be a host name: a part of its name is empty, or longer than 63 letters") from None
+    if not host.isprintable() or " " in host:
+        raise ValueError("cannot be a host name: it has a space or a control character")
+
+
 class Endpoint(Strict):
     """`endpoint { … }`: an `address` with `port`, `path` and `tls`, or one `url` that says all of it.
 
@@ -36,6 +46,7 @@ class Endpoint(Strict):
         if self.url is not None and (self.port, self.path, self.tls) != (None, None, None):
             raise ValueError("`url` says port, path and tls already; leave them out")
         text = self.url or self.address or ""
+        host = text
         if "://" in text:
             try:
                 parts = urlsplit(text)
@@ -46,10 +57,12 @@ class Endpoint(Strict):
                 raise ValueError("credentials do not belong into the address; use an `auth` block")
             if not parts.hostname:
                 raise ValueError("the URL names no host")
+            host = parts.hostname
             if port is not None and self.port is not None and port != self.port:
                 raise ValueError(f"`port` says {self.port}, the address says {port}")
         elif self.url is not None:
             raise ValueError('a `url` starts with its scheme, as in "https://host/path"')
+        _check_host(host.partition("/")[0])
         return self
 
 

@@ -57,7 +57,7 @@ class LinesAdapter(AdapterBase):
     async def connect(self) -> None:
         try:
             reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=self._config.max_line)
-        except (OSError, UnicodeError) as error:  # UnicodeError: what is no host name
+        except OSError as error:
             raise NotConnectedError(f"{self._host}:{self._port}: {error}") from None
         self._reading = asyncio.create_task(self._read(reader))
 

@@ -98,6 +98,21 @@ def test_a_protocol_without_endpoint(load_text, complaints):
             '"bridge": the label `bridge` is reserved',
         ),
         (_rpc("enpoint {}"), 6, '"a" > enpoint: unknown key (did you mean `endpoint`?)'),
+        (
+            _rpc(endpoint='address = "a..b"'),
+            3,
+            '"a" > endpoint: cannot be a host name: a part of its name is empty, or longer than 63 letters',
+        ),
+        (
+            _rpc(endpoint=f'url = "https://{"h" * 64}.example/rpc"'),
+            3,
+            '"a" > endpoint: cannot be a host name: a part of its name is empty, or longer than 63 letters',
+        ),
+        (
+            _rpc(endpoint='address = "a b"'),
+            3,
+            '"a" > endpoint: cannot be a host name: it has a space or a control character',
+        ),
         (_rpc(endpoint="port = 1"), 3, '"a" > endpoint: give either `address` or `url`'),
         (
             _rpc(endpoint='address = "h"\n port = 99999'),
