@@ -1,0 +1,1 @@
+"""`scripts/stack`: what compose/compose.yaml starts, as plain processes on loopback."""

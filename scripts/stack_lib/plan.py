@@ -1,0 +1,172 @@
+"""From compose.yaml to processes: the same commands, with this machine's programs, files, ports and folders."""
+
+import getpass
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+COMPOSE: Final = Path(__file__).parents[2] / "compose"
+#: Where the containers find the files of compose/.
+MOUNTED: Final = "/etc/nemo/"
+#: Program of a server → its Debian package.
+PACKAGES: Final[Mapping[str, str]] = {
+    "mosquitto": "mosquitto",
+    "redis-server": "redis-server",
+    "nats-server": "nats-server",
+}
+#: Each port by a name of its own → (the service, its port in compose.yaml).
+PORTS: Final[Mapping[str, tuple[str, int]]] = {
+    "rpc": ("rpc", 8080),
+    "mqtt": ("mosquitto", 1883),
+    "redis": ("redis", 6379),
+    "nats": ("nats", 4222),
+    "nats_status": ("nats", 8222),
+}
+_LOOPBACK: Final = "127.0.0.1"
+
+
+class StackError(Exception):
+    """The stack cannot run; one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process: its command line, and the ports that are open once it is ready."""
+
+    name: str
+    command: tuple[str, ...]
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All processes, and the environment that makes compose/bridge.hcl fit them."""
+
+    servers: tuple[Service, ...]
+    sidecar: Service
+    environment: Mapping[str, str]
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """The services of compose.yaml."""
+    found: dict[str, dict[str, Any]] = YAML(typ="safe").load(COMPOSE / "compose.yaml")["services"]
+    return found
+
+
+def make_plan(folder: Path, *, own_ports: bool) -> Plan:
+    """What to start; `folder` is for files that live as long as the stack.
+
+    Args:
+        folder: A directory that only the user can enter.
+        own_ports: Take free ports always, not only where the usual one is taken.
+
+    Raises:
+        StackError: A server is not installed; the message says how to install it.
+    """
+    commands = {name: service["command"] for name, service in services().items()}
+    _check_installed(commands)
+    ports = _ports(own=own_ports)
+    exchange = folder / "exchange"
+    exchange.mkdir()
+    # Each server takes the last of two options, and options before its file; Mosquitto has only the file.
+    more: dict[str, list[str]] = {
+        "rpc": ["--host", _LOOPBACK, "--port", str(ports["rpc"])],
+        "mosquitto": [],
+        "redis": ["--bind", _LOOPBACK, "--port", str(ports["redis"])],
+        "nats": ["--addr", _LOOPBACK, "--port", str(ports["nats"]), "--http_port", str(ports["nats_status"])],
+    }
+    more["nats"] += ["--store_dir", str(folder)]
+    files = {"mosquitto.conf": _mosquitto_file(folder, ports["mqtt"])}
+    return Plan(
+        servers=tuple(
+            Service(
+                name,
+                (*_local(commands[name], files), *options),
+                tuple(ports[port] for port, (service, _) in PORTS.items() if service == name),
+            )
+            for name, options in more.items()
+        ),
+        sidecar=Service("sidecar", _local(commands["sidecar"], files)),
+        environment={
+            "RPC_URL": f"http://{_LOOPBACK}:{ports['rpc']}/rpc",
+            "MQTT_URL": f"mqtt://{_LOOPBACK}:{ports['mqtt']}",
+            "REDIS_URL": f"redis://{_LOOPBACK}:{ports['redis']}/0",
+            "NATS_URL": f"nats://{_LOOPBACK}:{ports['nats']}",
+            "NATS_STATUS_URL": f"http://{_LOOPBACK}:{ports['nats_status']}",
+            "EXCHANGE": str(exchange),
+        },
+    )
+
+
+def _find(program: str) -> str | None:
+    # Debian puts servers where only root's PATH leads.
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"]))
+
+
+def _check_installed(commands: Mapping[str, list[str]]) -> None:
+    missing = [
+        PACKAGES[command[0]] for command in commands.values() if command[0] in PACKAGES and not _find(command[0])
+    ]
+    if missing:
+        names = " ".join(missing)
+        raise StackError(
+            f"not installed: {names}. Debian, Ubuntu: sudo apt-get install --no-install-recommends {names}"
+        )
+
+
+def _ports(*, own: bool) -> dict[str, int]:
+    found: dict[str, int] = {}
+    sockets: list[socket.socket] = []
+    try:
+        for name, (_, usual) in PORTS.items():
+            # All stay bound until the last is found, so that none is given twice.
+            taken = socket.socket()
+            sockets.append(taken)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind((_LOOPBACK, 0 if own else usual))
+            except OSError:
+                taken.bind((_LOOPBACK, 0))
+            found[name] = taken.getsockname()[1]
+    finally:
+        for taken in sockets:
+            taken.close()
+    return found
+
+
+def _mosquitto_file(folder: Path, port: int) -> Path:
+    """Its configuration on this port of loopback, which its command line cannot say."""
+    text, count = re.subn(
+        r"^listener 1883$",
+        f"listener {port} {_LOOPBACK}",
+        (COMPOSE / "mosquitto.conf").read_text("utf-8"),
+        flags=re.MULTILINE,
+    )
+    if count != 1:
+        raise StackError("compose/mosquitto.conf: the one line `listener 1883` is missing")
+    file = folder / "mosquitto.conf"
+    # Started as root it would become another user, who cannot enter the folder.
+    file.write_text(f"{text}user {getpass.getuser()}\n", "utf-8")
+    return file
+
+
+def _local(command: list[str], files: Mapping[str, Path]) -> tuple[str, ...]:
+    program, *arguments = command
+    if program == "python":
+        start = [sys.executable]
+    elif program == "nemo-bridge":
+        start = [sys.executable, "-m", "bridge"]
+    else:
+        start = [_find(program) or program]
+    for argument in arguments:
+        name = argument.removeprefix(MOUNTED)
+        start.append(argument if name == argument else str(files.get(name, COMPOSE / name)))
+    return tuple(start)
