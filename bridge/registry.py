@@ -29,10 +29,14 @@ class AdapterRegistry:
 
         Raises:
             KeyError: There is no such type.
-            TypeError: The entry point names something else than an `AdapterSpec`.
-            ImportError: A library that the adapter stands on is not installed.
+            ImportError: It cannot be had: a library that it stands on is not installed, its code fails when it is
+                imported, or its entry point names something else than an `AdapterSpec`.
         """
-        spec = self._entries[name].load()
+        entry = self._entries[name]
+        try:
+            spec = entry.load()
+        except Exception as error:  # a third party's code, which must not take the others along
+            raise ImportError(f"{type(error).__name__}: {error}") from error
         if not isinstance(spec, AdapterSpec):
-            raise TypeError(f"entry point {name!r} of {GROUP} names {type(spec).__name__}, not an AdapterSpec")
+            raise ImportError(f"{entry.value} is of type {type(spec).__name__}, no AdapterSpec")  # noqa: TRY004 - one kind for all
         return spec

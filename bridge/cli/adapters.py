@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -20,11 +21,11 @@ def show() -> None:
         try:
             _show(console, registry.get(name))
         except ImportError as error:
-            console.print(f"[bold]{name}[/]  [red]cannot be loaded: {error}[/]\n")
+            console.print(f"[bold]{name}[/]  [red]cannot be loaded: {escape(str(error))}[/]\n")
 
 
 def _show(console: Console, spec: AdapterSpec) -> None:
-    console.print(f"[bold]{spec.protocol}[/]  {spec.summary}")
+    console.print(f"[bold]{spec.protocol}[/]  {escape(spec.summary)}")
     console.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
     console.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
     if spec.needs_endpoint:
@@ -33,7 +34,7 @@ def _show(console: Console, spec: AdapterSpec) -> None:
     if spec.config.model_fields:
         table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for key, default, meaning in config_keys(spec.config):
-            table.add_row(key, default, meaning)
+            table.add_row(key, escape(default), escape(meaning))
         console.print("  config:")
         console.print(Padding(table, (0, 0, 0, 4)))
     console.print()

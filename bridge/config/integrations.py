@@ -96,7 +96,11 @@ def _spec(expression: Expression, block: Block, reader: BlockReader, adapters: A
     where = next(attribute.where for attribute in block.attributes if attribute.name == "type")
     name = expression.evaluate({})
     if isinstance(name, str) and name in adapters.names():
-        return adapters.get(name)
+        try:
+            return adapters.get(name)
+        except ImportError as error:
+            reader.complaints.add(where, f"{block} > type", f"`{name}` is installed, but cannot be loaded: {error}")
+            return None
     known = adapters.names()
     if expression.secret:
         shown = "there is no such type"

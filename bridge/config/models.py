@@ -32,7 +32,7 @@ class AdapterProvider(Protocol):
         ...
 
     def get(self, name: str) -> AdapterSpec:
-        """One type's specification. Raises KeyError where there is none."""
+        """One type's specification. Raises KeyError where there is none, ImportError where it cannot be loaded."""
         ...
 
 

@@ -1,6 +1,7 @@
 """Adapters by entry point."""
 
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +21,22 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
     assert AdapterRegistry().names() == ["carrier-pigeon", "json-rpc"]
     assert AdapterRegistry(bundled=True).names() == ["json-rpc"]
     assert AdapterRegistry(bundled=True).get("json-rpc").protocol == "json-rpc"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("no_such_package:SPEC", "No module named 'no_such_package'"),
+        ("bridge.registry:SPEC", "no attribute 'SPEC'"),
+        ("bridge.registry:GROUP", "bridge.registry:GROUP is of type str, no AdapterSpec"),
+        ("fails_at_import:SPEC", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, says: str):
+    """Whatever is wrong with a third party's package, there is one kind of error, which says it."""
+    (tmp_path / "fails_at_import.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = EntryPoints([EntryPoint("carrier-pigeon", value, GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
+    with pytest.raises(ImportError, match=says):
+        AdapterRegistry().get("carrier-pigeon")

@@ -231,3 +231,16 @@ def test_a_secret_is_never_repeated(complaints, text):
     found = complaints(text, {"S": "hunter2"})
     assert found
     assert "hunter2" not in "\n".join(found)
+
+
+def test_an_adapter_that_cannot_be_loaded(load_text, provider, complaints, monkeypatch):
+    """It is a complaint like any other, beside those about the rest of the file."""
+
+    def broken(name: str) -> None:
+        raise ImportError("No module named 'aiopigeon'")
+
+    monkeypatch.setattr(provider, "get", broken)
+    found = complaints(_rpc(endpoint="port = 1"))
+    assert len(found) == 2
+    assert found[0].startswith('bridge.hcl:2: integration "a" > type: `json-rpc` is installed, but cannot be loaded')
+    assert found[0].endswith("No module named 'aiopigeon'")
