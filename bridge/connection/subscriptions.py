@@ -1,5 +1,6 @@
 """What comes from outside: subscriptions of one integration, kept over reconnections, and turned into events."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ class Wish:
     group: str | None = None
     qos: int | None = None
     queue: bool = False
+
+    @property
+    def place(self) -> tuple[str, bool]:
+        """What it listens to; a queue may have the name of a topic."""
+        return self.topic, self.queue
 
 
 class Inlet(Publisher, Protocol):
@@ -66,37 +72,41 @@ class Subscriptions:
         """
         self._integration = integration
         self._wishes: dict[str, Wish] = {wish.name: wish for wish in wishes}
-        self._live: dict[str, Subscription] = {}
+        self._live: dict[tuple[str, bool], Subscription] = {}
+        # One change at a time: commands run side by side, and two for one topic must make one subscription.
+        self._changing = asyncio.Lock()
         self._inlet = inlet
         self._on_bad = on_bad
         self._numbers = itertools.count(1)
 
     async def restore(self, session: ProtocolAdapter) -> None:
         """Subscribe to everything on a new session. Raises what the remote answers."""
-        self._live.clear()
-        for wish in tuple(self._wishes.values()):
-            await self._subscribe(session, wish)
+        async with self._changing:
+            self._live.clear()
+            for wish in tuple(self._wishes.values()):
+                await self._subscribe(session, wish)
 
     async def add(self, session: ProtocolAdapter, command: Subscribe) -> str:
         """Carry a `subscribe` command out; returns the subscription's name, the same for the same wish."""
         event_type = None if command.emit is None else to_event_type(command.emit)
-        for wish in self._wishes.values():
-            if (wish.topic, wish.text) == (command.topic, event_type):
-                return wish.name
-        wish = Wish(
-            name=f"subscription-{next(self._numbers)}",
-            topic=command.topic,
-            emit=None if event_type is None else lambda _: event_type,
-            text=event_type,
-            qos=command.qos,
-        )
-        self._wishes[wish.name] = wish
-        try:
-            await self._subscribe(session, wish)
-        except BaseException:
-            del self._wishes[wish.name]
-            raise
-        return wish.name
+        async with self._changing:
+            for wish in self._wishes.values():
+                if (wish.place, wish.text) == ((command.topic, False), event_type):
+                    return wish.name
+            wish = Wish(
+                name=f"subscription-{next(self._numbers)}",
+                topic=command.topic,
+                emit=None if event_type is None else lambda _: event_type,
+                text=event_type,
+                qos=command.qos,
+            )
+            self._wishes[wish.name] = wish
+            try:
+                await self._subscribe(session, wish)
+            except BaseException:
+                del self._wishes[wish.name]
+                raise
+            return wish.name
 
     async def remove(self, session: ProtocolAdapter, command: Unsubscribe) -> None:
         """Carry an `unsubscribe` command out, by name or by topic.
@@ -106,35 +116,38 @@ class Subscriptions:
         """
         if (command.subscription is None) == (command.topic is None):
             raise InvalidError("unsubscribe: give either `subscription` or `topic`")
-        gone = [
-            wish for wish in self._wishes.values() if command.subscription == wish.name or command.topic == wish.topic
-        ]
-        if not gone:
-            raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
-        for wish in gone:
-            del self._wishes[wish.name]
-            if all(other.topic != wish.topic for other in self._wishes.values()):
-                live = self._live.pop(wish.topic, None)
-                if live is not None:
-                    await session.unsubscribe(live)
+        async with self._changing:
+            gone = [
+                wish
+                for wish in self._wishes.values()
+                if command.subscription == wish.name or command.topic == wish.topic
+            ]
+            if not gone:
+                raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
+            for wish in gone:
+                del self._wishes[wish.name]
+                if all(other.place != wish.place for other in self._wishes.values()):
+                    live = self._live.pop(wish.place, None)
+                    if live is not None:
+                        await session.unsubscribe(live)
 
     async def _subscribe(self, session: ProtocolAdapter, wish: Wish) -> None:
-        topic = wish.topic
-        if topic in self._live:
+        place = wish.place
+        if place in self._live:
             return
 
         async def deliver(message: Inbound) -> None:
-            self._deliver(topic, message)
+            self._deliver(place, message)
 
         if wish.queue:
-            self._live[topic] = await session.consume(topic, deliver, group=wish.group)
+            self._live[place] = await session.consume(wish.topic, deliver, group=wish.group)
         else:
-            self._live[topic] = await session.subscribe(topic, deliver, qos=wish.qos, group=wish.group)
+            self._live[place] = await session.subscribe(wish.topic, deliver, qos=wish.qos, group=wish.group)
 
-    def _deliver(self, topic: str, message: Inbound) -> None:
+    def _deliver(self, place: tuple[str, bool], message: Inbound) -> None:
         """Put one message on the bus; when this returns it may be acknowledged."""
         crossed = parse_hop(message.headers.get("hop")) + 1
-        for wish in [one for one in self._wishes.values() if one.topic == topic]:
+        for wish in [one for one in self._wishes.values() if one.place == place]:
             event_type = f"message.{self._integration}"
             if crossed > MAX_HOP:
                 self._inlet.reject_loop(event_type)

@@ -1,5 +1,6 @@
 """Messages from outside become events; subscriptions outlive sessions."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -178,3 +179,54 @@ async def test_an_event_type_from_a_command_is_checked():
     room = Room()
     with pytest.raises(InvalidError, match="event type"):
         await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a b"))
+
+
+async def test_a_queue_may_have_the_name_of_a_topic():
+    """Each is listened to, each message makes its own wish's event, and each ends by itself."""
+    room = Room(Wish("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
+    await room.subscriptions.restore(room.session)
+    name = await room.subscriptions.add(room.session, Subscribe(topic="orders", emit="from.queue"))
+    assert name != "q"
+    assert set(room.session.topics) == {"queue orders", "orders"}
+    await room.session.say("orders", 1)
+    await room.session.say("queue orders", 2)
+    assert [(kind, payload["message"]) for kind, payload, _ in room.inlet.events] == [
+        ("from.queue", 1),
+        ("from.queue", 2),
+    ]
+    await room.subscriptions.remove(room.session, Unsubscribe(subscription=name))
+    assert set(room.session.topics) == {"queue orders"}
+
+
+class Slow(Session):
+    """Takes its time to confirm."""
+
+    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+        await asyncio.sleep(0)
+        return await super().subscribe(topic, deliver, qos=qos, group=group)
+
+
+async def test_two_at_once_share_one_subscription():
+    """Commands run side by side; the remote is asked once, each message makes one event for each of them."""
+    room = Room()
+    room.session = Slow()
+    add = room.subscriptions.add
+    names = await asyncio.gather(
+        *[add(room.session, Subscribe(topic="t", emit=emit)) for emit in ("a", "b", "a", "b")],
+    )
+    assert len(set(names)) == 2
+    await room.session.say("t", 1)
+    assert [kind for kind, _, _ in room.inlet.events] == ["a", "b"]
+
+
+async def test_who_asks_for_the_same_waits_for_the_same():
+    """The second is not told of a subscription that the remote then refuses to the first."""
+    room = Room()
+    room.session = Slow()
+    room.session.refuses = True
+    found = await asyncio.gather(
+        *[room.subscriptions.add(room.session, Subscribe(topic="t")) for _ in range(2)], return_exceptions=True
+    )
+    assert [type(one) for one in found] == [NotConnectedError, NotConnectedError]
+    with pytest.raises(InvalidError):
+        await room.subscriptions.remove(room.session, Unsubscribe(topic="t"))
