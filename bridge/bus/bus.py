@@ -153,13 +153,15 @@ class Bus:
 
     async def stop(self) -> None:
         """Let the last events leave, then close; idempotent. Ends `run`."""
-        if self._sender is not None:
-            self._rejections.flush()
-            self._lost.flush()
-            with contextlib.suppress(TimeoutError):
-                async with self._clock.timeout(_FAREWELL):
-                    await self._last_came_back()
-        await self._close()
+        try:
+            if self._sender is not None:
+                self._rejections.flush()
+                self._lost.flush()
+                with contextlib.suppress(TimeoutError):
+                    async with self._clock.timeout(_FAREWELL):
+                        await self._last_came_back()
+        finally:
+            await self._close()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 

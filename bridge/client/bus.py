@@ -69,9 +69,9 @@ class BusClient:
         Raises:
             BusError: Nobody hosts the bus at these endpoints.
         """
-        await self._bus.start()
         try:
             async with asyncio.timeout(self._patience):
+                await self._bus.start()
                 while not self._carried.is_set():
                     self._bus.publish(self._hello, None)
                     with contextlib.suppress(TimeoutError):
@@ -80,20 +80,25 @@ class BusClient:
             await self._bus.stop()
             where = f"{self._bus.publish_endpoint} and {self._bus.subscribe_endpoint}"
             raise BusError(f"no bus answers at {where}; is `nemo-bridge run` up?") from None
+        except BaseException:  # cancelled: nobody will leave what was not entered
+            await self._bus.stop()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait until what was emitted has left, then disconnect."""
-        if kind is None:
-            # One more hello behind everything that was emitted: when it is back, the broker has all of it.
-            self._carried.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    self._bus.publish(self._hello, None)
-                    await self._carried.wait()
-        await self._bus.stop()
+        try:
+            if kind is None:
+                # One more hello behind everything that was emitted: when it is back, the broker has all of it.
+                self._carried.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        self._bus.publish(self._hello, None)
+                        await self._carried.wait()
+        finally:
+            await self._bus.stop()
 
     def _on_event(self, event: Event) -> None:
         if event.event_type == self._hello:
