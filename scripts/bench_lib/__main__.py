@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench_lib import bus_reading, idle, profile, report, rpc
+from bench_lib import bus_reading, idle, inbound, outbound, profile, report, rpc
 from bench_lib.processes import BenchError
 from bench_lib.rows import Plan, Row
 
@@ -20,6 +20,12 @@ from bench_lib.rows import Plan, Row
 GROUPS: Final[dict[str, Callable[[Plan], list[Row]]]] = {
     "rpc": rpc.measure,
     "bus-reading": bus_reading.measure,
+    "nats-out": outbound.nats,
+    "redis-out": outbound.redis,
+    "mqtt-out": outbound.mqtt,
+    "nats-in": inbound.nats,
+    "redis-in": inbound.redis,
+    "mqtt-in": inbound.mqtt,
     "idle": idle.measure,
 }
 
@@ -33,7 +39,7 @@ def _arguments() -> argparse.Namespace:
         "1 if anything was lost, answered twice or answered wrongly; 2 if it could not be measured.",
     )
     parser.add_argument("group", nargs="*", help=f"which rows: {', '.join(GROUPS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="about 15 seconds instead of about a minute")
+    parser.add_argument("--quick", action="store_true", help="less than a minute instead of about three")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, for machines")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument("--rounds", type=int, help="how often each candidate is measured (3; quick: 2)")

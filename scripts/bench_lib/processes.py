@@ -25,7 +25,8 @@ bus {{
 log {{
   level = "warning"
 }}
-
+"""
+_SERVICE: Final = """
 integration "bench" {{
   type = "json-rpc"
 
@@ -70,15 +71,15 @@ def place_in(directory: Path, name: str) -> Place:
 
 
 @contextlib.contextmanager
-def process(*arguments: str, name: str) -> Iterator[subprocess.Popen[str]]:
-    """Run this Python with these arguments; ended in the end, and killed if it does not listen.
+def process(*arguments: str, name: str, program: str = sys.executable) -> Iterator[subprocess.Popen[str]]:
+    """Run a program, this Python by default, with these arguments; ended in the end, and killed if it does not listen.
 
     Raises:
         BenchError: It ended with an error; its last words are in the message.
     """
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         try:
             yield child
@@ -138,9 +139,22 @@ def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterato
         url: Of the service.
         python: Options of the interpreter, as for a profiler.
     """
+    with sidecar_with(directory, _SERVICE.format(url=url), python=python) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def sidecar_with(directory: Path, blocks: str, *, python: Sequence[str] = ()) -> Iterator[Sidecar]:
+    """The real sidecar with these blocks beside `bus` and `log`; it is ready.
+
+    Args:
+        directory: Where its configuration and sockets go.
+        blocks: Integrations, routes and subscriptions, in HCL.
+        python: Options of the interpreter, as for a profiler.
+    """
     place = place_in(directory, "sidecar")
     file = directory / "bench.hcl"
-    file.write_text(_HCL.format(publish=place.publish, subscribe=place.subscribe, url=url))
+    file.write_text(_HCL.format(publish=place.publish, subscribe=place.subscribe) + blocks)
     with zmq.Context() as context, context.socket(zmq.SUB) as health:
         health.set(zmq.LINGER, 0)
         health.set(zmq.RECONNECT_IVL, 2)

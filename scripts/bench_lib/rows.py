@@ -1,5 +1,6 @@
 """What is measured and how it is judged: samples, rows, checks. Rates are per second, latencies in milliseconds."""
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,11 @@ class Row:
     def add(self, candidate: str, sample: Sample) -> None:
         """Record one measurement."""
         self.samples.setdefault(candidate, []).append(sample)
+
+    def fail(self, candidate: str, problem: str) -> None:
+        """Say what was seen to be wrong after the measurement."""
+        samples = self.samples[candidate]
+        samples[-1] = dataclasses.replace(samples[-1], problems=(*samples[-1].problems, problem))
 
     def values(self, candidate: str, quantity: Quantity) -> list[float]:
         """One quantity of each round; empty where it was not measured."""

@@ -1,0 +1,190 @@
+"""Messages through a bridge: as fast as it goes, never further ahead than a window, and none may be lost."""
+
+import dataclasses
+import mmap
+import struct
+import time
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+import msgspec
+import zmq
+
+from bench_lib.processes import BenchError, Place
+from bench_lib.rows import Sample
+from bench_lib.stream import TYPE, event
+from bench_lib.wires import BATCH
+
+#: Messages sent and not yet seen at the far end. An integration's queue holds 10,000 by default; beyond, it sheds.
+WINDOW: Final = 8_000
+#: Of the plan's seconds, since there are many ways.
+SHARE: Final = 0.6
+# Seconds: until the first message must have come through; without progress until the rest is lost; for a late one.
+_JOIN: Final = 10.0
+_PATIENCE: Final = 5.0
+_QUIET: Final = 0.1
+_TICK: Final = 0.002
+
+
+class Source(Protocol):
+    """Where messages are sent."""
+
+    def send(self, count: int) -> None:
+        """Send `BATCH` messages at most."""
+
+
+class Sink(Protocol):
+    """The far end."""
+
+    def seen(self, wait: float) -> int:
+        """Messages so far; waits at most so many seconds for more."""
+
+
+def join(source: Source, sink: Sink) -> None:
+    """Send one message after the other until one comes through, then wait until all is quiet.
+
+    Raises:
+        BenchError: None comes through.
+    """
+    until = time.monotonic() + _JOIN
+    before = sink.seen(0)
+    while time.monotonic() < until:
+        source.send(1)
+        if sink.seen(0.05) > before:
+            settle(sink)
+            return
+    raise BenchError("nothing comes through")
+
+
+def settle(sink: Sink) -> int:
+    """The count once nothing has come for a moment."""
+    count, since = sink.seen(0), time.monotonic()
+    while time.monotonic() - since < _QUIET:
+        now = sink.seen(_TICK)
+        if now != count:
+            count, since = now, time.monotonic()
+    return count
+
+
+def run(source: Source, sink: Sink, seconds: float) -> Sample:
+    """Send for so long, wait for the rest; the rate is of everything, from the first sent to the last seen."""
+    base = sink.seen(0)
+    sent = seen = 0
+    started = moved = time.perf_counter()
+    end = started + seconds
+    while True:
+        now = time.perf_counter()
+        room = min(BATCH, WINDOW - (sent - seen)) if now < end else 0
+        if room > 0:
+            source.send(room)
+            sent += room
+        elif now >= end and seen >= sent:
+            break
+        count = sink.seen(0.0 if room == BATCH else _TICK) - base
+        if count != seen:
+            seen, moved = count, time.perf_counter()
+        elif time.perf_counter() - moved > _PATIENCE:
+            break
+    final = settle(sink) - base
+    problems = []
+    if final < sent:
+        problems.append(f"{sent - final} of {sent} messages did not arrive")
+    elif final > sent:
+        problems.append(f"{final - sent} messages more than the {sent} that were sent")
+    return Sample(rate=seen / (moved - started) if seen else 0.0, done=min(final, sent), problems=tuple(problems))
+
+
+def measure(source: Source, sink: Sink, seconds: float) -> Sample:
+    """Join, warm up for a moment, in which nothing may go wrong either, and run."""
+    join(source, sink)
+    warm = run(source, sink, min(0.2, seconds / 4))
+    sample = run(source, sink, seconds)
+    return dataclasses.replace(sample, problems=(*warm.problems, *sample.problems))
+
+
+class BusSource:
+    """A publisher on a bus that sends the stream's events; `with` closes it."""
+
+    def __init__(self, place: Place) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._pub = self._context.socket(zmq.PUB)
+        self._pub.set(zmq.LINGER, 0)
+        self._pub.set(zmq.SNDHWM, 0)
+        self._pub.connect(place.publish)
+        self._frame = TYPE.encode()
+        self._bodies = [msgspec.msgpack.encode(event(number)) for number in range(1, BATCH + 1)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pub.close()
+        self._context.term()
+
+    def send(self, count: int) -> None:
+        """See `Source`."""
+        send, frame = self._pub.send, self._frame
+        for body in self._bodies[:count]:
+            send(frame, zmq.SNDMORE)
+            send(body)
+
+
+class BusSink:
+    """A subscriber on a bus that counts events of one type; `with` closes it."""
+
+    def __init__(self, place: Place, event_type: str) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sub = self._context.socket(zmq.SUB)
+        self._sub.set(zmq.LINGER, 0)
+        self._sub.set(zmq.RCVHWM, 0)
+        self._sub.subscribe(event_type)
+        self._sub.connect(place.subscribe)
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sub.close()
+        self._context.term()
+
+    def seen(self, wait: float) -> int:
+        """See `Sink`."""
+        recv, again = self._sub.recv, zmq.NOBLOCK
+        if self._sub.poll(int(wait * 1000)):
+            try:
+                for _ in range(2 * BATCH):
+                    recv(again)
+                    recv(again)
+                    self._count += 1
+            except zmq.Again:
+                pass
+        return self._count
+
+
+class Cell:
+    """A number in a file that two processes share: the far end of what has no bus; `with` closes it."""
+
+    _FORMAT: Final = struct.Struct("Q")
+
+    def __init__(self, file: Path) -> None:
+        """The file is made where it is missing."""
+        if not file.exists():
+            file.write_bytes(bytes(self._FORMAT.size))
+        with file.open("r+b") as opened:
+            self._memory = mmap.mmap(opened.fileno(), self._FORMAT.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.close()
+
+    def set(self, count: int) -> None:
+        """Say how many there were so far."""
+        self._FORMAT.pack_into(self._memory, 0, count)
+
+    def seen(self, wait: float) -> int:
+        """See `Sink`."""
+        time.sleep(wait)
+        return int(self._FORMAT.unpack_from(self._memory, 0)[0])
