@@ -46,7 +46,12 @@ class Controls(Protocol):
         ...
 
     async def reload(self) -> dict[str, Any]:
-        """Read the configuration again and apply it; raises InvalidError and leaves everything as it was."""
+        """Read the configuration again and apply it.
+
+        Raises:
+            InvalidError: It cannot be applied; everything is as it was.
+            StoppingError: The bridge is about to end; everything is as it was.
+        """
         ...
 
 

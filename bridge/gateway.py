@@ -16,7 +16,7 @@ from bridge.clock import RealClock
 from bridge.config import Configuration, Expression
 from bridge.connection import ConnectionManager, Wish
 from bridge.dispatch import Dispatcher
-from bridge.errors import ConfigError, InvalidError
+from bridge.errors import BridgeError, ConfigError, InvalidError, StoppingError
 from bridge.event_type import to_event_type
 from bridge.model import Event, Inbound
 from bridge.ports import Clock
@@ -74,6 +74,7 @@ class IntegrationGateway:
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
         self._reloading = asyncio.Lock()
+        self._applying = asyncio.Lock()
 
     @staticmethod
     def _router(configuration: Configuration) -> Router:
@@ -127,6 +128,8 @@ class IntegrationGateway:
         """Answer what waits with `stopping`, let what is in flight end, within the limit."""
         self._dispatcher.stopping = True
         self._set_status("draining")
+        async with self._applying:
+            pass  # a reload that is being carried out comes to its end, and none begins any more
         for connection in self._manager:
             await connection.stop_queued()
         limit = self._configuration.bridge.drain_timeout
@@ -171,7 +174,7 @@ class IntegrationGateway:
         async def reload() -> None:
             try:
                 await self.reload()
-            except InvalidError as error:
+            except BridgeError as error:
                 log.warning("not reloaded", why=error.message)
 
         if self._group is not None and not self._stop.is_set():
@@ -188,7 +191,10 @@ class IntegrationGateway:
         async with self._reloading:
             try:
                 fresh = await asyncio.to_thread(self._load)
-                plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
+                async with self._applying:
+                    if self._stop.is_set():  # meanwhile; what is added now would never be stopped
+                        raise StoppingError("the bridge is stopping")
+                    plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
             except ConfigError as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration

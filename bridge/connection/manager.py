@@ -28,7 +28,7 @@ class ConnectionManager:
         self._over = asyncio.Event()
 
     def __iter__(self) -> Iterator[Connection]:
-        return iter(self._connections.values())
+        return iter(tuple(self._connections.values()))  # as it is now; a reload may go on beside the caller's waiting
 
     def get(self, integration: str) -> Connection | None:
         """One connection, None where there is none by that id."""

@@ -1,0 +1,171 @@
+"""`IntegrationGateway` in this process: reloads and the end, where they meet."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.config import Configuration, load
+from bridge.errors import BusError, ConfigError, InvalidError, StoppingError
+from bridge.gateway import IntegrationGateway
+from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
+from tests.support.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
+from tests.support.wait import until
+
+
+class Sticky(MemoryAdapter):
+    """Takes its time to say goodbye."""
+
+    leaving = 0
+
+    async def disconnect(self) -> None:
+        Sticky.leaving += 1
+        await super().disconnect()
+        await asyncio.Event().wait()
+
+
+def _sticky(setup: AdapterSetup) -> AdapterBase:
+    if setup.integration == "impossible":
+        raise ValueError("that cannot work")
+    return Sticky(setup)
+
+
+class Adapters:
+    """The one adapter of these tests."""
+
+    def names(self) -> list[str]:
+        return ["memory"]
+
+    def get(self, name: str) -> AdapterSpec:
+        return dataclasses.replace({"memory": SPEC}[name], create=_sticky)
+
+
+Reader = Callable[..., Configuration]
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """Makes a configuration with integrations of these names."""
+    monkeypatch.setattr(MemoryAdapter, "remotes", {"house": MemoryRemote()})
+    monkeypatch.setattr(Sticky, "leaving", 0)
+    adapters = Adapters()
+
+    def configuration(*names: str) -> Configuration:
+        file = tmp_path / "bridge.hcl"
+        bus = f'bus {{\n  publish = "ipc://{tmp_path}/p"\n  subscribe = "ipc://{tmp_path}/s"\n}}\n'
+        one = 'integration "{}" {{\n  type = "memory"\n  endpoint {{\n    address = "house"\n  }}\n}}\n'
+        file.write_text(bus + "".join(one.format(name) for name in names))
+        return load([file], adapters=adapters, environ={})
+
+    return configuration
+
+
+@asynccontextmanager
+async def running(gateway: IntegrationGateway) -> AsyncIterator[asyncio.Task[None]]:
+    """The gateway at work; it has ended well in the end."""
+    work = asyncio.create_task(gateway.run())
+    await until(lambda: work.done() or gateway.status()["bridge"]["status"] == "ready")
+    try:
+        yield work
+    finally:
+        gateway.stop("the test is over")
+        await work
+
+
+def states(gateway: IntegrationGateway) -> dict[str, str]:
+    """Each integration's state, as `health.bridge` says it."""
+    found = gateway.status()["bridge"]["integrations"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def test_a_reload_that_reads_while_the_end_comes(read: Reader):
+    """It changes nothing any more: what it would have added would never be stopped."""
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def again() -> Configuration:
+        reading.set()
+        assert may_go_on.wait(10)
+        return read("kept", "added")
+
+    gateway = IntegrationGateway(read("kept"), load=again)
+    async with running(gateway):
+        reload = asyncio.create_task(gateway.reload())
+        await until(reading.is_set)
+        gateway.stop("now")
+        may_go_on.set()
+        with pytest.raises(StoppingError):
+            await reload
+    assert states(gateway) == {"kept": "stopped"}
+
+
+async def test_the_end_waits_for_a_reload_that_is_carried_out(read: Reader):
+    """It comes to its end first, so that what it adds is stopped like the rest."""
+    gateway = IntegrationGateway(read("kept", "removed"), load=lambda: read("kept", "added", "more"))
+    async with running(gateway):
+        await until(lambda: states(gateway) == {"kept": "connected", "removed": "connected"})
+        reload = asyncio.create_task(gateway.reload())
+        await until(lambda: Sticky.leaving)
+        gateway.stop("now")
+        plan = await reload
+        assert (plan["added"], plan["removed"]) == (["added", "more"], ["removed"])
+    assert states(gateway) == dict.fromkeys(("kept", "added", "more"), "stopped")
+
+
+async def test_a_hangup_while_the_end_comes_is_no_error(read: Reader):
+    """SIGHUP has nobody to tell; it is logged."""
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def again() -> Configuration:
+        reading.set()
+        assert may_go_on.wait(10)
+        return read("kept")
+
+    gateway = IntegrationGateway(read("kept"), load=again)
+    async with running(gateway):
+        gateway.reload_soon()
+        await until(reading.is_set)
+        gateway.stop("now")
+        may_go_on.set()
+    gateway.reload_soon()  # and after the end it does nothing
+
+
+@pytest.mark.parametrize("what", ["complaint", "adapter"])
+async def test_a_configuration_that_cannot_be_applied(read: Reader, what: str):
+    """Faulty, or of settings that cannot work together: nothing is changed, and the next good one is taken."""
+
+    def again() -> Configuration:
+        if faulty and what == "complaint":
+            raise ConfigError(["bridge.hcl:3: no"])
+        return read("kept", "impossible") if faulty else read("kept", "added")
+
+    gateway = IntegrationGateway(read("kept"), load=again)
+    async with running(gateway):
+        faulty = True
+        with pytest.raises(InvalidError, match=r"bridge\.hcl:3: no" if what == "complaint" else "that cannot work"):
+            await gateway.reload()
+        assert set(states(gateway)) == {"kept"}
+        faulty = False
+        assert (await gateway.reload())["unchanged"] == ["kept"]
+        assert set(states(gateway)) == {"kept", "added"}
+
+
+async def test_without_files_there_is_nothing_to_read_again(read: Reader):
+    """`bridge.reload` is `invalid` then."""
+    with pytest.raises(InvalidError, match="not started from files"):
+        await IntegrationGateway(read()).reload()
+
+
+async def test_a_start_that_fails(read: Reader):
+    """An adapter that cannot be made, or a bus that is taken, is said before anything is opened, and may be mended."""
+    with pytest.raises(ConfigError, match="that cannot work"):
+        await IntegrationGateway(read("impossible")).run()
+    async with running(IntegrationGateway(read("kept"))):
+        with pytest.raises(BusError):
+            await IntegrationGateway(read("kept")).run()
+    async with running(IntegrationGateway(read("kept"))) as work:
+        assert not work.done()
