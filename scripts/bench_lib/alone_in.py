@@ -6,7 +6,7 @@ Arguments: protocol, port, topic, file of the `flow.Cell` that holds the count.
 import asyncio
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiomqtt
 import nats
@@ -35,7 +35,7 @@ async def _nats(port: int, topic: str, cell: Cell) -> None:
 
 
 async def _redis(port: int, topic: str, cell: Cell) -> None:
-    client = redis.Redis(port=port)
+    client: Any = redis.Redis(port=port)
     await client.xgroup_create(topic, _GROUP, mkstream=True)
     print("ready", flush=True)
     count = 0

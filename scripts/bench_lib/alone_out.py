@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import aiomqtt
 import nats
@@ -22,7 +22,7 @@ _FLUSH: Final = 5_000
 _PATIENCE: Final = 10.0
 
 #: Sends until the time is up (`time.perf_counter`), returns how many, all acknowledged where the protocol can.
-Send = Callable[[int, str, float], Awaitable[int]]
+Send = Callable[[int, str, float], Coroutine[Any, Any, int]]
 
 
 async def _nats(port: int, topic: str, end: float) -> int:

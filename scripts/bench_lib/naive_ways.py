@@ -63,7 +63,7 @@ async def nats_out(subscribe: str, port: int, topic: str) -> None:
 
 
 async def redis_out(subscribe: str, port: int, topic: str) -> None:
-    client = redis.Redis(port=port)
+    client: Any = redis.Redis(port=port)
     async for event in _events(subscribe):
         await client.xadd(topic, {"data": json.dumps(event["payload"])})
 
@@ -85,7 +85,7 @@ async def nats_in(publish: str, port: int, topic: str) -> None:
 
 async def redis_in(publish: str, port: int, topic: str) -> None:
     out = _Out(publish)
-    client = redis.Redis(port=port)
+    client: Any = redis.Redis(port=port)
     await client.xgroup_create(topic, _GROUP, mkstream=True)
     print("ready", flush=True)
     while True:

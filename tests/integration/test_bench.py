@@ -21,8 +21,9 @@ def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    """The report of one short run over all rows."""
-    done = _bench("--quick", "--json", "--rounds", "1", "--seconds", "0.2", "--idle-seconds", "0.2")
+    """The report of one short run; of the ways through a server, one in each direction."""
+    rows = ("rpc", "bus-reading", "nats-out", "redis-in", "idle")
+    done = _bench(*rows, "--quick", "--json", "--rounds", "1", "--seconds", "0.2", "--idle-seconds", "0.2")
     assert done.returncode == 0, done.stderr + done.stdout
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -31,8 +32,8 @@ def measured() -> dict[str, Any]:
 def test_it_reports_every_row(measured: dict[str, Any]) -> None:
     """The RPC rows, the bus, idle cost and start are all there, and nothing was lost or answered twice."""
     rows = {row["name"]: row for row in measured["rows"]}
-    assert list(rows) == ["rpc-1", "rpc-32", "bus-reading", "idle", "start"]
-    assert [row["problems"] for row in rows.values()] == [[]] * 5
+    assert list(rows) == ["rpc-1", "rpc-32", "bus-reading", "nats-out", "redis-in", "idle", "start"]
+    assert [row["problems"] for row in rows.values()] == [[]] * 7
     assert list(rows["rpc-1"]["candidates"]) == ["naive", "sidecar"]
     assert list(rows["rpc-32"]["candidates"]) == ["naive", "alone", "alone, a client each", "sidecar"]
     for name in ("rpc-1", "rpc-32", "bus-reading"):
@@ -40,6 +41,35 @@ def test_it_reports_every_row(measured: dict[str, Any]) -> None:
             assert candidate["done"] > 0
             assert candidate["rate"]["median"] > 0
     assert rows["start"]["figures"]["ready_ms"] > 0
+
+
+@pytest.mark.parametrize("name", ["nats-out", "redis-in"])
+def test_it_measures_both_directions(measured: dict[str, Any], name: str) -> None:
+    """Naive, alone and sidecar each moved messages through a real server, and both ratios are judged."""
+    row = next(row for row in measured["rows"] if row["name"] == name)
+    if row["skipped"] is not None:
+        assert os.environ.get("CI") != "true", row["skipped"]
+        pytest.skip(row["skipped"])
+    assert list(row["candidates"]) == ["naive", "alone", "sidecar"]
+    assert all(candidate["done"] > 0 and candidate["rate"]["median"] > 0 for candidate in row["candidates"].values())
+    assert [check["what"] for check in row["checks"]] == ["times naive", "times alone"]
+
+
+def test_a_missing_server_is_a_skipped_row() -> None:
+    """A way whose server is not installed says so, and is no failure."""
+    program = "import sys; from bench_lib import __main__, servers; servers.PROGRAMS['redis'] = 'no-such-server'"
+    scripts = str(_BENCH.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; sys.exit(__main__.main())", "redis-out", "redis-in", "--json"],
+        env={**os.environ, "PYTHONPATH": scripts},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    skipped = {row["name"]: row["skipped"] for row in json.loads(done.stdout)["rows"]}
+    assert skipped == dict.fromkeys(("redis-out", "redis-in"), "no-such-server is not installed")
 
 
 def test_it_judges_what_is_asked(measured: dict[str, Any]) -> None:
