@@ -153,6 +153,31 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+def _as_json(value: Any) -> str:
+    """Any event's content as JSON's text, as near as it comes: MessagePack has keys that JSON has not."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    except TypeError:
+        return json.dumps(_with_plain_keys(value), ensure_ascii=False, default=_plain)
+
+
+def _with_plain_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _with_plain_keys(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_plain_keys(item) for item in value]
+    return value
+
+
+def _time(milliseconds: int) -> str:
+    """Local time; a dash for what the calendar does not reach, as anybody may write to the bus."""
+    try:
+        at = datetime.fromtimestamp(milliseconds / 1000).astimezone()
+    except (OverflowError, OSError, ValueError):
+        return f"{'-':12}"
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
+
+
 def _harmless(text: str) -> str:
     """Without what a terminal would obey; anybody may write to the bus."""
     return "".join(letter if letter.isprintable() else "�" for letter in text)
@@ -168,21 +193,20 @@ def _show_json(_: Console, event: Event) -> None:
         "correlation_id": event.correlation_id,
         "headers": event.headers,
     }
-    print(json.dumps(line, ensure_ascii=False, default=_plain), flush=True)
+    print(_as_json(line), flush=True)
 
 
 def _show(console: Console, event: Event) -> None:
-    at = datetime.fromtimestamp(event.timestamp / 1000).astimezone()
     colour = _COLOURS.get(event.event_type.partition(".")[0], "white")
     if event.event_type.startswith("resilience.") and event.event_type.endswith(("opened", "failed", "rejected")):
         colour = "red"
-    line = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", style="dim")
-    line.append(event.event_type, style=f"bold {colour}")
+    line = Text(f"{_time(event.timestamp)}  ", style="dim")
+    line.append(_harmless(event.event_type), style=f"bold {colour}")
     line.append(f"  {_harmless(event.source or '-')}", style="dim")
     if event.correlation_id:
         line.append(f"  ↔ {_harmless(event.correlation_id[:8])}", style="dim")
     console.print(line)
-    body = json.dumps(event.payload, ensure_ascii=False, default=_plain)
+    body = _as_json(event.payload)
     if len(body) > 400:
         body = body[:400] + " …"
     console.print(JSONHighlighter()(Text(f"    {_harmless(body)}")))

@@ -1,0 +1,58 @@
+"""What `tap` prints of an event, whatever somebody has put onto the bus."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from bridge.cli.talk import _show, _show_json
+from bridge.model import Event
+
+ESCAPE = "\x1b[2J"
+
+
+def event(payload: Any = None, **changes: Any) -> Event:
+    """An event as it comes off the bus."""
+    whole: dict[str, Any] = {"id": 1, "event_type": "a.b", "timestamp": 1, "source": None, "correlation_id": None}
+    return Event(raw=msgspec.Raw(msgspec.msgpack.encode(payload)), **(whole | changes))
+
+
+ODD = [
+    event({b"key": [{(1, 2): b"xyz"}], 3: {}}),
+    event(timestamp=2**64 - 1),
+    event({"clear": ESCAPE}, event_type=f"a.{ESCAPE}", source=ESCAPE, correlation_id=ESCAPE),
+    event("[/bold] [red]"),
+    event(list(range(1000))),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=["keys", "timestamp", "escapes", "markup", "long"])
+def test_two_lines_for_people(odd: Event, capsys: pytest.CaptureFixture[str]):
+    """No event breaks the listing, and none commands the terminal."""
+    _show(Console(highlight=False, soft_wrap=True), odd)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    head, body = printed.splitlines()
+    assert "a." in head
+    assert len(body) < 420
+
+
+def test_what_is_shown(capsys: pytest.CaptureFixture[str]):
+    """Keys and bytes that JSON has not, an hour that no calendar has, brackets that are no markup."""
+    for one in ODD[:4]:
+        _show(Console(highlight=False, soft_wrap=True), one)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].strip() == """{"b'key'": [{"(1, 2)": "<3 bytes>"}], "3": {}}"""
+    assert lines[2].split() == ["-", "a.b", "-"]
+    assert lines[7].strip() == '"[/bold] [red]"'
+
+
+@pytest.mark.parametrize("odd", ODD, ids=["keys", "timestamp", "escapes", "markup", "long"])
+def test_one_line_for_machines(odd: Event, capsys: pytest.CaptureFixture[str]):
+    """Always one JSON object."""
+    _show_json(Console(), odd)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert json.loads(printed)["timestamp"] == odd.timestamp
