@@ -1,0 +1,234 @@
+"""All integrations together: what a new configuration adds, changes, removes and leaves alone."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import pytest
+
+from bridge.connection import ConnectionManager, Wish
+from bridge.endpoint import NO_AUTH, Strict, Tls
+from bridge.errors import ConfigError
+from bridge.model import Operation, Outcome, Request
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
+from bridge.settings import HealthSettings, LimitSettings, ResilienceSettings
+from tests.support.clock import FakeClock
+from tests.support.operations import operation
+
+
+class Bus:
+    """Keeps the last values."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+        self.gone: list[tuple[str, str]] = []
+
+    def publish(self, event_type: str, payload: Any, **_: Any) -> None:
+        pass
+
+    def keep(self, event_type: str, payload: Any) -> None:
+        self.kept[event_type] = payload
+
+    def forget(self, event_type: str) -> None:
+        self.gone.append((event_type, self.kept.pop(event_type)["status"]))
+
+    def reject_loop(self, event_type: str) -> None:
+        raise AssertionError(event_type)
+
+    unsaid = reject_loop
+
+
+class Adapter(AdapterBase):
+    """`hang` never answers."""
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        self.setup = setup
+        self.closed = False
+
+    async def disconnect(self) -> None:
+        self.closed = True
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        if method == "hang":
+            await asyncio.Event().wait()
+        return method
+
+    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+        return Subscription(topic)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One integration's block."""
+
+    id: str
+    spec: AdapterSpec
+    resilience: ResilienceSettings = field(default_factory=ResilienceSettings)
+    endpoint: None = None
+    auth: Any = NO_AUTH
+    tls: Tls = field(default_factory=Tls)
+    config: Any = None
+    health: HealthSettings = field(default_factory=HealthSettings)
+
+
+class House:
+    """A manager at work."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.bus = Bus()
+        self.made: list[Adapter] = []
+        self.outcomes: list[tuple[str, Outcome]] = []
+        self.manager = ConnectionManager(bus=self.bus, clock=self.clock, rng=random.Random(1))
+        self.spec = AdapterSpec(
+            protocol="fake",
+            summary="",
+            operations=frozenset({"request", "subscribe"}),
+            auth=frozenset(),
+            config=Strict,
+            schemes={},
+            create=self._create,
+        )
+
+    def _create(self, setup: AdapterSetup) -> Adapter:
+        if setup.integration.startswith("impossible"):
+            raise ValueError("that cannot work")
+        self.made.append(Adapter(setup))
+        return self.made[-1]
+
+    def wanted(self, *names: str, **changes: Any) -> dict[str, Settings]:
+        """Settings of these integrations."""
+        return {name: Settings(name, self.spec, **changes) for name in names}
+
+    def submit(self, name: str, method: str) -> None:
+        """Ask one integration for a method."""
+
+        def done(asked: Operation, outcome: Outcome) -> None:
+            assert isinstance(asked.command, Request)
+            self.outcomes.append((asked.command.method, outcome))
+
+        connection = self.manager.get(name)
+        assert connection is not None
+        connection.submit(operation(command=Request(method=method)), done)
+
+    def sessions(self) -> dict[str, list[bool]]:
+        """By integration: of each session whether it is closed."""
+        found: dict[str, list[bool]] = {}
+        for one in self.made:
+            found.setdefault(one.setup.integration, []).append(one.closed)
+        return found
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self.manager.run())
+        await self.clock.settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.manager.close()
+        await self._running
+
+
+async def test_the_plan():
+    """Sorted, and carried out: what did not change keeps its session, what did gets a new one."""
+    house = House()
+    await house.manager.apply(house.wanted("b", "a", "c"), {})
+    async with house:
+        slow = ResilienceSettings(timeout=1.0)
+        wanted = house.wanted("d", "a") | house.wanted("b", resilience=slow)
+        plan = await house.manager.apply(wanted, {})
+        await house.clock.settle()
+        assert plan == {"added": ["d"], "changed": ["b"], "removed": ["c"], "unchanged": ["a"]}
+        assert house.sessions() == {"a": [False], "b": [True, False], "c": [True], "d": [False]}
+        assert sorted(one.id for one in house.manager) == ["a", "b", "d"]
+        assert {one.status.value for one in house.manager} == {"connected"}
+        # The last that is said of what is gone is its end, and a late subscriber hears nothing of it.
+        assert house.bus.gone == [("health.c", "stopped")]
+        assert set(house.bus.kept) == {"health.a", "health.b", "health.d"}
+        again = await house.manager.apply(wanted, {})
+        assert again == {"added": [], "changed": [], "removed": [], "unchanged": ["a", "b", "d"]}
+    assert all(closed for sessions in house.sessions().values() for closed in sessions[-1:])
+
+
+async def test_every_part_of_the_settings_counts():
+    """A difference anywhere makes a new connection; its subscriptions are a part."""
+    house = House()
+    await house.manager.apply(house.wanted("a"), {})
+    async with house:
+        one = house.wanted("a")["a"]
+        for changed in (
+            replace(one, tls=Tls(verify=False)),
+            replace(one, config=Strict()),
+            replace(one, health=HealthSettings(interval=1.0)),
+            replace(one, spec=replace(one.spec, summary="another")),
+        ):
+            assert (await house.manager.apply({"a": changed}, {}))["changed"] == ["a"]
+        wishes = {"a": [Wish("w", "topic")]}
+        assert (await house.manager.apply({"a": changed}, wishes))["changed"] == ["a"]
+        assert (await house.manager.apply({"a": changed}, {"a": [Wish("w", "topic")]}))["unchanged"] == ["a"]
+        assert (await house.manager.apply({"a": changed}, {"a": [Wish("w", "other")]}))["changed"] == ["a"]
+
+
+async def test_what_cannot_be_made_changes_nothing():
+    """All complaints come at once; what runs is not touched."""
+    house = House()
+    await house.manager.apply(house.wanted("a", "b"), {})
+    async with house:
+        with pytest.raises(ConfigError) as caught:
+            await house.manager.apply(house.wanted("impossible", "b", "impossible2"), {})
+        assert caught.value.complaints == (
+            'integration "impossible": that cannot work',
+            'integration "impossible2": that cannot work',
+        )
+        assert house.sessions() == {"a": [False], "b": [False]}
+        house.submit("a", "echo")
+        await house.clock.settle()
+        assert [(method, outcome.ok) for method, outcome in house.outcomes] == [("echo", True)]
+
+
+async def test_calls_of_what_goes_are_answered():
+    """What waits and what is in flight, each once, with `stopping`; the new connection takes calls at once."""
+    house = House()
+    one_at_a_time = ResilienceSettings(limit=LimitSettings(max_in_flight=1))
+    await house.manager.apply(house.wanted("a", resilience=one_at_a_time), {})
+    async with house:
+        house.submit("a", "hang")
+        await house.clock.settle()
+        house.submit("a", "waits")
+        await house.clock.settle()
+        await house.manager.apply(house.wanted("a"), {})
+        await house.clock.settle()
+        kinds = {method: outcome.error.kind for method, outcome in house.outcomes if outcome.error is not None}
+        assert kinds == {"hang": "stopping", "waits": "stopping"}
+        assert len(house.outcomes) == 2
+        house.submit("a", "echo")
+        await house.clock.settle()
+        assert house.outcomes[-1][1].result == "echo"
+
+
+async def test_the_end_closes_everything():
+    """Calls in flight are answered; afterwards nothing starts any more."""
+    house = House()
+    await house.manager.apply(house.wanted("a", "b"), {})
+    async with house:
+        house.submit("a", "hang")
+        await house.clock.settle()
+    assert house.sessions() == {"a": [True], "b": [True]}
+    assert [outcome.error.kind for _, outcome in house.outcomes if outcome.error] == ["stopping"]
+    await house.manager.apply(house.wanted("a", "b", "late"), {})
+    await house.clock.settle()
+    house.submit("late", "echo")
+    assert house.outcomes[-1][1].error is not None
+    assert house.outcomes[-1][1].error.kind == "not_connected"
+
+
+async def test_looking_at_all_while_they_change():
+    """Who waits between two is not disturbed by a reload."""
+    house = House()
+    await house.manager.apply(house.wanted("a", "b"), {})
+    async with house:
+        seen = []
+        for connection in house.manager:
+            seen.append(connection.id)
+            await house.manager.apply(house.wanted("c"), {})
+        assert seen == ["a", "b"]
