@@ -22,7 +22,7 @@ SHARE: Final = 0.6
 # Seconds: until the first message must have come through; without progress until the rest is lost; for a late one.
 _JOIN: Final = 10.0
 _PATIENCE: Final = 5.0
-_QUIET: Final = 0.1
+_QUIET: Final = 0.05
 _TICK: Final = 0.002
 
 

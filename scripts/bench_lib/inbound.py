@@ -64,8 +64,8 @@ def measure(protocol: str, plan: Plan) -> list[Row]:
             "sidecar": stack.enter_context(BusSink(sidecar.place, "data.sidecar")),
         }
         sources = {name: stack.enter_context(Sender(protocol, port, name)) for name in sinks}
-        for number in range(plan.rounds):
-            plan.say(f"round {number + 1} of {plan.rounds}: {row.title}")
+        for number in range(plan.server_rounds):
+            plan.say(f"round {number + 1} of {plan.server_rounds}: {row.title}")
             for name, sink in sinks.items():
                 row.add(name, flow.measure(sources[name], sink, plan.seconds * flow.SHARE))
         if protocol == "redis":

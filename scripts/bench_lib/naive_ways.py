@@ -45,7 +45,7 @@ class _Out:
 
     async def emit(self, topic: str, data: bytes) -> None:
         self._last += 1
-        event = {
+        event: dict[str, Any] = {
             "id": self._last,
             "event_type": f"data.{topic}",
             "payload": {"topic": topic, "message": json.loads(data), "headers": {}},

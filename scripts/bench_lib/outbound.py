@@ -52,8 +52,8 @@ def measure(protocol: str, plan: Plan) -> list[Row]:
             processes.module("naive_ways", row.name, naive.publish, naive.subscribe, str(port), "naive")
         )
         sidecar = stack.enter_context(processes.sidecar_with(directory, blocks(protocol, port)))
-        for number in range(plan.rounds):
-            plan.say(f"round {number + 1} of {plan.rounds}: {row.title}")
+        for number in range(plan.server_rounds):
+            plan.say(f"round {number + 1} of {plan.server_rounds}: {row.title}")
             for name, place in (("naive", naive), ("alone", None), ("sidecar", sidecar.place)):
                 row.add(name, _sample(protocol, port, name, place, plan.seconds * flow.SHARE))
     times, share = _ASKED[protocol]

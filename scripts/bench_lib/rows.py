@@ -13,12 +13,14 @@ class Plan:
 
     Attributes:
         rounds: Each round measures every candidate once, so that a slow minute of the machine hits them all.
+        server_rounds: The same for the ways through a server, of which there are many.
         seconds: Length of one measurement.
         idle_seconds: How long an idle sidecar is watched.
         say: Tells a person what is being done.
     """
 
     rounds: int
+    server_rounds: int
     seconds: float
     idle_seconds: float
     say: Callable[[str], None]
