@@ -22,22 +22,23 @@ _FLUSH: Final = 5_000
 _PATIENCE: Final = 10.0
 
 #: Sends until the time is up (`time.perf_counter`), returns how many, all acknowledged where the protocol can.
-Send = Callable[[int, str, float], Coroutine[Any, Any, int]]
+Send = Callable[[int, str, float, Sink], Coroutine[Any, Any, int]]
 
 
-async def _nats(port: int, topic: str, end: float) -> int:
+async def _nats(port: int, topic: str, end: float, sink: Sink) -> int:
     client = await nats.connect(f"nats://127.0.0.1:{port}")
     done = 0
     while time.perf_counter() < end:
         for _ in range(_FLUSH):
             await client.publish(topic, BODY)
         await client.flush()
+        sink.seen(0)  # NATS cuts off a subscriber who does not read
         done += _FLUSH
     await client.close()
     return done
 
 
-async def _redis(port: int, topic: str, end: float) -> int:
+async def _redis(port: int, topic: str, end: float, _: Sink) -> int:
     done = 0
     async with redis.Redis(port=port) as client:
         while time.perf_counter() < end:
@@ -49,7 +50,7 @@ async def _redis(port: int, topic: str, end: float) -> int:
     return done
 
 
-async def _mqtt(port: int, topic: str, end: float) -> int:
+async def _mqtt(port: int, topic: str, end: float, _: Sink) -> int:
     done = 0
     # It warns at each call that ten others are under way, which would be most of the work.
     quiet = logging.getLogger("bench")
@@ -76,7 +77,7 @@ def measure(protocol: str, port: int, topic: str, sink: Sink, seconds: float) ->
     base = sink.seen(0)
     started = time.perf_counter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        done = runner.run(SENDERS[protocol](port, topic, started + seconds))
+        done = runner.run(SENDERS[protocol](port, topic, started + seconds, sink))
     took = time.perf_counter() - started
     until = time.monotonic() + _PATIENCE
     while sink.seen(0.01) - base < done and time.monotonic() < until:
