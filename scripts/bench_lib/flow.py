@@ -15,7 +15,7 @@ from bench_lib.rows import Sample
 from bench_lib.stream import TYPE, event
 from bench_lib.wires import BATCH
 
-#: Messages sent and not yet seen at the far end. The broker holds 4,000 for a slow subscriber and an integration's queue
+#: Messages sent and not yet seen at the far end. The broker holds 4,000 for a slow subscriber, an integration's queue
 #: 10,000 by default; what is beyond is dropped or shed, which is no measurement of speed.
 WINDOW: Final = 3_000
 #: Of the plan's seconds, since there are many ways.
