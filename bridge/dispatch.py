@@ -20,14 +20,12 @@ from bridge.errors import (
     UnknownOperationError,
 )
 from bridge.event_type import to_event_type
-from bridge.model import CONTROLS, MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome
+from bridge.model import CONTROLS, MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome, travelling
 from bridge.ports import Clock, Publisher
 from bridge.replies import Key, Replies
 from bridge.router import Router, Target, applies, cause_of, operation_of, parse_command, route_command
 
 _DONE: Final = Outcome(result={})
-#: Headers that belong to one crossing of the bus and do not travel on.
-_OWN_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 #: Integrations of other bridges that are remembered; names can be invented, memory cannot.
 _MOST_ELSEWHERE: Final = 10_000
 #: Seconds without a heartbeat after which another bridge is taken for dead, and its commands are answered again.
@@ -293,21 +291,26 @@ class Dispatcher:
     def _tell(self, event: Event, event_type: str, payload: Any, correlation_id: str | None) -> None:
         """Say something that must not fail; an event's own names may leave no room even for an error."""
         try:
-            self._bus.publish(event_type, payload, correlation_id=correlation_id, headers=travelling(event))
+            self._bus.publish(
+                event_type, payload, correlation_id=correlation_id, headers=travelling(event.headers, event.hop)
+            )
         except InvalidError as error:
             self._bus.unsaid(event_type, error.message)
 
     def _say(self, event: Event, payload: Any, askers: list[str]) -> None:
         for correlation_id in askers:
             self._bus.publish(
-                f"response.{event.event_type}", payload, correlation_id=correlation_id, headers=travelling(event)
+                f"response.{event.event_type}",
+                payload,
+                correlation_id=correlation_id,
+                headers=travelling(event.headers, event.hop),
             )
 
     def _emit(self, event: Event, route: Route, outcome: Outcome) -> None:
         assert route.emit is not None  # noqa: S101 - the caller looked
         try:
             event_type = to_event_type(route.emit.evaluate({"event": event}))
-            headers = travelling(event)
+            headers = travelling(event.headers, event.hop)
             self._bus.publish(event_type, outcome.result, correlation_id=event.correlation_id, headers=headers)
         except InvalidError as error:
             self._refuse(event, route.integration, route.operation, error, _silent)
@@ -354,15 +357,6 @@ def response(outcome: Outcome, route: Route | None) -> dict[str, Any]:
     if route is not None:
         payload["route"] = route.name
     return payload
-
-
-def travelling(event: Event) -> dict[str, str]:
-    """The headers of what an event causes on the bus: one hop more, and the unknown ones, which travel on."""
-    if event.headers is None:
-        return {"hop": "1"}
-    headers = {name: value for name, value in event.headers.items() if name not in _OWN_HEADERS}
-    headers["hop"] = str(event.hop + 1)
-    return headers
 
 
 _EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)

@@ -28,6 +28,17 @@ def parse_hop(text: str | None) -> int:
     return int(text) if len(text) < 4 else 1000
 
 
+#: Headers that belong to one crossing of the bus; all others travel on.
+_ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+
+
+def travelling(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
+    """The headers of what an event with these leads to, on the bus or outside: one hop more, and the unknown ones."""
+    if headers is None:
+        return {"hop": str(hop + 1)}
+    return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One event on the bus. Its payload stays encoded, as a map's value in MessagePack, until somebody asks for it.
 

@@ -13,13 +13,11 @@ from bridge.connection.session import SessionKeeper
 from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, StoppingError
-from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
+from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe, travelling
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context
 from bridge.resilience import Guard
 from bridge.settings import HealthSettings, ResilienceSettings
 
-#: Headers of the envelope that concern only the bus; all others travel to the outside.
-_BUS_HEADERS: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 #: Failures of a call that may mean a dead connection.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
@@ -212,7 +210,8 @@ class Connection:
             done(operation, Outcome(error=StoppingError("the bridge stopped before the answer came", maybe_sent=True)))
             raise
         if outcome.ok:
-            self._got_through()
+            if self._base in _NOT_CONNECTED:
+                self._keeper.alive()
         elif outcome.error is not None:
             self._note(outcome.error)
         done(operation, outcome)
@@ -222,9 +221,7 @@ class Connection:
         return session is not None and session.is_idempotent(operation.name, operation.command)
 
     def _context(self, operation: Operation, *, idempotent: bool) -> Context:
-        headers = {name: value for name, value in (operation.headers or {}).items() if name not in _BUS_HEADERS}
-        headers["hop"] = str(operation.hop + 1)
-        return Context(headers, operation.idempotency_key, idempotent)
+        return Context(travelling(operation.headers, operation.hop), operation.idempotency_key, idempotent)
 
     async def _attempt(self, operation: Operation, context: Context) -> Any:
         session = self._keeper.current
@@ -239,12 +236,6 @@ class Connection:
                 return {}
             case _:
                 return await perform(session, operation, context)
-
-    def _got_through(self) -> None:
-        """A call's success is proof of a connection, sooner than the next check."""
-        if self._base in _NOT_CONNECTED:
-            self._set_base(ConnectionStatus.CONNECTED, None)
-            self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
         """What a failed call says about the connection itself."""

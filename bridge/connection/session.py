@@ -90,11 +90,15 @@ class SessionKeeper:
             self._wake.set()
 
     def alive(self) -> None:
-        """A call got through while no connection was known: no need to wait for the next try.
+        """A call got through although the status says otherwise: no need to wait for the next check or try.
 
         It proves nothing where the session itself has told of a loss, as of a stream beside the calls.
         """
-        if not self._connected and self._lost is None:
+        if self._lost is not None:
+            return
+        if self._connected:
+            self._on_status(ConnectionStatus.CONNECTED, None)
+        else:
             self._proved = True
             self._wake.set()
 

@@ -195,6 +195,18 @@ async def test_refused_credentials_are_failed_until_a_call_gets_through():
         assert house.bus.kept["health.api"]["error"] is None
 
 
+async def test_a_call_does_not_outweigh_a_loss_that_the_adapter_reports():
+    """Calls go through, but what the adapter listens to is gone: that stays told until it is back."""
+    async with House(has_session=False) as house:
+        house.refuse = NotConnectedError("no stream")
+        house.setup.on_lost(ConnectionLostError("the stream ended"))
+        await house.clock.settle()
+        await house.clock.advance(1.0)
+        assert house.statuses()[-1] == "disconnected"
+        assert (await house.call()).ok
+        assert house.statuses()[-1] == "disconnected"
+
+
 async def test_a_session_protocol_answers_not_connected_at_once():
     """And says why there is no connection."""
     house = House()
