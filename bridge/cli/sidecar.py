@@ -93,10 +93,9 @@ def _count(number: int, what: str) -> str:
 
 def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     """Run the sidecar until it is told to stop; returns after an orderly end."""
-    load_again = partial(read, files, pairs)
+    load_again = partial(_read_and_forget, files, pairs)
     configuration = load_again()
     # What is imported from here on takes the parser's place in memory.
-    forget()
     gc.collect()
     # What is there now stays, and a burst of events makes many objects at once that all live until they are answered:
     # looking through them as often as Python does by default costs a third of the throughput.
@@ -107,6 +106,14 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     logs.configure(configuration.log.level, configuration.log.format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(configuration, load_again))
+
+
+def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
+    """Read it for a process that runs on: at the start and at each reload."""
+    try:
+        return read(files, pairs)
+    finally:
+        forget()
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
