@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing; `oracles` says what must hold and needs no fuzzer."""

@@ -1,0 +1,6 @@
+integration "a" {
+  type = "json-rpc"
+  endpoint {
+    url = "http://a/"
+  }
+}

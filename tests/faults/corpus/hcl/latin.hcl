@@ -1,0 +1,3 @@
+bridge {
+  name = "ÿ"
+}
