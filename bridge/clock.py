@@ -1,18 +1,85 @@
-"""The real clock. Tests pass a fake one in."""
+"""The real clock, on which a suspended process misses nothing. Tests pass a fake one in.
+
+A process that was stopped (SIGSTOP, a paused container or virtual machine) finds every time limit run out when it goes
+on, although the answers lie in its sockets. A steady clock leaves such a pause out: it notes the time at a steady
+beat, and when far more than a beat has passed since the last note, the process stood still, not the remotes. A loop that
+was blocked for so long counts as standing still, too. (Where the whole machine sleeps, Linux stops the monotonic clock
+by itself.)
+
+The wall clock stays what it is. `deadline_ms`, a time of day, is turned into time that is left when its command is
+read, and from then on this clock holds it.
+"""
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, Self
+
+#: Seconds between two notes of the time.
+_BEAT: Final = 0.25
+#: Seconds without a note after which the process is taken to have stood still.
+_STANDSTILL: Final = 1.0
+#: Seconds that do not count after it, either, so that what waits in the sockets is read before any time limit ends.
+_GRACE: Final = 0.25
+#: Seconds that an event loop may call too early; uvloop's timers count milliseconds.
+_EARLY: Final = 0.001
 
 
 class RealClock:
-    """`ports.Clock` on asyncio and the system's clocks."""
+    """`ports.Clock` on asyncio and the system's clocks; to be used from the event loop's thread only.
+
+    It leaves out the time in which the process stood still only inside `steady`; outside, nobody takes notes.
+    """
+
+    def __init__(self, read: Callable[[], float] = time.monotonic) -> None:
+        """`read` tells seconds on a clock that never goes back."""
+        self._read = read
+        self._noted = 0.0
+        self._most = math.inf
+        self._left_out = 0.0
+
+    @contextlib.contextmanager
+    def steady(self) -> Iterator[None]:
+        """Take notes of the time on the running loop, until the end of the context; not twice at the same time."""
+        loop = asyncio.get_running_loop()
+
+        def beat() -> None:
+            nonlocal handle
+            self.monotonic()
+            handle = loop.call_later(_BEAT, beat)
+
+        self.monotonic()
+        self._most = _STANDSTILL
+        handle = loop.call_later(_BEAT, beat)
+        try:
+            yield
+        finally:
+            handle.cancel()
+            self._most = math.inf
 
     def monotonic(self) -> float:
-        """See `ports.Clock.monotonic`."""
-        return time.monotonic()
+        """See `ports.Clock.monotonic`. Each call is a note of the time."""
+        now = self._read()
+        if 0.0 <= now - self._noted <= self._most:
+            self._noted = now
+            return now - self._left_out
+        return self._after_standstill(now)
+
+    def _after_standstill(self, now: float) -> float:
+        """The time stays where it was last noted, until the grace is over."""
+        if now > self._noted:
+            pause = now - self._noted + _GRACE
+            self._left_out += pause
+            self._noted += pause
+        return self._noted - self._left_out
+
+    def left(self, until: float) -> float:
+        """Seconds of the system's clock until this one shows `until`, as far as can be known now."""
+        self.monotonic()
+        return until + self._left_out - self._read()
 
     def wall_ms(self) -> int:
         """See `ports.Clock.wall_ms`."""
@@ -20,12 +87,70 @@ class RealClock:
 
     async def sleep(self, seconds: float) -> None:
         """See `ports.Clock.sleep`."""
+        until = self.monotonic() + seconds
         await asyncio.sleep(seconds)
+        while (left := self.left(until)) > _EARLY:
+            await asyncio.sleep(left)
 
     def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
         """See `ports.Clock.timeout`."""
-        return asyncio.timeout(seconds)
+        return asyncio.timeout(None) if seconds is None else _TimeLimit(self, seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """See `ports.Clock.call_later`."""
-        return asyncio.get_running_loop().call_later(seconds, callback).cancel
+        return _Timer(self, seconds, callback).cancel
+
+
+class _Timer:
+    """Calls back when the clock says so, however early the event loop's own timer comes."""
+
+    __slots__ = ("_callback", "_clock", "_handle", "_loop", "_until")
+
+    def __init__(self, clock: RealClock, seconds: float, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._callback = callback
+        self._until = clock.monotonic() + seconds
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(seconds, self._come)
+
+    def _come(self) -> None:
+        left = self._clock.left(self._until)
+        if left > _EARLY:
+            self._handle = self._loop.call_later(left, self._come)
+        else:
+            self._callback()
+
+    def cancel(self) -> None:
+        """Take it back."""
+        self._handle.cancel()
+
+
+class _TimeLimit:
+    """`asyncio.timeout` on a clock's time, with the same rules about foreign cancellations; entered once."""
+
+    __slots__ = ("_before", "_clock", "_ended", "_seconds", "_task", "_timer")
+
+    def __init__(self, clock: RealClock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs a task that it can cancel")
+        self._task = task
+        self._before = task.cancelling()
+        self._timer = _Timer(self._clock, self._seconds, self._end)
+        return self
+
+    def _end(self) -> None:
+        self._ended = True
+        self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._ended and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error

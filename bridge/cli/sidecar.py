@@ -125,12 +125,15 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 async def _serve(configuration: Configuration, load_again: "partial[Configuration]") -> None:
+    from bridge.clock import RealClock  # noqa: PLC0415
     from bridge.gateway import IntegrationGateway  # noqa: PLC0415
 
-    gateway = IntegrationGateway(configuration, load=load_again)
+    clock = RealClock()
+    gateway = IntegrationGateway(configuration, load=load_again, clock=clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop, number.name)
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, gateway.reload_soon)
-    await gateway.run()
+    with clock.steady():
+        await gateway.run()

@@ -38,6 +38,10 @@ class FakeClock:
         """See `ports.Clock.wall_ms`."""
         return self._wall_offset + round(self._now * 1000)
 
+    def set_wall(self, seconds: float) -> None:
+        """Somebody sets the wall clock, forward or back by so much."""
+        self._wall_offset += round(seconds * 1000)
+
     async def sleep(self, seconds: float) -> None:
         """See `ports.Clock.sleep`."""
         if seconds <= 0:
