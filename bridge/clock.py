@@ -2,9 +2,9 @@
 
 A process that was stopped (SIGSTOP, a paused container or virtual machine) finds every time limit run out when it goes
 on, although the answers lie in its sockets. A steady clock leaves such a pause out: it notes the time at a steady
-beat, and when far more than a beat has passed since the last note, the process stood still, not the remotes. A loop that
-was blocked for so long counts as standing still, too. (Where the whole machine sleeps, Linux stops the monotonic clock
-by itself.)
+beat, and when far more than a beat has passed since the last note, the process stood still, not the remotes. A loop
+that was blocked for so long counts as standing still, too. (Where the whole machine sleeps, Linux stops the monotonic
+clock by itself.)
 
 The wall clock stays what it is. `deadline_ms`, a time of day, is turned into time that is left when its command is
 read, and from then on this clock holds it.
@@ -46,14 +46,15 @@ class RealClock:
         """Take notes of the time on the running loop, until the end of the context; not twice at the same time."""
         loop = asyncio.get_running_loop()
 
+        handle: asyncio.Handle
+
         def beat() -> None:
             nonlocal handle
             self.monotonic()
             handle = loop.call_later(_BEAT, beat)
 
-        self.monotonic()
+        beat()
         self._most = _STANDSTILL
-        handle = loop.call_later(_BEAT, beat)
         try:
             yield
         finally:
@@ -87,10 +88,12 @@ class RealClock:
 
     async def sleep(self, seconds: float) -> None:
         """See `ports.Clock.sleep`."""
-        until = self.monotonic() + seconds
-        await asyncio.sleep(seconds)
-        while (left := self.left(until)) > _EARLY:
-            await asyncio.sleep(left)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = _Timer(self, seconds, lambda: None if over.done() else over.set_result(None))
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
         """See `ports.Clock.timeout`."""

@@ -153,9 +153,8 @@ async def test_time_limits_inside_each_other():
     """The outer one's end is not taken for the inner one's, and leaves no cancellation behind."""
     clock = RealClock()
     with pytest.raises(TimeoutError):
-        async with clock.timeout(0.01):
-            async with clock.timeout(10):
-                await asyncio.sleep(10)
+        async with clock.timeout(0.01), clock.timeout(10):
+            await asyncio.sleep(10)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
