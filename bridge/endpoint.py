@@ -107,3 +107,10 @@ class Tls(Strict):
     ] = None
     server_name: Annotated[str | None, Field(description="the name that the certificate must carry")] = None
     verify: bool = True
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and not safe, one line each; log, health and `check` say it."""
+        if self.verify:
+            return ()
+        return ("`verify = false`: anybody can pose as the remote, and read and change what is sent",)

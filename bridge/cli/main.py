@@ -110,6 +110,26 @@ def call(
 
 
 @app.command()
+def status(
+    json: Annotated[bool, typer.Option("--json", help="The answer of `bridge.status` as one JSON object.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until interrupted.")] = False,
+    timeout: Annotated[str, typer.Option(help="How long to wait for the bridge.")] = "5s",
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+) -> None:
+    """Show how the bridge and its integrations are.
+
+    Exits with 0 if all is well, with 1 if anything is not, with 2 if no bridge answers.
+    """
+    from bridge.cli import status as view  # noqa: PLC0415
+    from bridge.cli import talk  # noqa: PLC0415
+
+    place = talk.Place(config, publish, subscribe)
+    raise typer.Exit(view.status(place, as_json=json, watch=watch, timeout=timeout))
+
+
+@app.command()
 def tap(
     patterns: Annotated[list[str], typer.Argument(metavar="PATTERN…", help="As in health.* or order.**.")] = ["**"],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,

@@ -178,7 +178,7 @@ def _time(milliseconds: int) -> str:
     return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Without what a terminal would obey; anybody may write to the bus."""
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
@@ -201,12 +201,12 @@ def _show(console: Console, event: Event) -> None:
     if event.event_type.startswith("resilience.") and event.event_type.endswith(("opened", "failed", "rejected")):
         colour = "red"
     line = Text(f"{_time(event.timestamp)}  ", style="dim")
-    line.append(_harmless(event.event_type), style=f"bold {colour}")
-    line.append(f"  {_harmless(event.source or '-')}", style="dim")
+    line.append(harmless(event.event_type), style=f"bold {colour}")
+    line.append(f"  {harmless(event.source or '-')}", style="dim")
     if event.correlation_id:
-        line.append(f"  ↔ {_harmless(event.correlation_id[:8])}", style="dim")
+        line.append(f"  ↔ {harmless(event.correlation_id[:8])}", style="dim")
     console.print(line)
     body = _as_json(event.payload)
     if len(body) > 400:
         body = body[:400] + " …"
-    console.print(JSONHighlighter()(Text(f"    {_harmless(body)}")))
+    console.print(JSONHighlighter()(Text(f"    {harmless(body)}")))

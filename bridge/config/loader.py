@@ -9,7 +9,14 @@ from bridge.config.compiler import Names
 from bridge.config.complaints import Complaints, near
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
-from bridge.config.models import AdapterProvider, BridgeSettings, BusSettings, Configuration, LogSettings
+from bridge.config.models import (
+    AdapterProvider,
+    BridgeSettings,
+    BusSettings,
+    Configuration,
+    Integration,
+    LogSettings,
+)
 from bridge.config.routes import read_route, read_subscription
 from bridge.config.syntax import Block
 from bridge.config.variables import read_variables
@@ -65,7 +72,7 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=tuple(_warnings(ignored)),
+        warnings=(*_warnings(ignored), *_unsafe(integrations)),
         secrets=frozenset(secrets),
     )
 
@@ -108,3 +115,12 @@ def _single(
 def _warnings(ignored: Mapping[str, int]) -> list[str]:
     found = [(kind, near(kind, _OURS)) for kind in sorted(ignored)]
     return [f"`{kind}` was left alone, it is none of the bridge's blocks{hint}" for kind, hint in found if hint]
+
+
+def _unsafe(integrations: Mapping[str, Integration | None]) -> list[str]:
+    return [
+        f'{one.where}: integration "{one.id}" > tls: {warning}'
+        for one in integrations.values()
+        if one is not None
+        for warning in one.tls.warnings
+    ]

@@ -135,6 +135,7 @@ class Connection:
         self._status = ConnectionStatus.CONNECTING
         self._previous: ConnectionStatus | None = None
         self._since = clock.wall_ms()
+        self._connects = 0
         self._calls: asyncio.TaskGroup | None = None
         self.guard = Guard(settings.resilience, clock=clock, rng=rng, report=self._report)
         self._subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
@@ -153,6 +154,8 @@ class Connection:
 
     async def run(self) -> None:
         """Be connected and execute what is submitted, until cancelled."""
+        for warning in self.settings.tls.warnings:
+            log.warning("not safe", integration=self.id, why=warning)
         try:
             async with asyncio.TaskGroup() as self._calls:
                 await self._keeper.run()
@@ -269,6 +272,8 @@ class Connection:
             self.say_health()
 
     def _set_base(self, status: ConnectionStatus, error: BridgeError | None) -> None:
+        if status is ConnectionStatus.CONNECTED and self._base is not status:
+            self._connects += 1
         self._base, self._error = status, error
         self.say_health()
 
@@ -306,6 +311,10 @@ class Connection:
             "in_flight": accounting.in_flight,
             "queued": accounting.queued,
             "error": None if self._error is None else self._error.to_wire(),
+            "accounting": msgspec.structs.asdict(accounting),
+            "messages": self._subscriptions.messages,
+            "reconnects": max(0, self._connects - 1),
+            "warnings": list(self.settings.tls.warnings),
         }
 
     def say_health(self, *, heartbeat: bool = False) -> None:

@@ -77,6 +77,8 @@ class Subscriptions:
         self._changing = asyncio.Lock()
         self._inlet = inlet
         self._on_bad = on_bad
+        self.messages = 0
+        """How many have come from outside."""
         self._numbers = itertools.count(1)
 
     async def restore(self, session: ProtocolAdapter) -> None:
@@ -146,6 +148,7 @@ class Subscriptions:
 
     def _deliver(self, place: tuple[str, bool], message: Inbound) -> None:
         """Put one message on the bus; when this returns it may be acknowledged."""
+        self.messages += 1
         crossed = parse_hop(message.headers.get("hop")) + 1
         for wish in [one for one in self._wishes.values() if one.place == place]:
             event_type = f"message.{self._integration}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from bridge.contract import examples as say
-from bridge.contract import payloads
+from bridge.contract import health, payloads
 from bridge.model import CONTROLS, OPERATIONS, Empty, QueueMessage
 
 #: An integration's label in a topic, and anything else that may stand in its place.
@@ -121,7 +121,7 @@ _RESULTS: Final[dict[str, Any]] = {
 #: Operations of the bridge itself: what they take and what they answer.
 _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
-    "status": (Empty | None, payloads.Status),
+    "status": (Empty | None, health.Status),
     "reload": (Empty | None, payloads.Reloaded),
 }
 _EITHER: Final = {
@@ -221,13 +221,13 @@ ENTRIES: Final = (
     *_commands(),
     *_responses(),
     Entry("message", "messages", "message.{integration}", "Message from outside", payloads.Message, say.MESSAGE),
-    Entry("health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", payloads.BridgeHealth, say.BRIDGE),
+    Entry("health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", health.BridgeHealth, say.BRIDGE),
     Entry(
         "health/integration",
         "integrationHealth",
         "health.{integration}",
         "Health of an integration",
-        payloads.IntegrationHealth,
+        health.IntegrationHealth,
         say.INTEGRATION,
     ),
     *_resilience(),

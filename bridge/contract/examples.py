@@ -34,7 +34,7 @@ BRIDGE: Final = {
     "name": "bridge",
     "pid": 4711,
     "uptime_ms": 61234,
-    "bus": {"received": 120, "published": 260, "rejected": 0, "gaps": 0},
+    "bus": {"received": 120, "published": 260, "rejected": 0, "gaps": 0, "missing": 0, "dropped": 0},
     "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
     "integrations": {"backend_api": "connected"},
 }
@@ -49,6 +49,19 @@ INTEGRATION: Final = {
     "in_flight": 2,
     "queued": 0,
     "error": None,
+    "accounting": {
+        "accepted": 97,
+        "succeeded": 90,
+        "failed": 3,
+        "dead_lettered": 0,
+        "expired": 1,
+        "shed": 1,
+        "in_flight": 2,
+        "queued": 0,
+    },
+    "messages": 0,
+    "reconnects": 1,
+    "warnings": [],
 }
 
 RESULTS: Final[dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from bridge.bus.rejection import Reason
-from bridge.model import Cause, CircuitState, ConnectionStatus, Positive, UInt
+from bridge.model import Cause, CircuitState, Positive, UInt
 
 Milliseconds = Annotated[float, Meta(ge=0)]
 
@@ -175,101 +175,6 @@ class Message(TypedDict):
     headers: dict[str, str]
     message_id: NotRequired[str]
     attempts: NotRequired[UInt]
-
-
-# --- health
-
-
-class IntegrationHealth(TypedDict):
-    """State of one integration: on every change, as a heartbeat, and at once to whoever subscribes.
-
-    Attributes:
-        integration: Its label.
-        type: Its protocol.
-        status: How it is.
-        previous: The status before; null where there was no other.
-        since: Unix time in milliseconds at which the status came.
-        circuit: The breaker's state.
-        latency_ms: Milliseconds that the last good check took; null before the first.
-        in_flight: Operations that the remote is working on.
-        queued: Operations that wait.
-        error: Why it is not connected; null where it is.
-    """
-
-    integration: str
-    type: str
-    status: ConnectionStatus
-    previous: ConnectionStatus | None
-    since: UInt
-    circuit: CircuitState
-    latency_ms: Milliseconds | None
-    in_flight: UInt
-    queued: UInt
-    error: ErrorObject | None
-
-
-class BusCounts(TypedDict):
-    """The bus, counted since the start.
-
-    Attributes:
-        received: Events that were read.
-        published: Events that were sent.
-        rejected: Messages that were no good events.
-        gaps: Events that are known to have been lost.
-    """
-
-    received: UInt
-    published: UInt
-    rejected: UInt
-    gaps: UInt
-
-
-class OutboxCounts(TypedDict):
-    """The outbox now.
-
-    Attributes:
-        pending: Operations in it.
-        bytes: Their size.
-        oldest_ms: Age of the oldest, in milliseconds.
-    """
-
-    pending: UInt
-    bytes: UInt
-    oldest_ms: UInt
-
-
-class BridgeHealth(TypedDict):
-    """State of the bridge: on every change, as a heartbeat, and at once to whoever subscribes.
-
-    Attributes:
-        status: How it is.
-        version: The program's version.
-        name: Its name in the configuration.
-        pid: Its process id.
-        uptime_ms: Milliseconds since it started.
-        bus: The bus in numbers.
-        outbox: The outbox in numbers.
-        integrations: The status of each integration, by label.
-    """
-
-    status: Literal["starting", "ready", "degraded", "draining", "stopped"]
-    version: str
-    name: str
-    pid: UInt
-    uptime_ms: UInt
-    bus: BusCounts
-    outbox: OutboxCounts
-    integrations: dict[str, ConnectionStatus]
-
-
-class Status(TypedDict):
-    """The fold of all `health.*` events; beside `bridge` there is one entry for each integration, by label.
-
-    Attributes:
-        bridge: The payload of `health.bridge`.
-    """
-
-    bridge: BridgeHealth
 
 
 # --- resilience

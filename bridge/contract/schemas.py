@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge import config
-from bridge.contract import examples, payloads
+from bridge.contract import examples, health, payloads
 from bridge.contract.catalogue import ENTRIES, Entry
 from bridge.model import Event
 
@@ -17,7 +17,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/"
 #: Objects whose other properties are known, too: not just the named ones may be there.
 _OTHERS: Final[dict[str, Any]] = {
-    "Status": payloads.IntegrationHealth,
+    "Status": health.IntegrationHealth,
     "Published": Any,
     "Event": Any,  # a reader ignores keys that it does not know
 }

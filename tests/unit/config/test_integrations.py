@@ -244,3 +244,13 @@ def test_an_adapter_that_cannot_be_loaded(load_text, provider, complaints, monke
     assert len(found) == 2
     assert found[0].startswith('bridge.hcl:2: integration "a" > type: `json-rpc` is installed, but cannot be loaded')
     assert found[0].endswith("No module named 'aiopigeon'")
+
+
+def test_an_unverified_certificate_is_a_warning(load_text):
+    """`verify = false` is allowed, and said with its place."""
+    text = (
+        'integration "a" {\n type = "json-rpc"\n endpoint {\n  url = "https://a"\n }\n tls {\n  verify = false\n }\n}'
+    )
+    (warning,) = load_text(text).warnings
+    assert 'bridge.hcl:1: integration "a" > tls: `verify = false`: anybody can pose as the remote' in warning
+    assert load_text(text.replace("false", "true")).warnings == ()

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from bridge.connection import Connection
 from bridge.endpoint import NO_AUTH, Strict, Tls
-from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.model import Operation, Outcome, Publish, Request
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
 from bridge.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
@@ -271,3 +271,20 @@ async def test_an_operation_that_the_adapter_lacks():
     async with House() as house:
         outcome = await house.call(name="publish", command=Publish(topic="t", message=1))
         assert outcome.error.kind == "not_supported"
+
+
+async def test_health_holds_the_sums():
+    """`health.<id>` accounts for every operation, and counts each connection after the first."""
+    async with House() as house:
+        await house.call("go")
+        house.fail = RejectedError("no")
+        await house.call("go")
+        health = house.connection.health()
+        assert health["accounting"] == {
+            "accepted": 2, "succeeded": 1, "failed": 1, "dead_lettered": 0, "expired": 0, "shed": 0,
+            "in_flight": 0, "queued": 0,
+        }  # fmt: skip
+        assert (health["reconnects"], health["messages"], health["warnings"]) == (0, 0, [])
+        house.setup.on_lost(ConnectionLostError("gone"))
+        await house.clock.advance(6)
+        assert house.connection.health()["reconnects"] == 1

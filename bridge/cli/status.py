@@ -1,0 +1,179 @@
+"""`nemo-bridge status`: how the bridge and its integrations are, asked over the bus."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bridge.cli.talk import Place, harmless
+from bridge.client import BusClient
+from bridge.errors import BusError, InvalidError
+from bridge.units import parse_duration
+
+WELL: Final = 0
+NOT_WELL: Final = 1
+NO_ANSWER: Final = 2
+
+#: Seconds between two looks with `--watch`.
+_EVERY: Final = 1.0
+_COLOURS: Final = {
+    "connected": "green",
+    "ready": "green",
+    "closed": "green",
+    "connecting": "yellow",
+    "starting": "yellow",
+    "degraded": "yellow",
+    "half_open": "yellow",
+    "paused": "yellow",
+    "draining": "yellow",
+}
+_ENDS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_flight", "queued")
+
+Status = dict[str, Any]
+
+
+def status(place: Place, *, as_json: bool, watch: bool, timeout: str) -> int:
+    """Ask, show, and return the exit code."""
+    try:
+        seconds = float(parse_duration(timeout))
+    except ValueError as error:
+        raise InvalidError(f"--timeout: {error}") from None
+    try:
+        return asyncio.run(_watch(place, seconds, as_json=as_json) if watch else _once(place, seconds, as_json=as_json))
+    except (BusError, TimeoutError) as error:
+        typer.echo(f"nemo-bridge: {str(error) or f'no bridge answered within {timeout}'}", err=True)
+        return NO_ANSWER
+
+
+async def _once(place: Place, seconds: float, *, as_json: bool) -> int:
+    async with place.client(("response.bridge.",)) as bus:
+        found = await _ask(bus, seconds)
+    if as_json:
+        typer.echo(_as_json(found))
+    else:
+        Console(highlight=False).print(_page(found))
+    return verdict(found)
+
+
+async def _watch(place: Place, seconds: float, *, as_json: bool) -> int:
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal and not as_json) as live:
+        async with place.client(("response.bridge.",)) as bus:
+            while True:
+                try:
+                    found = await _ask(bus, seconds)
+                except TimeoutError:
+                    typer.echo("no bridge answers", err=True)
+                    continue
+                if as_json:
+                    print(_as_json(found), flush=True)
+                else:
+                    live.update(_page(found), refresh=True)
+                await asyncio.sleep(_EVERY)
+
+
+async def _ask(bus: BusClient, seconds: float) -> Status:
+    answer = await bus.ask("bridge.status", {}, timeout=seconds)
+    result: Status = answer.payload["result"]
+    return result
+
+
+def verdict(found: Status) -> int:
+    """The exit code for an answer: whether the bridge is ready, and every integration connected and accounted for."""
+    well = found["bridge"]["status"] == "ready" and all(
+        one["status"] == "connected" and balanced(one["accounting"]) for one in _integrations(found)
+    )
+    return WELL if well else NOT_WELL
+
+
+def balanced(sums: dict[str, int]) -> bool:
+    """Whether everything that was accepted is accounted for."""
+    return sums["accepted"] == sum(sums[name] for name in _ENDS)
+
+
+def _integrations(found: Status) -> list[dict[str, Any]]:
+    return [one for name, one in sorted(found.items()) if name != "bridge"]
+
+
+def _as_json(found: Status) -> str:
+    return json.dumps(found, ensure_ascii=False)
+
+
+# --- for a person
+
+
+def _page(found: Status) -> RenderableType:
+    one = found["bridge"]
+    head = Text("bridge ")
+    head.append(harmless(one["name"]), style="bold").append("  ")
+    head.append(one["status"], style=_colour(one["status"]))
+    head.append(f"  {one['version']}, up {_span(one['uptime_ms'])}, process {one['pid']}", style="dim")
+    counts = (_line(name, one[name]) for name in ("bus", "outbox"))
+    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_notes(found))
+
+
+def _line(name: str, counts: dict[str, int]) -> Text:
+    shown = "  ".join(f"{key.removesuffix('_ms')} {_span(value) if key.endswith('_ms') else value}"
+                      for key, value in counts.items())  # fmt: skip
+    return Text(f"{name}: {shown}", style="dim")
+
+
+def _states(found: Status) -> Table:
+    table = _table("integration", "type", "status", "since", "circuit", "latency")
+    for one in _integrations(found):
+        table.add_row(
+            Text(harmless(one["integration"])),
+            Text(harmless(one["type"])),
+            Text(one["status"], style=_colour(one["status"])),
+            _span(max(0, time.time() * 1000 - one["since"])),
+            Text(one["circuit"].replace("_", "-"), style=_colour(one["circuit"])),
+            "-" if one["latency_ms"] is None else f"{one['latency_ms']:.1f} ms",
+        )
+    return table
+
+
+def _sums(found: Status) -> Table:
+    names = ("accepted", *_ENDS)
+    table = _table("", *(name.replace("_", " ").replace("dead lettered", "dead") for name in names))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in _integrations(found):
+        table.add_row(Text(harmless(one["integration"])), *(str(one["accounting"][name]) for name in names))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.columns[0].overflow = "fold"
+    return table
+
+
+def _notes(found: Status) -> Iterator[Text]:
+    for one in _integrations(found):
+        name = harmless(one["integration"])
+        if one["error"] is not None:
+            yield Text(f"{name}: {one['error']['kind']}: {harmless(one['error']['message'])}", style="red")
+        for warning in one["warnings"]:
+            yield Text(f"{name}: {harmless(warning)}", style="yellow")
+        if not balanced(one["accounting"]):
+            yield Text(f"{name}: the sums do not balance", style="red")
+
+
+def _colour(state: str) -> str:
+    return _COLOURS.get(state, "red")
+
+
+def _span(milliseconds: float) -> str:
+    """A time as two units at most: `3 d 4 h`."""
+    seconds = int(milliseconds / 1000)
+    for size, unit, rest, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // rest} {smaller}"
+    return f"{seconds} s"

@@ -1,0 +1,134 @@
+"""The shapes of `health.*`; their docstrings are part of the contract, as in `payloads`."""
+
+from typing import Literal, TypedDict
+
+from bridge.contract.payloads import ErrorObject, Milliseconds
+from bridge.model import CircuitState, ConnectionStatus, UInt
+
+
+class Accounting(TypedDict):
+    """What became of the operations of one integration; `accepted` is the sum of all the others.
+
+    Attributes:
+        accepted: All that were taken up.
+        succeeded: Ended with a result.
+        failed: Ended with an error after an attempt.
+        dead_lettered: Became dead letters.
+        expired: Ended because the caller's time was up.
+        shed: Ended without an attempt: the circuit was open, the queue full, or the bridge stopping.
+        in_flight: An attempt is running.
+        queued: Waiting.
+    """
+
+    accepted: UInt
+    succeeded: UInt
+    failed: UInt
+    dead_lettered: UInt
+    expired: UInt
+    shed: UInt
+    in_flight: UInt
+    queued: UInt
+
+
+class IntegrationHealth(TypedDict):
+    """State of one integration: on every change, as a heartbeat, and at once to whoever subscribes.
+
+    Attributes:
+        integration: Its label.
+        type: Its protocol.
+        status: How it is.
+        previous: The status before; null where there was no other.
+        since: Unix time in milliseconds at which the status came.
+        circuit: The breaker's state.
+        latency_ms: Milliseconds that the last good check took; null before the first.
+        in_flight: Operations that the remote is working on.
+        queued: Operations that wait.
+        error: Why it is not connected; null where it is.
+        accounting: Its operations since the start.
+        messages: Messages from outside since the start.
+        reconnects: How often it was connected again after the first time.
+        warnings: What is allowed by the configuration and not safe; one line each.
+    """
+
+    integration: str
+    type: str
+    status: ConnectionStatus
+    previous: ConnectionStatus | None
+    since: UInt
+    circuit: CircuitState
+    latency_ms: Milliseconds | None
+    in_flight: UInt
+    queued: UInt
+    error: ErrorObject | None
+    accounting: Accounting
+    messages: UInt
+    reconnects: UInt
+    warnings: list[str]
+
+
+class BusCounts(TypedDict):
+    """The bus, counted since the start.
+
+    Attributes:
+        received: Events that were read.
+        published: Events that were sent.
+        rejected: Messages that were no good events.
+        gaps: Times that events of a source that numbers them were missing.
+        missing: Events missing in all gaps.
+        dropped: The bridge's own events that the bus did not take.
+    """
+
+    received: UInt
+    published: UInt
+    rejected: UInt
+    gaps: UInt
+    missing: UInt
+    dropped: UInt
+
+
+class OutboxCounts(TypedDict):
+    """The outbox now.
+
+    Attributes:
+        pending: Operations in it.
+        bytes: Their size.
+        oldest_ms: Age of the oldest, in milliseconds.
+    """
+
+    pending: UInt
+    bytes: UInt
+    oldest_ms: UInt
+
+
+class BridgeHealth(TypedDict):
+    """State of the bridge: on every change, as a heartbeat, and at once to whoever subscribes.
+
+    Attributes:
+        status: How it is.
+        version: The program's version.
+        name: Its name in the configuration.
+        pid: Its process id.
+        uptime_ms: Milliseconds since it started.
+        bus: The bus in numbers.
+        outbox: The outbox in numbers.
+        integrations: The status of each integration, by label.
+    """
+
+    status: Literal["starting", "ready", "degraded", "draining", "stopped"]
+    version: str
+    name: str
+    pid: UInt
+    uptime_ms: UInt
+    bus: BusCounts
+    outbox: OutboxCounts
+    integrations: dict[str, ConnectionStatus]
+
+
+class Status(TypedDict):
+    """The fold of all `health.*` events; beside `bridge` there is one entry for each integration, by label.
+
+    Attributes:
+        bridge: The payload of `health.bridge`.
+    """
+
+    bridge: BridgeHealth

@@ -1,0 +1,68 @@
+"""What `nemo-bridge status` makes of an answer."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bridge.cli import status
+from bridge.contract import examples
+
+ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    """The example's answer with its integration changed."""
+    return deepcopy(ANSWER) | {"backend_api": deepcopy(examples.INTEGRATION) | more}
+
+
+def printed(answer: dict[str, Any]) -> str:
+    """The page as a terminal of 80 columns, without colours, shows it."""
+    console = Console(width=80, color_system=None, highlight=False)
+    with console.capture() as capture:
+        console.print(status._page(answer), soft_wrap=False)
+    return capture.get()
+
+
+def test_all_is_well():
+    """A ready bridge whose integrations are connected and accounted for is 0; the page shows each sum."""
+    assert status.verdict(ANSWER) == status.WELL
+    page = printed(ANSWER)
+    assert "bridge bridge  ready  0.1.0, up 1 min 1 s" in page
+    states, sums = (line.split() for line in page.splitlines() if line.startswith("backend_api"))
+    assert (states[:3], states[-3:]) == (["backend_api", "json-rpc", "connected"], ["closed", "3.2", "ms"])
+    assert sums[1:] == ["97", "90", "3", "0", "1", "1", "2", "0"]
+    assert "…" not in page
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        changed(status="disconnected"),
+        changed(status="degraded", circuit="open"),
+        changed(status="failed", error={"kind": "auth", "message": "no", "retryable": False}),
+        changed(accounting=examples.INTEGRATION["accounting"] | {"accepted": 98}),
+        deepcopy(ANSWER) | {"bridge": examples.BRIDGE | {"status": "draining"}},
+    ],
+)
+def test_something_is_not_well(answer):
+    """Anything that is not connected, not ready, or does not balance makes it 1."""
+    assert status.verdict(answer) == status.NOT_WELL
+    assert "do not balance" not in printed(answer) or answer["backend_api"]["accounting"]["accepted"] == 98
+
+
+def test_what_a_remote_says_does_nothing_to_the_terminal():
+    """Neither control characters nor rich's own markup in an error or a warning are obeyed."""
+    error = {"kind": "auth", "message": "\x1b[2J[red]no[/red]", "retryable": False}
+    page = printed(changed(error=error, warnings=["[bold]not safe"]))
+    assert "backend_api: auth: �[2J[red]no[/red]" in page
+    assert "[bold]not safe" in page
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "wanted"), [(999, "0 s"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min"), (9e7, "1 d 1 h")]
+)
+def test_spans(milliseconds, wanted):
+    """Times are told in two units at most."""
+    assert status._span(milliseconds) == wanted
