@@ -55,6 +55,10 @@ class _Kept:
     headers: Mapping[str, str] | None
 
 
+class _Numbered(msgspec.Struct):
+    id: int
+
+
 class Bus:
     """One place on the bus; implements `ports.Publisher`.
 
@@ -118,7 +122,8 @@ class Bus:
         self._to_say_again: dict[str, None] = {}
         self._last_id = 0
         self._seq = 0
-        self._own_seen = 0
+        self._own_prefix = Codec.own_prefix(source)
+        self._own_seen = b""
         self._echo = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
@@ -303,21 +308,27 @@ class Bus:
 
     async def _last_came_back(self) -> None:
         """Wait until the broker has given our last event to every subscriber; our own subscription is one of them."""
-        while "" in self._subscriptions and self._own_seen < self._last_id:
+        while "" in self._subscriptions and not self._has_come_back():
             self._echo.clear()
             await self._echo.wait()
+
+    def _has_come_back(self) -> bool:
+        return bool(self._own_seen) and msgspec.msgpack.decode(self._own_seen, type=_Numbered).id >= self._last_id
 
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
+        if body.startswith(self._own_prefix):
+            self._own_seen = body
+            self._echo.set()
+            if not self.own:
+                return
         try:
             event = self._codec.decode(frame, body)
         except Rejected as rejected:
             self.reject(rejected.reason, rejected.detail)
             return
         if event.source == self._source:
-            self._own_seen = event.id
-            self._echo.set()
             if not self.own:
                 return
         elif self._gaps is not None and (missing := self._gaps.missing(event)):

@@ -17,6 +17,9 @@ _MAX_WAITING_BYTES: Final = 64 << 20
 # Seconds until a full pipe is tried again; an XPUB does not tell when it has room.
 _RETRY: Final = 0.001
 _BATCH: Final = 1000
+# Messages that are collected at most before they go out. Each message that finds the broker's thread asleep pays for
+# waking it, which costs more than everything else about sending; of a burst only the first does.
+_BURST: Final = 100
 # Long enough for a last event to leave (ms).
 _LINGER: Final = 250
 _NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -57,13 +60,14 @@ class Sender:
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._waiting_bytes = 0
         self._cancel_retry: Callable[[], None] | None = None
+        self._flush_scheduled = False
         self._look_scheduled = False
         self._loop = asyncio.get_running_loop()
         self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
 
     @property
     def waiting(self) -> int:
-        """Messages that wait because the pipe to the broker is full."""
+        """Messages that wait for the end of this turn of the loop, or because the pipe to the broker is full."""
         return len(self._waiting)
 
     def open(self) -> None:
@@ -82,7 +86,11 @@ class Sender:
         self._look_soon()
 
     def close(self) -> None:
-        """Stop; what is in the pipe still leaves within a moment, what waits before it is lost. Idempotent."""
+        """Stop; what was sent still leaves within a moment, what the pipe has no room for is lost. Idempotent."""
+        self._drain()
+        self._shut()
+
+    def _shut(self) -> None:
         if self._socket is not None:
             if self.link is not None:
                 self.link.stop()
@@ -92,47 +100,53 @@ class Sender:
             self._socket = None
 
     def send(self, frame: bytes, body: bytes) -> bool:
-        """Send, or keep for later, in order. False where the message had to be dropped."""
-        if self._socket is None:
+        """Send at the end of this turn of the loop, in order. False where the message had to be dropped."""
+        waiting = self._waiting
+        if self._socket is None or len(waiting) >= _MAX_WAITING or self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
             return False
+        waiting.append((frame, body))
+        self._waiting_bytes += len(body)
+        if self._cancel_retry is None:
+            if not self._flush_scheduled:
+                self._flush_scheduled = True
+                self._loop.call_soon(self._flush)
+            elif len(waiting) >= _BURST:
+                self._send_waiting()
+        return True
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._cancel_retry is None:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if not self._drain():
+            self._cancel_retry = self._clock.call_later(_RETRY, self._retry)
         # A send may take the descriptor's edge away that tells of a new subscription.
         if not self._look_scheduled:
             self._look_soon()
-        if not self._waiting and self._try(frame, body):
-            return True
-        if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
-            return False
-        self._waiting.append((frame, body))
-        self._waiting_bytes += len(body)
-        self._retry_later()
-        return True
 
-    def _try(self, frame: bytes, body: bytes) -> bool:
-        socket = self._socket
+    def _drain(self) -> bool:
+        """Send what waits; False where the pipe is full before that is done."""
+        socket, waiting = self._socket, self._waiting
         if socket is None:
-            return False
+            return True
+        send = socket.send
         try:
-            socket.send(frame, _FIRST)
+            while waiting:
+                frame, body = waiting[0]
+                send(frame, _FIRST)
+                # Room is counted in messages: whoever took the first frame takes the second.
+                send(body, _NOBLOCK)
+                waiting.popleft()
+                self._waiting_bytes -= len(body)
         except zmq.Again:
             return False
-        # Room is counted in messages: whoever took the first frame takes the second.
-        socket.send(body, _NOBLOCK)
         return True
-
-    def _retry_later(self) -> None:
-        if self._cancel_retry is None:
-            self._cancel_retry = self._clock.call_later(_RETRY, self._retry)
 
     def _retry(self) -> None:
         self._cancel_retry = None
-        while self._waiting:
-            frame, body = self._waiting[0]
-            if not self._try(frame, body):
-                self._retry_later()
-                return
-            self._waiting.popleft()
-            self._waiting_bytes -= len(body)
-        self._look_soon()
+        self._send_waiting()
 
     def _calm(self) -> None:
         if self._cancel_retry is not None:
@@ -159,7 +173,6 @@ class Sender:
         self._look_soon()
 
     def _rebuild(self) -> None:
-        self.close()
+        self._shut()  # what waits must not go into a pipe that leads nowhere
         self.open()
-        if self._waiting:
-            self._retry_later()
+        self._send_waiting()

@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.errors import InvalidError
 
-_PLAIN: Final = (str, bool, type(None), bytes, bytearray, msgspec.Raw)
+_PLAIN: Final = frozenset({str, bool, type(None), bytes, bytearray, msgspec.Raw})
 _INT_MIN: Final = -(1 << 63)
 _INT_MAX: Final = (1 << 64) - 1
 
@@ -25,33 +25,55 @@ def check_value(value: Any, max_depth: int, path: str = "payload") -> None:
         max_depth: Containers inside one another, at most; this also ends a value that contains itself.
         path: How the message calls the value.
     """
-    kind = type(value)
-    if kind in _PLAIN:
+    if type(value) in _PLAIN:
         return
-    if kind is int:
-        if not _INT_MIN <= value <= _INT_MAX:
-            raise InvalidError(f"{path}: an integer beyond 64 bit")
-    elif kind is float:
-        if not math.isfinite(value):
-            raise InvalidError(f"{path}: {value} cannot be carried")
-    elif kind is dict:
-        _deeper(max_depth, path)
+    try:
+        _check(value, max_depth)
+    except _UnfitError as unfit:
+        raise InvalidError(f"{path}{unfit.path[:200]}: {unfit.why}") from None
+
+
+class _UnfitError(Exception):
+    """Why a value does not fit; `path` grows from the inside out while it is raised."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.path = ""
+
+
+def _check(value: Any, room: int) -> None:
+    kind = type(value)
+    if kind is dict:
+        if room <= 0:
+            raise _UnfitError("nested too deep")
         for key, inner in value.items():
             if type(key) is not str:
-                raise InvalidError(f"{path}: a key is {type(key).__name__}, not str")
+                raise _UnfitError(f"a key is {type(key).__name__}, not str")
             if type(inner) not in _PLAIN:
-                check_value(inner, max_depth - 1, f"{path}.{key}")
+                try:
+                    _check(inner, room - 1)
+                except _UnfitError as unfit:
+                    unfit.path = f".{key}{unfit.path}"
+                    raise
+    elif kind is int:
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise _UnfitError("an integer beyond 64 bit")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _UnfitError(f"{value} cannot be carried")
     elif kind is list or kind is tuple:
-        _deeper(max_depth, path)
+        if room <= 0:
+            raise _UnfitError("nested too deep")
         for index, inner in enumerate(value):
             if type(inner) not in _PLAIN:
-                check_value(inner, max_depth - 1, f"{path}[{index}]")
+                try:
+                    _check(inner, room - 1)
+                except _UnfitError as unfit:
+                    unfit.path = f"[{index}]{unfit.path}"
+                    raise
     elif isinstance(value, enum.Enum):
-        check_value(value.value, max_depth, path)
+        if type(value.value) not in _PLAIN:
+            _check(value.value, room)
     else:
-        raise InvalidError(f"{path}: {kind.__name__} cannot be carried")
-
-
-def _deeper(max_depth: int, path: str) -> None:
-    if max_depth <= 0:
-        raise InvalidError(f"{path}: nested too deep")
+        raise _UnfitError(f"{kind.__name__} cannot be carried")

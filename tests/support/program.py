@@ -145,7 +145,7 @@ class Program:
         """Hold an event of the bridge against the contract."""
         assert len(frames) == 2, frames
         assert frames[0].decode() == event["event_type"]
-        assert tuple(event) == (*KEYS, "headers"), event
+        assert event.keys() == {*KEYS, "headers"}, event
         assert abs(event["timestamp"] - time.time() * 1000) < 60_000
         assert 1 <= int(event["headers"]["hop"]) <= 9
         if len(self.log) % self._validate_every == 0:
