@@ -55,7 +55,9 @@ class Complaints:
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
             message: What is wrong, and what would be right.
         """
-        self._found.add((where, f"{subject}: {message}" if subject else message))
+        text = f"{subject}: {message}" if subject else message
+        # What is quoted from the file may hold line breaks and control characters, which a terminal would obey.
+        self._found.add((where, "".join(one if one.isprintable() else _escaped(one) for one in text)))
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -71,6 +73,10 @@ class Complaints:
             ConfigError: Always, with all complaints.
         """
         raise ConfigError(self.lines())
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -152,3 +152,14 @@ def test_labels_where_they_belong(complaints):
         'bridge.hcl:3: route "a" "b": takes one label; write `route "name" { … }`',
         "bridge.hcl:4: bridge: is a block; write `bridge { … }`",
     ]
+
+
+def test_a_complaint_is_one_line(tmp_path, provider):
+    """A name with a line break or a control character in it is quoted in escapes: no terminal obeys it."""
+    (tmp_path / "a.hcl").write_text(
+        'route "r" {\n  on = "x"\n  integration = "a\n\x1b[31mb"\n  operation = "request"\n}\n'
+    )
+    found = [line for line in _complaints([tmp_path / "a.hcl"], provider) if "a\\n" in line]
+    assert found
+    assert "a\\n\\x1b[31mb" in found[0]
+    assert all(line.isprintable() for line in found)

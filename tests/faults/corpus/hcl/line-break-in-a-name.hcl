@@ -1,0 +1,6 @@
+route "r" {
+  on          = "a"
+  integration = "no
+[31mbody"
+  operation   = "request"
+}
