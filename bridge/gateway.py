@@ -19,8 +19,10 @@ from bridge.dispatch import Dispatcher
 from bridge.errors import BridgeError, ConfigError, InvalidError, StoppingError
 from bridge.event_type import to_event_type
 from bridge.model import Event, Inbound
+from bridge.observe.observer import Observer
 from bridge.ports import Clock
 from bridge.router import Router
+from bridge.settings import parse_listen
 
 log = structlog.get_logger()
 
@@ -68,6 +70,14 @@ class IntegrationGateway:
         self._dispatcher = Dispatcher(
             self._router(configuration), self._manager, self, bus=self.bus, source=self.source, clock=self._clock
         )
+        self._observer = Observer(
+            self.status,
+            lambda: self.bus.alive,
+            listen=None if settings.status is None else parse_listen(settings.status),
+            hosts=settings.status_hosts,
+            must_listen="status" in settings.model_fields_set,
+            environ=os.environ,
+        )
         self._status = "starting"
         self._started = self._clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
@@ -88,12 +98,13 @@ class IntegrationGateway:
 
         Raises:
             BusError: The bus cannot be hosted or joined.
-            ConfigError: An adapter cannot be made from its settings.
+            ConfigError: An adapter cannot be made from its settings, or the status page not be served where it should.
         """
         await self._manager.apply(self._configuration.integrations, _wishes(self._configuration))
         await self.bus.start()
         try:
-            async with asyncio.TaskGroup() as self._group:
+            async with self._observer, asyncio.TaskGroup() as self._group:
+                observing = self._group.create_task(self._observer.run())
                 watching = self._group.create_task(self.bus.run())
                 managing = self._group.create_task(self._manager.run())
                 beating = self._group.create_task(self._beat())
@@ -102,7 +113,11 @@ class IntegrationGateway:
                 for event in early or ():
                     self._on_event(event)
                 log.info(
-                    "ready", name=self.name, publish=self.bus.publish_endpoint, subscribe=self.bus.subscribe_endpoint
+                    "ready",
+                    name=self.name,
+                    publish=self.bus.publish_endpoint,
+                    subscribe=self.bus.subscribe_endpoint,
+                    status=self._observer.url,
                 )
                 await self._stop.wait()
                 await self._drain()
@@ -113,6 +128,7 @@ class IntegrationGateway:
                     connection.stopped()
                 self._set_status("stopped")
                 watching.cancel()
+                observing.cancel()
         finally:
             self._group = None
             await self.bus.stop()
@@ -188,7 +204,7 @@ class IntegrationGateway:
         """
         if self._load is None:
             raise InvalidError("this bridge was not started from files; there is nothing to read again")
-        async with self._reloading:
+        async with self._reloading, self._observer.reloading():
             try:
                 fresh = await asyncio.to_thread(self._load)
                 async with self._applying:
@@ -214,6 +230,7 @@ class IntegrationGateway:
 
     def _say_health(self) -> None:
         self.bus.keep("health.bridge", self._health())
+        self._observer.changed()
 
     def _health(self) -> dict[str, Any]:
         return {

@@ -1,12 +1,14 @@
-"""The `resilience { … }` and `health { … }` blocks of an integration, checked.
+"""The `resilience { … }` and `health { … }` blocks of an integration, checked, and where the status page listens.
 
-They stand below both rooms that need them: the configuration fills them, guard and connections read them.
+They stand below both rooms that need them: the configuration fills them; guard, connections and status page read them.
 Times are in seconds.
 """
 
-from typing import Annotated, Literal
+import ipaddress
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bridge.endpoint import Strict
 from bridge.units import Duration, PositiveDuration, Rate
@@ -56,3 +58,42 @@ class HealthSettings(Strict):
 
     interval: PositiveDuration = 30.0
     timeout: PositiveDuration = 5.0
+
+
+class Listen(NamedTuple):
+    """Where a server listens: an IP address, and a port, 0 for any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def url(self) -> str:
+        """As a browser takes it."""
+        return f"http://[{self.host}]:{self.port}/" if ":" in self.host else f"http://{self.host}:{self.port}/"
+
+
+def parse_listen(text: str) -> Listen:
+    """`127.0.0.1:9464` or `[::1]:9464`; ValueError says what is right. A name may mean anything but `localhost`."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host or "")
+    except ValueError:
+        port = None
+    if port is None or parts.netloc != text or "@" in text:
+        raise ValueError(f'{text!r} is no place to listen at; write an IP address and a port, as in "127.0.0.1:9464"')
+    return Listen(str(address), port)
+
+
+def _listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
+#: What `parse_listen` takes.
+ListenAddress = Annotated[str, AfterValidator(_listen)]

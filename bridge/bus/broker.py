@@ -101,6 +101,11 @@ class Broker:
         self._thread = threading.Thread(target=_forward, args=(xsub, xpub), name="bus-broker", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it forwards."""
+        return self._thread is not None and self._thread.is_alive()
+
     async def stop(self) -> None:
         """End forwarding and free the endpoints; idempotent. Sockets made from `context` must be closed before."""
         self._unwatch()

@@ -143,6 +143,12 @@ class Bus:
         """Where subscribers connect; after `start` the real one."""
         return self._subscribe_endpoint
 
+    @property
+    def alive(self) -> bool:
+        """Whether it reads, and, where it hosts the broker, forwards."""
+        reads = self._receiver is not None and self._done is not None and not self._done.done()
+        return reads and (self._broker is None or self._broker.alive)
+
     async def start(self) -> None:
         """Host or join the bus; when it returns, what is published arrives.
 

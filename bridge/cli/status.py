@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -15,6 +15,7 @@ from rich.text import Text
 from bridge.cli.talk import Place, harmless
 from bridge.client import BusClient
 from bridge.errors import BusError, InvalidError
+from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
 from bridge.units import parse_duration
 
 WELL: Final = 0
@@ -34,9 +35,6 @@ _COLOURS: Final = {
     "paused": "yellow",
     "draining": "yellow",
 }
-_ENDS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_flight", "queued")
-
-Status = dict[str, Any]
 
 
 def status(place: Place, *, as_json: bool, watch: bool, timeout: str) -> int:
@@ -59,7 +57,7 @@ async def _once(place: Place, seconds: float, *, as_json: bool) -> int:
         typer.echo(_as_json(found))
     else:
         Console(highlight=False).print(_page(found))
-    return verdict(found)
+    return WELL if is_well(found) else NOT_WELL
 
 
 async def _watch(place: Place, seconds: float, *, as_json: bool) -> int:
@@ -85,23 +83,6 @@ async def _ask(bus: BusClient, seconds: float) -> Status:
     return result
 
 
-def verdict(found: Status) -> int:
-    """The exit code for an answer: whether the bridge is ready, and every integration connected and accounted for."""
-    well = found["bridge"]["status"] == "ready" and all(
-        one["status"] == "connected" and balanced(one["accounting"]) for one in _integrations(found)
-    )
-    return WELL if well else NOT_WELL
-
-
-def balanced(sums: dict[str, int]) -> bool:
-    """Whether everything that was accepted is accounted for."""
-    return sums["accepted"] == sum(sums[name] for name in _ENDS)
-
-
-def _integrations(found: Status) -> list[dict[str, Any]]:
-    return [one for name, one in sorted(found.items()) if name != "bridge"]
-
-
 def _as_json(found: Status) -> str:
     return json.dumps(found, ensure_ascii=False)
 
@@ -114,25 +95,25 @@ def _page(found: Status) -> RenderableType:
     head = Text("bridge ")
     head.append(harmless(one["name"]), style="bold").append("  ")
     head.append(one["status"], style=_colour(one["status"]))
-    head.append(f"  {one['version']}, up {_span(one['uptime_ms'])}, process {one['pid']}", style="dim")
+    head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = (_line(name, one[name]) for name in ("bus", "outbox"))
     return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_notes(found))
 
 
 def _line(name: str, counts: dict[str, int]) -> Text:
-    shown = "  ".join(f"{key.removesuffix('_ms')} {_span(value) if key.endswith('_ms') else value}"
+    shown = "  ".join(f"{key.removesuffix('_ms')} {span(value) if key.endswith('_ms') else value}"
                       for key, value in counts.items())  # fmt: skip
     return Text(f"{name}: {shown}", style="dim")
 
 
 def _states(found: Status) -> Table:
     table = _table("integration", "type", "status", "since", "circuit", "latency")
-    for one in _integrations(found):
+    for one in integrations(found):
         table.add_row(
             Text(harmless(one["integration"])),
             Text(harmless(one["type"])),
             Text(one["status"], style=_colour(one["status"])),
-            _span(max(0, time.time() * 1000 - one["since"])),
+            span(time.time() * 1000 - one["since"]),
             Text(one["circuit"].replace("_", "-"), style=_colour(one["circuit"])),
             "-" if one["latency_ms"] is None else f"{one['latency_ms']:.1f} ms",
         )
@@ -140,11 +121,11 @@ def _states(found: Status) -> Table:
 
 
 def _sums(found: Status) -> Table:
-    names = ("accepted", *_ENDS)
+    names = ("accepted", *PARTS)
     table = _table("", *(name.replace("_", " ").replace("dead lettered", "dead") for name in names))
     for column in table.columns[1:]:
         column.justify = "right"
-    for one in _integrations(found):
+    for one in integrations(found):
         table.add_row(Text(harmless(one["integration"])), *(str(one["accounting"][name]) for name in names))
     return table
 
@@ -156,7 +137,7 @@ def _table(*columns: str) -> Table:
 
 
 def _notes(found: Status) -> Iterator[Text]:
-    for one in _integrations(found):
+    for one in integrations(found):
         name = harmless(one["integration"])
         if one["error"] is not None:
             yield Text(f"{name}: {one['error']['kind']}: {harmless(one['error']['message'])}", style="red")
@@ -168,12 +149,3 @@ def _notes(found: Status) -> Iterator[Text]:
 
 def _colour(state: str) -> str:
     return _COLOURS.get(state, "red")
-
-
-def _span(milliseconds: float) -> str:
-    """A time as two units at most: `3 d 4 h`."""
-    seconds = int(milliseconds / 1000)
-    for size, unit, rest, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} {seconds % size // rest} {smaller}"
-    return f"{seconds} s"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from bridge.config.complaints import Where
 from bridge.config.expressions import Expression
@@ -12,7 +12,7 @@ from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, En
 from bridge.errors import InvalidError
 from bridge.event_type import to_event_type
 from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, ResilienceSettings
+from bridge.settings import HealthSettings, ListenAddress, ResilienceSettings, parse_listen
 from bridge.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
@@ -63,6 +63,23 @@ class BridgeSettings(Strict):
     stop_with: Annotated[EventType | None, Field(description="the event that stops the bridge; null: none does")] = (
         "system.shutdown"
     )
+    status_hosts: Annotated[
+        tuple[str, ...],
+        Field(description="names by which the page is asked for from other machines; only then may `status` be theirs"),
+    ] = ()
+    status: Annotated[
+        ListenAddress | None, Field(description="where the status page is served, with /livez /readyz /metrics")
+    ] = "127.0.0.1:9464"
+
+    @field_validator("status")
+    @classmethod
+    def _only_for_this_machine(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not info.data.get("status_hosts") and not parse_listen(value).is_loopback:
+            raise ValueError(
+                f"{value} can be read by whoever reaches this machine, without a password; listen at 127.0.0.1, "
+                "or name in `status_hosts` the hosts by which others may ask for it"
+            )
+        return value
 
     @property
     def source(self) -> str:

@@ -1,7 +1,9 @@
 """compose.yaml, its configuration and scripts/stack say the same, and the containers are held tight."""
 
+import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bridge.config import Configuration, load
+from bridge.config import BridgeSettings, Configuration, load
 from bridge.registry import AdapterRegistry
+from bridge.units import parse_duration
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -128,7 +131,7 @@ def test_every_volume_exists(services):
 def test_nobody_is_root(services):
     """Every container runs as nobody, on a file system that it cannot write, without capabilities; each is watched."""
     dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
-    assert re.search(r"^USER nobody$", dockerfile, re.MULTILINE)
+    assert re.search(r"^USER 65534:65534$", dockerfile, re.MULTILINE)
     for name, service in services.items():
         assert service["user"] == "65534:65534"
         assert service["read_only"] is True
@@ -151,3 +154,52 @@ def test_the_image_is_built_from_what_there_is(services):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = {"pyproject.toml", "requirements.lock", project["project"]["readme"], *project["project"]["license-files"]}
     assert needed | set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
+
+
+def test_the_container_is_asked_whether_it_is_ready():
+    """The image's health check is a program of one line that asks the status page where it is by default."""
+    dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
+    found = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", dockerfile, re.MULTILINE)
+    assert found is not None
+    program, option, code = json.loads(found[1])
+    assert (program, option) == ("python", "-c")
+    compile(code, "health check", "exec")
+    assert f"http://{BridgeSettings().status}/readyz" in code
+
+
+def unit() -> dict[str, dict[str, list[str]]]:
+    """compose/nemo-bridge.service: section → key → values in their order."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in (COMPOSE / "nemo-bridge.service").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section.setdefault(key, []).append(value)
+    return found
+
+
+def test_the_unit_waits_for_what_the_sidecar_says():
+    """Systemd is told of ready, reload and hanging, and gives more time than the sidecar takes to drain."""
+    service = unit()["Service"]
+    assert service["Type"] == ["notify"]
+    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert "WatchdogSec" in service
+    assert parse_duration(service["TimeoutStopSec"][0]) > BridgeSettings().drain_timeout
+    assert service["RuntimeDirectoryMode"] == service["StateDirectoryMode"] == ["0700"]
+
+
+def test_the_unit_is_held_tight(tmp_path):
+    """No rights beyond those of a program that talks over sockets; systemd itself finds nothing wrong with it."""
+    service = unit()["Service"]
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == service["ProtectHome"] == ["yes"]
+    assert service["CapabilityBoundingSet"] == [""]
+    assert service["ProtectSystem"] == ["strict"]
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / "nemo-bridge.service"
+    text = (COMPOSE / "nemo-bridge.service").read_text("utf-8")
+    copy.write_text(text.replace("/opt/nemo/bin/nemo-bridge", sys.executable), "utf-8")
+    done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

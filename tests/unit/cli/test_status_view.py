@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bridge.cli import status
 from bridge.contract import examples
+from bridge.observe.summary import is_well, span
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
 
@@ -27,7 +28,7 @@ def printed(answer: dict[str, Any]) -> str:
 
 def test_all_is_well():
     """A ready bridge whose integrations are connected and accounted for is 0; the page shows each sum."""
-    assert status.verdict(ANSWER) == status.WELL
+    assert is_well(ANSWER)
     page = printed(ANSWER)
     assert "bridge bridge  ready  0.1.0, up 1 min 1 s" in page
     states, sums = (line.split() for line in page.splitlines() if line.startswith("backend_api"))
@@ -48,7 +49,7 @@ def test_all_is_well():
 )
 def test_something_is_not_well(answer):
     """Anything that is not connected, not ready, or does not balance makes it 1."""
-    assert status.verdict(answer) == status.NOT_WELL
+    assert not is_well(answer)
     assert "do not balance" not in printed(answer) or answer["backend_api"]["accounting"]["accepted"] == 98
 
 
@@ -65,4 +66,4 @@ def test_what_a_remote_says_does_nothing_to_the_terminal():
 )
 def test_spans(milliseconds, wanted):
     """Times are told in two units at most."""
-    assert status._span(milliseconds) == wanted
+    assert span(milliseconds) == wanted

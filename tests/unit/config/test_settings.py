@@ -13,6 +13,7 @@ bridge {
   drain_timeout = 3
   data_dir = "state"
   stop_with = null
+  status = "[::1]:0"
 }
 log {
   level = "debug"
@@ -32,6 +33,8 @@ bus {
         "drain_timeout": 3.0,
         "data_dir": tmp_path / "state",
         "stop_with": None,
+        "status": "[::1]:0",
+        "status_hosts": (),
     }
     assert found.bridge.source == "bridge/left"
     assert found.log.model_dump() == {"level": "debug", "format": "json"}
@@ -48,7 +51,8 @@ bus {
         ("bridge {\n name = null\n}", "bridge > name: must not be null"),
         ("bridge {\n heartbaet = 1\n}", "bridge > heartbaet: unknown key (did you mean `heartbeat`?)"),
         ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `data_dir`, "),
-        ('bridge {\n status = "127.0.0.1:1"\n}', "bridge > status: this version does not have it yet"),
+        ('bridge {\n status = "elsewhere:1"\n}', "bridge > status: 'elsewhere:1' is no place to listen at; write"),
+        ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by whoever"),
         ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
         ("bus {\n curve {}\n}", "bus > curve: this version does not have it yet"),
         ('bus {\n mode = "hst"\n}', "bus > mode: must be `host` or `connect` (did you mean `host`?)"),
@@ -132,3 +136,9 @@ def test_faults_of_variables(complaints, text, variables, wanted):
     found = complaints(text, **variables)
     assert len(found) == 1
     assert found[0].startswith(wanted)
+
+
+def test_beyond_loopback_by_name_only(load_text):
+    """Where the hosts are named by which it may be asked for, the status page may be served to other machines."""
+    found = load_text('bridge {\n status = "0.0.0.0:9464"\n status_hosts = ["bridge.example"]\n}').bridge
+    assert (found.status, found.status_hosts) == ("0.0.0.0:9464", ("bridge.example",))

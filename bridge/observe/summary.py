@@ -1,0 +1,67 @@
+"""The answer of `bridge.status`, read: what status page, metrics, probes and service manager all go by."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+Status = Mapping[str, Any]
+"""The result of `bridge.status` (bus contract): `bridge`, and one entry for each integration."""
+Report = Callable[[], Status]
+"""Says how everything is at this moment."""
+
+#: The sums that make up `accepted`.
+PARTS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_flight", "queued")
+#: A bridge with one of these takes events and answers them.
+READY: Final = ("ready", "degraded")
+#: Statuses of integrations, those that need a look first.
+_URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
+
+
+def integrations(status: Status) -> list[Mapping[str, Any]]:
+    """The integrations, those that need a look first."""
+    found = [one for name, one in status.items() if name != "bridge"]
+    return sorted(found, key=lambda one: (_URGENCY.index(one["status"]), one["integration"]))
+
+
+def balanced(sums: Mapping[str, int]) -> bool:
+    """Whether everything that was accepted is accounted for."""
+    return sums["accepted"] == sum(sums[name] for name in PARTS)
+
+
+def is_ready(status: Status) -> bool:
+    """Whether the bridge takes events and answers them, whatever its remotes do."""
+    return status["bridge"]["status"] in READY
+
+
+def is_well(status: Status) -> bool:
+    """Whether the bridge is ready, and every integration connected and accounted for."""
+    return status["bridge"]["status"] == "ready" and all(
+        one["status"] == "connected" and balanced(one["accounting"]) for one in integrations(status)
+    )
+
+
+def headline(status: Status) -> str:
+    """One line, as in `ready; 3 of 4 integrations connected; events: disconnected`."""
+    states = status["bridge"]["integrations"]
+    others = [f"{name}: {state}" for name, state in sorted(states.items()) if state != "connected"]
+    counted = f"{len(states) - len(others)} of {len(states)} integrations connected"
+    return "; ".join([status["bridge"]["status"], counted, *others])
+
+
+def reasons(status: Status) -> Iterator[str]:
+    """One line for each integration: its status, and why."""
+    for one in integrations(status):
+        line = f"{one['integration']}: {one['status']}"
+        if one["circuit"] != "closed":
+            line += f", circuit {one['circuit'].replace('_', '-')}"
+        if one["error"] is not None:
+            line += f", {one['error']['kind']}: {' '.join(one['error']['message'].split())}"
+        yield line
+
+
+def span(milliseconds: float) -> str:
+    """A time in two units at most, for a person: `3 d 4 h`."""
+    seconds = int(milliseconds / 1000)
+    for size, unit, rest, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // rest} {smaller}"
+    return f"{max(0, seconds)} s"

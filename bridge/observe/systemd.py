@@ -1,0 +1,71 @@
+"""What the service manager is told (sd_notify(3)): datagrams to the socket that `NOTIFY_SOCKET` names."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Final
+
+#: Characters of a status line.
+_MOST: Final = 300
+
+
+class ServiceManager:
+    """Tells the service manager how it stands; says nothing where there is none. Never waits, never fails.
+
+    Attributes:
+        watchdog: Seconds within which it must hear of us, None where it does not watch.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        #: A leading `@` stands for the NUL of an abstract socket.
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address.startswith(("/", "@")) and hasattr(socket, "AF_UNIX"):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        self.watchdog = _watchdog(environ) if self._socket is not None else None
+        self._said = ""
+
+    def ready(self) -> None:
+        """Started, or done with a reload."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Reading the configuration again; `ready` follows. systemd wants the time of it, on its own clock."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._send("STOPPING=1")
+
+    def alive(self) -> None:
+        """Not hung."""
+        self._send("WATCHDOG=1")
+
+    def status(self, line: str) -> None:
+        """One line for `systemctl status`; said once for each change."""
+        line = " ".join(line.split())[:_MOST]
+        if line != self._said:
+            self._said = line
+            self._send(f"STATUS={line}")
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, message: str) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # gone or full: nothing that the bridge should suffer from
+                self._socket.sendto(message.encode(), self._address)
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    microseconds, process = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not microseconds.isdecimal() or (process and process != str(os.getpid())):
+        return None
+    return int(microseconds) / 1_000_000 or None

@@ -1,0 +1,82 @@
+"""The service manager is told the truth, over a real datagram socket."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.observe.systemd import ServiceManager
+
+
+@contextmanager
+def listening(address: str) -> Iterator[socket.socket]:
+    """A service manager's end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        end.settimeout(5)
+        yield end
+
+
+@pytest.fixture(params=["path", "abstract"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where it listens."""
+    return str(tmp_path / "notify") if request.param == "path" else f"@nemo-bridge-test-{os.getpid()}"
+
+
+def test_each_word(address):
+    """Ready, reloading with the time on systemd's clock, stopping, alive, and a status once for each change."""
+    with listening(address) as end:
+        manager = ServiceManager({"NOTIFY_SOCKET": address})
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        manager.ready()
+        manager.reloading()
+        manager.status("one\nline")
+        manager.status("one line")
+        manager.alive()
+        manager.stopping()
+        said = [end.recv(4096).decode() for _ in range(5)]
+        manager.close()
+        manager.ready()
+    assert [said[0], *said[2:]] == ["READY=1", "STATUS=one line", "WATCHDOG=1", "STOPPING=1"]
+    reloading, at = said[1].split("\n")
+    assert reloading == "RELOADING=1"
+    assert before <= int(at.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
+def test_nobody_listens(environ):
+    """Without a socket, and with a kind that is not ours, nothing happens."""
+    manager = ServiceManager(environ | {"WATCHDOG_USEC": "1000000"})
+    manager.ready()
+    assert manager.watchdog is None
+
+
+def test_it_is_gone(tmp_path):
+    """A service manager that went away harms nothing."""
+    address = str(tmp_path / "notify")
+    with listening(address):
+        manager = ServiceManager({"NOTIFY_SOCKET": address})
+    manager.ready()
+    manager.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "3000000"}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_the_watchdog(more, wanted):
+    """Its time in seconds, where it watches this very process."""
+    manager = ServiceManager({"NOTIFY_SOCKET": "/nowhere"} | more)
+    assert manager.watchdog == wanted
+    manager.close()
