@@ -218,6 +218,12 @@ class Bus:
         else:
             self.stats.dropped += 1
 
+    def read_also(self, prefix: str) -> None:
+        """Read event types that start with `prefix`, too, from when the broker knows it."""
+        self._subscriptions += (prefix,)
+        if self._receiver is not None:
+            self._receiver.subscribe(prefix)
+
     def keep(
         self,
         event_type: str,

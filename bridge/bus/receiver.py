@@ -50,7 +50,7 @@ class Receiver:
         """
         self._context = context
         self._endpoint = endpoint
-        self._subscriptions = subscriptions
+        self._subscriptions = list(subscriptions)
         self._max_message = max_message
         self._on_message = on_message
         self._on_bad = on_bad
@@ -75,6 +75,12 @@ class Receiver:
         self._loop.add_reader(socket.fileno(), self._drain)
         # The descriptor tells of edges only: what came before it was watched must be asked for.
         self._loop.call_soon(self._drain)
+
+    def subscribe(self, prefix: str) -> None:
+        """Read event types that start with `prefix`, too."""
+        self._subscriptions.append(prefix)
+        if self._socket is not None:
+            self._socket.subscribe(prefix)
 
     def close(self) -> None:
         """Stop reading; idempotent."""

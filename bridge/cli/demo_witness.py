@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.cli.demo_stage import Missed
+from bridge.client import Listener
 from bridge.model import Event
 
 #: Seconds of quiet before lines are drawn, so that drawing never delays what is being measured.
@@ -24,7 +25,7 @@ class Seen:
 class Witness:
     """Keeps every event in the order of arrival, hands it on to be shown, and waits for expected ones."""
 
-    def __init__(self, events: "asyncio.Queue[Event]", show: Callable[[Event], None]) -> None:
+    def __init__(self, events: Listener, show: Callable[[Event], None]) -> None:
         self.seen: list[Seen] = []
         self._events = events
         self._show = show

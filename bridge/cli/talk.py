@@ -144,6 +144,8 @@ async def _watch(place: Place, take: Callable[[Event], bool], count: int) -> Non
         async with bus:
             while count == 0 or shown < count:
                 event = await events.get()
+                if events.missed:
+                    typer.echo(f"nemo-bridge: too slow for {events.missed} events, which are not shown", err=True)
                 shown += event.source != bus.source and take(event)
 
 

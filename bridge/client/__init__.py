@@ -1,6 +1,25 @@
-"""What a Python program on the bus uses to reach the bridge."""
+"""What a Python program on the bus uses to reach the bridge, and through it the integrations.
+
+`BusClient` is its place on the bus; `RpcClient`, `PubSubClient` and `QueueClient` speak to one integration each way.
+"""
 
 from bridge.client.bus import BusClient
-from bridge.client.rpc import CallFailedError, RpcClient
+from bridge.client.errors import CallFailedError, ClosedError
+from bridge.client.listener import Listener
+from bridge.client.pubsub import PubSubClient
+from bridge.client.queue import QueueClient, QueueMessage
+from bridge.client.rpc import RpcClient
+from bridge.client.subscription import Message, Subscription
 
-__all__ = ["BusClient", "CallFailedError", "RpcClient"]
+__all__ = [
+    "BusClient",
+    "CallFailedError",
+    "ClosedError",
+    "Listener",
+    "Message",
+    "PubSubClient",
+    "QueueClient",
+    "QueueMessage",
+    "RpcClient",
+    "Subscription",
+]

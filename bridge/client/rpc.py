@@ -3,28 +3,16 @@
 from typing import Any
 
 from bridge.client.bus import BusClient
-
-
-class CallFailedError(Exception):
-    """The bridge answered with an error.
-
-    Attributes:
-        error: The contract's error object: `{kind, message, retryable, code?, data?, retry_after_ms?}`.
-        attempts: How many attempts the bridge made.
-    """
-
-    def __init__(self, error: dict[str, Any], attempts: int) -> None:
-        super().__init__(f"{error.get('kind')}: {error.get('message')}")
-        self.error = error
-        self.attempts = attempts
+from bridge.client.command import command
 
 
 class RpcClient:
     """Calls methods of one integration through the bridge."""
 
     def __init__(self, bus: BusClient, integration: str) -> None:
+        """Take the program's place on the bus, and the integration's label."""
         self._bus = bus
-        self._command = f"integration.{integration}.request"
+        self._integration = integration
 
     async def call(
         self,
@@ -36,21 +24,23 @@ class RpcClient:
     ) -> Any:
         """Call a method and return its result.
 
+        Without a key the command goes out once, and may be lost on the bus like any event. With one it is said again
+        until it is answered, and runs once; only a bridge that is killed in between forgets that, and then the remote
+        may be called twice, with the same key.
+
         Args:
             method: The remote's method.
             params: By position (list), by name (dict), or none.
             timeout: Total time in seconds, retries included; the bridge is told it as `timeout_ms`.
-            key: See `BusClient.ask`.
+            key: An idempotency key, where the remote may safely see the call twice; see `BusClient.ask`.
 
         Raises:
             CallFailedError: The bridge answered with an error, `deadline` among them.
             TimeoutError: The bridge itself did not answer.
+            InvalidError: The bus cannot carry the call.
+            ClosedError: The bus client is not connected.
         """
         payload: dict[str, Any] = {"method": method, "timeout_ms": max(1, round(timeout * 1000))}
         if params is not None:
             payload["params"] = params
-        # One second more than the bridge has, so that its own answer, which says more, arrives first.
-        answer = (await self._bus.ask(self._command, payload, timeout=timeout + 1.0, key=key)).payload
-        if answer["ok"]:
-            return answer["result"]
-        raise CallFailedError(answer["error"], answer["attempts"])
+        return await command(self._bus, self._integration, "request", payload, timeout=timeout, key=key)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.client import BusClient
-from bridge.model import Event
+from bridge.client import BusClient, Listener
 from stack_lib.plan import StackError
 
 #: Seconds for all integrations to be connected, and for one message to come back.
@@ -71,7 +70,7 @@ async def check(integrations: Collection[str], say: Callable[[str], None]) -> bo
     return good
 
 
-async def _connected(events: asyncio.Queue[Event], integrations: Collection[str]) -> None:
+async def _connected(events: Listener, integrations: Collection[str]) -> None:
     missing = dict.fromkeys(integrations, "no word")
     try:
         async with asyncio.timeout(_CONNECTED):
@@ -87,7 +86,7 @@ async def _connected(events: asyncio.Queue[Event], integrations: Collection[str]
         raise StackError(f"not connected within {_CONNECTED:g} s: {states}") from None
 
 
-async def _travel(bus: BusClient, events: asyncio.Queue[Event], journey: Journey, say: Callable[[str], None]) -> bool:
+async def _travel(bus: BusClient, events: Listener, journey: Journey, say: Callable[[str], None]) -> bool:
     began = time.monotonic()
     way = f"{journey.emit or 'by itself':<16} → {journey.back}"
     correlation_id = None

@@ -2,10 +2,7 @@
 
 import asyncio
 import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +11,15 @@ import pytest
 from bridge.client import BusClient, CallFailedError, RpcClient
 from bridge.errors import BusError
 from bridge.model import Event
-from tests.support.bus import until
-
-Answer = Callable[[Event], dict[str, Any] | None]
+from tests.support.stand_in import answering, bus_place
+from tests.support.wait import until
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[tuple[str, str]]:
     """The endpoints of a bus on which no bridge is."""
-    command = [sys.executable, "-m", "tests.support.bus_host", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            publish, subscribe = process.stdout.readline().split()
-            yield publish, subscribe
-        finally:
-            process.kill()
-
-
-@asynccontextmanager
-async def answering(place: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
-    """A stand-in for the bridge: gives each command the answer's payload, or none; tells which commands came."""
-    seen: list[Event] = []
-    bus = BusClient(*place, source="bridge", prefixes=("integration.",))
-
-    async def work(events: "asyncio.Queue[Event]") -> None:
-        while True:
-            event = await events.get()
-            seen.append(event)
-            payload = answer(event)
-            if payload is not None:
-                bus.emit(f"response.{event.event_type}", payload, correlation_id=event.correlation_id)
-
-    with bus.listen() as events:
-        async with bus:
-            working = asyncio.create_task(work(events))
-            try:
-                yield seen
-            finally:
-                working.cancel()
-                await asyncio.wait({working})
+    with bus_place() as place:
+        yield place
 
 
 def descriptors() -> int:

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import zmq
 
-from bridge.client import BusClient
+from bridge.client import BusClient, Listener
 from bridge.config import load
 from bridge.contract import ENTRIES, entry_for
 from bridge.gateway import IntegrationGateway
@@ -100,7 +100,7 @@ async def trouble(client: BusClient, ruin: MemoryRemote, events: Sequence[Event]
     assert (await client.ask(*call, timeout=10)).payload["ok"]
     with zmq.Context() as context, context.socket(zmq.PUB) as sender:
         sender.linger = 0
-        sender.connect(client._endpoints[0])
+        sender.connect(client._bus.publish_endpoint)
         for seq in range(1, 1000, 2):
             if any(event.event_type == "resilience.bus.gap" for event in events):
                 break
@@ -170,7 +170,7 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
     client = BusClient(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s", prefixes=("",))
     events: list[Event] = []
 
-    async def collect(queue: asyncio.Queue[Event]) -> None:
+    async def collect(queue: Listener) -> None:
         while not events or events[-1].event_type != "health.bridge" or events[-1].payload["status"] != "stopped":
             events.append(await queue.get())
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from bridge.cli.main import app
 from bridge.cli.sidecar import read
 from bridge.client import BusClient
 from tests.support.demo import demo_service
+from tests.support.mosquitto import mosquitto
+from tests.support.redis_server import redis_server
 from tests.support.sidecar import short_directory
 
 ROOT = Path(__file__).parents[2]
@@ -76,17 +79,16 @@ class House:
         return BusClient(f"{sockets}publish.sock", f"{sockets}subscribe.sock", source=source, prefixes=("",))
 
 
-@pytest.fixture(scope="module", params=["readme", "example"])
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    """The README's configuration, or the example, at work before a service that wants its token."""
-    with short_directory() as directory, demo_service("--token", TOKEN) as service:
-        (directory / "shop.hcl").write_text(shop() if request.param == "readme" else EXAMPLE.read_text("utf-8"))
+@contextmanager
+def at_work(text: str, *arguments: str) -> Iterator[House]:
+    """A sidecar with this configuration, and its user."""
+    with short_directory() as directory:
+        (directory / "shop.hcl").write_text(text)
         environ = os.environ | {"XDG_RUNTIME_DIR": str(directory), "API_TOKEN": TOKEN, "NO_COLOR": "1"}
         for name in ("NEMO_BUS_PUBLISH", "NEMO_BUS_SUBSCRIBE"):
             environ.pop(name, None)
         house = House(directory, environ)
-        url = service.url.removesuffix("/rpc")
-        command = [*NEMO_BRIDGE, "run", "shop.hcl", "--var", f"api_url={url}"]
+        command = [*NEMO_BRIDGE, "run", "shop.hcl", *arguments]
         with subprocess.Popen(command, cwd=directory, env=environ, stdout=subprocess.DEVNULL) as sidecar:
             try:
                 end = time.monotonic() + 15
@@ -94,10 +96,20 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
                     assert sidecar.poll() is None, "the sidecar did not start"
                     assert time.monotonic() < end, "the sidecar opened no bus"
                     time.sleep(0.01)
-                house.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+                house.run(*NEMO_BRIDGE, "tap", "health.bridge", "--count", "1")
                 yield house
             finally:
                 sidecar.terminate()
+
+
+@pytest.fixture(scope="module", params=["readme", "example"])
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """The README's configuration, or the example, at work before a service that wants its token."""
+    with demo_service("--token", TOKEN) as service:
+        text = shop() if request.param == "readme" else EXAMPLE.read_text("utf-8")
+        with at_work(text, "--var", f"api_url={service.url.removesuffix('/rpc')}") as house:
+            house.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+            yield house
 
 
 @pytest.mark.parametrize("block", blocks("hcl"))
@@ -118,7 +130,33 @@ def test_example_loads(monkeypatch):
     assert found.warnings == ()
 
 
-@pytest.mark.parametrize("snippet", blocks("python"), ids=["client", "zeromq"])
+CALL, BROKERS, ZEROMQ = blocks("python")
+
+
+def test_python_with_brokers_runs():
+    """The snippet on topics and queues prints what it has sent through Mosquitto and Redis."""
+    with mosquitto() as mqtt, redis_server() as redis:
+        text = f'''
+integration "events" {{
+  type = "mqtt"
+  endpoint {{
+    url = "{mqtt.url}"
+  }}
+}}
+
+integration "jobs" {{
+  type = "redis"
+  endpoint {{
+    url = "redis://127.0.0.1:{redis.port}"
+  }}
+}}
+'''
+        with at_work(text) as house:
+            output = house.run(sys.executable, "-W", "error", "-c", BROKERS)
+    assert output.splitlines() == ["orders/new {'id': 8}", "{'order': 8}"]
+
+
+@pytest.mark.parametrize("snippet", [CALL, ZEROMQ], ids=["client", "zeromq"])
 def test_python_runs(house, snippet):
     """Each Python snippet prints an answer of the live sidecar."""
     output = house.run(sys.executable, "-W", "error", "-c", snippet)

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.cli.demo_stage import Missed
 from bridge.cli.demo_witness import Witness
+from bridge.client import Listener
 from bridge.model import Event
 from tests.support.wait import until
 
@@ -21,7 +22,7 @@ def event(number):
 @asynccontextmanager
 async def watching():
     """A witness at work, its queue, and the ids that it has shown."""
-    queue: asyncio.Queue[Event] = asyncio.Queue()
+    queue = Listener(100)
     shown: list[int] = []
     witness = Witness(queue, lambda one: shown.append(one.id))
     async with asyncio.TaskGroup() as group:
@@ -33,18 +34,18 @@ async def watching():
 async def test_finds_what_came_before_and_what_comes_later():
     """The order of asking and arriving does not matter."""
     async with watching() as (witness, queue, _):
-        queue.put_nowait(event(1))
+        queue.put(event(1))
         assert (await witness.expect("1", lambda one: one.id == 1)).event.id == 1
         later = asyncio.create_task(witness.expect("2", lambda one: one.id == 2))
         await asyncio.sleep(0)
-        queue.put_nowait(event(2))
+        queue.put(event(2))
         assert (await later).event.id == 2
 
 
 async def test_does_not_take_an_event_from_before_its_mark():
     """What happened in an earlier act does not count for a later one; the message says what was expected."""
     async with watching() as (witness, queue, _):
-        queue.put_nowait(event(1))
+        queue.put(event(1))
         await witness.expect("1", lambda one: one.id == 1)
         with pytest.raises(Missed, match=r"another 1, within 0\.01 s"):
             await witness.expect("another 1", lambda one: one.id == 1, seconds=0.01, after=len(witness.seen))
@@ -54,10 +55,10 @@ async def test_shows_each_event_once_and_in_order():
     """By itself after some quiet, or at once when asked to."""
     async with watching() as (witness, queue, shown):
         for number in (1, 2, 3):
-            queue.put_nowait(event(number))
+            queue.put(event(number))
         await witness.expect("3", lambda one: one.id == 3)
         witness.flush()
         witness.flush()
         assert shown == [1, 2, 3]
-        queue.put_nowait(event(4))
+        queue.put(event(4))
         await until(lambda: shown == [1, 2, 3, 4])
