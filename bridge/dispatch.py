@@ -4,13 +4,14 @@ Everything here happens on the bus reader's turn and returns at once; what takes
 as a task of the gateway (`Controls.later`).
 """
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from bridge.config import Route
 from bridge.connection import Connection, ConnectionManager
+from bridge.controls import Controls, EventBus, Outbox
 from bridge.errors import (
     BridgeError,
     InvalidError,
@@ -20,49 +21,41 @@ from bridge.errors import (
     UnknownOperationError,
 )
 from bridge.event_type import to_event_type
-from bridge.model import CONTROLS, MAX_HOP, Command, ConnectionStatus, Empty, Event, Operation, Outcome, travelling
-from bridge.ports import Clock, Publisher
+from bridge.model import (
+    CONTROLS,
+    LETTERS,
+    MAX_HOP,
+    Command,
+    ConnectionStatus,
+    Empty,
+    Event,
+    Letters,
+    Operation,
+    Outcome,
+    travelling,
+)
+from bridge.outbox import receipt as receipt_of
+from bridge.outbox import verdict_of
+from bridge.ports import Clock
 from bridge.replies import Key, Replies
-from bridge.router import Router, Target, applies, cause_of, operation_of, parse_command, route_command
+from bridge.router import (
+    Router,
+    Target,
+    applies,
+    cause_of,
+    check_empty,
+    operation_of,
+    ordering_key,
+    parse_command,
+    parse_letters,
+    route_command,
+)
 
 _DONE: Final = Outcome(result={})
 #: Integrations of other bridges that are remembered; names can be invented, memory cannot.
 _MOST_ELSEWHERE: Final = 10_000
 #: Seconds without a heartbeat after which another bridge is taken for dead, and its commands are answered again.
 _NEIGHBOUR_SILENCE: Final = 60.0
-
-
-class Controls(Protocol):
-    """What the gateway does for commands that are not for a remote."""
-
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that takes time, as part of the gateway's life."""
-        ...
-
-    def status(self) -> dict[str, Any]:
-        """The result of `bridge.status`."""
-        ...
-
-    async def reload(self) -> dict[str, Any]:
-        """Read the configuration again and apply it.
-
-        Raises:
-            InvalidError: It cannot be applied; everything is as it was.
-            StoppingError: The bridge is about to end; everything is as it was.
-        """
-        ...
-
-
-class EventBus(Publisher, Protocol):
-    """The bus, as far as the dispatcher needs it."""
-
-    def reject_loop(self, event_type: str) -> None:
-        """Count and report an event that crossed the bridge too often."""
-        ...
-
-    def unsaid(self, event_type: str, why: str) -> None:
-        """Count and report what the bus cannot carry."""
-        ...
 
 
 class Dispatcher:
@@ -74,6 +67,7 @@ class Dispatcher:
         manager: ConnectionManager,
         controls: Controls,
         *,
+        outbox: Outbox,
         bus: EventBus,
         source: str,
         clock: Clock,
@@ -82,6 +76,7 @@ class Dispatcher:
         self.stopping = False
         self._manager = manager
         self._controls = controls
+        self._outbox = outbox
         self._bus = bus
         self._source = source
         self._clock = clock
@@ -144,7 +139,7 @@ class Dispatcher:
     def _integration_command(self, event: Event, name: str, operation: str, answer: "_Answer") -> None:
         connection = self._connection(name)
         if operation in CONTROLS:
-            _check_empty(event, operation)
+            check_empty(event, operation)
             self._control(event, connection, operation, answer)
         else:
             self._submit(event, connection, operation, parse_command(operation, event), answer=answer)
@@ -174,15 +169,26 @@ class Dispatcher:
         if operation == "ping":
             answer(Outcome(result=event.raw))
         elif operation == "status":
-            _check_empty(event, operation)
+            check_empty(event, operation)
             answer(Outcome(result=self._controls.status()))
+        elif operation in LETTERS:
+            wanted = parse_letters(operation, event)
+            self._controls.later(self._letters(event, operation, wanted, answer))
         elif operation == "reload":
             if self.stopping:
                 raise StoppingError("the bridge is stopping")
-            _check_empty(event, operation)
+            check_empty(event, operation)
             self._controls.later(self._reload(event, answer))
         else:
             raise UnknownOperationError(f"the bridge has no operation {operation!r}")
+
+    async def _letters(self, event: Event, operation: str, wanted: Letters, answer: "_Answer") -> None:
+        try:
+            result = await self._controls.letters(operation, wanted)
+        except BridgeError as error:
+            self._refuse(event, "bridge", operation, error, answer)
+        else:
+            answer(Outcome(result=result))
 
     async def _reload(self, event: Event, answer: "_Answer") -> None:
         try:
@@ -200,15 +206,35 @@ class Dispatcher:
             scope: Mapping[str, Any] = {"event": event}
             if not applies(route, scope):
                 return
+            if route.durable:
+                self._accept(event, route, scope)
+                return
             answer = self._begin(event, route)
             if answer is None:
                 return
             connection = self._connection(route.integration)
-            command = route_command(route, scope)
-            self._submit(event, connection, route.operation, command, answer=answer, route=route)
+            command, key = route_command(route, scope), ordering_key(route, scope)
+            self._submit(event, connection, route.operation, command, answer=answer, route=route, key=key)
         except BridgeError as error:
             answer = answer or _Answer(self, event, route, None)
             self._refuse(event, route.integration, route.operation, error, answer)
+
+    def _accept(self, event: Event, route: Route, scope: Mapping[str, Any]) -> None:
+        """Give an event to the outbox, which answers a repeated key, and everything that comes after."""
+        if self.stopping:
+            raise StoppingError("the bridge is stopping")
+        operation = operation_of(
+            event,
+            route.operation,
+            route.integration,
+            route_command(route, scope),
+            now=self._clock.monotonic(),
+            wall_ms=self._clock.wall_ms(),
+            route=route,
+            key=ordering_key(route, scope),
+        )
+        emit = None if route.emit is None else to_event_type(route.emit.evaluate(scope))
+        self._outbox.accept(event, operation, emit=emit, receipts=route.receipts)
 
     # --- both
 
@@ -229,9 +255,10 @@ class Dispatcher:
         *,
         answer: "_Answer",
         route: Route | None = None,
+        key: str | None = None,
     ) -> None:
         now, wall_ms = self._clock.monotonic(), self._clock.wall_ms()
-        operation = operation_of(event, name, connection.id, command, now=now, wall_ms=wall_ms, route=route)
+        operation = operation_of(event, name, connection.id, command, now=now, wall_ms=wall_ms, route=route, key=key)
         connection.submit(operation, answer.done)
 
     def _begin(self, event: Event, route: Route | None) -> "_Answer | None":
@@ -242,6 +269,9 @@ class Dispatcher:
         fresh, payload = self._replies.begin(key, event.correlation_id)
         if fresh:
             return _Answer(self, event, route, key)
+        receipt = self._replies.receipt(key)
+        if receipt is not None:
+            self._tell(event, *receipt, event.correlation_id)
         if payload is not None and event.correlation_id is not None:
             try:
                 self._say(event, payload, [event.correlation_id])
@@ -268,23 +298,30 @@ class Dispatcher:
         )
         answer(Outcome(error=error))
 
-    def finish(self, event: Event, route: Route | None, key: Key | None, outcome: Outcome) -> None:
-        """Say the answer to all who asked, and emit a route's result."""
+    def finish(
+        self, event: Event, route: Route | None, key: Key | None, outcome: Outcome, operation: Operation | None = None
+    ) -> None:
+        """Say the answer to all who asked, and the receipt, and emit a route's result."""
         askers = [] if event.correlation_id is None else [event.correlation_id]
+        receipt = None
+        if operation is not None and route is not None and route.receipts and _is_final(outcome):
+            name = f"receipt.{route.integration}.{verdict_of(outcome)}"
+            receipt = name, msgspec.Raw(msgspec.msgpack.encode(receipt_of(operation, outcome.attempts)))
+            self._tell(event, *receipt, event.correlation_id)
         if key is not None or askers:
-            payload, remember = response(outcome, route), outcome.attempts > 0
+            payload, remember = _response(outcome, route), outcome.attempts > 0 or receipt is not None
             if key is not None:
                 askers = self._replies.askers(key)
             try:
                 self._say(event, payload, askers)
                 if key is not None:
-                    self._replies.finish(key, payload, remember=remember)
+                    self._replies.finish(key, payload, remember=remember, receipt=receipt)
             except InvalidError as error:
                 payload = _unfit(outcome, route, error)
                 for asker in askers:
                     self._tell(event, f"response.{event.event_type}", payload, asker)
                 if key is not None:
-                    self._replies.finish(key, payload, remember=remember)
+                    self._replies.finish(key, payload, remember=remember, receipt=receipt)
         if route is not None and route.emit is not None and outcome.ok:
             self._emit(event, route, outcome)
 
@@ -330,9 +367,14 @@ class _Answer:
     def __call__(self, outcome: Outcome) -> None:
         self._dispatcher.finish(self._event, self._route, self._key, outcome)
 
-    def done(self, _: Operation, outcome: Outcome) -> None:
+    def done(self, operation: Operation, outcome: Outcome) -> None:
         """As a connection calls it."""
-        self(outcome)
+        self._dispatcher.finish(self._event, self._route, self._key, outcome, operation)
+
+
+def _is_final(outcome: Outcome) -> bool:
+    """Whether the outcome of an accepted event is decided; what was shed before an attempt was not accepted."""
+    return outcome.attempts > 0 or (outcome.error is not None and outcome.error.kind == "deadline")
 
 
 def _silent(_: Outcome) -> None:
@@ -342,28 +384,8 @@ def _silent(_: Outcome) -> None:
 def _unfit(outcome: Outcome, route: Route | None, error: InvalidError) -> dict[str, Any]:
     """The payload for an answer that the bus cannot carry."""
     why = ProtocolError(f"the answer does not fit on the bus: {error.message}")
-    return response(msgspec.structs.replace(outcome, result=None, error=why), route)
+    return _response(msgspec.structs.replace(outcome, result=None, error=why), route)
 
 
-def response(outcome: Outcome, route: Route | None) -> dict[str, Any]:
-    """A response's payload (bus contract, "Commands")."""
-    payload: dict[str, Any]
-    if outcome.error is None:
-        payload = {"ok": True, "result": outcome.result}
-    else:
-        payload = {"ok": False, "error": outcome.error.to_wire()}
-    payload["attempts"] = outcome.attempts
-    payload["duration_ms"] = round(outcome.duration_ms, 3)
-    if route is not None:
-        payload["route"] = route.name
-    return payload
-
-
-_EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)
-
-
-def _check_empty(event: Event, operation: str) -> None:
-    try:
-        _EMPTY.decode(event.raw)
-    except msgspec.ValidationError as error:
-        raise InvalidError(f"{operation}: {error}") from None
+def _response(outcome: Outcome, route: Route | None) -> dict[str, Any]:
+    return outcome.response(None if route is None else route.name)

@@ -21,6 +21,7 @@
     └── StoppingError           stopping             later
     ConfigError                 (start-up only; holds all complaints at once)
     BusError                    (start-up only; the bus cannot be hosted or joined)
+    OutboxError                 (start-up only; what is kept on disk cannot be used)
 
 The kinds and their meaning are the bus contract's (`error.kind`). Two facts travel with each error: `retryable`, which
 the wire shows, and `maybe_sent`, which only the guard reads: whether the remote may have acted on the request already.
@@ -216,6 +217,10 @@ class StoppingError(BridgeError):
 
 class BusError(Exception):
     """The bus cannot be hosted or joined; the message is one line for a person."""
+
+
+class OutboxError(Exception):
+    """What is kept on disk cannot be used; the message is one line for a person and names the path."""
 
 
 class ConfigError(Exception):

@@ -16,10 +16,11 @@ from bridge.clock import RealClock
 from bridge.config import Configuration, Expression
 from bridge.connection import ConnectionManager, Wish
 from bridge.dispatch import Dispatcher
-from bridge.errors import BridgeError, ConfigError, InvalidError, StoppingError
+from bridge.errors import BridgeError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.event_type import to_event_type
-from bridge.model import Event, Inbound
+from bridge.model import Event, Inbound, Letters
 from bridge.observe.observer import Observer
+from bridge.outbox import Outbox, Wanted, default_folder
 from bridge.ports import Clock
 from bridge.router import Router
 from bridge.settings import parse_listen
@@ -66,9 +67,25 @@ class IntegrationGateway:
             on_event=self._on_event,
             own=_wants_own(configuration),
         )
-        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng, on_change=self._say_health)
+        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change)
+        self._outbox = Outbox(
+            settings.data_dir or default_folder(settings.name),
+            settings.outbox,
+            bus=self.bus,
+            max_message=configuration.bus.max_message,
+            remote=self._manager.get,
+            clock=self._clock,
+            rng=rng,
+            on_change=self._say_health,
+        )
         self._dispatcher = Dispatcher(
-            self._router(configuration), self._manager, self, bus=self.bus, source=self.source, clock=self._clock
+            self._router(configuration),
+            self._manager,
+            self,
+            outbox=self._outbox,
+            bus=self.bus,
+            source=self.source,
+            clock=self._clock,
         )
         self._observer = Observer(
             self.status,
@@ -99,15 +116,27 @@ class IntegrationGateway:
         Raises:
             BusError: The bus cannot be hosted or joined.
             ConfigError: An adapter cannot be made from its settings, or the status page not be served where it should.
+            OutboxError: What is kept on disk cannot be used.
         """
         await self._manager.apply(self._configuration.integrations, _wishes(self._configuration))
+        if self._outbox.exists or _needs_outbox(self._configuration):
+            await self._outbox.open()
+        try:
+            await self._run()
+        finally:
+            await self._outbox.close()
+        log.info("stopped")
+
+    async def _run(self) -> None:
         await self.bus.start()
         try:
             async with self._observer, asyncio.TaskGroup() as self._group:
                 observing = self._group.create_task(self._observer.run())
                 watching = self._group.create_task(self.bus.run())
                 managing = self._group.create_task(self._manager.run())
+                self.later(self._outbox.watch())
                 beating = self._group.create_task(self._beat())
+                self._say_orphans()
                 self._set_status("ready")
                 early, self._early = self._early, None
                 for event in early or ():
@@ -124,6 +153,7 @@ class IntegrationGateway:
                 beating.cancel()
                 self._manager.close()
                 await managing
+                await self._outbox.close()
                 for connection in self._manager:
                     connection.stopped()
                 self._set_status("stopped")
@@ -132,7 +162,6 @@ class IntegrationGateway:
         finally:
             self._group = None
             await self.bus.stop()
-        log.info("stopped")
 
     def stop(self, reason: str) -> None:
         """Drain and end; the first call counts."""
@@ -143,6 +172,7 @@ class IntegrationGateway:
     async def _drain(self) -> None:
         """Answer what waits with `stopping`, let what is in flight end, within the limit."""
         self._dispatcher.stopping = True
+        self._outbox.stop()
         self._set_status("draining")
         async with self._applying:
             pass  # a reload that is being carried out comes to its end, and none begins any more
@@ -176,12 +206,22 @@ class IntegrationGateway:
     # --- what the dispatcher asks for
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `dispatch.Controls.later`."""
+        """See `controls.Controls.later`."""
         assert self._group is not None  # noqa: S101 - events come only while the group is open
         self._group.create_task(work)
 
+    async def letters(self, operation: str, wanted: Letters) -> dict[str, Any]:
+        """See `controls.Controls.letters`."""
+        which = Wanted.of(wanted)
+        if not self._outbox.is_open:
+            return {"letters": [], "total": 0} if operation == "dead_letters" else {"moved": 0}
+        if operation == "dead_letters":
+            return await self._outbox.letters(which, wanted.limit or 100)
+        move = self._outbox.replay if operation == "replay" else self._outbox.discard
+        return {"moved": await move(which, wanted.limit)}
+
     def status(self) -> dict[str, Any]:
-        """See `dispatch.Controls.status`."""
+        """See `controls.Controls.status`."""
         return {"bridge": self._health()} | {one.id: one.health() for one in self._manager}
 
     def reload_soon(self) -> None:
@@ -197,7 +237,7 @@ class IntegrationGateway:
             self.later(reload())
 
     async def reload(self) -> dict[str, Any]:
-        """See `dispatch.Controls.reload`.
+        """See `controls.Controls.reload`.
 
         Integrations and routes change at once; a changed `bridge`, `log` or `bus` block is named under
         `needs_restart` and waits for one.
@@ -207,18 +247,22 @@ class IntegrationGateway:
         async with self._reloading, self._observer.reloading():
             try:
                 fresh = await asyncio.to_thread(self._load)
+                if not self._outbox.is_open and _needs_outbox(fresh):
+                    await self._outbox.open()
+                    self.later(self._outbox.watch())
                 async with self._applying:
                     if self._stop.is_set():  # meanwhile; what is added now would never be stopped
                         raise StoppingError("the bridge is stopping")
                     plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
-            except ConfigError as error:
+            except (ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration
             blocks = [name for name in ("bridge", "log", "bus") if getattr(fresh, name) != getattr(old, name)]
             self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
             self._dispatcher.router = self._router(fresh)
             self.bus.own = _wants_own(fresh)
-            self._say_health()
+            self._on_change()
+            self._say_orphans()
             log.info("reloaded", **plan, needs_restart=blocks)
             return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
 
@@ -228,19 +272,29 @@ class IntegrationGateway:
         self._status = status
         self._say_health()
 
+    def _on_change(self) -> None:
+        self._outbox.wake()
+        self._say_health()
+
+    def _say_orphans(self) -> None:
+        for name, pending in self._outbox.orphans.items():
+            log.warning(
+                "events wait in the outbox for an integration that there is not", integration=name, pending=pending
+            )
+
     def _say_health(self) -> None:
         self.bus.keep("health.bridge", self._health())
         self._observer.changed()
 
     def _health(self) -> dict[str, Any]:
         return {
-            "status": self._status,
+            "status": "degraded" if self._status == "ready" and self._outbox.problem is not None else self._status,
             "version": __version__,
             "name": self.name,
             "pid": os.getpid(),
             "uptime_ms": int((self._clock.monotonic() - self._started) * 1000),
             "bus": dataclasses.asdict(self.bus.stats),
-            "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
+            "outbox": self._outbox.counts(),
             "integrations": {one.id: one.status.value for one in self._manager},
         }
 
@@ -269,3 +323,7 @@ def _event_type(emit: Expression, message: Inbound) -> str:
 def _wants_own(configuration: Configuration) -> bool:
     """Whether any route may be set off by the bridge's own events; if none may, they need not be looked at."""
     return any(route.own for route in configuration.routes)
+
+
+def _needs_outbox(configuration: Configuration) -> bool:
+    return any(route.durable for route in configuration.routes)

@@ -196,6 +196,25 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The payload of commands that need nothing: `pause`, `resume`, `drain`, `circuit.*`, `bridge.status`."""
 
 
+class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters `bridge.dead_letters`, `bridge.replay` and `bridge.discard` mean; nothing given means all.
+
+    Attributes:
+        integration: Only those of this integration.
+        ids: Only these, by `letter_id`.
+        limit: Not more than so many, the oldest first; `bridge.dead_letters` gives 100 where it is left out.
+        after: Only those behind this one, by `letter_id`: the last of the page before.
+    """
+
+    integration: str | None = None
+    ids: list[str] | None = None
+    limit: Positive | None = None
+    after: str | None = None
+
+
+#: The operations on dead letters.
+LETTERS: Final = ("dead_letters", "replay", "discard")
+
 Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Empty
 
 #: The guarded operations, which go to an adapter.
@@ -228,6 +247,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         route: The route that asked for it, None for a direct command.
         key: Operations with the same key start in arrival order.
         hop: How many crossings the cause has behind it; what leaves because of it carries one more.
+        repeatable: Whether it may be done twice; None where the presence of a key decides. An adapter may say more.
+        durable: True where it lies in the outbox, which decides what its failure means.
     """
 
     integration: str
@@ -241,6 +262,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     route: str | None = None
     key: str = ""
     hop: UInt = 0
+    repeatable: bool | None = None
+    durable: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +295,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """True where there is a result."""
         return self.error is None
+
+    def response(self, route: str | None) -> dict[str, Any]:
+        """A response's payload (bus contract, "Commands"); `route` is the one that caused it."""
+        payload: dict[str, Any]
+        if self.error is None:
+            payload = {"ok": True, "result": self.result}
+        else:
+            payload = {"ok": False, "error": self.error.to_wire()}
+        payload["attempts"] = self.attempts
+        payload["duration_ms"] = round(self.duration_ms, 3)
+        if route is not None:
+            payload["route"] = route
+        return payload
 
 
 class ConnectionStatus(enum.StrEnum):

@@ -21,6 +21,8 @@ _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
 
 Key = tuple[str | None, str, str | None]
+Receipt = tuple[str, msgspec.Raw]
+"""A receipt's event type and payload."""
 
 
 class Replies:
@@ -29,7 +31,7 @@ class Replies:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running: dict[Key, list[str]] = {}
-        self._answered: OrderedDict[Key, tuple[msgspec.Raw, float]] = OrderedDict()
+        self._answered: OrderedDict[Key, tuple[msgspec.Raw, float, Receipt | None]] = OrderedDict()
         self._bytes = 0
 
     @staticmethod
@@ -61,7 +63,12 @@ class Replies:
         """The correlation ids of all who have asked so far."""
         return list(self._running[key])
 
-    def finish(self, key: Key, payload: Any, *, remember: bool) -> list[str]:
+    def receipt(self, key: Key) -> Receipt | None:
+        """The receipt that belongs to an answer, where one was asked for."""
+        answered = self._answered.get(key)
+        return None if answered is None else answered[2]
+
+    def finish(self, key: Key, payload: Any, *, remember: bool, receipt: Receipt | None = None) -> list[str]:
         """Note the answer; returns the correlation ids of all who asked.
 
         Raises:
@@ -73,14 +80,14 @@ class Replies:
             raise InvalidError(str(error)) from None
         askers = self._running.pop(key)
         if encoded is not None:
-            self._answered[key] = (encoded, self._clock.monotonic() + _KEPT_FOR)
+            self._answered[key] = (encoded, self._clock.monotonic() + _KEPT_FOR, receipt)
             self._bytes += len(encoded)
         return askers
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
         while self._answered:
-            key, (payload, until) = next(iter(self._answered.items()))
+            key, (payload, until, _) = next(iter(self._answered.items()))
             if until > now and len(self._answered) <= _MOST_ENTRIES and self._bytes <= _MOST_BYTES:
                 return
             self._bytes -= len(payload)

@@ -12,7 +12,19 @@ import msgspec
 from bridge.config import Route
 from bridge.errors import BridgeError, InvalidError, NotSupportedError, UnknownIntegrationError, UnknownOperationError
 from bridge.filters import AnyOf, Glob
-from bridge.model import CONTROLS, OPERATIONS, Cause, Command, Enqueue, Event, Operation, Publish, Request
+from bridge.model import (
+    CONTROLS,
+    OPERATIONS,
+    Cause,
+    Command,
+    Empty,
+    Enqueue,
+    Event,
+    Letters,
+    Operation,
+    Publish,
+    Request,
+)
 
 #: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
 _REMEMBERED: Final = 4096
@@ -90,6 +102,36 @@ def parse_command(operation: str, event: Event) -> Command:
     return command
 
 
+_EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)
+
+
+def check_empty(event: Event, operation: str) -> None:
+    """For commands that take nothing.
+
+    Raises:
+        InvalidError: The payload says something.
+    """
+    try:
+        _EMPTY.decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+
+
+_LETTERS: Final = msgspec.msgpack.Decoder(Letters | None)
+
+
+def parse_letters(operation: str, event: Event) -> Letters:
+    """Which dead letters a command means; null is all.
+
+    Raises:
+        InvalidError: The payload does not fit; the message says where.
+    """
+    try:
+        return _LETTERS.decode(event.raw) or Letters()
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+
+
 def cause_of(event: Event) -> Cause:
     """The part of an event that resilience events carry."""
     return Cause(event.source, event.id, event.event_type)
@@ -163,8 +205,32 @@ def applies(route: Route, scope: Mapping[str, Any]) -> bool:
     return route.where is None or _truth(route.where.evaluate(scope), "where")
 
 
+def ordering_key(route: Route, scope: Mapping[str, Any]) -> str | None:
+    """The route's own ordering key for an event, None where it has none; texts and numbers make different keys.
+
+    Raises:
+        InvalidError: It fails on this event, or gives something else than text, a whole number, true or false.
+    """
+    if route.key is None:
+        return None
+    value = route.key.evaluate(scope)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{type(value).__name__}:{value}"
+    raise InvalidError(f"key: expected text or a whole number, got {type(value).__name__}")
+
+
 def operation_of(
-    event: Event, name: str, integration: str, command: Command, *, now: float, wall_ms: int, route: Route | None = None
+    event: Event,
+    name: str,
+    integration: str,
+    command: Command,
+    *,
+    now: float,
+    wall_ms: int,
+    route: Route | None = None,
+    key: str | None = None,
 ) -> Operation:
     """One operation, ready for the guard."""
     timeout_ms = command.timeout_ms if isinstance(command, Request) else None
@@ -178,6 +244,6 @@ def operation_of(
         idempotency_key=event.header("idempotency_key"),
         headers=event.headers,
         route=None if route is None else route.name,
-        key=event.event_type,
+        key=event.event_type if key is None else key,
         hop=event.hop,
     )

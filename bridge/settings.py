@@ -1,6 +1,6 @@
-"""The `resilience { … }` and `health { … }` blocks of an integration, checked, and where the status page listens.
+"""The `resilience` and `health` blocks of an integration, the bridge's `outbox`, and where the status page listens.
 
-They stand below both rooms that need them: the configuration fills them; guard, connections and status page read them.
+They stand below the rooms that read them, and that the configuration, which fills them, does not know.
 Times are in seconds.
 """
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from bridge.endpoint import Strict
-from bridge.units import Duration, PositiveDuration, Rate
+from bridge.units import Duration, PositiveDuration, Rate, Size
 
 
 class RetrySettings(Strict):
@@ -97,3 +97,10 @@ def _listen(text: str) -> str:
 
 #: What `parse_listen` takes.
 ListenAddress = Annotated[str, AfterValidator(_listen)]
+
+
+class OutboxSettings(Strict):
+    """`outbox { … }`: what `at_least_once` may keep on disk, and how long it tries."""
+
+    max_bytes: Annotated[Size, Field(description="events and dead letters on disk; beyond, none is accepted")] = 1 << 30
+    max_age: Annotated[PositiveDuration, Field(description="how long delivery is tried; then: a dead letter")] = 86400.0

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.errors import BridgeError, BusError, ConfigError
+from bridge.errors import BridgeError, BusError, ConfigError, OutboxError
 
 app = typer.Typer(
     name="nemo-bridge",
@@ -163,7 +163,7 @@ def main() -> None:
         for complaint in error.complaints:
             typer.echo(complaint, err=True)
         sys.exit(2)
-    except (BusError, BridgeError) as error:
+    except (BusError, OutboxError, BridgeError) as error:
         typer.echo(f"nemo-bridge: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, En
 from bridge.errors import InvalidError
 from bridge.event_type import to_event_type
 from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, ListenAddress, ResilienceSettings, parse_listen
+from bridge.settings import HealthSettings, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
 from bridge.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
@@ -59,6 +59,9 @@ class BridgeSettings(Strict):
     drain_timeout: Annotated[Duration, Field(description="how long a stop waits for what is in flight")] = 10.0
     data_dir: Annotated[Path | None, Field(description="what is kept on disk; default: the user's state directory")] = (
         None
+    )
+    outbox: Annotated[OutboxSettings, Field(description="caps of what `at_least_once` keeps in `data_dir`")] = (
+        OutboxSettings()
     )
     stop_with: Annotated[EventType | None, Field(description="the event that stops the bridge; null: none does")] = (
         "system.shutdown"
@@ -192,6 +195,8 @@ class Route:
         where: Must evaluate to a boolean.
         emit: Evaluates to an event type, see `to_event_type`.
         key: The ordering key; None for the event type.
+        delivery: What is promised.
+        receipts: Whether each accepted event's outcome is told.
         secrets: Keys with a fixed value that came from the environment.
     """
 
@@ -210,8 +215,15 @@ class Route:
     emit: Expression | None = None
     key: Expression | None = None
     own: bool = False
+    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
+    receipts: bool = False
     place: Where = NOWHERE
     secrets: frozenset[str] = frozenset()
+
+    @property
+    def durable(self) -> bool:
+        """Whether its events go through the outbox."""
+        return self.delivery == "at_least_once"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,16 +48,15 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         except ValueError as error:
             fault = "one is no pattern of event types" if ("on",) in data.secret else str(error)
             reader.complaints.add(data.where(("on",)), f"{subject} > on", fault)
-    for key, wanted in (("delivery", "at_most_once"), ("receipts", False)):
-        if getattr(settings, key) != wanted:
-            shown = "receipts" if key == "receipts" else '"at_least_once"'
-            message = f"this version does not have {shown} yet; leave it out"
-            reader.complaints.add(data.where((key,)), f"{subject} > {key}", message)
     _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
         if (key,) not in data.places:
             reader.complaints.add(block.where, subject, f"`{settings.operation}` needs `{key}`")
+    qos = computed.get("qos")
+    if settings.delivery == "at_least_once" and qos is not None and qos.constant and qos.evaluate({}) == 0:
+        message = 'nobody acknowledges QoS 0; `delivery = "at_least_once"` needs 1 or 2'
+        reader.complaints.add(data.where(("qos",)), f"{subject} > qos", message)
     for key in _ARGUMENTS:
         if (key,) in data.places and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
@@ -68,6 +67,8 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         integration=settings.integration,
         operation=settings.operation,
         own=settings.own,
+        delivery=settings.delivery,
+        receipts=settings.receipts,
         place=block.where,
         secrets=frozenset(key[0] for key in data.secret),
         **computed,

@@ -16,6 +16,7 @@ from bridge.errors import BridgeError, InvalidError, NotConnectedError, Stopping
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe, travelling
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context
 from bridge.resilience import Guard
+from bridge.resilience.accounting import Accounting
 from bridge.settings import HealthSettings, ResilienceSettings
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
@@ -191,6 +192,35 @@ class Connection:
         self._stopped = True
         self.say_health()
 
+    # --- as the outbox sees it
+
+    @property
+    def accounting(self) -> Accounting:
+        """The sums, live."""
+        return self.guard.accounting
+
+    @property
+    def usable(self) -> bool:
+        """Whether it makes sense to try: it runs, is neither paused nor draining, and has a session."""
+        return (
+            self._calls is not None
+            and not self._paused
+            and not self._stopped
+            and self.guard.accepting
+            and self._keeper.current is not None
+        )
+
+    @property
+    def well(self) -> bool:
+        """Whether it is connected and its circuit is closed."""
+        return self.usable and self._base is ConnectionStatus.CONNECTED and self._circuit_is_closed()
+
+    @property
+    def capacity(self) -> int:
+        """How many operations it takes at the same time."""
+        limit = self.settings.resilience.limit
+        return limit.max_in_flight + limit.queue
+
     # --- operations
 
     def submit(self, operation: Operation, done: Done) -> None:
@@ -205,7 +235,7 @@ class Connection:
         self._calls.create_task(self._execute(operation, done))
 
     async def _execute(self, operation: Operation, done: Done) -> None:
-        idempotent = operation.idempotency_key is not None or self._is_idempotent(operation)
+        idempotent = self.may_repeat(operation)
         context = self._context(operation, idempotent=idempotent)
         try:
             outcome = await self.guard.run(operation, lambda: self._attempt(operation, context), idempotent=idempotent)
@@ -219,7 +249,11 @@ class Connection:
             self._note(outcome.error)
         done(operation, outcome)
 
-    def _is_idempotent(self, operation: Operation) -> bool:
+    def may_repeat(self, operation: Operation) -> bool:
+        """Whether an operation may be done twice, by its key or by what the adapter knows of it."""
+        repeatable = operation.repeatable
+        if repeatable or (repeatable is None and operation.idempotency_key is not None):
+            return True
         session = self._keeper.current
         return session is not None and session.is_idempotent(operation.name, operation.command)
 
@@ -309,9 +343,9 @@ class Connection:
             "circuit": self.guard.breaker.state.value,
             "latency_ms": None if latency is None else round(latency * 1000, 3),
             "in_flight": accounting.in_flight,
-            "queued": accounting.queued,
+            "queued": accounting.queued + accounting.pending,
             "error": None if self._error is None else self._error.to_wire(),
-            "accounting": msgspec.structs.asdict(accounting),
+            "accounting": accounting.sums(),
             "messages": self._subscriptions.messages,
             "reconnects": max(0, self._connects - 1),
             "warnings": list(self.settings.tls.warnings),

@@ -17,6 +17,7 @@ _PARAMETERS: Final = {
     "operation": "The operation's name.",
     "event_type": "Dotted name of an event: segments without spaces and control characters.",
     "what": "What happened.",
+    "outcome": "How it ended.",
 }
 
 
@@ -98,7 +99,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
 
 def _parameter(channel: Channel, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"description": _PARAMETERS[name]}
-    if name in {"operation", "what"}:
+    if name in {"operation", "what", "outcome"}:
         before = channel.address.partition(f"{{{name}}}")[0]
         values = [entry.topic.removeprefix(before) for entry in _of(channel)]
         found["examples" if any("{" in value for value in values) else "enum"] = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from bridge.contract import examples as say
-from bridge.contract import health, payloads
-from bridge.model import CONTROLS, OPERATIONS, Empty, QueueMessage
+from bridge.contract import health, letters, payloads
+from bridge.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
 
 #: An integration's label in a topic, and anything else that may stand in its place.
 _PLACES: Final = {"integration": r"[^.]+"}
@@ -65,6 +65,7 @@ CHANNELS: Final = (
     Channel("bridgeHealth", "health.bridge", "send", "State of the bridge; the last value is kept"),
     Channel("integrationHealth", "health.{integration}", "send", "State of an integration; the last value is kept"),
     Channel("busResilience", "resilience.bus.{what}", "send", "What happened on the bus itself"),
+    Channel("receipts", "receipt.{integration}.{outcome}", "send", "The one outcome of an accepted event"),
     Channel("integrationResilience", "resilience.{integration}.{what}", "send", "What an integration's guard did"),
 )
 
@@ -123,6 +124,9 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
     "status": (Empty | None, health.Status),
     "reload": (Empty | None, payloads.Reloaded),
+    "dead_letters": (Letters | None, letters.LetterList),
+    "replay": (Letters | None, letters.Moved),
+    "discard": (Letters | None, letters.Moved),
 }
 _EITHER: Final = {
     "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("subscription", "topic")]
@@ -207,6 +211,7 @@ def _resilience() -> list[Entry]:
             for what, state in changes.items()
         ),
         ("shed", "Operations were shed", payloads.Shed, say.SHED, {}),
+        ("dead_letter", "An accepted event was given up", letters.DeadLetter, say.DEAD_LETTER, {}),
     ]
     entries = []
     for what, title, model, example, also in kinds:
@@ -215,6 +220,18 @@ def _resilience() -> list[Entry]:
         channel = "busResilience" if ours else "integrationResilience"
         entries.append(Entry(f"resilience/{what}", channel, topic, title, model, example, also))
     return entries
+
+
+def _receipts() -> list[Entry]:
+    titles = {
+        "delivered": "The remote has acknowledged it",
+        "dead_lettered": "It was given up",
+        "expired": "The caller's time was up",
+    }
+    return [
+        Entry(f"receipt/{name}", "receipts", f"receipt.{{integration}}.{name}", title, letters.Receipt, say.RECEIPT)
+        for name, title in titles.items()
+    ]
 
 
 ENTRIES: Final = (
@@ -231,6 +248,7 @@ ENTRIES: Final = (
         say.INTEGRATION,
     ),
     *_resilience(),
+    *_receipts(),
 )
 
 

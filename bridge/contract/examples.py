@@ -26,6 +26,9 @@ COMMANDS: Final[dict[str, Any]] = {
     "ack": {"message_id": "1763935200000-0"},
     "nack": {"message_id": "1763935200000-0", "delay_ms": 5000},
     "bridge.ping": "are you there?",
+    "bridge.dead_letters": {"integration": "backend_api", "limit": 20},
+    "bridge.replay": {"ids": ["17"]},
+    "bridge.discard": {"ids": ["17"]},
 }
 
 BRIDGE: Final = {
@@ -35,7 +38,7 @@ BRIDGE: Final = {
     "pid": 4711,
     "uptime_ms": 61234,
     "bus": {"received": 120, "published": 260, "rejected": 0, "gaps": 0, "missing": 0, "dropped": 0},
-    "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0},
+    "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0, "dead_letters": 0, "problem": None},
     "integrations": {"backend_api": "connected"},
 }
 INTEGRATION: Final = {
@@ -64,6 +67,32 @@ INTEGRATION: Final = {
     "warnings": [],
 }
 
+_ORDER: Final = {
+    "id": 41,
+    "event_type": "order.placed",
+    "payload": {"id": 7},
+    "timestamp": 1763935200000,
+    "source": "shop",
+    "correlation_id": None,
+    "headers": {"idempotency_key": "orders-7"},
+}
+_REJECTED: Final = {"kind": "rejected", "message": "no such product", "retryable": False, "code": 404}
+_HISTORY: Final = [{"at": 1763935200100, "duration_ms": 3.1, "error": _REJECTED}]
+_LETTER: Final = {
+    "letter_id": "17",
+    "integration": "backend_api",
+    "route": "orders",
+    "operation": "request",
+    "idempotency_key": "orders-7",
+    "accepted_ms": 1763935200002,
+    "at": 1763935200104,
+    "error": _REJECTED,
+    "unknown": False,
+    "attempts": 1,
+    "history": _HISTORY,
+    "event": _ORDER,
+}
+
 RESULTS: Final[dict[str, Any]] = {
     "request": {"id": 7, "total": 120},
     "publish": {"stream": "ORDERS", "sequence": 1207},
@@ -82,6 +111,9 @@ RESULTS: Final[dict[str, Any]] = {
         "routes": 2,
         "needs_restart": [],
     },
+    "bridge.dead_letters": {"letters": [_LETTER], "total": 1},
+    "bridge.replay": {"moved": 1},
+    "bridge.discard": {"moved": 1},
 }
 
 
@@ -102,6 +134,21 @@ MESSAGE: Final = {"topic": "metrics/cpu", "message": {"load": 0.4}, "headers": {
 RETRY: Final = _HEAD | {"attempt": 1, "max_attempts": 3, "delay_ms": 87, "error": _ERROR}
 FAILED: Final = _HEAD | {"attempts": 3, "error": _ERROR}
 SHED: Final = _HEAD | {"reason": "circuit_open", "count": 12}
+RECEIPT: Final = {
+    "integration": "backend_api",
+    "operation": "request",
+    "idempotency_key": "orders-7",
+    "cause": {"source": "shop", "id": 41, "event_type": "order.placed"},
+    "attempts": 1,
+}
+DEAD_LETTER: Final = _HEAD | {
+    "letter_id": "17",
+    "event": _ORDER,
+    "error": _REJECTED,
+    "unknown": False,
+    "attempts": 1,
+    "history": _HISTORY,
+}
 BUS_REJECTED: Final = {"reason": "type_mismatch", "count": 3, "detail": "`event_type` differs from the first frame"}
 BUS_GAP: Final = {"source": "shop", "missing": 17}
 

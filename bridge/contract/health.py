@@ -17,7 +17,7 @@ class Accounting(TypedDict):
         expired: Ended because the caller's time was up.
         shed: Ended without an attempt: the circuit was open, the queue full, or the bridge stopping.
         in_flight: An attempt is running.
-        queued: Waiting.
+        queued: Waiting, in the outbox too.
     """
 
     accepted: UInt
@@ -93,11 +93,15 @@ class OutboxCounts(TypedDict):
         pending: Operations in it.
         bytes: Their size.
         oldest_ms: Age of the oldest, in milliseconds.
+        dead_letters: Dead letters, which are kept beside them.
+        problem: Why nothing is accepted, and the bridge therefore `degraded`; null where all is well.
     """
 
     pending: UInt
     bytes: UInt
     oldest_ms: UInt
+    dead_letters: UInt
+    problem: str | None
 
 
 class BridgeHealth(TypedDict):

@@ -124,6 +124,11 @@ class Guard:
         self.accounting.queued += 1
         return self._end(Call(operation, False, self._clock.monotonic()), error)
 
+    @property
+    def accepting(self) -> bool:
+        """Whether what comes is not rejected with `stopping`."""
+        return self._accepting
+
     def pause(self) -> None:
         """Start no attempt until `resume`; what comes waits in the queue, and deadlines still count."""
         self._limiter.pause()
@@ -349,9 +354,10 @@ class Guard:
             self.accounting.failed += 1
         else:
             self.accounting.shed += 1
-        if not call.attempts:
-            self._shed.count(error.kind, call.operation)
-        self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
+        if not call.operation.durable:  # of what lies in the outbox this is not the end yet
+            if not call.attempts:
+                self._shed.count(error.kind, call.operation)
+            self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
         duration_ms = (self._clock.monotonic() - call.started) * 1000
         return Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
 

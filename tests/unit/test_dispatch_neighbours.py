@@ -27,7 +27,7 @@ def _event(event_type: str, payload: Any, source: str) -> Event:
 async def _answered(*before: Event, later: float = 0.0) -> bool:
     """Whether a command to `theirs` is answered, as unknown, so many seconds after these events."""
     bus, clock = _Bus(), FakeClock()
-    dispatcher = Dispatcher(Router({}, ()), {}, None, bus=bus, source="bridge", clock=clock)
+    dispatcher = Dispatcher(Router({}, ()), {}, None, outbox=None, bus=bus, source="bridge", clock=clock)
     for event in before:
         dispatcher.on_event(event)
     await clock.advance(later)

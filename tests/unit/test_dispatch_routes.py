@@ -36,7 +36,7 @@ def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], l
     """The routes that one event sets off, and the loops that were counted."""
     bus, connection = _Bus(), _Connection()
     router = Router({"api": frozenset({"request"})}, routes)
-    dispatcher = Dispatcher(router, {"api": connection}, None, bus=bus, source="bridge", clock=FakeClock())
+    dispatcher = Dispatcher(router, {"api": connection}, None, outbox=None, bus=bus, source="bridge", clock=FakeClock())
     raw = msgspec.Raw(msgspec.msgpack.encode(None))
     headers = {"hop": str(hop)}
     event = Event(id=1, event_type="a.b", raw=raw, timestamp=1, source=source, correlation_id=None, headers=headers)

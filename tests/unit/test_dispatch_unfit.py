@@ -40,7 +40,9 @@ class _Connection:
 def _dispatcher(room: int) -> tuple[Dispatcher, _Bus]:
     bus = _Bus(room)
     router = Router({"api": frozenset({"request"})}, ())
-    return Dispatcher(router, {"api": _Connection()}, None, bus=bus, source="bridge", clock=FakeClock()), bus
+    return Dispatcher(
+        router, {"api": _Connection()}, None, outbox=None, bus=bus, source="bridge", clock=FakeClock()
+    ), bus
 
 
 def _event(correlation_id: str | None, key: str | None = None, event_type: str = "integration.api.request") -> Event:

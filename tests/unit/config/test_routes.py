@@ -151,8 +151,12 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
         (_route(*REQUEST, "where = env.NOPE"), 6, "where: the environment variable `NOPE` is not set"),
         (_route(*REQUEST, 'emit = "${message.topic}"'), 6, "emit: `message.topic`: only `event.…` can be used here"),
         (_route(*REQUEST, 'emit = "a b"'), 6, "emit: not an event type: 'a b' holds a space"),
-        (_route(*REQUEST, "receipts = true"), 6, "receipts: this version does not have receipts yet; leave it out"),
-        (_route(*REQUEST, 'delivery = "at_least_once"'), 6, 'delivery: this version does not have "at_least_once" yet'),
+        (_route(*REQUEST, "receipts = 7"), 6, "receipts: must be true or false"),
+        (
+            _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", "qos = 0", 'delivery = "at_least_once"'),
+            7,
+            "qos: nobody acknowledges QoS 0",
+        ),
         (_route(*REQUEST, 'delivery = "once"'), 6, "delivery: must be `at_most_once` or `at_least_once`"),
         (_route(*_to("rpc", "request"), 'method = ""'), 5, "method: must be a string that is not empty"),
         (

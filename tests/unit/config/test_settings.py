@@ -14,6 +14,10 @@ bridge {
   data_dir = "state"
   stop_with = null
   status = "[::1]:0"
+  outbox {
+    max_bytes = "64MiB"
+    max_age = "2h"
+  }
 }
 log {
   level = "debug"
@@ -32,6 +36,7 @@ bus {
         "heartbeat": 0.25,
         "drain_timeout": 3.0,
         "data_dir": tmp_path / "state",
+        "outbox": {"max_bytes": 64 << 20, "max_age": 7200.0},
         "stop_with": None,
         "status": "[::1]:0",
         "status_hosts": (),

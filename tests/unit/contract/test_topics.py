@@ -12,6 +12,7 @@ import pytest
 import bridge
 from bridge.contract import CHANNELS, ENTRIES, asyncapi, entry_for
 from bridge.contract.asyncapi import message_key
+from bridge.model import LETTERS
 from tests.support.schemas import FOLDER, validate_event
 
 PACKAGE = Path(bridge.__file__).parent
@@ -75,7 +76,7 @@ def test_an_event_type_finds_its_entry(event_type: str, name: str | None):
 
 
 def test_every_report_in_the_code_has_an_entry():
-    """What guard and connections report, and what the bus says of itself, is in the table; and nothing else is."""
+    """What guard, connections and outbox report, and the bus of itself, is in the table; and nothing else is."""
     said = {
         call.args[0].value
         for room in ("resilience", "connection")
@@ -85,6 +86,8 @@ def test_every_report_in_the_code_has_an_entry():
     }
     said |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
     found = {f"resilience.{{integration}}.{what}" for what in said}
+    speaker = texts("outbox/speaker.py")
+    found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in speaker}
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
     assert found == {entry.topic for entry in ENTRIES if entry.topic.startswith("resilience.")}
 
@@ -98,6 +101,7 @@ def test_every_command_of_the_bridge_has_an_entry():
         for node in ast.walk(method)
         if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant)
     }
+    compared |= set(LETTERS)
     assert {f"bridge.{name}" for name in compared} == {e.topic for e in ENTRIES if e.channel == "bridgeCommands"}
 
 

@@ -1,0 +1,136 @@
+"""What lies in the outbox: one accepted event with the operation that a route made of it."""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from bridge.model import OPERATIONS, Attempt, Cause, Event, Operation
+
+#: Attempts whose details an entry keeps: the first ones, which say how it began, and the last.
+_FIRST: Final = 10
+_LAST: Final = 90
+
+Scope = tuple[str | None, str, str | None]
+"""What a key is unique in: source, key, route."""
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """An entry's lasting part, as it lies on disk.
+
+    Attributes:
+        integration: The integration's label.
+        name: The operation's name.
+        route: The route that made it.
+        command: The operation's arguments, encoded.
+        event: The event, encoded as the bus carries it.
+        key: The ordering key.
+        idempotency_key: The caller's, or one that was made when the event was accepted.
+        repeatable: Whether it may be done twice although the remote does not know the key.
+        deadline_ms: By when the caller wants it done, None for no limit.
+        emit: The type of the event that follows a good answer.
+        receipts: Whether the outcome is told as a receipt.
+        accepted_ms: When it was accepted.
+        scope: The digest of the caller's key within its scope, None where the caller gave none.
+        replayed: Whether a person took it out of the dead letters.
+    """
+
+    integration: str
+    name: str
+    route: str
+    command: msgspec.Raw
+    event: msgspec.Raw
+    key: str
+    idempotency_key: str
+    repeatable: bool
+    deadline_ms: int | None
+    emit: str | None
+    receipts: bool
+    accepted_ms: int
+    scope: bytes | None
+    replayed: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """What was tried so far.
+
+    Attributes:
+        attempts: How many attempts were made.
+        rounds: How often it was handed to the guard and came back.
+        history: The failed attempts, oldest first; where there are many, the first and the last.
+    """
+
+    attempts: int = 0
+    rounds: int = 0
+    history: tuple[Attempt, ...] = ()
+
+    def after(self, attempts: int, history: tuple[Attempt, ...]) -> "Progress":
+        """With another round of attempts."""
+        whole = self.history + history
+        if len(whole) > _FIRST + _LAST:
+            whole = whole[:_FIRST] + whole[-_LAST:]
+        return Progress(self.attempts + attempts, self.rounds + 1, whole)
+
+
+class Entry(msgspec.Struct, eq=False):
+    """One accepted event on its way.
+
+    Attributes:
+        body: Its lasting part.
+        size: Bytes that it is counted with.
+        event: The event.
+        operation: What is to be done, without a deadline.
+        seq: Its place in the order of arrival; 0 until it is on disk.
+        progress: What was tried so far.
+        to_mark: Whether it must not be done twice, and is therefore marked as begun before it is.
+        begun: Whether that mark is on disk.
+    """
+
+    body: Body
+    size: int
+    event: Event
+    operation: Operation
+    seq: int = 0
+    progress: Progress = Progress()
+    to_mark: bool = False
+    begun: bool = False
+
+    @property
+    def key(self) -> str:
+        """The ordering key."""
+        return self.body.key
+
+
+def digest(scope: Scope) -> bytes:
+    """A scope in 16 bytes."""
+    return hashlib.blake2b(msgspec.msgpack.encode(scope), digest_size=16).digest()
+
+
+_COMMANDS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}
+_BODY: Final = msgspec.msgpack.Decoder(Body)
+_PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
+_EVENT: Final = msgspec.msgpack.Decoder(Event)
+encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def restored(seq: int, body: bytes, size: int, progress: bytes | None, begun: int) -> Entry:
+    """An entry as it lies on disk."""
+    lasting = _BODY.decode(body)
+    event = _EVENT.decode(lasting.event)
+    command: Any = _COMMANDS[lasting.name].decode(lasting.command)
+    operation = Operation(
+        integration=lasting.integration,
+        name=lasting.name,
+        command=command,
+        cause=Cause(event.source, event.id, event.event_type),
+        correlation_id=event.correlation_id,
+        idempotency_key=lasting.idempotency_key,
+        headers=event.headers,
+        route=lasting.route,
+        key=lasting.key,
+        hop=event.hop,
+        repeatable=lasting.repeatable,
+        durable=True,
+    )
+    done = Progress() if progress is None else _PROGRESS.decode(progress)
+    return Entry(lasting, size, event, operation, seq, done, begun=bool(begun))

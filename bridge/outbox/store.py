@@ -1,0 +1,308 @@
+"""Entries, letters and outcomes on SQLite. Everything here runs on the store's thread.
+
+Statements take many rows at a time: Python gives its lock up for each statement, and a busy event loop is slow to
+return it.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bridge.outbox.entry import Entry, encode, restored
+from bridge.outbox.schema import connect
+from bridge.outbox.work import Acceptance, Ending, Settlement, Totals, Work
+
+#: How long an outcome is kept, in milliseconds, and the share of `max_bytes` that all outcomes may take.
+KEPT_MS: Final = 24 * 3600 * 1000
+_KNOWN_SHARE: Final = 4
+#: Bytes that a row costs beyond what is in it.
+OVERHEAD: Final = 100
+#: Sequence numbers that are set aside at a time; those that are not used are left out.
+_RESERVE: Final = 1 << 20
+#: The cap is reached: nothing is accepted until this share of it is free again.
+_HYSTERESIS: Final = 20
+_MOST_ROWS: Final = 128
+_MOST_ASKERS: Final = 100
+_ENDING: Final = msgspec.msgpack.Decoder(Ending)
+
+
+class Store:
+    """The database, and sums of what is in it.
+
+    Attributes:
+        totals: What it holds, as of the last commit.
+        full: Whether the cap was reached.
+    """
+
+    def __init__(self, file: Path, *, max_bytes: int) -> None:
+        """Open it.
+
+        Raises:
+            OutboxError: See `schema.connect`.
+        """
+        self._database = connect(file)
+        self._max_bytes = max_bytes
+        self.full = False
+        self.totals = Totals()
+        self._asked: dict[int, list[str]] = {}
+        self._count()
+        self._next: int = self._one("SELECT value FROM meta WHERE name='next_seq'")[0]
+        self._reserved = self._next
+
+    def close(self) -> None:
+        """Close the file; what is committed stays."""
+        self._database.close()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """One statement."""
+        return self._database.execute(sql, values)
+
+    def _one(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        return self._database.execute(sql, values).fetchone()
+
+    def _count(self) -> None:
+        pending, size = self._one("SELECT count(*), coalesce(sum(size), 0) FROM entry")
+        letters, letter_size = self._one("SELECT count(*), coalesce(sum(size), 0) FROM letter")
+        known, endings = self._one("SELECT count(*), coalesce(sum(length(ending)), 0) FROM known WHERE ended_ms > 0")
+        self.totals = Totals(pending, size, self._oldest(), letters, letter_size, endings + known * OVERHEAD)
+        self._asked.clear()
+        for seq, correlation_id in self.execute("SELECT seq, correlation_id FROM asker"):
+            self._asked.setdefault(seq, []).append(correlation_id)
+
+    def _oldest(self) -> int | None:
+        row = self._one("SELECT accepted_ms FROM entry ORDER BY seq LIMIT 1")
+        return None if row is None else row[0]
+
+    # --- writing
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make it last."""
+        totals = msgspec.structs.replace(self.totals, oldest_ms=self._oldest())
+        self.execute("COMMIT")
+        self.totals = totals
+
+    def rollback(self) -> None:
+        """Undo it, in the sums too. What was accepted in it is not."""
+        if self._database.in_transaction:
+            self.execute("ROLLBACK")
+        self._reserved = self._next  # whatever was set aside may be undone, too
+        self._count()
+
+    def apply(self, work: Work) -> None:
+        """Carry work out and commit it, but for its errands. Raises sqlite3.Error; nothing of it was done then."""
+        self.begin()
+        if work.settlements:
+            self._settle(work.settlements)
+        if work.progress:
+            self._note(work.progress)
+        if work.begun:
+            begun = _json([one.seq for one in work.begun])
+            self.execute("UPDATE entry SET begun=1 WHERE seq IN (SELECT value FROM json_each(?))", (begun,))
+        if work.acceptances:
+            self._accept(work.acceptances)
+        self.commit()
+
+    def add(self, **more: int) -> None:
+        """Change the sums by this much."""
+        self.totals = msgspec.structs.replace(
+            self.totals, **{name: getattr(self.totals, name) + count for name, count in more.items()}
+        )
+
+    def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows into a table."""
+        for start in range(0, len(rows), _MOST_ROWS):
+            part = rows[start : start + _MOST_ROWS]
+            row = f"({','.join('?' * len(part[0]))})"
+            values = ",".join([row] * len(part))
+            self.execute(f"INSERT OR REPLACE INTO {table} VALUES {values}", [value for one in part for value in one])  # noqa: S608 - our own names
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        seqs = [one.entry.seq for one in settlements]
+        for one in settlements:
+            if one.death is not None:
+                self._bury(one)
+        self.execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
+        self.add(pending=-len(seqs), bytes=-sum(one.entry.size for one in settlements))
+        known = []
+        for one in settlements:
+            if self._asked and one.entry.seq in self._asked:
+                one.askers = self._asked.pop(one.entry.seq)
+                self.execute("DELETE FROM asker WHERE seq=?", (one.entry.seq,))
+            if one.entry.body.scope is not None and not one.entry.body.replayed:
+                known.append((one.entry.body.scope, one.entry.seq, one.ended_ms, encode(one.ending)))
+        if known:
+            self.insert("known", known)
+            self.add(known_bytes=sum(len(row[3]) + OVERHEAD for row in known))
+            self._forget(settlements[-1].ended_ms, most=2 * len(known) + 64)
+
+    def _bury(self, one: Settlement) -> None:
+        death = encode(one.death)
+        moved = self.execute(
+            "INSERT INTO letter SELECT seq, integration, size + ?, ?, body, ? FROM entry WHERE seq=?",
+            (len(death), one.ended_ms, death, one.entry.seq),
+        )
+        assert moved.rowcount == 1, "an entry that is settled is on disk"  # noqa: S101
+        self.add(letters=1, letter_bytes=one.entry.size + len(death))
+
+    def _forget(self, now_ms: int, *, most: int) -> None:
+        """Forget outcomes whose time is up, and the oldest where they are too many."""
+        too_many = self.totals.known_bytes > self._max_bytes // _KNOWN_SHARE
+        gone = self.execute(
+            f"DELETE FROM known WHERE scope IN (SELECT scope FROM known WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?)"  # noqa: S608
+            f" RETURNING length(ending) + {OVERHEAD}",
+            (now_ms + 1 if too_many else now_ms - KEPT_MS, most),
+        ).fetchall()
+        if gone:
+            self.add(known_bytes=-sum(row[0] for row in gone))
+
+    def _note(self, entries: list[Entry]) -> None:
+        for one in entries:
+            self.execute("UPDATE entry SET begun=0, progress=? WHERE seq=?", (encode(one.progress), one.seq))
+
+    # --- accepting
+
+    def _accept(self, acceptances: list[Acceptance]) -> None:
+        known = self._known([one.entry.body.scope for one in acceptances if one.entry.body.scope is not None])
+        rows = []
+        noted = []
+        for one in acceptances:
+            entry, scope = one.entry, one.entry.body.scope
+            if scope is not None and (before := known.get(scope)) is not None:
+                seq, ending = before
+                if ending is not None:
+                    one.ending = _ENDING.decode(ending)
+                elif entry.event.correlation_id is not None:
+                    self._ask(seq, entry.event.correlation_id)
+                continue
+            one.refusal = self._refusal(entry.size)
+            if one.refusal is not None:
+                continue
+            one.taken, entry.seq = True, self.take_seq()
+            body = entry.body
+            rows.append(
+                (
+                    entry.seq,
+                    body.integration,
+                    body.key,
+                    0,
+                    entry.size,
+                    body.accepted_ms,
+                    body.deadline_ms,
+                    one.encoded,
+                    None,
+                )
+            )
+            self.add(pending=1, bytes=entry.size)
+            if scope is not None:
+                known[scope] = entry.seq, None
+                noted.append((scope, entry.seq, None, None))
+        self.insert("entry", rows)
+        self.insert("known", noted)
+
+    def _known(self, scopes: list[bytes]) -> dict[bytes, tuple[int, bytes | None]]:
+        found: dict[bytes, tuple[int, bytes | None]] = {}
+        for start in range(0, len(scopes), _MOST_ROWS):
+            part = scopes[start : start + _MOST_ROWS]
+            places = ",".join("?" * len(part))
+            for scope, seq, ending in self.execute(
+                f"SELECT scope, seq, ending FROM known WHERE scope IN ({places})",  # noqa: S608
+                part,
+            ):
+                found[scope] = seq, ending
+        return found
+
+    def _ask(self, seq: int, correlation_id: str) -> None:
+        askers = self._asked.setdefault(seq, [])
+        if correlation_id not in askers and len(askers) < _MOST_ASKERS:
+            askers.append(correlation_id)
+            self.execute("INSERT OR IGNORE INTO asker VALUES (?, ?)", (seq, correlation_id))
+
+    def _refusal(self, size: int) -> str | None:
+        totals = self.totals
+        room = self._max_bytes - totals.bytes - totals.letter_bytes - size
+        if self.full and room >= self._max_bytes // _HYSTERESIS:
+            self.full = False
+        elif room < 0:
+            self.full = True
+        return f"the outbox is full: {self._max_bytes} bytes (`max_bytes`)" if self.full else None
+
+    def look(self) -> None:
+        """See whether there is room again."""
+        self._refusal(0)
+
+    def take_seq(self) -> int:
+        """The next place in the order of arrival; none is ever given twice."""
+        if self._next == self._reserved:
+            self._reserved = self._next + _RESERVE
+            self.execute("UPDATE meta SET value=? WHERE name='next_seq'", (self._reserved,))
+        self._next += 1
+        return self._next - 1
+
+    # --- reading
+
+    def integrations(self) -> dict[str, int]:
+        """How many entries wait for each integration."""
+        return dict(self.execute("SELECT integration, count(*) FROM entry GROUP BY integration").fetchall())
+
+    def scan(
+        self, integration: str, after: int, excluded: Iterable[str], most: int, room: int
+    ) -> tuple[list[Entry], int]:
+        """The next entries in their order, but for some keys; and up to where that is all there is."""
+        rows = self._rows(
+            "WHERE seq > ? AND integration = ? AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+            (after, integration, _json(list(excluded)), most),
+            room,
+        )
+        return rows, (rows[-1].seq if len(rows) == most or _size(rows) >= room else self._next - 1)
+
+    def of_key(self, integration: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
+        """The entries of one key behind a place, up to another."""
+        return self._rows(
+            "WHERE integration = ? AND key = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            (integration, key, *between, most),
+            room,
+        )
+
+    def by_seq(self, seqs: list[int]) -> list[Entry]:
+        """Some entries, in their order."""
+        return self._rows("WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq", (_json(seqs),), 1 << 62)
+
+    def overdue(self, integration: str, now_ms: int, accepted_before_ms: int, most: int) -> list[Entry]:
+        """Entries whose deadline is over, or who are too old."""
+        late = self._rows(
+            "WHERE deadline_ms <= ? AND integration = ? ORDER BY deadline_ms LIMIT ?",
+            (now_ms, integration, most),
+            1 << 24,
+        )
+        old: list[int] = []
+        # In the order of acceptance, so that the first one that is young enough ends the search.
+        for seq, whose, accepted_ms in self.execute("SELECT seq, integration, accepted_ms FROM entry ORDER BY seq"):
+            if accepted_ms >= accepted_before_ms or len(old) == most:
+                break
+            if whose == integration:
+                old.append(seq)
+        return list({one.seq: one for one in [*late, *self.by_seq(old)]}.values())
+
+    def _rows(self, where: str, values: Sequence[Any], room: int) -> list[Entry]:
+        found = []
+        for row in self.execute(f"SELECT seq, body, size, progress, begun FROM entry {where}", values):  # noqa: S608
+            found.append(restored(*row))
+            room -= row[2]
+            if room <= 0:
+                break
+        return found
+
+
+def _size(entries: list[Entry]) -> int:
+    return sum(entry.size for entry in entries)
+
+
+def _json(values: list[Any]) -> str:
+    return msgspec.json.encode(values).decode()
