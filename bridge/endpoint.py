@@ -65,6 +65,12 @@ class Endpoint(Strict):
         _check_host(host.partition("/")[0])
         return self
 
+    @property
+    def scheme(self) -> str | None:
+        """The URL's scheme in small letters; None where the address is a bare host."""
+        scheme, mark, _ = (self.url or self.address or "").partition("://")
+        return scheme.lower() if mark else None
+
 
 class AuthNone(Strict):
     """No credentials."""

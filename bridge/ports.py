@@ -301,6 +301,8 @@ class AdapterSpec:
         create: Makes one session. Raises ValueError, in words for a person, where a setting cannot work.
         has_session: False where each call stands for itself (HTTP): calls are tried while *disconnected*, too.
         needs_endpoint: False for protocols that reach nothing (timer, static).
+        transports: The same protocol by other ways, each with schemes of its own: what they have differently. They
+            share `protocol`, `auth` and `config` with this one.
     """
 
     protocol: str
@@ -312,3 +314,13 @@ class AdapterSpec:
     create: Callable[[AdapterSetup], ProtocolAdapter]
     has_session: bool = True
     needs_endpoint: bool = True
+    transports: "tuple[AdapterSpec, ...]" = ()
+
+    def by_scheme(self) -> dict[str, "AdapterSpec"]:
+        """Every scheme of the protocol, and the transport that it means."""
+        return {scheme: spec for spec in (self, *self.transports) for scheme in spec.schemes}
+
+    def over(self, endpoint: Endpoint | None) -> "AdapterSpec":
+        """The transport that an endpoint's scheme means; this one, where it names none or an unknown one."""
+        scheme = None if endpoint is None else endpoint.scheme
+        return self if scheme is None else self.by_scheme().get(scheme, self)

@@ -14,15 +14,13 @@ from typing import Any, Final
 
 import httpx
 
-from bridge.adapters._jsonrpc_wire import check_taken, read_answer, read_answers
+from bridge.adapters._jsonrpc_wire import MAX_BATCH, check_taken, encode_batch, read_answer, read_answers
 from bridge.adapters.http_transport.client import HttpClient
 from bridge.adapters.http_transport.connection import HttpConnection
 from bridge.adapters.http_transport.errors import translate
 from bridge.adapters.http_transport.message import Response
 from bridge.errors import BridgeError
 
-#: Calls in one array.
-MAX_BATCH: Final = 64
 _LEAD: Final = object()
 
 
@@ -108,7 +106,7 @@ class Batcher:
         batch = [queue.waiting.popleft() for _ in range(min(MAX_BATCH, len(queue.waiting)))]
         queue.leader = None
         self._hand_over(queue)
-        body = batch[0].text if len(batch) == 1 else b"[" + b",".join([waiting.text for waiting in batch]) + b"]"
+        body = encode_batch([waiting.text for waiting in batch])
         exchange = _Exchange(connection, self._client.start_post(connection, body, headers), len(batch))
         for waiting in batch:
             waiting.exchange = exchange

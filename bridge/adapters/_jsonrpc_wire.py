@@ -9,13 +9,16 @@ from bridge.adapters.http_transport.message import Response
 from bridge.adapters.http_transport.status import bare_status_error, refused_credentials, told_to_wait
 from bridge.errors import BridgeError, InvalidError, ProtocolError, RejectedError
 
+#: Calls in one array.
+MAX_BATCH: Final = 64
+
 
 class Call(msgspec.Struct, frozen=True):
     """A request object; without an id it is a notification."""
 
     method: str
     params: Any = msgspec.UNSET
-    id: int | msgspec.UnsetType = msgspec.UNSET
+    id: int | str | msgspec.UnsetType = msgspec.UNSET
     jsonrpc: str = "2.0"
 
 
@@ -28,11 +31,21 @@ class Answer(msgspec.Struct, frozen=True):
     error: Any = msgspec.UNSET
 
 
+class Message(Answer, frozen=True):
+    """What a server sends by itself: a response, or with a method a notification or a request of its own."""
+
+    method: Any = msgspec.UNSET
+    params: Any = msgspec.UNSET
+
+
 _ONE: Final = msgspec.json.Decoder(Answer)
 _MANY: Final = msgspec.json.Decoder(list[Answer] | Answer)
+_MESSAGES: Final = msgspec.json.Decoder(list[Message] | Message)
+#: Error code of a method that is not there (specification, section 5.1).
+_NO_METHOD: Final = -32601
 
 
-def encode_call(method: str, params: Any, call_id: int | None) -> bytes:
+def encode_call(method: str, params: Any, call_id: int | str | None) -> bytes:
     """One request object; `call_id` None makes a notification.
 
     Raises:
@@ -45,7 +58,12 @@ def encode_call(method: str, params: Any, call_id: int | None) -> bytes:
     return _json.encode(Call(method, params, msgspec.UNSET if call_id is None else call_id), "request")
 
 
-def result_of(answer: Answer, call_id: int) -> Any:
+def encode_batch(calls: list[bytes]) -> bytes:
+    """One call as it is, several as an array."""
+    return calls[0] if len(calls) == 1 else b"[" + b",".join(calls) + b"]"
+
+
+def result_of(answer: Answer, call_id: int | str) -> Any:
     """The result in one response object.
 
     Raises:
@@ -60,7 +78,7 @@ def result_of(answer: Answer, call_id: int) -> Any:
     if not failed and answer.result is msgspec.UNSET:
         raise ProtocolError("the answer has neither a result nor an error")
     # A server that could not read the request cannot know its id (specification, section 5).
-    if not (failed and answer.id is None) and (type(answer.id) is not int or answer.id != call_id):
+    if not (failed and answer.id is None) and (type(answer.id) is not type(call_id) or answer.id != call_id):
         raise ProtocolError("the answer's id is not the request's")
     if failed:
         raise _rejection(answer.error)
@@ -175,3 +193,25 @@ def _outcome(answer: Answer, call_id: int, *, doubtful: bool) -> Any:
         return result_of(answer, call_id)
     except BridgeError as error:
         return error
+
+
+def read_messages(data: bytes) -> list[Message]:
+    """What one message of a session holds, each checked to fit onto the bus.
+
+    Raises:
+        ProtocolError: It is no JSON object or array of such, or holds what the bus cannot carry.
+    """
+    found: list[Message] | Message = _json.parse(data, _MESSAGES, "the message")
+    messages = found if isinstance(found, list) else [found]
+    if _json.may_not_fit(data):
+        for message in messages:
+            _check(message)
+            if message.params is not msgspec.UNSET:
+                _json.check_answer(message.params, "params")
+    return messages
+
+
+def refusal(call_id: Any) -> bytes:
+    """The answer to a server's own request: there is no method here."""
+    error = {"code": _NO_METHOD, "message": "this client has no methods"}
+    return msgspec.json.encode({"jsonrpc": "2.0", "error": error, "id": call_id})

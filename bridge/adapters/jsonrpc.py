@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 over HTTP (jsonrpc.org/specification): `type = "json-rpc"`.
+"""JSON-RPC 2.0 (jsonrpc.org/specification): `type = "json-rpc"`. This is HTTP; with `ws://` and `wss://` see the other.
 
 Each call is a POST of its own, or shares one with others where `batch` is on; there is no session, so calls are tried
 whatever the last check said. Event headers `traceparent` and `hop` travel as the HTTP headers `traceparent` and
@@ -6,50 +6,20 @@ whatever the last check said. Event headers `traceparent` and `hop` travel as th
 """
 
 from itertools import count
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from msgspec import UNSET
-from pydantic import AfterValidator, Field
 
+from bridge.adapters import _websocket_opening as opening
 from bridge.adapters._jsonrpc_batch import Batcher
+from bridge.adapters._jsonrpc_config import PROTOCOL, JsonRpcConfig
+from bridge.adapters._jsonrpc_websocket import JsonRpcWebSocketAdapter
 from bridge.adapters._jsonrpc_wire import check_taken, encode_call, read_answer
-from bridge.adapters.http_transport.client import HttpClient, check_header_name
+from bridge.adapters.http_transport.client import HttpClient
 from bridge.adapters.http_transport.status import refused_credentials
 from bridge.adapters.http_transport.target import SCHEMES
-from bridge.endpoint import Strict
 from bridge.model import Request
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
-from bridge.units import Size
-
-PROTOCOL: Final = "json-rpc"
-
-
-class JsonRpcConfig(Strict):
-    """`config { … }` of a JSON-RPC integration."""
-
-    idempotent: Annotated[
-        tuple[str, ...],
-        Field(description="methods that may be called again although the first call may have been acted on"),
-    ] = ()
-    batch: Annotated[
-        bool,
-        Field(description="join calls that wait at the same moment into one JSON-RPC array; the server must take it"),
-    ] = False
-    max_response: Annotated[
-        Size, Field(description="the largest response body that is read, decompressed; a larger one is an error")
-    ] = 16 * 1024 * 1024
-    allow_headers: Annotated[
-        tuple[Annotated[str, AfterValidator(check_header_name)], ...],
-        Field(description="event headers that travel as HTTP headers, besides traceparent and hop"),
-    ] = ()
-    health_method: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="method to call as health check, which must not answer with an error; "
-            "without it the check is a GET of the endpoint, and any answer but 401 shows a living server",
-        ),
-    ] = None
 
 
 class JsonRpcAdapter(AdapterBase):
@@ -60,6 +30,7 @@ class JsonRpcAdapter(AdapterBase):
     def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where endpoint, auth and TLS do not fit together."""
         config = setup.config if isinstance(setup.config, JsonRpcConfig) else JsonRpcConfig()
+        config.refuse("ping", transport="HTTP")
         self._config = config
         self._client = HttpClient(setup, max_response=config.max_response, allow_headers=config.allow_headers)
         self._batcher = Batcher(self._client) if config.batch else None
@@ -105,13 +76,26 @@ class JsonRpcAdapter(AdapterBase):
         return read_answer(await self._client.post(encode_call(method, params, call_id), headers), call_id)
 
 
+_AUTH: Final = frozenset({"none", "basic", "bearer", "certificate"})
+
+OVER_WEBSOCKET: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="JSON-RPC 2.0 over WebSocket: requests and notifications both ways, batches",
+    operations=frozenset({"request", "subscribe", "unsubscribe"}),
+    auth=_AUTH,
+    config=JsonRpcConfig,
+    schemes=opening.SCHEMES,
+    create=JsonRpcWebSocketAdapter,
+)
+
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
-    summary="JSON-RPC 2.0 over HTTP or HTTPS: requests, notifications, batches",
+    summary="JSON-RPC 2.0 over HTTP or WebSocket: requests, notifications, batches",
     operations=frozenset({"request"}),
-    auth=frozenset({"none", "basic", "bearer", "certificate"}),
+    auth=_AUTH,
     config=JsonRpcConfig,
     schemes=SCHEMES,
     create=JsonRpcAdapter,
     has_session=False,
+    transports=(OVER_WEBSOCKET,),
 )

@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
+from bridge.adapters import _websocket_opening as opening
 from bridge.adapters._background import Background
 from bridge.adapters._content import Codec, CodecName
-from bridge.adapters._websocket_errors import translate
-from bridge.adapters.http_transport.target import authorization, resolve
-from bridge.endpoint import Endpoint, Strict
-from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
+from bridge.endpoint import Strict
+from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError
 from bridge.model import Inbound
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
 from bridge.units import PositiveDuration, Size
@@ -29,8 +27,6 @@ PROTOCOL: Final = "websocket"
 ALL: Final = "*"
 #: Messages kept until somebody subscribes, as a server's greeting; older ones give way.
 _EARLY: Final = 100
-#: Seconds that a server has to answer the closing handshake.
-_CLOSE: Final = 0.5
 _SIGNS: Final = "!#$%&'*+-.^_`|~"
 
 
@@ -63,31 +59,6 @@ class WebSocketConfig(Strict):
     ] = "auto"
 
 
-class _Connection(ClientConnection):
-    """Tells in the opening handshake, too, by what it was lost: with TLS 1.3 the refusal of a client certificate."""
-
-    _lost_by: Exception | None = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost_by = exc
-        super().connection_lost(exc)
-
-    async def handshake(self, *arguments: Any, **more: Any) -> None:
-        try:
-            await super().handshake(*arguments, **more)
-        except InvalidMessage as error:
-            if self._lost_by is not None:
-                raise self._lost_by from error
-            raise
-
-
-class _Connect(connect):
-    """Follows no redirect: credentials stay where they were meant for."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
 class WebSocketAdapter(AdapterBase):
     """One connection; see `ports.ProtocolAdapter`."""
 
@@ -97,13 +68,7 @@ class WebSocketAdapter(AdapterBase):
         """Raises ValueError where endpoint, auth and TLS do not fit together."""
         self._config = setup.config if isinstance(setup.config, WebSocketConfig) else WebSocketConfig()
         self._setup = setup
-        as_http = _as_http(setup)
-        try:
-            self._target = resolve(as_http)
-            name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
-        except ValueError as error:
-            raise ValueError(str(error).replace("https", "wss").replace("http", "ws")) from None
-        self._credentials = {name: value} if name else {}
+        self._opening = opening.Opening(setup)
         self._codec = Codec(self._config.codec)
         self._background = Background(self._lose)
         self._socket: ClientConnection | None = None
@@ -113,30 +78,10 @@ class WebSocketAdapter(AdapterBase):
 
     async def connect(self) -> None:
         """Open the connection; the server checks the credentials in the opening handshake."""
-        target, config = self._target, self._config
-        scheme = "ws" if target.ssl_context is None else "wss"
-        more: dict[str, Any] = {} if target.ssl_context is None else {"server_hostname": target.server_name}
-        try:
-            self._socket = await _Connect(
-                f"{scheme}://{target.authority}{target.raw_path.decode('ascii')}",
-                subprotocols=None if config.subprotocol is None else [Subprotocol(config.subprotocol)],
-                additional_headers=self._credentials,
-                user_agent_header="nemo-bridge",
-                proxy=None,  # the environment's is for other programs
-                open_timeout=None,
-                ping_interval=config.ping,
-                ping_timeout=config.ping,
-                close_timeout=_CLOSE,
-                max_size=config.max_message,
-                create_connection=_Connection,
-                ssl=target.ssl_context,
-                **more,
-            )
-        except (OSError, EOFError, WebSocketException) as error:
-            raise translate(error) from None
-        if config.subprotocol is not None and self._socket.subprotocol != config.subprotocol:
-            await self._socket.close()
-            raise ProtocolError(f"the server does not speak {config.subprotocol}", maybe_sent=False)
+        config = self._config
+        self._socket = await self._opening.open(
+            ping=config.ping, max_message=config.max_message, subprotocol=config.subprotocol
+        )
         await self._background.open()
         self._background.start(self._read(self._socket))
 
@@ -146,10 +91,7 @@ class WebSocketAdapter(AdapterBase):
         socket, self._socket = self._socket, None
         await self._background.close()
         if socket is not None:
-            try:
-                await socket.close()
-            finally:
-                socket.transport.abort()
+            await opening.close(socket)
 
     def _live(self) -> ClientConnection:
         if self._socket is None or self._over:
@@ -158,11 +100,7 @@ class WebSocketAdapter(AdapterBase):
 
     async def check(self) -> None:
         """A ping and its pong (RFC 6455, 5.5.2)."""
-        socket = self._live()
-        try:
-            await (await socket.ping())
-        except (ConnectionClosed, OSError) as error:
-            raise self._lost_by(error) from None
+        await opening.ping(self._live())
 
     async def publish(
         self,
@@ -186,7 +124,7 @@ class WebSocketAdapter(AdapterBase):
         try:
             await socket.send(data, text=is_text)
         except (ConnectionClosed, OSError) as error:
-            raise self._lost_by(error) from None
+            raise opening.lost_by(error) from None
         return {}
 
     def _frame(self, message: Any) -> tuple[bytes, bool]:
@@ -227,7 +165,7 @@ class WebSocketAdapter(AdapterBase):
                 elif self._early is not None:
                     self._early.append(message)
         except ConnectionClosed as error:
-            self._lose(self._lost_by(error))
+            self._lose(opening.lost_by(error))
 
     def _inbound(self, frame: str | bytes) -> Inbound:
         if self._codec.name == "auto" and isinstance(frame, bytes):
@@ -237,10 +175,6 @@ class WebSocketAdapter(AdapterBase):
         except ProtocolError as error:
             # It must not get lost, and must not pass for what it is not.
             return Inbound(topic=ALL, message=frame, headers={"codec_error": error.message})
-
-    def _lost_by(self, error: Exception) -> ConnectionLostError:
-        lost = translate(error)
-        return lost if isinstance(lost, ConnectionLostError) else ConnectionLostError(lost.message)
 
     def _lose(self, error: BridgeError) -> None:
         if not self._over:
@@ -253,32 +187,12 @@ def _check_topic(topic: str) -> None:
         raise InvalidError(f'there is no topic {topic!r}; the only one is "{ALL}"')
 
 
-def _as_http(setup: AdapterSetup) -> AdapterSetup:
-    """The opening handshake is an HTTP request (RFC 6455, 1.7), so addresses follow the same rules."""
-    endpoint = setup.endpoint
-    if endpoint is None:
-        return setup
-    changed = {}
-    for name in ("url", "address"):
-        value = getattr(endpoint, name)
-        if value is not None:
-            scheme, mark, rest = value.partition("://")
-            if mark and scheme not in SCHEMES:
-                raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
-            changed[name] = f"{scheme.replace('ws', 'http', 1)}://{rest}" if mark else value
-    more = {name: getattr(endpoint, name) for name in ("port", "path", "tls")}
-    return AdapterSetup(setup.integration, Endpoint(**changed, **more), setup.auth, setup.tls)
-
-
-#: URL scheme → (default port, TLS).
-SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"ws": (80, False), "wss": (443, True)}
-
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
     summary="WebSocket: text and binary messages both ways over one connection",
     operations=frozenset({"publish", "subscribe", "unsubscribe"}),
     auth=frozenset({"none", "basic", "bearer", "certificate"}),
     config=WebSocketConfig,
-    schemes=SCHEMES,
+    schemes=opening.SCHEMES,
     create=WebSocketAdapter,
 )

@@ -27,10 +27,12 @@ def show() -> None:
 def _show(console: Console, spec: AdapterSpec) -> None:
     console.print(f"[bold]{spec.protocol}[/]  {escape(spec.summary)}")
     console.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
+    for other in spec.transports:
+        more = ", ".join(sorted(other.operations - spec.operations))
+        console.print(f"              over {' and '.join(other.schemes)} also {more}")
     console.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
     if spec.needs_endpoint:
-        schemes = (f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in spec.schemes.items())
-        console.print(f"  endpoint    {', '.join(schemes)}")
+        console.print(f"  endpoint    {', '.join(_schemes(spec))}")
     if spec.config.model_fields:
         table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for key, default, meaning in config_keys(spec.config):
@@ -38,6 +40,12 @@ def _show(console: Console, spec: AdapterSpec) -> None:
         console.print("  config:")
         console.print(Padding(table, (0, 0, 0, 4)))
     console.print()
+
+
+def _schemes(spec: AdapterSpec) -> list[str]:
+    """Each scheme with its default port."""
+    ports = {scheme: transport.schemes[scheme] for scheme, transport in spec.by_scheme().items()}
+    return [f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in ports.items()]
 
 
 def config_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:

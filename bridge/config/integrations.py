@@ -77,6 +77,7 @@ def read_integration(block: Block, reader: BlockReader, adapters: AdapterProvide
         return None
     config = reader.model(spec.config, data, data.values.get("config") or {}, ("config",))
     _check_endpoint(endpoint, spec, data, reader)
+    spec = spec.over(endpoint)
     _check_files(tls, auth, data, reader)
     if tls is None or resilience is None or health is None or auth is None or config is None:
         return None
@@ -156,15 +157,16 @@ def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, re
     if endpoint is None:
         return
     key = "url" if endpoint.url else "address"
-    scheme, separator, _ = (endpoint.url or endpoint.address or "").partition("://")
-    if not separator:
+    scheme, by_scheme = endpoint.scheme, spec.by_scheme()
+    if scheme is None:
         return
     where, subject = data.where(("endpoint", key)), f"{data.subject} > endpoint > {key}"
-    known = spec.schemes.get(scheme.lower())
-    if known is None:
-        reader.complaints.add(where, subject, f"`{spec.protocol}` knows the schemes {one_of(spec.schemes)} only")
-    elif endpoint.tls is not None and endpoint.tls != known[1]:
-        state = "on" if known[1] else "off"
+    if scheme not in by_scheme:
+        reader.complaints.add(where, subject, f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only")
+        return
+    _, tls_on = by_scheme[scheme].schemes[scheme]
+    if endpoint.tls is not None and endpoint.tls != tls_on:
+        state = "on" if tls_on else "off"
         where = data.where(("endpoint", "tls"))
         reader.complaints.add(where, f"{data.subject} > endpoint > tls", f"the address says that TLS is {state}")
 

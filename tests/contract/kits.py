@@ -17,6 +17,7 @@ from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
 from tests.support import http_dialect, memory_adapter, websocket_dialect
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.http_service import http_service
+from tests.support.jsonrpc_websocket_service import jsonrpc_websocket_service
 from tests.support.line_service import line_service
 from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
 from tests.support.mosquitto import Mosquitto, mosquitto
@@ -52,13 +53,14 @@ class Remote(Protocol):
 
 @dataclass(frozen=True)
 class Kit:
-    """One adapter.
+    """One adapter, or one of its transports, with one kind of remote.
 
     Attributes:
         lost: The kinds of error that a call may end with whose remote dies under it.
         lacks: What its remote cannot do: `methods` (those above), `topics` that carry messages as they were published,
             `death`, `frost`. The tests that need it leave the adapter out.
         config: Makes its configuration where that needs something.
+        variant: Tells it from others of the same protocol.
     """
 
     spec: AdapterSpec
@@ -66,6 +68,12 @@ class Kit:
     lost: frozenset[str] = frozenset({"connection_lost"})
     lacks: frozenset[str] = frozenset()
     config: Callable[[Remote], BaseModel] | None = None
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """For the names of tests."""
+        return f"{self.spec.protocol}-{self.variant}" if self.variant else self.spec.protocol
 
     def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> ProtocolAdapter:
         """A session with that remote, not yet connected."""
@@ -105,8 +113,9 @@ class _JsonRpc:
         self.kill, self.freeze, self.thaw = demo.kill, demo.freeze, demo.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = jsonrpc.JsonRpcAdapter(AdapterSetup("watcher", self.endpoint, config=jsonrpc.JsonRpcConfig()))
+        watcher = jsonrpc.SPEC.over(self.endpoint).create(AdapterSetup("watcher", self.endpoint))
         try:
+            await watcher.connect()
             number = await watcher.request("count", {"method": method})
         finally:
             await watcher.disconnect()
@@ -118,6 +127,12 @@ class _JsonRpc:
 async def _jsonrpc() -> AsyncIterator[Remote]:
     with demo_service() as demo:
         yield _JsonRpc(demo)
+
+
+@asynccontextmanager
+async def _jsonrpc_websocket() -> AsyncIterator[Remote]:
+    with jsonrpc_websocket_service() as service:
+        yield _JsonRpc(service)
 
 
 class _Http:
@@ -283,12 +298,13 @@ def _nats_config(_: Remote) -> nats.NatsConfig:
     return nats.NatsConfig.model_validate({"stream": {"name": "queue", "subjects": ["queue"]}, "durable": "worker"})
 
 
-#: One line for each adapter; those of the entry points and no others, besides the one in memory.
+#: One line for each adapter and transport; those of the entry points and no others, besides the one in memory.
 KITS = (
     Kit(memory_adapter.SPEC, _memory),
     Kit(file.SPEC, _directory, lacks=frozenset({"methods", "topics", "frost"}), config=_directory_config),
     Kit(http_dialect.SPEC, _http),
     Kit(jsonrpc.SPEC, _jsonrpc),
+    Kit(jsonrpc.OVER_WEBSOCKET, _jsonrpc_websocket, variant="websocket"),
     Kit(lines.SPEC, _lines),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),

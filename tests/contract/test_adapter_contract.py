@@ -17,13 +17,13 @@ from bridge.ports import ProtocolAdapter, Subscription
 from tests.contract.kits import KITS, Kit, Remote
 from tests.support.wait import until
 
-each_kit = pytest.mark.parametrize("kit", KITS, ids=[kit.spec.protocol for kit in KITS])
+each_kit = pytest.mark.parametrize("kit", KITS, ids=[kit.name for kit in KITS])
 
 
 def kits_with(*operations: str, remote: str = "") -> pytest.MarkDecorator:
     """The adapters whose protocol has these operations, and whose remote can do this, too (`Kit.lacks`)."""
     having = [kit for kit in KITS if kit.spec.operations.issuperset(operations) and remote not in kit.lacks]
-    return pytest.mark.parametrize("kit", having, ids=[kit.spec.protocol for kit in having])
+    return pytest.mark.parametrize("kit", having, ids=[kit.name for kit in having])
 
 
 def _descriptors() -> int:

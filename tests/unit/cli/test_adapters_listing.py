@@ -33,6 +33,17 @@ PIGEON = AdapterSpec(
     config=Config,
     schemes={"coop": (1, False), "coops": (2, True)},
     create=_create,
+    transports=(
+        AdapterSpec(
+            protocol="pigeon",
+            summary="by night",
+            operations=frozenset({"publish", "request"}),
+            auth=frozenset({"bearer"}),
+            config=Config,
+            schemes={"owl": (3, False)},
+            create=_create,
+        ),
+    ),
 )
 
 
@@ -58,8 +69,9 @@ def test_the_listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         "broken cannot be loaded: no module [/nested]",
         "pigeon carrier pigeons [/bold], homing",
         "operations publish",
+        "over owl also request",
         "auth bearer, none",
-        "endpoint coop (1), coops (2, TLS)",
+        "endpoint coop (1), coops (2, TLS), owl (3)",
         "config:",
         "key default meaning",
         "needed required a list in brackets: [red]a[/], [b]",

@@ -70,6 +70,17 @@ SPECS = {
         config=Strict,
         schemes={"stream": (1, False)},
         create=_create,
+        transports=(
+            AdapterSpec(
+                protocol="stream",
+                summary="queues that also tell",
+                operations=frozenset({"enqueue", "subscribe"}),
+                auth=frozenset({"basic"}),
+                config=Strict,
+                schemes={"river": (2, True)},
+                create=_create,
+            ),
+        ),
     ),
     "timer": AdapterSpec(
         protocol="timer",

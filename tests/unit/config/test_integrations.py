@@ -254,3 +254,20 @@ def test_an_unverified_certificate_is_a_warning(load_text):
     (warning,) = load_text(text).warnings
     assert 'bridge.hcl:1: integration "a" > tls: `verify = false`: anybody can pose as the remote' in warning
     assert load_text(text.replace("false", "true")).warnings == ()
+
+
+def _stream(url: str) -> str:
+    subscription = 'subscription "s" {\n  integration = "a"\n  topic = "t"\n}\n'
+    return f'integration "a" {{\n  type = "stream"\n  endpoint {{\n    {url}\n  }}\n}}\n{subscription}'
+
+
+def test_the_scheme_chooses_the_transport(load_text, complaints):
+    """Each way of a protocol has its own operations; a wrong scheme is told with all of them."""
+    assert load_text(_stream('url = "river://h"')).integrations["a"].spec.schemes == {"river": (2, True)}
+    for url in ('url = "stream://h"', 'address = "h"'):
+        (line,) = complaints(_stream(url))
+        assert "`a` is `stream`, which has no `subscribe`" in line
+    unknown = "\n".join(complaints(_stream('url = "sea://h"')))
+    assert "knows the schemes `river`, `stream` only" in unknown
+    contrary = "\n".join(complaints(_stream('address = "river://h"\n    tls = false')))
+    assert "the address says that TLS is on" in contrary
