@@ -11,12 +11,12 @@ from typing import Any
 import structlog
 
 from bridge import __version__
-from bridge.bus import Bus
+from bridge.bus import Bus, CurveClient, CurveServer
 from bridge.clock import RealClock
-from bridge.config import Configuration, Expression
+from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Wish
 from bridge.dispatch import Dispatcher
-from bridge.errors import BridgeError, ConfigError, InvalidError, OutboxError, StoppingError
+from bridge.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.event_type import to_event_type
 from bridge.model import Event, Inbound, Letters
 from bridge.observe.observer import Observer
@@ -66,6 +66,7 @@ class IntegrationGateway:
             clock=self._clock,
             on_event=self._on_event,
             own=_wants_own(configuration),
+            curve=_curve(configuration.bus),
         )
         self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change)
         self._outbox = Outbox(
@@ -239,8 +240,8 @@ class IntegrationGateway:
     async def reload(self) -> dict[str, Any]:
         """See `controls.Controls.reload`.
 
-        Integrations and routes change at once; a changed `bridge`, `log` or `bus` block is named under
-        `needs_restart` and waits for one.
+        Integrations, routes and the list of keys change at once; a changed `bridge`, `log` or `bus` block is named
+        under `needs_restart` and waits for one.
         """
         if self._load is None:
             raise InvalidError("this bridge was not started from files; there is nothing to read again")
@@ -253,8 +254,9 @@ class IntegrationGateway:
                 async with self._applying:
                     if self._stop.is_set():  # meanwhile; what is added now would never be stopped
                         raise StoppingError("the bridge is stopping")
+                    keys = await self.bus.renew_keys()
                     plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
-            except (ConfigError, OutboxError) as error:
+            except (BusError, ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration
             blocks = [name for name in ("bridge", "log", "bus") if getattr(fresh, name) != getattr(old, name)]
@@ -263,7 +265,7 @@ class IntegrationGateway:
             self.bus.own = _wants_own(fresh)
             self._on_change()
             self._say_orphans()
-            log.info("reloaded", **plan, needs_restart=blocks)
+            log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
             return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
 
     # --- health
@@ -297,6 +299,14 @@ class IntegrationGateway:
             "outbox": self._outbox.counts(),
             "integrations": {one.id: one.status.value for one in self._manager},
         }
+
+
+def _curve(bus: BusSettings) -> CurveServer | CurveClient | None:
+    if bus.curve is None:
+        return None
+    if bus.curve.authorized_keys is not None:
+        return CurveServer.read(bus.curve.secret_key, bus.curve.authorized_keys)
+    return CurveClient.read(bus.curve.secret_key, bus.curve.server_key or "")
 
 
 def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:

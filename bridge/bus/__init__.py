@@ -2,21 +2,26 @@
 
 from bridge.bus.address import default_publish, default_subscribe, parse_endpoint
 from bridge.bus.broker import Broker
-from bridge.bus.bus import Bus, BusStats
+from bridge.bus.bus import Bus
 from bridge.bus.codec import Codec
+from bridge.bus.curve import CurveClient, CurveServer, new_pair
 from bridge.bus.recording import read_events, write_event
 from bridge.bus.rejection import Limits, Reason, Rejected
+from bridge.bus.stats import BusStats
 
 __all__ = [
     "Broker",
     "Bus",
     "BusStats",
     "Codec",
+    "CurveClient",
+    "CurveServer",
     "Limits",
     "Reason",
     "Rejected",
     "default_publish",
     "default_subscribe",
+    "new_pair",
     "parse_endpoint",
     "read_events",
     "write_event",

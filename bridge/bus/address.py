@@ -23,7 +23,7 @@ _MAX_IPC_PATH: Final = 107 if sys.platform == "linux" else 103
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One checked endpoint: either the path of an `ipc` socket, or a loopback `host` and `port` (0: any)."""
+    """One checked endpoint: either the path of an `ipc` socket, or a `host` and `port` (0: any)."""
 
     path: Path | None = None
     host: str = ""
@@ -63,30 +63,41 @@ def _default(name: str, port: int) -> str:
     return f"ipc://{runtime_directory() / name}" if zmq.has("ipc") else f"tcp://127.0.0.1:{port}"
 
 
-def parse_endpoint(text: str) -> Address:
+def parse_endpoint(text: str, *, closed: bool = False) -> Address:
     """Check one endpoint.
 
+    Args:
+        text: As ZeroMQ writes it.
+        closed: Whether the bus has CURVE keys; TCP beyond loopback needs them.
+
     Raises:
-        BusError: It is no `ipc` path or loopback TCP address that can work; the message says why.
+        BusError: It is no `ipc` path or TCP address that can work; the message says why.
     """
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "ipc":
         return _ipc(text, rest)
     if separator and scheme == "tcp":
-        return _tcp(text)
+        return _tcp(text, closed=closed)
     raise BusError(f"bus endpoint {text!r}: write ipc:///path/to/socket or tcp://127.0.0.1:port")
 
 
-def parse_pair(publish: str, subscribe: str) -> tuple[Address, Address]:
+def parse_pair(publish: str, subscribe: str, *, closed: bool = False) -> tuple[Address, Address]:
     """Check both endpoints of a bus; they must differ.
 
     Raises:
         BusError: One of them cannot work, or they are the same.
     """
-    pair = parse_endpoint(publish), parse_endpoint(subscribe)
+    pair = parse_endpoint(publish, closed=closed), parse_endpoint(subscribe, closed=closed)
     if pair[0] == pair[1] and (pair[0].path or pair[0].port):
         raise BusError(f"bus endpoints: publish and subscribe are both {publish}")
     return pair
+
+
+def check_reachable(*addresses: Address) -> None:
+    """Raise `BusError` where nothing can connect: any port, or any address, is for those who bind."""
+    for address in addresses:
+        if address.path is None and (address.host == "*" or not address.port):
+            raise BusError(f"bus endpoint {address.endpoint}: nobody can connect to that; name address and port")
 
 
 def _ipc(text: str, rest: str) -> Address:
@@ -103,7 +114,7 @@ def _ipc(text: str, rest: str) -> Address:
     return Address(path=Path(rest))
 
 
-def _tcp(text: str) -> Address:
+def _tcp(text: str, *, closed: bool) -> Address:
     wild = text.endswith(":*")
     try:
         parts = urlsplit(f"{text[:-1]}0" if wild else text)
@@ -114,13 +125,16 @@ def _tcp(text: str) -> Address:
         raise BusError(f"bus endpoint {text!r}: write tcp://127.0.0.1:port")
     # libzmq binds addresses, not names.
     literal = "127.0.0.1" if host == "localhost" else host
-    try:
-        loopback = ipaddress.ip_address(literal).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not closed and not _is_loopback(literal):
         raise BusError(
-            f"bus endpoint {text!r}: TCP beyond loopback needs CURVE keys, which this version does not have; "
-            "use ipc or 127.0.0.1"
+            f"bus endpoint {text!r}: TCP beyond loopback needs CURVE keys, by a `curve` block; "
+            "without them, use ipc or 127.0.0.1"
         )
     return Address(host=literal, port=port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

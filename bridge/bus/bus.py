@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
 import zmq
 
-from bridge.bus.address import default_publish, default_subscribe, parse_pair
-from bridge.bus.broker import Broker
+from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
+from bridge.bus.broker import Broker, Door
 from bridge.bus.codec import Codec
+from bridge.bus.curve import CurveClient, CurveServer, read_allowed
+from bridge.bus.forwarder import Refused
 from bridge.bus.gaps import GapDetector
+from bridge.bus.last_values import LastValues
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
+from bridge.bus.stats import BusStats
 from bridge.bus.tally import Tally
 from bridge.errors import BusError
 from bridge.model import MAX_HOP, Event
@@ -25,34 +28,8 @@ from bridge.ports import Clock
 _JOIN: Final = 5.0
 _SETTLE: Final = 0.5
 _FAREWELL: Final = 0.5
-
-
-@dataclass(slots=True)
-class BusStats:
-    """Counts since the start.
-
-    Attributes:
-        received: Good events that were handed on.
-        published: Events that were put on the bus, or wait for room.
-        rejected: Messages that were not understood, connections cut, and what the bridge itself stopped.
-        gaps: Times that numbered events of a source were missing.
-        missing: Events missing in all gaps.
-        dropped: Own events lost because the broker did not take them, or the bus was closed.
-    """
-
-    received: int = 0
-    published: int = 0
-    rejected: int = 0
-    gaps: int = 0
-    missing: int = 0
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    payload: msgspec.Raw
-    correlation_id: str | None
-    headers: Mapping[str, str] | None
+# Strangers whose refusals are told one by one; beyond, together.
+_MOST_STRANGERS: Final = 64
 
 
 class _Numbered(msgspec.Struct):
@@ -83,6 +60,7 @@ class Bus:
         number: bool = True,
         own: bool = False,
         join_timeout: float = _JOIN,
+        curve: CurveServer | CurveClient | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -98,14 +76,18 @@ class Bus:
             number: Number what is published in `headers.seq`.
             own: Hand on the events of this very source, too.
             join_timeout: Seconds in which the bus must answer at the start.
+            curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
 
         Raises:
             BusError: An endpoint cannot work.
         """
         self._publish_endpoint = publish or default_publish()
         self._subscribe_endpoint = subscribe or default_subscribe()
-        parse_pair(self._publish_endpoint, self._subscribe_endpoint)
+        pair = parse_pair(self._publish_endpoint, self._subscribe_endpoint, closed=curve is not None)
+        if mode == "connect":
+            check_reachable(*pair)
         self._mode = mode
+        self._curve = curve
         self._max_message = max_message
         self._source = source
         self._clock = clock
@@ -118,8 +100,7 @@ class Bus:
         self._gaps = GapDetector() if "" in self._subscriptions else None
         self._rejections = Tally(clock, self._report_rejected)
         self._lost = Tally(clock, self._report_gap)
-        self._kept: dict[str, _Kept] = {}
-        self._to_say_again: dict[str, None] = {}
+        self._last_values = LastValues(self)
         self._last_id = 0
         self._seq = 0
         self._own_prefix = Codec.own_prefix(source)
@@ -238,23 +219,37 @@ class Bus:
             InvalidError: The event cannot be carried.
         """
         self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
-        # A copy: the caller may change what it gave.
-        raw = msgspec.Raw(msgspec.msgpack.encode(payload))
-        self._kept[event_type] = _Kept(raw, correlation_id, headers)
+        self._last_values.keep(event_type, payload, correlation_id=correlation_id, headers=headers)
 
     def forget(self, event_type: str) -> None:
         """Do not say the last value of this type again."""
-        self._kept.pop(event_type, None)
+        self._last_values.forget(event_type)
 
-    def reject(self, reason: Reason, detail: str | None = None) -> None:
+    def reject(self, reason: Reason, detail: str | None = None, *, key: str | None = None, count: int = 1) -> None:
         """Count something that was stopped, and report it, rate-limited, as `resilience.bus.rejected`.
 
         Args:
             reason: What it is counted under.
             detail: One line for a person, without content of a payload.
+            key: The fingerprint of whose key it was; each is reported for itself.
+            count: How many.
         """
-        self.stats.rejected += 1
-        self._rejections.add(reason, example=detail)
+        self.stats.rejected += count
+        whose = "" if key is None or len(self._rejections) > _MOST_STRANGERS else key
+        self._rejections.add(f"{reason}|{whose}", count, detail)
+
+    async def renew_keys(self) -> int | None:
+        """Read again who may come in; it holds from now on. Returns how many are listed, None on an open bus.
+
+        Raises:
+            BusError: The list has a fault; the old one stays.
+        """
+        if self._broker is None or not isinstance(self._curve, CurveServer):
+            return None
+        roster = await asyncio.to_thread(read_allowed, self._curve)
+        if self._broker is not None:  # still there
+            self._broker.renew(roster)
+        return len(roster) - 1
 
     def reject_loop(self, event_type: str) -> None:
         """Count and report something that crossed the bridge too often (bus contract, "Loop protection")."""
@@ -267,16 +262,16 @@ class Bus:
     # --- open and close
 
     async def _open(self) -> None:
+        stuck = None
         if self._mode == "host":
-            broker = Broker(self._publish_endpoint, self._subscribe_endpoint, self._max_message, on_cut=self.reject)
-            await broker.start()
-            self._broker, context = broker, broker.context
-            self._publish_endpoint, self._subscribe_endpoint = broker.publish_endpoint, broker.subscribe_endpoint
+            broker = await self._host()
+            stuck, context = broker.stuck, broker.context
             publish, subscribe = broker.inproc_publish, broker.inproc_subscribe
         else:
             context = zmq.Context()
             publish, subscribe = self._publish_endpoint, self._subscribe_endpoint
         self._context = context
+        client = self._curve if isinstance(self._curve, CurveClient) else None
         self._receiver = Receiver(
             context,
             self._clock,
@@ -285,11 +280,26 @@ class Bus:
             max_message=self._max_message,
             on_message=self._on_message,
             on_bad=self.reject,
+            on_large=None if stuck is None else stuck.passed,
+            curve=client,
         )
         self._receiver.open()
-        self._sender = Sender(context, self._clock, publish, self._on_subscription)
+        self._sender = Sender(context, self._clock, publish, self._on_subscription, curve=client)
         self._sender.open()
         await self._joined(self._receiver, self._sender)
+
+    async def _host(self) -> Broker:
+        door = None
+        if isinstance(self._curve, CurveServer):
+            roster = await asyncio.to_thread(read_allowed, self._curve)
+            door = Door(self._curve, roster, on_refused=self._on_refused, on_crash=self._fail)
+        broker = Broker(
+            self._publish_endpoint, self._subscribe_endpoint, self._max_message, on_cut=self.reject, door=door
+        )
+        await broker.start()
+        self._broker = broker
+        self._publish_endpoint, self._subscribe_endpoint = broker.publish_endpoint, broker.subscribe_endpoint
+        return broker
 
     async def _joined(self, receiver: Receiver, sender: Sender) -> None:
         for link, endpoint in ((receiver.link, self._subscribe_endpoint), (sender.link, self._publish_endpoint)):
@@ -298,7 +308,7 @@ class Bus:
                     async with self._clock.timeout(self._join_timeout):
                         await link.up.wait()
                 except TimeoutError:
-                    raise BusError(f"bus endpoint {endpoint}: nobody hosts a bus there") from None
+                    raise BusError(f"bus endpoint {endpoint}: {link.trouble or 'nobody hosts a bus there'}") from None
         # Where nobody subscribes at all (an application's own SUB, later), there is nothing to wait for.
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(_SETTLE):
@@ -359,31 +369,23 @@ class Bus:
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
-    # --- last values
-
     def _on_subscription(self, prefix: str) -> None:
         self._subscribed.set()
-        if not self._kept:
-            return
-        if not self._to_say_again:
-            asyncio.get_running_loop().call_soon(self._say_again)
-        for event_type in self._kept:
-            if event_type.startswith(prefix):
-                self._to_say_again[event_type] = None
-
-    def _say_again(self) -> None:
-        due, self._to_say_again = self._to_say_again, {}
-        for event_type in due:
-            kept = self._kept.get(event_type)
-            if kept is not None:
-                self.publish(event_type, kept.payload, correlation_id=kept.correlation_id, headers=kept.headers)
+        self._last_values.asked(prefix)
 
     # --- reports
 
-    def _report_rejected(self, reason: str, count: int, detail: str | None) -> None:
+    def _on_refused(self, refused: Refused) -> None:
+        for (reason, key, about), count in refused.items():
+            self.reject(reason, about, key=key, count=count)
+
+    def _report_rejected(self, key: str, count: int, detail: str | None) -> None:
+        reason, _, whose = key.partition("|")
         payload: dict[str, Any] = {"reason": reason, "count": count}
         if detail is not None:
             payload["detail"] = detail
+        if whose:
+            payload["key"] = whose
         self.publish("resilience.bus.rejected", payload)
 
     def _report_gap(self, source: str, missing: int, _example: str | None) -> None:

@@ -6,10 +6,9 @@ shows DISCONNECTED, just as for a sender that left. The difference is in the ker
 """
 
 import asyncio
-import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import zmq
@@ -23,21 +22,37 @@ OnCut = Callable[[Reason, str], None]
 _HANDSHAKE_FAILED: Final = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
+_KEYLESS: Final[dict[int, str]] = {
+    zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "a client without CURVE keys",
+    zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "a client with another server key than this bus has",
+}
+_LEFT_EARLY: Final = "a client left before it had shown a key; one without CURVE keys does"
 _STRANGER: Final = "something connected that does not speak ZMTP"
-_OVERSIZED: Final = "a sender was disconnected: a frame beyond the hard limit, or not ZMTP"
+_OVERSIZED: Final = "a client was disconnected: a frame beyond the hard limit, or not ZMTP"
 # libzmq says DISCONNECTED a moment before it closes (seconds).
 _SETTLE: Final = 0.02
 
 
 class CutWatch:
-    """Watches the binding socket that senders connect to."""
+    """Watches one binding socket."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], on_cut: OnCut) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], on_cut: OnCut, *, closed: bool = False) -> None:
+        """Nothing is watched yet.
+
+        Args:
+            context: The socket's.
+            on_cut: Told of each.
+            closed: Whether keys are needed there; whom ZAP turns away is told by whoever answers ZAP.
+        """
         self._on_cut = on_cut
+        self._closed = closed
         self._accepted: dict[int, socket.socket] = {}
         self._unsettled: dict[socket.socket, asyncio.TimerHandle] = {}
         self._failed: zmq.Event | None = None
-        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | _HANDSHAKE_FAILED
+        # Connections that were gone before they could be duplicated, and how many handshakes had succeeded then.
+        self._fleeting: dict[int, int] = {}
+        self._handshakes = 0
+        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED
         self._watch = SocketWatch(context, events, self._saw)
 
     def start(self, bound: zmq.Socket[bytes]) -> None:
@@ -54,31 +69,46 @@ class CutWatch:
             timer.cancel()
             duplicate.close()
 
+    def connections(self) -> Iterable[socket.socket]:
+        """Duplicates of the connections that live, as far as they are known."""
+        return self._accepted.values()
+
     def _saw(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.ACCEPTED:
             self._accept(value)
         elif event == zmq.Event.DISCONNECTED:
             self._disconnect(value)
+        elif event == zmq.Event.HANDSHAKE_SUCCEEDED:
+            self._handshakes += 1
         else:
             # One I/O thread: the next DISCONNECTED is of the same connection.
             self._failed = event
-            if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
-                self._on_cut(Reason.REFUSED, "a client without rights connected")
-            elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
-                self._on_cut(Reason.HANDSHAKE, _STRANGER)
+            if event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
+                if self._closed and value in _KEYLESS:
+                    self._on_cut(Reason.REFUSED, _KEYLESS[value])
+                else:
+                    self._on_cut(Reason.HANDSHAKE, _STRANGER)
 
     def _accept(self, descriptor: int) -> None:
         old = self._accepted.pop(descriptor, None)
         if old is not None:
             old.close()
-        # Where it is gone already, it cannot be told apart any more.
-        with contextlib.suppress(OSError):
+        self._fleeting.pop(descriptor, None)
+        try:
             self._accepted[descriptor] = socket.socket(fileno=os.dup(descriptor))
+        except OSError:
+            self._fleeting[descriptor] = self._handshakes
 
     def _disconnect(self, descriptor: int) -> None:
         failed, self._failed = self._failed, None
         duplicate = self._accepted.pop(descriptor, None)
+        if self._closed and failed == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
+            self._on_cut(Reason.REFUSED, _LEFT_EARLY)
+            failed = zmq.Event.HANDSHAKE_FAILED_AUTH  # it is told
         if duplicate is None:
+            # Gone at once, without a word of a handshake; others' handshakes would leave it in doubt.
+            if self._fleeting.pop(descriptor, None) == self._handshakes and failed is None:
+                self._on_cut(Reason.HANDSHAKE, _STRANGER)
             return
         reported = failed not in (None, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
         reason = Reason.CUT if failed is None else Reason.HANDSHAKE

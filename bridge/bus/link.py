@@ -31,10 +31,12 @@ class Link:
 
     Attributes:
         up: Set once the first handshake has succeeded.
+        trouble: Why the last handshake failed, where that is known.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clock: Clock, rebuild: Callable[[], None]) -> None:
         self.up = asyncio.Event()
+        self.trouble: str | None = None
         self._clock = clock
         self._rebuild = rebuild
         self._watch = SocketWatch(context, _EVENTS, self._saw)
@@ -49,9 +51,15 @@ class Link:
         self._watch.stop()
         self._calm()
 
-    def _saw(self, event: zmq.Event, _value: int) -> None:
+    def _saw(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self.up.set()
+        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+            self.trouble = "our key is not listed there"
+        elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            self.trouble = "one side has CURVE keys, and the other has not"
+        elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
+            self.trouble = "the connection was closed in the handshake; is this the bus' server key?"
         if event in _LOST:
             if self._cancel is None:
                 self._cancel = self._clock.call_later(GRACE, self._dead)

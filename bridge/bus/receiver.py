@@ -8,8 +8,10 @@ from typing import Final
 import zmq
 
 from bridge.bus.broker import OWN_HWM
+from bridge.bus.curve import CurveClient, secure_client
 from bridge.bus.link import Link
 from bridge.bus.rejection import Reason
+from bridge.bus.stuck import LARGE
 from bridge.ports import Clock
 
 # A batch ends after so many messages, or after so long (seconds); then other callbacks get their turn.
@@ -36,6 +38,8 @@ class Receiver:
         max_message: int,
         on_message: Callable[[bytes, bytes], None],
         on_bad: Callable[[Reason, str], None],
+        on_large: Callable[[int], None] | None = None,
+        curve: CurveClient | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -47,6 +51,8 @@ class Receiver:
             max_message: Bytes of the second frame; larger ones go to `on_bad` without being copied.
             on_message: Takes the two frames of a message.
             on_bad: Takes the reason and detail for a message with another number of frames, or too large.
+            on_large: Takes the bytes of each frame beyond `LARGE`.
+            curve: Keys, where the bus is closed.
         """
         self._context = context
         self._endpoint = endpoint
@@ -54,6 +60,8 @@ class Receiver:
         self._max_message = max_message
         self._on_message = on_message
         self._on_bad = on_bad
+        self._on_large = on_large
+        self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
         self._skipping = False
         self._loop = asyncio.get_running_loop()
@@ -65,6 +73,7 @@ class Receiver:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, OWN_HWM)
         socket.set(zmq.IPV6, int("[" in self._endpoint))
+        secure_client(socket, self._curve)
         for prefix in self._subscriptions:
             socket.subscribe(prefix)
         self._socket = socket
@@ -114,6 +123,8 @@ class Receiver:
                     self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
                 else:
                     second = recv(_NOBLOCK, False)
+                    if len(second) > LARGE and self._on_large is not None:
+                        self._on_large(len(second))
                     if second.more:
                         self._skipping = True
                         self._on_bad(Reason.FRAMES, "a message of more than two frames")

@@ -24,8 +24,10 @@ class Reason(enum.StrEnum):
     CUT = "cut"
     #: What spoke on the endpoint is not ZeroMQ.
     HANDSHAKE = "handshake"
-    #: Turned away by CURVE.
+    #: On a closed bus: no key, a key that is not listed, or one without the right to say or hear this.
     REFUSED = "refused"
+    #: A subscriber that took nothing while large messages passed was disconnected.
+    STUCK = "stuck"
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error of ours

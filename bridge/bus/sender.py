@@ -7,6 +7,7 @@ from typing import Final
 
 import zmq
 
+from bridge.bus.curve import CurveClient, secure_client
 from bridge.bus.link import Link
 from bridge.ports import Clock
 
@@ -43,6 +44,8 @@ class Sender:
         clock: Clock,
         endpoint: str,
         on_subscription: Callable[[str], None],
+        *,
+        curve: CurveClient | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -51,11 +54,13 @@ class Sender:
             clock: For retries and the pauses between rebuilds.
             endpoint: Where to connect.
             on_subscription: Takes the prefix of each subscription that somebody makes, repeated ones too.
+            curve: Keys, where the bus is closed.
         """
         self._context = context
         self._clock = clock
         self._endpoint = endpoint
         self._on_subscription = on_subscription
+        self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._waiting_bytes = 0
@@ -78,6 +83,7 @@ class Sender:
         socket.set(zmq.IPV6, int("[" in self._endpoint))
         socket.set(zmq.XPUB_VERBOSE, 1)
         socket.set(zmq.XPUB_NODROP, 1)
+        secure_client(socket, self._curve)
         self._socket = socket
         if self.link is not None:
             self.link.start(socket)

@@ -22,6 +22,10 @@ class Tally:
         self._examples: dict[str, str | None] = {}
         self._timers: dict[str, Callable[[], None]] = {}
 
+    def __len__(self) -> int:
+        """Keys that were reported within the last second."""
+        return len(self._timers)
+
     def add(self, key: str, count: int = 1, example: str | None = None) -> None:
         """Count, and report now or within a second."""
         if key in self._timers:

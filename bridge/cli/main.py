@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
+from bridge.cli import keys
 from bridge.errors import BridgeError, BusError, ConfigError, OutboxError
+from bridge.keys import KeyFileError
 
 app = typer.Typer(
     name="nemo-bridge",
@@ -16,17 +18,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys.app, name="keys")
 
 Files = Annotated[list[Path], typer.Argument(help="HCL files, or directories of *.hcl.", metavar="FILE…")]
 Variables = Annotated[list[str], typer.Option("--var", help="Value of a variable, as in api_url=https://…")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Take the bus endpoints from this configuration.")
+    Path | None, typer.Option("--config", "-c", help="Take the bus' endpoints and keys from this configuration.")
 ]
 PublishTo = Annotated[
     str | None, typer.Option("--publish", envvar="NEMO_BUS_PUBLISH", help="Endpoint that publishers connect to.")
 ]
 SubscribeTo = Annotated[
     str | None, typer.Option("--subscribe", envvar="NEMO_BUS_SUBSCRIBE", help="Endpoint that subscribers connect to.")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", envvar="NEMO_BUS_KEY", help="Our key pair, for a closed bus: NAME.key_secret.")
+]
+ServerKeyFile = Annotated[
+    Path | None, typer.Option("--server-key", envvar="NEMO_BUS_SERVER_KEY", help="The closed bus' public key.")
 ]
 
 
@@ -85,11 +94,13 @@ def emit(
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
 ) -> None:
     """Put one event on the bus."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    talk.emit(talk.Place(config, publish, subscribe), event_type, payload, correlation_id, header)
+    talk.emit(talk.Place(config, publish, subscribe, key_file, server_key), event_type, payload, correlation_id, header)
 
 
 @app.command()
@@ -102,11 +113,13 @@ def call(
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
 ) -> None:
     """Call a method through the bridge and print its result as JSON; exits with 1 if it fails."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    talk.call(talk.Place(config, publish, subscribe), integration, method, params, timeout, key)
+    talk.call(talk.Place(config, publish, subscribe, key_file, server_key), integration, method, params, timeout, key)
 
 
 @app.command()
@@ -117,6 +130,8 @@ def status(
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
 ) -> None:
     """Show how the bridge and its integrations are.
 
@@ -125,7 +140,7 @@ def status(
     from bridge.cli import status as view  # noqa: PLC0415
     from bridge.cli import talk  # noqa: PLC0415
 
-    place = talk.Place(config, publish, subscribe)
+    place = talk.Place(config, publish, subscribe, key_file, server_key)
     raise typer.Exit(view.status(place, as_json=json, watch=watch, timeout=timeout))
 
 
@@ -139,11 +154,13 @@ def tap(
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
 ) -> None:
     """Show the events on the bus as they pass."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    place = talk.Place(config, publish, subscribe)
+    place = talk.Place(config, publish, subscribe, key_file, server_key)
     talk.tap(place, patterns, as_json=json, count=count, record=record, replay=replay)
 
 
@@ -163,7 +180,7 @@ def main() -> None:
         for complaint in error.complaints:
             typer.echo(complaint, err=True)
         sys.exit(2)
-    except (BusError, OutboxError, BridgeError) as error:
+    except (BusError, OutboxError, BridgeError, KeyFileError) as error:
         typer.echo(f"nemo-bridge: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -73,11 +73,13 @@ def _try_out(configuration: Configuration) -> None:
         ConfigError: With what each adapter and the bus say.
     """
     complaints = []
-    for endpoint in filter(None, (configuration.bus.publish, configuration.bus.subscribe)):
-        try:
-            parse_endpoint(endpoint)
-        except BusError as error:
-            complaints.append(str(error))
+    bus = configuration.bus
+    for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
+        if endpoint is not None:
+            try:
+                parse_endpoint(endpoint, closed=bus.curve is not None)
+            except BusError as error:
+                complaints.append(f"{configuration.bus_places[key]}: bus > {key}: {error}")
     for one in configuration.integrations.values():
         try:
             one.spec.create(setup_of(one))

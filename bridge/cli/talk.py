@@ -19,7 +19,7 @@ from rich.text import Text
 
 from bridge.bus import read_events, write_event
 from bridge.cli import sidecar
-from bridge.client import BusClient, CallFailedError, RpcClient
+from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.errors import InvalidError
 from bridge.filters import AnyOf, Glob
 from bridge.model import Event
@@ -31,19 +31,35 @@ _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilienc
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the bus is: from a configuration, or by endpoint, or the default."""
+    """Where the bus is, and the keys to it: from a configuration, or one by one, or the default.
+
+    Attributes:
+        key: The file of our own key pair, for a closed bus.
+        server_key: The file of that bus' public key.
+    """
 
     config: Path | None
     publish: str | None
     subscribe: str | None
+    key: Path | None = None
+    server_key: Path | None = None
 
     def client(self, prefixes: Sequence[str]) -> BusClient:
         """A client at this place."""
-        publish, subscribe = self.publish, self.subscribe
+        publish, subscribe, curve = self.publish, self.subscribe, None
+        key, server_key = self.key, self.server_key
         if self.config is not None:
             bus = sidecar.read([self.config]).bus
             publish, subscribe = publish or bus.publish, subscribe or bus.subscribe
-        return BusClient(publish, subscribe, prefixes=prefixes)
+            if bus.curve is not None:
+                # Whoever can read the bridge's own key may come in with it, as an application.
+                key = key or bus.curve.secret_key
+                server_key = server_key or bus.curve.server_key or bus.curve.secret_key
+        if key is not None and server_key is not None:
+            curve = CurveClient.read(key, server_key)
+        elif key is not None or server_key is not None:
+            raise InvalidError("a closed bus needs both: --key, our key pair, and --server-key, the bus' public key")
+        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve)
 
 
 def _json(text: str, what: str) -> Any:

@@ -3,6 +3,7 @@
 `BusClient` is its place on the bus; `RpcClient`, `PubSubClient` and `QueueClient` speak to one integration each way.
 """
 
+from bridge.bus import CurveClient
 from bridge.client.bus import BusClient
 from bridge.client.errors import CallFailedError, ClosedError
 from bridge.client.listener import Listener
@@ -15,6 +16,7 @@ __all__ = [
     "BusClient",
     "CallFailedError",
     "ClosedError",
+    "CurveClient",
     "Listener",
     "Message",
     "PubSubClient",

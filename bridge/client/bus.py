@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from bridge.bus import Bus
+from bridge.bus import Bus, CurveClient
 from bridge.client.asking import Asking
 from bridge.client.errors import ClosedError
 from bridge.client.listener import Listener
@@ -44,6 +44,7 @@ class BusClient:
         prefixes: Sequence[str] = (_RESPONSE,),
         max_message: int = 1 << 20,
         patience: float = 5.0,
+        curve: CurveClient | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -53,6 +54,7 @@ class BusClient:
             source: Goes into each event; default `client/` and a random name.
             prefixes: Event types to listen to, by how they start; `""` is everything.
             max_message: Bytes of the largest message that is taken, as configured on the bus.
+            curve: Keys, where the bus is closed, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
             patience: Seconds to wait for the bus to answer before `BusError`.
         """
         self._name = uuid.uuid4().hex[:12]
@@ -80,6 +82,7 @@ class BusClient:
             on_event=self._on_event,
             subscriptions=(*prefixes, self._hello),
             own=True,
+            curve=curve,
         )
 
     async def __aenter__(self) -> Self:

@@ -18,8 +18,6 @@ from bridge.config.syntax import Attribute, Block
 Model = TypeVar("Model", bound=BaseModel)
 Key = tuple[str, ...]
 
-#: Keys of version 1 that this version does not have, by the block that they stand in.
-NOT_YET: Final = {"bus": {"curve"}}
 _PLAIN_WORDS: Final = {
     "missing": "is missing",
     "string_type": "must be a string",
@@ -178,12 +176,9 @@ class BlockReader:
     def _known(self, name: str, level: "_Level", where: Where) -> bool:
         if level.model is None or level.model.model_config.get("extra") == "allow" or name in _keys(level.model):
             return True
-        if name in NOT_YET.get(level.block.type, ()):
-            message = "this version does not have it yet; leave it out"
-        else:
-            known = _keys(level.model)
-            hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
-            message = f"unknown key{hint}"
+        known = _keys(level.model)
+        hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
+        message = f"unknown key{hint}"
         self.complaints.add(where, f"{level.subject} > {name}", message)
         return False
 

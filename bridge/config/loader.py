@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from bridge.config.blocks import BlockReader, Model, anchored
+from bridge.config.blocks import BlockReader, Model
+from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
 from bridge.config.complaints import Complaints, near
 from bridge.config.hcl import find_files, read_blocks
@@ -58,7 +59,7 @@ def load(
     secrets: set[tuple[str, ...]] = set()
     bridge = _single(found["bridge"], BridgeSettings, reader, secrets)
     log = _single(found["log"], LogSettings, reader, secrets)
-    bus = _single(found["bus"], BusSettings, reader, secrets)
+    bus, bus_places = read_bus(found["bus"][0], reader, secrets) if found["bus"] else (BusSettings(), {})
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
     routes = [read_route(block, reader, integrations) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
@@ -74,6 +75,7 @@ def load(
         ignored=dict(sorted(ignored.items())),
         warnings=(*_warnings(ignored), *_unsafe(integrations)),
         secrets=frozenset(secrets),
+        bus_places=bus_places,
     )
 
 
@@ -104,12 +106,7 @@ def _single(
     block = blocks[0]
     data = reader.data(block, model, block.type)
     secrets.update((block.type, *key) for key in data.secret)
-    values: dict[str, Any] = dict(data.values)
-    for key in ("publish", "subscribe"):
-        text = values.get(key)
-        if isinstance(text, str) and text.startswith("ipc://") and not text.startswith(("ipc:///", "ipc://@")):
-            values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.where((key,)))
-    return reader.model(model, data, values)
+    return reader.model(model, data, data.values)
 
 
 def _warnings(ignored: Mapping[str, int]) -> list[str]:

@@ -1,5 +1,6 @@
 """The configuration as the rest of the bridge reads it: typed, checked, frozen. Times in seconds, sizes in bytes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Protocol
@@ -106,6 +107,18 @@ def _bus_endpoint(value: str) -> str:
 BusEndpoint = Annotated[str, AfterValidator(_bus_endpoint)]
 
 
+class CurveSettings(Strict):
+    """`bus { curve { … } }`: keys that close the bus to all who are not listed."""
+
+    secret_key: Annotated[Path, Field(description="our key pair, as `nemo-bridge keys new` writes it; mode 0600")]
+    authorized_keys: Annotated[
+        Path | None, Field(description="mode host: folder of the public keys that may come in")
+    ] = None
+    server_key: Annotated[Path | None, Field(description="mode connect: the public key of the bus that is joined")] = (
+        None
+    )
+
+
 class BusSettings(Strict):
     """`bus { … }`: where the event bus is, and who hosts its broker."""
 
@@ -113,6 +126,7 @@ class BusSettings(Strict):
     publish: Annotated[BusEndpoint | None, Field(description="where publishers connect")] = None
     subscribe: Annotated[BusEndpoint | None, Field(description="where subscribers connect")] = None
     max_message: Annotated[Size, Field(description="largest message that is read")] = 1 << 20
+    curve: Annotated[CurveSettings | None, Field(description="closes the bus; TCP beyond loopback needs it")] = None
 
 
 class VariableBlock(Strict):
@@ -249,6 +263,7 @@ class Configuration:
         ignored: Kinds of blocks that are not ours, and how many of each were left alone.
         warnings: What may be a mistake but is none by the rules; one line each.
         secrets: Keys of `bridge`, `log` and `bus` whose value came from the environment.
+        bus_places: Where the keys of the `bus` block stand.
     """
 
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
@@ -260,3 +275,4 @@ class Configuration:
     ignored: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     secrets: frozenset[tuple[str, ...]] = frozenset()
+    bus_places: Mapping[str, Where] = field(default_factory=dict)

@@ -276,11 +276,13 @@ class BusRejected(TypedDict):
         reason: What was wrong with them.
         count: How many since it was last said.
         detail: What exactly was wrong with the last one; nothing of its payload.
+        key: On a closed bus, the fingerprint of the key whose holder it was.
     """
 
     reason: Reason
     count: Positive
     detail: NotRequired[str]
+    key: NotRequired[str]
 
 
 class BusGap(TypedDict):

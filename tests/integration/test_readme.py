@@ -19,6 +19,7 @@ from typer.main import get_command
 from bridge.cli.main import app
 from bridge.cli.sidecar import read
 from bridge.client import BusClient
+from tests.support.curve import KeyRing
 from tests.support.demo import demo_service
 from tests.support.mosquitto import mosquitto
 from tests.support.redis_server import redis_server
@@ -116,6 +117,8 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
 def test_configuration_loads(block, tmp_path, monkeypatch):
     """Each HCL block stands as a file of its own."""
     monkeypatch.setenv("API_TOKEN", TOKEN)
+    if "curve {" in block:
+        KeyRing(tmp_path / "keys")
     file = tmp_path / "block.hcl"
     file.write_text(block)
     assert read([file]).ignored == {}

@@ -8,17 +8,24 @@ from typing import Any, Self
 import msgpack
 import zmq
 
+Keys = tuple[bytes, bytes, bytes]
+"""For CURVE: the own public and secret key, and the server's public one."""
+
 
 class Peer:
     """One PUB and one SUB, connected to a bus; `with` closes them."""
 
-    def __init__(self, publish: str, subscribe: str, *prefixes: str, source: str | None = "app") -> None:
+    def __init__(
+        self, publish: str, subscribe: str, *prefixes: str, source: str | None = "app", keys: Keys | None = None
+    ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.pub = self.context.socket(zmq.PUB)
         self.sub = self.context.socket(zmq.SUB)
         for socket in (self.pub, self.sub):
             socket.linger = 0
             socket.set(zmq.SNDHWM if socket is self.pub else zmq.RCVHWM, 0)
+            if keys is not None:
+                socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = keys
         for prefix in prefixes:
             self.sub.subscribe(prefix)
         self.sub.connect(subscribe)

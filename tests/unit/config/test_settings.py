@@ -59,7 +59,7 @@ bus {
         ('bridge {\n status = "elsewhere:1"\n}', "bridge > status: 'elsewhere:1' is no place to listen at; write"),
         ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by whoever"),
         ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
-        ("bus {\n curve {}\n}", "bus > curve: this version does not have it yet"),
+        ("bus {\n curve {}\n}", "bus > curve > secret_key: is missing"),
         ('bus {\n mode = "hst"\n}', "bus > mode: must be `host` or `connect` (did you mean `host`?)"),
         ('bus {\n publish = "http://x"\n}', "bus > publish: a bus endpoint starts with `ipc://` or `tcp://`"),
         ("log {\n level = info\n}", 'log > level: `info` is a bare word; write "info" in quotes'),
