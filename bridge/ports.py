@@ -58,6 +58,25 @@ class Publisher(Protocol):
         ...
 
 
+class Promise(Protocol):
+    """Where the end of an operation goes that was begun without a task: what `asyncio.Future` has of it.
+
+    Only the first end counts; whoever has another one for it sees by `done` that nobody waits any more.
+    """
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Any) -> None:
+        """It has succeeded."""
+        ...
+
+    def set_exception(self, error: BridgeError) -> None:
+        """It has failed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an adapter may know about the operation beyond its arguments.
@@ -124,6 +143,26 @@ class ProtocolAdapter(Protocol):
 
     def is_idempotent(self, operation: str, command: Any) -> bool:
         """Whether the configuration or the protocol says that this operation may be repeated."""
+        ...
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
+        """Begin an operation without a task, where the adapter has such a way for it.
+
+        It is for what is many and small, and it writes before it returns, so that order is kept.
+
+        Args:
+            operation: Its name, a key of `model.OPERATIONS`.
+            command: Its arguments, checked; headers of its own are to be joined with the context's.
+            context: As for the method of that name.
+            promise: Gets the result as the bus contract's table of commands names it, or a BridgeError; after this
+                has returned. One that is `done` by then was given up, as by cancelling.
+
+        Returns:
+            False where there is no such way: nothing was done, and the method of that name is to be awaited.
+
+        Raises:
+            BridgeError: It has failed at once; the promise gets nothing.
+        """
         ...
 
     async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
@@ -199,6 +238,10 @@ class AdapterBase:
     def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
         """Only what changes nothing by its nature."""
         return operation in {"subscribe", "unsubscribe"}
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """No way without a task."""
+        return False
 
     async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
         """See `ProtocolAdapter.request`."""

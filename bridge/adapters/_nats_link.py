@@ -4,8 +4,9 @@ What is different from the plain client (all read in nats-py 2.16, and proved by
 
 * CONNECT, which carries the credentials, goes out only if TLS is on or was not asked for. nats-py goes on in plaintext
   when a server does not offer TLS.
-* PING follows what was published before it; nats-py writes it ahead of its buffer, so that PONG would prove nothing.
-* A PING is never cancelled: nats-py's reader dies of the PONG to a cancelled one while it calls itself connected.
+* PING follows what was published before it (`_nats_confirmed`); nats-py writes it ahead of its buffer, so that PONG
+  would prove nothing. Nor is it ever cancelled: nats-py's reader dies of the PONG to a cancelled one while it calls
+  itself connected.
 * The end of the reader or writer, for whatever reason, is the loss of the session; what is in flight fails at once.
 * No callback raises once the connection is open.
 """
@@ -13,7 +14,6 @@ What is different from the plain client (all read in nats-py 2.16, and proved by
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -25,10 +25,12 @@ from nats.errors import Error, NoRespondersError, SecureConnWantedError, SlowCon
 from nats.js import JetStreamContext
 
 from bridge.adapters._background import Background
+from bridge.adapters._nats_confirmed import Confirmed
 from bridge.adapters._nats_errors import translate, translate_connect
 from bridge.adapters._nats_settings import Address, Target
 from bridge.adapters._nats_wire import STATUS, size_of
 from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
+from bridge.ports import Promise
 
 #: Status of the server's own answer to a request that nobody takes.
 NO_RESPONDERS: Final = "503"
@@ -36,6 +38,7 @@ NO_RESPONDERS: Final = "503"
 _STEP: Final = 5
 #: Seconds; the connection's checks are the bridge's, not nats-py's.
 _NEVER: Final = 10**9
+_PING: Final = b"PING\r\n"
 
 log = structlog.get_logger(__name__)
 
@@ -75,12 +78,18 @@ class _Client(Client):
             raise SecureConnWantedError
         return super()._connect_command()
 
-    async def send_ping(self, pong: asyncio.Future[Any]) -> None:
-        """PING, after all that was published before."""
+    def write(self, data: bytes) -> None:
+        """See `Writer.write`."""
+        self._pending.append(data)
+        self._pending_data_size += len(data)
+
+    def ping(self, pong: asyncio.Future[Any]) -> None:
+        """See `Writer.ping`."""
+        if self._transport is None:
+            raise ConnectionResetError
         self._pongs.append(pong)
-        await self._send_command(b"PING\r\n")
-        if self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
+        data, self._pending, self._pending_data_size = self._pending, [], 0
+        self._transport.writelines([*data, _PING])
 
     async def request(
         self,
@@ -111,8 +120,7 @@ class Link:
         self._tokens = count(1)
         self._replies: dict[str, asyncio.Future[Any]] = {}
         self._waiting: dict[asyncio.Future[Any], str] = {}
-        self._group: list[asyncio.Future[None]] = []
-        self._wanted = asyncio.Event()
+        self._confirmed = Confirmed(self._client, lambda: self.lose(ConnectionLostError("the connection ended")))
         self._dropping: set[int] = set()
         self._background = Background(self.lose)
         self._open = self._armed = self._closed = False
@@ -149,7 +157,6 @@ class Link:
                 task.add_done_callback(self._ended)
             self._open = True
             await self._background.open()
-            self._background.start(self._flush())
             self._inbox = self._client.new_inbox()
             await self.listen(f"{self._inbox}.*", self._on_reply)
         except (Error, OSError, UnicodeError) as error:
@@ -204,6 +211,7 @@ class Link:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(ConnectionLostError(message))
+        self._confirmed.fail(lambda: ConnectionLostError(message))
 
     async def _on_error(self, error: Exception) -> None:
         """nats-py's `error_cb`. While opening it raises, which ends nats-py's own tries."""
@@ -214,6 +222,7 @@ class Link:
             for future, use in self._waiting.items():
                 if use and use in text and not future.done():
                     future.set_exception(RejectedError(str(translate(error)), code="permissions violation"))
+            self._confirmed.forbid(text, RejectedError(str(translate(error)), code="permissions violation"))
         elif isinstance(error, SlowConsumerError):
             if error.sid not in self._dropping:
                 self._dropping.add(error.sid)
@@ -250,18 +259,28 @@ class Link:
     async def flushed(self, use: str = "") -> None:
         """Return when the server has taken all that was written before; calls at the same moment share one PING."""
         with self.expected(use) as future:
-            self._group.append(future)
-            self._wanted.set()
+            self._confirmed.publish(b"", future, "")
             await future
 
-    async def _flush(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            group, self._group = self._group, []
-            pong: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            pong.add_done_callback(partial(_settle, group))
-            await self._client.send_ping(pong)
+    def send(self, subject: str, payload: bytes, headers: bytes, promise: Promise) -> None:
+        """Write one message; the promise has `{}` when the server has taken it.
+
+        Args:
+            subject: It has been checked.
+            payload: The content.
+            headers: As `header_block` makes them.
+            promise: Fails when the connection is lost or the server forbids the subject.
+
+        Raises:
+            NotConnectedError: There is no connection (any more).
+            InvalidError: The server takes no message so large.
+        """
+        self._check_live()
+        size = len(payload) + len(headers)
+        if size > self._client.max_payload:
+            raise _too_large(size, self._client.max_payload)
+        line = b"HPUB %b %d %d\r\n%b%b\r\n" % (subject.encode(), len(headers), size, headers, payload)
+        self._confirmed.publish(line, promise, subject)
 
     async def post(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, reply: str = ""
@@ -270,17 +289,11 @@ class Link:
         self._check_live()
         size = len(payload) + (size_of(headers) if headers else 0)
         if size > self._client.max_payload:
-            # The server would end the connection, and with it everybody's calls.
-            raise InvalidError(f"message: {size} bytes with headers; the server takes {self._client.max_payload}")
+            raise _too_large(size, self._client.max_payload)
         try:
             await self._client.publish(subject, payload, reply=reply, headers=None if not headers else dict(headers))
         except Error as error:
             raise translate(error) from None
-
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
-        """Write one message and wait until the server has taken it."""
-        await self.post(subject, payload, headers)
-        await self.flushed(f'publish to "{subject.lower()}"')
 
     async def ask(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
         """Write one message and wait for the answer to it, which may be a bare status."""
@@ -329,10 +342,9 @@ class Link:
         return self._client.jetstream()
 
 
-def _settle(group: list[asyncio.Future[None]], _: asyncio.Future[Any]) -> None:
-    for future in group:
-        if not future.done():
-            future.set_result(None)
+def _too_large(size: int, limit: int) -> InvalidError:
+    """The server would end the connection, and with it everybody's calls."""
+    return InvalidError(f"message: {size} bytes with headers; the server takes {limit}")
 
 
 async def _raise(error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from nats.js.api import Header
 
@@ -18,6 +18,8 @@ DESCRIPTION: Final = Header.DESCRIPTION
 
 #: The server ends a connection whose control line is over 4,096 bytes; it holds a subject, a reply and two numbers.
 _MAX_SUBJECT: Final = 2048
+#: Subjects and header blocks that are remembered; when more turn up, the memory starts anew.
+_REMEMBERED: Final = 1024
 _UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -70,3 +72,39 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
 def size_of(headers: Mapping[str, str]) -> int:
     """Bytes that headers take; they count for the server's largest payload."""
     return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+
+
+def header_block(headers: Mapping[str, str]) -> bytes:
+    """Checked headers as they stand in front of a payload (ADR-4)."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
+
+
+class Outgoing:
+    """Subjects and headers that were found good, so that the same ones are not checked for each message."""
+
+    def __init__(self) -> None:
+        self._subjects: set[str] = set()
+        self._blocks: dict[tuple[Any, ...], bytes] = {}
+
+    def subject(self, subject: str, what: str) -> str:
+        """See `check_subject`; for publishing."""
+        if subject not in self._subjects:
+            check_subject(subject, what)
+            if len(self._subjects) >= _REMEMBERED:
+                self._subjects.clear()
+            self._subjects.add(subject)
+        return subject
+
+    def headers(self, headers: Mapping[str, str] | None, context: Context, content_type: str) -> bytes:
+        """The block of `outgoing_headers`."""
+        if headers or context.idempotency_key is not None:
+            return header_block(outgoing_headers(headers, context, content_type))
+        key = (content_type, *context.headers.items())
+        block = self._blocks.get(key)
+        if block is None:
+            block = header_block(outgoing_headers(headers, context, content_type))
+            if len(self._blocks) >= _REMEMBERED:
+                self._blocks.clear()
+            self._blocks[key] = block
+        return block

@@ -11,8 +11,9 @@ Event headers travel as headers of the same name, an idempotency key as `Nats-Ms
 it has already, the content's type as `Content-Type`.
 """
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from msgspec import UNSET
@@ -23,10 +24,10 @@ from bridge.adapters._content import Codec
 from bridge.adapters._nats_link import NO_RESPONDERS, Link
 from bridge.adapters._nats_queue import Consumption, Queues
 from bridge.adapters._nats_settings import SCHEMES, NatsConfig, resolve
-from bridge.adapters._nats_wire import CONTENT_TYPE, STATUS, check_subject, outgoing_headers
+from bridge.adapters._nats_wire import CONTENT_TYPE, STATUS, Outgoing, check_subject, header_block, outgoing_headers
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError, UnavailableError
-from bridge.model import Inbound, QueueMessage, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.model import Inbound, Publish, QueueMessage, Request
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Promise, Subscription
 
 PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
@@ -47,6 +48,7 @@ class NatsAdapter(AdapterBase):
         self._target = resolve(setup, self._config)
         self._codec = Codec(self._config.codec)
         self._idempotent = frozenset(self._config.idempotent)
+        self._outgoing = Outgoing()
         self._link: Link | None = None
         self._queues: Queues | None = None
 
@@ -122,7 +124,9 @@ class NatsAdapter(AdapterBase):
             payload, content_type = self._codec.encode(params, "params")
             headers = outgoing_headers(None, context, content_type)
         if notify:
-            await self._live.publish(subject, payload, headers)
+            sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._live.send(subject, payload, header_block(headers), sent)
+            await sent
             return None
         answer = await self._live.ask(subject, payload, headers)
         return self._result(answer, subject)
@@ -155,13 +159,24 @@ class NatsAdapter(AdapterBase):
         context: Context = NO_CONTEXT,
     ) -> dict[str, Any]:
         """Publish; returns when the server has confirmed that it has the message."""
-        if qos or retain:
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
+        self._publish(command, headers, context, published)
+        return await published
+
+    def _publish(self, command: Publish, headers: Mapping[str, str] | None, context: Context, promise: Promise) -> None:
+        if command.qos or command.retain:
             raise InvalidError("core NATS has neither `qos` above 0 nor `retain`; `enqueue` stores")
-        payload, content_type = self._codec.encode(message)
-        await self._live.publish(
-            check_subject(topic, "topic"), payload, outgoing_headers(headers, context, content_type)
-        )
-        return {}
+        payload, content_type = self._codec.encode(command.message)
+        subject = self._outgoing.subject(command.topic, "topic")
+        self._live.send(subject, payload, self._outgoing.headers(headers, context, content_type), promise)
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing takes no task."""
+        if type(command) is not Publish:
+            return False
+        self._publish(command, command.headers, context, promise)
+        return True
 
     async def subscribe(
         self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None

@@ -2,19 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
-from bridge.connection.perform import perform
+from bridge.connection.carried import Carried, Done
 from bridge.connection.session import SessionKeeper
 from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
-from bridge.errors import BridgeError, InvalidError, NotConnectedError, StoppingError
-from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe, travelling
-from bridge.ports import AdapterSetup, AdapterSpec, Clock, Context
+from bridge.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
+from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
 from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
 from bridge.settings import HealthSettings, ResilienceSettings
@@ -24,8 +24,6 @@ _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStat
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 
 log = structlog.get_logger(__name__)
-
-Done = Callable[[Operation, Outcome], None]
 
 
 class IntegrationSettings(Protocol):
@@ -138,8 +136,10 @@ class Connection:
         self._since = clock.wall_ms()
         self._connects = 0
         self._calls: asyncio.TaskGroup | None = None
-        self.guard = Guard(settings.resilience, clock=clock, rng=rng, report=self._report)
-        self._subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
+        self.guard = Guard(
+            settings.resilience, clock=clock, rng=rng, report=self._report, spawn=self._start, on_bug=self._on_bug
+        )
+        self.subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
         self._keeper = SessionKeeper(
             settings.spec,
             lambda on_lost: setup_of(settings, on_lost),
@@ -148,7 +148,7 @@ class Connection:
             clock=clock,
             rng=rng,
             on_status=self._set_base,
-            on_session=self._subscriptions.restore,
+            on_session=self.subscriptions.restore,
         )
 
     # --- life
@@ -159,7 +159,10 @@ class Connection:
             log.warning("not safe", integration=self.id, why=warning)
         try:
             async with asyncio.TaskGroup() as self._calls:
-                await self._keeper.run()
+                try:
+                    await self._keeper.run()
+                finally:
+                    self.guard.cancel_all()
         finally:
             self._calls = None
             self.guard.close()
@@ -228,26 +231,10 @@ class Connection:
 
         Operations start in the order in which they are submitted.
         """
-        rejected = self.guard.reject_now(operation)
-        if rejected is not None or self._calls is None:
-            done(operation, rejected or Outcome(error=NotConnectedError(f"{self.id} is not running")))
+        if self._calls is None:
+            done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
             return
-        self._calls.create_task(self._execute(operation, done))
-
-    async def _execute(self, operation: Operation, done: Done) -> None:
-        idempotent = self.may_repeat(operation)
-        context = self._context(operation, idempotent=idempotent)
-        try:
-            outcome = await self.guard.run(operation, lambda: self._attempt(operation, context), idempotent=idempotent)
-        except asyncio.CancelledError:
-            done(operation, Outcome(error=StoppingError("the bridge stopped before the answer came", maybe_sent=True)))
-            raise
-        if outcome.ok:
-            if self._base in _NOT_CONNECTED:
-                self._keeper.alive()
-        elif outcome.error is not None:
-            self._note(outcome.error)
-        done(operation, outcome)
+        self.guard.submit(Carried(self, operation, done, idempotent=self.may_repeat(operation)))
 
     def may_repeat(self, operation: Operation) -> bool:
         """Whether an operation may be done twice, by its key or by what the adapter knows of it."""
@@ -257,25 +244,41 @@ class Connection:
         session = self._keeper.current
         return session is not None and session.is_idempotent(operation.name, operation.command)
 
-    def _context(self, operation: Operation, *, idempotent: bool) -> Context:
-        return Context(travelling(operation.headers, operation.hop), operation.idempotency_key, idempotent)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        if self._calls is None:
+            return None
+        try:
+            return self._calls.create_task(work)
+        except RuntimeError:  # a bug has ended the group, which says so only thus
+            return None
 
-    async def _attempt(self, operation: Operation, context: Context) -> Any:
+    def _on_bug(self, bug: BaseException) -> None:
+        """End loudly: the group raises what its tasks raise."""
+        work = _raise(bug)
+        if self._start(work) is None:
+            work.close()
+            log.error("bug", integration=self.id, exc_info=bug)
+
+    def session(self) -> ProtocolAdapter:
+        """The session that an attempt is made on.
+
+        Raises:
+            NotConnectedError: There is none.
+        """
         session = self._keeper.current
         if session is None:
             reason = "connecting" if self._error is None else self._error.message
             raise NotConnectedError(f"{self.id} is not connected: {reason}")
-        match operation.command:
-            case Subscribe() as wish:
-                return {"subscription": await self._subscriptions.add(session, wish)}
-            case Unsubscribe() as wish:
-                await self._subscriptions.remove(session, wish)
-                return {}
-            case _:
-                return await perform(session, operation, context)
+        return session
+
+    def learn(self, outcome: Outcome) -> None:
+        """What the end of a call says about the connection itself."""
+        if outcome.error is not None:
+            self._note(outcome.error)
+        elif self._base in _NOT_CONNECTED:
+            self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
-        """What a failed call says about the connection itself."""
         if error.needs_person:
             self._set_base(ConnectionStatus.FAILED, error)
         elif error.kind in _SUSPICIOUS:
@@ -346,7 +349,7 @@ class Connection:
             "queued": accounting.queued + accounting.pending,
             "error": None if self._error is None else self._error.to_wire(),
             "accounting": accounting.sums(),
-            "messages": self._subscriptions.messages,
+            "messages": self.subscriptions.messages,
             "reconnects": max(0, self._connects - 1),
             "warnings": list(self.settings.tls.warnings),
         }
@@ -368,3 +371,7 @@ class Connection:
             say("health", integration=self.id, status=status.value, circuit=circuit.value, **why)
         if changed:
             self._on_change()
+
+
+async def _raise(bug: BaseException) -> None:
+    raise bug

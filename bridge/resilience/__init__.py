@@ -1,6 +1,7 @@
 """Retry, circuit breaker, limits and time limits around each operation; pure over an injected clock."""
 
 from bridge.resilience.accounting import Accounting
+from bridge.resilience.call import Call
 from bridge.resilience.guard import Guard
 
-__all__ = ["Accounting", "Guard"]
+__all__ = ["Accounting", "Call", "Guard"]

@@ -1,38 +1,56 @@
-"""One operation on its way through the guard, and the errors that are made there."""
+"""One operation on its way through the guard, its attempts, and the errors that are made there."""
 
+import asyncio
 import copy
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from bridge.errors import BridgeError, DeadlineError, StoppingError
-from bridge.model import Attempt, Operation
+from bridge.model import Attempt, Operation, Outcome
+from bridge.ports import Promise
 
 
-class Call(msgspec.Struct):
-    """What the guard knows about one running operation.
+class Call:
+    """What the guard knows about one operation. A subclass says how an attempt is made, and hears of the end.
 
     Attributes:
-        operation: What is to be done.
-        idempotent: Whether it may be repeated although it may have been acted on.
+        operation: What is to be done; its `deadline` is kept, also while it waits.
+        idempotent: Whether it may be repeated although the remote may have acted on it.
         started: When it was accepted; monotonic, in seconds.
-        limit: Seconds that the current attempt may take.
-        permit: The current attempt's, from the circuit breaker.
         attempts: How many attempts were begun.
-        result: What the successful attempt returned.
+        attempt: The one that runs.
         last: The last failed attempt's error.
         history: All failed attempts.
+        take_back: Takes the timer of a waiting call back.
     """
 
-    operation: Operation
-    idempotent: bool
-    started: float
-    limit: float = 0.0
-    permit: int = 0
-    attempts: int = 0
-    result: Any = None
-    last: BridgeError | None = None
-    history: tuple[Attempt, ...] = ()
+    __slots__ = ("attempt", "attempts", "history", "idempotent", "last", "operation", "started", "take_back")
+
+    def __init__(self, operation: Operation, *, idempotent: bool) -> None:
+        self.operation = operation
+        self.idempotent = idempotent
+        self.started = 0.0
+        self.attempts = 0
+        self.attempt: OpenAttempt | None = None
+        self.last: BridgeError | None = None
+        self.history: tuple[Attempt, ...] = ()
+        self.take_back: Callable[[], None] | None = None
+
+    def begin(self, promise: Promise) -> bool:  # noqa: ARG002
+        """Begin one attempt without a task, if there is such a way; `promise` then gets its end.
+
+        Raises:
+            BridgeError: The attempt has failed at once.
+        """
+        return False
+
+    async def run(self) -> Any:
+        """Make one attempt where `begin` said False. Anything but `BridgeError` that it raises is a bug."""
+        raise NotImplementedError
+
+    def end(self, outcome: Outcome | None) -> None:
+        """Hear how it ended, once; None: it was cancelled."""
+        raise NotImplementedError
 
     def expired(self, *, during: bool = False) -> DeadlineError:
         """The error for a call whose time is up, `during` an attempt or while it waited."""
@@ -42,6 +60,67 @@ class Call(msgspec.Struct):
         when = f"during attempt {self.attempts}" if during else f"after {count}"
         last = "" if self.last is None else f"; the last error was {self.last.kind}"
         return DeadlineError(f"the caller's time was up {when}{last}")
+
+    def still(self) -> None:
+        """Take the timer of its waiting back."""
+        if self.take_back is not None:
+            self.take_back()
+            self.take_back = None
+
+
+class OpenAttempt:
+    """One attempt that runs, and the promise that its adapter settles. What comes after the first end is ignored.
+
+    Attributes:
+        call: Whose it is.
+        began: When; monotonic, in seconds.
+        limit: Seconds that it may take.
+        permit: From the circuit breaker.
+        task: What makes it; None for one that was begun without.
+        entered: The task has made its first step.
+        expired: Its time is up, and the task was told.
+    """
+
+    __slots__ = ("_open", "_settle", "began", "call", "entered", "expired", "limit", "permit", "take_back", "task")
+
+    def __init__(
+        self,
+        settle: Callable[["OpenAttempt", Any, BridgeError | None], None],
+        call: Call,
+        began: float,
+        limit: float,
+        permit: int,
+    ) -> None:
+        self._settle = settle
+        self._open = True
+        self.call = call
+        self.began = began
+        self.limit = limit
+        self.permit = permit
+        self.task: asyncio.Task[None] | None = None
+        self.entered = False
+        self.expired = False
+        self.take_back: Callable[[], None] | None = None
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return not self._open
+
+    def set_result(self, result: Any) -> None:
+        """It has succeeded."""
+        if self._open:
+            self._open = False
+            self._settle(self, result, None)
+
+    def set_exception(self, error: BridgeError) -> None:
+        """It has failed."""
+        if self._open:
+            self._open = False
+            self._settle(self, None, error)
+
+    def close(self) -> None:
+        """Listen no more: it was given up."""
+        self._open = False
 
 
 def stopping() -> StoppingError:

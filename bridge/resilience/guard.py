@@ -20,18 +20,20 @@ they had no attempt, else with their last real error.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from bridge.errors import AttemptTimeoutError, BridgeError, CircuitOpenError, OverloadedError
-from bridge.model import Attempt, CircuitState, Operation, Outcome
+from bridge.errors import BridgeError, CircuitOpenError, OverloadedError
+from bridge.model import Attempt, CircuitState, Outcome
 from bridge.ports import Clock
 from bridge.resilience.accounting import Accounting
-from bridge.resilience.call import Call, narrowed, stopping
+from bridge.resilience.attempts import Attempts, Spawn
+from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import Verdict, classify
-from bridge.resilience.limits import Limiter, Waiter, Wake, wake
-from bridge.resilience.retry import RetryBudget, backoff, may_retry
+from bridge.resilience.limits import Limiter
+from bridge.resilience.retry import Retries
 from bridge.resilience.shed import Report, ShedReports
 from bridge.settings import ResilienceSettings
 
@@ -45,12 +47,24 @@ _CIRCUIT_EVENTS: Final = {
 class Guard:
     """Runs one integration's operations: retry, breaker, limits, time limits, and their accounting.
 
+    A call is carried by callbacks: it needs no task while it waits, and none for an attempt that its adapter can begin
+    without one (`Call.begin`); any other attempt is a task, from its start to its end.
+
     Attributes:
         accounting: The sums, live.
         breaker: The circuit, to look at and to open or reset by hand.
     """
 
-    def __init__(self, settings: ResilienceSettings, *, clock: Clock, rng: random.Random, report: Report) -> None:
+    def __init__(
+        self,
+        settings: ResilienceSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        report: Report,
+        spawn: Spawn,
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
         """Nothing runs and no timer is set before the first operation.
 
         Args:
@@ -58,71 +72,54 @@ class Guard:
             clock: For all waiting and measuring.
             rng: For jitter.
             report: Called synchronously, in the order of what happened; it must not call back into the guard.
+            spawn: Starts the tasks of attempts.
+            on_bug: Told of a bug in `report` or in a call where there is no task that could raise it.
         """
         self.accounting = Accounting()
-        self._settings = settings
         self._timeout = settings.timeout
         self._clock = clock
-        self._rng = rng
         self._report = report
+        self._on_bug = on_bug
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
-        self._limiter = Limiter(settings.limit, clock=clock)
-        self._budget = RetryBudget(settings.retry.budget)
+        self._limiter: Limiter[Call] = Limiter(settings.limit, clock=clock, on_token=self._pump)
+        self._running = Attempts(settings.timeout, clock=clock, spawn=spawn, give_up=self._give_up, on_bug=on_bug)
         self._shed = ShedReports(report, clock=clock)
-        self._backing_off: dict[Waiter, None] = {}
+        self._retries = Retries(settings.retry, clock=clock, rng=rng, report=report, shed=self._shed)
+        self._backing_off: dict[Call, None] = {}
+        self._sent_away: dict[Call, Callable[[Call], BridgeError]] = {}
         self._watchers: list[asyncio.Future[None]] = []
         self._accepting = True
         self._stopping = False
+        self._pumping = False
 
-    async def run(self, operation: Operation, attempt: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Outcome:
-        """Carry an operation out, with as many attempts as it may have.
+    def submit(self, call: Call) -> None:
+        """Carry an operation out, with as many attempts as it may have. Attempts begin in the order of this.
 
-        Args:
-            operation: What for; its `deadline` is kept, also while it waits.
-            attempt: Makes one attempt; raises `BridgeError` for what the outside did. Anything else that it raises is
-                a bug and passes through.
-            idempotent: Whether it may be repeated although the remote may have acted on it.
-
-        Returns:
-            How it ended; no `BridgeError` is raised.
+        It ends at once where the circuit is open, the queue is full, the guard is stopping, or the caller's time is up.
         """
-        rejected = self.reject_now(operation)
-        if rejected is not None:
-            return rejected
-        call = Call(operation, idempotent, self._clock.monotonic())
+        now = call.started = self._clock.monotonic()
         self.accounting.accepted += 1
         self.accounting.queued += 1
-        try:
-            error = await self._carry_out(call, attempt)
-        except BaseException:
-            # Cancelled, or a bug: nobody gets an outcome, but the sums still balance.
-            self.accounting.queued -= 1
-            self.accounting.failed += 1
-            raise
-        finally:
-            if self._watchers:
-                self._changed()
-        return self._succeed(call) if error is None else self._end(call, error)
-
-    def reject_now(self, operation: Operation) -> Outcome | None:
-        """The outcome of an operation that need not even start, accounted for and reported; None for all others.
-
-        That is: the circuit is open, the queue is full, the guard is stopping, or the caller's time is up already.
-        """
-        error: BridgeError
-        if not self._accepting:
-            error = stopping()
-        elif operation.deadline is not None and operation.deadline <= self._clock.monotonic():
-            error = Call(operation, False, 0.0).expired()
-        elif not self.breaker.allows():
-            error = self._circuit_open()
-        elif self._limiter.full:
-            error = OverloadedError("too many operations are waiting already")
+        error = self._refusal(call, now)
+        if error is not None:
+            self._end(call, error)
+        elif self._limiter.try_start():
+            self._start(call)
         else:
-            return None
-        self.accounting.accepted += 1
-        self.accounting.queued += 1
-        return self._end(Call(operation, False, self._clock.monotonic()), error)
+            self._wait(call)
+            self._pump()
+
+    def _refusal(self, call: Call, now: float) -> BridgeError | None:
+        deadline = call.operation.deadline
+        if not self._accepting:
+            return stopping()
+        if deadline is not None and deadline <= now:
+            return call.expired()
+        if not self.breaker.allows():
+            return self._circuit_open(call)
+        if self._limiter.full:
+            return OverloadedError("too many operations are waiting already")
+        return None
 
     @property
     def accepting(self) -> bool:
@@ -138,6 +135,7 @@ class Guard:
         self._accepting = True
         self._stopping = False
         self._limiter.resume()
+        self._pump()
 
     def stop_accepting(self) -> None:
         """Reject what comes with `stopping`; what was accepted goes on to its end, with its retries."""
@@ -150,12 +148,31 @@ class Guard:
         """
         self._accepting = False
         self._stopping = True
-        self._end_waiting(Wake.STOPPED)
+        self._send_away(lambda _: stopping())
         await self._until(lambda: not self.accounting.queued)
 
     async def idle(self) -> None:
         """Return when no operation waits or runs."""
         await self._until(lambda: not self.accounting.open)
+
+    def cancel(self, call: Call) -> None:
+        """Give one call up: it ends without an outcome, at once, or when the task of its attempt has ended."""
+        if call.attempt is not None:
+            self._running.cancel(call.attempt)
+        elif self._limiter.forget(call) or call in self._backing_off or call in self._sent_away:
+            self._backing_off.pop(call, None)
+            self._sent_away.pop(call, None)
+            call.still()
+            self._drop(call, tell=True)
+
+    def cancel_all(self) -> None:
+        """Give everything up and take nothing more."""
+        self._accepting = False
+        self._stopping = True
+        for call in (*self._limiter, *self._backing_off, *self._sent_away):
+            self.cancel(call)
+        for attempt in self._running:
+            self._running.cancel(attempt)
 
     def close(self) -> None:
         """Report what was shed and not yet reported, and take all timers back. Call it when idle."""
@@ -163,190 +180,141 @@ class Guard:
         self.breaker.close()
         self._limiter.close()
 
-    async def _carry_out(self, call: Call, attempt: Callable[[], Awaitable[Any]]) -> BridgeError | None:
-        while True:
-            error = None if self._limiter.try_start() else await self._wait_for_slot(call)
-            error = error or self._admit(call)
-            if error is not None:
-                return error
-            error = await self._attempt(call, attempt)
-            if error is None:
-                return None
-            delay = self._retry_delay(call, error)
-            if delay is None:
-                return error
-            error = await self._back_off(call, delay)
-            if error is not None:
-                return error
-
     # --- one attempt
 
-    def _admit(self, call: Call) -> BridgeError | None:
-        """Turn a slot into the right to make one attempt; or give the slot back and say why not."""
+    def _start(self, call: Call) -> None:
+        """Turn a slot into an attempt; or give the slot back and end the call."""
         now = self._clock.monotonic()
         deadline = call.operation.deadline
-        call.limit = self._timeout if deadline is None else min(self._timeout, deadline - now)
-        error: BridgeError | None = None
-        if self._stopping:
-            error = stopping()
-        elif call.limit <= 0:
-            error = call.expired()
-        else:
-            permit = self.breaker.admit(call.operation, call.limit)
-            if permit is not None:
-                call.permit = permit
-                call.attempts += 1
-                self._budget.attempt(now)
-                return None
-            error = call.last or self._circuit_open()
-        self._limiter.release(unused=True)
-        return error
-
-    async def _attempt(self, call: Call, attempt: Callable[[], Awaitable[Any]]) -> BridgeError | None:
-        began = self._clock.monotonic()
-        error: BridgeError
+        limit = self._timeout if deadline is None else min(self._timeout, deadline - now)
+        permit = self.breaker.admit(call.operation, limit) if limit > 0 else None
+        if permit is None:
+            self._limiter.release(unused=True)
+            self._end(call, call.expired() if limit <= 0 else self._circuit_open(call))
+            return
+        call.attempts += 1
+        self._retries.count(now)
         self.accounting.queued -= 1
         self.accounting.in_flight += 1
-        try:
-            # One time limit serves both: the shorter of the attempt's and what the caller has left.
-            async with self._clock.timeout(call.limit):
-                try:
-                    call.result = await attempt()
-                except TimeoutError as bug:
-                    raise RuntimeError("an attempt raised a bare TimeoutError") from bug
-        except BridgeError as raised:
-            error = narrowed(raised) if raised.maybe_sent and raised.retryable and not call.idempotent else raised
-            self._failed_attempt(call, error, began)
-            return error
-        except TimeoutError:
-            error = self._timed_out(call)
-            self._failed_attempt(call, error, began)
-            return error
-        except BaseException:
-            self.breaker.release(call.permit)
-            raise
-        else:
-            self.breaker.success(call.permit, call.operation)
-            return None
-        finally:
-            self.accounting.in_flight -= 1
-            self.accounting.queued += 1
-            self._limiter.release()
+        call.attempt = OpenAttempt(self._settle, call, now, limit, permit)
+        self._running.start(call.attempt)
 
-    def _failed_attempt(self, call: Call, error: BridgeError, began: float) -> None:
-        duration_ms = (self._clock.monotonic() - began) * 1000
+    def _give_up(self, attempt: OpenAttempt, cancelled: bool) -> None:
+        """An attempt was cancelled, or ended by a bug: nobody gets an outcome, but the sums still balance."""
+        self._running.remove(attempt)
+        self.breaker.release(attempt.permit)
+        self._limiter.release()
+        self.accounting.in_flight -= 1
+        self.accounting.queued += 1
+        attempt.call.attempt = None
+        self._drop(attempt.call, tell=cancelled)
+        self._pump()
+
+    def _settle(self, attempt: OpenAttempt, result: Any, error: BridgeError | None) -> None:
+        """An attempt has ended; its promise calls this once."""
+        call = attempt.call
+        call.attempt = None
+        self._running.remove(attempt)
+        self.accounting.in_flight -= 1
+        self.accounting.queued += 1
+        try:
+            if error is None:
+                self.breaker.success(attempt.permit, call.operation)
+                self._limiter.release()
+                self._succeed(call, result)
+            else:
+                if error.maybe_sent and error.retryable and not call.idempotent:
+                    error = narrowed(error)
+                self._failed_attempt(attempt, error)
+                self._limiter.release()
+                self._go_on(call, error)
+        except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
+            self._on_bug(bug)
+        self._pump()
+
+    def _failed_attempt(self, attempt: OpenAttempt, error: BridgeError) -> None:
+        call = attempt.call
+        duration_ms = (self._clock.monotonic() - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)
         call.history += (Attempt(at=at, duration_ms=duration_ms, error=error.to_wire()),)
         call.last = error
         match classify(error):
             case Verdict.FAILURE:
-                self.breaker.failure(call.permit, call.operation, error)
+                self.breaker.failure(attempt.permit, call.operation, error)
             case Verdict.SUCCESS:
-                self.breaker.success(call.permit, call.operation)
+                self.breaker.success(attempt.permit, call.operation)
             case Verdict.IGNORED:
-                self.breaker.release(call.permit)
-
-    def _timed_out(self, call: Call) -> BridgeError:
-        if call.limit < self._timeout:
-            return call.expired(during=True)
-        error = AttemptTimeoutError(f"no answer within {self._timeout:g} s")
-        return error if call.idempotent else narrowed(error)
+                self.breaker.release(attempt.permit)
 
     # --- between attempts
 
-    def _retry_delay(self, call: Call, error: BridgeError) -> float | None:
-        """Seconds until the next attempt, already reported; None where there is to be none.
+    def _go_on(self, call: Call, error: BridgeError) -> None:
+        """After a failed attempt: wait for another one, or end.
 
-        A delay that reaches the deadline is no retry: nothing is spent or reported, and the wait ends in `deadline`.
+        A delay that reaches the deadline is no retry: the wait ends in `deadline`.
         """
-        settings = self._settings.retry
-        if (
-            call.attempts >= settings.max_attempts
-            or not may_retry(error, idempotent=call.idempotent)
-            or self._stopping
-            or not self.breaker.allows()
-        ):
-            return None
-        now = self._clock.monotonic()
-        deadline = call.operation.deadline
-        fits = float("inf") if deadline is None else deadline - now
-        if error.kind == "throttled" and error.retry_after_ms is not None:
-            delay = error.retry_after_ms / 1000
-            if delay >= fits or (deadline is None and delay > settings.max_delay):
-                return None
-        else:
-            delay = backoff(settings, call.attempts, self._rng)
-        if delay < fits:
-            if not self._budget.spend(now):
-                self._shed.count("retry_budget", call.operation)
-                return None
-            retry = {
-                "attempt": call.attempts,
-                "max_attempts": settings.max_attempts,
-                "delay_ms": round(delay * 1000),
-                "error": error.to_wire(),
-            }
-            self._report("retry", retry, call.operation)
-        return delay
-
-    async def _back_off(self, call: Call, delay: float) -> BridgeError | None:
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._backing_off[waiter] = None
-        try:
-            return self._woken(call, await self._wait(call, waiter, delay))
-        finally:
-            self._backing_off.pop(waiter, None)
-
-    async def _wait_for_slot(self, call: Call) -> BridgeError | None:
-        waiter = self._limiter.wait()
-        reason = None
-        try:
-            reason = await self._wait(call, waiter, None)
-        finally:
-            if reason is Wake.START:
-                self._limiter.started()
-            else:
-                self._limiter.forget(waiter)
-        return self._woken(call, reason)
-
-    async def _wait(self, call: Call, waiter: Waiter, seconds: float | None) -> Wake:
-        reason = Wake.ELAPSED
+        delay = None if self._stopping or not self.breaker.allows() else self._retries.delay(call, error)
+        if delay is None:
+            self._end(call, error)
+            return
+        then = self._again
         if call.operation.deadline is not None:
             left = call.operation.deadline - self._clock.monotonic()
-            if seconds is None or left <= seconds:
-                seconds, reason = left, Wake.EXPIRED
-        if seconds is None:
-            return await waiter
-        take_back = self._clock.call_later(seconds, lambda: wake(waiter, reason))
-        try:
-            return await waiter
-        finally:
-            take_back()
+            if left <= delay:
+                delay, then = left, self._expire
+        self._backing_off[call] = None
+        call.take_back = self._clock.call_later(delay, partial(then, call))
 
-    def _woken(self, call: Call, reason: Wake) -> BridgeError | None:
-        match reason:
-            case Wake.START | Wake.ELAPSED:
-                return None
-            case Wake.EXPIRED:
-                return call.expired()
-            case Wake.STOPPED:
-                return stopping()
-            case Wake.CIRCUIT:
-                return call.last or self._circuit_open()
+    def _again(self, call: Call) -> None:
+        call.take_back = None
+        del self._backing_off[call]
+        if self._limiter.try_start():
+            self._start(call)
+        else:
+            self._wait(call)
+        self._pump()
+
+    def _wait(self, call: Call) -> None:
+        """Queue for a slot, as long as the caller has time."""
+        self._limiter.wait(call)
+        if call.operation.deadline is not None:
+            left = call.operation.deadline - self._clock.monotonic()
+            call.take_back = self._clock.call_later(left, partial(self._expire, call))
+
+    def _expire(self, call: Call) -> None:
+        call.take_back = None
+        self._backing_off.pop(call, None)
+        self._limiter.forget(call)
+        self._end(call, call.expired())
+
+    def _pump(self) -> None:
+        """Start what waits, as far as there are slots; what ends meanwhile must not start this again inside."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while (call := self._limiter.next()) is not None:
+                call.still()
+                self._start(call)
+        finally:
+            self._pumping = False
 
     # --- the end
 
-    def _succeed(self, call: Call) -> Outcome:
+    def _succeed(self, call: Call, result: Any) -> None:
         self.accounting.queued -= 1
         self.accounting.succeeded += 1
-        return Outcome(
-            result=call.result,
+        outcome = Outcome(
+            result=result,
             attempts=call.attempts,
             duration_ms=(self._clock.monotonic() - call.started) * 1000,
             history=call.history,
         )
+        if self._watchers:
+            self._changed()
+        call.end(outcome)  # a bug in it is caught by whoever settles
 
-    def _end(self, call: Call, error: BridgeError) -> Outcome:
+    def _end(self, call: Call, error: BridgeError) -> None:
         self.accounting.queued -= 1
         if error.kind == "deadline":
             self.accounting.expired += 1
@@ -354,26 +322,55 @@ class Guard:
             self.accounting.failed += 1
         else:
             self.accounting.shed += 1
-        if not call.operation.durable:  # of what lies in the outbox this is not the end yet
-            if not call.attempts:
-                self._shed.count(error.kind, call.operation)
-            self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
-        duration_ms = (self._clock.monotonic() - call.started) * 1000
-        return Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
+        if self._watchers:
+            self._changed()
+        try:
+            if not call.operation.durable:  # of what lies in the outbox this is not the end yet
+                if not call.attempts:
+                    self._shed.count(error.kind, call.operation)
+                self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
+            duration_ms = (self._clock.monotonic() - call.started) * 1000
+            call.end(Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history))
+        except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
+            self._on_bug(bug)
 
-    def _circuit_open(self) -> CircuitOpenError:
+    def _drop(self, call: Call, *, tell: bool) -> None:
+        """End without an outcome; `tell` the call that it was cancelled."""
+        self.accounting.queued -= 1
+        self.accounting.failed += 1
+        if self._watchers:
+            self._changed()
+        if tell:
+            try:
+                call.end(None)
+            except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
+                self._on_bug(bug)
+
+    def _circuit_open(self, call: Call) -> BridgeError:
+        """The last real error of a call that has one."""
+        if call.last is not None:
+            return call.last
         how = "was opened by hand" if self.breaker.forced else "is open after repeated failures"
         return CircuitOpenError(f"the circuit {how}; nothing was sent", retry_after_ms=self.breaker.retry_after_ms())
 
     def _on_transition(self, transition: Transition) -> None:
         self._report(_CIRCUIT_EVENTS[transition.state], transition.payload(), transition.operation)
         if transition.state is CircuitState.OPEN:
-            self._end_waiting(Wake.CIRCUIT)
+            self._send_away(self._circuit_open)
 
-    def _end_waiting(self, reason: Wake) -> None:
-        self._limiter.end_all(reason)
-        for waiter in self._backing_off:
-            wake(waiter, reason)
+    def _send_away(self, why: Callable[[Call], BridgeError]) -> None:
+        """End everything that waits; not now, since whoever set it off has its own end to tell first."""
+        if not self._sent_away:
+            asyncio.get_running_loop().call_soon(self._end_sent_away)
+        for call in (*self._limiter.clear(), *self._backing_off):
+            call.still()
+            self._sent_away[call] = why
+        self._backing_off.clear()
+
+    def _end_sent_away(self) -> None:
+        sent_away, self._sent_away = self._sent_away, {}
+        for call, why in sent_away.items():
+            self._end(call, why(call))
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

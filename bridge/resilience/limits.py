@@ -1,10 +1,8 @@
 """How much at a time, how much a second, and how much may wait."""
 
-import asyncio
-import enum
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, TypeVar
 
 from bridge.ports import Clock
 from bridge.settings import LimitSettings
@@ -14,24 +12,7 @@ BURST: Final = 0.1
 #: Seconds that sums of floats may be off; without it a timer that fires exactly on time could find itself too early.
 _ROUNDING: Final = 1e-9
 
-
-class Wake(enum.Enum):
-    """Why a waiting call goes on."""
-
-    START = "start"
-    ELAPSED = "elapsed"
-    EXPIRED = "expired"
-    STOPPED = "stopped"
-    CIRCUIT = "circuit"
-
-
-Waiter = asyncio.Future[Wake]
-
-
-def wake(waiter: Waiter, reason: Wake) -> None:
-    """Let a waiting call go on; the first reason counts."""
-    if not waiter.done():
-        waiter.set_result(reason)
+Waiter = TypeVar("Waiter")
 
 
 class RateLimit:
@@ -57,22 +38,26 @@ class RateLimit:
         self._full_at -= self._interval
 
 
-class Limiter:
+class Limiter(Generic[Waiter]):
     """Hands out slots for attempts in the order of asking, not more at a time and a second than the settings say.
 
-    `try_start` is the way where nothing is in the way: no await, no future. Otherwise `wait` and await the future. Who
-    has got a slot by either way says `release` when done; who has got it by waiting says `started` first.
+    `try_start` takes a slot where nothing is in the way. Otherwise `wait`, and take what `next` gives: it is to be
+    asked after `wait`, `release` and `resume`, and when `on_token` is called.
     """
 
-    def __init__(self, settings: LimitSettings, *, clock: Clock) -> None:
+    def __init__(self, settings: LimitSettings, *, clock: Clock, on_token: Callable[[], None]) -> None:
+        """`on_token` is called when the rate allows what waits to start."""
         self._clock = clock
+        self._on_token = on_token
         self._queue_limit = settings.queue
         self._rate = None if settings.rate is None else RateLimit(settings.rate)
         self._free = settings.max_in_flight
         self._waiting: OrderedDict[Waiter, None] = OrderedDict()
-        self._handed = 0  # slots given to waiters whose tasks have not run yet: nobody may overtake those
         self._paused = False
         self._cancel_timer: Callable[[], None] | None = None
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return iter(self._waiting)
 
     @property
     def full(self) -> bool:
@@ -81,42 +66,45 @@ class Limiter:
 
     def try_start(self) -> bool:
         """Take a slot if nothing is in the way."""
-        if self._handed or not self._ready():
+        if not self._ready():
             return False
         self._take()
         return True
 
-    def wait(self) -> Waiter:
-        """Queue for a slot; the future's result is `START` when it is there. The caller has checked `full`."""
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+    def wait(self, waiter: Waiter) -> None:
+        """Queue for a slot. The caller has checked `full`."""
         self._waiting[waiter] = None
-        self._pump()
-        return waiter
 
-    def started(self) -> None:
-        """The task of a waiter that got `START` runs now, or is gone."""
-        self._handed -= 1
+    def next(self) -> Waiter | None:
+        """Who may start now, with a slot taken; None for nobody."""
+        if not self._waiting or not self._free or self._paused:
+            return None
+        if self._rate is not None and (wait := self._rate.wait(self._clock.monotonic())):
+            if self._cancel_timer is None:
+                self._cancel_timer = self._clock.call_later(wait, self._has_token)
+            return None
+        self._take()
+        return self._waiting.popitem(last=False)[0]
 
-    def forget(self, waiter: Waiter) -> None:
-        """A waiter went on for another reason, or was cancelled; a slot that it got meanwhile goes to the next."""
-        self._waiting.pop(waiter, None)
-        if waiter.done() and not waiter.cancelled() and waiter.result() is Wake.START:
-            self.started()
-            self.release(unused=True)
+    def forget(self, waiter: Waiter) -> bool:
+        """Somebody waits no more; False where he did not."""
+        if waiter not in self._waiting:
+            return False
+        del self._waiting[waiter]
+        return True
 
     def release(self, *, unused: bool = False) -> None:
         """Give a slot back; `unused` where no attempt was made, so that it does not count for the rate."""
         self._free += 1
         if unused and self._rate is not None:
             self._rate.give_back()
-        if self._waiting:
-            self._pump()
 
-    def end_all(self, reason: Wake) -> None:
-        """Send everybody who waits away."""
-        while self._waiting:
-            wake(self._waiting.popitem(last=False)[0], reason)
+    def clear(self) -> list[Waiter]:
+        """Everybody who waited, in order, and waits no more."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
         self.close()
+        return waiting
 
     def pause(self) -> None:
         """Start nothing until `resume`."""
@@ -126,7 +114,6 @@ class Limiter:
     def resume(self) -> None:
         """Start again what waits."""
         self._paused = False
-        self._pump()
 
     def close(self) -> None:
         """Take the timer back."""
@@ -144,18 +131,6 @@ class Limiter:
         if self._rate is not None:
             self._rate.take(self._clock.monotonic())
 
-    def _pump(self) -> None:
-        while self._waiting and self._free and not self._paused:
-            if self._rate is not None and (wait := self._rate.wait(self._clock.monotonic())):
-                if self._cancel_timer is None:
-                    self._cancel_timer = self._clock.call_later(wait, self._on_token)
-                return
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                self._take()
-                self._handed += 1
-                waiter.set_result(Wake.START)
-
-    def _on_token(self) -> None:
+    def _has_token(self) -> None:
         self._cancel_timer = None
-        self._pump()
+        self._on_token()

@@ -5,6 +5,9 @@ from collections import deque
 from typing import Final
 
 from bridge.errors import BridgeError
+from bridge.ports import Clock
+from bridge.resilience.call import Call
+from bridge.resilience.shed import Report, ShedReports
 from bridge.settings import RetrySettings
 
 #: Seconds of traffic that the retry budget looks back on.
@@ -84,3 +87,51 @@ class RetryBudget:
             self._attempt_total -= self._attempts.popleft()[1]
         while self._retries and self._retries[0][0] <= oldest:
             self._retry_total -= self._retries.popleft()[1]
+
+
+class Retries:
+    """Decides about the next attempt of a call, within the settings and the budget."""
+
+    def __init__(
+        self, settings: RetrySettings, *, clock: Clock, rng: random.Random, report: Report, shed: ShedReports
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._report = report
+        self._shed = shed
+        self._budget = RetryBudget(settings.budget)
+
+    def count(self, now: float) -> None:
+        """An attempt begins."""
+        self._budget.attempt(now)
+
+    def delay(self, call: Call, error: BridgeError) -> float | None:
+        """Seconds until the next attempt, already reported; None where there is to be none.
+
+        Where the delay reaches the deadline there will be no retry: nothing is spent or reported.
+        """
+        settings = self._settings
+        if call.attempts >= settings.max_attempts or not may_retry(error, idempotent=call.idempotent):
+            return None
+        now = self._clock.monotonic()
+        deadline = call.operation.deadline
+        fits = float("inf") if deadline is None else deadline - now
+        if error.kind == "throttled" and error.retry_after_ms is not None:
+            delay = error.retry_after_ms / 1000
+            if delay >= fits or (deadline is None and delay > settings.max_delay):
+                return None
+        else:
+            delay = backoff(settings, call.attempts, self._rng)
+        if delay < fits:
+            if not self._budget.spend(now):
+                self._shed.count("retry_budget", call.operation)
+                return None
+            retry = {
+                "attempt": call.attempts,
+                "max_attempts": settings.max_attempts,
+                "delay_ms": round(delay * 1000),
+                "error": error.to_wire(),
+            }
+            self._report("retry", retry, call.operation)
+        return delay

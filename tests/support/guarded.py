@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.errors import ProtocolError
 from bridge.model import Operation, Outcome
 from bridge.resilience import Guard
 from bridge.settings import ResilienceSettings
+from tests.support.calls import Asked, Attempt, Promised, carried, spawn
 from tests.support.clock import FakeClock
 from tests.support.operations import operation
 
@@ -20,7 +20,10 @@ class Guarded:
         events: What was reported: (what, payload, number of the operation).
         started: The number of each attempt's operation, in the order in which they began.
         running: The attempts that wait for the test to end them, by the operation's number.
+        promised: How attempts are made.
     """
+
+    promised: Promised = "no"
 
     def __init__(self, *, jitter: bool = False, seed: int = 1, **blocks: Any) -> None:
         retry = {"jitter": jitter, **blocks.pop("retry", {})}
@@ -29,7 +32,15 @@ class Guarded:
         self.events: list[tuple[str, dict[str, Any], int | None]] = []
         self.started: list[int] = []
         self.running: dict[int, asyncio.Future[Any]] = {}
-        self.guard = Guard(settings, clock=self.clock, rng=random.Random(seed), report=self._report)
+        self.calls: list[Asked] = []
+        self.guard = Guard(
+            settings,
+            clock=self.clock,
+            rng=random.Random(seed),
+            report=self._report,
+            spawn=spawn,
+            on_bug=lambda bug: [call.fail(bug) for call in self.calls],
+        )
 
     def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
         self.events.append((what, payload, None if cause is None else cause.cause.id))
@@ -47,16 +58,21 @@ class Guarded:
         """An operation with a deadline in `timeout` seconds."""
         return operation(number, deadline=None if timeout is None else self.clock.monotonic() + timeout)
 
+    def call(self, made: Operation, attempt: Attempt, *, idempotent: bool = True) -> asyncio.Task[Outcome]:
+        """Submit an operation in a task's first step; to cancel the task is to cancel the call."""
+        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised))
+        return asyncio.create_task(carried(self.guard, self.calls[-1]))
+
     async def run(
         self,
-        attempt: Callable[[], Awaitable[Any]],
+        attempt: Attempt,
         *,
         number: int = 1,
         timeout: float | None = None,
         idempotent: bool = True,
     ) -> Outcome:
         """One operation from its start to its end, letting time pass as it needs."""
-        task = asyncio.create_task(self.guard.run(self.operation(number, timeout), attempt, idempotent=idempotent))
+        task = self.call(self.operation(number, timeout), attempt, idempotent=idempotent)
         await self.clock.settle()
         for _ in range(10_000):
             if task.done():
@@ -69,8 +85,7 @@ class Guarded:
         self, number: int = 1, *, timeout: float | None = None, idempotent: bool = True
     ) -> asyncio.Task[Outcome]:
         """Begin an operation whose attempts the test ends with `end`."""
-        made = self.operation(number, timeout)
-        task = asyncio.create_task(self.guard.run(made, lambda: self._attempt(number), idempotent=idempotent))
+        task = self.call(self.operation(number, timeout), lambda: self._attempt(number), idempotent=idempotent)
         await self.clock.settle()
         assert self.guard.accounting.balanced
         return task
@@ -81,7 +96,8 @@ class Guarded:
         try:
             return await future
         finally:
-            del self.running[number]
+            if self.running.get(number) is future:
+                del self.running[number]
 
     async def end(self, number: int = 1, result: Any = None) -> None:
         """End the running attempt of an operation with a result or an error."""
@@ -106,7 +122,7 @@ class Guarded:
 ERROR = ProtocolError("nonsense")
 
 
-def script(*steps: Any) -> Callable[[], Awaitable[Any]]:
+def script(*steps: Any) -> Attempt:
     """Attempts that end at once, one after the other: with a result, or an error."""
     left = list(steps)
 

@@ -19,8 +19,10 @@ from bridge.errors import (
     ThrottledError,
     UnavailableError,
 )
+from bridge.model import Outcome
 from bridge.resilience import Guard
 from bridge.settings import ResilienceSettings
+from tests.support.calls import Asked, Promised, carried, spawn
 from tests.support.guarded import Guarded, script
 from tests.support.operations import operation
 
@@ -28,6 +30,10 @@ from tests.support.operations import operation
 async def never() -> Any:
     """An attempt that gets no answer."""
     await asyncio.get_running_loop().create_future()
+
+
+def _unexpected(bug: BaseException) -> None:
+    raise bug
 
 
 def numbers(guarded: Guarded) -> dict[str, int]:
@@ -217,29 +223,111 @@ async def test_a_bug_passes_through() -> None:
 
 async def test_a_bare_timeout_error_is_a_bug() -> None:
     """An adapter's own `TimeoutError` is not taken for the attempt's time limit."""
-    with pytest.raises(RuntimeError, match="bare TimeoutError"):
-        await Guarded().run(script(TimeoutError()))
+    with pytest.raises(TimeoutError, match="mine"):
+        await Guarded().run(script(TimeoutError("mine")))
 
 
-async def test_a_bug_in_the_report_keeps_the_sums() -> None:
+async def test_a_bug_in_the_report_keeps_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation whose report fails has ended all the same."""
+    guarded = Guarded()
 
     def report(*_: Any) -> None:
         raise ZeroDivisionError
 
-    guard = Guard(ResilienceSettings(), clock=RealClock(), rng=random.Random(1), report=report)
+    monkeypatch.setattr(guarded.guard, "_report", report)
     with pytest.raises(ZeroDivisionError):
-        await guard.run(operation(), script(AuthError("401")), idempotent=False)
-    assert guard.accounting.balanced
-    assert guard.accounting.open == 0
+        await guarded.run(script(AuthError("401")))
+    assert numbers(guarded) == {"accepted": 1, "failed": 1}
+
+
+async def test_a_bug_in_whoever_hears_of_the_end_is_told() -> None:
+    """It is no business of the adapter's that settled the attempt, and the next call starts all the same."""
+    guarded = Guarded(limit={"max_in_flight": 1})
+    bugs: list[BaseException] = []
+    guarded.guard._on_bug = bugs.append
+
+    class Deaf(Asked):
+        def end(self, outcome: Outcome | None) -> None:
+            raise ZeroDivisionError
+
+    attempt = script("ok")
+    guarded.guard.submit(Deaf(guarded.operation(1), attempt, idempotent=True, promised=guarded.promised))
+    second = await guarded.start(2)
+    await guarded.end(2, "ok")
+    assert second.result().ok
+    assert [type(bug) for bug in bugs] == [ZeroDivisionError]
+    assert numbers(guarded) == {"accepted": 2, "succeeded": 2}
+
+
+async def test_an_end_that_comes_late_is_nobodys() -> None:
+    """What an adapter says of an attempt whose time is up does not touch the next attempt of the same call."""
+    guarded = Guarded(timeout="1s", retry={"initial_delay": 0})
+    made = Asked(guarded.operation(), never, idempotent=True, promised="now")
+    guarded.guard.submit(made)
+    await guarded.clock.advance(1)
+    late, current = made.promises
+    late.set_result("late")
+    late.set_exception(UnavailableError("late"))
+    assert (late.done(), current.done(), made.answer.done()) == (True, False, False)
+    current.set_result("in time")
+    assert made.answer.result().result == "in time"
+    assert made.answer.result().attempts == 2
+    assert numbers(guarded) == {"accepted": 1, "succeeded": 1}
+
+
+async def test_one_timer_for_many_attempts() -> None:
+    """However many run, each ends exactly when its own time is up, and the last takes the timer with it."""
+    guarded = Guarded(timeout="2s", retry={"max_attempts": 1}, circuit_breaker={"failure_threshold": 100})
+    tasks = []
+    for number in range(10):
+        tasks.append(await guarded.start(number))
+        await guarded.clock.advance(0.1)
+    assert guarded.clock.timers == 1
+    await guarded.end(0, "ok")
+    await guarded.end(5, "ok")
+    for number, task in enumerate(tasks):
+        if number not in {0, 5}:
+            await guarded.clock.advance(0.9995 + number * 0.1 - (guarded.clock.monotonic() - 1001.0))
+            assert not task.done(), number
+            await guarded.clock.advance(0.001)
+            assert task.result().duration_ms == pytest.approx(2000)
+    assert guarded.clock.timers == 0
+
+
+@pytest.mark.parametrize("order", [("no", "now"), ("now", "no")])
+async def test_what_needs_no_task_does_not_overtake_what_does(order: tuple[Promised, Promised]) -> None:
+    """Attempts begin in the order of their calls, whichever way each of them is made."""
+    guarded = Guarded()
+    began: list[int] = []
+
+    def call(number: int) -> Asked:
+        async def attempt() -> None:
+            began.append(number)
+
+        return Asked(guarded.operation(number), attempt, idempotent=True, promised=order[number % 2])
+
+    calls = [call(number) for number in range(6)]
+    for one in calls:
+        guarded.guard.submit(one)
+    await guarded.clock.settle()
+    assert began == list(range(6))
+    assert all(one.answer.result().ok for one in calls)
+    await guarded.guard.idle()
 
 
 async def test_on_the_real_clock() -> None:
     """The real clock's time limit is told from the caller's deadline as well."""
     settings = ResilienceSettings.model_validate({"timeout": "20ms", "retry": {"max_attempts": 1}})
-    guard = Guard(settings, clock=RealClock(), rng=random.Random(1), report=lambda *_: None)
-    slow = await guard.run(operation(), never, idempotent=True)
-    late = await guard.run(operation(deadline=RealClock().monotonic() + 0.01), never, idempotent=True)
+    guard = Guard(
+        settings, clock=RealClock(), rng=random.Random(1), report=lambda *_: None, spawn=spawn, on_bug=_unexpected
+    )
+
+    async def call(deadline: float | None) -> Outcome:
+        made = operation(deadline=deadline)
+        return await carried(guard, Asked(made, never, idempotent=True, promised=Guarded.promised))
+
+    slow = await call(None)
+    late = await call(RealClock().monotonic() + 0.01)
     assert slow.error is not None
     assert late.error is not None
     assert (slow.error.kind, late.error.kind) == ("timeout", "deadline")

@@ -31,8 +31,7 @@ async def test_each_rejection_fails_once_while_shed_is_counted() -> None:
     guarded = Guarded(circuit_breaker={"failure_threshold": 1})
     await guarded.open_circuit()
     for number in range(1000):
-        rejected = guarded.guard.reject_now(guarded.operation(number))
-        assert rejected is not None
+        rejected = await guarded.run(script(), number=number)
         assert rejected.error is not None
         assert rejected.error.kind == "circuit_open"
     await guarded.clock.advance(1)

@@ -119,6 +119,7 @@ async def test_stop_queued() -> None:
     good, bad = await guarded.start(2), await guarded.start(3)
     queued = await guarded.start(4)
     await guarded.guard.stop_queued()
+    await guarded.clock.settle()
     for task, attempts in ((backing_off, 1), (queued, 0)):
         error = task.result().error
         assert error is not None
@@ -156,8 +157,8 @@ async def test_stop_accepting() -> None:
     await guarded.guard.idle()
 
 
-async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None:
-    """A call that got its slot in the same moment does not start any more, nor count for the rate."""
+async def test_stop_queued_finds_nothing_halfway() -> None:
+    """A call that gets a slot begins in the same moment: it runs on, and its attempt counts for the rate."""
     guarded = Guarded(limit={"max_in_flight": 1, "rate": "1/s"})
     await guarded.start(1)
     waiting = await guarded.start(2)
@@ -166,14 +167,15 @@ async def test_stop_queued_takes_back_a_slot_that_was_just_handed_over() -> None
     while not guarded.guard.accounting.succeeded:  # noqa: ASYNC110 - one step of the loop at a time
         await asyncio.sleep(0)
     await guarded.guard.stop_queued()
-    assert guarded.started == [1]
-    error = waiting.result().error
-    assert error is not None
-    assert error.kind == "stopping"
+    await guarded.clock.settle()
+    await guarded.end(2, "ok")
+    assert waiting.result().ok
     await guarded.guard.idle()
     guarded.guard.resume()
     await guarded.start(3)
-    assert guarded.started == [1, 3]
+    assert guarded.started == [1, 2]
+    await guarded.clock.advance(1)
+    assert guarded.started == [1, 2, 3]
     await guarded.end(3)
 
 
@@ -191,7 +193,7 @@ async def test_cancel_during_an_attempt() -> None:
     first, second = await guarded.start(1), await guarded.start(2)
     await cancel(first)
     await guarded.clock.settle()
-    assert list(guarded.running) == [2]
+    assert guarded.started == [1, 2]
     await guarded.end(2, "ok")
     assert second.result().ok
     sums = guarded.guard.accounting
@@ -222,13 +224,32 @@ async def test_cancel_with_a_slot_just_handed_over() -> None:
     guarded.running[1].set_result("ok")
     while not guarded.guard.accounting.succeeded:  # noqa: ASYNC110 - one step of the loop at a time
         await asyncio.sleep(0)
-    assert guarded.started == [1]
     await cancel(second)
     await guarded.clock.settle()
-    assert guarded.started == [1, 3]
+    assert guarded.started == [1, 2, 3]
     await guarded.end(3, "ok")
     assert third.result().ok
     assert guarded.guard.accounting.balanced
+    await guarded.guard.idle()
+    assert await guarded.run(script("ok"))
+
+
+async def test_cancel_all() -> None:
+    """What runs, waits, backs off, or was just sent away ends without an outcome; nothing is taken any more."""
+    guarded = Guarded(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
+    backing_off = await guarded.start(1)
+    await guarded.end(1, DOWN)
+    tasks = [backing_off, await guarded.start(2), await guarded.start(3), await guarded.start(4, timeout=5)]
+    guarded.guard.cancel_all()
+    await guarded.clock.settle()
+    assert all(task.cancelled() for task in tasks)
+    sums = guarded.guard.accounting
+    assert (sums.accepted, sums.failed, sums.open, sums.balanced) == (4, 4, 0, True)
+    assert guarded.said == ["retry"]
+    assert guarded.clock.timers == 0
+    error = (await guarded.run(script("ok"))).error
+    assert error is not None
+    assert error.kind == "stopping"
 
 
 async def test_cancel_during_backoff() -> None:
@@ -248,7 +269,7 @@ async def test_close_leaves_no_timer() -> None:
     guarded = Guarded(limit={"max_in_flight": 1, "queue": 0}, circuit_breaker={"failure_threshold": 1})
     await guarded.start(1)
     for number in (2, 3, 4):
-        assert guarded.guard.reject_now(guarded.operation(number)) is not None
+        assert not (await guarded.run(script(), number=number)).ok
     await guarded.end(1, DOWN)
     guarded.guard.close()
     assert [payload["count"] for payload in guarded.payloads("shed")] == [1, 2]

@@ -1,0 +1,77 @@
+"""One operation on its way through the guard to the adapter, and its end on the way back."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from bridge.connection.perform import perform
+from bridge.connection.subscriptions import Subscriptions
+from bridge.errors import StoppingError
+from bridge.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
+from bridge.ports import Context, Promise, ProtocolAdapter
+from bridge.resilience import Call
+
+Done = Callable[[Operation, Outcome], None]
+
+
+class Carrier(Protocol):
+    """The connection, as far as one operation needs it."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What is subscribed to."""
+        ...
+
+    def session(self) -> ProtocolAdapter:
+        """The session that an attempt is made on; raises NotConnectedError where there is none."""
+        ...
+
+    def learn(self, outcome: Outcome) -> None:
+        """What the end of a call says about the connection itself."""
+        ...
+
+
+class Carried(Call):
+    """One operation on its way through the guard to the session."""
+
+    __slots__ = ("_connection", "_context", "_done")
+
+    def __init__(self, connection: Carrier, operation: Operation, done: Done, *, idempotent: bool) -> None:
+        super().__init__(operation, idempotent=idempotent)
+        self._connection = connection
+        self._done = done
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """Made with the first attempt, so that what only waits takes little."""
+        if self._context is None:
+            operation = self.operation
+            headers = travelling(operation.headers, operation.hop)
+            self._context = Context(headers, operation.idempotency_key, self.idempotent)
+        return self._context
+
+    def begin(self, promise: Promise) -> bool:
+        """See `Call.begin`."""
+        operation = self.operation
+        return self._connection.session().begin(operation.name, operation.command, self.context, promise)
+
+    async def run(self) -> Any:
+        """See `Call.run`."""
+        session = self._connection.session()
+        match self.operation.command:
+            case Subscribe() as wish:
+                return {"subscription": await self._connection.subscriptions.add(session, wish)}
+            case Unsubscribe() as wish:
+                await self._connection.subscriptions.remove(session, wish)
+                return {}
+            case _:
+                return await perform(session, self.operation, self.context)
+
+    def end(self, outcome: Outcome | None) -> None:
+        """See `Call.end`."""
+        if outcome is None:
+            stopped = StoppingError("the bridge stopped before the answer came", maybe_sent=True)
+            outcome = Outcome(error=stopped)
+        else:
+            self._connection.learn(outcome)
+        self._done(self.operation, outcome)

@@ -1,0 +1,172 @@
+"""The attempts that run: with a task or without, and each with its time limit."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Final
+
+from bridge.errors import AttemptTimeoutError, BridgeError
+from bridge.ports import Clock
+from bridge.resilience.call import OpenAttempt
+
+#: Seconds that a timer may come too early.
+_EARLY: Final = 0.001
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]
+"""Runs a task that somebody awaits, who raises what it raises; None where no task can be started any more."""
+
+
+class Attempts:
+    """Running attempts. They begin in the order of `start`, whether they need a task or not.
+
+    One timer serves all that have the usual time limit, because they end in the order in which they began. An attempt
+    with a shorter limit, since its caller has less time, has a timer of its own.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        *,
+        clock: Clock,
+        spawn: Spawn,
+        give_up: Callable[[OpenAttempt, bool], None],
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            limit: The usual time limit in seconds.
+            clock: For the time limits.
+            spawn: Starts tasks.
+            give_up: Told of an attempt that has no outcome: cancelled (True), or ended by a bug (False). Any other
+                attempt settles itself. Both are to call `remove`.
+            on_bug: Told of a bug where there is no task that could raise it.
+        """
+        self._limit = limit
+        self._clock = clock
+        self._spawn = spawn
+        self._give_up = give_up
+        self._on_bug = on_bug
+        self._usual: dict[OpenAttempt, None] = {}
+        self._others: dict[OpenAttempt, None] = {}
+        self._cancel_timer: Callable[[], None] | None = None
+        self._not_entered = 0  # tasks that have not made their first step: nobody may overtake those
+
+    def __iter__(self) -> Iterator[OpenAttempt]:
+        return iter((*self._usual, *self._others))
+
+    def start(self, attempt: OpenAttempt) -> None:
+        """Begin one; it may have ended when this returns."""
+        if attempt.limit >= self._limit:
+            self._usual[attempt] = None
+            if self._cancel_timer is None:
+                self._cancel_timer = self._clock.call_later(self._limit, self._sweep)
+        else:
+            self._others[attempt] = None
+            attempt.take_back = self._clock.call_later(attempt.limit, partial(self._expire, attempt))
+        if self._not_entered or not self._begin(attempt):
+            self._start_task(attempt)
+
+    def remove(self, attempt: OpenAttempt) -> None:
+        """One has ended."""
+        if attempt in self._usual:
+            del self._usual[attempt]
+            if not self._usual and self._cancel_timer is not None:
+                self._cancel_timer()
+                self._cancel_timer = None
+        else:
+            del self._others[attempt]
+            if attempt.take_back is not None:
+                attempt.take_back()
+                attempt.take_back = None
+
+    def cancel(self, attempt: OpenAttempt) -> None:
+        """Give one up; where it has a task, when that has ended."""
+        if attempt.task is None:
+            attempt.close()
+            self._give_up(attempt, True)
+        else:
+            attempt.expired = False
+            attempt.task.cancel()
+
+    # --- begin and end
+
+    def _begin(self, attempt: OpenAttempt) -> bool:
+        """Whether the attempt could be begun without a task; it may have failed already."""
+        try:
+            return attempt.call.begin(attempt)
+        except BridgeError as error:
+            attempt.set_exception(error)
+        except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
+            if not attempt.done():
+                attempt.close()
+                self._give_up(attempt, False)
+            self._on_bug(bug)
+        return True
+
+    def _start_task(self, attempt: OpenAttempt) -> None:
+        work = self._run(attempt)
+        task = self._spawn(work)
+        if task is None:
+            work.close()
+            attempt.close()
+            self._give_up(attempt, True)
+            return
+        self._not_entered += 1
+        attempt.task = task
+        task.add_done_callback(partial(self._ended, attempt))
+
+    async def _run(self, attempt: OpenAttempt) -> None:
+        attempt.entered = True
+        self._not_entered -= 1
+        try:
+            result = await attempt.call.run()
+        except BridgeError as error:
+            attempt.set_exception(error)
+        except asyncio.CancelledError:
+            task = attempt.task
+            if not attempt.expired or task is None or task.uncancel():
+                raise
+            attempt.set_exception(self._timed_out(attempt))
+        else:
+            attempt.set_result(result)
+
+    def _ended(self, attempt: OpenAttempt, task: asyncio.Task[None]) -> None:
+        """A task has ended; one that was cancelled, or that a bug ended, has not settled its attempt."""
+        if not attempt.entered:
+            self._not_entered -= 1
+        if not attempt.done():
+            attempt.close()
+            self._give_up(attempt, task.cancelled())
+
+    # --- time limits
+
+    def _expire(self, attempt: OpenAttempt) -> None:
+        attempt.take_back = None
+        if attempt.task is None:
+            attempt.set_exception(self._timed_out(attempt))
+        else:
+            attempt.expired = True
+            attempt.task.cancel()
+
+    def _sweep(self) -> None:
+        self._cancel_timer = None
+        now = self._clock.monotonic()
+        due = []
+        for attempt in self._usual:
+            left = attempt.began + self._limit - now
+            if left > _EARLY:
+                # Before anything ends: what begins in its place relies on a timer for all.
+                self._cancel_timer = self._clock.call_later(left, self._sweep)
+                break
+            due.append(attempt)
+        for attempt in due:
+            if attempt in self._usual:  # the end of one may have been the end of others
+                del self._usual[attempt]
+                self._others[attempt] = None  # one with a task is there until the task has ended
+                self._expire(attempt)
+
+    def _timed_out(self, attempt: OpenAttempt) -> BridgeError:
+        if attempt.limit < self._limit:
+            return attempt.call.expired(during=True)
+        return AttemptTimeoutError(f"no answer within {self._limit:g} s")
