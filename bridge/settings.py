@@ -1,6 +1,6 @@
 """The `resilience` and `health` blocks of an integration, the bridge's `outbox`, and where the status page listens.
 
-They stand below the rooms that read them, and that the configuration, which fills them, does not know.
+They stand below the rooms that read them, and below the configuration, which fills them.
 Times are in seconds.
 """
 

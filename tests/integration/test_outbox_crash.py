@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from contextlib import contextmanager
 
 from tests.integration.test_sidecar_redis import integration
+from tests.support.lives import lives
 from tests.support.redis_server import redis_server
-from tests.support.sidecar import Sidecar, bus_block, short_directory
 
 ROUTE = """
 route "orders" {
@@ -20,27 +19,6 @@ route "orders" {
   key         = event.payload.shop
 }
 """
-
-
-@contextmanager
-def lives(text, *, more=""):
-    """Starts sidecars over one folder, one after the other; each call kills the one before."""
-    with short_directory() as place:
-        running = []
-
-        def start():
-            if running:
-                running[-1].kill()
-            whole = f'bridge {{\n  data_dir = "{place}/data"\n  {more}\n}}\n{bus_block(place)}\n{text}'
-            running.append(Sidecar(place, whole))
-            return running[-1].ready()
-
-        try:
-            yield start
-        finally:
-            if running:
-                running[-1].kill()
-                assert "Traceback" not in running[-1].text, running[-1].text
 
 
 def entries(server):

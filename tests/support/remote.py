@@ -123,11 +123,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def remote() -> Iterator[Remote]:
-    """Serve on a free port of loopback."""
+def remote(port: int = 0) -> Iterator[Remote]:
+    """Serve on a free port of loopback, or on this one."""
     state = Remote()
     handler = type("Handler", (_Handler,), {"remote": state})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", port), handler) as server:
         state.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
