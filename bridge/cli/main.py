@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import keys
+from bridge.cli import dead_letters, keys
+from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
 from bridge.errors import BridgeError, BusError, ConfigError, OutboxError
 from bridge.keys import KeyFileError
 
@@ -22,21 +23,6 @@ app.add_typer(keys.app, name="keys")
 
 Files = Annotated[list[Path], typer.Argument(help="HCL files, or directories of *.hcl.", metavar="FILE…")]
 Variables = Annotated[list[str], typer.Option("--var", help="Value of a variable, as in api_url=https://…")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Take the bus' endpoints and keys from this configuration.")
-]
-PublishTo = Annotated[
-    str | None, typer.Option("--publish", envvar="NEMO_BUS_PUBLISH", help="Endpoint that publishers connect to.")
-]
-SubscribeTo = Annotated[
-    str | None, typer.Option("--subscribe", envvar="NEMO_BUS_SUBSCRIBE", help="Endpoint that subscribers connect to.")
-]
-KeyFile = Annotated[
-    Path | None, typer.Option("--key", envvar="NEMO_BUS_KEY", help="Our key pair, for a closed bus: NAME.key_secret.")
-]
-ServerKeyFile = Annotated[
-    Path | None, typer.Option("--server-key", envvar="NEMO_BUS_SERVER_KEY", help="The closed bus' public key.")
-]
 
 
 def _version(value: bool) -> None:
@@ -162,6 +148,9 @@ def tap(
 
     place = talk.Place(config, publish, subscribe, key_file, server_key)
     talk.tap(place, patterns, as_json=json, count=count, record=record, replay=replay)
+
+
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 @app.command()

@@ -1,8 +1,12 @@
 """Calls through the outbox: outages, unknown outcomes, dead letters and receipts, over whole lives of the sidecar."""
 
 import asyncio
+import json
 import time
 
+from typer.testing import CliRunner
+
+from bridge.cli.main import app
 from tests.support.lives import lives
 from tests.support.remote import free_port, remote
 from tests.support.sidecar import json_rpc
@@ -110,8 +114,27 @@ async def test_what_the_remote_refuses_is_a_dead_letter_at_once():
             assert again["payload"] == first["payload"]
             assert (await program.wait("receipt.api.dead_lettered"))["payload"] == told["payload"]
             assert service.calls["error"] == 1
-            assert (await program.ask("bridge.discard"))["result"] == {"moved": 1}
+            listed = await output(running, "list")
+            assert "bad" in listed
+            assert "rejected: no such order" in listed
+            (line,) = (await output(running, "list", "--json")).splitlines()
+            letter = json.loads(line)["letter_id"]
+            shown = await output(running, "show", letter)
+            assert "not done" in shown
+            assert "correlation c1" in shown
+            assert await output(running, "replay", letter) == "replayed: 1\n"
+            await program.wait("resilience.api.dead_letter", lambda event: event["payload"]["letter_id"] != letter)
+            assert service.calls["error"] == 2
+            assert await output(running, "discard", "--all", "--yes") == "discarded: 1\n"
             assert (await program.ask("bridge.dead_letters"))["result"]["total"] == 0
+
+
+async def output(running, *arguments):
+    """What `nemo-bridge dead-letters` prints."""
+    command = ["dead-letters", *arguments, "--publish", running.publish, "--subscribe", running.subscribe]
+    done = await asyncio.to_thread(CliRunner().invoke, app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 async def test_what_comes_too_late_is_expired_once():
@@ -120,14 +143,16 @@ async def test_what_comes_too_late_is_expired_once():
     with lives(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("receipt.", "health.bridge") as program:
-            deadline = {"deadline_ms": str(time.time_ns() // 1_000_000 + 2500)}
-            program.emit("late", 1, "c1", deadline)
+            deadline = {"deadline_ms": str(time.time_ns() // 1_000_000 + 2500), "idempotency_key": "k"}
+            program.emit("late", 1, "c1", deadline, source="shop")
             await until(lambda: pending(program) == 1, "it is accepted")
         running = start()
         with running.program("") as program:
-            answer = await program.response("c1")
+            # Asked again, since it may have ended before anybody listened; while it has not, this one is answered with it.
+            program.emit("late", 1, "c2", {"idempotency_key": "k"}, source="shop")
+            answer = await program.response("c2")
             assert answer["payload"]["error"]["kind"] == "deadline"
-            assert (await program.wait("receipt.api.expired"))["correlation_id"] == "c1"
+            assert (await program.wait("receipt.api.expired"))["payload"]["idempotency_key"] == "k"
             assert (await program.ask("bridge.dead_letters"))["result"]["total"] == 0
             health = await program.ask("bridge.status")
             sums = health["result"]["api"]["accounting"]

@@ -1,0 +1,246 @@
+"""`nemo-bridge dead-letters`: what could not be delivered, and what is to become of it."""
+
+import asyncio
+import json as text
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
+from bridge.errors import InvalidError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bridge.cli.talk import Place
+
+#: Seconds that a bridge may take to answer.
+_PATIENCE: Final = 30.0
+#: Letters that are asked for at a time.
+_PAGE: Final = 200
+
+app = typer.Typer(help="List, show, replay and discard what could not be delivered.", no_args_is_help=True)
+
+Integration = Annotated[str | None, typer.Option(help="Only letters of this integration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; one letter a line.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `list` shows them.")]
+Every = Annotated[bool, typer.Option("--all", help="All of them, or all of one integration.")]
+
+
+@app.command("list")
+def list_(
+    integration: Integration = None,
+    limit: Annotated[int, typer.Option(help="Not more than so many, the oldest first.", min=1)] = 100,
+    json: AsJson = False,
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """List dead letters, the oldest first."""
+    from bridge.cli.talk import Place  # noqa: PLC0415 - each command pays only for what it needs
+
+    wanted = {} if integration is None else {"integration": integration}
+    letters, total = asyncio.run(_read(Place(config, publish, subscribe, key_file, server_key), wanted, limit))
+    if json:
+        for letter in letters:
+            typer.echo(_as_json(letter))
+    elif letters:
+        _print(_table(letters))
+        if total > len(letters):
+            typer.echo(f"{len(letters)} of {total}; --limit shows more")
+    else:
+        typer.echo("no dead letters")
+
+
+@app.command()
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    json: AsJson = False,
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """Show one dead letter: the event, the error, every attempt."""
+    from bridge.cli.talk import Place  # noqa: PLC0415
+
+    letters, _ = asyncio.run(_read(Place(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1))
+    if not letters:
+        raise InvalidError(f"there is no dead letter {letter_id}")
+    if json:
+        typer.echo(_as_json(letters[0]))
+    else:
+        _print(_page(letters[0]))
+
+
+@app.command()
+def replay(
+    ids: Ids = None,
+    every: Every = False,
+    integration: Integration = None,
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """Deliver dead letters once more, with the same key and correlation."""
+    from bridge.cli.talk import Place  # noqa: PLC0415
+
+    wanted = _wanted(ids, integration, every=every)
+    typer.echo(f"replayed: {_move(Place(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
+
+
+@app.command()
+def discard(
+    ids: Ids = None,
+    every: Every = False,
+    integration: Integration = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """Throw dead letters away for good."""
+    from bridge.cli.talk import Place  # noqa: PLC0415
+
+    wanted = _wanted(ids, integration, every=every)
+    if every and not yes:
+        whose = "" if integration is None else f" of {integration}"
+        typer.confirm(f"Throw all dead letters{whose} away?", abort=True)
+    typer.echo(f"discarded: {_move(Place(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
+
+
+def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> dict[str, Any]:
+    if bool(ids) == every:
+        raise InvalidError("give either ids or --all")
+    wanted: dict[str, Any] = {} if integration is None else {"integration": integration}
+    return wanted | ({"ids": ids} if ids else {})
+
+
+async def _ask(place: "Place", commands: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    async with place.client(("response.bridge.",)) as bus:
+        answers = []
+        for name, payload in commands:
+            try:
+                answer = (await bus.ask(f"bridge.{name}", payload, timeout=_PATIENCE)).payload
+            except TimeoutError:
+                raise InvalidError("no bridge answered; is `nemo-bridge run` up?") from None
+            if not answer["ok"]:
+                raise InvalidError(answer["error"]["message"])
+            answers.append(answer["result"])
+        return answers
+
+
+async def _read(place: "Place", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Letters page by page, as many as fit into an answer each, and how many there are."""
+    letters: list[dict[str, Any]] = []
+    total = 0
+    while len(letters) < limit:
+        page = wanted | {"limit": min(_PAGE, limit - len(letters))}
+        if letters:
+            page["after"] = letters[-1]["letter_id"]
+        (found,) = await _ask(place, [("dead_letters", page)])
+        total = total or found["total"]
+        if not found["letters"]:
+            break
+        letters += found["letters"]
+    return letters, total
+
+
+def _move(place: "Place", what: str, wanted: dict[str, Any]) -> int:
+    (found,) = asyncio.run(_ask(place, [(what, wanted)]))
+    moved: int = found["moved"]
+    return moved
+
+
+# --- for a person
+
+
+def _as_json(letter: dict[str, Any]) -> str:
+    return text.dumps(letter, ensure_ascii=False, default=lambda value: f"<{len(value)} bytes>")
+
+
+def _print(what: "RenderableType") -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    Console(highlight=False).print(what)
+
+
+def _table(letters: list[dict[str, Any]]) -> "RenderableType":
+    from rich.table import Table  # noqa: PLC0415
+
+    from bridge.cli.talk import harmless  # noqa: PLC0415
+
+    table = Table(
+        "id",
+        "when",
+        "integration",
+        "operation",
+        "event",
+        "error",
+        "attempts",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
+    for one in letters:
+        error = f"{one['error']['kind']}: {one['error']['message']}"
+        cells = (
+            one["letter_id"],
+            _when(one["at"]),
+            one["integration"],
+            one["operation"],
+            one["event"]["event_type"],
+            f"unknown outcome; {error}" if one["unknown"] else error,
+            str(one["attempts"]),
+        )
+        table.add_row(*(_plain(harmless(cell)) for cell in cells))
+    return table
+
+
+def _page(one: dict[str, Any]) -> "RenderableType":
+    from rich.table import Table  # noqa: PLC0415
+
+    from bridge.cli.talk import harmless  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    event = one["event"]
+    rows = {
+        "letter": one["letter_id"],
+        "integration": f"{one['integration']}, route {one['route']}, {one['operation']}",
+        "key": one["idempotency_key"],
+        "accepted": _when(one["accepted_ms"]),
+        "given up": _when(one["at"]),
+        "error": _as_json(one["error"]),
+        "outcome": "unknown: the remote may have done it" if one["unknown"] else "not done",
+        "event": f"{event['event_type']} {event['id']} from {event['source']}, correlation {event['correlation_id']}",
+        "payload": _as_json(event["payload"]),
+        "attempts": str(one["attempts"]),
+    }
+    for name, value in rows.items():
+        table.add_row(name, _plain(harmless(value)))
+    for attempt in one["history"]:
+        line = f"{_when(attempt['at'])}, {attempt['duration_ms']:.0f} ms: {attempt['error']['kind']}: "
+        table.add_row("", _plain(harmless(line + attempt["error"]["message"])))
+    return table
+
+
+def _plain(value: str) -> "RenderableType":
+    """Text as it is: what is in brackets is no markup."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(value)
+
+
+def _when(milliseconds: int) -> str:
+    from datetime import datetime  # noqa: PLC0415
+
+    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M:%S}"
