@@ -125,7 +125,7 @@ class Desk:
 
     def _run(self, store: Store) -> None:
         try:
-            _Clerk(store, self._turns, self._tell).run()
+            Clerk(store, self._turns, self._tell).run()
         except BaseException as bug:  # noqa: BLE001 - goes to whoever watches
             self._loop.call_soon_threadsafe(self._over.set_exception, bug)
         else:
@@ -137,7 +137,7 @@ class Desk:
         self._loop.call_soon_threadsafe(self._returned, work, totals, problem)
 
 
-class _Clerk:
+class Clerk:
     """What the thread does: take what is there, commit it, tell."""
 
     def __init__(
@@ -162,17 +162,21 @@ class _Clerk:
         return self._trouble
 
     def run(self) -> None:
+        """Until the desk is closed."""
         while True:
-            work = self._take()
-            if self._trouble is not None:
-                self._refuse(work)
-                self._backlog.add(work)
-                if self._closing or time.monotonic() >= self._next_try:
-                    self._recover()
-            else:
-                self._commit(work)
+            self.do(self._take())
             if self._closing and (self._trouble is not None or self._turns.empty()):
                 return
+
+    def do(self, work: Work) -> None:
+        """Commit it, or keep what must not be lost until the disk takes it."""
+        if self._trouble is None:
+            self._commit(work)
+            return
+        self._refuse(work)
+        self._backlog.add(work)
+        if self._closing or time.monotonic() >= self._next_try:
+            self._recover()
 
     def _take(self) -> Work:
         """What is there by now; waits where there is nothing."""

@@ -54,6 +54,7 @@ class Outbox:
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,
+        desk: Callable[..., Desk] = Desk,
     ) -> None:
         """Nothing is made or opened before `open`.
 
@@ -66,6 +67,7 @@ class Outbox:
             clock: For all waiting.
             rng: For jitter.
             on_change: Called when it stops to accept, or accepts again.
+            desk: The way to the disk; tests pass one without a thread.
         """
         self._folder = Folder(folder)
         self._settings = settings
@@ -75,6 +77,7 @@ class Outbox:
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
+        self._make_desk = desk
         self._desk: Desk | None = None
         self._lanes: dict[str, Lane] = {}
         self._soon: set[Lane] = set()
@@ -107,7 +110,7 @@ class Outbox:
             OutboxError: Its folder or file cannot be used, or another sidecar uses it.
         """
         await asyncio.to_thread(self._folder.take)
-        desk = Desk(self._folder.file, max_bytes=self._settings.max_bytes, back=self._returned)
+        desk = self._make_desk(self._folder.file, max_bytes=self._settings.max_bytes, back=self._returned)
         self._wall_offset = self._clock.wall_ms() - self._clock.monotonic() * 1000
         try:
             found = await desk.open()

@@ -148,7 +148,7 @@ async def test_what_comes_too_late_is_expired_once():
             await until(lambda: pending(program) == 1, "it is accepted")
         running = start()
         with running.program("") as program:
-            # Asked again, since it may have ended before anybody listened; while it has not, this one is answered with it.
+            # Asked again, since it may have ended before anybody listened.
             program.emit("late", 1, "c2", {"idempotency_key": "k"}, source="shop")
             answer = await program.response("c2")
             assert answer["payload"]["error"]["kind"] == "deadline"
