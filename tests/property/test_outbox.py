@@ -1,0 +1,215 @@
+"""The outbox against a model: whatever comes, fails, waits and is killed, nothing is lost, doubled or overtaken."""
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bridge.errors import (
+    AttemptTimeoutError,
+    BridgeError,
+    CircuitOpenError,
+    DeadlineError,
+    NotConnectedError,
+    RejectedError,
+    ThrottledError,
+)
+from tests.support.outbox import Outboxed, numbers
+
+KEYS = st.sampled_from(["a", "b", "c"])
+#: What the guard may answer, and how many attempts it made.
+ERRORS = st.sampled_from(["timeout", "timeout_sent", "not_connected", "circuit", "throttled", "rejected", "deadline"])
+
+
+def error(kind: str, *, once: bool) -> tuple[BridgeError, int]:
+    """The guard's error; what must not be repeated comes narrowed, as from the guard."""
+    match kind:
+        case "timeout":
+            return AttemptTimeoutError("t", maybe_sent=False), 1
+        case "timeout_sent":
+            made = AttemptTimeoutError("t")
+            made.retryable = not once
+            return made, 1
+        case "not_connected":
+            return NotConnectedError("n"), 3
+        case "circuit":
+            return CircuitOpenError("c", retry_after_ms=700), 0
+        case "throttled":
+            return ThrottledError("t", retry_after_ms=300), 1
+        case "rejected":
+            return RejectedError("r", code=1), 1
+        case _:
+            return DeadlineError("d", maybe_sent=False), 0
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Events of three keys; each has one outcome in the end."""
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty folder."""
+        self.loop = asyncio.new_event_loop()
+        self.place = tempfile.TemporaryDirectory()
+        self.box = Outboxed(Path(self.place.name) / "data")
+        self.count = 0
+        self.keys: dict[int, str] = {}
+        self.calls: set[int] = set()
+        self.own: dict[str, int] = {}
+        self.accepted: list[int] = []
+        self.ended: dict[int, str] = {}
+        self.told: defaultdict[int, set[str]] = defaultdict(set)
+        self.sent: defaultdict[int, set[str | None]] = defaultdict(set)
+        self.maybe_done: set[int] = set()
+        self.read = self.seen = 0
+        self.run(self.box.open())
+
+    def run(self, what: Coroutine[Any, Any, None]) -> None:
+        """Let the loop go on with it, and learn what was said."""
+        self.loop.run_until_complete(what)
+        self.learn()
+
+    def do(self, act: Callable[[], None]) -> None:
+        """Do something on the loop, and let happen what follows from it."""
+
+        async def acting() -> None:
+            act()
+            await self.box.settle()
+
+        self.run(acting())
+
+    def learn(self) -> None:
+        """Take in what was submitted and said."""
+        for number, key in self.box.api.submitted[self.seen :]:
+            assert number not in self.ended, "what has ended is not done again"
+            assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
+            self.sent[number].add(key)
+            assert len(self.sent[number]) == 1, "the key stays the same"
+        self.seen = len(self.box.api.submitted)
+        for event_type, _, correlation_id in self.box.bus.events[self.read :]:
+            if event_type.startswith("receipt."):
+                number = int((correlation_id or "")[1:])
+                self.told[number].add(event_type)
+                assert len(self.told[number]) == 1, "never two different outcomes"
+                self.ended[number] = event_type.rpartition(".")[2]
+        self.read = len(self.box.bus.events)
+
+    @rule(key=KEYS, call=st.booleans(), own=st.booleans(), deadline=st.sampled_from([None, None, 5.0]))
+    def accept(self, key: str, call: bool, own: bool, deadline: float | None) -> None:
+        """A new event comes; it is committed before anything else happens."""
+        self.count += 1
+        number = self.count
+        self.keys[number] = key
+        if call and not own:
+            self.calls.add(number)
+        idempotency_key = f"own-{number}" if own else None
+        if idempotency_key is not None:
+            self.own[idempotency_key] = number
+        self.accepted.append(number)
+        self.do(lambda: self.box.accept(number, key=key, call=call, idempotency_key=idempotency_key, deadline=deadline))
+
+    @precondition(lambda self: self.own)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """A key comes again: it is answered if it ended, and runs nothing."""
+        key = data.draw(st.sampled_from(sorted(self.own)))
+        number, before = self.own[key], len(self.box.api.submitted)
+        mark = len(self.box.bus.events)
+        self.do(lambda: self.box.accept(number, key=self.keys[number], idempotency_key=key))
+        assert len(self.box.api.submitted) == before
+        said = [event for event in self.box.bus.events[mark:] if event[0] == "response.order"]
+        assert len(said) == (1 if number in self.ended else 0)
+
+    @precondition(lambda self: self.box.api.running)
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        """The remote acknowledges one of what runs."""
+        number = data.draw(st.sampled_from(numbers(self.box.api)))
+        self.do(lambda: self.box.api.end(number))
+        assert self.ended[number] == "delivered"
+
+    @precondition(lambda self: self.box.api.running)
+    @rule(data=st.data(), kind=ERRORS)
+    def fail(self, data: st.DataObject, kind: str) -> None:
+        """The guard gives one of what runs up."""
+        number = data.draw(st.sampled_from(numbers(self.box.api)))
+        made, attempts = error(kind, once=number in self.calls)
+        if number in self.calls and made.maybe_sent:
+            self.maybe_done.add(number)
+        self.do(lambda: self.box.api.end(number, made, attempts=attempts))
+        if number in self.maybe_done or kind == "rejected":
+            assert self.ended[number] == "dead_lettered"
+        elif kind == "deadline":
+            assert self.ended[number] == "expired"
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 7.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.run(self.box.clock.advance(seconds))
+        self.run(self.box.settle())
+
+    @rule(usable=st.booleans())
+    def switch(self, usable: bool) -> None:
+        """The integration goes away, or comes back."""
+        self.box.api.usable = self.box.api.well = usable
+        self.do(self.box.outbox.wake)
+
+    @rule()
+    def crash(self) -> None:
+        """Kill -9: what ran and must not be done twice may have been done."""
+        self.maybe_done |= set(numbers(self.box.api)) & self.calls
+        self.seen = 0
+        self.run(self.box.restart())
+
+    @invariant()
+    def balanced(self) -> None:
+        """The sums add up, and what lies on disk is what has not ended."""
+        if not hasattr(self, "box"):
+            return
+        assert self.box.api.accounting.balanced, self.box.api.accounting
+        assert self.box.pending == len(self.accepted) - len(self.ended)
+        totals = self.box.store.totals
+        self.box.store._count()
+        assert self.box.store.totals == totals
+        for key in ("a", "b", "c"):
+            self.in_order([number for number, _ in self.box.api.submitted if self.keys[number] == key])
+
+    def in_order(self, submitted: list[int]) -> None:
+        """Within one life, an event of a key starts for the first time after all earlier ones of the key."""
+        first = list(dict.fromkeys(submitted))
+        assert first == sorted(first)
+
+    def teardown(self) -> None:
+        """With a remote that is well, everything comes to its end."""
+        if not hasattr(self, "box"):
+            return
+        try:
+            self.finish()
+        finally:
+            self.loop.run_until_complete(self.box.outbox.close())
+            self.loop.close()
+            self.place.cleanup()
+
+    def finish(self) -> None:
+        """Bring everything to its end."""
+        self.box.api.usable = self.box.api.well = True
+        self.do(self.box.outbox.wake)
+        for _ in range(2000):
+            if not self.box.pending:
+                break
+            for number in numbers(self.box.api):
+                self.do(partial(self.box.api.end, number))
+            self.run(self.box.clock.advance(1.0))
+        assert set(self.ended) == set(self.accepted)
+        for number in self.maybe_done:
+            assert self.ended[number] == "dead_lettered"
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
