@@ -101,7 +101,21 @@ class AuthCertificate(Strict):
     key: Path | None = None
 
 
-Auth = Annotated[AuthNone | AuthBasic | AuthBearer | AuthCertificate, Field(discriminator="type")]
+class AuthNkey(Strict):
+    """An nkey: the seed of an Ed25519 key whose public half the server knows (NATS)."""
+
+    type: Literal["nkey"]
+    seed: SecretStr
+
+
+class AuthCredentials(Strict):
+    """A credentials file with a JWT and the seed that belongs to it (NATS)."""
+
+    type: Literal["credentials"]
+    file: Path
+
+
+AnyAuth = AuthNone | AuthBasic | AuthBearer | AuthCertificate | AuthNkey | AuthCredentials
 NO_AUTH: Final = AuthNone()
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from pydantic import BaseModel
 
-from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.endpoint import NO_AUTH, AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError, NotSupportedError
 from bridge.model import Inbound, QueueMessage
 
@@ -323,7 +323,7 @@ class AdapterSetup:
 
     integration: str
     endpoint: Endpoint | None
-    auth: AuthNone | AuthBasic | AuthBearer | AuthCertificate = NO_AUTH
+    auth: AnyAuth = NO_AUTH
     tls: Tls = field(default_factory=Tls)
     config: Any = None
     max_in_flight: int = 64

@@ -8,7 +8,7 @@ integration "backbone" {
   }
 
   auth {
-    type     = "basic"
+    type     = "basic" # also bearer (token), nkey (seed), credentials (file), certificate (cert, key)
     username = "${env.NATS_USER}"
     password = "${env.NATS_PASS}"
   }

@@ -27,6 +27,7 @@ from nats.js import JetStreamContext
 from bridge.adapters._background import Background
 from bridge.adapters._nats_confirmed import Confirmed
 from bridge.adapters._nats_errors import translate, translate_connect
+from bridge.adapters._nats_keys import Keys
 from bridge.adapters._nats_settings import Address, Target
 from bridge.adapters._nats_wire import STATUS, size_of
 from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
@@ -48,8 +49,9 @@ OnMessage = Callable[[Msg], Awaitable[None]]
 class _Client(Client):
     """nats-py's client where its order of steps has to be another."""
 
-    def __init__(self, *, tls: bool, ask: Callable[..., Awaitable[Msg]]) -> None:
+    def __init__(self, *, tls: bool, keys: Keys | None, ask: Callable[..., Awaitable[Msg]]) -> None:
         super().__init__()
+        self._keys = keys
         self._tls_asked = tls
         self._ask = ask
 
@@ -76,6 +78,14 @@ class _Client(Client):
         writer = self.writer
         if self._tls_asked and (writer is None or writer.get_extra_info("ssl_object") is None):
             raise SecureConnWantedError
+        if self._keys is not None:
+            # nats-py's own way keeps the seed in an attribute, and reads a file without a JWT for ever.
+            self._auth_configured = True
+            self._signature_cb = self._keys.sign
+            if self._keys.jwt is None:
+                self._public_nkey = self._keys.public
+            else:
+                self._user_jwt_cb = self._keys.token
         return super()._connect_command()
 
     def write(self, data: bytes) -> None:
@@ -115,7 +125,7 @@ class Link:
         self._name = name
         self._inbox_prefix = inbox_prefix
         self._on_lost = on_lost
-        self._client = _Client(tls=target.context is not None, ask=self.ask)
+        self._client = _Client(tls=target.context is not None, keys=target.keys, ask=self.ask)
         self._inbox = ""
         self._tokens = count(1)
         self._replies: dict[str, asyncio.Future[Any]] = {}

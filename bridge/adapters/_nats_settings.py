@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from bridge.adapters import _nats_keys
 from bridge.adapters._content import CodecName
+from bridge.adapters._nats_keys import Keys
 from bridge.adapters._tls import client_context
-from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, Strict
+from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthCredentials, AuthNkey, Strict
 from bridge.ports import AdapterSetup
 
 #: URL scheme → (default port, TLS).
@@ -81,12 +83,14 @@ class Target:
         context: None where TLS was not asked for.
         server_name: What the certificate must say; None for the address' host.
         credentials: nats-py's options; functions, so that no secret is kept among them.
+        keys: What signs a server's nonce; None where a password or token does, or nothing.
     """
 
     addresses: tuple[Address, ...]
     context: ssl.SSLContext | None
     server_name: str | None
     credentials: Mapping[str, Any]
+    keys: Keys | None = None
 
 
 def resolve(setup: AdapterSetup, config: NatsConfig) -> Target:
@@ -117,7 +121,7 @@ def resolve(setup: AdapterSetup, config: NatsConfig) -> Target:
     if not tls_on and isinstance(setup.auth, AuthCertificate):
         raise ValueError("a client certificate needs TLS; write tls://, or `tls = true`")
     context = client_context(setup.tls, setup.auth) if tls_on else None
-    return Target(tuple(addresses), context, setup.tls.server_name, _credentials(setup))
+    return Target(tuple(addresses), context, setup.tls.server_name, _credentials(setup), _keys(setup))
 
 
 def _parse(text: str) -> tuple[str | None, Address]:
@@ -148,3 +152,12 @@ def _credentials(setup: AdapterSetup) -> dict[str, Any]:
         case AuthBearer(token=token):
             return {"token": token.get_secret_value}
     return {}
+
+
+def _keys(setup: AdapterSetup) -> Keys | None:
+    match setup.auth:
+        case AuthNkey(seed=seed):
+            return _nats_keys.from_seed(seed.get_secret_value)
+        case AuthCredentials(file=file):
+            return _nats_keys.from_file(file)
+    return None

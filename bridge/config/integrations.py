@@ -12,9 +12,12 @@ from bridge.config.models import NAME_PATTERN, RESERVED, AdapterProvider, Integr
 from bridge.config.syntax import Block
 from bridge.endpoint import (
     NO_AUTH,
+    AnyAuth,
     AuthBasic,
     AuthBearer,
     AuthCertificate,
+    AuthCredentials,
+    AuthNkey,
     AuthNone,
     Endpoint,
     Strict,
@@ -24,11 +27,13 @@ from bridge.ports import AdapterSpec
 from bridge.settings import HealthSettings, ResilienceSettings
 
 #: The model of `auth` by its `type`.
-AUTH_MODELS: Final[dict[str, type[AuthNone | AuthBasic | AuthBearer | AuthCertificate]]] = {
+AUTH_MODELS: Final[dict[str, type[AnyAuth]]] = {
     "none": AuthNone,
     "basic": AuthBasic,
     "bearer": AuthBearer,
     "certificate": AuthCertificate,
+    "nkey": AuthNkey,
+    "credentials": AuthCredentials,
 }
 
 
@@ -118,8 +123,9 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
         return None
     subject = f"{block} > auth"
     kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
+    known = [name for name in AUTH_MODELS if spec is None or name in spec.auth or name == "none"]
     if kind is None:
-        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(AUTH_MODELS)}")
+        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(known)}")
         return None
     expression = reader.compile(kind, subject, kind="auth")
     if expression is None:
@@ -127,7 +133,7 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     name = expression.evaluate({})
     if name not in AUTH_MODELS:
         hint = near(name, AUTH_MODELS) if isinstance(name, str) else ""
-        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(AUTH_MODELS)}{hint}")
+        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(known)}{hint}")
         return None
     if spec is not None and name != "none" and name not in spec.auth:
         message = f"`{spec.protocol}` has no meaning for `{name}`; it knows {one_of(spec.auth | {'none'})}"
@@ -175,6 +181,8 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
     named = {("tls", "ca"): tls.ca if tls else None}
     if isinstance(auth, AuthCertificate):
         named |= {("auth", "cert"): auth.cert, ("auth", "key"): auth.key}
+    if isinstance(auth, AuthCredentials):
+        named |= {("auth", "file"): auth.file}
     for key, path in named.items():
         if path is not None and not path.is_file():
             shown = "" if key in data.secret else f" {path}"

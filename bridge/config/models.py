@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_val
 
 from bridge.config.complaints import Where
 from bridge.config.expressions import Expression
-from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Strict, Tls
+from bridge.endpoint import AnyAuth, Endpoint, Strict, Tls
 from bridge.errors import InvalidError
 from bridge.event_type import to_event_type
 from bridge.ports import AdapterSpec
@@ -191,7 +191,7 @@ class Integration:
     type: str
     spec: AdapterSpec
     endpoint: Endpoint | None
-    auth: AuthNone | AuthBasic | AuthBearer | AuthCertificate
+    auth: AnyAuth
     tls: Tls
     config: BaseModel
     resilience: ResilienceSettings

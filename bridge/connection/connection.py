@@ -11,7 +11,7 @@ import structlog
 from bridge.connection.carried import Carried, Done
 from bridge.connection.session import SessionKeeper
 from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
-from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.endpoint import AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
@@ -45,7 +45,7 @@ class IntegrationSettings(Protocol):
         ...
 
     @property
-    def auth(self) -> AuthNone | AuthBasic | AuthBearer | AuthCertificate:
+    def auth(self) -> AnyAuth:
         """How to prove who we are."""
         ...
 

@@ -7,7 +7,16 @@ from pydantic import SecretStr, ValidationError
 
 from bridge.adapters._nats_settings import Address, NatsConfig, resolve
 from bridge.adapters.nats import SPEC, NatsAdapter
-from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthNone, Endpoint, Tls
+from bridge.endpoint import (
+    AuthBasic,
+    AuthBearer,
+    AuthCertificate,
+    AuthCredentials,
+    AuthNkey,
+    AuthNone,
+    Endpoint,
+    Tls,
+)
 from bridge.model import Ack, Publish, Request
 from bridge.ports import AdapterSetup
 
@@ -95,3 +104,38 @@ def test_what_may_be_repeated() -> None:
     assert not adapter.is_idempotent("request", Request(method="orders.create"))
     assert adapter.is_idempotent("ack", Ack(message_id="1"))
     assert not adapter.is_idempotent("publish", Publish(topic="t", message=1))
+
+
+_SEED = "SUAP4ZTY3VNCZRUZZT4QBB5P3AEXMGIBNRHA7GFT4ADF5UZW6XAOERYG3U"  # of no account anywhere
+
+
+@pytest.mark.parametrize("seed", ["", "SUAB", _SEED.lower(), _SEED[:-1] + "A", "x" * 58])
+def test_what_is_no_seed_is_said_without_it(seed: str) -> None:
+    """At once, and not when the server asks."""
+    with pytest.raises(ValueError, match="no nkey seed") as caught:
+        resolve(_setup(auth=AuthNkey(type="nkey", seed=SecretStr(seed))), NatsConfig())
+    assert not seed or seed not in str(caught.value)
+
+
+def test_a_seed_does_not_show() -> None:
+    """Neither in the target nor in the setup that it is made from."""
+    setup = _setup(auth=AuthNkey(type="nkey", seed=SecretStr(_SEED)))
+    assert _SEED not in repr((setup, resolve(setup, NatsConfig())))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"nothing", "no user's seed"),
+        (f"-----BEGIN USER NKEY SEED-----\n{_SEED}\n------END USER NKEY SEED------\n".encode(), "no user's JWT"),
+    ],
+)
+def test_a_credentials_file_that_does_not_serve(tmp_path: Path, text: bytes | None, words: str) -> None:
+    """What is wrong with it, and what writes a good one."""
+    file = tmp_path / "user.creds"
+    if text is not None:
+        file.write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        resolve(_setup(auth=AuthCredentials(type="credentials", file=file)), NatsConfig())
