@@ -53,8 +53,17 @@ def _not_now(error: Any) -> BridgeError:
     return UnavailableError(_text(error), code=_code(error), maybe_sent=False)
 
 
+def _moved(error: Any) -> BridgeError:
+    message = f"the server is a node of a cluster, write `cluster = true`: another has the key ({_text(error)})"
+    return RejectedError(message, code="MOVED")
+
+
+def _moving(error: Any) -> BridgeError:
+    return UnavailableError(f"the key is on its way to another node ({_text(error)})", code="ASK", maybe_sent=False)
+
+
 def _cluster(error: Any) -> BridgeError:
-    return RejectedError(f"the server is a node of a cluster, which this adapter does not speak: {_text(error)}")
+    return RejectedError(f"the cluster refuses it: {_text(error)}")
 
 
 def _lost(error: Any) -> BridgeError:
@@ -85,7 +94,8 @@ TABLE: Final[tuple[tuple[type[Exception], Translate], ...]] = (
     (redis.TryAgainError, _not_now),
     (redis.ClusterDownError, _not_now),
     (redis.ClusterCrossSlotError, _cluster),
-    (redis.AskError, _cluster),
+    (redis.MovedError, _moved),
+    (redis.AskError, _moving),
     (redis.ClusterError, _cluster),
     (redis.RedisClusterException, _cluster),
     (redis.ConnectionError, _lost),

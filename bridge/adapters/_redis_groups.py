@@ -70,13 +70,24 @@ class Consumer:
         name: The consumer's name in it.
     """
 
-    def __init__(self, queue: str, group: str, name: str, *, claim_after: float, max_deliveries: int | None) -> None:
+    def __init__(
+        self,
+        queue: str,
+        group: str,
+        name: str,
+        *,
+        claim_after: float,
+        max_deliveries: int | None,
+        in_cluster: bool = False,
+    ) -> None:
         """`claim_after` in seconds; with `max_deliveries` None nothing is given up."""
         self.queue = queue
         self.group = group
         self.name = name
         self._idle = round(claim_after * 1000)
         self._max_deliveries = max_deliveries
+        # In a cluster both must lie on one node: what stands in braces decides where (a queue's own braces do).
+        self._dead = f"{{{queue}}}:dead" if in_cluster and "{" not in queue else f"{queue}:dead"
 
     def read(self, link: Link, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
         """XREADGROUP: new entries (`after` = ">") or the own pending ones; `block` in seconds."""
@@ -124,11 +135,11 @@ class Consumer:
         return self._max_deliveries is not None and attempts > self._max_deliveries
 
     async def bury(self, link: Link, entry: str, fields: Fields, attempts: int) -> None:
-        """Move an entry to the stream `<queue>:dead`, with its origin, in one transaction."""
+        """Move an entry to the stream of dead letters, with its origin, in one transaction."""
         origin = ("dead_letter_id", entry, "dead_letter_group", self.group, "dead_letter_attempts", attempts - 1)
         replies = [
             link.call("MULTI"),
-            link.call("XADD", f"{self.queue}:dead", "*", *fields, *origin),
+            link.call("XADD", self._dead, "*", *fields, *origin),
             link.call("XACK", self.queue, self.group, entry),
             link.call("EXEC"),
         ]

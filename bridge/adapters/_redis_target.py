@@ -110,6 +110,22 @@ class Target:
         self._context = client_context(setup.tls, setup.auth) if tls_on else None
         self._server_name = setup.tls.server_name
 
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._context is not None
+
+    def beside(self, address: str) -> "Target":
+        """The same on another server, by `host:port` or a host alone. Raises ValueError where it is neither."""
+        parts = urlsplit(f"//{address}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if not parts.hostname or parts.netloc != address or "@" in address or port == 0:
+            raise ValueError(f'config.cluster: "{address}" is no address; write "host:port"')
+        return self.at(parts.hostname, port or SCHEMES["rediss" if self.tls else "redis"][0])
+
     def at(self, host: str, port: int) -> "Target":
         """The same on another server."""
         other = copy.copy(self)

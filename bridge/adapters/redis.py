@@ -21,6 +21,7 @@ from pydantic import Field
 from bridge.adapters._background import Background
 from bridge.adapters._content import Codec, CodecName
 from bridge.adapters._redis_channels import Channels
+from bridge.adapters._redis_cluster import RedisClusterAdapter
 from bridge.adapters._redis_consume import StreamReader
 from bridge.adapters._redis_dequeue import Dequeuer
 from bridge.adapters._redis_entries import encode_headers, message_id, parse_message_id
@@ -30,7 +31,16 @@ from bridge.adapters._redis_target import SCHEMES, Target
 from bridge.endpoint import Strict
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
 from bridge.model import QueueMessage
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    ProtocolAdapter,
+    Subscription,
+)
 from bridge.units import PositiveDuration
 
 PROTOCOL: Final = "redis"
@@ -62,6 +72,13 @@ class RedisConfig(Strict):
             "asked at each connection where that master is; `auth` is for the master",
         ),
     ] = None
+    cluster: Annotated[
+        bool | tuple[str, ...],
+        Field(
+            description="true, or a list of more nodes as host:port: the endpoint is a node of a cluster, which says "
+            "where the others are. Dead letters are then in {<queue>}:dead, on the node of their queue"
+        ),
+    ] = False
     max_length: Annotated[
         int | None,
         Field(
@@ -309,6 +326,7 @@ class RedisAdapter(AdapterBase):
             name or f"{self._consumer_name}-dequeue",  # a name of its own: a reader takes up all that its name left
             claim_after=self._config.claim_after,
             max_deliveries=self._config.max_deliveries,
+            in_cluster=self._config.cluster is not False,
         )
 
     async def ack(self, message_id: str) -> None:
@@ -345,6 +363,19 @@ def _note_trimming(reply: asyncio.Future[Any]) -> None:
         log.warning("stream not trimmed", why=str(error))
 
 
+def _create(setup: AdapterSetup) -> ProtocolAdapter:
+    config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
+    if config.cluster is False:
+        return RedisAdapter(setup)
+    if config.sentinel is not None:
+        raise ValueError("config: `sentinel` and `cluster` exclude each other")
+    first = Target(setup, config.db)
+    if first.settings["db"]:
+        raise ValueError("a cluster has the database 0 only")
+    more = () if config.cluster is True else config.cluster
+    return RedisClusterAdapter(setup, [first, *map(first.beside, more)], RedisAdapter)
+
+
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
     summary="Redis: channels and patterns of Pub/Sub, queues on Streams",
@@ -352,5 +383,5 @@ SPEC: Final = AdapterSpec(
     auth=frozenset({"none", "basic", "certificate"}),
     config=RedisConfig,
     schemes=SCHEMES,
-    create=RedisAdapter,
+    create=_create,
 )

@@ -1,9 +1,7 @@
 """From compose.yaml to processes: the same commands, with this machine's programs, files, ports and folders."""
 
 import getpass
-import os
 import re
-import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
+
+from stack_lib.programs import find
 
 COMPOSE: Final = Path(__file__).parents[2] / "compose"
 #: Where the containers find the files of compose/.
@@ -22,6 +22,8 @@ PACKAGES: Final[Mapping[str, str]] = {
     "redis-server": "redis-server",
     "nats-server": "nats-server",
 }
+#: Debian package → Homebrew's formula, where it has another name.
+FORMULAS: Final[Mapping[str, str]] = {"redis-server": "redis"}
 #: Each port by a name of its own → (the service, its port in compose.yaml).
 PORTS: Final[Mapping[str, tuple[str, int]]] = {
     "rpc": ("rpc", 8080),
@@ -106,19 +108,13 @@ def make_plan(folder: Path, *, own_ports: bool) -> Plan:
     )
 
 
-def _find(program: str) -> str | None:
-    # Debian puts servers where only root's PATH leads.
-    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"]))
-
-
 def _check_installed(commands: Mapping[str, list[str]]) -> None:
-    missing = [
-        PACKAGES[command[0]] for command in commands.values() if command[0] in PACKAGES and not _find(command[0])
-    ]
+    missing = [PACKAGES[command[0]] for command in commands.values() if command[0] in PACKAGES and not find(command[0])]
     if missing:
         names = " ".join(missing)
         raise StackError(
-            f"not installed: {names}. Debian, Ubuntu: sudo apt-get install --no-install-recommends {names}"
+            f"not installed: {names}. Debian, Ubuntu: sudo apt-get install --no-install-recommends {names}; "
+            f"macOS: brew install {' '.join(FORMULAS.get(name, name) for name in missing)}"
         )
 
 
@@ -165,7 +161,7 @@ def _local(command: list[str], files: Mapping[str, Path]) -> tuple[str, ...]:
     elif program == "nemo-bridge":
         start = [sys.executable, "-m", "bridge"]
     else:
-        start = [_find(program) or program]
+        start = [find(program) or program]
     for argument in arguments:
         name = argument.removeprefix(MOUNTED)
         start.append(argument if name == argument else str(files.get(name, COMPOSE / name)))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import pytest
 from pydantic import BaseModel
 
 from bridge.adapters import file, http, jsonrpc, mqtt, nats, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
+from scripts.stack_lib.programs import in_wheel
 from tests.support import http_dialect, memory_adapter, websocket_dialect
 from tests.support.demo import DemoProcess, demo_service
 from tests.support.http_service import http_service
@@ -261,6 +263,20 @@ async def _redis() -> AsyncIterator[Remote]:
         yield _Redis(server)
 
 
+def _in_wheel(program: str) -> str:
+    """Another version of a server than the system's; no wheel exists for every Python and machine."""
+    found = in_wheel(program)
+    if found is None:
+        pytest.skip(f"there is no wheel with {program} in this environment")
+    return found
+
+
+@asynccontextmanager
+async def _redis_of_wheel() -> AsyncIterator[Remote]:
+    with redis_server(program=_in_wheel("redis-server")) as server:
+        yield _Redis(server)
+
+
 class _Mqtt:
     def __init__(self, broker: Mosquitto, service: Responder) -> None:
         self.endpoint = Endpoint(url=broker.url)
@@ -294,6 +310,13 @@ async def _nats() -> AsyncIterator[Remote]:
             yield _Nats(server, services)
 
 
+@asynccontextmanager
+async def _nats_of_wheel() -> AsyncIterator[Remote]:
+    with nats_server(program=_in_wheel("nats-server")) as server:
+        async with nats_responder(server.port) as services:
+            yield _Nats(server, services)
+
+
 def _nats_config(_: Remote) -> nats.NatsConfig:
     return nats.NatsConfig.model_validate({"stream": {"name": "queue", "subjects": ["queue"]}, "durable": "worker"})
 
@@ -308,7 +331,9 @@ KITS = (
     Kit(lines.SPEC, _lines),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
+    Kit(redis.SPEC, _redis_of_wheel, variant="wheel"),
     Kit(nats.SPEC, _nats, config=_nats_config),
+    Kit(nats.SPEC, _nats_of_wheel, config=_nats_config, variant="wheel"),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
     Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
     Kit(websocket_dialect.SPEC, _websocket),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.stack_lib.programs import in_wheel
+
 _STACK = Path(__file__).parents[2] / "scripts" / "stack"
 _SERVERS = ("mosquitto", "redis-server", "nats-server")
 
@@ -138,7 +140,29 @@ def test_a_server_that_does_not_start_is_named(tmp_path):
 
 def test_it_names_what_is_not_installed(tmp_path):
     """A missing server is one line with the command that installs it, and exit code 1."""
-    done = _patched(tmp_path, "stack_lib.plan._find = lambda _: None", "--check")
+    done = _patched(tmp_path, "stack_lib.plan.find = lambda _: None", "--check")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "apt-get install --no-install-recommends mosquitto redis-server nats-server" in done.stderr
+    assert "brew install mosquitto redis nats-server" in done.stderr
+
+
+@pytest.mark.slow
+def test_servers_come_from_wheels_too(tmp_path):
+    """Where the system has no NATS and no Redis: those of the environment, with which everything comes back as well."""
+    if not all(in_wheel(program) for program in ("nats-server", "redis-server")):
+        pytest.skip("no wheels with nats-server and redis-server for this Python and machine")
+    patch = "from stack_lib.programs import in_wheel, on_path\n"
+    patch += "stack_lib.plan.find = lambda program: in_wheel(program) or on_path(program)"
+    done = _patched(tmp_path, patch, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout
+    assert not _left(tmp_path)
+
+
+def test_a_wheel_is_found_by_its_program():
+    """Of what is installed; what no wheel has is not there."""
+    assert in_wheel("mosquitto") is None
+    for program in ("nats-server", "redis-server"):
+        found = in_wheel(program)
+        assert found is None or subprocess.run([found, "--version"], capture_output=True, check=True).stdout

@@ -25,10 +25,11 @@ PROGRAM = shutil.which("nats-server", path=f"{os.environ.get('PATH', '')}:/usr/s
 class NatsServer:
     """A running server; `restart` brings it back on the same port with the same store."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", program: str | None = PROGRAM) -> None:
         """Nothing runs before `start`; `settings` goes into the configuration file."""
         self.folder = folder
         self.settings = settings
+        self.program = program
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -40,9 +41,9 @@ class NatsServer:
         ports.mkdir(exist_ok=True)
         arguments = ["--addr", "127.0.0.1", "--port", str(self.port or -1), "--config", str(file)]
         arguments += ["--jetstream", "--store_dir", str(self.folder / "store"), "--ports_file_dir", str(ports)]
-        assert PROGRAM is not None
+        assert self.program is not None
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([PROGRAM, *arguments], stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.program, *arguments], stdout=log, stderr=log)
         self.port = self.port or self._wait_for_port(ports)
         self._wait_for_greeting()
 
@@ -93,14 +94,14 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(settings: str = "") -> Iterator[NatsServer]:
+def nats_server(settings: str = "", *, program: str | None = PROGRAM) -> Iterator[NatsServer]:
     """A server on a free port of loopback with JetStream; skipped where there is none, but never in CI."""
-    if PROGRAM is None:
+    if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("nats-server is missing")
         pytest.skip("nats-server is not installed (Debian: nats-server)")
     folder = Path(tempfile.mkdtemp(prefix="nb-nats"))
-    server = NatsServer(folder, settings)
+    server = NatsServer(folder, settings, program)
     try:
         server.start()
         yield server

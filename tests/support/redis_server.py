@@ -7,8 +7,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def _start(command: list[str], port: int) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def redis_server(
-    *options: str, tls: tuple[Path, Path, Path] | None = None, clients: str = "no"
+    *options: str, tls: tuple[Path, Path, Path] | None = None, clients: str = "no", program: str | None = PROGRAM
 ) -> Iterator[RedisServer]:
     """Start a server with these options, wait until it listens, kill it in the end.
 
@@ -91,8 +91,9 @@ def redis_server(
         options: As on the command line.
         tls: Certificate, key and authority files; then it speaks TLS only.
         clients: `tls-auth-clients`: whether a client certificate is required.
+        program: Another redis-server than the system's.
     """
-    if PROGRAM is None:
+    if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("redis-server is missing; scripts/test installs it")
         pytest.skip("redis-server is not installed")
@@ -106,7 +107,7 @@ def redis_server(
                 where = ["--port", "0", "--tls-port", str(port), "--tls-cert-file", cert, "--tls-key-file", key]
                 where += ["--tls-ca-cert-file", ca, "--tls-auth-clients", clients]
             stored = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-            command = [PROGRAM, *where, *stored, "--dir", str(directory), *options]
+            command = [program, *where, *stored, "--dir", str(directory), *options]
             try:
                 process = _start(command, port)
             except AssertionError:
@@ -121,6 +122,34 @@ def redis_server(
             server.kill()
     finally:
         shutil.rmtree(directory)
+
+
+@contextmanager
+def redis_cluster(masters: int = 3) -> Iterator[list[RedisServer]]:
+    """A cluster whose masters share all slots, and a replica of the first one as the last in the list."""
+    with ExitStack() as stack:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port")
+        buses = [_free_port() for _ in range(masters + 1)]
+        nodes = [stack.enter_context(redis_server(*options, str(bus))) for bus in buses]
+        clients = [stack.enter_context(node.client()) for node in nodes]
+        bounds = [16384 * index // masters for index in range(masters + 1)]
+        for index in range(masters):
+            clients[index].execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[index], bounds[index + 1] - 1)
+        for node, bus in zip(nodes[1:], buses[1:], strict=True):
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        first = clients[0].execute_command("CLUSTER", "MYID")
+        _until(lambda: first in str(clients[-1].execute_command("CLUSTER", "NODES")))
+        clients[-1].execute_command("CLUSTER", "REPLICATE", first)
+        _until(lambda: all("cluster_state:ok" in str(c.execute_command("CLUSTER", "INFO")) for c in clients))
+        _until(lambda: clients[-1].info("replication")["master_link_status"] == "up")
+        yield nodes
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "the cluster does not form"
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -1,0 +1,178 @@
+"""A session with a Redis Cluster: one session with each master, and each operation at the one that has the key.
+
+The first node that is lost ends the whole; the next session reads the map of slots anew. What the map sends to the
+wrong node (MOVED) goes to the right one: nothing was done there. A slot on its way between two nodes (ASK) is
+`unavailable`, to be tried again. Pub/Sub reaches everybody through any node; `receivers` counts those at one.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from bridge.adapters._background import Background
+from bridge.adapters._redis_entries import parse_message_id
+from bridge.adapters._redis_slots import Node, SlotMap, read_slots
+from bridge.adapters._redis_target import Target
+from bridge.endpoint import Endpoint
+from bridge.errors import BridgeError, NotConnectedError, RejectedError, UnavailableError
+from bridge.model import QueueMessage
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, Context, Deliver, ProtocolAdapter, Subscription
+
+#: How often one call is sent on.
+_REDIRECTS: Final = 4
+
+_T = TypeVar("_T")
+
+
+class RedisClusterAdapter(AdapterBase):
+    """See `ports.ProtocolAdapter`."""
+
+    protocol = "redis"
+
+    def __init__(
+        self, setup: AdapterSetup, seeds: Sequence[Target], make: Callable[[AdapterSetup], ProtocolAdapter]
+    ) -> None:
+        """`seeds` are asked for the map, in order; `make` makes the session with one node."""
+        self._setup = setup
+        self._seeds = seeds
+        self._make = make
+        self._map = SlotMap()
+        self._reads = 0
+        self._nodes: dict[Node, ProtocolAdapter] = {}
+        self._reading = asyncio.Lock()
+        self._background = Background(self._lose)
+        self._over = False
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Read the map, and open a session with each master."""
+        await self._background.open()
+        await self._read_map(0)
+
+    async def _read_map(self, known: int) -> None:
+        """Read it, unless somebody has since the caller looked at reading number `known`."""
+        async with self._reading:
+            if self._reads > known:
+                return
+            found = await read_slots(self._seeds, self._background.start)
+            for node in dict.fromkeys(found.nodes):
+                if node not in self._nodes:
+                    self._nodes[node] = session = self._make(self._at(*node))
+                    await session.connect()
+            self._map = found
+            self._reads += 1
+
+    def _at(self, host: str, port: int) -> AdapterSetup:
+        endpoint = Endpoint(address=host, port=port, tls=self._seeds[0].tls)
+        return dataclasses.replace(self._setup, endpoint=endpoint, on_lost=self._lose)
+
+    def _lose(self, error: BridgeError) -> None:
+        if not self._over:
+            self._over = True
+            self._setup.on_lost(error)
+
+    async def disconnect(self) -> None:
+        """Close the sessions with all nodes."""
+        self._over = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                for session in self._nodes.values():
+                    group.create_task(session.disconnect())
+        finally:
+            await self._background.close()
+
+    async def check(self) -> None:
+        """Every node must answer."""
+        self._check_live()
+        for session in tuple(self._nodes.values()):
+            await session.check()
+
+    def _check_live(self) -> None:
+        if self._over or not self._reads:
+            raise NotConnectedError("there is no session")
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """As with one server."""
+        return any(session.is_idempotent(operation, command) for session in self._nodes.values())
+
+    # --- operations
+
+    async def _with(self, key: str, call: Callable[[ProtocolAdapter], Awaitable[_T]]) -> _T:
+        """Do it at the node that has the key; where it is another by now, there."""
+        for _ in range(_REDIRECTS):
+            self._check_live()
+            known = self._reads
+            try:
+                return await call(self._nodes[self._map.node_of(key)])
+            except RejectedError as error:
+                if error.code != "MOVED":
+                    raise
+            await self._read_map(known)
+        raise UnavailableError("the key moves from node to node", maybe_sent=False)
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """PUBLISH."""
+        return await self._with(
+            topic,
+            lambda node: node.publish(topic, message, qos=qos, retain=retain, headers=headers, context=context),
+        )
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """SUBSCRIBE or PSUBSCRIBE, at one node."""
+        return await self._with(
+            topic, lambda node: _remembered(node, node.subscribe(topic, deliver, qos=qos, group=group))
+        )
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription to a channel or the reading of a stream."""
+        self._check_live()
+        if isinstance(subscription.handle, _At):
+            await subscription.handle.node.unsubscribe(subscription.handle.subscription)
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """XADD."""
+        return await self._with(queue, lambda node: node.enqueue(queue, message, headers=headers, context=context))
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """The longest overdue entry, or a new one."""
+        return await self._with(queue, lambda node: node.dequeue(queue, wait=wait, visibility=visibility))
+
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+        """Read a stream. When it moves to another node the session ends, and the next one reads on there."""
+        return await self._with(queue, lambda node: _remembered(node, node.consume(queue, deliver, group=group)))
+
+    async def ack(self, message_id: str) -> None:
+        """XACK."""
+        await self._with(parse_message_id(message_id).queue, lambda node: node.ack(message_id))
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Make it overdue now, or after `delay` seconds."""
+        await self._with(parse_message_id(message_id).queue, lambda node: node.nack(message_id, delay=delay))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _At:
+    """A subscription, and the node that it is at."""
+
+    node: ProtocolAdapter
+    subscription: Subscription
+
+
+async def _remembered(node: ProtocolAdapter, making: Awaitable[Subscription]) -> Subscription:
+    made = await making
+    return Subscription(made.topic, _At(node, made))
