@@ -6,7 +6,7 @@ import pytest
 import zmq
 
 from bridge.bus import address
-from bridge.bus.address import default_publish, default_subscribe, parse_endpoint, parse_pair
+from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_endpoint, parse_pair
 from bridge.errors import BusError
 
 
@@ -54,6 +54,22 @@ def test_bad(text: str, why: str) -> None:
     """Everything else is refused, in words."""
     with pytest.raises(BusError, match=why):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.1.5:*", "tcp://example.com:5555", "tcp://[::]:5555"],
+)
+def test_closed(endpoint: str) -> None:
+    """With keys, TCP may leave the machine."""
+    assert parse_endpoint(endpoint, closed=True).endpoint == endpoint
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:5555", "tcp://127.0.0.1:*", "tcp://127.0.0.1:0"])
+def test_unreachable(endpoint: str) -> None:
+    """Any port, or any address, is for those who bind."""
+    with pytest.raises(BusError, match="nobody can connect"):
+        check_reachable(parse_endpoint(endpoint, closed=True))
 
 
 def test_path_may_fill_the_socket_address() -> None:
