@@ -14,7 +14,7 @@ from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer
 from bridge.clock import RealClock
 from bridge.config import BusSettings, Configuration, Expression
-from bridge.connection import ConnectionManager, Wish
+from bridge.connection import ConnectionManager, Emit, Wish
 from bridge.dispatch import Dispatcher
 from bridge.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.event_type import to_event_type
@@ -318,12 +318,17 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
             name=one.name,
             topic=one.topic or one.queue or "",
             queue=one.queue is not None,
-            emit=None if emit is None else partial(_event_type, emit),
+            emit=None if emit is None else _emit(emit),
             text=None if emit is None else emit.text,
             group=one.group,
         )
         wishes.setdefault(one.integration, []).append(wish)
     return wishes
+
+
+def _emit(emit: Expression) -> Emit:
+    """The event type where it is the same for each message."""
+    return to_event_type(emit.evaluate({})) if emit.constant else partial(_event_type, emit)
 
 
 def _event_type(emit: Expression, message: Inbound) -> str:

@@ -339,6 +339,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         headers: The outside protocol's headers.
         message_id: Where the protocol acknowledges.
         attempts: How often it was delivered, where the protocol counts.
+        unique: What its sender calls this very message, where that is not in the header `idempotency_key`; a second
+            one of that name is a repetition. It is not part of the event.
     """
 
     topic: str
@@ -346,6 +348,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     message_id: str | None = None
     attempts: int | None = None
+    unique: str | None = None
 
 
 class QueueMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ What an implementer must keep, and a caller may rely on, is stated here once: or
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import enum
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
@@ -94,8 +95,49 @@ class Context:
 
 NO_CONTEXT: Final = Context()
 
-Deliver = Callable[[Inbound], Awaitable[None]]
-"""Takes one message from outside; it returns when the message may be acknowledged."""
+
+class Verdict(enum.Enum):
+    """What becomes of a message that was delivered. It can be awaited, and is its own result."""
+
+    #: It may be acknowledged.
+    SETTLE = "settle"
+    #: It is on the bus, and stays unacknowledged until the application's `ack` or `nack` for its `message_id` comes.
+    HOLD = "hold"
+
+    def __await__(self) -> Generator[None, None, "Verdict"]:
+        return self
+        yield
+
+
+Deliver = Callable[[Inbound], Awaitable[Verdict | None]]
+"""Takes one message from outside; to be awaited before the next one is handed over.
+
+The result says what becomes of the message; None means `Verdict.SETTLE`. Only a subscription that was made with a
+`Hold` may be answered `Verdict.HOLD`. While the bus has no room the wait lasts, so that a flood is held up at its
+source. What is returned may be a `Verdict` already, which an adapter in a hurry can see without awaiting it.
+"""
+
+
+def _ignore_dead(_: Inbound, __: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How messages wait for the application (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
+
+    Attributes:
+        limit: Messages that are delivered and unanswered at the same time, at most. Beyond, nothing more is taken from
+            the broker; memory stays bounded.
+        visibility: Seconds after which an unanswered message is delivered again, one attempt higher.
+        max_deliveries: After so many deliveries without `ack` a message is given up; None: never.
+        on_dead: Told of each message that is given up, and why, after it is where it cannot come again from.
+    """
+
+    limit: int = 100
+    visibility: float = 30.0
+    max_deliveries: int | None = None
+    on_dead: Callable[[Inbound, str], None] = field(default=_ignore_dead, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +227,10 @@ class ProtocolAdapter(Protocol):
     async def subscribe(
         self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
     ) -> Subscription:
-        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message."""
+        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message.
+
+        Where `AdapterSpec.acknowledges` has "subscribe" there is one more keyword, `hold: Hold | None = None`.
+        """
         ...
 
     async def unsubscribe(self, subscription: Subscription) -> None:
@@ -206,6 +251,7 @@ class ProtocolAdapter(Protocol):
         """Pattern Queue, continuously: each message goes to `deliver` and is acknowledged when that has returned.
 
         In order; reading and acknowledging may be done in batches. It is ended by `unsubscribe`.
+        Where `AdapterSpec.acknowledges` has "consume" there is one more keyword, `hold: Hold | None = None`.
         """
         ...
 
@@ -346,6 +392,8 @@ class AdapterSpec:
         needs_endpoint: False for protocols that reach nothing (timer, static).
         transports: The same protocol by other ways, each with schemes of its own: what they have differently. They
             share `protocol`, `auth` and `config` with this one.
+        acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where they are
+            given a `Hold`; `ack` and `nack` are among the operations then.
     """
 
     protocol: str
@@ -358,6 +406,7 @@ class AdapterSpec:
     has_session: bool = True
     needs_endpoint: bool = True
     transports: "tuple[AdapterSpec, ...]" = ()
+    acknowledges: frozenset[str] = frozenset()
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Every scheme of the protocol, and the transport that it means."""

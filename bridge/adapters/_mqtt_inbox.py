@@ -15,7 +15,7 @@ from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_topics import matches, plain
 from bridge.errors import ProtocolError
 from bridge.model import Inbound
-from bridge.ports import Deliver
+from bridge.ports import Deliver, Verdict
 
 #: Messages that wait at most before no more are read.
 MAX_WAITING: Final = 2_000
@@ -102,12 +102,12 @@ class Inbox:
         """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
         while True:
             while self._waiting:
-                await self._deliver(self._waiting.popleft())
+                await self._hand_over(self._waiting.popleft())
             self.on_room()
             self._arrived.clear()
             await self._arrived.wait()
 
-    async def _deliver(self, message: Message) -> None:
+    async def _hand_over(self, message: Message) -> None:
         routes = [route for route in self._routes if self._fits(route, message)]
         if not routes:
             if message.qos > 0 and not self._settled and self._keep():
@@ -117,7 +117,9 @@ class Inbox:
             return
         inbound = self._inbound(message)
         for route in routes:
-            await route.deliver(inbound)
+            verdict = route.deliver(inbound)
+            if verdict.__class__ is not Verdict:
+                await verdict
         self._ack(message)
 
     @staticmethod

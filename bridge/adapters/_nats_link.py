@@ -8,6 +8,7 @@ What is different from the plain client (all read in nats-py 2.16, and proved by
   would prove nothing. Nor is it ever cancelled: nats-py's reader dies of the PONG to a cancelled one while it calls
   itself connected.
 * The end of the reader or writer, for whatever reason, is the loss of the session; what is in flight fails at once.
+* Messages do not wait in a queue for a task: each subscription's lane takes them in the reader's turn.
 * No callback raises once the connection is open.
 """
 
@@ -21,13 +22,14 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error, NoRespondersError, SecureConnWantedError, SlowConsumerError, StaleConnectionError
+from nats.errors import Error, NoRespondersError, SecureConnWantedError, StaleConnectionError
 from nats.js import JetStreamContext
 
 from bridge.adapters._background import Background
 from bridge.adapters._nats_confirmed import Confirmed
 from bridge.adapters._nats_errors import translate, translate_connect
 from bridge.adapters._nats_keys import Keys
+from bridge.adapters._nats_lane import Lane, Take
 from bridge.adapters._nats_settings import Address, Target
 from bridge.adapters._nats_wire import STATUS, size_of
 from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
@@ -43,17 +45,24 @@ _PING: Final = b"PING\r\n"
 
 log = structlog.get_logger(__name__)
 
-OnMessage = Callable[[Msg], Awaitable[None]]
-
 
 class _Client(Client):
     """nats-py's client where its order of steps has to be another."""
 
-    def __init__(self, *, tls: bool, keys: Keys | None, ask: Callable[..., Awaitable[Msg]]) -> None:
+    def __init__(
+        self,
+        *,
+        tls: bool,
+        keys: Keys | None,
+        ask: Callable[..., Awaitable[Msg]],
+        on_bug: Callable[[Exception], object],
+    ) -> None:
         super().__init__()
         self._keys = keys
+        self._on_bug = on_bug
         self._tls_asked = tls
         self._ask = ask
+        self.lanes: dict[int, Lane] = {}
 
     @property
     def writer(self) -> asyncio.StreamWriter | None:
@@ -62,9 +71,8 @@ class _Client(Client):
 
     @property
     def own_tasks(self) -> list[asyncio.Task[Any]]:
-        """What nats-py has started for itself: reader, writer, pings, one for each subscription."""
+        """What nats-py has started for itself: reader, writer, pings."""
         tasks = [self._reading_task, self._flusher_task, self._ping_interval_task]
-        tasks += [subscription._wait_for_msgs_task for subscription in self._subs.values()]  # noqa: SLF001
         return [task for task in tasks if task is not None]
 
     def vital_tasks(self) -> tuple[asyncio.Task[Any], asyncio.Task[Any]]:
@@ -87,6 +95,16 @@ class _Client(Client):
             else:
                 self._user_jwt_cb = self._keys.token
         return super()._connect_command()
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """What the parser calls; subscriptions without a lane have ended."""
+        lane = self.lanes.get(sid)
+        if lane is not None:
+            parsed = await self._process_headers(headers) if headers else None
+            try:
+                lane.put(Msg(self, subject.decode(), reply.decode(), data, parsed))
+            except Exception as error:  # noqa: BLE001 - nats-py would take a bug of ours for the connection's end
+                self._on_bug(error)
 
     def write(self, data: bytes) -> None:
         """See `Writer.write`."""
@@ -125,13 +143,17 @@ class Link:
         self._name = name
         self._inbox_prefix = inbox_prefix
         self._on_lost = on_lost
-        self._client = _Client(tls=target.context is not None, keys=target.keys, ask=self.ask)
+        self._client = _Client(
+            tls=target.context is not None,
+            keys=target.keys,
+            ask=self.ask,
+            on_bug=lambda error: self.start(_raise(error)),
+        )
         self._inbox = ""
         self._tokens = count(1)
         self._replies: dict[str, asyncio.Future[Any]] = {}
         self._waiting: dict[asyncio.Future[Any], str] = {}
         self._confirmed = Confirmed(self._client, lambda: self.lose(ConnectionLostError("the connection ended")))
-        self._dropping: set[int] = set()
         self._background = Background(self.lose)
         self._open = self._armed = self._closed = False
         self._error: BridgeError | None = None
@@ -233,10 +255,6 @@ class Link:
                 if use and use in text and not future.done():
                     future.set_exception(RejectedError(str(translate(error)), code="permissions violation"))
             self._confirmed.forbid(text, RejectedError(str(translate(error)), code="permissions violation"))
-        elif isinstance(error, SlowConsumerError):
-            if error.sid not in self._dropping:
-                self._dropping.add(error.sid)
-                log.warning("messages dropped: more came than could be taken", subject=error.subject)
         elif isinstance(error, StaleConnectionError | OSError):
             self.lose(ConnectionLostError(translate(error).message))
         elif not isinstance(error, Error):
@@ -317,18 +335,20 @@ class Link:
                 del self._replies[token]
         return answer
 
-    async def _on_reply(self, message: Msg) -> None:
+    def _on_reply(self, message: Msg) -> None:
         future = self._replies.get(message.subject.rpartition(".")[2])
         if future is not None and not future.done():
             future.set_result(message)
 
-    async def listen(self, subject: str, on_message: OnMessage, group: str = "") -> Subscription:
+    async def listen(self, subject: str, take: Take, group: str = "") -> Subscription:
         """Subscribe; returns when the server has confirmed."""
         self._check_live()
         try:
-            subscription = await self._client.subscribe(subject, queue=group, cb=on_message)
+            subscription = await self._client.subscribe(subject, queue=group)
         except Error as error:
             raise translate(error) from None
+        # Nothing was awaited for real yet, so no message has come before its lane.
+        self._client.lanes[subscription._id] = Lane(take, self.start)  # noqa: SLF001
         try:
             await self.flushed(f'subscription to "{subject.lower()}"')
         except BaseException:
@@ -338,6 +358,7 @@ class Link:
 
     async def hush(self, subscription: Subscription) -> None:
         """Unsubscribe, without waiting; nothing more is delivered."""
+        self._client.lanes.pop(subscription._id, None)  # noqa: SLF001
         if self._error is None and not self._closed:
             with contextlib.suppress(Error):
                 await subscription.unsubscribe()

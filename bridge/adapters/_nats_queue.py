@@ -6,7 +6,7 @@ through another consumer its id names that, too, since several consumers may hol
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -135,25 +135,25 @@ class Queues:
             if consumer.subscription is not None:
                 return
 
-            async def arrived(message: Msg) -> None:
-                await self._arrived(consumer, message)
+            def arrived(message: Msg) -> Awaitable[None] | None:
+                return self._arrived(consumer, message)
 
             consumer.inbox = self._link.new_inbox()
             consumer.subscription = await self._link.listen(f"{consumer.inbox}.*", arrived)
 
-    async def _arrived(self, consumer: Consumer, message: Msg) -> None:
+    def _arrived(self, consumer: Consumer, message: Msg) -> Awaitable[None] | None:
         """A status says whom it is for; a message is for whoever has waited longest."""
         if not message.reply.startswith(_ACK_SUBJECT):
             future = consumer.waiting.get(message.subject.rpartition(".")[2])
             if future is not None and not future.done():
                 future.set_result(message)
-            return
+            return None
         for future in consumer.waiting.values():
             if not future.done():
                 future.set_result(message)
-                return
+                return None
         # Whoever asked for it has gone: not after `ack_wait` but now it may go to another.
-        await self._link.post(message.reply, _NAK)
+        return self._link.post(message.reply, _NAK)
 
     async def _give_out(self, message: Msg) -> QueueMessage:
         message_id, attempts = self._hold(message)
@@ -215,7 +215,7 @@ class Queues:
         arrivals: asyncio.Queue[Msg] = asyncio.Queue()
         held: dict[str, None] = {}
 
-        async def arrived(message: Msg) -> None:
+        def arrived(message: Msg) -> None:
             if message.reply.startswith(_ACK_SUBJECT):
                 held[message.reply] = None
             arrivals.put_nowait(message)

@@ -12,7 +12,7 @@ from bridge.adapters._redis_groups import Consumer, entries_of, make_group
 from bridge.adapters._redis_link import Link
 from bridge.errors import BridgeError, ConnectionLostError
 from bridge.model import Inbound
-from bridge.ports import Deliver
+from bridge.ports import Deliver, Verdict
 
 _BATCH: Final = 100
 #: Seconds that one blocking read waits at most.
@@ -132,7 +132,9 @@ class StreamReader:
                 message_id=self._message_id(entry),
                 attempts=attempts,
             )
-            await self._deliver(inbound)
+            verdict = self._deliver(inbound)
+            if verdict.__class__ is not Verdict:
+                await verdict
         except BridgeError as error:
             log.warning("message stays pending", stream=self._consumer.queue, entry=entry, why=error.message)
             return False

@@ -12,7 +12,7 @@ it has already, the content's type as `Content-Type`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, cast
 
 import structlog
@@ -24,10 +24,28 @@ from bridge.adapters._content import Codec
 from bridge.adapters._nats_link import NO_RESPONDERS, Link
 from bridge.adapters._nats_queue import Consumption, Queues
 from bridge.adapters._nats_settings import SCHEMES, NatsConfig, resolve
-from bridge.adapters._nats_wire import CONTENT_TYPE, STATUS, Outgoing, check_subject, header_block, outgoing_headers
+from bridge.adapters._nats_wire import (
+    CONTENT_TYPE,
+    MESSAGE_ID,
+    STATUS,
+    Outgoing,
+    check_subject,
+    header_block,
+    outgoing_headers,
+)
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError, UnavailableError
 from bridge.model import Inbound, Publish, QueueMessage, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Promise, Subscription
+from bridge.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Promise,
+    Subscription,
+    Verdict,
+)
 
 PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
@@ -188,14 +206,18 @@ class NatsAdapter(AdapterBase):
         if qos:
             raise InvalidError("core NATS has no `qos` above 0; a `queue` is read with acknowledgement")
 
-        async def arrived(message: Msg) -> None:
-            headers = dict(message.headers or {})
+        decode = self._codec.decode
+
+        def arrived(message: Msg) -> Awaitable[Verdict | None] | None:
+            headers = message.headers or {}
             try:
-                content = self._codec.decode(message.data, headers.get(CONTENT_TYPE))
+                content = decode(message.data, headers.get(CONTENT_TYPE))
             except ProtocolError as error:
                 log.warning("message cannot be read", subject=message.subject, error=error.message)
-                return
-            await deliver(Inbound(topic=message.subject, message=content, headers=headers))
+                return None
+            unique = headers.get(MESSAGE_ID)
+            verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
+            return None if verdict.__class__ is Verdict else verdict
 
         return Subscription(topic, await self._live.listen(topic, arrived, group or ""))
 

@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import msgspec
 import zmq
 
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
 from bridge.bus.broker import Broker, Door
 from bridge.bus.codec import Codec
 from bridge.bus.curve import CurveClient, CurveServer, read_allowed
+from bridge.bus.echo import Echo
 from bridge.bus.forwarder import Refused
 from bridge.bus.gaps import GapDetector
 from bridge.bus.last_values import LastValues
@@ -30,10 +30,6 @@ _SETTLE: Final = 0.5
 _FAREWELL: Final = 0.5
 # Strangers whose refusals are told one by one; beyond, together.
 _MOST_STRANGERS: Final = 64
-
-
-class _Numbered(msgspec.Struct):
-    id: int
 
 
 class Bus:
@@ -103,9 +99,7 @@ class Bus:
         self._last_values = LastValues(self)
         self._last_id = 0
         self._seq = 0
-        self._own_prefix = Codec.own_prefix(source)
-        self._own_seen = b""
-        self._echo = asyncio.Event()
+        self._echo = Echo(source)
         self._subscribed = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._broker: Broker | None = None
@@ -204,6 +198,27 @@ class Bus:
         self._subscriptions += (prefix,)
         if self._receiver is not None:
             self._receiver.subscribe(prefix)
+
+    def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
+        """Put one event on the bus that can wait where it comes from; False where there is no room for it now.
+
+        True means that it was handed to ZeroMQ, or will be at the end of this turn of the loop; it is never dropped
+        here. How much can be on the way is bounded by the pipe to the broker.
+
+        Raises:
+            InvalidError: The event cannot be carried.
+        """
+        if self._sender is None or not self._sender.has_room:
+            return False
+        self.publish(event_type, payload, headers=headers)
+        return True
+
+    async def room(self) -> None:
+        """Return when there is room for what was offered; never, once the bus is closed."""
+        if self._sender is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._sender.room()
 
     def keep(
         self,
@@ -330,21 +345,14 @@ class Bus:
 
     async def _last_came_back(self) -> None:
         """Wait until the broker has given our last event to every subscriber; our own subscription is one of them."""
-        while "" in self._subscriptions and not self._has_come_back():
-            self._echo.clear()
-            await self._echo.wait()
-
-    def _has_come_back(self) -> bool:
-        return bool(self._own_seen) and msgspec.msgpack.decode(self._own_seen, type=_Numbered).id >= self._last_id
+        if "" in self._subscriptions:
+            await self._echo.of(self._last_id)
 
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
-        if body.startswith(self._own_prefix):
-            self._own_seen = body
-            self._echo.set()
-            if not self.own:
-                return
+        if self._echo.is_own(body) and not self.own:
+            return
         try:
             event = self._codec.decode(frame, body)
         except Rejected as rejected:

@@ -18,9 +18,14 @@ _MAX_WAITING_BYTES: Final = 64 << 20
 # Seconds until a full pipe is tried again; an XPUB does not tell when it has room.
 _RETRY: Final = 0.001
 _BATCH: Final = 1000
+# Seconds that a new socket waits for the first subscription after a rebuild.
+_REJOIN: Final = 0.5
 # Messages that are collected at most before they go out. Each message that finds the broker's thread asleep pays for
 # waking it, which costs more than everything else about sending; of a burst only the first does.
 _BURST: Final = 100
+# Messages that may wait here while there is room for messages from outside, which can wait where they come from.
+_ROOM: Final = 1000
+_ROOM_BYTES: Final = 16 << 20
 # Long enough for a last event to leave (ms).
 _LINGER: Final = 250
 _NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -64,8 +69,10 @@ class Sender:
         self._socket: zmq.Socket[bytes] | None = None
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._waiting_bytes = 0
+        self._want_room: list[asyncio.Future[None]] = []
         self._cancel_retry: Callable[[], None] | None = None
         self._flush_scheduled = False
+        self._rejoining = False
         self._look_scheduled = False
         self._loop = asyncio.get_running_loop()
         self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
@@ -74,6 +81,18 @@ class Sender:
     def waiting(self) -> int:
         """Messages that wait for the end of this turn of the loop, or because the pipe to the broker is full."""
         return len(self._waiting)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message that can wait elsewhere should come now."""
+        return len(self._waiting) < _ROOM and self._waiting_bytes < _ROOM_BYTES and self._socket is not None
+
+    async def room(self) -> None:
+        """Return when there is room; never, once this is closed."""
+        while not self.has_room:
+            room: asyncio.Future[None] = self._loop.create_future()
+            self._want_room.append(room)
+            await room
 
     def open(self) -> None:
         """Connect."""
@@ -128,6 +147,11 @@ class Sender:
     def _send_waiting(self) -> None:
         if not self._drain():
             self._cancel_retry = self._clock.call_later(_RETRY, self._retry)
+        if self._want_room and self.has_room:
+            for room in self._want_room:
+                if not room.done():
+                    room.set_result(None)
+            self._want_room.clear()
         # A send may take the descriptor's edge away that tells of a new subscription.
         if not self._look_scheduled:
             self._look_soon()
@@ -152,9 +176,11 @@ class Sender:
 
     def _retry(self) -> None:
         self._cancel_retry = None
+        self._rejoining = False
         self._send_waiting()
 
     def _calm(self) -> None:
+        self._rejoining = False
         if self._cancel_retry is not None:
             self._cancel_retry()
             self._cancel_retry = None
@@ -173,6 +199,9 @@ class Sender:
             for _ in range(_BATCH):
                 frame = socket.recv(_NOBLOCK)
                 if frame and frame[0] == _SUBSCRIBE:
+                    if self._rejoining:
+                        self._calm()
+                        self._loop.call_soon(self._retry)
                     self._on_subscription(frame[1:].decode("utf-8", "replace"))
         except zmq.Again:
             return
@@ -181,4 +210,6 @@ class Sender:
     def _rebuild(self) -> None:
         self._shut()  # what waits must not go into a pipe that leads nowhere
         self.open()
-        self._send_waiting()
+        # Nor into one of which nobody has said yet that he wants anything: an XPUB drops that.
+        self._rejoining = True
+        self._cancel_retry = self._clock.call_later(_REJOIN, self._retry)

@@ -9,10 +9,11 @@ import msgspec
 import structlog
 
 from bridge.connection.carried import Carried, Done
+from bridge.connection.inbound import Inlet, payload_of
 from bridge.connection.session import SessionKeeper
-from bridge.connection.subscriptions import Inlet, Subscriptions, Wish
+from bridge.connection.subscriptions import Subscriptions, Wish
 from bridge.endpoint import AnyAuth, Endpoint, Tls
-from bridge.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
 from bridge.resilience import Guard
@@ -139,7 +140,9 @@ class Connection:
         self.guard = Guard(
             settings.resilience, clock=clock, rng=rng, report=self._report, spawn=self._start, on_bug=self._on_bug
         )
-        self.subscriptions = Subscriptions(self.id, self.wishes, inlet=bus, on_bad=self._on_bad)
+        self.subscriptions = Subscriptions(
+            self.id, self.wishes, inlet=bus, clock=clock, on_bad=self._on_bad, on_dead=self._on_dead
+        )
         self._keeper = SessionKeeper(
             settings.spec,
             lambda on_lost: setup_of(settings, on_lost),
@@ -290,6 +293,18 @@ class Connection:
         payload = {"attempts": 0, "error": error.to_wire()}
         log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
         self._report("failed", {"operation": "subscribe"} | payload, None)
+
+    def _on_dead(self, message: Inbound, why: str) -> None:
+        log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)
+        error = RejectedError(why)
+        event = {"event_type": f"message.{self.id}", "payload": payload_of(message)}
+        payload: dict[str, Any] = {
+            "letter_id": message.message_id,
+            "event": event,
+            "error": error.to_wire(),
+            "history": [],
+        }
+        self._report("dead_letter", {"operation": "subscribe"} | payload, None)
 
     def _report(self, what: str, payload: dict[str, Any], operation: Operation | None) -> None:
         head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}

@@ -1,15 +1,21 @@
 """What comes from outside: subscriptions of one integration, kept over reconnections, and turned into events."""
 
 import asyncio
+import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any
 
+from bridge.connection.duplicates import Duplicates
+from bridge.connection.inbound import Delivery, Emit, Inlet
 from bridge.errors import BridgeError, InvalidError
 from bridge.event_type import to_event_type
-from bridge.model import MAX_HOP, Inbound, Subscribe, Unsubscribe, parse_hop
-from bridge.ports import ProtocolAdapter, Publisher, Subscription
+from bridge.model import Inbound, Subscribe, Unsubscribe
+from bridge.ports import Clock, Hold, ProtocolAdapter, Subscription
+
+Place = tuple[str, bool, str | None]
+"""What is listened to: topic or queue, whether it is a queue, and for which group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,9 @@ class Wish:
         name: The block's label, or a made-up one.
         topic: In the protocol's own pattern language; or a queue's name.
         queue: Whether it is a queue.
-        emit: The event type for a message; None for `message.<integration>`. Raises InvalidError.
+        hold: How messages wait for the application's `ack`; None where they are acknowledged once they are on the bus.
+        emit: The event type, or what makes one of a message and may raise InvalidError; None for
+            `message.<integration>`.
         text: How `emit` was written; two wishes with the same topic and text are the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
@@ -28,24 +36,25 @@ class Wish:
 
     name: str
     topic: str
-    emit: Callable[[Inbound], str] | None = field(default=None, compare=False)
+    emit: Emit | None = field(default=None, compare=False)
     text: str | None = None
     group: str | None = None
     qos: int | None = None
     queue: bool = False
+    hold: Hold | None = None
 
     @property
-    def place(self) -> tuple[str, bool]:
+    def place(self) -> Place:
         """What it listens to; a queue may have the name of a topic."""
-        return self.topic, self.queue
+        return self.topic, self.queue, self.group
 
 
-class Inlet(Publisher, Protocol):
-    """The bus, as far as messages from outside need it."""
+@dataclass(slots=True)
+class _Source:
+    """One subscription at the remote, wanted by one wish or several."""
 
-    def reject_loop(self, event_type: str) -> None:
-        """Count and report something that crossed the bridge too often."""
-        ...
+    delivery: Delivery
+    live: Subscription | None = None
 
 
 class Subscriptions:
@@ -60,7 +69,9 @@ class Subscriptions:
         wishes: Sequence[Wish],
         *,
         inlet: Inlet,
+        clock: Clock,
         on_bad: Callable[[BridgeError, Inbound], None],
+        on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
     ) -> None:
         """Nothing is subscribed before `restore`.
 
@@ -68,23 +79,33 @@ class Subscriptions:
             integration: The label.
             wishes: From the configuration.
             inlet: Where the events go.
+            clock: For how long a message is remembered.
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
+            on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
         """
-        self._integration = integration
+        self._default = f"message.{integration}"
         self._wishes: dict[str, Wish] = {wish.name: wish for wish in wishes}
-        self._live: dict[tuple[str, bool], Subscription] = {}
+        self._sources: dict[Place, _Source] = {}
         # One change at a time: commands run side by side, and two for one topic must make one subscription.
         self._changing = asyncio.Lock()
         self._inlet = inlet
         self._on_bad = on_bad
-        self.messages = 0
-        """How many have come from outside."""
+        self._on_dead = on_dead
+        self._duplicates = Duplicates(clock)
+        self._places = itertools.count(1)
+        self._gone = 0
         self._numbers = itertools.count(1)
+
+    @property
+    def messages(self) -> int:
+        """How many have come from outside."""
+        return self._gone + sum(source.delivery.messages for source in self._sources.values())
 
     async def restore(self, session: ProtocolAdapter) -> None:
         """Subscribe to everything on a new session. Raises what the remote answers."""
         async with self._changing:
-            self._live.clear()
+            for source in self._sources.values():
+                source.live = None
             for wish in tuple(self._wishes.values()):
                 await self._subscribe(session, wish)
 
@@ -93,12 +114,12 @@ class Subscriptions:
         event_type = None if command.emit is None else to_event_type(command.emit)
         async with self._changing:
             for wish in self._wishes.values():
-                if (wish.place, wish.text) == ((command.topic, False), event_type):
+                if (wish.place, wish.text) == ((command.topic, False, None), event_type):
                     return wish.name
             wish = Wish(
                 name=f"subscription-{next(self._numbers)}",
                 topic=command.topic,
-                emit=None if event_type is None else lambda _: event_type,
+                emit=event_type,
                 text=event_type,
                 qos=command.qos,
             )
@@ -106,7 +127,7 @@ class Subscriptions:
             try:
                 await self._subscribe(session, wish)
             except BaseException:
-                del self._wishes[wish.name]
+                self._forget(wish)
                 raise
             return wish.name
 
@@ -127,50 +148,45 @@ class Subscriptions:
             if not gone:
                 raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
             for wish in gone:
-                del self._wishes[wish.name]
-                if all(other.place != wish.place for other in self._wishes.values()):
-                    live = self._live.pop(wish.place, None)
-                    if live is not None:
-                        await session.unsubscribe(live)
+                source = self._forget(wish)
+                if source is not None and source.live is not None:
+                    await session.unsubscribe(source.live)
+
+    def _forget(self, wish: Wish) -> _Source | None:
+        """Its place's source, where nobody else wants that any more."""
+        del self._wishes[wish.name]
+        place = wish.place
+        if self._settle_on(place):
+            return None
+        source = self._sources.pop(place, None)
+        if source is not None:
+            self._gone += source.delivery.messages
+        return source
+
+    def _settle_on(self, place: Place) -> bool:
+        """Make a place's events those of its wishes; whether there are any."""
+        wishes = [wish for wish in self._wishes.values() if wish.place == place]
+        source = self._sources.get(place)
+        if source is not None:
+            source.delivery.emits = tuple(self._default if wish.emit is None else wish.emit for wish in wishes)
+        return bool(wishes)
 
     async def _subscribe(self, session: ProtocolAdapter, wish: Wish) -> None:
         place = wish.place
-        if place in self._live:
+        source = self._sources.get(place)
+        if source is None:
+            number = next(self._places)
+            delivery = Delivery(number, inlet=self._inlet, duplicates=self._duplicates, on_bad=self._on_bad)
+            source = self._sources[place] = _Source(delivery)
+        self._settle_on(place)
+        if source.live is not None:
             return
-
-        async def deliver(message: Inbound) -> None:
-            self._deliver(place, message)
-
+        more: dict[str, Any] = {}
+        holds = [one.hold for one in self._wishes.values() if one.place == place and one.hold is not None]
+        if holds:
+            source.delivery.held = True
+            more["hold"] = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
         if wish.queue:
-            self._live[place] = await session.consume(wish.topic, deliver, group=wish.group)
+            source.live = await session.consume(wish.topic, source.delivery, group=wish.group, **more)
         else:
-            self._live[place] = await session.subscribe(wish.topic, deliver, qos=wish.qos, group=wish.group)
-
-    def _deliver(self, place: tuple[str, bool], message: Inbound) -> None:
-        """Put one message on the bus; when this returns it may be acknowledged."""
-        self.messages += 1
-        crossed = parse_hop(message.headers.get("hop")) + 1
-        for wish in [one for one in self._wishes.values() if one.place == place]:
-            event_type = f"message.{self._integration}"
-            if crossed > MAX_HOP:
-                self._inlet.reject_loop(event_type)
-                continue
-            try:
-                if wish.emit is not None:
-                    event_type = wish.emit(message)
-                self._inlet.publish(event_type, _payload(message), headers={"hop": str(crossed)})
-            except InvalidError as error:
-                self._on_bad(error, message)
-
-
-_OPTIONAL: Final = ("message_id", "attempts")
-
-
-def _payload(message: Inbound) -> Mapping[str, Any]:
-    """The payload of `message.<id>` (bus contract, "Messages from outside")."""
-    payload: dict[str, Any] = {"topic": message.topic, "message": message.message, "headers": message.headers}
-    for name in _OPTIONAL:
-        value = getattr(message, name)
-        if value is not None:
-            payload[name] = value
-    return payload
+            source.live = await session.subscribe(wish.topic, source.delivery, qos=wish.qos, group=wish.group, **more)

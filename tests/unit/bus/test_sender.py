@@ -9,6 +9,7 @@ import zmq
 from bridge.bus import sender as module
 from bridge.bus.sender import Sender
 from tests.support.clock import FakeClock
+from tests.support.wait import until
 
 ENDPOINT = "inproc://stuck-broker"
 
@@ -74,3 +75,36 @@ async def test_closed_sender_refuses(broker: zmq.Socket[bytes]) -> None:
     sender.close()
     sender.close()
     assert sender.send(b"a", b"x") is False
+
+
+async def test_room_for_what_can_wait_elsewhere(broker: zmq.Socket[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far fewer may wait here than are kept in need; whoever wants room is told when there is some."""
+    monkeypatch.setattr(module, "_SEND_HWM", 1)
+    monkeypatch.setattr(module, "_ROOM", 5)
+    clock = FakeClock()
+    sender = await opened(broker, clock)
+    await asyncio.wait_for(sender.room(), 1)
+    while sender.has_room:
+        sender.send(b"a", b"x")
+        await asyncio.sleep(0)
+    waiting = [asyncio.create_task(sender.room()) for _ in range(2)]
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    assert not waiting[0].done()
+    while not waiting[0].done():
+        while broker.poll(0):
+            broker.recv_multipart()
+        await clock.advance(0.001)
+    assert sender.has_room
+    sender.close()
+    assert not sender.has_room
+
+
+async def test_a_rebuilt_socket_gets_what_waited(broker: zmq.Socket[bytes]) -> None:
+    """What was sent in the turn of the loop in which the socket died does not go down with it."""
+    sender = await opened(broker, FakeClock())
+    sender.send(b"a", b"x")
+    sender._rebuild()
+    await until(lambda: broker.poll(0), "the message")
+    assert broker.recv_multipart() == [b"a", b"x"]
+    sender.close()

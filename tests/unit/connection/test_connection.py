@@ -35,6 +35,12 @@ class Bus:
     def reject_loop(self, event_type: str) -> None:
         raise AssertionError(event_type)
 
+    def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
+        raise AssertionError(event_type)
+
+    async def room(self) -> None:
+        raise AssertionError
+
 
 class Adapter(AdapterBase):
     """Answers what the test says; `hang` never answers."""

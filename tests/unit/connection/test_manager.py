@@ -36,6 +36,12 @@ class Bus:
     def reject_loop(self, event_type: str) -> None:
         raise AssertionError(event_type)
 
+    def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
+        raise AssertionError(event_type)
+
+    async def room(self) -> None:
+        raise AssertionError
+
     unsaid = reject_loop
 
 

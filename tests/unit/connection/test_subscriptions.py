@@ -8,7 +8,8 @@ import pytest
 from bridge.connection.subscriptions import Subscriptions, Wish
 from bridge.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.model import Inbound, Subscribe, Unsubscribe
-from bridge.ports import AdapterBase, Subscription
+from bridge.ports import AdapterBase, Hold, Subscription, Verdict
+from tests.support.clock import FakeClock
 
 
 class Inlet:
@@ -17,11 +18,21 @@ class Inlet:
     def __init__(self) -> None:
         self.events: list[tuple[str, Any, Any]] = []
         self.loops: list[str] = []
+        self.has_room = asyncio.Event()
+        self.has_room.set()
 
     def publish(self, event_type: str, payload: Any, *, correlation_id: Any = None, headers: Any = None) -> None:
+        raise AssertionError(event_type)
+
+    def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
         if payload["message"] == "too large":
             raise InvalidError("too large")
-        self.events.append((event_type, payload, headers))
+        if self.has_room.is_set():
+            self.events.append((event_type, payload, headers))
+        return self.has_room.is_set()
+
+    async def room(self) -> None:
+        await self.has_room.wait()
 
     def reject_loop(self, event_type: str) -> None:
         self.loops.append(event_type)
@@ -32,24 +43,29 @@ class Session(AdapterBase):
 
     def __init__(self) -> None:
         self.topics: dict[str, Any] = {}
+        self.holds: dict[str, Any] = {}
         self.refuses = False
 
-    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+    async def subscribe(
+        self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None, hold: Any = None
+    ) -> Subscription:
         if self.refuses:
             raise NotConnectedError("no")
         assert topic not in self.topics
         self.topics[topic] = deliver
+        self.holds[topic] = hold
         return Subscription(topic)
 
-    async def consume(self, queue: str, deliver: Any, *, group: Any = None) -> Subscription:
+    async def consume(self, queue: str, deliver: Any, *, group: Any = None, hold: Any = None) -> Subscription:
+        self.holds[queue] = hold
         self.topics[f"queue {queue}"] = deliver
         return Subscription(f"queue {queue}")
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         del self.topics[subscription.topic]
 
-    async def say(self, topic: str, message: Any, **fields: Any) -> None:
-        await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
+    async def say(self, topic: str, message: Any, **fields: Any) -> Verdict | None:
+        return await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
 
 
 class Room:
@@ -58,8 +74,15 @@ class Room:
     def __init__(self, *wishes: Wish) -> None:
         self.inlet = Inlet()
         self.bad: list[BridgeError] = []
+        self.dead: list[tuple[Inbound, str]] = []
+        self.clock = FakeClock()
         self.subscriptions = Subscriptions(
-            "api", wishes, inlet=self.inlet, on_bad=lambda error, _: self.bad.append(error)
+            "api",
+            wishes,
+            inlet=self.inlet,
+            clock=self.clock,
+            on_bad=lambda error, _: self.bad.append(error),
+            on_dead=lambda message, why: self.dead.append((message, why)),
         )
         self.session = Session()
 
@@ -230,3 +253,60 @@ async def test_who_asks_for_the_same_waits_for_the_same():
     assert [type(one) for one in found] == [NotConnectedError, NotConnectedError]
     with pytest.raises(InvalidError):
         await room.subscriptions.remove(room.session, Unsubscribe(topic="t"))
+
+
+async def test_a_full_bus_holds_the_message_up():
+    """It is not acknowledged before its last event is on the bus, and each event is there once."""
+    room = Room(Wish("a", "t", "a.a", "a.a"), Wish("b", "t", "b.b", "b.b"))
+    await room.subscriptions.restore(room.session)
+    room.inlet.has_room.clear()
+    saying = asyncio.create_task(room.session.say("t", 1, message_id="1"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not saying.done()
+    room.inlet.has_room.set()
+    assert await saying is Verdict.SETTLE
+    assert [kind for kind, _, _ in room.inlet.events] == ["a.a", "b.b"]
+
+
+async def test_what_the_broker_delivers_twice_is_one_event():
+    """By its id, or by its sender's key; it is acknowledged all the same; after a while it counts anew."""
+    room = Room(Wish("w", "t"), Wish("v", "u"))
+    await room.subscriptions.restore(room.session)
+    key = {"idempotency_key": "k"}
+    for _ in range(2):
+        assert await room.session.say("t", 1, message_id="1", attempts=1) is Verdict.SETTLE
+        assert await room.session.say("t", 2, headers=key) is Verdict.SETTLE
+        assert await room.session.say("t", 3, unique="u") is Verdict.SETTLE
+        assert await room.session.say("t", 4) is Verdict.SETTLE
+    assert [payload["message"] for _, payload, _ in room.inlet.events] == [1, 2, 3, 4, 4]
+    assert await room.session.say("u", 5, headers=key) is Verdict.SETTLE
+    assert len(room.inlet.events) == 6, "another subscription's messages are others"
+    await room.clock.advance(601)
+    await room.session.say("t", 6, message_id="1", headers=key)
+    assert len(room.inlet.events) == 7
+
+
+async def test_what_the_application_acknowledges_comes_again():
+    """The broker's redelivery is an event again; a second message with the sender's key is none, until it is dead."""
+    room = Room(Wish("w", "jobs", queue=True, hold=Hold(limit=7)))
+    await room.subscriptions.restore(room.session)
+    hold = room.session.holds["jobs"]
+    assert hold.limit == 7
+    key = {"idempotency_key": "k"}
+    for attempts in (1, 2):
+        verdict = await room.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
+        assert verdict is Verdict.HOLD
+    assert await room.session.say("queue jobs", 1, message_id="2", headers=key) is Verdict.SETTLE
+    assert [payload["attempts"] for _, payload, _ in room.inlet.events] == [1, 2]
+    hold.on_dead(Inbound(topic="jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
+    assert [why for _, why in room.dead] == ["too often"]
+    assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is Verdict.HOLD
+
+
+async def test_what_makes_no_event_is_not_held():
+    """Nobody could acknowledge it."""
+    room = Room(Wish("w", "jobs", queue=True, hold=Hold()))
+    await room.subscriptions.restore(room.session)
+    assert await room.session.say("queue jobs", "too large", message_id="1") is Verdict.SETTLE
+    assert await room.session.say("queue jobs", 1) is Verdict.SETTLE, "it has no id"

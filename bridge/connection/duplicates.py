@@ -1,0 +1,60 @@
+"""Messages that a broker delivers, or a sender sends, a second time."""
+
+from typing import Final
+
+from bridge.model import Inbound
+from bridge.ports import Clock
+
+#: How long a message is remembered, in seconds, and how many of one integration at most.
+WINDOW: Final = 600.0
+MOST: Final = 50_000
+
+
+class Duplicates:
+    """Remembers what was put on the bus, by the message's id and by its sender's key.
+
+    One that was put on the bus is not put there again because its acknowledgement was lost on the way, or because its
+    sender repeated it. Where the application acknowledges (`held`) the broker's own redelivery is wanted, and only a
+    second message with the same sender's key is a duplicate: what it repeats is still in the broker's keeping.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[tuple[int, str], tuple[float, str | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def has(self, place: int, message: Inbound, *, held: bool) -> bool:
+        """Whether a message that came by this place is there already."""
+        if message.message_id is not None and not held and self._fresh((place, message.message_id)) is not None:
+            return True
+        key = message.unique or message.headers.get("idempotency_key")
+        if key is None:
+            return False
+        before = self._fresh((place, key))
+        return before is not None and not (held and before[1] == message.message_id)
+
+    def note(self, place: int, message: Inbound) -> None:
+        """It is on the bus now."""
+        now = self._clock.monotonic()
+        key = message.unique or message.headers.get("idempotency_key")
+        if message.message_id is not None:
+            self._seen[place, message.message_id] = (now, message.message_id)
+        if key is not None:
+            self._seen[place, key] = (now, message.message_id)
+        while len(self._seen) > MOST:
+            del self._seen[next(iter(self._seen))]
+
+    def forget(self, place: int, message: Inbound) -> None:
+        """It was given up: who sends it again means it."""
+        for name in (message.message_id, message.unique or message.headers.get("idempotency_key")):
+            if name is not None:
+                self._seen.pop((place, name), None)
+
+    def _fresh(self, name: tuple[int, str]) -> tuple[float, str | None] | None:
+        found = self._seen.get(name)
+        if found is None or self._clock.monotonic() - found[0] < WINDOW:
+            return found
+        del self._seen[name]
+        return None

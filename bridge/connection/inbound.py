@@ -1,0 +1,124 @@
+"""From a message that an adapter delivers to the events that it makes on the bus."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+from bridge.connection.duplicates import Duplicates
+from bridge.errors import BridgeError, InvalidError
+from bridge.model import MAX_HOP, Inbound, parse_hop
+from bridge.ports import Publisher, Verdict
+
+Emit = str | Callable[[Inbound], str]
+"""An event type, or what makes one of a message; that raises InvalidError."""
+
+_FIRST_CROSSING: Final = {"hop": "1"}
+
+
+class Inlet(Publisher, Protocol):
+    """The bus, as far as messages from outside need it."""
+
+    def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
+        """Put one event on the bus; False, and nothing is done, where it has no room now.
+
+        Raises:
+            InvalidError: The event cannot be carried, now or later.
+        """
+        ...
+
+    async def room(self) -> None:
+        """Return when `offer` may have success; not before, and perhaps never, where the bus is closed."""
+        ...
+
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report something that crossed the bridge too often."""
+        ...
+
+
+class Delivery:
+    """Takes the messages of one subscription at the remote; `ports.Deliver`.
+
+    Attributes:
+        emits: One event of a message for each; changed while messages come.
+        held: Whether the application acknowledges.
+        messages: How many have come.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        inlet: Inlet,
+        duplicates: Duplicates,
+        on_bad: Callable[[BridgeError, Inbound], None],
+    ) -> None:
+        """`number` is the place's in `duplicates`; `on_bad` is told of a message that no event can be made of."""
+        self.emits: tuple[Emit, ...] = ()
+        self.held = False
+        self.messages = 0
+        self._number = number
+        self._inlet = inlet
+        self._duplicates = duplicates
+        self._on_bad = on_bad
+
+    def __call__(self, message: Inbound) -> Awaitable[Verdict]:
+        """Put a message on the bus, at once where there is room."""
+        self.messages += 1
+        if self._duplicates.has(self._number, message, held=self.held):
+            return Verdict.SETTLE
+        said = False
+        emits = self.emits
+        for done, emit in enumerate(emits):
+            outcome = self._say(emit, message)
+            if outcome is None:
+                return self._wait(message, emits[done:], said=said)
+            said = said or outcome
+        return self._verdict(message, said=said)
+
+    def bury(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
+        """What to tell of a message that is given up: it is no duplicate of anything from then on."""
+
+        def bury(message: Inbound, why: str) -> None:
+            self._duplicates.forget(self._number, message)
+            on_dead(message, why)
+
+        return bury
+
+    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, said: bool) -> Verdict:
+        for emit in emits:
+            while (outcome := self._say(emit, message)) is None:
+                await self._inlet.room()
+            said = said or outcome
+        return self._verdict(message, said=said)
+
+    def _verdict(self, message: Inbound, *, said: bool) -> Verdict:
+        if not said:
+            return Verdict.SETTLE
+        self._duplicates.note(self._number, message)
+        return Verdict.HOLD if self.held and message.message_id is not None else Verdict.SETTLE
+
+    def _say(self, emit: Emit, message: Inbound) -> bool | None:
+        """Whether an event was made of it; None where the bus has no room."""
+        hop = message.headers.get("hop")
+        headers = _FIRST_CROSSING
+        if hop is not None:
+            crossed = parse_hop(hop) + 1
+            headers = {"hop": str(crossed)}
+            if crossed > MAX_HOP:
+                self._inlet.reject_loop(emit if isinstance(emit, str) else "a message from outside")
+                return False
+        try:
+            event_type = emit if isinstance(emit, str) else emit(message)
+            return True if self._inlet.offer(event_type, payload_of(message), headers=headers) else None
+        except InvalidError as error:
+            self._on_bad(error, message)
+            return False
+
+
+def payload_of(message: Inbound) -> dict[str, Any]:
+    """The payload of `message.<id>` (bus contract, "Messages from outside")."""
+    payload = {"topic": message.topic, "message": message.message, "headers": message.headers}
+    if message.message_id is not None:
+        payload["message_id"] = message.message_id
+    if message.attempts is not None:
+        payload["attempts"] = message.attempts
+    return payload
