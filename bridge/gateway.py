@@ -321,6 +321,7 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
             emit=None if emit is None else _emit(emit),
             text=None if emit is None else emit.text,
             group=one.group,
+            hold=one.hold,
         )
         wishes.setdefault(one.integration, []).append(wish)
     return wishes

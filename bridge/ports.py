@@ -113,31 +113,9 @@ Deliver = Callable[[Inbound], Awaitable[Verdict | None]]
 """Takes one message from outside; to be awaited before the next one is handed over.
 
 The result says what becomes of the message; None means `Verdict.SETTLE`. Only a subscription that was made with a
-`Hold` may be answered `Verdict.HOLD`. While the bus has no room the wait lasts, so that a flood is held up at its
+`settings.Hold` may be answered `Verdict.HOLD`. While the bus has no room the wait lasts: a flood is held up at its
 source. What is returned may be a `Verdict` already, which an adapter in a hurry can see without awaiting it.
 """
-
-
-def _ignore_dead(_: Inbound, __: str) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """How messages wait for the application (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
-
-    Attributes:
-        limit: Messages that are delivered and unanswered at the same time, at most. Beyond, nothing more is taken from
-            the broker; memory stays bounded.
-        visibility: Seconds after which an unanswered message is delivered again, one attempt higher.
-        max_deliveries: After so many deliveries without `ack` a message is given up; None: never.
-        on_dead: Told of each message that is given up, and why, after it is where it cannot come again from.
-    """
-
-    limit: int = 100
-    visibility: float = 30.0
-    max_deliveries: int | None = None
-    on_dead: Callable[[Inbound, str], None] = field(default=_ignore_dead, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +207,7 @@ class ProtocolAdapter(Protocol):
     ) -> Subscription:
         """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message.
 
-        Where `AdapterSpec.acknowledges` has "subscribe" there is one more keyword, `hold: Hold | None = None`.
+        Where `AdapterSpec.acknowledges` has "subscribe" there is one more keyword, `hold: settings.Hold | None = None`.
         """
         ...
 
@@ -251,7 +229,7 @@ class ProtocolAdapter(Protocol):
         """Pattern Queue, continuously: each message goes to `deliver` and is acknowledged when that has returned.
 
         In order; reading and acknowledging may be done in batches. It is ended by `unsubscribe`.
-        Where `AdapterSpec.acknowledges` has "consume" there is one more keyword, `hold: Hold | None = None`.
+        Where `AdapterSpec.acknowledges` has "consume" there is one more keyword, `hold: settings.Hold | None = None`.
         """
         ...
 

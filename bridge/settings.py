@@ -1,16 +1,19 @@
-"""The `resilience` and `health` blocks of an integration, the bridge's `outbox`, and where the status page listens.
+"""Settings that stand below the rooms which read them, and below the configuration, which fills them.
 
-They stand below the rooms that read them, and below the configuration, which fills them.
-Times are in seconds.
+The `resilience` and `health` blocks of an integration, how a subscription's messages are held, the bridge's `outbox`,
+where the status page listens. Times are in seconds.
 """
 
 import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from bridge.endpoint import Strict
+from bridge.model import Inbound
 from bridge.units import Duration, PositiveDuration, Rate, Size
 
 
@@ -104,3 +107,21 @@ class OutboxSettings(Strict):
 
     max_bytes: Annotated[Size, Field(description="events and dead letters on disk; beyond, none is accepted")] = 1 << 30
     max_age: Annotated[PositiveDuration, Field(description="how long delivery is tried; then: a dead letter")] = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How messages wait for the application (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
+
+    Attributes:
+        limit: Messages that are delivered and unanswered at the same time, at most. Beyond, nothing more is taken from
+            the broker; memory stays bounded.
+        visibility: Seconds after which an unanswered message is delivered again, one attempt higher.
+        max_deliveries: After so many deliveries without `ack` a message is given up; None: never.
+        on_dead: Told of each message that is given up, and why, once it cannot come again.
+    """
+
+    limit: int = 100
+    visibility: float = 30.0
+    max_deliveries: int | None = None
+    on_dead: Callable[[Inbound, str], None] = field(default=lambda _message, _why: None, compare=False)

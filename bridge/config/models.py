@@ -13,7 +13,7 @@ from bridge.endpoint import AnyAuth, Endpoint, Strict, Tls
 from bridge.errors import InvalidError
 from bridge.event_type import to_event_type
 from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
+from bridge.settings import HealthSettings, Hold, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
 from bridge.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
@@ -169,7 +169,23 @@ class SubscriptionBlock(Strict):
     )
     queue: Annotated[str, Field(min_length=1, description="Queue")] | None = None
     emit: Annotated[Any, Field(description="event type; default: message.<integration>")] = None
-    ack: Literal["bus", "consumer"] = "bus"
+    ack: Annotated[
+        Literal["bus", "consumer"],
+        Field(
+            description="when the message is acknowledged: once it is on the bus, or when the application has sent "
+            "`integration.<id>.ack` with its `message_id`"
+        ),
+    ] = "bus"
+    prefetch: Annotated[
+        int, Field(ge=1, le=10_000, description="ack = consumer: messages that may be unanswered at the same time")
+    ] = 100
+    visibility: Annotated[
+        PositiveDuration, Field(description="ack = consumer: an unanswered message is delivered again after this time")
+    ] = 30.0
+    max_deliveries: Annotated[
+        int | None,
+        Field(ge=1, description="ack = consumer: a message delivered so often is given up; default: never"),
+    ] = None
     group: Annotated[str, Field(min_length=1, description="shared among sidecars of this group")] | None = None
 
 
@@ -242,7 +258,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSettings:
-    """`subscription "name" { … }`: exactly one of `topic` and `queue` is set."""
+    """`subscription "name" { … }`: exactly one of `topic` and `queue` is set; what belongs to `consumer` may be."""
 
     name: str
     integration: str
@@ -250,9 +266,19 @@ class SubscriptionSettings:
     queue: str | None = None
     emit: Expression | None = None
     ack: Literal["bus", "consumer"] = "bus"
+    prefetch: int | None = None
+    visibility: float | None = None
+    max_deliveries: int | None = None
     group: str | None = None
     place: Where = NOWHERE
     secrets: frozenset[str] = frozenset()
+
+    @property
+    def hold(self) -> Hold | None:
+        """How messages wait for the application; None where they do not."""
+        if self.ack == "bus" or self.prefetch is None or self.visibility is None:
+            return None
+        return Hold(self.prefetch, self.visibility, self.max_deliveries)
 
 
 @dataclass(frozen=True, slots=True)

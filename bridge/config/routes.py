@@ -88,14 +88,23 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         reader.complaints.add(block.where, subject, "give either `topic` or `queue`")
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
     _check_integration(settings.integration, operation, data, reader, integrations, key=key)
-    if settings.ack == "consumer":
-        reader.complaints.add(data.where(("ack",)), f"{subject} > ack", 'this version does not have "consumer" yet')
+    held = settings.ack == "consumer"
+    if held:
+        _check_acknowledges(settings.integration, data, reader, integrations, key=key)
+    else:
+        for name in ("prefetch", "visibility", "max_deliveries"):
+            if (name,) in data.places:
+                message = 'belongs to `ack = "consumer"`'
+                reader.complaints.add(data.where((name,)), f"{subject} > {name}", message)
     return SubscriptionSettings(
         name=block.labels[0],
         integration=settings.integration,
         topic=settings.topic,
         queue=settings.queue,
         ack=settings.ack,
+        prefetch=settings.prefetch if held else None,
+        visibility=settings.visibility if held else None,
+        max_deliveries=settings.max_deliveries,
         group=settings.group,
         place=block.where,
         secrets=frozenset(key[0] for key in data.secret),
@@ -122,6 +131,21 @@ def _check_integration(
         has = one_of(integration.spec.operations)
         message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
         reader.complaints.add(data.where((key,)), f"{data.subject} > {key}", message)
+
+
+def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Known, *, key: str) -> None:
+    """See that the protocol has an acknowledgement that the application can give."""
+    integration = integrations.get(name)
+    if integration is None:
+        return
+    has = integration.spec.acknowledges
+    if ("consume" if key == "queue" else "subscribe") not in has:
+        other = {"consume": "`queue`", "subscribe": "`topic`"}
+        hint = f", but a {other[next(iter(has))]} has" if has else ""
+        message = (
+            f'messages of a `{key}` of `{integration.type}` are not acknowledged{hint}; leave it out, or write "bus"'
+        )
+        reader.complaints.add(data.where(("ack",)), f"{data.subject} > ack", message)
 
 
 def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...]) -> dict[str, Expression]:

@@ -296,15 +296,8 @@ class Connection:
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)
-        error = RejectedError(why)
-        event = {"event_type": f"message.{self.id}", "payload": payload_of(message)}
-        payload: dict[str, Any] = {
-            "letter_id": message.message_id,
-            "event": event,
-            "error": error.to_wire(),
-            "history": [],
-        }
-        self._report("dead_letter", {"operation": "subscribe"} | payload, None)
+        payload = {"operation": "subscribe", "message": payload_of(message), "error": RejectedError(why).to_wire()}
+        self._report("given_up", payload, None)
 
     def _report(self, what: str, payload: dict[str, Any], operation: Operation | None) -> None:
         head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}

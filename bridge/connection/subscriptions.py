@@ -12,7 +12,8 @@ from bridge.connection.inbound import Delivery, Emit, Inlet
 from bridge.errors import BridgeError, InvalidError
 from bridge.event_type import to_event_type
 from bridge.model import Inbound, Subscribe, Unsubscribe
-from bridge.ports import Clock, Hold, ProtocolAdapter, Subscription
+from bridge.ports import Clock, ProtocolAdapter, Subscription
+from bridge.settings import Hold
 
 Place = tuple[str, bool, str | None]
 """What is listened to: topic or queue, whether it is a queue, and for which group."""

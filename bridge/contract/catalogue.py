@@ -211,6 +211,7 @@ def _resilience() -> list[Entry]:
             for what, state in changes.items()
         ),
         ("shed", "Operations were shed", payloads.Shed, say.SHED, {}),
+        ("given_up", "A message from outside was given up", payloads.GivenUp, say.GIVEN_UP, {}),
         ("dead_letter", "An accepted event was given up", letters.DeadLetter, say.DEAD_LETTER, {}),
     ]
     entries = []

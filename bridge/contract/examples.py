@@ -133,6 +133,13 @@ MESSAGE: Final = {"topic": "metrics/cpu", "message": {"load": 0.4}, "headers": {
 
 RETRY: Final = _HEAD | {"attempt": 1, "max_attempts": 3, "delay_ms": 87, "error": _ERROR}
 FAILED: Final = _HEAD | {"attempts": 3, "error": _ERROR}
+GIVEN_UP: Final = {
+    "integration": "store",
+    "operation": "subscribe",
+    "cause": None,
+    "message": MESSAGE | {"attempts": 5},
+    "error": {"kind": "rejected", "message": "delivered 5 times and never acknowledged", "retryable": False},
+}
 SHED: Final = _HEAD | {"reason": "circuit_open", "count": 12}
 RECEIPT: Final = {
     "integration": "backend_api",

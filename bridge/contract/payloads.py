@@ -220,6 +220,27 @@ class Failed(TypedDict):
     error: ErrorObject
 
 
+class GivenUp(TypedDict):
+    """A message from outside was delivered as often as it may be, and the application acknowledged none of them.
+
+    A Redis entry lies in the stream `<queue>:dead` then, JetStream was told to deliver it no more, and to MQTT it is
+    acknowledged: this event is the last that is seen of it there.
+
+    Attributes:
+        integration: The integration's label.
+        operation: Always `subscribe`.
+        cause: Always null: no event asked for it.
+        message: The message, as it was delivered last.
+        error: Why it was given up.
+    """
+
+    integration: str
+    operation: Literal["subscribe"]
+    cause: None
+    message: Message
+    error: ErrorObject
+
+
 #: Made in this form because of `from`, which is no name in Python.
 _Change = TypedDict(
     "_Change",

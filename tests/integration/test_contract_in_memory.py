@@ -50,6 +50,13 @@ integration "ruin" {{
     }}
   }}
 }}
+subscription "work" {{
+  integration    = "house"
+  topic          = "work"
+  emit           = "work.come"
+  ack            = "consumer"
+  max_deliveries = 2
+}}
 route "echo" {{
   on          = "order.*"
   integration = "house"
@@ -114,6 +121,19 @@ async def trouble(client: BusClient, ruin: MemoryRemote, events: Sequence[Event]
             }
             sender.send_multipart([b"tick", msgpack.packb(lossy | {"headers": {"seq": str(seq)}})])
             await asyncio.sleep(0.02)
+
+
+async def held(client: BusClient, events: Sequence[Event]) -> None:
+    """A message that the application gives back as often as it may."""
+    await client.ask("integration.house.publish", {"topic": "work", "message": 1})
+    for attempts in (1, 2):
+
+        def come(attempts: int = attempts) -> list[Event]:
+            return [one for one in events if one.event_type == "work.come" and one.payload["attempts"] == attempts]
+
+        await until(come, "the message")
+        answer = await client.ask("integration.house.nack", {"message_id": come()[0].payload["message_id"]})
+        assert answer.payload["ok"]
 
 
 async def commands(client: BusClient) -> None:
@@ -182,6 +202,7 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
                 collecting = group.create_task(collect(queue))
                 await until(lambda: remotes["house"].sessions, "the session")
                 gateway.bus.reject_loop("order.round")
+                await held(client, events)
                 await commands(client)
                 await trouble(client, remotes["ruin"], events)
                 gateway.stop("the test is over")

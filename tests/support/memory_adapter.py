@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
+import msgspec
+
 from bridge.endpoint import Strict
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.model import OPERATIONS, Inbound, QueueMessage
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription, Verdict
+from bridge.settings import Hold
 
 
 @dataclass(eq=False)
@@ -63,6 +66,8 @@ class MemoryAdapter(AdapterBase):
         self._broken = asyncio.Event()
         self._open = False
         self._unacked: dict[str, tuple[str, QueueMessage]] = {}
+        self._holds: dict[Deliver, Hold] = {}
+        self._held: dict[str, tuple[Inbound, Deliver]] = {}
         self._ids = count(1)
 
     def break_off(self) -> None:
@@ -114,14 +119,30 @@ class MemoryAdapter(AdapterBase):
     async def publish(self, topic: str, message: Any, **_: Any) -> dict[str, Any]:
         await self._reach()
         for deliver in self._remote.subscribers.get(topic, []):
-            await deliver(Inbound(topic=topic, message=message))
+            await self._deliver(Inbound(topic=topic, message=message), deliver)
         return {}
 
+    async def _deliver(self, inbound: Inbound, deliver: Deliver) -> None:
+        hold = self._holds.get(deliver)
+        if hold is not None and inbound.message_id is None:
+            inbound = msgspec.structs.replace(inbound, message_id=f"held-{next(self._ids)}", attempts=1)
+        if await deliver(inbound) is Verdict.HOLD:
+            assert inbound.message_id is not None
+            self._held[inbound.message_id] = (inbound, deliver)
+
     async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,
+        group: str | None = None,
+        hold: Hold | None = None,
     ) -> Subscription:
         await self._reach()
         self._remote.subscribers.setdefault(topic, []).append(deliver)
+        if hold is not None:
+            self._holds[deliver] = hold
         return Subscription(topic, deliver)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
@@ -147,10 +168,19 @@ class MemoryAdapter(AdapterBase):
 
     async def ack(self, message_id: str) -> None:
         await self._reach()
-        self._unacked.pop(message_id)
+        if self._held.pop(message_id, None) is None:
+            self._unacked.pop(message_id)
 
     async def nack(self, message_id: str, *, delay: float | None = None) -> None:
         await self._reach()
+        if message_id in self._held:
+            inbound, deliver = self._held.pop(message_id)
+            attempts, most = inbound.attempts or 1, self._holds[deliver].max_deliveries
+            if most is not None and attempts >= most:
+                self._holds[deliver].on_dead(inbound, f"delivered {attempts} times and never acknowledged")
+            else:
+                await self._deliver(msgspec.structs.replace(inbound, attempts=attempts + 1), deliver)
+            return
         queue, taken = self._unacked.pop(message_id)
         again = QueueMessage(message_id=message_id, message=taken.message, attempts=taken.attempts + 1)
         self._remote.queues[queue].append(again)
@@ -164,4 +194,5 @@ SPEC = AdapterSpec(
     config=MemoryConfig,
     schemes={},
     create=MemoryAdapter,
+    acknowledges=frozenset({"subscribe"}),
 )

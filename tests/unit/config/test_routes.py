@@ -102,18 +102,8 @@ subscription "metrics" {
 }
 """
     ).subscriptions
-    assert (first.topic, first.queue, first.ack, first.group) == ("metrics/#", None, "bus", "nemo")
+    assert (first.topic, first.queue, first.hold, first.group) == ("metrics/#", None, None, "nemo")
     assert first.emit.evaluate({"message": {"topic": "a/b"}}) == "data.a/b"
-
-
-def test_what_subscriptions_do_not_have_yet(complaints):
-    """Acknowledgement by the application is named, not silently left out."""
-    found = complaints(
-        GROUND + 'subscription "jobs" {\n  integration = "queue"\n  queue = "jobs"\n  ack = "consumer"\n}\n'
-    )
-    assert [text.partition(" > ")[2] for text in found] == [
-        'ack: this version does not have "consumer" yet',
-    ]
 
 
 def _route(*lines: str, on: str = '["a"]') -> str:

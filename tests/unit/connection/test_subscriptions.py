@@ -8,7 +8,8 @@ import pytest
 from bridge.connection.subscriptions import Subscriptions, Wish
 from bridge.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.model import Inbound, Subscribe, Unsubscribe
-from bridge.ports import AdapterBase, Hold, Subscription, Verdict
+from bridge.ports import AdapterBase, Subscription, Verdict
+from bridge.settings import Hold
 from tests.support.clock import FakeClock
 
 
