@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-Mode = Literal["pass", "stall", "drip", "cut", "reset", "refuse"]
+Mode = Literal["pass", "stall", "slow", "drip", "cut", "reset", "refuse", "vanish"]
 _CHUNK = 65536
 
 
@@ -16,9 +16,12 @@ class FaultProxy:
 
     * `pass`: forward.
     * `stall`: hold the answers back until the mode changes.
+    * `slow`: forward what has come of answers `delay` seconds late, in order.
     * `drip`: forward answers byte by byte, `delay` seconds apart.
     * `cut`, `reset`: after `after` more bytes of answers end the connection, with FIN or RST.
     * `refuse`: end each new connection at once.
+    * `vanish`: take everything and forward nothing, in both directions and without an end, as where a host has gone:
+      a connection that has lost something so never comes back, whatever the mode is then.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -53,7 +56,8 @@ class FaultProxy:
             while True:
                 client, _ = await loop.sock_accept(listener)
                 self.accepted += 1
-                group.create_task(self._serve(client))
+                # Closed here, too: a task that is cancelled before its first step closes nothing.
+                group.create_task(self._serve(client)).add_done_callback(lambda _, client=client: client.close())
 
     async def _serve(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -81,6 +85,8 @@ class FaultProxy:
     async def _forward(self, source: socket.socket, sink: socket.socket, answers_of: "_Link | None") -> None:
         loop = asyncio.get_running_loop()
         while data := await loop.sock_recv(source, _CHUNK):
+            if self._mode == "vanish":
+                await asyncio.Event().wait()
             if answers_of is not None:
                 await self._answer(answers_of, sink, data)
             else:
@@ -95,6 +101,9 @@ class FaultProxy:
             for position in range(len(data)):
                 await loop.sock_sendall(sink, data[position : position + 1])
                 await asyncio.sleep(self.delay)
+        elif self._mode == "slow":
+            await asyncio.sleep(self.delay)
+            await loop.sock_sendall(sink, data)
         elif self._mode in {"cut", "reset"}:
             await loop.sock_sendall(sink, data[: self.after])
             self.after = max(0, self.after - len(data))

@@ -219,7 +219,10 @@ class _MqttStand(Stand):
 
     def _on_message(self, _client: Paho, _data: object, message: MQTTMessage) -> None:
         named = dict(getattr(message.properties, "UserProperty", []))
-        self._entries.append(_entry(named, json.loads(message.payload)))
+        entry = _entry(named, json.loads(message.payload))
+        # Marked as a duplicate it is the broker's own, on its way to us; what the bridge did is not in question.
+        if not (message.dup and entry in self._entries):
+            self._entries.append(entry)
 
     def _await_listener(self) -> None:
         assert self._listening.wait(10), "the subscriber does not come back"

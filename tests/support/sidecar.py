@@ -127,6 +127,16 @@ class Sidecar:
         assert found is not None
         return int(found[1]) * 1024
 
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
     def program(self, *prefixes: str, **more: Any) -> Program:
         """A program on its bus."""
         return Program(self.publish, self.subscribe, prefixes or ("",), **more)
