@@ -6,18 +6,14 @@ without a key, each of which may act once at most, and commands with one, which 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.numbered import Numbered
-from tests.support.program import Program
+from tests.support.flows import flowing
 from tests.support.proxy import FaultProxy, Mode, fault_proxy
 from tests.support.remotes import KINDS, Stand, stand
-from tests.support.sidecar import Sidecar, sidecar
 from tests.support.wait import until
-
-_DECLARED = {"ok", "not_connected", "connection_lost", "timeout", "unavailable"}
 
 
 @pytest.fixture
@@ -25,49 +21,6 @@ def stands() -> Iterator[list[Stand]]:
     """All of them."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(stand(kind)) for kind in KINDS]
-
-
-class Flows:
-    """Numbered commands with and without keys to every remote at the same time."""
-
-    def __init__(self, bus: Program, stands: list[Stand]) -> None:
-        self._bus = bus
-        self.all = [Numbered(bus, one, keyed=keyed) for one in stands for keyed in (False, True)]
-
-    async def run(self, seconds: float, rate: float = 60.0) -> None:
-        """Send to all, at this rate for each."""
-        async with asyncio.TaskGroup() as group:
-            for flow in self.all:
-                group.create_task(flow.flow(seconds, rate))
-
-    async def recover(self) -> None:
-        """Wait until each is well again, which takes 10 s at most."""
-        async with asyncio.TaskGroup() as group:
-            for flow in self.all:
-                group.create_task(flow.recovers(10))
-
-    async def account(self) -> None:
-        """Everything is answered, by declared ways, and adds up; nothing is under way any more."""
-        for flow in self.all:
-            await flow.settle()
-            assert set(flow.kinds) <= _DECLARED, flow.kinds
-            flow.check()
-        status = (await self._bus.ask("bridge.status", {}))["result"]
-        assert all((one["in_flight"], one["queued"]) == (0, 0) for name, one in status.items() if name != "bridge")
-
-
-@contextlib.asynccontextmanager
-async def flowing(stands: list[Stand], ports: list[int] | None = None) -> AsyncIterator[tuple[Sidecar, Flows]]:
-    """A sidecar that is connected to all, and flows that have begun."""
-    text = "".join(
-        one.integration(port) for one, port in zip(stands, ports or [one.port for one in stands], strict=True)
-    )
-    with sidecar(text) as running, running.program("response.", "health.", validate_every=20) as bus:
-        for one in stands:
-            await bus.wait(f"health.{one.kind}", lambda event: event["payload"]["status"] == "connected")
-        flows = Flows(bus, stands)
-        await flows.run(0.2)
-        yield running, flows
 
 
 async def test_killed_amid_a_flow(stands: list[Stand]) -> None:
