@@ -1,0 +1,1 @@
+"""At-least-once delivery, proved from outside: an independent program, a ledger at the remote, and two killers."""

@@ -1,0 +1,49 @@
+"""`scripts/chaos` in short: each acknowledging protocol, one seed, a few hundred events."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.remotes import KINDS, stand
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_least_once_amid_kills(kind: str) -> None:
+    """Broker and sidecar are killed while 300 events pass: each is delivered, with one outcome, by one key."""
+    with stand(kind):
+        pass  # skipped where its server is missing
+    options = ["--events", "300", "--seeds", "1", "--rate", "100", "--kill-every", "1.5", "--limit", "50"]
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos_lib", "--protocol", kind, *options],
+        cwd=_ROOT,
+        env=os.environ | {"PYTHONPATH": f"{_ROOT}/scripts:{_ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=58,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "300 delivered" in done.stdout
+    remote_kills, sidecar_kills = done.stdout.splitlines()[1].split("delivered")[1].split()[:2]
+    assert int(remote_kills) + int(sidecar_kills) > 0, done.stdout
+
+
+def test_a_wrong_argument_is_one_line() -> None:
+    """It says what would be right, and exits with 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos_lib", "--events", "0"],
+        cwd=_ROOT,
+        env=os.environ | {"PYTHONPATH": f"{_ROOT}/scripts:{_ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "more than 0" in done.stderr
