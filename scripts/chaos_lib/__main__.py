@@ -25,9 +25,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--protocol", action="append", choices=KINDS, help="may be repeated; all by default")
     parser.add_argument("--rate", type=float, default=300.0, help="new events a second")
     parser.add_argument("--kill-every", type=float, default=3.0, metavar="SECONDS", help="mean, for each of the two")
+    parser.add_argument("--kills", type=int, default=1_000_000, help="at most so many of each; no bound by default")
     parser.add_argument("--limit", type=float, default=300.0, metavar="SECONDS", help="for one run")
     options = parser.parse_args()
-    if min(options.events, options.seeds, options.rate, options.kill_every, options.limit) <= 0:
+    if min(options.events, options.seeds, options.rate, options.kill_every, options.kills, options.limit) <= 0:
         parser.error("numbers are more than 0")
     return options
 
@@ -58,6 +59,7 @@ def main() -> int:
                     events=options.events,
                     rate=options.rate,
                     every=options.kill_every,
+                    kills=options.kills,
                     limit=options.limit,
                 )
             )

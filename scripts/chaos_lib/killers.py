@@ -62,11 +62,23 @@ class Killers:
         recoveries: Seconds from each start until the next event reached its outcome.
     """
 
-    def __init__(self, stand: Stand, lives: Lives, *, seed: int, every: float, last: Callable[[], float]) -> None:
-        """`every` is the mean of seconds between two kills by one killer; `last` tells when an outcome came."""
+    def __init__(
+        self, stand: Stand, lives: Lives, *, seed: int, every: float, most: int, last: Callable[[], float]
+    ) -> None:
+        """Nothing is killed yet.
+
+        Args:
+            stand: The remote.
+            lives: The sidecar.
+            seed: Decides when.
+            every: Mean seconds between two kills by one killer.
+            most: Kills by each at most.
+            last: Tells when an event has reached its outcome, on the monotonic clock.
+        """
         self._stand = stand
         self._lives = lives
         self._every = every
+        self._most = most
         self._last = last
         self._dice = [random.Random(f"{seed}-remote"), random.Random(f"{seed}-sidecar")]
         self._down = asyncio.Lock()
@@ -80,7 +92,7 @@ class Killers:
             group.create_task(self._kill_sidecars(self._dice[1]))
 
     async def _kill_remotes(self, dice: random.Random) -> None:
-        while True:
+        while self.remote_kills < self._most:
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
             async with self._down:  # never cancelled between death and return
                 await asyncio.shield(self._kill_remote(dice.uniform(0, _AWAY)))
@@ -93,7 +105,7 @@ class Killers:
         await asyncio.to_thread(self._stand.start)
 
     async def _kill_sidecars(self, dice: random.Random) -> None:
-        while True:
+        while self._lives.kills < self._most:
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
             self._lives.next()
             await self._recovered()

@@ -57,7 +57,7 @@ route "chaos" {{
     return f'bridge {{\n  data_dir = "{place}/data"\n}}\n{bus_block(place)}\n{one.integration()}\n{route}'
 
 
-async def run(protocol: str, seed: int, *, events: int, rate: float, every: float, limit: float) -> Result:
+async def run(protocol: str, seed: int, *, events: int, rate: float, every: float, kills: int, limit: float) -> Result:
     """Send so many events through one remote while it and the sidecar are killed.
 
     Args:
@@ -66,6 +66,7 @@ async def run(protocol: str, seed: int, *, events: int, rate: float, every: floa
         events: How many.
         rate: New events a second.
         every: Mean seconds between two kills of the same.
+        kills: How often each is killed at most.
         limit: Seconds after which what has no outcome counts as lost.
     """
     result = Result(protocol, seed, events)
@@ -77,7 +78,11 @@ async def run(protocol: str, seed: int, *, events: int, rate: float, every: floa
             with Program(process.publish, process.subscribe, ("receipt.", "response."), validate_every=100) as bus:
                 sender = Sender(bus, seed)
                 await _chaos(
-                    result, sender, Killers(one, lives, seed=seed, every=every, last=lambda: sender.last), rate, limit
+                    result,
+                    sender,
+                    Killers(one, lives, seed=seed, every=every, most=kills, last=lambda: sender.last),
+                    rate,
+                    limit,
                 )
                 result.sidecar_kills = lives.kills
             _judge(result, sender, one)
