@@ -91,7 +91,7 @@ class Lane:
                 entry.begun = False
                 self._house.turn.progress.append(entry)
             now = self._house.monotonic()
-            self._keys.block(entry.key, entry.seq, due=now, started=entry.seq, held=0)
+            self._keys.block(entry.key, entry.seq, due=now, started=entry.seq)
             self._held -= entry.size
 
     def wake(self) -> None:
@@ -231,8 +231,9 @@ class Lane:
         if put_back:
             self._ready = deque(one for one in self._ready if one.key != key)
         started = [one.seq for one in (*self._running.values(), *self._beginning) if one.key == key]
-        held = max((one.seq for one in put_back), default=0)
-        self._keys.block(key, entry.seq, due=due, started=max([*started, entry.seq]), held=held)
+        self._keys.block(
+            key, entry.seq, due=due, started=max([*started, entry.seq]), put_back=[one.seq for one in put_back]
+        )
         self._held -= entry.size + sum(one.size for one in put_back)
 
     def _end(

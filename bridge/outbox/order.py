@@ -2,6 +2,7 @@
 
 import heapq
 from bisect import insort
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -12,7 +13,8 @@ class Blocked:
     Attributes:
         waits: The entries that do, in their order; the first is tried before the others.
         due: When, monotonic.
-        trying: Whether it is on its way.
+        trying: Which of them is on its way; 0 for none. One that was already under way when the first one failed may
+            end at any time, and must not set that one off a second time.
         after: Up to where the key's entries were started.
         last: Up to where there may be more of them on disk.
     """
@@ -21,7 +23,7 @@ class Blocked:
     after: int
     last: int
     waits: list[int] = field(default_factory=list)
-    trying: bool = False
+    trying: int = 0
 
 
 class Keys:
@@ -62,7 +64,7 @@ class Keys:
             if key in self:
                 self.passed_over(key, upto)
 
-    def block(self, key: str, seq: int, *, due: float, started: int, held: int) -> None:
+    def block(self, key: str, seq: int, *, due: float, started: int, put_back: Collection[int] = ()) -> None:
         """An entry waits until `due`.
 
         Args:
@@ -70,13 +72,14 @@ class Keys:
             seq: Its place.
             due: When, monotonic.
             started: The last entry of the key that was started.
-            held: The last one that was in memory and is put back.
+            put_back: Those that were in memory, not started, and are not any more.
         """
         one = self._blocked.get(key)
         if one is None:
             last = self._behind.pop(key, (0, 0))[1]
-            one = self._blocked[key] = Blocked(due, started, max(last, held))
-        one.trying = False
+            one = self._blocked[key] = Blocked(due, started, max(last, *put_back, 0))
+        if one.trying == seq or one.trying in put_back:
+            one.trying = 0
         one.after = max(one.after, started)
         one.due = max(one.due, due) if one.waits else due
         if seq not in one.waits:
@@ -94,7 +97,8 @@ class Keys:
         if one is None or seq not in one.waits:
             return
         one.waits.remove(seq)
-        one.trying = False
+        if one.trying == seq:
+            one.trying = 0
         if one.waits:
             one.due = now
             heapq.heappush(self._due, (now, key))
@@ -117,8 +121,8 @@ class Keys:
             due, key = heapq.heappop(self._due)
             one = self._blocked.get(key)
             if one is not None and not one.trying and one.due == due:
-                one.trying = True
-                found.append(one.waits[0])
+                one.trying = one.waits[0]
+                found.append(one.trying)
         return found
 
     def next_due(self) -> float | None:
