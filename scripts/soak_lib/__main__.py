@@ -63,6 +63,7 @@ class _Soak:
         self.load = Load(bus, stands)
         self.trouble = Trouble(process, bus, stands, options.seed)
         self.samples: list[Sample] = []
+        self._told = 0
 
     @property
     def _elapsed(self) -> float:
@@ -129,7 +130,9 @@ class _Soak:
         process = f"{one.resident:6.1f} MiB  {one.descriptors:.0f} descriptors  {one.threads:.0f} threads"
         speed = f"ping {one.lag:.1f} ms, worst {one.worst:.0f}  cpu {one.processor / one.at:.1%}"
         commands = f"{load.sent} sent, {load.open} open, {load.errors.total()} failed"
-        print(f"{one.at / 60:5.1f} min  {process}  {speed}  {commands}, {len(self.trouble.made)} faults", flush=True)
+        faults = ", ".join(self.trouble.made[self._told :]) or "no fault"
+        self._told = len(self.trouble.made)
+        print(f"{one.at / 60:5.1f} min  {process}  {speed}  {commands}; {faults}", flush=True)
 
 
 async def _balance(soak: _Soak, bus: Program, stands: Sequence[Stand]) -> list[str]:
