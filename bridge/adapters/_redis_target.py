@@ -35,8 +35,9 @@ class PlainConnection(Connection):
         parser.set_pubsub_push_handler(_as_it_is)
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the transport."""
-        if self._transport is not None:
+        """Hand bytes to the transport; nothing where it is at its end, which the reader will see in a moment."""
+        # uvloop's transport raises RuntimeError once it is closed; asyncio's own says nothing.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def abort(self) -> None:

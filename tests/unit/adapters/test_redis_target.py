@@ -72,3 +72,18 @@ def test_a_password_in_the_clear_is_warned_of(address, warned):
         connection(address=address, auth=AuthBasic(type="basic", password=SecretStr("hunter2")))
     assert len(logs) == warned
     assert "hunter2" not in str(logs)
+
+
+def test_a_write_at_the_end_of_a_connection_is_nothing():
+    """The transport of uvloop refuses one that comes before the reader has heard of the end; no traceback."""
+
+    class Ended:
+        def is_closing(self):
+            return True
+
+        def write(self, data):
+            raise RuntimeError("the handler is closed")
+
+    one = connection(address="cache")
+    one._transport = Ended()
+    one.write(b"PING")
