@@ -8,11 +8,13 @@ import asyncio
 import json
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from paho.mqtt import publish
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -196,6 +198,8 @@ class _MqttStand(Stand):
         self._entries: list[Entry] = []
         self._over = False
         self._listening = threading.Event()
+        self._caught_up = threading.Event()
+        self._marker = uuid.uuid4().bytes
         self._client = Paho(CallbackAPIVersion.VERSION2, "ledger", protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = self._on_message
         self._client.on_connect = lambda client, *_: client.subscribe("numbers", qos=1)
@@ -218,6 +222,9 @@ class _MqttStand(Stand):
             self._listening.clear()
 
     def _on_message(self, _client: Paho, _data: object, message: MQTTMessage) -> None:
+        if message.payload == self._marker:
+            self._caught_up.set()
+            return
         named = dict(getattr(message.properties, "UserProperty", []))
         entry = _entry(named, json.loads(message.payload))
         # Marked as a duplicate it is the broker's own, on its way to us; what the bridge did is not in question.
@@ -235,11 +242,17 @@ class _MqttStand(Stand):
         """End the subscriber."""
         self._over = True
         self._thread.join()
+        if (socket := self._client.socket()) is not None:
+            socket.close()
 
     def command(self, number: int) -> dict[str, Any]:
         return {"topic": "numbers", "message": {"number": number}, "qos": 1}
 
     def ledger(self) -> list[Entry]:
+        """What the subscriber has when it has caught up with the broker: a last message comes behind all others."""
+        self._caught_up.clear()
+        publish.single("numbers", self._marker, qos=1, hostname="127.0.0.1", port=self.port)
+        assert self._caught_up.wait(20), "the subscriber does not catch up"
         return list(self._entries)
 
     def settings(self, port: int) -> str:
