@@ -62,6 +62,7 @@ class BusClient:
         self.clock = RealClock()
         self._numbers = itertools.count(1)
         self._hello = f"client.{self._name}.hello.0"
+        self._greeting = 0
         self._patience = patience
         self._prefixes = tuple(prefixes)
         self._heard = list(prefixes)
@@ -132,10 +133,11 @@ class BusClient:
         await self._bus.stop()
 
     async def _carries_both_ways(self) -> None:
-        """Say hello until it comes back."""
+        """Say hello until this very hello comes back."""
+        self._greeting = next(self._numbers)
         self._carried.clear()
         while not self._carried.is_set():
-            self._bus.publish(self._hello, None)
+            self._bus.publish(self._hello, self._greeting)
             with contextlib.suppress(TimeoutError):
                 async with self.clock.timeout(_HELLO_AGAIN):
                     await self._carried.wait()
@@ -143,7 +145,7 @@ class BusClient:
     def _on_event(self, event: Event) -> None:
         event_type = event.event_type
         if event_type.startswith("client.") and ".hello." in event_type:
-            if event_type == self._hello:
+            if event_type == self._hello and event.payload == self._greeting:
                 self._carried.set()
             return
         if event.correlation_id is not None and event_type.startswith(_RESPONSE):

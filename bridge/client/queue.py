@@ -7,9 +7,12 @@ from typing import Any, Final, Self
 
 from bridge.client.bus import BusClient
 from bridge.client.command import command
+from bridge.client.errors import CallFailedError
 
 #: Seconds that one `dequeue` command waits at most; it must be less than an attempt may take (`resilience.timeout`).
 _PIECE: Final = 1.0
+#: Seconds between two tries of `messages` where the bridge could not do it.
+_PAUSE: Final = 1.0
 
 
 class QueueMessage:
@@ -137,17 +140,27 @@ class QueueClient:
     ) -> AsyncIterator[QueueMessage]:
         """Message after message, for ever; settle each, most simply by `async with message`.
 
+        It outlasts what may pass by itself: a bridge that does not answer, a remote that is away.
+
         Args:
             queue: Where from.
             visibility: See `dequeue`.
             timeout: See `dequeue`.
 
         Raises:
-            CallFailedError: See `dequeue`.
-            TimeoutError: See `dequeue`.
+            CallFailedError: An error that will not pass by itself.
+            ClosedError: The bus client is not connected.
         """
         while True:
-            message = await self.dequeue(queue, wait=_PIECE, visibility=visibility, timeout=timeout)
+            try:
+                message = await self.dequeue(queue, wait=_PIECE, visibility=visibility, timeout=timeout)
+            except TimeoutError:
+                continue
+            except CallFailedError as failed:
+                if not failed.error["retryable"]:
+                    raise
+                await self._bus.clock.sleep(_PAUSE)
+                continue
             if message is not None:
                 yield message
 

@@ -15,7 +15,7 @@ from tests.support.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
 #: Seconds of the stop; the time limits below are far shorter.
-_STOP = 4.0
+_STOP = 3.0
 _CHECKS = 'interval = "300ms"\n    timeout  = "300ms"'
 
 
@@ -56,7 +56,7 @@ async def test_calls_in_flight_and_waiting() -> None:
             since = bus.mark()
             calls = [str(uuid.uuid4()) for _ in range(24)]
             for call in calls:
-                request = {"method": "wait", "params": [call], "timeout_ms": 2000}
+                request = {"method": "wait", "params": [call], "timeout_ms": 1500}
                 bus.emit("integration.api.request", request, call)
             await until(lambda: service.calls["wait"] == 8)
             stopping = asyncio.create_task(suspended(running))
@@ -130,7 +130,7 @@ subscription "jobs" {{
             since = bus.mark()
             await suspended(running)
             # Several checks later:
-            end = time.monotonic() + 1.5
+            end = time.monotonic() + 1.0
             while time.monotonic() < end:
                 await bus.wait("health.backbone", since=bus.mark())
             for name in names:

@@ -203,6 +203,26 @@ async def test_messages_are_settled(place: tuple[str, str]):
     assert [one for one in settled if one[1]] == [("ack", "m1"), ("nack", "m2")]
 
 
+async def test_messages_outlast_what_passes(place: tuple[str, str]):
+    """A bridge that is silent, a remote that is away; what will not pass is raised."""
+    answers = [None, bad("not_connected"), good(None), good({"message_id": "m", "message": 1, "attempts": 1})]
+    keys: list[str | None] = []
+
+    def in_turn(event: Event) -> dict[str, Any] | None:
+        key = event.header("idempotency_key")
+        if keys and key == keys[-1]:
+            return None  # said again, and as silent as before
+        keys.append(key)
+        return answers[len(keys) - 1] if len(keys) <= len(answers) else bad("not_supported", retryable=False)
+
+    async with answering(place, in_turn), BusClient(*place) as bus:
+        messages = QueueClient(bus, "jobs").messages("q", timeout=0.1)
+        assert (await anext(messages)).message == 1
+        with pytest.raises(CallFailedError, match="not_supported"):
+            await anext(messages)
+    assert len(keys) == 5
+
+
 async def test_a_slow_listener_is_told(place: tuple[str, str]):
     """The number of events that wait is bounded; the others are counted, not kept."""
     bus = BusClient(*place, prefixes=("note.",))
