@@ -1,5 +1,6 @@
 """A command to one integration, and what came of it."""
 
+import uuid
 from typing import Any, Final
 
 from bridge.client.bus import BusClient
@@ -32,7 +33,8 @@ async def command(
         payload: Its arguments.
         timeout: Total time in seconds.
         key: See `BusClient.ask`.
-        patient: Ask again, while there is time, after every error that may pass by itself.
+        patient: Ask again, while there is time, after every error that may pass by itself; each time with another
+            key, as the answer to one is final.
 
     Raises:
         CallFailedError: The bridge answered with an error, `deadline` among them.
@@ -52,4 +54,6 @@ async def command(
         passes = error["retryable"] if patient else error["kind"] == "stopping"
         if key is None or not passes or until - bus.clock.monotonic() <= _PAUSE:
             raise CallFailedError(error, answer["attempts"])
+        if patient:
+            key = str(uuid.uuid4())
         await bus.clock.sleep(_PAUSE)
