@@ -22,6 +22,7 @@ from bridge.model import Event, Inbound, Letters
 from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Wanted, default_folder
 from bridge.ports import Clock
+from bridge.redaction import Redactor
 from bridge.router import Router
 from bridge.settings import parse_listen
 
@@ -41,6 +42,7 @@ class IntegrationGateway:
         load: Callable[[], Configuration] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """Build the house.
 
@@ -49,11 +51,14 @@ class IntegrationGateway:
             load: Reads the configuration again, for `bridge.reload`; None where it cannot be read again.
             clock: The real one unless a test passes its own.
             rng: For jitter.
+            redactor: Takes secrets out of what remotes say; a new one where none is given.
         """
         self._configuration = configuration
         self._load = load
         self._clock = clock or RealClock()
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
+        self._redactor = redactor or Redactor()
+        self._redactor.learn(configuration.hidden)
         settings = configuration.bridge
         self.name = settings.name
         self.source = settings.source
@@ -68,7 +73,9 @@ class IntegrationGateway:
             own=_wants_own(configuration),
             curve=_curve(configuration.bus),
         )
-        self._manager = ConnectionManager(bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change)
+        self._manager = ConnectionManager(
+            bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change, redactor=self._redactor
+        )
         self._outbox = Outbox(
             settings.data_dir or default_folder(settings.name),
             settings.outbox,
@@ -248,6 +255,7 @@ class IntegrationGateway:
         async with self._reloading, self._observer.reloading():
             try:
                 fresh = await asyncio.to_thread(self._load)
+                self._redactor.learn(fresh.hidden)
                 if not self._outbox.is_open and _needs_outbox(fresh):
                     await self._outbox.open()
                     self.later(self._outbox.watch())

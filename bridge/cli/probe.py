@@ -6,21 +6,23 @@ from collections.abc import Iterable
 from bridge.config import Integration
 from bridge.connection import setup_of
 from bridge.errors import BridgeError
+from bridge.redaction import Redactor
 
 #: The longest that saying goodbye may take, in seconds.
 _GOODBYE = 1.0
 
 
-async def probe(integrations: Iterable[Integration]) -> dict[str, str | None]:
+async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict[str, str | None]:
     """Connect to each, check it as the sidecar does, and disconnect; all at the same time.
 
     Returns:
-        For each id what went wrong, None where all is well.
+        For each id what went wrong, without secrets; None where all is well.
     """
     found: dict[str, str | None] = {}
 
     async def one(integration: Integration) -> None:
-        found[integration.id] = await _probe(integration)
+        wrong = await _probe(integration)
+        found[integration.id] = None if wrong is None else redactor.text(wrong)
 
     async with asyncio.TaskGroup() as group:
         for integration in integrations:

@@ -16,6 +16,7 @@ from bridge.cli.probe import probe
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.errors import BusError, ConfigError
+from bridge.redaction import Redactor
 from bridge.registry import AdapterRegistry
 
 
@@ -56,7 +57,9 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
     )
-    failures = asyncio.run(probe(configuration.integrations.values())) if connect else {}
+    failures = (
+        asyncio.run(probe(configuration.integrations.values(), Redactor(configuration.hidden))) if connect else {}
+    )
     for name, one in configuration.integrations.items():
         state = "" if not connect else "  connected" if failures[name] is None else f"  {failures[name]}"
         typer.echo(f"  {name}: {one.type}{state}")
@@ -80,11 +83,12 @@ def _try_out(configuration: Configuration) -> None:
                 parse_endpoint(endpoint, closed=bus.curve is not None)
             except BusError as error:
                 complaints.append(f"{configuration.bus_places[key]}: bus > {key}: {error}")
+    redactor = Redactor(configuration.hidden)
     for one in configuration.integrations.values():
         try:
             one.spec.create(setup_of(one))
         except ValueError as error:
-            complaints.append(f'{one.where}: integration "{one.id}": {error}')
+            complaints.append(f'{one.where}: integration "{one.id}": {redactor.text(str(error))}')
     if complaints:
         raise ConfigError(complaints)
 
@@ -105,9 +109,10 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     gc.set_threshold(50_000, 20, 100)
     from bridge.observe import logs  # noqa: PLC0415 - a wrong configuration is said before the rest is imported
 
-    logs.configure(configuration.log.level, configuration.log.format)
+    redactor = Redactor(configuration.hidden)
+    logs.configure(configuration.log.level, configuration.log.format, redactor)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(configuration, load_again))
+        runner.run(_serve(configuration, load_again, redactor))
 
 
 def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
@@ -126,12 +131,12 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     return uvloop.Loop
 
 
-async def _serve(configuration: Configuration, load_again: "partial[Configuration]") -> None:
+async def _serve(configuration: Configuration, load_again: "partial[Configuration]", redactor: Redactor) -> None:
     from bridge.clock import RealClock  # noqa: PLC0415
     from bridge.gateway import IntegrationGateway  # noqa: PLC0415
 
     clock = RealClock()
-    gateway = IntegrationGateway(configuration, load=load_again, clock=clock)
+    gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop, number.name)

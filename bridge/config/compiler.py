@@ -18,6 +18,7 @@ from bridge.config.expressions import (
     TemplateExpression,
 )
 from bridge.config.functions import ARITHMETIC, FUNCTIONS
+from bridge.config.hidden import strings
 from bridge.config.syntax import (
     Binary,
     Call,
@@ -42,11 +43,13 @@ class Names:
         environ: The environment, for `env.NAME`.
         variables: The variables, for `var.name`; None while the variables themselves are read.
         failed: Variables that are declared but have no value, which was complained about already.
+        hidden: Collects the secret texts that were named.
     """
 
     environ: Mapping[str, str]
     variables: Mapping[str, Literal] | None = None
     failed: frozenset[str] = frozenset()
+    hidden: set[str] = field(default_factory=set, compare=False)
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class Compiler:
         value = self.names.environ.get(name)
         if value is None:
             return self._fail(term, f"the environment variable `{name}` is not set", quotes=False)
+        self.names.hidden.add(value)
         return Literal(term.text, value, secret=True)
 
     def _variable(self, term: Reference) -> Expression:
@@ -154,6 +158,8 @@ class Compiler:
                 value = value[step]
             except (KeyError, IndexError, TypeError):
                 return self._fail(term, f"`{term.text}`: there is no `{step}`")
+        if found.secret:
+            self.names.hidden.update(strings(value))
         return Literal(term.text, value, secret=found.secret)
 
     def _has(self, term: Call) -> Expression:

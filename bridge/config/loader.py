@@ -9,6 +9,7 @@ from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
 from bridge.config.complaints import Complaints, near
 from bridge.config.hcl import find_files, read_blocks
+from bridge.config.hidden import hidden
 from bridge.config.integrations import read_integration
 from bridge.config.models import (
     AdapterProvider,
@@ -60,6 +61,7 @@ def load(
     bridge = _single(found["bridge"], BridgeSettings, reader, secrets)
     log = _single(found["log"], LogSettings, reader, secrets)
     bus, bus_places = read_bus(found["bus"][0], reader, secrets) if found["bus"] else (BusSettings(), {})
+    names.hidden.clear()  # what those blocks say is of the sidecar itself, and is to be seen
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
     routes = [read_route(block, reader, integrations) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
@@ -76,6 +78,7 @@ def load(
         warnings=(*_warnings(ignored), *_unsafe(integrations)),
         secrets=frozenset(secrets),
         bus_places=bus_places,
+        hidden=hidden(filter(None, integrations.values()), names.hidden),
     )
 
 

@@ -290,6 +290,7 @@ class Configuration:
         warnings: What may be a mistake but is none by the rules; one line each.
         secrets: Keys of `bridge`, `log` and `bus` whose value came from the environment.
         bus_places: Where the keys of the `bus` block stand.
+        hidden: Texts that must not be said: credentials, and what integrations have from the environment.
     """
 
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
@@ -302,3 +303,4 @@ class Configuration:
     warnings: tuple[str, ...] = ()
     secrets: frozenset[tuple[str, ...]] = frozenset()
     bus_places: Mapping[str, Where] = field(default_factory=dict)
+    hidden: frozenset[str] = field(default=frozenset(), repr=False)

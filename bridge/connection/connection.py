@@ -16,6 +16,7 @@ from bridge.endpoint import AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
 from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
+from bridge.redaction import Redactor
 from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
 from bridge.settings import HealthSettings, ResilienceSettings
@@ -115,8 +116,11 @@ class Connection:
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,
+        redactor: Redactor | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
+
+        What a session's errors say goes through `redactor` before anybody else sees them.
 
         Raises:
             ValueError: The adapter says that a setting cannot work.
@@ -127,6 +131,7 @@ class Connection:
         self._bus = bus
         self._clock = clock
         self._on_change = on_change
+        self._redactor = redactor or Redactor()
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
         self._stopped = False
@@ -138,7 +143,13 @@ class Connection:
         self._connects = 0
         self._calls: asyncio.TaskGroup | None = None
         self.guard = Guard(
-            settings.resilience, clock=clock, rng=rng, report=self._report, spawn=self._start, on_bug=self._on_bug
+            settings.resilience,
+            clock=clock,
+            rng=rng,
+            report=self._report,
+            spawn=self._start,
+            on_bug=self._on_bug,
+            redact=self._redactor.error,
         )
         self.subscriptions = Subscriptions(
             self.id, self.wishes, inlet=bus, clock=clock, on_bad=self._on_bad, on_dead=self._on_dead
@@ -319,6 +330,8 @@ class Connection:
     def _set_base(self, status: ConnectionStatus, error: BridgeError | None) -> None:
         if status is ConnectionStatus.CONNECTED and self._base is not status:
             self._connects += 1
+        if error is not None:
+            self._redactor.error(error)
         self._base, self._error = status, error
         self.say_health()
 

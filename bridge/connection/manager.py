@@ -9,15 +9,26 @@ from bridge.connection.connection import Connection, HealthPublisher, Integratio
 from bridge.connection.subscriptions import Wish
 from bridge.errors import ConfigError
 from bridge.ports import Clock
+from bridge.redaction import Redactor
 
 
 class ConnectionManager:
     """Connections by id. `run` holds them; `apply` brings them in line with a configuration while running."""
 
     def __init__(
-        self, *, bus: HealthPublisher, clock: Clock, rng: random.Random, on_change: Callable[[], None] = lambda: None
+        self,
+        *,
+        bus: HealthPublisher,
+        clock: Clock,
+        rng: random.Random,
+        on_change: Callable[[], None] = lambda: None,
+        redactor: Redactor | None = None,
     ) -> None:
-        """No connections yet; `on_change` is called after each change of a connection's status."""
+        """No connections yet; `on_change` is called after each change of a connection's status.
+
+        What the sessions' errors say goes through `redactor`.
+        """
+        self._redactor = redactor
         self._bus = bus
         self._clock = clock
         self._rng = rng
@@ -97,7 +108,15 @@ class ConnectionManager:
         for one, wishes in settings:
             try:
                 made.append(
-                    Connection(one, wishes, bus=self._bus, clock=self._clock, rng=self._rng, on_change=self._on_change)
+                    Connection(
+                        one,
+                        wishes,
+                        bus=self._bus,
+                        clock=self._clock,
+                        rng=self._rng,
+                        on_change=self._on_change,
+                        redactor=self._redactor,
+                    )
                 )
             except ValueError as error:
                 complaints.append(f'integration "{one.id}": {error}')

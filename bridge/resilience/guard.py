@@ -64,6 +64,7 @@ class Guard:
         report: Report,
         spawn: Spawn,
         on_bug: Callable[[BaseException], None],
+        redact: Callable[[BridgeError], None] = lambda _: None,
     ) -> None:
         """Nothing runs and no timer is set before the first operation.
 
@@ -74,12 +75,14 @@ class Guard:
             report: Called synchronously, in the order of what happened; it must not call back into the guard.
             spawn: Starts the tasks of attempts.
             on_bug: Told of a bug in `report` or in a call where there is no task that could raise it.
+            redact: Takes secrets out of an attempt's error, before anybody else sees it.
         """
         self.accounting = Accounting()
         self._timeout = settings.timeout
         self._clock = clock
         self._report = report
         self._on_bug = on_bug
+        self._redact = redact
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
         self._limiter: Limiter[Call] = Limiter(settings.limit, clock=clock, on_token=self._pump)
         self._running = Attempts(settings.timeout, clock=clock, spawn=spawn, give_up=self._give_up, on_bug=on_bug)
@@ -233,6 +236,7 @@ class Guard:
         self._pump()
 
     def _failed_attempt(self, attempt: OpenAttempt, error: BridgeError) -> None:
+        self._redact(error)
         call = attempt.call
         duration_ms = (self._clock.monotonic() - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)

@@ -1,0 +1,50 @@
+"""Which texts of a configuration must not be said."""
+
+import pytest
+
+BLOCK = """
+variable "url" {{
+  env = "URL"
+}}
+bridge {{
+  name = env.NAME
+}}
+integration "a" {{
+  type = "json-rpc"
+  endpoint {{
+    {endpoint}
+  }}
+  auth {{
+    type  = "bearer"
+    token = "in-the-file"
+  }}
+  config {{
+    seed = "a-seed"
+  }}
+}}
+route "r" {{
+  on          = ["x"]
+  integration = "a"
+  operation   = "request"
+  method      = "m"
+  params = {{
+    key = env.KEY
+    id  = event.payload.id
+  }}
+}}
+"""
+ENVIRON = {"NAME": "left", "KEY": "route-key", "HOST": "api.example.com", "PORT": "8443", "UNUSED": "not-named"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "wanted"),
+    [
+        ("url = var.url", "https://api.example.com/hook/t0ken?key=q1&n=q2", {"/hook/t0ken", "key=q1&n=q2", "q1", "q2"}),
+        ("address = env.HOST\n    port = 8443", "https://x", set()),
+        ('url = "https://${env.HOST}:${env.PORT}/rpc"', "https://x", set()),
+    ],
+)
+def test_all_but_hosts_and_ports(load_text, endpoint, url, wanted):
+    """Credentials, and what came from the environment; a person at night must still be told which remote it is."""
+    found = load_text(BLOCK.format(endpoint=endpoint), ENVIRON | {"URL": url})
+    assert found.hidden - {""} == {"in-the-file", "a-seed", "route-key"} | wanted

@@ -1,0 +1,106 @@
+"""The log: one object a line for machines, whoever speaks; no secret, and no flood."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import structlog
+
+from bridge.observe.repeats import BURST, WINDOW, Repeats
+
+_PROGRAM = """
+import logging, warnings, structlog
+from bridge.observe import logs
+from bridge.redaction import Redactor
+logs.configure("debug", {form!r}, Redactor(["s3cret-word"]))
+log = structlog.get_logger()
+log.debug("quiet", integration="a", payload={{"key": ["s3cret-word"]}}, raw=b"x", ü="ü")
+logging.getLogger("library").warning("it said %s\\nand more", "s3cret-word")
+logging.getLogger("library").info("never seen")
+warnings.warn("s3cret-word is deprecated")
+def work(password):
+    raise RuntimeError("s3cret-word in the error")
+try:
+    work("local-" + "variable")
+except RuntimeError:
+    log.exception("failed")
+work("local-" + "variable")
+"""
+
+
+def lines(form: str) -> list[str]:
+    """What a program that logs, and crashes, writes to standard error; nothing goes to standard output."""
+    command = [sys.executable, "-c", _PROGRAM.format(form=form)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    for hidden in ("s3cret", "local-variable"):
+        assert hidden not in done.stderr
+    return done.stderr.splitlines()
+
+
+def test_for_machines():
+    """Every line is one JSON object with time, level and event, also what libraries say, and the crash."""
+    found = [json.loads(line) for line in lines("json")]
+    assert all({"timestamp", "level", "event"} <= line.keys() for line in found)
+    assert [(line["level"], line["event"]) for line in found] == [
+        ("debug", "quiet"), ("warning", "library"), ("warning", "py.warnings"), ("error", "failed"),
+        ("critical", "crashed"),
+    ]  # fmt: skip
+    assert found[0]["payload"] == {"key": ["***"]}
+    assert (found[0]["integration"], found[0]["ü"]) == ("a", "ü")
+    assert found[1]["message"] == "it said ***\nand more"
+    assert found[4]["exception"][0]["exc_value"] == "*** in the error"
+    assert found[4]["exception"][0]["frames"][-1]["name"] == "work"
+
+
+def test_for_people():
+    """The same as text: a line for each, and tracebacks below."""
+    text = "\n".join(lines("console"))
+    for part in ("quiet", "integration=a", "it said ***", "failed", "crashed", "RuntimeError: *** in the error"):
+        assert part in text
+
+
+class House:
+    """Repeats on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.repeats = Repeats(lambda: self.now)
+
+    def say(self, level: str = "warning", **line: Any) -> dict[str, Any] | None:
+        """The line, None where it was left out."""
+        try:
+            return dict(self.repeats(None, level, {"event": "health", **line}))
+        except structlog.DropEvent:
+            return None
+
+
+def test_a_flood_is_counted():
+    """So many a minute pass, whatever else they say; the next one says how many were left out."""
+    house = House()
+    passed = [house.say(integration="a", message=str(number)) for number in range(BURST + 7)]
+    assert [line is not None for line in passed] == [True] * BURST + [False] * 7
+    assert house.say(integration="b") is not None
+    assert house.say(integration="a", level="info") is not None
+    house.now = WINDOW
+    assert house.say(integration="a") == {"event": "health", "integration": "a", "left_out": 7}
+    assert house.say(integration="a") == {"event": "health", "integration": "a"}
+
+
+def test_hours_of_it():
+    """A remote that says something new every second for a day leaves a bounded number of lines."""
+    house = House()
+    count = 0
+    for second in range(86_400):
+        house.now = float(second)
+        count += house.say(integration="a", message=str(second)) is not None
+    assert count <= BURST * 86_400 / WINDOW
+
+
+@pytest.mark.parametrize("level", ["critical"])
+def test_a_crash_is_always_told(level):
+    """However often it comes."""
+    house = House()
+    assert all(house.say(level=level) for _ in range(BURST * 2))
