@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import typer
@@ -100,10 +100,13 @@ def _page(found: Status) -> RenderableType:
     return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_notes(found))
 
 
-def _line(name: str, counts: dict[str, int]) -> Text:
-    shown = "  ".join(f"{key.removesuffix('_ms')} {span(value) if key.endswith('_ms') else value}"
-                      for key, value in counts.items())  # fmt: skip
-    return Text(f"{name}: {shown}", style="dim")
+def _line(name: str, counts: Mapping[str, object]) -> Text:
+    shown = []
+    for key, value in counts.items():
+        if isinstance(value, int):
+            told = span(value) if key.endswith("_ms") else str(value)
+            shown.append(f"{key.removesuffix('_ms').replace('_', ' ')} {told}")
+    return Text(f"{name}: {'  '.join(shown)}", style="dim")
 
 
 def _states(found: Status) -> Table:
@@ -137,6 +140,9 @@ def _table(*columns: str) -> Table:
 
 
 def _notes(found: Status) -> Iterator[Text]:
+    problem = found["bridge"]["outbox"]["problem"]
+    if problem is not None:
+        yield Text(f"outbox: {harmless(problem)}", style="red")
     for one in integrations(found):
         name = harmless(one["integration"])
         if one["error"] is not None:

@@ -73,6 +73,7 @@ def _of_bridge(status: Status) -> Iterator[Metric]:
     outbox = one["outbox"]
     yield GaugeMetricFamily("nemo_bridge_outbox_pending", "Operations in the outbox", outbox["pending"])
     yield GaugeMetricFamily("nemo_bridge_outbox_bytes", "Their size", outbox["bytes"])
+    yield GaugeMetricFamily("nemo_bridge_outbox_dead_letters", "Dead letters that are kept", outbox["dead_letters"])
     yield GaugeMetricFamily("nemo_bridge_outbox_oldest_seconds", "Age of the oldest", outbox["oldest_ms"] / 1000)
 
 

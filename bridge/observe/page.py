@@ -67,7 +67,10 @@ class Page:
         outbox = one["outbox"]
         text = f"{outbox['pending']} pending, {outbox['bytes']} bytes"
         yield _pair("outbox", f"{text}, oldest {span(outbox['oldest_ms'])}" if outbox["pending"] else text)
+        yield _pair("dead letters", outbox["dead_letters"], bad=True)
         yield "</dl>"
+        if outbox["problem"] is not None:
+            yield f'<p class="bad">▲ outbox: {escape(outbox["problem"])}</p>'
         yield '<div class="scroll"><table><thead><tr>'
         yield "".join(f'<th scope="col"{_right(name)}>{_heading(name)}</th>' for name in _COLUMNS)
         yield "</tr></thead>"

@@ -48,7 +48,10 @@ def headline(status: Status) -> str:
 
 
 def reasons(status: Status) -> Iterator[str]:
-    """One line for each integration: its status, and why."""
+    """What is wrong with the outbox, if anything; and one line for each integration: its status, and why."""
+    problem = status["bridge"]["outbox"]["problem"]
+    if problem is not None:
+        yield f"outbox: {' '.join(problem.split())}"
     for one in integrations(status):
         line = f"{one['integration']}: {one['status']}"
         if one["circuit"] != "closed":

@@ -67,3 +67,12 @@ def test_what_a_remote_says_does_nothing_to_the_terminal():
 def test_spans(milliseconds, wanted):
     """Times are told in two units at most."""
     assert span(milliseconds) == wanted
+
+
+def test_what_is_wrong_with_the_outbox_is_said():
+    """A bridge that accepts nothing for the outbox is not well, and the page says why."""
+    outbox = examples.BRIDGE["outbox"] | {"problem": "the disk is full"}
+    answer = deepcopy(ANSWER) | {"bridge": examples.BRIDGE | {"status": "degraded", "outbox": outbox}}
+    assert not is_well(answer)
+    assert "outbox: the disk is full" in printed(answer)
+    assert "None" not in printed(ANSWER)

@@ -76,3 +76,12 @@ def test_it_needs_nothing_from_elsewhere():
     assert made.policy.count("sha256-") == 2
     assert made.policy.startswith("default-src 'none'; ")
     assert "unsafe" not in made.policy
+
+
+def test_the_outbox_is_on_it():
+    """Its dead letters, and why it takes nothing, if it does not."""
+    answer = status()
+    answer["bridge"]["outbox"] |= {"dead_letters": 3, "problem": "the disk is <full>"}
+    found = page(answer)
+    assert ("dd", {"class": "warn"}) in found.tags
+    assert "outbox: the disk is <full>" in found.text
