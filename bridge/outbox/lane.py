@@ -139,14 +139,7 @@ class Lane:
         )
 
     def _start(self, entry: Entry, remote: Remote | None) -> None:
-        now_ms = self._house.now_ms()
-        if entry.begun:
-            error: BridgeError = ConnectionLostError(
-                "the bridge ended in the middle of the call; it may have been made"
-            )
-            error.retryable = False
-            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=error), unknown=True)
-        elif not self._end_if_late(entry, now_ms):
+        if not self._end_if_over(entry):
             entry.to_mark = not (entry.body.repeatable or (remote is not None and remote.may_repeat(entry.operation)))
             if entry.to_mark or self._beginning:
                 self._beginning.append(entry)
@@ -155,10 +148,14 @@ class Lane:
             else:
                 self._submit(entry)
 
-    def _end_if_late(self, entry: Entry, now_ms: int) -> bool:
-        """End an entry whose time is up."""
-        body = entry.body
-        if body.deadline_ms is not None and body.deadline_ms <= now_ms:
+    def _end_if_over(self, entry: Entry) -> bool:
+        """End an entry that is not to be tried any more: begun in an earlier life, or too late."""
+        body, now_ms = entry.body, self._house.now_ms()
+        if entry.begun:
+            lost = ConnectionLostError("the bridge ended in the middle of the call; it may have been made")
+            lost.retryable = False
+            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=lost), unknown=True)
+        elif body.deadline_ms is not None and body.deadline_ms <= now_ms:
             late = DeadlineError("the caller's time was up before it was delivered", maybe_sent=False)
             self._end(entry, Verdict.EXPIRED, Outcome(error=late))
         elif now_ms - body.accepted_ms > self._house.max_age_ms:
@@ -345,8 +342,8 @@ class Lane:
                 self._ready = deque(one for one in self._ready if one.seq != entry.seq)
             else:
                 self._held += entry.size  # until its end is committed
-            if not self._end_if_late(entry, self._house.now_ms()):
-                raise AssertionError("only what is late is swept")
+            over = self._end_if_over(entry)
+            assert over, "only what is late is swept"  # noqa: S101
         self._house.soon(self)
 
 
