@@ -11,6 +11,7 @@ from bridge.outbox.entry import Entry
 from bridge.outbox.judge import Fate, fate
 from bridge.outbox.order import Keys
 from bridge.outbox.remote import House, Remote, Sums
+from bridge.outbox.store import Scan
 from bridge.outbox.work import Errand, Verdict
 
 #: Entries of one integration, and their bytes, that are in memory at the same time.
@@ -120,7 +121,7 @@ class Lane:
             return
         self._load(now)
         due = self._keys.next_due()
-        if due is not None and not self._loading:
+        if due is not None and due > now:  # what is due already is read as soon as there is room
             self._house.at(self, due)
 
     def _may_start(self, remote: Remote | None) -> bool:
@@ -272,12 +273,14 @@ class Lane:
         self._ready.append(entry)
 
     def _load(self, now: float) -> None:
-        if self._loading or not self._has_room() or len(self._ready) >= WINDOW // 2:
+        if self._loading or not self._has_room():
             return
         room = WINDOW - len(self._ready) - len(self._beginning) - len(self._running) - len(self._ending)
         due = self._keys.take_due(now, room)
         if due:
             self._read(Errand(lambda store: store.by_seq(due), self._due_read))
+            return
+        if len(self._ready) >= WINDOW // 2:
             return
         name, cursor, size = self.integration, self._cursor, _WINDOW_BYTES - self._held
         behind = self._keys.behind()
@@ -294,7 +297,7 @@ class Lane:
             self._read(
                 Errand(
                     lambda store: store.scan(name, cursor, left_out, room, size),
-                    lambda found: self._scanned(found[0], found[1], left_out),
+                    lambda found: self._scanned(found, left_out),
                 )
             )
 
@@ -315,11 +318,12 @@ class Lane:
         self._keys.caught_up(key, entries[-1].seq if full else last)
         self._house.soon(self)
 
-    def _scanned(self, entries: list[Entry], upto: int, left_out: list[str]) -> None:
+    def _scanned(self, found: Scan, left_out: list[str]) -> None:
         self._loading = self._scanning = False
-        self._cursor = max(self._cursor, upto)
-        self._keys.all_passed_over(left_out, upto)
-        for entry in entries:
+        self._cursor = max(self._cursor, found.upto)
+        self._newest = max(self._newest, found.last)
+        self._keys.all_passed_over(left_out, found.upto)
+        for entry in found.entries:
             self._arrived(entry)
         self._house.soon(self)
 

@@ -7,7 +7,7 @@ return it.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,20 @@ _HYSTERESIS: Final = 20
 _MOST_ROWS: Final = 128
 _MOST_ASKERS: Final = 100
 _ENDING: Final = msgspec.msgpack.Decoder(Ending)
+
+
+class Scan(NamedTuple):
+    """What a reading in order has found.
+
+    Attributes:
+        entries: Entries, in order.
+        upto: Where it stopped: up to here that is all there is.
+        last: The last place that was given to any entry so far.
+    """
+
+    entries: list[Entry]
+    upto: int
+    last: int
 
 
 class Store:
@@ -251,16 +265,16 @@ class Store:
         """How many entries wait for each integration."""
         return dict(self.execute("SELECT integration, count(*) FROM entry GROUP BY integration").fetchall())
 
-    def scan(
-        self, integration: str, after: int, excluded: Iterable[str], most: int, room: int
-    ) -> tuple[list[Entry], int]:
-        """The next entries in their order, but for some keys; and up to where that is all there is."""
+    def scan(self, integration: str, after: int, excluded: Iterable[str], most: int, room: int) -> Scan:
+        """The next entries in their order, but for some keys."""
         rows = self._rows(
             "WHERE seq > ? AND integration = ? AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
             (after, integration, _json(list(excluded)), most),
             room,
         )
-        return rows, (rows[-1].seq if len(rows) == most or _size(rows) >= room else self._next - 1)
+        last = self._next - 1
+        stopped = len(rows) == most or sum(entry.size for entry in rows) >= room
+        return Scan(rows, rows[-1].seq if stopped else last, last)
 
     def of_key(self, integration: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
         """The entries of one key behind a place, up to another."""
@@ -298,10 +312,6 @@ class Store:
             if room <= 0:
                 break
         return found
-
-
-def _size(entries: list[Entry]) -> int:
-    return sum(entry.size for entry in entries)
 
 
 def _json(values: list[Any]) -> str:

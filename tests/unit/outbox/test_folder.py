@@ -1,0 +1,75 @@
+"""The outbox' folder and file: whose they are, who may use them, and what is not touched."""
+
+import os
+import sqlite3
+import stat
+
+import pytest
+
+from bridge.errors import OutboxError
+from bridge.outbox.folder import Folder
+from bridge.outbox.schema import connect
+from bridge.outbox.store import Store
+
+
+def test_folder_and_files_are_the_users_alone(tmp_path):
+    """Whatever the umask: 0700 and 0600, the write-ahead log too; an open folder is closed."""
+    place = tmp_path / "a" / "b"
+    place.parent.mkdir()
+    place.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        folder = Folder(place)
+        folder.take()
+        store = Store(folder.file, max_bytes=1 << 20)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()}
+    assert modes == dict.fromkeys(["outbox.db", "outbox.db-wal", "outbox.db.lock"], 0o600)
+    store.close()
+    folder.release()
+
+
+def test_a_second_sidecar_is_told_which_folder_and_whom(tmp_path):
+    """The lock goes with its holder."""
+    first, second = Folder(tmp_path), Folder(tmp_path)
+    first.take()
+    with pytest.raises(OutboxError, match=rf"{tmp_path}/outbox.db: process {os.getpid()} uses it; .* `data_dir`"):
+        second.take()
+    first.release()
+    first.release()
+    second.take()
+    second.release()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    """One line, not a traceback."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutboxError, match=rf"outbox {tmp_path}/file/data: Not a directory"):
+        Folder(tmp_path / "file" / "data").take()
+
+
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path):
+    """It may hold what somebody needs."""
+    file = tmp_path / "outbox.db"
+    file.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(OutboxError, match=rf"{file} cannot be used: .*not a database.*move the file"):
+        connect(file)
+    assert file.read_bytes() == b"nonsense" * 1000
+
+
+def test_other_programs_and_later_versions_are_refused(tmp_path):
+    """By SQLite's own marks."""
+    other, later = tmp_path / "other.db", tmp_path / "later.db"
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE mine(x)")
+    database.close()
+    with pytest.raises(OutboxError, match="another program's database"):
+        connect(other)
+    Store(later, max_bytes=1).close()
+    with sqlite3.connect(later) as database:
+        database.execute("PRAGMA user_version=2")
+    database.close()
+    with pytest.raises(OutboxError, match=r"later version of nemo-bridge \(format 2, this one knows 1\)"):
+        connect(later)

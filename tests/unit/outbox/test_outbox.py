@@ -1,0 +1,311 @@
+"""The outbox on a fake clock: caps, ages, waiting, receipts, dead letters, a disk that is full."""
+
+import pytest
+
+from bridge.errors import (
+    AuthError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    OverloadedError,
+    RejectedError,
+    ThrottledError,
+    UnavailableError,
+)
+from bridge.model import Letters
+from bridge.outbox import Wanted, desk
+from tests.support.outbox import InlineDesk, Outboxed, numbers
+
+
+@pytest.fixture
+def box(tmp_path):
+    """An outbox with small caps; a test opens it."""
+    made = Outboxed(tmp_path / "data", max_bytes=20_000, max_age=60)
+    yield made
+    made.store.close()
+    made.outbox._folder.release()
+
+
+async def test_a_key_waits_and_others_do_not(box):
+    """While one of a key waits, its later ones do not start; after it, they come in order."""
+    await box.open()
+    box.api.capacity = 2
+    for number, key in enumerate("aabab", start=1):
+        box.accept(number, key=key)
+    await box.settle()
+    assert numbers(box.api) == [1, 2]
+    box.api.end(1, UnavailableError("u"))
+    await box.settle()
+    assert numbers(box.api) == [2, 3]
+    box.api.end(2)
+    box.api.end(3)
+    await box.settle()
+    assert numbers(box.api) == [5]
+    await box.clock.advance(1.1)
+    assert numbers(box.api) == [5, 1]
+    box.api.end(1)
+    await box.settle()
+    assert numbers(box.api) == [5, 4]
+
+
+async def test_an_integration_that_is_away_is_probed_by_one(box):
+    """After `not_connected` nothing starts for a while, then one, and after its success more and more."""
+    await box.open()
+    for number in range(1, 8):
+        box.accept(number, key=str(number))
+    await box.settle()
+    assert numbers(box.api) == [1, 2, 3, 4]
+    for number in (1, 2, 3, 4):
+        box.api.end(number, NotConnectedError("n"))
+    await box.settle()
+    assert numbers(box.api) == []
+    await box.clock.advance(0.3)
+    assert len(numbers(box.api)) == 1
+    box.api.end(numbers(box.api)[0])
+    await box.settle()
+    assert len(numbers(box.api)) == 2
+
+
+async def test_becoming_well_ends_all_waiting(box):
+    """Neither the integration's pause nor a key's is sat out once it is connected again."""
+    await box.open()
+    box.accept(1, key="a")
+    await box.settle()
+    box.api.end(1, ThrottledError("t", retry_after_ms=30_000))
+    box.api.usable = box.api.well = False
+    box.outbox.wake()
+    await box.clock.advance(5)
+    assert numbers(box.api) == []
+    box.api.usable = box.api.well = True
+    box.outbox.wake()
+    await box.settle()
+    assert numbers(box.api) == [1]
+
+
+async def test_retry_after_is_kept(box):
+    """The remote's word goes before our own backoff."""
+    await box.open()
+    box.accept(1)
+    await box.settle()
+    box.api.end(1, ThrottledError("t", retry_after_ms=8_000))
+    await box.clock.advance(7.9)
+    assert numbers(box.api) == []
+    await box.clock.advance(0.2)
+    assert numbers(box.api) == [1]
+
+
+async def test_refused_credentials_wait_for_a_person_and_then_for_the_age(box):
+    """Slowly again and again, and in the end a dead letter with every attempt."""
+    await box.open()
+    box.accept(1)
+    await box.settle()
+    box.api.end(1, AuthError("wrong password"))
+    await box.clock.advance(14)
+    assert numbers(box.api) == []
+    await box.clock.advance(17)
+    assert numbers(box.api) == [1]
+    box.api.end(1, AuthError("wrong password"))
+    await box.clock.advance(60)
+    (found,) = (await box.outbox.letters(Wanted(), 10))["letters"]
+    assert (found["attempts"], found["unknown"]) == (2, False)
+    assert "max_age" in found["error"]["message"]
+    assert box.api.accounting.dead_lettered == box.api.accounting.accepted == 1
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_what_may_have_been_done_is_not_done_again(box, sent):
+    """A lost connection of a call without a key: unknown, if it was sent; else it waits."""
+    await box.open()
+    box.accept(1, call=True)
+    await box.settle()
+    error = ConnectionLostError("l", maybe_sent=sent)
+    error.retryable = not sent
+    box.api.end(1, error)
+    await box.clock.advance(2)
+    letters = (await box.outbox.letters(Wanted(), 10))["letters"]
+    assert [one["unknown"] for one in letters] == ([True] if sent else [])
+    assert numbers(box.api) == ([] if sent else [1])
+
+
+async def test_a_call_that_an_adapter_may_repeat_is_repeated(box):
+    """Over a crash, too: it is not marked as begun."""
+    await box.open()
+    box.api.safe = True
+    box.accept(1, call=True)
+    await box.settle()
+    await box.restart()
+    assert numbers(box.api) == [1]
+
+
+async def test_the_cap_refuses_until_there_is_room(box):
+    """`overloaded` as response and `failed`; the health says why; what ends makes room."""
+    await box.open()
+    box.api.usable = False
+    accepted = 0
+    while box.outbox.problem is None:
+        accepted += 1
+        box.accept(accepted, payload="x" * 500)
+        await box.settle()
+    assert box.pending == accepted - 1
+    (refused,) = box.bus.of("response.")
+    assert refused[1]["error"]["kind"] == "overloaded"
+    assert "max_bytes" in box.outbox.counts()["problem"]
+    assert [event[0] for event in box.bus.of("resilience.")] == ["resilience.api.failed"]
+    assert not box.bus.of("receipt."), "what was not accepted has no outcome"
+    with pytest.raises(OverloadedError, match="max_bytes"):
+        box.accept(1000)
+    box.api.usable = True
+    box.outbox.wake()
+    await box.settle()
+    for number in range(1, 4):
+        box.api.end(number)
+        await box.settle()
+    assert box.outbox.problem is None
+    box.accept(1001)
+
+
+async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, monkeypatch):
+    """No event is accepted, what is running ends as soon as the disk takes it, and nothing is said before."""
+    await box.open()
+    monkeypatch.setattr(desk, "_AGAIN", 0.0)
+    box.accept(1)
+    await box.settle()
+    size = box.store.execute("PRAGMA page_count").fetchone()[0]
+    box.store.execute(f"PRAGMA max_page_count={size}")
+    number = 1
+    while box.outbox.problem is None:
+        number += 1
+        box.accept(number, payload="x" * 3000)
+        await box.settle()
+    assert "full" in box.outbox.problem
+    assert box.bus.of("response.")[-1][1]["error"]["kind"] == "overloaded"
+    pending = box.pending
+    with pytest.raises(OverloadedError, match="full"):
+        box.accept(1000)
+    box.api.end(1)
+    await box.settle()
+    assert not box.bus.of("receipt.")
+    assert box.pending == pending
+    box.store.execute("PRAGMA max_page_count=100000")
+    box.outbox.turn  # noqa: B018 - the thread would look by itself
+    await box.settle()
+    assert box.outbox.problem is None
+    assert [event[0] for event in box.bus.of("receipt.")] == ["receipt.api.delivered"]
+    assert box.pending == pending - 1
+    assert box.api.accounting.balanced
+
+
+async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(box):
+    """It goes to the end of the order, without its old deadline; the response comes again, the receipt does not."""
+    await box.open()
+    box.accept(1, idempotency_key="mine", deadline=5)
+    await box.settle()
+    box.api.end(1, RejectedError("no", code=7))
+    await box.clock.advance(10)
+    box.bus.events.clear()
+    assert await box.outbox.replay(Wanted(integration="other"), None) == 0
+    assert await box.outbox.replay(Wanted(integration="api"), None) == 1
+    await box.settle()
+    assert box.api.submitted == [(1, "mine"), (1, "mine")]
+    box.api.end(1)
+    await box.settle()
+    assert [(event[0], event[2]) for event in box.bus.events] == [("response.order", "c1")]
+    assert box.outbox.counts()["dead_letters"] == 0
+
+
+async def test_letters_come_in_pages(box):
+    """By `limit` and `after`, and not more than an answer may hold; ids that are none are refused."""
+    await box.open()
+    for number in range(1, 6):
+        box.accept(number, payload="x" * 100)
+    await box.settle()
+    for number in range(1, 6):
+        if number not in numbers(box.api):
+            await box.settle()
+        box.api.end(number, RejectedError("no"))
+        await box.settle()
+    first = await box.outbox.letters(Wanted(), 2)
+    assert ([one["event"]["id"] for one in first["letters"]], first["total"]) == ([1, 2], 5)
+    rest = await box.outbox.letters(Wanted.of(Letters(after=first["letters"][-1]["letter_id"])), 10)
+    assert [one["event"]["id"] for one in rest["letters"]] == [3, 4, 5]
+    box.outbox._carries = 900
+    assert len((await box.outbox.letters(Wanted(), 10))["letters"]) == 2
+    box.outbox._carries = 100
+    (cut,) = (await box.outbox.letters(Wanted(), 10))["letters"]
+    assert (cut["cut"], cut["event"]["payload"]) == (True, None)
+    with pytest.raises(InvalidError, match="'x' is no id"):
+        Wanted.of(Letters(ids=["x"]))
+    assert await box.outbox.discard(Wanted(), 3) == 3
+    assert (await box.outbox.letters(Wanted(), 10))["total"] == 2
+
+
+async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):
+    """Its event is told without the payload; the letter itself is whole."""
+    await box.open()
+    box.accept(1, payload="x" * 3000)
+    await box.settle()
+    box.bus.room = 2500
+    box.api.end(1, RejectedError("no"))
+    await box.settle()
+    (told,) = box.bus.of("resilience.api.dead_letter")
+    assert (told[1]["cut"], told[1]["event"]["payload"]) == (True, None)
+
+
+async def test_a_result_follows_as_an_event(box):
+    """`emit` is kept over a crash."""
+    await box.open()
+    box.accept(1, emit="order.stored")
+    await box.settle()
+    await box.restart()
+    box.api.end(1)
+    await box.settle()
+    assert box.bus.of("order.stored") == [("order.stored", {}, "c1")]
+
+
+async def test_what_waits_for_an_integration_that_is_gone_stays(box):
+    """Nothing is lost by a reload that removes it; it is said how much waits."""
+    await box.open()
+    api = box.remotes.pop("api")
+    box.accept(1)
+    await box.settle()
+    assert box.outbox.orphans == {"api": 1}
+    box.remotes["api"] = api
+    box.outbox.wake()
+    await box.settle()
+    assert numbers(api) == [1]
+    assert api.accounting.balanced
+
+
+async def test_a_backlog_is_read_in_windows(tmp_path):
+    """3,000 entries of an earlier life, of which one key's first waits: the others come in order, that key after it."""
+    box = Outboxed(tmp_path / "data")
+    await box.open()
+    box.api.usable = False
+    for number in range(1, 3001):
+        box.accept(number, key="bad" if number % 3 == 0 else "good")
+    await box.settle()
+    await box.restart()
+    box.api.capacity = 64
+    done = []
+    for _ in range(500):
+        for number in numbers(box.api):
+            if number == 3 and len(done) < 2000:
+                box.api.end(3, UnavailableError("u"))
+            else:
+                done.append(number)
+                box.api.end(number)
+        await box.clock.advance(0.05)
+        lane = box.outbox._lanes["api"]
+        assert len(lane._ready) + len(lane._running) <= 1000
+        if not box.pending:
+            break
+    assert sorted(done) == list(range(1, 3001))
+    assert [number for number in done if number % 3] == [number for number in range(1, 3001) if number % 3]
+    assert [number for number in done if number % 3 == 0][-900:] == list(range(303, 3001, 3))
+    await box.outbox.close()
+
+
+def test_the_test_desk_is_the_real_one_without_a_thread():
+    """It overrides only how work gets to the clerk and back."""
+    assert issubclass(InlineDesk, desk.Desk)
+    assert {name for name in vars(InlineDesk) if not name.startswith("__")} == {"open", "close", "watch", "_send"}
