@@ -85,15 +85,17 @@ class Dispatcher:
 
     def on_event(self, event: Event) -> None:
         """Act on one event."""
-        if event.event_type.startswith("health."):
-            self._learn(event)
         decision = self.router.decide(event.event_type)
+        if decision.health:
+            self._learn(event)
         own = event.source == self._source
         if decision.target is not None:
             if not own and self._crosses(event):
                 self._command(event, decision.target)
             return
-        routes = [route for route in decision.routes if route.own or not own]
+        routes = decision.routes
+        if own:
+            routes = tuple(route for route in routes if route.own)
         if routes and self._crosses(event):
             for route in routes:
                 self._route(event, route)
@@ -302,6 +304,12 @@ class Dispatcher:
         self, event: Event, route: Route | None, key: Key | None, outcome: Outcome, operation: Operation | None = None
     ) -> None:
         """Say the answer to all who asked, and the receipt, and emit a route's result."""
+        if (
+            key is None
+            and event.correlation_id is None
+            and (route is None or (route.emit is None and not route.receipts))
+        ):
+            return  # nobody wants to hear of it
         askers = [] if event.correlation_id is None else [event.correlation_id]
         receipt = None
         if operation is not None and route is not None and route.receipts and _is_final(outcome):

@@ -35,7 +35,7 @@ _ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"
 def travelling(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
     """The headers of what an event with these leads to, on the bus or outside: one hop more, and the unknown ones."""
     if headers is None:
-        return {"hop": str(hop + 1)}
+        return {"hop": "1"} if hop == 0 else {"hop": str(hop + 1)}
     return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
 
 
@@ -68,7 +68,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def hop(self) -> int:
         """How many crossings it has behind it."""
-        return parse_hop(self.header("hop"))
+        return 0 if self.headers is None else parse_hop(self.headers.get("hop"))
 
     def header(self, name: str) -> str | None:
         """One header's value, or None."""

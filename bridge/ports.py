@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
+import msgspec
 from pydantic import BaseModel
 
 from bridge.endpoint import NO_AUTH, AnyAuth, Endpoint, Tls
@@ -78,8 +79,7 @@ class Promise(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What an adapter may know about the operation beyond its arguments.
 
     Attributes:
@@ -88,9 +88,13 @@ class Context:
         idempotent: True where the call may be repeated although it may have been acted on.
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     idempotency_key: str | None = None
     idempotent: bool = False
+
+    def joined(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+        """The message's own headers and these, which win."""
+        return {**headers, **self.headers} if headers else self.headers
 
 
 NO_CONTEXT: Final = Context()

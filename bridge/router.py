@@ -41,10 +41,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What an event type leads to: one command, or any number of routes, or nothing."""
+    """What an event type leads to: one command, or any number of routes, or nothing; and whether it tells of health."""
 
     target: Target | None
     routes: tuple[Route, ...]
+    health: bool = False
 
 
 class Router:
@@ -72,7 +73,8 @@ class Router:
             return Decision(self._target(name, operation), ())
         if head == "bridge" and rest:
             return Decision(Target(None, rest), ())
-        return Decision(None, tuple(route for wanted, route in self._routes if wanted.matches(event_type)))
+        routes = tuple(route for wanted, route in self._routes if wanted.matches(event_type))
+        return Decision(None, routes, health=head == "health")
 
     def _target(self, name: str, operation: str) -> Target:
         problem: BridgeError | None = None
@@ -143,16 +145,18 @@ def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: in
     Raises:
         InvalidError: The header is not a number.
     """
+    header = event.header("deadline_ms")
+    if timeout_ms is None and header is None:
+        return None
     limits: list[float] = []
     if timeout_ms is not None:
         limits.append(now + timeout_ms / 1000)
-    header = event.header("deadline_ms")
     if header is not None:
         # The length is bounded because Python refuses to read very long numbers, and floats to hold them.
         if not header.isascii() or not header.isdigit() or len(header) > _MOST_DIGITS:
             raise InvalidError(f"headers.deadline_ms: {header[:40]!r} is not a Unix time in milliseconds")
         limits.append(now + (int(header) - wall_ms) / 1000)
-    return min(limits, default=None)
+    return min(limits)
 
 
 def _text(value: Any, where: str) -> str:

@@ -16,6 +16,7 @@ from bridge.errors import InvalidError, ProtocolError
 MAX_DEPTH: Final = 30
 _LOWEST: Final = -(2**63)
 _BEYOND: Final = 2**64
+_ALWAYS_FIT: Final = frozenset({str, bool, type(None)})
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
@@ -30,7 +31,7 @@ class _UnfitError(Exception):
 
 def _check(value: Any, room: int) -> None:
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind in _ALWAYS_FIT:
         return
     if kind is int:
         if not _LOWEST <= value < _BEYOND:
@@ -44,6 +45,8 @@ def _check(value: Any, room: int) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise _UnfitError(f"a {type(key).__name__} cannot be a key in JSON")
+            if type(item) in _ALWAYS_FIT:  # most are: no call for each
+                continue
             try:
                 _check(item, room - 1)
             except _UnfitError as unfit:
@@ -51,6 +54,8 @@ def _check(value: Any, room: int) -> None:
                 raise
     elif kind is list or kind is tuple:
         for index, item in enumerate(value):
+            if type(item) in _ALWAYS_FIT:
+                continue
             try:
                 _check(item, room - 1)
             except _UnfitError as unfit:

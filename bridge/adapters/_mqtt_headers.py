@@ -43,13 +43,20 @@ class Packed:
         self._bytes += _PAYLOAD_IS_UTF8
 
     def pack(self) -> bytes:
-        """What paho asks for: the length as a variable byte integer, and the properties."""
-        left, length = len(self._bytes), bytearray()
-        while True:
-            left, digit = left >> 7, left & 127
-            length.append(digit | 128 if left else digit)
-            if not left:
-                return bytes(length + self._bytes)
+        """What stands in the packet: the length and the properties."""
+        return variable_integer(len(self._bytes)) + self._bytes
+
+
+def variable_integer(number: int) -> bytes:
+    """A variable byte integer (MQTT 5, 1.5.5)."""
+    if number < 128:
+        return b"%c" % number
+    digits = bytearray()
+    while True:
+        number, digit = number >> 7, number & 127
+        digits.append(digit | 128 if number else digit)
+        if not number:
+            return bytes(digits)
 
 
 def message_properties(headers: Mapping[str, str], *, key: str | None, content_type: str, payload: bytes) -> Packed:

@@ -11,7 +11,7 @@ at once, the socket is our own (`_mqtt_wire`), and messages are handed over in t
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -26,16 +26,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bridge.adapters._mqtt_errors import lost
 from bridge.adapters._mqtt_headers import Packed
 from bridge.adapters._mqtt_message import Message, decode
+from bridge.adapters._mqtt_outgoing import Outgoing
 from bridge.adapters._mqtt_wire import Wire
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
+from bridge.ports import Promise
 
 _HOUSEKEEPING: Final = 1.0
 #: Packets are read in rounds, so that a flood leaves time for others.
 _ROUNDS: Final = 64
-#: Reason codes (MQTT 5, 2.4).
-_NO_SUBSCRIBERS: Final = 0x10
+#: A reason code (MQTT 5, 2.4).
 _KEEP_ALIVE: Final = 0x8D
-_FAILURE: Final = 0x80
 #: What paho raises where the broker sends nonsense.
 _MALFORMED: Final = (ValueError, IndexError, KeyError, TypeError, struct.error, MQTTException)
 
@@ -77,10 +77,9 @@ class Link(aiomqtt.Client):
         self._wire: Wire | None = wire
         self._on_inbound = on_inbound
         self._version5 = version5
-        self._good = ReasonCode(PacketTypes.PUBACK)
-        self._none = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
         self._on_lost = on_lost
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._writing = False
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
@@ -91,11 +90,12 @@ class Link(aiomqtt.Client):
         self.limits: Properties | None = None
         self.error: BridgeError | None = NotConnectedError("there is no session")
         paho = self._client
+        self._outgoing = Outgoing(self._put, paho._mid_generate, version5=version5)
         paho.disable_logger()  # what it would log is raised or told
         paho._create_socket = lambda: wire  # type: ignore[method-assign]
         paho._handle_publish = self._receive  # type: ignore[method-assign]
-        paho._handle_pubackcomp = self._confirm  # type: ignore[method-assign]
-        paho._handle_pubrec = self._receipt  # type: ignore[method-assign]
+        paho._handle_pubackcomp = self._confirmed  # type: ignore[method-assign]
+        paho._handle_pubrec = self._answered  # type: ignore[method-assign]
         paho._handle_pubrel = self._release  # type: ignore[method-assign]
 
     # --- life
@@ -139,26 +139,34 @@ class Link(aiomqtt.Client):
         for future in waiting.values():
             if not future.done():
                 future.set_exception(ConnectionLostError(error.message, code=error.code))
+        self._outgoing.fail(lambda: ConnectionLostError(error.message, code=error.code))
         if tell:
             self._on_lost(error)
 
     # --- calls
 
-    async def send(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Packed | None) -> bool:
-        """Publish; returns when the broker has taken the message over, and whether anybody had subscribed to it.
+    def send(
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Packed | None, promise: Promise
+    ) -> None:
+        """Publish. The promise gets `{}` when the broker has taken it over, `{"receivers": 0}` where it says so.
+
+        It fails with what the broker refuses by, or with ConnectionLostError where the connection broke before.
 
         Raises:
-            aiomqtt.MqttCodeError: It is refused.
-            ConnectionLostError: The connection broke before the broker had said anything.
+            NotConnectedError: There is no connection.
         """
         self._check_open()
-        info = self._client.publish(topic, payload, qos, retain, cast("Any", properties))
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttCodeError(info.rc)
-        if qos == 0 and info.is_published():
-            return True
-        reasons, _ = await self._answer(info.mid)
-        return reasons[0].value != _NO_SUBSCRIBERS
+        self._outgoing.publish(topic, payload, qos, retain=retain, properties=properties, promise=promise)
+        if qos == 0:
+            self._loop.call_soon(_sent, promise)
+
+    def _put(self, data: bytes) -> None:
+        """Write with the rest of this turn of the loop."""
+        if self._wire is not None:
+            self._wire.put(data)
+            if not self._writing:
+                self._writing = True
+                self._loop.call_soon(self._writable)
 
     async def add(self, topic: str, qos: int, identifier: int | None) -> None:
         """Subscribe; with MQTT 5 messages come with the identifier. Raises like `send`."""
@@ -238,8 +246,7 @@ class Link(aiomqtt.Client):
             return
         self.session_present = flags.session_present
         self.limits = properties
-        # paho does not read the broker's limit, and keeps to 20 without one; its setter wants it before the connection.
-        client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 65_535)
+        self._outgoing.window = getattr(properties, "ReceiveMaximum", self._outgoing.window)
         self._accepted.set_result(None)
         # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
         self.error = None
@@ -249,9 +256,6 @@ class Link(aiomqtt.Client):
     ) -> None:
         said = flags.is_disconnect_packet_from_server or reason_code.value == _KEEP_ALIVE
         self._end(lost(self._failure, reason_code if said else None))
-
-    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any) -> None:
-        self._settle(mid, [reason_code], properties)
 
     def _on_subscribe(
         self, client: Any, userdata: Any, mid: int, reason_codes: list[ReasonCode], properties: Any = None
@@ -269,29 +273,17 @@ class Link(aiomqtt.Client):
         self._on_inbound(decode(packet["command"], bytes(packet["packet"]), version5=self._version5))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _confirm(self, cmd: str) -> MQTTErrorCode:
-        """Take PUBACK or PUBCOMP; paho would make an object of properties for each, mostly of none."""
-        return self._finish(cmd, *self._mid_and_code())
+    def _confirmed(self, cmd: str) -> MQTTErrorCode:
+        return self._answered()
 
-    def _receipt(self) -> MQTTErrorCode:
-        """Take PUBREC. One that refuses is the end of it; paho would go on, and be told by PUBCOMP that all is well."""
-        mid, code = self._mid_and_code()
-        if code >= _FAILURE:
-            return self._finish("PUBREC", mid, code)
-        paho = self._client
-        return type(paho)._handle_pubrec(paho)
+    def _answered(self) -> MQTTErrorCode:
+        """Take PUBACK, PUBREC or PUBCOMP, where it came through paho."""
+        packet = self._client._in_packet
+        self._answer_of(packet["command"], bytes(packet["packet"]))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _mid_and_code(self) -> tuple[int, int]:
-        packet = self._client._in_packet["packet"]
-        return int.from_bytes(packet[:2], "big"), packet[2] if len(packet) > 2 else 0
-
-    def _finish(self, packet: str, mid: int, code: int) -> MQTTErrorCode:
-        paho = self._client
-        reason = self._good if code == 0 else ReasonCode(getattr(PacketTypes, packet), identifier=code)
-        with paho._out_message_mutex:
-            if mid not in paho._out_messages:
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-            return paho._do_on_publish(mid, reason, self._none)
+    def _answer_of(self, kind: int, body: bytes) -> None:
+        self._outgoing.take(kind & 0xF0, body[0] << 8 | body[1], body[2] if len(body) > 2 else 0)
 
     def _release(self) -> MQTTErrorCode:
         """Answer PUBREL, also for what an earlier connection of this session had confirmed."""
@@ -331,12 +323,16 @@ class Link(aiomqtt.Client):
     def _read_some(self) -> None:
         try:
             self._client.loop_read()
+            if self._wire is not None and not self._client._in_packet["command"]:
+                for kind, body in self._wire.answers():
+                    self._answer_of(kind, body)
         except _MALFORMED as error:
             # paho lets a malformed packet's exception through and would go on in the middle of it.
             self._end(ConnectionLostError(f"the broker sent what is no MQTT ({type(error).__name__})"))
             self._client._sock_close()
 
     def _writable(self) -> None:
+        self._writing = False
         wire = self._wire
         if wire is None:
             return
@@ -355,3 +351,8 @@ class Link(aiomqtt.Client):
         """Keep-alive: paho wants to be asked now and then."""
         if self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._wire is not None:
             self._timer = self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+
+
+def _sent(promise: Promise) -> None:
+    if not promise.done():
+        promise.set_result({})

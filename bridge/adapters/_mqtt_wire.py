@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 _CHUNK: Final = 65_536
+#: First bytes of PUBACK, PUBREC and PUBCOMP.
+_ANSWERS: Final = b"\x40\x50\x70"
 #: Bytes that wait at most, before paho is told to keep its packets.
 _MAX_WAITING: Final = 1 << 20
 
@@ -44,6 +46,19 @@ class Wire:
         self._position = position + size
         return self._read[position : position + size]
 
+    def answers(self) -> Iterator[tuple[int, bytes]]:
+        """First byte and body of each PUBACK, PUBREC and PUBCOMP that are here as a whole, up to the next other packet.
+
+        To be used between two packets only; a loop over them may end in the middle.
+        """
+        while self._position + 4 <= len(self._read):
+            data, start = self._read, self._position
+            end = start + 2 + data[start + 1]
+            if data[start] not in _ANSWERS or not 2 <= data[start + 1] < 128 or end > len(data):
+                return
+            self._position = end
+            yield data[start], data[start + 2 : end]
+
     def pending(self) -> int:
         """Bytes that are here already, so that the operating system will not announce them."""
         left = max(0, len(self._read) - self._position)
@@ -55,6 +70,10 @@ class Wire:
             raise BlockingIOError
         self._written += data
         return len(data)
+
+    def put(self, data: bytes) -> None:
+        """The same for what is bounded elsewhere."""
+        self._written += data
 
     def flush(self) -> bool:
         """Send what waits; True when nothing is left. OSError where the connection is broken."""

@@ -7,7 +7,6 @@ leaves nothing behind but a reply that nobody takes. The reader always reads, so
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -16,8 +15,9 @@ import hiredis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from bridge.adapters._redis_errors import translate, translate_connect
-from bridge.adapters._redis_target import Target
+from bridge.adapters._redis_target import NOTHING, Target
 from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
+from bridge.ports import Promise
 
 #: Kinds of push messages that answer a command.
 _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
@@ -31,6 +31,28 @@ Take = Callable[[list[Any]], Awaitable[None]]
 
 async def drop(_: list[Any]) -> None:
     """For a link that subscribes to nothing."""
+
+
+class Converted:
+    """A promise that gets what a reply means."""
+
+    __slots__ = ("_convert", "_promise")
+
+    def __init__(self, promise: Promise, convert: Callable[[Any], Any]) -> None:
+        self._promise = promise
+        self._convert = convert
+
+    def done(self) -> bool:
+        """See `Promise.done`."""
+        return self._promise.done()
+
+    def set_result(self, result: Any) -> None:
+        """See `Promise.set_result`."""
+        self._promise.set_result(self._convert(result))
+
+    def set_exception(self, error: BridgeError) -> None:
+        """See `Promise.set_exception`."""
+        self._promise.set_exception(error)
 
 
 class Link:
@@ -47,7 +69,7 @@ class Link:
         self._connection = target.connection()
         self._on_end = on_end
         self._take = take
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[Promise] = deque()
         self._unsent: list[bytes] = []
         self._usable = False
         self._loop = asyncio.get_running_loop()
@@ -73,7 +95,13 @@ class Link:
         self._usable = True
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
-        """Send a command; the future has its reply, or a BridgeError.
+        """Send a command; the future has its reply, or a BridgeError. Raises like `send`."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.send(reply, *command)
+        return reply
+
+    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+        """Send a command; the promise gets its reply, or a BridgeError.
 
         Raises:
             NotConnectedError: The connection has ended; nothing is sent.
@@ -85,14 +113,12 @@ class Link:
             packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
         except UnicodeEncodeError:
             raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
-        reply: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
             self.waiting_since = self._loop.time()
-        self._waiting.append(reply)
+        self._waiting.append(promise)
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
-        return reply
 
     def tell(self, *command: str | bytes | int) -> None:
         """Send a command whose outcome nobody waits for; does nothing where the connection has ended."""
@@ -106,40 +132,38 @@ class Link:
 
     async def run(self) -> None:
         """Hand out replies until the connection ends."""
+        parsed = self._connection.parsed
         try:
             while True:
-                await self._next()
+                reply = parsed()
+                if reply is NOTHING:
+                    await self._connection.receive()
+                elif type(reply) is hiredis.PushNotification and reply[0] not in _CONFIRMATIONS:
+                    await self._take(reply)
+                elif not isinstance(reply, RedisError):
+                    self._answer(reply, None)
+                elif isinstance(reply, _REPLIES):
+                    self._answer(None, translate(reply))
+                else:
+                    raise reply
         except (RedisError, OSError) as error:
             message = translate(error).message
             if self._usable:
                 self.end(message)
                 self._on_end(ConnectionLostError(message))
 
-    async def _next(self) -> None:
-        reply: Any
-        try:
-            reply = await self._connection.read_response(
-                disable_decoding=True, timeout=math.inf, disconnect_on_error=False, push_request=True
-            )
-        except _REPLIES as error:
-            self._answer(None, translate(error))
-            return
-        if type(reply) is hiredis.PushNotification and reply[0] not in _CONFIRMATIONS:
-            await self._take(reply)
-            return
-        self._answer(reply, None)
-
     def _answer(self, reply: Any, error: BridgeError | None) -> None:
         if not self._waiting:  # an error that the server says before it ends the connection
             return
-        future = self._waiting.popleft()
+        promise = self._waiting.popleft()
+        # A command that was answered is the proof that the server lives, whenever the next one was sent.
         self.waiting_since = self._loop.time() if self._waiting else None
-        if future.done():
+        if promise.done():
             return
         if error is None:
-            future.set_result(reply)
+            promise.set_result(reply)
         else:
-            future.set_exception(error)
+            promise.set_exception(error)
 
     def end(self, why: str) -> None:
         """End it now; what waits fails with ConnectionLostError."""
@@ -152,10 +176,11 @@ class Link:
         self._unsent.clear()
         self.waiting_since = None
         while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(ConnectionLostError(message))
-                future.add_done_callback(_forget)
+            promise = self._waiting.popleft()
+            if not promise.done():
+                promise.set_exception(ConnectionLostError(message))
+                if isinstance(promise, asyncio.Future):
+                    promise.add_done_callback(_forget)
 
     async def close(self) -> None:
         """End it, in an orderly way where the server takes part; what waits fails with ConnectionLostError."""

@@ -3,13 +3,15 @@
 import asyncio
 import copy
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Connection, SSLConnection
+from redis.exceptions import ConnectionError  # noqa: A004 - it is the one of redis-py that the errors' table knows
 
 from bridge.adapters._tls import client_context
 from bridge.endpoint import AuthBasic, AuthCertificate
@@ -17,22 +19,40 @@ from bridge.ports import AdapterSetup
 
 #: The port of a Sentinel, where the endpoint names none.
 _SENTINEL_PORT: Final = 26379
+_CHUNK: Final = 65_536
+#: What `parsed` returns where no reply is complete.
+NOTHING: Final[object] = NOT_ENOUGH_DATA
 #: URL scheme → (default port, TLS); the names are those of redis-py and IANA.
 SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"redis": (6379, False), "rediss": (6380, True)}
 
 
 class PlainConnection(Connection):
-    """redis-py's connection, with a write that never waits and an end that never flushes."""
+    """redis-py's connection, with a write that never waits, replies without a task's step for each, and a quick end."""
 
     _transport: asyncio.WriteTransport | None = None
+    _gets: Callable[[bool], Any]
 
     def settle(self) -> None:
-        """Prepare an open connection for `write`."""
+        """Prepare an open connection for `write`, `parsed` and `receive`."""
         assert self._writer is not None  # noqa: S101 - it is open
         self._transport = self._writer.transport
-        # Left alone, the parser writes each message to the debug log.
-        parser: Any = self._parser  # redis-py's base class does not know what all its parsers have
-        parser.set_pubsub_push_handler(_as_it_is)
+        parser: Any = self._parser  # redis-py's base class does not know what its parser on hiredis has
+        self._gets = parser._reader.gets  # noqa: SLF001
+
+    def parsed(self) -> Any:
+        """The next reply that is here as a whole, its strings as bytes; NOTHING where there is none.
+
+        An error is returned, not raised. Raises InvalidResponse for what is no Redis.
+        """
+        return self._gets(False)
+
+    async def receive(self) -> None:
+        """Wait for more bytes. Raises redis-py's ConnectionError at the end of the connection, or OSError."""
+        stream = self._reader
+        data = b"" if stream is None else await stream.read(_CHUNK)
+        if not data:
+            raise ConnectionError("Connection closed by server.")
+        self._parser._reader.feed(data)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport; nothing where it is at its end, which the reader will see in a moment."""
@@ -48,10 +68,6 @@ class PlainConnection(Connection):
         if transport is not None:
             transport.abort()
         self._reader = self._writer = self._transport = None
-
-
-async def _as_it_is(push: Any) -> Any:
-    return push
 
 
 class TlsConnection(PlainConnection, SSLConnection):

@@ -9,7 +9,7 @@ reconnection. A bearer token is sent as the password, with the user name `bearer
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import aiomqtt
@@ -21,7 +21,7 @@ from bridge.adapters._background import Background
 from bridge.adapters._content import Codec
 from bridge.adapters._mqtt_config import SCHEMES, MqttConfig, resolve
 from bridge.adapters._mqtt_errors import translate
-from bridge.adapters._mqtt_headers import CORRELATION_DATA, RESPONSE_TOPIC, message_properties
+from bridge.adapters._mqtt_headers import CORRELATION_DATA, RESPONSE_TOPIC, Packed, message_properties
 from bridge.adapters._mqtt_inbox import Inbox, Route
 from bridge.adapters._mqtt_link import Link
 from bridge.adapters._mqtt_message import Message
@@ -35,7 +35,8 @@ from bridge.errors import (
     NotConnectedError,
     NotSupportedError,
 )
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.model import Publish
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Promise, Subscription
 
 PROTOCOL: Final = "mqtt"
 #: Nobody subscribes to it: that the broker answers the end of such a subscription proves that it lives.
@@ -158,17 +159,23 @@ class MqttAdapter(AdapterBase):
         )
         self._check_limits(link, len(method) + len(payload), 1, retain=False)
         if notify:
-            await self._call(link.send(method, payload, 1, retain=False, properties=properties))
+            await self._sent(link, method, payload, properties)
             return None
         await self._open_replies(link)
         correlation, answer = self._replies.expect()
         properties.text(RESPONSE_TOPIC, self._reply_topic)
         properties.binary(CORRELATION_DATA, correlation)
         try:
-            await self._call(link.send(method, payload, 1, retain=False, properties=properties))
+            await self._sent(link, method, payload, properties)
             return await answer
         finally:
             self._replies.forget(correlation)
+
+    @staticmethod
+    async def _sent(link: Link, topic: str, payload: bytes, properties: Packed) -> None:
+        sent: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        link.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
+        await sent
 
     async def _open_replies(self, link: Link) -> None:
         if self._replies_open:
@@ -191,21 +198,32 @@ class MqttAdapter(AdapterBase):
         context: Context = NO_CONTEXT,
     ) -> dict[str, Any]:
         """Publish with QoS 1 unless told otherwise; `{"receivers": 0}` where the broker says that there were none."""
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
+        self._publish(command, context.headers if headers is None else headers, context, published)
+        return await published
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing takes no task."""
+        if type(command) is not Publish:
+            return False
+        self._publish(command, context.joined(command.headers), context, promise)
+        return True
+
+    def _publish(self, command: Publish, headers: Mapping[str, str], context: Context, promise: Promise) -> None:
         link = self._open_link()
+        topic, quality = command.topic, 1 if command.qos is None else command.qos
         check_topic(topic)
-        quality = 1 if qos is None else qos
-        payload, content_type = self._codec.encode(message)
+        payload, content_type = self._codec.encode(command.message)
         properties = None
         if self._version5:
-            travelling = context.headers if headers is None else headers
             properties = message_properties(
-                travelling, key=context.idempotency_key, content_type=content_type, payload=payload
+                headers, key=context.idempotency_key, content_type=content_type, payload=payload
             )
-        elif headers and headers.keys() - context.headers.keys():
+        elif headers.keys() - context.headers.keys():
             raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
-        self._check_limits(link, len(topic) + len(payload), quality, retain=retain)
-        reached = await self._call(link.send(topic, payload, quality, retain=retain, properties=properties))
-        return {} if reached else {"receivers": 0}
+        self._check_limits(link, len(topic) + len(payload), quality, retain=command.retain)
+        link.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
 
     @staticmethod
     def _check_limits(link: Link, size: int, qos: int, *, retain: bool) -> None:

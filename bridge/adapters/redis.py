@@ -26,11 +26,12 @@ from bridge.adapters._redis_consume import StreamReader
 from bridge.adapters._redis_dequeue import Dequeuer
 from bridge.adapters._redis_entries import encode_headers, message_id, parse_message_id
 from bridge.adapters._redis_groups import TRIM, Consumer
-from bridge.adapters._redis_link import Link, Take, drop
+from bridge.adapters._redis_link import Converted, Link, Take, drop
+from bridge.adapters._redis_sentinel import master_of
 from bridge.adapters._redis_target import SCHEMES, Target
 from bridge.endpoint import Strict
-from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
-from bridge.model import QueueMessage
+from bridge.errors import AuthError, BridgeError, InvalidError, NotConnectedError
+from bridge.model import Enqueue, Publish, QueueMessage
 from bridge.ports import (
     NO_CONTEXT,
     AdapterBase,
@@ -38,6 +39,7 @@ from bridge.ports import (
     AdapterSpec,
     Context,
     Deliver,
+    Promise,
     ProtocolAdapter,
     Subscription,
 )
@@ -129,7 +131,7 @@ class RedisAdapter(AdapterBase):
         """Open the link for commands; Redis proves the credentials while it opens."""
         await self._background.open()
         if self._config.sentinel is not None:
-            self._target = await self._master(self._config.sentinel)
+            self._target = await master_of(self._target, self._config.sentinel, self._background.start)
         self._commands = await self._open()
         self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
 
@@ -142,23 +144,6 @@ class RedisAdapter(AdapterBase):
         self._links.append(link)
         self._background.start(link.run())
         return link
-
-    async def _master(self, name: str) -> Target:
-        """Where the Sentinel says that the master is."""
-        link = Link(self._target.anonymous(), lambda _: None)
-        await link.open()
-        self._background.start(link.run())
-        try:
-            found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
-        except RejectedError as error:
-            raise NotConnectedError(f"no Sentinel answers there: {error.message}", needs_person=True) from None
-        except ConnectionLostError as error:
-            raise NotConnectedError(error.message) from None
-        finally:
-            await link.close()
-        if found is None:
-            raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
-        return self._target.at(found[0].decode(), int(found[1]))
 
     def _lose(self, error: BridgeError) -> None:
         """The first link that breaks takes the others with it."""
@@ -220,8 +205,23 @@ class RedisAdapter(AdapterBase):
         context: Context = NO_CONTEXT,  # noqa: ARG002
     ) -> dict[str, Any]:
         """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers, no qos and no retain."""
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._publish(topic, message, published)
+        return await published
+
+    def _publish(self, topic: str, message: Any, promise: Promise) -> None:
         data, _ = self._codec.encode(message)
-        return {"receivers": await self._open_commands().call("PUBLISH", topic, data)}
+        self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing and appending take no task."""
+        if type(command) is Enqueue:
+            self._enqueue(command.queue, command.message, context.joined(command.headers), context, promise)
+        elif type(command) is Publish:
+            self._publish(command.topic, command.message, promise)
+        else:
+            return False
+        return True
 
     async def subscribe(
         self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
@@ -255,18 +255,24 @@ class RedisAdapter(AdapterBase):
         self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
     ) -> str:
         """XADD; repeated after a lost connection it may add a second entry with the same `idempotency_key` header."""
+        stored: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._enqueue(queue, message, context.headers if headers is None else headers, context, stored)
+        return str((await stored)["message_id"])
+
+    def _enqueue(
+        self, queue: str, message: Any, headers: Mapping[str, str], context: Context, promise: Promise
+    ) -> None:
         commands = self._open_commands()
         data, _ = self._codec.encode(message)
-        carried = headers if headers is not None else context.headers
         if context.idempotency_key is not None:
-            carried = {**carried, "idempotency_key": context.idempotency_key}
-        if carried:
-            reply = commands.call("XADD", queue, "*", "data", data, "headers", encode_headers(carried))
+            headers = {**headers, "idempotency_key": context.idempotency_key}
+        stored = Converted(promise, lambda entry: {"message_id": message_id(entry.decode(), queue)})
+        if headers:
+            commands.send(stored, "XADD", queue, "*", "data", data, "headers", encode_headers(headers))
         else:
-            reply = commands.call("XADD", queue, "*", "data", data)
+            commands.send(stored, "XADD", queue, "*", "data", data)
         if self._config.max_length is not None:
             self._trim(commands, queue, self._config.max_length)
-        return message_id((await reply).decode(), queue)
 
     def _trim(self, commands: Link, queue: str, max_length: int) -> None:
         """Now and then, in the same write as an XADD."""
@@ -347,6 +353,10 @@ class RedisAdapter(AdapterBase):
     def _check_delay(self, name: str, seconds: float | None) -> None:
         if seconds is not None and seconds > self._config.claim_after:
             raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
+
+
+def _receivers(count: int) -> dict[str, Any]:
+    return {"receivers": count}
 
 
 class _Consuming:

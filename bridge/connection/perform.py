@@ -1,6 +1,5 @@
 """From an operation to the adapter's method."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -20,11 +19,11 @@ async def perform(session: ProtocolAdapter, operation: Operation, context: Conte
                 message.message,
                 qos=message.qos,
                 retain=message.retain,
-                headers=_merged(context.headers, message.headers),
+                headers=context.joined(message.headers),
                 context=context,
             )
         case Enqueue() as entry:
-            headers = _merged(context.headers, entry.headers)
+            headers = context.joined(entry.headers)
             return {"message_id": await session.enqueue(entry.queue, entry.message, headers=headers, context=context)}
         case Dequeue() as wish:
             visibility = None if wish.visibility_ms is None else wish.visibility_ms / 1000
@@ -39,7 +38,3 @@ async def perform(session: ProtocolAdapter, operation: Operation, context: Conte
             return {}
         case other:
             raise AssertionError(f"{type(other).__name__} reaches no adapter")
-
-
-def _merged(ours: Mapping[str, str], theirs: Mapping[str, str] | None) -> Mapping[str, str]:
-    return {**(theirs or {}), **ours}

@@ -69,8 +69,7 @@ class Attempts:
 
     def remove(self, attempt: OpenAttempt) -> None:
         """One has ended."""
-        if attempt in self._usual:
-            del self._usual[attempt]
+        if self._usual.pop(attempt, attempt) is None:
             if not self._usual and self._cancel_timer is not None:
                 self._cancel_timer()
                 self._cancel_timer = None

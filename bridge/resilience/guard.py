@@ -107,10 +107,12 @@ class Guard:
         if error is not None:
             self._end(call, error)
         elif self._limiter.try_start():
-            self._start(call)
+            self._start(call, now)
+        elif self._limiter.full:
+            self._end(call, OverloadedError("too many operations are waiting already"))
         else:
             self._wait(call)
-            self._pump()
+            self._pump(now)
 
     def _refusal(self, call: Call, now: float) -> BridgeError | None:
         deadline = call.operation.deadline
@@ -118,11 +120,7 @@ class Guard:
             return stopping()
         if deadline is not None and deadline <= now:
             return call.expired()
-        if not self.breaker.allows():
-            return self._circuit_open(call)
-        if self._limiter.full:
-            return OverloadedError("too many operations are waiting already")
-        return None
+        return None if self.breaker.allows() else self._circuit_open(call)
 
     @property
     def accepting(self) -> bool:
@@ -185,11 +183,11 @@ class Guard:
 
     # --- one attempt
 
-    def _start(self, call: Call) -> None:
+    def _start(self, call: Call, now: float) -> None:
         """Turn a slot into an attempt; or give the slot back and end the call."""
-        now = self._clock.monotonic()
-        deadline = call.operation.deadline
-        limit = self._timeout if deadline is None else min(self._timeout, deadline - now)
+        limit = self._timeout
+        if call.operation.deadline is not None:
+            limit = min(limit, call.operation.deadline - now)
         permit = self.breaker.admit(call.operation, limit) if limit > 0 else None
         if permit is None:
             self._limiter.release(unused=True)
@@ -217,6 +215,7 @@ class Guard:
         """An attempt has ended; its promise calls this once."""
         call = attempt.call
         call.attempt = None
+        now = self._clock.monotonic()
         self._running.remove(attempt)
         self.accounting.in_flight -= 1
         self.accounting.queued += 1
@@ -224,21 +223,21 @@ class Guard:
             if error is None:
                 self.breaker.success(attempt.permit, call.operation)
                 self._limiter.release()
-                self._succeed(call, result)
+                self._succeed(call, result, now)
             else:
                 if error.maybe_sent and error.retryable and not call.idempotent:
                     error = narrowed(error)
-                self._failed_attempt(attempt, error)
+                self._failed_attempt(attempt, error, now)
                 self._limiter.release()
                 self._go_on(call, error)
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
-        self._pump()
+        self._pump(now)
 
-    def _failed_attempt(self, attempt: OpenAttempt, error: BridgeError) -> None:
+    def _failed_attempt(self, attempt: OpenAttempt, error: BridgeError, now: float) -> None:
         self._redact(error)
         call = attempt.call
-        duration_ms = (self._clock.monotonic() - attempt.began) * 1000
+        duration_ms = (now - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)
         call.history += (Attempt(at=at, duration_ms=duration_ms, error=error.to_wire()),)
         call.last = error
@@ -273,7 +272,7 @@ class Guard:
         call.take_back = None
         del self._backing_off[call]
         if self._limiter.try_start():
-            self._start(call)
+            self._start(call, self._clock.monotonic())
         else:
             self._wait(call)
         self._pump()
@@ -291,27 +290,32 @@ class Guard:
         self._limiter.forget(call)
         self._end(call, call.expired())
 
-    def _pump(self) -> None:
-        """Start what waits, as far as there are slots; what ends meanwhile must not start this again inside."""
+    def _pump(self, now: float | None = None) -> None:
+        """Start what waits, as far as there are slots; what ends meanwhile must not start this again inside.
+
+        Args:
+            now: The time of the first start, where it was just looked up.
+        """
         if self._pumping:
             return
         self._pumping = True
         try:
             while (call := self._limiter.next()) is not None:
                 call.still()
-                self._start(call)
+                self._start(call, self._clock.monotonic() if now is None else now)
+                now = None
         finally:
             self._pumping = False
 
     # --- the end
 
-    def _succeed(self, call: Call, result: Any) -> None:
+    def _succeed(self, call: Call, result: Any, now: float) -> None:
         self.accounting.queued -= 1
         self.accounting.succeeded += 1
         outcome = Outcome(
             result=result,
             attempts=call.attempts,
-            duration_ms=(self._clock.monotonic() - call.started) * 1000,
+            duration_ms=(now - call.started) * 1000,
             history=call.history,
         )
         if self._watchers:

@@ -101,10 +101,8 @@ class Retries:
         self._report = report
         self._shed = shed
         self._budget = RetryBudget(settings.budget)
-
-    def count(self, now: float) -> None:
-        """An attempt begins."""
-        self._budget.attempt(now)
+        #: To be told the time (monotonic, in seconds) of each attempt that begins.
+        self.count = self._budget.attempt
 
     def delay(self, call: Call, error: BridgeError) -> float | None:
         """Seconds until the next attempt, already reported; None where there is to be none.

@@ -1,0 +1,113 @@
+"""What every adapter keeps of `ports.ProtocolAdapter.begin`: the same as the method, only without a task."""
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+
+from bridge.errors import ConnectionLostError, InvalidError, NotConnectedError
+from bridge.model import Enqueue, Inbound, Publish
+from bridge.ports import Context, ProtocolAdapter
+from tests.contract.kits import KITS, Kit
+from tests.contract.test_adapter_contract import kits_with, session
+from tests.support.wait import until
+
+_CONTEXT: Final = Context({"hop": "1"})
+
+
+#: Who begins what; the others' methods are awaited.
+_BEGUN: Final = {"publish": {"mqtt", "nats", "redis"}, "enqueue": {"redis"}}
+
+
+def kits_that_begin(operation: str) -> pytest.MarkDecorator:
+    """The adapters that have a way without a task for it."""
+    having = [kit for kit in KITS if kit.spec.protocol in _BEGUN[operation]]
+    return pytest.mark.parametrize("kit", having, ids=[kit.name for kit in having])
+
+
+@kits_with()
+async def test_only_those_begin(kit: Kit) -> None:
+    """Before it is connected an adapter that begins an operation refuses it; all others say False."""
+    async with kit.start() as remote:
+        adapter = kit.create(remote)
+        for command in (Publish(topic="a", message=1), Enqueue(queue="a", message=1)):
+            name = type(command).__name__.lower()
+            if kit.spec.protocol in _BEGUN[name]:
+                with pytest.raises(NotConnectedError):
+                    begin(adapter, command, promises(1)[0])
+            else:
+                assert not begin(adapter, command, promises(1)[0])
+
+
+def begin(adapter: ProtocolAdapter, command: Any, promise: asyncio.Future[Any]) -> bool:
+    """Begin it; what it was told never comes before this returns."""
+    begun = adapter.begin(type(command).__name__.lower(), command, _CONTEXT, promise)
+    assert not promise.done()
+    return begun
+
+
+def promises(count: int) -> list[asyncio.Future[Any]]:
+    """Some that nobody has settled yet."""
+    return [asyncio.get_running_loop().create_future() for _ in range(count)]
+
+
+@kits_that_begin("publish")
+async def test_what_is_begun_arrives_in_order(kit: Kit) -> None:
+    """Each promise has what the method returns; one that was given up holds up no other."""
+    got: list[Any] = []
+
+    async def deliver(inbound: Inbound) -> None:
+        got.append(inbound.message)
+
+    async with session(kit) as (adapter, _):
+        await adapter.subscribe("topic", deliver)
+        made = promises(50)
+        for n, promise in enumerate(made):
+            assert begin(adapter, Publish(topic="topic", message={"n": n}), promise)
+        made[7].cancel()
+        results = await asyncio.gather(*made[:7], *made[8:])
+        assert {str(result) for result in results} == {str(await adapter.publish("topic", {"n": 50}))}
+        await until(lambda: len(got) == 51, "all messages")
+        assert got == [{"n": n} for n in range(51)]
+
+
+@kits_that_begin("enqueue")
+async def test_what_is_begun_is_stored_in_order(kit: Kit) -> None:
+    """The result is the contract's, `{message_id}`, and the message is there under that id."""
+    async with session(kit) as (adapter, _):
+        made = promises(20)
+        for n, promise in enumerate(made):
+            assert begin(adapter, Enqueue(queue="queue", message={"n": n}), promise)
+        results = await asyncio.gather(*made)
+        taken = [await adapter.dequeue("queue", wait=1.0) for _ in range(20)]
+        stored = [({"message_id": one.message_id}, one.message) for one in taken if one is not None]
+        assert stored == [(results[n], {"n": n}) for n in range(20)]
+
+
+@kits_that_begin("publish")
+async def test_a_remote_that_dies_under_what_was_begun(kit: Kit) -> None:
+    """Each fails once, outcome unknown; what is begun after that fails at once, and surely was not sent."""
+    async with session(kit) as (adapter, remote):
+        remote.freeze()
+        made = promises(10)
+        for promise in made:
+            assert begin(adapter, Publish(topic="topic", message=1), promise)
+        remote.kill()
+        for error in await asyncio.gather(*made, return_exceptions=True):
+            assert isinstance(error, ConnectionLostError)
+            assert error.maybe_sent
+        late = promises(1)[0]
+        with pytest.raises(NotConnectedError):
+            begin(adapter, Publish(topic="topic", message=1), late)
+        assert not late.done()
+
+
+@kits_that_begin("publish")
+async def test_what_cannot_be_sent_fails_at_once(kit: Kit) -> None:
+    """The error is raised, the promise hears nothing, and the session is as good as before."""
+    async with session(kit) as (adapter, _):
+        promise = promises(1)[0]
+        with pytest.raises(InvalidError):
+            begin(adapter, Publish(topic="topic", message=b"\xff"), promise)
+        assert not promise.done()
+        await adapter.check()
