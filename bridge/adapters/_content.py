@@ -55,6 +55,16 @@ class Codec:
         """
         return self._decode(bytes(data), content_type, name)
 
+    def decode_or_keep(self, data: bytes | bytearray, content_type: str | None = None) -> tuple[Any, dict[str, str]]:
+        """The value; or the bytes as they came, and the header `codec_error` that says why.
+
+        What cannot be read must not get lost, and must not pass for what it is not.
+        """
+        try:
+            return self.decode(data, content_type), {}
+        except ProtocolError as error:
+            return bytes(data), {"codec_error": error.message}
+
 
 def _encode_json(value: Any, name: str) -> tuple[bytes, str]:
     _json.check_value(value, name)

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 import structlog
@@ -13,7 +13,6 @@ from bridge.adapters._content import Codec
 from bridge.adapters._mqtt_headers import inbound_headers
 from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_topics import matches, plain
-from bridge.errors import ProtocolError
 from bridge.model import Inbound
 from bridge.ports import Deliver, Verdict
 
@@ -130,9 +129,6 @@ class Inbox:
 
     def _inbound(self, message: Message) -> Inbound:
         headers = inbound_headers(message)
-        try:
-            content: Any = self._codec.decode(message.payload, message.content_type)
-        except ProtocolError as error:
-            # It must not get lost, and must not pass for what it is not.
-            content, headers["codec_error"] = message.payload, error.message
+        content, more = self._codec.decode_or_keep(message.payload, message.content_type)
+        headers |= more
         return Inbound(topic=message.topic, message=content, headers=headers)

@@ -82,7 +82,8 @@ class Channels:
             return
         topic = channel.decode(errors="backslashreplace")
         try:
-            inbound = Inbound(topic=topic, message=self._codec.decode(data))
+            message, headers = self._codec.decode_or_keep(data)
+            inbound = Inbound(topic=topic, message=message, headers=headers)
             for deliver in tuple(takers.values()):
                 await deliver(inbound)
         except BridgeError as error:

@@ -152,9 +152,11 @@ class RedisClusterAdapter(AdapterBase):
         """The longest overdue entry, or a new one."""
         return await self._with(queue, lambda node: node.dequeue(queue, wait=wait, visibility=visibility))
 
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None, **more: Any) -> Subscription:
         """Read a stream. When it moves to another node the session ends, and the next one reads on there."""
-        return await self._with(queue, lambda node: _remembered(node, node.consume(queue, deliver, group=group)))
+        return await self._with(
+            queue, lambda node: _remembered(node, node.consume(queue, deliver, group=group, **more))
+        )
 
     async def ack(self, message_id: str) -> None:
         """XACK."""

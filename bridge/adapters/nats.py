@@ -33,7 +33,7 @@ from bridge.adapters._nats_wire import (
     header_block,
     outgoing_headers,
 )
-from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError, UnavailableError
+from bridge.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
 from bridge.model import Inbound, Publish, QueueMessage, Request
 from bridge.ports import (
     NO_CONTEXT,
@@ -206,15 +206,13 @@ class NatsAdapter(AdapterBase):
         if qos:
             raise InvalidError("core NATS has no `qos` above 0; a `queue` is read with acknowledgement")
 
-        decode = self._codec.decode
+        decode = self._codec.decode_or_keep
 
         def arrived(message: Msg) -> Awaitable[Verdict | None] | None:
             headers = message.headers or {}
-            try:
-                content = decode(message.data, headers.get(CONTENT_TYPE))
-            except ProtocolError as error:
-                log.warning("message cannot be read", subject=message.subject, error=error.message)
-                return None
+            content, more = decode(message.data, headers.get(CONTENT_TYPE))
+            if more:
+                headers = {**headers, **more}
             unique = headers.get(MESSAGE_ID)
             verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
             return None if verdict.__class__ is Verdict else verdict

@@ -154,6 +154,30 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
             assert caught.value.needs_person
 
 
+@pytest.mark.parametrize("case", ["good", "expired", "wrong-host", "unknown-ca"])
+async def test_whom_it_trusts(case: str, tmp_path: Path) -> None:
+    """A certificate that does not verify needs a person, and no token goes out. Plaintext: see test_jsonrpc_tls.py."""
+    made = make_certificates(tmp_path)
+    context = {
+        "good": made.server,
+        "expired": lambda: made.server(expired=True),
+        "wrong-host": lambda: made.server("elsewhere.example"),
+        "unknown-ca": lambda: made.server(unknown_ca=True),
+    }[case]()
+    async with (
+        scripted_server(lambda request: request.send(http("{}")), context) as server,
+        adapter_at(f"https://127.0.0.1:{server.port}/", auth=BEARER, tls=Tls(ca=made.ca_file)) as adapter,
+    ):
+        if case == "good":
+            assert (await adapter.request("GET /x", UNSET))["status"] == 200
+            return
+        with pytest.raises(NotConnectedError) as caught:
+            await adapter.request("GET /x", UNSET)
+        assert not caught.value.maybe_sent
+        assert caught.value.needs_person
+        assert not server.requests
+
+
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (404, False), (503, False)])
 async def test_a_health_path_must_answer_with_a_success(status: int, healthy: bool) -> None:
     """Without one, any answer but 401 will do."""

@@ -1,0 +1,1 @@
+"""`scripts/storm`: one sidecar with all nine integrations, whose remotes die in turn under load."""
