@@ -32,9 +32,9 @@ route "{name}" {{
 async def test_what_was_accepted_while_the_remote_was_down_comes_after_a_restart_in_order():
     """No response before the end; then one each, with all attempts; each key's events in order; the key goes along."""
     port = free_port()
-    text = json_rpc("api", f"http://127.0.0.1:{port}/rpc", timeout="2s") + route(
-        "order", '"store"', "key = event.payload.shop"
-    )
+    # Idempotent, so that the kill can never meet a call that must not be repeated.
+    text = json_rpc("api", f"http://127.0.0.1:{port}/rpc", timeout="2s", config='idempotent = ["store"]')
+    text += route("order", '"store"', "key = event.payload.shop")
     with lives(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("response.", "receipt.", "health.bridge", "resilience.") as program:
@@ -127,6 +127,29 @@ async def test_what_the_remote_refuses_is_a_dead_letter_at_once():
             assert service.calls["error"] == 2
             assert await output(running, "discard", "--all", "--yes") == "discarded: 1\n"
             assert (await program.ask("bridge.dead_letters"))["result"]["total"] == 0
+
+
+async def test_receipts_without_an_outbox_are_remembered_for_a_while():
+    """`at_most_once`: one outcome for each accepted event, said again with its key; what was shed has none."""
+    port = free_port()
+    text = json_rpc("api", f"http://127.0.0.1:{port}/rpc") + route("good", '"store"') + route("bad", '"http:500"')
+    text = text.replace('"at_least_once"', '"at_most_once"')
+    with remote(port) as service, lives(text) as start, start().program("") as program:
+        for number in range(2):
+            program.emit("good", 1, f"g{number}", {"idempotency_key": "g"}, source="shop")
+            await program.response(f"g{number}")
+            program.emit("bad", 1, f"b{number}", {"idempotency_key": "b"}, source="shop")
+            assert (await program.response(f"b{number}"))["payload"]["error"]["kind"] == "unavailable"
+        said = [(one["event_type"], one["payload"]["idempotency_key"]) for one in program.seen(prefix="receipt.")]
+        assert said == 2 * [("receipt.api.delivered", "g"), ("receipt.api.dead_lettered", "b")]
+        assert service.calls == {"store": 1, "http:500": 1}
+        program.emit("good", 1, "g9", {"deadline_ms": "1000"})
+        assert (await program.response("g9"))["payload"]["error"]["kind"] == "deadline"
+        await program.wait("receipt.api.expired")
+        await program.ask("integration.api.circuit.force_open")
+        program.emit("good", 1, "g10")
+        assert (await program.response("g10"))["payload"]["error"]["kind"] == "circuit_open"
+        assert len(program.seen(prefix="receipt.")) == 5
 
 
 async def output(running, *arguments):
