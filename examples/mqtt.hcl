@@ -7,7 +7,7 @@ integration "events" {
   }
 
   auth {
-    type     = "basic"
+    type     = "basic" # also certificate; bearer: the token is sent as password, with the user name `bearer_username`
     username = "${env.MQTT_USER}"
     password = "${env.MQTT_PASS}"
   }

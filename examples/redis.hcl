@@ -16,6 +16,8 @@ integration "store" {
   }
 
   config {
+    # cluster  = true     # the endpoint is a node of a cluster; or a list of more nodes, as ["cache-2:6379"]
+    # sentinel = "mymaster" # the endpoint is a Sentinel, which knows where that master is
     group          = "shop"
     max_length     = 100000 # entries a stream keeps; what nobody has acknowledged yet is never trimmed
     claim_after    = "1m"   # what a consumer took and did not acknowledge within it is delivered again

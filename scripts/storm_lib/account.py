@@ -21,6 +21,7 @@ class Account:
         failed_at: When each failed response came.
         waits: When each response came, and how long its command had waited, in seconds.
         seen: How often each number came in from outside; of the timer only how many.
+        strange: What came in and is no message of ours.
         twice: Commands that were answered twice.
         status: The last `health.<id>`, and when it last became `connected`.
     """
@@ -32,6 +33,7 @@ class Account:
     failed_at: list[float] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)
     seen: Counter[int] = field(default_factory=Counter)
+    strange: list[str] = field(default_factory=list)
     twice: int = 0
     status: str = ""
     connected_at: float = 0.0
@@ -81,13 +83,25 @@ class Accounts:
             if room == "response":
                 self._answered(event, now)
             elif room == "seen":
-                self.of[rest].seen[_number_in(rest, event["payload"]["message"])] += 1
+                self._seen(rest, event["payload"])
             elif room == "health" and rest in self.of:
                 account, status = self.of[rest], event["payload"]["status"]
                 if status == "connected" and account.status != "connected":
                     account.connected_at = now
                 account.status = status
         self._bus.log.clear()
+
+    def _seen(self, name: str, payload: dict[str, Any]) -> None:
+        account, message = self.of[name], payload["message"]
+        match message:
+            case {"number": int() as number}:
+                account.seen[number] += 1
+            case int() if name == "file":
+                account.seen[message] += 1
+            case {"scheduled_at": int()}:
+                account.seen[0] += 1
+            case _:
+                account.strange.append(str(payload)[:300])
 
     def _answered(self, event: dict[str, Any], now: float) -> None:
         name, _, number = (event["correlation_id"] or "").partition("/")
@@ -104,9 +118,3 @@ class Accounts:
         else:
             account.errors[payload["error"]["kind"]] += 1
             account.failed_at.append(now)
-
-
-def _number_in(name: str, message: Any) -> int:
-    if name == "timer":
-        return 0
-    return int(message) if name == "file" else int(message["number"])

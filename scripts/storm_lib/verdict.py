@@ -108,6 +108,8 @@ def _of_one(name: str, account: Account, outages: Sequence[Outage], health: Mapp
     broken = []
     if account.open or account.twice:
         broken.append(f"{name}: {len(account.open)} commands without an answer, {account.twice} answered twice")
+    if account.strange:
+        broken.append(f"{name}: {len(account.strange)} messages that nobody sent, as {account.strange[0]}")
     if disturbed := _disturbed(account, outages, name):
         broken.append(f"{name}: {disturbed} failures while its own remote was well: {dict(account.errors)}")
     if (slowest := _slowest(account, outages, name)) > SLOWEST:
