@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.outbox.store import Store
 from bridge.outbox.work import Acceptance, Errand, Settlement, Totals, Work
@@ -217,7 +218,7 @@ class Clerk:
                 self._store.rollback()
                 self._fail(Work(errands=errands[place:]), error)
                 return
-            self._tell(Work(errands=[errand]), self._store.totals, self.problem)
+            self._tell(Work(errands=[errand]), replace(self._store.totals), self.problem)
 
     def _fail(self, work: Work, error: sqlite3.Error) -> None:
         self._trouble = f"the disk does not take it: {error}"
@@ -256,4 +257,4 @@ class Clerk:
     def _say(self, work: Work) -> None:
         """Tell what was committed; errands are told one by one when they are done."""
         done = Work(work.acceptances, work.settlements, work.begun, work.progress)
-        self._tell(done, self._store.totals, self.problem)
+        self._tell(done, replace(self._store.totals), self.problem)

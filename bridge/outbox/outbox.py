@@ -318,7 +318,9 @@ class Outbox:
         if verdict is Verdict.DEAD_LETTERED:
             assert outcome.error is not None  # noqa: S101 - that is why
             death = Death(outcome.error.to_wire(), unknown, before.attempts, before.history)
-        ending = ending_of(entry, verdict, outcome, duration_ms=duration_ms, carries=self._carries)
+        ending = None
+        if entry.event.correlation_id is not None or entry.body.scope is not None or entry.body.receipts:
+            ending = ending_of(entry, verdict, outcome, duration_ms=duration_ms, carries=self._carries)
         self._desk.settle(Settlement(entry, verdict, ending, now_ms, outcome.error, outcome.result, duration_ms, death))
 
     def _sweep(self) -> None:

@@ -80,8 +80,9 @@ class Speaker:
             self._failed(entry, Outcome(error=one.error, attempts=entry.progress.attempts))
         if one.death is not None:
             self._dead_letter(one, headers)
-        self._respond(event, msgspec.Raw(one.ending.response), one.askers)
-        if one.ending.receipt is not None:
+        if one.ending is not None:
+            self._respond(event, msgspec.Raw(one.ending.response), one.askers)
+        if one.ending is not None and one.ending.receipt is not None:
             name = f"receipt.{body.integration}.{one.verdict}"
             self._say(name, msgspec.Raw(one.ending.receipt), event.correlation_id, headers)
         if body.emit is not None and one.error is None:

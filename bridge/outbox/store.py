@@ -98,9 +98,9 @@ class Store:
 
     def commit(self) -> None:
         """Make it last."""
-        totals = msgspec.structs.replace(self.totals, oldest_ms=self._oldest())
+        oldest_ms = self._oldest()
         self.execute("COMMIT")
-        self.totals = totals
+        self.totals.oldest_ms = oldest_ms
 
     def rollback(self) -> None:
         """Undo it, in the sums too. What was accepted in it is not."""
@@ -125,9 +125,8 @@ class Store:
 
     def add(self, **more: int) -> None:
         """Change the sums by this much."""
-        self.totals = msgspec.structs.replace(
-            self.totals, **{name: getattr(self.totals, name) + count for name, count in more.items()}
-        )
+        for name, count in more.items():
+            setattr(self.totals, name, getattr(self.totals, name) + count)
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Put rows into a table."""
@@ -213,7 +212,8 @@ class Store:
                     None,
                 )
             )
-            self.add(pending=1, bytes=entry.size)
+            self.totals.pending += 1
+            self.totals.bytes += entry.size
             if scope is not None:
                 known[scope] = entry.seq, None
                 noted.append((scope, entry.seq, None, None))

@@ -60,6 +60,7 @@ class Settlement:
     """The end of one entry: removed, and in the same transaction its outcome, and its letter, are kept.
 
     Attributes:
+        ending: What is to be said; None where nobody is told and nobody can ask.
         error: Why it was not delivered.
         result: What the remote answered.
         duration_ms: From acceptance to the end.
@@ -68,7 +69,7 @@ class Settlement:
 
     entry: Entry
     verdict: Verdict
-    ending: Ending
+    ending: Ending | None
     ended_ms: int
     error: BridgeError | None
     result: Any
@@ -131,7 +132,7 @@ class Work:
         return len(self.acceptances) + len(self.settlements) + len(self.begun) + len(self.progress) + len(self.errands)
 
 
-class Totals(msgspec.Struct, frozen=True):
+class Totals(msgspec.Struct):
     """What the store holds.
 
     Attributes:

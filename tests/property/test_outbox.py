@@ -67,7 +67,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.sent: defaultdict[int, set[str | None]] = defaultdict(set)
         self.maybe_done: set[int] = set()
         self.waiting: set[int] = set()
-        self.read = self.seen = 0
+        self.read = 0
         self.run(self.box.open())
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
@@ -85,24 +85,30 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(acting())
 
     def learn(self) -> None:
-        """Take in what was submitted and said."""
-        for number, key in self.box.api.submitted[self.seen :]:
-            assert number not in self.ended, "what has ended is not done again"
-            assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
-            self.waiting.discard(number)
-            earlier = [one for one in self.waiting if one < number and self.keys[one] == self.keys[number]]
-            assert not earlier, "nothing starts while something earlier of its key waits"
-            self.sent[number].add(key)
-            assert len(self.sent[number]) == 1, "the key stays the same"
-        self.seen = len(self.box.api.submitted)
-        for event_type, _, correlation_id in self.box.bus.events[self.read :]:
-            if event_type.startswith("receipt."):
-                number = int((correlation_id or "")[1:])
-                self.told[number].add(event_type)
-                assert len(self.told[number]) == 1, "never two different outcomes"
-                self.ended[number] = event_type.rpartition(".")[2]
-                self.waiting.discard(number)
-        self.read = len(self.box.bus.events)
+        """Take in what was submitted and said, in its order."""
+        news, self.read = self.box.log[self.read :], len(self.box.log)
+        for entry in news:
+            if len(entry) == 2:
+                self.submitted(*entry)
+            elif entry[0].startswith("receipt."):
+                self.receipt(int(entry[2][1:]), entry[0])
+
+    def submitted(self, number: int, key: str | None) -> None:
+        """An operation goes to its integration."""
+        assert number not in self.ended, "what has ended is not done again"
+        assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
+        self.waiting.discard(number)
+        earlier = [one for one in self.waiting if one < number and self.keys[one] == self.keys[number]]
+        assert not earlier, "nothing starts while something earlier of its key waits"
+        self.sent[number].add(key)
+        assert len(self.sent[number]) == 1, "the key stays the same"
+
+    def receipt(self, number: int, event_type: str) -> None:
+        """An outcome is told."""
+        self.told[number].add(event_type)
+        assert len(self.told[number]) == 1, "never two different outcomes"
+        self.ended[number] = event_type.rpartition(".")[2]
+        self.waiting.discard(number)
 
     @rule(keys=st.text("aab", min_size=1, max_size=8), call=st.booleans(), own=st.booleans(), late=st.booleans())
     def accept(self, keys: str, call: bool, own: bool, late: bool) -> None:
@@ -176,7 +182,6 @@ class OutboxMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Kill -9: what ran and must not be done twice may have been done."""
         self.maybe_done |= set(numbers(self.box.api)) & self.calls
-        self.seen = 0
         self.waiting.clear()
         self.run(self.box.restart())
 
@@ -225,4 +230,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestOutbox.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

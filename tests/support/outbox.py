@@ -54,7 +54,9 @@ class FakeRemote:
         submitted: Everything that was ever submitted: (number of the event, key), in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: list[Any] | None = None) -> None:
+        """What is submitted goes into `log`, too."""
+        self.log = [] if log is None else log
         self.accounting = Accounting()
         self.usable = self.well = True
         self.capacity = 4
@@ -71,6 +73,7 @@ class FakeRemote:
         self.accounting.accepted += 1
         self.accounting.in_flight += 1
         self.submitted.append((operation.cause.id, operation.idempotency_key))
+        self.log.append(self.submitted[-1])
         self.running.append((operation, done))
 
     def end(self, number: int, error: BridgeError | None = None, *, attempts: int = 1) -> None:
@@ -94,7 +97,9 @@ class FakeRemote:
 class Said:
     """What was put on the bus."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: list[Any]) -> None:
+        """What is said goes into `log`, too."""
+        self.log = log
         self.events: list[tuple[str, Any, str | None]] = []
         self.room = 1 << 20
 
@@ -104,6 +109,7 @@ class Said:
         if len(encoded) > self.room:
             raise InvalidError("too large")
         self.events.append((event_type, msgspec.msgpack.decode(encoded), correlation_id))
+        self.log.append(self.events[-1])
 
     def unsaid(self, event_type: str, why: str) -> None:
         """Nothing is to be lost."""
@@ -115,14 +121,19 @@ class Said:
 
 
 class Outboxed:
-    """An outbox with everything around it; `restart` is a crash."""
+    """An outbox with everything around it; `restart` is a crash.
+
+    Attributes:
+        log: What was submitted (number, key) and said (type, payload, correlation id), in order, over all lives.
+    """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.settings = OutboxSettings.model_validate(settings)
         self.clock = FakeClock()
-        self.bus = Said()
-        self.remotes: dict[str, FakeRemote] = {"api": FakeRemote()}
+        self.log: list[Any] = []
+        self.bus = Said(self.log)
+        self.remotes: dict[str, FakeRemote] = {"api": FakeRemote(self.log)}
         self.outbox = self._make()
 
     def _make(self) -> Outbox:
@@ -162,7 +173,7 @@ class Outboxed:
         desk.store.close()
         await self.outbox.close()
         self.outbox._folder.release()
-        self.remotes["api"] = FakeRemote()
+        self.remotes["api"] = FakeRemote(self.log)
         self.outbox = self._make()
         await self.open()
 
