@@ -26,7 +26,7 @@ log {{
   level = "warning"
 }}
 """
-_SERVICE: Final = """
+SERVICE: Final = """
 integration "bench" {{
   type = "json-rpc"
 
@@ -139,7 +139,7 @@ def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterato
         url: Of the service.
         python: Options of the interpreter, as for a profiler.
     """
-    with sidecar_with(directory, _SERVICE.format(url=url), python=python) as one:
+    with sidecar_with(directory, SERVICE.format(url=url), python=python) as one:
         yield one
 
 
