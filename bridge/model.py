@@ -75,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return None if self.headers is None else self.headers.get(name)
 
 
-class Cause(msgspec.Struct, frozen=True):
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """The event that made the bridge act; part of each resilience event.
 
     Attributes:

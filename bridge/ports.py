@@ -79,7 +79,7 @@ class Promise(Protocol):
         ...
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What an adapter may know about the operation beyond its arguments.
 
     Attributes:

@@ -117,7 +117,7 @@ class _Client(Client):
             raise ConnectionResetError
         self._pongs.append(pong)
         data, self._pending, self._pending_data_size = self._pending, [], 0
-        self._transport.writelines([*data, _PING])
+        self._transport.write(b"".join((*data, _PING)))
 
     async def request(
         self,

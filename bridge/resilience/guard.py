@@ -112,7 +112,6 @@ class Guard:
             self._end(call, OverloadedError("too many operations are waiting already"))
         else:
             self._wait(call)
-            self._pump(now)
 
     def _refusal(self, call: Call, now: float) -> BridgeError | None:
         deadline = call.operation.deadline
@@ -275,7 +274,6 @@ class Guard:
             self._start(call, self._clock.monotonic())
         else:
             self._wait(call)
-        self._pump()
 
     def _wait(self, call: Call) -> None:
         """Queue for a slot, as long as the caller has time."""

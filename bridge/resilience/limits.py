@@ -42,7 +42,7 @@ class Limiter(Generic[Waiter]):
     """Hands out slots for attempts in the order of asking, not more at a time and a second than the settings say.
 
     `try_start` takes a slot where nothing is in the way. Otherwise `wait`, and take what `next` gives: it is to be
-    asked after `wait`, `release` and `resume`, and when `on_token` is called.
+    asked after `release` and `resume`, and when `on_token` is called.
     """
 
     def __init__(self, settings: LimitSettings, *, clock: Clock, on_token: Callable[[], None]) -> None:
@@ -74,14 +74,14 @@ class Limiter(Generic[Waiter]):
     def wait(self, waiter: Waiter) -> None:
         """Queue for a slot. The caller has checked `full`."""
         self._waiting[waiter] = None
+        if self._rate is not None and self._free and not self._paused:
+            self._wait_for_token(self._rate)
 
     def next(self) -> Waiter | None:
         """Who may start now, with a slot taken; None for nobody."""
         if not self._waiting or not self._free or self._paused:
             return None
-        if self._rate is not None and (wait := self._rate.wait(self._clock.monotonic())):
-            if self._cancel_timer is None:
-                self._cancel_timer = self._clock.call_later(wait, self._has_token)
+        if self._rate is not None and self._wait_for_token(self._rate):
             return None
         self._take()
         return self._waiting.popitem(last=False)[0]
@@ -130,6 +130,13 @@ class Limiter(Generic[Waiter]):
         self._free -= 1
         if self._rate is not None:
             self._rate.take(self._clock.monotonic())
+
+    def _wait_for_token(self, rate: RateLimit) -> bool:
+        """Whether the rate is in the way; a timer then tells when it is not."""
+        wait = rate.wait(self._clock.monotonic())
+        if wait and self._cancel_timer is None:
+            self._cancel_timer = self._clock.call_later(wait, self._has_token)
+        return wait > 0
 
     def _has_token(self) -> None:
         self._cancel_timer = None
