@@ -7,7 +7,7 @@ through another consumer its id names that, too, since several consumers may hol
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +22,11 @@ from bridge.adapters._nats_consumers import Consumer, Consumers
 from bridge.adapters._nats_errors import translate
 from bridge.adapters._nats_link import NO_RESPONDERS, Link
 from bridge.adapters._nats_settings import NatsConfig
-from bridge.adapters._nats_wire import CONTENT_TYPE, DESCRIPTION, STATUS
+from bridge.adapters._nats_wire import CONTENT_TYPE, DESCRIPTION, MESSAGE_ID, STATUS
 from bridge.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.model import Inbound, QueueMessage
-from bridge.ports import Deliver
+from bridge.ports import Deliver, Verdict
+from bridge.settings import Hold
 
 _ACK: Final = b"+ACK"
 _NAK: Final = b"-NAK"
@@ -36,7 +37,6 @@ _NANO: Final = 10**9
 #: How many messages one pull of `consume` asks for, and for how many seconds.
 _BATCH: Final = 256
 _EXPIRES: Final = 10.0
-_PULL: Final = json.dumps({"batch": _BATCH, "expires": int(_EXPIRES * _NANO)}).encode()
 #: How many seconds an answer to a pull may be late before it counts as lost.
 _LATE: Final = 5.0
 #: After these statuses of a pull the next one may do better (ADR-13); any other is a setting that cannot work.
@@ -61,10 +61,29 @@ _PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
 
 @dataclass(eq=False)
 class Consumption:
-    """A running `consume`."""
+    """A running `consume`.
+
+    Attributes:
+        inbox: Where the messages come to.
+        arrivals: Messages, and what the server says of a pull, that were not looked at yet.
+        in_progress: Replies to what is here and not settled; the server is told so now and then.
+        held: Of what the application has to answer: its id, the reply to it, and until when (loop time).
+        answered: Set when the application has answered.
+    """
 
     subscription: NatsSubscription
-    tasks: tuple[asyncio.Task[None], ...]
+    inbox: str
+    arrivals: asyncio.Queue[Msg]
+    hold: Hold | None
+    in_progress: dict[str, None]
+    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: tuple[asyncio.Task[None], ...] = ()
+
+    @property
+    def room(self) -> int:
+        """How many messages may come now."""
+        return _BATCH if self.hold is None else min(_BATCH, self.hold.limit - len(self.held))
 
 
 class Queues:
@@ -77,6 +96,7 @@ class Queues:
         self._codec = codec
         self._consumers = Consumers(link, config)
         self._held: dict[str, str] = {}
+        self._running: list[Consumption] = []
         self._tokens = 0
 
     async def prepare(self) -> None:
@@ -206,29 +226,43 @@ class Queues:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
         if self._held.get(message_id) == reply:
             del self._held[message_id]
+        for consumption in self._running:
+            if consumption.held.pop(message_id, ("",))[0] == reply:
+                consumption.in_progress.pop(reply, None)
+                consumption.answered.set()
 
     # --- out, continuously
 
-    async def consume(self, queue: str, deliver: Deliver, group: str | None) -> Consumption:
-        """Deliver message by message, and acknowledge each when `deliver` has returned."""
+    async def consume(self, queue: str, deliver: Deliver, group: str | None, hold: Hold | None) -> Consumption:
+        """Deliver message by message, and acknowledge each when `deliver` has returned, or the application answers."""
         consumer = await self._consumers.find(queue, group)
         arrivals: asyncio.Queue[Msg] = asyncio.Queue()
-        held: dict[str, None] = {}
+        in_progress: dict[str, None] = {}
 
         def arrived(message: Msg) -> None:
             if message.reply.startswith(_ACK_SUBJECT):
-                held[message.reply] = None
+                in_progress[message.reply] = None
             arrivals.put_nowait(message)
 
         inbox = self._link.new_inbox()
-        subscription = await self._link.listen(inbox, arrived)
-        await self._link.post(consumer.next_subject, _PULL, reply=inbox)
+        consumption = Consumption(await self._link.listen(inbox, arrived), inbox, arrivals, hold, in_progress)
+        first = await self._pull(consumer, consumption)
         await self._link.flushed(f'publish to "{consumer.next_subject.lower()}"')
-        tasks = (
-            self._link.start(self._pull(consumer, inbox, arrivals, held, deliver)),
-            self._link.start(self._keep(consumer, held)),
+        self._running.append(consumption)
+        consumption.tasks = (
+            self._link.start(self._take(consumer, consumption, deliver, first)),
+            self._link.start(self._keep(consumer, consumption)),
         )
-        return Consumption(subscription, tasks)
+        return consumption
+
+    async def _pull(self, consumer: Consumer, consumption: Consumption) -> int:
+        """Ask for as many messages as there is room for; waits until it is one."""
+        while (room := consumption.room) <= 0:
+            consumption.answered.clear()
+            await consumption.answered.wait()
+        ask = json.dumps({"batch": room, "expires": int(_EXPIRES * _NANO)}).encode()
+        await self._link.post(consumer.next_subject, ask, reply=consumption.inbox)
+        return room
 
     async def stop(self, consumption: Consumption) -> None:
         """End a `consume`; what was not delivered comes again after the consumer's `ack_wait`.
@@ -236,37 +270,36 @@ class Queues:
         It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
         listens to any more.
         """
+        self._running.remove(consumption)
         await self._link.hush(consumption.subscription)
         for task in consumption.tasks:
             task.cancel()
         await asyncio.gather(*consumption.tasks, return_exceptions=True)
         await self._link.flushed()
 
-    async def _pull(
-        self, consumer: Consumer, inbox: str, arrivals: asyncio.Queue[Msg], held: dict[str, None], deliver: Deliver
-    ) -> None:
+    async def _take(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
             while True:
-                left = _BATCH
                 while left:
                     try:
                         async with asyncio.timeout(_EXPIRES + _LATE):
-                            message = await arrivals.get()
+                            message = await consumption.arrivals.get()
                     except TimeoutError:
                         await self._consumers.see(consumer)
                         break
                     if not message.reply.startswith(_ACK_SUBJECT):
                         _check_pull(message, f"{consumer.stream}/{consumer.name}")
                         break
-                    await self._deliver(message, held, deliver)
+                    await self._deliver(message, consumption, deliver)
                     left -= 1
-                await self._link.post(consumer.next_subject, _PULL, reply=inbox)
+                left = await self._pull(consumer, consumption)
         except BridgeError as error:
             # A lost connection was told already; anything else ends the session, so that health shows it.
             self._link.lose(error)
 
-    async def _deliver(self, message: Msg, held: dict[str, None], deliver: Deliver) -> None:
+    async def _deliver(self, message: Msg, consumption: Consumption, deliver: Deliver) -> None:
         message_id, attempts = self._hold(message)
+        how = _ACK
         try:
             content = self._content(message)
         except ProtocolError as error:
@@ -275,24 +308,47 @@ class Queues:
             )
             how = _TERM
         else:
-            headers = dict(message.headers or {})
-            await deliver(
-                Inbound(
-                    topic=message.subject, message=content, headers=headers, message_id=message_id, attempts=attempts
-                )
+            inbound = Inbound(
+                topic=message.subject,
+                message=content,
+                headers=message.headers or {},
+                message_id=message_id,
+                attempts=attempts,
+                unique=(message.headers or {}).get(MESSAGE_ID),
             )
-            how = _ACK
+            hold = consumption.hold
+            if hold is not None and hold.max_deliveries is not None and attempts > hold.max_deliveries:
+                hold.on_dead(inbound, f"delivered {attempts - 1} times and never acknowledged")
+                how = _TERM
+            elif await deliver(inbound) is Verdict.HOLD and hold is not None:
+                until = asyncio.get_running_loop().time() + hold.visibility
+                consumption.held.pop(message_id, None)
+                consumption.held[message_id] = (message.reply, until)
+                return
         self._held.pop(message_id, None)
-        del held[message.reply]
+        consumption.in_progress.pop(message.reply, None)
         # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
         await self._link.post(message.reply, how)
 
-    async def _keep(self, consumer: Consumer, held: dict[str, None]) -> None:
-        """Tell the server that we are still at it, so that it does not deliver again what waits here."""
+    async def _keep(self, consumer: Consumer, consumption: Consumption) -> None:
+        """Tell the server that we are still at it, so that it does not deliver again what waits here.
+
+        What the application has not answered in time is given back; a late answer to it still counts.
+        """
+        step = consumer.ack_wait / 3
+        if consumption.hold is not None:
+            step = min(step, consumption.hold.visibility / 4)
         try:
             while True:
-                await asyncio.sleep(consumer.ack_wait / 3)
-                for reply in held:
+                await asyncio.sleep(step)
+                now = asyncio.get_running_loop().time()
+                for message_id, (reply, until) in tuple(consumption.held.items()):
+                    if until <= now:
+                        del consumption.held[message_id]
+                        consumption.in_progress.pop(reply, None)
+                        consumption.answered.set()
+                        await self._link.post(reply, _NAK)
+                for reply in tuple(consumption.in_progress):
                     await self._link.post(reply, _IN_PROGRESS)
         except BridgeError as error:
             self._link.lose(error)

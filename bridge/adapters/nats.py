@@ -46,6 +46,7 @@ from bridge.ports import (
     Subscription,
     Verdict,
 )
+from bridge.settings import Hold
 
 PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
@@ -242,9 +243,11 @@ class NatsAdapter(AdapterBase):
         """One message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""
         return await self._jetstream.dequeue(queue, wait)
 
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+    async def consume(
+        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
+    ) -> Subscription:
         """Read a queue continuously; `group` is the durable consumer's name where the queue names none."""
-        return Subscription(queue, await self._jetstream.consume(queue, deliver, group))
+        return Subscription(queue, await self._jetstream.consume(queue, deliver, group, hold))
 
     async def ack(self, message_id: str) -> None:
         """Done with it; returns when the server has confirmed."""
@@ -263,4 +266,5 @@ SPEC: Final = AdapterSpec(
     config=NatsConfig,
     schemes=SCHEMES,
     create=NatsAdapter,
+    acknowledges=frozenset({"consume"}),
 )

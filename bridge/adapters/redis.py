@@ -22,7 +22,7 @@ from bridge.adapters._background import Background
 from bridge.adapters._content import Codec, CodecName
 from bridge.adapters._redis_channels import Channels
 from bridge.adapters._redis_cluster import RedisClusterAdapter
-from bridge.adapters._redis_consume import StreamReader
+from bridge.adapters._redis_consume import Consuming, StreamReader
 from bridge.adapters._redis_dequeue import Dequeuer
 from bridge.adapters._redis_entries import encode_headers, message_id, parse_message_id
 from bridge.adapters._redis_groups import TRIM, Consumer
@@ -43,6 +43,7 @@ from bridge.ports import (
     ProtocolAdapter,
     Subscription,
 )
+from bridge.settings import Hold
 from bridge.units import PositiveDuration
 
 PROTOCOL: Final = "redis"
@@ -242,7 +243,7 @@ class RedisAdapter(AdapterBase):
         """End a subscription to a channel or the reading of a stream."""
         self._open_commands()
         handle = subscription.handle
-        if isinstance(handle, _Consuming):
+        if isinstance(handle, Consuming):
             handle.task.cancel()
             await asyncio.wait([handle.task])
             await self._close(handle.link)
@@ -290,19 +291,22 @@ class RedisAdapter(AdapterBase):
         assert self._dequeuer is not None  # noqa: S101 - made with the link
         return await self._dequeuer.take(queue, wait, visibility)
 
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
-        """Read a stream by XREADGROUP in batches of 100; acknowledged by one XACK a batch."""
+    async def consume(
+        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
+    ) -> Subscription:
+        """Read a stream by XREADGROUP in batches; acknowledged by one XACK a batch, or pending while it is held."""
         self._open_commands()
         if group is not None and "/" in group:
             raise InvalidError("group: a slash cannot be part of it")
         link = await self._open()
         reader = StreamReader(
             link,
-            self._consumer(queue, group, self._consumer_name),
+            self._consumer(queue, group, self._consumer_name, hold),
             self._codec,
             deliver,
             message_id=lambda entry: message_id(entry, queue, group),
             claim_every=self._config.claim_after / 2,
+            hold=hold,
         )
         try:
             await reader.prepare()
@@ -312,7 +316,7 @@ class RedisAdapter(AdapterBase):
         task = self._background.start(self._consuming(reader))
         self._readers[task] = reader
         task.add_done_callback(self._readers.pop)
-        return Subscription(queue, _Consuming(task, link))
+        return Subscription(queue, Consuming(task, link))
 
     async def _consuming(self, reader: StreamReader) -> None:
         try:
@@ -325,30 +329,36 @@ class RedisAdapter(AdapterBase):
             self._links.remove(link)
         await link.close()
 
-    def _consumer(self, queue: str, group: str | None = None, name: str | None = None) -> Consumer:
+    def _consumer(
+        self, queue: str, group: str | None = None, name: str | None = None, hold: Hold | None = None
+    ) -> Consumer:
         return Consumer(
             queue,
             group or self._config.group,
             name or f"{self._consumer_name}-dequeue",  # a name of its own: a reader takes up all that its name left
             claim_after=self._config.claim_after,
-            max_deliveries=self._config.max_deliveries,
+            max_deliveries=(hold and hold.max_deliveries) or self._config.max_deliveries,
             in_cluster=self._config.cluster is not False,
         )
 
     async def ack(self, message_id: str) -> None:
         """XACK; one that is settled already is no error."""
         name = parse_message_id(message_id)
-        await self._open_commands().call("XACK", name.queue, name.group or self._config.group, name.entry)
+        consumer = self._consumer(name.queue, name.group)
+        await self._open_commands().call("XACK", name.queue, consumer.group, name.entry)
+        for reader in self._readers.values():
+            reader.settled(consumer, name.entry)
 
     async def nack(self, message_id: str, *, delay: float | None = None) -> None:
         """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
         self._check_delay("delay_ms", delay)
         name = parse_message_id(message_id)
-        commands = self._open_commands()
         consumer = self._consumer(name.queue, name.group)
-        await consumer.come_again(commands, name.entry, delay or 0.0)
+        await consumer.come_again(self._open_commands(), name.entry, delay or 0.0)
         assert self._dequeuer is not None  # noqa: S101 - made with the link
         self._dequeuer.look_again(name.queue, delay or 0.0)
+        for reader in self._readers.values():
+            reader.settled(consumer, name.entry, again_in=delay or 0.0)
 
     def _check_delay(self, name: str, seconds: float | None) -> None:
         if seconds is not None and seconds > self._config.claim_after:
@@ -357,14 +367,6 @@ class RedisAdapter(AdapterBase):
 
 def _receivers(count: int) -> dict[str, Any]:
     return {"receivers": count}
-
-
-class _Consuming:
-    """What `unsubscribe` needs to end the reading of a stream."""
-
-    def __init__(self, task: asyncio.Task[None], link: Link) -> None:
-        self.task = task
-        self.link = link
 
 
 def _note_trimming(reply: asyncio.Future[Any]) -> None:
@@ -393,5 +395,6 @@ SPEC: Final = AdapterSpec(
     auth=frozenset({"none", "basic", "certificate"}),
     config=RedisConfig,
     schemes=SCHEMES,
+    acknowledges=frozenset({"consume"}),
     create=_create,
 )

@@ -194,6 +194,12 @@ def test_keys_that_an_operation_needs(complaints, text, missing):
         ('integration = "rpc"\ntopic = "a"', 3, '"s" > topic: `rpc` is `json-rpc`, which has no `subscribe`'),
         ('integration = "mqtt"\nqueue = "a"', 3, '"s" > queue: `mqtt` is `mqtt`, which has no `dequeue`'),
         ('integration = "mqtt"\ntopic = ""', 3, '"s" > topic: must not be empty'),
+        (
+            'integration = "mqtt"\ntopic = "a"\nack = "consumer"',
+            4,
+            '"s" > ack: messages of a `topic` of `mqtt` are not acknowledged',
+        ),
+        ('integration = "mqtt"\ntopic = "a"\nprefetch = 5', 4, '"s" > prefetch: belongs to `ack = "consumer"`'),
         ('integration = "mqtt"\ntopic = "a"\nack = "all"', 4, '"s" > ack: must be `bus` or `consumer`'),
         (
             'integration = "mqtt"\ntopic = "a"\nemit = event.type',
