@@ -210,6 +210,7 @@ class HttpConnection(asyncio.Protocol):
         waiter, self._waiter = self._waiter, None
         if waiter is None:
             return
+        self._reset()  # an idle connection, or one that waits for the collector, must not keep a whole body
         if not waiter.done():
             if isinstance(end, Response):
                 waiter.set_result(end)

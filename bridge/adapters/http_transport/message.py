@@ -54,6 +54,9 @@ class Body:
                 raise httpx.DecodingError("the body does not fit its Content-Encoding") from None
         self._size += len(data)
         if self._size > self._limit:
+            # The error takes this frame along in its traceback, and waits for the collector with it.
+            self._chunks.clear()
+            del data
             raise httpx.RemoteProtocolError(f"the body is over the limit of {self._limit} bytes")
         self._chunks.append(data)
 

@@ -66,3 +66,17 @@ def test_what_was_not_asked_for_is_an_error(encoding: bytes) -> None:
 def test_an_empty_packed_body_is_empty() -> None:
     """204 and the like may name an encoding and have no body."""
     assert Body(10, b"gzip").finish() == b""
+
+
+def test_what_was_unpacked_does_not_outlive_the_error():
+    """Errors and their tracebacks wait for the garbage collector; 16 MiB must not wait with each."""
+    body = Body(1 << 20, b"gzip")
+    with pytest.raises(httpx.RemoteProtocolError) as caught:
+        body.feed(gzip.compress(bytes(8 << 20)))
+    assert body._chunks == []
+    trace = caught.value.__traceback__
+    while trace is not None:
+        values = trace.tb_frame.f_locals.values()
+        if trace.tb_frame.f_code is Body.feed.__code__:
+            assert not [value for value in values if isinstance(value, bytes) and len(value) > 1 << 19]
+        trace = trace.tb_next
