@@ -43,12 +43,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """How one figure moved over the judged part of the run."""
+    """How one figure moved over the judged part of the run; `an_hour` is None where time has no part in it."""
 
     figure: str
     first: float
     last: float
-    an_hour: float
+    an_hour: float | None
     growth: float
     allowed: float
 
@@ -58,12 +58,11 @@ class Slope:
         return self.growth <= self.allowed
 
     def __str__(self) -> str:
-        unit = FIGURES[self.figure][0]
+        unit = FIGURES.get(self.figure, ("MiB", 0.0))[0]
         word = "ok" if self.good else "TOO MUCH"
-        return (
-            f"{self.figure:<12} {self.first:8.2f} → {self.last:8.2f} {unit:<3}"
-            f"  slope {self.an_hour:+8.2f} {unit}/h  growth {self.growth:+6.2f} of {self.allowed:g} allowed  {word}"
-        )
+        slope = "" if self.an_hour is None else f"slope {self.an_hour:+8.2f} {unit}/h  "
+        ends = f"{self.first:8.2f} → {self.last:8.2f} {unit:<3}"
+        return f"{self.figure:<12} {ends}  {slope}growth {self.growth:+6.2f} of {self.allowed:g} allowed  {word}"
 
 
 def take(pid: int, at: float, trips: Sequence[float]) -> Sample:

@@ -29,7 +29,6 @@ class Trouble:
         self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "garbage": self._garbage,
             "subscribers": self._subscribers,
-            "reload": self._reload,
             "SIGSTOP of the sidecar": self._freeze_sidecar,
         }
         for one in stands:
@@ -60,9 +59,6 @@ class Trouble:
         self._process.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self._rng.uniform(0.5, 2))
         self._process.process.send_signal(signal.SIGCONT)
-
-    async def _reload(self) -> None:
-        self._bus.emit("bridge.reload", {}, "reload")
 
     async def _garbage(self) -> None:
         for _ in range(300):

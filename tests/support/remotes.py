@@ -6,6 +6,7 @@ client that shares no code with the bridge.
 
 import asyncio
 import json
+import logging
 import threading
 import time
 import uuid
@@ -203,6 +204,8 @@ class _MqttStand(Stand):
         self._caught_up = threading.Event()
         self._marker = uuid.uuid4().bytes
         self._client = Paho(CallbackAPIVersion.VERSION2, "ledger", protocol=MQTTProtocolVersion.MQTTv5)
+        # Without a handler it complains on stderr about each broker that is killed.
+        logging.getLogger("paho.mqtt.client").addHandler(logging.NullHandler())
         self._client.on_message = self._on_message
         self._client.on_connect = lambda client, *_: client.subscribe("numbers", qos=0)
         self._client.on_subscribe = lambda *_: self._listening.set()
