@@ -1,0 +1,110 @@
+"""The set of subscriptions against a model: whoever subscribes, leaves, loses the session or is refused."""
+
+import asyncio
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bridge.connection.subscriptions import Wish
+from bridge.errors import InvalidError, NotConnectedError
+from bridge.model import Subscribe, Unsubscribe
+from tests.unit.connection.test_subscriptions import Room, Session
+
+TOPICS = st.sampled_from(["a", "b", "c"])
+EMITS = st.sampled_from([None, "seen.x", "seen.y"])
+CONFIGURED = Wish("configured", "a", emit="seen.x", text="seen.x")
+
+
+class SubscriptionSet(RuleBasedStateMachine):
+    """Model: the names, each with its topic and the type of its events, in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.room = Room(CONFIGURED)
+        self.session: Session | None = None
+        self.wanted: dict[str, tuple[str, str | None]] = {"configured": ("a", "seen.x")}
+
+    def teardown(self) -> None:
+        self.runner.close()
+
+    @rule(refused=st.booleans())
+    def a_new_session(self, refused: bool) -> None:
+        """All of it is subscribed again, or the session is none."""
+        session = Session()
+        session.refuses = refused
+        restoring = self.room.subscriptions.restore(session)
+        if refused and self.wanted:
+            with pytest.raises(NotConnectedError):
+                self.runner.run(restoring)
+            self.session = None
+        else:
+            self.runner.run(restoring)
+            session.refuses = False
+            self.session = session
+
+    @precondition(lambda self: self.session is not None)
+    @rule(topic=TOPICS, emit=EMITS, refused=st.booleans())
+    def subscribe(self, topic: str, emit: str | None, refused: bool) -> None:
+        """The same wish has the same name; the remote is asked only for a topic that is not there yet."""
+        assert self.session is not None
+        self.session.refuses = refused
+        adding = self.room.subscriptions.add(self.session, Subscribe(topic=topic, emit=emit))
+        if refused and topic not in {one for one, _ in self.wanted.values()}:
+            with pytest.raises(NotConnectedError):
+                self.runner.run(adding)
+        else:
+            name = self.runner.run(adding)
+            same = [known for known, wish in self.wanted.items() if wish == (topic, emit)]
+            assert same in ([], [name])
+            assert same or name not in self.wanted
+            self.wanted[name] = (topic, emit)
+        self.session.refuses = False
+
+    @precondition(lambda self: self.session is not None)
+    @rule(topic=TOPICS)
+    def unsubscribe_a_topic(self, topic: str) -> None:
+        """All of it go; where there is none, it is said."""
+        self.leave([name for name, wish in self.wanted.items() if wish[0] == topic], Unsubscribe(topic=topic))
+
+    @precondition(lambda self: self.session is not None)
+    @rule(data=st.data())
+    def unsubscribe_a_name(self, data: st.DataObject) -> None:
+        """That one goes."""
+        name = data.draw(st.sampled_from([*self.wanted, "nobody"]))
+        self.leave([name] if name in self.wanted else [], Unsubscribe(subscription=name))
+
+    def leave(self, gone: list[str], command: Unsubscribe) -> None:
+        assert self.session is not None
+        removing = self.room.subscriptions.remove(self.session, command)
+        if not gone:
+            with pytest.raises(InvalidError):
+                self.runner.run(removing)
+            return
+        self.runner.run(removing)
+        for name in gone:
+            del self.wanted[name]
+
+    @precondition(lambda self: self.session is not None and self.wanted)
+    @rule(data=st.data(), number=st.integers(0, 9))
+    def a_message(self, data: st.DataObject, number: int) -> None:
+        """It makes one event for each that wants its topic, in their order, and no other."""
+        assert self.session is not None
+        topic = data.draw(st.sampled_from(sorted({topic for topic, _ in self.wanted.values()})))
+        before = len(self.room.inlet.events)
+        self.runner.run(self.session.say(topic, number))
+        made = [event_type for event_type, _, _ in self.room.inlet.events[before:]]
+        assert made == [emit or "message.api" for one, emit in self.wanted.values() if one == topic]
+
+    @invariant()
+    def the_remote_has_what_is_wanted(self) -> None:
+        """Each topic once, and none that nobody wants."""
+        if self.session is not None:
+            assert set(self.session.topics) == {topic for topic, _ in self.wanted.values()}
+
+
+SubscriptionSet.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+TestSubscriptionSet = SubscriptionSet.TestCase
