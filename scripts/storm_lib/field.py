@@ -14,10 +14,10 @@ from tests.support.websocket_service import websocket_service
 _BRIEF: Final = """
   health {
     interval = "1s"
-    timeout  = "2s"
+    timeout  = "4s"
   }
   resilience {
-    timeout = "2s"
+    timeout = "4s"
     circuit_breaker {
       failure_threshold = 1000000
       timeout           = "300ms"

@@ -11,7 +11,7 @@ from storm_lib.field import READ
 
 #: Seconds within which a remote is used again, and the longest that a call to another one may take meanwhile.
 BACK: Final = 10.0
-SLOWEST: Final = 2.0
+SLOWEST: Final = 4.0
 #: MiB of memory that may be more at rest than before the first kill, and than in the middle of the run (answers by key
 #: and what came in are remembered for minutes); descriptors that may be more than before, since after a burst of calls
 #: HTTP connections stay open for a minute. One left over by each kill would be more.
