@@ -7,9 +7,10 @@ never followed. Event headers and idempotency key travel as with JSON-RPC.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
 from bridge.adapters._background import Background
@@ -163,7 +164,7 @@ class HttpAdapter(AdapterBase):
         call = make_call(method, params, self._client.path, self._codec, self._allowed)
         if call.headers:
             given = {self._allowed[name.lower()]: value for name, value in call.headers.items()}
-            context = replace(context, headers={**context.headers, **given})
+            context = msgspec.structs.replace(context, headers={**context.headers, **given})
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
         response = await self._client.send(call.method, call.target, headers, call.body, call.content_type)
         check_status(response, self._codec, self._secrets)
