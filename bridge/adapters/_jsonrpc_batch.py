@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 
-from bridge.adapters._jsonrpc_wire import MAX_BATCH, check_taken, encode_batch, read_answer, read_answers
+from bridge.adapters._jsonrpc_wire import MAX_BATCH, CallId, check_taken, encode_batch, read_answer, read_answers
 from bridge.adapters.http_transport.client import HttpClient
 from bridge.adapters.http_transport.connection import HttpConnection
 from bridge.adapters.http_transport.errors import translate
@@ -38,7 +38,7 @@ class _Waiting:
     """One call; its future brings `_LEAD`, the result, or the error. `call_id` is None for a notification."""
 
     text: bytes
-    call_id: int | None
+    call_id: CallId | None
     future: asyncio.Future[Any]
     exchange: _Exchange | None = None
 
@@ -66,7 +66,7 @@ class Batcher:
         self._client = client
         self._queues: dict[bytes, _Queue] = {}
 
-    async def call(self, text: bytes, call_id: int | None, headers: bytes) -> Any:
+    async def call(self, text: bytes, call_id: CallId | None, headers: bytes) -> Any:
         """The result of one call, already encoded; None for a notification, once it is taken.
 
         Raises:

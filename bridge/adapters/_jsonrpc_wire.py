@@ -9,6 +9,7 @@ from bridge.adapters.http_transport.message import Response
 from bridge.adapters.http_transport.status import bare_status_error, refused_credentials, told_to_wait
 from bridge.errors import BridgeError, InvalidError, ProtocolError, RejectedError
 
+CallId = int | str
 #: Calls in one array.
 MAX_BATCH: Final = 64
 
@@ -18,7 +19,7 @@ class Call(msgspec.Struct, frozen=True):
 
     method: str
     params: Any = msgspec.UNSET
-    id: int | str | msgspec.UnsetType = msgspec.UNSET
+    id: CallId | msgspec.UnsetType = msgspec.UNSET
     jsonrpc: str = "2.0"
 
 
@@ -45,7 +46,7 @@ _MESSAGES: Final = msgspec.json.Decoder(list[Message] | Message)
 _NO_METHOD: Final = -32601
 
 
-def encode_call(method: str, params: Any, call_id: int | str | None) -> bytes:
+def encode_call(method: str, params: Any, call_id: CallId | None) -> bytes:
     """One request object; `call_id` None makes a notification.
 
     Raises:
@@ -63,7 +64,7 @@ def encode_batch(calls: list[bytes]) -> bytes:
     return calls[0] if len(calls) == 1 else b"[" + b",".join(calls) + b"]"
 
 
-def result_of(answer: Answer, call_id: int | str) -> Any:
+def result_of(answer: Answer, call_id: CallId) -> Any:
     """The result in one response object.
 
     Raises:
@@ -91,7 +92,7 @@ def _rejection(error: Any) -> RejectedError:
     return RejectedError(error["message"], code=error["code"], data=error.get("data"))
 
 
-def read_answer(response: Response, call_id: int) -> Any:
+def read_answer(response: Response, call_id: CallId) -> Any:
     """The result in the HTTP response to a single request.
 
     The credentials' refusal and a `Retry-After` count whatever the body says; then a JSON-RPC error, whatever the
@@ -148,7 +149,7 @@ def _check(answer: Answer) -> None:
         _json.check_answer(answer.error, "error")
 
 
-def read_answers(response: Response, call_ids: list[int]) -> dict[int, Any]:
+def read_answers(response: Response, call_ids: list[CallId]) -> dict[CallId, Any]:
     """The outcomes in the HTTP response to a batch: for each id a result, or a BridgeError (not raised).
 
     Answers come in any order. A call that the answer leaves out, or has twice, has failed with ProtocolError. One
@@ -170,12 +171,12 @@ def read_answers(response: Response, call_ids: list[int]) -> dict[int, Any]:
             or bare_status_error(response)
             or ProtocolError("the answer to the batch is not an array")
         )
-    outcomes: dict[int, Any] = {}
+    outcomes: dict[CallId, Any] = {}
     known = set(call_ids)
     doubtful = _json.may_not_fit(response.body)
     for answer in answers:
         call_id = answer.id
-        if type(call_id) is int and call_id in known:
+        if type(call_id) in {int, str} and call_id in known:
             outcomes[call_id] = (
                 ProtocolError("the answer to the batch has this call twice")
                 if call_id in outcomes
@@ -186,7 +187,7 @@ def read_answers(response: Response, call_ids: list[int]) -> dict[int, Any]:
     return outcomes
 
 
-def _outcome(answer: Answer, call_id: int, *, doubtful: bool) -> Any:
+def _outcome(answer: Answer, call_id: CallId, *, doubtful: bool) -> Any:
     try:
         if doubtful:
             _check(answer)

@@ -2,7 +2,8 @@
 
 Each call is a POST of its own, or shares one with others where `batch` is on; there is no session, so calls are tried
 whatever the last check said. Event headers `traceparent` and `hop` travel as the HTTP headers `traceparent` and
-`Nemo-Hop`, an idempotency key as `Idempotency-Key`, others only if `allow_headers` names them.
+`Nemo-Hop`, others only if `allow_headers` names them. An idempotency key is the request's id, so that a server that
+remembers ids knows a repetition, and also the HTTP header `Idempotency-Key`.
 """
 
 from itertools import count
@@ -14,7 +15,7 @@ from bridge.adapters import _websocket_opening as opening
 from bridge.adapters._jsonrpc_batch import Batcher
 from bridge.adapters._jsonrpc_config import PROTOCOL, JsonRpcConfig
 from bridge.adapters._jsonrpc_websocket import JsonRpcWebSocketAdapter
-from bridge.adapters._jsonrpc_wire import check_taken, encode_call, read_answer
+from bridge.adapters._jsonrpc_wire import CallId, check_taken, encode_call, read_answer
 from bridge.adapters.http_transport.client import HttpClient
 from bridge.adapters.http_transport.status import refused_credentials
 from bridge.adapters.http_transport.target import SCHEMES
@@ -36,6 +37,7 @@ class JsonRpcAdapter(AdapterBase):
         self._batcher = Batcher(self._client) if config.batch else None
         self._idempotent = frozenset(config.idempotent)
         self._ids = count(1)
+        self._keys: set[str] = set()  # ids that are taken while their calls run
 
     async def connect(self) -> None:
         """Open one connection and keep it; with a `health_method` also call that."""
@@ -50,7 +52,9 @@ class JsonRpcAdapter(AdapterBase):
     async def check(self) -> None:
         """A whole HTTP exchange, since a frozen server still accepts connections."""
         if self._config.health_method is not None:
-            await self._single(self._config.health_method, UNSET, b"")
+            call_id = next(self._ids)
+            call = encode_call(self._config.health_method, UNSET, call_id)
+            read_answer(await self._client.post(call, b""), call_id)
             return
         error = refused_credentials(await self._client.get())
         if error is not None and error.needs_person:
@@ -63,17 +67,23 @@ class JsonRpcAdapter(AdapterBase):
     async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
         """Call a method; `params` by name (dict) or by position (list), or UNSET for none."""
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
-        if self._batcher is not None:
-            call_id = None if notify else next(self._ids)
-            return await self._batcher.call(encode_call(method, params, call_id), call_id, headers)
+        key = context.idempotency_key
         if notify:
-            check_taken(await self._client.post(encode_call(method, params, None), headers))
-            return None
-        return await self._single(method, params, headers)
+            return await self._call(method, params, None, headers)
+        if not key or key in self._keys:
+            return await self._call(method, params, next(self._ids), headers)
+        self._keys.add(key)
+        try:
+            return await self._call(method, params, key, headers)
+        finally:
+            self._keys.discard(key)
 
-    async def _single(self, method: str, params: Any, headers: bytes) -> Any:
-        call_id = next(self._ids)
-        return read_answer(await self._client.post(encode_call(method, params, call_id), headers), call_id)
+    async def _call(self, method: str, params: Any, call_id: CallId | None, headers: bytes) -> Any:
+        text = encode_call(method, params, call_id)
+        if self._batcher is not None:
+            return await self._batcher.call(text, call_id, headers)
+        response = await self._client.post(text, headers)
+        return check_taken(response) if call_id is None else read_answer(response, call_id)
 
 
 _AUTH: Final = frozenset({"none", "basic", "bearer", "certificate"})

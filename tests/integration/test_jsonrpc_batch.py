@@ -106,6 +106,16 @@ async def test_calls_with_other_headers_go_alone() -> None:
         assert sorted(str(request.header("Idempotency-Key")) for request in server.requests) == ["None", "k0", "k1"]
 
 
+async def test_one_key_twice_in_an_array_is_two_ids() -> None:
+    """Two callers may have chosen the same key; each gets its own answer."""
+    key = Context(idempotency_key="k")
+    async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
+        calls = [adapter.request("m", [n], context=key) for n in range(3)]
+        assert await asyncio.gather(*calls) == [[0], [1], [2]]
+        (request,) = server.requests
+        assert [call["id"] for call in request.call] == ["k", 1, 2]
+
+
 async def test_bad_params_harm_only_their_own_call() -> None:
     """They never reach the array."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:

@@ -124,11 +124,22 @@ async def test_the_request_itself() -> None:
         await adapter.request("m", {"a": 1}, context=Context(headers={"hop": "2"}, idempotency_key="k"))
         seen = server.requests[0]
         assert seen.head.startswith(b"POST /rpc HTTP/1.1\r\n")
-        assert seen.call == {"jsonrpc": "2.0", "method": "m", "params": {"a": 1}, "id": 1}
+        assert seen.call == {"jsonrpc": "2.0", "method": "m", "params": {"a": 1}, "id": "k"}
         assert seen.header("Host") == f"127.0.0.1:{server.port}"
         assert seen.header("Content-Type") == seen.header("Accept") == "application/json"
         assert seen.header("Idempotency-Key") == "k"
         assert seen.header("Nemo-Hop") == "2"
+
+
+async def test_an_idempotency_key_is_the_id_of_one_call_at_a_time() -> None:
+    """A repetition has the same id, by which a server knows it; two callers with one key keep their answers apart."""
+    key = Context(idempotency_key="order-7")
+    async with scripted_server(Received.result) as server, connected(server.url) as adapter:
+        await asyncio.gather(adapter.request("m", UNSET, context=key), adapter.request("m", UNSET, context=key))
+        await adapter.request("m", UNSET, context=key)
+        ids = [request.call["id"] for request in server.requests]
+        assert sorted(map(str, ids)) == ["1", "order-7", "order-7"]
+        assert ids[2] == "order-7"
 
 
 async def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
