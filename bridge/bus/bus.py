@@ -20,7 +20,6 @@ from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
 from bridge.bus.tally import Tally
-from bridge.errors import BusError
 from bridge.model import MAX_HOP, Event
 from bridge.ports import Clock
 
@@ -319,11 +318,7 @@ class Bus:
     async def _joined(self, receiver: Receiver, sender: Sender) -> None:
         for link, endpoint in ((receiver.link, self._subscribe_endpoint), (sender.link, self._publish_endpoint)):
             if link is not None:
-                try:
-                    async with self._clock.timeout(self._join_timeout):
-                        await link.up.wait()
-                except TimeoutError:
-                    raise BusError(f"bus endpoint {endpoint}: {link.trouble or 'nobody hosts a bus there'}") from None
+                await link.join(endpoint, self._join_timeout)
         # Where nobody subscribes at all (an application's own SUB, later), there is nothing to wait for.
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(_SETTLE):

@@ -11,6 +11,7 @@ from typing import Final
 import zmq
 
 from bridge.bus.watch import SocketWatch
+from bridge.errors import BusError
 from bridge.ports import Clock
 
 #: Seconds in which libzmq would have tried again; also the pause between two rebuilds.
@@ -23,6 +24,8 @@ _LOST: Final = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
 _ALIVE: Final = zmq.Event.CONNECT_RETRIED | zmq.Event.CONNECT_DELAYED | zmq.Event.CONNECTED
+# ZAP's status for a question that was answered, with no.
+_NO: Final = 400
 _EVENTS: Final = _LOST | _ALIVE | zmq.Event.HANDSHAKE_SUCCEEDED
 
 
@@ -30,12 +33,15 @@ class Link:
     """The health of one connecting socket.
 
     Attributes:
-        up: Set once the first handshake has succeeded.
+        settled: Set once a handshake has succeeded, or was refused in a way that trying again does not mend.
+        refused: Whether it was the latter.
         trouble: Why the last handshake failed, where that is known.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clock: Clock, rebuild: Callable[[], None]) -> None:
-        self.up = asyncio.Event()
+        self.settled = asyncio.Event()
+        self.refused = False
+        self._mismatches = 0
         self.trouble: str | None = None
         self._clock = clock
         self._rebuild = rebuild
@@ -46,6 +52,20 @@ class Link:
         """Begin; before the socket connects."""
         self._watch.start(socket)
 
+    async def join(self, endpoint: str, timeout: float) -> None:
+        """Wait for the first handshake, `timeout` seconds at most.
+
+        Raises:
+            BusError: There was none, or it was refused; the message says where, and why if that is known.
+        """
+        try:
+            async with self._clock.timeout(timeout):
+                await self.settled.wait()
+        except TimeoutError:
+            raise BusError(f"bus endpoint {endpoint}: {self.trouble or 'nobody hosts a bus there'}") from None
+        if self.refused:
+            raise BusError(f"bus endpoint {endpoint}: {self.trouble}")
+
     def stop(self) -> None:
         """End; idempotent."""
         self._watch.stop()
@@ -53,11 +73,15 @@ class Link:
 
     def _saw(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
-            self.up.set()
-        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
-            self.trouble = "our key is not listed there"
+            self.settled.set()
+        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH and value == _NO:
+            self._refuse("our key is not listed there")
         elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            # Once may be a stranger, on whose port a bus begins to listen later.
+            self._mismatches += 1
             self.trouble = "one side has CURVE keys, and the other has not"
+            if self._mismatches > 1:
+                self._refuse(self.trouble)
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
             self.trouble = "the connection was closed in the handshake; is this the bus' server key?"
         if event in _LOST:
@@ -65,6 +89,11 @@ class Link:
                 self._cancel = self._clock.call_later(GRACE, self._dead)
         else:
             self._calm()
+
+    def _refuse(self, trouble: str) -> None:
+        self.trouble = trouble
+        self.refused = not self.settled.is_set()
+        self.settled.set()
 
     def _calm(self) -> None:
         if self._cancel is not None:
