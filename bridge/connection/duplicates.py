@@ -39,12 +39,15 @@ class Duplicates:
         """It is on the bus now."""
         now = self._clock.monotonic()
         key = message.unique or message.headers.get("idempotency_key")
-        if message.message_id is not None:
-            self._seen[place, message.message_id] = (now, message.message_id)
-        if key is not None:
-            self._seen[place, key] = (now, message.message_id)
-        while len(self._seen) > MOST:
-            del self._seen[next(iter(self._seen))]
+        for name in (message.message_id, key):
+            if name is not None:
+                self._seen.pop((place, name), None)  # to the end of the dictionary, which is in the order of time
+                self._seen[place, name] = (now, message.message_id)
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if len(self._seen) <= MOST and now - self._seen[oldest][0] < WINDOW:
+                break
+            del self._seen[oldest]
 
     def forget(self, place: int, message: Inbound) -> None:
         """It was given up: who sends it again means it."""

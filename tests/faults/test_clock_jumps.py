@@ -61,7 +61,9 @@ async def test_a_day_forward_and_two_back(stands: list[Stand], tmp_path: Path) -
         bus.clocks_differ = 3 * _DAY * 1000
         since, began = bus.mark(), time.monotonic()
         for jump in (_DAY, -_DAY):
-            ahead.write_text(str(jump))
+            # At once: the sidecar must never read a file that is half written.
+            (tmp_path / "next").write_text(str(jump))
+            (tmp_path / "next").replace(ahead)
             # Both clocks jump; a deadline is a time of day on both.
             deadline = str(int((time.time() + jump + 5) * 1000))
             assert (await bus.request("json-rpc", "echo", {}, headers={"deadline_ms": deadline}))["ok"]

@@ -73,12 +73,12 @@ class Numbered:
         while True:
             number = self.send()
             while number not in self.outcomes:
-                assert time.monotonic() - began < seconds, f"not well again after {seconds:g} s"
+                assert time.monotonic() - began < seconds, f"{self._name} is not well again after {seconds:g} s"
                 self.take()
                 await asyncio.sleep(0.005)
             if self.outcomes[number] == ["ok"]:
                 return time.monotonic() - began
-            assert time.monotonic() - began < seconds, f"not well again: {self.outcomes[number]}"
+            assert time.monotonic() - began < seconds, f"{self._name} is not well again: {self.outcomes[number]}"
 
     @property
     def succeeded(self) -> set[int]:

@@ -1,0 +1,44 @@
+"""How long, and how much of, what came from outside is remembered."""
+
+from bridge.connection.duplicates import MOST, WINDOW, Duplicates
+from bridge.model import Inbound
+from tests.support.clock import FakeClock
+
+
+def _message(number: int) -> Inbound:
+    return Inbound(topic="t", message=None, message_id=f"m{number}", headers={"idempotency_key": f"k{number}"})
+
+
+async def test_what_is_too_old_takes_no_memory():
+    """With steady traffic it stays at what came within the window."""
+    clock = FakeClock()
+    seen = Duplicates(clock)
+    for number in range(1000):
+        seen.note(1, _message(number))
+        await clock.advance(WINDOW / 100)
+    assert len(seen) <= 2 * 101
+    assert seen.has(1, _message(999), held=False)
+    assert not seen.has(1, _message(0), held=False)
+
+
+async def test_what_comes_again_is_as_good_as_new():
+    """It is remembered from its last time on, and keeps nothing older from being forgotten."""
+    clock = FakeClock()
+    seen = Duplicates(clock)
+    seen.note(1, _message(1))
+    seen.note(1, _message(2))
+    await clock.advance(WINDOW - 1)
+    seen.note(1, _message(1))
+    await clock.advance(2)
+    seen.note(1, _message(3))
+    assert seen.has(1, _message(1), held=False)
+    assert len(seen) == 4  # the second one, with both its names, is gone
+
+
+def test_a_flood_has_its_bound():
+    """The oldest go."""
+    seen = Duplicates(FakeClock())
+    for number in range(MOST):
+        seen.note(1, _message(number))
+    assert len(seen) == MOST
+    assert seen.has(1, _message(MOST - 1), held=False)
