@@ -9,13 +9,15 @@ from bridge.errors import InvalidError
 
 #: How deep below the root paths may go.
 MAX_DEPTH: Final = 64
+#: NUL no file name may hold; the others break the lines of whoever lists them.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def split_path(text: str, name: str = "path") -> tuple[str, ...]:
     """A path's segments; `.` and nothing mean the root itself.
 
     Raises:
-        InvalidError: It is absolute, climbs with `..`, is too deep, or holds what no file name may.
+        InvalidError: It is absolute, climbs with `..`, is too deep, or holds control characters.
     """
     if text.startswith("/"):
         raise InvalidError(f"{name}: paths start at the root of the integration, without a slash")
@@ -24,8 +26,8 @@ def split_path(text: str, name: str = "path") -> tuple[str, ...]:
         raise InvalidError(f"{name}: `..` would leave the root")
     if len(parts) > MAX_DEPTH:
         raise InvalidError(f"{name}: deeper than {MAX_DEPTH} levels")
-    if "\0" in text:
-        raise InvalidError(f"{name}: a file name holds no NUL")
+    if _CONTROL.search(text):
+        raise InvalidError(f"{name}: a file name holds no control characters")
     return parts
 
 

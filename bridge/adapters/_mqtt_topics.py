@@ -12,6 +12,8 @@ _MAX_BYTES: Final = 65_535
 #: What brokers may close the connection for (MQTT 5, 1.5.4): NUL must not, the others should not be there.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _SHARE: Final = "$share/"
+#: First levels by which a broker is governed and speaks of itself (4.7.2); what else begins with $ is some service's.
+_INTERNAL: Final = ("$SYS/", "$CONTROL/", _SHARE)
 
 
 def check_text(text: str, name: str) -> str:
@@ -37,6 +39,8 @@ def check_topic(topic: str, name: str = "topic") -> str:
         raise InvalidError(f"{name}: a topic is never empty")
     if "+" in topic or "#" in topic:
         raise InvalidError(f"{name}: one publishes to one topic, so it has no wildcards (+, #)")
+    if topic.startswith(_INTERNAL):
+        raise InvalidError(f'{name}: "{topic.partition("/")[0]}" is for the broker itself')
     return check_text(topic, name)
 
 

@@ -22,6 +22,13 @@ _MAX_SUBJECT: Final = 2048
 _REMEMBERED: Final = 1024
 _UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: Subjects by which server and JetStream are governed, and answers find their way.
+_INTERNAL: Final = frozenset({"$JS", "$SYS", "_INBOX"})
+#: What JetStream tells everybody of itself, which governs nothing.
+_NEWS: Final = ["$JS", "EVENT"]
+#: Headers that tell a stream what to do with a message, or a client that it is no message at all.
+_GOVERNING: Final = re.compile(r"nats-.*|status|description", re.IGNORECASE | re.DOTALL)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def check_subject(subject: str, what: str, *, wildcards: bool = False) -> str:
@@ -39,6 +46,8 @@ def check_subject(subject: str, what: str, *, wildcards: bool = False) -> str:
         raise InvalidError(f"{what}: a subject has at most {_MAX_SUBJECT} bytes")
     if _UNFIT.search(subject) or not all(parts):
         raise InvalidError(f'{what}: "{subject}" is no subject (no spaces, no empty parts between the dots)')
+    if parts[0] in _INTERNAL and not (wildcards and parts[:2] == _NEWS):
+        raise InvalidError(f'{what}: "{parts[0]}" is for server and clients themselves')
     for index, part in enumerate(parts):
         wild = part == "*" or (part == ">" and index == len(parts) - 1)
         if wild and not wildcards:
@@ -51,17 +60,27 @@ def check_subject(subject: str, what: str, *, wildcards: bool = False) -> str:
 def outgoing_headers(headers: Mapping[str, str] | None, context: Context, content_type: str) -> dict[str, str]:
     """The headers of one message: the caller's, the context's, the content's type and the idempotency key.
 
+    What governs the server stays behind where it only travels with an event (the context's), and is refused where the
+    caller asks for it. The caller's may have been joined with the context's before.
+
     Raises:
-        InvalidError: One that NATS cannot carry as it is; nats-py would trim it and put spaces for line ends.
+        InvalidError: One that NATS cannot carry as it is, for nats-py would trim it and put spaces for line ends; or
+            one by which the caller would govern the server.
     """
-    merged = {CONTENT_TYPE: content_type, **(headers or {}), **context.headers}
+    for name in headers or ():
+        if name not in context.headers and _GOVERNING.fullmatch(name):
+            raise InvalidError(f"headers.{name[:100]}: governs server or client; it is not for applications")
+    joined = {**(headers or {}), **context.headers}
+    merged = {CONTENT_TYPE: content_type} | {
+        name: value for name, value in joined.items() if not _GOVERNING.fullmatch(name)
+    }
     if context.idempotency_key is not None:
         merged[MESSAGE_ID] = context.idempotency_key
     for name, value in merged.items():
         if not _HEADER_NAME.fullmatch(name):
             raise InvalidError(f"headers: {name!r} cannot be the name of a header")
-        if value != value.strip() or "\r" in value or "\n" in value:
-            raise InvalidError(f"headers.{name}: no line ends, and no spaces at the ends")
+        if value != value.strip() or _CONTROL.search(value):
+            raise InvalidError(f"headers.{name}: no control characters, and no spaces at the ends")
         try:
             value.encode()
         except UnicodeEncodeError:

@@ -13,6 +13,9 @@ DATA: Final = b"data"
 HEADERS: Final = b"headers"
 _OURS: Final = frozenset({DATA, HEADERS})
 _HEADERS: Final = msgspec.json.Decoder(dict[str, str])
+#: Redis takes any bytes for a name; those who read its output, its logs or ours do not.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_NAME: Final = 65_535
 _MESSAGE_ID: Final = re.compile(r"(\d+-\d+)(?:@([^/]+))?/(.+)", re.DOTALL)
 
 Fields = Sequence[bytes]
@@ -27,6 +30,23 @@ class EntryName(NamedTuple):
     queue: str
 
 
+def check_name(name: str, what: str) -> str:
+    """See that a channel or stream may be called so; returns it.
+
+    Raises:
+        InvalidError: It holds control characters, is very long, or no Unicode; `what` says what it was given as.
+    """
+    if not name.isprintable() and _CONTROL.search(name):
+        raise InvalidError(f"{what}: a name holds no control characters")
+    try:
+        size = len(name) if name.isascii() else len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidError(f"{what}: text with half of a surrogate pair has no UTF-8") from None
+    if size > _MAX_NAME:
+        raise InvalidError(f"{what}: {size} bytes, a name has {_MAX_NAME} at most")
+    return name
+
+
 def message_id(entry: str, queue: str, group: str | None = None) -> str:
     """The name of an entry on the bus; `group` where it is not the configuration's."""
     return f"{entry}/{queue}" if group is None else f"{entry}@{group}/{queue}"
@@ -37,6 +57,7 @@ def parse_message_id(text: str) -> EntryName:
     found = _MESSAGE_ID.fullmatch(text)
     if found is None:
         raise InvalidError('message_id: not one of this adapter\'s, which look like "1700000000000-0/queue"')
+    check_name(text, "message_id")
     return EntryName(*found.groups())
 
 

@@ -13,23 +13,22 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import structlog
-from pydantic import Field
 
 from bridge.adapters._background import Background
-from bridge.adapters._content import Codec, CodecName
-from bridge.adapters._redis_channels import Channels
+from bridge.adapters._content import Codec
+from bridge.adapters._redis_channels import Channels, is_pattern
 from bridge.adapters._redis_cluster import RedisClusterAdapter
 from bridge.adapters._redis_consume import Consuming, StreamReader
 from bridge.adapters._redis_dequeue import Dequeuer
-from bridge.adapters._redis_entries import encode_headers, message_id, parse_message_id
+from bridge.adapters._redis_entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters._redis_groups import TRIM, Consumer
 from bridge.adapters._redis_link import Converted, Link, Take, drop
 from bridge.adapters._redis_sentinel import master_of
+from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters._redis_target import SCHEMES, Target
-from bridge.endpoint import Strict
 from bridge.errors import AuthError, BridgeError, InvalidError, NotConnectedError
 from bridge.model import Enqueue, Publish, QueueMessage
 from bridge.ports import (
@@ -44,60 +43,10 @@ from bridge.ports import (
     Subscription,
 )
 from bridge.settings import Hold
-from bridge.units import PositiveDuration
 
 PROTOCOL: Final = "redis"
 
 log = structlog.get_logger(__name__)
-
-
-class RedisConfig(Strict):
-    """`config { … }` of a Redis integration."""
-
-    codec: Annotated[CodecName, Field(description="how messages are written and read")] = "auto"
-    db: Annotated[int | None, Field(ge=0, description="number of the database; 0 unless the address names one")] = None
-    group: Annotated[
-        str, Field(min_length=1, pattern="^[^/]+$", description="consumer group, shared among sidecars")
-    ] = "nemo"
-    consumer: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="this sidecar's name in the group; each needs its own, and keeps it over restarts. "
-            "Default: nemo-<host>-<integration>",
-        ),
-    ] = None
-    sentinel: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="name of a master: the endpoint is then a Sentinel (port 26379, without credentials), which is "
-            "asked at each connection where that master is; `auth` is for the master",
-        ),
-    ] = None
-    cluster: Annotated[
-        bool | tuple[str, ...],
-        Field(
-            description="true, or a list of more nodes as host:port: the endpoint is a node of a cluster, which says "
-            "where the others are. Dead letters are then in {<queue>}:dead, on the node of their queue"
-        ),
-    ] = False
-    max_length: Annotated[
-        int | None,
-        Field(
-            gt=0,
-            description="about how many entries a stream keeps that this integration writes to. "
-            "What a group has not yet read and acknowledged is always kept; needs the right to EVAL",
-        ),
-    ] = None
-    claim_after: Annotated[
-        PositiveDuration,
-        Field(description="an entry that its consumer has not acknowledged for so long is delivered again, to anybody"),
-    ] = 60.0
-    max_deliveries: Annotated[
-        int | None,
-        Field(gt=0, description="an entry delivered so often goes to the stream <queue>:dead; default: never"),
-    ] = None
 
 
 class RedisAdapter(AdapterBase):
@@ -211,6 +160,8 @@ class RedisAdapter(AdapterBase):
         return await published
 
     def _publish(self, topic: str, message: Any, promise: Promise) -> None:
+        if is_pattern(check_name(topic, "topic")):
+            raise InvalidError("topic: one publishes to one channel; `*`, `?`, `[` and `\\` are for subscribing")
         data, _ = self._codec.encode(message)
         self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
 
@@ -229,6 +180,7 @@ class RedisAdapter(AdapterBase):
     ) -> Subscription:
         """SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard. Levels of service are none."""
         del qos
+        check_name(topic, "topic")
         if group is not None:
             raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
         self._open_commands()
@@ -264,6 +216,7 @@ class RedisAdapter(AdapterBase):
         self, queue: str, message: Any, headers: Mapping[str, str], context: Context, promise: Promise
     ) -> None:
         commands = self._open_commands()
+        check_name(queue, "queue")
         data, _ = self._codec.encode(message)
         if context.idempotency_key is not None:
             headers = {**headers, "idempotency_key": context.idempotency_key}
@@ -288,6 +241,7 @@ class RedisAdapter(AdapterBase):
         """The longest overdue entry, or a new one. `visibility` is at most `claim_after`."""
         self._open_commands()
         self._check_delay("visibility_ms", visibility)
+        check_name(queue, "queue")
         assert self._dequeuer is not None  # noqa: S101 - made with the link
         return await self._dequeuer.take(queue, wait, visibility)
 

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import pytest
 
+from bridge.connection.perform import perform
 from bridge.errors import ConnectionLostError, InvalidError, NotConnectedError
-from bridge.model import Enqueue, Inbound, Publish
+from bridge.model import Cause, Command, Enqueue, Inbound, Operation, Publish
 from bridge.ports import Context, ProtocolAdapter
 from tests.contract.kits import KITS, Kit
 from tests.contract.test_adapter_contract import kits_with, session
@@ -110,4 +111,38 @@ async def test_what_cannot_be_sent_fails_at_once(kit: Kit) -> None:
         with pytest.raises(InvalidError):
             begin(adapter, Publish(topic="topic", message=b"\xff"), promise)
         assert not promise.done()
+        await adapter.check()
+
+
+#: Names and headers that would do more than name, by who begins what.
+_HOSTILE: Final[dict[str, list[Command]]] = {
+    "mqtt": [
+        *(
+            Publish(topic=topic, message=1)
+            for topic in ("a/#", "+", "a\0", "a\n", "$CONTROL/x", "$SYS/x", "x" * 70_000)
+        ),
+        *(Publish(topic="a", message=1, headers=one) for one in ({"a\0": "b"}, {"a": "b\r\n"}, {"a": "x" * 70_000})),
+    ],
+    "nats": [
+        *(Publish(topic=topic, message=1) for topic in ("a.*", ">", "a b", "a\r\nPUB x 0", "$JS.API.INFO", "$SYS.x")),
+        *(Publish(topic="a", message=1, headers=one) for one in ({"a\r\nb": "c"}, {"a": "b\0"}, {"Nats-TTL": "1s"})),
+    ],
+    "redis": [
+        *(Publish(topic=topic, message=1) for topic in ("a*", "a?", "[a]", "a\0", "a\r\n", "x" * 70_000)),
+        *(Enqueue(queue=queue, message=1) for queue in ("a\0", "a\r\n", "x" * 70_000)),
+    ],
+}
+
+
+@kits_that_begin("publish")
+async def test_hostile_names_are_refused_on_both_ways(kit: Kit) -> None:
+    """Begun or awaited, they are invalid, and the session is as good as before."""
+    async with session(kit) as (adapter, _):
+        for command in _HOSTILE[kit.spec.protocol]:
+            with pytest.raises(InvalidError):
+                begin(adapter, command, promises(1)[0])
+            name = type(command).__name__.lower()
+            operation = Operation(integration="test", name=name, command=command, cause=Cause(None, 1, "a"))
+            with pytest.raises(InvalidError):
+                await perform(adapter, operation, _CONTEXT)
         await adapter.check()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from bridge.adapters.redis import SPEC, RedisConfig
+from bridge.adapters._redis_settings import RedisConfig
+from bridge.adapters.redis import SPEC
 from bridge.errors import BridgeError, NotConnectedError, RejectedError
 from bridge.model import Inbound
 from bridge.ports import AdapterSetup, ProtocolAdapter

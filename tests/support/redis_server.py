@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import redis
 
-from bridge.adapters.redis import RedisAdapter, RedisConfig
+from bridge.adapters._redis_settings import RedisConfig
+from bridge.adapters.redis import RedisAdapter
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup

@@ -8,7 +8,11 @@ from bridge.ports import NO_CONTEXT, Context
 
 
 @pytest.mark.parametrize(
-    "subject", ["", "a b", "a..b", ".a", "a.", "a\r\nPUB x 0", "a\0b", "*", "a.*", "a.>", "\ud800", "x" * 3000]
+    "subject",
+    [
+        *("", "a b", "a..b", ".a", "a.", "a\r\nPUB x 0", "a\0b", "*", "a.*", "a.>", "\ud800", "x" * 3000),
+        *("$JS.API.STREAM.DELETE.x", "$SYS.REQ.SERVER.PING", "_INBOX.x"),
+    ],
 )
 def test_what_is_no_subject_to_publish_to(subject: str) -> None:
     """Above all nothing that would end the line, or the connection."""
@@ -16,7 +20,7 @@ def test_what_is_no_subject_to_publish_to(subject: str) -> None:
         check_subject(subject, "topic")
 
 
-@pytest.mark.parametrize("subject", ["a", "a.b", "$JS.API.INFO", "ä.ö", "a*b"])
+@pytest.mark.parametrize("subject", ["a", "a.b", "$KV.bucket.key", "ä.ö", "a*b"])
 def test_subjects_to_publish_to(subject: str) -> None:
     """They come back as they are."""
     assert check_subject(subject, "topic") == subject
@@ -47,12 +51,26 @@ def test_headers_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"a b": "x"}, {"": "x"}, {"ä": "x"}, {"a": "x\r\ny: z"}, {"a": " x"}, {"a": "x\n"}, {"a": "\ud800"}]
+    "headers",
+    [
+        *({"a b": "x"}, {"": "x"}, {"ä": "x"}, {"a": "x\r\ny: z"}, {"a": " x"}, {"a": "x\n"}, {"a": "\ud800"}),
+        *({"a": "b\0"}, {"Nats-Rollup": "all"}, {"nats-msg-id": "x"}, {"Status": "503"}),
+    ],
 )
 def test_headers_that_would_arrive_otherwise(headers: dict[str, str]) -> None:
     """nats-py trims, and makes spaces of line ends: refused instead."""
     with pytest.raises(InvalidError, match="headers"):
         outgoing_headers(headers, NO_CONTEXT, "text/plain")
+
+
+def test_what_governs_does_not_travel() -> None:
+    """Headers of an event that would tell a stream what to do stay behind, joined with the message's own or not."""
+    context = Context({"hop": "1", "Nats-Rollup": "all"}, idempotency_key="k")
+    expected = {"Content-Type": "a/b", "hop": "1", "Nats-Msg-Id": "k"}
+    assert outgoing_headers(None, context, "a/b") == expected
+    assert outgoing_headers(context.joined({"a": "b"}), context, "a/b") == expected | {"a": "b"}
+    with pytest.raises(InvalidError, match="Nats-TTL: governs"):
+        outgoing_headers(context.joined({"Nats-TTL": "1s"}), context, "a/b")
 
 
 def test_size_of_headers() -> None:
