@@ -43,7 +43,9 @@ subscription "numbers_mqtt" {
 
 def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak", description="A long run, and what grows in it.")
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="below 25, memory is judged while what is kept for ten fills it"
+    )
     parser.add_argument("--rate", type=float, default=100.0, help="commands a second, over all protocols")
     parser.add_argument("--fault-every", type=float, default=45.0, metavar="SECONDS", help="0: no faults")
     parser.add_argument("--seed", type=int, default=1)
@@ -139,6 +141,13 @@ async def _balance(soak: _Soak, bus: Program, stands: Sequence[Stand]) -> list[s
         health = status[one.kind]
         if health["in_flight"] or health["queued"]:
             wrong.append(f"{one.kind}: {health['in_flight']} in flight and {health['queued']} queued at rest")
+        sums = health["accounting"]
+        if sums["accepted"] != sum(count for name, count in sums.items() if name != "accepted"):
+            wrong.append(f"{one.kind}: the bridge's own sums do not balance: {sums}")
+        if sums["succeeded"] != len(load.succeeded[one.kind]):
+            wrong.append(
+                f"{one.kind}: {sums['succeeded']} succeeded by its sums, {len(load.succeeded[one.kind])} by ours"
+            )
         if health["status"] != "connected":
             wrong.append(f"{one.kind}: {health['status']} in the end")
         reached = {number for _, number in one.ledger()}

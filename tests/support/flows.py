@@ -37,13 +37,18 @@ class Flows:
                 group.create_task(flow.recovers(10))
 
     async def account(self, declared: Collection[str] = DECLARED) -> None:
-        """Everything is answered, by declared ways, and adds up; nothing is under way any more."""
+        """Everything is answered, by declared ways, and adds up, in the bridge's sums, too; nothing is under way."""
         for flow in self.all:
             await flow.settle()
             assert set(flow.kinds) <= set(declared), flow.kinds
             flow.check()
         status = (await self._bus.ask("bridge.status", {}))["result"]
-        assert all((one["in_flight"], one["queued"]) == (0, 0) for name, one in status.items() if name != "bridge")
+        for kind in {flow.kind for flow in self.all}:
+            sums = status[kind]["accounting"]
+            assert (sums["in_flight"], sums["queued"]) == (0, 0)
+            assert sums["accepted"] == sum(count for name, count in sums.items() if name != "accepted")
+            assert sums["accepted"] >= sum(flow.sent for flow in self.all if flow.kind == kind)
+            assert sums["succeeded"] >= sum(len(flow.succeeded) for flow in self.all if flow.kind == kind)
 
 
 @contextlib.asynccontextmanager

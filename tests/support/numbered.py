@@ -13,6 +13,7 @@ class Numbered:
     """Sends numbers at a steady rate and keeps the account.
 
     Attributes:
+        kind: The remote's.
         sent: How many commands.
         outcomes: Number → how each of its answers ended: `ok`, or the error's kind.
     """
@@ -20,6 +21,7 @@ class Numbered:
     def __init__(self, bus: Program, stand: Stand, *, keyed: bool = False) -> None:
         self.bus = bus
         self._stand = stand
+        self.kind = stand.kind
         self._keyed = keyed
         self._name = f"{stand.kind}+key" if keyed else stand.kind
         self._seen = bus.mark()
