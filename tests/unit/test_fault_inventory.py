@@ -1,10 +1,10 @@
-"""The table in README.md names tests that exist."""
+"""The table in tests/faults/README.md names tests that exist."""
 
 import ast
 import re
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1] / "faults"
 
 
 def _tests_of(file: Path) -> set[str]:
