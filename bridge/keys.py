@@ -17,8 +17,8 @@ from bridge.filters import Glob, check_pattern
 
 #: First segments of the event types that only a bridge may publish, whatever a key's rights say.
 RESERVED: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
-#: What every listed key may publish and hear: a client's proof to itself that the bus carries.
-GREETING: Final = Glob("client.*.hello.**")
+#: First segment of event types that belong to one key each: see `own_types`.
+_CLIENT: Final = "client"
 
 _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _DIGITS: Final = {letter: number for number, letter in enumerate(_Z85)}
@@ -47,7 +47,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One listed key and its rights.
+    """One listed key and its rights; what `own_types` names it may always say and hear.
 
     Attributes:
         name: The file's name without its ending.
@@ -63,15 +63,20 @@ class Grant:
     subscribe: tuple[str, ...] = ()
     bridge: bool = False
     _may: tuple[Glob, ...] = field(init=False, repr=False, compare=False, default=())
+    _own: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_may", (GREETING, *(Glob(pattern) for pattern in self.publish)))
+        object.__setattr__(self, "_may", tuple(Glob(pattern) for pattern in self.publish))
+        object.__setattr__(self, "_own", f"{own_types(self.public)}.")
         for pattern in self.subscribe:
             check_subscribe_right(pattern)
 
     def may_publish(self, event_type: str) -> bool:
         """Whether its holder may say this."""
-        if not self.bridge and event_type.partition(".")[0] in RESERVED:
+        if event_type.startswith(self._own):
+            return True
+        first = event_type.partition(".")[0]
+        if not self.bridge and (first in RESERVED or first == _CLIENT):
             return False
         return any(one.matches(event_type) for one in self._may)
 
@@ -82,7 +87,7 @@ class Grant:
         itself, as the type that it is; the right to `order.created` covers just that. Whoever subscribes to a whole
         type also gets the longer ones that begin with the same letters: ZeroMQ knows nothing but the prefix.
         """
-        return GREETING.matches(prefix) or any(_covers(pattern, prefix) for pattern in self.subscribe)
+        return prefix.startswith(self._own) or any(_covers(pattern, prefix) for pattern in self.subscribe)
 
 
 Roster = Mapping[str, Grant]
@@ -118,6 +123,11 @@ def check_name(name: str) -> str:
 def fingerprint(public: str) -> str:
     """A short name of a key, for people and events: the first 16 digits of its SHA-256."""
     return hashlib.sha256(public.encode()).hexdigest()[:16]
+
+
+def own_types(public: str) -> str:
+    """How the event types begin that only a key's holder may say: its proof that the bus carries, messages for it."""
+    return f"{_CLIENT}.{fingerprint(public)}"
 
 
 def is_key(text: str) -> bool:

@@ -1,7 +1,8 @@
 """The forwarder of a closed bus: in place of the C proxy, it knows each sender's key and what that may do.
 
 One thread of its own does all: it answers ZAP, takes subscriptions from those who may have them, and passes on what may
-be said. It never decodes an event; it looks at the first frame and at the key that libzmq has put on the message.
+be said. It looks at the first frame, at the key that libzmq has put on the message, and at what the event says of
+itself: its type, which must be the first frame's, and its source.
 """
 
 import contextlib
@@ -9,10 +10,11 @@ import os
 import socket as sockets
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import zmq
 
+from bridge.bus.claims import Claim, Claims, of_bridge
 from bridge.bus.curve import ZAP_ENDPOINT, Turned, answer_zap, refuse_zap
 from bridge.bus.rejection import Reason
 from bridge.keys import Grant, Roster, fingerprint
@@ -68,7 +70,8 @@ class Forwarder:
         self._on_refused = on_refused
         self._on_crash = on_crash
         self._refused: Refused = {}
-        self._known: dict[str, dict[bytes, bool]] = {}
+        self._claims = Claims()
+        self._known: dict[str, dict[bytes, _Right]] = {}
         self._known_roster: Roster = roster
         self._unheard: dict[bytes, int] = {}
         self._connections: dict[int, tuple[int, str]] = {}
@@ -236,6 +239,7 @@ class Forwarder:
         if self._known_roster is not self.roster:
             self._known_roster, self._known = self.roster, {}
         recv, send, known = self._senders.recv, self._subscribers.send, self._known
+        read = self._claims.read
         for _ in range(_BATCH):
             first = recv(_NOBLOCK, False)
             if not first.more:
@@ -246,14 +250,18 @@ class Forwarder:
                 self._misshapen(second)
                 continue
             user, topic = str(first.get(_USER)), first.bytes
-            may = known.get(user, _NOTHING).get(topic)
-            if may is None:
-                may = self._learn(user, topic)
-            if may:
+            right = known.get(user, _NOTHING).get(topic)
+            if right is None:
+                right = self._learn(user, topic)
+            if right.name is None:
+                self._forbidden(user, topic)
+                continue
+            claim = read(second.bytes)
+            if claim is None or claim.event_type != right.name or (of_bridge(claim.source) and not right.bridge):
+                self._unbelieved(user, topic, claim)
+            else:
                 send(first, _FIRST, False)
                 send(second, _NOBLOCK, False)
-            else:
-                self._forbidden(user, topic)
 
     def _misshapen(self, frame: "zmq.Frame") -> None:
         """Drop the rest of a message that has another number of frames than two."""
@@ -262,17 +270,27 @@ class Forwarder:
             frame = self._senders.recv(_NOBLOCK, copy=False)
         self._refuse(Reason.FRAMES, key and fingerprint(key), "a message that has not two frames")
 
-    def _learn(self, user: str, topic: bytes) -> bool:
+    def _learn(self, user: str, topic: bytes) -> "_Right":
         grant = self._known_roster.get(user)
-        try:
-            may = grant is not None and grant.may_publish(topic.decode())
-        except UnicodeDecodeError:
-            may = False
+        right = _NONE
+        with contextlib.suppress(UnicodeDecodeError):
+            name = topic.decode()
+            if grant is not None and grant.may_publish(name):
+                right = _Right(name, grant.bridge)
         types = self._known.setdefault(user, {})
         if len(types) >= _KNOWN_TYPES:
             types.clear()
-        types[topic] = may
-        return may
+        types[topic] = right
+        return right
+
+    def _unbelieved(self, user: str, topic: bytes, claim: Claim | None) -> None:
+        key = fingerprint(user)
+        if claim is None:
+            self._refuse(Reason.NOT_AN_EVENT, key, f"the body of {_shown(topic)} is no event in MessagePack")
+        elif of_bridge(claim.source):
+            self._refuse(Reason.REFUSED, key, f"{_name(self._known_roster.get(user))} may not speak as a bridge")
+        else:
+            self._refuse(Reason.TYPE_MISMATCH, key, "`event_type` differs from the first frame")
 
     def _forbidden(self, user: str, topic: bytes) -> None:
         grant = self._known_roster.get(user)
@@ -282,7 +300,15 @@ class Forwarder:
             self._refuse(Reason.REFUSED, fingerprint(user), f"{_name(grant)} may not publish {_shown(topic)}")
 
 
-_NOTHING: Final[dict[bytes, bool]] = {}
+class _Right(NamedTuple):
+    """What a key may do with one event type: the type where it may say it, and whether it speaks as a bridge."""
+
+    name: str | None
+    bridge: bool
+
+
+_NONE: Final = _Right(None, False)
+_NOTHING: Final[dict[bytes, _Right]] = {}
 
 
 def _user(frame: "zmq.Frame") -> str | None:

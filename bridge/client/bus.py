@@ -14,6 +14,7 @@ from bridge.client.errors import ClosedError
 from bridge.client.listener import Listener
 from bridge.clock import RealClock
 from bridge.errors import BusError
+from bridge.keys import own_types
 from bridge.model import Event
 
 #: Seconds after which a hello is sent again.
@@ -57,11 +58,12 @@ class BusClient:
             curve: Keys, where the bus is closed, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
             patience: Seconds to wait for the bus to answer before `BusError`.
         """
-        self._name = uuid.uuid4().hex[:12]
-        self.source = source or f"client/{self._name}"
+        name = uuid.uuid4().hex[:12]
+        self.source = source or f"client/{name}"
+        self._own = f"client.{name}" if curve is None else f"{own_types(curve.pair.public)}.{name}"
         self.clock = RealClock()
         self._numbers = itertools.count(1)
-        self._hello = f"client.{self._name}.hello.0"
+        self._hello = f"{self._own}.hello.0"
         self._greeting = 0
         self._patience = patience
         self._prefixes = tuple(prefixes)
@@ -287,7 +289,7 @@ class BusClient:
             return
         async with self._hearing:
             # Subscriptions reach the broker in order: when it knows a fresh hello, it knows what was before it.
-            self._hello = f"client.{self._name}.hello.{next(self._numbers)}"
+            self._hello = f"{self._own}.hello.{next(self._numbers)}"
             self._bus.read_also(prefix)
             self._bus.read_also(self._hello)
             await self._carries_both_ways()
@@ -296,4 +298,4 @@ class BusClient:
 
     def own_type(self, what: str) -> str:
         """A fresh event type that nobody else uses."""
-        return f"client.{self._name}.{what}.{next(self._numbers)}"
+        return f"{self._own}.{what}.{next(self._numbers)}"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import zmq
 
 from bridge.bus import Bus, CurveClient, forwarder
 from bridge.clock import RealClock
 from bridge.errors import BusError
-from bridge.keys import read_pair
+from bridge.keys import own_types, read_pair
 from bridge.model import Event
 from tests.support.bus import Keys, Peer, until
 from tests.support.curve import KeyRing, print_of
@@ -167,6 +168,34 @@ async def test_what_only_the_bridge_says(tmp_path: Path, event_type: str) -> Non
             assert told["detail"] == f"app may not publish '{event_type}'"
             await here.works()
             assert app.received() == []
+
+
+async def test_what_an_event_says_of_itself(tmp_path: Path) -> None:
+    """No application speaks as a bridge or under another type, whatever its rights; nobody hears it."""
+    async with closed(tmp_path) as here:
+        keys, others = here.ring.listed("app"), here.ring.listed("other")
+        await _renewed(here)
+        own = own_types(keys[0].decode())
+        with here.peer(keys, own, "order.forged") as app, here.peer(others) as other:
+            await app.say_until(lambda: here.saw("order.mine"), "order.mine")
+            await other.say_until(lambda: here.saw("order.theirs"), "order.theirs")
+            for source in ("bridge", "bridge/two"):
+                app.send("order.forged", source=source)
+                app.raw(b"order.forged", msgpack.packb((1, "order.forged", None, 1, source, None)))
+            await here.refused(print_of(keys), "app may not speak as a bridge")
+            app.raw(b"order.forged", app.event("health.bridge"))
+            app.raw(b"order.forged", app.event("order.forged") + b"\xc0")
+            for reason in ("type_mismatch", "not_an_event"):
+                await here.hears("resilience.bus.rejected", lambda told, reason=reason: told["reason"] == reason)
+            other.send(f"{own}.message.1", "forged")
+            await here.refused(print_of(others), f"may not publish '{own}")
+            app.send(f"{own}.proof")
+            await app.receive(f"{own}.proof")
+            here.bus.publish(f"{own}.message.1", "good")
+            assert (await app.receive(f"{own}.message.1"))["payload"] == "good"
+            assert app.received() == []
+        assert not here.saw("order.forged")
+        assert here.bus.stats.rejected == 7
 
 
 async def test_rights_by_key(tmp_path: Path) -> None:

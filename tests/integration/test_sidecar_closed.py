@@ -1,19 +1,22 @@
 """A sidecar on a closed bus, as its user runs it: keys by command, TCP, clients of all kinds, a list that changes."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from bridge.client import BusClient, CurveClient
+from bridge.client import BusClient, CurveClient, PubSubClient, QueueClient, RpcClient
 from bridge.errors import BusError
 from tests.support.bus import until
+from tests.support.mosquitto import mosquitto
+from tests.support.redis_server import redis_server
 from tests.support.sidecar import Sidecar, short_directory
 
 _CONFIGURATION = """
@@ -40,12 +43,12 @@ integration "facts" {
 class House:
     """A sidecar that hosts a closed bus on TCP, and the folder of its keys."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, rights: Sequence[str], more: str) -> None:
         self.directory = directory
         self.command("keys", "new", "bridge")
         self.command("keys", "new", "till")
-        self.command("keys", "authorize", "keys/till.key")
-        self.sidecar = Sidecar(directory, _CONFIGURATION)
+        self.command("keys", "authorize", "keys/till.key", *rights)
+        self.sidecar = Sidecar(directory, _CONFIGURATION + more)
 
     def ready(self) -> None:
         """Wait until it says where its bus is."""
@@ -74,17 +77,17 @@ class House:
         assert (done.returncode == 0) is good, done.stdout
         return done.stdout
 
-    def client(self, name: str, patience: float = 10.0) -> BusClient:
+    def client(self, name: str, patience: float = 10.0, prefixes: Sequence[str] = ("response.",)) -> BusClient:
         """A program with a key of the folder."""
         keys = CurveClient.read(self.directory / f"keys/{name}.key_secret", self.directory / "keys/bridge.key")
-        return BusClient(*self.endpoints, prefixes=("response.", "resilience."), patience=patience, curve=keys)
+        return BusClient(*self.endpoints, prefixes=prefixes, patience=patience, curve=keys)
 
 
 @contextmanager
-def house() -> Iterator[House]:
+def house(rights: Sequence[str] = (), more: str = "") -> Iterator[House]:
     """Up, and gone in the end; it has never shown a secret."""
     with short_directory() as directory:
-        here = House(directory)
+        here = House(directory, rights, more)
         try:
             here.ready()
             yield here
@@ -130,3 +133,43 @@ async def test_command_line() -> None:
         assert "health." in here.command(*watched)
         assert "a closed bus needs both" in here.command(*call, *keys[:2], good=False)
         assert "one side has CURVE keys" in here.command(*call, good=False)
+
+
+def _readme_rights() -> list[str]:
+    """What the README grants the program of its example."""
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("nemo-bridge keys authorize keys/till.key "))
+    return shlex.split(line)[4:]
+
+
+_NARROW = ["--publish", "integration.*.*", "--subscribe", "response.integration.**", "--subscribe", "health.bridge"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "prefixes"), [(_readme_rights(), ("response.",)), (_NARROW, ())], ids=["readme", "narrow"]
+)
+async def test_clients_of_all_patterns(rights: list[str], prefixes: Sequence[str]) -> None:
+    """RPC, Pub/Sub and queues work with no more rights than the README names, and nothing that they do is refused."""
+    with mosquitto() as mqtt, redis_server() as redis:
+        more = "".join(
+            f'integration "{name}" {{\n  type = "{kind}"\n  endpoint {{\n    url = "{url}"\n  }}\n}}\n'
+            for name, kind, url in (
+                ("events", "mqtt", mqtt.url),
+                ("jobs", "redis", f"redis://127.0.0.1:{redis.port}"),
+            )
+        )
+        with house(rights, more) as here:
+            async with here.client("till", prefixes=prefixes) as till:
+                assert await RpcClient(till, "facts").call("get", {"key": "answer"}) == 42
+                events, jobs = PubSubClient(till, "events"), QueueClient(till, "jobs")
+                async with events.subscribe("orders/#") as messages:
+                    await events.publish("orders/new", {"id": 8})
+                    assert (await messages.get()).message == {"id": 8}
+                await jobs.enqueue("invoices", {"order": 8})
+                async for job in jobs.messages("invoices"):
+                    async with job:
+                        assert job.message == {"order": 8}
+                    break
+            async with here.client("bridge") as owner:
+                status = (await owner.ask("bridge.status", {})).payload["result"]
+                assert status["bridge"]["bus"]["rejected"] == 0

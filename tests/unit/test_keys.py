@@ -11,6 +11,7 @@ from bridge.keys import (
     KeyFileError,
     fingerprint,
     is_key,
+    own_types,
     read_grant,
     read_pair,
     read_public,
@@ -19,6 +20,7 @@ from bridge.keys import (
 )
 
 PUBLIC, SECRET = (half.decode() for half in zmq.curve_keypair())
+OWN = own_types(PUBLIC)
 
 
 def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:
@@ -36,9 +38,11 @@ def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:
         ("order.**", "orders.a", False),
         ("order.created", "order.created", True),
         ("", "order.created", False),
-        ("", "client.abc.hello", True),
-        ("", "client.abc.hello.3", True),
-        ("", "client.abc", False),
+        ("", f"{OWN}.abc.hello.3", True),
+        ("", OWN, False),
+        ("", f"{OWN}x.a", False),
+        ("**", "client.abc.hello.3", False),
+        ("client.**", "client", False),
         ("**", "health.bridge", False),
         ("health.**", "health.bridge", False),
         ("**", "health", False),
@@ -53,7 +57,7 @@ def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:
     ],
 )
 def test_publish(pattern: str, event_type: str, may: bool) -> None:
-    """By Nemo's patterns; what is a bridge's to say never, and a client's own greeting always."""
+    """By Nemo's patterns; what is a bridge's or another key's to say never, and what is its own always."""
     assert grant(publish=pattern).may_publish(event_type) is may
 
 
@@ -78,8 +82,11 @@ def test_a_bridge_may_say_what_bridges_say() -> None:
         ("order.created", "order.created.x", False),
         ("order.created", "order.", False),
         ("", "order.", False),
-        ("", "client.abc.hello.0", True),
-        ("", "client.", False),
+        ("", f"{OWN}.abc.hello.0", True),
+        ("", f"{OWN}.", True),
+        ("", OWN, False),
+        ("", "client.abc.hello.0", False),
+        ("**", "client.abc.hello.0", True),
     ],
 )
 def test_subscribe(pattern: str, prefix: str, may: bool) -> None:
