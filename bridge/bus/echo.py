@@ -11,6 +11,13 @@ class _Numbered(msgspec.Struct):
     id: int
 
 
+def _number(body: bytes) -> int:
+    try:
+        return msgspec.msgpack.decode(body, type=_Numbered).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return -1  # somebody's who claims to be us, and is no event
+
+
 class Echo:
     """Knows own events by their first bytes, so that they need not be decoded only to be dropped."""
 
@@ -30,6 +37,6 @@ class Echo:
 
     async def of(self, event_id: int) -> None:
         """Wait until this event of ours, or a later one, has come back."""
-        while not self._last or msgspec.msgpack.decode(self._last, type=_Numbered).id < event_id:
+        while _number(self._last) < event_id:
             self._came.clear()
             await self._came.wait()
