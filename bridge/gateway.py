@@ -330,6 +330,7 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
             text=None if emit is None else emit.text,
             group=one.group,
             hold=one.hold,
+            qos=one.qos,
         )
         wishes.setdefault(one.integration, []).append(wish)
     return wishes

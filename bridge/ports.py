@@ -2,6 +2,7 @@
 
 What an implementer must keep, and a caller may rely on, is stated here once: order, concurrency, cancellation, errors.
 """
+# ruff: noqa: ARG002  # what refuses an operation looks at no argument
 
 import contextlib
 import enum
@@ -263,70 +264,60 @@ class AdapterBase:
     async def check(self) -> None:
         """Nothing that could be dead."""
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
+    def is_idempotent(self, operation: str, command: Any) -> bool:
         """Only what changes nothing by its nature."""
         return operation in {"subscribe", "unsubscribe"}
 
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
         """No way without a task."""
         return False
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
         """See `ProtocolAdapter.request`."""
         raise self._lacks("request")
 
     async def publish(
         self,
-        topic: str,  # noqa: ARG002
-        message: Any,  # noqa: ARG002
+        topic: str,
+        message: Any,
         *,
-        qos: int | None = None,  # noqa: ARG002
-        retain: bool = False,  # noqa: ARG002
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        context: Context = NO_CONTEXT,  # noqa: ARG002
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
     ) -> dict[str, Any]:
         """See `ProtocolAdapter.publish`."""
         raise self._lacks("publish")
 
     async def subscribe(
-        self,
-        topic: str,  # noqa: ARG002
-        deliver: Deliver,  # noqa: ARG002
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
     ) -> Subscription:
         """See `ProtocolAdapter.subscribe`."""
         raise self._lacks("subscribe")
 
-    async def unsubscribe(self, subscription: Subscription) -> None:  # noqa: ARG002
+    async def unsubscribe(self, subscription: Subscription) -> None:
         """See `ProtocolAdapter.unsubscribe`."""
         raise self._lacks("unsubscribe")
 
     async def enqueue(
-        self,
-        queue: str,  # noqa: ARG002
-        message: Any,  # noqa: ARG002
-        *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        context: Context = NO_CONTEXT,  # noqa: ARG002
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
     ) -> str:
         """See `ProtocolAdapter.enqueue`."""
         raise self._lacks("enqueue")
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
         """See `ProtocolAdapter.dequeue`."""
         raise self._lacks("dequeue")
 
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:  # noqa: ARG002
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
         """See `ProtocolAdapter.consume`."""
         raise self._lacks("queue to read from")
 
-    async def ack(self, message_id: str) -> None:  # noqa: ARG002
+    async def ack(self, message_id: str) -> None:
         """See `ProtocolAdapter.ack`."""
         raise self._lacks("ack")
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:  # noqa: ARG002
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
         """See `ProtocolAdapter.nack`."""
         raise self._lacks("nack")
 
@@ -347,6 +338,7 @@ class AdapterSetup:
         config: An instance of `AdapterSpec.config`.
         max_in_flight: How many operations run at the same time at most; sizes the pools.
         on_lost: To be called once when the session's connection breaks by itself.
+        kept: What one session leaves for the next one of the same integration; empty at first.
     """
 
     integration: str
@@ -356,6 +348,7 @@ class AdapterSetup:
     config: Any = None
     max_in_flight: int = 64
     on_lost: Callable[[BridgeError], None] = _ignore
+    kept: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +369,8 @@ class AdapterSpec:
             share `protocol`, `auth` and `config` with this one.
         acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where they are
             given a `Hold`; `ack` and `nack` are among the operations then.
+        unfit_to_hold: Why that cannot work with a `config`, in words for a person; None where it can.
+        has_qos: Whether a subscription has a quality of service.
     """
 
     protocol: str
@@ -389,6 +384,8 @@ class AdapterSpec:
     needs_endpoint: bool = True
     transports: "tuple[AdapterSpec, ...]" = ()
     acknowledges: frozenset[str] = frozenset()
+    unfit_to_hold: Callable[[Any], str | None] = lambda _: None
+    has_qos: bool = False
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Every scheme of the protocol, and the transport that it means."""

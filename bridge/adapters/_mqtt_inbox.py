@@ -10,11 +10,14 @@ from zlib import crc32
 import structlog
 
 from bridge.adapters._content import Codec
+from bridge.adapters._mqtt_acks import Acks
 from bridge.adapters._mqtt_headers import inbound_headers
+from bridge.adapters._mqtt_held import Desk, Place
 from bridge.adapters._mqtt_message import Message
 from bridge.adapters._mqtt_topics import matches, plain
 from bridge.model import Inbound
 from bridge.ports import Deliver, Verdict
+from bridge.settings import Hold
 
 #: Messages that wait at most before no more are read.
 MAX_WAITING: Final = 2_000
@@ -31,12 +34,13 @@ def identifier_of(topic: str) -> int:
 
 @dataclass(eq=False, slots=True)
 class Route:
-    """One subscription: its filter as it was sent, and where its messages go."""
+    """One subscription: its filter as it was sent, where its messages go, and where they wait for the application."""
 
     topic: str
     deliver: Deliver
     filter: str
     identifier: int
+    place: Place | None = None
 
 
 class Inbox:
@@ -46,11 +50,12 @@ class Inbox:
     Such messages wait until their subscription comes, or until `settle`: then nobody wants them any more.
     """
 
-    def __init__(self, codec: Codec, *, keep: Callable[[], bool], ack: Callable[[Message], None]) -> None:
-        """`keep` says whether messages without a subscription may wait; `ack` confirms a message to the broker."""
+    def __init__(self, codec: Codec, *, acks: Acks, desk: Desk) -> None:
+        """`acks` and `desk` may be those of an earlier connection."""
         self._codec = codec
-        self._keep = keep
-        self._ack = ack
+        self._acks = acks
+        self._desk = desk
+        self._keep = False
         self._routes: list[Route] = []
         self._waiting: deque[Message] = deque()
         self._unclaimed: list[Message] = []
@@ -59,21 +64,33 @@ class Inbox:
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
+    def begin(self, ack: Callable[[Message], bool], *, present: bool) -> None:
+        """The connection is there; `ack` confirms a message, and `present` says whether the broker had kept some."""
+        self._keep = present
+        self._acks.begin(ack, present=present)
+        self._desk.begin(present=present)
+        self._desk.wake = self._arrived.set
+
     def put(self, message: Message) -> None:
         """Take one message over."""
+        before = self._acks.came(message)
+        if before is not None and (before.settled or self._desk.adopt(before, message)):
+            return
         self._waiting.append(message)
         self._arrived.set()
         if len(self._waiting) >= MAX_WAITING:
             self.on_full()
 
-    def open(self, topic: str, deliver: Deliver) -> Route:
+    def open(self, topic: str, deliver: Deliver, hold: Hold | None = None) -> Route:
         """Begin to deliver what fits a filter, first of all what was kept for it."""
-        route = Route(topic, deliver, plain(topic), identifier_of(topic))
+        place = None if hold is None else self._desk.open(topic, deliver, hold)
+        route = Route(topic, deliver, plain(topic), identifier_of(topic), place)
         self._routes.append(route)
         claimed = [message for message in self._unclaimed if self._fits(route, message)]
         if claimed:
             self._unclaimed = [message for message in self._unclaimed if message not in claimed]
             self._waiting.extendleft(reversed(claimed))
+            self._acks.take_back(claimed)
             self._arrived.set()
         return route
 
@@ -81,6 +98,8 @@ class Inbox:
         """Deliver no more to this subscription."""
         if route in self._routes:
             self._routes.remove(route)
+            if route.place is not None:
+                self._desk.close(route.topic)
 
     def others(self, route: Route) -> bool:
         """Whether another subscription has the same filter."""
@@ -89,37 +108,57 @@ class Inbox:
     def settle(self) -> None:
         """All subscriptions are there: let go of what none of them wants, lest it block the broker's window."""
         self._settled = True
+        self._desk.close_others()
         unclaimed, self._unclaimed = self._unclaimed, []
         for message in unclaimed:
             self._refuse(message)
 
     def _refuse(self, message: Message) -> None:
         log.warning("message of a subscription that is no more", topic=message.topic)
-        self._ack(message)
+        self._acks.take_back((message,))
+        self._acks.settle(message)
 
     async def run(self) -> None:
         """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
         while True:
+            self._arrived.clear()
             while self._waiting:
                 await self._hand_over(self._waiting.popleft())
+            for place in self._desk.places():
+                await place.go_on()
             self.on_room()
-            self._arrived.clear()
             await self._arrived.wait()
 
     async def _hand_over(self, message: Message) -> None:
         routes = [route for route in self._routes if self._fits(route, message)]
         if not routes:
-            if message.qos > 0 and not self._settled and self._keep():
+            if message.qos > 0 and not self._settled and self._keep:
+                self._acks.set_aside(message)
                 self._unclaimed.append(message)
             else:
-                self._ack(message)
+                self._acks.settle(message)
             return
         inbound = self._inbound(message)
+        places: list[Place] = []
         for route in routes:
+            if route.place is not None and message.qos > 0:
+                places.append(route.place)
+                continue
             verdict = route.deliver(inbound)
             if verdict.__class__ is not Verdict:
                 await verdict
-        self._ack(message)
+        if not places:
+            self._acks.settle(message)
+            return
+        message.parties = len(places)
+        for place in places:
+            place.take(message, inbound)
+        for place in places:
+            await place.go_on()
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._desk.end()
 
     @staticmethod
     def _fits(route: Route, message: Message) -> bool:

@@ -57,7 +57,9 @@ class Link(aiomqtt.Client):
         wire: Wire,
         version5: bool,
         clean: bool,
+        on_accepted: Callable[[bool], None],
         on_inbound: Callable[[Message], None],
+        on_released: Callable[[int], None],
         on_lost: Callable[[BridgeError], None],
         **settings: Any,
     ) -> None:
@@ -67,7 +69,9 @@ class Link(aiomqtt.Client):
             wire: The open socket.
             version5: MQTT 5; else 3.1.1.
             clean: Forget what the broker kept of an earlier session.
+            on_accepted: Told once, before any message comes, whether the broker had kept this client's session.
             on_inbound: Takes each message, in order; it is to be acknowledged by `ack`.
+            on_released: Told of the packet identifiers that PUBREL frees.
             on_lost: Told once if the connection breaks after it was accepted.
             settings: The rest of `aiomqtt.Client`'s.
         """
@@ -75,7 +79,9 @@ class Link(aiomqtt.Client):
         once: dict[str, Any] = {"clean_start": clean} if version5 else {"clean_session": clean}
         super().__init__(protocol=protocol, **once, **settings)
         self._wire: Wire | None = wire
+        self._on_accepted = on_accepted
         self._on_inbound = on_inbound
+        self._on_released = on_released
         self._version5 = version5
         self._on_lost = on_lost
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
@@ -206,14 +212,15 @@ class Link(aiomqtt.Client):
             error = self.error
             raise NotConnectedError(error.message, needs_person=error.needs_person)
 
-    def ack(self, message: Message) -> None:
-        """Confirm a message that `on_inbound` took; nothing where the connection is gone."""
-        if self._wire is None or message.qos == 0:
-            return
+    def ack(self, message: Message) -> bool:
+        """Confirm a message of QoS 1 or 2 that `on_inbound` took; False where the connection is gone."""
+        if self._wire is None:
+            return False
         if message.qos == 1:
             self._client._send_puback(message.mid)
         else:
             self._client._send_pubrec(message.mid)
+        return True
 
     def pause(self) -> None:
         """Read no more until `resume`: the broker keeps, by its own rules, what it cannot send."""
@@ -248,6 +255,7 @@ class Link(aiomqtt.Client):
         self.limits = properties
         self._outgoing.window = getattr(properties, "ReceiveMaximum", self._outgoing.window)
         self._accepted.set_result(None)
+        self._on_accepted(flags.session_present)
         # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
         self.error = None
 
@@ -288,6 +296,7 @@ class Link(aiomqtt.Client):
     def _release(self) -> MQTTErrorCode:
         """Answer PUBREL, also for what an earlier connection of this session had confirmed."""
         mid = int.from_bytes(self._client._in_packet["packet"][:2], "big")
+        self._on_released(mid)
         return self._client._send_pubcomp(mid)
 
     # --- the socket

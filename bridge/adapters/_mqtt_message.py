@@ -39,6 +39,8 @@ class Message:
         response_topic: Where an answer goes.
         correlation: Ties an answer to its request.
         identifiers: Of the subscriptions that it came by; empty where the broker says none.
+        parties: How many subscriptions have it in their hands until the application answers.
+        settled: It may be acknowledged, or was.
     """
 
     topic: str
@@ -51,6 +53,8 @@ class Message:
     response_topic: str | None = None
     correlation: bytes = b""
     identifiers: tuple[int, ...] = ()
+    parties: int = 0
+    settled: bool = False
 
 
 def decode(command: int, packet: bytes, *, version5: bool) -> Message:

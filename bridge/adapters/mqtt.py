@@ -19,9 +19,11 @@ from paho.mqtt.properties import Properties
 
 from bridge.adapters._background import Background
 from bridge.adapters._content import Codec
+from bridge.adapters._mqtt_acks import Acks
 from bridge.adapters._mqtt_config import SCHEMES, MqttConfig, resolve
 from bridge.adapters._mqtt_errors import translate
 from bridge.adapters._mqtt_headers import CORRELATION_DATA, RESPONSE_TOPIC, Packed, message_properties
+from bridge.adapters._mqtt_held import Desk
 from bridge.adapters._mqtt_inbox import Inbox, Route
 from bridge.adapters._mqtt_link import Link
 from bridge.adapters._mqtt_message import Message
@@ -37,6 +39,7 @@ from bridge.errors import (
 )
 from bridge.model import Publish
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Promise, Subscription
+from bridge.settings import Hold
 
 PROTOCOL: Final = "mqtt"
 #: Nobody subscribes to it: that the broker answers the end of such a subscription proves that it lives.
@@ -62,7 +65,9 @@ class MqttAdapter(AdapterBase):
         self._codec = Codec(self._config.codec)
         self._will = self._make_will()
         self._link: Link | None = None
-        self._inbox = Inbox(self._codec, keep=self._kept, ack=self._ack)
+        # What one connection leaves unanswered the next one of the same session knows again.
+        self._acks, self._desk = setup.kept.setdefault(PROTOCOL, _memory())
+        self._inbox = Inbox(self._codec, acks=self._acks, desk=self._desk)
         self._replies = Replies(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")
         self._reply_lock = asyncio.Lock()
@@ -93,7 +98,9 @@ class MqttAdapter(AdapterBase):
             wire=wire,
             version5=self._version5,
             clean=config.clean_start,
+            on_accepted=self._on_accepted,
             on_inbound=self._on_inbound,
+            on_released=self._acks.released,
             on_lost=self._on_lost,
             hostname=target.host,
             port=target.port,
@@ -134,6 +141,7 @@ class MqttAdapter(AdapterBase):
         try:
             await self._background.close()
         finally:
+            self._inbox.end()
             if link is not None:
                 self._replies.fail(ConnectionLostError("the session was closed"))
                 await link.close(orderly=link.error is None and not self._doubtful)
@@ -237,14 +245,23 @@ class MqttAdapter(AdapterBase):
             raise NotSupportedError("the broker retains no messages")
 
     async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,
+        group: str | None = None,
+        hold: Hold | None = None,
     ) -> Subscription:
-        """Subscribe with QoS 1 unless told otherwise; members of a `group` share the messages (MQTT 5)."""
+        """Subscribe with QoS 1 unless told otherwise; members of a `group` share the messages (MQTT 5).
+
+        With `hold`, what was published with QoS 0 is only delivered: nobody can acknowledge it.
+        """
         link = self._open_link()
         check_filter(topic)
         if group is not None and not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
-        route = self._inbox.open(topic if group is None else shared(topic, group), deliver)
+        route = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
         has_identifiers = self._version5 and bool(getattr(link.limits, "SubscriptionIdentifierAvailable", 1))
         try:
             await self._call(
@@ -263,6 +280,16 @@ class MqttAdapter(AdapterBase):
         if not self._inbox.others(route):
             await self._call(link.drop(route.topic))
         self._inbox.close(route)
+
+    async def ack(self, message_id: str) -> None:
+        """Done with it: the broker is told as soon as all that came before it is answered."""
+        self._open_link()
+        self._desk.answer(message_id)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Say it again, after `delay` seconds."""
+        self._open_link()
+        self._desk.answer(message_id, again_in=delay or 0.0)
 
     # --- inside
 
@@ -283,17 +310,15 @@ class MqttAdapter(AdapterBase):
 
     def _on_inbound(self, message: Message) -> None:
         if message.topic == self._reply_topic:
+            self._acks.came(message)
             self._replies.take(message)
-            self._ack(message)
+            self._acks.settle(message)
         else:
             self._inbox.put(message)
 
-    def _ack(self, message: Message) -> None:
+    def _on_accepted(self, present: bool) -> None:
         if self._link is not None:
-            self._link.ack(message)
-
-    def _kept(self) -> bool:
-        return self._link is not None and self._link.session_present
+            self._inbox.begin(self._link.ack, present=present)
 
     def _on_lost(self, error: BridgeError) -> None:
         self._replies.fail(error)
@@ -306,12 +331,29 @@ class MqttAdapter(AdapterBase):
             self._on_lost(error)
 
 
+def _memory() -> tuple[Acks, Desk]:
+    acks = Acks()
+    return acks, Desk(acks)
+
+
+def _unfit_to_hold(config: MqttConfig) -> str | None:
+    if config.clean_start:
+        return (
+            "with `clean_start = true` the broker forgets at a reconnection what is unacknowledged; "
+            "write `clean_start = false` and a `client_id` in `config`"
+        )
+    return None
+
+
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
     summary="MQTT 5 and 3.1.1: publish, subscribe, and request/response of MQTT 5",
-    operations=frozenset({"request", "publish", "subscribe", "unsubscribe"}),
+    operations=frozenset({"request", "publish", "subscribe", "unsubscribe", "ack", "nack"}),
     auth=frozenset({"none", "basic", "bearer", "certificate"}),
     config=MqttConfig,
     schemes=SCHEMES,
     create=MqttAdapter,
+    acknowledges=frozenset({"subscribe"}),
+    unfit_to_hold=_unfit_to_hold,
+    has_qos=True,
 )

@@ -19,7 +19,7 @@ from bridge.config.models import (
     Integration,
     LogSettings,
 )
-from bridge.config.routes import read_route, read_subscription
+from bridge.config.routes import check_same_place, read_route, read_subscription
 from bridge.config.syntax import Block
 from bridge.config.variables import read_variables
 
@@ -65,6 +65,7 @@ def load(
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
     routes = [read_route(block, reader, integrations) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
+    check_same_place(filter(None, subscriptions), complaints)
     if complaints:
         complaints.fail()
     return Configuration(

@@ -176,6 +176,10 @@ class SubscriptionBlock(Strict):
             "`integration.<id>.ack` with its `message_id`"
         ),
     ] = "bus"
+    qos: Annotated[
+        Literal[0, 1, 2] | None,
+        Field(description="quality of service, where the protocol has it; MQTT: 1 if nothing is said"),
+    ] = None
     prefetch: Annotated[
         int, Field(ge=1, le=10_000, description="ack = consumer: messages that may be unanswered at the same time")
     ] = 100
@@ -266,6 +270,7 @@ class SubscriptionSettings:
     queue: str | None = None
     emit: Expression | None = None
     ack: Literal["bus", "consumer"] = "bus"
+    qos: int | None = None
     prefetch: int | None = None
     visibility: float | None = None
     max_deliveries: int | None = None

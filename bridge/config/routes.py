@@ -1,11 +1,11 @@
 """`route` and `subscription` blocks → what the router works by."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bridge.config.blocks import BlockReader, Data
-from bridge.config.complaints import near, one_of
+from bridge.config.complaints import Complaints, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import (
     NAME_PATTERN,
@@ -88,6 +88,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         reader.complaints.add(block.where, subject, "give either `topic` or `queue`")
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
     _check_integration(settings.integration, operation, data, reader, integrations, key=key)
+    _check_qos(settings, data, reader, integrations)
     held = settings.ack == "consumer"
     if held:
         _check_acknowledges(settings.integration, data, reader, integrations, key=key)
@@ -102,6 +103,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         topic=settings.topic,
         queue=settings.queue,
         ack=settings.ack,
+        qos=settings.qos,
         prefetch=settings.prefetch if held else None,
         visibility=settings.visibility if held else None,
         max_deliveries=settings.max_deliveries,
@@ -139,6 +141,7 @@ def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations
     if integration is None:
         return
     has = integration.spec.acknowledges
+    unfit = integration.spec.unfit_to_hold(integration.config)
     if ("consume" if key == "queue" else "subscribe") not in has:
         other = {"consume": "`queue`", "subscribe": "`topic`"}
         hint = f", but a {other[next(iter(has))]} has" if has else ""
@@ -146,6 +149,33 @@ def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations
             f'messages of a `{key}` of `{integration.type}` are not acknowledged{hint}; leave it out, or write "bus"'
         )
         reader.complaints.add(data.where(("ack",)), f"{data.subject} > ack", message)
+    elif unfit is not None:
+        reader.complaints.add(data.where(("ack",)), f"{data.subject} > ack", f"{unfit} of `{name}`")
+
+
+def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, integrations: Known) -> None:
+    integration = integrations.get(settings.integration)
+    if settings.qos is None or integration is None:
+        return
+    message = None
+    if not integration.spec.has_qos:
+        message = f"`{settings.integration}` is `{integration.type}`, which has no `qos`"
+    elif settings.qos == 0 and settings.ack == "consumer":
+        message = 'nobody acknowledges QoS 0; `ack = "consumer"` needs 1 or 2'
+    if message is not None:
+        reader.complaints.add(data.where(("qos",)), f"{data.subject} > qos", message)
+
+
+def check_same_place(subscriptions: Iterable[SubscriptionSettings], complaints: Complaints) -> None:
+    """See that subscriptions which share one place at the remote want the same of it; their events may differ."""
+    first: dict[tuple[object, ...], SubscriptionSettings] = {}
+    for one in subscriptions:
+        other = first.setdefault((one.integration, one.topic, one.queue, one.group), one)
+        for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries"):
+            if getattr(one, key) != getattr(other, key):
+                message = f'listens to what subscription "{other.name}" does ({other.place}), with another `{key}`'
+                complaints.add(one.place, f'subscription "{one.name}"', message)
+                break
 
 
 def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...]) -> dict[str, Expression]:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -154,9 +155,10 @@ class Connection:
         self.subscriptions = Subscriptions(
             self.id, self.wishes, inlet=bus, clock=clock, on_bad=self._on_bad, on_dead=self._on_dead
         )
+        kept: dict[str, Any] = {}
         self._keeper = SessionKeeper(
             settings.spec,
-            lambda on_lost: setup_of(settings, on_lost),
+            lambda on_lost: replace(setup_of(settings, on_lost), kept=kept),
             settings.health,
             connect_timeout=settings.resilience.timeout,
             clock=clock,
@@ -301,9 +303,8 @@ class Connection:
     # --- telling
 
     def _on_bad(self, error: BridgeError, message: Inbound) -> None:
-        payload = {"attempts": 0, "error": error.to_wire()}
         log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
-        self._report("failed", {"operation": "subscribe"} | payload, None)
+        self._report("failed", {"operation": "subscribe", "attempts": 0, "error": error.to_wire()}, None)
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)

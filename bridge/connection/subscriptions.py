@@ -111,12 +111,20 @@ class Subscriptions:
                 await self._subscribe(session, wish)
 
     async def add(self, session: ProtocolAdapter, command: Subscribe) -> str:
-        """Carry a `subscribe` command out; returns the subscription's name, the same for the same wish."""
+        """Carry a `subscribe` command out; returns the subscription's name, the same for the same wish.
+
+        Raises:
+            InvalidError: Messages of this topic wait for the application, which this subscription's would not.
+        """
         event_type = None if command.emit is None else to_event_type(command.emit)
         async with self._changing:
             for wish in self._wishes.values():
-                if (wish.place, wish.text) == ((command.topic, False, None), event_type):
+                if wish.place != (command.topic, False, None):
+                    continue
+                if wish.text == event_type:
                     return wish.name
+                if wish.hold is not None:
+                    raise InvalidError(f'topic: {wish.name!r} listens to it, with `ack = "consumer"`')
             wish = Wish(
                 name=f"subscription-{next(self._numbers)}",
                 topic=command.topic,

@@ -27,7 +27,9 @@ from tests.support.wait import until
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _ENDPOINT = re.compile(r"^  endpoint \{.*?^  \}", re.MULTILINE | re.DOTALL)
 _TESTED: Final = {
+    "acknowledge",
     "closed-bus",
+    "delivery",
     "file",
     "http",
     "json-rpc",
@@ -50,7 +52,7 @@ def test_each_has_its_test_here() -> None:
 
 @contextmanager
 def example(
-    name: str, url: str = "", *directories: str, sooner: tuple[str, str] = ("", "")
+    name: str, url: str = "", *directories: str, instead: tuple[tuple[str, str], ...] = ()
 ) -> Iterator[tuple[Program, Path]]:
     """The sidecar with an example, connected, and a program on its bus.
 
@@ -58,11 +60,12 @@ def example(
         name: The example's.
         url: What stands in its endpoint block instead.
         directories: To be made beside the file first.
-        sooner: A time of the example that no test can wait for, and what stands for it.
+        instead: Servers, and times that no test can wait for, and what stands for them.
     """
     text = (_EXAMPLES / f"{name}.hcl").read_text("utf-8")
-    assert sooner[0] in text
-    text = text.replace(*sooner) if sooner[0] else text
+    for old, new in instead:
+        assert old in text
+        text = text.replace(old, new)
     if url:
         text, count = _ENDPOINT.subn(f'  endpoint {{\n    url = "{url}"\n  }}', text)
         assert count == 1
@@ -72,6 +75,7 @@ def example(
         for directory in directories:
             (place / directory).mkdir(parents=True)
         source = re.search(r'^  name +=\s+"(\w+)"', text, re.MULTILINE)
+        environ["XDG_STATE_HOME"] = str(place)  # where the outbox lies
         running = Sidecar(place, bus_block(place) + text, environ=environ)
         try:
             running.ready("bridge" if source is None else f"bridge/{source[1]}")
@@ -137,7 +141,7 @@ async def test_http() -> None:
     shop = _Shop()
 
     async def work(url: str) -> None:
-        with example("http", url, sooner=('"30s"', '"1s"')) as (program, _):
+        with example("http", url, instead=(('"30s"', '"1s"'),)) as (program, _):
             program.emit("order.placed", {"id": 7})
             assert (await program.wait("order.accepted"))["payload"]["status"] == 200
             event = (await program.wait("data.orders"))["payload"]
@@ -158,6 +162,34 @@ async def test_mqtt() -> None:
         assert (await program.wait("data.metrics.load"))["payload"]["message"] == 0.5
         await program.ask("integration.events.publish", {"topic": "jobs/a", "message": {"job": 1}})
         assert (await program.wait("message.events"))["payload"]["topic"] == "jobs/a"
+
+
+async def test_acknowledge() -> None:
+    """A job comes again when it is given back, and no more when it is acknowledged."""
+    with mosquitto() as broker, example("acknowledge", broker.url) as (program, _):
+        await program.ask("integration.plant.publish", {"topic": "jobs/a", "message": {"job": 1}, "qos": 2})
+        message_id = (await program.wait("job.come"))["payload"]["message_id"]
+        assert (await program.ask("integration.plant.nack", {"message_id": message_id}))["ok"]
+        again = await program.wait("job.come", lambda event: event["payload"]["attempts"] == 2)
+        assert again["payload"]["message_id"] == message_id
+        assert (await program.ask("integration.plant.ack", {"message_id": message_id}))["ok"]
+
+
+async def test_delivery() -> None:
+    """A payment is made, its receipt is said, and the stream has it."""
+    with demo_service() as service, redis_server() as server, server.client() as outside:
+        servers = (
+            ("https://bank.example.com/rpc", service.url),
+            ("redis://127.0.0.1:6379/0", f"redis://127.0.0.1:{server.port}/0"),
+            ("payments.create", "orders.create"),  # what this service can do
+        )
+        with example("delivery", instead=servers) as (program, _):
+            payment = {"id": 7, "customer": "c"}
+            program.emit("payment.made", payment, headers={"idempotency_key": "k"})
+            await program.wait("receipt.bank.delivered")
+            await until(lambda: outside.xlen("payments") == 1)
+            ((_, fields),) = outside.xrange("payments")
+            assert json.loads(fields["data"]) == payment
 
 
 async def test_nats() -> None:
@@ -237,7 +269,7 @@ async def test_static() -> None:
 
 async def test_timer() -> None:
     """Its ticks."""
-    with example("timer", sooner=('"10s"', '"3s"')) as (program, _):
+    with example("timer", instead=(('"10s"', '"3s"'),)) as (program, _):
         assert "scheduled_at" in (await program.wait("timer.poll"))["payload"]["message"]
 
 

@@ -61,6 +61,9 @@ SPECS = {
         config=MqttConfig,
         schemes={"mqtt": (1883, False), "mqtts": (8883, True)},
         create=_create,
+        acknowledges=frozenset({"subscribe"}),
+        unfit_to_hold=lambda config: None if config.client_id else "set a `client_id` in `config`",
+        has_qos=True,
     ),
     "stream": AdapterSpec(
         protocol="stream",

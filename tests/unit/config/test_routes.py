@@ -195,10 +195,22 @@ def test_keys_that_an_operation_needs(complaints, text, missing):
         ('integration = "mqtt"\nqueue = "a"', 3, '"s" > queue: `mqtt` is `mqtt`, which has no `dequeue`'),
         ('integration = "mqtt"\ntopic = ""', 3, '"s" > topic: must not be empty'),
         (
+            'integration = "queue"\nqueue = "a"\nack = "consumer"',
+            4,
+            '"s" > ack: messages of a `queue` of `stream` are not acknowledged',
+        ),
+        (
             'integration = "mqtt"\ntopic = "a"\nack = "consumer"',
             4,
-            '"s" > ack: messages of a `topic` of `mqtt` are not acknowledged',
+            '"s" > ack: set a `client_id` in `config` of `mqtt`',
         ),
+        (
+            'integration = "mqtt"\ntopic = "a"\nack = "consumer"\nqos = 0',
+            5,
+            '"s" > qos: nobody acknowledges QoS 0; `ack = "consumer"` needs 1 or 2',
+        ),
+        ('integration = "mqtt"\ntopic = "a"\nqos = 3', 4, '"s" > qos: must be'),
+        ('integration = "queue"\nqueue = "a"\nqos = 1', 4, '"s" > qos: `queue` is `stream`, which has no `qos`'),
         ('integration = "mqtt"\ntopic = "a"\nprefetch = 5', 4, '"s" > prefetch: belongs to `ack = "consumer"`'),
         ('integration = "mqtt"\ntopic = "a"\nack = "all"', 4, '"s" > ack: must be `bus` or `consumer`'),
         (
@@ -213,6 +225,31 @@ def test_complaints_of_subscriptions(complaints, inner, line, wanted):
     found = complaints(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
     assert len([text for text in found if wanted in text]) == 1
     assert any(text.startswith(f"bridge.hcl:{LINES + line}: subscription {wanted}") for text in found)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        ("", 'ack = "consumer"', "ack"),
+        ('ack = "consumer"\nprefetch = 5', 'ack = "consumer"', "prefetch"),
+        ("qos = 2", "", "qos"),
+        ("", 'emit = "other"', None),
+        ("", 'group = "other"\nqos = 2', None),
+    ],
+)
+def test_subscriptions_of_one_place_want_the_same_of_it(complaints, load_text, first, second, key):
+    """Only their events may differ: there is one subscription at the remote, and one acknowledgement a message."""
+    ground = GROUND.replace('  type = "mqtt"\n', '  type = "mqtt"\n  config {\n    client_id = "c"\n  }\n')
+    blocks = [
+        f'subscription "{name}" {{\nintegration = "mqtt"\ntopic = "a/#"\n{more}\n}}\n'
+        for name, more in (("s", first), ("t", second))
+    ]
+    if key is None:
+        assert len(load_text(ground + "".join(blocks)).subscriptions) == 2
+    else:
+        (text,) = complaints(ground + "".join(blocks))
+        assert f'subscription "t": listens to what subscription "s" does (bridge.hcl:{LINES + 4})' in text
+        assert text.endswith(f"with another `{key}`")
 
 
 def test_a_broken_integration_is_blamed_once(complaints):

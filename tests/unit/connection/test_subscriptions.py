@@ -305,6 +305,16 @@ async def test_what_the_application_acknowledges_comes_again():
     assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is Verdict.HOLD
 
 
+async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
+    """What it would have acknowledged at once waits for the application; the very same wish is that subscription."""
+    room = Room(Wish("w", "t", hold=Hold()))
+    await room.subscriptions.restore(room.session)
+    with pytest.raises(InvalidError, match="'w' listens to it"):
+        await room.subscriptions.add(room.session, Subscribe(topic="t", emit="other"))
+    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) == "w"
+    assert await room.subscriptions.add(room.session, Subscribe(topic="u", emit="other")) != "w"
+
+
 async def test_what_makes_no_event_is_not_held():
     """Nobody could acknowledge it."""
     room = Room(Wish("w", "jobs", queue=True, hold=Hold()))
