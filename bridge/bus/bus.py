@@ -13,7 +13,7 @@ from bridge.bus.codec import Codec
 from bridge.bus.curve import CurveClient, CurveServer, read_allowed
 from bridge.bus.echo import Echo
 from bridge.bus.forwarder import Refused
-from bridge.bus.gaps import GapDetector
+from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
@@ -94,7 +94,7 @@ class Bus:
         self._codec = Codec(Limits(max_message=max_message))
         self._gaps = GapDetector() if "" in self._subscriptions else None
         self._rejections = Tally(clock, self._report_rejected)
-        self._lost = Tally(clock, self._report_gap)
+        self._lost = Tally(clock, self._report_gap, most=MAX_SOURCES)
         self._last_values = LastValues(self)
         self._last_id = 0
         self._seq = 0

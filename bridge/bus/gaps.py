@@ -7,6 +7,8 @@ from bridge.model import Event
 #: Sources that are followed at the same time; the one unheard for longest is forgotten.
 MAX_SOURCES: Final = 1024
 _MAX_DIGITS: Final = 19
+#: Longer names than this are not followed, so that invented ones cannot fill the memory.
+_MAX_NAME: Final = 255
 
 
 class GapDetector:
@@ -20,7 +22,7 @@ class GapDetector:
 
         The first event of a source sets the start. A number that does not rise is a restart of the source.
         """
-        if event.headers is None or event.source is None:
+        if event.headers is None or event.source is None or len(event.source) > _MAX_NAME:
             return 0
         text = event.headers.get("seq")
         if text is None or len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):

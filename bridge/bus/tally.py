@@ -13,9 +13,11 @@ Report = Callable[[str, int, str | None], None]
 
 
 class Tally:
-    """Adds up by key: the first is reported at once, what follows within a second together; nothing is forgotten."""
+    """Adds up by key: the first is reported at once, what follows within a second together."""
 
-    def __init__(self, clock: Clock, report: Report) -> None:
+    def __init__(self, clock: Clock, report: Report, *, most: int | None = None) -> None:
+        """Of more than `most` keys within a second the others are not reported; None: all are."""
+        self._most = most
         self._clock = clock
         self._report = report
         self._counts: dict[str, int] = {}
@@ -31,6 +33,8 @@ class Tally:
         if key in self._timers:
             self._counts[key] = self._counts.get(key, 0) + count
             self._examples[key] = example
+            return
+        if self._most is not None and len(self._timers) >= self._most:
             return
         self._wait(key)
         self._report(key, count, example)

@@ -209,6 +209,21 @@ async def test_subscribers_that_die_and_stall(service: Remote) -> None:
         assert (await bus.request("api", "echo", [1]))["ok"]
 
 
+async def test_numbers_that_jump_are_told() -> None:
+    """By source and how many; a source that begins again at 1 has lost nothing, nor has one without numbers."""
+    with sidecar("") as running, running.program() as bus:
+        for number in (1, 2, 7, 1, 2):
+            bus.emit("data.x", number, headers={"seq": str(number)})
+        bus.emit("data.x", 9)
+        for number in (3, 5):
+            bus.emit("data.x", number, headers={"seq": str(number)}, source="another")
+        await bus.wait("resilience.bus.gap", lambda event: event["payload"]["source"] == "another")
+        told = [(one["payload"]["source"], one["payload"]["missing"]) for one in bus.seen("resilience.bus.gap")]
+        assert told == [(bus.source, 4), ("another", 1)]
+        status = await bus.ask("bridge.status")
+        assert status["result"]["bridge"]["bus"]["gaps"] == 2
+
+
 @pytest.mark.parametrize(
     "text", ['bus {\n publish = "ipc:///nowhere/here/p"\n}', 'bus {\n publish = "tcp://0.0.0.0:1"\n}']
 )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-Mode = Literal["pass", "stall", "slow", "drip", "cut", "reset", "refuse", "vanish"]
+Mode = Literal["pass", "stall", "slow", "drip", "cut", "reset", "refuse", "vanish", "deaf"]
 _CHUNK = 65536
 
 
@@ -22,6 +22,7 @@ class FaultProxy:
     * `refuse`: end each new connection at once.
     * `vanish`: take everything and forward nothing, in both directions and without an end, as where a host has gone:
       a connection that has lost something so never comes back, whatever the mode is then.
+    * `deaf`: forward answers, and throw away what the client says; such a connection does not come back either.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -89,7 +90,7 @@ class FaultProxy:
                 await asyncio.Event().wait()
             if answers_of is not None:
                 await self._answer(answers_of, sink, data)
-            else:
+            elif self._mode != "deaf":
                 await loop.sock_sendall(sink, data)
         raise _Ended
 

@@ -45,6 +45,13 @@ def test_sources_are_apart() -> None:
     assert [gaps.missing(event("1", None)), gaps.missing(event("5", None))] == [0, 0]
 
 
+def test_long_names_are_not_followed() -> None:
+    """A thousand of them would fill the memory."""
+    gaps = GapDetector()
+    assert [gaps.missing(event(number, "s" * 256)) for number in ("1", "9")] == [0, 0]
+    assert [gaps.missing(event(number, "s" * 255)) for number in ("1", "9")] == [0, 7]
+
+
 def test_table_is_bounded() -> None:
     """Inventing sources pushes out the one unheard for longest, not one that speaks."""
     gaps = GapDetector()

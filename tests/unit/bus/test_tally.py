@@ -35,3 +35,20 @@ async def test_flush() -> None:
     tally.flush()
     assert said == [("a", 2, None), ("b", 1, None), ("a", 3, None)]
     assert clock.timers == 0
+
+
+async def test_not_more_than_so_many_keys() -> None:
+    """Within a second; what is reported already goes on."""
+    clock = FakeClock()
+    said: list[tuple[str, int, str | None]] = []
+    tally = Tally(clock, lambda *report: said.append(report), most=2)
+    for key in ("a", "b", "c", "a"):
+        tally.add(key)
+    assert [key for key, _, _ in said] == ["a", "b"]
+    assert len(tally) == 2
+    await clock.advance(1)
+    assert said[2:] == [("a", 1, None)]
+    tally.add("c")
+    assert said[3:] == [("c", 1, None)]
+    tally.flush()
+    assert clock.timers == 0
