@@ -16,6 +16,7 @@ import zmq
 from bridge.bus.address import Address, parse_pair
 from bridge.bus.curve import CurveServer, secure_server
 from bridge.bus.cuts import CutWatch, OnCut
+from bridge.bus.endless import BOUND, EndlessWatch
 from bridge.bus.forwarder import Forwarder, Refused
 from bridge.bus.lock import SocketLock
 from bridge.bus.stuck import StuckWatch
@@ -96,6 +97,7 @@ class Broker:
         self._thread: threading.Thread | None = None
         self._forwarder: Forwarder | None = None
         self._cuts: list[CutWatch] = []
+        self._endless: EndlessWatch | None = None
         self.stuck: StuckWatch | None = None
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.publish_endpoint = self._publish.endpoint
@@ -181,6 +183,12 @@ class Broker:
                 self._cuts.append(CutWatch(self.context, self._on_cut, closed=self._door is not None))
                 self._cuts[-1].start(socket)
             self.stuck = StuckWatch(self._cuts[-1].connections, self._on_cut)
+            if self._forwarder is not None:
+                largest = max(BOUND, 2 * HARD_LIMIT * self._max_message)
+                self._endless = EndlessWatch(
+                    self._cuts[0].accepted, self._forwarder.suspects, self._on_cut, bound=largest
+                )
+                self._endless.start()
         self.publish_endpoint = _bind(senders, self._publish)
         self.subscribe_endpoint = _bind(subscribers, self._subscribe)
 
@@ -212,6 +220,8 @@ class Broker:
 
     def _unwatch(self) -> None:
         self.stuck = None
+        if self._endless is not None:
+            self._endless.stop()
         while self._cuts:
             self._cuts.pop().stop()
 

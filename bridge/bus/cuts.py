@@ -8,7 +8,7 @@ shows DISCONNECTED, just as for a sender that left. The difference is in the ker
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import zmq
@@ -69,8 +69,12 @@ class CutWatch:
             timer.cancel()
             duplicate.close()
 
+    def accepted(self) -> Mapping[int, socket.socket]:
+        """Duplicates of the connections that live, as far as they are known, by the descriptor of the original."""
+        return self._accepted
+
     def connections(self) -> Iterable[socket.socket]:
-        """Duplicates of the connections that live, as far as they are known."""
+        """The duplicates alone."""
         return self._accepted.values()
 
     def _saw(self, event: zmq.Event, value: int) -> None:

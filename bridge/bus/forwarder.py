@@ -40,6 +40,7 @@ class Forwarder:
 
     Attributes:
         roster: Who may come in. May be replaced from any thread; `renew` makes it felt at once.
+        suspects: Descriptors of senders that may never finish a message; one that does is taken out.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Forwarder:
         self.roster = roster
         self._on_refused = on_refused
         self._on_crash = on_crash
+        self.suspects: set[int] = set()
         self._refused: Refused = {}
         self._claims = Claims()
         self._known: dict[str, dict[bytes, _Right]] = {}
@@ -183,7 +185,7 @@ class Forwarder:
         prefix = content[1:]
         key = _user(frame)
         grant = self.roster.get(key) if key is not None else None
-        mine = key is None and not _is_remote(frame)
+        mine = key is None and _descriptor(frame) < 0
         if content[0] != _SUBSCRIBE:
             self._unsubscription(content, mine or (grant is not None and _may_hear(grant, prefix)), key is None)
             return
@@ -239,9 +241,11 @@ class Forwarder:
         if self._known_roster is not self.roster:
             self._known_roster, self._known = self.roster, {}
         recv, send, known = self._senders.recv, self._subscribers.send, self._known
-        read = self._claims.read
+        read, suspects = self._claims.read, self.suspects
         for _ in range(_BATCH):
             first = recv(_NOBLOCK, False)
+            if suspects:
+                suspects.discard(_descriptor(first))  # libzmq shows a message when all of it is there
             if not first.more:
                 self._misshapen(first)
                 continue
@@ -319,12 +323,12 @@ def _user(frame: "zmq.Frame") -> str | None:
         return None
 
 
-def _is_remote(frame: "zmq.Frame") -> bool:
-    """Whether it came over a connection; what is of this process has no descriptor."""
+def _descriptor(frame: "zmq.Frame") -> int:
+    """That of the connection by which it came; -1 for what is of this process."""
     try:
-        return int(frame.get(zmq.SRCFD)) >= 0
+        return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
-        return False
+        return -1
 
 
 def _may_hear(grant: Grant, prefix: bytes) -> bool:
