@@ -138,6 +138,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         ("\udcff", "is no key file"),
         (None, "No such file"),
     ],
+    ids=["empty", "short", "no Z85", "other section", "no secret", "no text", "missing"],
 )
 def test_files_at_fault(tmp_path: Path, content: str | None, why: str) -> None:
     """Each is said in one line that names the file."""
