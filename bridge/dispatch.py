@@ -148,6 +148,7 @@ class Dispatcher:
 
     def _control(self, event: Event, connection: Connection, name: str, answer: "_Answer") -> None:
         if name == "drain":
+            connection.guard.stop_accepting()  # at once, for what comes right behind
             self._controls.later(self._drain(connection, answer))
         elif name == "pause":
             connection.pause()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import mosquitto, nats_server, redis_server
 
+pytestmark = pytest.mark.alone
+
 _STORM = Path(__file__).parents[2] / "scripts" / "storm"
 
 

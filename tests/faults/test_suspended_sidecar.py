@@ -6,6 +6,8 @@ import time
 import uuid
 from collections.abc import Iterable
 
+import pytest
+
 from tests.support.mosquitto import mosquitto
 from tests.support.nats_server import nats_server
 from tests.support.program import Event, Program
@@ -13,6 +15,8 @@ from tests.support.redis_server import redis_server
 from tests.support.remote import remote
 from tests.support.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
+
+pytestmark = pytest.mark.alone
 
 #: Seconds of the stop; the time limits below are far shorter.
 _STOP = 3.0

@@ -17,6 +17,8 @@ from rich.console import Console
 from bridge.cli import demo
 from bridge.cli.demo_stage import Stage
 
+pytestmark = pytest.mark.alone
+
 _LINE = re.compile(r"^ \d\d:\d\d:\d\d\.\d{3} [→←●] (\S+)", re.MULTILINE)
 
 
