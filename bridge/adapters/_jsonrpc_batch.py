@@ -14,7 +14,15 @@ from typing import Any, Final
 
 import httpx
 
-from bridge.adapters._jsonrpc_wire import MAX_BATCH, CallId, check_taken, encode_batch, read_answer, read_answers
+from bridge.adapters._jsonrpc_wire import (
+    MAX_BATCH,
+    CallId,
+    check_taken,
+    encode_batch,
+    read_answer,
+    read_answers,
+    settle,
+)
 from bridge.adapters.http_transport.client import HttpClient
 from bridge.adapters.http_transport.connection import HttpConnection
 from bridge.adapters.http_transport.errors import translate
@@ -43,12 +51,7 @@ class _Waiting:
     exchange: _Exchange | None = None
 
     def settle(self, outcome: Any) -> None:
-        if self.future.done():
-            return
-        if isinstance(outcome, BridgeError):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
+        settle(self.future, outcome)
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from bridge.adapters._jsonrpc_wire import MAX_BATCH, Answer, encode_batch, encode_call, result_of
+from bridge.adapters._jsonrpc_wire import MAX_BATCH, Answer, encode_batch, encode_call, result_of, settle
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
 
 log = structlog.get_logger(__name__)
@@ -26,12 +26,7 @@ class Call:
 
     def settle(self, outcome: Any) -> None:
         """Give the caller the result, or the error, unless it has left."""
-        if self.future.done():
-            return
-        if isinstance(outcome, BridgeError):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
+        settle(self.future, outcome)
 
 
 class Calls:

@@ -1,5 +1,6 @@
 """JSON-RPC 2.0 (jsonrpc.org/specification) as bytes: calls out, answers in, strictly."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -216,3 +217,13 @@ def refusal(call_id: Any) -> bytes:
     """The answer to a server's own request: there is no method here."""
     error = {"code": _NO_METHOD, "message": "this client has no methods"}
     return msgspec.json.encode({"jsonrpc": "2.0", "error": error, "id": call_id})
+
+
+def settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Give a caller the result, or the BridgeError, unless it has left."""
+    if future.done():
+        return
+    if isinstance(outcome, BridgeError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

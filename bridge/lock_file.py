@@ -1,0 +1,56 @@
+"""One process at a time: a lock file that says who holds it, and directories for this user alone.
+
+The kernel drops the lock with the process, even after `kill -9`.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class HeldError(Exception):
+    """Somebody else holds the lock; the message says who, as in `process 4711`."""
+
+
+class LockFile:
+    """An exclusive lock on a file of mode 0600, which holds the process' number."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened before `acquire`."""
+        self._path = path
+        self._file = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            HeldError: Another process has it.
+            OSError: The file cannot be used.
+        """
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+            os.close(file)
+            raise HeldError(f"process {holder}" if holder.isdigit() else "another process") from None
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            os.close(file)
+            raise
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back; idempotent. The file stays: unlinking it would let two processes lock two files."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory, and parents that are missing, with mode 0700; `mkdir(parents=True)` would use the umask's."""
+    for missing in reversed([directory, *directory.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=0o700, exist_ok=True)
