@@ -4,6 +4,7 @@ The remote is an object in memory that has all operations; the bus is a real one
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from tests.support.schemas import validate_event
 from tests.support.wait import until
 
 CONFIGURATION = """
+bridge {{
+  data_dir = "{0}/data"
+  status   = null
+}}
 bus {{
   publish   = "ipc://{0}/p"
   subscribe = "ipc://{0}/s"
@@ -64,6 +69,15 @@ route "echo" {{
   method      = "echo"
   params      = event.payload
   emit        = "order.done"
+}}
+route "keep" {{
+  on          = "keep.*"
+  integration = "house"
+  operation   = "request"
+  method      = event.payload.method
+  params      = event.payload.params
+  delivery    = "at_least_once"
+  receipts    = true
 }}
 """
 
@@ -136,6 +150,26 @@ async def held(client: BusClient, events: Sequence[Event]) -> None:
         assert answer.payload["ok"]
 
 
+async def kept(client: BusClient, events: Sequence[Event]) -> None:
+    """Each outcome of what the outbox takes, and what a person does with dead letters."""
+    fails = {"method": "fail", "params": {"code": 7, "message": "no", "data": None}}
+    assert (await client.ask("keep.good", {"method": "echo", "params": [1]}, timeout=10)).payload["ok"]
+    assert not (await client.ask("keep.bad", fails, timeout=10)).payload["ok"]
+    soon = {"idempotency_key": "late", "deadline_ms": str(time.time_ns() // 1_000_000 + 100)}
+    client.emit("keep.late", {"method": "sleep", "params": {"ms": 5000}}, headers=soon)
+
+    def said(event_type: str) -> int:
+        return sum(event.event_type == event_type for event in events)
+
+    await until(lambda: said("receipt.house.expired") == 1, "the receipt of what came too late")
+    letters = (await client.ask("bridge.dead_letters", {}, timeout=10)).payload["result"]["letters"]
+    ids = [letter["letter_id"] for letter in letters]
+    assert len(ids) == 1
+    assert (await client.ask("bridge.replay", {"ids": ids}, timeout=10)).payload["ok"]
+    await until(lambda: said("resilience.house.dead_letter") == 2, "the letter that is dead again")
+    assert (await client.ask("bridge.discard", {}, timeout=10)).payload["ok"]
+
+
 async def commands(client: BusClient) -> None:
     """Every command at least once, good and bad ones."""
 
@@ -203,6 +237,7 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
                 await until(lambda: remotes["house"].sessions, "the session")
                 gateway.bus.reject_loop("order.round")
                 await held(client, events)
+                await kept(client, events)
                 await commands(client)
                 await trouble(client, remotes["ruin"], events)
                 gateway.stop("the test is over")
