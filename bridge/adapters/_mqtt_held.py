@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import math
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -53,7 +53,7 @@ class Place:
         self._desk = desk
         self._fresh: deque[tuple[Message, Inbound]] = deque()
         # By id, the one that was delivered first comes first; then those to be said again, by time.
-        self._unanswered: dict[str, Held] = {}
+        self._unanswered: OrderedDict[str, Held] = OrderedDict()
         self._again: list[tuple[float, int, Held]] = []
         self._timer: asyncio.TimerHandle | None = None
 

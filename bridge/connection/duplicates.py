@@ -1,5 +1,6 @@
 """Messages that a broker delivers, or a sender sends, a second time."""
 
+from collections import OrderedDict
 from typing import Final
 
 from bridge.model import Inbound
@@ -20,7 +21,8 @@ class Duplicates:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: dict[tuple[int, str], tuple[float, str | None]] = {}
+        # In the order of time. To find the first key of a plain dict that loses its first ones takes ever longer.
+        self._seen: OrderedDict[tuple[int, str], tuple[float, str | None]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -41,8 +43,8 @@ class Duplicates:
         key = message.unique or message.headers.get("idempotency_key")
         for name in (message.message_id, key):
             if name is not None:
-                self._seen.pop((place, name), None)  # to the end of the dictionary, which is in the order of time
                 self._seen[place, name] = (now, message.message_id)
+                self._seen.move_to_end((place, name))
         while self._seen:
             oldest = next(iter(self._seen))
             if len(self._seen) <= MOST and now - self._seen[oldest][0] < WINDOW:

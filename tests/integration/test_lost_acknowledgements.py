@@ -95,7 +95,23 @@ class Mqtt:
         return -1
 
 
-SERVERS = {"redis": (redis_server, Redis), "nats": (nats_server, JetStream), "mqtt": (mosquitto, Mqtt)}
+class MqttExactlyOnce(Mqtt):
+    """With QoS 2 nobody needs a key: until it is released an answered identifier stands for the same message."""
+
+    place = 'topic = "jobs"\n  qos = 2'
+
+    async def put(self, message: Any) -> None:
+        """Publish a message."""
+        async with connected(self._server.url) as client:
+            await client.publish("jobs", message, qos=2)
+
+
+SERVERS = {
+    "redis": (redis_server, Redis),
+    "nats": (nats_server, JetStream),
+    "mqtt": (mosquitto, Mqtt),
+    "mqtt, QoS 2": (mosquitto, MqttExactlyOnce),
+}
 
 
 @contextmanager
@@ -106,6 +122,7 @@ def _place(kind: str) -> Iterator[Any]:
 
 
 def _text(kind: str, place: Any, port: int) -> str:
+    kind = kind.split(",", maxsplit=1)[0]
     return f"""
 integration "remote" {{
   type = "{kind}"
@@ -171,4 +188,5 @@ async def test_a_lost_acknowledgement_makes_no_second_event(kind):
                 assert come.count(number) == 1
                 assert len(set(come)) == len(come)
                 health = (await program.ask("bridge.status"))["result"]["remote"]
-                assert health["messages"] > len(come), "it was delivered a second time"
+                if place.__class__ is not MqttExactlyOnce:  # where it is known already before it is delivered
+                    assert health["messages"] > len(come), "it was delivered a second time"
