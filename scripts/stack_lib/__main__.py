@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bridge.bus import default_publish, default_subscribe, parse_endpoint
+from bridge.errors import BusError
 from stack_lib.check import check
 from stack_lib.plan import COMPOSE, Plan, StackError, make_plan
 from stack_lib.processes import running
@@ -23,9 +25,19 @@ def _integrations() -> set[str]:
     return set(re.findall(r'^integration "([\w-]+)"', (COMPOSE / "bridge.hcl").read_text("utf-8"), re.MULTILINE))
 
 
+def _check_sockets(variable: str) -> None:
+    """See that the bus' sockets can be where the environment puts them; `variable` says where that comes from."""
+    try:
+        for endpoint in (default_publish(), default_subscribe()):
+            parse_endpoint(endpoint)
+    except BusError as error:
+        raise StackError(f"{error}; choose a shorter {variable}") from None
+
+
 async def _checked(plan: Plan, folder: Path) -> int:
     # A bus of its own, so that a sidecar that already runs here is left alone. BusClient reads it from the environment.
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    _check_sockets("TMPDIR")
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
@@ -39,6 +51,7 @@ async def _checked(plan: Plan, folder: Path) -> int:
 
 
 async def _until_stopped(plan: Plan, folder: Path) -> int:
+    _check_sockets("XDG_RUNTIME_DIR")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -99,9 +100,11 @@ async def _plain_server(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INFO " + info + b"\r\n")
+        tail = b""  # where a PING may have begun
         while data := await reader.read(65536):
             got.append(data)
-            writer.write(b"PONG\r\n" * data.count(b"PING\r\n"))
+            writer.write(b"PONG\r\n" * (tail + data).count(b"PING\r\n"))
+            tail = (tail + data)[-5:]
             if hold is not None:
                 await hold.wait()
         writer.close()
@@ -112,30 +115,53 @@ async def _plain_server(
         yield server.sockets[0].getsockname()[1], got, over
 
 
-async def test_ping_follows_what_was_published() -> None:
-    """Even where the socket is full: nats-py writes PING ahead of its buffer, so that PONG would prove nothing."""
+async def test_ping_follows_what_was_written() -> None:
+    """Even where the socket is full, and nats-py still has some of it: ahead of that, PONG would prove nothing."""
     hold = asyncio.Event()
     hold.set()
     async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}', hold) as (port, got, over):
         adapter = NatsAdapter(AdapterSetup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
         await adapter.connect()
+        link = adapter._link
+        assert link is not None
+        client = link._client
         hold.clear()
         async with asyncio.TaskGroup() as group:
             for _ in range(40):
                 group.create_task(adapter.publish("large", "x" * 500_000))
-            link = adapter._link
-            assert link is not None
-            writer = link._client.writer
-            assert writer is not None
-            await until(lambda: writer.transport.get_write_buffer_size() > 1_000_000, "a full socket")
+            assert client.writer is not None
+            transport = client.writer.transport
+            await until(lambda: transport.get_write_buffer_size() > 1_000_000, "a full socket")
+            await link.post("first", b"")
+            await until(lambda: client.pending_data_size == 0, "nats-py's writer, which now waits for the socket")
+            listening = group.create_task(link.listen("news", lambda _: None))
+            await until(lambda: client.lanes.keys() - {1}, "the subscription")
+            await until(lambda: client.pending_data_size == 0, "its PING")
+            listening.cancel()  # which unsubscribes
+            await asyncio.wait([listening])
+            before = client.pending_data_size
+            asking = group.create_task(link.ask("question"))
+            await until(lambda: client.pending_data_size > before > 0, "both in nats-py's buffer")
             last = group.create_task(adapter.publish("last", 1))
-            await until(lambda: link._client.pending_data_size > 0, "the last message in nats-py's buffer")
+            await until(lambda: client.pending_data_size == 0, "the last PING")
             hold.set()
             await last
+            asking.cancel()
         await adapter.disconnect()
         await asyncio.wait_for(over.wait(), 5)
-    everything = b"".join(got)
-    assert everything.rindex(b"PING\r\n") > everything.index(b"HPUB last ")
+    lines = re.findall(rb"^(PING|(?:SUB|UNSUB|PUB|HPUB) \S+)", b"".join(got), re.MULTILINE)
+    after = lines[lines.index(b"HPUB large") :]
+    assert after[:40] == [b"HPUB large"] * 40
+    assert after[40:] == [
+        b"PING",
+        b"PUB first",
+        b"SUB news",
+        b"PING",
+        b"UNSUB 2",
+        b"PUB question",
+        b"HPUB last",
+        b"PING",
+    ]
 
 
 async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:

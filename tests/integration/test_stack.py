@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts.stack_lib.programs import in_wheel
+from tests.support.sidecar import short_directory
 
 _STACK = Path(__file__).parents[2] / "scripts" / "stack"
 _SERVERS = ("mosquitto", "redis-server", "nats-server")
@@ -28,8 +30,14 @@ def _installed() -> None:
         pytest.skip(f"not installed: {missing}")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where the stack puts its folder, which holds the bus' sockets: their paths have a limit."""
+    with short_directory() as path:
+        yield path
+
+
 def _environment(directory: Path, **more: str) -> dict[str, str]:
-    # A short name: the path of a socket has a limit.
     return os.environ | {"PYTHON": sys.executable, "TMPDIR": str(directory), **more}
 
 
@@ -47,27 +55,27 @@ def _left(directory: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_route_brings_its_message_back(tmp_path):
+def test_every_route_brings_its_message_back(place):
     """--check connects to everything, sees each message come back, ends with 0 within 25 s, and leaves nothing."""
     began = time.monotonic()
     done = subprocess.run(
-        [_STACK, "--check"], env=_environment(tmp_path), capture_output=True, text=True, timeout=50, check=False
+        [_STACK, "--check"], env=_environment(place), capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - began < 25
     assert "connected: backbone, clock, devices, exchange, settings, shop, status, store" in done.stdout
     assert len(re.findall(r"^  ok ", done.stdout, re.MULTILINE)) == 10, done.stdout
     assert "FAILED" not in done.stdout
-    assert not _left(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not _left(place)
+    assert not list(place.iterdir())
 
 
 @pytest.mark.slow
-def test_it_runs_until_ctrl_c(tmp_path):
+def test_it_runs_until_ctrl_c(place):
     """It says where everything is, the default bus carries, and Ctrl-C ends all of it with 0."""
-    runtime = tmp_path / "run"
+    runtime = place / "run"
     runtime.mkdir(mode=0o700)
-    environment = _environment(tmp_path, XDG_RUNTIME_DIR=str(runtime), PYTHONUNBUFFERED="1")
+    environment = _environment(place, XDG_RUNTIME_DIR=str(runtime), PYTHONUNBUFFERED="1")
     with subprocess.Popen([_STACK], env=environment, stdout=subprocess.PIPE, text=True) as stack:
         try:
             assert stack.stdout is not None
@@ -86,8 +94,8 @@ def test_it_runs_until_ctrl_c(tmp_path):
         finally:
             stack.kill()
     assert stack.returncode == 0
-    assert not _left(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not _left(place)
+    assert [path.name for path in place.iterdir()] == ["run"]
 
 
 def _patched(directory: Path, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -107,7 +115,7 @@ def _patched(directory: Path, patch: str, *arguments: str) -> subprocess.Complet
 
 
 @pytest.mark.slow
-def test_what_does_not_come_back_is_named(tmp_path):
+def test_what_does_not_come_back_is_named(place):
     """A refused operation and a lost message each have a line that says so; the exit code is 1."""
     patch = """
 from stack_lib.check import Journey
@@ -118,29 +126,44 @@ stack_lib.check.journeys = lambda: [
     Journey("setting.asked", "setting.answered", {"key": "currency"}, lambda came, sent: came == "EUR"),
 ]
 """
-    done = _patched(tmp_path, patch, "--check")
+    done = _patched(place, patch, "--check")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()[1:]
     assert re.match(r"  FAILED  backbone.asked +→ backbone.answered: .*404", lines[0]), lines
     assert re.match(r"  FAILED  nobody.cares +→ nobody.answers: nothing came back within 0.5 s", lines[1]), lines
     assert re.match(r"  ok      setting.asked ", lines[2]), lines
     assert lines[3] == "not all came back"
-    assert not _left(tmp_path)
+    assert not _left(place)
 
 
-def test_a_server_that_does_not_start_is_named(tmp_path):
+def test_a_server_that_does_not_start_is_named(place):
     """What a server said when it failed comes in one line, and what had started is ended."""
     patch = "real = stack_lib.plan._local\n"
     patch += "stack_lib.plan._local = lambda command, files: (*real(command, files), '--nonsense')"
-    done = _patched(tmp_path, patch, "--check")
+    done = _patched(place, patch, "--check")
     assert done.returncode == 1
     assert re.match(r"stack: rpc did not start: .*--nonsense", done.stderr), done.stderr
-    assert not _left(tmp_path)
+    assert not _left(place)
 
 
-def test_it_names_what_is_not_installed(tmp_path):
+@pytest.mark.parametrize("arguments", [["--check"], []])
+def test_a_folder_with_a_path_too_long_for_sockets_is_named(place, arguments):
+    """One line that says the endpoint and the limit, with or without --check, before any server is started."""
+    deep = place / ("x" * 100)
+    deep.mkdir()
+    where = "TMPDIR" if arguments else "XDG_RUNTIME_DIR"
+    environment = _environment(place, **{where: str(deep)})
+    done = subprocess.run(
+        [_STACK, *arguments], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(rf"stack: bus endpoint 'ipc://{deep}/.*: the path has \d+ bytes.* ({where}).*\n", done.stderr)
+    assert not _left(place)
+
+
+def test_it_names_what_is_not_installed(place):
     """A missing server is one line with the command that installs it, and exit code 1."""
-    done = _patched(tmp_path, "stack_lib.plan.find = lambda _: None", "--check")
+    done = _patched(place, "stack_lib.plan.find = lambda _: None", "--check")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "apt-get install --no-install-recommends mosquitto redis-server nats-server" in done.stderr
@@ -148,16 +171,16 @@ def test_it_names_what_is_not_installed(tmp_path):
 
 
 @pytest.mark.slow
-def test_servers_come_from_wheels_too(tmp_path):
+def test_servers_come_from_wheels_too(place):
     """Where the system has no NATS and no Redis: those of the environment, with which everything comes back as well."""
     if not all(in_wheel(program) for program in ("nats-server", "redis-server")):
         pytest.skip("no wheels with nats-server and redis-server for this Python and machine")
     patch = "from stack_lib.programs import in_wheel, on_path\n"
     patch += "stack_lib.plan.find = lambda program: in_wheel(program) or on_path(program)"
-    done = _patched(tmp_path, patch, "--check")
+    done = _patched(place, patch, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
-    assert not _left(tmp_path)
+    assert not _left(place)
 
 
 def test_a_wheel_is_found_by_its_program():
