@@ -44,7 +44,10 @@ subscription "numbers_mqtt" {
 def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak", description="A long run, and what grows in it.")
     parser.add_argument(
-        "--minutes", type=float, default=30.0, help="below 25, memory is judged while what is kept for ten fills it"
+        "--minutes",
+        type=float,
+        default=30.0,
+        help="below 25, memory is judged while what is kept for ten still fills it",
     )
     parser.add_argument("--rate", type=float, default=100.0, help="commands a second, over all protocols")
     parser.add_argument("--fault-every", type=float, default=45.0, metavar="SECONDS", help="0: no faults")

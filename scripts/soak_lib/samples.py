@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: The part of a run that is not judged: caches and what is remembered for minutes (answers by key) fill up in it.
-WARM_UP: Final = 0.4
+#: Share of a run that is not judged: of 30 minutes the first ten fill what is kept for ten minutes, and in the next ten
+#: its turnover makes the allocator's holes, which then stay.
+WARM_UP: Final = 2 / 3
 #: Figure → its unit, and by how much it may grow over the judged part.
 FIGURES: Final[dict[str, tuple[str, float]]] = {
     "resident": ("MiB", 4.0),
