@@ -6,13 +6,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from bridge.observe.metrics import Metrics
 from bridge.observe.server import StatusServer
 from bridge.observe.summary import Report, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 from bridge.settings import Listen
+
+if TYPE_CHECKING:
+    from bridge.observe.metrics import Metrics
 
 #: Seconds between two looks at how late the event loop is, and how many of them are remembered.
 _TICK: Final = 0.5
@@ -54,9 +56,17 @@ class Observer:
         self._late: deque[float] = deque([0.0], _REMEMBERED)
         self._manager = ServiceManager(environ)
         self._was_ready = False
-        metrics = Metrics(report, lambda: max(self._late))
-        self._server = None if listen is None else StatusServer(report, alive, metrics, listen, hosts)
+        self._metrics: Metrics | None = None
+        self._server = None if listen is None else StatusServer(report, alive, self._scraped, listen, hosts)
         self._must_listen = must_listen
+
+    def _scraped(self, accept: str) -> tuple[bytes, str]:
+        """`/metrics`. Its library costs megabytes, and most sidecars on a desktop are never scraped."""
+        from bridge.observe.metrics import Metrics  # noqa: PLC0415
+
+        if self._metrics is None:
+            self._metrics = Metrics(self._report, lambda: max(self._late))
+        return self._metrics.text(accept)
 
     @property
     def url(self) -> str | None:

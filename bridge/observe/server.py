@@ -19,7 +19,6 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from bridge.errors import ConfigError
-from bridge.observe.metrics import Metrics
 from bridge.observe.page import Page
 from bridge.observe.summary import Report, headline, is_ready, reasons
 from bridge.settings import Listen
@@ -52,18 +51,21 @@ class _Connection(ServerConnection):
             self.transport.abort()
 
 
+Scrape = Callable[[str], tuple[bytes, str]]
+
+
 class StatusServer:
     """Serves `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
 
     def __init__(
-        self, report: Report, alive: Callable[[], bool], metrics: Metrics, listen: Listen, hosts: tuple[str, ...]
+        self, report: Report, alive: Callable[[], bool], metrics: Scrape, listen: Listen, hosts: tuple[str, ...]
     ) -> None:
         """Nothing is opened yet.
 
         Args:
             report: What `bridge.status` answers.
             alive: Whether the bus is read.
-            metrics: For `/metrics`.
+            metrics: The body of `/metrics` and its content type, for an `Accept` header.
             listen: Where.
             hosts: Names by which it may be asked for, beside this machine's own.
         """
@@ -169,7 +171,7 @@ class StatusServer:
         return _response(code, "\n".join([headline(status), *reasons(status), ""]))
 
     def _sums(self, request: Request) -> Response:
-        body, content_type = self._metrics.text(", ".join(request.headers.get_all("Accept")))
+        body, content_type = self._metrics(", ".join(request.headers.get_all("Accept")))
         return _response(HTTPStatus.OK, body, content_type=content_type)
 
 

@@ -29,7 +29,7 @@ class House:
         self.answer = ANSWER
         self.alive = True
         report = lambda: self.answer  # noqa: E731
-        metrics = Metrics(report, lambda: 0.0)
+        metrics = Metrics(report, lambda: 0.0).text
         self.server = StatusServer(report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",))
 
 
@@ -181,7 +181,7 @@ async def test_the_address_is_taken():
     async with serving() as (house, _):
         port = int(house.server.url.rsplit(":", 1)[1].strip("/"))
         report = lambda: ANSWER  # noqa: E731
-        second = StatusServer(report, lambda: True, Metrics(report, lambda: 0.0), Listen("127.0.0.1", port), ())
+        second = StatusServer(report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), ())
         assert not await second.start(must=False)
         with pytest.raises(ConfigError, match=f"bridge > status: 127.0.0.1:{port}: something else listens there"):
             await second.start(must=True)
