@@ -1,7 +1,7 @@
 """The yardstick *naive* of the other ways, as a process: one message after the other, each awaited.
 
 `zmq.asyncio` → `msgpack` and `json` → the client library, or the other way round. Arguments: way, the two
-endpoints of the bus, port, topic.
+endpoints of the bus, port, topic; from NATS to Redis there is no bus, and two ports with a comma between them.
 """
 
 import asyncio
@@ -105,8 +105,21 @@ async def mqtt_in(publish: str, port: int, topic: str) -> None:
             await out.emit(topic, message.payload)
 
 
+async def nats_redis(nats_port: int, redis_port: int, topic: str) -> None:
+    client = await nats.connect(f"nats://127.0.0.1:{nats_port}")
+    to: Any = redis.Redis(port=redis_port)
+    subscription = await client.subscribe(topic)
+    print("ready", flush=True)
+    async for message in subscription.messages:
+        await to.xadd(topic, {"data": json.dumps(json.loads(message.data))})
+
+
 def main(way: str, publish: str, subscribe: str, port: str, topic: str) -> None:
     """Serve until killed."""
+    if way == "nats-redis":
+        nats_port, redis_port = port.split(",")
+        asyncio.run(nats_redis(int(nats_port), int(redis_port), topic))
+        return
     host(publish, subscribe)
     outbound = {"nats-out": nats_out, "redis-out": redis_out, "mqtt-out": mqtt_out}
     inbound = {"nats-in": nats_in, "redis-in": redis_in, "mqtt-in": mqtt_in}

@@ -57,6 +57,18 @@ def test_it_measures_both_directions(measured: dict[str, Any], name: str) -> Non
     assert [check["what"] for check in row["checks"]] == ["times naive", "times alone"]
 
 
+def test_it_measures_from_one_server_to_another() -> None:
+    """NATS → Redis Streams: naive and sidecar each moved messages, none was lost, and the ratio is judged."""
+    done = _bench("nats-redis", "--quick", "--json", "--rounds", "1", "--seconds", "0.2")
+    assert done.returncode == 0, done.stderr + done.stdout
+    (row,) = json.loads(done.stdout)["rows"]
+    if row["skipped"] is not None:
+        assert os.environ.get("CI") != "true", row["skipped"]
+        pytest.skip(row["skipped"])
+    assert all(row["candidates"][name]["done"] > 0 for name in ("naive", "sidecar"))
+    assert [check["what"] for check in row["checks"]] == ["times naive"]
+
+
 def test_a_missing_server_is_a_skipped_row() -> None:
     """A way whose server is not installed says so, and is no failure."""
     program = "import sys; from bench_lib import __main__, servers; servers.PROGRAMS['redis'] = 'no-such-server'"
