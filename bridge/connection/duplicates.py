@@ -31,7 +31,7 @@ class Duplicates:
         """Whether a message that came by this place is there already."""
         if message.message_id is not None and not held and self._fresh((place, message.message_id)) is not None:
             return True
-        key = message.unique or message.headers.get("idempotency_key")
+        key = _key(message)
         if key is None:
             return False
         before = self._fresh((place, key))
@@ -40,8 +40,7 @@ class Duplicates:
     def note(self, place: int, message: Inbound) -> None:
         """It is on the bus now."""
         now = self._clock.monotonic()
-        key = message.unique or message.headers.get("idempotency_key")
-        for name in (message.message_id, key):
+        for name in (message.message_id, _key(message)):
             if name is not None:
                 self._seen[place, name] = (now, message.message_id)
                 self._seen.move_to_end((place, name))
@@ -53,7 +52,7 @@ class Duplicates:
 
     def forget(self, place: int, message: Inbound) -> None:
         """It was given up: who sends it again means it."""
-        for name in (message.message_id, message.unique or message.headers.get("idempotency_key")):
+        for name in (message.message_id, _key(message)):
             if name is not None:
                 self._seen.pop((place, name), None)
 
@@ -63,3 +62,8 @@ class Duplicates:
             return found
         del self._seen[name]
         return None
+
+
+def _key(message: Inbound) -> str | None:
+    """By what its sender calls it; the protocol's own way goes first."""
+    return message.unique or message.headers.get("idempotency_key")

@@ -91,22 +91,15 @@ class Desk:
     def accept(self, acceptance: Acceptance) -> None:
         """Commit a new entry."""
         self.waiting += acceptance.entry.size
-        self._now().acceptances.append(acceptance)
+        self.turn.acceptances.append(acceptance)
 
     def settle(self, settlement: Settlement) -> None:
         """Commit an entry's end."""
-        self._now().settlements.append(settlement)
+        self.turn.settlements.append(settlement)
 
     @property
     def turn(self) -> Work:
-        """This turn's work, to add to."""
-        return self._now()
-
-    def errand(self, errand: Errand) -> None:
-        """Have something done on the thread, behind all that was asked for before."""
-        self._now().errands.append(errand)
-
-    def _now(self) -> Work:
+        """This turn's work, to add to; errands are done behind all that was asked for before."""
         if self._turn is None:
             self._turn = Work()
             self._loop.call_soon(self._send)
