@@ -123,7 +123,11 @@ async def open_wire(host: str, port: int, context: ssl.SSLContext | None, server
     """
     loop = asyncio.get_running_loop()
     refused: OSError = ConnectionError(f"{host} has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    try:  # an address in numbers asks nobody, so it needs none of the threads that the loop looks names up in
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
