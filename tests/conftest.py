@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 from hypothesis import settings
@@ -9,6 +10,9 @@ from hypothesis import settings
 # An example's time tells of a shared machine and cold caches, not of the code; pytest's time limit ends what hangs.
 settings.register_profile("project", deadline=None, parent=settings.default)
 settings.load_profile("project")
+
+# A shell lets what it runs in the background ignore it (POSIX, "Asynchronous Lists"); what tests start would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
