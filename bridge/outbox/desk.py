@@ -5,6 +5,7 @@ a commit. Nothing waits for a timer, and no event costs a hop between threads of
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -74,13 +75,26 @@ class Desk:
         return found
 
     async def close(self) -> None:
-        """Commit what is there, as far as the disk takes it, and end the thread."""
+        """Commit what is there, as far as the disk takes it, and end the thread.
+
+        What comes back meanwhile is committed, too: that a call which was marked as begun is not made any more.
+        """
         if self._thread is not None:
+            if not self._over.done():
+                await self._catch_up()
             self._send()
             self._turns.put(None)
             await asyncio.wait({self._over})
             self._thread.join()
             self._thread = None
+
+    async def _catch_up(self) -> None:
+        """Wait until all that was asked for is back; not for ever, as the disk may refuse."""
+        back = asyncio.Event()
+        self.turn.errands.append(Errand(lambda _: None, lambda _: back.set()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN):
+                await back.wait()
 
     async def watch(self) -> None:
         """Return when the thread has ended; raises what it died of, which is a bug."""

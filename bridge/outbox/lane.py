@@ -85,7 +85,7 @@ class Lane:
         """What was to be marked as begun is, up to the first that is not; they start."""
         while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
             entry = self._beginning.popleft()
-            if not self._keys.must_wait(entry.key, entry.seq):
+            if not self._house.stopping and not self._keys.must_wait(entry.key, entry.seq):
                 self._submit(entry)
                 continue
             if entry.begun:

@@ -147,7 +147,8 @@ class Outbox:
             await self._desk.close()
             self._desk = None
             for answer in tuple(self._asked):
-                answer.set_exception(StoppingError("the bridge stopped before the disk took it"))
+                if not answer.done():  # whoever asked may have been cancelled in this very turn
+                    answer.set_exception(StoppingError("the bridge stopped before the disk took it"))
             self._folder.release()
 
     def wake(self) -> None:

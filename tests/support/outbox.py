@@ -127,8 +127,9 @@ class Outboxed:
         log: What was submitted (number, key) and said (type, payload, correlation id), in order, over all lives.
     """
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, desk: type[Desk] = InlineDesk, **settings: Any) -> None:
         self.folder = folder
+        self.desk = desk
         self.settings = OutboxSettings.model_validate(settings)
         self.clock = FakeClock()
         self.log: list[Any] = []
@@ -145,7 +146,7 @@ class Outboxed:
             remote=self.remotes.get,
             clock=self.clock,
             rng=random.Random(1),
-            desk=InlineDesk,
+            desk=self.desk,
         )
 
     @property

@@ -1,5 +1,7 @@
 """The outbox on a fake clock: caps, ages, waiting, receipts, dead letters, a disk that is full."""
 
+import asyncio
+
 import pytest
 
 from bridge.errors import (
@@ -9,12 +11,25 @@ from bridge.errors import (
     NotConnectedError,
     OverloadedError,
     RejectedError,
+    StoppingError,
     ThrottledError,
     UnavailableError,
 )
 from bridge.model import Letters
 from bridge.outbox import Wanted, desk
 from tests.support.outbox import InlineDesk, Outboxed, numbers
+
+
+class Silent(InlineDesk):
+    """A disk that never answers."""
+
+    async def close(self) -> None:
+        """Nothing that waits is done."""
+        self._turn = None
+        self.store.close()
+
+    def _send(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -303,6 +318,36 @@ async def test_a_backlog_is_read_in_windows(tmp_path):
     assert [number for number in done if number % 3] == [number for number in range(1, 3001) if number % 3]
     assert [number for number in done if number % 3 == 0][-900:] == list(range(303, 3001, 3))
     await box.outbox.close()
+
+
+async def test_closing_while_somebody_gives_up_asking(tmp_path):
+    """A question whose asker is cancelled in the turn in which the outbox closes is no trouble; another is told."""
+    box = Outboxed(tmp_path / "data", desk=Silent)
+    await box.outbox.open()
+    gone, waiting = (asyncio.ensure_future(box.outbox.letters(Wanted(), 10)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await box.outbox.close()
+    with pytest.raises(StoppingError):
+        await waiting
+    assert gone.cancelled()
+
+
+async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
+    """A call that was marked as begun, and not made because the bridge ends, is no unknown outcome: it is made later."""
+    box = Outboxed(tmp_path / "data", desk=desk.Desk)
+    await box.outbox.open()
+    box.accept(1, call=True)
+    lane = None
+    while lane is None or not lane._beginning:
+        await asyncio.sleep(0)
+        lane = box.outbox._lanes.get("api")
+    await box.outbox.close()
+    assert box.api.submitted == []
+    again = Outboxed(tmp_path / "data")
+    await again.open()
+    assert numbers(again.api) == [1]
+    await again.outbox.close()
 
 
 def test_the_test_desk_is_the_real_one_without_a_thread():
