@@ -4,13 +4,13 @@ Everything here happens on the bus reader's turn and returns at once; what takes
 as a task of the gateway (`Controls.later`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from bridge.config import Route
-from bridge.connection import Connection, ConnectionManager
+from bridge.config import Route, Scope
+from bridge.connection import Connection, ConnectionManager, Done
 from bridge.controls import Controls, EventBus, Outbox
 from bridge.errors import (
     BridgeError,
@@ -26,36 +26,32 @@ from bridge.model import (
     LETTERS,
     MAX_HOP,
     Command,
-    ConnectionStatus,
     Empty,
     Event,
     Letters,
     Operation,
     Outcome,
+    Request,
     travelling,
 )
+from bridge.neighbours import Neighbours
 from bridge.outbox import receipt as receipt_of
 from bridge.outbox import verdict_of
 from bridge.ports import Clock
 from bridge.replies import Key, Replies
+from bridge.route_plan import RoutePlan
 from bridge.router import (
     Router,
     Target,
-    applies,
     cause_of,
     check_empty,
+    deadline_of,
     operation_of,
-    ordering_key,
     parse_command,
     parse_letters,
-    route_command,
 )
 
 _DONE: Final = Outcome(result={})
-#: Integrations of other bridges that are remembered; names can be invented, memory cannot.
-_MOST_ELSEWHERE: Final = 10_000
-#: Seconds without a heartbeat after which another bridge is taken for dead, and its commands are answered again.
-_NEIGHBOUR_SILENCE: Final = 60.0
 
 
 class Dispatcher:
@@ -81,24 +77,24 @@ class Dispatcher:
         self._source = source
         self._clock = clock
         self._replies = Replies(clock)
-        self._elsewhere: dict[str, float] = {}
+        self._neighbours = Neighbours(source, clock)
 
     def on_event(self, event: Event) -> None:
         """Act on one event."""
         decision = self.router.decide(event.event_type)
         if decision.health:
-            self._learn(event)
+            self._neighbours.learn(event)
         own = event.source == self._source
         if decision.target is not None:
             if not own and self._crosses(event):
                 self._command(event, decision.target)
             return
-        routes = decision.routes
+        plans = decision.routes
         if own:
-            routes = tuple(route for route in routes if route.own)
-        if routes and self._crosses(event):
-            for route in routes:
-                self._route(event, route)
+            plans = tuple(plan for plan in plans if plan.route.own)
+        if plans and self._crosses(event):
+            for plan in plans:
+                self._route(event, plan)
 
     def _crosses(self, event: Event) -> bool:
         if event.headers is None or event.hop < MAX_HOP:
@@ -106,24 +102,10 @@ class Dispatcher:
         self._bus.reject_loop(event.event_type)
         return False
 
-    def _learn(self, event: Event) -> None:
-        """Note which integrations another bridge on this bus has, so that its commands are left to it."""
-        name, source = event.event_type.removeprefix("health."), event.source or ""
-        if source == self._source or source.partition("/")[0] != "bridge":
-            return
-        payload = event.payload
-        if isinstance(payload, dict) and payload.get("status") != ConnectionStatus.STOPPED:
-            if len(self._elsewhere) < _MOST_ELSEWHERE or name in self._elsewhere:
-                self._elsewhere[name] = self._clock.monotonic() + _NEIGHBOUR_SILENCE
-        else:
-            self._elsewhere.pop(name, None)
-
     # --- commands
 
     def _command(self, event: Event, target: Target) -> None:
-        if isinstance(target.problem, UnknownIntegrationError) and (
-            self._elsewhere.get(target.integration or "", 0.0) > self._clock.monotonic()
-        ):
+        if isinstance(target.problem, UnknownIntegrationError) and self._neighbours.have(target.integration or ""):
             return
         answer = self._begin(event, None)
         if answer is None:
@@ -144,7 +126,7 @@ class Dispatcher:
             check_empty(event, operation)
             self._control(event, connection, operation, answer)
         else:
-            self._submit(event, connection, operation, parse_command(operation, event), answer=answer)
+            self._submit(event, connection, operation, parse_command(operation, event), answer.done)
 
     def _control(self, event: Event, connection: Connection, name: str, answer: "_Answer") -> None:
         if name == "drain":
@@ -159,7 +141,7 @@ class Dispatcher:
         else:
             breaker = connection.guard.breaker
             # What changes is told with who asked for it.
-            operation = operation_of(event, name, connection.id, Empty(), now=0.0, wall_ms=0)
+            operation = operation_of(event, name, connection.id, Empty())
             change = breaker.force_open if name == "circuit.force_open" else breaker.reset
             change(operation)
             answer(Outcome(result={"state": breaker.state.value}))
@@ -203,38 +185,37 @@ class Dispatcher:
 
     # --- routes
 
-    def _route(self, event: Event, route: Route) -> None:
+    def _route(self, event: Event, plan: RoutePlan) -> None:
+        route = plan.route
         answer: _Answer | None = None
+        done: Done = _unheard
         try:
-            scope: Mapping[str, Any] = {"event": event}
-            if not applies(route, scope):
+            scope = {"event": event}
+            if not plan.applies(scope):
                 return
             if route.durable:
-                self._accept(event, route, scope)
+                self._accept(event, plan, scope)
                 return
-            answer = self._begin(event, route)
-            if answer is None:
-                return
+            if plan.heard or event.correlation_id is not None or event.headers is not None:
+                answer = self._begin(event, route)
+                if answer is None:
+                    return
+                done = answer.done
             connection = self._connection(route.integration)
-            command, key = route_command(route, scope), ordering_key(route, scope)
-            self._submit(event, connection, route.operation, command, answer=answer, route=route, key=key)
+            command, key = plan.command(scope), plan.key(scope)
+            self._submit(event, connection, route.operation, command, done, route=route, key=key)
         except BridgeError as error:
             answer = answer or _Answer(self, event, route, None)
             self._refuse(event, route.integration, route.operation, error, answer)
 
-    def _accept(self, event: Event, route: Route, scope: Mapping[str, Any]) -> None:
+    def _accept(self, event: Event, plan: RoutePlan, scope: Scope) -> None:
         """Give an event to the outbox, which answers a repeated key, and everything that comes after."""
         if self.stopping:
             raise StoppingError("the bridge is stopping")
+        route, command = plan.route, plan.command(scope)
+        deadline, key = self._deadline(event, command), plan.key(scope)
         operation = operation_of(
-            event,
-            route.operation,
-            route.integration,
-            route_command(route, scope),
-            now=self._clock.monotonic(),
-            wall_ms=self._clock.wall_ms(),
-            route=route,
-            key=ordering_key(route, scope),
+            event, route.operation, route.integration, command, deadline=deadline, route=route, key=key
         )
         emit = None if route.emit is None else to_event_type(route.emit.evaluate(scope))
         self._outbox.accept(event, operation, emit=emit, receipts=route.receipts)
@@ -255,14 +236,20 @@ class Dispatcher:
         connection: Connection,
         name: str,
         command: Command,
+        done: Done,
         *,
-        answer: "_Answer",
         route: Route | None = None,
         key: str | None = None,
     ) -> None:
-        now, wall_ms = self._clock.monotonic(), self._clock.wall_ms()
-        operation = operation_of(event, name, connection.id, command, now=now, wall_ms=wall_ms, route=route, key=key)
-        connection.submit(operation, answer.done)
+        deadline = self._deadline(event, command)
+        operation = operation_of(event, name, connection.id, command, deadline=deadline, route=route, key=key)
+        connection.submit(operation, done)
+
+    def _deadline(self, event: Event, command: Command) -> float | None:
+        timeout_ms = command.timeout_ms if type(command) is Request else None
+        if timeout_ms is None and event.headers is None:
+            return None
+        return deadline_of(event, timeout_ms, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())
 
     def _begin(self, event: Event, route: Route | None) -> "_Answer | None":
         """The answer to be given, or None where a repeated key is answered from memory."""
@@ -384,6 +371,10 @@ class _Answer:
 def _is_final(outcome: Outcome) -> bool:
     """Whether the outcome of an accepted event is decided; what was shed before an attempt was not accepted."""
     return outcome.attempts > 0 or (outcome.error is not None and outcome.error.kind == "deadline")
+
+
+def _unheard(_operation: Operation, _outcome: Outcome) -> None:
+    """Nobody wants to hear of it."""
 
 
 def _silent(_: Outcome) -> None:

@@ -5,7 +5,7 @@ made once and kept, so that a message costs the same with one route and with a t
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 import msgspec
 
@@ -18,13 +18,11 @@ from bridge.model import (
     Cause,
     Command,
     Empty,
-    Enqueue,
     Event,
     Letters,
     Operation,
-    Publish,
-    Request,
 )
+from bridge.route_plan import RoutePlan
 
 #: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
 _REMEMBERED: Final = 4096
@@ -44,7 +42,7 @@ class Decision(msgspec.Struct, frozen=True):
     """What an event type leads to: one command, or any number of routes, or nothing; and whether it tells of health."""
 
     target: Target | None
-    routes: tuple[Route, ...]
+    routes: tuple[RoutePlan, ...]
     health: bool = False
 
 
@@ -54,7 +52,7 @@ class Router:
     def __init__(self, integrations: Mapping[str, frozenset[str]], routes: Iterable[Route]) -> None:
         """Take the integrations' operations by id, and the routes in the order of the configuration."""
         self._integrations = integrations
-        self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), route) for route in routes)
+        self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), RoutePlan(route)) for route in routes)
         self._decisions: dict[str, Decision] = {}
 
     def decide(self, event_type: str) -> Decision:
@@ -73,7 +71,7 @@ class Router:
             return Decision(self._target(name, operation), ())
         if head == "bridge" and rest:
             return Decision(Target(None, rest), ())
-        routes = tuple(route for wanted, route in self._routes if wanted.matches(event_type))
+        routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
         return Decision(None, routes, health=head == "health")
 
     def _target(self, name: str, operation: str) -> Target:
@@ -159,95 +157,28 @@ def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: in
     return min(limits)
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise InvalidError(f"{where}: expected text, got {type(value).__name__}")
-    return value
-
-
-def _qos(value: Any) -> Literal[0, 1, 2] | None:
-    if value is None or (value in {0, 1, 2} and not isinstance(value, bool)):
-        return cast("Literal[0, 1, 2] | None", value)
-    raise InvalidError("qos: expected 0, 1 or 2")
-
-
-def _truth(value: Any, where: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise InvalidError(f"{where}: expected true or false, got {type(value).__name__}")
-
-
-def route_command(route: Route, scope: Mapping[str, Any]) -> Command:
-    """The arguments that a route makes of an event.
-
-    Raises:
-        InvalidError: An expression fails on this event, or gives what the operation cannot take.
-    """
-    if route.operation == "request":
-        params = msgspec.UNSET if route.params is None else route.params.evaluate(scope)
-        return Request(method=_text(_evaluate(route.method, scope), "method"), params=params)
-    if route.operation == "publish":
-        return Publish(
-            topic=_text(_evaluate(route.topic, scope), "topic"),
-            message=_evaluate(route.message, scope),
-            qos=_qos(_evaluate(route.qos, scope)),
-            retain=route.retain is not None and _truth(route.retain.evaluate(scope), "retain"),
-        )
-    return Enqueue(queue=_text(_evaluate(route.queue, scope), "queue"), message=_evaluate(route.message, scope))
-
-
-def _evaluate(expression: Any, scope: Mapping[str, Any]) -> Any:
-    return None if expression is None else expression.evaluate(scope)
-
-
-def applies(route: Route, scope: Mapping[str, Any]) -> bool:
-    """Whether a route's `where` holds.
-
-    Raises:
-        InvalidError: It fails on this event, or gives something else than true or false.
-    """
-    return route.where is None or _truth(route.where.evaluate(scope), "where")
-
-
-def ordering_key(route: Route, scope: Mapping[str, Any]) -> str | None:
-    """The route's own ordering key for an event, None where it has none; texts and numbers make different keys.
-
-    Raises:
-        InvalidError: It fails on this event, or gives something else than text, a whole number, true or false.
-    """
-    if route.key is None:
-        return None
-    value = route.key.evaluate(scope)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        return f"{type(value).__name__}:{value}"
-    raise InvalidError(f"key: expected text or a whole number, got {type(value).__name__}")
-
-
 def operation_of(
     event: Event,
     name: str,
     integration: str,
     command: Command,
     *,
-    now: float,
-    wall_ms: int,
+    deadline: float | None = None,
     route: Route | None = None,
     key: str | None = None,
 ) -> Operation:
     """One operation, ready for the guard."""
-    timeout_ms = command.timeout_ms if isinstance(command, Request) else None
+    headers = event.headers
     return Operation(
         integration=integration,
         name=name,
         command=command,
         cause=cause_of(event),
         correlation_id=event.correlation_id,
-        deadline=deadline_of(event, timeout_ms, now=now, wall_ms=wall_ms),
-        idempotency_key=event.header("idempotency_key"),
-        headers=event.headers,
+        deadline=deadline,
+        idempotency_key=None if headers is None else headers.get("idempotency_key"),
+        headers=headers,
         route=None if route is None else route.name,
         key=event.event_type if key is None else key,
-        hop=event.hop,
+        hop=0 if headers is None else event.hop,
     )

@@ -45,7 +45,8 @@ def _check(value: Any, room: int) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise _UnfitError(f"a {type(key).__name__} cannot be a key in JSON")
-            if type(item) in _ALWAYS_FIT:  # most are: no call for each
+            inner = type(item)  # most are plain: no call for each
+            if inner in _ALWAYS_FIT or (inner is int and _LOWEST <= item < _BEYOND):
                 continue
             try:
                 _check(item, room - 1)
@@ -54,7 +55,8 @@ def _check(value: Any, room: int) -> None:
                 raise
     elif kind is list or kind is tuple:
         for index, item in enumerate(value):
-            if type(item) in _ALWAYS_FIT:
+            inner = type(item)
+            if inner in _ALWAYS_FIT or (inner is int and _LOWEST <= item < _BEYOND):
                 continue
             try:
                 _check(item, room - 1)

@@ -1,7 +1,7 @@
 """One operation on its way through the guard to the adapter, and its end on the way back."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bridge.connection.perform import perform
 from bridge.connection.subscriptions import Subscriptions
@@ -9,6 +9,9 @@ from bridge.errors import StoppingError
 from bridge.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
 from bridge.ports import Context, Promise, ProtocolAdapter
 from bridge.resilience import Call
+
+#: Of all that comes of events without headers.
+_FIRST_HOP: Final = tuple(Context(travelling(None, 0), idempotent=idempotent) for idempotent in (False, True))
 
 Done = Callable[[Operation, Outcome], None]
 
@@ -46,8 +49,11 @@ class Carried(Call):
         """Made with the first attempt, so that what only waits takes little."""
         if self._context is None:
             operation = self.operation
-            headers = travelling(operation.headers, operation.hop)
-            self._context = Context(headers, operation.idempotency_key, self.idempotent)
+            if operation.headers is None and operation.idempotency_key is None and not operation.hop:
+                self._context = _FIRST_HOP[self.idempotent]
+            else:
+                headers = travelling(operation.headers, operation.hop)
+                self._context = Context(headers, operation.idempotency_key, self.idempotent)
         return self._context
 
     def begin(self, promise: Promise) -> bool:

@@ -217,13 +217,14 @@ class Guard:
         now = self._clock.monotonic()
         self._running.remove(attempt)
         self.accounting.in_flight -= 1
-        self.accounting.queued += 1
         try:
             if error is None:
+                self.accounting.succeeded += 1
                 self.breaker.success(attempt.permit, call.operation)
                 self._limiter.release()
                 self._succeed(call, result, now)
             else:
+                self.accounting.queued += 1
                 if error.maybe_sent and error.retryable and not call.idempotent:
                     error = narrowed(error)
                 self._failed_attempt(attempt, error, now)
@@ -308,8 +309,6 @@ class Guard:
     # --- the end
 
     def _succeed(self, call: Call, result: Any, now: float) -> None:
-        self.accounting.queued -= 1
-        self.accounting.succeeded += 1
         outcome = Outcome(
             result=result,
             attempts=call.attempts,
