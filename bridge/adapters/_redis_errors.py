@@ -19,7 +19,19 @@ from bridge.errors import (
 )
 
 #: Codes of error replies that redis-py has no class for and that say "not now", not "never".
-_NOT_NOW: Final = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "NOMASTERLINK"})
+_NOT_NOW: Final = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "NOMASTERLINK", "UNBLOCKED"})
+
+
+class AskError(UnavailableError):
+    """The key's slot is on its way to another node of the cluster, which has the key already, or will have it.
+
+    Attributes:
+        node: Its host, empty where it is that of the node that was asked, and its port.
+    """
+
+    def __init__(self, message: str, node: tuple[str, int]) -> None:
+        super().__init__(message, code="ASK", maybe_sent=False)
+        self.node = node
 
 
 def _text(error: BaseException) -> str:
@@ -59,7 +71,7 @@ def _moved(error: Any) -> BridgeError:
 
 
 def _moving(error: Any) -> BridgeError:
-    return UnavailableError(f"the key is on its way to another node ({_text(error)})", code="ASK", maybe_sent=False)
+    return AskError(f"the key is on its way to another node ({_text(error)})", (error.host, error.port))
 
 
 def _cluster(error: Any) -> BridgeError:

@@ -197,6 +197,24 @@ class Link:
             self._connection.abort()
 
 
+class AskingLink(Link):
+    """A link on which ASKING goes before each command, in the same write: it holds for one command, or one transaction.
+
+    A node of a cluster to which a slot is on its way answers for the slot's keys only to those who say so.
+    """
+
+    _in_transaction = False
+
+    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+        """See `Link.send`."""
+        if not self._in_transaction:
+            asking: asyncio.Future[Any] = self._loop.create_future()
+            asking.add_done_callback(_forget)
+            super().send(asking, "ASKING")
+        super().send(promise, *command)
+        self._in_transaction = command[0] == "MULTI" or (self._in_transaction and command[0] != "EXEC")
+
+
 def _forget(reply: asyncio.Future[Any]) -> None:
     """Look at the outcome, so that asyncio does not complain that nobody did."""
     if not reply.cancelled():

@@ -25,7 +25,7 @@ from bridge.adapters._redis_consume import Consuming, StreamReader
 from bridge.adapters._redis_dequeue import Dequeuer
 from bridge.adapters._redis_entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters._redis_groups import TRIM, Consumer
-from bridge.adapters._redis_link import Converted, Link, Take, drop
+from bridge.adapters._redis_link import AskingLink, Converted, Link, Take, drop
 from bridge.adapters._redis_sentinel import master_of
 from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters._redis_target import SCHEMES, Target
@@ -57,14 +57,18 @@ class RedisAdapter(AdapterBase):
 
     protocol = PROTOCOL
 
-    def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where endpoint, auth, TLS and database do not fit together."""
+    def __init__(self, setup: AdapterSetup, *, asking: bool = False) -> None:
+        """With `asking` it is for slots that are on their way to this node of a cluster.
+
+        Raises ValueError where endpoint, auth, TLS and database do not fit together.
+        """
         config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
         self._setup = setup
         self._config = config
         self._codec = Codec(config.codec)
         self._target = Target(setup, config.db, sentinel=config.sentinel is not None)
         self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
+        self._link_type = AskingLink if asking else Link
         self._commands: Link | None = None
         self._channels: Channels | None = None
         self._dequeuer: Dequeuer | None = None
@@ -86,7 +90,7 @@ class RedisAdapter(AdapterBase):
         self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
 
     async def _open(self, take: Take = drop) -> Link:
-        link = Link(self._target, self._lose, take)
+        link = self._link_type(self._target, self._lose, take)
         await link.open()
         if self._over:
             await link.close()
@@ -300,8 +304,7 @@ class RedisAdapter(AdapterBase):
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
         await self._open_commands().call("XACK", name.queue, consumer.group, name.entry)
-        for reader in self._readers.values():
-            reader.settled(consumer, name.entry)
+        self.settled(message_id)
 
     async def nack(self, message_id: str, *, delay: float | None = None) -> None:
         """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
@@ -311,8 +314,14 @@ class RedisAdapter(AdapterBase):
         await consumer.come_again(self._open_commands(), name.entry, delay or 0.0)
         assert self._dequeuer is not None  # noqa: S101 - made with the link
         self._dequeuer.look_again(name.queue, delay or 0.0)
+        self.settled(message_id, again_in=delay or 0.0)
+
+    def settled(self, message_id: str, *, again_in: float | None = None) -> None:
+        """Have whoever reads that stream in this session know that the application has answered."""
+        name = parse_message_id(message_id)
+        consumer = self._consumer(name.queue, name.group)
         for reader in self._readers.values():
-            reader.settled(consumer, name.entry, again_in=delay or 0.0)
+            reader.settled(consumer, name.entry, again_in=again_in)
 
     def _check_delay(self, name: str, seconds: float | None) -> None:
         if seconds is not None and seconds > self._config.claim_after:

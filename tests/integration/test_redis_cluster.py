@@ -1,18 +1,17 @@
 """Redis Cluster: a real one, of three masters and a replica, made by the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from redis.crc import key_slot
 
 from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters.redis import SPEC
 from bridge.errors import BridgeError, NotConnectedError, RejectedError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup, ProtocolAdapter
+from bridge.ports import AdapterSetup
+from tests.support.redis_cluster import THIRDS, Migration, cluster_session, queue_between
 from tests.support.redis_server import RedisServer, redis_cluster, redis_server
 from tests.support.sidecar import sidecar
 from tests.support.wait import until
@@ -25,29 +24,6 @@ def nodes() -> Iterator[list[RedisServer]]:
         yield made
 
 
-@asynccontextmanager
-async def session(
-    node: RedisServer, lost: list[BridgeError] | None = None, **config: Any
-) -> AsyncIterator[ProtocolAdapter]:
-    """A connected session."""
-    told: list[BridgeError] = [] if lost is None else lost
-    settings = RedisConfig(**{"cluster": True, **config})
-    adapter = SPEC.create(AdapterSetup("test", node.endpoint, config=settings, on_lost=told.append))
-    try:
-        await adapter.connect()
-        yield adapter
-    finally:
-        await adapter.disconnect()
-
-
-def _queue(name: str, low: int, high: int) -> str:
-    """A queue whose slot lies between these."""
-    return next(queue for queue in (f"{name}{n}" for n in range(10_000)) if low <= key_slot(queue.encode()) < high)
-
-
-THIRDS = ((0, 5461), (5461, 10922), (10922, 16384))
-
-
 async def test_each_queue_at_its_node(nodes: list[RedisServer]) -> None:
     """Written, read, acknowledged, given back and given up, wherever it lies; the letters lie beside it."""
     got: list[Inbound] = []
@@ -55,10 +31,10 @@ async def test_each_queue_at_its_node(nodes: list[RedisServer]) -> None:
     async def deliver(message: Inbound) -> None:
         got.append(message)
 
-    async with session(nodes[2], max_deliveries=1, max_length=100) as adapter:
+    async with cluster_session(nodes[2], max_deliveries=1, max_length=100) as adapter:
         await adapter.check()
         for node, third in zip(nodes, THIRDS, strict=False):
-            queue = _queue("jobs", *third)
+            queue = queue_between("jobs", *third)
             names = [await adapter.enqueue(queue, {"n": n}) for n in range(3)]
             with node.client() as client:
                 assert client.xlen(queue) == 3
@@ -85,7 +61,7 @@ async def test_channels_reach_across_nodes(nodes: list[RedisServer]) -> None:
     async def deliver(message: Inbound) -> None:
         got.append(message.message)
 
-    async with session(nodes[0]) as adapter:
+    async with cluster_session(nodes[0]) as adapter:
         subscriptions = [await adapter.subscribe(topic, deliver) for topic in ("news", "p*")]
         for node in nodes[:3]:
             with node.client() as client:
@@ -100,15 +76,11 @@ async def test_channels_reach_across_nodes(nodes: list[RedisServer]) -> None:
 
 async def test_a_key_that_has_moved_is_followed(nodes: list[RedisServer]) -> None:
     """The map is read again, and the call goes to the right node; nothing else notices."""
-    queue = _queue("moving", *THIRDS[1])
-    slot, to = key_slot(queue.encode()), nodes[2]
+    queue = queue_between("moving", *THIRDS[1])
+    to = nodes[2]
     lost: list[BridgeError] = []
-    async with session(nodes[0], lost) as adapter:
-        with to.client() as client:
-            target = client.execute_command("CLUSTER", "MYID")
-        for node in nodes[:3]:
-            with node.client() as client:
-                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target)
+    async with cluster_session(nodes[0], lost) as adapter:
+        Migration(nodes[:3], queue, nodes[1], to).finish()
         await adapter.enqueue(queue, "here")
         with to.client() as client:
             assert client.xlen(queue) == 1
@@ -118,9 +90,9 @@ async def test_a_key_that_has_moved_is_followed(nodes: list[RedisServer]) -> Non
 async def test_nothing_is_left_of_a_session(nodes: list[RedisServer]) -> None:
     """No task; one frozen node fails the check, and closing with it does not take long."""
     tasks = asyncio.all_tasks()
-    async with session(nodes[0]) as adapter:
+    async with cluster_session(nodes[0]) as adapter:
         await adapter.subscribe("news", _ignore)
-        await adapter.consume(_queue("read", *THIRDS[2]), _ignore)
+        await adapter.consume(queue_between("read", *THIRDS[2]), _ignore)
         nodes[1].freeze()
         try:
             with pytest.raises(TimeoutError):
@@ -143,23 +115,23 @@ async def test_what_is_no_cluster_is_said() -> None:
     """A server alone is a matter for a person; a node without `cluster = true` says what to write."""
     with redis_server() as alone:
         with pytest.raises(NotConnectedError, match="no node of a cluster") as caught:
-            async with session(alone):
+            async with cluster_session(alone):
                 pass
         assert caught.value.needs_person
 
 
 async def test_a_node_without_the_setting(nodes: list[RedisServer]) -> None:
     """The answer says what to write."""
-    async with session(nodes[0], cluster=False) as adapter:
+    async with cluster_session(nodes[0], cluster=False) as adapter:
         with pytest.raises(RejectedError, match="cluster = true"):
-            await adapter.enqueue(_queue("elsewhere", *THIRDS[2]), 1)
+            await adapter.enqueue(queue_between("elsewhere", *THIRDS[2]), 1)
 
 
 async def test_the_next_seed_is_asked(nodes: list[RedisServer]) -> None:
     """Where the endpoint is away."""
     with redis_server() as gone:
         pass
-    async with session(gone, cluster=(f"127.0.0.1:{nodes[1].port}",)) as adapter:
+    async with cluster_session(gone, cluster=(f"127.0.0.1:{nodes[1].port}",)) as adapter:
         await adapter.check()
 
 
@@ -204,7 +176,7 @@ subscription "jobs" {{
 @pytest.mark.slow
 async def test_a_failover_through_the_sidecar() -> None:
     """A master dies: calls fail as declared, the replica takes over, and reading goes on there."""
-    queue = _queue("jobs", *THIRDS[0])
+    queue = queue_between("jobs", *THIRDS[0])
     with redis_cluster() as made:
         text = _SIDECAR.format(made[0].port, made[1].port, queue)
         with sidecar(text) as running, running.program() as program:
