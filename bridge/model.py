@@ -16,6 +16,9 @@ from bridge.errors import BridgeError
 #: Values of `hop` above this stop a message (bus contract, "Loop protection").
 MAX_HOP: Final = 8
 
+#: The quality of service that is meant where a protocol has one and none is given.
+DEFAULT_QOS: Final = 1
+
 UInt = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
@@ -132,7 +135,8 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         topic: In the protocol's own pattern language.
         emit: The type of the events; `message.<id>` where it is left out.
-        qos: The quality of service, where the protocol has it.
+        qos: The quality of service, where the protocol has it. One topic has one: with another than that of a
+            subscription that is there already the command is `invalid`; left out, it is that one.
     """
 
     topic: NonEmpty

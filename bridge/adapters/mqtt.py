@@ -37,7 +37,7 @@ from bridge.errors import (
     NotConnectedError,
     NotSupportedError,
 )
-from bridge.model import Publish
+from bridge.model import DEFAULT_QOS, Publish
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Promise, Subscription
 from bridge.settings import Hold
 
@@ -220,7 +220,7 @@ class MqttAdapter(AdapterBase):
 
     def _publish(self, command: Publish, headers: Mapping[str, str], context: Context, promise: Promise) -> None:
         link = self._open_link()
-        topic, quality = command.topic, 1 if command.qos is None else command.qos
+        topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
         check_topic(topic)
         payload, content_type = self._codec.encode(command.message)
         properties = None
@@ -265,7 +265,9 @@ class MqttAdapter(AdapterBase):
         has_identifiers = self._version5 and bool(getattr(link.limits, "SubscriptionIdentifierAvailable", 1))
         try:
             await self._call(
-                link.add(route.topic, 1 if qos is None else qos, route.identifier if has_identifiers else None)
+                link.add(
+                    route.topic, DEFAULT_QOS if qos is None else qos, route.identifier if has_identifiers else None
+                )
             )
         except BaseException:
             self._inbox.close(route)

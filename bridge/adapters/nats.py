@@ -198,15 +198,17 @@ class NatsAdapter(AdapterBase):
         return True
 
     async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        group: str | None = None,
     ) -> Subscription:
         """Subscribe to a subject, wildcards `*` and `>` allowed; `group` is a queue group."""
         check_subject(topic, "topic", wildcards=True)
         if group is not None:
             check_subject(group, "group")
-        if qos:
-            raise InvalidError("core NATS has no `qos` above 0; a `queue` is read with acknowledgement")
-
         decode = self._codec.decode_or_keep
 
         def arrived(message: Msg) -> Awaitable[Verdict | None] | None:

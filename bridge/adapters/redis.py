@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
@@ -153,20 +153,23 @@ class RedisAdapter(AdapterBase):
         topic: str,
         message: Any,
         *,
-        qos: int | None = None,  # noqa: ARG002
-        retain: bool = False,  # noqa: ARG002
+        qos: int | None = None,
+        retain: bool = False,
         headers: Mapping[str, str] | None = None,  # noqa: ARG002
         context: Context = NO_CONTEXT,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers, no qos and no retain."""
+        """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers."""
         published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._publish(topic, message, published)
+        self._publish(Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain), published)
         return await published
 
-    def _publish(self, topic: str, message: Any, promise: Promise) -> None:
+    def _publish(self, command: Publish, promise: Promise) -> None:
+        if command.qos or command.retain:
+            raise InvalidError("Redis Pub/Sub has neither `qos` above 0 nor `retain`; `enqueue` stores")
+        topic = command.topic
         if is_pattern(check_name(topic, "topic")):
             raise InvalidError("topic: one publishes to one channel; `*`, `?`, `[` and `\\` are for subscribing")
-        data, _ = self._codec.encode(message)
+        data, _ = self._codec.encode(command.message)
         self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
 
     def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
@@ -174,7 +177,7 @@ class RedisAdapter(AdapterBase):
         if type(command) is Enqueue:
             self._enqueue(command.queue, command.message, context.joined(command.headers), context, promise)
         elif type(command) is Publish:
-            self._publish(command.topic, command.message, promise)
+            self._publish(command, promise)
         else:
             return False
         return True

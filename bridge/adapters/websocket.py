@@ -107,18 +107,21 @@ class WebSocketAdapter(AdapterBase):
         topic: str,
         message: Any,
         *,
-        qos: int | None = None,  # noqa: ARG002
-        retain: bool = False,  # noqa: ARG002
+        qos: int | None = None,
+        retain: bool = False,
         headers: Mapping[str, str] | None = None,  # noqa: ARG002
         context: Context = NO_CONTEXT,  # noqa: ARG002
     ) -> dict[str, Any]:
         """Send one message; `topic` is `*`. Headers stay behind, since messages have none.
 
         Raises:
-            InvalidError: The topic is another, or the codec cannot carry the message.
+            InvalidError: The topic is another, or the codec cannot carry the message; or `qos` or `retain` ask for
+                what a WebSocket does not promise.
             ConnectionLostError: The connection ended while it was sent.
         """
         _check_topic(topic)
+        if qos or retain:
+            raise InvalidError("a WebSocket has neither `qos` above 0 nor `retain`")
         data, is_text = self._frame(message)
         socket = self._live()
         try:

@@ -12,78 +12,20 @@ import structlog
 from bridge.connection.carried import Carried, Done
 from bridge.connection.inbound import Inlet, payload_of
 from bridge.connection.session import SessionKeeper
+from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, Wish
-from bridge.endpoint import AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
-from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
+from bridge.ports import Clock, ProtocolAdapter
 from bridge.redaction import Redactor
 from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
-from bridge.settings import HealthSettings, ResilienceSettings
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 #: Failures of a call that may mean a dead connection.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 
 log = structlog.get_logger(__name__)
-
-
-class IntegrationSettings(Protocol):
-    """What a connection is made from; the configuration's `Integration` is one."""
-
-    @property
-    def id(self) -> str:
-        """The label."""
-        ...
-
-    @property
-    def spec(self) -> AdapterSpec:
-        """The protocol."""
-        ...
-
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """Where the remote is."""
-        ...
-
-    @property
-    def auth(self) -> AnyAuth:
-        """How to prove who we are."""
-        ...
-
-    @property
-    def tls(self) -> Tls:
-        """Whom to trust."""
-        ...
-
-    @property
-    def config(self) -> Any:
-        """What only this protocol knows."""
-        ...
-
-    @property
-    def resilience(self) -> ResilienceSettings:
-        """Time limit, retry, breaker, limits."""
-        ...
-
-    @property
-    def health(self) -> HealthSettings:
-        """Checks."""
-        ...
-
-
-def setup_of(settings: IntegrationSettings, on_lost: Callable[[BridgeError], None] = lambda _: None) -> AdapterSetup:
-    """What an adapter is made from; `on_lost` is told when its connection breaks by itself."""
-    return AdapterSetup(
-        integration=settings.id,
-        endpoint=settings.endpoint,
-        auth=settings.auth,
-        tls=settings.tls,
-        config=settings.config,
-        max_in_flight=settings.resilience.limit.max_in_flight,
-        on_lost=on_lost,
-    )
 
 
 class HealthPublisher(Inlet, Protocol):
@@ -153,7 +95,13 @@ class Connection:
             redact=self._redactor.error,
         )
         self.subscriptions = Subscriptions(
-            self.id, self.wishes, inlet=bus, clock=clock, on_bad=self._on_bad, on_dead=self._on_dead
+            self.id,
+            self.wishes,
+            inlet=bus,
+            clock=clock,
+            on_bad=self._on_bad,
+            on_dead=self._on_dead,
+            has_qos=settings.spec.has_qos,
         )
         kept: dict[str, Any] = {}
         self._keeper = SessionKeeper(

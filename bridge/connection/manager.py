@@ -5,7 +5,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bridge.connection.connection import Connection, HealthPublisher, IntegrationSettings
+from bridge.connection.connection import Connection, HealthPublisher
+from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import Wish
 from bridge.errors import ConfigError
 from bridge.ports import Clock

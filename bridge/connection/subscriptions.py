@@ -11,7 +11,7 @@ from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
 from bridge.errors import BridgeError, InvalidError
 from bridge.event_type import to_event_type
-from bridge.model import Inbound, Subscribe, Unsubscribe
+from bridge.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.ports import Clock, ProtocolAdapter, Subscription
 from bridge.settings import Hold
 
@@ -73,6 +73,7 @@ class Subscriptions:
         clock: Clock,
         on_bad: Callable[[BridgeError, Inbound], None],
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
+        has_qos: bool = False,
     ) -> None:
         """Nothing is subscribed before `restore`.
 
@@ -83,7 +84,9 @@ class Subscriptions:
             clock: For how long a message is remembered.
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
             on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
+            has_qos: Whether the protocol has a quality of service for subscriptions.
         """
+        self._has_qos = has_qos
         self._default = f"message.{integration}"
         self._wishes: dict[str, Wish] = {wish.name: wish for wish in wishes}
         self._sources: dict[Place, _Source] = {}
@@ -114,13 +117,17 @@ class Subscriptions:
         """Carry a `subscribe` command out; returns the subscription's name, the same for the same wish.
 
         Raises:
-            InvalidError: Messages of this topic wait for the application, which this subscription's would not.
+            InvalidError: What is there for this topic has another quality of service, or waits for the application,
+                which this subscription's messages would not; or the protocol has no quality of service.
         """
+        if command.qos and not self._has_qos:
+            raise InvalidError("qos: this protocol has none above 0 for topics; leave it out")
         event_type = None if command.emit is None else to_event_type(command.emit)
         async with self._changing:
             for wish in self._wishes.values():
                 if wish.place != (command.topic, False, None):
                     continue
+                _check_qos(wish, command)
                 if wish.text == event_type:
                     return wish.name
                 if wish.hold is not None:
@@ -199,3 +206,10 @@ class Subscriptions:
             source.live = await session.consume(wish.topic, source.delivery, group=wish.group, **more)
         else:
             source.live = await session.subscribe(wish.topic, source.delivery, qos=wish.qos, group=wish.group, **more)
+
+
+def _check_qos(wish: Wish, command: Subscribe) -> None:
+    """See that a command asks for what a subscription to its topic has: the remote knows one for both."""
+    has = DEFAULT_QOS if wish.qos is None else wish.qos
+    if command.qos not in {None, has}:
+        raise InvalidError(f"qos: {wish.name!r} listens to this topic with {has}; leave it out, or unsubscribe first")

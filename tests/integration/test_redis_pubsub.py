@@ -113,7 +113,7 @@ async def test_a_message_that_is_not_what_the_codec_says_harms_no_other():
 
 
 async def test_what_pubsub_cannot():
-    """Groups are refused; a channel that the access rules forbid is that subscription's error alone."""
+    """Groups, qos and retain are refused; a channel that the access rules forbid is that subscription's error alone."""
     rules = "user limited on >pw +@all ~* resetchannels &ok"
     with redis_server("--user", *rules.split()[1:]) as server:
         auth = AuthBasic(type="basic", username="limited", password=SecretStr("pw"))
@@ -121,6 +121,9 @@ async def test_what_pubsub_cannot():
             inbox = Inbox()
             with pytest.raises(InvalidError):
                 await session.subscribe("ok", inbox, group="shared")
+            for more in ({"qos": 1}, {"retain": True}):
+                with pytest.raises(InvalidError, match="neither `qos` above 0 nor `retain`"):
+                    await session.publish("ok", 1, **more)
             with pytest.raises(AuthError) as caught:
                 await session.subscribe("forbidden", inbox)
             assert not caught.value.needs_person

@@ -1,5 +1,8 @@
 """The sidecar between its bus and a real Mosquitto, seen by a program on each side."""
 
+import re
+from typing import Any
+
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt import Mailbox, connected
 from tests.support.mqtt_responder import responder
@@ -108,3 +111,33 @@ async def test_a_frozen_broker_is_noticed_and_left() -> None:
         await _status(program, "connected", mark)
         up = await program.ask("integration.events.publish", {"topic": "a", "message": 1})
         assert up["ok"]
+
+
+async def test_the_quality_of_a_subscription_by_command() -> None:
+    """It is the one that the broker keeps; another for the same topic is refused in words until the first ends."""
+    with mosquitto("log_type all") as broker, sidecar(configuration(broker)) as bridge, bridge.program() as program:
+        await _status(program, "connected")
+
+        async def subscribe(**payload: object) -> Any:
+            return await program.ask("integration.events.subscribe", {"topic": "plant/#", **payload})
+
+        async def quality(content: str) -> int:
+            """With which QoS what was published with 2 came, as Mosquitto's own log has it."""
+            async with connected(broker.url) as outside:
+                await outside.publish("plant/a", content, qos=2)
+            event = await program.wait("data.plant", lambda event: event["payload"]["message"] == content)
+            assert event["payload"]["topic"] == "plant/a"
+            log = (broker.folder / "log").read_text()
+            return int(re.findall(r"Sending PUBLISH to sidecar \(d0, q(\d), .*'plant/a'", log)[-1])
+
+        first = await subscribe(emit="data.plant", qos=0)
+        assert first["ok"], first
+        assert await quality("zero") == 0
+        refused = await subscribe(emit="data.plant", qos=2)
+        assert refused["error"]["kind"] == "invalid"
+        assert refused["error"]["message"].startswith("qos: 'subscription-1' listens to this topic with 0")
+        assert (await subscribe(emit="data.plant"))["result"] == first["result"]
+        ended = await program.ask("integration.events.unsubscribe", first["result"])
+        assert ended["ok"], ended
+        assert (await subscribe(emit="data.plant", qos=2))["ok"]
+        assert await quality("two") == 2

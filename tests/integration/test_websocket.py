@@ -108,13 +108,15 @@ async def test_frames_by_codec(codec: Any, message: Any, frame: str | bytes, bac
 
 
 async def test_what_cannot_be_said_is_refused() -> None:
-    """Another topic, what the codec does not carry; the session goes on."""
+    """Another topic, what the codec does not carry, a promise that there is not; the session goes on."""
     async with serving() as url, session(url, codec="json") as (adapter, listener):
         await adapter.connect()
         for attempt in (
             lambda: adapter.publish("other", 1),
             lambda: adapter.subscribe("other", listener.deliver),
             lambda: adapter.publish("*", b"\x00"),
+            lambda: adapter.publish("*", 1, qos=1),
+            lambda: adapter.publish("*", 1, retain=True),
         ):
             with pytest.raises(InvalidError):
                 await attempt()

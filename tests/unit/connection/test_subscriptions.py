@@ -72,7 +72,7 @@ class Session(AdapterBase):
 class Room:
     """Subscriptions with everything around them."""
 
-    def __init__(self, *wishes: Wish) -> None:
+    def __init__(self, *wishes: Wish, has_qos: bool = False) -> None:
         self.inlet = Inlet()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
@@ -84,6 +84,7 @@ class Room:
             clock=self.clock,
             on_bad=lambda error, _: self.bad.append(error),
             on_dead=lambda message, why: self.dead.append((message, why)),
+            has_qos=has_qos,
         )
         self.session = Session()
 
@@ -163,6 +164,30 @@ async def test_subscribing_twice_is_one_subscription():
     assert await room.subscriptions.add(room.session, Subscribe(topic="t")) != first
     await room.session.say("t", 1)
     assert sorted(event for event, _, _ in room.inlet.events) == ["a.b", "message.api"]
+
+
+async def test_one_topic_has_one_quality_of_service():
+    """What is there already counts: left out it is taken, another is refused, whatever the event; 1 is the default."""
+    room = Room(Wish("w", "t", qos=2), has_qos=True)
+    await room.subscriptions.restore(room.session)
+    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) == "w"
+    assert await room.subscriptions.add(room.session, Subscribe(topic="t", qos=2)) == "w"
+    for qos, emit in ((0, None), (1, None), (1, "other")):
+        with pytest.raises(InvalidError, match="qos: 'w' listens to this topic with 2"):
+            await room.subscriptions.add(room.session, Subscribe(topic="t", qos=qos, emit=emit))
+    plain = await room.subscriptions.add(room.session, Subscribe(topic="u"))
+    assert await room.subscriptions.add(room.session, Subscribe(topic="u", qos=1)) == plain
+    with pytest.raises(InvalidError, match="with 1"):
+        await room.subscriptions.add(room.session, Subscribe(topic="u", qos=2))
+    assert set(room.session.topics) == {"t", "u"}
+
+
+async def test_a_quality_of_service_that_the_protocol_lacks():
+    """Above 0 it is refused, not ignored; 0 is what there is."""
+    room = Room()
+    with pytest.raises(InvalidError, match="qos: this protocol has none"):
+        await room.subscriptions.add(room.session, Subscribe(topic="t", qos=1))
+    await room.subscriptions.add(room.session, Subscribe(topic="t", qos=0))
 
 
 async def test_a_refused_wish_is_forgotten():

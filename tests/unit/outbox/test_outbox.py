@@ -334,7 +334,7 @@ async def test_closing_while_somebody_gives_up_asking(tmp_path):
 
 
 async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
-    """A call that was marked as begun, and not made because the bridge ends, is no unknown outcome: it is made later."""
+    """A call marked as begun, and not made because the bridge ends, is no unknown outcome; it is made later."""
     box = Outboxed(tmp_path / "data", desk=desk.Desk)
     await box.outbox.open()
     box.accept(1, call=True)

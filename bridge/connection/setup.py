@@ -1,0 +1,66 @@
+"""What an integration is made from, as a connection sees it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from bridge.endpoint import AnyAuth, Endpoint, Tls
+from bridge.errors import BridgeError
+from bridge.ports import AdapterSetup, AdapterSpec
+from bridge.settings import HealthSettings, ResilienceSettings
+
+
+class IntegrationSettings(Protocol):
+    """What a connection is made from; the configuration's `Integration` is one."""
+
+    @property
+    def id(self) -> str:
+        """The label."""
+        ...
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """The protocol."""
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where the remote is."""
+        ...
+
+    @property
+    def auth(self) -> AnyAuth:
+        """How to prove who we are."""
+        ...
+
+    @property
+    def tls(self) -> Tls:
+        """Whom to trust."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """What only this protocol knows."""
+        ...
+
+    @property
+    def resilience(self) -> ResilienceSettings:
+        """Time limit, retry, breaker, limits."""
+        ...
+
+    @property
+    def health(self) -> HealthSettings:
+        """Checks."""
+        ...
+
+
+def setup_of(settings: IntegrationSettings, on_lost: Callable[[BridgeError], None] = lambda _: None) -> AdapterSetup:
+    """What an adapter is made from; `on_lost` is told when its connection breaks by itself."""
+    return AdapterSetup(
+        integration=settings.id,
+        endpoint=settings.endpoint,
+        auth=settings.auth,
+        tls=settings.tls,
+        config=settings.config,
+        max_in_flight=settings.resilience.limit.max_in_flight,
+        on_lost=on_lost,
+    )
