@@ -16,24 +16,10 @@ from bridge.ports import AdapterSetup
 from tests.support.clock import FakeClock
 from tests.support.http_server import Received, http, scripted_server
 from tests.support.http_service import http_service
+from tests.support.listener import Listener
 from tests.support.wait import until
 
 STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
-
-
-class Listener:
-    """What was delivered, and what was told as lost."""
-
-    def __init__(self) -> None:
-        self.got: list[Inbound] = []
-        self.lost: list[BridgeError] = []
-
-    async def deliver(self, message: Inbound) -> None:
-        self.got.append(message)
-
-    @property
-    def messages(self) -> list[Any]:
-        return [message.message for message in self.got]
 
 
 @asynccontextmanager

@@ -15,7 +15,8 @@ from bridge.errors import (
     RejectedError,
 )
 from bridge.ports import Context
-from tests.support.jsonrpc_sessions import Ear, error_of, scripted, serving, session
+from tests.support.jsonrpc_sessions import error_of, scripted, serving, session
+from tests.support.listener import Listener
 from tests.support.wait import until
 
 
@@ -23,7 +24,7 @@ async def test_the_servers_notifications_are_messages() -> None:
     """By the method's name or all of them, in order; what nobody subscribed to, or no longer, is dropped."""
     async with scripted() as (script, adapter, ear):
         await adapter.check()
-        prices, everything = Ear(), ear
+        prices, everything = Listener(), ear
         named = await adapter.subscribe("price", prices.deliver)
         await adapter.subscribe("*", everything.deliver)
         for n in range(3):

@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from bridge.adapters.websocket import WebSocketAdapter, WebSocketConfig
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
-from bridge.model import Inbound
 from bridge.ports import AdapterSetup
 from tests.support.http_server import http, scripted_server
+from tests.support.listener import Listener
 from tests.support.sidecar import sidecar
 from tests.support.tls import make_certificates
 from tests.support.tls_server import tls_server
@@ -26,21 +26,6 @@ from tests.support.wait import until
 from tests.support.websocket_service import websocket_service
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
-
-
-class Listener:
-    """What was delivered, and what was told as lost."""
-
-    def __init__(self) -> None:
-        self.got: list[Inbound] = []
-        self.lost: list[BridgeError] = []
-
-    async def deliver(self, message: Inbound) -> None:
-        self.got.append(message)
-
-    @property
-    def messages(self) -> list[Any]:
-        return [message.message for message in self.got]
 
 
 async def echo(connection: ServerConnection) -> None:

@@ -1,4 +1,4 @@
-"""The demo service as a process of its own, so that tests can kill and freeze it."""
+"""The demo service, and others, as processes of their own, so that tests can kill and freeze them."""
 
 import signal
 import subprocess
@@ -43,12 +43,19 @@ class DemoProcess:
 @contextmanager
 def demo_service(*arguments: str, port: int = 0) -> Iterator[DemoProcess]:
     """Start the service with these arguments, wait until it listens, kill it in the end."""
-    command = [sys.executable, "-m", "bridge.cli.demo_service", "--port", str(port), *arguments]
+    with service_process("bridge.cli.demo_service", "--port", str(port), *arguments) as service:
+        yield service
+
+
+@contextmanager
+def service_process(module: str, *arguments: str) -> Iterator[DemoProcess]:
+    """A module that prints its URL as soon as it listens; killed in the end."""
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            assert url.startswith("http://"), f"the service printed {url!r}"
+            assert "://" in url, f"the service printed {url!r}"
             yield DemoProcess(url, process)
         finally:
             process.kill()

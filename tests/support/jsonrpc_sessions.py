@@ -11,33 +11,18 @@ from websockets.exceptions import ConnectionClosed
 from bridge.adapters.jsonrpc import OVER_WEBSOCKET, JsonRpcConfig
 from bridge.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.errors import BridgeError
-from bridge.model import Inbound
 from bridge.ports import AdapterSetup, ProtocolAdapter
+from tests.support.listener import Listener
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
-
-
-class Ear:
-    """What was delivered, and what was told as lost."""
-
-    def __init__(self) -> None:
-        self.got: list[Inbound] = []
-        self.lost: list[BridgeError] = []
-
-    async def deliver(self, message: Inbound) -> None:
-        self.got.append(message)
-
-    @property
-    def pairs(self) -> list[tuple[str, Any]]:
-        return [(message.topic, message.message) for message in self.got]
 
 
 @asynccontextmanager
 async def session(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
-) -> AsyncIterator[tuple[ProtocolAdapter, Ear]]:
+) -> AsyncIterator[tuple[ProtocolAdapter, Listener]]:
     """A session that is not yet connected; disconnected in the end."""
-    ear = Ear()
+    ear = Listener()
     setup = AdapterSetup(
         "test", Endpoint(url=url), auth, tls or Tls(), JsonRpcConfig(**config), on_lost=ear.lost.append
     )
@@ -77,7 +62,7 @@ async def serving(handler: Handler, **options: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def scripted(**config: Any) -> AsyncIterator[tuple[Script, ProtocolAdapter, Ear]]:
+async def scripted(**config: Any) -> AsyncIterator[tuple[Script, ProtocolAdapter, Listener]]:
     """A connected session with a scripted server."""
     script = Script()
     async with serving(script.serve) as url, session(url, **config) as (adapter, ear):

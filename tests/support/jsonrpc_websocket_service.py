@@ -8,16 +8,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from subprocess import PIPE, Popen
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 from bridge.cli.demo_service import Service
-from tests.support.demo import DemoProcess
-
-_ROOT = Path(__file__).parents[2]
+from tests.support.demo import DemoProcess, service_process
 
 
 class _Server:
@@ -63,15 +59,8 @@ async def _main(port: int) -> None:
 @contextmanager
 def jsonrpc_websocket_service(port: int = 0) -> Iterator[DemoProcess]:
     """Start it, wait until it listens, kill it in the end."""
-    command = [sys.executable, "-m", "tests.support.jsonrpc_websocket_service", str(port)]
-    with Popen(command, cwd=_ROOT, stdout=PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            assert url.startswith("ws://"), f"the service printed {url!r}"
-            yield DemoProcess(url, process)
-        finally:
-            process.kill()
+    with service_process("tests.support.jsonrpc_websocket_service", str(port)) as service:
+        yield service
 
 
 if __name__ == "__main__":
