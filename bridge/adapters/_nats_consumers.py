@@ -132,7 +132,7 @@ class Consumers:
         return info
 
     async def see(self, consumer: Consumer) -> None:
-        """Ask whether a consumer is still there; the server is silent about pulls from one that is not.
+        """Ask whether a consumer is still there; a server of 2.9 is silent about pulls from one that is not.
 
         Raises:
             RejectedError: It is gone.

@@ -146,7 +146,7 @@ class Queues:
             finally:
                 del consumer.waiting[token]
         if not message.reply.startswith(_ACK_SUBJECT):
-            _check_empty(message, f"{consumer.stream}/{consumer.name}")
+            await self._check_empty(message, consumer)
             return None
         return await self._give_out(message)
 
@@ -288,7 +288,7 @@ class Queues:
                         await self._consumers.see(consumer)
                         break
                     if not message.reply.startswith(_ACK_SUBJECT):
-                        _check_pull(message, f"{consumer.stream}/{consumer.name}")
+                        await self._check_pull(message, consumer)
                         break
                     await self._deliver(message, consumption, deliver)
                     left -= 1
@@ -353,19 +353,20 @@ class Queues:
         except BridgeError as error:
             self._link.lose(error)
 
+    async def _check_empty(self, status: Msg, consumer: Consumer) -> None:
+        """See that a status says no more than that there is no message; else raise what it says."""
+        headers = status.headers or {}
+        code = headers.get(STATUS)
+        queue = f"queue {consumer.stream}/{consumer.name}"
+        if code == NO_RESPONDERS:
+            # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
+            await self._consumers.see(consumer)
+            raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
+        if code not in _PULL_AGAIN:
+            raise RejectedError(f"{queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
 
-def _check_empty(status: Msg, queue: str) -> None:
-    """See that a status says no more than that there is no message; else raise what it says."""
-    headers = status.headers or {}
-    code = headers.get(STATUS)
-    if code == NO_RESPONDERS:
-        raise UnavailableError(f"queue {queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
-    if code not in _PULL_AGAIN:
-        raise RejectedError(f"queue {queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
-
-
-def _check_pull(status: Msg, queue: str) -> None:
-    """See whether to pull again after a status."""
-    reason = (status.headers or {}).get(DESCRIPTION, "").lower()
-    if not any(words in reason for words in _PULL_AGAIN_REASONS):
-        _check_empty(status, queue)
+    async def _check_pull(self, status: Msg, consumer: Consumer) -> None:
+        """See whether to pull again after a status."""
+        reason = (status.headers or {}).get(DESCRIPTION, "").lower()
+        if not any(words in reason for words in _PULL_AGAIN_REASONS):
+            await self._check_empty(status, consumer)

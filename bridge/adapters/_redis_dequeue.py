@@ -99,10 +99,11 @@ class Dequeuer:
         if block is not None:
             reply.add_done_callback(lambda _: self._free.append(link))
         try:
-            entries = entries_of(await asyncio.shield(reply))
+            await asyncio.wait({reply})
         except asyncio.CancelledError:
             reply.add_done_callback(lambda late: self._give_back(consumer, late))
             raise
+        entries = entries_of(reply.result())
         return None if not entries or entries[0][1] is None else (entries[0][0], entries[0][1], 1)
 
     def _give_back(self, consumer: Consumer, reply: asyncio.Future[Any]) -> None:

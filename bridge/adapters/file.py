@@ -264,10 +264,11 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
     future = asyncio.get_running_loop().run_in_executor(None, work)
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to take it
     try:
-        return await asyncio.shield(future)
+        await asyncio.wait({future})
     except asyncio.CancelledError:
         await asyncio.wait({future})
         raise
+    return future.result()
 
 
 SPEC: Final = AdapterSpec(

@@ -1,7 +1,7 @@
 """JetStream against the real server: storing, taking, settling, consuming."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError, UnavailableError
 from bridge.model import Inbound
 from bridge.ports import AdapterSetup, Context
+from scripts.stack_lib.programs import in_wheel, on_path
 from tests.support.nats_server import NatsServer, nats_client, nats_server
 from tests.support.wait import until
 
@@ -308,10 +309,13 @@ async def test_a_consumer_that_is_deleted_ends_the_session() -> None:
     assert "Consumer Deleted" in lost[0].message
 
 
-async def test_a_consumer_that_was_deleted_before_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is silent about it, so it is asked."""
+@pytest.mark.parametrize("find", [on_path, in_wheel])
+async def test_a_consumer_that_was_deleted_before_is_noticed(
+    find: Callable[[str], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is silent about it, or from 2.10 on says that nobody answers, so it is asked."""
     monkeypatch.setattr(_nats_queue, "_LATE", 0.1)
-    with nats_server() as server:
+    with nats_server(program=find("nats-server")) as server:
         async with _session(server) as adapter, nats_client(server.port) as outside:
             assert await adapter.dequeue("ORDERS") is None
             await outside.jetstream().delete_consumer("ORDERS", "worker")

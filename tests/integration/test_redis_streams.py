@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import json
+from typing import Any
 
 import pytest
 
@@ -280,6 +282,24 @@ async def test_an_entry_for_a_caller_who_left_comes_to_the_next():
             taken = await session.dequeue("queue", wait=5.0)
             assert taken is not None
             assert taken.message == "x"
+
+
+async def test_a_loss_after_the_caller_left_is_not_complained_about():
+    """Cancelled while it waits, then the server dies: nobody wants that error any more."""
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with redis_server() as server:
+        async with redis_session(server) as session:
+            with server.client() as client:
+                waiting = asyncio.ensure_future(session.dequeue("queue", wait=10.0))
+                await until(lambda: client.info("clients")["blocked_clients"] == 1)
+                waiting.cancel()
+                await asyncio.wait({waiting})
+            server.kill()
+    del waiting
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
 
 
 async def test_what_the_server_refuses():

@@ -189,6 +189,11 @@ def test_the_unit_waits_for_what_the_sidecar_says():
     assert service["RuntimeDirectoryMode"] == service["StateDirectoryMode"] == ["0700"]
 
 
+def test_the_unit_lets_zeromq_start_its_threads():
+    """They set the scheduling policy that they have and abort where that fails; it is taken back from @resources."""
+    assert unit()["Service"]["SystemCallFilter"][-2:] == ["~@privileged @resources", "sched_setscheduler"]
+
+
 def test_the_unit_is_held_tight(tmp_path):
     """No rights beyond those of a program that talks over sockets; systemd itself finds nothing wrong with it."""
     service = unit()["Service"]
