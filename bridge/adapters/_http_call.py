@@ -194,12 +194,12 @@ def body_of(response: Response, codec: Codec) -> Any:
         return body
 
 
-def check_status(response: Response, codec: Codec, secrets: Collection[bytes] = ()) -> None:
+def check_status(response: Response, codec: Codec) -> None:
     """See that it is a success.
 
     Raises:
         BridgeError: As the contract's table has it; a refusal (RejectedError) has the body as `data`, unless it is
-            long, unreadable, or repeats one of `secrets`.
+            long or unreadable.
     """
     error = bare_status_error(response)
     if error is None:
@@ -207,7 +207,7 @@ def check_status(response: Response, codec: Codec, secrets: Collection[bytes] = 
     body = response.body
     if isinstance(error, RejectedError) and body and len(body) <= _MAX_REFUSAL:
         try:
-            error.data = None if any(secret in body for secret in secrets) else body_of(response, codec)
+            error.data = body_of(response, codec)
         except ProtocolError:
             error.data = None
     raise error

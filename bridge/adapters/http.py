@@ -19,9 +19,9 @@ from bridge.adapters._http_call import IDEMPOTENT, body_of, check_status, header
 from bridge.adapters._http_feeds import EVENTS, POLL, EventFeed, Feed, PollFeed
 from bridge.adapters.http_transport.client import HttpClient, check_header_name
 from bridge.adapters.http_transport.status import refused_credentials
-from bridge.adapters.http_transport.target import SCHEMES, authorization
+from bridge.adapters.http_transport.target import SCHEMES
 from bridge.clock import RealClock
-from bridge.endpoint import AuthBasic, Strict
+from bridge.endpoint import Strict
 from bridge.errors import InvalidError
 from bridge.model import Request
 from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Clock, Context, Deliver, Subscription
@@ -113,7 +113,6 @@ class HttpAdapter(AdapterBase):
         self._codec = Codec(config.codec)
         self._idempotent = frozenset(config.idempotent)
         self._allowed = {name.lower(): name for name in config.allow_headers}
-        self._secrets = _secrets(setup)
         self._on_lost = setup.on_lost
         self._told = False
         self._background = Background(setup.on_lost)
@@ -145,7 +144,7 @@ class HttpAdapter(AdapterBase):
         path = self._config.health_path
         response = await self._client.send("GET", join_path(self._client.path, path) if path else self._client.path)
         if path is not None:
-            check_status(response, self._codec, self._secrets)
+            check_status(response, self._codec)
         error = refused_credentials(response)
         if error is not None and error.needs_person:
             raise error
@@ -167,7 +166,7 @@ class HttpAdapter(AdapterBase):
             context = msgspec.structs.replace(context, headers={**context.headers, **given})
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
         response = await self._client.send(call.method, call.target, headers, call.body, call.content_type)
-        check_status(response, self._codec, self._secrets)
+        check_status(response, self._codec)
         if notify:
             return None
         return {
@@ -242,14 +241,6 @@ class HttpAdapter(AdapterBase):
             task.cancel()
             await asyncio.wait({task})
         await live.feed.aclose()
-
-
-def _secrets(setup: AdapterSetup) -> tuple[bytes, ...]:
-    """What a server must not tell everybody on the bus by repeating it."""
-    secrets = [authorization(setup).strip().rpartition(b" ")[2]]
-    if isinstance(setup.auth, AuthBasic):
-        secrets.append(setup.auth.password.get_secret_value().encode())
-    return tuple(secret for secret in secrets if secret)
 
 
 SPEC: Final = AdapterSpec(

@@ -1,5 +1,6 @@
 """Which values of a configuration nobody may see: what came from the environment, and all credentials."""
 
+import base64
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -7,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BaseModel, SecretStr
 
 from bridge.config.models import Integration
-from bridge.endpoint import Endpoint
+from bridge.endpoint import AnyAuth, AuthBasic, Endpoint
 
 
 def hidden(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
@@ -22,7 +23,7 @@ def hidden(integrations: Iterable[Integration], from_environment: Iterable[str])
     found: set[str] = set()
     hosts: set[str] = set()
     for one in integrations:
-        found.update(_credentials(one.auth), _credentials(one.config))
+        found.update(_credentials(one.auth), _pair(one.auth), _credentials(one.config))
         hosts.update(_hosts(one.endpoint))
     for text in from_environment:
         found.update(_parts(text))
@@ -47,6 +48,12 @@ def _credentials(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _credentials(item)
+
+
+def _pair(auth: AnyAuth) -> Iterator[str]:
+    """User and password as HTTP writes them: it gives away a password that is too short to be looked for by itself."""
+    if isinstance(auth, AuthBasic):
+        yield base64.b64encode(f"{auth.username or ''}:{auth.password.get_secret_value()}".encode()).decode()
 
 
 def _hosts(endpoint: Endpoint | None) -> Iterator[str]:

@@ -1,5 +1,9 @@
 """An HTTP service through the whole sidecar, seen by an independent program."""
 
+import base64
+import json
+
+from tests.support.http_server import Received, http, scripted_server
 from tests.support.http_service import http_service
 from tests.support.sidecar import sidecar
 
@@ -63,3 +67,40 @@ async def test_requests_routes_and_feeds_over_a_death() -> None:
             await program.request("shop", "POST /say", {"body": {"order": 2}})
             await program.wait("data.orders", lambda event: event["payload"]["message"] == {"order": 2}, since=since)
             await program.wait("data.stock", lambda event: event["payload"]["message"] is None, since=since)
+
+
+_SECRETS = """
+integration "{0}" {{
+  type = "http"
+  endpoint {{
+    url = "{1}"
+  }}
+  auth {{
+    {2}
+  }}
+}}
+"""
+
+
+async def test_a_refusal_never_says_our_secret() -> None:
+    """A server may repeat the request; the base64 of basic auth is as good as the password, be that ever so short."""
+
+    def respond(request: Received) -> None:
+        request.send(
+            http(json.dumps({"you": "said", "all": request.head.decode()}), 400, "Content-Type: application/json")
+        )
+
+    kinds = {
+        "token": ('type = "bearer"\n token = "t0ken"', "t0ken"),
+        "long": ('type = "basic"\n username = "u"\n password = "pa55word"', base64.b64encode(b"u:pa55word").decode()),
+        "short": ('type = "basic"\n username = "u"\n password = "p"', base64.b64encode(b"u:p").decode()),
+    }
+    async with scripted_server(respond) as server:
+        text = "".join(_SECRETS.format(name, server.url, auth) for name, (auth, _) in kinds.items())
+        with sidecar(text) as running, running.program() as program:
+            for name, (_, secret) in kinds.items():
+                refused = await program.request(name, "GET /x")
+                assert refused["error"]["kind"] == "rejected", refused
+                assert refused["error"]["data"]["you"] == "said"
+                assert "***" in refused["error"]["data"]["all"]
+                assert secret not in json.dumps(refused)

@@ -201,14 +201,13 @@ def test_every_status_has_its_error(status: int, headers: Any, kind: type[Bridge
     [
         (b'{"why": "sold out"}', {"why": "sold out"}),
         (b"{broken", None),
-        (b'{"you": "Bearer t0ken"}', None),
         (b'"' + b"x" * 20_000 + b'"', None),
     ],
 )
 def test_a_refusal_tells_what_the_server_said(body: bytes, data: Any) -> None:
-    """Unless it is unreadable, long, or says our secret back."""
+    """Unless it is unreadable or long."""
     with pytest.raises(RejectedError) as caught:
-        check_status(Response(400, [(b"content-type", b"application/json")], body), Codec(), (b"t0ken",))
+        check_status(Response(400, [(b"content-type", b"application/json")], body), Codec())
     assert caught.value.data == data
 
 
