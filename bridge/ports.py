@@ -322,7 +322,7 @@ class AdapterBase:
         raise self._lacks("nack")
 
 
-def _ignore(_: BridgeError) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
@@ -338,6 +338,7 @@ class AdapterSetup:
         config: An instance of `AdapterSpec.config`.
         max_in_flight: How many operations run at the same time at most; sizes the pools.
         on_lost: To be called once when the session's connection breaks by itself.
+        hide: To be told of each secret that the adapter reads by itself, in a file: nobody gets to see it then.
         kept: What one session leaves for the next one of the same integration; empty at first.
     """
 
@@ -348,6 +349,7 @@ class AdapterSetup:
     config: Any = None
     max_in_flight: int = 64
     on_lost: Callable[[BridgeError], None] = _ignore
+    hide: Callable[[str], None] = _ignore
     kept: dict[str, Any] = field(default_factory=dict, compare=False)
 
 

@@ -56,15 +56,23 @@ def from_seed(seed: Callable[[], str]) -> Keys:
     return keys
 
 
-def from_file(path: Path) -> Keys:
+def from_file(path: Path, hide: Callable[[str], None]) -> Keys:
     """A credentials file, as `nsc generate creds` writes it; it is read again for each connection.
+
+    What is secret in it goes to `hide` before it is used.
 
     Raises:
         ValueError: It cannot be read, or has no JWT or no seed.
     """
-    keys = Keys(lambda: _part(path, _SEED, "seed"), lambda: _part(path, _JWT, "JWT"))
+
+    def part(pattern: re.Pattern[str], name: str) -> str:
+        found = _part(path, pattern, name)
+        hide(found)
+        return found
+
+    keys = Keys(lambda: part(_SEED, "seed"), lambda: part(_JWT, "JWT"))
     keys.public  # noqa: B018 - checked while the configuration is read
-    _part(path, _JWT, "JWT")
+    part(_JWT, "JWT")
     return keys
 
 

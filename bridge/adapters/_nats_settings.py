@@ -159,5 +159,5 @@ def _keys(setup: AdapterSetup) -> Keys | None:
         case AuthNkey(seed=seed):
             return _nats_keys.from_seed(seed.get_secret_value)
         case AuthCredentials(file=file):
-            return _nats_keys.from_file(file)
+            return _nats_keys.from_file(file, setup.hide)
     return None

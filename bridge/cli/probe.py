@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from bridge.config import Integration
 from bridge.connection import setup_of
 from bridge.errors import BridgeError
+from bridge.ports import ProtocolAdapter
 from bridge.redaction import Redactor
 
 #: The longest that saying goodbye may take, in seconds.
@@ -21,7 +22,7 @@ async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict
     found: dict[str, str | None] = {}
 
     async def one(integration: Integration) -> None:
-        wrong = await _probe(integration)
+        wrong = await _probe(integration.spec.create(setup_of(integration, redactor=redactor)), integration)
         found[integration.id] = None if wrong is None else redactor.text(wrong)
 
     async with asyncio.TaskGroup() as group:
@@ -30,8 +31,7 @@ async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict
     return found
 
 
-async def _probe(integration: Integration) -> str | None:
-    session = integration.spec.create(setup_of(integration))
+async def _probe(session: ProtocolAdapter, integration: Integration) -> str | None:
     limit = integration.resilience.timeout + integration.health.timeout
     try:
         async with asyncio.timeout(limit):

@@ -106,7 +106,7 @@ class Connection:
         kept: dict[str, Any] = {}
         self._keeper = SessionKeeper(
             settings.spec,
-            lambda on_lost: replace(setup_of(settings, on_lost), kept=kept),
+            lambda on_lost: replace(setup_of(settings, on_lost, self._redactor), kept=kept),
             settings.health,
             connect_timeout=settings.resilience.timeout,
             clock=clock,

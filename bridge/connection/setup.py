@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from bridge.endpoint import AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError
 from bridge.ports import AdapterSetup, AdapterSpec
+from bridge.redaction import Redactor
 from bridge.settings import HealthSettings, ResilienceSettings
 
 
@@ -53,8 +54,18 @@ class IntegrationSettings(Protocol):
         ...
 
 
-def setup_of(settings: IntegrationSettings, on_lost: Callable[[BridgeError], None] = lambda _: None) -> AdapterSetup:
-    """What an adapter is made from; `on_lost` is told when its connection breaks by itself."""
+def setup_of(
+    settings: IntegrationSettings,
+    on_lost: Callable[[BridgeError], None] = lambda _: None,
+    redactor: Redactor | None = None,
+) -> AdapterSetup:
+    """What an adapter is made from.
+
+    Args:
+        settings: The integration's.
+        on_lost: Told when its connection breaks by itself.
+        redactor: Learns what secrets the adapter reads by itself.
+    """
     return AdapterSetup(
         integration=settings.id,
         endpoint=settings.endpoint,
@@ -63,4 +74,5 @@ def setup_of(settings: IntegrationSettings, on_lost: Callable[[BridgeError], Non
         config=settings.config,
         max_in_flight=settings.resilience.limit.max_in_flight,
         on_lost=on_lost,
+        hide=lambda secret: None if redactor is None else redactor.learn([secret]),
     )

@@ -17,6 +17,7 @@ import pytest
 from bridge.cli.sidecar import read
 from bridge.connection import setup_of
 from tests.support.echoing_remote import echoing_remote
+from tests.support.nats_jwt import Operator
 from tests.support.remote import free_port
 from tests.support.sidecar import Sidecar, bus_block, short_directory
 from tests.support.tls import make_certificates
@@ -50,7 +51,7 @@ route "keyed" {
 """
 
 
-def configuration(port: int, nats: int, cert: Path, key: Path) -> str:
+def configuration(port: int, nats: int, cert: Path, key: Path, credentials: Path) -> str:
     """An integration for each kind of auth and each protocol, all at hostile remotes; values from the environment."""
 
     def block(name: str, kind: str, url: str, auth: str, config: str = "") -> str:
@@ -99,6 +100,7 @@ integration "{name}" {{
                 'client_id = "c-${env.CLIENT_ID}"',
             ),
             block("backbone", "nats", f"nats://127.0.0.1:{nats}", bearer("env.NATS_TOKEN")),
+            block("vault", "nats", f"nats://127.0.0.1:{nats}", f'type = "credentials"\n    file = "{credentials}"'),
             block(
                 "gone",
                 "json-rpc",
@@ -140,8 +142,12 @@ async def test_no_secret_gets_out(form):
         cert, key = make_certificates(directory).client_files()
         text = 'bridge {\n  status = "127.0.0.1:0"\n  heartbeat = "200ms"\n}\n'
         text += f'log {{\n  level = "debug"\n  format = "{form}"\n}}\n'
-        text += bus_block(directory) + configuration(port, nats, cert, key)
+        credentials = directory / "user.creds"
+        credentials.write_text(Operator().credentials())
+        text += bus_block(directory) + configuration(port, nats, cert, key, credentials)
         secrets = ENVIRON | {"LITERAL": LITERAL, "PEM": "".join(key.read_text().splitlines()[1:2])}
+        token, seed = (line for line in credentials.read_text().splitlines() if len(line) > 50)
+        secrets |= {"SEED": seed} | {f"JWT {n}": token[n : n + 60] for n in range(60, len(token) - 60, 60)}
         running = Sidecar(directory, text, environ=ENVIRON)
         stack.callback(running.kill)
         seen: list[str] = []
@@ -152,6 +158,7 @@ async def test_no_secret_gets_out(form):
             answers.append(await program.request("web", "GET /items", {}))
             answers.append(await program.ask("integration.devices.publish", {"topic": "a", "message": 1}))
             answers.append(await program.ask("integration.backbone.publish", {"topic": "a", "message": 1}))
+            answers.append(await program.ask("integration.vault.publish", {"topic": "a", "message": 1}))
             answers.append(await program.ask("integration.store.enqueue", {"queue": "a", "message": 1}))
             answers.append(await program.ask("integration.socket.publish", {"topic": "*", "message": 1}))
             answers.append(await program.ask("order.placed", {"id": 1}))
@@ -159,7 +166,7 @@ async def test_no_secret_gets_out(form):
             answers.append(await program.ask("bridge.status"))
             assert any("***" in answer["error"]["message"] for answer in answers[:-1])
             assert program.seen("resilience.bearer.failed")
-            for name in ("devices", "backbone", "store", "socket"):
+            for name in ("devices", "backbone", "vault", "store", "socket"):
                 await program.wait(f"health.{name}", lambda event: event["payload"]["error"] is not None)
             if form == "console":
                 seen += commands(running)
@@ -208,7 +215,9 @@ def test_no_secret_is_in_a_repr(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     cert, key = make_certificates(tmp_path).client_files()
     file = tmp_path / "bridge.hcl"
-    file.write_text(configuration(1, 2, cert, key))
+    credentials = tmp_path / "user.creds"
+    credentials.write_text(Operator().credentials())
+    file.write_text(configuration(1, 2, cert, key, credentials))
     found = read([file])
     auth = {name: ENVIRON[name] for name in ENVIRON if name.endswith(("PASS", "TOKEN")) or name == "BEARER"}
     shown = [repr(found), str(found)]
@@ -216,5 +225,5 @@ def test_no_secret_is_in_a_repr(tmp_path, monkeypatch):
         setup = setup_of(one)
         adapter = one.spec.create(setup)
         shown += [repr(one), repr(setup), repr(adapter), str(adapter), repr(one.auth), one.auth.model_dump_json()]
-    assert len(found.integrations) == 9
+    assert len(found.integrations) == 10
     assert not leaks("\n".join(shown), auth | {"LITERAL": LITERAL})

@@ -30,7 +30,7 @@ class _Handler(socketserver.BaseRequestHandler):
         with suppress(OSError):
             if self.server.speaks_first:  # type: ignore[attr-defined]
                 self.request.sendall(
-                    b'INFO {"server_id":"X","version":"2.10.0","max_payload":1048576,"headers":true}\r\n'
+                    b'INFO {"server_id":"X","version":"2.10.0","max_payload":1048576,"headers":true,"nonce":"n"}\r\n'
                 )
             data = self.request.recv(65536)
             if HTTP.match(data):
