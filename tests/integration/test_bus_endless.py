@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_bus_curve import closed
+from tests.support.closed_bus import closed
 from tests.support.curve_wire import HandmadeSender
 
 _MB = bytes(1_000_000)
