@@ -1,23 +1,39 @@
-"""Reads the bus: drains a SUB socket from the event loop's own readiness callback."""
+"""Reads the bus: drains a SUB socket from the event loop's own readiness callback.
+
+Small messages are handled one by one as they are read; what is not read yet waits in the socket's pipe, which bounds
+their number. Heavier ones take longer to handle than to send, and that number of them would be gigabytes. So when one
+comes, everything is first taken from the pipe, into a backlog that knows its bytes and bounds them; messages are then
+handled from there, in their order, until it is empty.
+"""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
 
+from bridge.bus.backlog import Backlog
 from bridge.bus.broker import OWN_HWM
 from bridge.bus.curve import CurveClient, secure_client
 from bridge.bus.link import Link
 from bridge.bus.rejection import Reason
-from bridge.bus.stuck import LARGE
+from bridge.bus.stuck import BOUND, LARGE
 from bridge.ports import Clock
 
 # A batch ends after so many messages, or after so long (seconds); then other callbacks get their turn.
 _BATCH: Final = 256
 _BATCH_TIME: Final = 0.002
 _CHECK_EVERY: Final = 16
+# While there is a backlog: how long messages are handled at a time, and how long they are taken from the pipe before it
+# (seconds). As one message may take much longer to handle, taking may last so many times what the last handling lasted:
+# it must keep up with what comes, and yet leave something to those who wait.
+_CATCH_UP_TIME: Final = 0.005
+_TAKE_TIME: Final = 0.01
+_TAKE_SHARE: Final = 2
+#: Bytes of a message beyond which it goes through the backlog.
+LIGHT: Final = 1024
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
@@ -50,7 +66,8 @@ class Receiver:
             subscriptions: Prefixes of event types.
             max_message: Bytes of the second frame; larger ones go to `on_bad` without being copied.
             on_message: Takes the two frames of a message.
-            on_bad: Takes the reason and detail for a message with another number of frames, or too large.
+            on_bad: Takes the reason and detail for a message with another number of frames, too large, or beyond what
+                may wait.
             on_large: Takes the bytes of each frame beyond `LARGE`.
             curve: Keys, where the bus is closed.
         """
@@ -64,6 +81,10 @@ class Receiver:
         self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
         self._skipping = False
+        self._backlog = Backlog()
+        self._light = min(LIGHT, max_message)
+        self._take_time = _TAKE_TIME
+        self._scheduled = False
         self._loop = asyncio.get_running_loop()
         self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
 
@@ -81,9 +102,9 @@ class Receiver:
         if self.link is not None:
             self.link.start(socket)
         socket.connect(self._endpoint)
-        self._loop.add_reader(socket.fileno(), self._drain)
+        self._loop.add_reader(socket.fileno(), self._read)
         # The descriptor tells of edges only: what came before it was watched must be asked for.
-        self._loop.call_soon(self._drain)
+        self._read_soon()
 
     def subscribe(self, prefix: str) -> None:
         """Read event types that start with `prefix`, too."""
@@ -92,7 +113,11 @@ class Receiver:
             self._socket.subscribe(prefix)
 
     def close(self) -> None:
-        """Stop reading; idempotent."""
+        """Stop reading; what was not handled is lost. Idempotent."""
+        self._shut()
+        self._backlog.clear()
+
+    def _shut(self) -> None:
         if self._socket is not None:
             if self.link is not None:
                 self.link.stop()
@@ -101,18 +126,31 @@ class Receiver:
             self._socket = None
 
     def _rebuild(self) -> None:
-        self.close()
+        self._shut()
         self.open()
 
-    def _drain(self) -> None:
-        """Read until there is nothing more, or the batch is full.
+    def _read_soon(self) -> None:
+        """Read on after others had their turn. Once: the descriptor may tell of what is known already, each turn."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._scheduled = False
+        self._read()
+
+    def _read(self) -> None:
+        """Handle messages until there is nothing more, the batch is full, or a heavy one comes.
 
         Frames are taken as objects and not as bytes, because only they say for free whether another one follows.
         """
         socket = self._socket
         if socket is None:
             return
-        recv, limit, on_message = socket.recv, self._max_message, self._on_message
+        if self._backlog:
+            self._catch_up(socket)
+            return
+        recv, light, on_message = socket.recv, self._light, self._on_message
         until = time.monotonic() + _BATCH_TIME
         try:
             for count in range(1, _BATCH + 1):
@@ -123,19 +161,58 @@ class Receiver:
                     self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
                 else:
                     second = recv(_NOBLOCK, False)
-                    if len(second) > LARGE and self._on_large is not None:
-                        self._on_large(len(second))
-                    if second.more:
-                        self._skipping = True
-                        self._on_bad(Reason.FRAMES, "a message of more than two frames")
-                    elif len(second) > limit:
-                        self._on_bad(Reason.SIZE, f"{len(second)} bytes, the limit is {limit}")
-                    else:
-                        on_message(first.bytes, second.bytes)
+                    if second.more or len(second) > light:
+                        self._take(first, second)
+                        self._catch_up(socket)
+                        return
+                    on_message(first.bytes, second.bytes)
                 if count % _CHECK_EVERY == 0 and time.monotonic() > until:
                     break
                 if self._socket is not socket:
                     return
         except zmq.Again:
             return
-        self._loop.call_soon(self._drain)
+        self._read_soon()
+
+    def _catch_up(self, socket: "zmq.Socket[bytes]") -> None:
+        """Take what there is, then handle what was taken, for a while."""
+        self._take_all(socket)
+        on_message, backlog = self._on_message, self._backlog
+        started = now = time.monotonic()
+        while backlog and now < started + _CATCH_UP_TIME:
+            on_message(*backlog.take())
+            if self._socket is not socket:
+                return
+            now = time.monotonic()
+        self._take_time = max(_TAKE_TIME, _TAKE_SHARE * (now - started))
+        self._read_soon()
+
+    def _take_all(self, socket: "zmq.Socket[bytes]") -> None:
+        recv = socket.recv
+        until = time.monotonic() + self._take_time
+        try:
+            for count in itertools.count(1):
+                first = recv(_NOBLOCK, False)
+                if self._skipping:
+                    self._skipping = first.more
+                elif not first.more:
+                    self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
+                else:
+                    self._take(first, recv(_NOBLOCK, False))
+                if count % _CHECK_EVERY == 0 and time.monotonic() > until:
+                    return
+        except zmq.Again:
+            return
+
+    def _take(self, first: zmq.Frame, second: zmq.Frame) -> None:
+        """Put a message into the backlog, if it is one and there is room."""
+        size = len(second)
+        if size > LARGE and self._on_large is not None:
+            self._on_large(size)
+        if second.more:
+            self._skipping = True
+            self._on_bad(Reason.FRAMES, "a message of more than two frames")
+        elif size > self._max_message:
+            self._on_bad(Reason.SIZE, f"{size} bytes, the limit is {self._max_message}")
+        elif not self._backlog.put(first, second):
+            self._on_bad(Reason.OVERFLOW, f"{size} bytes came while {BOUND >> 20} MiB or more waited for the bridge")

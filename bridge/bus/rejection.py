@@ -28,6 +28,8 @@ class Reason(enum.StrEnum):
     REFUSED = "refused"
     #: A subscriber that took nothing while large messages passed was disconnected.
     STUCK = "stuck"
+    #: Messages came faster than the bridge could handle them, and as many bytes as it keeps waited already.
+    OVERFLOW = "overflow"
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error of ours

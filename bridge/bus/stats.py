@@ -10,7 +10,7 @@ class BusStats:
     Attributes:
         received: Good events that were handed on.
         published: Events that were put on the bus, or wait for room.
-        rejected: Messages that were not understood, connections cut, and what the bridge itself stopped.
+        rejected: Messages not understood, or that came too fast, connections cut, and what the bridge itself stopped.
         gaps: Times that numbered events of a source were missing.
         missing: Events missing in all gaps.
         dropped: Own events lost because the broker did not take them, or the bus was closed.

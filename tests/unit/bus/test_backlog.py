@@ -1,0 +1,37 @@
+"""What waits to be handled: its order, and its bounds."""
+
+import zmq
+
+from bridge.bus.backlog import MOST, OVERHEAD, Backlog
+from bridge.bus.stuck import BOUND, LARGE
+
+
+def put(backlog: Backlog, body: bytes, name: bytes = b"a") -> bool:
+    """Put a message in as it comes from a socket."""
+    return backlog.put(zmq.Frame(name), zmq.Frame(body))
+
+
+def test_in_order() -> None:
+    """Large and small ones come out as they went in, and then nothing is counted."""
+    backlog = Backlog()
+    bodies = [b"1", b"2" * (LARGE + 1), b"3", b"4" * (2 * LARGE)]
+    assert all(put(backlog, body, b"t" + body[:1]) for body in bodies)
+    assert len(backlog) == 4
+    assert backlog.size == sum(map(len, bodies)) + 4 * OVERHEAD
+    assert [backlog.take() for _ in bodies] == [(b"t" + body[:1], body) for body in bodies]
+    assert (len(backlog), backlog.size) == (0, 0)
+
+
+def test_large_ones_leave_room_for_small_ones() -> None:
+    """At the bound of large ones, small ones still find room; when one is gone, one comes in."""
+    backlog, large, small = Backlog(), bytes(BOUND // 8), bytes(LARGE)
+    assert sum(put(backlog, large) for _ in range(10)) == 7
+    assert sum(put(backlog, small) for _ in range(MOST // LARGE)) > 4000
+    assert MOST - LARGE - OVERHEAD < backlog.size <= MOST
+    assert not put(backlog, small)
+    assert not put(backlog, large)
+    backlog.take()
+    assert put(backlog, small)
+    backlog.clear()
+    assert put(backlog, large)
+    assert backlog.size == len(large) + OVERHEAD

@@ -1,0 +1,102 @@
+"""Reading: straight from the pipe and through the backlog, in one order."""
+
+from typing import Self
+
+import pytest
+import zmq
+
+from bridge.bus.receiver import LIGHT, Receiver
+from bridge.bus.rejection import Reason
+from tests.support.clock import FakeClock
+from tests.support.wait import until
+
+_LIMIT = 100_000
+
+
+class Reading:
+    """A receiver, and who sends to it."""
+
+    def __init__(self) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.pub = self.context.socket(zmq.PUB)
+        self.pub.sndhwm = 0
+        self.pub.bind("inproc://bus")
+        self.got: list[bytes] = []
+        self.bad: list[Reason] = []
+        self.large: list[int] = []
+        self.close_at = b""
+        self.receiver = Receiver(
+            self.context,
+            FakeClock(),
+            "inproc://bus",
+            subscriptions=[""],
+            max_message=_LIMIT,
+            on_message=self._on_message,
+            on_bad=lambda reason, _: self.bad.append(reason),
+            on_large=self.large.append,
+        )
+        self.receiver.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.receiver.close()
+        self.context.destroy(0)
+
+    def _on_message(self, frame: bytes, body: bytes) -> None:
+        assert frame == b"x"
+        self.got.append(body)
+        if body == self.close_at:
+            self.receiver.close()
+
+    def send(self, *bodies: bytes) -> None:
+        """Good messages."""
+        for body in bodies:
+            self.pub.send_multipart([b"x", body])
+
+
+def _bodies(count: int) -> list[bytes]:
+    """Light ones, and every seventh a heavy one, each with its number in front."""
+    return [b"%06d" % number + bytes(0 if number % 7 else 3 * LIGHT) for number in range(count)]
+
+
+async def test_light_and_heavy_ones_in_order() -> None:
+    """Thousands of both, and what is no message between them."""
+    with Reading() as reading:
+        bodies = _bodies(5000)
+        reading.send(*bodies[:3000])
+        reading.pub.send(b"x")
+        reading.pub.send_multipart([b"x", bytes(2 * LIGHT), b"", b"y"])
+        reading.send(bytes(_LIMIT + 1))
+        reading.send(*bodies[3000:])
+        await until(lambda: len(reading.got) == len(bodies))
+        assert reading.got == bodies
+        assert reading.bad == [Reason.FRAMES, Reason.FRAMES, Reason.SIZE]
+        assert reading.large == [_LIMIT + 1]
+
+
+async def test_nothing_is_handled_after_the_end() -> None:
+    """Closed by who handles a message, light or heavy, it says nothing more, though more was taken already."""
+    with Reading() as reading:
+        bodies = _bodies(100)
+        reading.close_at = bodies[50]
+        reading.send(*bodies)
+        await until(lambda: len(reading.got) == 51)
+        reading.receiver.open()
+        reading.send(b"new")
+        await until(lambda: reading.got[-1] == b"new")
+        assert reading.got == [*bodies[:51], b"new"]
+
+
+async def test_what_comes_on_top_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large messages beyond the bound are dropped one by one; those that were taken are handled."""
+    with Reading() as reading:
+        monkeypatch.setattr("bridge.bus.backlog.BOUND", 500_000)
+        bodies = [b"%06d" % number + bytes(90_000) for number in range(20)]
+        reading.send(*bodies)
+        await until(lambda: len(reading.got) + len(reading.bad) == len(bodies))
+        assert set(reading.bad) == {Reason.OVERFLOW}
+        assert reading.got[:5] == bodies[:5]
+        assert reading.got == sorted(reading.got)
+        assert len(reading.large) == len(bodies)
