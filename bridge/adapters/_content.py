@@ -6,12 +6,12 @@ See the bus contract, "Values on other wires".
 else JSON where it parses, else text, else bytes.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 
+from bridge import values
 from bridge.adapters import _json
 from bridge.errors import InvalidError, ProtocolError
 
@@ -23,7 +23,6 @@ TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 
 _MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
-_SCALARS: Final = frozenset({type(None), bool, str, bytes})
 
 
 class Codec:
@@ -91,9 +90,7 @@ def _encode_bytes(value: Any, name: str) -> tuple[bytes, str]:
 
 
 def _encode_msgpack(value: Any, name: str) -> tuple[bytes, str]:
-    why = _unfit(value, _json.MAX_DEPTH)
-    if why is not None:
-        raise InvalidError(f"{name}: {why}")
+    values.check_value(value, name, values.MSGPACK, _json.MAX_DEPTH)
     try:
         return msgspec.msgpack.encode(value), MSGPACK
     except UnicodeEncodeError:
@@ -114,9 +111,7 @@ def _decode_msgpack(data: bytes, _: str | None, name: str) -> Any:
         raise ProtocolError(f"{name} is no MessagePack ({str(error)[:100]})") from None
     except RecursionError:
         raise ProtocolError(f"{name} is nested too deeply") from None
-    why = _unfit(value, _json.MAX_DEPTH)
-    if why is not None:
-        raise ProtocolError(f"{name}: {why}")
+    values.check_value(value, name, values.MSGPACK, _json.MAX_DEPTH, ProtocolError)
     return value
 
 
@@ -146,25 +141,6 @@ def _decode_auto(data: bytes, content_type: str | None, name: str) -> Any:
         except ProtocolError:
             continue
     return data
-
-
-def _unfit(value: Any, room: int) -> str | None:
-    """Why MessagePack on the bus cannot carry a value; None where it can."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return None
-    if kind is int:
-        return None if -(2**63) <= value < 2**64 else "integers have at most 64 bit"
-    if kind is float:
-        return None if math.isfinite(value) else "NaN and infinities cannot travel"
-    if kind not in {dict, list, tuple}:
-        return f"a {kind.__name__} cannot travel"
-    if room <= 0:
-        return f"nested deeper than {_json.MAX_DEPTH} levels"
-    if kind is dict and not all(type(key) is str for key in value):
-        return "keys are strings"
-    items = value.values() if kind is dict else value
-    return next((why for why in (_unfit(item, room - 1) for item in items) if why is not None), None)
 
 
 _Encode = Callable[[Any, str], tuple[bytes, str]]

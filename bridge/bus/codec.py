@@ -14,10 +14,10 @@ import msgspec
 from bridge.bus.depth import deeper_than, holds
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
-from bridge.bus.values import check_value
 from bridge.errors import InvalidError
 from bridge.event_type import check_event_type
 from bridge.model import Event
+from bridge.values import BUS, check_value
 
 # First bytes of maps and arrays, and of extensions (msgpack spec, "Formats"). Each container needs one such byte, so
 # their number is an upper bound of the depth.
@@ -102,7 +102,7 @@ class Codec:
             if len(self._frames) >= _KNOWN_TYPES:
                 self._frames.clear()
             self._frames[event_type] = frame
-        check_value(payload, self.limits.max_depth)
+        check_value(payload, "payload", BUS, self.limits.max_depth)
         if headers is not None:
             for key, value in headers.items():
                 if type(key) is not str or type(value) is not str:

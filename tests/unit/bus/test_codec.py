@@ -206,7 +206,7 @@ def test_encode_takes() -> None:
         ("x" * 1000, "the limit is 1000"),
         ("\ud800", "surrogate"),
         ({"\ud800": 1}, "surrogate"),
-        (nest(33), "too deep"),
+        (nest(33), "deeper than"),
     ],
 )
 def test_encode_refuses(payload: Any, where: str) -> None:
@@ -219,7 +219,7 @@ def test_encode_refuses_itself() -> None:
     """A value that contains itself ends at the depth limit."""
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(InvalidError, match="too deep"):
+    with pytest.raises(InvalidError, match="deeper than"):
         encode(loop)
 
 
