@@ -97,7 +97,7 @@ def _page(found: Status) -> RenderableType:
     head.append(one["status"], style=_colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = (_line(name, one[name]) for name in ("bus", "outbox"))
-    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_notes(found))
+    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_asked(found), *_notes(found))
 
 
 def _line(name: str, counts: Mapping[str, object]) -> Text:
@@ -131,6 +131,25 @@ def _sums(found: Status) -> Table:
     for one in integrations(found):
         table.add_row(Text(harmless(one["integration"])), *(str(one["accounting"][name]) for name in names))
     return table
+
+
+def _asked(found: Status) -> Iterator[RenderableType]:
+    """Subscriptions by command, which stay when the program that asked for them is gone."""
+    table = _table("by command", "integration", "topic", "messages", "age", "asked for by")
+    for one in integrations(found):
+        for wish in one.get("subscriptions", ()):
+            if wish["asked"] is not None:
+                table.add_row(
+                    Text(wish["subscription"]),
+                    Text(harmless(one["integration"])),
+                    Text(harmless(wish["topic"])),
+                    str(wish["messages"]),
+                    span(time.time() * 1000 - wish["asked"]["timestamp"]),
+                    Text(harmless(wish["asked"]["source"] or "-")),
+                )
+    if table.row_count:
+        yield Text()
+        yield table
 
 
 def _table(*columns: str) -> Table:

@@ -66,7 +66,8 @@ class Carried(Call):
         session = self._connection.session()
         match self.operation.command:
             case Subscribe() as wish:
-                return {"subscription": await self._connection.subscriptions.add(session, wish)}
+                source = self.operation.cause.source
+                return {"subscription": await self._connection.subscriptions.add(session, wish, source)}
             case Unsubscribe() as wish:
                 await self._connection.subscriptions.remove(session, wish)
                 return {}

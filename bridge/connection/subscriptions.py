@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
@@ -14,6 +14,10 @@ from bridge.event_type import to_event_type
 from bridge.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.ports import Clock, ProtocolAdapter, Subscription
 from bridge.settings import Hold
+
+#: How many subscriptions of one integration are listed, and how much of a topic: a list must always fit on the bus.
+_MOST_LISTED: Final = 100
+_MOST_TOPIC: Final = 200
 
 Place = tuple[str, bool, str | None]
 """What is listened to: topic or queue, whether it is a queue, and for which group."""
@@ -33,6 +37,7 @@ class Wish:
         text: How `emit` was written; two wishes with the same topic and text are the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
+        asked: Who asked for it by command, and when (Unix ms); None for a block.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Wish:
     qos: int | None = None
     queue: bool = False
     hold: Hold | None = None
+    asked: tuple[str | None, int] | None = field(default=None, compare=False)
 
     @property
     def place(self) -> Place:
@@ -95,6 +101,7 @@ class Subscriptions:
         self._inlet = inlet
         self._on_bad = on_bad
         self._on_dead = on_dead
+        self._clock = clock
         self._duplicates = Duplicates(clock)
         self._places = itertools.count(1)
         self._gone = 0
@@ -105,6 +112,22 @@ class Subscriptions:
         """How many have come from outside."""
         return self._gone + sum(source.delivery.messages for source in self._sources.values())
 
+    def listed(self) -> list[dict[str, Any]]:
+        """What there is, those by command first and of them the latest, as `bridge.status` tells it; not too many."""
+        by_command = [wish for wish in self._wishes.values() if wish.asked is not None]
+        wishes = [*reversed(by_command), *(wish for wish in self._wishes.values() if wish.asked is None)]
+        return [
+            {
+                "subscription": wish.name,
+                "topic": wish.topic[:_MOST_TOPIC],
+                "queue": wish.queue,
+                "emit": None if wish.text is None else wish.text[:_MOST_TOPIC],
+                "messages": self._sources[wish.place].delivery.messages if wish.place in self._sources else 0,
+                "asked": None if wish.asked is None else {"source": wish.asked[0], "timestamp": wish.asked[1]},
+            }
+            for wish in wishes[:_MOST_LISTED]
+        ]
+
     async def restore(self, session: ProtocolAdapter) -> None:
         """Subscribe to everything on a new session. Raises what the remote answers."""
         async with self._changing:
@@ -113,8 +136,8 @@ class Subscriptions:
             for wish in tuple(self._wishes.values()):
                 await self._subscribe(session, wish)
 
-    async def add(self, session: ProtocolAdapter, command: Subscribe) -> str:
-        """Carry a `subscribe` command out; returns the subscription's name, the same for the same wish.
+    async def add(self, session: ProtocolAdapter, command: Subscribe, source: str | None = None) -> str:
+        """Carry a `subscribe` command of `source` out; returns the subscription's name, the same for the same wish.
 
         Raises:
             InvalidError: What is there for this topic has another quality of service, or waits for the application,
@@ -138,6 +161,7 @@ class Subscriptions:
                 emit=event_type,
                 text=event_type,
                 qos=command.qos,
+                asked=(source, self._clock.wall_ms()),
             )
             self._wishes[wish.name] = wish
             try:

@@ -41,6 +41,14 @@ BRIDGE: Final = {
     "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0, "dead_letters": 0, "problem": None},
     "integrations": {"backend_api": "connected"},
 }
+_SUBSCRIPTION: Final = {
+    "subscription": "subscription-1",
+    "topic": "metrics/#",
+    "queue": False,
+    "emit": "data.metrics",
+    "messages": 12,
+    "asked": {"source": "shop", "timestamp": 1763935200000},
+}
 INTEGRATION: Final = {
     "integration": "backend_api",
     "type": "json-rpc",
@@ -102,7 +110,7 @@ RESULTS: Final[dict[str, Any]] = {
     "circuit.force_open": {"state": "open"},
     "circuit.reset": {"state": "closed"},
     "bridge.ping": "are you there?",
-    "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION},
+    "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION | {"subscriptions": [_SUBSCRIPTION]}},
     "bridge.reload": {
         "added": ["metrics"],
         "changed": [],

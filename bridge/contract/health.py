@@ -1,6 +1,6 @@
 """The shapes of `health.*`; their docstrings are part of the contract, as in `payloads`."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from bridge.contract.payloads import ErrorObject, Milliseconds
 from bridge.model import CircuitState, ConnectionStatus, UInt
@@ -30,6 +30,38 @@ class Accounting(TypedDict):
     queued: UInt
 
 
+class Asked(TypedDict):
+    """The command that made a subscription.
+
+    Attributes:
+        source: Who emitted it.
+        timestamp: Unix time in milliseconds at which it was carried out.
+    """
+
+    source: str | None
+    timestamp: UInt
+
+
+class LiveSubscription(TypedDict):
+    """One subscription of an integration; it lasts until `unsubscribe`, or until the bridge ends.
+
+    Attributes:
+        subscription: Its name, as `unsubscribe` takes it.
+        topic: What it listens to; of a long one the beginning.
+        queue: Whether that is a queue.
+        emit: The type of its events, as it was written; null for `message.<id>`.
+        messages: What has come by its topic or queue since that is listened to.
+        asked: Null for one of the configuration.
+    """
+
+    subscription: str
+    topic: str
+    queue: bool
+    emit: str | None
+    messages: UInt
+    asked: Asked | None
+
+
 class IntegrationHealth(TypedDict):
     """State of one integration: on every change, as a heartbeat, and at once to whoever subscribes.
 
@@ -48,6 +80,8 @@ class IntegrationHealth(TypedDict):
         messages: Messages from outside since the start.
         reconnects: How often it was connected again after the first time.
         warnings: What is allowed by the configuration and not safe; one line each.
+        subscriptions: Only where `bridge.status` is answered: the latest by command first, then those of the
+            configuration; at most 100.
     """
 
     integration: str
@@ -64,6 +98,7 @@ class IntegrationHealth(TypedDict):
     messages: UInt
     reconnects: UInt
     warnings: list[str]
+    subscriptions: NotRequired[list[LiveSubscription]]
 
 
 class BusCounts(TypedDict):

@@ -141,3 +141,25 @@ async def test_the_quality_of_a_subscription_by_command() -> None:
         assert ended["ok"], ended
         assert (await subscribe(emit="data.plant", qos=2))["ok"]
         assert await quality("two") == 2
+
+
+async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
+    """A subscription by command outlives its program; `bridge.status` names it, and whoever likes ends it."""
+    with mosquitto() as broker, sidecar(configuration(broker)) as bridge, bridge.program() as owner:
+        await _status(owner, "connected")
+        with bridge.program(source="forgetful") as gone:
+            assert (await gone.ask("integration.events.subscribe", {"topic": "plant/#"}))["ok"]
+        async with connected(broker.url) as outside:
+            await outside.publish("plant/a", 1)
+        await owner.wait("message.events")
+
+        async def listed() -> Any:
+            return (await owner.ask("bridge.status"))["result"]["events"]["subscriptions"]
+
+        left, block = await listed()
+        assert (left["topic"], left["emit"], left["messages"]) == ("plant/#", None, 1)
+        assert left["asked"]["source"] == "forgetful"
+        assert (block["subscription"], block["topic"], block["asked"]) == ("metrics", "metrics/#", None)
+        ended = await owner.ask("integration.events.unsubscribe", {"subscription": left["subscription"]})
+        assert ended["ok"]
+        assert await listed() == [block]

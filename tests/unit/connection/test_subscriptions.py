@@ -190,6 +190,30 @@ async def test_a_quality_of_service_that_the_protocol_lacks():
     await room.subscriptions.add(room.session, Subscribe(topic="t", qos=0))
 
 
+async def test_what_there_is_can_be_listed():
+    """The latest by command first, with who asked for it; long names and long lists are cut."""
+    room = Room(Wish("w", "jobs", queue=True))
+    await room.subscriptions.restore(room.session)
+    await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"), "shop")
+    await room.session.say("t", 1)
+    first, last = room.subscriptions.listed()
+    assert first.pop("asked") == {"source": "shop", "timestamp": room.clock.wall_ms()}
+    assert first == {"subscription": "subscription-1", "topic": "t", "queue": False, "emit": "a.b", "messages": 1}
+    assert last == {
+        "subscription": "w",
+        "topic": "jobs",
+        "queue": True,
+        "emit": None,
+        "messages": 0,
+        "asked": None,
+    }
+    for n in range(150):
+        await room.subscriptions.add(room.session, Subscribe(topic=f"{n}" * 500))
+    listed = room.subscriptions.listed()
+    assert len(listed) == 100
+    assert {len(one["topic"]) for one in listed} == {200}
+
+
 async def test_a_refused_wish_is_forgotten():
     """It does not come back with the next session."""
     room = Room()
