@@ -150,8 +150,10 @@ def read_pair(path: Path) -> KeyPair:
         KeyFileError: There is none, others can read it, or it holds no pair.
     """
     found, _ = _read(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    there = path.stat()
+    mode = stat.S_IMODE(there.st_mode)
+    # Another's was given to us by its group or an access list, as systemd's credentials are (mode 0440).
+    if mode & (0o077 if there.st_uid == os.geteuid() else 0o037):
         raise KeyFileError(f"{path}: others can read this secret key (mode {mode:04o}); chmod 600 {path}")
     if "secret-key" not in found:
         raise KeyFileError(f"{path}: holds no secret key; that is in the file that ends in .key_secret")
@@ -196,13 +198,18 @@ def read_roster(folder: Path) -> dict[str, Grant]:
     """All `*.key` files of a folder.
 
     Raises:
-        KeyFileError: One of them is at fault, two hold the same key, or others may change the folder.
+        KeyFileError: One of them is at fault, two hold the same key, the folder cannot be read, or others may
+            change it.
     """
-    if not folder.is_dir():
-        raise KeyFileError(f"{folder}: there is no such folder; `nemo-bridge keys authorize` makes it")
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".key")
+    except FileNotFoundError:
+        raise KeyFileError(f"{folder}: there is no such folder; `nemo-bridge keys authorize` makes it") from None
+    except OSError as error:
+        raise KeyFileError(f"{folder}: {error.strerror}") from None
     _only_ours(folder)
     roster: dict[str, Grant] = {}
-    for path in sorted(folder.glob("*.key")):
+    for path in paths:
         grant = read_grant(path)
         other = roster.setdefault(grant.public, grant)
         if other is not grant:

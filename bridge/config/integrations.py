@@ -1,6 +1,9 @@
 """`integration "id" { … }` blocks → checked integrations."""
 
+import os
 import re
+import stat
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -184,6 +187,19 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
     if isinstance(auth, AuthCredentials):
         named |= {("auth", "file"): auth.file}
     for key, path in named.items():
-        if path is not None and not path.is_file():
+        fault = None if path is None else _fault_of_file(path)
+        if fault is not None:
             shown = "" if key in data.secret else f" {path}"
-            reader.complaints.add(data.where(key), " > ".join([data.subject, *key]), f"there is no such file{shown}")
+            reader.complaints.add(data.where(key), " > ".join([data.subject, *key]), f"{fault}{shown}")
+
+
+def _fault_of_file(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except PermissionError:  # up to 3.13, is_file() raises it, too
+        return "we may not read the file"
+    except OSError:
+        return "there is no such file"
+    if not stat.S_ISREG(found.st_mode):
+        return "there is no such file"
+    return None if os.access(path, os.R_OK) else "we may not read the file"

@@ -189,9 +189,11 @@ def test_the_unit_waits_for_what_the_sidecar_says():
     assert service["RuntimeDirectoryMode"] == service["StateDirectoryMode"] == ["0700"]
 
 
-def test_the_unit_lets_zeromq_start_its_threads():
-    """They set the scheduling policy that they have and abort where that fails; it is taken back from @resources."""
-    assert unit()["Service"]["SystemCallFilter"][-2:] == ["~@privileged @resources", "sched_setscheduler"]
+def test_the_unit_leaves_zeromq_what_it_aborts_without():
+    """Its threads set the scheduling policy that they have, and before it binds to TCP it lists the interfaces."""
+    service = unit()["Service"]
+    assert service["SystemCallFilter"][-2:] == ["~@privileged @resources", "sched_setscheduler"]
+    assert "AF_NETLINK" in service["RestrictAddressFamilies"][0]
 
 
 def test_the_unit_is_held_tight(tmp_path):

@@ -1,5 +1,6 @@
 """Key files, and what a key may do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,8 @@ def test_rosters_at_fault(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="no such folder"):
         read_roster(tmp_path / "none")
     write_key_file(tmp_path / "a.key", PUBLIC)
+    with pytest.raises(KeyFileError, match="Not a directory"):
+        read_roster(tmp_path / "a.key")
     for rights, why in (
         ({"publish": "a b"}, "holds a space"),
         ({"role": "root"}, "role 'root'"),
@@ -201,6 +204,19 @@ def test_rosters_at_fault(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(KeyFileError, match="others may change it"):
         read_roster(tmp_path)
+
+
+def test_a_secret_that_another_gave_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root lets our group read, as systemd's credentials are, is well; what all can read is not."""
+    path = tmp_path / "a.key_secret"
+    write_key_file(path, PUBLIC, secret=SECRET)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    path.chmod(0o440)
+    assert read_pair(path).public == PUBLIC
+    for mode in (0o444, 0o460, 0o441):
+        path.chmod(mode)
+        with pytest.raises(KeyFileError, match="others can read"):
+            read_pair(path)
 
 
 def test_fingerprint() -> None:

@@ -1,5 +1,8 @@
 """`integration` blocks."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 
@@ -190,6 +193,24 @@ def test_files_that_must_exist(complaints, tmp_path):
         'bridge.hcl:6: integration "a" > tls > ca: there is no such file ca.pem',
         'bridge.hcl:9: integration "a" > auth > cert: there is no such file c.pem',
         'bridge.hcl:10: integration "a" > auth > key: there is no such file k.pem',
+    ]
+
+
+def test_files_that_others_keep_from_us(complaints, tmp_path, monkeypatch):
+    """Closed themselves, or in a folder that is: no traceback, and not called missing."""
+    look = Path.stat
+
+    def closed(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "c.pem":
+            raise PermissionError(13, "Permission denied")
+        return look(path, **options)
+
+    (tmp_path / "k.pem").touch()
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "k.pem")
+    assert complaints(_rpc('auth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')) == [
+        'bridge.hcl:8: integration "a" > auth > cert: we may not read the file c.pem',
+        'bridge.hcl:9: integration "a" > auth > key: we may not read the file k.pem',
     ]
 
 
