@@ -20,7 +20,7 @@ from bridge.errors import (
     UnknownIntegrationError,
     UnknownOperationError,
 )
-from bridge.event_type import to_event_type
+from bridge.event_type import to_emitted_type
 from bridge.model import (
     CONTROLS,
     LETTERS,
@@ -217,7 +217,7 @@ class Dispatcher:
         operation = operation_of(
             event, route.operation, route.integration, command, deadline=deadline, route=route, key=key
         )
-        emit = None if route.emit is None else to_event_type(route.emit.evaluate(scope))
+        emit = None if route.emit is None else to_emitted_type(route.emit.evaluate(scope))
         self._outbox.accept(event, operation, emit=emit, receipts=route.receipts)
 
     # --- both
@@ -342,7 +342,7 @@ class Dispatcher:
     def _emit(self, event: Event, route: Route, outcome: Outcome) -> None:
         assert route.emit is not None  # noqa: S101 - the caller looked
         try:
-            event_type = to_event_type(route.emit.evaluate({"event": event}))
+            event_type = to_emitted_type(route.emit.evaluate({"event": event}))
             headers = travelling(event.headers, event.hop)
             self._bus.publish(event_type, outcome.result, correlation_id=event.correlation_id, headers=headers)
         except InvalidError as error:

@@ -8,6 +8,9 @@ from bridge.errors import InvalidError
 # No empty segment, no white space, no control character (C0, DEL, C1).
 _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
 
+#: First segments that have one kind of speaker (bus contract, "Topics, by who speaks").
+_SPOKEN_FOR: Final = frozenset({"integration", "bridge", "health", "resilience", "response", "receipt"})
+
 
 def check_event_type(name: str, max_bytes: int = 255) -> None:
     """Raise ValueError, saying why, unless `name` is dotted segments without spaces and control characters."""
@@ -41,4 +44,17 @@ def to_event_type(value: object) -> str:
         check_event_type(name)
     except ValueError as error:
         raise InvalidError(f"not an event type: {error}") from None
+    return name
+
+
+def to_emitted_type(value: object) -> str:
+    """The same, for what somebody else has the bridge say: not by a name under which it gives orders or speaks itself.
+
+    Raises:
+        InvalidError: As `to_event_type`; or the type is a command's, an answer's, or of the bridge's own news.
+    """
+    name = to_event_type(value)
+    head, dot, _ = name.partition(".")
+    if dot and head in _SPOKEN_FOR:
+        raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` has its own speaker")
     return name

@@ -17,7 +17,7 @@ from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Emit, Wish
 from bridge.dispatch import Dispatcher
 from bridge.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
-from bridge.event_type import to_event_type
+from bridge.event_type import to_emitted_type
 from bridge.model import Event, Inbound, Letters
 from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Wanted, default_folder
@@ -340,11 +340,11 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
 
 def _emit(emit: Expression) -> Emit:
     """The event type where it is the same for each message."""
-    return to_event_type(emit.evaluate({})) if emit.constant else partial(_event_type, emit)
+    return to_emitted_type(emit.evaluate({})) if emit.constant else partial(_event_type, emit)
 
 
 def _event_type(emit: Expression, message: Inbound) -> str:
-    return to_event_type(emit.evaluate({"message": message}))
+    return to_emitted_type(emit.evaluate({"message": message}))
 
 
 def _wants_own(configuration: Configuration) -> bool:

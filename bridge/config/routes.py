@@ -17,7 +17,7 @@ from bridge.config.models import (
 )
 from bridge.config.syntax import Block
 from bridge.errors import InvalidError
-from bridge.event_type import to_event_type
+from bridge.event_type import to_emitted_type
 from bridge.filters import check_pattern
 
 #: Per operation: the keys that it needs, and those that it may have.
@@ -205,7 +205,7 @@ def _constant_fault(key: str, value: Any) -> str:
             return "must be true or false"
         case "emit":
             try:
-                to_event_type(value)
+                to_emitted_type(value)
             except InvalidError as error:
                 return error.message
     return ""

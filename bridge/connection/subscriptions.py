@@ -10,7 +10,7 @@ from typing import Any, Final
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
 from bridge.errors import BridgeError, InvalidError
-from bridge.event_type import to_event_type
+from bridge.event_type import to_emitted_type
 from bridge.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.ports import Clock, ProtocolAdapter, Subscription
 from bridge.settings import Hold
@@ -145,7 +145,7 @@ class Subscriptions:
         """
         if command.qos and not self._has_qos:
             raise InvalidError("qos: this protocol has none above 0 for topics; leave it out")
-        event_type = None if command.emit is None else to_event_type(command.emit)
+        event_type = None if command.emit is None else to_emitted_type(command.emit)
         async with self._changing:
             for wish in self._wishes.values():
                 if wish.place != (command.topic, False, None):

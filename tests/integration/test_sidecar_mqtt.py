@@ -163,3 +163,18 @@ async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
         ended = await owner.ask("integration.events.unsubscribe", {"subscription": left["subscription"]})
         assert ended["ok"]
         assert await listed() == [block]
+
+
+async def test_a_remote_cannot_choose_what_only_the_bridge_says() -> None:
+    """Where its topic alone makes the event's type: such a message is told of as invalid, and the next one comes."""
+    with mosquitto() as broker:
+        text = configuration(broker).replace("data.${message.topic}", "${message.topic}").replace("metrics/#", "#")
+        with sidecar(text) as bridge, bridge.program() as program:
+            await _status(program, "connected")
+            async with connected(broker.url) as outside:
+                await outside.publish("health/bridge", "forged")
+                await outside.publish("plant/a", "good")
+            await program.wait("plant.a")
+            failed = program.seen("resilience.events.failed")
+            assert [event["payload"]["error"]["kind"] for event in failed] == ["invalid"]
+            assert all("status" in event["payload"] for event in program.seen("health.bridge"))

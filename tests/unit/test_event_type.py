@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.errors import InvalidError
-from bridge.event_type import to_event_type
+from bridge.event_type import to_emitted_type, to_event_type
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,13 @@ def test_what_cannot_be_an_event_type(value):
     """Spaces, control characters, empty segments and anything but strings are invalid."""
     with pytest.raises(InvalidError, match="event type"):
         to_event_type(value)
+
+
+@pytest.mark.parametrize("head", ["integration", "bridge", "health", "resilience", "response", "receipt"])
+def test_nobody_has_the_bridge_say_what_has_its_own_speaker(head):
+    """Commands, answers and the bridge's own news are no types to emit, however they are computed; like ones are."""
+    for value in (f"{head}.api", f"{head}/api/x"):
+        with pytest.raises(InvalidError, match=f"`{head}.` has its own speaker"):
+            to_emitted_type(value)
+    for value in (head, f"{head}s.x", f"my.{head}.x", "message.api"):
+        assert to_emitted_type(value) == value

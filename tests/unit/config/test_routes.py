@@ -141,6 +141,7 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
         (_route(*REQUEST, "where = env.NOPE"), 6, "where: the environment variable `NOPE` is not set"),
         (_route(*REQUEST, 'emit = "${message.topic}"'), 6, "emit: `message.topic`: only `event.…` can be used here"),
         (_route(*REQUEST, 'emit = "a b"'), 6, "emit: not an event type: 'a b' holds a space"),
+        (_route(*REQUEST, 'emit = "health.api"'), 6, "emit: not an event type to emit: 'health.api'; what begins with"),
         (_route(*REQUEST, "receipts = 7"), 6, "receipts: must be true or false"),
         (
             _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", "qos = 0", 'delivery = "at_least_once"'),
