@@ -146,4 +146,5 @@ def translate_connect(error: Exception, server: str) -> BridgeError:
     if isinstance(ours, AuthError):
         ours.needs_person = True
         return ours
-    return NotConnectedError(f"no connection to {server}: {ours.message}", needs_person=isinstance(ours, RejectedError))
+    why = _text(error) if isinstance(ours, ConnectionLostError) else ours.message  # there was none to be lost
+    return NotConnectedError(f"no connection to {server}: {why}", needs_person=isinstance(ours, RejectedError))

@@ -108,5 +108,6 @@ def test_what_goes_wrong_while_connecting():
         assert isinstance(error, NotConnectedError)
         assert not error.maybe_sent
         assert error.needs_person == (error is unverified)
+    assert refused.message == "no connection to redis:6379: Error while connecting"
     assert isinstance(password, AuthError)
     assert password.needs_person
