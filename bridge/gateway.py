@@ -323,13 +323,14 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
     """The `subscription` blocks by integration."""
     wishes: dict[str, list[Wish]] = {}
     for one in configuration.subscriptions:
-        emit = one.emit
+        emit = None if one.emit is None else _emit(one.emit)
+        written = None if one.emit is None else one.emit.text
         wish = Wish(
             name=one.name,
             topic=one.topic or one.queue or "",
             queue=one.queue is not None,
-            emit=None if emit is None else _emit(emit),
-            text=None if emit is None else emit.text,
+            emit=emit,
+            text=emit if isinstance(emit, str) else written,
             group=one.group,
             hold=one.hold,
             qos=one.qos,

@@ -34,7 +34,8 @@ class Wish:
         hold: How messages wait for the application's `ack`; None where they are acknowledged once they are on the bus.
         emit: The event type, or what makes one of a message and may raise InvalidError; None for
             `message.<integration>`.
-        text: How `emit` was written; two wishes with the same topic and text are the same.
+        text: `emit`, or how it was written where each message has its own; two wishes with the same topic and text are
+            the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
         asked: Who asked for it by command, and when (Unix ms); None for a block.

@@ -49,7 +49,7 @@ class LiveSubscription(TypedDict):
         subscription: Its name, as `unsubscribe` takes it.
         topic: What it listens to; of a long one the beginning.
         queue: Whether that is a queue.
-        emit: The type of its events, as it was written; null for `message.<id>`.
+        emit: The type of its events, or the expression that makes it; null for `message.<id>`.
         messages: What has come by its topic or queue since that is listened to.
         asked: Null for one of the configuration.
     """

@@ -143,9 +143,18 @@ async def test_the_quality_of_a_subscription_by_command() -> None:
         assert await quality("two") == 2
 
 
+_FIXED = """
+subscription "fixed" {
+  integration = "events"
+  topic       = "fixed"
+  emit        = "data.fixed"
+}
+"""
+
+
 async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
     """A subscription by command outlives its program; `bridge.status` names it, and whoever likes ends it."""
-    with mosquitto() as broker, sidecar(configuration(broker)) as bridge, bridge.program() as owner:
+    with mosquitto() as broker, sidecar(configuration(broker) + _FIXED) as bridge, bridge.program() as owner:
         await _status(owner, "connected")
         with bridge.program(source="forgetful") as gone:
             assert (await gone.ask("integration.events.subscribe", {"topic": "plant/#"}))["ok"]
@@ -153,16 +162,21 @@ async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
             await outside.publish("plant/a", 1)
         await owner.wait("message.events")
 
+        same = await owner.ask("integration.events.subscribe", {"topic": "fixed", "emit": "data.fixed"})
+        assert same["result"] == {"subscription": "fixed"}, "the block's own"
+
         async def listed() -> Any:
             return (await owner.ask("bridge.status"))["result"]["events"]["subscriptions"]
 
-        left, block = await listed()
+        left, *blocks = await listed()
+        block, fixed = blocks
         assert (left["topic"], left["emit"], left["messages"]) == ("plant/#", None, 1)
         assert left["asked"]["source"] == "forgetful"
         assert (block["subscription"], block["topic"], block["asked"]) == ("metrics", "metrics/#", None)
+        assert (fixed["subscription"], fixed["emit"]) == ("fixed", "data.fixed")
         ended = await owner.ask("integration.events.unsubscribe", {"subscription": left["subscription"]})
         assert ended["ok"]
-        assert await listed() == [block]
+        assert await listed() == blocks
 
 
 async def test_a_remote_cannot_choose_what_only_the_bridge_says() -> None:
