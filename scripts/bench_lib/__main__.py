@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench_lib import breadth, bus_reading, idle, inbound, outbound, profile, report, rpc, through
+from bench_lib import breadth, bus_reading, durable, idle, inbound, outbound, profile, report, rpc, through
 from bench_lib.processes import BenchError
 from bench_lib.rows import Plan, Row
 
@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, Callable[[Plan], list[Row]]]] = {
     "redis-in": inbound.redis,
     "mqtt-in": inbound.mqtt,
     "nats-redis": through.measure,
+    "redis-durable": durable.measure,
     "breadth": breadth.measure,
     "idle": idle.measure,
 }

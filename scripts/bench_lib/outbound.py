@@ -28,14 +28,15 @@ route "out" {{
   operation   = "{operation}"
   {target}    = "sidecar"
   message     = event.payload
+  delivery    = "{delivery}"
 }}
 """
 
 
-def blocks(protocol: str, port: int) -> str:
+def blocks(protocol: str, port: int, *, delivery: str = "at_most_once") -> str:
     """The sidecar's configuration for one way: what a user would write, limits and all else by default."""
     operation, target = ("enqueue", "queue") if protocol == "redis" else ("publish", "topic")
-    return _HCL.format(protocol=protocol, port=port, type=TYPE, operation=operation, target=target)
+    return _HCL.format(protocol=protocol, port=port, type=TYPE, operation=operation, target=target, delivery=delivery)
 
 
 def measure(protocol: str, plan: Plan) -> list[Row]:

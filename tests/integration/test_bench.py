@@ -57,16 +57,24 @@ def test_it_measures_both_directions(measured: dict[str, Any], name: str) -> Non
     assert [check["what"] for check in row["checks"]] == ["times naive", "times alone"]
 
 
-def test_it_measures_from_one_server_to_another() -> None:
-    """NATS → Redis Streams: naive and sidecar each moved messages, none was lost, and the ratio is judged."""
-    done = _bench("nats-redis", "--quick", "--json", "--rounds", "1", "--seconds", "0.2")
+@pytest.mark.parametrize(
+    ("group", "candidates", "asked"),
+    [
+        ("nats-redis", ["naive", "sidecar"], "times naive"),
+        ("redis-durable", ["at_most_once", "at_least_once"], "times at_most_once"),
+    ],
+)
+def test_it_measures_two_against_each_other(group: str, candidates: list[str], asked: str) -> None:
+    """From one server to another, and with the outbox: both moved messages, none was lost, and the ratio is judged."""
+    done = _bench(group, "--quick", "--json", "--rounds", "1", "--seconds", "0.2")
     assert done.returncode == 0, done.stderr + done.stdout
     (row,) = json.loads(done.stdout)["rows"]
     if row["skipped"] is not None:
         assert os.environ.get("CI") != "true", row["skipped"]
         pytest.skip(row["skipped"])
-    assert all(row["candidates"][name]["done"] > 0 for name in ("naive", "sidecar"))
-    assert [check["what"] for check in row["checks"]] == ["times naive"]
+    assert list(row["candidates"]) == candidates
+    assert all(candidate["done"] > 0 for candidate in row["candidates"].values())
+    assert [check["what"] for check in row["checks"]] == [asked]
 
 
 def test_a_missing_server_is_a_skipped_row() -> None:
