@@ -79,7 +79,8 @@ class Lane:
         self._ending.discard(entry.seq)
         self._held -= entry.size
         self.pending -= 1
-        self._keys.ended(entry.key, entry.seq, self._house.monotonic())
+        if len(self._keys):
+            self._keys.ended(entry.key, entry.seq, self._house.monotonic())
 
     def begun(self) -> None:
         """What was to be marked as begun is, up to the first that is not; they start."""
@@ -111,7 +112,7 @@ class Lane:
     def pump(self) -> None:
         """Start what may start, and read what there is room for."""
         remote = self._house.remote(self.integration)
-        while self._may_start(remote) and self._ready:
+        while self._ready and self._may_start(remote):
             self._start(self._ready.popleft(), remote)
         if self._house.stopping or remote is None or not remote.usable:
             return
@@ -129,7 +130,7 @@ class Lane:
             remote is not None
             and remote.usable
             and not self._house.stopping
-            and self._house.monotonic() >= self._paused_until
+            and (not self._paused_until or self._house.monotonic() >= self._paused_until)
             and len(self._running) + len(self._beginning) < min(remote.capacity, self._allowed)
         )
 
@@ -193,7 +194,8 @@ class Lane:
         self._house.soon(self)
         if outcome.error is None:
             self._failures = 0
-            self._allowed = min(2 * self._allowed, _MOST_RUNNING)
+            if self._allowed < _MOST_RUNNING:
+                self._allowed = min(2 * self._allowed, _MOST_RUNNING)
             self._end(entry, Verdict.DELIVERED, outcome, counted=True)
             return
         error = outcome.error

@@ -75,6 +75,8 @@ class Speaker:
         """It ended: say so to all who asked, and emit a route's result."""
         entry = one.entry
         event, body = entry.event, entry.body
+        if one.ending is None and one.error is None and body.emit is None:
+            return  # delivered, and nobody asked
         headers = travelling(event.headers, event.hop)
         if one.error is not None:
             self._failed(entry, Outcome(error=one.error, attempts=entry.progress.attempts))
