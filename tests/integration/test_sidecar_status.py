@@ -54,6 +54,18 @@ async def test_something_is_not_well():
         await until(lambda: "`verify = false`" in running.text)
 
 
+async def test_subscriptions_by_command():
+    """They are shown with who asked for them; where there are none, there is no table of them."""
+    timer = 'integration "clock" {\n type = "timer"\n config {\n every = "50ms"\n }\n}\n'
+    with sidecar(timer) as running, running.program(source="forgetful") as program:
+        await program.wait("health.clock", lambda event: event["payload"]["status"] == "connected")
+        assert "by command" not in status(running.directory).stdout
+        assert (await program.ask("integration.clock.subscribe", {"topic": "*"}))["ok"]
+        [shown] = [line for line in status(running.directory).stdout.splitlines() if "subscription-1" in line]
+        assert shown.split()[:3] == ["subscription-1", "clock", "*"]
+        assert shown.split()[-1] == "forgetful"
+
+
 def test_nobody_answers():
     """Without a bus: 2, and one line that says so; nothing on standard output."""
     with short_directory() as directory:
