@@ -58,7 +58,7 @@ async def test_keys_on_either_side(nodes: list[RedisServer]) -> None:
 
 
 async def test_a_waiting_reader_follows(nodes: list[RedisServer]) -> None:
-    """Who waits at the source when its stream leaves is told to try again, and finds it at the target."""
+    """Who waits at the source when its stream leaves is sent on, or up to Redis 7.0 told to try again, and finds it."""
     queue = queue_between("wait", *THIRDS[1])
     async with cluster_session(nodes[0]) as adapter:
         assert await adapter.dequeue(queue) is None
@@ -67,11 +67,12 @@ async def test_a_waiting_reader_follows(nodes: list[RedisServer]) -> None:
         with nodes[1].client() as client:
             await until(lambda: client.info("clients")["blocked_clients"] == 1)
         migration.move(queue)
-        with pytest.raises(UnavailableError) as caught:
-            await waiting
-        assert not caught.value.maybe_sent
         await adapter.enqueue(queue, "here")
-        found = await adapter.dequeue(queue)
+        try:
+            found = await waiting
+        except UnavailableError as error:
+            assert not error.maybe_sent  # noqa: PT017  # only some servers raise it
+            found = await adapter.dequeue(queue)
         assert found is not None
         assert found.message == "here"
         migration.finish()
