@@ -14,8 +14,9 @@ from bridge.outbox.remote import House, Remote, Sums
 from bridge.outbox.store import Scan
 from bridge.outbox.work import Errand, Verdict
 
-#: Entries of one integration, and their bytes, that are in memory at the same time.
-WINDOW: Final = 1000
+#: Entries of one integration, and their bytes, that are in memory at the same time. What comes while it is full is read
+#: back from disk, which costs as much again as writing it; a burst should fit.
+WINDOW: Final = 4000
 _WINDOW_BYTES: Final = 16 << 20
 #: Entries that are with the guard at the same time.
 _MOST_RUNNING: Final = 256

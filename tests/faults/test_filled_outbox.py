@@ -13,7 +13,8 @@ from tests.support.program import Program
 from tests.support.remotes import Entry, Stand, stand
 from tests.support.sidecar import Sidecar
 
-COUNT = 2000
+#: More than are in memory at the same time.
+COUNT = 4500
 _SHOPS = 7
 _HEARTBEAT = 'heartbeat = "200ms"'
 #: Slow enough that there is a middle of the delivery, in which calls wait in the guard, too.

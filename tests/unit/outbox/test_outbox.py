@@ -291,8 +291,9 @@ async def test_what_waits_for_an_integration_that_is_gone_stays(box):
     assert api.accounting.balanced
 
 
-async def test_a_backlog_is_read_in_windows(tmp_path):
+async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
     """3,000 entries of an earlier life, of which one key's first waits: the others come in order, that key after it."""
+    monkeypatch.setattr("bridge.outbox.lane.WINDOW", 1000)
     box = Outboxed(tmp_path / "data")
     await box.open()
     box.api.usable = False
