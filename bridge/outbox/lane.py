@@ -113,8 +113,10 @@ class Lane:
     def pump(self) -> None:
         """Start what may start, and read what there is room for."""
         remote = self._house.remote(self.integration)
-        while self._ready and self._may_start(remote):
-            self._start(self._ready.popleft(), remote)
+        if self._ready and remote is not None:
+            capacity, now_ms = remote.capacity, self._house.now_ms()
+            while self._ready and self._may_start(remote, capacity):
+                self._start(self._ready.popleft(), remote, now_ms)
         if self._house.stopping or remote is None or not remote.usable:
             return
         now = self._house.monotonic()
@@ -126,13 +128,12 @@ class Lane:
         if due is not None and due > now:  # what is due already is read as soon as there is room
             self._house.at(self, due)
 
-    def _may_start(self, remote: Remote | None) -> bool:
+    def _may_start(self, remote: Remote, capacity: int) -> bool:
         return (
-            remote is not None
-            and remote.usable
+            remote.usable
             and not self._house.stopping
             and (not self._paused_until or self._house.monotonic() >= self._paused_until)
-            and len(self._running) + len(self._beginning) < min(remote.capacity, self._allowed)
+            and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
         )
 
     def _has_room(self) -> bool:
@@ -141,9 +142,9 @@ class Lane:
             and self._held < _WINDOW_BYTES
         )
 
-    def _start(self, entry: Entry, remote: Remote | None) -> None:
-        if not self._end_if_over(entry):
-            entry.to_mark = not (entry.body.repeatable or (remote is not None and remote.may_repeat(entry.operation)))
+    def _start(self, entry: Entry, remote: Remote, now_ms: int) -> None:
+        if not self._end_if_over(entry, now_ms):
+            entry.to_mark = not (entry.body.repeatable or remote.may_repeat(entry.operation))
             if entry.to_mark or self._beginning:
                 self._beginning.append(entry)
                 if entry.to_mark:
@@ -151,9 +152,9 @@ class Lane:
             else:
                 self._submit(entry)
 
-    def _end_if_over(self, entry: Entry) -> bool:
+    def _end_if_over(self, entry: Entry, now_ms: int) -> bool:
         """End an entry that is not to be tried any more: begun in an earlier life, or too late."""
-        body, now_ms = entry.body, self._house.now_ms()
+        body = entry.body
         if entry.begun:
             lost = ConnectionLostError("the bridge ended in the middle of the call; it may have been made")
             lost.retryable = False
@@ -340,6 +341,7 @@ class Lane:
 
     def _swept(self, entries: list[Entry]) -> None:
         self._loading = False
+        now_ms = self._house.now_ms()
         busy = self._running.keys() | self._ending | {one.seq for one in self._beginning}
         ready = {one.seq for one in self._ready}
         for entry in entries:
@@ -349,7 +351,7 @@ class Lane:
                 self._ready = deque(one for one in self._ready if one.seq != entry.seq)
             else:
                 self._held += entry.size  # until its end is committed
-            over = self._end_if_over(entry)
+            over = self._end_if_over(entry, now_ms)
             assert over, "only what is late is swept"  # noqa: S101
         self._house.soon(self)
 
