@@ -18,6 +18,10 @@ class Controls(Protocol):
         """The result of `bridge.status`."""
         ...
 
+    def subscriptions(self) -> dict[str, Any]:
+        """The result of `bridge.subscriptions`."""
+        ...
+
     async def letters(self, operation: str, wanted: Letters) -> dict[str, Any]:
         """The result of `bridge.dead_letters`, `bridge.replay` or `bridge.discard`.
 

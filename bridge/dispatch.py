@@ -156,6 +156,9 @@ class Dispatcher:
         elif operation == "status":
             check_empty(event, operation)
             answer(Outcome(result=self._controls.status()))
+        elif operation == "subscriptions":
+            check_empty(event, operation)
+            answer(Outcome(result=self._controls.subscriptions()))
         elif operation in LETTERS:
             wanted = parse_letters(operation, event)
             self._controls.later(self._letters(event, operation, wanted, answer))

@@ -230,9 +230,11 @@ class IntegrationGateway:
 
     def status(self) -> dict[str, Any]:
         """See `controls.Controls.status`."""
-        return {"bridge": self._health()} | {
-            one.id: one.health() | {"subscriptions": one.subscriptions.listed()} for one in self._manager
-        }
+        return {"bridge": self._health()} | {one.id: one.health() for one in self._manager}
+
+    def subscriptions(self) -> dict[str, Any]:
+        """See `controls.Controls.subscriptions`."""
+        return {one.id: one.subscriptions.listed() for one in self._manager}
 
     def reload_soon(self) -> None:
         """Reload without anybody waiting for the plan, as SIGHUP asks for; what is wrong is logged."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -17,6 +17,9 @@ from bridge.client import BusClient
 from bridge.errors import BusError, InvalidError
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
 from bridge.units import parse_duration
+
+Subscriptions = Mapping[str, list[dict[str, Any]]]
+"""What `bridge.subscriptions` answers."""
 
 WELL: Final = 0
 NOT_WELL: Final = 1
@@ -53,10 +56,10 @@ def status(place: Place, *, as_json: bool, watch: bool, timeout: str) -> int:
 async def _once(place: Place, seconds: float, *, as_json: bool) -> int:
     async with place.client(("response.bridge.",)) as bus:
         found = await _ask(bus, seconds)
-    if as_json:
-        typer.echo(_as_json(found))
-    else:
-        Console(highlight=False).print(_page(found))
+        if as_json:
+            typer.echo(_as_json(found))
+        else:
+            Console(highlight=False).print(_page(found, await _subscriptions(bus, seconds)))
     return WELL if is_well(found) else NOT_WELL
 
 
@@ -67,13 +70,14 @@ async def _watch(place: Place, seconds: float, *, as_json: bool) -> int:
             while True:
                 try:
                     found = await _ask(bus, seconds)
+                    made = {} if as_json else await _subscriptions(bus, seconds)
                 except TimeoutError:
                     typer.echo("no bridge answers", err=True)
                     continue
                 if as_json:
                     print(_as_json(found), flush=True)
                 else:
-                    live.update(_page(found), refresh=True)
+                    live.update(_page(found, made), refresh=True)
                 await asyncio.sleep(_EVERY)
 
 
@@ -83,6 +87,16 @@ async def _ask(bus: BusClient, seconds: float) -> Status:
     return result
 
 
+async def _subscriptions(bus: BusClient, seconds: float) -> Subscriptions:
+    """Empty where an older bridge does not know the command, or our key may not give it."""
+    try:
+        answer = await bus.ask("bridge.subscriptions", {}, timeout=seconds)
+    except TimeoutError:
+        return {}
+    found: Subscriptions = answer.payload.get("result") or {}
+    return found
+
+
 def _as_json(found: Status) -> str:
     return json.dumps(found, ensure_ascii=False)
 
@@ -90,14 +104,14 @@ def _as_json(found: Status) -> str:
 # --- for a person
 
 
-def _page(found: Status) -> RenderableType:
+def _page(found: Status, made: Subscriptions) -> RenderableType:
     one = found["bridge"]
     head = Text("bridge ")
     head.append(harmless(one["name"]), style="bold").append("  ")
     head.append(one["status"], style=_colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = (_line(name, one[name]) for name in ("bus", "outbox"))
-    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_asked(found), *_notes(found))
+    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_asked(made), *_notes(found))
 
 
 def _line(name: str, counts: Mapping[str, object]) -> Text:
@@ -133,15 +147,15 @@ def _sums(found: Status) -> Table:
     return table
 
 
-def _asked(found: Status) -> Iterator[RenderableType]:
+def _asked(made: Subscriptions) -> Iterator[RenderableType]:
     """Subscriptions by command, which stay when the program that asked for them is gone."""
     table = _table("by command", "integration", "topic", "messages", "age", "asked for by")
-    for one in integrations(found):
-        for wish in one.get("subscriptions", ()):
+    for integration, wishes in made.items():
+        for wish in wishes:
             if wish["asked"] is not None:
                 table.add_row(
                     Text(wish["subscription"]),
-                    Text(harmless(one["integration"])),
+                    Text(harmless(integration)),
                     Text(harmless(wish["topic"])),
                     str(wish["messages"]),
                     span(time.time() * 1000 - wish["asked"]["timestamp"]),

@@ -114,7 +114,7 @@ class Subscriptions:
         return self._gone + sum(source.delivery.messages for source in self._sources.values())
 
     def listed(self) -> list[dict[str, Any]]:
-        """What there is, those by command first and of them the latest, as `bridge.status` tells it; not too many."""
+        """What there is, for `bridge.subscriptions`: those by command first, of them the latest; not too many."""
         by_command = [wish for wish in self._wishes.values() if wish.asked is not None]
         wishes = [*reversed(by_command), *(wish for wish in self._wishes.values() if wish.asked is None)]
         return [

@@ -123,6 +123,7 @@ _RESULTS: Final[dict[str, Any]] = {
 _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
     "status": (Empty | None, health.Status),
+    "subscriptions": (Empty | None, dict[str, list[health.LiveSubscription]]),
     "reload": (Empty | None, payloads.Reloaded),
     "dead_letters": (Letters | None, letters.LetterList),
     "replay": (Letters | None, letters.Moved),

@@ -110,7 +110,8 @@ RESULTS: Final[dict[str, Any]] = {
     "circuit.force_open": {"state": "open"},
     "circuit.reset": {"state": "closed"},
     "bridge.ping": "are you there?",
-    "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION | {"subscriptions": [_SUBSCRIPTION]}},
+    "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION},
+    "bridge.subscriptions": {"backend_api": [_SUBSCRIPTION]},
     "bridge.reload": {
         "added": ["metrics"],
         "changed": [],

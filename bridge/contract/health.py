@@ -1,6 +1,6 @@
 """The shapes of `health.*`; their docstrings are part of the contract, as in `payloads`."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 from bridge.contract.payloads import ErrorObject, Milliseconds
 from bridge.model import CircuitState, ConnectionStatus, UInt
@@ -80,8 +80,6 @@ class IntegrationHealth(TypedDict):
         messages: Messages from outside since the start.
         reconnects: How often it was connected again after the first time.
         warnings: What is allowed by the configuration and not safe; one line each.
-        subscriptions: Only where `bridge.status` is answered: the latest by command first, then those of the
-            configuration; at most 100.
     """
 
     integration: str
@@ -98,7 +96,6 @@ class IntegrationHealth(TypedDict):
     messages: UInt
     reconnects: UInt
     warnings: list[str]
-    subscriptions: NotRequired[list[LiveSubscription]]
 
 
 class BusCounts(TypedDict):

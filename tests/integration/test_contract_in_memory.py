@@ -210,6 +210,7 @@ async def commands(client: BusClient) -> None:
     assert await house("request", method="echo") == "stopping"
     assert await ask("bridge.ping", [1]) == [1]
     assert set(await ask("bridge.status")) == {"bridge", "house", "ruin"}
+    assert set(await ask("bridge.subscriptions")) == {"house", "ruin"}
     assert (await ask("bridge.reload"))["needs_restart"] == []
 
 

@@ -153,7 +153,7 @@ subscription "fixed" {
 
 
 async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
-    """A subscription by command outlives its program; `bridge.status` names it, and whoever likes ends it."""
+    """A subscription by command outlives its program; `bridge.subscriptions` names it, and whoever likes ends it."""
     with mosquitto() as broker, sidecar(configuration(broker) + _FIXED) as bridge, bridge.program() as owner:
         await _status(owner, "connected")
         with bridge.program(source="forgetful") as gone:
@@ -166,7 +166,7 @@ async def test_what_a_program_left_behind_can_be_seen_and_ended() -> None:
         assert same["result"] == {"subscription": "fixed"}, "the block's own"
 
         async def listed() -> Any:
-            return (await owner.ask("bridge.status"))["result"]["events"]["subscriptions"]
+            return (await owner.ask("bridge.subscriptions"))["result"]["events"]
 
         left, *blocks = await listed()
         block, fixed = blocks

@@ -22,7 +22,7 @@ def printed(answer: dict[str, Any]) -> str:
     """The page as a terminal of 80 columns, without colours, shows it."""
     console = Console(width=80, color_system=None, highlight=False)
     with console.capture() as capture:
-        console.print(status._page(answer), soft_wrap=False)
+        console.print(status._page(answer, {}), soft_wrap=False)
     return capture.get()
 
 
