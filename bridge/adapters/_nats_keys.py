@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import nkeys
+from typing import TYPE_CHECKING, Final
 
 from bridge.errors import AuthError
+
+if TYPE_CHECKING:
+    from nkeys import KeyPair
 
 _JWT: Final = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
 _SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
@@ -76,7 +77,9 @@ def from_file(path: Path, hide: Callable[[str], None]) -> Keys:
     return keys
 
 
-def _pair(seed: str) -> nkeys.KeyPair:
+def _pair(seed: str) -> "KeyPair":
+    import nkeys  # noqa: PLC0415 - more than a megabyte, for this kind of auth alone
+
     text = seed.strip().encode()
     try:
         pair = nkeys.from_seed(bytearray(text))
