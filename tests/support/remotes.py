@@ -11,10 +11,13 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, ClassVar
 
+from nats.aio.client import Client
+from nats.errors import NoServersError
 from paho.mqtt import publish
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import MQTTMessage
@@ -153,22 +156,35 @@ class _NatsStand(Stand):
 
     def ledger(self) -> list[Entry]:
         """In a thread with a loop of its own, since tests call it from within theirs."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(self._read())).result()
+
+    async def _read(self) -> list[Entry]:
         found: list[Entry] = []
-
-        async def read() -> None:
-            async with nats_client(self.port) as client:
-                stream = client.jetstream()
-                subscription = await stream.subscribe("numbers.new", ordered_consumer=True)
-                left = (await stream.stream_info("NUMBERS")).state.messages
-                for _ in range(left):
-                    message = await subscription.next_msg(5)
-                    headers = {name.lower(): value for name, value in (message.headers or {}).items()}
-                    found.append(_entry(headers, json.loads(message.data)))
-
-        thread = threading.Thread(target=lambda: asyncio.run(read()))
-        thread.start()
-        thread.join()
+        async with self._patient_client() as client:
+            stream = client.jetstream()
+            subscription = await stream.subscribe("numbers.new", ordered_consumer=True)
+            left = (await stream.stream_info("NUMBERS")).state.messages
+            for _ in range(left):
+                message = await subscription.next_msg(5)
+                headers = {name.lower(): value for name, value in (message.headers or {}).items()}
+                found.append(_entry(headers, json.loads(message.data)))
         return found
+
+    @asynccontextmanager
+    async def _patient_client(self) -> AsyncIterator[Client]:
+        """A server that was just started may take longer than the library waits for it."""
+        async with AsyncExitStack() as stack:
+            end = time.monotonic() + 20
+            while True:
+                try:
+                    client = await stack.enter_async_context(nats_client(self.port))
+                    break
+                except NoServersError:
+                    if time.monotonic() > end:
+                        raise
+                    await asyncio.sleep(0.1)
+            yield client
 
     def settings(self, port: int) -> str:
         endpoint = f'endpoint {{\n url = "nats://127.0.0.1:{port}"\n}}'
