@@ -126,7 +126,9 @@ class Dispatcher:
             check_empty(event, operation)
             self._control(event, connection, operation, answer)
         else:
-            self._submit(event, connection, operation, parse_command(operation, event), answer.done)
+            command = parse_command(operation, event)
+            deadline = self._deadline(event, command)
+            connection.submit(operation_of(event, operation, name, command, deadline=deadline), answer.done)
 
     def _control(self, event: Event, connection: Connection, name: str, answer: "_Answer") -> None:
         if name == "drain":
@@ -205,8 +207,7 @@ class Dispatcher:
                     return
                 done = answer.done
             connection = self._connection(route.integration)
-            command, key = plan.command(scope), plan.key(scope)
-            self._submit(event, connection, route.operation, command, done, route=route, key=key)
+            connection.submit(self._planned(event, plan, scope), done)
         except BridgeError as error:
             answer = answer or _Answer(self, event, route, None)
             self._refuse(event, route.integration, route.operation, error, answer)
@@ -215,13 +216,14 @@ class Dispatcher:
         """Give an event to the outbox, which answers a repeated key, and everything that comes after."""
         if self.stopping:
             raise StoppingError("the bridge is stopping")
-        route, command = plan.route, plan.command(scope)
-        deadline, key = self._deadline(event, command), plan.key(scope)
-        operation = operation_of(
-            event, route.operation, route.integration, command, deadline=deadline, route=route, key=key
-        )
+        operation, route = self._planned(event, plan, scope), plan.route
         emit = None if route.emit is None else to_emitted_type(route.emit.evaluate(scope))
         self._outbox.accept(event, operation, emit=emit, receipts=route.receipts)
+
+    def _planned(self, event: Event, plan: RoutePlan, scope: Scope) -> Operation:
+        route, command, key = plan.route, plan.command(scope), plan.key(scope)
+        deadline = self._deadline(event, command)
+        return operation_of(event, route.operation, route.integration, command, deadline=deadline, route=route, key=key)
 
     # --- both
 
@@ -232,21 +234,6 @@ class Dispatcher:
         if connection is None:
             raise StoppingError(f"integration {name!r} is being replaced")
         return connection
-
-    def _submit(
-        self,
-        event: Event,
-        connection: Connection,
-        name: str,
-        command: Command,
-        done: Done,
-        *,
-        route: Route | None = None,
-        key: str | None = None,
-    ) -> None:
-        deadline = self._deadline(event, command)
-        operation = operation_of(event, name, connection.id, command, deadline=deadline, route=route, key=key)
-        connection.submit(operation, done)
 
     def _deadline(self, event: Event, command: Command) -> float | None:
         timeout_ms = command.timeout_ms if type(command) is Request else None
@@ -295,12 +282,6 @@ class Dispatcher:
         self, event: Event, route: Route | None, key: Key | None, outcome: Outcome, operation: Operation | None = None
     ) -> None:
         """Say the answer to all who asked, and the receipt, and emit a route's result."""
-        if (
-            key is None
-            and event.correlation_id is None
-            and (route is None or (route.emit is None and not route.receipts))
-        ):
-            return  # nobody wants to hear of it
         askers = [] if event.correlation_id is None else [event.correlation_id]
         receipt = None
         if operation is not None and route is not None and route.receipts and _is_final(outcome):

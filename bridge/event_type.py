@@ -8,8 +8,10 @@ from bridge.errors import InvalidError
 # No empty segment, no white space, no control character (C0, DEL, C1).
 _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
 
-#: First segments that have one kind of speaker (bus contract, "Topics, by who speaks").
-_SPOKEN_FOR: Final = frozenset({"integration", "bridge", "health", "resilience", "response", "receipt"})
+#: First segments under which only a bridge speaks (bus contract, "Topics, by who speaks").
+BRIDGE_SPEAKS: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
+#: First segments that nobody else may choose for it: of commands, and of its own news. A message's type may be chosen.
+_NOT_TO_EMIT: Final = BRIDGE_SPEAKS - {"message"} | {"integration", "bridge"}
 
 
 def check_event_type(name: str, max_bytes: int = 255) -> None:
@@ -55,6 +57,6 @@ def to_emitted_type(value: object) -> str:
     """
     name = to_event_type(value)
     head, dot, _ = name.partition(".")
-    if dot and head in _SPOKEN_FOR:
+    if dot and head in _NOT_TO_EMIT:
         raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` has its own speaker")
     return name

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bridge.event_type import BRIDGE_SPEAKS
 from bridge.filters import Glob, check_pattern
 
-#: First segments of the event types that only a bridge may publish, whatever a key's rights say.
-RESERVED: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
 #: First segment of event types that belong to one key each: see `own_types`.
 _CLIENT: Final = "client"
 
@@ -76,7 +75,7 @@ class Grant:
         if event_type.startswith(self._own):
             return True
         first = event_type.partition(".")[0]
-        if not self.bridge and (first in RESERVED or first == _CLIENT):
+        if not self.bridge and (first in BRIDGE_SPEAKS or first == _CLIENT):
             return False
         return any(one.matches(event_type) for one in self._may)
 

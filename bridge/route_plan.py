@@ -65,8 +65,6 @@ def _request(route: Route) -> Callable[[Scope], Command]:
 
 def _publish(route: Route) -> Callable[[Scope], Command]:
     topic, message = _text(route.topic, "topic"), _value(route.message, None)
-    if route.qos is None and route.retain is None:
-        return lambda scope: Publish(topic=topic(scope), message=message(scope))
     qos, retain = _checked(route.qos, _qos), _checked(route.retain, lambda value: _truth(value, "retain"), unset=False)
     return lambda scope: Publish(topic=topic(scope), message=message(scope), qos=qos(scope), retain=retain(scope))
 

@@ -168,7 +168,6 @@ def operation_of(
     key: str | None = None,
 ) -> Operation:
     """One operation, ready for the guard."""
-    headers = event.headers
     return Operation(
         integration=integration,
         name=name,
@@ -176,9 +175,9 @@ def operation_of(
         cause=cause_of(event),
         correlation_id=event.correlation_id,
         deadline=deadline,
-        idempotency_key=None if headers is None else headers.get("idempotency_key"),
-        headers=headers,
+        idempotency_key=event.header("idempotency_key"),
+        headers=event.headers,
         route=None if route is None else route.name,
         key=event.event_type if key is None else key,
-        hop=0 if headers is None else event.hop,
+        hop=event.hop,
     )

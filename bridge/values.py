@@ -69,11 +69,12 @@ class _UnfitError(Exception):
 
 def _check(value: Any, wire: Wire, room: int) -> None:
     kind, plain = type(value), wire.plain
-    if kind is dict:
+    if kind is dict or kind is list or kind is tuple:
         if room <= 0:
             raise _UnfitError(None)
-        for key, inner in value.items():
-            if type(key) is not str:
+        named = kind is dict
+        for key, inner in value.items() if named else enumerate(value):
+            if named and type(key) is not str:
                 raise _UnfitError(f"a key is {type(key).__name__}, not str")
             inside = type(inner)  # most are plain: no call for each
             if inside in plain or (inside is int and _LOWEST <= inner <= _HIGHEST):
@@ -81,7 +82,7 @@ def _check(value: Any, wire: Wire, room: int) -> None:
             try:
                 _check(inner, wire, room - 1)
             except _UnfitError as unfit:
-                unfit.path = f".{key}{unfit.path}"
+                unfit.path = f".{key}{unfit.path}" if named else f"[{key}]{unfit.path}"
                 raise
     elif kind is int:
         if not _LOWEST <= value <= _HIGHEST:
@@ -89,18 +90,6 @@ def _check(value: Any, wire: Wire, room: int) -> None:
     elif kind is float:
         if not math.isfinite(value):
             raise _UnfitError("neither NaN nor infinity can be sent")
-    elif kind is list or kind is tuple:
-        if room <= 0:
-            raise _UnfitError(None)
-        for index, inner in enumerate(value):
-            inside = type(inner)
-            if inside in plain or (inside is int and _LOWEST <= inner <= _HIGHEST):
-                continue
-            try:
-                _check(inner, wire, room - 1)
-            except _UnfitError as unfit:
-                unfit.path = f"[{index}]{unfit.path}"
-                raise
     elif isinstance(value, enum.Enum):
         if type(value.value) not in plain:
             _check(value.value, wire, room)

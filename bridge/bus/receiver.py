@@ -155,10 +155,8 @@ class Receiver:
         try:
             for count in range(1, _BATCH + 1):
                 first = recv(_NOBLOCK, False)
-                if self._skipping:
-                    self._skipping = first.more
-                elif not first.more:
-                    self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
+                if self._skipping or not first.more:
+                    self._stray(first)
                 else:
                     second = recv(_NOBLOCK, False)
                     if second.more or len(second) > light:
@@ -193,16 +191,21 @@ class Receiver:
         try:
             for count in itertools.count(1):
                 first = recv(_NOBLOCK, False)
-                if self._skipping:
-                    self._skipping = first.more
-                elif not first.more:
-                    self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
+                if self._skipping or not first.more:
+                    self._stray(first)
                 else:
                     self._take(first, recv(_NOBLOCK, False))
                 if count % _CHECK_EVERY == 0 and time.monotonic() > until:
                     return
         except zmq.Again:
             return
+
+    def _stray(self, frame: zmq.Frame) -> None:
+        """A frame that begins no message of two: the rest of one that is skipped, or one alone."""
+        if self._skipping:
+            self._skipping = frame.more
+        else:
+            self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
 
     def _take(self, first: zmq.Frame, second: zmq.Frame) -> None:
         """Put a message into the backlog, if it is one and there is room."""

@@ -41,9 +41,10 @@ def measure(plan: Plan) -> list[Row]:
         Row("routes", f"bus → NATS publish, 1 route and {ROUTES:,}"),
         Row("integrations", f"bus → NATS publish, 1 integration and {INTEGRATIONS}"),
     ]
-    if servers.program("nats") is None:
+    skipped = servers.missing("nats")
+    if skipped is not None:
         for row in rows:
-            row.skipped = f"{servers.PROGRAMS['nats']} is not installed"
+            row.skipped = skipped
         return rows
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(processes.folder())

@@ -26,8 +26,8 @@ bridge {{
 def measure(plan: Plan) -> list[Row]:
     """The one row; both routes are whole sidecars, each with the same defaults."""
     row = Row("redis-durable", "bus → Redis Streams XADD, surviving a crash")
-    if servers.program("redis") is None:
-        row.skipped = f"{servers.PROGRAMS['redis']} is not installed"
+    row.skipped = servers.missing("redis")
+    if row.skipped is not None:
         return [row]
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(servers.server("redis", stack.enter_context(processes.folder())))

@@ -42,8 +42,8 @@ def blocks(protocol: str, port: int, *, delivery: str = "at_most_once") -> str:
 def measure(protocol: str, plan: Plan) -> list[Row]:
     """The one row of a protocol."""
     row = Row(f"{protocol}-out", _TITLES[protocol])
-    if servers.program(protocol) is None:
-        row.skipped = f"{servers.PROGRAMS[protocol]} is not installed"
+    row.skipped = servers.missing(protocol)
+    if row.skipped is not None:
         return [row]
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(processes.folder())

@@ -33,6 +33,11 @@ def program(protocol: str) -> str | None:
     return shutil.which(PROGRAMS[protocol], path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 
 
+def missing(*protocols: str) -> str | None:
+    """What is missing, in words for a person; None where all servers are there."""
+    return next((f"{PROGRAMS[one]} is not installed" for one in protocols if program(one) is None), None)
+
+
 @contextlib.contextmanager
 def server(protocol: str, directory: Path) -> Iterator[int]:
     """Run a server; gives its port once it takes connections.

@@ -46,10 +46,9 @@ route "out" {{
 def measure(plan: Plan) -> list[Row]:
     """The one row; naive goes from one client library to the other, without a bus."""
     row = Row("nats-redis", "NATS → Redis Streams through the bus")
-    for protocol in ("nats", "redis"):
-        if servers.program(protocol) is None:
-            row.skipped = f"{servers.PROGRAMS[protocol]} is not installed"
-            return [row]
+    row.skipped = servers.missing("nats", "redis")
+    if row.skipped is not None:
+        return [row]
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(processes.folder())
         nats = stack.enter_context(servers.server("nats", directory))
