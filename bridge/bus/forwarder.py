@@ -238,9 +238,7 @@ class Forwarder:
             send(frame, _NOBLOCK, False)
 
     def _pass_on(self) -> None:
-        if self._known_roster is not self.roster:
-            self._known_roster, self._known = self.roster, {}
-        recv, send, known = self._senders.recv, self._subscribers.send, self._known
+        recv, send = self._senders.recv, self._subscribers.send
         read, suspects = self._claims.read, self.suspects
         for _ in range(_BATCH):
             first = recv(_NOBLOCK, False)
@@ -253,8 +251,10 @@ class Forwarder:
             if second.more:
                 self._misshapen(second)
                 continue
+            if self._known_roster is not self.roster:  # asked once it is here: the list may be newer than this batch
+                self._known_roster, self._known = self.roster, {}
             user, topic = str(first.get(_USER)), first.bytes
-            right = known.get(user, _NOTHING).get(topic)
+            right = self._known.get(user, _NOTHING).get(topic)
             if right is None:
                 right = self._learn(user, topic)
             if right.name is None:
