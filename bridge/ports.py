@@ -7,7 +7,8 @@ What an implementer must keep, and a caller may rely on, is stated here once: or
 import contextlib
 import enum
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from random import Random
 from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
@@ -340,6 +341,8 @@ class AdapterSetup:
         on_lost: To be called once when the session's connection breaks by itself.
         hide: To be told of each secret that the adapter reads by itself, in a file: nobody gets to see it then.
         kept: What one session leaves for the next one of the same integration; empty at first.
+        clock: The only time that an adapter reads. A suspended process misses nothing on it.
+        random: The only source of random numbers for jitter; not for secrets.
     """
 
     integration: str
@@ -351,6 +354,9 @@ class AdapterSetup:
     on_lost: Callable[[BridgeError], None] = _ignore
     hide: Callable[[str], None] = _ignore
     kept: dict[str, Any] = field(default_factory=dict, compare=False)
+    _: KW_ONLY
+    clock: Clock
+    random: Random
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -140,4 +141,4 @@ def _as_http(setup: AdapterSetup) -> AdapterSetup:
                 raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
             changed[name] = f"{scheme.replace('ws', 'http', 1)}://{rest}" if mark else value
     more = {name: getattr(endpoint, name) for name in ("port", "path", "tls")}
-    return AdapterSetup(setup.integration, Endpoint(**changed, **more), setup.auth, setup.tls)
+    return replace(setup, endpoint=Endpoint(**changed, **more))

@@ -21,11 +21,10 @@ from bridge.adapters._content import BYTES, MSGPACK, Codec, CodecName
 from bridge.adapters._file_paths import Glob, split_path
 from bridge.adapters._file_tree import Tree
 from bridge.adapters._file_watch import Changes, Tail, describe
-from bridge.clock import RealClock
 from bridge.endpoint import Strict
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError
 from bridge.model import Inbound, Publish, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Clock, Context, Deliver, Subscription
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
 from bridge.units import PositiveDuration, Size
 
 PROTOCOL: Final = "file"
@@ -71,13 +70,13 @@ class FileAdapter(AdapterBase):
 
     protocol = PROTOCOL
 
-    def __init__(self, setup: AdapterSetup, *, clock: Clock | None = None) -> None:
+    def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where there is no `root`."""
         if not isinstance(setup.config, FileConfig):
             raise ValueError("`file` needs a `config` block with `root`")  # noqa: TRY004  # the port's error
         self._config = setup.config
         self._codec = Codec(setup.config.codec)
-        self._clock = clock or RealClock()
+        self._clock = setup.clock
         self._on_lost = setup.on_lost
         self._background = Background(self._lose)
         self._tree: Tree | None = None

@@ -20,11 +20,10 @@ from bridge.adapters._http_feeds import EVENTS, POLL, EventFeed, Feed, PollFeed
 from bridge.adapters.http_transport.client import HttpClient, check_header_name
 from bridge.adapters.http_transport.status import refused_credentials
 from bridge.adapters.http_transport.target import SCHEMES
-from bridge.clock import RealClock
 from bridge.endpoint import Strict
 from bridge.errors import InvalidError
 from bridge.model import Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Clock, Context, Deliver, Subscription
+from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
 from bridge.units import PositiveDuration, Size
 
 PROTOCOL: Final = "http"
@@ -100,7 +99,7 @@ class HttpAdapter(AdapterBase):
 
     protocol = PROTOCOL
 
-    def __init__(self, setup: AdapterSetup, *, clock: Clock | None = None) -> None:
+    def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where endpoint, auth, TLS and config do not fit together."""
         config = setup.config if isinstance(setup.config, HttpConfig) else HttpConfig()
         self._config = config
@@ -109,7 +108,7 @@ class HttpAdapter(AdapterBase):
         )
         if b"?" in self._client.path:
             raise ValueError("the endpoint's path has a query; queries go into the command's `params.query`")
-        self._clock = clock or RealClock()
+        self._clock = setup.clock
         self._codec = Codec(config.codec)
         self._idempotent = frozenset(config.idempotent)
         self._allowed = {name.lower(): name for name in config.allow_headers}

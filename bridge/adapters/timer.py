@@ -5,7 +5,6 @@ long as the session: intervals count from its beginning, and what was due while 
 up for.
 """
 
-import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -16,11 +15,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bridge.adapters._background import Background
 from bridge.adapters._timer_ticks import CronTicks, IntervalTicks, Tick, Ticks
-from bridge.clock import RealClock
 from bridge.endpoint import Strict
 from bridge.errors import InvalidError, NotConnectedError
 from bridge.model import Inbound
-from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec, Clock, Deliver, Subscription
+from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec, Deliver, Subscription
 from bridge.units import Duration, PositiveDuration
 
 PROTOCOL: Final = "timer"
@@ -114,13 +112,13 @@ class TimerAdapter(AdapterBase):
 
     protocol = PROTOCOL
 
-    def __init__(self, setup: AdapterSetup, *, clock: Clock | None = None, rng: random.Random | None = None) -> None:
+    def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where there is no schedule."""
         if not isinstance(setup.config, TimerConfig):
             raise ValueError("`timer` needs a `config` block with `every`, `cron` or `schedule` blocks")  # noqa: TRY004  # the port's error
         self._schedules = setup.config.schedules
-        self._clock = clock or RealClock()
-        self._rng = rng or random.Random()  # noqa: S311  # jitter is no secret
+        self._clock = setup.clock
+        self._rng = setup.random
         self._background = Background(setup.on_lost)
         self._start = 0.0
 

@@ -1,12 +1,14 @@
 """`nemo-bridge check --connect`: whether each endpoint can be reached, and takes its credentials."""
 
 import asyncio
+import random
 from collections.abc import Iterable
 
+from bridge.clock import RealClock
 from bridge.config import Integration
 from bridge.connection import setup_of
 from bridge.errors import BridgeError
-from bridge.ports import ProtocolAdapter
+from bridge.ports import Clock, ProtocolAdapter
 from bridge.redaction import Redactor
 
 #: The longest that saying goodbye may take, in seconds.
@@ -20,21 +22,24 @@ async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict
         For each id what went wrong, without secrets; None where all is well.
     """
     found: dict[str, str | None] = {}
+    clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
 
     async def one(integration: Integration) -> None:
-        wrong = await _probe(integration.spec.create(setup_of(integration, redactor=redactor)), integration)
+        session = integration.spec.create(setup_of(integration, clock=clock, random=rng, redactor=redactor))
+        wrong = await _probe(session, integration, clock)
         found[integration.id] = None if wrong is None else redactor.text(wrong)
 
-    async with asyncio.TaskGroup() as group:
-        for integration in integrations:
-            group.create_task(one(integration))
+    with clock.steady():
+        async with asyncio.TaskGroup() as group:
+            for integration in integrations:
+                group.create_task(one(integration))
     return found
 
 
-async def _probe(session: ProtocolAdapter, integration: Integration) -> str | None:
+async def _probe(session: ProtocolAdapter, integration: Integration, clock: Clock) -> str | None:
     limit = integration.resilience.timeout + integration.health.timeout
     try:
-        async with asyncio.timeout(limit):
+        async with clock.timeout(limit):
             await session.connect()
             await session.check()
     except TimeoutError:
@@ -43,7 +48,7 @@ async def _probe(session: ProtocolAdapter, integration: Integration) -> str | No
         return f"{error.kind}: {error.message}"
     finally:
         try:
-            async with asyncio.timeout(_GOODBYE):
+            async with clock.timeout(_GOODBYE):
                 await session.disconnect()
         except TimeoutError:
             pass

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import typer
 
 from bridge.bus import parse_endpoint
 from bridge.cli.probe import probe
+from bridge.clock import RealClock
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.errors import BusError, ConfigError
@@ -84,9 +86,10 @@ def _try_out(configuration: Configuration) -> None:
             except BusError as error:
                 complaints.append(f"{configuration.bus_places[key]}: bus > {key}: {error}")
     redactor = Redactor(configuration.hidden)
+    clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
     for one in configuration.integrations.values():
         try:
-            one.spec.create(setup_of(one))
+            one.spec.create(setup_of(one, clock=clock, random=rng))
         except ValueError as error:
             complaints.append(f'{one.where}: integration "{one.id}": {redactor.text(str(error))}')
     if complaints:
@@ -132,7 +135,6 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 async def _serve(configuration: Configuration, load_again: "partial[Configuration]", redactor: Redactor) -> None:
-    from bridge.clock import RealClock  # noqa: PLC0415
     from bridge.gateway import IntegrationGateway  # noqa: PLC0415
 
     clock = RealClock()

@@ -106,7 +106,9 @@ class Connection:
         kept: dict[str, Any] = {}
         self._keeper = SessionKeeper(
             settings.spec,
-            lambda on_lost: replace(setup_of(settings, on_lost, self._redactor), kept=kept),
+            lambda on_lost: replace(
+                setup_of(settings, clock=clock, random=rng, on_lost=on_lost, redactor=self._redactor), kept=kept
+            ),
             settings.health,
             connect_timeout=settings.resilience.timeout,
             clock=clock,

@@ -1,11 +1,12 @@
 """What an integration is made from, as a connection sees it."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, Protocol
 
 from bridge.endpoint import AnyAuth, Endpoint, Tls
 from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup, AdapterSpec
+from bridge.ports import AdapterSetup, AdapterSpec, Clock
 from bridge.redaction import Redactor
 from bridge.settings import HealthSettings, ResilienceSettings
 
@@ -56,6 +57,9 @@ class IntegrationSettings(Protocol):
 
 def setup_of(
     settings: IntegrationSettings,
+    *,
+    clock: Clock,
+    random: Random,
     on_lost: Callable[[BridgeError], None] = lambda _: None,
     redactor: Redactor | None = None,
 ) -> AdapterSetup:
@@ -63,6 +67,8 @@ def setup_of(
 
     Args:
         settings: The integration's.
+        clock: For all time that the adapter reads.
+        random: For jitter.
         on_lost: Told when its connection breaks by itself.
         redactor: Learns what secrets the adapter reads by itself.
     """
@@ -74,5 +80,7 @@ def setup_of(
         config=settings.config,
         max_in_flight=settings.resilience.limit.max_in_flight,
         on_lost=on_lost,
+        clock=clock,
+        random=random,
         hide=lambda secret: None if redactor is None else redactor.learn([secret]),
     )

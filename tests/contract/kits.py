@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from bridge.adapters import file, http, jsonrpc, mqtt, nats, redis, static, timer
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
+from bridge.ports import AdapterSpec, ProtocolAdapter
 from scripts.stack_lib.programs import in_wheel
 from tests.support import http_dialect, memory_adapter, websocket_dialect
 from tests.support.demo import DemoProcess, demo_service
@@ -26,6 +26,7 @@ from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.mqtt_responder import Responder, responder
 from tests.support.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.setup import adapter_setup
 from tests.support.third_party import nemo_bridge_lines as lines
 from tests.support.websocket_service import websocket_service
 
@@ -80,7 +81,7 @@ class Kit:
     def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> ProtocolAdapter:
         """A session with that remote, not yet connected."""
         config = self.spec.config() if self.config is None else self.config(remote)
-        return self.spec.create(AdapterSetup("test", remote.endpoint, config=config, on_lost=on_lost))
+        return self.spec.create(adapter_setup("test", remote.endpoint, config=config, on_lost=on_lost))
 
 
 class _Memory:
@@ -115,7 +116,7 @@ class _JsonRpc:
         self.kill, self.freeze, self.thaw = demo.kill, demo.freeze, demo.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = jsonrpc.SPEC.over(self.endpoint).create(AdapterSetup("watcher", self.endpoint))
+        watcher = jsonrpc.SPEC.over(self.endpoint).create(adapter_setup("watcher", self.endpoint))
         try:
             await watcher.connect()
             number = await watcher.request("count", {"method": method})
@@ -143,7 +144,7 @@ class _Http:
         self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = http.HttpAdapter(AdapterSetup("watcher", self.endpoint))
+        watcher = http.HttpAdapter(adapter_setup("watcher", self.endpoint))
         try:
             number = (await watcher.request("GET /calls/{method}", {"path": {"method": method}}))["body"]
         finally:
@@ -181,7 +182,7 @@ class _Lines:
         self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = lines.LinesAdapter(AdapterSetup("watcher", self.endpoint))
+        watcher = lines.LinesAdapter(adapter_setup("watcher", self.endpoint))
         try:
             await watcher.connect()
             number = await watcher.request("count", {"method": method})

@@ -12,11 +12,11 @@ from bridge.adapters.http import HttpAdapter, HttpConfig
 from bridge.endpoint import AuthBearer, Endpoint
 from bridge.errors import BridgeError, ConnectionLostError, InvalidError, ProtocolError, RejectedError, ThrottledError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup
 from tests.support.clock import FakeClock
 from tests.support.http_server import Received, http, scripted_server
 from tests.support.http_service import http_service
 from tests.support.listener import Listener
+from tests.support.setup import adapter_setup
 from tests.support.wait import until
 
 STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
@@ -29,8 +29,10 @@ async def listening(
     """A connected adapter and a listener; afterwards no task is left."""
     listener, before = Listener(), asyncio.all_tasks()
     auth = AuthBearer(type="bearer", token="t0ken")
-    setup = AdapterSetup("test", Endpoint(url=url), auth, config=HttpConfig(**config), on_lost=listener.lost.append)
-    adapter = HttpAdapter(setup, clock=clock)
+    setup = adapter_setup(
+        "test", Endpoint(url=url), auth, config=HttpConfig(**config), on_lost=listener.lost.append, clock=clock
+    )
+    adapter = HttpAdapter(setup)
     await adapter.connect()
     try:
         yield adapter, listener

@@ -12,8 +12,9 @@ from msgspec import UNSET
 from bridge.adapters.http import HttpAdapter, HttpConfig
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.errors import AuthError, BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
-from bridge.ports import AdapterSetup, Context
+from bridge.ports import Context
 from tests.support.http_server import Received, http, scripted_server
+from tests.support.setup import adapter_setup
 from tests.support.tls import make_certificates
 from tests.support.tls_server import tls_server
 
@@ -25,7 +26,7 @@ async def adapter_at(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
 ) -> AsyncIterator[HttpAdapter]:
     """An adapter, disconnected in the end."""
-    setup = AdapterSetup("test", Endpoint(url=url), auth, tls or Tls(), HttpConfig(**config))
+    setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), HttpConfig(**config))
     adapter = HttpAdapter(setup)
     try:
         yield adapter

@@ -23,11 +23,12 @@ from bridge.errors import (
     ProtocolError,
     RejectedError,
 )
-from bridge.ports import AdapterSetup, Context
+from bridge.ports import Context
 from tests.support.adapters import connected
 from tests.support.demo import demo_service
 from tests.support.http_server import Received, http, scripted_server
 from tests.support.proxy import FaultProxy, fault_proxy
+from tests.support.setup import adapter_setup
 from tests.support.wait import until
 
 OK = json.dumps({"jsonrpc": "2.0", "result": "ok", "id": 1}).encode()
@@ -381,7 +382,7 @@ async def test_httpx_stands_on_the_same_transport() -> None:
             request.send(http(gzip.compress(request.body or b"nothing"), 200, "Content-Encoding: gzip"))
 
     async with scripted_server(respond) as server:
-        target = resolve(AdapterSetup(integration="x", endpoint=Endpoint(url=server.url)))
+        target = resolve(adapter_setup(integration="x", endpoint=Endpoint(url=server.url)))
         async with httpx.AsyncClient(transport=PooledTransport(target, size=2, max_response=1000)) as client:
             assert (await client.post(server.url, content=b"text")).text == "text"
             head = await client.head(server.url)

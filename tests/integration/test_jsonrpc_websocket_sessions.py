@@ -18,9 +18,9 @@ from bridge.errors import (
     NotConnectedError,
     RejectedError,
 )
-from bridge.ports import AdapterSetup
 from tests.support.jsonrpc_sessions import Script, error_of, serving, session
 from tests.support.jsonrpc_websocket_service import jsonrpc_websocket_service
+from tests.support.setup import adapter_setup
 from tests.support.sidecar import json_rpc, sidecar
 from tests.support.tls import make_certificates
 from tests.support.tls_server import tls_server
@@ -134,7 +134,7 @@ def test_what_means_nothing_over_a_transport_is_said(url: str, config: dict[str,
     """In words, with the key."""
     endpoint = Endpoint(url=url)
     with pytest.raises(ValueError, match=rf"config\.{next(iter(config))} means nothing over"):
-        SPEC.over(endpoint).create(AdapterSetup("x", endpoint, config=JsonRpcConfig(**config)))
+        SPEC.over(endpoint).create(adapter_setup("x", endpoint, config=JsonRpcConfig(**config)))
 
 
 _MORE = """

@@ -21,9 +21,10 @@ from bridge.errors import (
     UnavailableError,
 )
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup, Context
+from bridge.ports import Context
 from tests.support.nats_server import NatsServer, nats_client, nats_responder, nats_server
 from tests.support.remote import free_port
+from tests.support.setup import adapter_setup
 from tests.support.wait import until
 
 
@@ -34,7 +35,7 @@ async def _session(
     told = [] if lost is None else lost
     endpoint = Endpoint(url=f"nats://127.0.0.1:{port}")
     adapter = NatsAdapter(
-        AdapterSetup("test", endpoint, auth, config=NatsConfig.model_validate(config), on_lost=told.append)
+        adapter_setup("test", endpoint, auth, config=NatsConfig.model_validate(config), on_lost=told.append)
     )
     await adapter.connect()
     try:
@@ -201,7 +202,7 @@ async def test_the_next_server_is_tried() -> None:
     """In order, each once."""
     with nats_server() as server:
         adapter = NatsAdapter(
-            AdapterSetup(
+            adapter_setup(
                 "test",
                 Endpoint(url=f"nats://127.0.0.1:{free_port()}"),
                 config=NatsConfig(servers=(f"127.0.0.1:{server.port}",)),

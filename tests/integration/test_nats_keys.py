@@ -10,15 +10,16 @@ from pydantic import SecretStr
 from bridge.adapters.nats import SPEC, NatsConfig
 from bridge.endpoint import AuthCredentials, AuthNkey, Endpoint
 from bridge.errors import AuthError, NotConnectedError
-from bridge.ports import AdapterSetup, ProtocolAdapter
+from bridge.ports import ProtocolAdapter
 from tests.support.nats_jwt import Key, Operator
 from tests.support.nats_server import nats_server
+from tests.support.setup import adapter_setup
 from tests.support.sidecar import sidecar
 
 
 def _adapter(port: int, auth: Any, config: NatsConfig | None = None) -> ProtocolAdapter:
     endpoint = Endpoint(url=f"nats://127.0.0.1:{port}")
-    return SPEC.create(AdapterSetup("test", endpoint, auth, config=config or NatsConfig()))
+    return SPEC.create(adapter_setup("test", endpoint, auth, config=config or NatsConfig()))
 
 
 def _nkey(key: Key) -> AuthNkey:

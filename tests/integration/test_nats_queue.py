@@ -14,9 +14,10 @@ from bridge.adapters.nats import NatsAdapter, NatsConfig
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError, UnavailableError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup, Context
+from bridge.ports import Context
 from scripts.stack_lib.programs import in_wheel, on_path
 from tests.support.nats_server import NatsServer, nats_client, nats_server
+from tests.support.setup import adapter_setup
 from tests.support.wait import until
 
 _ORDERS = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "worker"}
@@ -28,7 +29,7 @@ async def _session(
 ) -> AsyncIterator[NatsAdapter]:
     told = [] if lost is None else lost
     endpoint = Endpoint(url=f"nats://127.0.0.1:{server.port}")
-    setup = AdapterSetup("test", endpoint, config=NatsConfig.model_validate(config or _ORDERS), on_lost=told.append)
+    setup = adapter_setup("test", endpoint, config=NatsConfig.model_validate(config or _ORDERS), on_lost=told.append)
     adapter = NatsAdapter(setup)
     await adapter.connect()
     try:

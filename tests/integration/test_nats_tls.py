@@ -14,15 +14,15 @@ from pydantic import SecretStr
 from bridge.adapters.nats import NatsAdapter, NatsConfig
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.errors import AuthError, NotConnectedError
-from bridge.ports import AdapterSetup
 from tests.support.nats_server import nats_server
+from tests.support.setup import adapter_setup
 from tests.support.tls import Certificates, make_certificates
 from tests.support.wait import until
 
 
 def _adapter(port: int, tls: Tls, auth: Any = NO_AUTH) -> NatsAdapter:
     endpoint = Endpoint(url=f"tls://127.0.0.1:{port}")
-    return NatsAdapter(AdapterSetup("test", endpoint, auth, tls, NatsConfig()))
+    return NatsAdapter(adapter_setup("test", endpoint, auth, tls, NatsConfig()))
 
 
 def _settings(certificates: Certificates, host: str = "127.0.0.1", more: str = "", bad: str = "") -> str:
@@ -120,7 +120,7 @@ async def test_ping_follows_what_was_written() -> None:
     hold = asyncio.Event()
     hold.set()
     async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}', hold) as (port, got, over):
-        adapter = NatsAdapter(AdapterSetup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
+        adapter = NatsAdapter(adapter_setup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
         await adapter.connect()
         link = adapter._link
         assert link is not None
@@ -169,7 +169,7 @@ async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:
     certificates = make_certificates(tmp_path)
     with nats_server(_settings(certificates)) as server:
         adapter = NatsAdapter(
-            AdapterSetup("test", Endpoint(address="127.0.0.1", port=server.port), config=NatsConfig())
+            adapter_setup("test", Endpoint(address="127.0.0.1", port=server.port), config=NatsConfig())
         )
         with pytest.raises(NotConnectedError, match="does not verify"):
             await adapter.connect()

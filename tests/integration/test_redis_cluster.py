@@ -10,9 +10,9 @@ from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters.redis import SPEC
 from bridge.errors import BridgeError, NotConnectedError, RejectedError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup
 from tests.support.redis_cluster import THIRDS, Migration, cluster_session, queue_between
 from tests.support.redis_server import RedisServer, redis_cluster, redis_server
+from tests.support.setup import adapter_setup
 from tests.support.sidecar import sidecar
 from tests.support.wait import until
 
@@ -148,7 +148,7 @@ def test_contradictions_are_told(config: dict[str, Any], words: str, nodes: list
     """When the session is made."""
     settings = RedisConfig(**{"cluster": True, **config})
     with pytest.raises(ValueError, match=words):
-        SPEC.create(AdapterSetup("test", nodes[0].endpoint, config=settings))
+        SPEC.create(adapter_setup("test", nodes[0].endpoint, config=settings))
 
 
 _SIDECAR = """

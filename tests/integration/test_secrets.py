@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from bridge.cli.sidecar import read
+from bridge.clock import RealClock
 from bridge.connection import setup_of
 from tests.support.echoing_remote import echoing_remote
 from tests.support.nats_jwt import Operator
@@ -222,7 +224,7 @@ def test_no_secret_is_in_a_repr(tmp_path, monkeypatch):
     auth = {name: ENVIRON[name] for name in ENVIRON if name.endswith(("PASS", "TOKEN")) or name == "BEARER"}
     shown = [repr(found), str(found)]
     for one in found.integrations.values():
-        setup = setup_of(one)
+        setup = setup_of(one, clock=RealClock(), random=random.Random(0))
         adapter = one.spec.create(setup)
         shown += [repr(one), repr(setup), repr(adapter), str(adapter), repr(one.auth), one.auth.model_dump_json()]
     assert len(found.integrations) == 10

@@ -16,9 +16,9 @@ import pytest
 
 from bridge.endpoint import Endpoint
 from bridge.errors import BridgeError, ConnectionLostError, NotConnectedError
-from bridge.ports import AdapterSetup
 from tests.support.demo import DemoProcess
 from tests.support.line_service import line_service
+from tests.support.setup import adapter_setup
 from tests.support.sidecar import sidecar
 from tests.support.third_party.nemo_bridge_lines import LinesAdapter
 
@@ -161,7 +161,7 @@ async def test_a_server_that_speaks_something_else(garbage: bytes):
     told: list[BridgeError] = []
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        setup = AdapterSetup("test", Endpoint(address="127.0.0.1", port=port), on_lost=told.append)
+        setup = adapter_setup("test", Endpoint(address="127.0.0.1", port=port), on_lost=told.append)
         adapter = LinesAdapter(setup)
         await adapter.connect()
         with pytest.raises(ConnectionLostError):

@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from bridge.adapters.websocket import WebSocketAdapter, WebSocketConfig
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
-from bridge.ports import AdapterSetup
 from tests.support.http_server import http, scripted_server
 from tests.support.listener import Listener
+from tests.support.setup import adapter_setup
 from tests.support.sidecar import sidecar
 from tests.support.tls import make_certificates
 from tests.support.tls_server import tls_server
@@ -52,7 +52,7 @@ async def session(
     """A session that is not yet connected, and a listener; disconnected in the end."""
     listener = Listener()
     adapter = WebSocketAdapter(
-        AdapterSetup(
+        adapter_setup(
             "test", Endpoint(url=url), auth, tls or Tls(), WebSocketConfig(**config), on_lost=listener.lost.append
         )
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 from bridge.adapters.jsonrpc import JsonRpcAdapter, JsonRpcConfig
 from bridge.endpoint import NO_AUTH, Endpoint, Tls
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def jsonrpc(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, limit: int = 64, **config: Any) -> JsonRpcAdapter:
     """A JSON-RPC adapter, not yet connected."""
     return JsonRpcAdapter(
-        AdapterSetup(
+        adapter_setup(
             integration="test",
             endpoint=Endpoint(url=url),
             auth=auth,

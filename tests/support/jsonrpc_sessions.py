@@ -11,8 +11,9 @@ from websockets.exceptions import ConnectionClosed
 from bridge.adapters.jsonrpc import OVER_WEBSOCKET, JsonRpcConfig
 from bridge.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup, ProtocolAdapter
+from bridge.ports import ProtocolAdapter
 from tests.support.listener import Listener
+from tests.support.setup import adapter_setup
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -23,7 +24,7 @@ async def session(
 ) -> AsyncIterator[tuple[ProtocolAdapter, Listener]]:
     """A session that is not yet connected; disconnected in the end."""
     ear = Listener()
-    setup = AdapterSetup(
+    setup = adapter_setup(
         "test", Endpoint(url=url), auth, tls or Tls(), JsonRpcConfig(**config), on_lost=ear.lost.append
     )
     adapter = OVER_WEBSOCKET.create(setup)

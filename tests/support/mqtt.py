@@ -10,7 +10,7 @@ from bridge.adapters.mqtt import MqttAdapter
 from bridge.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.errors import BridgeError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def adapter(
@@ -22,7 +22,7 @@ def adapter(
     **config: Any,
 ) -> MqttAdapter:
     """An adapter, not yet connected; `config` as in the configuration."""
-    setup = AdapterSetup("test", Endpoint(url=url), auth, tls or Tls(), MqttConfig(**config), on_lost=on_lost)
+    setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), MqttConfig(**config), on_lost=on_lost)
     return MqttAdapter(setup)
 
 

@@ -9,8 +9,9 @@ from redis.crc import key_slot
 from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters.redis import SPEC
 from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup, ProtocolAdapter
+from bridge.ports import ProtocolAdapter
 from tests.support.redis_server import RedisServer
+from tests.support.setup import adapter_setup
 
 #: The slots of each of three masters.
 THIRDS = ((0, 5461), (5461, 10922), (10922, 16384))
@@ -23,7 +24,7 @@ async def cluster_session(
     """A connected session."""
     told: list[BridgeError] = [] if lost is None else lost
     settings = RedisConfig(**{"cluster": True, **config})
-    adapter = SPEC.create(AdapterSetup("test", node.endpoint, config=settings, on_lost=told.append))
+    adapter = SPEC.create(adapter_setup("test", node.endpoint, config=settings, on_lost=told.append))
     try:
         await adapter.connect()
         yield adapter

@@ -20,7 +20,7 @@ from bridge.adapters._redis_settings import RedisConfig
 from bridge.adapters.redis import RedisAdapter
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 PROGRAM = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
 
@@ -184,7 +184,9 @@ async def redis_session(
     """A connected session; `lost` collects what `on_lost` is told, the rest is the `config` block."""
     told = [] if lost is None else lost
     endpoint = server.endpoint if tls is None else server.endpoint.model_copy(update={"tls": True})
-    setup = AdapterSetup(name, endpoint, auth=auth, tls=tls or Tls(), config=RedisConfig(**config), on_lost=told.append)
+    setup = adapter_setup(
+        name, endpoint, auth=auth, tls=tls or Tls(), config=RedisConfig(**config), on_lost=told.append
+    )
     adapter = RedisAdapter(setup)
     try:
         await adapter.connect()

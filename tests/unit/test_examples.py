@@ -1,5 +1,6 @@
 """Every example is a configuration that `nemo-bridge check` accepts."""
 
+import random
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from bridge.config import load
 from bridge.connection import setup_of
 from bridge.registry import AdapterRegistry
+from tests.support.clock import FakeClock
 from tests.support.curve import KeyRing
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.hcl"))
@@ -25,4 +27,5 @@ def test_examples_are_good_configurations(path: Path, tmp_path: Path) -> None:
     assert configuration.integrations
     assert not configuration.warnings
     for integration in configuration.integrations.values():
-        assert integration.spec.create(setup_of(integration)).protocol == integration.type
+        setup = setup_of(integration, clock=FakeClock(), random=random.Random(0))
+        assert integration.spec.create(setup).protocol == integration.type

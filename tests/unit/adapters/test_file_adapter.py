@@ -16,7 +16,7 @@ from bridge.adapters._file_watch import Changes
 from bridge.adapters.file import SPEC, FileAdapter, FileConfig
 from bridge.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError, RejectedError
 from bridge.model import Inbound, Publish, Request
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 from tests.support.wait import until
 
 
@@ -24,7 +24,7 @@ from tests.support.wait import until
 async def opened(root: Path, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[FileAdapter]:
     """A connected adapter that looks often."""
     told: list[BridgeError] = [] if lost is None else lost
-    setup = AdapterSetup("files", None, config=FileConfig(root=root, interval=0.01, **config), on_lost=told.append)
+    setup = adapter_setup("files", None, config=FileConfig(root=root, interval=0.01, **config), on_lost=told.append)
     adapter = FileAdapter(setup)
     await adapter.connect()
     try:
@@ -119,8 +119,8 @@ async def test_publish_writes_and_appends(tmp_path: Path) -> None:
 
 def test_only_replacing_may_be_repeated(tmp_path: Path) -> None:
     """Appending twice is not appending once."""
-    plain = FileAdapter(AdapterSetup("files", None, config=FileConfig(root=tmp_path)))
-    appending = FileAdapter(AdapterSetup("files", None, config=FileConfig(root=tmp_path, append=True)))
+    plain = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path)))
+    appending = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path, append=True)))
     command = Publish(topic="x", message=1)
     assert plain.is_idempotent("publish", command)
     assert not plain.is_idempotent("publish", Publish(topic="x", message=1, headers={"append": "true"}))
@@ -249,4 +249,4 @@ def test_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="root"):
         FileConfig.model_validate({})
     with pytest.raises(ValueError, match="needs a `config` block"):
-        SPEC.create(AdapterSetup("files", None))
+        SPEC.create(adapter_setup("files", None))

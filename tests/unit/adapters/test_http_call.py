@@ -23,7 +23,7 @@ from bridge.errors import (
     UnavailableError,
 )
 from bridge.model import Request, Subscribe
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def call(method: str, params: Any = UNSET, base: bytes = b"/api", codec: Any = "auto") -> Call:
@@ -224,7 +224,7 @@ def test_a_refusal_tells_what_the_server_said(body: bytes, data: Any) -> None:
 )
 def test_what_may_be_repeated(method: str, idempotent: bool) -> None:
     """By the HTTP method, or by name."""
-    adapter = HttpAdapter(AdapterSetup("x", Endpoint(url="http://x"), config=HttpConfig(idempotent=("POST /search",))))
+    adapter = HttpAdapter(adapter_setup("x", Endpoint(url="http://x"), config=HttpConfig(idempotent=("POST /search",))))
     assert adapter.is_idempotent("request", Request(method=method)) is idempotent
     assert adapter.is_idempotent("subscribe", Subscribe(topic="poll"))
 
@@ -242,4 +242,4 @@ def test_settings_that_cannot_work(config: dict[str, Any]) -> None:
 def test_an_endpoint_with_a_query() -> None:
     """Has no place for a command's path."""
     with pytest.raises(ValueError, match="query"):
-        HttpAdapter(AdapterSetup("x", Endpoint(url="http://x/?a=b")))
+        HttpAdapter(adapter_setup("x", Endpoint(url="http://x/?a=b")))

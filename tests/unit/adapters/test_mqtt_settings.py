@@ -9,13 +9,13 @@ from pydantic import SecretStr, ValidationError
 from bridge.adapters._mqtt_config import MqttConfig, resolve
 from bridge.adapters.mqtt import MqttAdapter
 from bridge.endpoint import AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def target(endpoint: dict[str, Any], **more: Any) -> Any:
     """The resolved target of an endpoint block."""
     config = more.pop("config", MqttConfig())
-    return resolve(AdapterSetup("test", Endpoint(**endpoint), **more), config)
+    return resolve(adapter_setup("test", Endpoint(**endpoint), **more), config)
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ async def test_a_will_that_the_codec_cannot_carry() -> None:
     """Is said when the adapter is made."""
     config = MqttConfig(codec="text", will={"topic": "t", "message": {"a": 1}})
     with pytest.raises(ValueError, match=r"will\.message"):
-        MqttAdapter(AdapterSetup("test", Endpoint(url="mqtt://h"), config=config))
+        MqttAdapter(adapter_setup("test", Endpoint(url="mqtt://h"), config=config))

@@ -19,10 +19,11 @@ from bridge.endpoint import (
 )
 from bridge.model import Ack, Publish, Request
 from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def _setup(endpoint: Endpoint | None = None, **more: object) -> AdapterSetup:
-    return AdapterSetup("test", endpoint or Endpoint(address="broker"), **more)  # type: ignore[arg-type]
+    return adapter_setup("test", endpoint or Endpoint(address="broker"), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_more_servers_come_after_the_endpoint() -> None:
 def test_what_cannot_work_is_said(setup: AdapterSetup, config: NatsConfig, words: str) -> None:
     """As ValueError in words, before anything runs."""
     with pytest.raises(ValueError, match=words):
-        SPEC.create(AdapterSetup(setup.integration, setup.endpoint, setup.auth, setup.tls, config))
+        SPEC.create(adapter_setup(setup.integration, setup.endpoint, setup.auth, setup.tls, config))
 
 
 def test_credentials_are_functions() -> None:

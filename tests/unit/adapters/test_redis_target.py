@@ -6,12 +6,12 @@ from structlog.testing import capture_logs
 
 from bridge.adapters._redis_target import Target, TlsConnection
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthCertificate, Endpoint, Tls
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 
 def connection(db=None, *, auth=NO_AUTH, trust=None, **endpoint):
     """The connection that an endpoint block leads to."""
-    return Target(AdapterSetup("test", Endpoint(**endpoint), auth=auth, tls=trust or Tls()), db).connection()
+    return Target(adapter_setup("test", Endpoint(**endpoint), auth=auth, tls=trust or Tls()), db).connection()
 
 
 @pytest.mark.parametrize(

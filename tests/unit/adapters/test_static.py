@@ -11,13 +11,13 @@ from bridge.adapters.static import SPEC, StaticAdapter, StaticConfig
 from bridge.config import load
 from bridge.errors import ConfigError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
 from bridge.model import Inbound, Request
-from bridge.ports import AdapterSetup
 from bridge.registry import AdapterRegistry
+from tests.support.setup import adapter_setup
 
 
 async def opened(**config: Any) -> StaticAdapter:
     """A connected adapter."""
-    adapter = StaticAdapter(AdapterSetup("fixed", None, config=StaticConfig(**config)))
+    adapter = StaticAdapter(adapter_setup("fixed", None, config=StaticConfig(**config)))
     await adapter.connect()
     return adapter
 
@@ -173,4 +173,4 @@ def test_a_bad_file_is_a_complaint_with_its_line(tmp_path: Path) -> None:
 def test_without_a_config_block_there_is_nothing() -> None:
     """The adapter says so."""
     with pytest.raises(ValueError, match="needs a `config` block"):
-        SPEC.create(AdapterSetup("fixed", None))
+        SPEC.create(adapter_setup("fixed", None))

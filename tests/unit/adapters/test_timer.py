@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -17,9 +16,9 @@ from bridge.adapters.timer import SPEC, TimerAdapter, TimerConfig
 from bridge.config import load
 from bridge.errors import BridgeError, ConfigError, InvalidError, NotConnectedError
 from bridge.model import Inbound
-from bridge.ports import AdapterSetup
 from bridge.registry import AdapterRegistry
 from tests.support.clock import FakeClock
+from tests.support.setup import adapter_setup
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
@@ -31,8 +30,8 @@ class Ticking:
     def __init__(self, clock: FakeClock, config: TimerConfig, seed: int = 0) -> None:
         self.clock = clock
         self.lost: list[BridgeError] = []
-        setup = AdapterSetup("timer", None, config=config, on_lost=self.lost.append)
-        self.adapter = TimerAdapter(setup, clock=clock, rng=random.Random(seed))
+        setup = adapter_setup("timer", None, config=config, on_lost=self.lost.append, clock=clock, seed=seed)
+        self.adapter = TimerAdapter(setup)
         self.said: list[tuple[str, int, int]] = []
         self.when: list[float] = []
 
@@ -316,4 +315,4 @@ def test_schedule_blocks_in_a_file(tmp_path: Path) -> None:
 def test_without_a_config_block_there_is_nothing() -> None:
     """The adapter says so."""
     with pytest.raises(ValueError, match="needs a `config` block"):
-        SPEC.create(AdapterSetup("timer", None))
+        SPEC.create(adapter_setup("timer", None))

@@ -14,7 +14,7 @@ from bridge.adapters._websocket_errors import TABLE, translate
 from bridge.adapters.websocket import SPEC, WebSocketConfig
 from bridge.endpoint import AuthBearer, Endpoint, Tls
 from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
-from bridge.ports import AdapterSetup
+from tests.support.setup import adapter_setup
 
 #: What only a wrong use of the library raises.
 BUGS = {"ConcurrencyError", "InvalidState", "WebSocketException"}
@@ -96,7 +96,7 @@ def test_the_code_of_a_close_is_told() -> None:
 def test_contradictions_are_told_in_words(setup: dict[str, Any], complaint: str) -> None:
     """In this protocol's own."""
     with pytest.raises(ValueError, match=complaint):
-        SPEC.create(AdapterSetup(integration="x", **setup))
+        SPEC.create(adapter_setup(integration="x", **setup))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a,b"])

@@ -13,6 +13,7 @@ from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnec
 from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
 from bridge.settings import HealthSettings
 from tests.support.clock import FakeClock
+from tests.support.setup import adapter_setup
 
 
 class Remote:
@@ -81,7 +82,7 @@ class House:
 
         self.keeper = SessionKeeper(
             spec,
-            lambda on_lost: AdapterSetup(integration="x", endpoint=None, on_lost=on_lost),
+            lambda on_lost: adapter_setup(integration="x", endpoint=None, on_lost=on_lost),
             HealthSettings(interval=30.0, timeout=5.0),
             connect_timeout=10.0,
             clock=self.clock,

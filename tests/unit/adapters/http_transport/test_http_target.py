@@ -14,12 +14,13 @@ from bridge.adapters.jsonrpc import SPEC, JsonRpcConfig
 from bridge.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.errors import InvalidError
 from bridge.ports import AdapterSetup, Context
+from tests.support.setup import adapter_setup
 from tests.support.tls import make_certificates
 
 
 def setup(auth: Any = NO_AUTH, trust: Tls | None = None, **endpoint: Any) -> AdapterSetup:
     """The setup of an integration."""
-    return AdapterSetup(integration="api", endpoint=Endpoint(**endpoint), auth=auth, tls=trust or Tls())
+    return adapter_setup(integration="api", endpoint=Endpoint(**endpoint), auth=auth, tls=trust or Tls())
 
 
 @pytest.mark.parametrize(
