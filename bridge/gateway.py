@@ -12,19 +12,19 @@ import structlog
 
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer
-from bridge.clock import RealClock
 from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Emit, Wish
-from bridge.dispatch import Dispatcher
-from bridge.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
-from bridge.event_type import to_emitted_type
-from bridge.model import Event, Inbound, Letters
+from bridge.core.clock import RealClock
+from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
+from bridge.core.event_type import to_emitted_type
+from bridge.core.model import Event, Inbound, Letters
+from bridge.core.ports import Clock
+from bridge.core.redaction import Redactor
+from bridge.core.settings import parse_listen
 from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Wanted, default_folder
-from bridge.ports import Clock
-from bridge.redaction import Redactor
-from bridge.router import Router
-from bridge.settings import parse_listen
+from bridge.routing.dispatcher import Dispatcher
+from bridge.routing.router import Router
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from importlib.metadata import entry_points
 from typing import Final
 
-from bridge.ports import AdapterSpec
+from bridge.core.ports import AdapterSpec
 
 #: The entry point group: name = the `type` in the configuration, value = an `AdapterSpec`.
 GROUP: Final = "nemo_bridge.adapters"

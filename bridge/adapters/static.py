@@ -14,11 +14,11 @@ from pydantic import Field, PrivateAttr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from bridge.adapters._json import check_value
-from bridge.endpoint import Strict
-from bridge.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
-from bridge.model import Inbound, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.adapters._common.json import check_value
+from bridge.core.endpoint import Strict
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.core.model import Inbound, Request
+from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
 
 PROTOCOL: Final = "static"
 #: The topic that stands for every key.

@@ -1,10 +1,10 @@
 """All of ZeroMQ: broker, sockets, codec, filters."""
 
 from bridge.bus.address import default_publish, default_subscribe, parse_endpoint
-from bridge.bus.broker import Broker
+from bridge.bus.broker.broker import Broker
+from bridge.bus.broker.curve import CurveClient, CurveServer, new_pair
 from bridge.bus.bus import Bus
 from bridge.bus.codec import Codec
-from bridge.bus.curve import CurveClient, CurveServer, new_pair
 from bridge.bus.recording import read_events, write_event
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.stats import BusStats

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import platformdirs
 import zmq
 
-from bridge.errors import BusError
+from bridge.core.errors import BusError
 
 #: Loopback ports where there are no `ipc` sockets.
 DEFAULT_PUBLISH_PORT: Final = 48621

@@ -5,7 +5,7 @@ from typing import Final
 
 import zmq
 
-from bridge.bus.stuck import BOUND, LARGE
+from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 
 #: Bytes of all messages that may wait; large ones may take `BOUND` of them, so that a flood leaves room for the others.
 MOST: Final = 2 * BOUND

@@ -8,20 +8,20 @@ from typing import Any, Final, Literal
 import zmq
 
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
-from bridge.bus.broker import Broker, Door
+from bridge.bus.broker.broker import Broker, Door
+from bridge.bus.broker.curve import CurveClient, CurveServer, read_allowed
+from bridge.bus.broker.forwarder import Refused
 from bridge.bus.codec import Codec
-from bridge.bus.curve import CurveClient, CurveServer, read_allowed
-from bridge.bus.echo import Echo
-from bridge.bus.forwarder import Refused
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
+from bridge.bus.loopback import Echo
+from bridge.bus.rate_limited import Tally
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
-from bridge.bus.tally import Tally
-from bridge.model import MAX_HOP, Event
-from bridge.ports import Clock
+from bridge.core.model import MAX_HOP, Event
+from bridge.core.ports import Clock
 
 # Seconds to wait for the bus at the start, for the first subscription to show, and for the last event to come back.
 _JOIN: Final = 5.0

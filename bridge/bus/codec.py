@@ -14,10 +14,10 @@ import msgspec
 from bridge.bus.depth import deeper_than, holds
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
-from bridge.errors import InvalidError
-from bridge.event_type import check_event_type
-from bridge.model import Event
-from bridge.values import BUS, check_value
+from bridge.core.errors import InvalidError
+from bridge.core.event_type import check_event_type
+from bridge.core.model import Event
+from bridge.core.values import BUS, check_value
 
 # First bytes of maps and arrays, and of extensions (msgpack spec, "Formats"). Each container needs one such byte, so
 # their number is an upper bound of the depth.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bridge.model import Event
+from bridge.core.model import Event
 
 #: Sources that are followed at the same time; the one unheard for longest is forgotten.
 MAX_SOURCES: Final = 1024

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.ports import Publisher
+from bridge.core.ports import Publisher
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Final
 
 import zmq
 
-from bridge.bus.watch import SocketWatch
-from bridge.errors import BusError
-from bridge.ports import Clock
+from bridge.bus.broker.monitor import SocketWatch
+from bridge.core.errors import BusError
+from bridge.core.ports import Clock
 
 #: Seconds in which libzmq would have tried again; also the pause between two rebuilds.
 GRACE: Final = 1.0

@@ -15,12 +15,12 @@ from typing import Final
 import zmq
 
 from bridge.bus.backlog import Backlog
-from bridge.bus.broker import OWN_HWM
-from bridge.bus.curve import CurveClient, secure_client
+from bridge.bus.broker.broker import OWN_HWM
+from bridge.bus.broker.curve import CurveClient, secure_client
+from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 from bridge.bus.link import Link
 from bridge.bus.rejection import Reason
-from bridge.bus.stuck import BOUND, LARGE
-from bridge.ports import Clock
+from bridge.core.ports import Clock
 
 # A batch ends after so many messages, or after so long (seconds); then other callbacks get their turn.
 _BATCH: Final = 256

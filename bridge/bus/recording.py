@@ -12,8 +12,8 @@ import msgspec
 
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import Limits, Rejected
-from bridge.errors import InvalidError
-from bridge.model import Event
+from bridge.core.errors import InvalidError
+from bridge.core.model import Event
 
 # What the reader takes from the file at a time, and how large one event may be; generous, as the file is our user's.
 _CHUNK = 1 << 20

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.bus.depth import deeper_than, holds
 from bridge.bus.rejection import Limits, Reason, Rejected
-from bridge.model import Event
+from bridge.core.model import Event
 
 #: The event's keys, in the order of the array form.
 KEYS: Final = ("id", "event_type", "payload", "timestamp", "source", "correlation_id")

@@ -7,9 +7,9 @@ from typing import Final
 
 import zmq
 
-from bridge.bus.curve import CurveClient, secure_client
+from bridge.bus.broker.curve import CurveClient, secure_client
 from bridge.bus.link import Link
-from bridge.ports import Clock
+from bridge.core.ports import Clock
 
 # Messages in the pipe to the broker, and those that wait here when it is full.
 _SEND_HWM: Final = 10_000

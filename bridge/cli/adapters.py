@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from bridge.ports import AdapterSpec
+from bridge.core.ports import AdapterSpec
 from bridge.registry import AdapterRegistry
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
-from bridge.errors import InvalidError
+from bridge.core.errors import InvalidError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -21,8 +21,8 @@ from bridge.cli.demo_screen import Screen
 from bridge.cli.demo_stage import ROUTE, Missed, Stage
 from bridge.cli.demo_witness import Seen, Witness
 from bridge.client import BusClient
-from bridge.errors import BusError
-from bridge.model import Event
+from bridge.core.errors import BusError
+from bridge.core.model import Event
 
 #: Seconds between steps, so that eyes can follow; nothing waits for something to happen by sleeping.
 _BREATH: Final = 0.9

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from bridge.model import Event
+from bridge.core.model import Event
 
 #: The longest event type that the demo shows, `resilience.shop.circuit.half_opened`.
 _TYPE_WIDTH: Final = 35

@@ -8,7 +8,7 @@ from typing import Final
 
 from bridge.cli.demo_stage import Missed
 from bridge.client import Listener
-from bridge.model import Event
+from bridge.core.model import Event
 
 #: Seconds of quiet before lines are drawn, so that drawing never delays what is being measured.
 _QUIET: Final = 0.02

@@ -22,7 +22,7 @@ def new(
 ) -> None:
     """Make a key pair: NAME.key_secret, which stays where it is, and NAME.key, which may be given away."""
     from bridge.bus import new_pair  # noqa: PLC0415 - each command pays only for what it needs
-    from bridge.keys import check_name, fingerprint, write_key_file  # noqa: PLC0415
+    from bridge.core.curve_keys import check_name, fingerprint, write_key_file  # noqa: PLC0415
 
     public_file, secret_file = into / f"{check_name(name)}.key", into / f"{name}.key_secret"
     public, secret = new_pair()
@@ -45,7 +45,7 @@ def show(
     paths: Annotated[list[Path], typer.Argument(help="Key files, or folders of *.key.", metavar="PATH…")],
 ) -> None:
     """Show name, fingerprint, public key and rights."""
-    from bridge.keys import KeyFileError, fingerprint, read_grant, read_pair  # noqa: PLC0415
+    from bridge.core.curve_keys import KeyFileError, fingerprint, read_grant, read_pair  # noqa: PLC0415
 
     files = [file for path in paths for file in (sorted(path.glob("*.key")) if path.is_dir() else [path])]
     if not files:
@@ -75,7 +75,15 @@ def authorize(
     ] = False,
 ) -> None:
     """Let a key in, with its rights."""
-    from bridge.keys import Grant, KeyFileError, check_name, fingerprint, read_public, read_roster, write_key_file  # noqa: PLC0415
+    from bridge.core.curve_keys import (  # noqa: PLC0415
+        Grant,
+        KeyFileError,
+        check_name,
+        fingerprint,
+        read_public,
+        read_roster,
+        write_key_file,
+    )
 
     public = read_public(public_key)
     name = check_name(name or public_key.stem)

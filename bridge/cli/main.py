@@ -9,8 +9,8 @@ import typer
 from bridge import __version__
 from bridge.cli import dead_letters, keys
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
-from bridge.errors import BridgeError, BusError, ConfigError, OutboxError
-from bridge.keys import KeyFileError
+from bridge.core.curve_keys import KeyFileError
+from bridge.core.errors import BridgeError, BusError, ConfigError, OutboxError
 
 app = typer.Typer(
     name="nemo-bridge",

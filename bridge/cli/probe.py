@@ -4,12 +4,12 @@ import asyncio
 import random
 from collections.abc import Iterable
 
-from bridge.clock import RealClock
 from bridge.config import Integration
 from bridge.connection import setup_of
-from bridge.errors import BridgeError
-from bridge.ports import Clock, ProtocolAdapter
-from bridge.redaction import Redactor
+from bridge.core.clock import RealClock
+from bridge.core.errors import BridgeError
+from bridge.core.ports import Clock, ProtocolAdapter
+from bridge.core.redaction import Redactor
 
 #: The longest that saying goodbye may take, in seconds.
 _GOODBYE = 1.0

@@ -14,11 +14,11 @@ import typer
 
 from bridge.bus import parse_endpoint
 from bridge.cli.probe import probe
-from bridge.clock import RealClock
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
-from bridge.errors import BusError, ConfigError
-from bridge.redaction import Redactor
+from bridge.core.clock import RealClock
+from bridge.core.errors import BusError, ConfigError
+from bridge.core.redaction import Redactor
 from bridge.registry import AdapterRegistry
 
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from bridge.cli.talk import Place, harmless
 from bridge.client import BusClient
-from bridge.errors import BusError, InvalidError
+from bridge.core.errors import BusError, InvalidError
+from bridge.core.units import parse_duration
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
-from bridge.units import parse_duration
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
 """What `bridge.subscriptions` answers."""

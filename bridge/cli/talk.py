@@ -20,10 +20,10 @@ from rich.text import Text
 from bridge.bus import read_events, write_event
 from bridge.cli import sidecar
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
-from bridge.errors import InvalidError
-from bridge.filters import AnyOf, Glob
-from bridge.model import Event
-from bridge.units import parse_duration
+from bridge.core.errors import InvalidError
+from bridge.core.filters import AnyOf, Glob
+from bridge.core.model import Event
+from bridge.core.units import parse_duration
 
 #: Colour of an event type by its first segment; others are plain.
 _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}

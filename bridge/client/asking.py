@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from bridge.model import Event
-from bridge.ports import Clock
+from bridge.core.model import Event
+from bridge.core.ports import Clock
 
 #: Seconds until it is said again the first time, and at most; each wait is twice the one before. What is lost is
 #: mostly lost because the other side was just not there, so the first wait is short.

@@ -12,10 +12,10 @@ from bridge.bus import Bus, CurveClient
 from bridge.client.asking import Asking
 from bridge.client.errors import ClosedError
 from bridge.client.listener import Listener
-from bridge.clock import RealClock
-from bridge.errors import BusError
-from bridge.keys import own_types
-from bridge.model import Event
+from bridge.core.clock import RealClock
+from bridge.core.curve_keys import own_types
+from bridge.core.errors import BusError
+from bridge.core.model import Event
 
 #: Seconds after which a hello is sent again.
 _HELLO_AGAIN: Final = 0.05

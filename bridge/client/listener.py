@@ -5,7 +5,7 @@ from collections import deque
 from typing import Final, Self
 
 from bridge.client.errors import ClosedError
-from bridge.model import Event
+from bridge.core.model import Event
 
 #: Bytes of payloads that wait, whatever the number of events.
 _MOST_BYTES: Final = 64 << 20

@@ -12,7 +12,7 @@ from bridge.client.bus import BusClient
 from bridge.client.command import command
 from bridge.client.errors import CallFailedError, ClosedError
 from bridge.client.listener import Listener
-from bridge.model import Event
+from bridge.core.model import Event
 
 BRIDGE: Final = "health.bridge"
 _CONNECTED: Final = frozenset({"connected", "degraded"})

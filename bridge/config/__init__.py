@@ -1,6 +1,6 @@
 """HCL text to checked, typed configuration, with file and line in every complaint."""
 
-from bridge.config.complaints import Where
+from bridge.config.diagnostics import Where
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
 from bridge.config.grammar import forget

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config.compiler import Compiler, Names
-from bridge.config.complaints import Complaints, Where, near, one_of
+from bridge.config.diagnostics import Complaints, Where, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.syntax import Attribute, Block
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.blocks import BlockReader, Data, anchored
-from bridge.config.complaints import Where
+from bridge.config.diagnostics import Where
 from bridge.config.models import BusSettings, CurveSettings
 from bridge.config.syntax import Block
-from bridge.keys import KeyFileError, read_pair, read_public, read_roster
+from bridge.core.curve_keys import KeyFileError, read_pair, read_public, read_roster
 
 
 def read_bus(

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from bridge.config.complaints import Fault
+from bridge.config.diagnostics import Fault
 from bridge.config.expressions import Expression, Scope, kind_of
-from bridge.errors import InvalidError
+from bridge.core.errors import InvalidError
 
 _REFUSALS: Final = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
 _EXTENSION: Final = "cel.cel"

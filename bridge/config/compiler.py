@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.config.cel import CelExpression, regex_fault
-from bridge.config.complaints import Fault, near, one_of
+from bridge.config.diagnostics import Fault, near, one_of
 from bridge.config.expressions import (
     FIELDS,
     Expression,
@@ -18,7 +18,7 @@ from bridge.config.expressions import (
     TemplateExpression,
 )
 from bridge.config.functions import ARITHMETIC, FUNCTIONS
-from bridge.config.hidden import strings
+from bridge.config.secrets import strings
 from bridge.config.syntax import (
     Binary,
     Call,
@@ -32,7 +32,7 @@ from bridge.config.syntax import (
     Term,
     Unary,
 )
-from bridge.errors import InvalidError
+from bridge.core.errors import InvalidError
 
 
 @dataclass(frozen=True, slots=True)

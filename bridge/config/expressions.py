@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from msgspec import MsgspecError
 
-from bridge.errors import InvalidError
+from bridge.core.errors import InvalidError
 
 Scope = Mapping[str, Any]
-"""`{"event": bridge.model.Event}` or `{"message": bridge.model.Inbound}`; plain mappings serve, too."""
+"""`{"event": bridge.core.model.Event}` or `{"message": bridge.core.model.Inbound}`; plain mappings serve, too."""
 
 #: What the root of a path offers, and under which attribute of the object that carries it.
 FIELDS: Final[dict[str, dict[str, str]]] = {

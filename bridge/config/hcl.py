@@ -8,10 +8,10 @@ from typing import Final
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from bridge.config.complaints import Complaints, Fault, Where
+from bridge.config.diagnostics import Complaints, Fault, Where
+from bridge.config.expression_parser import MAX_DEPTH, Node, Reader
 from bridge.config.grammar import parse
 from bridge.config.syntax import Attribute, Block
-from bridge.config.terms import MAX_DEPTH, Node, Reader
 
 #: A configuration is text written by a person; beyond this size in bytes it is something else.
 MAX_FILE_SIZE: Final = 4 << 20

@@ -9,11 +9,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bridge.config.blocks import BlockReader, Data
-from bridge.config.complaints import near, one_of
+from bridge.config.diagnostics import near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import NAME_PATTERN, RESERVED, AdapterProvider, Integration
 from bridge.config.syntax import Block
-from bridge.endpoint import (
+from bridge.core.endpoint import (
     NO_AUTH,
     AnyAuth,
     AuthBasic,
@@ -26,8 +26,8 @@ from bridge.endpoint import (
     Strict,
     Tls,
 )
-from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, ResilienceSettings
+from bridge.core.ports import AdapterSpec
+from bridge.core.settings import HealthSettings, ResilienceSettings
 
 #: The model of `auth` by its `type`.
 AUTH_MODELS: Final[dict[str, type[AnyAuth]]] = {

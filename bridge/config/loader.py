@@ -7,9 +7,8 @@ from typing import Final
 from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
-from bridge.config.complaints import Complaints, near
+from bridge.config.diagnostics import Complaints, near
 from bridge.config.hcl import find_files, read_blocks
-from bridge.config.hidden import hidden
 from bridge.config.integrations import read_integration
 from bridge.config.models import (
     AdapterProvider,
@@ -20,6 +19,7 @@ from bridge.config.models import (
     LogSettings,
 )
 from bridge.config.routes import check_same_place, read_route, read_subscription
+from bridge.config.secrets import hidden
 from bridge.config.syntax import Block
 from bridge.config.variables import read_variables
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from bridge.config.complaints import Where
+from bridge.config.diagnostics import Where
 from bridge.config.expressions import Expression
-from bridge.endpoint import AnyAuth, Endpoint, Strict, Tls
-from bridge.errors import InvalidError
-from bridge.event_type import to_event_type
-from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, Hold, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
-from bridge.units import Duration, PositiveDuration, Size
+from bridge.core.endpoint import AnyAuth, Endpoint, Strict, Tls
+from bridge.core.errors import InvalidError
+from bridge.core.event_type import to_event_type
+from bridge.core.ports import AdapterSpec
+from bridge.core.settings import HealthSettings, Hold, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
+from bridge.core.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
 NAME_PATTERN = r"^[A-Za-z0-9_-]+$"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bridge.config.blocks import BlockReader, Data
-from bridge.config.complaints import Complaints, near, one_of
+from bridge.config.diagnostics import Complaints, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import (
     NAME_PATTERN,
@@ -16,9 +16,9 @@ from bridge.config.models import (
     SubscriptionSettings,
 )
 from bridge.config.syntax import Block
-from bridge.errors import InvalidError
-from bridge.event_type import to_emitted_type
-from bridge.filters import check_pattern
+from bridge.core.errors import InvalidError
+from bridge.core.event_type import to_emitted_type
+from bridge.core.filters import check_pattern
 
 #: Per operation: the keys that it needs, and those that it may have.
 _OPERATION_KEYS: Final = {

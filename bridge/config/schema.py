@@ -17,9 +17,9 @@ from bridge.config.models import (
     SubscriptionBlock,
     VariableBlock,
 )
-from bridge.endpoint import Endpoint, Tls
-from bridge.ports import AdapterSpec
-from bridge.settings import HealthSettings, ResilienceSettings
+from bridge.core.endpoint import Endpoint, Tls
+from bridge.core.ports import AdapterSpec
+from bridge.core.settings import HealthSettings, ResilienceSettings
 
 _BLOCKS: Final[dict[str, type[BaseModel]]] = {"bridge": BridgeSettings, "log": LogSettings, "bus": BusSettings}
 _LABELLED: Final[dict[str, type[BaseModel]]] = {

@@ -6,7 +6,7 @@ It is ours rather than the parser's, so that each part knows its line and only w
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.config.complaints import Where
+from bridge.config.diagnostics import Where
 
 
 @dataclass(frozen=True, slots=True)

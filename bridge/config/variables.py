@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.compiler import Names
-from bridge.config.complaints import Where, near
+from bridge.config.diagnostics import Where, near
 from bridge.config.expressions import Literal
 from bridge.config.models import VariableBlock
 from bridge.config.syntax import Attribute, Block, Constant, Reference

@@ -9,15 +9,15 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from bridge.connection.carried import Carried, Done
+from bridge.connection.guarded_call import Carried, Done
 from bridge.connection.inbound import Inlet, payload_of
 from bridge.connection.session import SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, Wish
-from bridge.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
-from bridge.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
-from bridge.ports import Clock, ProtocolAdapter
-from bridge.redaction import Redactor
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
+from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
+from bridge.core.ports import Clock, ProtocolAdapter
+from bridge.core.redaction import Redactor
 from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
 

@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from typing import Final
 
-from bridge.model import Inbound
-from bridge.ports import Clock
+from bridge.core.model import Inbound
+from bridge.core.ports import Clock
 
 #: How long a message is remembered, in seconds, and how many of one integration at most.
 WINDOW: Final = 600.0

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from bridge.connection.duplicates import Duplicates
-from bridge.errors import BridgeError, InvalidError
-from bridge.model import MAX_HOP, Inbound, parse_hop
-from bridge.ports import Publisher, Verdict
+from bridge.core.errors import BridgeError, InvalidError
+from bridge.core.model import MAX_HOP, Inbound, parse_hop
+from bridge.core.ports import Publisher, Verdict
 
 Emit = str | Callable[[Inbound], str]
 """An event type, or what makes one of a message; that raises InvalidError."""

@@ -8,9 +8,9 @@ from typing import Any
 from bridge.connection.connection import Connection, HealthPublisher
 from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import Wish
-from bridge.errors import ConfigError
-from bridge.ports import Clock
-from bridge.redaction import Redactor
+from bridge.core.errors import ConfigError
+from bridge.core.ports import Clock
+from bridge.core.redaction import Redactor
 
 
 class ConnectionManager:

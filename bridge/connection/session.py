@@ -10,10 +10,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from bridge.errors import AttemptTimeoutError, BridgeError, NotConnectedError
-from bridge.model import ConnectionStatus
-from bridge.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
-from bridge.settings import HealthSettings
+from bridge.core.errors import AttemptTimeoutError, BridgeError, NotConnectedError
+from bridge.core.model import ConnectionStatus
+from bridge.core.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
+from bridge.core.settings import HealthSettings
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
 
-from bridge.endpoint import AnyAuth, Endpoint, Tls
-from bridge.errors import BridgeError
-from bridge.ports import AdapterSetup, AdapterSpec, Clock
-from bridge.redaction import Redactor
-from bridge.settings import HealthSettings, ResilienceSettings
+from bridge.core.endpoint import AnyAuth, Endpoint, Tls
+from bridge.core.errors import BridgeError
+from bridge.core.ports import AdapterSetup, AdapterSpec, Clock
+from bridge.core.redaction import Redactor
+from bridge.core.settings import HealthSettings, ResilienceSettings
 
 
 class IntegrationSettings(Protocol):

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
-from bridge.errors import BridgeError, InvalidError
-from bridge.event_type import to_emitted_type
-from bridge.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
-from bridge.ports import Clock, ProtocolAdapter, Subscription
-from bridge.settings import Hold
+from bridge.core.errors import BridgeError, InvalidError
+from bridge.core.event_type import to_emitted_type
+from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
+from bridge.core.ports import Clock, ProtocolAdapter, Subscription
+from bridge.core.settings import Hold
 
 #: How many subscriptions of one integration are listed, and how much of a topic: a list must always fit on the bus.
 _MOST_LISTED: Final = 100

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from bridge.contract import examples as say
 from bridge.contract import health, letters, payloads
-from bridge.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
+from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
 
 #: An integration's label in a topic, and anything else that may stand in its place.
 _PLACES: Final = {"integration": r"[^.]+"}

@@ -3,7 +3,7 @@
 from typing import Literal, TypedDict
 
 from bridge.contract.payloads import ErrorObject, Milliseconds
-from bridge.model import CircuitState, ConnectionStatus, UInt
+from bridge.core.model import CircuitState, ConnectionStatus, UInt
 
 
 class Accounting(TypedDict):

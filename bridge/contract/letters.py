@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta
 
 from bridge.contract.payloads import ErrorObject, Milliseconds
-from bridge.model import Cause, UInt
+from bridge.core.model import Cause, UInt
 
 LetterId = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 

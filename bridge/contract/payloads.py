@@ -1,4 +1,4 @@
-"""The shapes of what the bridge says. Commands, which it is told, have theirs in `bridge.model`.
+"""The shapes of what the bridge says. Commands, which it is told, have theirs in `bridge.core.model`.
 
 The docstrings are part of the contract: `schemas/` quotes them, an object's text before its `Attributes:` and each
 attribute's as the description of that property.
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from bridge.bus.rejection import Reason
-from bridge.model import Cause, CircuitState, Positive, UInt
+from bridge.core.model import Cause, CircuitState, Positive, UInt
 
 Milliseconds = Annotated[float, Meta(ge=0)]
 

@@ -11,7 +11,7 @@ import msgspec
 from bridge import config
 from bridge.contract import examples, health, payloads
 from bridge.contract.catalogue import ENTRIES, Entry
-from bridge.model import Event
+from bridge.core.model import Event
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/"

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from bridge.observe.repeats import Repeats
-from bridge.redaction import Redactor
+from bridge.core.redaction import Redactor
+from bridge.observe.rate_limited import Repeats
 
 #: What the bridge says of itself; values of these keys hold no text of others.
 _OURS: Final = frozenset({"event", "integration", "level", "timestamp", "publish", "subscribe", "name", "status"})

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from bridge.model import CircuitState, ConnectionStatus
+from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.observe.summary import Report, Status, integrations
 
 _BRIDGE_STATES: Final = ("starting", "ready", "degraded", "draining", "stopped")

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
 from bridge.observe.summary import Report, headline, is_ready
 from bridge.observe.systemd import ServiceManager
-from bridge.settings import Listen
 
 if TYPE_CHECKING:
     from bridge.observe.metrics import Metrics

@@ -18,10 +18,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from bridge.errors import ConfigError
+from bridge.core.errors import ConfigError
+from bridge.core.settings import Listen
 from bridge.observe.page import Page
 from bridge.observe.summary import Report, headline, is_ready, reasons
-from bridge.settings import Listen
 
 log = structlog.get_logger()
 

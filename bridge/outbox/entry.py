@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.model import OPERATIONS, Attempt, Cause, Event, Operation
+from bridge.core.model import OPERATIONS, Attempt, Cause, Event, Operation
 
 #: Attempts whose details an entry keeps: the first ones, which say how it began, and the last.
 _FIRST: Final = 10

@@ -6,8 +6,8 @@ from typing import Final
 
 import platformdirs
 
-from bridge.errors import OutboxError
-from bridge.lock_file import HeldError, LockFile, make_private
+from bridge.core.errors import OutboxError
+from bridge.core.lock_file import HeldError, LockFile, make_private
 
 _FILE: Final = "outbox.db"
 

@@ -12,20 +12,20 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from bridge.errors import BridgeError, OverloadedError, StoppingError
-from bridge.model import Event, Operation, Outcome
-from bridge.outbox.desk import Desk
+from bridge.core.errors import BridgeError, OverloadedError, StoppingError
+from bridge.core.model import Event, Operation, Outcome
+from bridge.core.ports import Clock
+from bridge.core.settings import OutboxSettings
+from bridge.outbox.commit_queue import Desk
+from bridge.outbox.dead_letters import CHUNK, Wanted, discarded, listed, replayed
+from bridge.outbox.delivery_queue import Lane
+from bridge.outbox.disposition import Fate, wait
 from bridge.outbox.entry import Body, Entry, digest, encode
 from bridge.outbox.folder import Folder
-from bridge.outbox.judge import Fate, wait
-from bridge.outbox.lane import Lane
-from bridge.outbox.letters import CHUNK, Wanted, discarded, listed, replayed
 from bridge.outbox.remote import Remote
-from bridge.outbox.speaker import Speaker, Voice, ending_of
+from bridge.outbox.responder import Speaker, Voice, ending_of
 from bridge.outbox.store import OVERHEAD, Store
-from bridge.outbox.work import Acceptance, Death, Errand, Settlement, Verdict, Work
-from bridge.ports import Clock
-from bridge.settings import OutboxSettings
+from bridge.outbox.write_batch import Acceptance, Death, Errand, Settlement, Verdict, Work
 
 #: Bytes of events that wait for their commit.
 _MOST_WAITING: Final = 64 << 20

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.errors import BridgeError
-from bridge.model import Operation, Outcome
+from bridge.core.errors import BridgeError
+from bridge.core.model import Operation, Outcome
+from bridge.outbox.disposition import Fate
 from bridge.outbox.entry import Entry
-from bridge.outbox.judge import Fate
-from bridge.outbox.work import Verdict, Work
+from bridge.outbox.write_batch import Verdict, Work
 
 if TYPE_CHECKING:
-    from bridge.outbox.lane import Lane
+    from bridge.outbox.delivery_queue import Lane
 
 
 class Sums(Protocol):

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from bridge.errors import OutboxError
+from bridge.core.errors import OutboxError
 
 #: `PRAGMA user_version`: rises with each change of the tables.
 VERSION: Final = 1

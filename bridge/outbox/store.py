@@ -13,7 +13,7 @@ import msgspec
 
 from bridge.outbox.entry import Entry, encode, restored
 from bridge.outbox.schema import connect
-from bridge.outbox.work import Acceptance, Ending, Settlement, Totals, Work
+from bridge.outbox.write_batch import Acceptance, Ending, Settlement, Totals, Work
 
 #: How long an outcome is kept, in milliseconds, and the share of `max_bytes` that all outcomes may take.
 KEPT_MS: Final = 24 * 3600 * 1000

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Final
 
-from bridge.errors import AttemptTimeoutError, BridgeError
-from bridge.ports import Clock
+from bridge.core.errors import AttemptTimeoutError, BridgeError
+from bridge.core.ports import Clock
 from bridge.resilience.call import OpenAttempt
 
 #: Seconds that a timer may come too early.

@@ -5,9 +5,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from bridge.errors import BridgeError, DeadlineError, StoppingError
-from bridge.model import Attempt, Operation, Outcome
-from bridge.ports import Promise
+from bridge.core.errors import BridgeError, DeadlineError, StoppingError
+from bridge.core.model import Attempt, Operation, Outcome
+from bridge.core.ports import Promise
 
 
 class Call:

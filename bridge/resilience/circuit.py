@@ -25,10 +25,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.errors import AttemptTimeoutError, BridgeError
-from bridge.model import CircuitState, Operation
-from bridge.ports import Clock
-from bridge.settings import CircuitBreakerSettings
+from bridge.core.errors import AttemptTimeoutError, BridgeError
+from bridge.core.model import CircuitState, Operation
+from bridge.core.ports import Clock
+from bridge.core.settings import CircuitBreakerSettings
 
 #: The longest that the circuit stays open, as a multiple of `timeout`.
 MAX_BACKOFF: Final = 10.0

@@ -3,7 +3,7 @@
 import enum
 from typing import Final
 
-from bridge.errors import BridgeError
+from bridge.core.errors import BridgeError
 
 
 class Verdict(enum.Enum):

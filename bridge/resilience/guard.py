@@ -24,18 +24,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from bridge.errors import BridgeError, CircuitOpenError, OverloadedError
-from bridge.model import Attempt, CircuitState, Outcome
-from bridge.ports import Clock
+from bridge.core.errors import BridgeError, CircuitOpenError, OverloadedError
+from bridge.core.model import Attempt, CircuitState, Outcome
+from bridge.core.ports import Clock
+from bridge.core.settings import ResilienceSettings
 from bridge.resilience.accounting import Accounting
 from bridge.resilience.attempts import Attempts, Spawn
 from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import Verdict, classify
 from bridge.resilience.limits import Limiter
+from bridge.resilience.rate_limited import Report, ShedReports
 from bridge.resilience.retry import Retries
-from bridge.resilience.shed import Report, ShedReports
-from bridge.settings import ResilienceSettings
 
 _CIRCUIT_EVENTS: Final = {
     CircuitState.OPEN: "circuit.opened",

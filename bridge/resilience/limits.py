@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
-from bridge.ports import Clock
-from bridge.settings import LimitSettings
+from bridge.core.ports import Clock
+from bridge.core.settings import LimitSettings
 
 #: The rate limit's burst, in seconds of its rate: no second ever sees more than 1.1 times the rate.
 BURST: Final = 0.1

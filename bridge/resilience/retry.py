@@ -4,11 +4,11 @@ import random
 from collections import deque
 from typing import Final
 
-from bridge.errors import BridgeError
-from bridge.ports import Clock
+from bridge.core.errors import BridgeError
+from bridge.core.ports import Clock
+from bridge.core.settings import RetrySettings
 from bridge.resilience.call import Call
-from bridge.resilience.shed import Report, ShedReports
-from bridge.settings import RetrySettings
+from bridge.resilience.rate_limited import Report, ShedReports
 
 #: Seconds of traffic that the retry budget looks back on.
 BUDGET_WINDOW: Final = 10.0

@@ -15,8 +15,8 @@ from bench_lib import processes
 from bench_lib.processes import Place
 from bench_lib.rows import Plan, Row, Sample
 from bridge.bus import Bus
-from bridge.clock import RealClock
-from bridge.model import Event
+from bridge.core.clock import RealClock
+from bridge.core.model import Event
 
 #: Events for each second of the plan; a whole number of the stream's thousands.
 _EVENTS: Final = 40_000

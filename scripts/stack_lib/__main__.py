@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from bridge.bus import default_publish, default_subscribe, parse_endpoint
-from bridge.errors import BusError
+from bridge.core.errors import BusError
 from stack_lib.check import check
 from stack_lib.plan import COMPOSE, Plan, StackError, make_plan
 from stack_lib.processes import running

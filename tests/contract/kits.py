@@ -11,24 +11,29 @@ from typing import Final, Protocol
 import pytest
 from pydantic import BaseModel
 
-from bridge.adapters import file, http, jsonrpc, mqtt, nats, redis, static, timer
-from bridge.endpoint import Endpoint
-from bridge.errors import BridgeError
-from bridge.ports import AdapterSpec, ProtocolAdapter
-from scripts.stack_lib.programs import in_wheel
-from tests.support import http_dialect, memory_adapter, websocket_dialect
-from tests.support.demo import DemoProcess, demo_service
-from tests.support.http_service import http_service
-from tests.support.jsonrpc_websocket_service import jsonrpc_websocket_service
-from tests.support.line_service import line_service
-from tests.support.memory_adapter import MemoryAdapter, MemoryRemote
-from tests.support.mosquitto import Mosquitto, mosquitto
-from tests.support.mqtt_responder import Responder, responder
-from tests.support.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
-from tests.support.redis_server import RedisServer, redis_server
-from tests.support.setup import adapter_setup
+from bridge.adapters import file, jsonrpc, mqtt, nats, redis, static, timer
+from bridge.adapters.file.adapter import FileConfig
+from bridge.adapters.http.adapter import HttpAdapter
+from bridge.adapters.jsonrpc.adapter import OVER_WEBSOCKET
+from bridge.adapters.nats.config import NatsConfig
+from bridge.adapters.timer.adapter import TimerConfig
+from bridge.core.endpoint import Endpoint
+from bridge.core.errors import BridgeError
+from bridge.core.ports import AdapterSpec, ProtocolAdapter
+from tests.support.adapters import http_dialect, memory_adapter, websocket_dialect
+from tests.support.adapters.memory_adapter import MemoryAdapter, MemoryRemote
+from tests.support.adapters.setup import adapter_setup
+from tests.support.servers.demo import DemoProcess, demo_service
+from tests.support.servers.http_service import http_service
+from tests.support.servers.jsonrpc_websocket_service import jsonrpc_websocket_service
+from tests.support.servers.line_service import line_service
+from tests.support.servers.mosquitto import Mosquitto, mosquitto
+from tests.support.servers.mqtt_responder import Responder, responder
+from tests.support.servers.nats_server import NatsResponder, NatsServer, nats_responder, nats_server
+from tests.support.servers.programs import in_wheel
+from tests.support.servers.redis_server import RedisServer, redis_server
+from tests.support.servers.websocket_service import websocket_service
 from tests.support.third_party import nemo_bridge_lines as lines
-from tests.support.websocket_service import websocket_service
 
 
 class Remote(Protocol):
@@ -144,7 +149,7 @@ class _Http:
         self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = http.HttpAdapter(adapter_setup("watcher", self.endpoint))
+        watcher = HttpAdapter(adapter_setup("watcher", self.endpoint))
         try:
             number = (await watcher.request("GET /calls/{method}", {"path": {"method": method}}))["body"]
         finally:
@@ -229,8 +234,8 @@ class _Directory(_Local):
     def kill(self) -> None:
         shutil.rmtree(self.root)
 
-    def config(self) -> file.FileConfig:
-        return file.FileConfig(root=self.root, interval=0.02)
+    def config(self) -> FileConfig:
+        return FileConfig(root=self.root, interval=0.02)
 
 
 @asynccontextmanager
@@ -241,7 +246,7 @@ async def _directory() -> AsyncIterator[Remote]:
         yield _Directory(root)
 
 
-def _directory_config(remote: Remote) -> file.FileConfig:
+def _directory_config(remote: Remote) -> FileConfig:
     assert isinstance(remote, _Directory)
     return remote.config()
 
@@ -318,8 +323,8 @@ async def _nats_of_wheel() -> AsyncIterator[Remote]:
             yield _Nats(server, services)
 
 
-def _nats_config(_: Remote) -> nats.NatsConfig:
-    return nats.NatsConfig.model_validate({"stream": {"name": "queue", "subjects": ["queue"]}, "durable": "worker"})
+def _nats_config(_: Remote) -> NatsConfig:
+    return NatsConfig.model_validate({"stream": {"name": "queue", "subjects": ["queue"]}, "durable": "worker"})
 
 
 #: One line for each adapter and transport; those of the entry points and no others, besides the one in memory.
@@ -328,7 +333,7 @@ KITS = (
     Kit(file.SPEC, _directory, lacks=frozenset({"methods", "topics", "frost"}), config=_directory_config),
     Kit(http_dialect.SPEC, _http),
     Kit(jsonrpc.SPEC, _jsonrpc),
-    Kit(jsonrpc.OVER_WEBSOCKET, _jsonrpc_websocket, variant="websocket"),
+    Kit(OVER_WEBSOCKET, _jsonrpc_websocket, variant="websocket"),
     Kit(lines.SPEC, _lines),
     Kit(mqtt.SPEC, _mqtt),
     Kit(redis.SPEC, _redis),
@@ -336,6 +341,6 @@ KITS = (
     Kit(nats.SPEC, _nats, config=_nats_config),
     Kit(nats.SPEC, _nats_of_wheel, config=_nats_config, variant="wheel"),
     Kit(static.SPEC, _local, lacks=_LOCAL, config=lambda _: static.StaticConfig(values={"topic": 1})),
-    Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: timer.TimerConfig(schedule={"topic": {"every": 0.05}})),
+    Kit(timer.SPEC, _local, lacks=_LOCAL, config=lambda _: TimerConfig(schedule={"topic": {"every": 0.05}})),
     Kit(websocket_dialect.SPEC, _websocket),
 )

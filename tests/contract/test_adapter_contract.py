@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from bridge.errors import BridgeError, NotConnectedError, NotSupportedError, RejectedError
-from bridge.model import OPERATIONS, Inbound
-from bridge.ports import ProtocolAdapter, Subscription
+from bridge.core.errors import BridgeError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.core.model import OPERATIONS, Inbound
+from bridge.core.ports import ProtocolAdapter, Subscription
 from tests.contract.kits import KITS, Kit, Remote
 from tests.support.wait import until
 

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import pytest
 
-from bridge.connection.perform import perform
-from bridge.errors import ConnectionLostError, InvalidError, NotConnectedError
-from bridge.model import Cause, Command, Enqueue, Inbound, Operation, Publish
-from bridge.ports import Context, ProtocolAdapter
+from bridge.connection.invoke import perform
+from bridge.core.errors import ConnectionLostError, InvalidError, NotConnectedError
+from bridge.core.model import Cause, Command, Enqueue, Inbound, Operation, Publish
+from bridge.core.ports import Context, ProtocolAdapter
 from tests.contract.kits import KITS, Kit
 from tests.contract.test_adapter_contract import kits_with, session
 from tests.support.wait import until

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from bridge.errors import InvalidError
-from bridge.model import Inbound
+from bridge.core.errors import InvalidError
+from bridge.core.model import Inbound
 from tests.contract.kits import KITS, Kit
 from tests.support.wait import until
 

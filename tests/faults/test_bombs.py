@@ -2,9 +2,9 @@
 
 import gzip
 
-from tests.support.http_server import Received, http, scripted_server
-from tests.support.remote import free_port
-from tests.support.sidecar import json_rpc, sidecar
+from tests.support.servers.http_server import Received, http, scripted_server
+from tests.support.servers.remote import free_port
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 _MIB = 1 << 20
 

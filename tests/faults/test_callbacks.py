@@ -8,8 +8,8 @@ import contextlib
 
 import pytest
 
-from bridge.errors import BridgeError, ConnectionLostError
-from bridge.model import Inbound
+from bridge.core.errors import BridgeError, ConnectionLostError
+from bridge.core.model import Inbound
 from tests.contract.kits import KITS, Kit
 from tests.support.wait import until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.remotes import KINDS, stand
+from tests.support.servers.remotes import KINDS, stand
 
 _ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def test_at_least_once_amid_kills(kind: str) -> None:
         "50",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "chaos_lib", "--protocol", kind, *options],
+        [sys.executable, "-m", "tests.load.chaos", "--protocol", kind, *options],
         cwd=_ROOT,
         env=os.environ | {"PYTHONPATH": f"{_ROOT}/scripts:{_ROOT}"},
         capture_output=True,
@@ -49,7 +49,7 @@ def test_at_least_once_amid_kills(kind: str) -> None:
 def test_a_wrong_argument_is_one_line() -> None:
     """It says what would be right, and exits with 2."""
     done = subprocess.run(
-        [sys.executable, "-m", "chaos_lib", "--events", "0"],
+        [sys.executable, "-m", "tests.load.chaos", "--events", "0"],
         cwd=_ROOT,
         env=os.environ | {"PYTHONPATH": f"{_ROOT}/scripts:{_ROOT}"},
         capture_output=True,

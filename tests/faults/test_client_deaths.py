@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from bridge.client import BusClient, CallFailedError, PubSubClient, QueueClient, RpcClient
-from tests.support.mosquitto import mosquitto
-from tests.support.nats_server import nats_client, nats_server
-from tests.support.redis_server import RedisServer, redis_server
-from tests.support.remote import remote
-from tests.support.sidecar import Sidecar, bus_block, json_rpc, short_directory
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.redis_server import RedisServer, redis_server
+from tests.support.servers.remote import remote
+from tests.support.sidecar.sidecar import Sidecar, bus_block, json_rpc, short_directory
 from tests.support.wait import until
 
 _QUICK = """

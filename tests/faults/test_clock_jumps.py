@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.flows import flowing
-from tests.support.remotes import KINDS, Stand, stand
+from tests.support.servers.remotes import KINDS, Stand, stand
+from tests.support.sidecar.flows import flowing
 
 _DAY = 86_400
 _TICKS = """

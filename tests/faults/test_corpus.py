@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from bridge.bus.codec import Codec
-from scripts.fuzz_lib.oracles import CORPUS, TARGETS, BrokenError, corpus
-from tests.support.sidecar import sidecar
+from tests.fuzz.oracles import CORPUS, TARGETS, BrokenError, corpus
+from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
 _NAME = b"order.paid"

@@ -8,9 +8,9 @@ import msgpack
 import pytest
 import zmq
 
-from tests.support.program import Program
-from tests.support.remote import Remote, remote
-from tests.support.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.remote import Remote, remote
+from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 
 _CLIENTS = 200
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import Program
-from tests.support.remotes import Stand, stand
-from tests.support.sidecar import sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.remotes import Stand, stand
+from tests.support.sidecar.sidecar import sidecar
 
 _NONE = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 _ROUTE = """

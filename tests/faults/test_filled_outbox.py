@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.lives import lives
-from tests.support.program import Program
-from tests.support.remotes import Entry, Stand, stand
-from tests.support.sidecar import Sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.remotes import Entry, Stand, stand
+from tests.support.sidecar.lives import lives
+from tests.support.sidecar.sidecar import Sidecar
 
 #: More than are in memory at the same time.
 COUNT = 4500

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 import zmq
 
-from tests.support.sidecar import Sidecar, short_directory
+from tests.support.sidecar.sidecar import Sidecar, short_directory
 
 #: What may wait, and what comes while one message is handled on a busy machine; without a bound it is over a gigabyte.
 _GROWTH = 500_000_000

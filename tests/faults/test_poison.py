@@ -6,11 +6,11 @@ from typing import Any
 
 from paho.mqtt import publish as mqtt_publish
 
-from tests.support.mosquitto import mosquitto
-from tests.support.nats_server import nats_client, nats_server
-from tests.support.program import Program
-from tests.support.redis_server import redis_server
-from tests.support.sidecar import sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.redis_server import redis_server
+from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
 _GOOD = [b'{"kind": "a", "n": %d}' % number for number in range(6)]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.flows import flowing
-from tests.support.proxy import FaultProxy, Mode, fault_proxy
-from tests.support.remotes import KINDS, Stand, stand
+from tests.support.servers.proxy import FaultProxy, Mode, fault_proxy
+from tests.support.servers.remotes import KINDS, Stand, stand
+from tests.support.sidecar.flows import flowing
 from tests.support.wait import until
 
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from tests.support.demo import demo_service
-from tests.support.program import Event, Program
-from tests.support.remote import free_port
-from tests.support.sidecar import json_rpc, sidecar
+from tests.support.bus.program import Event, Program
+from tests.support.servers.demo import demo_service
+from tests.support.servers.remote import free_port
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 _CHECKS = 'interval = "300ms"\ntimeout = "300ms"'
 

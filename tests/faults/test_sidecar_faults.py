@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.flows import DECLARED, flowing
-from tests.support.remotes import KINDS, Stand, stand
-from tests.support.sidecar import Sidecar
+from tests.support.servers.remotes import KINDS, Stand, stand
+from tests.support.sidecar.flows import DECLARED, flowing
+from tests.support.sidecar.sidecar import Sidecar
 
 
 @pytest.fixture

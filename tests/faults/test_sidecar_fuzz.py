@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import Program
-from tests.support.remote import remote
-from tests.support.sidecar import json_rpc, sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.remote import remote
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 from tests.support.wait import until
 
 _OPERATIONS = ["request", "publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack", "pause", "resume"]

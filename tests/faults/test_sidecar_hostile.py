@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.program import Program
-from tests.support.remote import Remote, remote
-from tests.support.sidecar import json_rpc, sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.remote import Remote, remote
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 _DEEP = "[" * 60 + "]" * 60
 

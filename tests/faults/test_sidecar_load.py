@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
-from tests.support.demo import DemoProcess, demo_service
-from tests.support.program import Program
-from tests.support.remote import free_port
-from tests.support.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.bus.program import Program
+from tests.support.servers.demo import DemoProcess, demo_service
+from tests.support.servers.remote import free_port
+from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 
 _MIB = 1 << 20
 

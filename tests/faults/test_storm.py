@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import mosquitto, nats_server, redis_server
+from tests.support.servers import mosquitto, nats_server, redis_server
 
 pytestmark = pytest.mark.alone
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support.mosquitto import mosquitto
-from tests.support.nats_server import nats_server
-from tests.support.program import Event, Program
-from tests.support.redis_server import redis_server
-from tests.support.remote import remote
-from tests.support.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.bus.program import Event, Program
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.nats_server import nats_server
+from tests.support.servers.redis_server import redis_server
+from tests.support.servers.remote import remote
+from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
 pytestmark = pytest.mark.alone

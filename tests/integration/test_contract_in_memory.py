@@ -16,11 +16,11 @@ import zmq
 from bridge.client import BusClient, Listener
 from bridge.config import load
 from bridge.contract import ENTRIES, entry_for
+from bridge.core.model import Event
+from bridge.core.ports import AdapterSpec
 from bridge.gateway import IntegrationGateway
-from bridge.model import Event
-from bridge.ports import AdapterSpec
-from tests.support.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
-from tests.support.schemas import validate_event
+from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
+from tests.support.bus.schemas import validate_event
 from tests.support.wait import until
 
 CONFIGURATION = """

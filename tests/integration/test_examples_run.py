@@ -11,17 +11,17 @@ from typing import Any, Final
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.bus import Peer
-from tests.support.curve import KeyRing
-from tests.support.demo import demo_service
-from tests.support.http_server import Received, http, scripted_server
-from tests.support.jsonrpc_websocket_service import jsonrpc_websocket_service
-from tests.support.mosquitto import mosquitto
-from tests.support.nats_server import nats_client, nats_server
-from tests.support.program import Program
-from tests.support.redis_server import redis_server
-from tests.support.remote import free_port
-from tests.support.sidecar import Sidecar, bus_block, short_directory
+from tests.support.bus.bus import Peer
+from tests.support.bus.curve import KeyRing
+from tests.support.bus.program import Program
+from tests.support.servers.demo import demo_service
+from tests.support.servers.http_server import Received, http, scripted_server
+from tests.support.servers.jsonrpc_websocket_service import jsonrpc_websocket_service
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.redis_server import redis_server
+from tests.support.servers.remote import free_port
+from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 from tests.support.wait import until
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Configuration, load
-from bridge.errors import BusError, ConfigError, InvalidError, StoppingError
+from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
 from bridge.gateway import IntegrationGateway
-from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
-from tests.support.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
+from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
 from tests.support.wait import until
 
 

@@ -19,11 +19,11 @@ from typer.main import get_command
 from bridge.cli.main import app
 from bridge.cli.sidecar import read
 from bridge.client import BusClient
-from tests.support.curve import KeyRing
-from tests.support.demo import demo_service
-from tests.support.mosquitto import mosquitto
-from tests.support.redis_server import redis_server
-from tests.support.sidecar import short_directory
+from tests.support.bus.curve import KeyRing
+from tests.support.servers.demo import demo_service
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.redis_server import redis_server
+from tests.support.sidecar.sidecar import short_directory
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -16,13 +16,13 @@ import httpx
 import pytest
 
 from bridge.cli.sidecar import read
-from bridge.clock import RealClock
 from bridge.connection import setup_of
-from tests.support.echoing_remote import echoing_remote
-from tests.support.nats_jwt import Operator
-from tests.support.remote import free_port
-from tests.support.sidecar import Sidecar, bus_block, short_directory
-from tests.support.tls import make_certificates
+from bridge.core.clock import RealClock
+from tests.support.servers.echoing_remote import echoing_remote
+from tests.support.servers.nats_jwt import Operator
+from tests.support.servers.remote import free_port
+from tests.support.servers.tls import make_certificates
+from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 
 _ROOT = Path(__file__).parents[2]
 ENVIRON = {

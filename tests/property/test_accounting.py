@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import (
+from bridge.core.errors import (
     AttemptTimeoutError,
     AuthError,
     BridgeError,
@@ -18,12 +18,12 @@ from bridge.errors import (
     ThrottledError,
     UnavailableError,
 )
-from bridge.model import Operation, Outcome
+from bridge.core.model import Operation, Outcome
+from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
-from bridge.settings import ResilienceSettings
-from tests.support.calls import Asked, Promised, carried, spawn
 from tests.support.clock import FakeClock
-from tests.support.operations import operation
+from tests.support.guard.calls import Asked, Promised, carried, spawn
+from tests.support.guard.operations import operation
 
 HANG = "hang"
 STEPS = st.one_of(

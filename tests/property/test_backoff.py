@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.settings import RetrySettings
 from bridge.resilience.retry import BUDGET_FLOOR, BUDGET_WINDOW, RetryBudget, backoff
-from bridge.settings import RetrySettings
 
 SETTINGS = st.builds(
     RetrySettings,

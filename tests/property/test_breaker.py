@@ -8,12 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from bridge.errors import UnavailableError
-from bridge.model import CircuitState
+from bridge.core.errors import UnavailableError
+from bridge.core.model import CircuitState
+from bridge.core.settings import CircuitBreakerSettings
 from bridge.resilience.circuit import CircuitBreaker, Transition
-from bridge.settings import CircuitBreakerSettings
 from tests.support.clock import FakeClock
-from tests.support.operations import operation
+from tests.support.guard.operations import operation
 
 #: Binary fractions of a second, so that sums are exact.
 TICK = 1 / 64

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bridge.bus.codec import Codec
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Rejected
-from bridge.model import Event
+from bridge.core.model import Event
 
 
 def _nest(depth: int) -> Any:

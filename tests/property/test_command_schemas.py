@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.contract.examples import COMMANDS
-from bridge.errors import InvalidError
-from bridge.model import OPERATIONS, Event
-from bridge.router import parse_command
-from tests.support.schemas import validator
+from bridge.core.errors import InvalidError
+from bridge.core.model import OPERATIONS, Event
+from bridge.routing.router import parse_command
+from tests.support.bus.schemas import validator
 
 KEYS = sorted({field for struct in OPERATIONS.values() for field in struct.__struct_fields__} | {"unknown"})
 TEXT = st.sampled_from(["", "a", "orders/new"])

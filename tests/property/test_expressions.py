@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bridge.config import load
 from bridge.config.compiler import Compiler, Names
-from bridge.config.complaints import Fault
-from bridge.config.terms import parse_term
-from bridge.errors import ConfigError, InvalidError
+from bridge.config.diagnostics import Fault
+from bridge.config.expression_parser import parse_term
+from bridge.core.errors import ConfigError, InvalidError
 
 NAMES = st.text(string.ascii_letters + "_", min_size=1, max_size=8)
 SCALARS = st.one_of(

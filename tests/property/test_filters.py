@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.filters import Glob, parse_pattern, subscription_prefix
+from bridge.core.filters import Glob, parse_pattern, subscription_prefix
 
 segments = st.sampled_from(["a", "b", "ab", "c"])
 names = st.lists(segments, min_size=1, max_size=7)

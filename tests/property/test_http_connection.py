@@ -9,8 +9,8 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.http_transport.connection import HttpConnection
-from bridge.adapters.http_transport.message import Response
+from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.message import Response
 
 BODIES = st.binary(max_size=300)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge.adapters._mqtt_message import decode
+from bridge.adapters.mqtt.packets.message import decode
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=5, unique_by=lambda pair: pair[0])

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bridge.errors import (
+from bridge.core.errors import (
     AttemptTimeoutError,
     BridgeError,
     CircuitOpenError,
@@ -21,7 +21,7 @@ from bridge.errors import (
     RejectedError,
     ThrottledError,
 )
-from tests.support.outbox import Outboxed, numbers
+from tests.support.guard.outbox import Outboxed, numbers
 
 #: What the guard may answer, and how many attempts it made.
 ERRORS = st.sampled_from(["timeout", "timeout_sent", "not_connected", "circuit", "throttled", "rejected", "deadline"])

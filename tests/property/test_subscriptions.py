@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.connection.subscriptions import Wish
-from bridge.errors import InvalidError, NotConnectedError
-from bridge.model import Subscribe, Unsubscribe
+from bridge.core.errors import InvalidError, NotConnectedError
+from bridge.core.model import Subscribe, Unsubscribe
 from tests.unit.connection.test_subscriptions import Room, Session
 
 TOPICS = st.sampled_from(["a", "b", "c"])

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 from pydantic import Field
 
-from bridge.endpoint import Strict, Tls
-from bridge.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
-from bridge.model import Inbound, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
-from bridge.units import Size
+from bridge.core.endpoint import Strict, Tls
+from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
+from bridge.core.model import Inbound, Request
+from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.units import Size
 
 PORT: Final = 7070
 

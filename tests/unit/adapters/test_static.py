@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from bridge.adapters.static import SPEC, StaticAdapter, StaticConfig
 from bridge.config import load
-from bridge.errors import ConfigError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
-from bridge.model import Inbound, Request
+from bridge.core.errors import ConfigError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.core.model import Inbound, Request
 from bridge.registry import AdapterRegistry
-from tests.support.setup import adapter_setup
+from tests.support.adapters.setup import adapter_setup
 
 
 async def opened(**config: Any) -> StaticAdapter:

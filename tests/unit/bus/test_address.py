@@ -7,7 +7,7 @@ import zmq
 
 from bridge.bus import address
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_endpoint, parse_pair
-from bridge.errors import BusError
+from bridge.core.errors import BusError
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import zmq
 
 from bridge.bus.backlog import MOST, OVERHEAD, Backlog
-from bridge.bus.stuck import BOUND, LARGE
+from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 
 
 def put(backlog: Backlog, body: bytes, name: bytes = b"a") -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.bus.codec import Codec
 from bridge.bus.rejection import Limits, Reason, Rejected
-from bridge.errors import InvalidError
+from bridge.core.errors import InvalidError
 
 GOOD: dict[str, Any] = {
     "id": 7,

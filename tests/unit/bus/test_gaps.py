@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
-from bridge.model import Event
+from bridge.core.model import Event
 
 
 def event(seq: str | None, source: str | None = "app") -> Event:

@@ -6,8 +6,8 @@ import msgpack
 import pytest
 
 from bridge.bus import Codec, read_events, recording, write_event
-from bridge.errors import InvalidError
-from bridge.model import Event
+from bridge.core.errors import InvalidError
+from bridge.core.model import Event
 
 
 def _event(number: int, **fields: object) -> Event:

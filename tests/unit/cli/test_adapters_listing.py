@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field
 
 from bridge.cli import adapters
-from bridge.endpoint import Strict
-from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.endpoint import Strict
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
 
 
 class Config(Strict):

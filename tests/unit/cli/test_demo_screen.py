@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bridge.cli.demo_screen import Screen, describe
-from bridge.model import Event
+from bridge.core.model import Event
 
 
 def event(event_type, payload, source="bridge"):

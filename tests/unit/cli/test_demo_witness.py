@@ -9,7 +9,7 @@ import pytest
 from bridge.cli.demo_stage import Missed
 from bridge.cli.demo_witness import Witness
 from bridge.client import Listener
-from bridge.model import Event
+from bridge.core.model import Event
 from tests.support.wait import until
 
 

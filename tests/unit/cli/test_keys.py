@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.main import app, main
-from bridge.keys import read_pair, read_roster
+from bridge.core.curve_keys import read_pair, read_roster
 
 run = CliRunner().invoke
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bridge.cli.talk import _show, _show_json
-from bridge.model import Event
+from bridge.core.model import Event
 
 ESCAPE = "\x1b[2J"
 

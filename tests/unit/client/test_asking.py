@@ -7,7 +7,7 @@ import pytest
 
 from bridge.client import ClosedError
 from bridge.client.asking import Asking
-from bridge.model import Event
+from bridge.core.model import Event
 from tests.support.clock import FakeClock
 
 ANSWER = Event(id=1, event_type="x", raw=msgspec.Raw(b"\xc0"), timestamp=0, source=None, correlation_id=None)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.client import ClosedError, Listener
-from bridge.model import Event
+from bridge.core.model import Event
 
 
 def event(number: int, size: int = 1) -> Event:

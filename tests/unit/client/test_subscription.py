@@ -9,7 +9,7 @@ import pytest
 
 from bridge.client import CallFailedError, ClosedError, PubSubClient, Subscription
 from bridge.client.asking import Asking
-from bridge.model import Event
+from bridge.core.model import Event
 from tests.support.clock import FakeClock
 
 

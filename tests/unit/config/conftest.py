@@ -8,10 +8,10 @@ import pytest
 from pydantic import Field, FilePath, SecretStr
 
 from bridge.config import Configuration, load
-from bridge.endpoint import Strict
-from bridge.errors import ConfigError
-from bridge.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
-from bridge.units import Duration
+from bridge.core.endpoint import Strict
+from bridge.core.errors import ConfigError
+from bridge.core.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
+from bridge.core.units import Duration
 
 
 class RpcConfig(Strict):

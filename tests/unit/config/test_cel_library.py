@@ -7,7 +7,7 @@ import pytest
 
 COMPILE = """
 from bridge.config.compiler import Compiler, Names
-from bridge.config.terms import parse_term
+from bridge.config.expression_parser import parse_term
 assert Compiler(Names({})).compile(parse_term("lower('A') + string(1)".replace("'", '"'), 1)).evaluate({}) == "a1"
 """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bridge.cli import sidecar
-from bridge.errors import ConfigError
-from tests.support.curve import KeyRing
+from bridge.core.errors import ConfigError
+from tests.support.bus.curve import KeyRing
 
 BLOCK = """bus {{
   mode      = "{mode}"

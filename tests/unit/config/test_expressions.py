@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from bridge.config.compiler import Compiler, Names
-from bridge.config.complaints import Fault
+from bridge.config.diagnostics import Fault
+from bridge.config.expression_parser import parse_term
 from bridge.config.expressions import Literal
-from bridge.config.terms import parse_term
-from bridge.errors import InvalidError
-from bridge.model import Event, Inbound
+from bridge.core.errors import InvalidError
+from bridge.core.model import Event, Inbound
 
 PAYLOAD = {
     "id": 7,

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.config import load
-from bridge.errors import ConfigError
+from bridge.core.errors import ConfigError
 
 RPC = 'integration "a" {{\n  type = "json-rpc"\n  endpoint {{ url = "http://h{0}/" }}\n}}\n'
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from bridge.connection import Connection
-from bridge.endpoint import NO_AUTH, Strict, Tls
-from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
-from bridge.model import Operation, Outcome, Publish, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
-from bridge.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
+from bridge.core.endpoint import NO_AUTH, Strict, Tls
+from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.model import Operation, Outcome, Publish, Request
+from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
 from tests.support.clock import FakeClock
-from tests.support.operations import operation
+from tests.support.guard.operations import operation
 
 
 class Bus:

@@ -3,7 +3,7 @@
 import time
 
 from bridge.connection.duplicates import MOST, WINDOW, Duplicates
-from bridge.model import Inbound
+from bridge.core.model import Inbound
 from tests.support.clock import FakeClock
 
 

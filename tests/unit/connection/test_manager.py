@@ -8,13 +8,13 @@ from typing import Any, Self
 import pytest
 
 from bridge.connection import ConnectionManager, Wish
-from bridge.endpoint import NO_AUTH, Strict, Tls
-from bridge.errors import ConfigError
-from bridge.model import Operation, Outcome, Request
-from bridge.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
-from bridge.settings import HealthSettings, LimitSettings, ResilienceSettings
+from bridge.core.endpoint import NO_AUTH, Strict, Tls
+from bridge.core.errors import ConfigError
+from bridge.core.model import Operation, Outcome, Request
+from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
+from bridge.core.settings import HealthSettings, LimitSettings, ResilienceSettings
 from tests.support.clock import FakeClock
-from tests.support.operations import operation
+from tests.support.guard.operations import operation
 
 
 class Bus:

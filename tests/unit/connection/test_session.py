@@ -8,12 +8,12 @@ from typing import Self
 import pytest
 
 from bridge.connection.session import SessionKeeper
-from bridge.endpoint import Strict
-from bridge.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
-from bridge.ports import AdapterBase, AdapterSetup, AdapterSpec
-from bridge.settings import HealthSettings
+from bridge.core.endpoint import Strict
+from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.settings import HealthSettings
+from tests.support.adapters.setup import adapter_setup
 from tests.support.clock import FakeClock
-from tests.support.setup import adapter_setup
 
 
 class Remote:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from bridge.connection.subscriptions import Subscriptions, Wish
-from bridge.errors import BridgeError, InvalidError, NotConnectedError
-from bridge.model import Inbound, Subscribe, Unsubscribe
-from bridge.ports import AdapterBase, Subscription, Verdict
-from bridge.settings import Hold
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.core.model import Inbound, Subscribe, Unsubscribe
+from bridge.core.ports import AdapterBase, Subscription, Verdict
+from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
 

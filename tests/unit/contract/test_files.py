@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bridge.contract import drift, files, write
 from bridge.registry import AdapterRegistry
-from tests.support.schemas import FOLDER
+from tests.support.bus.schemas import FOLDER
 
 
 def test_the_folder_is_up_to_date():

@@ -10,11 +10,11 @@ import pytest
 from bridge.bus.codec import Codec
 from bridge.bus.rejection import Reason, Rejected
 from bridge.contract import ENTRIES, documents, payloads
-from bridge.errors import BridgeError, InvalidError, RejectedError, ThrottledError
-from bridge.model import CONTROLS, OPERATIONS, Event, Outcome
+from bridge.core.errors import BridgeError, InvalidError, RejectedError, ThrottledError
+from bridge.core.model import CONTROLS, OPERATIONS, Event, Outcome
 from bridge.registry import AdapterRegistry
-from bridge.router import parse_command
-from tests.support.schemas import check, validator
+from bridge.routing.router import parse_command
+from tests.support.bus.schemas import check, validator
 
 DOCUMENTS = documents(AdapterRegistry(bundled=True))
 NAMES = sorted(DOCUMENTS)
@@ -60,7 +60,7 @@ def event(payload: Any) -> Event:
 def error_classes(root: type[BridgeError]) -> Iterator[type[BridgeError]]:
     """All that derive from it and belong to the bridge."""
     for one in root.__subclasses__():
-        if one.__module__ == "bridge.errors":
+        if one.__module__ == "bridge.core.errors":
             yield one
         yield from error_classes(one)
 

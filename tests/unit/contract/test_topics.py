@@ -12,8 +12,8 @@ import pytest
 import bridge
 from bridge.contract import CHANNELS, ENTRIES, asyncapi, entry_for
 from bridge.contract.asyncapi import message_key
-from bridge.model import LETTERS
-from tests.support.schemas import FOLDER, validate_event
+from bridge.core.model import LETTERS
+from tests.support.bus.schemas import FOLDER, validate_event
 
 PACKAGE = Path(bridge.__file__).parent
 DOCUMENT = json.loads((FOLDER / "asyncapi.json").read_text("utf-8"))
@@ -86,7 +86,7 @@ def test_every_report_in_the_code_has_an_entry():
     }
     said |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
     found = {f"resilience.{{integration}}.{what}" for what in said}
-    speaker = texts("outbox/speaker.py")
+    speaker = texts("outbox/responder.py")
     found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in speaker}
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
     assert found == {entry.topic for entry in ENTRIES if entry.topic.startswith("resilience.")}
@@ -94,7 +94,7 @@ def test_every_report_in_the_code_has_an_entry():
 
 def test_every_command_of_the_bridge_has_an_entry():
     """What the dispatcher compares with is in the table; and nothing else is."""
-    tree = ast.parse((PACKAGE / "dispatch.py").read_text("utf-8"))
+    tree = ast.parse((PACKAGE / "routing" / "dispatcher.py").read_text("utf-8"))
     (method,) = (node for node in ast.walk(tree) if getattr(node, "name", "") == "_bridge_command")
     compared = {
         node.comparators[0].value

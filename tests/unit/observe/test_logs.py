@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import structlog
 
-from bridge.observe.repeats import BURST, WINDOW, Repeats
+from bridge.observe.rate_limited import BURST, WINDOW, Repeats
 
 _PROGRAM = """
 import logging, warnings, structlog
 from bridge.observe import logs
-from bridge.redaction import Redactor
+from bridge.core.redaction import Redactor
 logs.configure("debug", {form!r}, Redactor(["s3cret-word"]))
 log = structlog.get_logger()
 log.debug("quiet", integration="a", payload={{"key": ["s3cret-word"]}}, raw=b"x", ü="ü")

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from bridge.errors import OutboxError
+from bridge.core.errors import OutboxError
 from bridge.outbox.folder import Folder
 from bridge.outbox.schema import connect
 from bridge.outbox.store import Store

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.errors import (
+from bridge.core.errors import (
     AuthError,
     ConnectionLostError,
     InvalidError,
@@ -15,9 +15,9 @@ from bridge.errors import (
     ThrottledError,
     UnavailableError,
 )
-from bridge.model import Letters
-from bridge.outbox import Wanted, desk
-from tests.support.outbox import InlineDesk, Outboxed, numbers
+from bridge.core.model import Letters
+from bridge.outbox import Wanted, commit_queue
+from tests.support.guard.outbox import InlineDesk, Outboxed, numbers
 
 
 class Silent(InlineDesk):
@@ -182,7 +182,7 @@ async def test_the_cap_refuses_until_there_is_room(box):
 async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, monkeypatch):
     """No event is accepted, what is running ends as soon as the disk takes it, and nothing is said before."""
     await box.open()
-    monkeypatch.setattr(desk, "_AGAIN", 0.0)
+    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
     box.accept(1)
     await box.settle()
     size = box.store.execute("PRAGMA page_count").fetchone()[0]
@@ -293,7 +293,7 @@ async def test_what_waits_for_an_integration_that_is_gone_stays(box):
 
 async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
     """3,000 entries of an earlier life, of which one key's first waits: the others come in order, that key after it."""
-    monkeypatch.setattr("bridge.outbox.lane.WINDOW", 1000)
+    monkeypatch.setattr("bridge.outbox.delivery_queue.WINDOW", 1000)
     box = Outboxed(tmp_path / "data")
     await box.open()
     box.api.usable = False
@@ -336,7 +336,7 @@ async def test_closing_while_somebody_gives_up_asking(tmp_path):
 
 async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
     """A call marked as begun, and not made because the bridge ends, is no unknown outcome; it is made later."""
-    box = Outboxed(tmp_path / "data", desk=desk.Desk)
+    box = Outboxed(tmp_path / "data", desk=commit_queue.Desk)
     await box.outbox.open()
     box.accept(1, call=True)
     lane = None
@@ -353,5 +353,5 @@ async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
 
 def test_the_test_desk_is_the_real_one_without_a_thread():
     """It overrides only how work gets to the clerk and back."""
-    assert issubclass(InlineDesk, desk.Desk)
+    assert issubclass(InlineDesk, commit_queue.Desk)
     assert {name for name in vars(InlineDesk) if not name.startswith("__")} == {"open", "close", "watch", "_send"}

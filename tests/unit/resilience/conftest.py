@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.guarded import Guarded
+from tests.support.guard.guarded import Guarded
 
 
 @pytest.fixture(autouse=True, params=["no", "now"], ids=["task", "promise"])

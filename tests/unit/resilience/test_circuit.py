@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from bridge.errors import AttemptTimeoutError, UnavailableError
-from bridge.model import CircuitState
+from bridge.core.errors import AttemptTimeoutError, UnavailableError
+from bridge.core.model import CircuitState
+from bridge.core.settings import CircuitBreakerSettings
 from bridge.resilience.circuit import JITTER, MAX_BACKOFF, CircuitBreaker, Transition
-from bridge.settings import CircuitBreakerSettings
 from tests.support.clock import FakeClock
-from tests.support.operations import operation
+from tests.support.guard.operations import operation
 
 LIMIT = 10.0
 ERROR = UnavailableError("down")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge import errors
+from bridge.core import errors
 from bridge.resilience.classify import Verdict, classify
 
 FAILURES = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.clock import RealClock
-from bridge.errors import (
+from bridge.core.clock import RealClock
+from bridge.core.errors import (
     AttemptTimeoutError,
     AuthError,
     BridgeError,
@@ -19,12 +19,12 @@ from bridge.errors import (
     ThrottledError,
     UnavailableError,
 )
-from bridge.model import Outcome
+from bridge.core.model import Outcome
+from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
-from bridge.settings import ResilienceSettings
-from tests.support.calls import Asked, Promised, carried, spawn
-from tests.support.guarded import Guarded, script
-from tests.support.operations import operation
+from tests.support.guard.calls import Asked, Promised, carried, spawn
+from tests.support.guard.guarded import Guarded, script
+from tests.support.guard.operations import operation
 
 
 async def never() -> Any:

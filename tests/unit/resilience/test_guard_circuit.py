@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from bridge.errors import AuthError, CircuitOpenError, InvalidError, ThrottledError, UnavailableError
-from tests.support.guarded import ERROR, Guarded, script
+from bridge.core.errors import AuthError, CircuitOpenError, InvalidError, ThrottledError, UnavailableError
+from tests.support.guard.guarded import ERROR, Guarded, script
 
 DOWN = UnavailableError("503")
 

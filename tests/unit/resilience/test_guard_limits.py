@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from bridge.errors import UnavailableError
-from bridge.model import Outcome
-from tests.support.guarded import Guarded, script
+from bridge.core.errors import UnavailableError
+from bridge.core.model import Outcome
+from tests.support.guard.guarded import Guarded, script
 
 DOWN = UnavailableError("503")
 

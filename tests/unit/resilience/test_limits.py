@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from bridge.core.settings import LimitSettings
 from bridge.resilience.limits import Limiter, RateLimit
-from bridge.settings import LimitSettings
 from tests.support.clock import FakeClock
 
 

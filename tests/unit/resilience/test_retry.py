@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from bridge import errors
+from bridge.core import errors
+from bridge.core.settings import RetrySettings
 from bridge.resilience.retry import BUDGET_FLOOR, RetryBudget, backoff, may_retry
-from bridge.settings import RetrySettings
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.errors import AttemptTimeoutError, UnavailableError
-from tests.support.guarded import Guarded, script
+from bridge.core.errors import AttemptTimeoutError, UnavailableError
+from tests.support.guard.guarded import Guarded, script
 
 DAY = 86_400.0
 

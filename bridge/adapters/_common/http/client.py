@@ -1,0 +1,183 @@
+"""What an adapter uses: requests to one integration's server, with its credentials, raising the bridge's errors."""
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import httpx
+import structlog
+
+from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.errors import translate
+from bridge.adapters._common.http.message import Response
+from bridge.adapters._common.http.pool import PooledTransport
+from bridge.adapters._common.http.stream import ResponseStream, open_stream
+from bridge.adapters._common.http.target import authorization, resolve
+from bridge.core.errors import InvalidError
+from bridge.core.ports import AdapterSetup, Context
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+#: Event headers that always travel, and what they are called in HTTP.
+_TRAVELLING: Final = {"traceparent": b"traceparent", "hop": b"Nemo-Hop"}
+#: Headers that only the transport writes.
+RESERVED: Final = frozenset(
+    {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"}
+    | {"cookie", "expect", "host", "idempotency-key", "keep-alive", "nemo-hop", "proxy-authorization", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "user-agent"}
+)
+
+
+class HttpClient:
+    """Requests to the target of one integration.
+
+    Raises ValueError from its constructor, in words for a person, where the settings cannot work. Credentials over
+    plain http to another machine are sent, but a warning is logged.
+
+    Args:
+        setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
+        max_response: Bytes that a response's body may have, decompressed.
+        allow_headers: Event headers that may travel as HTTP headers, besides `traceparent` and `hop`.
+        accept: The `Accept` header of all requests but `stream`.
+    """
+
+    def __init__(
+        self,
+        setup: AdapterSetup,
+        *,
+        max_response: int,
+        allow_headers: Collection[str] = (),
+        accept: str = "application/json",
+    ) -> None:
+        self._target = target = resolve(setup)
+        self._max_response = max_response
+        credentials = authorization(setup)
+        if credentials and target.ssl_context is None and not target.is_loopback:
+            structlog.get_logger(__name__).warning(
+                "credentials travel unencrypted; use https", integration=setup.integration, server=target.origin
+            )
+        self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
+        self._path = target.raw_path
+        self._base = b"host: %b\r\nuser-agent: nemo-bridge\r\n%b" % (target.authority.encode("ascii"), credentials)
+        self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
+        self._post = b"POST " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"content-type: application/json\r\n"
+        # One connection more than there are operations, so that a health check never waits behind them.
+        self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response)
+
+    @property
+    def path(self) -> bytes:
+        """The endpoint's own path, with its query if it has one."""
+        return self._path
+
+    async def open(self) -> None:
+        """See that there is a connection. Raises NotConnectedError; with `needs_person` for a bad certificate."""
+        try:
+            await self._pool.warm()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
+        await self._pool.aclose()
+
+    async def post(self, body: bytes, headers: bytes = b"") -> Response:
+        """POST a JSON body; `headers` as `header_lines` makes them. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(self._posting(body, headers))
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def get(self) -> Response:
+        """GET the endpoint's own path. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(b"GET " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"\r\n")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def send(
+        self, method: str, path: bytes, headers: bytes = b"", body: bytes | None = None, content_type: str = ""
+    ) -> Response:
+        """Any other request.
+
+        Args:
+            method: In upper case, as HTTP has it.
+            path: The request target in origin form, encoded; the caller vouches for it (RFC 9112, 3.2.1).
+            headers: As `header_lines` makes them.
+            body: None for no body; then there is no Content-Length either.
+            content_type: The body's.
+
+        Raises the errors of `errors.TABLE`.
+        """
+        request = b"%b %b HTTP/1.1\r\n%b%b" % (method.encode("ascii"), path, self._fixed, headers)
+        if body is not None:
+            kind = b"content-type: %b\r\n" % content_type.encode("ascii") if content_type else b""
+            request += b"%bcontent-length: %d\r\n\r\n%b" % (kind, len(body), body)
+        else:
+            request += b"\r\n"
+        try:
+            return await self._pool.exchange(request, head_only=method == "HEAD")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def stream(self, path: bytes, accept: str, headers: bytes = b"") -> ResponseStream | Response:
+        """GET a response that does not end, on a connection of its own beside the pool's.
+
+        Returns:
+            The stream, which the caller closes; or the whole response where its status is not 200.
+
+        Raises the errors of `errors.TABLE`.
+        """
+        head = b"GET %b HTTP/1.1\r\n%baccept: %b\r\n" % (path, self._base, accept.encode("ascii"))
+        request = head + b"accept-encoding: identity\r\ncache-control: no-store\r\n" + headers + b"\r\n"
+        try:
+            return await open_stream(self._target, request, max_response=self._max_response)
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    async def connection(self) -> HttpConnection:
+        """A free connection, for one `start_post`. Raises NotConnectedError."""
+        try:
+            return await self._pool.acquire()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
+
+    def start_post(self, connection: HttpConnection, body: bytes, headers: bytes = b"") -> asyncio.Future[Response]:
+        """Send a POST without waiting; the future's exception is one for `errors.translate`."""
+        return connection.start(self._posting(body, headers))
+
+    def _posting(self, body: bytes, headers: bytes) -> bytes:
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (self._post, headers, len(body), body)
+
+    def header_lines(self, context: Context) -> bytes:
+        """The HTTP headers of one operation.
+
+        Raises:
+            InvalidError: A value cannot be an HTTP header (line breaks, control characters, not ASCII).
+        """
+        lines = b""
+        if context.idempotency_key is not None:
+            lines = header_line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
+        headers: Mapping[str, str] = context.headers
+        if headers:
+            for name, http_name in self._travelling.items():
+                value = headers.get(name)
+                if value is not None:
+                    lines += header_line(name, http_name, value)
+        return lines
+
+
+def header_line(name: str, http_name: bytes, value: str) -> bytes:
+    """One header; `name` is what it is called in a complaint. Raises InvalidError, see `HttpClient.header_lines`."""
+    if _VALUE.fullmatch(value) is None:
+        raise InvalidError(f"headers.{name}: its value cannot be an HTTP header; only printable ASCII can")
+    return b"%b: %b\r\n" % (http_name, value.strip().encode("ascii"))
+
+
+def check_header_name(name: str) -> str:
+    """A validator for `allow_headers`; ValueError where the name is none, or not the configuration's to allow."""
+    if _TOKEN.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not an HTTP header name")
+    if name.lower() in RESERVED:
+        raise ValueError(f"{name!r} is written by the bridge itself")
+    return name

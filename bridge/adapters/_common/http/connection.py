@@ -1,0 +1,219 @@
+"""One HTTP/1.1 connection to a server: asyncio's Protocol, llhttp's parser, one exchange at a time.
+
+Every way an exchange can end leads through `_settle`, which hands the connection back to its owner exactly once. A
+connection is used again only after a complete response with nothing behind it; after anything else it is closed, so
+that a late answer can never be taken for the next one's.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Final, cast
+
+import httptools
+import httpx
+
+from bridge.adapters._common.http.message import Body, Headers, Response
+
+#: Bytes that a response may spend on its head, and on framing beyond its body.
+MAX_HEAD: Final = 64 * 1024
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. `start` begins an exchange; `on_free` is told when the connection has none any more.
+
+    Args:
+        max_response: Bytes that a body may have, decompressed.
+        on_free: Called synchronously when an exchange has ended, however it did.
+        on_closed: Called once when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        max_response: int,
+        on_free: Callable[["HttpConnection"], None],
+        on_closed: Callable[["HttpConnection"], None],
+    ) -> None:
+        self._max_response = max_response
+        self._on_free = on_free
+        self._on_closed = on_closed
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[Response] | None = None
+        self._readable = select.poll() if hasattr(select, "poll") else None
+        self._head_only = False
+        self._reset()
+        self.idle_since = 0.0
+        """The loop's time at which the last exchange ended, in seconds."""
+
+    def _reset(self) -> None:
+        self._headers: Headers = []
+        self._body: Body | None = None
+        self._status = 0
+        self._received = 0
+        self._body_bytes = 0
+        self._until_close = False
+
+    # --- for the owner
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    @property
+    def usable(self) -> bool:
+        """Whether an exchange may begin: open, and the server has neither closed nor said anything unasked."""
+        if self._transport.is_closing():
+            return False
+        # The loop may not have got round to a close that the kernel knows of already.
+        return self._readable is None or not self._readable.poll(0)
+
+    def start(self, request: bytes, *, head_only: bool = False) -> "asyncio.Future[Response]":
+        """Send a request, already serialised; the future brings the response, or an `httpx.TransportError`.
+
+        `head_only` is for HEAD, whose response announces a body that does not come. Whoever gives the future up
+        has to call `abort`.
+        """
+        waiter: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
+        self._head_only = head_only
+        self._reset()
+        self._transport.write(request)
+        return waiter
+
+    def abort(self) -> None:
+        """Close at once and give up what is in flight."""
+        self._fail(httpx.ReadError("the connection was closed on this side"))
+
+    def close(self) -> None:
+        """Close an idle connection in an orderly way."""
+        self._transport.close()
+
+    # --- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, but not the base class
+        if self._readable is not None:
+            self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._waiter is None:
+            self._transport.abort()
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            cause = error.__context__  # what one of the callbacks below raised
+            self._fail(
+                cause
+                if isinstance(cause, httpx.RequestError)
+                else httpx.RemoteProtocolError(f"this is not HTTP: {error}")
+            )
+        except httptools.HttpParserUpgrade:
+            self._fail(httpx.RemoteProtocolError("the server switches protocols, unasked"))
+        self._check_framing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._waiter is not None:
+            if exc is None and self._until_close:
+                self._finish(reusable=False)
+            else:
+                answered = "in the middle of the answer" if self._received else "before any answer"
+                error = httpx.ReadError(f"the connection ended {answered}")
+                error.__cause__ = exc
+                self._fail(error)
+        self._on_closed(self)
+
+    # --- the parser's side
+
+    def on_message_begin(self) -> None:
+        """A response begins; one that nobody asked for ends the connection."""
+        if self._waiter is None:
+            self._transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or a trailer, which nobody reads."""
+        if self._body is None:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Decide how the body ends and how it is packed."""
+        if self._waiter is None:
+            return
+        self._status = status = self._parser.get_status_code()
+        if status < 200:
+            return
+        length = encoding = framed = None
+        for name, value in self._headers:
+            if name == b"content-length":
+                length = framed = value
+            elif name == b"transfer-encoding":
+                framed = value
+            elif name == b"content-encoding":
+                encoding = value
+        self._body = Body(self._max_response, encoding or b"identity")
+        if self._head_only:
+            self._finish(reusable=False)
+        elif length is not None and length.isdigit() and int(length[:20]) > self._max_response:
+            raise httpx.RemoteProtocolError(f"the body is over the limit of {self._max_response} bytes")
+        elif framed is None:
+            self._until_close = status not in {204, 304}
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body, still packed."""
+        if self._body is not None:
+            self._body_bytes += len(data)
+            self._body.feed(data)
+
+    def on_message_complete(self) -> None:
+        """The response is whole; an interim one (1xx) is not the answer (RFC 9110, 15.2)."""
+        if self._waiter is None:
+            return
+        if self._body is None:
+            self._headers = []
+            return
+        # A server that answers before it has read the request would take the rest of it for another one.
+        all_sent = self._transport.get_write_buffer_size() == 0
+        self._finish(reusable=all_sent and self._parser.should_keep_alive())
+
+    # --- the end of an exchange
+
+    def _check_framing(self) -> None:
+        """Names, chunk sizes and trailers are kept by the parser until they end, and nobody else limits them.
+
+        Eight bytes of framing for each byte of body is more than the smallest chunks need.
+        """
+        if self._waiter is not None and self._received - self._body_bytes > MAX_HEAD + 8 * self._body_bytes:
+            self._fail(httpx.RemoteProtocolError(f"the head is over the limit of {MAX_HEAD} bytes"))
+
+    def _finish(self, *, reusable: bool) -> None:
+        assert self._body is not None  # noqa: S101  # only called once the head is complete
+        try:
+            response = Response(self._status, self._headers, self._body.finish())
+        except httpx.DecodingError as error:
+            self._fail(error)
+            return
+        if not reusable:
+            self._transport.close()
+        self._settle(response)
+
+    def _fail(self, error: httpx.RequestError) -> None:
+        self._transport.abort()
+        self._settle(error)
+
+    def _settle(self, end: Response | httpx.RequestError) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is None:
+            return
+        self._reset()  # an idle connection, or one that waits for the collector, must not keep a whole body
+        if not waiter.done():
+            if isinstance(end, Response):
+                waiter.set_result(end)
+            else:
+                waiter.set_exception(end)
+        self._on_free(self)

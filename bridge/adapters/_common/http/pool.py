@@ -1,0 +1,168 @@
+"""Connections to one server, kept open between exchanges: a transport under httpx's interface.
+
+httpx's own pool looks at all its connections for each request and so gets slower with concurrency; this one takes the
+connection used last from the end of a queue. `exchange` is the short way in, with a serialised request;
+`handle_async_request` is httpx's, so that an `httpx.AsyncClient` can stand on the same connections.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import httpx
+
+from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.message import Response
+from bridge.adapters._common.http.target import Target
+
+#: Seconds after which an unused connection is closed, before something on the way forgets it silently.
+KEEP_IDLE: Final = 60.0
+#: Seconds that a server has to confirm the end of TLS.
+_TLS_CLOSE: Final = 1.0
+#: Headers that describe the body as it was on the wire, which `Response.body` no longer is.
+WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+
+_Connection = TypeVar("_Connection", bound=HttpConnection)
+
+
+async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
+    """A new connection, made by `make`.
+
+    Raises:
+        httpx.ConnectError: There is none to be had.
+        httpx.ConnectTimeout: The operating system has given up.
+    """
+    tls = target.ssl_context is not None
+    try:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            make,
+            target.host,
+            target.port,
+            ssl=target.ssl_context,
+            server_hostname=target.server_name if tls else None,
+            ssl_shutdown_timeout=_TLS_CLOSE if tls else None,
+        )
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout(f"{target.origin}: connecting took too long") from error
+    except (OSError, ssl.SSLError) as error:
+        raise httpx.ConnectError(f"{target.origin}: no connection") from error
+    return connection
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """Keep-alive connections to one target, at most `size` at a time; more exchanges wait for their turn.
+
+    Args:
+        target: Where to connect.
+        size: Connections at a time.
+        max_response: Bytes that a response's body may have, decompressed.
+    """
+
+    def __init__(self, target: Target, *, size: int, max_response: int) -> None:
+        self._target = target
+        self._max_response = max_response
+        self._slots = asyncio.Semaphore(size)
+        self._idle: deque[HttpConnection] = deque()
+        self._open: set[HttpConnection] = set()
+        self._closed = False
+        self._all_gone = asyncio.Event()
+
+    async def exchange(self, request: bytes, *, head_only: bool = False) -> Response:
+        """Send one serialised request and bring its response.
+
+        Cancelling it closes the connection. Raises an `httpx.TransportError` or `httpx.DecodingError`; it is a
+        `ConnectError` or `ConnectTimeout` exactly where nothing can have been sent.
+        """
+        connection = await self.acquire()
+        try:
+            return await connection.start(request, head_only=head_only)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+
+    async def acquire(self) -> HttpConnection:
+        """A connection for exactly one `HttpConnection.start`, right after this; it comes back by itself.
+
+        Raises:
+            httpx.ConnectError: There is none to be had.
+        """
+        await self._slots.acquire()
+        try:
+            return self._take_idle() or await self._connect()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def warm(self) -> None:
+        """See that there is an open connection; raises `httpx.ConnectError`."""
+        async with self._slots:
+            connection = self._take_idle() or await self._connect()
+            self._keep(connection)
+
+    def _take_idle(self) -> HttpConnection | None:
+        forgotten = asyncio.get_running_loop().time() - KEEP_IDLE
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since > forgotten and connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self) -> HttpConnection:
+        if self._closed:
+            raise httpx.ConnectError("the session is closed")
+        connection = await dial(self._target, lambda: HttpConnection(self._max_response, self._freed, self._gone))
+        if self._closed:
+            connection.abort()
+            raise httpx.ConnectError("the session is closed")
+        self._open.add(connection)
+        return connection
+
+    def _freed(self, connection: HttpConnection) -> None:
+        self._slots.release()
+        if not connection.closing:
+            self._keep(connection)
+
+    def _keep(self, connection: HttpConnection) -> None:
+        now = connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+        # The ones at the front have been idle for longest.
+        while self._idle[0].idle_since < now - KEEP_IDLE:
+            self._idle.popleft().close()
+
+    def _gone(self, connection: HttpConnection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if not self._open:
+            self._all_gone.set()
+
+    async def aclose(self) -> None:
+        """Close everything and wait until it is closed; what is in flight fails. Cancelling it closes abruptly."""
+        self._closed = True
+        for connection in tuple(self._open):
+            if connection in self._idle:
+                connection.close()
+            else:
+                connection.abort()
+        try:
+            while self._open:
+                self._all_gone.clear()
+                await self._all_gone.wait()
+        finally:
+            for connection in tuple(self._open):
+                connection.abort()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One request of an `httpx.AsyncClient`; redirects, cookies and the like are the client's matter."""
+        url = request.url
+        if (url.scheme, url.raw_host.decode("ascii"), url.port or self._target.default_port) != self._target.key:
+            raise httpx.UnsupportedProtocol("the request is for another server than this connection's")
+        head = b"%s %s HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
+        fields = b"".join(b"%s: %s\r\n" % pair for pair in request.headers.raw)
+        body = await request.aread()
+        response = await self.exchange(head + fields + b"\r\n" + body, head_only=request.method == "HEAD")
+        headers = [pair for pair in response.headers if pair[0] not in WIRE_HEADERS]
+        return httpx.Response(response.status, headers=headers, content=response.body, request=request)

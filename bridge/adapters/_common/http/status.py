@@ -1,0 +1,79 @@
+"""What an HTTP status means where the body does not say more (bus contract, "Commands")."""
+
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+
+from bridge.adapters._common.http.message import Response
+from bridge.core.errors import AuthError, BridgeError, RejectedError, ThrottledError, UnavailableError
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+def refused_credentials(response: Response) -> AuthError | None:
+    """The error of 401 and 403, whatever their body says. Only for 401 a person is surely needed."""
+    match response.status:
+        case 401:
+            return AuthError("the server refused the credentials (HTTP 401)", code=401, needs_person=True)
+        case 403:
+            return AuthError("the credentials do not permit this (HTTP 403)", code=403)
+    return None
+
+
+def told_to_wait(response: Response) -> ThrottledError | None:
+    """The error of 408, 429 and 503 that say how long to wait, whatever their body says."""
+    if response.status not in {408, 429, 503}:
+        return None
+    wait = retry_after_ms(response)
+    if wait is None:
+        return None
+    return ThrottledError(f"the server asks to wait ({_named(response)})", code=response.status, retry_after_ms=wait)
+
+
+def bare_status_error(response: Response) -> BridgeError | None:
+    """The error of a status alone; None for 2xx."""
+    status = response.status
+    error = refused_credentials(response) or told_to_wait(response)
+    if error is not None or 200 <= status < 300:
+        return error
+    text = f"the server answered {_named(response)}"
+    if status == 429:
+        return ThrottledError(text, code=status)
+    if status == 408 or status >= 500:
+        return UnavailableError(text, code=status)
+    if 300 <= status < 400:
+        text += ", and redirects are not followed"
+    return RejectedError(text, code=status)
+
+
+def retry_after_ms(response: Response) -> int | None:
+    """`Retry-After` in milliseconds, from seconds or from an HTTP date (RFC 9110, 10.2.3); at most a day.
+
+    A date is measured against the response's own `Date`, so that clocks that differ do not matter. None where there
+    is no such header or it makes no sense.
+    """
+    value = (response.header(b"retry-after") or "").strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]) * 1000, _DAY_MS)
+    until = _unix(value)
+    if until is None:
+        return None
+    now = _unix(response.header(b"date") or "")
+    return max(0, min(int((until - (time.time() if now is None else now)) * 1000), _DAY_MS))
+
+
+def _unix(date: str) -> float | None:
+    try:
+        parsed = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def _named(response: Response) -> str:
+    try:
+        return f"HTTP {response.status} {HTTPStatus(response.status).phrase}"
+    except ValueError:
+        return f"HTTP {response.status}"

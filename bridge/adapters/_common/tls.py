@@ -1,0 +1,49 @@
+"""TLS, the same for every protocol: the context from the `tls` and `auth` blocks, and what a refusal looks like."""
+
+import ssl
+from typing import Final
+
+from bridge.core.endpoint import AuthCertificate, Tls
+
+#: Alerts by which a server turns a client's certificate away (RFC 8446, 6.2). With TLS 1.3 they come after the
+#: handshake, in place of the first answer.
+_CLIENT_REFUSED: Final = (
+    "CERTIFICATE_REQUIRED",
+    "BAD_CERTIFICATE",
+    "UNKNOWN_CA",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "UNSUPPORTED_CERTIFICATE",
+    "ACCESS_DENIED",
+)
+
+
+def refuses_client(error: BaseException | None) -> bool:
+    """Whether the server says by this that it does not take our certificate, or wants one."""
+    if not isinstance(error, ssl.SSLError):
+        return False
+    reason = getattr(error, "reason", None) or ""  # OpenSSL sets it, nobody else
+    return any(alert in reason for alert in _CLIENT_REFUSED)
+
+
+def client_context(tls: Tls, auth: object) -> ssl.SSLContext:
+    """A context that verifies, unless `tls.verify` is false, and has the client certificate of `auth`, if any.
+
+    Raises:
+        ValueError: A file does not serve, in words for a person.
+    """
+    try:
+        context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"tls.ca: {tls.ca} cannot be read as PEM certificates: {error}") from None
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if isinstance(auth, AuthCertificate):
+        try:
+            # Without a password function OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(auth.cert, auth.key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"auth: {auth.cert} and its key do not serve as a client certificate: {error}") from None
+    return context

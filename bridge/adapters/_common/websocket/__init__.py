@@ -1,0 +1,1 @@
+"""Opening a WebSocket connection, and what its library's errors mean."""

@@ -1,0 +1,144 @@
+"""The opening handshake of a WebSocket (RFC 6455, 4): an HTTP request with the integration's credentials."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
+from websockets.typing import Subprotocol
+
+from bridge.adapters._common.http.target import authorization, resolve
+from bridge.adapters._common.websocket.errors import translate
+from bridge.core.endpoint import Endpoint
+from bridge.core.errors import ConnectionLostError, ProtocolError
+from bridge.core.ports import AdapterSetup
+
+#: URL scheme → (default port, TLS).
+SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"ws": (80, False), "wss": (443, True)}
+#: Seconds that a server has to answer the closing handshake.
+_CLOSE: Final = 0.5
+
+
+class _Connection(ClientConnection):
+    """Tells in the opening handshake, too, by what it was lost: with TLS 1.3 the refusal of a client certificate."""
+
+    _lost_by: Exception | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost_by = exc
+        super().connection_lost(exc)
+
+    async def handshake(self, *arguments: Any, **more: Any) -> None:
+        try:
+            await super().handshake(*arguments, **more)
+        except InvalidMessage as error:
+            if self._lost_by is not None:
+                raise self._lost_by from error
+            raise
+
+
+class _Connect(connect):
+    """Follows no redirect: credentials stay where they were meant for."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class Opening:
+    """Opens connections to one integration's server."""
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        """Raises ValueError where endpoint, auth and TLS do not fit together, in words for a person."""
+        as_http = _as_http(setup)
+        try:
+            self._target = resolve(as_http)
+            name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
+        except ValueError as error:
+            raise ValueError(str(error).replace("https", "wss").replace("http", "ws")) from None
+        self._credentials = {name: value} if name else {}
+
+    async def open(self, *, ping: float, max_message: int, subprotocol: str | None = None) -> ClientConnection:
+        """A new connection; the server checks the credentials in the handshake.
+
+        Args:
+            ping: Seconds between pings; without an answer until the next the connection is over.
+            max_message: Bytes of the largest message that is read, decompressed; a larger one ends the connection.
+            subprotocol: What to ask for.
+
+        Raises:
+            NotConnectedError: The server cannot be reached; with `needs_person` where its certificate does not verify.
+            AuthError: It refused the credentials; with `needs_person`.
+            ProtocolError: It is no WebSocket server, or does not take the subprotocol.
+        """
+        target = self._target
+        scheme = "ws" if target.ssl_context is None else "wss"
+        more: dict[str, Any] = {} if target.ssl_context is None else {"server_hostname": target.server_name}
+        try:
+            socket = await _Connect(
+                f"{scheme}://{target.authority}{target.raw_path.decode('ascii')}",
+                subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
+                additional_headers=self._credentials,
+                user_agent_header="nemo-bridge",
+                proxy=None,  # the environment's is for other programs
+                open_timeout=None,
+                ping_interval=ping,
+                ping_timeout=ping,
+                close_timeout=_CLOSE,
+                max_size=max_message,
+                create_connection=_Connection,
+                ssl=target.ssl_context,
+                **more,
+            )
+        except (OSError, EOFError, WebSocketException) as error:
+            raise translate(error) from None
+        if subprotocol is not None and socket.subprotocol != subprotocol:
+            await close(socket)
+            raise ProtocolError(f"the server does not speak {subprotocol}", maybe_sent=False)
+        return socket
+
+
+async def close(socket: ClientConnection) -> None:
+    """Say goodbye and close, whatever becomes of the goodbye.
+
+    websockets waits without a limit for room to send it in; a frozen server makes none.
+    """
+    try:
+        async with asyncio.timeout(2 * _CLOSE):
+            await socket.close()
+    except TimeoutError:
+        pass
+    finally:
+        socket.transport.abort()
+
+
+async def ping(socket: ClientConnection) -> None:
+    """A ping and its pong (RFC 6455, 5.5.2). Raises ConnectionLostError."""
+    try:
+        await (await socket.ping())
+    except (ConnectionClosed, OSError) as error:
+        raise lost_by(error) from None
+
+
+def lost_by(error: Exception) -> ConnectionLostError:
+    """What ended an open connection, as our error."""
+    lost = translate(error)
+    return lost if isinstance(lost, ConnectionLostError) else ConnectionLostError(lost.message)
+
+
+def _as_http(setup: AdapterSetup) -> AdapterSetup:
+    """The opening handshake is an HTTP request (RFC 6455, 1.7), so addresses follow the same rules."""
+    endpoint = setup.endpoint
+    if endpoint is None:
+        return setup
+    changed = {}
+    for name in ("url", "address"):
+        value = getattr(endpoint, name)
+        if value is not None:
+            scheme, mark, rest = value.partition("://")
+            if mark and scheme not in SCHEMES:
+                raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
+            changed[name] = f"{scheme.replace('ws', 'http', 1)}://{rest}" if mark else value
+    more = {name: getattr(endpoint, name) for name in ("port", "path", "tls")}
+    return replace(setup, endpoint=Endpoint(**changed, **more))

@@ -1,0 +1,88 @@
+"""What the broker is owed: the acknowledgements of a client's messages, in the order in which they came.
+
+PUBACK and PUBREC go out in the order of their PUBLISH (MQTT 5 and 3.1.1, [MQTT-4.6.0-2] and [MQTT-4.6.0-3]): what is
+settled early waits for what came before it with the same QoS.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from bridge.adapters.mqtt.packets.message import Message
+
+
+class Acks:
+    """Outlives the connections of a session that the broker keeps.
+
+    After a reconnection the broker sends again, under the same packet identifier, what it has no acknowledgement of
+    ([MQTT-4.4.0-1]). So what is unacknowledged here is known again then; and a message of QoS 2 that was answered is
+    not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
+    """
+
+    def __init__(self) -> None:
+        self._send: Callable[[Message], bool] = lambda _: False
+        self._queues: tuple[deque[Message], deque[Message]] = (deque(), deque())
+        self._before: dict[tuple[int, int], Message] = {}
+        self._answered: set[int] = set()
+
+    def begin(self, send: Callable[[Message], bool], *, present: bool) -> None:
+        """A new connection.
+
+        Args:
+            send: Writes the acknowledgement of a message; False where there is no connection any more.
+            present: Whether the broker had kept the session.
+        """
+        self._send = send
+        left = [message for queue in self._queues for message in queue]
+        for queue in self._queues:
+            queue.clear()
+        if present:
+            self._before |= {(message.qos, message.mid): message for message in left}
+        else:
+            self._before.clear()
+            self._answered.clear()
+
+    def came(self, message: Message) -> Message | None:
+        """Take note of a message; what it was on an earlier connection, where that is known.
+
+        Where that, or this one, is `settled`, there is nothing more to do for it.
+        """
+        if message.qos == 0:
+            return None
+        self._queues[message.qos - 1].append(message)
+        if message.qos == 2 and message.mid in self._answered:
+            self.settle(message)
+            return message
+        if not self._before:
+            return None
+        before = self._before.pop((message.qos, message.mid), None)
+        if before is None or (before.topic, before.payload) != (message.topic, message.payload):
+            return None
+        if before.settled:
+            self.settle(message)
+        return before
+
+    def settle(self, message: Message) -> None:
+        """It may be acknowledged, and is as soon as nothing that came before it is open."""
+        message.settled = True
+        if message.qos == 0:
+            return
+        queue = self._queues[message.qos - 1]
+        while queue and queue[0].settled and self._send(queue[0]):
+            done = queue.popleft()
+            if done.qos == 2:
+                self._answered.add(done.mid)
+
+    def released(self, mid: int) -> None:
+        """The broker will not send this message of QoS 2 again; its identifier may be another's from now on."""
+        self._answered.discard(mid)
+
+    def set_aside(self, message: Message) -> None:
+        """Let others overtake a message that may have to wait for long."""
+        if message.qos:
+            self._queues[message.qos - 1].remove(message)
+
+    def take_back(self, messages: Sequence[Message]) -> None:
+        """The opposite: they came before all that is open."""
+        for message in reversed(messages):
+            if message.qos:
+                self._queues[message.qos - 1].appendleft(message)

@@ -1,0 +1,370 @@
+"""MQTT 5 and 3.1.1: `type = "mqtt"`.
+
+Pub/Sub with QoS 0, 1 and 2, retained messages, wildcards and shared groups; RPC by MQTT 5 request/response
+(`rpc`). Event headers and the idempotency key travel as user properties. Messages of QoS 1 and 2 are
+acknowledged after they were delivered; with `clean_start = false` what was published meanwhile comes after a
+reconnection. A bearer token is sent as the password, with the user name `bearer_username`.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import aiomqtt
+from msgspec import UNSET
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from bridge.adapters._common.background import Background
+from bridge.adapters._common.content import Codec
+from bridge.adapters.mqtt.acks import Acks
+from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
+from bridge.adapters.mqtt.connection import Link
+from bridge.adapters.mqtt.errors import translate
+from bridge.adapters.mqtt.inbox import Inbox, Route
+from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, Packed, message_properties
+from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.rpc import Replies
+from bridge.adapters.mqtt.topics import check_filter, check_topic, shared
+from bridge.adapters.mqtt.transport import open_wire
+from bridge.adapters.mqtt.unacknowledged import Desk
+from bridge.core.errors import (
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+)
+from bridge.core.model import DEFAULT_QOS, Publish
+from bridge.core.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Promise,
+    Subscription,
+)
+from bridge.core.settings import Hold
+
+PROTOCOL: Final = "mqtt"
+#: Nobody subscribes to it: that the broker answers the end of such a subscription proves that it lives.
+_CHECK: Final = "nemo-bridge/check"
+_REPLIES: Final = "nemo-bridge/replies/"
+#: The largest message, and room for the rest of its packet (MQTT 5, 2.1.4).
+_MAX_PAYLOAD: Final = 268_435_455
+_PACKET_ROOM: Final = 16
+
+
+class MqttAdapter(AdapterBase):
+    """One MQTT session; see `ports.ProtocolAdapter`."""
+
+    protocol = PROTOCOL
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        """Raises ValueError where endpoint, auth, TLS and config do not fit together."""
+        self._config = setup.config if isinstance(setup.config, MqttConfig) else MqttConfig()
+        self._target = resolve(setup, self._config)
+        self._setup = setup
+        self._version5 = self._config.version == "5"
+        self._client_id = self._config.client_id or f"nemo-bridge-{uuid.uuid4().hex[:12]}"
+        self._codec = Codec(self._config.codec)
+        self._will = self._make_will()
+        self._link: Link | None = None
+        # What one connection leaves unanswered the next one of the same session knows again.
+        self._acks, self._desk = setup.kept.setdefault(PROTOCOL, _memory())
+        self._inbox = Inbox(self._codec, acks=self._acks, desk=self._desk)
+        self._replies = Replies(self._codec)
+        self._reply_topic = _REPLIES + quote(self._client_id, safe="")
+        self._reply_lock = asyncio.Lock()
+        self._replies_open = False
+        self._background = Background(self._on_bug)
+        self._doubtful = False
+
+    def _make_will(self) -> aiomqtt.Will | None:
+        will = self._config.will
+        if will is None:
+            return None
+        try:
+            payload, _ = self._codec.encode(will.message, "will.message")
+        except InvalidError as error:
+            raise ValueError(error.message) from None
+        return aiomqtt.Will(will.topic, payload, will.qos, will.retain)
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Open the connection and the session; the broker has then accepted the credentials."""
+        target, config = self._target, self._config
+        try:
+            wire = await open_wire(target.host, target.port, target.context, target.server_name)
+        except OSError as error:
+            raise translate(error) from None
+        link = Link(
+            wire=wire,
+            version5=self._version5,
+            clean=config.clean_start,
+            on_accepted=self._on_accepted,
+            on_inbound=self._on_inbound,
+            on_released=self._acks.released,
+            on_lost=self._on_lost,
+            hostname=target.host,
+            port=target.port,
+            identifier=self._client_id,
+            username=target.username,
+            password=target.password,
+            keepalive=-int(-config.keep_alive // 1),
+            will=self._will,
+            properties=self._connect_properties(),
+        )
+        self._inbox.on_full, self._inbox.on_room = link.pause, link.resume
+        self._link = link
+        try:
+            await link.open()
+        except BaseException as error:
+            self._link = None
+            await link.close(orderly=False)
+            if isinstance(error, aiomqtt.MqttError):
+                raise translate(error) from None
+            if isinstance(error, ConnectionLostError):
+                raise NotConnectedError(error.message, code=error.code, needs_person=error.needs_person) from None
+            raise
+        await self._background.open()
+        self._background.start(self._inbox.run())
+
+    def _connect_properties(self) -> Properties | None:
+        if not self._version5:
+            return None
+        properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = self._config.receive_maximum
+        if self._config.expiry_seconds:
+            properties.SessionExpiryInterval = self._config.expiry_seconds
+        return properties  # type: ignore[no-any-return]
+
+    async def disconnect(self) -> None:
+        """Say DISCONNECT and close. After a failed check the connection is only cut, so that the will is published."""
+        link, self._link = self._link, None
+        try:
+            await self._background.close()
+        finally:
+            self._inbox.end()
+            if link is not None:
+                self._replies.fail(ConnectionLostError("the session was closed"))
+                await link.close(orderly=link.error is None and not self._doubtful)
+
+    async def check(self) -> None:
+        """A round trip through the broker: the end of a subscription that never was, which needs no rights."""
+        self._doubtful = True
+        await self._call(self._open_link().drop(_CHECK))
+        self._doubtful = False
+        self._inbox.settle()
+
+    # --- RPC
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        """Publish to the topic `method`, and wait for the answer unless it is a notification."""
+        link = self._open_link()
+        if not self._version5:
+            raise NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
+        check_topic(method, "method")
+        payload, content_type = (b"", "") if params is UNSET else self._codec.encode(params, "params")
+        properties = message_properties(
+            context.headers, key=context.idempotency_key, content_type=content_type, payload=payload
+        )
+        self._check_limits(link, len(method) + len(payload), 1, retain=False)
+        if notify:
+            await self._sent(link, method, payload, properties)
+            return None
+        await self._open_replies(link)
+        correlation, answer = self._replies.expect()
+        properties.text(RESPONSE_TOPIC, self._reply_topic)
+        properties.binary(CORRELATION_DATA, correlation)
+        try:
+            await self._sent(link, method, payload, properties)
+            return await answer
+        finally:
+            self._replies.forget(correlation)
+
+    @staticmethod
+    async def _sent(link: Link, topic: str, payload: bytes, properties: Packed) -> None:
+        sent: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        link.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
+        await sent
+
+    async def _open_replies(self, link: Link) -> None:
+        if self._replies_open:
+            return
+        async with self._reply_lock:
+            if not self._replies_open:
+                await self._call(link.add(self._reply_topic, 1, None))
+                self._replies_open = True
+
+    # --- Pub/Sub
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """Publish with QoS 1 unless told otherwise; `{"receivers": 0}` where the broker says that there were none."""
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
+        self._publish(command, context.headers if headers is None else headers, context, published)
+        return await published
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing takes no task."""
+        if type(command) is not Publish:
+            return False
+        self._publish(command, context.joined(command.headers), context, promise)
+        return True
+
+    def _publish(self, command: Publish, headers: Mapping[str, str], context: Context, promise: Promise) -> None:
+        link = self._open_link()
+        topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
+        check_topic(topic)
+        payload, content_type = self._codec.encode(command.message)
+        properties = None
+        if self._version5:
+            properties = message_properties(
+                headers, key=context.idempotency_key, content_type=content_type, payload=payload
+            )
+        elif headers.keys() - context.headers.keys():
+            raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
+        self._check_limits(link, len(topic) + len(payload), quality, retain=command.retain)
+        link.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
+
+    @staticmethod
+    def _check_limits(link: Link, size: int, qos: int, *, retain: bool) -> None:
+        """What the broker said in CONNACK that it would cut the connection for."""
+        limit = min(_MAX_PAYLOAD, getattr(link.limits, "MaximumPacketSize", _MAX_PAYLOAD) - _PACKET_ROOM)
+        if size > limit:
+            raise InvalidError(f"message: {size} bytes with its topic; the broker takes {limit}")
+        if qos > getattr(link.limits, "MaximumQoS", 2):
+            raise NotSupportedError(f"the broker has no QoS {qos}")
+        if retain and not getattr(link.limits, "RetainAvailable", True):
+            raise NotSupportedError("the broker retains no messages")
+
+    async def subscribe(
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,
+        group: str | None = None,
+        hold: Hold | None = None,
+    ) -> Subscription:
+        """Subscribe with QoS 1 unless told otherwise; members of a `group` share the messages (MQTT 5).
+
+        With `hold`, what was published with QoS 0 is only delivered: nobody can acknowledge it.
+        """
+        link = self._open_link()
+        check_filter(topic)
+        if group is not None and not self._version5:
+            raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
+        route = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
+        has_identifiers = self._version5 and bool(getattr(link.limits, "SubscriptionIdentifierAvailable", 1))
+        try:
+            await self._call(
+                link.add(
+                    route.topic, DEFAULT_QOS if qos is None else qos, route.identifier if has_identifiers else None
+                )
+            )
+        except BaseException:
+            self._inbox.close(route)
+            raise
+        return Subscription(topic, route)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; the broker is told with the last one for a filter."""
+        link, route = self._open_link(), subscription.handle
+        if not isinstance(route, Route):
+            raise InvalidError("unsubscribe: not a subscription of this session")
+        if not self._inbox.others(route):
+            await self._call(link.drop(route.topic))
+        self._inbox.close(route)
+
+    async def ack(self, message_id: str) -> None:
+        """Done with it: the broker is told as soon as all that came before it is answered."""
+        self._open_link()
+        self._desk.answer(message_id)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Say it again, after `delay` seconds."""
+        self._open_link()
+        self._desk.answer(message_id, again_in=delay or 0.0)
+
+    # --- inside
+
+    def _open_link(self) -> Link:
+        link = self._link
+        if link is None:
+            raise NotConnectedError("there is no session")
+        if link.error is not None:
+            raise NotConnectedError(link.error.message, needs_person=link.error.needs_person)
+        return link
+
+    @staticmethod
+    async def _call(call: Any) -> Any:
+        try:
+            return await call
+        except aiomqtt.MqttError as error:
+            raise translate(error) from None
+
+    def _on_inbound(self, message: Message) -> None:
+        if message.topic == self._reply_topic:
+            self._acks.came(message)
+            self._replies.take(message)
+            self._acks.settle(message)
+        else:
+            self._inbox.put(message)
+
+    def _on_accepted(self, present: bool) -> None:
+        if self._link is not None:
+            self._inbox.begin(self._link.ack, present=present)
+
+    def _on_lost(self, error: BridgeError) -> None:
+        self._replies.fail(error)
+        self._setup.on_lost(error)
+
+    def _on_bug(self, error: BridgeError) -> None:
+        """A bug ended the deliveries: end the session, too; `disconnect` then raises it."""
+        if self._link is not None and self._link.error is None:
+            self._doubtful = True
+            self._on_lost(error)
+
+
+def _memory() -> tuple[Acks, Desk]:
+    acks = Acks()
+    return acks, Desk(acks)
+
+
+def _unfit_to_hold(config: MqttConfig) -> str | None:
+    if config.clean_start:
+        return (
+            "with `clean_start = true` the broker forgets at a reconnection what is unacknowledged; "
+            "write `clean_start = false` and a `client_id` in `config`"
+        )
+    return None
+
+
+SPEC: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="MQTT 5 and 3.1.1: publish, subscribe, and request/response of MQTT 5",
+    operations=frozenset({"request", "publish", "subscribe", "unsubscribe", "ack", "nack"}),
+    auth=frozenset({"none", "basic", "bearer", "certificate"}),
+    config=MqttConfig,
+    schemes=SCHEMES,
+    create=MqttAdapter,
+    acknowledges=frozenset({"subscribe"}),
+    unfit_to_hold=_unfit_to_hold,
+    has_qos=True,
+)

@@ -1,0 +1,184 @@
+"""`config { … }` of an MQTT integration, and where its broker is."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from math import ceil
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import AfterValidator, Field, model_validator
+
+from bridge.adapters._common.content import CodecName
+from bridge.adapters._common.tls import client_context
+from bridge.adapters.mqtt.topics import check_text, check_topic
+from bridge.core.endpoint import AuthBasic, AuthBearer, AuthCertificate, Endpoint, Strict
+from bridge.core.errors import InvalidError
+from bridge.core.ports import AdapterSetup
+from bridge.core.units import Duration, PositiveDuration
+
+#: URL scheme → (default port, TLS). A bare host means TLS, unless `tls = false` or the port is 1883.
+SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"mqtts": (8883, True), "mqtt": (1883, False)}
+#: IANA's port for MQTT without TLS.
+_PLAIN_PORT: Final = 1883
+
+
+def _topic(value: str) -> str:
+    try:
+        return check_topic(value)
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+
+
+def _text(value: str) -> str:
+    try:
+        return check_text(value, "not an MQTT string")
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+
+
+class Will(Strict):
+    """`will { … }`: what the broker publishes when the sidecar is gone without having said so."""
+
+    topic: Topic
+    message: Annotated[Any, Field(description="sent by the codec, like any message")] = ""
+    qos: Literal[0, 1, 2] = 1
+    retain: bool = False
+
+
+class MqttConfig(Strict):
+    """`config { … }` of an MQTT integration."""
+
+    version: Annotated[Literal["3.1.1", "5"], Field(description="3.1.1 has no headers, no RPC and no groups")] = "5"
+    client_id: Annotated[
+        str | None,
+        Field(min_length=1, description="must be this sidecar's alone at the broker; without it a random one"),
+        AfterValidator(lambda value: value if value is None else _text(value)),
+    ] = None
+    keep_alive: Annotated[PositiveDuration, Field(le=65_535, description="in whole seconds, rounded up")] = 60.0
+    clean_start: Annotated[
+        bool,
+        Field(description="false: the broker keeps subscriptions and messages for `client_id` while it is away"),
+    ] = True
+    session_expiry: Annotated[
+        Duration | None,
+        Field(le=0xFFFF_FFFE, description="how long the broker keeps them (MQTT 5); a day if nothing is said"),
+    ] = None
+    will: Annotated[
+        Will | None, Field(description="what the broker publishes when the sidecar is gone without having said so")
+    ] = None
+    codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
+    receive_maximum: Annotated[
+        int, Field(ge=1, le=65_535, description="unacknowledged messages that the broker may send (MQTT 5)")
+    ] = 1000
+    bearer_username: Annotated[
+        str, Field(description="the user name that goes with a bearer token, which is sent as the password")
+    ] = "bearer"
+
+    @model_validator(mode="after")
+    def _session_can_be_kept(self) -> Self:
+        if not self.clean_start and self.client_id is None:
+            raise ValueError("`clean_start = false` needs a `client_id`, by which the broker knows the session again")
+        if self.session_expiry is not None and self.clean_start:
+            raise ValueError("`session_expiry` needs `clean_start = false`")
+        if self.session_expiry is not None and self.version == "3.1.1":
+            raise ValueError("MQTT 3.1.1 has no `session_expiry`; the broker decides")
+        return self
+
+    @property
+    def expiry_seconds(self) -> int:
+        """The session expiry interval as the wire has it."""
+        if self.clean_start:
+            return 0
+        return 86_400 if self.session_expiry is None else ceil(self.session_expiry)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One broker, and what proves who we are."""
+
+    host: str
+    port: int
+    server_name: str
+    context: ssl.SSLContext | None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+def resolve(setup: AdapterSetup, config: MqttConfig) -> Target:
+    """The target of one integration.
+
+    Raises:
+        ValueError: The blocks contradict each other or name a file that does not serve, in words for a person.
+    """
+    if setup.endpoint is None:
+        raise ValueError("an `endpoint` block is needed")
+    host, port, tls = _place(setup.endpoint)
+    if not tls and (setup.tls.ca is not None or setup.tls.server_name is not None):
+        raise ValueError("there is a `tls` block, but the endpoint is plain MQTT; write mqtts, or `tls = true`")
+    if not tls and isinstance(setup.auth, AuthCertificate):
+        raise ValueError("a client certificate needs TLS; write mqtts, or `tls = true`")
+    username, password = _credentials(setup.auth, config)
+    if password is not None and not tls and not _is_loopback(host):
+        structlog.get_logger(__name__).warning(
+            "credentials travel unencrypted; use mqtts", integration=setup.integration, server=f"{host}:{port}"
+        )
+    context = client_context(setup.tls, setup.auth) if tls else None
+    return Target(host, port, setup.tls.server_name or host, context, username, password)
+
+
+def _place(endpoint: Endpoint) -> tuple[str, int, bool]:
+    text = endpoint.url or endpoint.address or ""
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        if "/" in text or "?" in text:
+            raise ValueError(f'"{text}" is no host name')
+        if text.count(":") > 1 and not text.startswith("["):
+            text = f"[{text}]"
+        text = f"//{text}"
+    try:
+        parts = urlsplit(text)
+        said = parts.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or endpoint.path:
+        raise ValueError("an MQTT endpoint has no path")
+    if not parts.hostname:
+        raise ValueError("the endpoint names no host")
+    port = endpoint.port or said
+    if separator:
+        if scheme.lower() not in SCHEMES:
+            raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
+        tls = SCHEMES[scheme.lower()][1]
+        if endpoint.tls is not None and endpoint.tls != tls:
+            raise ValueError(f"`tls` says {str(endpoint.tls).lower()}, the address says {scheme}")
+    else:
+        tls = port != _PLAIN_PORT if endpoint.tls is None else endpoint.tls
+    return parts.hostname, port or SCHEMES["mqtts" if tls else "mqtt"][0], tls
+
+
+def _credentials(auth: object, config: MqttConfig) -> tuple[str | None, str | None]:
+    match auth:
+        case AuthBasic(username=username, password=password):
+            # MQTT 3.1.1 has no password without a user name (3.1.2.9), and paho sends none.
+            pair = username or "", password.get_secret_value()
+        case AuthBearer(token=token):
+            pair = config.bearer_username, token.get_secret_value()
+        case _:
+            return None, None
+    for name, text in zip(("auth.username", "auth: the password or token"), pair, strict=True):
+        if len(text.encode(errors="replace")) > 65_535 or "\0" in text:
+            raise ValueError(f"{name} does not fit into MQTT: NUL, or more than 65535 bytes")
+    return pair
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

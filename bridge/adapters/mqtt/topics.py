@@ -1,0 +1,85 @@
+"""Topic names and filters (MQTT 5, section 4.7), checked before they are sent.
+
+Brokers hang up on bad ones, or worse, say nothing.
+"""
+
+import re
+from typing import Final
+
+from bridge.core.errors import InvalidError
+
+_MAX_BYTES: Final = 65_535
+#: What brokers may close the connection for (MQTT 5, 1.5.4): NUL must not, the others should not be there.
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+_SHARE: Final = "$share/"
+#: First levels by which a broker is governed and speaks of itself (4.7.2); what else begins with $ is some service's.
+_INTERNAL: Final = ("$SYS/", "$CONTROL/", _SHARE)
+
+
+def check_text(text: str, name: str) -> str:
+    """See that a string can be an MQTT string; `name` is what it is called in a complaint.
+
+    Raises:
+        InvalidError: It is too long, no Unicode, or holds control characters.
+    """
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidError(f"{name}: half of a surrogate pair has no UTF-8") from None
+    if size > _MAX_BYTES:
+        raise InvalidError(f"{name}: {size} bytes, MQTT has room for {_MAX_BYTES}")
+    if _FORBIDDEN.search(text):
+        raise InvalidError(f"{name}: MQTT has no control characters")
+    return text
+
+
+def check_topic(topic: str, name: str = "topic") -> str:
+    """See that a message can be published to a topic; InvalidError says why not."""
+    if not topic:
+        raise InvalidError(f"{name}: a topic is never empty")
+    if "+" in topic or "#" in topic:
+        raise InvalidError(f"{name}: one publishes to one topic, so it has no wildcards (+, #)")
+    if topic.startswith(_INTERNAL):
+        raise InvalidError(f'{name}: "{topic.partition("/")[0]}" is for the broker itself')
+    return check_text(topic, name)
+
+
+def check_filter(topic: str) -> str:
+    """See that one can subscribe to a filter; InvalidError says why not."""
+    if not topic:
+        raise InvalidError("topic: a filter is never empty")
+    check_text(topic, "topic")
+    levels = plain(topic).split("/")
+    for position, level in enumerate(levels):
+        if level != "+" and "+" in level:
+            raise InvalidError("topic: + stands for a whole level, as in a/+/c")
+        if "#" in level and (level != "#" or position != len(levels) - 1):
+            raise InvalidError("topic: # stands alone at the end, as in a/#")
+    return topic
+
+
+def shared(topic: str, group: str) -> str:
+    """The filter by which the members of a group share messages (MQTT 5, 4.8.2)."""
+    if not group or any(sign in group for sign in "/+#"):
+        raise InvalidError("group: the name of a group is never empty and has no /, + or #")
+    return f"{_SHARE}{check_text(group, 'group')}/{topic}"
+
+
+def plain(topic: str) -> str:
+    """A filter without its `$share/<group>/`."""
+    return topic.split("/", 2)[2] if topic.startswith(_SHARE) and topic.count("/") >= 2 else topic
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a topic fits a plain filter; wildcards at the beginning spare topics that begin with `$` (4.7.2)."""
+    if topic_filter == topic:
+        return True
+    if topic.startswith("$") and topic_filter[:1] in {"+", "#"}:
+        return False
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    for position, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if position >= len(levels) or level not in {"+", levels[position]}:
+            return False
+    return len(wanted) == len(levels)

@@ -1,0 +1,272 @@
+"""NATS, core and JetStream (docs.nats.io): `type = "nats"`.
+
+* `request`: the method is a subject. An error comes as the headers `Nats-Service-Error` and `Nats-Service-Error-Code`,
+  as NATS services send it (ADR-32); the body is its data. Nobody there is `unavailable`, and surely nothing was done.
+* `publish`, `subscribe`: core NATS, at most once. `publish` returns when the server has confirmed that it has it.
+* `enqueue`: the queue is a subject that a stream stores. `dequeue` and a subscription's `queue` name `stream/consumer`,
+  or a stream (or its only subject) that `durable` reads. JetStream has one `ack_wait` for a whole consumer, so
+  `visibility_ms` is not used.
+
+Event headers travel as headers of the same name, an idempotency key as `Nats-Msg-Id`, by which JetStream drops what
+it has already, the content's type as `Content-Type`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, cast
+
+import structlog
+from msgspec import UNSET
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from bridge.adapters._common.content import Codec
+from bridge.adapters.nats.config import SCHEMES, NatsConfig, resolve
+from bridge.adapters.nats.connection import NO_RESPONDERS, Link
+from bridge.adapters.nats.jetstream import Consumption, Queues
+from bridge.adapters.nats.subjects import (
+    CONTENT_TYPE,
+    MESSAGE_ID,
+    STATUS,
+    Outgoing,
+    check_subject,
+    header_block,
+    outgoing_headers,
+)
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
+from bridge.core.model import Inbound, Publish, QueueMessage, Request
+from bridge.core.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Promise,
+    Subscription,
+    Verdict,
+)
+from bridge.core.settings import Hold
+
+PROTOCOL: Final = "nats"
+_ERROR: Final = "Nats-Service-Error"
+_ERROR_CODE: Final = "Nats-Service-Error-Code"
+
+log = structlog.get_logger(__name__)
+
+
+class NatsAdapter(AdapterBase):
+    """One session; see `ports.ProtocolAdapter`."""
+
+    protocol = PROTOCOL
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        """Raises ValueError where endpoint, auth, TLS and configuration do not fit together."""
+        self._setup = setup
+        self._config = setup.config if isinstance(setup.config, NatsConfig) else NatsConfig()
+        self._target = resolve(setup, self._config)
+        self._codec = Codec(self._config.codec)
+        self._idempotent = frozenset(self._config.idempotent)
+        self._outgoing = Outgoing()
+        self._link: Link | None = None
+        self._queues: Queues | None = None
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Connect to the first server that takes us, and make or check the stream of the configuration."""
+        link = await self._open()
+        try:
+            queues = Queues(link, self._config, self._codec)
+            await queues.prepare()
+            link.arm()
+        except BaseException:
+            await link.close()
+            raise
+        self._link, self._queues = link, queues
+
+    async def _open(self) -> Link:
+        failure: BridgeError = NotConnectedError("there is no server to go to")
+        for address in self._target.addresses:
+            link = Link(
+                self._target,
+                name=f"nemo-bridge/{self._setup.integration}",
+                inbox_prefix=self._config.inbox_prefix,
+                on_lost=self._setup.on_lost,
+            )
+            try:
+                await link.open(address)
+            except BridgeError as error:
+                failure = failure if failure.needs_person else error
+            else:
+                return link
+        raise failure
+
+    async def disconnect(self) -> None:
+        """Close at once; what is in flight fails with ConnectionLostError."""
+        link, self._link, self._queues = self._link, None, None
+        if link is not None:
+            await link.close()
+
+    async def check(self) -> None:
+        """PING, which only a server that is not frozen answers."""
+        await self._live.flushed()
+
+    @property
+    def _live(self) -> Link:
+        if self._link is None:
+            raise NotConnectedError("there is no session")
+        return self._link
+
+    @property
+    def _jetstream(self) -> Queues:
+        if self._queues is None:
+            raise NotConnectedError("there is no session")
+        return self._queues
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """What `idempotent` names, and what changes nothing when it is repeated."""
+        if operation == "request":
+            return isinstance(command, Request) and command.method in self._idempotent
+        return operation in {"subscribe", "unsubscribe", "ack"}
+
+    # --- RPC
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        """Ask on a subject; `params` is the message, empty where it is UNSET."""
+        subject = check_subject(method, "method")
+        if params is UNSET:
+            headers = outgoing_headers(None, context, "")
+            del headers[CONTENT_TYPE]
+            payload = b""
+        else:
+            payload, content_type = self._codec.encode(params, "params")
+            headers = outgoing_headers(None, context, content_type)
+        if notify:
+            sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._live.send(subject, payload, header_block(headers), sent)
+            await sent
+            return None
+        answer = await self._live.ask(subject, payload, headers)
+        return self._result(answer, subject)
+
+    def _result(self, answer: Msg, subject: str) -> Any:
+        headers = answer.headers or {}
+        if headers.get(STATUS) == NO_RESPONDERS:
+            raise UnavailableError(f'nobody answers on "{subject}"', maybe_sent=False)
+        content = None
+        if answer.data:
+            content = self._codec.decode(answer.data, headers.get(CONTENT_TYPE), "the answer")
+        if _ERROR in headers or _ERROR_CODE in headers:
+            code = headers.get(_ERROR_CODE, "")
+            number = int(code) if code.isascii() and code.isdigit() and len(code) < 10 else None
+            raise RejectedError(
+                headers.get(_ERROR) or "refused", code=(code or None) if number is None else number, data=content
+            )
+        return content
+
+    # --- Pub/Sub
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """Publish; returns when the server has confirmed that it has the message."""
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
+        self._publish(command, headers, context, published)
+        return await published
+
+    def _publish(self, command: Publish, headers: Mapping[str, str] | None, context: Context, promise: Promise) -> None:
+        if command.qos or command.retain:
+            raise InvalidError("core NATS has neither `qos` above 0 nor `retain`; `enqueue` stores")
+        payload, content_type = self._codec.encode(command.message)
+        subject = self._outgoing.subject(command.topic, "topic")
+        self._live.send(subject, payload, self._outgoing.headers(headers, context, content_type), promise)
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing takes no task."""
+        if type(command) is not Publish:
+            return False
+        self._publish(command, command.headers, context, promise)
+        return True
+
+    async def subscribe(
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,  # noqa: ARG002
+        group: str | None = None,
+    ) -> Subscription:
+        """Subscribe to a subject, wildcards `*` and `>` allowed; `group` is a queue group."""
+        check_subject(topic, "topic", wildcards=True)
+        if group is not None:
+            check_subject(group, "group")
+        decode = self._codec.decode_or_keep
+
+        def arrived(message: Msg) -> Awaitable[Verdict | None] | None:
+            headers = message.headers or {}
+            content, more = decode(message.data, headers.get(CONTENT_TYPE))
+            if more:
+                headers = {**headers, **more}
+            unique = headers.get(MESSAGE_ID)
+            verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
+            return None if verdict.__class__ is Verdict else verdict
+
+        return Subscription(topic, await self._live.listen(topic, arrived, group or ""))
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription or a `consume`."""
+        handle = subscription.handle
+        if isinstance(handle, Consumption):
+            await self._jetstream.stop(handle)
+        elif isinstance(handle, NatsSubscription):
+            await self._live.hush(handle)
+            await self._live.flushed()
+
+    # --- Queue
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """Store a message under a subject; `stream/sequence`, when it is stored."""
+        payload, content_type = self._codec.encode(message)
+        outgoing = outgoing_headers(headers, context, content_type)
+        return await self._jetstream.enqueue(check_subject(queue, "queue"), payload, outgoing)
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
+        """One message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""
+        return await self._jetstream.dequeue(queue, wait)
+
+    async def consume(
+        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
+    ) -> Subscription:
+        """Read a queue continuously; `group` is the durable consumer's name where the queue names none."""
+        return Subscription(queue, await self._jetstream.consume(queue, deliver, group, hold))
+
+    async def ack(self, message_id: str) -> None:
+        """Done with it; returns when the server has confirmed."""
+        await self._jetstream.ack(message_id)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Give it back, to come again after `delay` seconds; returns when the server has confirmed."""
+        await self._jetstream.nack(message_id, delay)
+
+
+SPEC: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="NATS: request/reply, Pub/Sub with queue groups, JetStream queues",
+    operations=frozenset({"request", "publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack"}),
+    auth=frozenset({"none", "basic", "bearer", "certificate", "nkey", "credentials"}),
+    config=NatsConfig,
+    schemes=SCHEMES,
+    create=NatsAdapter,
+    acknowledges=frozenset({"consume"}),
+)

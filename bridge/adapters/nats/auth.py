@@ -1,0 +1,105 @@
+"""Proving who we are to NATS by an nkey (Ed25519): a seed, alone or beside the JWT of a credentials file."""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bridge.core.errors import AuthError
+
+if TYPE_CHECKING:
+    from nkeys import KeyPair
+
+_JWT: Final = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
+_SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What an answer to a server's nonce is made of.
+
+    Attributes:
+        seed: Gives the seed. It, and `jwt`, are functions so that no secret shows in a repr, and a file may be replaced
+            while we run. They raise ValueError in words for a person.
+        jwt: Gives the JWT; None for a bare nkey, which the server knows by its public half.
+    """
+
+    seed: Callable[[], str]
+    jwt: Callable[[], str] | None = None
+
+    @property
+    def public(self) -> str:
+        """The public half. Raises ValueError where the seed is none."""
+        return str(_pair(self.seed()).public_key.decode())
+
+    def sign(self, nonce: str) -> bytes:
+        """The signature that the server checks; AuthError where the file does not serve any more."""
+        try:
+            return base64.b64encode(_pair(self.seed()).sign(nonce.encode()))
+        except ValueError as error:
+            raise AuthError(str(error), needs_person=True) from None
+
+    def token(self) -> bytes:
+        """The JWT; AuthError where the file does not serve any more."""
+        assert self.jwt is not None  # noqa: S101 - asked for with a JWT only
+        try:
+            return self.jwt().encode()
+        except ValueError as error:
+            raise AuthError(str(error), needs_person=True) from None
+
+
+def from_seed(seed: Callable[[], str]) -> Keys:
+    """An nkey alone. Raises ValueError where it is no user's seed."""
+    keys = Keys(seed)
+    keys.public  # noqa: B018 - checked while the configuration is read
+    return keys
+
+
+def from_file(path: Path, hide: Callable[[str], None]) -> Keys:
+    """A credentials file, as `nsc generate creds` writes it; it is read again for each connection.
+
+    What is secret in it goes to `hide` before it is used.
+
+    Raises:
+        ValueError: It cannot be read, or has no JWT or no seed.
+    """
+
+    def part(pattern: re.Pattern[str], name: str) -> str:
+        found = _part(path, pattern, name)
+        hide(found)
+        return found
+
+    keys = Keys(lambda: part(_SEED, "seed"), lambda: part(_JWT, "JWT"))
+    keys.public  # noqa: B018 - checked while the configuration is read
+    part(_JWT, "JWT")
+    return keys
+
+
+def _pair(seed: str) -> "KeyPair":
+    import nkeys  # noqa: PLC0415 - more than a megabyte, for this kind of auth alone
+
+    text = seed.strip().encode()
+    try:
+        pair = nkeys.from_seed(bytearray(text))
+        prefix, raw = nkeys.decode_seed(bytearray(text))
+        intact = nkeys.encode_seed(raw, prefix) == text  # the library does not look at the checksum
+    except (nkeys.NkeysError, ValueError):
+        intact = False
+    if not intact:
+        raise ValueError("auth: this is no nkey seed; a user's begins with SU")
+    if prefix != nkeys.PREFIX_BYTE_USER:
+        raise ValueError("auth: this is the seed of something else than a user; a user's begins with SU")
+    return pair
+
+
+def _part(path: Path, pattern: re.Pattern[str], name: str) -> str:
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"auth.file: {path} cannot be read as text") from None
+    found = pattern.search(text)
+    if found is None:
+        raise ValueError(f"auth.file: {path} has no user's {name}; `nsc generate creds` writes such a file")
+    return found[1]

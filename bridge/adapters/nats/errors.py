@@ -1,0 +1,136 @@
+"""The one table from what nats-py, the operating system, OpenSSL and the server say to the bridge's errors."""
+
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.micro.request import ServiceError
+
+from bridge.adapters._common.errors import look_up
+from bridge.adapters._common.tls import refuses_client
+from bridge.core.errors import (
+    AttemptTimeoutError,
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+    OverloadedError,
+    ProtocolError,
+    RejectedError,
+    UnavailableError,
+)
+
+Make = Callable[[Exception], BridgeError]
+
+#: What `-ERR` says, in small letters, where the credentials are not (or no longer) good.
+_CREDENTIALS: Final = ("authorization violation", "authentication expired", "authentication revoked", "account")
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(getattr(error, "verify_message", "") or error)
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or error.__class__.__name__).replace("_", " ").lower()
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or error.__class__.__name__
+    return (str(error) or error.__class__.__name__).removeprefix("nats: ")
+
+
+def _as(kind: type[BridgeError], *, maybe_sent: bool | None = None, needs_person: bool = False) -> Make:
+    return lambda error: kind(_text(error), maybe_sent=maybe_sent, needs_person=needs_person)
+
+
+def _refused_by_jetstream(kind: type[BridgeError]) -> Make:
+    """JetStream's own refusals: it says so, so nothing was done."""
+
+    def make(error: Exception) -> BridgeError:
+        code, text = getattr(error, "err_code", None), getattr(error, "description", None)
+        return kind(text or _text(error), code=code or getattr(error, "code", None), maybe_sent=False)
+
+    return make
+
+
+def _certificate(error: Exception) -> BridgeError:
+    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", needs_person=True)
+
+
+def _tls(error: Exception) -> BridgeError:
+    if refuses_client(error):
+        return AuthError(f"the server refused the client certificate: {_text(error)}", needs_person=True)
+    return ConnectionLostError(f"{_text(error)} (TLS)")
+
+
+def _said_by_server(error: Exception) -> BridgeError:
+    """nats-py has no classes of its own for most of what a server says in `-ERR`."""
+    text = str(error).lower()
+    if any(words in text for words in _CREDENTIALS):
+        return AuthError(f"the server refused the credentials: {_text(error)}", needs_person=True)
+    if "permissions violation" in text:
+        return RejectedError(_text(error), code="permissions violation", maybe_sent=False)
+    return ProtocolError(_text(error))
+
+
+def _plaintext(_: Exception) -> BridgeError:
+    return NotConnectedError("TLS was asked for, and the server has none; nothing was sent to it", needs_person=True)
+
+
+#: (what was raised, ours); most specific first.
+TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
+    (nats.js.errors.ServiceUnavailableError, _refused_by_jetstream(UnavailableError)),
+    (nats.js.errors.ServerError, _refused_by_jetstream(UnavailableError)),
+    (nats.js.errors.APIError, _refused_by_jetstream(RejectedError)),
+    (nats.js.errors.NoStreamResponseError, _as(UnavailableError, maybe_sent=False)),
+    (nats.js.errors.TooManyStalledMsgsError, _as(OverloadedError)),
+    (ServiceError, _as(RejectedError)),
+    # Key-value and object stores, ordered consumers: parts of JetStream that the adapter does not use.
+    (nats.js.errors.Error, _as(ProtocolError)),
+    (nats.errors.NoRespondersError, _as(UnavailableError, maybe_sent=False)),
+    (nats.errors.AuthorizationError, _as(AuthError, needs_person=True)),
+    (nats.errors.InvalidUserCredentialsError, _as(AuthError, needs_person=True)),
+    (nats.errors.SecureConnWantedError, _plaintext),
+    (nats.errors.SecureConnRequiredError, _as(NotConnectedError, needs_person=True)),
+    (nats.errors.SecureConnFailedError, _as(NotConnectedError, needs_person=True)),
+    (nats.errors.NoServersError, _as(NotConnectedError)),
+    (nats.errors.ServerNotInPoolError, _as(NotConnectedError)),
+    (nats.errors.JsonParseError, _as(ProtocolError)),
+    (nats.errors.ProtocolError, _as(ProtocolError)),
+    # Raised before anything of the call is written.
+    (nats.errors.ConnectionClosedError, _as(NotConnectedError)),
+    (nats.errors.ConnectionDrainingError, _as(NotConnectedError)),
+    (nats.errors.ConnectionReconnectingError, _as(NotConnectedError)),
+    (nats.errors.OutboundBufferLimitError, _as(NotConnectedError)),
+    (nats.errors.StaleConnectionError, _as(ConnectionLostError)),
+    (nats.errors.SlowConsumerError, _as(OverloadedError)),
+    (nats.errors.BadSubscriptionError, _as(InvalidError)),
+    (nats.errors.BadSubjectError, _as(InvalidError)),
+    (nats.errors.BadHeaderError, _as(InvalidError)),
+    (nats.errors.BadTimeoutError, _as(InvalidError)),
+    (nats.errors.MaxPayloadError, _as(InvalidError)),
+    (nats.errors.InvalidCallbackTypeError, _as(InvalidError)),
+    (nats.errors.NotJSMessageError, _as(NotSupportedError)),
+    (nats.errors.MsgAlreadyAckdError, _as(InvalidError)),
+    (nats.errors.TimeoutError, _as(AttemptTimeoutError)),
+    (nats.errors.Error, _said_by_server),
+    (ssl.SSLCertVerificationError, _certificate),
+    (ssl.SSLError, _tls),
+    (TimeoutError, _as(AttemptTimeoutError)),
+    (OSError, _as(ConnectionLostError)),
+)
+
+
+def translate(error: Exception) -> BridgeError:
+    """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
+    return look_up(TABLE, error)
+
+
+def translate_connect(error: Exception) -> BridgeError:
+    """The same while the session is being opened, when nothing was asked of the server yet."""
+    ours = translate(error)
+    if isinstance(ours, AuthError | NotConnectedError):
+        ours.maybe_sent = False
+        return ours
+    return NotConnectedError(ours.message, needs_person=ours.needs_person)

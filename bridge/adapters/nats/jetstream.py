@@ -1,0 +1,372 @@
+"""JetStream: streams and durable pull consumers, messages one by one and continuously.
+
+A message read through the configured `durable` has the id `stream/sequence`, the one that `enqueue` returned; read
+through another consumer its id names that, too, since several consumers may hold the same message.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.errors import Error
+from nats.js.errors import APIError
+
+from bridge.adapters._common.content import Codec
+from bridge.adapters.nats.config import NatsConfig
+from bridge.adapters.nats.connection import NO_RESPONDERS, Link
+from bridge.adapters.nats.consumers import Consumer, Consumers
+from bridge.adapters.nats.errors import translate
+from bridge.adapters.nats.subjects import CONTENT_TYPE, DESCRIPTION, MESSAGE_ID, STATUS
+from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
+from bridge.core.model import Inbound, QueueMessage
+from bridge.core.ports import Deliver, Verdict
+from bridge.core.settings import Hold
+
+_ACK: Final = b"+ACK"
+_NAK: Final = b"-NAK"
+_TERM: Final = b"+TERM"
+_IN_PROGRESS: Final = b"+WPI"
+_ACK_SUBJECT: Final = "$JS.ACK."
+_NANO: Final = 10**9
+#: How many messages one pull of `consume` asks for, and for how many seconds.
+_BATCH: Final = 256
+_EXPIRES: Final = 10.0
+#: How many seconds an answer to a pull may be late before it counts as lost.
+_LATE: Final = 5.0
+#: After these statuses of a pull the next one may do better (ADR-13); any other is a setting that cannot work.
+_PULL_AGAIN: Final = frozenset({"404", "408"})
+_PULL_AGAIN_REASONS: Final = ("leadership change", "server shutdown")
+#: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
+_MOST_HELD: Final = 65_536
+
+log = structlog.get_logger(__name__)
+
+
+class _PubAck(msgspec.Struct):
+    """The answer to a publish: stored, or an error."""
+
+    stream: str = ""
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+_PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
+
+
+@dataclass(eq=False)
+class Consumption:
+    """A running `consume`.
+
+    Attributes:
+        inbox: Where the messages come to.
+        arrivals: Messages, and what the server says of a pull, that were not looked at yet.
+        in_progress: Replies to what is here and not settled; the server is told so now and then.
+        held: Of what the application has to answer: its id, the reply to it, and until when (loop time).
+        answered: Set when the application has answered.
+    """
+
+    subscription: NatsSubscription
+    inbox: str
+    arrivals: asyncio.Queue[Msg]
+    hold: Hold | None
+    in_progress: dict[str, None]
+    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: tuple[asyncio.Task[None], ...] = ()
+
+    @property
+    def room(self) -> int:
+        """How many messages may come now."""
+        return _BATCH if self.hold is None else min(_BATCH, self.hold.limit - len(self.held))
+
+
+class Queues:
+    """The queues of one session."""
+
+    def __init__(self, link: Link, config: NatsConfig, codec: Codec) -> None:
+        """Nothing is asked of the server yet."""
+        self._link = link
+        self._config = config
+        self._codec = codec
+        self._consumers = Consumers(link, config)
+        self._held: dict[str, str] = {}
+        self._running: list[Consumption] = []
+        self._tokens = 0
+
+    async def prepare(self) -> None:
+        """Make or check the configured stream and consumer; see `Consumers.prepare`."""
+        await self._consumers.prepare()
+
+    # --- in
+
+    async def enqueue(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> str:
+        """Store a message; its id, when JetStream has said that it is stored."""
+        answer = await self._link.ask(subject, payload, headers)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
+        try:
+            stored = _PUB_ACK.decode(answer.data)
+        except msgspec.DecodeError:
+            raise ProtocolError(f'what answered on "{subject}" is no stream') from None
+        if stored.error is not None:
+            try:
+                APIError.from_error(stored.error)
+            except (Error, KeyError, TypeError) as error:
+                raise translate(error) if isinstance(error, Error) else ProtocolError(str(error)) from None
+        if not stored.stream:
+            raise ProtocolError(f'what answered on "{subject}" is no stream')
+        return f"{stored.stream}/{stored.seq}"
+
+    # --- out, one by one
+
+    async def dequeue(self, queue: str, wait: float) -> QueueMessage | None:
+        """One message, or None after `wait` seconds."""
+        consumer = await self._consumers.find(queue)
+        await self._listen(consumer)
+        self._tokens += 1
+        token = str(self._tokens)
+        ask: dict[str, Any] = {"batch": 1}
+        ask |= {"expires": max(1, int(wait * _NANO))} if wait > 0 else {"no_wait": True}
+        with self._link.expected(f'publish to "{consumer.next_subject.lower()}"') as future:
+            consumer.waiting[token] = future
+            try:
+                reply = f"{consumer.inbox}.{token}"
+                await self._link.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
+                async with asyncio.timeout(wait + _LATE):
+                    message = await future
+            except TimeoutError:
+                await self._consumers.see(consumer)
+                return None
+            finally:
+                del consumer.waiting[token]
+        if not message.reply.startswith(_ACK_SUBJECT):
+            await self._check_empty(message, consumer)
+            return None
+        return await self._give_out(message)
+
+    async def _listen(self, consumer: Consumer) -> None:
+        async with consumer.opening:
+            if consumer.subscription is not None:
+                return
+
+            def arrived(message: Msg) -> Awaitable[None] | None:
+                return self._arrived(consumer, message)
+
+            consumer.inbox = self._link.new_inbox()
+            consumer.subscription = await self._link.listen(f"{consumer.inbox}.*", arrived)
+
+    def _arrived(self, consumer: Consumer, message: Msg) -> Awaitable[None] | None:
+        """A status says whom it is for; a message is for whoever has waited longest."""
+        if not message.reply.startswith(_ACK_SUBJECT):
+            future = consumer.waiting.get(message.subject.rpartition(".")[2])
+            if future is not None and not future.done():
+                future.set_result(message)
+            return None
+        for future in consumer.waiting.values():
+            if not future.done():
+                future.set_result(message)
+                return None
+        # Whoever asked for it has gone: not after `ack_wait` but now it may go to another.
+        return self._link.post(message.reply, _NAK)
+
+    async def _give_out(self, message: Msg) -> QueueMessage:
+        message_id, attempts = self._hold(message)
+        try:
+            content = self._content(message)
+        except ProtocolError:
+            await self._settle(message_id, _TERM)
+            raise
+        return QueueMessage(
+            message_id=message_id, message=content, attempts=attempts, headers=dict(message.headers or {})
+        )
+
+    def _content(self, message: Msg) -> Any:
+        return self._codec.decode(message.data, (message.headers or {}).get(CONTENT_TYPE))
+
+    def _hold(self, message: Msg) -> tuple[str, int]:
+        """Keep what is needed to settle a message; its id, and how often it was delivered."""
+        try:
+            facts = message.metadata
+        except (Error, ValueError, IndexError):
+            raise ProtocolError("a JetStream message without its facts") from None
+        sequence = facts.sequence.stream
+        own = facts.consumer == self._config.durable
+        message_id = f"{facts.stream}/{sequence}" if own else f"{facts.stream}/{facts.consumer}/{sequence}"
+        self._held.pop(message_id, None)
+        self._held[message_id] = message.reply
+        if len(self._held) > _MOST_HELD:
+            del self._held[next(iter(self._held))]
+        return message_id, facts.num_delivered
+
+    # --- settling
+
+    async def ack(self, message_id: str) -> None:
+        """Done with it, when the server has said so."""
+        await self._settle(message_id, _ACK)
+
+    async def nack(self, message_id: str, delay: float | None) -> None:
+        """Give it back, to come again after `delay` seconds."""
+        more = json.dumps({"delay": int(delay * _NANO)}).encode() if delay else b""
+        await self._settle(message_id, _NAK + b" " + more if more else _NAK)
+
+    async def _settle(self, message_id: str, how: bytes) -> None:
+        reply = self._held.get(message_id)
+        if reply is None:
+            raise InvalidError(
+                f"message_id: this session holds no message {message_id}; it comes again if it is not done"
+            )
+        answer = await self._link.ask(reply, how)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
+        if self._held.get(message_id) == reply:
+            del self._held[message_id]
+        for consumption in self._running:
+            if consumption.held.pop(message_id, ("",))[0] == reply:
+                consumption.in_progress.pop(reply, None)
+                consumption.answered.set()
+
+    # --- out, continuously
+
+    async def consume(self, queue: str, deliver: Deliver, group: str | None, hold: Hold | None) -> Consumption:
+        """Deliver message by message, and acknowledge each when `deliver` has returned, or the application answers."""
+        consumer = await self._consumers.find(queue, group)
+        arrivals: asyncio.Queue[Msg] = asyncio.Queue()
+        in_progress: dict[str, None] = {}
+
+        def arrived(message: Msg) -> None:
+            if message.reply.startswith(_ACK_SUBJECT):
+                in_progress[message.reply] = None
+            arrivals.put_nowait(message)
+
+        inbox = self._link.new_inbox()
+        consumption = Consumption(await self._link.listen(inbox, arrived), inbox, arrivals, hold, in_progress)
+        first = await self._pull(consumer, consumption)
+        await self._link.flushed(f'publish to "{consumer.next_subject.lower()}"')
+        self._running.append(consumption)
+        consumption.tasks = (
+            self._link.start(self._take(consumer, consumption, deliver, first)),
+            self._link.start(self._keep(consumer, consumption)),
+        )
+        return consumption
+
+    async def _pull(self, consumer: Consumer, consumption: Consumption) -> int:
+        """Ask for as many messages as there is room for; waits until it is one."""
+        while (room := consumption.room) <= 0:
+            consumption.answered.clear()
+            await consumption.answered.wait()
+        ask = json.dumps({"batch": room, "expires": int(_EXPIRES * _NANO)}).encode()
+        await self._link.post(consumer.next_subject, ask, reply=consumption.inbox)
+        return room
+
+    async def stop(self, consumption: Consumption) -> None:
+        """End a `consume`; what was not delivered comes again after the consumer's `ack_wait`.
+
+        It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
+        listens to any more.
+        """
+        self._running.remove(consumption)
+        await self._link.hush(consumption.subscription)
+        for task in consumption.tasks:
+            task.cancel()
+        await asyncio.gather(*consumption.tasks, return_exceptions=True)
+        await self._link.flushed()
+
+    async def _take(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
+        try:
+            while True:
+                while left:
+                    try:
+                        async with asyncio.timeout(_EXPIRES + _LATE):
+                            message = await consumption.arrivals.get()
+                    except TimeoutError:
+                        await self._consumers.see(consumer)
+                        break
+                    if not message.reply.startswith(_ACK_SUBJECT):
+                        await self._check_pull(message, consumer)
+                        break
+                    await self._deliver(message, consumption, deliver)
+                    left -= 1
+                left = await self._pull(consumer, consumption)
+        except BridgeError as error:
+            # A lost connection was told already; anything else ends the session, so that health shows it.
+            self._link.lose(error)
+
+    async def _deliver(self, message: Msg, consumption: Consumption, deliver: Deliver) -> None:
+        message_id, attempts = self._hold(message)
+        how = _ACK
+        try:
+            content = self._content(message)
+        except ProtocolError as error:
+            log.warning(
+                "message cannot be read, and is not asked for again", subject=message.subject, error=error.message
+            )
+            how = _TERM
+        else:
+            inbound = Inbound(
+                topic=message.subject,
+                message=content,
+                headers=message.headers or {},
+                message_id=message_id,
+                attempts=attempts,
+                unique=(message.headers or {}).get(MESSAGE_ID),
+            )
+            hold = consumption.hold
+            if hold is not None and hold.max_deliveries is not None and attempts > hold.max_deliveries:
+                hold.on_dead(inbound, f"delivered {attempts - 1} times and never acknowledged")
+                how = _TERM
+            elif await deliver(inbound) is Verdict.HOLD and hold is not None:
+                until = asyncio.get_running_loop().time() + hold.visibility
+                consumption.held.pop(message_id, None)
+                consumption.held[message_id] = (message.reply, until)
+                return
+        self._held.pop(message_id, None)
+        consumption.in_progress.pop(message.reply, None)
+        # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
+        await self._link.post(message.reply, how)
+
+    async def _keep(self, consumer: Consumer, consumption: Consumption) -> None:
+        """Tell the server that we are still at it, so that it does not deliver again what waits here.
+
+        What the application has not answered in time is given back; a late answer to it still counts.
+        """
+        step = consumer.ack_wait / 3
+        if consumption.hold is not None:
+            step = min(step, consumption.hold.visibility / 4)
+        try:
+            while True:
+                await asyncio.sleep(step)
+                now = asyncio.get_running_loop().time()
+                for message_id, (reply, until) in tuple(consumption.held.items()):
+                    if until <= now:
+                        del consumption.held[message_id]
+                        consumption.in_progress.pop(reply, None)
+                        consumption.answered.set()
+                        await self._link.post(reply, _NAK)
+                for reply in tuple(consumption.in_progress):
+                    await self._link.post(reply, _IN_PROGRESS)
+        except BridgeError as error:
+            self._link.lose(error)
+
+    async def _check_empty(self, status: Msg, consumer: Consumer) -> None:
+        """See that a status says no more than that there is no message; else raise what it says."""
+        headers = status.headers or {}
+        code = headers.get(STATUS)
+        queue = f"queue {consumer.stream}/{consumer.name}"
+        if code == NO_RESPONDERS:
+            # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
+            await self._consumers.see(consumer)
+            raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
+        if code not in _PULL_AGAIN:
+            raise RejectedError(f"{queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
+
+    async def _check_pull(self, status: Msg, consumer: Consumer) -> None:
+        """See whether to pull again after a status."""
+        reason = (status.headers or {}).get(DESCRIPTION, "").lower()
+        if not any(words in reason for words in _PULL_AGAIN_REASONS):
+            await self._check_empty(status, consumer)

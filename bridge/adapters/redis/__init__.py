@@ -1,0 +1,5 @@
+"""Redis: Pub/Sub and Streams: `type = "redis"`."""
+
+from bridge.adapters.redis.adapter import SPEC
+
+__all__ = ["SPEC"]

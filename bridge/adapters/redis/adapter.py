@@ -1,0 +1,366 @@
+"""Redis: Pub/Sub and queues on Streams: `type = "redis"`.
+
+**Pub/Sub**: a topic is a channel; with `*`, `?`, `[` or a backslash it is a pattern. At most once, and without headers,
+by Redis' nature.
+
+**Queue**: a queue is a stream. An entry has the fields `data`, the message by codec, and `headers`, a JSON object, in
+which hop and idempotency key travel too; an entry with other fields is read as a map of them. What is taken belongs to
+a consumer of a group until it is acknowledged; what nobody acknowledges within `claim_after` comes again. Redis 6.2 or
+newer.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import structlog
+
+from bridge.adapters._common.background import Background
+from bridge.adapters._common.content import Codec
+from bridge.adapters.redis.cluster import RedisClusterAdapter
+from bridge.adapters.redis.config import RedisConfig
+from bridge.adapters.redis.connection import AskingLink, Converted, Link, Take, drop
+from bridge.adapters.redis.pubsub import Channels, is_pattern
+from bridge.adapters.redis.sentinel import master_of
+from bridge.adapters.redis.streams.dequeue import Dequeuer
+from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
+from bridge.adapters.redis.streams.groups import TRIM, Consumer
+from bridge.adapters.redis.streams.reader import Consuming, StreamReader
+from bridge.adapters.redis.target import SCHEMES, Target
+from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
+from bridge.core.model import Enqueue, Publish, QueueMessage
+from bridge.core.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Promise,
+    ProtocolAdapter,
+    Subscription,
+)
+from bridge.core.settings import Hold
+
+PROTOCOL: Final = "redis"
+
+log = structlog.get_logger(__name__)
+
+
+class RedisAdapter(AdapterBase):
+    """One session: a link for commands, one for Pub/Sub, one for each stream that is read; see `ports.ProtocolAdapter`.
+
+    The first of them that breaks ends the session.
+    """
+
+    protocol = PROTOCOL
+
+    def __init__(self, setup: AdapterSetup, *, asking: bool = False) -> None:
+        """With `asking` it is for slots that are on their way to this node of a cluster.
+
+        Raises ValueError where endpoint, auth, TLS and database do not fit together.
+        """
+        config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
+        self._setup = setup
+        self._config = config
+        self._codec = Codec(config.codec)
+        self._target = Target(setup, config.db, sentinel=config.sentinel is not None)
+        self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
+        self._link_type = AskingLink if asking else Link
+        self._commands: Link | None = None
+        self._channels: Channels | None = None
+        self._dequeuer: Dequeuer | None = None
+        self._links: list[Link] = []
+        self._readers: dict[asyncio.Task[None], StreamReader] = {}
+        self._opening = asyncio.Lock()
+        self._background = Background(self._lose)
+        self._over = False
+        self._untrimmed: dict[str, int] = {}
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Open the link for commands; Redis proves the credentials while it opens."""
+        await self._background.open()
+        if self._config.sentinel is not None:
+            self._target = await master_of(self._target, self._config.sentinel, self._background.start)
+        self._commands = await self._open()
+        self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
+
+    async def _open(self, take: Take = drop) -> Link:
+        link = self._link_type(self._target, self._lose, take)
+        await link.open()
+        if self._over:
+            await link.close()
+            raise NotConnectedError("the session is closed")
+        self._links.append(link)
+        self._background.start(link.run())
+        return link
+
+    def _lose(self, error: BridgeError) -> None:
+        """The first link that breaks takes the others with it."""
+        if not self._over:
+            self._over = True
+            for link in self._links:
+                link.end(error.message)
+            self._setup.on_lost(error)
+
+    async def disconnect(self) -> None:
+        """Close all links; what is in flight fails with ConnectionLostError."""
+        self._over = True
+        try:
+            for reader in self._readers:
+                reader.cancel()
+            if self._readers:
+                await asyncio.wait(self._readers)
+            async with asyncio.TaskGroup() as group:
+                for link in self._links:
+                    group.create_task(link.close())
+        finally:
+            await self._background.close()
+
+    async def check(self) -> None:
+        """PING on the links that can answer at once; and see that no blocking read is overdue."""
+        commands = self._open_commands()
+        pings = [commands.call("PING")]
+        if self._channels is not None:
+            pings.append(self._channels.ping())
+        for reader in self._readers.values():
+            reader.check()
+        try:
+            for ping in pings:
+                with contextlib.suppress(AuthError):  # "PING is forbidden", says a server that lives
+                    await ping
+        finally:
+            for ping in pings:
+                ping.cancel()
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
+        """Subscribing, and settling what may be settled already."""
+        return operation in {"subscribe", "unsubscribe", "ack"}
+
+    def _open_commands(self) -> Link:
+        if self._commands is None or self._over:
+            raise NotConnectedError("there is no session")
+        return self._commands
+
+    # --- Pub/Sub
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        context: Context = NO_CONTEXT,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers."""
+        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._publish(Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain), published)
+        return await published
+
+    def _publish(self, command: Publish, promise: Promise) -> None:
+        if command.qos or command.retain:
+            raise InvalidError("Redis Pub/Sub has neither `qos` above 0 nor `retain`; `enqueue` stores")
+        topic = command.topic
+        if is_pattern(check_name(topic, "topic")):
+            raise InvalidError("topic: one publishes to one channel; `*`, `?`, `[` and `\\` are for subscribing")
+        data, _ = self._codec.encode(command.message)
+        self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
+        """Publishing and appending take no task."""
+        if type(command) is Enqueue:
+            self._enqueue(command.queue, command.message, context.joined(command.headers), context, promise)
+        elif type(command) is Publish:
+            self._publish(command, promise)
+        else:
+            return False
+        return True
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard. Levels of service are none."""
+        del qos
+        check_name(topic, "topic")
+        if group is not None:
+            raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
+        self._open_commands()
+        async with self._opening:
+            if self._channels is None:
+                channels = Channels(self._codec)
+                channels.link = await self._open(channels.take)
+                self._channels = channels
+        return Subscription(topic, await self._channels.add(topic, deliver))
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription to a channel or the reading of a stream."""
+        self._open_commands()
+        handle = subscription.handle
+        if isinstance(handle, Consuming):
+            handle.task.cancel()
+            await asyncio.wait([handle.task])
+            await self._close(handle.link)
+        elif self._channels is not None:
+            await self._channels.remove(subscription.topic, handle)
+
+    # --- Queue
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """XADD; repeated after a lost connection it may add a second entry with the same `idempotency_key` header."""
+        stored: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._enqueue(queue, message, context.headers if headers is None else headers, context, stored)
+        return str((await stored)["message_id"])
+
+    def _enqueue(
+        self, queue: str, message: Any, headers: Mapping[str, str], context: Context, promise: Promise
+    ) -> None:
+        commands = self._open_commands()
+        check_name(queue, "queue")
+        data, _ = self._codec.encode(message)
+        if context.idempotency_key is not None:
+            headers = {**headers, "idempotency_key": context.idempotency_key}
+        stored = Converted(promise, lambda entry: {"message_id": message_id(entry.decode(), queue)})
+        if headers:
+            commands.send(stored, "XADD", queue, "*", "data", data, "headers", encode_headers(headers))
+        else:
+            commands.send(stored, "XADD", queue, "*", "data", data)
+        if self._config.max_length is not None:
+            self._trim(commands, queue, self._config.max_length)
+
+    def _trim(self, commands: Link, queue: str, max_length: int) -> None:
+        """Now and then, in the same write as an XADD."""
+        period = max(1, min(1000, max_length // 10))
+        added = self._untrimmed.get(queue, period - 1) + 1
+        if added >= period:
+            added = 0
+            commands.call("EVAL", TRIM, 1, queue, max_length).add_done_callback(_note_trimming)
+        self._untrimmed[queue] = added
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """The longest overdue entry, or a new one. `visibility` is at most `claim_after`."""
+        self._open_commands()
+        self._check_delay("visibility_ms", visibility)
+        check_name(queue, "queue")
+        assert self._dequeuer is not None  # noqa: S101 - made with the link
+        return await self._dequeuer.take(queue, wait, visibility)
+
+    async def consume(
+        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
+    ) -> Subscription:
+        """Read a stream by XREADGROUP in batches; acknowledged by one XACK a batch, or pending while it is held."""
+        self._open_commands()
+        if group is not None and "/" in group:
+            raise InvalidError("group: a slash cannot be part of it")
+        link = await self._open()
+        reader = StreamReader(
+            link,
+            self._consumer(queue, group, self._consumer_name, hold),
+            self._codec,
+            deliver,
+            message_id=lambda entry: message_id(entry, queue, group),
+            claim_every=self._config.claim_after / 2,
+            hold=hold,
+        )
+        try:
+            await reader.prepare()
+        except BaseException:
+            await self._close(link)
+            raise
+        task = self._background.start(self._consuming(reader))
+        self._readers[task] = reader
+        task.add_done_callback(self._readers.pop)
+        return Subscription(queue, Consuming(task, link))
+
+    async def _consuming(self, reader: StreamReader) -> None:
+        try:
+            await reader.run()
+        except BridgeError as error:
+            self._lose(error)
+
+    async def _close(self, link: Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
+        await link.close()
+
+    def _consumer(
+        self, queue: str, group: str | None = None, name: str | None = None, hold: Hold | None = None
+    ) -> Consumer:
+        return Consumer(
+            queue,
+            group or self._config.group,
+            name or f"{self._consumer_name}-dequeue",  # a name of its own: a reader takes up all that its name left
+            claim_after=self._config.claim_after,
+            max_deliveries=(hold and hold.max_deliveries) or self._config.max_deliveries,
+            in_cluster=self._config.cluster is not False,
+        )
+
+    async def ack(self, message_id: str) -> None:
+        """XACK; one that is settled already is no error."""
+        name = parse_message_id(message_id)
+        consumer = self._consumer(name.queue, name.group)
+        await self._open_commands().call("XACK", name.queue, consumer.group, name.entry)
+        self.settled(message_id)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
+        self._check_delay("delay_ms", delay)
+        name = parse_message_id(message_id)
+        consumer = self._consumer(name.queue, name.group)
+        await consumer.come_again(self._open_commands(), name.entry, delay or 0.0)
+        assert self._dequeuer is not None  # noqa: S101 - made with the link
+        self._dequeuer.look_again(name.queue, delay or 0.0)
+        self.settled(message_id, again_in=delay or 0.0)
+
+    def settled(self, message_id: str, *, again_in: float | None = None) -> None:
+        """Have whoever reads that stream in this session know that the application has answered."""
+        name = parse_message_id(message_id)
+        consumer = self._consumer(name.queue, name.group)
+        for reader in self._readers.values():
+            reader.settled(consumer, name.entry, again_in=again_in)
+
+    def _check_delay(self, name: str, seconds: float | None) -> None:
+        if seconds is not None and seconds > self._config.claim_after:
+            raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
+
+
+def _receivers(count: int) -> dict[str, Any]:
+    return {"receivers": count}
+
+
+def _note_trimming(reply: asyncio.Future[Any]) -> None:
+    error = None if reply.cancelled() else reply.exception()
+    if error is not None and not isinstance(error, NotConnectedError):
+        log.warning("stream not trimmed", why=str(error))
+
+
+def _create(setup: AdapterSetup) -> ProtocolAdapter:
+    config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
+    if config.cluster is False:
+        return RedisAdapter(setup)
+    if config.sentinel is not None:
+        raise ValueError("config: `sentinel` and `cluster` exclude each other")
+    first = Target(setup, config.db)
+    if first.settings["db"]:
+        raise ValueError("a cluster has the database 0 only")
+    more = () if config.cluster is True else config.cluster
+    return RedisClusterAdapter(setup, [first, *map(first.beside, more)], RedisAdapter)
+
+
+SPEC: Final = AdapterSpec(
+    protocol=PROTOCOL,
+    summary="Redis: channels and patterns of Pub/Sub, queues on Streams",
+    operations=frozenset({"publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack"}),
+    auth=frozenset({"none", "basic", "certificate"}),
+    config=RedisConfig,
+    schemes=SCHEMES,
+    acknowledges=frozenset({"consume"}),
+    create=_create,
+)

@@ -1,0 +1,221 @@
+"""One connection to Redis that many share: commands go out together, replies come back in order (RESP3).
+
+redis-py opens the connection, proves the credentials and parses; its clients are not used, because they hold one
+connection for each command that waits, and reconnect by themselves. Here all commands that are called in one turn of
+the loop leave in one write, and one reader hands the replies out. Since Redis answers in order, a caller who gives up
+leaves nothing behind but a reply that nobody takes. The reader always reads, so an ended connection is seen at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import hiredis
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+
+from bridge.adapters.redis.errors import translate, translate_connect
+from bridge.adapters.redis.target import NOTHING, Target
+from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
+from bridge.core.ports import Promise
+
+#: Kinds of push messages that answer a command.
+_CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
+#: Error replies that redis-py derives from its error for a dead connection.
+_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
+#: Seconds that an orderly end may take.
+_FAREWELL: Final = 0.5
+
+Take = Callable[[list[Any]], Awaitable[None]]
+
+
+async def drop(_: list[Any]) -> None:
+    """For a link that subscribes to nothing."""
+
+
+class Converted:
+    """A promise that gets what a reply means."""
+
+    __slots__ = ("_convert", "_promise")
+
+    def __init__(self, promise: Promise, convert: Callable[[Any], Any]) -> None:
+        self._promise = promise
+        self._convert = convert
+
+    def done(self) -> bool:
+        """See `Promise.done`."""
+        return self._promise.done()
+
+    def set_result(self, result: Any) -> None:
+        """See `Promise.set_result`."""
+        self._promise.set_result(self._convert(result))
+
+    def set_exception(self, error: BridgeError) -> None:
+        """See `Promise.set_exception`."""
+        self._promise.set_exception(error)
+
+
+class Link:
+    """One connection. `open`, then `run` as a task, then `call` as often as one likes; `run` returns when it ends.
+
+    Args:
+        target: Where to.
+        on_end: Told once, by `run`, when the connection has ended by itself.
+        take: Awaited with each push message (`message`, `pmessage`) before the next reply is read.
+    """
+
+    def __init__(self, target: Target, on_end: Callable[[BridgeError], None], take: Take = drop) -> None:
+        self._server = target.name
+        self._connection = target.connection()
+        self._on_end = on_end
+        self._take = take
+        self._waiting: deque[Promise] = deque()
+        self._unsent: list[bytes] = []
+        self._usable = False
+        self._loop = asyncio.get_running_loop()
+        self.waiting_since: float | None = None
+        """When (loop time, seconds) the oldest unanswered command became the oldest."""
+
+    async def open(self) -> None:
+        """Connect and prove the credentials.
+
+        Raises:
+            NotConnectedError: The server cannot be reached; with `needs_person` for a certificate that does not verify.
+            AuthError: It refused the credentials.
+        """
+        try:
+            await self._connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            self._connection.abort()
+            raise translate_connect(error, self._server) from None
+        except BaseException:
+            self._connection.abort()
+            raise
+        self._connection.settle()
+        self._usable = True
+
+    def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
+        """Send a command; the future has its reply, or a BridgeError. Raises like `send`."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.send(reply, *command)
+        return reply
+
+    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+        """Send a command; the promise gets its reply, or a BridgeError.
+
+        Raises:
+            NotConnectedError: The connection has ended; nothing is sent.
+            InvalidError: Text that has no UTF-8.
+        """
+        if not self._usable:
+            raise NotConnectedError("the connection has ended")
+        try:
+            packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
+        except UnicodeEncodeError:
+            raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
+        if not self._waiting:
+            self.waiting_since = self._loop.time()
+        self._waiting.append(promise)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packed)
+
+    def tell(self, *command: str | bytes | int) -> None:
+        """Send a command whose outcome nobody waits for; does nothing where the connection has ended."""
+        if self._usable:
+            self.call(*command).add_done_callback(_forget)
+
+    def _flush(self) -> None:
+        if self._unsent:
+            self._connection.write(b"".join(self._unsent))
+            self._unsent.clear()
+
+    async def run(self) -> None:
+        """Hand out replies until the connection ends."""
+        parsed = self._connection.parsed
+        try:
+            while True:
+                reply = parsed()
+                if reply is NOTHING:
+                    await self._connection.receive()
+                elif type(reply) is hiredis.PushNotification and reply[0] not in _CONFIRMATIONS:
+                    await self._take(reply)
+                elif not isinstance(reply, RedisError):
+                    self._answer(reply, None)
+                elif isinstance(reply, _REPLIES):
+                    self._answer(None, translate(reply))
+                else:
+                    raise reply
+        except (RedisError, OSError) as error:
+            message = translate(error).message
+            if self._usable:
+                self.end(message)
+                self._on_end(ConnectionLostError(message))
+
+    def _answer(self, reply: Any, error: BridgeError | None) -> None:
+        if not self._waiting:  # an error that the server says before it ends the connection
+            return
+        promise = self._waiting.popleft()
+        # A command that was answered is the proof that the server lives, whenever the next one was sent.
+        self.waiting_since = self._loop.time() if self._waiting else None
+        if promise.done():
+            return
+        if error is None:
+            promise.set_result(reply)
+        else:
+            promise.set_exception(error)
+
+    def end(self, why: str) -> None:
+        """End it now; what waits fails with ConnectionLostError."""
+        if self._usable:
+            self._usable = False
+            self._connection.abort()
+            self._fail(why)
+
+    def _fail(self, message: str) -> None:
+        self._unsent.clear()
+        self.waiting_since = None
+        while self._waiting:
+            promise = self._waiting.popleft()
+            if not promise.done():
+                promise.set_exception(ConnectionLostError(message))
+                if isinstance(promise, asyncio.Future):
+                    promise.add_done_callback(_forget)
+
+    async def close(self) -> None:
+        """End it, in an orderly way where the server takes part; what waits fails with ConnectionLostError."""
+        if self._usable:
+            self._usable = False
+            self._flush()
+            self._fail("the session was closed")
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await self._connection.disconnect()
+        except (TimeoutError, RedisError, OSError):
+            pass
+        finally:
+            self._connection.abort()
+
+
+class AskingLink(Link):
+    """A link on which ASKING goes before each command, in the same write: it holds for one command, or one transaction.
+
+    A node of a cluster to which a slot is on its way answers for the slot's keys only to those who say so.
+    """
+
+    _in_transaction = False
+
+    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+        """See `Link.send`."""
+        if not self._in_transaction:
+            asking: asyncio.Future[Any] = self._loop.create_future()
+            asking.add_done_callback(_forget)
+            super().send(asking, "ASKING")
+        super().send(promise, *command)
+        self._in_transaction = command[0] == "MULTI" or (self._in_transaction and command[0] != "EXEC")
+
+
+def _forget(reply: asyncio.Future[Any]) -> None:
+    """Look at the outcome, so that asyncio does not complain that nobody did."""
+    if not reply.cancelled():
+        reply.exception()

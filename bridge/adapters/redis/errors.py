@@ -1,0 +1,150 @@
+"""The one table from what redis-py, the operating system and OpenSSL say to the bridge's errors."""
+
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis import exceptions as redis
+
+from bridge.adapters._common.tls import refuses_client
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+    RejectedError,
+    UnavailableError,
+)
+
+#: Codes of error replies that redis-py has no class for and that say "not now", not "never".
+_NOT_NOW: Final = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "NOMASTERLINK", "UNBLOCKED"})
+
+
+class AskError(UnavailableError):
+    """The key's slot is on its way to another node of the cluster, which has the key already, or will have it.
+
+    Attributes:
+        node: Its host, empty where it is that of the node that was asked, and its port.
+    """
+
+    def __init__(self, message: str, node: tuple[str, int]) -> None:
+        super().__init__(message, code="ASK", maybe_sent=False)
+        self.node = node
+
+
+def _text(error: BaseException) -> str:
+    return str(error)[:300] or type(error).__name__
+
+
+def _code(error: Any) -> str | None:
+    """The word in capitals that an error reply starts with; redis-py takes it off where it knows it."""
+    if error.status_code is not None:
+        return str(error.status_code)
+    word = str(error).split(" ", 1)[0]
+    return word if word.isupper() else None
+
+
+def _refused(error: Any) -> BridgeError:
+    code = _code(error)
+    if code in _NOT_NOW:
+        return UnavailableError(_text(error), code=code, maybe_sent=False)
+    return RejectedError(_text(error), code=code)
+
+
+def _credentials(error: Any) -> BridgeError:
+    return AuthError(f"the server refused the credentials: {_text(error)}", code=_code(error), needs_person=True)
+
+
+def _not_allowed(error: Any) -> BridgeError:
+    return AuthError(f"the server's access rules forbid it: {_text(error)}", code="NOPERM")
+
+
+def _not_now(error: Any) -> BridgeError:
+    return UnavailableError(_text(error), code=_code(error), maybe_sent=False)
+
+
+def _moved(error: Any) -> BridgeError:
+    message = f"the server is a node of a cluster, write `cluster = true`: another has the key ({_text(error)})"
+    return RejectedError(message, code="MOVED")
+
+
+def _moving(error: Any) -> BridgeError:
+    return AskError(f"the key is on its way to another node ({_text(error)})", (error.host, error.port))
+
+
+def _cluster(error: Any) -> BridgeError:
+    return RejectedError(f"the cluster refuses it: {_text(error)}")
+
+
+def _lost(error: Any) -> BridgeError:
+    return ConnectionLostError(f"the connection is lost: {_text(error)}")
+
+
+def _nonsense(error: Any) -> BridgeError:
+    return ProtocolError(f"the server does not speak Redis' protocol: {_text(error)}")
+
+
+def _wrong_use(error: Any) -> BridgeError:
+    return InvalidError(_text(error))
+
+
+Translate = Callable[[Any], BridgeError]
+
+#: Most specific first.
+TABLE: Final[tuple[tuple[type[Exception], Translate], ...]] = (
+    (redis.AuthenticationWrongNumberOfArgsError, _credentials),
+    (redis.AuthenticationError, _credentials),
+    (redis.AuthorizationError, _credentials),
+    (redis.ExternalAuthProviderError, _not_now),
+    (redis.NoPermissionError, _not_allowed),
+    (redis.BusyLoadingError, _not_now),
+    (redis.MaxConnectionsError, _not_now),
+    (redis.OutOfMemoryError, _not_now),
+    (redis.ReadOnlyError, _not_now),
+    (redis.TryAgainError, _not_now),
+    (redis.ClusterDownError, _not_now),
+    (redis.ClusterCrossSlotError, _cluster),
+    (redis.MovedError, _moved),
+    (redis.AskError, _moving),
+    (redis.ClusterError, _cluster),
+    (redis.RedisClusterException, _cluster),
+    (redis.ConnectionError, _lost),
+    (redis.TimeoutError, _lost),
+    (redis.InvalidResponse, _nonsense),
+    (redis.ResponseError, _refused),
+    (redis.DataError, _wrong_use),
+    (redis.RedisError, _nonsense),
+    (OSError, _lost),
+)
+
+
+def translate(error: Exception) -> BridgeError:
+    """Our error for one of theirs. Raises what it was given where that is nothing of the outside's doing."""
+    for known, ours in TABLE:
+        if isinstance(error, known):
+            return ours(error)
+    raise error
+
+
+def translate_connect(error: Exception, server: str) -> BridgeError:
+    """The same while a connection is opened, when nothing has been sent yet; redis-py wraps what OpenSSL says."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = getattr(cause, "verify_message", "") or _text(cause)
+        return NotConnectedError(f"the certificate of {server} does not verify: {why}", needs_person=True)
+    if isinstance(cause, ssl.SSLError):
+        reason = str(getattr(cause, "reason", None) or _text(cause))
+        why = reason.replace("_", " ").lower()
+        if refuses_client(cause):
+            return AuthError(f"{server} refused the client certificate: {why}", needs_person=True)
+        return NotConnectedError(f"no TLS with {server}: {why}")
+    ours = translate(error)
+    if isinstance(ours, AuthError):
+        ours.needs_person = True
+        return ours
+    why = _text(error) if isinstance(ours, ConnectionLostError) else ours.message  # there was none to be lost
+    return NotConnectedError(f"no connection to {server}: {why}", needs_person=isinstance(ours, RejectedError))

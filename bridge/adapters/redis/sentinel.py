@@ -1,0 +1,34 @@
+"""Asking a Sentinel where the master is."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.target import Target
+from bridge.core.errors import ConnectionLostError, NotConnectedError, RejectedError
+
+Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Runs a task for as long as the session lives."""
+
+
+async def master_of(sentinel: Target, name: str, start: Start) -> Target:
+    """Where the Sentinel says that a master is.
+
+    Raises:
+        NotConnectedError: It cannot be asked, or does not know; with `needs_person` where that will not change.
+    """
+    link = Link(sentinel.anonymous(), lambda _: None)
+    await link.open()
+    start(link.run())
+    try:
+        found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+    except RejectedError as error:
+        raise NotConnectedError(f"no Sentinel answers there: {error.message}", needs_person=True) from None
+    except ConnectionLostError as error:
+        raise NotConnectedError(error.message) from None
+    finally:
+        await link.close()
+    if found is None:
+        raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
+    return sentinel.at(found[0].decode(), int(found[1]))

@@ -1,0 +1,84 @@
+"""Which node of a Redis Cluster has which key, as the cluster itself says (CLUSTER SLOTS)."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.crc import key_slot
+
+from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.target import Target
+from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+
+#: Host and port.
+Node = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """Ranges of slots, and the master of each.
+
+    Attributes:
+        starts: The first slot of each range, rising.
+        ends: The last slot of each.
+        nodes: The master of each.
+    """
+
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    nodes: tuple[Node, ...] = ()
+
+    def node_of(self, key: str) -> Node:
+        """The master that has a key. Raises NotConnectedError where no node serves its slot."""
+        slot = key_slot(key.encode(errors="surrogatepass"))
+        index = bisect_right(self.starts, slot) - 1
+        if index < 0 or slot > self.ends[index]:
+            raise NotConnectedError(f"no node of the cluster serves slot {slot}")
+        return self.nodes[index]
+
+
+def parse_slots(reply: Iterable[Any], asked: str) -> SlotMap:
+    """The map in a reply to CLUSTER SLOTS; a node without an address is the one that was `asked`."""
+    ranges = sorted(
+        (int(start), int(end), (master[0] or b"").decode(), int(master[1])) for start, end, master, *_ in reply
+    )
+    return SlotMap(
+        tuple(start for start, *_ in ranges),
+        tuple(end for _, end, *_ in ranges),
+        tuple((host or asked, port) for _, _, host, port in ranges),
+    )
+
+
+async def read_slots(targets: Iterable[Target], start: Callable[[Coroutine[Any, Any, None]], object]) -> SlotMap:
+    """Ask one node after the other until one answers.
+
+    Args:
+        targets: Nodes that the configuration names.
+        start: Runs a coroutine as a task.
+
+    Raises:
+        NotConnectedError: None answers; with `needs_person` where it is no cluster.
+        AuthError: They refuse the credentials.
+    """
+    failure: BridgeError = NotConnectedError("there is no node to ask")
+    for target in targets:
+        link = Link(target, lambda _: None)
+        try:
+            await link.open()
+            start(link.run())
+            found = parse_slots(await link.call("CLUSTER", "SLOTS"), target.settings["host"])
+        except RejectedError as error:
+            message = f"{target.name} is no node of a cluster: {error.message}"
+            raise NotConnectedError(message, needs_person=True) from None
+        except ConnectionLostError as error:
+            failure = NotConnectedError(error.message)
+        except BridgeError as error:
+            failure = failure if failure.needs_person else error
+        else:
+            if found.nodes:
+                return found
+            failure = NotConnectedError(f"the cluster of {target.name} has assigned no slots yet")
+        finally:
+            await link.close()
+    raise failure

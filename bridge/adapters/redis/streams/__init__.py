@@ -1,0 +1,1 @@
+"""Queues on Redis Streams: entries, consumer groups, reading continuously and one at a time."""

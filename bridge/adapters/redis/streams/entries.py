@@ -1,0 +1,91 @@
+"""Stream entries and their names: fields on the wire, `message_id`s on the bus."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bridge.adapters._common.content import Codec
+from bridge.core.errors import InvalidError
+
+DATA: Final = b"data"
+HEADERS: Final = b"headers"
+_OURS: Final = frozenset({DATA, HEADERS})
+_HEADERS: Final = msgspec.json.Decoder(dict[str, str])
+#: Redis takes any bytes for a name; those who read its output, its logs or ours do not.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_NAME: Final = 65_535
+_MESSAGE_ID: Final = re.compile(r"(\d+-\d+)(?:@([^/]+))?/(.+)", re.DOTALL)
+
+Fields = Sequence[bytes]
+"""Name, value, name, value, … as Redis stores and sends them."""
+
+
+class EntryName(NamedTuple):
+    """What a `message_id` says: `<entry>/<stream>`, with `@<group>` after the entry where it is not the usual one."""
+
+    entry: str
+    group: str | None
+    queue: str
+
+
+def check_name(name: str, what: str) -> str:
+    """See that a channel or stream may be called so; returns it.
+
+    Raises:
+        InvalidError: It holds control characters, is very long, or no Unicode; `what` says what it was given as.
+    """
+    if not name.isprintable() and _CONTROL.search(name):
+        raise InvalidError(f"{what}: a name holds no control characters")
+    try:
+        size = len(name) if name.isascii() else len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidError(f"{what}: text with half of a surrogate pair has no UTF-8") from None
+    if size > _MAX_NAME:
+        raise InvalidError(f"{what}: {size} bytes, a name has {_MAX_NAME} at most")
+    return name
+
+
+def message_id(entry: str, queue: str, group: str | None = None) -> str:
+    """The name of an entry on the bus; `group` where it is not the configuration's."""
+    return f"{entry}/{queue}" if group is None else f"{entry}@{group}/{queue}"
+
+
+def parse_message_id(text: str) -> EntryName:
+    """Raises InvalidError where it is not of that form."""
+    found = _MESSAGE_ID.fullmatch(text)
+    if found is None:
+        raise InvalidError('message_id: not one of this adapter\'s, which look like "1700000000000-0/queue"')
+    check_name(text, "message_id")
+    return EntryName(*found.groups())
+
+
+def encode_headers(headers: Mapping[str, str]) -> bytes:
+    """Headers as they are stored. Raises InvalidError for text that has no UTF-8."""
+    try:
+        return msgspec.json.encode(headers)
+    except UnicodeEncodeError:
+        raise InvalidError("headers: text with half of a surrogate pair has no UTF-8") from None
+
+
+def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
+    """Message and headers of an entry. One with other fields than ours is a map of them.
+
+    Raises:
+        ProtocolError: It is not what the codec says.
+    """
+    names = fields[::2]
+    if DATA in names and _OURS.issuperset(names):
+        data = fields[2 * names.index(DATA) + 1]
+        headers = _headers(fields[2 * names.index(HEADERS) + 1]) if HEADERS in names else {}
+        return codec.decode(data), headers
+    texts = [name.decode(errors="backslashreplace") for name in names]
+    return {text: codec.decode(value, name=text) for text, value in zip(texts, fields[1::2], strict=True)}, {}
+
+
+def _headers(data: bytes) -> dict[str, str]:
+    try:
+        return _HEADERS.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # not ours after all
+        return {}

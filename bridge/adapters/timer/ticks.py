@@ -1,0 +1,96 @@
+"""When a schedule ticks. No tick drifts: each time follows from the schedule, not from the tick before.
+
+A tick that came so late that others were due meanwhile (a suspended machine, a clock set forward) stands for all of
+them: it is the latest one and says how many were missed before it.
+"""
+
+import math
+from datetime import datetime, tzinfo
+from typing import Final, NamedTuple, Protocol
+
+from cronsim import CronSim
+
+from bridge.core.ports import Clock
+
+#: Seconds after which a sleeping cron schedule looks at the clock again, which may have been set or slept through.
+_LONGEST_SLEEP: Final = 60.0
+#: Milliseconds by which the clock must be set back to be believed, rather than waited for: what Debian's cron(8) takes.
+_SET_BACK: Final = 3 * 3600 * 1000
+#: Missed ticks are counted one by one up to this.
+MOST_MISSED: Final = 10_000
+
+
+class Tick(NamedTuple):
+    """One tick: when it should have been (Unix ms), and how many before it were missed."""
+
+    scheduled_at: int
+    missed: int
+
+
+class Ticks(Protocol):
+    """The ticks of one schedule."""
+
+    async def next(self) -> Tick:
+        """Wait for the next one."""
+        ...
+
+
+class IntervalTicks:
+    """Every so many seconds of monotonic time after `start`; the time that a machine is suspended does not count."""
+
+    def __init__(self, every: float, start: float, clock: Clock) -> None:
+        self._every = every
+        self._start = start
+        self._clock = clock
+        self._count = self._passed()
+
+    def _passed(self) -> int:
+        """How many are due by now; a microsecond of rounding must not lose one."""
+        return math.floor((self._clock.monotonic() - self._start + 1e-6) / self._every)
+
+    async def next(self) -> Tick:
+        """See `Ticks.next`."""
+        due = self._count + 1
+        wait = self._start + due * self._every - self._clock.monotonic()
+        if wait > 0:
+            await self._clock.sleep(wait)
+        self._count = max(due, self._passed())
+        late = self._clock.monotonic() - (self._start + self._count * self._every)
+        return Tick(self._clock.wall_ms() - round(late * 1000), self._count - due)
+
+
+class CronTicks:
+    """At the times of a cron expression, by the wall clock.
+
+    Daylight saving as Debian's cron has it (CronSim): a fixed time that the clocks skip ticks right after the change,
+    one that comes twice ticks the first time; what ticks all hours follows real time.
+    """
+
+    def __init__(self, expression: str, zone: tzinfo, clock: Clock) -> None:
+        self._expression = expression
+        self._zone = zone
+        self._clock = clock
+        self._last = clock.wall_ms()
+
+    def after(self, milliseconds: int) -> int:
+        """The first time after a moment; both Unix ms. Raises StopIteration where there is none in 50 years."""
+        times = CronSim(self._expression, datetime.fromtimestamp(milliseconds / 1000, self._zone))
+        while True:
+            # An hour that comes twice makes CronSim name its first pass while we are in the second.
+            found = round(next(times).timestamp() * 1000)
+            if found > milliseconds:
+                return found
+
+    async def next(self) -> Tick:
+        """See `Ticks.next`."""
+        due = self.after(self._last)
+        while (now := self._clock.wall_ms()) < due:
+            if now < self._last - _SET_BACK:
+                self._last = now
+                due = self.after(now)
+            await self._clock.sleep(min((due - now) / 1000, _LONGEST_SLEEP))
+        missed = 0
+        while missed < MOST_MISSED and (following := self.after(due)) <= now:
+            due, missed = following, missed + 1
+        self._last = due if missed < MOST_MISSED else now
+        return Tick(due, missed)

@@ -1,0 +1,1 @@
+"""The XSUB/XPUB broker that the sidecar hosts, and what guards it."""

@@ -1,0 +1,90 @@
+"""Complaints: every fault of a configuration, each one line that names file, line, block and key."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from bridge.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Where:
+    """A place in a configuration file; `line` counts from 1, 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error of its own
+    """One fault in an expression, on its way to becoming a complaint.
+
+    Attributes:
+        line: Where it is.
+        message: What is wrong.
+        quotes: True where the message may quote the text of the file, which in `auth` may be a secret.
+    """
+
+    def __init__(self, line: int, message: str, *, quotes: bool = True) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+        self.quotes = quotes
+
+    def words(self, kind: str) -> str:
+        """The message as a block of this kind may show it."""
+        if kind == "auth" and self.quotes:
+            return "is no value; write a string in quotes, `env.NAME` or `var.name`"
+        return self.message
+
+
+@dataclass(slots=True)
+class Complaints:
+    """Collects complaints, so that a person sees all of them at once."""
+
+    _found: set[tuple[Where, str]] = field(default_factory=set)
+
+    def add(self, where: Where, subject: str, message: str) -> None:
+        """Note one fault.
+
+        Args:
+            where: The exact place.
+            subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
+            message: What is wrong, and what would be right.
+        """
+        text = f"{subject}: {message}" if subject else message
+        # What is quoted from the file may hold line breaks and control characters, which a terminal would obey.
+        self._found.add((where, "".join(one if one.isprintable() else _escaped(one) for one in text)))
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def lines(self) -> list[str]:
+        """All complaints, by file and line."""
+        return [f"{where}: {text}" for where, text in sorted(self._found)]
+
+    def fail(self) -> NoReturn:
+        """End the loading.
+
+        Raises:
+            ConfigError: Always, with all complaints.
+        """
+        raise ConfigError(self.lines())
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean `x`?)"` where a known name is close to `name`, else the empty string."""
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f" (did you mean `{found[0]}`?)" if found else ""
+
+
+def one_of(known: Iterable[str]) -> str:
+    """The known names as a list for a person: `a`, `b`, `c`."""
+    return ", ".join(f"`{name}`" for name in sorted(known))

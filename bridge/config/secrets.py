@@ -1,0 +1,80 @@
+"""Which values of a configuration nobody may see: what came from the environment, and all credentials."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+from bridge.config.models import Integration
+from bridge.core.endpoint import AnyAuth, AuthBasic, Endpoint
+
+
+def hidden(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
+    """Texts to be taken out of whatever is said.
+
+    Hosts, ports and truth values are left: without them nobody could tell at night which remote does not answer.
+
+    Args:
+        integrations: Their credentials are secret, wherever they came from.
+        from_environment: Texts that came from the environment, or from a variable that is `sensitive`.
+    """
+    found: set[str] = set()
+    hosts: set[str] = set()
+    for one in integrations:
+        found.update(_credentials(one.auth), _pair(one.auth), _credentials(one.config))
+        hosts.update(_hosts(one.endpoint))
+    for text in from_environment:
+        found.update(_parts(text))
+    return frozenset(found - hosts)
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from strings(item)
+
+
+def _credentials(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _credentials(getattr(value, name))
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _credentials(item)
+
+
+def _pair(auth: AnyAuth) -> Iterator[str]:
+    """User and password as HTTP writes them: it gives away a password that is too short to be looked for by itself."""
+    if isinstance(auth, AuthBasic):
+        yield base64.b64encode(f"{auth.username or ''}:{auth.password.get_secret_value()}".encode()).decode()
+
+
+def _hosts(endpoint: Endpoint | None) -> Iterator[str]:
+    text = "" if endpoint is None else endpoint.url or endpoint.address or ""
+    yield text.partition("/")[0]
+    yield (urlsplit(text).hostname or "") if "://" in text else text
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Of a URL its path and the values of its query; of all else the whole, unless it is a port or a truth value."""
+    if "://" not in text:
+        if not (text.isdecimal() and len(text) <= len("65535")) and text not in {"true", "false"}:
+            yield text
+        return
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        yield text
+        return
+    yield parts.path
+    yield unquote(parts.path)
+    yield parts.query
+    for _, value in parse_qsl(parts.query):
+        yield value

@@ -1,0 +1,84 @@
+"""One operation on its way through the guard to the adapter, and its end on the way back."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from bridge.connection.invoke import perform
+from bridge.connection.subscriptions import Subscriptions
+from bridge.core.errors import StoppingError
+from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
+from bridge.core.ports import Context, Promise, ProtocolAdapter
+from bridge.resilience import Call
+
+#: Of all that comes of events without headers.
+_FIRST_HOP: Final = tuple(Context(travelling(None, 0), idempotent=idempotent) for idempotent in (False, True))
+
+Done = Callable[[Operation, Outcome], None]
+
+
+class Carrier(Protocol):
+    """The connection, as far as one operation needs it."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What is subscribed to."""
+        ...
+
+    def session(self) -> ProtocolAdapter:
+        """The session that an attempt is made on; raises NotConnectedError where there is none."""
+        ...
+
+    def learn(self, outcome: Outcome) -> None:
+        """What the end of a call says about the connection itself."""
+        ...
+
+
+class Carried(Call):
+    """One operation on its way through the guard to the session."""
+
+    __slots__ = ("_connection", "_context", "_done")
+
+    def __init__(self, connection: Carrier, operation: Operation, done: Done, *, idempotent: bool) -> None:
+        super().__init__(operation, idempotent=idempotent)
+        self._connection = connection
+        self._done = done
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """Made with the first attempt, so that what only waits takes little."""
+        if self._context is None:
+            operation = self.operation
+            if operation.headers is None and operation.idempotency_key is None and not operation.hop:
+                self._context = _FIRST_HOP[self.idempotent]
+            else:
+                headers = travelling(operation.headers, operation.hop)
+                self._context = Context(headers, operation.idempotency_key, self.idempotent)
+        return self._context
+
+    def begin(self, promise: Promise) -> bool:
+        """See `Call.begin`."""
+        operation = self.operation
+        return self._connection.session().begin(operation.name, operation.command, self.context, promise)
+
+    async def run(self) -> Any:
+        """See `Call.run`."""
+        session = self._connection.session()
+        match self.operation.command:
+            case Subscribe() as wish:
+                source = self.operation.cause.source
+                return {"subscription": await self._connection.subscriptions.add(session, wish, source)}
+            case Unsubscribe() as wish:
+                await self._connection.subscriptions.remove(session, wish)
+                return {}
+            case _:
+                return await perform(session, self.operation, self.context)
+
+    def end(self, outcome: Outcome | None) -> None:
+        """See `Call.end`."""
+        if outcome is None:
+            stopped = StoppingError("the bridge stopped before the answer came", maybe_sent=True)
+            outcome = Outcome(error=stopped)
+        else:
+            self._connection.learn(outcome)
+        self._done(self.operation, outcome)

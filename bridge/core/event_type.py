@@ -1,0 +1,62 @@
+"""What a name of an event may look like."""
+
+import re
+from typing import Final
+
+from bridge.core.errors import InvalidError
+
+# No empty segment, no white space, no control character (C0, DEL, C1).
+_EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
+
+#: First segments under which only a bridge speaks (bus contract, "Topics, by who speaks").
+BRIDGE_SPEAKS: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
+#: First segments that nobody else may choose for it: of commands, and of its own news. A message's type may be chosen.
+_NOT_TO_EMIT: Final = BRIDGE_SPEAKS - {"message"} | {"integration", "bridge"}
+
+
+def check_event_type(name: str, max_bytes: int = 255) -> None:
+    """Raise ValueError, saying why, unless `name` is dotted segments without spaces and control characters."""
+    if not name:
+        raise ValueError("an event type is never empty")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError("an event type is UTF-8") from None
+    if size > max_bytes:
+        msg = f"an event type has {max_bytes} bytes at most, this one has {size}"
+        raise ValueError(msg)
+    if _EVENT_TYPE.fullmatch(name) is None:
+        if "" in name.split("."):
+            msg = f"{name!r} has an empty segment"
+            raise ValueError(msg)
+        msg = f"{name!r} holds a space or control character"
+        raise ValueError(msg)
+
+
+def to_event_type(value: object) -> str:
+    """An event type from a computed value: `/` becomes `.` (bus contract, "Values on other wires").
+
+    Raises:
+        InvalidError: It is no string, is empty, or holds spaces, control characters or empty segments.
+    """
+    if not isinstance(value, str):
+        raise InvalidError("an event type is a string")
+    name = value.replace("/", ".")
+    try:
+        check_event_type(name)
+    except ValueError as error:
+        raise InvalidError(f"not an event type: {error}") from None
+    return name
+
+
+def to_emitted_type(value: object) -> str:
+    """The same, for what somebody else has the bridge say: not by a name under which it gives orders or speaks itself.
+
+    Raises:
+        InvalidError: As `to_event_type`; or the type is a command's, an answer's, or of the bridge's own news.
+    """
+    name = to_event_type(value)
+    head, dot, _ = name.partition(".")
+    if dot and head in _NOT_TO_EMIT:
+        raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` has its own speaker")
+    return name

@@ -1,0 +1,405 @@
+"""The Protocols between the rooms.
+
+What an implementer must keep, and a caller may rely on, is stated here once: order, concurrency, cancellation, errors.
+"""
+# ruff: noqa: ARG002  # what refuses an operation looks at no argument
+
+import contextlib
+import enum
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from random import Random
+from typing import Any, ClassVar, Final, Protocol
+
+import msgspec
+from pydantic import BaseModel
+
+from bridge.core.endpoint import NO_AUTH, AnyAuth, Endpoint, Tls
+from bridge.core.errors import BridgeError, NotSupportedError
+from bridge.core.model import Inbound, QueueMessage
+
+
+class Clock(Protocol):
+    """Time, passed in, so that tests do not wait."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; cancellable."""
+        ...
+
+    def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Cancel the body after `seconds` and raise `TimeoutError` from the context; None never does."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back once after `seconds`; the function returned takes the call back."""
+        ...
+
+
+class Publisher(Protocol):
+    """The door to the bus."""
+
+    def publish(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put one event on the bus; returns at once and keeps the order of calls.
+
+        Raises:
+            InvalidError: `payload` cannot be carried (integers beyond 64 bit, NaN, unknown types, too large).
+        """
+        ...
+
+
+class Promise(Protocol):
+    """Where the end of an operation goes that was begun without a task: what `asyncio.Future` has of it.
+
+    Only the first end counts; whoever has another one for it sees by `done` that nobody waits any more.
+    """
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Any) -> None:
+        """It has succeeded."""
+        ...
+
+    def set_exception(self, error: BridgeError) -> None:
+        """It has failed."""
+        ...
+
+
+class Context(msgspec.Struct, frozen=True, gc=False):
+    """What an adapter may know about the operation beyond its arguments.
+
+    Attributes:
+        headers: What travels to the outside in the protocol's own headers, where it has any.
+        idempotency_key: Carried to the remote where the protocol can.
+        idempotent: True where the call may be repeated although it may have been acted on.
+    """
+
+    headers: Mapping[str, str] = {}
+    idempotency_key: str | None = None
+    idempotent: bool = False
+
+    def joined(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+        """The message's own headers and these, which win."""
+        return {**headers, **self.headers} if headers else self.headers
+
+
+NO_CONTEXT: Final = Context()
+
+
+class Verdict(enum.Enum):
+    """What becomes of a message that was delivered. It can be awaited, and is its own result."""
+
+    #: It may be acknowledged.
+    SETTLE = "settle"
+    #: It is on the bus, and stays unacknowledged until the application's `ack` or `nack` for its `message_id` comes.
+    HOLD = "hold"
+
+    def __await__(self) -> Generator[None, None, "Verdict"]:
+        return self
+        yield
+
+
+Deliver = Callable[[Inbound], Awaitable[Verdict | None]]
+"""Takes one message from outside; to be awaited before the next one is handed over.
+
+The result says what becomes of the message; None means `Verdict.SETTLE`. Only a subscription that was made with a
+`settings.Hold` may be answered `Verdict.HOLD`. While the bus has no room the wait lasts: a flood is held up at its
+source. What is returned may be a `Verdict` already, which an adapter in a hurry can see without awaiting it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A live subscription of one session."""
+
+    topic: str
+    handle: Any = None
+
+
+class ProtocolAdapter(Protocol):
+    """One session with one remote.
+
+    A session lives once: `connect`, then any number of operations at the same time, then `disconnect`. Where the
+    protocol has a connection and it breaks, the adapter calls `setup.on_lost(error)` once, fails everything in
+    flight with `ConnectionLostError`, and is only disconnected after that; whoever owns it makes a new one.
+
+    Every method raises `BridgeError` and nothing else for what the outside did; any other exception is a bug.
+    Cancelling an operation abandons it: its connection stays usable or is replaced, and nothing is left running.
+    An operation that the protocol lacks raises `NotSupportedError`. Adapters have no retries and no time limits of
+    their own on operations: the guard owns both.
+    """
+
+    @property
+    def protocol(self) -> str:
+        """The type's name in the configuration, as in `json-rpc`."""
+        ...
+
+    async def connect(self) -> None:
+        """Open the session and prove the credentials where the protocol has a way.
+
+        Raises:
+            NotConnectedError: The remote cannot be reached; with `needs_person` where its certificate does not verify.
+            AuthError: It refused the credentials; with `needs_person`.
+        """
+        ...
+
+    async def disconnect(self) -> None:
+        """Close in an orderly way; idempotent, safe after any failure, raises nothing of the outside's doing."""
+        ...
+
+    async def check(self) -> None:
+        """The protocol's real health check, which only a living remote passes. The caller sets the time limit."""
+        ...
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """Whether the configuration or the protocol says that this operation may be repeated."""
+        ...
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
+        """Begin an operation without a task, where the adapter has such a way for it.
+
+        It is for what is many and small, and it writes before it returns, so that order is kept.
+
+        Args:
+            operation: Its name, a key of `model.OPERATIONS`.
+            command: Its arguments, checked; headers of its own are to be joined with the context's.
+            context: As for the method of that name.
+            promise: Gets the result as the bus contract's table of commands names it, or a BridgeError; after this
+                has returned. One that is `done` by then was given up, as by cancelling.
+
+        Returns:
+            False where there is no such way: nothing was done, and the method of that name is to be awaited.
+
+        Raises:
+            BridgeError: It has failed at once; the promise gets nothing.
+        """
+        ...
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        """Pattern RPC: the remote's result; None for a notification, once it is sent. `params` may be `UNSET`."""
+        ...
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """Pattern Pub/Sub: returns what the broker returned, when it has taken the message over."""
+        ...
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message.
+
+        Where `AdapterSpec.acknowledges` has "subscribe" there is one more keyword, `hold: settings.Hold | None = None`.
+        """
+        ...
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription of this session."""
+        ...
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """Pattern Queue: the message id, when the remote has stored it."""
+        ...
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """Pattern Queue: one message, or None after `wait` seconds."""
+        ...
+
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+        """Pattern Queue, continuously: each message goes to `deliver` and is acknowledged when that has returned.
+
+        In order; reading and acknowledging may be done in batches. It is ended by `unsubscribe`.
+        Where `AdapterSpec.acknowledges` has "consume" there is one more keyword, `hold: settings.Hold | None = None`.
+        """
+        ...
+
+    async def ack(self, message_id: str) -> None:
+        """Pattern Queue: done with it."""
+        ...
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """Pattern Queue: give it back, to come again after `delay` seconds."""
+        ...
+
+
+class AdapterBase:
+    """Answers *not supported* to each operation; an adapter overrides what its protocol has."""
+
+    protocol: ClassVar[str] = ""
+
+    def _lacks(self, operation: str) -> NotSupportedError:
+        return NotSupportedError(f"{self.protocol} has no {operation}")
+
+    async def connect(self) -> None:
+        """Nothing to open."""
+
+    async def disconnect(self) -> None:
+        """Nothing to close."""
+
+    async def check(self) -> None:
+        """Nothing that could be dead."""
+
+    def is_idempotent(self, operation: str, command: Any) -> bool:
+        """Only what changes nothing by its nature."""
+        return operation in {"subscribe", "unsubscribe"}
+
+    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
+        """No way without a task."""
+        return False
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        """See `ProtocolAdapter.request`."""
+        raise self._lacks("request")
+
+    async def publish(
+        self,
+        topic: str,
+        message: Any,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        headers: Mapping[str, str] | None = None,
+        context: Context = NO_CONTEXT,
+    ) -> dict[str, Any]:
+        """See `ProtocolAdapter.publish`."""
+        raise self._lacks("publish")
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
+    ) -> Subscription:
+        """See `ProtocolAdapter.subscribe`."""
+        raise self._lacks("subscribe")
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """See `ProtocolAdapter.unsubscribe`."""
+        raise self._lacks("unsubscribe")
+
+    async def enqueue(
+        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
+    ) -> str:
+        """See `ProtocolAdapter.enqueue`."""
+        raise self._lacks("enqueue")
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        """See `ProtocolAdapter.dequeue`."""
+        raise self._lacks("dequeue")
+
+    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
+        """See `ProtocolAdapter.consume`."""
+        raise self._lacks("queue to read from")
+
+    async def ack(self, message_id: str) -> None:
+        """See `ProtocolAdapter.ack`."""
+        raise self._lacks("ack")
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        """See `ProtocolAdapter.nack`."""
+        raise self._lacks("nack")
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSetup:
+    """All that an adapter is made from.
+
+    Attributes:
+        integration: The integration's label, for messages.
+        endpoint: None only for protocols that need none.
+        auth: Checked against `AdapterSpec.auth` before.
+        tls: Whom to trust.
+        config: An instance of `AdapterSpec.config`.
+        max_in_flight: How many operations run at the same time at most; sizes the pools.
+        on_lost: To be called once when the session's connection breaks by itself.
+        hide: To be told of each secret that the adapter reads by itself, in a file: nobody gets to see it then.
+        kept: What one session leaves for the next one of the same integration; empty at first.
+        clock: The only time that an adapter reads. A suspended process misses nothing on it.
+        random: The only source of random numbers for jitter; not for secrets.
+    """
+
+    integration: str
+    endpoint: Endpoint | None
+    auth: AnyAuth = NO_AUTH
+    tls: Tls = field(default_factory=Tls)
+    config: Any = None
+    max_in_flight: int = 64
+    on_lost: Callable[[BridgeError], None] = _ignore
+    hide: Callable[[str], None] = _ignore
+    kept: dict[str, Any] = field(default_factory=dict, compare=False)
+    _: KW_ONLY
+    clock: Clock
+    random: Random
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """How a protocol introduces itself; what an entry point of the group `nemo_bridge.adapters` names.
+
+    Attributes:
+        protocol: The `type` in the configuration.
+        summary: One line for a person.
+        operations: Keys of `model.OPERATIONS` that the protocol has; the others are *not supported*.
+        auth: Kinds of `auth` that it has a meaning for.
+        config: The model of its `config { … }` block.
+        schemes: URL scheme → (default port, TLS); the first is meant where an address has no scheme.
+        create: Makes one session. Raises ValueError, in words for a person, where a setting cannot work.
+        has_session: False where each call stands for itself (HTTP): calls are tried while *disconnected*, too.
+        needs_endpoint: False for protocols that reach nothing (timer, static).
+        transports: The same protocol by other ways, each with schemes of its own: what they have differently. They
+            share `protocol`, `auth` and `config` with this one.
+        acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where they are
+            given a `Hold`; `ack` and `nack` are among the operations then.
+        unfit_to_hold: Why that cannot work with a `config`, in words for a person; None where it can.
+        has_qos: Whether a subscription has a quality of service.
+    """
+
+    protocol: str
+    summary: str
+    operations: frozenset[str]
+    auth: frozenset[str]
+    config: type[BaseModel]
+    schemes: Mapping[str, tuple[int, bool]]
+    create: Callable[[AdapterSetup], ProtocolAdapter]
+    has_session: bool = True
+    needs_endpoint: bool = True
+    transports: "tuple[AdapterSpec, ...]" = ()
+    acknowledges: frozenset[str] = frozenset()
+    unfit_to_hold: Callable[[Any], str | None] = lambda _: None
+    has_qos: bool = False
+
+    def by_scheme(self) -> dict[str, "AdapterSpec"]:
+        """Every scheme of the protocol, and the transport that it means."""
+        return {scheme: spec for spec in (self, *self.transports) for scheme in spec.schemes}
+
+    def over(self, endpoint: Endpoint | None) -> "AdapterSpec":
+        """The transport that an endpoint's scheme means; this one, where it names none or an unknown one."""
+        scheme = None if endpoint is None else endpoint.scheme
+        return self if scheme is None else self.by_scheme().get(scheme, self)

@@ -1,0 +1,97 @@
+"""What a value may hold on its way to a wire: JSON's data model, and bytes where the wire has them.
+
+Encoders alone would silently write something else: bytes as base64, NaN as null, numbers as keys, dates in forms of
+their own. The contract says `invalid` instead ("Values on other wires").
+"""
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from bridge.core.errors import BridgeError, InvalidError
+
+_LOWEST: Final = -(1 << 63)
+_HIGHEST: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A way of writing values.
+
+    Attributes:
+        name: What it is called in a complaint.
+        plain: Types that it carries as they are; numbers, lists, tuples, maps and enumerations are looked into.
+    """
+
+    name: str
+    plain: frozenset[type]
+
+
+JSON: Final = Wire("JSON", frozenset({str, bool, type(None)}))
+MSGPACK: Final = Wire("MessagePack", frozenset({str, bool, type(None), bytes}))
+#: `msgspec.Raw` is taken as it is: it came from the bus.
+BUS: Final = Wire("an event's payload", frozenset({str, bool, type(None), bytes, bytearray, msgspec.Raw}))
+
+
+def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[BridgeError] = InvalidError) -> None:
+    """See that a wire can carry a value exactly.
+
+    Args:
+        value: What is to be sent, or came.
+        name: What the value is called in a complaint, as in `params`.
+        wire: Where to.
+        depth: Containers inside one another, at most; this also ends a value that contains itself.
+        error: The kind of complaint.
+
+    Raises:
+        BridgeError: It cannot, as `error`; the message has the path to the place.
+    """
+    if type(value) in wire.plain:
+        return
+    try:
+        _check(value, wire, depth)
+    except _UnfitError as unfit:
+        why = f"nested deeper than {depth} levels" if unfit.why is None else unfit.why
+        raise error(f"{name}{unfit.path[:200]}: {why}") from None
+
+
+class _UnfitError(Exception):
+    """Why a value does not fit, None for its depth; `path` grows from the inside out while it is raised."""
+
+    def __init__(self, why: str | None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.path = ""
+
+
+def _check(value: Any, wire: Wire, room: int) -> None:
+    kind, plain = type(value), wire.plain
+    if kind is dict or kind is list or kind is tuple:
+        if room <= 0:
+            raise _UnfitError(None)
+        named = kind is dict
+        for key, inner in value.items() if named else enumerate(value):
+            if named and type(key) is not str:
+                raise _UnfitError(f"a key is {type(key).__name__}, not str")
+            inside = type(inner)  # most are plain: no call for each
+            if inside in plain or (inside is int and _LOWEST <= inner <= _HIGHEST):
+                continue
+            try:
+                _check(inner, wire, room - 1)
+            except _UnfitError as unfit:
+                unfit.path = f".{key}{unfit.path}" if named else f"[{key}]{unfit.path}"
+                raise
+    elif kind is int:
+        if not _LOWEST <= value <= _HIGHEST:
+            raise _UnfitError("integers have at most 64 bit")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _UnfitError("neither NaN nor infinity can be sent")
+    elif isinstance(value, enum.Enum):
+        if type(value.value) not in plain:
+            _check(value.value, wire, room)
+    elif kind not in plain:
+        raise _UnfitError(f"{kind.__name__} cannot be {wire.name}")

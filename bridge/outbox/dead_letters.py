@@ -1,0 +1,134 @@
+"""Dead letters: listed, taken up again, thrown away. These functions run on the store's thread."""
+
+from typing import Any, Final
+
+import msgspec
+
+from bridge.core.errors import InvalidError
+from bridge.core.model import Letters
+from bridge.outbox.entry import Body, Entry, encode, restored
+from bridge.outbox.responder import event_fields
+from bridge.outbox.store import Store
+from bridge.outbox.write_batch import Death
+
+#: Letters that one transaction moves.
+CHUNK: Final = 500
+_BODY: Final = msgspec.msgpack.Decoder(Body)
+_DEATH: Final = msgspec.msgpack.Decoder(Death)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which letters.
+
+    Attributes:
+        integration: Of this integration only.
+        seqs: These only.
+        after: Those behind this one only.
+    """
+
+    integration: str | None = None
+    seqs: list[int] | None = None
+    after: int = 0
+
+    @classmethod
+    def of(cls, letters: Letters) -> "Wanted":
+        """As a command says it.
+
+        Raises:
+            InvalidError: An id is none.
+        """
+        seqs = None if letters.ids is None else [_seq(one) for one in letters.ids]
+        return cls(letters.integration, seqs, 0 if letters.after is None else _seq(letters.after))
+
+    def where(self) -> tuple[str, list[Any]]:
+        """The same as SQL."""
+        terms, values = ["seq > ?"], [self.after]
+        if self.integration is not None:
+            terms.append("integration = ?")
+            values.append(self.integration)  # type: ignore[arg-type]
+        if self.seqs is not None:
+            terms.append("seq IN (SELECT value FROM json_each(?))")
+            values.append(msgspec.json.encode(self.seqs).decode())  # type: ignore[arg-type]
+        return " AND ".join(terms), values
+
+
+def _seq(letter_id: str) -> int:
+    if letter_id.isascii() and letter_id.isdigit() and len(letter_id) < 19:
+        return int(letter_id)
+    raise InvalidError(f"{letter_id[:40]!r} is no id of a dead letter")
+
+
+def listed(store: Store, wanted: Wanted, limit: int, room: int) -> dict[str, Any]:
+    """Letters, oldest first, not more than `limit` and not more than `room` bytes; and how many there are."""
+    where, values = wanted.where()
+    (total,) = store.execute(f"SELECT count(*) FROM letter WHERE {where}", values).fetchone()  # noqa: S608 - our own names
+    letters: list[dict[str, Any]] = []
+    rows = store.execute(
+        f"SELECT seq, at_ms, body, death FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+        [*values, limit],
+    )
+    for seq, at_ms, body, death in rows:
+        letter = _letter(seq, at_ms, body, death)
+        size = len(encode(letter))
+        if size > room and not letters:
+            letter["event"]["payload"], letter["history"], letter["cut"] = None, [], True
+        elif size > room:
+            break
+        letters.append(letter)
+        room -= size
+    return {"letters": letters, "total": total}
+
+
+def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> dict[str, Any]:
+    entry, why = restored(seq, body, 0, None, 0), _DEATH.decode(death)
+    return {
+        "letter_id": str(seq),
+        "integration": entry.body.integration,
+        "route": entry.body.route,
+        "operation": entry.body.name,
+        "idempotency_key": entry.body.idempotency_key,
+        "accepted_ms": entry.body.accepted_ms,
+        "at": at_ms,
+        "error": why.error,
+        "unknown": why.unknown,
+        "attempts": why.attempts,
+        "history": [msgspec.structs.asdict(attempt) for attempt in why.history],
+        "event": event_fields(entry.event),
+    }
+
+
+def replayed(store: Store, wanted: Wanted, most: int, now_ms: int) -> list[Entry]:
+    """Letters become entries again, at the end of the order: same key, same correlation, no deadline any more."""
+    where, values = wanted.where()
+    found = store.execute(
+        f"SELECT seq, size, body, length(death) FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+        [*values, most],
+    ).fetchall()
+    entries, rows = [], []
+    for _, whole, before, more in found:
+        body = msgspec.structs.replace(_BODY.decode(before), deadline_ms=None, accepted_ms=now_ms, replayed=True)
+        encoded = encode(body)
+        seq, size = store.take_seq(), whole - more
+        rows.append((seq, body.integration, body.key, 0, size, now_ms, None, encoded, None))
+        entries.append(restored(seq, encoded, size, None, 0))
+        store.add(pending=1, bytes=size)
+    store.insert("entry", rows)
+    _remove(store, [(row[0], row[1]) for row in found])
+    return entries
+
+
+def discarded(store: Store, wanted: Wanted, most: int) -> int:
+    """Letters are gone; returns how many."""
+    where, values = wanted.where()
+    found = store.execute(
+        f"SELECT seq, size FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+        [*values, most],
+    ).fetchall()
+    _remove(store, found)
+    return len(found)
+
+
+def _remove(store: Store, found: list[tuple[int, int]]) -> None:
+    seqs = msgspec.json.encode([seq for seq, _ in found]).decode()
+    store.execute("DELETE FROM letter WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
+    store.add(letters=-len(found), letter_bytes=-sum(size for _, size in found))

@@ -1,0 +1,366 @@
+"""One integration's entries on their way out: a window of them in memory, in order for each key."""
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from bridge.core.errors import BridgeError, ConnectionLostError, DeadlineError, NotConnectedError
+from bridge.core.model import Operation, Outcome
+from bridge.outbox.disposition import Fate, fate
+from bridge.outbox.entry import Entry
+from bridge.outbox.order import Keys
+from bridge.outbox.remote import House, Remote, Sums
+from bridge.outbox.store import Scan
+from bridge.outbox.write_batch import Errand, Verdict
+
+#: Entries of one integration, and their bytes, that are in memory at the same time. What comes while it is full is read
+#: back from disk, which costs as much again as writing it; a burst should fit.
+WINDOW: Final = 4000
+_WINDOW_BYTES: Final = 16 << 20
+#: Entries that are with the guard at the same time.
+_MOST_RUNNING: Final = 256
+#: Keys of which something waits; beyond, nothing else is begun.
+_MOST_BLOCKED: Final = 20_000
+#: Entries that a sweep ends at a time.
+_SWEEP: Final = 100
+
+
+class Lane:
+    """Everything of one integration.
+
+    In memory is a window: entries that may start, that run, and whose end is being committed. All others lie on disk
+    and are read in order, up to `_cursor`; what of it could not start is known to `Keys`.
+
+    Attributes:
+        pending: Entries that have not ended, in memory and on disk.
+    """
+
+    def __init__(self, integration: str, house: House, *, pending: int = 0) -> None:
+        """`pending` entries lie on disk already."""
+        self.integration = integration
+        self.pending = pending
+        self._house = house
+        self._ready: deque[Entry] = deque()
+        self._beginning: deque[Entry] = deque()
+        self._running: dict[int, Entry] = {}
+        self._ending: set[int] = set()
+        self._held = 0
+        self._keys = Keys()
+        self._cursor = 0
+        self._newest = 1 if pending else 0
+        self._loading = False
+        self._scanning = False
+        self._paused_until = 0.0
+        self._failures = 0
+        self._allowed = _MOST_RUNNING
+        self._was_well = False
+        self._sums: Sums | None = None
+
+    # --- what happens
+
+    def accepted(self, entry: Entry) -> None:
+        """A new entry is on disk; `pump` follows."""
+        sums = self._counted()
+        self.pending += 1
+        if sums is not None:
+            sums.accepted += 1
+            sums.pending += 1
+        if entry.seq <= self._cursor:
+            return  # read from disk meanwhile
+        behind = self._cursor < self._newest
+        self._newest = entry.seq
+        if self._scanning or behind or not self._has_room():
+            return
+        self._cursor = entry.seq
+        self._arrived(entry)
+
+    def settled(self, entry: Entry) -> None:
+        """An entry's end is committed; `pump` follows."""
+        self._ending.discard(entry.seq)
+        self._held -= entry.size
+        self.pending -= 1
+        if len(self._keys):
+            self._keys.ended(entry.key, entry.seq, self._house.monotonic())
+
+    def begun(self) -> None:
+        """What was to be marked as begun is, up to the first that is not; they start."""
+        while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
+            entry = self._beginning.popleft()
+            if not self._house.stopping and not self._keys.must_wait(entry.key, entry.seq):
+                self._submit(entry)
+                continue
+            if entry.begun:
+                entry.begun = False
+                self._house.turn.progress.append(entry)
+            now = self._house.monotonic()
+            self._keys.block(entry.key, entry.seq, due=now, started=entry.seq)
+            self._held -= entry.size
+
+    def wake(self) -> None:
+        """The integration's state changed, or there may be another one by this name."""
+        remote = self._house.remote(self.integration)
+        self._counted()
+        well = remote is not None and remote.well
+        if well and not self._was_well:
+            self._paused_until = 0.0
+            self._keys.all_due(self._house.monotonic())
+        self._was_well = well
+        self._house.soon(self)
+
+    # --- going on
+
+    def pump(self) -> None:
+        """Start what may start, and read what there is room for."""
+        remote = self._house.remote(self.integration)
+        if self._ready and remote is not None:
+            capacity, now_ms = remote.capacity, self._house.now_ms()
+            while self._ready and self._may_start(remote, capacity):
+                self._start(self._ready.popleft(), remote, now_ms)
+        if self._house.stopping or remote is None or not remote.usable:
+            return
+        now = self._house.monotonic()
+        if now < self._paused_until:
+            self._house.at(self, self._paused_until)
+            return
+        self._load(now)
+        due = self._keys.next_due()
+        if due is not None and due > now:  # what is due already is read as soon as there is room
+            self._house.at(self, due)
+
+    def _may_start(self, remote: Remote, capacity: int) -> bool:
+        return (
+            remote.usable
+            and not self._house.stopping
+            and (not self._paused_until or self._house.monotonic() >= self._paused_until)
+            and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
+        )
+
+    def _has_room(self) -> bool:
+        return (
+            len(self._ready) + len(self._beginning) + len(self._running) + len(self._ending) < WINDOW
+            and self._held < _WINDOW_BYTES
+        )
+
+    def _start(self, entry: Entry, remote: Remote, now_ms: int) -> None:
+        if not self._end_if_over(entry, now_ms):
+            entry.to_mark = not (entry.body.repeatable or remote.may_repeat(entry.operation))
+            if entry.to_mark or self._beginning:
+                self._beginning.append(entry)
+                if entry.to_mark:
+                    self._house.turn.begun.append(entry)
+            else:
+                self._submit(entry)
+
+    def _end_if_over(self, entry: Entry, now_ms: int) -> bool:
+        """End an entry that is not to be tried any more: begun in an earlier life, or too late."""
+        body = entry.body
+        if entry.begun:
+            lost = ConnectionLostError("the bridge ended in the middle of the call; it may have been made")
+            lost.retryable = False
+            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=lost), unknown=True)
+        elif body.deadline_ms is not None and body.deadline_ms <= now_ms:
+            late = DeadlineError("the caller's time was up before it was delivered", maybe_sent=False)
+            self._end(entry, Verdict.EXPIRED, Outcome(error=late))
+        elif now_ms - body.accepted_ms > self._house.max_age_ms:
+            old = NotConnectedError(f"not delivered within {self._house.max_age_ms / 1000:g} s (`max_age`)")
+            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=old))
+        else:
+            return False
+        return True
+
+    def _submit(self, entry: Entry) -> None:
+        remote = self._house.remote(self.integration)
+        operation = entry.operation
+        if remote is None:  # removed since
+            self._waits(entry, Fate.ALL_WAIT, NotConnectedError("the integration is gone"))
+            return
+        if entry.body.deadline_ms is not None:
+            left = (entry.body.deadline_ms - self._house.now_ms()) / 1000
+            operation = msgspec.structs.replace(operation, deadline=self._house.monotonic() + left)
+        sums = self._counted()
+        if sums is not None:  # the guard counts it from here on
+            sums.accepted -= 1
+            sums.pending -= 1
+        self._running[entry.seq] = entry
+
+        def done(_: Operation, outcome: Outcome) -> None:
+            self._done(entry, outcome, remote.accounting)
+
+        remote.submit(operation, done)
+
+    # --- how it went
+
+    def _done(self, entry: Entry, outcome: Outcome, sums: Sums) -> None:
+        del self._running[entry.seq]
+        self._house.soon(self)
+        if outcome.error is None:
+            self._failures = 0
+            if self._allowed < _MOST_RUNNING:
+                self._allowed = min(2 * self._allowed, _MOST_RUNNING)
+            self._end(entry, Verdict.DELIVERED, outcome, counted=True)
+            return
+        error = outcome.error
+        what = fate(error, once=entry.to_mark)
+        _take_back(sums, error, outcome.attempts)
+        if what is Fate.EXPIRED:
+            sums.expired += 1
+            self._end(entry, Verdict.EXPIRED, outcome, counted=True)
+        elif what in {Fate.LETTER, Fate.UNKNOWN}:
+            sums.dead_lettered += 1
+            self._end(entry, Verdict.DEAD_LETTERED, outcome, unknown=what is Fate.UNKNOWN, counted=True)
+        else:
+            sums.pending += 1
+            if outcome.attempts or entry.begun:
+                entry.progress = entry.progress.after(outcome.attempts, outcome.history)
+                entry.begun = False
+                self._house.turn.progress.append(entry)
+            self._waits(entry, what, error)
+
+    def _waits(self, entry: Entry, what: Fate, error: BridgeError) -> None:
+        """Try it later, and with it all that has its key."""
+        now = self._house.monotonic()
+        if what is Fate.ALL_WAIT:
+            if now >= self._paused_until:
+                self._failures += 1
+                self._paused_until = now + self._house.jittered(what, self._failures, error)
+                self._allowed = 1
+            due = self._paused_until
+        else:
+            due = now + self._house.jittered(what, entry.progress.rounds, error)
+        key = entry.key
+        put_back = [one for one in self._ready if one.key == key]
+        if put_back:
+            self._ready = deque(one for one in self._ready if one.key != key)
+        started = [one.seq for one in (*self._running.values(), *self._beginning) if one.key == key]
+        self._keys.block(
+            key, entry.seq, due=due, started=max([*started, entry.seq]), put_back=[one.seq for one in put_back]
+        )
+        self._held -= entry.size + sum(one.size for one in put_back)
+
+    def _end(
+        self, entry: Entry, verdict: Verdict, outcome: Outcome, *, unknown: bool = False, counted: bool = False
+    ) -> None:
+        if not counted:
+            sums = self._counted()
+            if sums is not None:
+                sums.pending -= 1
+                if verdict is Verdict.EXPIRED:
+                    sums.expired += 1
+                else:
+                    sums.dead_lettered += 1
+        self._ending.add(entry.seq)
+        self._house.end(entry, verdict, outcome, unknown=unknown)
+
+    def _counted(self) -> Sums | None:
+        """The integration's sums, with what waits here counted in."""
+        remote = self._house.remote(self.integration)
+        sums = None if remote is None else remote.accounting
+        if sums is not self._sums:
+            self._sums = sums
+            if sums is not None:
+                waiting = self.pending - len(self._running) - len(self._ending)
+                sums.accepted += waiting
+                sums.pending += waiting
+        return sums
+
+    # --- from disk
+
+    def _arrived(self, entry: Entry) -> None:
+        if entry.key in self._keys:
+            self._keys.passed_over(entry.key, entry.seq)
+        else:
+            self._hold(entry)
+
+    def _hold(self, entry: Entry) -> None:
+        self._held += entry.size
+        self._ready.append(entry)
+
+    def _load(self, now: float) -> None:
+        if self._loading or not self._has_room():
+            return
+        room = WINDOW - len(self._ready) - len(self._beginning) - len(self._running) - len(self._ending)
+        due = self._keys.take_due(now, room)
+        if due:
+            self._read(Errand(lambda store: store.by_seq(due), self._due_read))
+            return
+        if len(self._ready) >= WINDOW // 2:
+            return
+        name, cursor, size = self.integration, self._cursor, _WINDOW_BYTES - self._held
+        behind = self._keys.behind()
+        if behind is not None:
+            key, after, last = behind
+
+            def back(entries: list[Entry]) -> None:
+                self._key_read(key, last, entries, full=len(entries) == room or sum(e.size for e in entries) >= size)
+
+            self._read(Errand(lambda store: store.of_key(name, key, (after, last), room, size), back))
+        elif self._cursor < self._newest and len(self._keys) < _MOST_BLOCKED:
+            self._scanning = True
+            left_out = self._keys.all
+            self._read(
+                Errand(
+                    lambda store: store.scan(name, cursor, left_out, room, size),
+                    lambda found: self._scanned(found, left_out),
+                )
+            )
+
+    def _read(self, errand: Errand) -> None:
+        self._loading = True
+        self._house.turn.errands.append(errand)
+
+    def _due_read(self, entries: list[Entry]) -> None:
+        self._loading = False
+        for entry in entries:
+            self._hold(entry)
+        self._house.soon(self)
+
+    def _key_read(self, key: str, last: int, entries: list[Entry], *, full: bool) -> None:
+        self._loading = False
+        for entry in entries:
+            self._hold(entry)
+        self._keys.caught_up(key, entries[-1].seq if full else last)
+        self._house.soon(self)
+
+    def _scanned(self, found: Scan, left_out: list[str]) -> None:
+        self._loading = self._scanning = False
+        self._cursor = max(self._cursor, found.upto)
+        self._newest = max(self._newest, found.last)
+        self._keys.all_passed_over(left_out, found.upto)
+        for entry in found.entries:
+            self._arrived(entry)
+        self._house.soon(self)
+
+    def sweep(self) -> None:
+        """End what lies on disk or waits and whose time is up."""
+        if self._loading or not self.pending:
+            return
+        name, now_ms = self.integration, self._house.now_ms()
+        oldest = now_ms - self._house.max_age_ms
+        self._read(Errand(lambda store: store.overdue(name, now_ms, oldest, _SWEEP), self._swept))
+
+    def _swept(self, entries: list[Entry]) -> None:
+        self._loading = False
+        now_ms = self._house.now_ms()
+        busy = self._running.keys() | self._ending | {one.seq for one in self._beginning}
+        ready = {one.seq for one in self._ready}
+        for entry in entries:
+            if entry.seq in busy:
+                continue
+            if entry.seq in ready:
+                self._ready = deque(one for one in self._ready if one.seq != entry.seq)
+            else:
+                self._held += entry.size  # until its end is committed
+            over = self._end_if_over(entry, now_ms)
+            assert over, "only what is late is swept"  # noqa: S101
+        self._house.soon(self)
+
+
+def _take_back(sums: Sums, error: BridgeError, attempts: int) -> None:
+    """Undo how the guard counted an end that is none, or another one."""
+    if error.kind == "deadline":
+        sums.expired -= 1
+    elif attempts or (error.kind == "stopping" and error.maybe_sent):  # the latter was cancelled
+        sums.failed -= 1
+    else:
+        sums.shed -= 1

@@ -1,0 +1,56 @@
+"""What a guard's outcome means for an entry: is it over, and if not, who waits, and how long."""
+
+import enum
+import random
+from typing import Final
+
+from bridge.core.errors import BridgeError
+
+#: Seconds until the next try: first and longest, for one key, for all of an integration, and where a person is needed.
+_KEY: Final = (1.0, 60.0)
+_ALL: Final = (0.25, 5.0)
+_PERSON: Final = (30.0, 300.0)
+
+
+class Fate(enum.Enum):
+    """What becomes of an entry after an error."""
+
+    EXPIRED = "expired"
+    LETTER = "letter"
+    UNKNOWN = "unknown"
+    KEY_WAITS = "key"
+    ALL_WAIT = "all"
+    PERSON = "person"
+
+
+#: Errors that are about the remote as a whole: nothing else would fare better now.
+_OF_ALL: Final = frozenset({"not_connected", "circuit_open", "overloaded", "throttled", "stopping"})
+#: Errors that may be about this one call.
+_OF_ONE: Final = frozenset({"connection_lost", "timeout", "unavailable"})
+
+
+def fate(error: BridgeError, *, once: bool) -> Fate:
+    """Decide.
+
+    Args:
+        error: How the guard ended.
+        once: Whether the call must not be made twice; it was marked as begun then.
+    """
+    if once and error.maybe_sent:
+        return Fate.UNKNOWN
+    if error.kind == "deadline":
+        return Fate.EXPIRED
+    if error.kind == "auth" or error.needs_person:
+        return Fate.PERSON
+    if error.kind in _OF_ALL:
+        return Fate.ALL_WAIT
+    return Fate.KEY_WAITS if error.kind in _OF_ONE else Fate.LETTER
+
+
+def wait(what: Fate, round_: int, error: BridgeError, rng: random.Random) -> float:
+    """Seconds until the next try after `round_` of them (1 is the first): doubled each time, with jitter."""
+    first, longest = {Fate.KEY_WAITS: _KEY, Fate.ALL_WAIT: _ALL, Fate.PERSON: _PERSON}[what]
+    seconds = min(longest, first * 2.0 ** min(round_ - 1, 20)) * rng.uniform(0.5, 1.0)
+    if error.retry_after_ms is not None:
+        seconds = max(seconds, error.retry_after_ms / 1000)
+    return seconds

@@ -1,0 +1,1 @@
+"""From an event to its answer: commands, routes, and the bridge's own operations."""

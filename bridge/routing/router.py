@@ -1,0 +1,189 @@
+"""Event → what to do. Pure: no sockets, no tasks, no time but what is passed in.
+
+A command names its integration in its type; any other event is matched against the routes. The decision for a type is
+made once and kept, so that a message costs the same with one route and with a thousand.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from bridge.config import Route
+from bridge.core.errors import (
+    BridgeError,
+    InvalidError,
+    NotSupportedError,
+    UnknownIntegrationError,
+    UnknownOperationError,
+)
+from bridge.core.filters import AnyOf, Glob
+from bridge.core.model import (
+    CONTROLS,
+    OPERATIONS,
+    Cause,
+    Command,
+    Empty,
+    Event,
+    Letters,
+    Operation,
+)
+from bridge.routing.plan import RoutePlan
+
+#: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
+_REMEMBERED: Final = 4096
+#: Digits of the largest 64-bit number.
+_MOST_DIGITS: Final = 20
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A command's addressee: an integration's operation, or (integration None) one of the bridge itself."""
+
+    integration: str | None
+    operation: str
+    problem: BridgeError | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What an event type leads to: one command, or any number of routes, or nothing; and whether it tells of health."""
+
+    target: Target | None
+    routes: tuple[RoutePlan, ...]
+    health: bool = False
+
+
+class Router:
+    """Decides by event type, and builds operations from events."""
+
+    def __init__(self, integrations: Mapping[str, frozenset[str]], routes: Iterable[Route]) -> None:
+        """Take the integrations' operations by id, and the routes in the order of the configuration."""
+        self._integrations = integrations
+        self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), RoutePlan(route)) for route in routes)
+        self._decisions: dict[str, Decision] = {}
+
+    def decide(self, event_type: str) -> Decision:
+        """The decision for a type; commands never set off routes."""
+        decision = self._decisions.get(event_type)
+        if decision is None:
+            if len(self._decisions) >= _REMEMBERED:
+                self._decisions.clear()
+            decision = self._decisions[event_type] = self._decide(event_type)
+        return decision
+
+    def _decide(self, event_type: str) -> Decision:
+        head, _, rest = event_type.partition(".")
+        if head == "integration" and rest:
+            name, _, operation = rest.partition(".")
+            return Decision(self._target(name, operation), ())
+        if head == "bridge" and rest:
+            return Decision(Target(None, rest), ())
+        routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
+        return Decision(None, routes, health=head == "health")
+
+    def _target(self, name: str, operation: str) -> Target:
+        problem: BridgeError | None = None
+        if name not in self._integrations:
+            problem = UnknownIntegrationError(f"there is no integration {name!r}")
+        elif operation in OPERATIONS:
+            if operation not in self._integrations[name]:
+                problem = NotSupportedError(f"integration {name!r} has no operation {operation!r}")
+        elif operation not in CONTROLS:
+            problem = UnknownOperationError(f"there is no operation {operation!r}")
+        return Target(name, operation, problem)
+
+
+_DECODERS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}
+
+
+def parse_command(operation: str, event: Event) -> Command:
+    """The command's checked arguments, decoded straight from the event's payload.
+
+    Raises:
+        InvalidError: The payload does not fit; the message says where.
+    """
+    try:
+        command: Command = _DECODERS[operation].decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+    return command
+
+
+_EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)
+
+
+def check_empty(event: Event, operation: str) -> None:
+    """For commands that take nothing.
+
+    Raises:
+        InvalidError: The payload says something.
+    """
+    try:
+        _EMPTY.decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+
+
+_LETTERS: Final = msgspec.msgpack.Decoder(Letters | None)
+
+
+def parse_letters(operation: str, event: Event) -> Letters:
+    """Which dead letters a command means; null is all.
+
+    Raises:
+        InvalidError: The payload does not fit; the message says where.
+    """
+    try:
+        return _LETTERS.decode(event.raw) or Letters()
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
+
+
+def cause_of(event: Event) -> Cause:
+    """The part of an event that resilience events carry."""
+    return Cause(event.source, event.id, event.event_type)
+
+
+def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
+    """The earlier of `timeout_ms` and the header `deadline_ms` (Unix ms), as monotonic seconds; None for no limit.
+
+    Raises:
+        InvalidError: The header is not a number.
+    """
+    header = event.header("deadline_ms")
+    if timeout_ms is None and header is None:
+        return None
+    limits: list[float] = []
+    if timeout_ms is not None:
+        limits.append(now + timeout_ms / 1000)
+    if header is not None:
+        # The length is bounded because Python refuses to read very long numbers, and floats to hold them.
+        if not header.isascii() or not header.isdigit() or len(header) > _MOST_DIGITS:
+            raise InvalidError(f"headers.deadline_ms: {header[:40]!r} is not a Unix time in milliseconds")
+        limits.append(now + (int(header) - wall_ms) / 1000)
+    return min(limits)
+
+
+def operation_of(
+    event: Event,
+    name: str,
+    integration: str,
+    command: Command,
+    *,
+    deadline: float | None = None,
+    route: Route | None = None,
+    key: str | None = None,
+) -> Operation:
+    """One operation, ready for the guard."""
+    return Operation(
+        integration=integration,
+        name=name,
+        command=command,
+        cause=cause_of(event),
+        correlation_id=event.correlation_id,
+        deadline=deadline,
+        idempotency_key=event.header("idempotency_key"),
+        headers=event.headers,
+        route=None if route is None else route.name,
+        key=event.event_type if key is None else key,
+        hop=event.hop,
+    )

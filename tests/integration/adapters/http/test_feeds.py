@@ -1,0 +1,292 @@
+"""Polling and server-sent events against real sockets: what is delivered, and how a feed ends and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from bridge.adapters.http.adapter import HttpAdapter, HttpConfig
+from bridge.core.endpoint import AuthBearer, Endpoint
+from bridge.core.errors import (
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    ProtocolError,
+    RejectedError,
+    ThrottledError,
+)
+from bridge.core.model import Inbound
+from tests.support.adapters.setup import adapter_setup
+from tests.support.bus.listener import Listener
+from tests.support.clock import FakeClock
+from tests.support.servers.http_server import Received, http, scripted_server
+from tests.support.servers.http_service import http_service
+from tests.support.wait import until
+
+STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+
+
+@asynccontextmanager
+async def listening(
+    url: str, *, clock: FakeClock | None = None, **config: Any
+) -> AsyncIterator[tuple[HttpAdapter, Listener]]:
+    """A connected adapter and a listener; afterwards no task is left."""
+    listener, before = Listener(), asyncio.all_tasks()
+    auth = AuthBearer(type="bearer", token="t0ken")
+    setup = adapter_setup(
+        "test", Endpoint(url=url), auth, config=HttpConfig(**config), on_lost=listener.lost.append, clock=clock
+    )
+    adapter = HttpAdapter(setup)
+    await adapter.connect()
+    try:
+        yield adapter, listener
+    finally:
+        await adapter.disconnect()
+        assert asyncio.all_tasks() <= before
+
+
+class Script:
+    """Answers each request with the next of its answers; the last one again and again."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, request: Received) -> None:
+        request.send(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+
+
+async def test_polling_says_what_has_changed() -> None:
+    """The first value, then each other one; the same body, or 304, is no news. Entity tags are sent back."""
+    script = Script(
+        http("1", 200, 'ETag: "a"', "Content-Type: application/json", "Nemo-Hop: 2"),
+        http("", 304),
+        http("1", 200, "Last-Modified: yesterday", "Content-Type: application/json"),
+        http("2", 200, "Content-Type: application/json"),
+        http("3", 200, "Content-Type: application/json"),
+        http("3", 200, "Content-Type: application/json"),
+    )
+    clock = FakeClock()
+    async with (
+        scripted_server(script) as server,
+        listening(server.url, clock=clock, poll=30, path="/v") as (adapter, listener),
+    ):
+        await adapter.subscribe("poll", listener.deliver)
+        for asked in range(1, 8):
+            await until(lambda n=asked: len(server.requests) == n and clock.timers)
+            await clock.advance(30)
+        await until(lambda: len(server.requests) == 8)
+        assert listener.messages == [1, 2, 3]
+        assert listener.got[0].headers == {"etag": '"a"', "content-type": "application/json", "hop": "2"}
+        assert {message.topic for message in listener.got} == {"poll"}
+        heads = [(r.header("If-None-Match"), r.header("If-Modified-Since")) for r in server.requests[:5]]
+        assert heads == [(None, None), ('"a"', None), ('"a"', None), (None, "yesterday"), (None, None)]
+        assert {request.head.split(b" ")[1] for request in server.requests} == {b"/rpc/v"}
+        assert server.requests[0].header("Authorization") == "Bearer t0ken"
+        assert listener.lost == []
+
+
+async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting() -> None:
+    """What was seen before is no news afterwards. A wait that the server asks for is kept."""
+    script = Script(http("one"), http("", 503, "Retry-After: 60"), http("one"), http("two"))
+    clock = FakeClock()
+    async with (
+        scripted_server(script) as server,
+        listening(server.url, clock=clock, poll=10) as (adapter, listener),
+    ):
+        await adapter.subscribe("poll", listener.deliver)
+        await until(lambda: listener.got and clock.timers)
+        await clock.advance(10)
+        await until(lambda: listener.lost)
+        assert isinstance(listener.lost[0], ThrottledError)
+        await clock.advance(59)
+        with pytest.raises(ThrottledError) as caught:
+            await adapter.connect()
+        assert caught.value.retry_after_ms == 1000
+        assert len(server.requests) == 2
+        await clock.advance(1)
+        await adapter.connect()
+        await until(lambda: clock.timers)
+        await clock.advance(10)
+        await until(lambda: len(listener.got) == 2)
+        assert listener.messages == ["one", "two"]
+        assert len(listener.lost) == 1
+
+
+async def test_events_arrive_as_they_are_said() -> None:
+    """Data by codec, type and id as headers; the request is one for events."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e") as (adapter, listener),
+    ):
+        await adapter.subscribe("events", listener.deliver)
+        [request] = server.requests
+        assert request.head.startswith(b"GET /rpc/e ")
+        named = ("Accept", "Authorization", "Last-Event-ID")
+        assert [request.header(name) for name in named] == ["text/event-stream", "Bearer t0ken", None]
+        request.send(b'id: 1\nevent: add\ndata: {"a":')
+        request.send(b" 1}\n\ndata: text\n\n")
+        await until(lambda: len(listener.got) == 2)
+        assert listener.messages == [{"a": 1}, "text"]
+        assert [message.headers for message in listener.got] == [
+            {"event": "add", "id": "1"},
+            {"event": "message", "id": "1"},
+        ]
+
+
+async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
+    """Its end is told once; connecting opens it again with `Last-Event-ID`."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e") as (adapter, listener),
+    ):
+        await adapter.subscribe("events", listener.deliver)
+        server.requests[0].send(b"id: 7\ndata: a\n\nid: 8\ndata: half")
+        server.requests[0].close()
+        await until(lambda: listener.lost)
+        assert isinstance(listener.lost[0], ConnectionLostError)
+        await adapter.connect()
+        assert server.requests[1].header("Last-Event-ID") == "7"
+        server.requests[1].send(b"data: b\n\n")
+        await until(lambda: len(listener.got) == 2)
+        assert listener.messages == ["a", "b"]
+        assert len(listener.lost) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http("", 204), RejectedError),
+        (http("", 404), RejectedError),
+        (http("{}", 200, "Content-Type: application/json"), ProtocolError),
+        (http("", 200), ProtocolError),
+        (http("", 503, "Retry-After: 1"), ThrottledError),
+        (b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n", ProtocolError),
+        (b"nonsense\r\n\r\n", ProtocolError),
+    ],
+    ids=["204", "404", "json", "no-type", "503", "gzip", "nonsense"],
+)
+async def test_what_is_no_stream(answer: bytes, kind: type[BridgeError]) -> None:
+    """Is the subscription's error; nothing is told as lost, since nothing was there."""
+    async with (
+        scripted_server(Script(answer)) as server,
+        listening(server.url, events="/e") as (adapter, listener),
+    ):
+        with pytest.raises(kind):
+            await adapter.subscribe("events", listener.deliver)
+        assert listener.lost == []
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        (b"data: " + b"x" * 2000, ProtocolError),
+        (None, ConnectionLostError),
+    ],
+    ids=["too-large", "reset"],
+)
+async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -> None:
+    """An event over the limit, a connection that dies."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e", max_response=1000, codec="json") as (adapter, listener),
+    ):
+        await adapter.subscribe("events", listener.deliver)
+        if more is None:
+            server.requests[0].transport.abort()
+        else:
+            server.requests[0].send(more)
+        await until(lambda: listener.lost)
+        assert isinstance(listener.lost[0], kind)
+        assert listener.got == []
+
+
+async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
+    """With the reason beside it; breaking off would only bring it again."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM if b"/e " in request.head else http("{"))) as server,
+        listening(server.url, events="/e", poll=60, codec="json") as (adapter, listener),
+    ):
+        await adapter.subscribe("poll", listener.deliver)
+        await adapter.subscribe("events", listener.deliver)
+        server.requests[-1].send(b"data: {\n\ndata: {}\n\n")
+        await until(lambda: len(listener.got) == 3)
+        assert listener.messages == [b"{", "{", {}]
+        assert ["codec_error" in message.headers for message in listener.got] == [True, True, False]
+        assert listener.lost == []
+
+
+async def test_topics_that_are_not_there() -> None:
+    """Neither by another name, nor where the configuration does not say where."""
+    async with scripted_server(Received.result) as server, listening(server.url) as (adapter, listener):
+        for topic in ("poll", "events", "*"):
+            with pytest.raises(InvalidError, match="topic"):
+                await adapter.subscribe(topic, listener.deliver)
+        assert server.requests == []
+
+
+async def test_unsubscribing_closes_the_stream() -> None:
+    """And a second subscription to the same topic takes the place of the first."""
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e") as (adapter, listener),
+    ):
+        other = Listener()
+        await adapter.subscribe("events", listener.deliver)
+        subscription = await adapter.subscribe("events", other.deliver)
+        await until(lambda: server.ended == 1, "the end of the first stream")
+        server.requests[1].send(b"data: a\n\n")
+        await until(lambda: other.got)
+        await adapter.unsubscribe(subscription)
+        await until(lambda: server.ended == 2, "the end of the second stream")
+        assert listener.got == []
+        assert listener.lost == []
+
+
+async def test_a_slow_listener_slows_the_server() -> None:
+    """What waits for it stays within bounds, and nothing is lost."""
+    gate, got, count = asyncio.Event(), 0, 20_000
+
+    async def deliver(message: Inbound) -> None:
+        nonlocal got
+        await gate.wait()
+        assert message.message == got
+        got += 1
+
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e") as (adapter, _),
+    ):
+        await adapter.subscribe("events", deliver)
+        transport, sizes = server.requests[0].transport, [-1]
+        transport.write(b"".join(b"data: %d\n: %b\n\n" % (n, b"x" * 1000) for n in range(count)))
+
+        def settled() -> bool:
+            sizes.append(transport.get_write_buffer_size())
+            return len(set(sizes[-20:])) == 1
+
+        await until(settled, "a standstill")
+        assert sizes[-1] > 0
+        gate.set()
+        await until(lambda: got == count, "all events")
+
+
+def test_streams_on_uvloop() -> None:
+    """The loop that the sidecar runs on."""
+
+    async def main() -> None:
+        with http_service() as service:
+            async with listening(service.url, events="/events") as (adapter, listener):
+                await adapter.subscribe("events", listener.deliver)
+                for n in range(3):
+                    await adapter.request("POST /say", {"body": [n]})
+                await until(lambda: len(listener.got) == 3)
+                assert [message.headers["id"] for message in listener.got] == ["1", "2", "3"]
+                service.kill()
+                await until(lambda: listener.lost)
+                assert isinstance(listener.lost[0], ConnectionLostError)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -1,0 +1,105 @@
+"""An MQTT broker that dies, freezes or talks nonsense: calls fail at once, and nothing is left behind."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
+from tests.support.adapters.mqtt import Mailbox, adapter, connected
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.proxy import FaultProxy, fault_proxy
+from tests.support.wait import until
+
+
+async def test_everything_in_flight_fails_at_once() -> None:
+    """500 publishes under way when the broker dies: none of them waits for its time limit."""
+    lost: list[BridgeError] = []
+    with mosquitto() as broker:
+        async with connected(broker.url, on_lost=lost.append) as session:
+            broker.freeze()
+            calls = [asyncio.ensure_future(session.publish("t", n, qos=1 + n % 2)) for n in range(500)]
+            calls.append(asyncio.ensure_future(session.request("m", {})))
+            calls.append(asyncio.ensure_future(session.subscribe("t", Mailbox().deliver)))
+            await asyncio.sleep(0)
+            started = time.monotonic()
+            broker.kill()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert time.monotonic() - started < 5
+            assert {type(result) for result in results} == {ConnectionLostError}
+            with pytest.raises(NotConnectedError):
+                await session.publish("t", 1, qos=0)
+        assert len(lost) == 1
+
+
+async def test_a_cancelled_connect_leaves_nothing_behind() -> None:
+    """Neither thread nor task, however far it came; the next session of the same client connects."""
+    with mosquitto() as broker:
+        async with connected(broker.url):
+            threads, tasks = threading.active_count(), asyncio.all_tasks()
+        broker.freeze()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await adapter(broker.url).connect()
+        assert threading.active_count() <= threads == 1
+        assert asyncio.all_tasks() <= tasks
+        broker.thaw()
+        async with connected(broker.url) as session:
+            await session.check()
+
+
+async def test_cancelled_calls_harm_no_other() -> None:
+    """Publishing, subscribing and asking, each cancelled under way."""
+    with mosquitto() as broker:
+        async with connected(broker.url) as session:
+            broker.freeze()
+            calls = [
+                asyncio.ensure_future(session.publish("t", 1, qos=2)),
+                asyncio.ensure_future(session.subscribe("t", Mailbox().deliver)),
+                asyncio.ensure_future(session.request("m", {})),
+            ]
+            await asyncio.sleep(0)
+            for call in calls:
+                call.cancel()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+            broker.thaw()
+            await session.check()
+            await session.publish("t", 1, qos=2)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_cut_connection_is_noticed(reset: bool) -> None:  # a parameter of the test
+    """By its end or by its reset; both are told once."""
+    lost: list[BridgeError] = []
+    with mosquitto() as broker:
+        async with fault_proxy("127.0.0.1", broker.port) as proxy:
+            assert isinstance(proxy, FaultProxy)
+            async with connected(f"mqtt://127.0.0.1:{proxy.port}", on_lost=lost.append):
+                proxy.end_all(reset=reset)
+                await until(lambda: lost)
+    assert len(lost) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x03\x00\x00\xff", b"\x20\x00", b"\xff" * 64, b"\x30\x02\x00\x09" * 8],
+)
+async def test_a_server_that_does_not_speak_mqtt(answer: bytes) -> None:
+    """Whatever it says, the session is not there, and nothing hangs."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        session = adapter(f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(NotConnectedError) as caught:
+            await session.connect()
+        assert not caught.value.maybe_sent
+        await session.disconnect()

@@ -1,0 +1,354 @@
+"""WebSocket against real servers: messages both ways, credentials, TLS, and each way in which a session ends."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from bridge.adapters.websocket.adapter import WebSocketAdapter, WebSocketConfig
+from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+)
+from tests.support.adapters.setup import adapter_setup
+from tests.support.bus.listener import Listener
+from tests.support.servers.http_server import http, scripted_server
+from tests.support.servers.tls import make_certificates
+from tests.support.servers.tls_server import tls_server
+from tests.support.servers.websocket_service import websocket_service
+from tests.support.sidecar.sidecar import sidecar
+from tests.support.wait import until
+
+Handler = Callable[[ServerConnection], Awaitable[None]]
+
+
+async def echo(connection: ServerConnection) -> None:
+    """Send everything back."""
+    try:
+        async for message in connection:
+            await connection.send(message)
+    except ConnectionClosed:
+        pass
+
+
+@asynccontextmanager
+async def serving(handler: Handler = echo, **options: Any) -> AsyncIterator[str]:
+    """A server in this loop; its address."""
+    async with serve(handler, "127.0.0.1", 0, **options) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"{'wss' if options.get('ssl') else 'ws'}://127.0.0.1:{port}/"
+
+
+@asynccontextmanager
+async def session(
+    url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
+) -> AsyncIterator[tuple[WebSocketAdapter, Listener]]:
+    """A session that is not yet connected, and a listener; disconnected in the end."""
+    listener = Listener()
+    adapter = WebSocketAdapter(
+        adapter_setup(
+            "test", Endpoint(url=url), auth, tls or Tls(), WebSocketConfig(**config), on_lost=listener.lost.append
+        )
+    )
+    try:
+        yield adapter, listener
+    finally:
+        await adapter.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("codec", "message", "frame", "back"),
+    [
+        ("auto", "text", "text", "text"),
+        ("auto", {"a": [1]}, '{"a":[1]}', {"a": [1]}),
+        ("auto", b"\x00\xff", b"\x00\xff", b"\x00\xff"),
+        ("json", "text", '"text"', "text"),
+        ("msgpack", {"a": b"\x00"}, b"\x81\xa1a\xc4\x01\x00", {"a": b"\x00"}),
+        ("text", "{}", "{}", "{}"),
+        ("bytes", b"text", b"text", b"text"),
+    ],
+)
+async def test_frames_by_codec(codec: Any, message: Any, frame: str | bytes, back: Any) -> None:
+    """Text or binary, out and in."""
+    frames: list[str | bytes] = []
+
+    async def note(connection: ServerConnection) -> None:
+        async for one in connection:
+            frames.append(one)
+            await connection.send(one)
+
+    async with serving(note) as url, session(url, codec=codec) as (adapter, listener):
+        await adapter.connect()
+        await adapter.subscribe("*", listener.deliver)
+        assert await adapter.publish("*", message) == {}
+        await until(lambda: listener.got)
+        assert (frames, listener.messages) == ([frame], [back])
+        assert listener.got[0].topic == "*"
+
+
+async def test_what_cannot_be_said_is_refused() -> None:
+    """Another topic, what the codec does not carry, a promise that there is not; the session goes on."""
+    async with serving() as url, session(url, codec="json") as (adapter, listener):
+        await adapter.connect()
+        for attempt in (
+            lambda: adapter.publish("other", 1),
+            lambda: adapter.subscribe("other", listener.deliver),
+            lambda: adapter.publish("*", b"\x00"),
+            lambda: adapter.publish("*", 1, qos=1),
+            lambda: adapter.publish("*", 1, retain=True),
+        ):
+            with pytest.raises(InvalidError):
+                await attempt()
+        await adapter.check()
+
+
+async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
+    """With the reason beside it."""
+
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send("{")
+        await connection.wait_closed()
+
+    async with serving(greet) as url, session(url, codec="json") as (adapter, listener):
+        await adapter.connect()
+        await adapter.subscribe("*", listener.deliver)
+        await until(lambda: listener.got)
+        assert listener.messages == ["{"]
+        assert "codec_error" in listener.got[0].headers
+
+
+async def test_a_greeting_is_not_lost() -> None:
+    """What comes between opening and subscribing is kept, in order; after unsubscribing it is dropped."""
+
+    async def greet(connection: ServerConnection) -> None:
+        for n in range(3):
+            await connection.send(str(n))
+        await echo(connection)
+
+    async with serving(greet) as url, session(url) as (adapter, listener):
+        await adapter.connect()
+        await adapter.check()
+        subscription = await adapter.subscribe("*", listener.deliver)
+        await adapter.publish("*", 3)
+        await until(lambda: len(listener.got) == 4)
+        await adapter.unsubscribe(subscription)
+        await adapter.publish("*", "dropped")
+        await adapter.check()
+        assert listener.messages == [0, 1, 2, 3]
+
+
+async def test_the_subprotocol_is_asked_for_and_insisted_on() -> None:
+    """A server that speaks another, or none, is none of ours."""
+    async with serving(subprotocols=["v2"]) as url, session(url, subprotocol="v2") as (adapter, _):
+        await adapter.connect()
+    async with serving() as url, session(url, subprotocol="v2") as (adapter, _):
+        with pytest.raises(ProtocolError, match="v2") as caught:
+            await adapter.connect()
+        assert not caught.value.maybe_sent
+
+
+async def test_credentials_are_in_the_opening_handshake() -> None:
+    """Bearer and basic; their refusal needs a person."""
+    right = {"Bearer t0ken", "Basic dTpw"}
+
+    def guard(connection: ServerConnection, request: Any) -> Any:
+        ok = request.headers.get("Authorization") in right
+        return None if ok else connection.respond(HTTPStatus.UNAUTHORIZED, "no")
+
+    async with serving(process_request=guard) as url:
+        for auth in (AuthBearer(type="bearer", token="t0ken"), AuthBasic(type="basic", username="u", password="p")):
+            async with session(url, auth=auth) as (adapter, _):
+                await adapter.connect()
+                await adapter.check()
+        async with session(url, auth=AuthBearer(type="bearer", token="wr0ng")) as (adapter, _):
+            with pytest.raises(AuthError) as caught:
+                await adapter.connect()
+            assert caught.value.needs_person
+            assert "wr0ng" not in str(caught.value.to_wire())
+
+
+async def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a proxy of the environment used."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with (
+        serving() as elsewhere,
+        scripted_server(lambda request: request.send(http("", 302, f"Location: {elsewhere}"))) as server,
+        session(f"ws://127.0.0.1:{server.port}/") as (adapter, _),
+    ):
+        with pytest.raises(NotConnectedError, match="302"):
+            await adapter.connect()
+
+
+@pytest.mark.parametrize("case", ["expired", "wrong-host", "unknown-ca"])
+async def test_a_certificate_that_does_not_verify_needs_a_person(case: str, tmp_path: Path) -> None:
+    """And a good one is good."""
+    made = make_certificates(tmp_path)
+    bad = {
+        "expired": made.server(expired=True),
+        "wrong-host": made.server("elsewhere.example"),
+        "unknown-ca": made.server(unknown_ca=True),
+    }[case]
+    trust = Tls(ca=made.ca_file)
+    async with serving(ssl=made.server()) as url, session(url, tls=trust) as (adapter, _):
+        await adapter.connect()
+        await adapter.check()
+    async with serving(ssl=bad) as url, session(url, tls=trust) as (adapter, _):
+        with pytest.raises(NotConnectedError) as caught:
+            await adapter.connect()
+        assert caught.value.needs_person
+
+
+async def test_client_certificates(tmp_path: Path) -> None:
+    """The right one is let in; none is refused, with the alert's reason."""
+    made = make_certificates(tmp_path)
+    cert, key = made.client_files()
+    mine, trust = AuthCertificate(type="certificate", cert=cert, key=key), Tls(ca=made.ca_file)
+    async with serving(ssl=made.server_that_asks()) as url, session(url, tls=trust, auth=mine) as (adapter, _):
+        await adapter.connect()
+        await adapter.check()
+    with tls_server(made.server_that_asks(), b"") as server:
+        async with session(server.url.replace("https", "wss"), tls=trust) as (adapter, _):
+            with pytest.raises(AuthError) as caught:
+                await adapter.connect()
+            assert caught.value.needs_person
+
+
+async def test_plaintext_where_tls_was_asked() -> None:
+    """There is no way down."""
+    async with serving() as url, session(url.replace("ws:", "wss:")) as (adapter, _):
+        with pytest.raises(NotConnectedError):
+            await adapter.connect()
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "too-large"])
+async def test_each_end_is_told_once(how: str) -> None:
+    """A goodbye, a reset, a message over the limit; what is called afterwards was surely not sent."""
+
+    async def end(connection: ServerConnection) -> None:
+        await connection.recv()
+        match how:
+            case "close":
+                await connection.close(4001, "enough")
+            case "abort":
+                connection.transport.abort()
+            case _:
+                await connection.send("x" * 2000)
+                await connection.wait_closed()
+
+    async with serving(end) as url, session(url, max_message=1000) as (adapter, listener):
+        await adapter.connect()
+        await adapter.publish("*", "go")
+        await until(lambda: listener.lost)
+        assert isinstance(listener.lost[0], ConnectionLostError)
+        assert listener.lost[0].code == {"close": 4001, "abort": None, "too-large": 1009}[how]
+        with pytest.raises(NotConnectedError):
+            await adapter.publish("*", "late")
+        assert len(listener.lost) == 1
+
+
+async def test_a_kill_ends_what_is_in_flight() -> None:
+    """A check that waits for its pong, and a message that waits for room, end at once; the loss is told once."""
+    with websocket_service() as service:
+        async with session(service.url) as (adapter, listener):
+            await adapter.connect()
+            service.freeze()
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(_error_of(adapter.check()))]
+                waiting += [
+                    group.create_task(_error_of(adapter.publish("*", os.urandom(1_000_000)))) for _ in range(12)
+                ]
+                socket = adapter._socket
+                assert socket is not None
+                await until(lambda: socket.transport.get_write_buffer_size() > 0 and not waiting[0].done())
+                service.kill()
+            kinds = {type(task.result()) for task in waiting}
+            assert ConnectionLostError in kinds
+            assert kinds <= {ConnectionLostError, type(None)}
+            assert isinstance(waiting[0].result(), ConnectionLostError)
+            assert len(listener.lost) == 1
+
+
+async def _error_of(call: Awaitable[Any]) -> BridgeError | None:
+    try:
+        await call
+    except BridgeError as error:
+        return error
+    return None
+
+
+async def test_a_frozen_server_is_found_by_pings_alone() -> None:
+    """Within two intervals, without a health check; saying goodbye to it does not take long."""
+    with websocket_service() as service:
+        async with session(service.url, ping=0.2) as (adapter, listener):
+            await adapter.connect()
+            service.freeze()
+            await until(lambda: listener.lost)
+            assert isinstance(listener.lost[0], ConnectionLostError)
+            async with asyncio.timeout(5):
+                await adapter.disconnect()
+
+
+def test_on_uvloop() -> None:
+    """The loop that the sidecar runs on."""
+
+    async def main() -> None:
+        async with serving() as url, session(url) as (adapter, listener):
+            await adapter.connect()
+            await adapter.subscribe("*", listener.deliver)
+            for n in range(100):
+                await adapter.publish("*", n)
+            await until(lambda: len(listener.got) == 100)
+            assert listener.messages == list(range(100))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+_CONFIGURATION = """
+integration "ticker" {{
+  type = "websocket"
+  endpoint {{
+    url = "{0}"
+  }}
+}}
+subscription "prices" {{
+  integration = "ticker"
+  topic       = "*"
+  emit        = "data.prices"
+}}
+"""
+
+
+async def test_through_the_sidecar_over_a_death() -> None:
+    """What is published comes back as events, and again after the server was killed and has come back."""
+    with (
+        websocket_service() as first,
+        sidecar(_CONFIGURATION.format(first.url)) as running,
+        running.program() as program,
+    ):
+        await program.wait("health.ticker", lambda event: event["payload"]["status"] == "connected")
+        said = await program.ask("integration.ticker.publish", {"topic": "*", "message": {"n": 1}})
+        assert said["ok"], said
+        await program.wait("data.prices", lambda event: event["payload"]["message"] == {"n": 1})
+        since = program.mark()
+        first.kill()
+        await program.wait("health.ticker", lambda event: event["payload"]["status"] == "disconnected", since=since)
+        refused = await program.ask("integration.ticker.publish", {"topic": "*", "message": 1})
+        assert refused["error"]["kind"] == "not_connected"
+        with websocket_service(first.port):
+            await program.wait("health.ticker", lambda event: event["payload"]["status"] == "connected", since=since)
+            await program.ask("integration.ticker.publish", {"topic": "*", "message": {"n": 2}})
+            await program.wait("data.prices", lambda event: event["payload"]["message"] == {"n": 2}, since=since)

@@ -1,0 +1,187 @@
+"""The status page of a running sidecar: its paths, and clients that mean no good."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.contract import examples
+from bridge.core.errors import ConfigError
+from bridge.core.settings import Listen
+from bridge.observe.metrics import Metrics
+from bridge.observe.server import StatusServer
+from tests.support.servers.remote import free_port, remote
+from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.wait import until
+
+ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
+PAGE = 'status = "127.0.0.1:0"'
+
+
+class House:
+    """A server alone, and what it serves."""
+
+    def __init__(self) -> None:
+        self.answer = ANSWER
+        self.alive = True
+        report = lambda: self.answer  # noqa: E731
+        metrics = Metrics(report, lambda: 0.0).text
+        self.server = StatusServer(report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",))
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[House, httpx.AsyncClient]]:
+    """The server on a free port, and a client of it."""
+    house = House()
+    assert await house.server.start(must=True)
+    try:
+        async with httpx.AsyncClient(base_url=house.server.url, trust_env=False) as client:
+            yield house, client
+    finally:
+        await house.server.stop()
+
+
+def url_of(running: Sidecar) -> str:
+    """Where its page is."""
+    found = re.search(r"status=(http\S+)", running.text)
+    assert found is not None, running.text
+    return found[1]
+
+
+async def test_the_sidecar_shows_itself():
+    """Ready although a remote is down, and it says why; metrics and page have what the bus says."""
+    blocks = json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc")
+    with remote() as shop, sidecar(json_rpc("shop", shop.url) + blocks, more=PAGE) as running:
+        with running.program() as program:
+            await program.wait("health.gone", lambda event: event["payload"]["status"] == "disconnected")
+            await program.wait("health.shop", lambda event: event["payload"]["status"] == "connected")
+            for number in range(3):
+                await program.request("shop", "echo", [number])
+        async with httpx.AsyncClient(base_url=url_of(running), trust_env=False) as client:
+            assert (await client.get("/livez")).text == "alive\n"
+            ready = await client.get("/readyz")
+            assert (ready.status_code, ready.text.splitlines()[0]) == (
+                200,
+                "ready; 1 of 2 integrations connected; gone: disconnected",
+            )
+            assert ready.text.splitlines()[1].startswith("gone: disconnected, not_connected: ")
+            metrics = (await client.get("/metrics")).text
+            assert 'nemo_bridge_operations_ended_total{integration="shop",outcome="succeeded"} 3.0' in metrics
+            assert re.search(r"^process_resident_memory_bytes [1-9]", metrics, re.MULTILINE)
+            assert re.search(r"^nemo_bridge_event_loop_lag_seconds \d", metrics, re.MULTILINE)
+            assert "shop" in (await client.get("/")).text
+
+
+async def test_draining_is_not_ready():
+    """From SIGTERM on the page says 503, until the last answer is given."""
+    block = json_rpc("shop", "URL", timeout="20s")
+    with (
+        remote() as shop,
+        sidecar(block.replace("URL", shop.url), more=PAGE) as running,
+        running.program() as program,
+    ):
+        program.emit("integration.shop.request", {"method": "wait", "params": [1]}, "one")
+        await until(lambda: shop.calls["wait"])
+        running.term()
+        await program.wait("health.bridge", lambda event: event["payload"]["status"] == "draining")
+        async with httpx.AsyncClient(base_url=url_of(running), trust_env=False) as client:
+            ready = await client.get("/readyz")
+            assert (ready.status_code, ready.text.split(";")[0]) == (503, "draining")
+        shop.hold.set()
+        assert running.wait() == 0
+
+
+async def test_headers_and_methods():
+    """HEAD is GET without a body; all else is refused; every answer forbids what a browser might do with it."""
+    async with serving() as (_, client):
+        for path in ("/", "/livez", "/readyz", "/metrics", "/nothing"):
+            got, head = await client.get(path), await client.head(path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert got.headers["content-length"] == str(len(got.content))
+            assert int(head.headers["content-length"]) > 0
+            assert got.headers["cache-control"] == "no-store"
+            assert got.headers["x-content-type-options"] == "nosniff"
+            assert got.headers["content-security-policy"].startswith("default-src 'none'")
+            assert "server" not in got.headers
+        assert (await client.get("/nothing")).status_code == 404
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            answer = await client.request(method, "/livez")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        assert (await client.get("/", headers=upgrade | {"Sec-WebSocket-Key": "x" * 22 + "=="})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("localhost:9464", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:1", 200),
+        ("BRIDGE.example", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("[::1", 421),
+    ],
+)
+async def test_only_known_names(host, code):
+    """A page under another name, which a browser was led to, reads nothing."""
+    async with serving() as (_, client):
+        assert (await client.get("/metrics", headers={"Host": host})).status_code == code
+
+
+async def test_not_alive_and_not_ready():
+    """503 where the bus is not read, and where the bridge is not ready; a bug in the view is a 500 and no more."""
+    async with serving() as (house, client):
+        house.alive = False
+        assert (await client.get("/livez")).status_code == 503
+        house.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "starting"}}
+        assert (await client.get("/readyz")).status_code == 503
+        house.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "degraded"}}
+        assert (await client.get("/readyz")).status_code == 200
+        house.answer = {}
+        assert (await client.get("/")).status_code == 500
+        assert (await client.get("/nothing")).status_code == 404
+
+
+async def test_clients_that_mean_no_good():
+    """A crowd that says nothing, garbage, and endless headers: some are cut, and the next request is answered."""
+    async with serving() as (house, client):
+        host, port = "127.0.0.1", int(house.server.url.rsplit(":", 1)[1].strip("/"))
+        crowd = [await asyncio.open_connection(host, port) for _ in range(40)]
+        try:
+            cut = [asyncio.ensure_future(reader.read()) for reader, _ in crowd]
+            await asyncio.wait(cut, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+            assert any(one.done() for one in cut)
+        finally:
+            for _, writer in crowd:
+                writer.close()
+            await asyncio.wait(cut)
+            for one in cut:
+                one.exception()
+        for rubbish in (
+            b"\x16\x03\x01garbage\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500,
+            b"GET /" + b"x" * 20_000,
+        ):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(rubbish)
+            writer.write_eof()
+            assert b" 200 " not in await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def test_the_address_is_taken():
+    """An error where the address was asked for, no page where it was only the default."""
+    async with serving() as (house, _):
+        port = int(house.server.url.rsplit(":", 1)[1].strip("/"))
+        report = lambda: ANSWER  # noqa: E731
+        second = StatusServer(report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), ())
+        assert not await second.start(must=False)
+        with pytest.raises(ConfigError, match=f"bridge > status: 127.0.0.1:{port}: something else listens there"):
+            await second.start(must=True)

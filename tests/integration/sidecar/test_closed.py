@@ -1,0 +1,175 @@
+"""A sidecar on a closed bus, as its user runs it: keys by command, TCP, clients of all kinds, a list that changes."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.client import BusClient, CurveClient, PubSubClient, QueueClient, RpcClient
+from bridge.core.errors import BusError
+from tests.support.bus.bus import until
+from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.redis_server import redis_server
+from tests.support.sidecar.sidecar import Sidecar, short_directory
+
+_CONFIGURATION = """
+bridge {
+  status = null
+}
+bus {
+  publish   = "tcp://0.0.0.0:*"
+  subscribe = "tcp://0.0.0.0:*"
+  curve {
+    secret_key      = "keys/bridge.key_secret"
+    authorized_keys = "keys/authorized"
+  }
+}
+integration "facts" {
+  type = "static"
+  config {
+    values = { answer = 42 }
+  }
+}
+"""
+
+
+class House:
+    """A sidecar that hosts a closed bus on TCP, and the folder of its keys."""
+
+    def __init__(self, directory: Path, rights: Sequence[str], more: str) -> None:
+        self.directory = directory
+        self.command("keys", "new", "bridge")
+        self.command("keys", "new", "till")
+        self.command("keys", "authorize", "keys/till.key", *rights)
+        self.sidecar = Sidecar(directory, _CONFIGURATION + more)
+
+    def ready(self) -> None:
+        """Wait until it says where its bus is."""
+        end = time.monotonic() + 15
+        while "subscribe=" not in self.sidecar.text:
+            assert self.sidecar.process.poll() is None, self.sidecar.text
+            assert time.monotonic() < end, self.sidecar.text
+            time.sleep(0.01)
+        words = dict(
+            word.split("=", 1) for word in self.sidecar.text.split() if word.startswith(("publish=", "subscri"))
+        )
+        self.endpoints = [words[name].replace("0.0.0.0", "127.0.0.1") for name in ("publish", "subscribe")]
+
+    def command(self, *words: str, good: bool = True) -> str:
+        """Run `nemo-bridge` where the keys are; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", *words],
+            cwd=self.directory,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode == 0) is good, done.stdout
+        return done.stdout
+
+    def client(self, name: str, patience: float = 10.0, prefixes: Sequence[str] = ("response.",)) -> BusClient:
+        """A program with a key of the folder."""
+        keys = CurveClient.read(self.directory / f"keys/{name}.key_secret", self.directory / "keys/bridge.key")
+        return BusClient(*self.endpoints, prefixes=prefixes, patience=patience, curve=keys)
+
+
+@contextmanager
+def house(rights: Sequence[str] = (), more: str = "") -> Iterator[House]:
+    """Up, and gone in the end; it has never shown a secret."""
+    with short_directory() as directory:
+        here = House(directory, rights, more)
+        try:
+            here.ready()
+            yield here
+        finally:
+            here.sidecar.kill()
+        assert "Traceback" not in here.sidecar.text, here.sidecar.text
+        for file in (directory / "keys").glob("*.key_secret"):
+            assert file.read_text().split('secret-key = "')[1][:40] not in here.sidecar.text
+
+
+async def test_closed_bus_as_its_user_sees_it() -> None:
+    """A listed client calls; one that is not is refused until a reload lists it, and again when it is struck off."""
+    with house() as here:
+        async with here.client("till") as till:
+            command = ("integration.facts.request", {"method": "get", "params": {"key": "answer"}})
+            assert (await till.ask(*command)).payload["result"] == 42
+            here.command("keys", "new", "late")
+            with pytest.raises(BusError, match="our key is not listed"):
+                async with here.client("late", patience=1.0):
+                    pass
+            here.command(
+                "keys", "authorize", "keys/late.key", "--publish", "integration.facts.*", "--subscribe", "response.**"
+            )
+            assert (await till.ask("bridge.reload", {})).payload["ok"]
+            async with here.client("late") as late:
+                assert (await late.ask(*command)).payload["result"] == 42
+                (here.directory / "keys/authorized/late.key").unlink()
+                here.sidecar.process.send_signal(signal.SIGHUP)
+                await until(lambda: here.sidecar.text.count("reloaded") == 2)
+                with pytest.raises(TimeoutError):
+                    await late.ask(*command, timeout=0.5)
+            assert (await till.ask(*command)).payload["result"] == 42
+
+
+async def test_command_line() -> None:
+    """`call` comes in with a key, or with the bridge's own configuration; without any it is told why not."""
+    with house() as here:
+        place = ["--publish", here.endpoints[0], "--subscribe", here.endpoints[1]]
+        call = ["call", "facts", "get", '{"key": "answer"}', *place]
+        keys = ["--key", "keys/till.key_secret", "--server-key", "keys/bridge.key"]
+        assert here.command(*call, *keys).strip() == "42"
+        watched = ["tap", "health.**", "--count", "1", *place, "--config", "bridge.hcl"]
+        assert "health." in here.command(*watched)
+        assert "a closed bus needs both" in here.command(*call, *keys[:2], good=False)
+        assert "one side has CURVE keys" in here.command(*call, good=False)
+
+
+def _readme_rights() -> list[str]:
+    """What the README grants the program of its example."""
+    text = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("nemo-bridge keys authorize keys/till.key "))
+    return shlex.split(line)[4:]
+
+
+_NARROW = ["--publish", "integration.*.*", "--subscribe", "response.integration.**", "--subscribe", "health.bridge"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "prefixes"), [(_readme_rights(), ("response.",)), (_NARROW, ())], ids=["readme", "narrow"]
+)
+async def test_clients_of_all_patterns(rights: list[str], prefixes: Sequence[str]) -> None:
+    """RPC, Pub/Sub and queues work with no more rights than the README names, and nothing that they do is refused."""
+    with mosquitto() as mqtt, redis_server() as redis:
+        more = "".join(
+            f'integration "{name}" {{\n  type = "{kind}"\n  endpoint {{\n    url = "{url}"\n  }}\n}}\n'
+            for name, kind, url in (
+                ("events", "mqtt", mqtt.url),
+                ("jobs", "redis", f"redis://127.0.0.1:{redis.port}"),
+            )
+        )
+        with house(rights, more) as here:
+            async with here.client("till", prefixes=prefixes) as till:
+                assert await RpcClient(till, "facts").call("get", {"key": "answer"}) == 42
+                events, jobs = PubSubClient(till, "events"), QueueClient(till, "jobs")
+                async with events.subscribe("orders/#") as messages:
+                    await events.publish("orders/new", {"id": 8})
+                    assert (await messages.get()).message == {"id": 8}
+                await jobs.enqueue("invoices", {"order": 8})
+                async for job in jobs.messages("invoices"):
+                    async with job:
+                        assert job.message == {"order": 8}
+                    break
+            async with here.client("bridge") as owner:
+                status = (await owner.ask("bridge.status", {})).payload["result"]
+                assert status["bridge"]["bus"]["rejected"] == 0

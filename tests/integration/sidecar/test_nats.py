@@ -1,0 +1,129 @@
+"""NATS through the whole sidecar, seen by a program on the bus."""
+
+import json
+
+from tests.support.servers.nats_server import NatsServer, nats_client, nats_responder, nats_server
+from tests.support.sidecar.sidecar import sidecar
+
+
+def integration(server: NatsServer, more: str = "") -> str:
+    """An `integration` block with short times, and ways in both directions."""
+    return f"""
+integration "backbone" {{
+  type = "nats"
+  endpoint {{
+    address = "127.0.0.1"
+    port    = {server.port}
+  }}
+  config {{
+    durable = "nemo"
+    stream {{
+      name     = "ORDERS"
+      subjects = ["orders.*"]
+    }}
+  }}
+  health {{
+    interval = "300ms"
+    timeout  = "300ms"
+  }}
+  {more}
+}}
+
+route "orders" {{
+  on          = ["order.placed"]
+  integration = "backbone"
+  operation   = "enqueue"
+  queue       = "orders.new"
+  message     = event.payload
+}}
+
+subscription "stored" {{
+  integration = "backbone"
+  queue       = "ORDERS/nemo"
+  emit        = "order.stored"
+}}
+
+subscription "prices" {{
+  integration = "backbone"
+  topic       = "prices.>"
+  emit        = "data.${{message.topic}}"
+}}
+"""
+
+
+async def connected(program, since=0):
+    """Wait until the integration is connected."""
+    await program.wait("health.backbone", lambda event: event["payload"]["status"] == "connected", since=since)
+
+
+async def test_commands_routes_and_subscriptions():
+    """All three patterns; hops are counted across the stream, and a repeated key is stored once."""
+    with nats_server() as server, sidecar(integration(server)) as running, running.program() as program:
+        await connected(program)
+        program.emit("order.placed", {"id": 7}, "c1")
+        answer = await program.response("c1")
+        assert answer["payload"]["result"] == {"message_id": "ORDERS/1"}
+        stored = await program.wait("order.stored")
+        assert (stored["payload"]["topic"], stored["payload"]["message"]) == ("orders.new", {"id": 7})
+        assert (stored["payload"]["message_id"], stored["payload"]["attempts"]) == ("ORDERS/1", 1)
+        assert (stored["payload"]["headers"]["hop"], stored["headers"]["hop"]) == ("1", "2")
+
+        sent = await program.ask("integration.backbone.publish", {"topic": "prices.eur", "message": 1.5})
+        assert sent["result"] == {}
+        priced = await program.wait("data.prices.eur")
+        assert priced["payload"]["message"] == 1.5
+
+        async with nats_responder(server.port):
+            answer = await program.ask("integration.backbone.request", {"method": "echo", "params": {"a": [1]}})
+            assert answer["result"] == {"a": [1]}
+        answer = await program.ask("integration.backbone.request", {"method": "nobody", "params": {}})
+        assert answer["error"]["kind"] == "unavailable"
+        assert answer["attempts"] > 1
+
+        async with nats_client(server.port) as outside:
+            jetstream = outside.jetstream()
+            await jetstream.add_stream(name="JOBS", subjects=["jobs"])
+            await jetstream.add_consumer("JOBS", durable_name="w", ack_policy="explicit")
+            await jetstream.publish("jobs", json.dumps({"n": 1}).encode())
+        taken = await program.ask("integration.backbone.dequeue", {"queue": "JOBS/w", "wait_ms": 2000})
+        assert taken["result"]["message"] == {"n": 1}
+        settled = {"message_id": taken["result"]["message_id"]}
+        assert (await program.ask("integration.backbone.nack", settled))["result"] == {}
+        taken = await program.ask("integration.backbone.dequeue", {"queue": "JOBS/w", "wait_ms": 2000})
+        assert taken["result"]["attempts"] == 2
+        assert (await program.ask("integration.backbone.ack", settled))["result"] == {}
+        assert (await program.ask("integration.backbone.dequeue", {"queue": "JOBS/w"}))["result"] is None
+
+
+async def test_a_restart_and_a_freeze():
+    """Health says both; afterwards all subscriptions are there again, and what was stored comes."""
+    with nats_server() as server, sidecar(integration(server)) as running, running.program() as program:
+        await connected(program)
+        for number, (disturb, repair) in enumerate(((server.kill, server.start), (server.freeze, server.thaw)), 1):
+            since = program.mark()
+            disturb()
+            await program.wait(
+                "health.backbone", lambda event: event["payload"]["status"] == "disconnected", since=since
+            )
+            refused = await program.ask("integration.backbone.publish", {"topic": "prices.x", "message": 1})
+            assert refused["error"]["kind"] in {"not_connected", "connection_lost"}
+            repair()
+            async with nats_client(server.port) as outside:
+                await outside.jetstream().publish("orders.x", json.dumps(number).encode())
+            await connected(program, since)
+            stored = await program.wait("order.stored", since=since)
+            assert stored["payload"]["message"] == number
+            await program.ask("integration.backbone.publish", {"topic": "prices.usd", "message": 2})
+            await program.wait("data.prices.usd", since=since)
+
+
+async def test_wrong_credentials():
+    """`failed`, with slow retry, and the password nowhere."""
+    auth = 'auth {\n    type     = "basic"\n    username = "u"\n    password = "${env.SECRET}"\n  }'
+    with nats_server('authorization { user: "u", password: "right" }') as server:
+        text, environ = integration(server, auth), {"SECRET": "hunter2wrong"}
+        with sidecar(text, environ=environ) as running, running.program() as program:
+            failed = await program.wait("health.backbone", lambda event: event["payload"]["status"] == "failed")
+            assert failed["payload"]["error"]["kind"] == "auth"
+            assert "hunter2wrong" not in running.text
+            assert "hunter2wrong" not in str(program.log)

@@ -1,0 +1,135 @@
+"""Redis through the whole sidecar, seen by a program on the bus."""
+
+import json
+
+from tests.support.servers.redis_server import RedisServer, redis_server
+from tests.support.sidecar.sidecar import sidecar
+
+
+def integration(server: RedisServer, more: str = "") -> str:
+    """An `integration` block with short times."""
+    return f"""
+integration "store" {{
+  type = "redis"
+  endpoint {{
+    address = "127.0.0.1"
+    port    = {server.port}
+  }}
+  config {{
+    claim_after = "1s"
+  }}
+  health {{
+    interval = "300ms"
+    timeout  = "300ms"
+  }}
+  {more}
+}}
+"""
+
+
+_WAYS = """
+route "orders" {
+  on          = ["order.placed"]
+  integration = "store"
+  operation   = "enqueue"
+  queue       = "orders"
+  message     = event.payload
+}
+
+subscription "shipments" {
+  integration = "store"
+  queue       = "shipments"
+  emit        = "order.shipped"
+}
+
+subscription "prices" {
+  integration = "store"
+  topic       = "prices.*"
+  emit        = "data.${message.topic}"
+}
+"""
+
+
+async def connected(program, since=0):
+    """Wait until the integration is connected."""
+    await program.wait("health.store", lambda event: event["payload"]["status"] == "connected", since=since)
+
+
+async def test_commands_routes_and_subscriptions():
+    """Both patterns in both directions; hops are counted across the stream."""
+    with redis_server() as server, sidecar(integration(server) + _WAYS) as running, running.program() as program:
+        await connected(program)
+        with server.client() as client:
+            program.emit("order.placed", {"id": 7}, "c1")
+            answer = await program.response("c1")
+            assert answer["payload"]["ok"]
+            ((entry, fields),) = client.xrange("orders")
+            assert answer["payload"]["result"] == {"message_id": f"{entry}/orders"}
+            assert json.loads(fields["data"]) == {"id": 7}
+            assert json.loads(fields["headers"]) == {"hop": "1"}
+
+            client.xadd("shipments", {"data": '{"id":7}', "headers": '{"hop":"3","x":"y"}'})
+            shipped = await program.wait("order.shipped")
+            assert shipped["payload"]["message"] == {"id": 7}
+            assert shipped["payload"]["headers"] == {"hop": "3", "x": "y"}
+            assert shipped["payload"]["attempts"] == 1
+            assert shipped["headers"]["hop"] == "4"
+
+            client.publish("prices.eur", "1.5")
+            priced = await program.wait("data.prices.eur")
+            assert priced["payload"] == {"topic": "prices.eur", "message": 1.5, "headers": {}}
+
+        taken = await program.ask("integration.store.dequeue", {"queue": "orders", "wait_ms": 1000})
+        assert (taken["result"]["message"], taken["result"]["attempts"]) == ({"id": 7}, 1)
+        acked = await program.ask("integration.store.ack", {"message_id": taken["result"]["message_id"]})
+        assert acked["result"] == {}
+        assert (await program.ask("integration.store.dequeue", {"queue": "orders"}))["result"] is None
+
+        joined = await program.ask("integration.store.subscribe", {"topic": "late"})
+        sent = await program.ask("integration.store.publish", {"topic": "late", "message": [1]})
+        assert sent["result"] == {"receivers": 1}
+        message = await program.wait("message.store")
+        assert message["payload"]["message"] == [1]
+        left = await program.ask("integration.store.unsubscribe", joined["result"])
+        assert left["result"] == {}
+        sent = await program.ask("integration.store.publish", {"topic": "late", "message": [2]})
+        assert sent["result"] == {"receivers": 0}
+
+        unknown = await program.ask("integration.store.request", {"method": "x"})
+        assert unknown["error"]["kind"] == "not_supported"
+
+
+async def test_a_restart_and_a_freeze():
+    """Health says both; afterwards all subscriptions are there again, and no entry is lost."""
+    with redis_server() as server, sidecar(integration(server) + _WAYS) as running, running.program() as program:
+        await connected(program)
+        for disturb, repair in ((server.kill, server.restart), (server.freeze, server.thaw)):
+            since = program.mark()
+            disturb()
+            await program.wait("health.store", lambda event: event["payload"]["status"] == "disconnected", since=since)
+            refused = await program.ask("integration.store.enqueue", {"queue": "q", "message": 1})
+            assert refused["error"]["kind"] in {"not_connected", "connection_lost"}
+            repair()
+            with server.client() as client:
+                entry = client.xadd("shipments", {"data": "1"})
+            await connected(program, since)
+            shipped = await program.wait("order.shipped", since=since)
+            assert shipped["payload"]["message_id"] == f"{entry}/shipments"
+            await program.ask("integration.store.publish", {"topic": "prices.usd", "message": 2})
+            await program.wait("data.prices.usd", since=since)
+
+
+async def test_wrong_credentials():
+    """`failed`, with slow retry, and the password nowhere."""
+    auth = 'auth {\n    type     = "basic"\n    password = "${env.SECRET}"\n  }'
+    with redis_server("--requirepass", "right") as server:
+        text, environ = integration(server, auth), {"SECRET": "hunter2wrong"}
+        with sidecar(text, environ=environ) as running, running.program() as program:
+            failed = await program.wait("health.store", lambda event: event["payload"]["status"] == "failed")
+            assert failed["payload"]["error"]["kind"] == "auth"
+            refused = await program.ask("integration.store.enqueue", {"queue": "q", "message": 1})
+            assert refused["error"]["kind"] == "not_connected"
+            with server.client(password="right") as client:
+                assert client.info("stats")["total_connections_received"] < 5
+            assert "hunter2wrong" not in running.text
+            assert "hunter2wrong" not in str(program.log)

@@ -1,0 +1,126 @@
+"""`bridge.reload`: what changed is applied, what did not is not touched, a faulty file changes nothing."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.bus.program import Program
+from tests.support.servers.remote import Remote, remote
+from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.wait import until
+
+
+@pytest.fixture
+def service() -> Iterator[Remote]:
+    """The service."""
+    with remote() as running:
+        yield running
+
+
+@pytest.fixture
+def process(service: Remote) -> Iterator[Sidecar]:
+    """A sidecar with two integrations."""
+    with sidecar(json_rpc("kept", service.url, timeout="5s") + json_rpc("old", service.url, timeout="5s")) as running:
+        yield running
+
+
+@pytest.fixture
+def bus(process: Sidecar) -> Iterator[Program]:
+    """A program on its bus."""
+    with process.program() as program:
+        yield program
+
+
+def _route(name: str, method: str) -> str:
+    return f"""
+route "{name}" {{
+  on          = ["go"]
+  integration = "kept"
+  operation   = "request"
+  method      = "{method}"
+  params      = ["{method}"]
+}}
+"""
+
+
+def _rewrite(process: Sidecar, text: str) -> None:
+    head, _, _ = process.file.read_text().partition("\nintegration")
+    process.file.write_text(head + text)
+
+
+async def test_added_changed_removed(bus: Program, process: Sidecar, service: Remote) -> None:
+    """The plan says what was done; names and routes follow; an untouched integration keeps its calls in flight."""
+    bus.emit("integration.kept.request", {"method": "wait", "params": ["w"]}, "flying")
+    await until(lambda: service.calls["wait"] == 1)
+    since = bus.mark()
+    _rewrite(process, json_rpc("kept", service.url, timeout="5s") + json_rpc("new", service.url) + _route("go", "one"))
+    plan = (await bus.ask("bridge.reload", {}))["result"]
+    assert plan == {
+        "added": ["new"],
+        "changed": [],
+        "removed": ["old"],
+        "unchanged": ["kept"],
+        "routes": 1,
+        "needs_restart": [],
+    }
+    assert bus.seen("health.old", since)[-1]["payload"]["status"] == "stopped"
+    assert (await bus.request("new", "echo", [1]))["ok"]
+    assert (await bus.request("old", "echo", [1]))["error"]["kind"] == "unknown_integration"
+    status = (await bus.ask("bridge.status", {}))["result"]
+    assert set(status) == set(status["bridge"]["integrations"]) | {"bridge"} == {"bridge", "kept", "new"}
+    bus.emit("go", None, "routed")
+    assert (await bus.response("routed", since=since))["payload"]["result"] == ["one"]
+    service.hold.set()
+    assert (await bus.response("flying", since=since))["payload"]["ok"]
+
+    _rewrite(process, json_rpc("kept", service.url, timeout="6s") + json_rpc("new", service.url) + _route("go", "two"))
+    plan = (await bus.ask("bridge.reload", {}))["result"]
+    assert (plan["changed"], plan["unchanged"]) == (["kept"], ["new"])
+    bus.emit("go", None, "again")
+    assert (await bus.response("again", since=since))["payload"]["result"] == ["two"]
+    with process.program("health.") as late:
+        await until(lambda: {e["event_type"] for e in late.seen()} == {"health.bridge", "health.kept", "health.new"})
+
+
+@pytest.mark.parametrize(
+    "text", ['integration "kept" {', 'integration "kept" {\n  type = "jsonrpc"\n}', 'route "r" {\n  on = ["a"]\n}']
+)
+async def test_a_faulty_file_changes_nothing(bus: Program, process: Sidecar, service: Remote, text: str) -> None:
+    """The error says where; everything goes on as before."""
+    process.file.write_text(process.file.read_text() + text)
+    answer = await bus.ask("bridge.reload", {})
+    assert (answer["ok"], answer["error"]["kind"]) == (False, "invalid")
+    assert process.file.name in answer["error"]["message"]
+    for name in ("kept", "old"):
+        assert (await bus.request(name, "echo", [name]))["result"] == [name]
+
+
+async def test_calls_of_what_is_removed_are_answered(bus: Program, process: Sidecar, service: Remote) -> None:
+    """A call in flight on an integration that goes away gets an answer, and only one."""
+    bus.emit("integration.old.request", {"method": "wait"}, "gone")
+    await until(lambda: service.calls["wait"] == 1)
+    since = bus.mark()
+    _rewrite(process, json_rpc("kept", service.url, timeout="5s"))
+    assert (await bus.ask("bridge.reload", {}))["ok"]
+    assert (await bus.response("gone", since=since))["payload"]["error"]["kind"] == "connection_lost"
+    assert len([one for one in bus.seen(prefix="response.", since=since) if one["correlation_id"] == "gone"]) == 1
+
+
+async def test_what_needs_a_restart_is_said(bus: Program, process: Sidecar) -> None:
+    """A changed `bridge` block waits for a restart, and the plan names it."""
+    process.file.write_text(process.file.read_text().replace('"5s"\n', '"6s"\n', 1))
+    plan = (await bus.ask("bridge.reload", {}))["result"]
+    assert plan["needs_restart"] == ["bridge"]
+    assert plan["changed"] == []
+
+
+async def test_reloads_at_the_same_time(bus: Program, process: Sidecar, service: Remote) -> None:
+    """Ten at once are done one after the other, each answered."""
+    since, ids = bus.mark(), [str(uuid.uuid4()) for _ in range(10)]
+    _rewrite(process, json_rpc("kept", service.url) + json_rpc("old", service.url))
+    for one in ids:
+        bus.emit("bridge.reload", {}, one)
+    plans = [(await bus.response(one, since=since))["payload"]["result"] for one in ids]
+    assert sorted(len(plan["changed"]) for plan in plans) == [0] * 9 + [2]
+    assert (await bus.request("old", "echo", [1]))["ok"]

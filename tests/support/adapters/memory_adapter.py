@@ -1,0 +1,207 @@
+"""An adapter with every pattern, whose remote is an object in memory: the contract suite's simplest subject."""
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar
+
+import msgspec
+
+from bridge.core.endpoint import Strict
+from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.model import OPERATIONS, Inbound, QueueMessage
+from bridge.core.ports import (
+    NO_CONTEXT,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    Verdict,
+)
+from bridge.core.settings import Hold
+
+
+@dataclass(eq=False)
+class MemoryRemote:
+    """What the sessions talk to. Dead it refuses, frozen it never answers."""
+
+    alive: bool = True
+    frozen: bool = False
+    calls: Counter[str] = field(default_factory=Counter)
+    created: int = 0
+    subscribers: dict[str, list[Deliver]] = field(default_factory=dict)
+    queues: dict[str, deque[QueueMessage]] = field(default_factory=dict)
+    sessions: set["MemoryAdapter"] = field(default_factory=set)
+
+    def kill(self) -> None:
+        """End every session, as a server does that dies."""
+        self.alive = False
+        self.subscribers.clear()
+        for session in tuple(self.sessions):
+            session.break_off()
+
+    def answer(self, method: str, params: Any) -> Any:
+        """The same methods as the demo service."""
+        self.calls[method] += 1
+        match method:
+            case "echo":
+                return params
+            case "orders.create":
+                self.created += 1
+                return {**params, "number": self.created - 1}
+            case "fail":
+                raise RejectedError(params["message"], code=params["code"], data=params["data"])
+        raise RejectedError("Method not found", code=-32601)
+
+
+class MemoryConfig(Strict):
+    """Nothing to configure."""
+
+
+class MemoryAdapter(AdapterBase):
+    """See `ports.ProtocolAdapter`."""
+
+    protocol = "memory"
+    remotes: ClassVar[dict[str, MemoryRemote]] = {}
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        assert setup.endpoint is not None
+        assert setup.endpoint.address is not None
+        self._setup = setup
+        self._remote = self.remotes[setup.endpoint.address]
+        self._broken = asyncio.Event()
+        self._open = False
+        self._unacked: dict[str, tuple[str, QueueMessage]] = {}
+        self._holds: dict[Deliver, Hold] = {}
+        self._held: dict[str, tuple[Inbound, Deliver]] = {}
+        self._ids = count(1)
+
+    def break_off(self) -> None:
+        """The remote is gone."""
+        if self._open:
+            self._open = False
+            self._broken.set()
+            self._remote.sessions.discard(self)
+            self._setup.on_lost(ConnectionLostError("the remote is gone"))
+
+    async def connect(self) -> None:
+        if not self._remote.alive:
+            raise NotConnectedError("the remote is not there")
+        self._open = True
+        self._remote.sessions.add(self)
+
+    async def disconnect(self) -> None:
+        self._open = False
+        self._broken.set()
+        self._remote.sessions.discard(self)
+
+    async def check(self) -> None:
+        await self._reach()
+
+    async def _reach(self) -> None:
+        if not self._open:
+            raise NotConnectedError("there is no session")
+        if self._remote.frozen:
+            await self._forever()
+
+    async def _forever(self) -> None:
+        await self._broken.wait()
+        raise ConnectionLostError("the remote is gone")
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        await self._reach()
+        if method == "sleep":
+            self._remote.calls[method] += 1
+            await self._forever()
+        try:
+            result = self._remote.answer(method, params)
+        except BridgeError:
+            if not notify:
+                raise
+            result = None
+        await asyncio.sleep(0)
+        return None if notify else result
+
+    async def publish(self, topic: str, message: Any, **_: Any) -> dict[str, Any]:
+        await self._reach()
+        for deliver in self._remote.subscribers.get(topic, []):
+            await self._deliver(Inbound(topic=topic, message=message), deliver)
+        return {}
+
+    async def _deliver(self, inbound: Inbound, deliver: Deliver) -> None:
+        hold = self._holds.get(deliver)
+        if hold is not None and inbound.message_id is None:
+            inbound = msgspec.structs.replace(inbound, message_id=f"held-{next(self._ids)}", attempts=1)
+        if await deliver(inbound) is Verdict.HOLD:
+            assert inbound.message_id is not None
+            self._held[inbound.message_id] = (inbound, deliver)
+
+    async def subscribe(
+        self,
+        topic: str,
+        deliver: Deliver,
+        *,
+        qos: int | None = None,
+        group: str | None = None,
+        hold: Hold | None = None,
+    ) -> Subscription:
+        await self._reach()
+        self._remote.subscribers.setdefault(topic, []).append(deliver)
+        if hold is not None:
+            self._holds[deliver] = hold
+        return Subscription(topic, deliver)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        await self._reach()
+        self._remote.subscribers[subscription.topic].remove(subscription.handle)
+
+    async def enqueue(self, queue: str, message: Any, **_: Any) -> str:
+        await self._reach()
+        taken = QueueMessage(message_id=f"{queue}-{next(self._ids)}", message=message, attempts=1)
+        self._remote.queues.setdefault(queue, deque()).append(taken)
+        return taken.message_id
+
+    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+        await self._reach()
+        waiting = self._remote.queues.setdefault(queue, deque())
+        if not waiting:
+            await asyncio.sleep(wait)
+        if not waiting:
+            return None
+        taken = waiting.popleft()
+        self._unacked[taken.message_id] = (queue, taken)
+        return taken
+
+    async def ack(self, message_id: str) -> None:
+        await self._reach()
+        if self._held.pop(message_id, None) is None:
+            self._unacked.pop(message_id)
+
+    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+        await self._reach()
+        if message_id in self._held:
+            inbound, deliver = self._held.pop(message_id)
+            attempts, most = inbound.attempts or 1, self._holds[deliver].max_deliveries
+            if most is not None and attempts >= most:
+                self._holds[deliver].on_dead(inbound, f"delivered {attempts} times and never acknowledged")
+            else:
+                await self._deliver(msgspec.structs.replace(inbound, attempts=attempts + 1), deliver)
+            return
+        queue, taken = self._unacked.pop(message_id)
+        again = QueueMessage(message_id=message_id, message=taken.message, attempts=taken.attempts + 1)
+        self._remote.queues[queue].append(again)
+
+
+SPEC = AdapterSpec(
+    protocol="memory",
+    summary="an object in memory",
+    operations=frozenset(OPERATIONS),
+    auth=frozenset({"none"}),
+    config=MemoryConfig,
+    schemes={},
+    create=MemoryAdapter,
+    acknowledges=frozenset({"subscribe"}),
+)

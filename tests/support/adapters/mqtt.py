@@ -1,0 +1,56 @@
+"""MQTT sessions for tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bridge.adapters.mqtt.adapter import MqttAdapter
+from bridge.adapters.mqtt.config import MqttConfig
+from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
+from bridge.core.errors import BridgeError
+from bridge.core.model import Inbound
+from tests.support.adapters.setup import adapter_setup
+
+
+def adapter(
+    url: str,
+    *,
+    auth: Any = NO_AUTH,
+    tls: Tls | None = None,
+    on_lost: Callable[[BridgeError], None] = lambda _: None,
+    **config: Any,
+) -> MqttAdapter:
+    """An adapter, not yet connected; `config` as in the configuration."""
+    setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), MqttConfig(**config), on_lost=on_lost)
+    return MqttAdapter(setup)
+
+
+@asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[MqttAdapter]:
+    """The same, connected, and disconnected in the end."""
+    session = adapter(url, **options)
+    try:
+        await session.connect()
+        yield session
+    finally:
+        await session.disconnect()
+
+
+class Mailbox:
+    """Takes messages; while `closed` it takes them without ever saying that it has."""
+
+    def __init__(self) -> None:
+        self.messages: list[Inbound] = []
+        self.closed = False
+
+    async def deliver(self, inbound: Inbound) -> None:
+        """See `ports.Deliver`."""
+        self.messages.append(inbound)
+        if self.closed:
+            await asyncio.Event().wait()
+
+    @property
+    def contents(self) -> list[Any]:
+        """The contents of the messages."""
+        return [inbound.message for inbound in self.messages]

@@ -1,0 +1,18 @@
+"""A process that hosts a bus and prints a line when ready: `python -m tests.support.bus.bus_host PUBLISH SUBSCRIBE`."""
+
+import asyncio
+import sys
+
+from bridge.bus import Broker
+
+
+async def main() -> None:
+    """Host until killed."""
+    broker = Broker(sys.argv[1], sys.argv[2], 4096)
+    await broker.start()
+    print(broker.publish_endpoint, broker.subscribe_endpoint, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,50 @@
+"""A bus on which no bridge is, and a stand-in for one; to test clients against."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from bridge.client import BusClient, Listener
+from bridge.core.model import Event
+
+Answer = Callable[[Event], dict[str, Any] | None]
+
+
+@contextmanager
+def bus_place() -> Iterator[tuple[str, str]]:
+    """The endpoints of a bus on which no bridge is."""
+    command = [sys.executable, "-m", "tests.support.bus.bus_host", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            publish, subscribe = process.stdout.readline().split()
+            yield publish, subscribe
+        finally:
+            process.kill()
+
+
+@asynccontextmanager
+async def answering(place: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
+    """A stand-in for the bridge: gives each command the answer's payload, or none; tells which commands came."""
+    seen: list[Event] = []
+    bus = BusClient(*place, source="bridge", prefixes=("integration.",))
+
+    async def work(events: Listener) -> None:
+        while True:
+            event = await events.get()
+            seen.append(event)
+            payload = answer(event)
+            if payload is not None:
+                bus.emit(f"response.{event.event_type}", payload, correlation_id=event.correlation_id)
+
+    with bus.listen() as events:
+        async with bus:
+            working = asyncio.create_task(work(events))
+            try:
+                yield seen
+            finally:
+                working.cancel()
+                await asyncio.wait({working})

@@ -1,0 +1,135 @@
+"""A guard on a fake clock, before a remote that a test plays by hand."""
+
+import asyncio
+import random
+from typing import Any
+
+from bridge.core.errors import ProtocolError
+from bridge.core.model import Operation, Outcome
+from bridge.core.settings import ResilienceSettings
+from bridge.resilience import Guard
+from tests.support.clock import FakeClock
+from tests.support.guard.calls import Asked, Attempt, Promised, carried, spawn
+from tests.support.guard.operations import operation
+
+
+class Guarded:
+    """The guard with everything around it.
+
+    Attributes:
+        events: What was reported: (what, payload, number of the operation).
+        started: The number of each attempt's operation, in the order in which they began.
+        running: The attempts that wait for the test to end them, by the operation's number.
+        promised: How attempts are made.
+    """
+
+    promised: Promised = "no"
+
+    def __init__(self, *, jitter: bool = False, seed: int = 1, **blocks: Any) -> None:
+        retry = {"jitter": jitter, **blocks.pop("retry", {})}
+        settings = ResilienceSettings.model_validate({"retry": retry, **blocks})
+        self.clock = FakeClock()
+        self.events: list[tuple[str, dict[str, Any], int | None]] = []
+        self.started: list[int] = []
+        self.running: dict[int, asyncio.Future[Any]] = {}
+        self.calls: list[Asked] = []
+        self.guard = Guard(
+            settings,
+            clock=self.clock,
+            rng=random.Random(seed),
+            report=self._report,
+            spawn=spawn,
+            on_bug=lambda bug: [call.fail(bug) for call in self.calls],
+        )
+
+    def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
+        self.events.append((what, payload, None if cause is None else cause.cause.id))
+
+    @property
+    def said(self) -> list[str]:
+        """What was reported, without payloads."""
+        return [what for what, _, _ in self.events]
+
+    def payloads(self, what: str) -> list[dict[str, Any]]:
+        """The payloads of one kind of report."""
+        return [payload for name, payload, _ in self.events if name == what]
+
+    def operation(self, number: int = 1, timeout: float | None = None) -> Operation:
+        """An operation with a deadline in `timeout` seconds."""
+        return operation(number, deadline=None if timeout is None else self.clock.monotonic() + timeout)
+
+    def call(self, made: Operation, attempt: Attempt, *, idempotent: bool = True) -> asyncio.Task[Outcome]:
+        """Submit an operation in a task's first step; to cancel the task is to cancel the call."""
+        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised))
+        return asyncio.create_task(carried(self.guard, self.calls[-1]))
+
+    async def run(
+        self,
+        attempt: Attempt,
+        *,
+        number: int = 1,
+        timeout: float | None = None,
+        idempotent: bool = True,
+    ) -> Outcome:
+        """One operation from its start to its end, letting time pass as it needs."""
+        task = self.call(self.operation(number, timeout), attempt, idempotent=idempotent)
+        await self.clock.settle()
+        for _ in range(10_000):
+            if task.done():
+                break
+            await self.clock.advance(0.01)
+        assert self.guard.accounting.balanced
+        return await task
+
+    async def start(
+        self, number: int = 1, *, timeout: float | None = None, idempotent: bool = True
+    ) -> asyncio.Task[Outcome]:
+        """Begin an operation whose attempts the test ends with `end`."""
+        task = self.call(self.operation(number, timeout), lambda: self._attempt(number), idempotent=idempotent)
+        await self.clock.settle()
+        assert self.guard.accounting.balanced
+        return task
+
+    async def _attempt(self, number: int) -> Any:
+        self.started.append(number)
+        future = self.running[number] = asyncio.get_running_loop().create_future()
+        try:
+            return await future
+        finally:
+            if self.running.get(number) is future:
+                del self.running[number]
+
+    async def end(self, number: int = 1, result: Any = None) -> None:
+        """End the running attempt of an operation with a result or an error."""
+        if isinstance(result, BaseException):
+            self.running[number].set_exception(result)
+        else:
+            self.running[number].set_result(result)
+        await self.clock.settle()
+        assert self.guard.accounting.balanced
+
+    async def open_circuit(self) -> None:
+        """Let single attempts fail until the circuit is open, then forget what was reported."""
+
+        async def fail() -> None:
+            raise ERROR
+
+        while self.guard.breaker.state == "closed":
+            await self.run(fail, idempotent=False)
+        self.events.clear()
+
+
+ERROR = ProtocolError("nonsense")
+
+
+def script(*steps: Any) -> Attempt:
+    """Attempts that end at once, one after the other: with a result, or an error."""
+    left = list(steps)
+
+    async def attempt() -> Any:
+        step = left.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+    return attempt

@@ -1,0 +1,231 @@
+"""An outbox on a fake clock, before an integration that a test plays by hand."""
+
+import queue
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge.core.errors import BridgeError, InvalidError
+from bridge.core.model import Cause, Command, Event, Operation, Outcome, Publish, Request
+from bridge.core.settings import OutboxSettings
+from bridge.outbox import Outbox
+from bridge.outbox.commit_queue import Clerk, Desk
+from bridge.outbox.store import Store
+from bridge.resilience.accounting import Accounting
+from tests.support.clock import FakeClock
+
+Done = Callable[[Operation, Outcome], None]
+
+
+class InlineDesk(Desk):
+    """Commits at the end of each turn of the loop, without a thread."""
+
+    store: Store
+
+    async def open(self) -> dict[str, int]:
+        """See `Desk.open`."""
+        self.store = Store(self._file, max_bytes=self._max_bytes)
+        self._clerk = Clerk(self.store, queue.SimpleQueue(), self._returned)
+        self.totals = self.store.totals
+        return self.store.integrations()
+
+    async def close(self) -> None:
+        """See `Desk.close`."""
+        self._send()
+        self.store.close()
+
+    async def watch(self) -> None:
+        """There is no thread that could die."""
+
+    def _send(self) -> None:
+        if self._turn is not None:
+            work, self._turn = self._turn, None
+            self._clerk.do(work)
+
+
+class FakeRemote:
+    """An integration whose operations a test ends; the guard's accounting goes along.
+
+    Attributes:
+        running: What was submitted and has not ended, in order.
+        submitted: Everything that was ever submitted: (number of the event, key), in order.
+    """
+
+    def __init__(self, log: list[Any] | None = None) -> None:
+        """What is submitted goes into `log`, too."""
+        self.log = [] if log is None else log
+        self.accounting = Accounting()
+        self.usable = self.well = True
+        self.capacity = 4
+        self.safe = False
+        self.running: list[tuple[Operation, Done]] = []
+        self.submitted: list[tuple[int, str | None]] = []
+
+    def may_repeat(self, operation: Operation) -> bool:
+        """By its key, or because the adapter says so."""
+        return bool(operation.repeatable) or self.safe
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """See `Connection.submit`."""
+        self.accounting.accepted += 1
+        self.accounting.in_flight += 1
+        self.submitted.append((operation.cause.id, operation.idempotency_key))
+        self.log.append(self.submitted[-1])
+        self.running.append((operation, done))
+
+    def end(self, number: int, error: BridgeError | None = None, *, attempts: int = 1) -> None:
+        """End the operation of one event as the guard does."""
+        place = next(at for at, (operation, _) in enumerate(self.running) if operation.cause.id == number)
+        operation, done = self.running.pop(place)
+        self.accounting.in_flight -= 1
+        if error is None:
+            self.accounting.succeeded += 1
+            done(operation, Outcome(result={}, attempts=attempts))
+            return
+        if error.kind == "deadline":
+            self.accounting.expired += 1
+        elif attempts:
+            self.accounting.failed += 1
+        else:
+            self.accounting.shed += 1
+        done(operation, Outcome(error=error, attempts=attempts))
+
+
+class Said:
+    """What was put on the bus."""
+
+    def __init__(self, log: list[Any]) -> None:
+        """What is said goes into `log`, too."""
+        self.log = log
+        self.events: list[tuple[str, Any, str | None]] = []
+        self.room = 1 << 20
+
+    def publish(self, event_type: str, payload: Any, *, correlation_id: str | None = None, headers: Any = None) -> None:
+        """See `ports.Publisher`."""
+        encoded = msgspec.msgpack.encode(payload)
+        if len(encoded) > self.room:
+            raise InvalidError("too large")
+        self.events.append((event_type, msgspec.msgpack.decode(encoded), correlation_id))
+        self.log.append(self.events[-1])
+
+    def unsaid(self, event_type: str, why: str) -> None:
+        """Nothing is to be lost."""
+        raise AssertionError((event_type, why))
+
+    def of(self, prefix: str) -> list[tuple[str, Any, str | None]]:
+        """Events by how their type starts."""
+        return [event for event in self.events if event[0].startswith(prefix)]
+
+
+class Outboxed:
+    """An outbox with everything around it; `restart` is a crash.
+
+    Attributes:
+        log: What was submitted (number, key) and said (type, payload, correlation id), in order, over all lives.
+    """
+
+    def __init__(self, folder: Path, *, desk: type[Desk] = InlineDesk, **settings: Any) -> None:
+        self.folder = folder
+        self.desk = desk
+        self.settings = OutboxSettings.model_validate(settings)
+        self.clock = FakeClock()
+        self.log: list[Any] = []
+        self.bus = Said(self.log)
+        self.remotes: dict[str, FakeRemote] = {"api": FakeRemote(self.log)}
+        self.outbox = self._make()
+
+    def _make(self) -> Outbox:
+        return Outbox(
+            self.folder,
+            self.settings,
+            bus=self.bus,
+            max_message=1 << 20,
+            remote=self.remotes.get,
+            clock=self.clock,
+            rng=random.Random(1),
+            desk=self.desk,
+        )
+
+    @property
+    def api(self) -> FakeRemote:
+        """The one integration."""
+        return self.remotes["api"]
+
+    @property
+    def store(self) -> Store:
+        """What lies on disk."""
+        desk = self.outbox._desk
+        assert isinstance(desk, InlineDesk)
+        return desk.store
+
+    async def open(self) -> None:
+        """Open it, and let it go as far as it goes."""
+        await self.outbox.open()
+        await self.settle()
+
+    async def restart(self) -> None:
+        """Kill -9: what is not committed is gone, what runs is never heard of again; then a new life."""
+        desk, self.outbox._desk = self.outbox._desk, None
+        assert isinstance(desk, InlineDesk)
+        desk._turn = None
+        desk.store.close()
+        await self.outbox.close()
+        self.outbox._folder.release()
+        self.remotes["api"] = FakeRemote(self.log)
+        self.outbox = self._make()
+        await self.open()
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        for _ in range(3):
+            await self.clock.settle()
+
+    def accept(
+        self,
+        number: int,
+        *,
+        key: str = "k",
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+        call: bool = False,
+        receipts: bool = True,
+        emit: str | None = None,
+        payload: Any = None,
+    ) -> None:
+        """An event comes; `call` makes it a request, else it is a publish."""
+        command: Command = Request(method="m") if call else Publish(topic="t", message=number)
+        event = Event(
+            id=number,
+            event_type="order",
+            raw=msgspec.Raw(msgspec.msgpack.encode(payload)),
+            timestamp=1,
+            source="app",
+            correlation_id=f"c{number}",
+            headers=None if idempotency_key is None else {"idempotency_key": idempotency_key},
+        )
+        operation = Operation(
+            integration="api",
+            name="request" if call else "publish",
+            command=command,
+            cause=Cause("app", number, "order"),
+            correlation_id=event.correlation_id,
+            deadline=None if deadline is None else self.clock.monotonic() + deadline,
+            idempotency_key=idempotency_key,
+            headers=event.headers,
+            route="orders",
+            key=key,
+        )
+        self.outbox.accept(event, operation, emit=emit, receipts=receipts)
+
+    @property
+    def pending(self) -> int:
+        """How many entries lie on disk."""
+        return self.store.totals.pending
+
+
+def numbers(remote: FakeRemote) -> list[int]:
+    """The events whose operations run."""
+    return [operation.cause.id for operation, _ in remote.running]

@@ -1,0 +1,186 @@
+"""The sidecar as a process of its own, as a user starts it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.bus.program import Program
+
+_ROOT = Path(__file__).parents[3]
+
+
+def bus_block(directory: Path, more: str = "") -> str:
+    """A `bus` block with its endpoints in a directory."""
+    return f"""
+bus {{
+  publish   = "ipc://{directory}/p"
+  subscribe = "ipc://{directory}/s"
+  {more}
+}}
+"""
+
+
+def json_rpc(
+    name: str,
+    url: str,
+    *,
+    timeout: str = "400ms",
+    attempts: int = 1,
+    threshold: int = 1000,
+    open_for: str = "300ms",
+    config: str = "",
+    limit: str = "",
+    health: str = "",
+    more: str = "",
+) -> str:
+    """An `integration` block with short times; retries wait 20 to 40 ms and have the whole budget."""
+    return f"""
+integration "{name}" {{
+  type = "json-rpc"
+  endpoint {{
+    url = "{url}"
+  }}
+  config {{
+    {config}
+  }}
+  health {{
+    {health}
+  }}
+  resilience {{
+    timeout = "{timeout}"
+    retry {{
+      max_attempts  = {attempts}
+      backoff       = "exponential"
+      initial_delay = "20ms"
+      jitter        = false
+      budget        = 1
+    }}
+    circuit_breaker {{
+      failure_threshold = {threshold}
+      success_threshold = 2
+      timeout           = "{open_for}"
+    }}
+    limit {{
+      {limit}
+    }}
+  }}
+  {more}
+}}
+"""
+
+
+class Sidecar:
+    """One process: `nemo-bridge run` over a configuration text."""
+
+    def __init__(
+        self, directory: Path, text: str, *, name: str = "bridge", environ: dict[str, str] | None = None
+    ) -> None:
+        """Start it; the bus' endpoints lie in `directory`."""
+        self.directory = directory
+        self.file = directory / f"{name}.hcl"
+        self.file.write_text(text)
+        self.output = directory / f"{name}.log"
+        self.publish, self.subscribe = f"ipc://{directory}/p", f"ipc://{directory}/s"
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bridge", "run", str(self.file)],
+                cwd=_ROOT,
+                env=os.environ | (environ or {}),
+                stdout=output,
+                stderr=output,
+            )
+
+    def ready(self, source: str = "bridge") -> Self:
+        """Wait until it says that it is ready."""
+        # The printed line comes first, so that one that cannot start is seen at once.
+        end = time.monotonic() + 15
+        while "ready" not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < end, self.text
+            time.sleep(0.01)
+        with Program(self.publish, self.subscribe, ("health.bridge",)) as program:
+            while not any(e["payload"]["status"] == "ready" and e["source"] == source for e in program.seen()):
+                assert self.process.poll() is None, self.text
+                assert time.monotonic() < end, self.text
+                program.sub.poll(20)
+        return self
+
+    @property
+    def text(self) -> str:
+        """What it has printed, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.output.read_text())
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def program(self, *prefixes: str, **more: Any) -> Program:
+        """A program on its bus."""
+        return Program(self.publish, self.subscribe, prefixes or ("",), **more)
+
+    def term(self) -> None:
+        """SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = 15.0) -> int:
+        """Its exit code, once it is gone."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory of this user alone, with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="nb"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextmanager
+def sidecar(
+    text: str,
+    directory: Path | None = None,
+    *,
+    heartbeat: str = "5s",
+    more: str = "",
+    environ: dict[str, str] | None = None,
+) -> Iterator[Sidecar]:
+    """A sidecar that is ready, with this configuration beside its `bridge` and `bus` blocks; gone in the end."""
+    with short_directory() as own:
+        place = directory or own
+        whole = f'bridge {{\n  heartbeat = "{heartbeat}"\n  {more}\n}}\n{bus_block(place)}\n{text}'
+        running = Sidecar(place, whole, environ=environ)
+        try:
+            yield running.ready()
+        finally:
+            running.kill()
+        assert "Traceback" not in running.text, running.text

@@ -1,0 +1,82 @@
+"""Bodies under a size limit, packed in each way that we ask for."""
+
+import gzip
+import zlib
+
+import httpx
+import pytest
+
+from bridge.adapters._common.http.message import Body
+
+TEXT = b'{"jsonrpc": "2.0"}' * 50
+RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+PACKED = {
+    b"": TEXT,
+    b"identity": TEXT,
+    b"gzip": gzip.compress(TEXT),
+    b"X-Gzip": gzip.compress(TEXT),
+    b"deflate": zlib.compress(TEXT),
+    b" Deflate ": RAW.compress(TEXT) + RAW.flush(),
+}
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_unpacks_whatever_the_chunks(encoding: bytes, chunk: int) -> None:
+    """Each Content-Encoding that the request names, and deflate in both its forms."""
+    body, packed = Body(len(TEXT), encoding), PACKED[encoding]
+    for start in range(0, len(packed), chunk):
+        body.feed(packed[start : start + chunk])
+    assert body.finish() == TEXT
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_one_byte_over_the_limit_is_too_much(encoding: bytes) -> None:
+    """The limit counts decompressed bytes."""
+    with pytest.raises(httpx.RemoteProtocolError, match="over the limit"):
+        Body(len(TEXT) - 1, encoding).feed(PACKED[encoding])
+
+
+def test_a_bomb_is_never_unpacked() -> None:
+    """50 kB that would become 50 MB stop at the limit."""
+    bomb = gzip.compress(bytes(50_000_000))
+    body = Body(1000, b"gzip")
+    with pytest.raises(httpx.RemoteProtocolError):
+        body.feed(bomb)
+    assert sum(map(len, body._chunks)) <= 1000
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+@pytest.mark.parametrize("packed", [b"this is not packed", None])
+def test_a_broken_stream_is_an_error(encoding: bytes, packed: bytes | None) -> None:
+    """Text under the name of gzip, or a stream that stops in the middle."""
+    with pytest.raises(httpx.DecodingError):  # noqa: PT012  # either step may notice
+        body = Body(10_000, encoding)
+        body.feed(PACKED[encoding][:-5] if packed is None else packed)
+        body.finish()
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"zstd", b"gzip, gzip"])
+def test_what_was_not_asked_for_is_an_error(encoding: bytes) -> None:
+    """An encoding that no request names."""
+    with pytest.raises(httpx.DecodingError):
+        Body(10, encoding)
+
+
+def test_an_empty_packed_body_is_empty() -> None:
+    """204 and the like may name an encoding and have no body."""
+    assert Body(10, b"gzip").finish() == b""
+
+
+def test_what_was_unpacked_does_not_outlive_the_error():
+    """Errors and their tracebacks wait for the garbage collector; 16 MiB must not wait with each."""
+    body = Body(1 << 20, b"gzip")
+    with pytest.raises(httpx.RemoteProtocolError) as caught:
+        body.feed(gzip.compress(bytes(8 << 20)))
+    assert body._chunks == []
+    trace = caught.value.__traceback__
+    while trace is not None:
+        values = trace.tb_frame.f_locals.values()
+        if trace.tb_frame.f_code is Body.feed.__code__:
+            assert not [value for value in values if isinstance(value, bytes) and len(value) > 1 << 19]
+        trace = trace.tb_next

@@ -1,0 +1,84 @@
+"""The table from the libraries' exceptions to ours has an entry for each of them."""
+
+import errno
+import socket
+import ssl
+
+import httpx
+import pytest
+
+from bridge.adapters._common.http.errors import TABLE, translate
+from bridge.core import errors as ours
+
+#: Raised for wrong use of the library only, so they are bugs and must not be translated.
+BUGS = {
+    httpx.HTTPStatusError,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    httpx.StreamConsumed,
+    httpx.StreamClosed,
+    httpx.ResponseNotRead,
+    httpx.RequestNotRead,
+}
+
+
+def all_of_httpx() -> list[type[Exception]]:
+    """Each exception class that httpx exports and that is raised itself, not only through its children."""
+    found = [item for name in httpx.__all__ if isinstance(item := getattr(httpx, name), type)]
+    classes = [item for item in found if issubclass(item, Exception)]
+    return [item for item in classes if not any(other is not item and issubclass(other, item) for other in classes)]
+
+
+def made(kind: type[Exception], cause: BaseException | None = None) -> Exception:
+    """An exception with a cause."""
+    error = kind("https://host")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("kind", [kind for kind in all_of_httpx() if kind not in BUGS])
+def test_every_exception_of_httpx_is_mapped(kind: type[Exception]) -> None:
+    """By its own class, so that a new one in the library shows up here."""
+    assert any(entry[0] is kind for entry in TABLE), f"{kind.__name__} is not in the table"
+    assert isinstance(translate(made(kind)), ours.BridgeError)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), httpx.StreamConsumed()])
+def test_a_bug_is_not_taken_for_the_outsides_doing(error: Exception) -> None:
+    """What is not in the table comes out as it is."""
+    with pytest.raises(LookupError):
+        translate(error)
+
+
+def alert(reason: str) -> ssl.SSLError:
+    """An error as OpenSSL's binding makes it."""
+    error = ssl.SSLError(1, f"[SSL: {reason}] alert")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "maybe_sent", "needs_person"),
+    [
+        (made(httpx.ConnectError, ConnectionRefusedError(errno.ECONNREFUSED, "x")), ours.NotConnectedError, 0, 0),
+        (made(httpx.ConnectError, socket.gaierror(-2, "Name or service not known")), ours.NotConnectedError, 0, 0),
+        (made(httpx.ConnectError, OSError(errno.ENETUNREACH, "x")), ours.NotConnectedError, 0, 0),
+        (made(httpx.ConnectError, alert("WRONG_VERSION_NUMBER")), ours.NotConnectedError, 0, 0),
+        (made(httpx.ConnectError, ssl.SSLCertVerificationError(1, "expired")), ours.NotConnectedError, 0, 1),
+        (made(httpx.ConnectError, alert("TLSV1_ALERT_UNKNOWN_CA")), ours.AuthError, 0, 1),
+        (made(httpx.ReadError, alert("TLSV13_ALERT_CERTIFICATE_REQUIRED")), ours.AuthError, 0, 1),
+        (made(httpx.ReadError, alert("DECRYPTION_FAILED")), ours.ConnectionLostError, 1, 0),
+        (made(httpx.ConnectTimeout, TimeoutError()), ours.NotConnectedError, 0, 0),
+        (made(httpx.ReadError, ConnectionResetError(errno.ECONNRESET, "x")), ours.ConnectionLostError, 1, 0),
+        (made(httpx.RemoteProtocolError), ours.ProtocolError, 1, 0),
+        (made(httpx.DecodingError), ours.ProtocolError, 1, 0),
+    ],
+)
+def test_what_becomes_of_which(
+    error: Exception, kind: type[ours.BridgeError], maybe_sent: bool, needs_person: bool
+) -> None:
+    """The kind, whether it was surely not sent, and whether a person is needed."""
+    translated = translate(error)
+    assert type(translated) is kind
+    assert (translated.maybe_sent, translated.needs_person) == (bool(maybe_sent), bool(needs_person))
+    assert "https://host" in translated.message or kind is ours.AuthError

@@ -1,0 +1,50 @@
+"""`Retry-After` in both its forms."""
+
+import time
+from email.utils import formatdate
+
+import pytest
+
+from bridge.adapters._common.http.message import Response
+from bridge.adapters._common.http.status import retry_after_ms
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def response(retry_after: str, date: str | None = None) -> Response:
+    """A 503 that says when."""
+    headers = [(b"retry-after", retry_after.encode())]
+    if date is not None:
+        headers.append((b"date", date.encode()))
+    return Response(503, headers, b"")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", 0), ("2", 2000), (" 120 ", 120_000), ("9" * 30, DAY_MS), ("-1", None), ("1.5", None), ("soon", None)],
+)
+def test_seconds(value: str, expected: int | None) -> None:
+    """Whole seconds, capped at a day; nonsense is as good as nothing."""
+    assert retry_after_ms(response(value)) == expected
+
+
+def test_a_date_is_measured_against_the_servers_own_clock() -> None:
+    """A server whose clock is wrong still means the same wait."""
+    assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:30 GMT", "Wed, 21 Oct 2015 07:28:00 GMT")) == 30_000
+
+
+def test_a_date_alone_is_measured_against_ours() -> None:
+    """Without `Date` there is only our own clock."""
+    wait = retry_after_ms(response(formatdate(time.time() + 60, usegmt=True)))
+    assert wait is not None
+    assert 50_000 < wait <= 60_000
+
+
+def test_a_date_in_the_past_means_now() -> None:
+    """No negative waits."""
+    assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:00 GMT")) == 0
+
+
+def test_no_header_no_wait() -> None:
+    """None is something else than zero."""
+    assert retry_after_ms(Response(503, [], b"")) is None

@@ -1,0 +1,151 @@
+"""`endpoint`, `auth` and `tls` blocks, and what they add up to."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from structlog.testing import capture_logs
+
+from bridge.adapters._common.http.client import HttpClient
+from bridge.adapters._common.http.target import authorization, resolve
+from bridge.adapters.jsonrpc.adapter import SPEC, JsonRpcConfig
+from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
+from bridge.core.errors import InvalidError
+from bridge.core.ports import AdapterSetup, Context
+from tests.support.adapters.setup import adapter_setup
+from tests.support.servers.tls import make_certificates
+
+
+def setup(auth: Any = NO_AUTH, trust: Tls | None = None, **endpoint: Any) -> AdapterSetup:
+    """The setup of an integration."""
+    return adapter_setup(integration="api", endpoint=Endpoint(**endpoint), auth=auth, tls=trust or Tls())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "origin", "port", "path"),
+    [
+        ({"address": "api.example.com"}, "http://api.example.com", 80, b"/"),
+        ({"address": "api.example.com", "tls": True}, "https://api.example.com", 443, b"/"),
+        ({"address": "api.example.com", "port": 443}, "https://api.example.com", 443, b"/"),
+        ({"address": "api.example.com", "port": 443, "tls": False}, "http://api.example.com:443", 443, b"/"),
+        ({"address": "api.example.com:8080"}, "http://api.example.com:8080", 8080, b"/"),
+        ({"address": "https://api.example.com", "path": "/rpc"}, "https://api.example.com", 443, b"/rpc"),
+        ({"address": "https://api.example.com/", "path": "rpc"}, "https://api.example.com", 443, b"/rpc"),
+        ({"address": "https://api.example.com", "port": 8443}, "https://api.example.com:8443", 8443, b"/"),
+        ({"url": "http://127.0.0.1:9000/a b?key=1"}, "http://127.0.0.1:9000", 9000, b"/a%20b?key=1"),
+        ({"address": "::1", "port": 9000}, "http://[::1]:9000", 9000, b"/"),
+        ({"address": "http://[::1]:9000"}, "http://[::1]:9000", 9000, b"/"),
+        ({"url": "https://bücher.example/"}, "https://xn--bcher-kva.example", 443, b"/"),
+    ],
+)
+def test_each_way_to_say_where(endpoint: dict[str, Any], origin: str, port: int, path: bytes) -> None:
+    """A host or a URL; port and TLS by scheme; IPv6 with and without brackets."""
+    target = resolve(setup(**endpoint))
+    assert (target.origin, target.port, target.raw_path) == (origin, port, path)
+    assert (target.ssl_context is not None) == origin.startswith("https")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "complaint"),
+    [
+        ({"url": "ftp://host/"}, "scheme"),
+        ({"address": "http://host", "tls": True}, "tls"),
+        ({"address": "https://host", "tls": False}, "tls"),
+        ({"address": "https://host/a", "path": "/b"}, "path"),
+        ({"address": "host/a"}, "host name"),
+        ({"url": "http://host/#part"}, "fragment"),
+        ({"url": "http://a..b/"}, "host name"),
+        ({"address": "x" * 64 + ".example"}, "host name"),
+        ({"url": "http://host:99999/"}, "."),
+        ({"address": "host:80", "port": 81}, "port"),
+    ],
+)
+def test_contradictions_are_told_in_words(endpoint: dict[str, Any], complaint: str) -> None:
+    """`create` raises ValueError, which `check` shows to a person."""
+    with pytest.raises(ValueError, match=complaint):
+        SPEC.create(setup(**endpoint))
+
+
+@pytest.mark.parametrize(
+    ("auth", "line"),
+    [
+        (AuthBasic(type="basic", username="u", password="p:ä"), "Basic " + base64.b64encode("u:p:ä".encode()).decode()),
+        (AuthBasic(type="basic", password="p"), "Basic " + base64.b64encode(b":p").decode()),
+        (AuthBearer(type="bearer", token="t0ken"), "Bearer t0ken"),
+    ],
+)
+def test_credentials_become_a_header(auth: Any, line: str) -> None:
+    """Basic by RFC 7617, also with a password alone, and bearer by RFC 6750."""
+    assert authorization(setup(auth, address="host")) == f"authorization: {line}\r\n".encode()
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä"])
+def test_a_token_that_no_header_can_carry(token: str) -> None:
+    """It would be another header, or nothing; the complaint does not show it."""
+    with pytest.raises(ValueError, match=r"auth\.token") as caught:
+        authorization(setup(AuthBearer(type="bearer", token=token), address="host"))
+    assert token.strip() == "" or token not in str(caught.value)
+
+
+def test_a_client_certificate_needs_tls(tmp_path: Path) -> None:
+    """In plain http it could prove nothing."""
+    cert, key = make_certificates(tmp_path).client_files()
+    auth = AuthCertificate(type="certificate", cert=cert, key=key)
+    with pytest.raises(ValueError, match="needs TLS"):
+        resolve(setup(auth, url="http://host"))
+    assert resolve(setup(auth, url="https://host")).ssl_context is not None
+
+
+def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:
+    """A missing authority, or a key without its certificate."""
+    with pytest.raises(ValueError, match=r"none\.pem"):
+        resolve(setup(trust=Tls(ca=tmp_path / "none.pem"), url="https://host"))
+    _, key = make_certificates(tmp_path).client_files()
+    with pytest.raises(ValueError, match=r"client\.key"):
+        resolve(setup(AuthCertificate(type="certificate", cert=key), url="https://host"))
+
+
+def test_a_tls_block_without_tls_is_a_mistake(tmp_path: Path) -> None:
+    """Whoever names an authority wants it asked."""
+    with pytest.raises(ValueError, match="plain http"):
+        resolve(setup(trust=Tls(ca=tmp_path / "ca.pem"), url="http://host"))
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"), [("http://api.example.com", 1), ("https://api.example.com", 0), ("http://127.0.0.1", 0)]
+)
+def test_credentials_in_the_clear_are_warned_about(url: str, warned: int) -> None:
+    """Once for each integration, without the credentials."""
+    with capture_logs() as logs:
+        HttpClient(setup(AuthBearer(type="bearer", token="t0ken"), url=url), max_response=1)
+    assert len(logs) == warned
+    assert "t0ken" not in str(logs)
+
+
+def test_headers_that_travel() -> None:
+    """`traceparent`, `hop`, the idempotency key and what is allowed; nothing else of the event's."""
+    client = HttpClient(setup(url="http://host"), max_response=1, allow_headers=("x-tenant",))
+    headers = {"traceparent": "00-1-2-01", "hop": "3", "x-tenant": "a", "seq": "9", "authorization": "stolen"}
+    assert client.header_lines(Context(headers=headers, idempotency_key="k1")) == (
+        b"Idempotency-Key: k1\r\ntraceparent: 00-1-2-01\r\nNemo-Hop: 3\r\nx-tenant: a\r\n"
+    )
+    assert client.header_lines(Context()) == b""
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\0", "ä", "\x7f"])
+def test_no_header_smuggles_another(value: str) -> None:
+    """Line breaks, control characters and what is not ASCII are the caller's mistake."""
+    client = HttpClient(setup(url="http://host"), max_response=1)
+    with pytest.raises(InvalidError, match=r"headers\.traceparent"):
+        client.header_lines(Context(headers={"traceparent": value}))
+    with pytest.raises(InvalidError, match="idempotency_key"):
+        client.header_lines(Context(idempotency_key=value))
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Authorization", "a b", "", "a:b", "x\r\ny"])
+def test_headers_that_nobody_may_allow(name: str) -> None:
+    """What the transport writes itself, and what is no header name."""
+    with pytest.raises(ValidationError):
+        JsonRpcConfig(allow_headers=(name,))

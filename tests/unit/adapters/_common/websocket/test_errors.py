@@ -1,0 +1,106 @@
+"""Every exception of websockets has its error, and what the configuration cannot mean is said."""
+
+import ssl
+from typing import Any
+
+import pytest
+import websockets.exceptions
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
+from websockets.frames import Close
+from websockets.http11 import Response
+
+from bridge.adapters._common.websocket.errors import TABLE, translate
+from bridge.adapters.websocket.adapter import SPEC, WebSocketConfig
+from bridge.core.endpoint import AuthBearer, Endpoint, Tls
+from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from tests.support.adapters.setup import adapter_setup
+
+#: What only a wrong use of the library raises.
+BUGS = {"ConcurrencyError", "InvalidState", "WebSocketException"}
+RAISED = [
+    kind
+    for name, kind in sorted(vars(websockets.exceptions).items())
+    if isinstance(kind, type) and issubclass(kind, Exception) and name not in BUGS
+]
+
+
+@pytest.mark.parametrize("kind", [*RAISED, OSError, EOFError, ssl.SSLError], ids=lambda kind: kind.__name__)
+def test_every_exception_is_mapped(kind: type[Exception]) -> None:
+    """None that the outside can cause is left out."""
+    assert any(issubclass(kind, mapped) for mapped, _ in TABLE)
+
+
+def test_the_list_is_the_librarys() -> None:
+    """It was found, and the ones left out exist."""
+    assert len(RAISED) > 20
+    assert all(hasattr(websockets.exceptions, name) for name in BUGS)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), websockets.exceptions.InvalidState("x")])
+def test_a_bug_is_not_taken_for_the_outsides_doing(error: Exception) -> None:
+    """It goes on as one."""
+    with pytest.raises(LookupError):
+        translate(error)
+
+
+def _status(code: int) -> InvalidStatus:
+    return InvalidStatus(Response(code, "X", Headers()))
+
+
+def _caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "needs_person"),
+    [
+        (_status(401), AuthError, True),
+        (_status(403), AuthError, False),
+        (_status(503), NotConnectedError, False),
+        (_status(302), NotConnectedError, False),
+        (ConnectionRefusedError(111, "refused"), NotConnectedError, False),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), NotConnectedError, True),
+        (_caused(InvalidMessage("no answer"), EOFError("end")), NotConnectedError, False),
+        (_caused(InvalidMessage("no answer"), ConnectionResetError(104, "reset")), NotConnectedError, False),
+        (ConnectionClosedError(Close(1011, "why"), None), ConnectionLostError, False),
+        (ConnectionClosedError(None, Close(1009, "too big")), ConnectionLostError, False),
+        (ConnectionClosedError(None, None), ConnectionLostError, False),
+    ],
+)
+def test_what_becomes_of_which(error: Exception, kind: type[BridgeError], needs_person: bool) -> None:
+    """The opening handshake sends nothing of the application's."""
+    found = translate(error)
+    assert isinstance(found, kind)
+    assert found.needs_person is needs_person
+    assert found.maybe_sent is (kind is ConnectionLostError)
+
+
+def test_the_code_of_a_close_is_told() -> None:
+    """With the reason that the server gave."""
+    found = translate(ConnectionClosedError(Close(4000, "bye"), None))
+    assert (found.code, "bye" in found.message) == (4000, True)
+
+
+@pytest.mark.parametrize(
+    ("setup", "complaint"),
+    [
+        ({"endpoint": Endpoint(url="http://x/")}, '"http" is not a scheme of this protocol; there are ws, wss'),
+        ({"endpoint": Endpoint(address="ws://x", tls=True)}, "the address says ws"),
+        ({"endpoint": Endpoint(url="ws://x"), "tls": Tls(server_name="y")}, "plain ws; write wss"),
+        ({"endpoint": Endpoint(url="ws://x"), "auth": AuthBearer(type="bearer", token="a b")}, "auth.token"),
+        ({"endpoint": None}, "endpoint"),
+    ],
+)
+def test_contradictions_are_told_in_words(setup: dict[str, Any], complaint: str) -> None:
+    """In this protocol's own."""
+    with pytest.raises(ValueError, match=complaint):
+        SPEC.create(adapter_setup(integration="x", **setup))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "a,b"])
+def test_a_subprotocol_is_a_token(name: str) -> None:
+    """RFC 6455, 4.1."""
+    with pytest.raises(ValueError, match="subprotocol"):
+        WebSocketConfig(subprotocol=name)

@@ -1,0 +1,259 @@
+"""The file adapter whole: methods, publishing, subscriptions, the loss of its root."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+from pydantic import ValidationError
+
+from bridge.adapters.file.adapter import SPEC, FileAdapter, FileConfig
+from bridge.adapters.file.watch import Changes
+from bridge.core.errors import (
+    BridgeError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+    ProtocolError,
+    RejectedError,
+)
+from bridge.core.model import Inbound, Publish, Request
+from tests.support.adapters.setup import adapter_setup
+from tests.support.wait import until
+
+
+@asynccontextmanager
+async def opened(root: Path, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[FileAdapter]:
+    """A connected adapter that looks often."""
+    told: list[BridgeError] = [] if lost is None else lost
+    setup = adapter_setup("files", None, config=FileConfig(root=root, interval=0.01, **config), on_lost=told.append)
+    adapter = FileAdapter(setup)
+    await adapter.connect()
+    try:
+        yield adapter
+    finally:
+        await adapter.disconnect()
+
+
+def descriptors() -> int:
+    """How many this process holds."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_read(tmp_path: Path) -> None:
+    """By codec: `auto` reads JSON where it is, else text, else bytes."""
+    (tmp_path / "a.json").write_text('{"a": [1]}')
+    (tmp_path / "a.txt").write_text("grüße\n")
+    (tmp_path / "a.bin").write_bytes(b"\xff\x00")
+    async with opened(tmp_path) as adapter:
+        assert await adapter.request("read", {"path": "a.json"}) == {"a": [1]}
+        assert await adapter.request("read", {"path": "a.txt"}) == "grüße\n"
+        assert await adapter.request("read", {"path": "a.bin"}) == b"\xff\x00"
+        assert adapter.is_idempotent("request", Request(method="read"))
+    async with opened(tmp_path, codec="json") as adapter:
+        with pytest.raises(ProtocolError, match=r"a\.txt is no JSON"):
+            await adapter.request("read", {"path": "a.txt"})
+
+
+async def test_list(tmp_path: Path) -> None:
+    """Files and directories of the root, of a directory, by glob."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.txt").write_text("12")
+    (tmp_path / "a.txt").touch()
+    async with opened(tmp_path) as adapter:
+        whole = await adapter.request("list", UNSET)
+        assert [(one["path"], one["kind"]) for one in whole] == [("a.txt", "file"), ("sub", "directory")]
+        (one,) = await adapter.request("list", {"path": "sub"})
+        modified = (tmp_path / "sub" / "x.txt").stat().st_mtime_ns // 1_000_000
+        assert one == {"kind": "file", "path": "sub/x.txt", "size": 2, "modified_ms": modified}
+        found = await adapter.request("list", {"glob": "**/*.txt"})
+        assert [one["path"] for one in found] == ["a.txt", "sub/x.txt"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "error"),
+    [
+        ("read", UNSET, InvalidError),
+        ("read", {}, InvalidError),
+        ("read", ["a"], InvalidError),
+        ("read", {"path": 1}, InvalidError),
+        ("read", {"path": "a", "other": "b"}, InvalidError),
+        ("read", {"path": "../a"}, InvalidError),
+        ("read", {"path": "/etc/passwd"}, InvalidError),
+        ("read", {"path": "."}, InvalidError),
+        ("read", {"path": "n" * 300}, InvalidError),
+        ("read", {"path": "missing"}, RejectedError),
+        ("list", {"glob": "../*"}, InvalidError),
+        ("list", {"path": ".."}, InvalidError),
+        ("list", {"path": "missing"}, RejectedError),
+        ("delete", {"path": "a"}, NotSupportedError),
+    ],
+)
+async def test_what_cannot_be(tmp_path: Path, method: str, params: Any, error: type[BridgeError]) -> None:
+    """One error each; a notification has none, since it has no answer."""
+    async with opened(tmp_path) as adapter:
+        with pytest.raises(error):
+            await adapter.request(method, params)
+        assert await adapter.request(method, params, notify=True) is None
+
+
+async def test_publish_writes_and_appends(tmp_path: Path) -> None:
+    """Whole files as they are; appended text as lines. The header goes before the configuration."""
+    async with opened(tmp_path) as adapter:
+        assert await adapter.publish("out/a.json", {"a": 1}) == {"size": 7}
+        await adapter.publish("out/a.json", "text")
+        assert (tmp_path / "out" / "a.json").read_text() == "text"
+        await adapter.publish("log", {"a": 1}, headers={"append": "true"})
+        await adapter.publish("log", "b\n", headers={"append": "true"})
+        assert (tmp_path / "log").read_text() == '{"a":1}\nb\n'
+        with pytest.raises(InvalidError, match=r"headers\.append"):
+            await adapter.publish("log", "x", headers={"append": "yes"})
+        for topic in (".", "out/", "../x", "/x"):
+            with pytest.raises(InvalidError, match="topic: "):
+                await adapter.publish(topic, "x")
+    async with opened(tmp_path, append=True, codec="bytes") as adapter:
+        await adapter.publish("log", b"c")
+        await adapter.publish("log", b"d")
+        assert (tmp_path / "log").read_text() == '{"a":1}\nb\ncd'
+        await adapter.publish("log", b"new", headers={"append": "false"})
+        assert (tmp_path / "log").read_text() == "new"
+
+
+def test_only_replacing_may_be_repeated(tmp_path: Path) -> None:
+    """Appending twice is not appending once."""
+    plain = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path)))
+    appending = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path, append=True)))
+    command = Publish(topic="x", message=1)
+    assert plain.is_idempotent("publish", command)
+    assert not plain.is_idempotent("publish", Publish(topic="x", message=1, headers={"append": "true"}))
+    assert not appending.is_idempotent("publish", command)
+
+
+async def test_many_writers_at_once(tmp_path: Path) -> None:
+    """No line is torn, no file is mixed."""
+    async with opened(tmp_path) as adapter:
+        append = {"append": "true"}
+        await asyncio.gather(*[adapter.publish("log", {"n": n, "x": "x" * 500}, headers=append) for n in range(50)])
+        await asyncio.gather(*[adapter.publish("whole", str(n) * 1000) for n in range(10)])
+        lines = [one for one in (tmp_path / "log").read_text().splitlines() if one.endswith('x"}')]
+        assert len(lines) == 50
+        assert len(set((tmp_path / "whole").read_text())) == 1
+
+
+async def test_changes_and_lines(tmp_path: Path) -> None:
+    """Told from the moment subscribe returns until unsubscribe does; the adapter's own drafts are none."""
+    got: list[tuple[str, Any]] = []
+
+    async def change(message: Inbound) -> None:
+        got.append((message.topic, message.message["change"]))
+
+    async def line(message: Inbound) -> None:
+        got.append((message.topic, message.message))
+
+    async with opened(tmp_path) as adapter:
+        watching = await adapter.subscribe("*.txt", change)
+        await adapter.publish("a.txt", "x")
+        await until(lambda: got == [("a.txt", "created")], "the news of a file")
+        await adapter.unsubscribe(watching)
+        got.clear()
+        await adapter.subscribe("tail:*.txt", line)
+        await adapter.publish("a.txt", {"n": 1}, headers={"append": "true"})
+        await until(lambda: len(got) == 1, "the line")
+        await adapter.publish("a.txt", "two words", headers={"append": "true"})
+        await until(lambda: len(got) == 2, "the other line")
+        assert got[1] == ("a.txt", "two words")
+        with pytest.raises(InvalidError):
+            await adapter.subscribe("tail:../x", line)
+
+
+async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is left out with a warning, and the next one comes."""
+    got: list[Any] = []
+
+    async def line(message: Inbound) -> None:
+        got.append(message.message)
+
+    async with opened(tmp_path, codec="json") as adapter:
+        await adapter.subscribe("tail:log", line)
+        (tmp_path / "log").write_text('no json\n{"a": 1}\n')
+        await until(lambda: got, "the good line")
+    assert got == [{"a": 1}]
+    assert "line left out" in capfd.readouterr().out
+
+
+async def test_the_loss_of_the_root(tmp_path: Path) -> None:
+    """It is told once, although several tasks notice; then nothing works, and closing is quiet."""
+    lost: list[BridgeError] = []
+    root = tmp_path / "root"
+    root.mkdir()
+
+    async def ignore(_: Inbound) -> None:
+        pass
+
+    async with opened(root, lost) as adapter:
+        await adapter.subscribe("*", ignore)
+        await adapter.subscribe("tail:*", ignore)
+        root.rmdir()
+        await until(lambda: lost, "the news of the loss")
+        with pytest.raises(NotConnectedError):
+            await adapter.publish("x", 1)
+        with pytest.raises(NotConnectedError):
+            await adapter.check()
+    assert len(lost) == 1
+
+
+async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) -> None:
+    """Leaves no descriptor behind."""
+    for n in range(20):
+        (tmp_path / f"{n}.log").touch()
+
+    async def ignore(_: Inbound) -> None:
+        pass
+
+    async with opened(tmp_path) as adapter:
+        before = descriptors()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(adapter.subscribe("tail:*", ignore))
+            await asyncio.sleep(0)
+            task.cancel()
+        await until(lambda: descriptors() <= before, "the close of all files")
+
+
+async def test_a_look_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled work is awaited, and its error, which nobody wants any more, is not complained about."""
+    begun, go_on, complaints = threading.Event(), threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def look(_: Changes) -> list[Any]:
+        begun.set()
+        go_on.wait(10)
+        raise NotConnectedError("too late")
+
+    async def ignore(_: Inbound) -> None:
+        pass
+
+    monkeypatch.setattr(Changes, "look", look)
+    async with opened(tmp_path) as adapter:
+        subscription = await adapter.subscribe("*", ignore)
+        await until(begun.is_set, "the look")
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(adapter.unsubscribe(subscription))
+            await asyncio.sleep(0)
+            assert not ending.done()
+            go_on.set()
+    del subscription, ending
+    gc.collect()
+    assert complaints == []
+
+
+def test_the_configuration(tmp_path: Path) -> None:
+    """The root must be named."""
+    with pytest.raises(ValidationError, match="root"):
+        FileConfig.model_validate({})
+    with pytest.raises(ValueError, match="needs a `config` block"):
+        SPEC.create(adapter_setup("files", None))

@@ -1,0 +1,201 @@
+"""Changes of files, and lines of files that grow and are rotated."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.adapters.file import watch as module
+from bridge.adapters.file.paths import Glob
+from bridge.adapters.file.tree import Tree
+from bridge.adapters.file.watch import Changes, Tail
+from bridge.core.errors import NotConnectedError
+
+
+def changes(root: Path, glob: str = "**") -> Changes:
+    """A watch that has begun."""
+    made = Changes(Tree(root), Glob(glob))
+    made.begin()
+    return made
+
+
+@pytest.fixture
+def tail_of(tmp_path: Path) -> Any:
+    """Makes tails that have begun; closes them in the end."""
+    made: list[Tail] = []
+
+    def tail(glob: str = "*.log", max_line: int = 100) -> Tail:
+        made.append(Tail(Tree(tmp_path), Glob(glob), max_line))
+        made[-1].begin()
+        return made[-1]
+
+    yield tail
+    for one in made:
+        one.close()
+
+
+def add(path: Path, text: str) -> None:
+    """Append to a file."""
+    with path.open("a") as file:
+        file.write(text)
+
+
+def told(watch: Changes) -> list[tuple[str, str]]:
+    """(what, path) of one look."""
+    return [(news["change"], path) for path, news in watch.look()]
+
+
+def test_created_changed_deleted(tmp_path: Path) -> None:
+    """Once each; what was there in the beginning is no news."""
+    (tmp_path / "old").write_text("x")
+    watch = changes(tmp_path)
+    assert told(watch) == []
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "new").write_text("12")
+    assert told(watch) == [("created", "sub/new")]
+    add(tmp_path / "sub" / "new", "3")
+    ((path, news),) = watch.look()
+    assert path == "sub/new"
+    modified = (tmp_path / "sub" / "new").stat().st_mtime_ns // 1_000_000
+    assert news == {"change": "changed", "path": "sub/new", "size": 3, "modified_ms": modified}
+    (tmp_path / "old").unlink()
+    assert watch.look() == [("old", {"change": "deleted", "path": "old"})]
+    assert told(watch) == []
+
+
+def test_an_atomic_replacement_is_a_change(tmp_path: Path) -> None:
+    """Even of the same size at the same time."""
+    (tmp_path / "x").write_text("1")
+    os.utime(tmp_path / "x", ns=(0, 0))
+    watch = changes(tmp_path)
+    (tmp_path / ".draft").write_text("2")
+    os.utime(tmp_path / ".draft", ns=(0, 0))
+    (tmp_path / ".draft").rename(tmp_path / "x")
+    assert told(watch) == [("changed", "x")]
+
+
+def test_a_rename_is_two_changes(tmp_path: Path) -> None:
+    """The old name goes first."""
+    (tmp_path / "a").touch()
+    watch = changes(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert told(watch) == [("deleted", "a"), ("created", "b")]
+
+
+def test_a_watch_without_its_root(tmp_path: Path) -> None:
+    """Says so, and no file as deleted."""
+    (tmp_path / "root").mkdir()
+    watch = changes(tmp_path / "root")
+    (tmp_path / "root").rmdir()
+    with pytest.raises(NotConnectedError):
+        watch.look()
+
+
+def test_lines_as_they_come(tmp_path: Path, tail_of: Any) -> None:
+    """From the end of what is there; only whole ones, without their ends."""
+    file = tmp_path / "a.log"
+    file.write_text("before\nhalf")
+    tail = tail_of()
+    assert tail.look() == []
+    add(file, "-line\none\r\n\ntw")
+    assert tail.look() == [("a.log", b"-line"), ("a.log", b"one"), ("a.log", b"")]
+    add(file, "o\n")
+    assert tail.look() == [("a.log", b"two")]
+
+
+def test_a_new_file_is_read_from_its_beginning(tmp_path: Path, tail_of: Any) -> None:
+    """It was written after we began."""
+    tail = tail_of()
+    (tmp_path / "b.log").write_text("1\n2\n")
+    (tmp_path / "b.txt").write_text("no\n")
+    assert tail.look() == [("b.log", b"1"), ("b.log", b"2")]
+
+
+@pytest.mark.parametrize("glob", ["a.log", "a.log*"])
+def test_rotation_by_renaming_loses_nothing(tmp_path: Path, tail_of: Any, glob: str) -> None:
+    """Also what is still written to the old file; its lines come before the new one's, and none twice."""
+    file = tmp_path / "a.log"
+    file.touch()
+    tail = tail_of(glob)
+    with file.open("a") as old:
+        old.write("1\n")
+        old.flush()
+        file.rename(tmp_path / "a.log.1")
+        old.write("2\n")
+        old.flush()
+        file.write_text("3\n")
+        assert [line for _, line in tail.look()] == [b"1", b"2", b"3"]
+        old.write("4\n")
+        old.flush()
+        assert [line for _, line in tail.look()] == [b"4"]
+    add(file, "5\n")
+    assert tail.look() == [("a.log", b"5")]
+
+
+def test_a_deleted_file_is_let_go(tmp_path: Path, tail_of: Any) -> None:
+    """After its last line, whole or not, and some patience; then no descriptor is left."""
+    before = len(list(Path("/dev/fd").iterdir()))
+    file = tmp_path / "a.log"
+    file.touch()
+    tail = tail_of()
+    add(file, "last\nwords")
+    file.unlink()
+    lines = [line for _ in range(20) for _, line in tail.look()]
+    assert lines == [b"last", b"words"]
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_rotation_by_truncating(tmp_path: Path, tail_of: Any) -> None:
+    """It begins again."""
+    file = tmp_path / "a.log"
+    file.write_text("long text\n")
+    tail = tail_of()
+    os.truncate(file, 0)
+    add(file, "new\n")
+    assert tail.look() == [("a.log", b"new")]
+
+
+def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
+    """With and without an end in sight; memory stays bounded."""
+    tail = tail_of(max_line=4)
+    file = tmp_path / "a.log"
+    file.write_text("123456789\nabcdefghij")
+    assert [line for _, line in tail.look()] == [b"1234", b"5678", b"9", b"abcd", b"efgh"]
+    add(file, "k\n")
+    assert [line for _, line in tail.look()] == [b"ijk"]
+
+
+def test_much_comes_in_several_looks(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bounded; `more` says that there is no need to wait."""
+    monkeypatch.setattr(module, "_CHUNK", 10)
+    tail = tail_of()
+    (tmp_path / "a.log").write_text("".join(f"{n}\n" for n in range(10, 30)))
+    (tmp_path / "b.log").write_text("b\n")
+    first = tail.look()
+    assert len(first) == 3
+    assert tail.more
+    lines = [line for _, line in first]
+    while tail.more:
+        lines += [line for _, line in tail.look()]
+    assert lines == [*(str(n).encode() for n in range(10, 30)), b"b"]
+
+
+def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
+    """Neither from the beginning nor later."""
+    (tmp_path / "outside").write_text("secret\n")
+    (tmp_path / "a.log").symlink_to("outside")
+    tail = tail_of()
+    add(tmp_path / "outside", "secret\n")
+    assert tail.look() == []
+
+
+def test_following_has_a_limit(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond waits until another file is let go."""
+    monkeypatch.setattr(module, "MAX_FOLLOWED", 1)
+    (tmp_path / "a.log").touch()
+    tail = tail_of()
+    (tmp_path / "b.log").write_text("b\n")
+    assert tail.look() == []
+    (tmp_path / "a.log").unlink()
+    assert [line for _ in range(20) for _, line in tail.look()] == [b"b"]

@@ -1,0 +1,136 @@
+"""What is used of aiomqtt and paho beyond their public interface, and every exception that they may raise."""
+
+import inspect
+import socket
+import ssl
+
+import aiomqtt
+import aiomqtt.exceptions
+import paho.mqtt.client
+import paho.mqtt.exception
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from bridge.adapters._common.content import JSON
+from bridge.adapters.mqtt.errors import TABLE, lost, translate
+from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, message_properties
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+    RejectedError,
+    ThrottledError,
+)
+
+
+def _exceptions() -> list[type[Exception]]:
+    modules = (aiomqtt.exceptions, paho.mqtt.client, paho.mqtt.exception)
+    return [
+        found
+        for module in modules
+        for _, found in inspect.getmembers(module, inspect.isclass)
+        if issubclass(found, Exception) and found.__module__.startswith(("aiomqtt", "paho"))
+    ]
+
+
+@pytest.mark.parametrize("kind", _exceptions(), ids=lambda kind: kind.__name__)
+def test_every_exception_has_a_translation(kind: type[Exception]) -> None:
+    """A new one in a new version is a failure here, and not in production."""
+    assert any(issubclass(kind, mapped) for mapped, _ in TABLE)
+
+
+def test_the_most_specific_line_comes_first() -> None:
+    """No line is in the shadow of an earlier one."""
+    kinds = [kind for kind, _ in TABLE]
+    assert not [later for n, later in enumerate(kinds) if any(issubclass(later, earlier) for earlier in kinds[:n])]
+    with pytest.raises(LookupError):
+        translate(RuntimeError())
+
+
+def _reason(packet: int, number: int) -> ReasonCode:
+    return ReasonCode(packet, identifier=number)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "needs_person"),
+    [
+        (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x86)), AuthError, True),
+        (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x87)), AuthError, True),
+        (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x85)), NotConnectedError, True),
+        (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x88)), NotConnectedError, False),
+        (aiomqtt.MqttCodeError(_reason(PacketTypes.PUBACK, 0x87)), AuthError, False),
+        (aiomqtt.MqttCodeError(_reason(PacketTypes.PUBACK, 0x97)), ThrottledError, False),
+        (aiomqtt.MqttCodeError(_reason(PacketTypes.PUBACK, 0x80)), RejectedError, False),
+        (aiomqtt.MqttCodeError(_reason(PacketTypes.SUBACK, 0x8F)), InvalidError, False),
+        (aiomqtt.MqttCodeError(_reason(PacketTypes.SUBACK, 0x9E)), NotSupportedError, False),
+        (aiomqtt.MqttCodeError(MQTTErrorCode.MQTT_ERR_NO_CONN), NotConnectedError, False),
+        (ssl.SSLCertVerificationError("x"), NotConnectedError, True),
+        (socket.gaierror("x"), NotConnectedError, False),
+        (ConnectionRefusedError(), NotConnectedError, False),
+    ],
+)
+def test_translations(error: Exception, kind: type[BridgeError], needs_person: bool) -> None:  # a table
+    """Nothing of it may have been acted on."""
+    translated = translate(error)
+    assert type(translated) is kind
+    assert translated.needs_person is needs_person
+    assert not translated.maybe_sent
+
+
+def test_why_a_session_is_over() -> None:
+    """What the socket said counts more than what the broker did."""
+    taken = lost(None, _reason(PacketTypes.DISCONNECT, 0x8E))
+    assert isinstance(taken, ConnectionLostError)
+    assert taken.needs_person
+    assert not lost(None, _reason(PacketTypes.DISCONNECT, 0x8B)).needs_person
+    assert "reset" in lost(ConnectionResetError(104, "reset by peer"), None).message
+    alert = ssl.SSLError(1, "x")
+    assert isinstance(lost(alert, None), ConnectionLostError)
+    alert.reason = "TLSV1_ALERT_UNKNOWN_CA"
+    assert isinstance(lost(alert, None), AuthError)
+    assert lost(None, None).maybe_sent
+
+
+def test_what_is_used_of_pahos_inside() -> None:
+    """If one of these goes away, `_mqtt_link.py` has to follow."""
+    client = Client(CallbackAPIVersion.VERSION2)
+    names = ["_create_socket", "_sock_close", "_send_puback", "_send_pubrec", "_send_pubcomp", "_loop_rc_handle"]
+    assert all(callable(getattr(client, name)) for name in names)
+    assert hasattr(client, "_in_packet")
+    assert client._mid_generate() == 1
+    assert "self._handle_publish()" in inspect.getsource(Client._packet_handle)
+    assert "self._handle_pubrel()" in inspect.getsource(Client._packet_handle)
+    assert "self._handle_pubrec()" in inspect.getsource(Client._packet_handle)
+    assert "self._handle_pubackcomp(" in inspect.getsource(Client._packet_handle)
+
+
+def test_what_is_used_of_aiomqtts_inside() -> None:
+    """The callbacks that `Link` puts its own in place of, and the constructor's use of them."""
+    source = inspect.getsource(aiomqtt.Client.__init__)
+    events = ("connect", "disconnect", "subscribe", "unsubscribe", "message", "publish")
+    sockets = ("socket_open", "socket_close", "socket_register_write", "socket_unregister_write")
+    for name in events + sockets:
+        assert f"self._client.on_{name} = self._on_{name}" in source
+    assert "reconnect_on_failure=False" in source
+
+
+def test_properties_are_packed_as_paho_reads_them() -> None:
+    """Short ones and long ones, whose length takes two bytes and more."""
+    for size in (0, 1, 100, 200, 20_000):
+        packed = message_properties({"ä": "x" * size}, key="k", content_type=JSON, payload=b"1")
+        packed.text(RESPONSE_TOPIC, "a/b")
+        packed.binary(CORRELATION_DATA, b"\x00\xff")
+        data = packed.pack()
+        read = Properties(PacketTypes.PUBLISH)
+        _, length = read.unpack(data)
+        assert length == len(data)
+        assert (read.ContentType, read.PayloadFormatIndicator, read.ResponseTopic) == (JSON, 1, "a/b")
+        assert read.CorrelationData == b"\x00\xff"
+        assert read.UserProperty == [("ä", "x" * size), ("idempotency_key", "k")]

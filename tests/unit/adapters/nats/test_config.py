@@ -1,0 +1,142 @@
+"""What the configuration's blocks mean for NATS."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from bridge.adapters.nats.adapter import SPEC, NatsAdapter
+from bridge.adapters.nats.config import Address, NatsConfig, resolve
+from bridge.core.endpoint import (
+    AuthBasic,
+    AuthBearer,
+    AuthCertificate,
+    AuthCredentials,
+    AuthNkey,
+    AuthNone,
+    Endpoint,
+    Tls,
+)
+from bridge.core.model import Ack, Publish, Request
+from bridge.core.ports import AdapterSetup
+from tests.support.adapters.setup import adapter_setup
+
+
+def _setup(endpoint: Endpoint | None = None, **more: object) -> AdapterSetup:
+    return adapter_setup("test", endpoint or Endpoint(address="broker"), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "tls"),
+    [
+        (Endpoint(address="broker"), "nats://broker:4222", False),
+        (Endpoint(address="broker", port=5000, tls=True), "nats://broker:5000", True),
+        (Endpoint(url="tls://broker"), "nats://broker:4222", True),
+        (Endpoint(address="nats://broker:4333"), "nats://broker:4333", False),
+        (Endpoint(address="::1"), "nats://[::1]:4222", False),
+        (Endpoint(url="nats://[::1]:99"), "nats://[::1]:99", False),
+    ],
+)
+def test_endpoints(endpoint: Endpoint, url: str, tls: bool) -> None:
+    """Address, port and TLS in each form."""
+    target = resolve(_setup(endpoint), NatsConfig())
+    assert ([address.url for address in target.addresses], target.context is not None) == ([url], tls)
+
+
+def test_more_servers_come_after_the_endpoint() -> None:
+    """In the order in which they are written."""
+    target = resolve(_setup(), NatsConfig(servers=("b", "c:1", "nats://d:2")))
+    assert target.addresses == (Address("broker", 4222), Address("b", 4222), Address("c", 1), Address("d", 2))
+
+
+@pytest.mark.parametrize(
+    ("setup", "config", "words"),
+    [
+        (_setup(Endpoint(address="http://broker")), NatsConfig(), "not a scheme"),
+        (_setup(Endpoint(url="nats://broker/path")), NatsConfig(), "no address"),
+        (_setup(Endpoint(address="broker", path="/x")), NatsConfig(), "no paths"),
+        (_setup(Endpoint(address="tls://broker", tls=False)), NatsConfig(), "`tls` says false"),
+        (_setup(Endpoint(url="tls://broker")), NatsConfig(servers=("nats://b",)), "disagree about TLS"),
+        (_setup(), NatsConfig(servers=("user:pw@b",)), "credentials do not belong"),
+        (_setup(tls=Tls(server_name="x")), NatsConfig(), "endpoint is plain"),
+        (_setup(auth=AuthCertificate(type="certificate", cert=Path("c"))), NatsConfig(), "needs TLS"),
+        (_setup(auth=AuthBasic(type="basic", password=SecretStr("p"))), NatsConfig(), "username is missing"),
+        (_setup(Endpoint(url="tls://b"), tls=Tls(ca=Path("missing"))), NatsConfig(), "tls.ca"),
+    ],
+)
+def test_what_cannot_work_is_said(setup: AdapterSetup, config: NatsConfig, words: str) -> None:
+    """As ValueError in words, before anything runs."""
+    with pytest.raises(ValueError, match=words):
+        SPEC.create(adapter_setup(setup.integration, setup.endpoint, setup.auth, setup.tls, config))
+
+
+def test_credentials_are_functions() -> None:
+    """No secret among nats-py's options, which it keeps."""
+    basic = resolve(_setup(auth=AuthBasic(type="basic", username="u", password=SecretStr("p"))), NatsConfig())
+    bearer = resolve(_setup(auth=AuthBearer(type="bearer", token=SecretStr("t"))), NatsConfig())
+    assert (basic.credentials["user"], basic.credentials["password"]()) == ("u", "p")
+    assert bearer.credentials["token"]() == "t"
+    assert resolve(_setup(auth=AuthNone()), NatsConfig()).credentials == {}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"stream": {"name": "a.b", "subjects": ["x"]}},
+        {"stream": {"name": "a", "subjects": []}},
+        {"stream": {"name": "a", "subjects": ["x y"]}},
+        {"stream": {"name": "a", "subjects": ["x..y"]}},
+        {"durable": "a b"},
+        {"inbox_prefix": "a.*"},
+        {"codec": "xml"},
+        {"unknown": 1},
+    ],
+)
+def test_configurations_that_are_refused(config: dict[str, object]) -> None:
+    """Names that JetStream would refuse, and unknown keys."""
+    with pytest.raises(ValidationError):
+        NatsConfig.model_validate(config)
+
+
+def test_what_may_be_repeated() -> None:
+    """Requests by configuration, acknowledging by nature."""
+    adapter = NatsAdapter(_setup(config=NatsConfig(idempotent=("orders.get",))))
+    assert adapter.is_idempotent("request", Request(method="orders.get"))
+    assert not adapter.is_idempotent("request", Request(method="orders.create"))
+    assert adapter.is_idempotent("ack", Ack(message_id="1"))
+    assert not adapter.is_idempotent("publish", Publish(topic="t", message=1))
+
+
+_SEED = "SUAP4ZTY3VNCZRUZZT4QBB5P3AEXMGIBNRHA7GFT4ADF5UZW6XAOERYG3U"  # of no account anywhere
+
+
+@pytest.mark.parametrize("seed", ["", "SUAB", _SEED.lower(), _SEED[:-1] + "A", "x" * 58])
+def test_what_is_no_seed_is_said_without_it(seed: str) -> None:
+    """At once, and not when the server asks."""
+    with pytest.raises(ValueError, match="no nkey seed") as caught:
+        resolve(_setup(auth=AuthNkey(type="nkey", seed=SecretStr(seed))), NatsConfig())
+    assert not seed or seed not in str(caught.value)
+
+
+def test_a_seed_does_not_show() -> None:
+    """Neither in the target nor in the setup that it is made from."""
+    setup = _setup(auth=AuthNkey(type="nkey", seed=SecretStr(_SEED)))
+    assert _SEED not in repr((setup, resolve(setup, NatsConfig())))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"nothing", "no user's seed"),
+        (f"-----BEGIN USER NKEY SEED-----\n{_SEED}\n------END USER NKEY SEED------\n".encode(), "no user's JWT"),
+    ],
+)
+def test_a_credentials_file_that_does_not_serve(tmp_path: Path, text: bytes | None, words: str) -> None:
+    """What is wrong with it, and what writes a good one."""
+    file = tmp_path / "user.creds"
+    if text is not None:
+        file.write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        resolve(_setup(auth=AuthCredentials(type="credentials", file=file)), NatsConfig())

@@ -1,0 +1,118 @@
+"""What a PONG confirms, and what becomes of the rest."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bridge.adapters.nats.confirmed import Confirmed
+from bridge.core.errors import BridgeError, ConnectionLostError, RejectedError
+
+
+class Wire:
+    """Notes what is written; the test answers the PINGs."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.pongs: list[asyncio.Future[Any]] = []
+        self.broken = False
+        self.told = 0
+        self.confirmed = Confirmed(self, self.tell)
+
+    def tell(self) -> None:
+        self.told += 1
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def ping(self, pong: asyncio.Future[Any]) -> None:
+        if self.broken:
+            raise RuntimeError("the handler is closed")
+        self.written.append(b"PING")
+        self.pongs.append(pong)
+
+    def publish(self, data: bytes, subject: str = "a") -> asyncio.Future[Any]:
+        promise: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.confirmed.publish(data, promise, subject)
+        return promise
+
+
+async def turn() -> None:
+    """One turn of the loop, and what it has set off."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_one_ping_for_a_turn() -> None:
+    """All that one turn publishes has one PING behind it, and its PONG confirms that and nothing later."""
+    wire = Wire()
+    first = [wire.publish(b"1"), wire.publish(b"2"), wire.publish(b"")]
+    await turn()
+    later = wire.publish(b"3")
+    await turn()
+    assert wire.written == [b"1", b"2", b"PING", b"3", b"PING"]
+    assert not any(promise.done() for promise in first)
+    wire.pongs[0].set_result(True)
+    await turn()
+    assert [promise.result() for promise in first] == [{}] * 3
+    assert not later.done()
+    wire.pongs[1].set_result(True)
+    await turn()
+    assert later.result() == {}
+
+
+async def test_who_has_given_up_is_passed_over() -> None:
+    """A promise that nobody waits for any more holds up nobody."""
+    wire = Wire()
+    gone, other = wire.publish(b"1"), wire.publish(b"2")
+    await turn()
+    gone.cancel()
+    wire.pongs[0].set_result(True)
+    await turn()
+    assert other.result() == {}
+
+
+async def test_a_lost_connection_fails_what_is_not_confirmed() -> None:
+    """What was asked for, what was only written, and nothing twice."""
+    wire = Wire()
+    asked = wire.publish(b"1")
+    await turn()
+    written = wire.publish(b"2")
+
+    def error() -> BridgeError:
+        return ConnectionLostError("gone")
+
+    wire.confirmed.fail(error)
+    wire.confirmed.fail(error)
+    await turn()
+    for promise in (asked, written):
+        with pytest.raises(ConnectionLostError):
+            promise.result()
+    wire.pongs[0].set_result(True)
+    await turn()
+    assert len(wire.pongs) == 1
+
+
+async def test_a_closed_transport_is_told() -> None:
+    """Nothing can be written: whoever owns the connection ends it."""
+    wire = Wire()
+    wire.broken = True
+    promise = wire.publish(b"1")
+    await turn()
+    assert wire.told == 1
+    assert not promise.done()
+
+
+async def test_a_forbidden_subject_fails_alone() -> None:
+    """The server's complaint names the subject in small letters; others go on."""
+    wire = Wire()
+    bad, good, same = wire.publish(b"1", "Secret.A"), wire.publish(b"2", "open"), wire.publish(b"3", "Secret.A")
+    await turn()
+    wire.confirmed.forbid('permissions violation for publish to "secret.a"', RejectedError("no"))
+    assert [promise.done() for promise in (bad, good, same)] == [True, False, True]
+    wire.pongs[0].set_result(True)
+    await turn()
+    assert good.result() == {}
+    for promise in (bad, same):
+        with pytest.raises(RejectedError):
+            promise.result()

@@ -1,0 +1,318 @@
+"""Timers on a fake clock: no drift, missed ticks said, daylight saving, jitter, clocks that are set."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import ValidationError
+
+from bridge.adapters.timer.adapter import SPEC, TimerAdapter, TimerConfig
+from bridge.config import load
+from bridge.core.errors import BridgeError, ConfigError, InvalidError, NotConnectedError
+from bridge.core.model import Inbound
+from bridge.registry import AdapterRegistry
+from tests.support.adapters.setup import adapter_setup
+from tests.support.clock import FakeClock
+
+BERLIN = ZoneInfo("Europe/Berlin")
+START = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+
+
+class Ticking:
+    """A connected timer, and what it has said: (topic, scheduled_at, missed)."""
+
+    def __init__(self, clock: FakeClock, config: TimerConfig, seed: int = 0) -> None:
+        self.clock = clock
+        self.lost: list[BridgeError] = []
+        setup = adapter_setup("timer", None, config=config, on_lost=self.lost.append, clock=clock, seed=seed)
+        self.adapter = TimerAdapter(setup)
+        self.said: list[tuple[str, int, int]] = []
+        self.when: list[float] = []
+
+    async def deliver(self, message: Inbound) -> None:
+        self.said.append((message.topic, message.message["scheduled_at"], message.message["missed"]))
+        self.when.append(self.clock.monotonic())
+
+    @property
+    def times(self) -> list[int]:
+        """Only when, in ms since the start."""
+        return [at - START for _, at, _ in self.said]
+
+
+@asynccontextmanager
+async def ticking(topic: str = "default", *, clock: FakeClock | None = None, **config: Any) -> AsyncIterator[Ticking]:
+    """A timer with one subscription."""
+    timer = Ticking(clock or FakeClock(), TimerConfig(**config))
+    await timer.adapter.connect()
+    await timer.adapter.subscribe(topic, timer.deliver)
+    await timer.clock.settle()
+    yield timer
+    await timer.adapter.disconnect()
+    assert timer.clock.timers == 0
+    assert not timer.lost
+
+
+def at(text: str, fold: int = 0) -> int:
+    """Berlin's local time as Unix ms."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold).timestamp() * 1000)
+
+
+def clock_at(text: str, fold: int = 0) -> FakeClock:
+    """A clock that shows Berlin's local time."""
+    return FakeClock(wall_ms=at(text, fold))
+
+
+def local(timer: Ticking) -> list[str]:
+    """When it ticked, as Berlin's clocks show it."""
+    return [datetime.fromtimestamp(when / 1000, BERLIN).isoformat(" ", "minutes") for _, when, _ in timer.said]
+
+
+async def test_an_interval_ticks_on_its_grid() -> None:
+    """The first after one interval, each where the grid has it."""
+    async with ticking(every="1.5s") as timer:
+        await timer.clock.advance(4.6)
+        assert timer.said == [("default", START + n * 1500, 0) for n in (1, 2, 3)]
+
+
+async def test_an_interval_does_not_drift() -> None:
+    """A subscriber that takes its time moves no later tick."""
+    timer = Ticking(FakeClock(), TimerConfig(every=1))
+
+    async def slow(message: Inbound) -> None:
+        await timer.deliver(message)
+        await timer.clock.sleep(0.4)
+
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("default", slow)
+    await timer.clock.advance(1000)
+    assert timer.times == [n * 1000 for n in range(1, 1001)]
+    await timer.adapter.disconnect()
+
+
+async def test_missed_ticks_are_said() -> None:
+    """One late tick stands for all that were due meanwhile, and names the latest; the grid stays."""
+    timer = Ticking(FakeClock(), TimerConfig(every=1))
+    naps = itertools.chain([3.5], itertools.repeat(0.0))
+
+    async def slow(message: Inbound) -> None:
+        await timer.deliver(message)
+        await timer.clock.sleep(next(naps))
+
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("default", slow)
+    await timer.clock.advance(6)
+    assert [(when - START, missed) for _, when, missed in timer.said[:3]] == [(1000, 0), (4000, 2), (5000, 0)]
+    await timer.adapter.disconnect()
+
+
+async def test_immediately_ticks_at_once_too() -> None:
+    """And then as without."""
+    async with ticking(every="10s", immediately=True) as timer:
+        assert timer.said == [("default", START, 0)]
+        await timer.clock.advance(10)
+        assert timer.times == [0, 10_000]
+
+
+async def test_jitter_delays_each_tick_and_moves_none() -> None:
+    """Within its bounds, different each time; the scheduled time stays on the grid."""
+    async with ticking(every="10s", jitter="4s") as timer:
+        await timer.clock.advance(204)
+        assert timer.times == [n * 10_000 for n in range(1, 21)]
+        late = [when - 1000 - n * 10 for n, when in enumerate(timer.when, 1)]
+        assert all(0 <= delay <= 4 for delay in late)
+        assert len(set(late)) == 20
+
+
+async def test_schedules_by_name() -> None:
+    """Each has its topic; `*` brings all; what is unsubscribed ends."""
+    schedules = {"fast": {"every": 2}, "slow": {"every": 3}}
+    async with ticking("slow", every=5, schedule=schedules) as timer:
+        await timer.clock.advance(3)
+        assert [(name, when - START) for name, when, _ in timer.said] == [("slow", 3000)]
+        timer.said.clear()
+        everything = await timer.adapter.subscribe("*", timer.deliver)
+        await timer.clock.advance(2)
+        assert sorted((name, when - START) for name, when, _ in timer.said) == [("default", 5000), ("fast", 4000)]
+        timer.said.clear()
+        await timer.adapter.unsubscribe(everything)
+        await timer.clock.advance(4)
+        assert {name for name, _, _ in timer.said} == {"slow"}
+        with pytest.raises(InvalidError, match="no schedule 'x'; there are default, fast, slow"):
+            await timer.adapter.subscribe("x", timer.deliver)
+
+
+async def test_cron_in_utc() -> None:
+    """At the minute, whatever the seconds at the start."""
+    async with ticking(cron="*/15 * * * *") as timer:
+        await timer.clock.advance(3600)
+        assert [when % 900_000 for _, when, _ in timer.said] == [0] * 4
+        assert timer.said[0] == ("default", START + 100_000, 0)
+        assert timer.when[0] == 1100
+
+
+async def test_cron_with_seconds() -> None:
+    """Six fields begin with the second."""
+    async with ticking(cron="*/20 * * * * *") as timer:
+        await timer.clock.advance(60)
+        assert timer.times == [20_000, 40_000, 60_000]
+
+
+async def test_spring_forward() -> None:
+    """02:30 does not exist on that day: it ticks right after the change, once."""
+    async with ticking(cron="30 2 * * *", time_zone="Europe/Berlin", clock=clock_at("2024-03-30T12:00")) as timer:
+        await timer.clock.advance(2 * 86_400)
+        assert local(timer) == ["2024-03-31 03:00+02:00", "2024-04-01 02:30+02:00"]
+
+
+async def test_fall_back() -> None:
+    """02:30 comes twice on that day: it ticks the first time only."""
+    async with ticking(cron="30 2 * * *", time_zone="Europe/Berlin", clock=clock_at("2024-10-26T12:00")) as timer:
+        await timer.clock.advance(2 * 86_400)
+        assert local(timer) == ["2024-10-27 02:30+02:00", "2024-10-28 02:30+01:00"]
+
+
+async def test_a_start_within_the_second_pass() -> None:
+    """The first pass' tick is over and does not come from the past."""
+    clock = clock_at("2024-10-27T02:10", fold=1)
+    async with ticking(cron="30 2 * * *", time_zone="Europe/Berlin", clock=clock) as timer:
+        await timer.clock.advance(2 * 86_400 + 3600)
+        assert local(timer) == ["2024-10-28 02:30+01:00", "2024-10-29 02:30+01:00"]
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-06-01", 24), ("2024-10-27", 25)])
+async def test_what_ticks_all_hours_follows_real_time(day: str, hours: int) -> None:
+    """A day has as many hours as it has."""
+    async with ticking(cron="*/30 * * * *", time_zone="Europe/Berlin", clock=clock_at(f"{day}T00:00")) as timer:
+        await timer.clock.advance(hours * 3600)
+        whens = [when for _, when, _ in timer.said]
+        assert [late - early for early, late in itertools.pairwise(whens)] == [1_800_000] * (2 * hours - 1)
+        assert local(timer)[-1][11:16] == "00:00"
+
+
+async def test_a_clock_set_forward_is_noticed_within_a_minute() -> None:
+    """As after a suspended night: one tick, which says what was missed."""
+    async with ticking(cron="0 * * * *") as timer:
+        timer.clock._wall_offset += 8 * 3_600_000
+        await timer.clock.advance(60)
+        (tick,) = timer.said
+        assert tick[2] == 7
+        assert tick[1] <= timer.clock.wall_ms() < tick[1] + 3_600_000
+        await timer.clock.advance(3600)
+        assert [missed for _, _, missed in timer.said] == [7, 0]
+
+
+async def test_a_clock_set_back_a_little_repeats_nothing() -> None:
+    """The hour that was ticked already passes a second time in silence."""
+    async with ticking(cron="0 * * * *") as timer:
+        await timer.clock.advance(3600)
+        timer.clock._wall_offset -= 3_600_000
+        await timer.clock.advance(7200)
+        assert [when for _, when, _ in timer.said] == sorted({when for _, when, _ in timer.said})
+        assert len(timer.said) == 2
+
+
+async def test_a_clock_that_was_far_ahead_is_believed_again() -> None:
+    """Set back by a year, it does not keep silent for a year."""
+    async with ticking(cron="0 * * * *") as timer:
+        await timer.clock.advance(3600)
+        timer.clock._wall_offset -= 365 * 86_400_000
+        await timer.clock.advance(7200)
+        assert len(timer.said) == 3
+
+
+async def test_counting_missed_ticks_has_an_end() -> None:
+    """A year of missed seconds is said as 10,000, and the next tick is on time."""
+    async with ticking(cron="* * * * * *") as timer:
+        timer.clock._wall_offset += 365 * 86_400_000
+        await timer.clock.advance(1)
+        await timer.clock.advance(1)
+        assert [missed for _, _, missed in timer.said] == [10_000, 0]
+        assert timer.said[1][1] == timer.clock.wall_ms()
+
+
+async def test_a_bug_of_a_subscriber_ends_the_session_loudly() -> None:
+    """The loss is told, and closing raises the bug."""
+    timer = Ticking(FakeClock(), TimerConfig(every=1))
+
+    async def broken(message: Inbound) -> None:
+        raise ZeroDivisionError
+
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("default", broken)
+    await timer.clock.advance(1)
+    assert [error.kind for error in timer.lost] == ["connection_lost"]
+    with pytest.raises(NotConnectedError):
+        await timer.adapter.check()
+    with pytest.raises(ExceptionGroup) as caught:
+        await timer.adapter.disconnect()
+    assert caught.group_contains(ZeroDivisionError)
+    await timer.adapter.disconnect()
+
+
+async def test_closing_leaves_no_task() -> None:
+    """Not even one that is in the middle of delivering."""
+    before = asyncio.all_tasks()
+    timer = Ticking(FakeClock(), TimerConfig(every=1))
+
+    async def stuck(message: Inbound) -> None:
+        await asyncio.Event().wait()
+
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("*", stuck)
+    await timer.clock.advance(1)
+    await timer.adapter.disconnect()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({}, "give either `every` or `cron`"),
+        ({"every": 1, "cron": "* * * * *"}, "give either `every` or `cron`"),
+        ({"every": 1, "time_zone": "UTC"}, "`time_zone` goes with `cron` only"),
+        ({"every": 1, "jitter": 1}, "`jitter` must be shorter than `every`"),
+        ({"every": "1ms"}, "greater than or equal to 0.01"),
+        ({"cron": "every day"}, "no cron expression"),
+        ({"cron": "61 * * * *"}, "Bad minute"),
+        ({"cron": "0 0 30 2 *"}, "Bad day-of-month"),
+        ({"cron": "* * * * *", "time_zone": "Europe/Berlim"}, "no time zone 'Europe/Berlim'"),
+        ({"cron": "* * * * *", "time_zone": "/etc/localtime"}, "no time zone"),
+        ({"cron": "* * * * *", "time_zone": "Europe"}, "no time zone"),
+        ({"schedule": {"a": {}}}, "give either `every` or `cron`"),
+        ({"schedule": {"*": {"every": 1}}}, "stands for all schedules"),
+        ({"every": 1, "schedule": {"default": {"every": 1}}}, "stands in no block"),
+        ({"immediately": True, "schedule": {"a": {"every": 1}}}, "give either `every` or `cron`"),
+    ],
+)
+def test_what_cannot_work_is_said(config: dict[str, Any], complaint: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValidationError, match=complaint):
+        TimerConfig(**config)
+
+
+def test_schedule_blocks_in_a_file(tmp_path: Path) -> None:
+    """They are read by label, and a complaint has the line."""
+    text = (
+        'integration "clock" {\n  type = "timer"\n  config {\n    every = "1m"\n'
+        '    schedule "nightly" {\n      cron      = "0 3 * * *"\n      time_zone = "Europe/Berlin"\n    }\n  }\n}\n'
+    )
+    file = tmp_path / "bridge.hcl"
+    file.write_text(text)
+    config = load([file], adapters=AdapterRegistry(), environ={}).integrations["clock"].config
+    assert isinstance(config, TimerConfig)
+    assert config.schedules.keys() == {"default", "nightly"}
+    file.write_text(text.replace("0 3", "0 33"))
+    with pytest.raises(ConfigError, match=r"bridge.hcl:6: .*cron: .*Bad hour"):
+        load([file], adapters=AdapterRegistry(), environ={})
+
+
+def test_without_a_config_block_there_is_nothing() -> None:
+    """The adapter says so."""
+    with pytest.raises(ValueError, match="needs a `config` block"):
+        SPEC.create(adapter_setup("timer", None))

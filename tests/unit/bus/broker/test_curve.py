@@ -1,0 +1,65 @@
+"""Who is let in, question by question."""
+
+import pytest
+import zmq
+from zmq.utils import z85
+
+from bridge.bus.broker.curve import DOMAIN, answer_zap, refuse_zap
+from bridge.core.curve_keys import Grant, fingerprint
+
+LISTED, UNLISTED = (zmq.curve_keypair()[0] for _ in range(2))
+ROSTER = {LISTED.decode(): Grant("app", LISTED.decode())}
+
+
+def question(
+    *credentials: bytes, version: bytes = b"1.0", domain: bytes = DOMAIN, how: bytes = b"CURVE"
+) -> list[bytes]:
+    """One request, as libzmq asks it."""
+    return [version, b"7", domain, b"192.168.1.5", b"", how, *credentials]
+
+
+def test_a_listed_key() -> None:
+    """It comes in, and what it says will carry its key."""
+    reply, turned = answer_zap(question(z85.decode(LISTED)), ROSTER)
+    assert reply == [b"1.0", b"7", b"200", b"", LISTED, b""]
+    assert turned is None
+
+
+def test_an_unlisted_key() -> None:
+    """It does not, and is told of by fingerprint and address."""
+    reply, turned = answer_zap(question(z85.decode(UNLISTED)), ROSTER)
+    assert (reply[2], reply[4]) == (b"400", b"")
+    assert turned is not None
+    assert turned.key == fingerprint(UNLISTED.decode())
+    assert "192.168.1.5" in turned.why
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        question(),
+        question(z85.decode(LISTED), z85.decode(LISTED)),
+        question(z85.decode(LISTED)[:31]),
+        question(LISTED),
+        question(z85.decode(LISTED), version=b"2.0"),
+        question(z85.decode(LISTED), domain=b""),
+        question(z85.decode(LISTED), domain=b"*"),
+        question(how=b"NULL"),
+        question(b"user", b"password", how=b"PLAIN"),
+        question(z85.decode(LISTED), how=b"NULL"),
+        [b"1.0", b"7"],
+        [],
+    ],
+)
+def test_anything_else(request_: list[bytes]) -> None:
+    """Whatever is not exactly a CURVE key at our domain stays out."""
+    reply, turned = answer_zap(request_, ROSTER)
+    assert (reply[2], reply[4]) == (b"400", b"")
+    assert turned is not None
+    assert turned.key is None
+
+
+def test_no_answer_is_no() -> None:
+    """Where the question cannot be answered nobody comes in."""
+    assert refuse_zap(question(z85.decode(LISTED)))[1:5] == [b"7", b"500", b"", b""]
+    assert refuse_zap([])[2] == b"500"

@@ -1,0 +1,54 @@
+"""What an event says of itself is read as our own readers would, or not at all."""
+
+import msgpack
+import pytest
+
+from bridge.bus.broker.envelope import Claims, of_bridge
+
+_EVENT = {
+    "id": 1,
+    "event_type": "order.created",
+    "payload": {"source": "bridge", "event_type": "x", "more": [1, {"a": b"\xff"}]},
+    "timestamp": 2,
+    "source": "shop",
+    "correlation_id": None,
+}
+
+
+@pytest.mark.parametrize("body", [_EVENT, {**_EVENT, "headers": {"source": "bridge"}}, tuple(_EVENT.values())])
+@pytest.mark.parametrize("source", ["shop", None])
+def test_both_shapes(body: object, source: str | None) -> None:
+    """Maps and arrays, whatever the payload holds."""
+    if isinstance(body, dict):
+        body = {**body, "source": source}
+    elif isinstance(body, tuple):
+        body = (*body[:4], source, body[5])
+    claim = Claims().read(msgpack.packb(body))
+    assert claim is not None
+    assert (claim.event_type, claim.source) == ("order.created", source)
+
+
+_GOOD = msgpack.packb(_EVENT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"\xc1", b"\xc0", _GOOD[:-1], _GOOD + b"\xc0", b"\x91" * 100_000, b"\x81\xa1x" + b"\x91" * 100_000),
+        *(msgpack.packb({**_EVENT, "source": source}) for source in (b"bridge", 1, ["bridge"])),
+        *(msgpack.packb({**_EVENT, "event_type": name}) for name in (b"order.created", None)),
+        *(msgpack.packb(body) for body in ({"source": "shop"}, {b"event_type": "a"}, [1, "a"], "text", 7)),
+    ],
+)
+def test_what_is_in_doubt_is_no_event(body: bytes) -> None:
+    """A reader that is more lenient could take it for one of somebody else's."""
+    assert Claims().read(body) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "is_one"),
+    [("bridge", True), ("bridge/two", True), ("bridge/", True), ("bridged", False), ("a/bridge", False), (None, False)],
+)
+def test_sources_of_bridges(source: str | None, is_one: bool) -> None:
+    """`bridge`, or `bridge/<name>`."""
+    assert of_bridge(source) is is_one

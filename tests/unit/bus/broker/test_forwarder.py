@@ -1,0 +1,85 @@
+"""What the forwarder of a closed bus passes on, message by message."""
+
+import contextlib
+from collections import deque
+from typing import Any, cast
+
+import msgpack
+import zmq
+
+from bridge.bus.broker.forwarder import Forwarder, Refused
+from bridge.bus.rejection import Reason
+from bridge.core.curve_keys import Grant
+
+_KEY = "k" * 40
+_EVENT = {"id": 1, "event_type": "order.made", "payload": 1, "timestamp": 1, "source": "till", "correlation_id": None}
+
+
+class Frame:
+    """One frame of a sender, as libzmq hands it over."""
+
+    def __init__(self, content: bytes, *, more: bool) -> None:
+        self.bytes = content
+        self.more = more
+
+    def get(self, _: object) -> str:
+        """The key that it came with."""
+        return _KEY
+
+
+class Senders:
+    """The socket that senders are at; before each message something may happen elsewhere."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Any] = deque()
+
+    def message(self, topic: bytes = b"order.made") -> None:
+        """Have one more wait."""
+        self.waiting += Frame(topic, more=True), Frame(cast("bytes", msgpack.packb(_EVENT)), more=False)
+
+    def recv(self, _flags: int, _copy: bool) -> Frame:
+        """The next frame."""
+        while self.waiting and callable(self.waiting[0]):
+            self.waiting.popleft()()
+        if not self.waiting:
+            raise zmq.Again
+        frame: Frame = self.waiting.popleft()
+        return frame
+
+
+class Subscribers:
+    """The socket that subscribers are at."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, frame: Frame, _flags: int, _copy: bool) -> None:
+        """Note it."""
+        self.sent.append(frame.bytes)
+
+
+def test_a_key_that_is_taken_away_is_silent_from_the_next_message_on():
+    """Also in the middle of many that are passed on in one go."""
+    senders, subscribers, refused = Senders(), Subscribers(), cast("list[Refused]", [])
+    context: zmq.Context[Any] = zmq.Context()
+    forwarder = Forwarder(
+        context,
+        own=cast("Any", None),
+        senders=cast("Any", senders),
+        subscribers=cast("Any", subscribers),
+        roster={_KEY: Grant("till", _KEY, publish=("**",))},
+        on_refused=refused.append,
+        on_crash=lambda _: None,
+    )
+    try:
+        senders.message()
+        senders.waiting.append(lambda: setattr(forwarder, "roster", {}))
+        senders.message()
+        with contextlib.suppress(zmq.Again):
+            forwarder._pass_on()
+        assert subscribers.sent[::2] == [b"order.made"]
+        [(reason, _, about)] = forwarder._refused
+        assert (reason, about) == (Reason.REFUSED, "its key is not listed any more")
+    finally:
+        forwarder.abandon()
+        context.term()

@@ -1,0 +1,186 @@
+"""The real clock: steady where the process stood still, and the same as asyncio's otherwise."""
+
+import asyncio
+import time
+
+import pytest
+import uvloop
+
+from bridge.core.clock import RealClock
+from tests.support.wait import until
+
+
+class Machine:
+    """A machine whose programs can be stopped, as far as their clock sees it."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+
+    def read(self) -> float:
+        """Its monotonic clock."""
+        return time.monotonic() + self.slept
+
+
+def hand(now: list[float]) -> RealClock:
+    """A clock over one that stands where the test puts it."""
+    return RealClock(lambda: now[0])
+
+
+async def test_time_passes():
+    """Without a standstill it is the system's clock, in `steady` and outside."""
+    now = [100.0]
+    clock = hand(now)
+    assert clock.monotonic() == 100.0
+    now[0] = 5000.0
+    assert clock.monotonic() == 5000.0
+    with clock.steady():
+        for _ in range(20):
+            now[0] += 0.5
+            clock.monotonic()
+    assert clock.monotonic() == 5010.0
+
+
+async def test_a_standstill_does_not_count():
+    """The clock goes on where it was last noted, after a moment in which it stays there; it never goes back."""
+    now = [100.0]
+    clock = hand(now)
+    with clock.steady():
+        now[0] = 100.5
+        assert clock.monotonic() == 100.5
+        now[0] = 700.5
+        assert clock.monotonic() == 100.5
+        now[0] = 700.7
+        assert clock.monotonic() == 100.5
+        assert clock.left(101.0) == pytest.approx(0.55)
+        now[0] = 701.75
+        assert clock.monotonic() == pytest.approx(101.5)
+        now[0] = 900.0
+        assert clock.monotonic() == pytest.approx(101.5)
+    now[0] = 1000.0
+    assert clock.monotonic() == pytest.approx(201.25)
+
+
+async def test_a_standstill_in_the_grace_of_another():
+    """One that comes right after another does not count, either."""
+    now = [100.0]
+    clock = hand(now)
+    with clock.steady():
+        for standstill in (200.0, 300.1, 400.2):
+            now[0] = standstill
+            assert clock.monotonic() == 100.0
+        now[0] = 401.2
+        assert clock.monotonic() == pytest.approx(100.75)
+
+
+async def test_what_is_armed_outlasts_a_standstill():
+    """Timer, time limit and sleep wait for what was left; a time limit that was met in the end is none."""
+    machine = Machine()
+    clock = RealClock(machine.read)
+    answered = asyncio.Event()
+    called: list[float] = []
+    with clock.steady():
+        began = clock.monotonic()
+
+        async def limited() -> float:
+            async with clock.timeout(0.3):
+                await answered.wait()
+            return clock.monotonic() - began
+
+        async def sleeping() -> float:
+            await clock.sleep(0.3)
+            return clock.monotonic() - began
+
+        clock.call_later(0.3, lambda: called.append(clock.monotonic() - began))
+        call, sleep = asyncio.create_task(limited()), asyncio.create_task(sleeping())
+        await asyncio.sleep(0.05)
+        machine.slept += 3600.0
+        await asyncio.sleep(0.3)  # their timers have come meanwhile
+        assert not called
+        assert not sleep.done()
+        answered.set()
+        assert await call < 0.3
+        assert await sleep >= 0.299
+        await until(lambda: called)
+        assert called[0] >= 0.299
+
+
+async def test_the_beat_alone_notes_the_time():
+    """A pause that counts is not longer than a beat, although nobody asks for the time; nothing is left of it."""
+    loop = asyncio.get_running_loop()
+    before = len(loop._scheduled)  # type: ignore[attr-defined]
+    machine = Machine()
+    clock = RealClock(machine.read)
+    with clock.steady():
+        began = clock.monotonic()
+        await asyncio.sleep(1.3)  # more than what would be a standstill
+        assert clock.monotonic() - began >= 1.3
+    handles = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+    assert len(handles) == before
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_time_limits(runner):
+    """They end what takes too long, let a foreign cancellation through, and None never ends."""
+
+    async def main() -> None:
+        clock = RealClock()
+        with pytest.raises(TimeoutError):
+            async with clock.timeout(0.01):
+                await asyncio.sleep(10)
+        with pytest.raises(TimeoutError):
+            async with clock.timeout(0.0):
+                await asyncio.sleep(10)
+        async with clock.timeout(None):
+            await asyncio.sleep(0)
+        with pytest.raises(ZeroDivisionError):
+            async with clock.timeout(10):
+                raise ZeroDivisionError
+
+        async def outer() -> None:
+            async with clock.timeout(10):
+                await asyncio.sleep(10)
+
+        task = asyncio.create_task(outer())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    runner(main())
+
+
+async def test_time_limits_inside_each_other():
+    """The outer one's end is not taken for the inner one's, and leaves no cancellation behind."""
+    clock = RealClock()
+    with pytest.raises(TimeoutError):
+        async with clock.timeout(0.01), clock.timeout(10):
+            await asyncio.sleep(10)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_taken_back():
+    """A timer that is taken back does not call."""
+    clock = RealClock()
+    called: list[int] = []
+    take_back = clock.call_later(0.0, lambda: called.append(1))
+    clock.call_later(0.01, lambda: called.append(2))
+    take_back()
+    await until(lambda: called)
+    assert called == [2]
+
+
+async def test_the_wall_clock_is_another_matter(monkeypatch):
+    """A day forward or back moves `wall_ms` and nothing else."""
+    clock = RealClock()
+    with clock.steady():
+        for day in (86_400, -86_400):
+            began, real = clock.monotonic(), time.time_ns()
+            monkeypatch.setattr(time, "time_ns", lambda day=day, real=real: real + day * 10**9)
+            assert clock.wall_ms() == (real + day * 10**9) // 1_000_000
+            assert 0 <= clock.monotonic() - began < 1
+            with pytest.raises(TimeoutError):
+                async with clock.timeout(0.01):
+                    await asyncio.sleep(10)
+            monkeypatch.undo()

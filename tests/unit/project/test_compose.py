@@ -1,0 +1,212 @@
+"""compose.yaml, its configuration and scripts/stack say the same, and the containers are held tight."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config import BridgeSettings, Configuration, load
+from bridge.core.units import parse_duration
+from bridge.registry import AdapterRegistry
+
+ROOT = Path(__file__).parents[3]
+COMPOSE = ROOT / "compose"
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`stack_lib.plan`; every server counts as installed."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from stack_lib import plan as module
+
+    monkeypatch.setattr(shutil, "which", lambda program, path: f"/servers/{program}")
+    return module
+
+
+@pytest.fixture
+def services(plan: Any) -> Mapping[str, dict[str, Any]]:
+    """The services of compose.yaml."""
+    found: Mapping[str, dict[str, Any]] = plan.services()
+    return found
+
+
+def configuration(environ: Mapping[str, str]) -> Configuration:
+    """compose/bridge.hcl in this environment."""
+    return load([COMPOSE / "bridge.hcl"], adapters=AdapterRegistry(), environ=environ)
+
+
+def test_it_starts_all_that_the_stack_starts(plan, services, tmp_path):
+    """The same services, with the same command before the stack's own options."""
+    made = plan.make_plan(tmp_path, own_ports=True)
+    everything = {service.name: service.command for service in (*made.servers, made.sidecar)}
+    assert set(everything) == set(services) == {"sidecar", "rpc", "mosquitto", "redis", "nats"}
+    programs = {"python": (sys.executable,), "nemo-bridge": (sys.executable, "-m", "bridge")}
+    for name, service in services.items():
+        program, *arguments = service["command"]
+        start = programs.get(program, (f"/servers/{program}",))
+        folders = {"mosquitto.conf": tmp_path}
+        files = [
+            str(folders.get(Path(one).name, COMPOSE) / Path(one).name) if one.startswith("/etc/nemo/") else one
+            for one in arguments
+        ]
+        assert everything[name][: len(start) + len(files)] == (*start, *files)
+
+
+def test_mosquitto_keeps_to_loopback(plan, tmp_path):
+    """The stack's copy of its configuration differs in the listener and the user only."""
+    made = plan.make_plan(tmp_path, own_ports=True)
+    port = next(service.ports[0] for service in made.servers if service.name == "mosquitto")
+    ours = (COMPOSE / "mosquitto.conf").read_text("utf-8").splitlines()
+    theirs = (tmp_path / "mosquitto.conf").read_text("utf-8").splitlines()
+    assert next(line for line in theirs if line not in ours) == f"listener {port} 127.0.0.1"
+    assert [line for line in ours if line not in theirs] == ["listener 1883"]
+    assert theirs[-1].startswith("user ")
+
+
+def test_every_port_is_published_on_loopback_and_known_to_the_stack(plan, services):
+    """compose.yaml publishes exactly the ports that the stack opens, and none beyond this machine."""
+    published = {(name, port) for name, service in services.items() for port in service.get("ports", ())}
+    assert published == {(name, f"127.0.0.1:{port}:{port}") for name, port in plan.PORTS.values()}
+
+
+def test_the_environment_is_what_the_configuration_asks_for(plan, services, tmp_path):
+    """Containers and stack set each variable of bridge.hcl, and each address names a service and its port."""
+    asked = set(re.findall(r'^  env +?= "(\w+)"', (COMPOSE / "bridge.hcl").read_text("utf-8"), re.MULTILINE))
+    inside = services["sidecar"]["environment"]
+    assert asked
+    assert set(inside) == asked == set(plan.make_plan(tmp_path, own_ports=True).environment)
+    addresses = {
+        (found[1], int(found[2])) for text in inside.values() if (found := re.match(r"\w+://(\w+):(\d+)", text))
+    }
+    assert addresses == set(plan.PORTS.values())
+
+
+def test_the_configuration_is_good_in_both(plan, services, tmp_path):
+    """No complaint and no warning with the containers' environment, the stack's, and none."""
+    stack = plan.make_plan(tmp_path, own_ports=True).environment
+    for environ in (services["sidecar"]["environment"], stack, {}):
+        loaded = configuration(environ)
+        assert not loaded.warnings
+        assert {one.type for one in loaded.integrations.values()} == {
+            "json-rpc", "mqtt", "redis", "nats", "http", "file", "static", "timer"
+        }  # fmt: skip
+
+
+def test_the_check_covers_every_route_and_subscription(plan):
+    """Each route is set off, and each type that a route or subscription emits is waited for."""
+    from stack_lib.check import journeys
+
+    text = (COMPOSE / "bridge.hcl").read_text("utf-8")
+    assert plan
+    assert {one.emit for one in journeys()} - {None} == set(re.findall(r'^  on +?= \["(.+)"\]$', text, re.MULTILINE))
+    assert {one.back for one in journeys()} == set(re.findall(r'^  emit +?= "(.+)"$', text, re.MULTILINE))
+
+
+def test_every_volume_exists(services):
+    """A mounted file is there and read only, a named volume is declared, and the command's file is mounted."""
+    declared = re.findall(r"^volumes:\n((?:  \w+:\n)+)", (COMPOSE / "compose.yaml").read_text("utf-8"), re.MULTILINE)
+    named = set(re.findall(r"\w+", declared[0]))
+    used = set()
+    for service in services.values():
+        mounted = set()
+        for volume in service.get("volumes", ()):
+            source, target, *mode = volume.split(":")
+            if source.startswith("."):
+                assert (COMPOSE / source).is_file()
+                assert mode == ["ro"]
+            else:
+                used.add(source)
+            mounted.add(target)
+        assert {argument for argument in service["command"] if argument.startswith("/etc/")} <= mounted
+    assert used == named
+
+
+def test_nobody_is_root(services):
+    """Every container runs as nobody, on a file system that it cannot write, without capabilities; each is watched."""
+    dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
+    assert re.search(r"^USER 65534:65534$", dockerfile, re.MULTILINE)
+    for name, service in services.items():
+        assert service["user"] == "65534:65534"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not service.get("privileged")
+        assert "healthcheck" in service or (name == "sidecar" and "HEALTHCHECK" in dockerfile)
+
+
+def test_the_image_is_built_from_what_there_is(services):
+    """Our two services share one image; it installs by hash, and copies files that exist and are enough to build."""
+    ours = [services[name] for name in ("sidecar", "rpc")]
+    assert ours[0]["build"] == ours[1]["build"] == {"context": "..", "dockerfile": "compose/Dockerfile"}
+    dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"python:3.12-slim"}
+    installs = [line for line in dockerfile.splitlines() if "pip install" in line]
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
+    copied = {name for line in re.findall(r"^COPY (?!--)(.+)", dockerfile, re.MULTILINE) for name in line.split()[:-1]}
+    assert all((ROOT / name).exists() for name in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = {"pyproject.toml", "requirements.lock", project["project"]["readme"], *project["project"]["license-files"]}
+    assert needed | set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
+
+
+def test_the_container_is_asked_whether_it_is_ready():
+    """The image's health check is a program of one line that asks the status page where it is by default."""
+    dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
+    found = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", dockerfile, re.MULTILINE)
+    assert found is not None
+    program, option, code = json.loads(found[1])
+    assert (program, option) == ("python", "-c")
+    compile(code, "health check", "exec")
+    assert f"http://{BridgeSettings().status}/readyz" in code
+
+
+def unit() -> dict[str, dict[str, list[str]]]:
+    """compose/nemo-bridge.service: section → key → values in their order."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in (COMPOSE / "nemo-bridge.service").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section.setdefault(key, []).append(value)
+    return found
+
+
+def test_the_unit_waits_for_what_the_sidecar_says():
+    """Systemd is told of ready, reload and hanging, and gives more time than the sidecar takes to drain."""
+    service = unit()["Service"]
+    assert service["Type"] == ["notify"]
+    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert "WatchdogSec" in service
+    assert parse_duration(service["TimeoutStopSec"][0]) > BridgeSettings().drain_timeout
+    assert service["RuntimeDirectoryMode"] == service["StateDirectoryMode"] == ["0700"]
+
+
+def test_the_unit_leaves_zeromq_what_it_aborts_without():
+    """Its threads set the scheduling policy that they have, and before it binds to TCP it lists the interfaces."""
+    service = unit()["Service"]
+    assert service["SystemCallFilter"][-2:] == ["~@privileged @resources", "sched_setscheduler"]
+    assert "AF_NETLINK" in service["RestrictAddressFamilies"][0]
+
+
+def test_the_unit_is_held_tight(tmp_path):
+    """No rights beyond those of a program that talks over sockets; systemd itself finds nothing wrong with it."""
+    service = unit()["Service"]
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == service["ProtectHome"] == ["yes"]
+    assert service["CapabilityBoundingSet"] == [""]
+    assert service["ProtectSystem"] == ["strict"]
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / "nemo-bridge.service"
+    text = (COMPOSE / "nemo-bridge.service").read_text("utf-8")
+    copy.write_text(text.replace("/opt/nemo/bin/nemo-bridge", sys.executable), "utf-8")
+    done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

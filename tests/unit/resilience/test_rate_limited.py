@@ -1,0 +1,58 @@
+"""At most one report a second for each reason, and nothing lost."""
+
+from typing import Any
+
+from bridge.core.model import Operation
+from bridge.resilience.rate_limited import ShedReports
+from tests.support.clock import FakeClock
+from tests.support.guard.operations import operation
+
+
+class Reports:
+    """Shed reports with a record."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.seen: list[tuple[str, int, int]] = []
+        self.shed = ShedReports(self._report, clock=self.clock)
+
+    def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
+        assert what == "shed"
+        assert cause is not None
+        self.seen.append((payload["reason"], payload["count"], cause.cause.id))
+
+
+async def test_first_at_once_then_one_a_second() -> None:
+    """The first shows without delay, the rest as counts, and the last count is not forgotten."""
+    reports = Reports()
+    for number in range(5):
+        reports.shed.count("overloaded", operation(number))
+    assert reports.seen == [("overloaded", 1, 0)]
+    await reports.clock.advance(1)
+    assert reports.seen[1:] == [("overloaded", 4, 4)]
+    reports.shed.count("overloaded", operation(7))
+    await reports.clock.advance(0.9)
+    assert len(reports.seen) == 2
+    await reports.clock.advance(0.1)
+    assert reports.seen[2:] == [("overloaded", 1, 7)]
+    await reports.clock.advance(10)
+    assert len(reports.seen) == 3
+    assert reports.clock.timers == 0
+
+
+async def test_reasons_are_apart() -> None:
+    """One reason does not hold another back."""
+    reports = Reports()
+    reports.shed.count("overloaded", operation(1))
+    reports.shed.count("deadline", operation(2))
+    assert reports.seen == [("overloaded", 1, 1), ("deadline", 1, 2)]
+
+
+async def test_close_says_the_rest() -> None:
+    """What was counted is reported, and no timer stays."""
+    reports = Reports()
+    for number in range(3):
+        reports.shed.count("stopping", operation(number))
+    reports.shed.close()
+    assert reports.seen == [("stopping", 1, 0), ("stopping", 2, 2)]
+    assert reports.clock.timers == 0

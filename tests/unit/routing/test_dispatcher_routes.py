@@ -1,0 +1,71 @@
+"""Which events set routes off."""
+
+from typing import Any
+
+import msgspec
+
+from bridge.config import Literal, Route
+from bridge.core.model import MAX_HOP, Event, Operation
+from bridge.routing.dispatcher import Dispatcher
+from bridge.routing.router import Router
+from tests.support.clock import FakeClock
+
+
+class _Bus:
+    def __init__(self) -> None:
+        self.loops: list[str] = []
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("nothing is to be said")
+
+    def reject_loop(self, event_type: str) -> None:
+        self.loops.append(event_type)
+
+
+class _Connection:
+    id = "api"
+
+    def __init__(self) -> None:
+        self.submitted: list[Operation] = []
+
+    def submit(self, operation: Operation, _done: Any) -> None:
+        self.submitted.append(operation)
+
+
+def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], list[str]]:
+    """The routes that one event sets off, and the loops that were counted."""
+    bus, connection = _Bus(), _Connection()
+    router = Router({"api": frozenset({"request"})}, routes)
+    dispatcher = Dispatcher(router, {"api": connection}, None, outbox=None, bus=bus, source="bridge", clock=FakeClock())
+    raw = msgspec.Raw(msgspec.msgpack.encode(None))
+    headers = {"hop": str(hop)}
+    event = Event(id=1, event_type="a.b", raw=raw, timestamp=1, source=source, correlation_id=None, headers=headers)
+    dispatcher.on_event(event)
+    return [one.route for one in connection.submitted], bus.loops
+
+
+def _route(name: str, *, own: bool = False) -> Route:
+    method = Literal('"m"', "m")
+    return Route(name=name, on=("a.*",), integration="api", operation="request", method=method, own=own)
+
+
+def test_every_route_that_matches_acts():
+    """Each for itself, in the order of the configuration."""
+    assert _started("app", 1, _route("one"), _route("two")) == (["one", "two"], [])
+
+
+def test_the_bridges_own_events_set_off_only_routes_that_say_so():
+    """Others are not even looked at."""
+    assert _started("bridge", 1, _route("one"), _route("two", own=True)) == (["two"], [])
+
+
+def test_another_bridges_events_are_anybodys():
+    """`bridge/other` is not `bridge`."""
+    assert _started("bridge/other", 1, _route("one")) == (["one"], [])
+
+
+def test_an_event_that_went_round_too_often_is_counted_once():
+    """However many routes it would have set off; and not at all where it would have set off none."""
+    assert _started("app", MAX_HOP, _route("one"), _route("two")) == ([], ["a.b"])
+    assert _started("bridge", MAX_HOP, _route("one")) == ([], [])
+    assert _started("app", MAX_HOP - 1, _route("one")) == (["one"], [])

@@ -1,0 +1,76 @@
+"""What a route makes of an event: its condition, its command, its ordering key."""
+
+import pytest
+
+from bridge.config import Expression, Literal, Route, Scope
+from bridge.core.errors import InvalidError
+from bridge.core.model import Enqueue, Publish, Request
+from bridge.routing.plan import RoutePlan
+
+
+class FromEvent(Expression):
+    """Looks a name up, as a path would."""
+
+    def evaluate(self, scope: Scope) -> object:
+        """The value of that name."""
+        return scope[self.text]
+
+
+def plan(**fields: object) -> RoutePlan:
+    """Of a route of one operation, `request` unless said otherwise."""
+    values = {"operation": "request", "method": Literal('"m"', "m"), **fields}
+    return RoutePlan(Route(name="r", on=("**",), integration="api", **values))
+
+
+def test_where_must_be_true_or_false():
+    """A number is no verdict."""
+    assert plan().applies({})
+    assert not plan(where=Literal("false", False)).applies({})
+    with pytest.raises(InvalidError, match="where"):
+        plan(where=Literal("1", 1)).applies({})
+
+
+def test_a_route_makes_each_kind_of_command():
+    """Request, publish and enqueue, from expressions."""
+    message = Literal('"x"', "x")
+    assert plan(params=Literal("[1]", [1])).command({}) == Request(method="m", params=[1])
+    publish = plan(operation="publish", topic=Literal('"t"', "t"), message=message, qos=Literal("1", 1))
+    assert publish.command({}) == Publish(topic="t", message="x", qos=1)
+    enqueue = plan(operation="enqueue", queue=Literal('"q"', "q"), message=message)
+    assert enqueue.command({}) == Enqueue(queue="q", message="x")
+
+
+def test_what_depends_on_the_event_is_worked_out_for_each():
+    """Only what is constant is kept from one event to the next."""
+    names = {name: FromEvent(name) for name in ("topic", "message", "qos", "retain", "key")}
+    one = plan(operation="publish", **names)
+    first = {"topic": "a", "message": 1, "qos": 1, "retain": False, "key": 5}
+    second = {"topic": "b", "message": 2, "qos": 2, "retain": True, "key": "5"}
+    assert one.command(first) == Publish(topic="a", message=1, qos=1, retain=False)
+    assert one.command(second) == Publish(topic="b", message=2, qos=2, retain=True)
+    assert (one.key(first), one.key(second)) == ("int:5", "5")
+
+
+@pytest.mark.parametrize("method", [5, "", None])
+@pytest.mark.parametrize("kind", [lambda value: Literal("?", value), lambda _: FromEvent("it")])
+def test_a_computed_name_must_be_text(method, kind):
+    """The error names the key, and comes with each event, whether or not it depends on it."""
+    wrong = plan(method=kind(method))
+    for _ in range(2):
+        with pytest.raises(InvalidError, match="method"):
+            wrong.command({"it": method})
+
+
+@pytest.mark.parametrize("qos", [3, "1", True])
+def test_a_computed_qos_must_be_one(qos):
+    """What the protocol cannot mean is that message's own error."""
+    wrong = plan(operation="publish", topic=Literal('"t"', "t"), message=Literal("1", 1), qos=Literal("?", qos))
+    with pytest.raises(InvalidError, match="qos"):
+        wrong.command({})
+
+
+def test_somebody_hears_of_outcomes_by_emit_or_receipts():
+    """Where neither is set, only the event itself can ask for an answer."""
+    assert not plan().heard
+    assert plan(emit=Literal('"done"', "done")).heard
+    assert plan(receipts=True).heard

@@ -1,0 +1,131 @@
+"""Event types lead to commands and routes; events become operations."""
+
+import msgspec
+import pytest
+
+from bridge.config import Literal, Route
+from bridge.core.errors import InvalidError
+from bridge.core.model import Event, Request
+from bridge.routing.router import Router, deadline_of, operation_of, parse_command
+
+
+def event(event_type: str = "order.created", payload: object = None, **fields: object) -> Event:
+    """An event as the bus would hand it on."""
+    values = {"id": 7, "timestamp": 1, "source": "app", "correlation_id": "c", **fields}
+    return Event(event_type=event_type, raw=msgspec.Raw(msgspec.msgpack.encode(payload)), **values)
+
+
+def route(name: str = "r", on: tuple[str, ...] = ("order.*",), **fields: object) -> Route:
+    """A route of constants."""
+    values = {"integration": "api", "operation": "request", "method": Literal('"m"', "m"), **fields}
+    return Route(name=name, on=on, **values)
+
+
+def router(*routes: Route) -> Router:
+    """A router that knows one integration, with one operation."""
+    return Router({"api": frozenset({"request"})}, routes)
+
+
+def test_a_command_names_its_integration_and_operation():
+    """The rest of the type, dots and all, is the operation."""
+    target = router().decide("integration.api.circuit.reset").target
+    assert (target.integration, target.operation, target.problem) == ("api", "circuit.reset", None)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "kind"),
+    [
+        ("integration.nobody.request", "unknown_integration"),
+        ("integration.api.dance", "unknown_operation"),
+        ("integration.api", "unknown_operation"),
+        ("integration.api.publish", "not_supported"),
+    ],
+)
+def test_a_command_that_leads_nowhere_says_why(event_type, kind):
+    """Unknown names and operations that the protocol lacks are told apart."""
+    assert router().decide(event_type).target.problem.kind == kind
+
+
+def test_a_command_to_the_bridge():
+    """No integration is meant."""
+    target = router().decide("bridge.ping").target
+    assert (target.integration, target.operation) == (None, "ping")
+
+
+@pytest.mark.parametrize("event_type", ["bridge", "integration"])
+def test_the_bare_words_are_plain_events(event_type):
+    """Only what follows the dot makes a command."""
+    everything = route(on=("**",))
+    assert [plan.route for plan in router(everything).decide(event_type).routes] == [everything]
+
+
+def test_all_matching_routes_in_the_order_of_the_configuration():
+    """By exact type and by pattern; a command sets none off."""
+    first, second, other = route("a"), route("b", on=("x", "order.created")), route("c", on=("cart.**",))
+    every = route("d", on=("**",))
+    decide = router(first, second, other, every).decide
+    assert [plan.route for plan in decide("order.created").routes] == [first, second, every]
+    assert [plan.route for plan in decide("cart").routes] == [other, every]
+    assert decide("integration.api.request").routes == ()
+
+
+def test_a_flood_of_types_does_not_fill_the_memory():
+    """Decisions are kept for a bounded number of types, and stay right."""
+    one = route()
+    routed = router(one)
+    for number in range(10_000):
+        assert [plan.route for plan in routed.decide(f"order.x{number}").routes] == [one]
+    assert len(routed._decisions) <= 4096
+
+
+def test_a_command_is_decoded_into_its_struct():
+    """Missing parameters are told from null ones."""
+    assert parse_command("request", event(payload={"method": "m"})).params is msgspec.UNSET
+    assert parse_command("request", event(payload={"method": "m", "params": None})).params is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "where"),
+    [
+        ({}, "method"),
+        ({"method": 5}, r"\$\.method"),
+        ({"method": ""}, r"\$\.method"),
+        ({"method": "m", "timeout_ms": 0}, r"\$\.timeout_ms"),
+        ({"method": "m", "timout_ms": 5}, "timout_ms"),
+        ("m", "object"),
+    ],
+)
+def test_a_command_that_does_not_fit_says_where(payload, where):
+    """The message names the key."""
+    with pytest.raises(InvalidError, match=where):
+        parse_command("request", event(payload=payload))
+
+
+def test_the_earlier_of_two_deadlines_counts():
+    """`timeout_ms` is relative, the header is a time of day."""
+    headers = {"deadline_ms": "1500"}
+    assert deadline_of(event(headers=headers), 2000, now=10.0, wall_ms=1000) == 10.5
+    assert deadline_of(event(headers=headers), 100, now=10.0, wall_ms=1000) == 10.1
+    assert deadline_of(event(), None, now=10.0, wall_ms=1000) is None
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "1.5", "²", "9" * 21, "9" * 6000])
+def test_a_deadline_that_is_no_number_is_invalid(value):
+    """It is not silently no deadline at all."""
+    with pytest.raises(InvalidError, match="deadline_ms"):
+        deadline_of(event(headers={"deadline_ms": value}), None, now=0.0, wall_ms=0)
+
+
+@pytest.mark.parametrize(("value", "hop"), [("3", 3), ("x", 0), ("-1", 0), ("", 0), ("9" * 5000, 1000)])
+def test_hops_are_digits(value, hop):
+    """Anything else counts as none behind it; a long number is surely too many."""
+    assert event(headers={"hop": value}).hop == hop
+    assert event().hop == 0
+
+
+def test_an_operation_carries_its_cause():
+    """Key, correlation and hop come from the event."""
+    cause = event(headers={"idempotency_key": "k", "hop": "2"})
+    operation = operation_of(cause, "request", "api", Request(method="m"), route=route())
+    assert (operation.cause.source, operation.cause.id, operation.cause.event_type) == ("app", 7, "order.created")
+    assert (operation.correlation_id, operation.idempotency_key, operation.hop, operation.route) == ("c", "k", 2, "r")
