@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -20,12 +21,13 @@ from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
+from bridge.core.curve_keys import own_types
 from bridge.core.model import MAX_HOP, Event
 from bridge.core.ports import Clock
 
-# Seconds to wait for the bus at the start, for the first subscription to show, and for the last event to come back.
+# Seconds to wait for the bus at the start, for our subscriptions to come back from it, and for the last event to.
 _JOIN: Final = 5.0
-_SETTLE: Final = 0.5
+_SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
 # Strangers whose refusals are told one by one; beyond, together.
 _MOST_STRANGERS: Final = 64
@@ -99,7 +101,8 @@ class Bus:
         self._last_id = 0
         self._seq = 0
         self._echo = Echo(source)
-        self._subscribed = asyncio.Event()
+        self._marker = ""
+        self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._broker: Broker | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -319,10 +322,32 @@ class Bus:
         for link, endpoint in ((receiver.link, self._subscribe_endpoint), (sender.link, self._publish_endpoint)):
             if link is not None:
                 await link.join(endpoint, self._join_timeout)
-        # Where nobody subscribes at all (an application's own SUB, later), there is nothing to wait for.
+        # An application that binds a SUB and a PUB itself passes on no subscriptions: nothing comes back from there.
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(_SETTLE):
-                await self._subscribed.wait()
+                await self._subscriptions_exchanged(receiver)
+
+    async def _subscriptions_exchanged(self, receiver: Receiver) -> None:
+        """Return when the broker knows our subscriptions, and we know all that it had.
+
+        A handshake says neither: the subscriptions follow it, on each of the two connections for itself. What others
+        publish before the broker has ours is lost to us, and no gap shows, as it is the beginning. So we subscribe to a
+        marker, which nobody else uses, and wait until the broker passes it on to our sender. Subscriptions keep their
+        order on a connection: when the marker is back, the broker has all that we subscribed to before it. But the
+        list with which a broker greets a new publisher is in no such order, and the marker may be in it. So there is a
+        second one, which comes behind that list.
+        """
+        curve = self._curve
+        # On a closed bus, every key may subscribe to these types.
+        own = own_types(curve.pair.public) if isinstance(curve, CurveClient) else "client"
+        for _ in range(2):
+            self._marker = f"{own}.{uuid.uuid4().hex}"
+            self._marker_came_back.clear()
+            receiver.subscribe(self._marker)
+            try:
+                await self._marker_came_back.wait()
+            finally:
+                receiver.unsubscribe(self._marker)
 
     async def _close(self) -> None:
         if self._receiver is not None:
@@ -373,8 +398,10 @@ class Bus:
             self._done.set_exception(error)
 
     def _on_subscription(self, prefix: str) -> None:
-        self._subscribed.set()
-        self._last_values.asked(prefix)
+        if prefix == self._marker:
+            self._marker_came_back.set()
+        else:
+            self._last_values.asked(prefix)
 
     # --- reports
 

@@ -4,6 +4,12 @@ Small messages are handled one by one as they are read; what is not read yet wai
 their number. Heavier ones take longer to handle than to send, and that number of them would be gigabytes. So when one
 comes, everything is first taken from the pipe, into a backlog that knows its bytes and bounds them; messages are then
 handled from there, in their order, until it is empty.
+
+No wake-up is lost. libzmq makes the socket's descriptor readable when another thread queues a command for the socket
+("there is something to read"), and it stays readable until a call on the socket takes the command. Of the calls made
+here only `connect` and `recv` do that; `setsockopt`, and so `subscribe`, does not, and `send` and `getsockopt(EVENTS)`,
+which do, are not called. After `connect` a read is scheduled. Every read either goes on until `recv` finds nothing,
+which it tells only after it has taken all commands, or schedules the next read.
 """
 
 import asyncio
@@ -111,6 +117,12 @@ class Receiver:
         self._subscriptions.append(prefix)
         if self._socket is not None:
             self._socket.subscribe(prefix)
+
+    def unsubscribe(self, prefix: str) -> None:
+        """Undo one `subscribe`."""
+        self._subscriptions.remove(prefix)
+        if self._socket is not None:
+            self._socket.unsubscribe(prefix)
 
     def close(self) -> None:
         """Stop reading; what was not handled is lost. Idempotent."""

@@ -17,6 +17,7 @@ from bridge.core.clock import RealClock
 from bridge.core.errors import BusError
 from bridge.core.model import Event
 from tests.support.bus.bus import Peer, until
+from tests.support.servers.proxy import fault_proxy
 
 
 def make(publish: str, subscribe: str, seen: list[Event], **more: Any) -> Bus:
@@ -133,6 +134,24 @@ async def test_two_on_one_bus(tmp_path: Path) -> None:
     assert one.stats.gaps == two.stats.gaps == 0
     await two.stop()
     await one.stop()
+
+
+async def test_a_subscription_that_reaches_the_broker_late() -> None:
+    """A bus that has joined hears all that is published from then on, however late its subscription arrives."""
+    hosting = make("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", [], mode="host", source="one", own=False)
+    await hosting.start()
+    host, port = hosting.subscribe_endpoint.removeprefix("tcp://").split(":")
+    async with fault_proxy(host, int(port)) as proxy:
+        proxy.mode = "late"
+        heard: list[Event] = []
+        joined = make(hosting.publish_endpoint, f"tcp://127.0.0.1:{proxy.port}", heard, source="two", own=False)
+        await joined.start()
+        for number in range(10):
+            hosting.publish("data.one", number)
+        await until(lambda: heard and heard[-1].payload == 9)
+        assert [event.payload for event in heard] == list(range(10))
+        await joined.stop()
+    await hosting.stop()
 
 
 async def test_application_binds_itself() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-Mode = Literal["pass", "stall", "slow", "drip", "cut", "reset", "refuse", "vanish", "deaf"]
+Mode = Literal["pass", "stall", "slow", "late", "drip", "cut", "reset", "refuse", "vanish", "deaf"]
 _CHUNK = 65536
 
 
@@ -17,6 +17,7 @@ class FaultProxy:
     * `pass`: forward.
     * `stall`: hold the answers back until the mode changes.
     * `slow`: forward what has come of answers `delay` seconds late, in order.
+    * `late`: forward what has come from the client `delay` seconds late, in order.
     * `drip`: forward answers byte by byte, `delay` seconds apart.
     * `cut`, `reset`: after `after` more bytes of answers end the connection, with FIN or RST.
     * `refuse`: end each new connection at once.
@@ -91,6 +92,8 @@ class FaultProxy:
             if answers_of is not None:
                 await self._answer(answers_of, sink, data)
             elif self._mode != "deaf":
+                if self._mode == "late":
+                    await asyncio.sleep(self.delay)
                 await loop.sock_sendall(sink, data)
         raise _Ended
 
