@@ -16,7 +16,6 @@ from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
 from bridge.bus.loopback import Echo
-from bridge.bus.rate_limited import Tally
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
@@ -24,6 +23,7 @@ from bridge.bus.stats import BusStats
 from bridge.core.curve_keys import own_types
 from bridge.core.model import MAX_HOP, Event
 from bridge.core.ports import Clock
+from bridge.core.rate_limited import RateLimited
 
 # Seconds to wait for the bus at the start, for our subscriptions to come back from it, and for the last event to.
 _JOIN: Final = 5.0
@@ -95,8 +95,8 @@ class Bus:
         self._join_timeout = join_timeout
         self._codec = Codec(Limits(max_message=max_message))
         self._gaps = GapDetector() if "" in self._subscriptions else None
-        self._rejections = Tally(clock, self._report_rejected)
-        self._lost = Tally(clock, self._report_gap, most=MAX_SOURCES)
+        self._rejections = RateLimited(clock, self._report_rejected)
+        self._lost = RateLimited(clock, self._report_gap)
         self._last_values = LastValues(self)
         self._last_id = 0
         self._seq = 0
@@ -253,7 +253,7 @@ class Bus:
         """
         self.stats.rejected += count
         whose = "" if key is None or len(self._rejections) > _MOST_STRANGERS else key
-        self._rejections.add(f"{reason}|{whose}", count, detail)
+        self._rejections.add((reason, whose), detail, count)
 
     async def renew_keys(self) -> int | None:
         """Read again who may come in; it holds from now on. Returns how many are listed, None on an open bus.
@@ -384,7 +384,9 @@ class Bus:
         elif self._gaps is not None and (missing := self._gaps.missing(event)):
             self.stats.gaps += 1
             self.stats.missing += missing
-            self._lost.add(event.source or "", missing)
+            source = event.source or ""
+            if source in self._lost or len(self._lost) < MAX_SOURCES:
+                self._lost.add(source, None, missing)
         self.stats.received += 1
         try:
             self._on_event(event)
@@ -409,14 +411,14 @@ class Bus:
         for (reason, key, about), count in refused.items():
             self.reject(reason, about, key=key, count=count)
 
-    def _report_rejected(self, key: str, count: int, detail: str | None) -> None:
-        reason, _, whose = key.partition("|")
-        payload: dict[str, Any] = {"reason": reason, "count": count}
+    def _report_rejected(self, key: tuple[Reason, str], count: int, detail: str | None) -> None:
+        reason, whose = key
+        payload: dict[str, Any] = {"reason": reason.value, "count": count}
         if detail is not None:
             payload["detail"] = detail
         if whose:
             payload["key"] = whose
         self.publish("resilience.bus.rejected", payload)
 
-    def _report_gap(self, source: str, missing: int, _example: str | None) -> None:
+    def _report_gap(self, source: str, missing: int, _: None) -> None:
         self.publish("resilience.bus.gap", {"source": source, "missing": missing})

@@ -6,18 +6,26 @@ warnings, and the traceback of a crash. Secrets are taken out of it.
 
 import logging
 import sys
-import time
+import threading
 from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, Final, Literal
 
 import structlog
 
+from bridge.core.clock import RealClock
+from bridge.core.ports import Clock
+from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
-from bridge.observe.rate_limited import Repeats
 
 #: What the bridge says of itself; values of these keys hold no text of others.
 _OURS: Final = frozenset({"event", "integration", "level", "timestamp", "publish", "subscribe", "name", "status"})
+
+#: So many lines about the same thing pass in so many seconds; the others are counted.
+BURST: Final = 10
+WINDOW: Final = 60.0
+# Things that are remembered at a time.
+_MAX_THINGS: Final = 1000
 
 
 def configure(level: str, form: Literal["console", "json"], redactor: Redactor) -> None:
@@ -37,7 +45,7 @@ def configure(level: str, form: Literal["console", "json"], redactor: Redactor) 
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=form == "json"),
-        Repeats(time.monotonic),
+        LimitedLines(RealClock()),
     ]
     if form == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -61,6 +69,35 @@ def configure(level: str, form: Literal["console", "json"], redactor: Redactor) 
     logging.basicConfig(handlers=[_Libraries(redactor)], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     sys.excepthook = _crashed
+
+
+class LimitedLines:
+    """A processor of structlog that keeps a remote that is down for hours from filling the disk.
+
+    It lets `BURST` lines about the same thing pass in `WINDOW` seconds. The same thing is the same event of the same
+    integration at the same level, whatever else the line holds. The first line that passes after others were left out
+    has their number (`left_out`). A crash always passes.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Nothing was logged yet; `clock` measures the seconds."""
+        self._lines: RateLimited[tuple[str, str, str], None] = RateLimited(
+            clock, interval=WINDOW, burst=BURST, max_keys=_MAX_THINGS
+        )
+        self._lock = threading.Lock()  # not all threads that log are the event loop's
+
+    def __call__(self, _: Any, level: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Return the line, or raise `structlog.DropEvent`."""
+        if level == "critical":
+            return line
+        key = (level, str(line.get("event")), str(line.get("integration")))
+        with self._lock:
+            count = self._lines.add(key, None)
+        if count is None:
+            raise structlog.DropEvent
+        if count > 1:
+            line["left_out"] = count - 1
+        return line
 
 
 class _Libraries(logging.Handler):

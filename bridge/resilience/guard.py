@@ -34,7 +34,7 @@ from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import Verdict, classify
 from bridge.resilience.limits import Limiter
-from bridge.resilience.rate_limited import Report, ShedReports
+from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
 
 _CIRCUIT_EVENTS: Final = {
@@ -86,7 +86,7 @@ class Guard:
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
         self._limiter: Limiter[Call] = Limiter(settings.limit, clock=clock, on_token=self._pump)
         self._running = Attempts(settings.timeout, clock=clock, spawn=spawn, give_up=self._give_up, on_bug=on_bug)
-        self._shed = ShedReports(report, clock=clock)
+        self._shed = shed_reports(report, clock)
         self._retries = Retries(settings.retry, clock=clock, rng=rng, report=report, shed=self._shed)
         self._backing_off: dict[Call, None] = {}
         self._sent_away: dict[Call, Callable[[Call], BridgeError]] = {}
@@ -176,7 +176,7 @@ class Guard:
 
     def close(self) -> None:
         """Report what was shed and not yet reported, and take all timers back. Call it when idle."""
-        self._shed.close()
+        self._shed.flush()
         self.breaker.close()
         self._limiter.close()
 
@@ -332,7 +332,7 @@ class Guard:
         try:
             if not call.operation.durable:  # of what lies in the outbox this is not the end yet
                 if not call.attempts:
-                    self._shed.count(error.kind, call.operation)
+                    self._shed.add(error.kind, call.operation)
                 self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
             duration_ms = (self._clock.monotonic() - call.started) * 1000
             call.end(Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history))

@@ -5,10 +5,12 @@ from collections import deque
 from typing import Final
 
 from bridge.core.errors import BridgeError
+from bridge.core.model import Operation
 from bridge.core.ports import Clock
+from bridge.core.rate_limited import RateLimited
 from bridge.core.settings import RetrySettings
 from bridge.resilience.call import Call
-from bridge.resilience.rate_limited import Report, ShedReports
+from bridge.resilience.report import Report
 
 #: Seconds of traffic that the retry budget looks back on.
 BUDGET_WINDOW: Final = 10.0
@@ -93,7 +95,13 @@ class Retries:
     """Decides about the next attempt of a call, within the settings and the budget."""
 
     def __init__(
-        self, settings: RetrySettings, *, clock: Clock, rng: random.Random, report: Report, shed: ShedReports
+        self,
+        settings: RetrySettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        report: Report,
+        shed: RateLimited[str, Operation],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -123,7 +131,7 @@ class Retries:
             delay = backoff(settings, call.attempts, self._rng)
         if delay < fits:
             if not self._budget.spend(now):
-                self._shed.count("retry_budget", call.operation)
+                self._shed.add("retry_budget", call.operation)
                 return None
             retry = {
                 "attempt": call.attempts,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bridge.core.model import Operation
-from bridge.resilience.rate_limited import ShedReports
+from bridge.resilience.report import shed_reports
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
 
@@ -14,7 +14,7 @@ class Reports:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.seen: list[tuple[str, int, int]] = []
-        self.shed = ShedReports(self._report, clock=self.clock)
+        self.shed = shed_reports(self._report, self.clock)
 
     def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
         assert what == "shed"
@@ -26,11 +26,11 @@ async def test_first_at_once_then_one_a_second() -> None:
     """The first shows without delay, the rest as counts, and the last count is not forgotten."""
     reports = Reports()
     for number in range(5):
-        reports.shed.count("overloaded", operation(number))
+        reports.shed.add("overloaded", operation(number))
     assert reports.seen == [("overloaded", 1, 0)]
     await reports.clock.advance(1)
     assert reports.seen[1:] == [("overloaded", 4, 4)]
-    reports.shed.count("overloaded", operation(7))
+    reports.shed.add("overloaded", operation(7))
     await reports.clock.advance(0.9)
     assert len(reports.seen) == 2
     await reports.clock.advance(0.1)
@@ -43,8 +43,8 @@ async def test_first_at_once_then_one_a_second() -> None:
 async def test_reasons_are_apart() -> None:
     """One reason does not hold another back."""
     reports = Reports()
-    reports.shed.count("overloaded", operation(1))
-    reports.shed.count("deadline", operation(2))
+    reports.shed.add("overloaded", operation(1))
+    reports.shed.add("deadline", operation(2))
     assert reports.seen == [("overloaded", 1, 1), ("deadline", 1, 2)]
 
 
@@ -52,7 +52,7 @@ async def test_close_says_the_rest() -> None:
     """What was counted is reported, and no timer stays."""
     reports = Reports()
     for number in range(3):
-        reports.shed.count("stopping", operation(number))
-    reports.shed.close()
+        reports.shed.add("stopping", operation(number))
+    reports.shed.flush()
     assert reports.seen == [("stopping", 1, 0), ("stopping", 2, 2)]
     assert reports.clock.timers == 0

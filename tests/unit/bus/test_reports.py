@@ -1,0 +1,65 @@
+"""What the bus reports of others, at a limited rate."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.bus import Bus, Reason
+from bridge.bus.gaps import MAX_SOURCES
+from bridge.core.model import Event
+from tests.support.clock import FakeClock
+
+Reports = list[tuple[str, dict[str, Any]]]
+
+
+def make(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> Bus:
+    """A bus that was not started, and what it publishes."""
+    heard: list[Event] = []
+    bus = Bus(
+        mode="connect",
+        publish="ipc:///nowhere/pub",
+        subscribe="ipc:///nowhere/sub",
+        max_message=4096,
+        source="bridge",
+        clock=FakeClock(),
+        on_event=heard.append,
+    )
+    monkeypatch.setattr(bus, "publish", lambda event_type, payload: reports.append((event_type, payload)))
+    return bus
+
+
+def numbered(source: str, number: int) -> bytes:
+    """An event with a number."""
+    event = {"id": 1, "event_type": "a", "payload": None, "timestamp": 1, "source": source, "correlation_id": None}
+    return msgspec.msgpack.encode({**event, "headers": {"seq": str(number)}})
+
+
+async def test_gaps_of_invented_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps of so many sources a second are reported; those that are reported already go on; all are counted."""
+    reports: Reports = []
+    bus = make(reports, monkeypatch)
+    for source in range(MAX_SOURCES + 5):
+        for number in (1, 3):
+            bus._on_message(b"a", numbered(str(source), number))
+    assert len(reports) == MAX_SOURCES
+    assert reports[0] == ("resilience.bus.gap", {"source": "0", "missing": 1})
+    assert (bus.stats.gaps, bus.stats.missing) == (MAX_SOURCES + 5, MAX_SOURCES + 5)
+    last = str(MAX_SOURCES - 1)
+    for number in (1, 4):
+        bus._on_message(b"a", numbered(last, number))
+    bus._lost.flush()
+    assert reports[MAX_SOURCES:] == [("resilience.bus.gap", {"source": last, "missing": 2})]
+
+
+async def test_strangers_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key's refusals are reported for themselves, but not for more keys than a person can read in a second."""
+    reports: Reports = []
+    bus = make(reports, monkeypatch)
+    for number in range(100):
+        bus.reject(Reason.REFUSED, "its key is not listed", key=f"{number:016x}")
+    bus._rejections.flush()
+    named = [payload for _, payload in reports if "key" in payload]
+    others = [payload["count"] for _, payload in reports if "key" not in payload]
+    assert named[0] == {"reason": "refused", "count": 1, "detail": "its key is not listed", "key": "0" * 16}
+    assert (len(named) + sum(others), len(others)) == (100, 2)
