@@ -348,7 +348,7 @@ def _create(setup: AdapterSetup) -> ProtocolAdapter:
     if config.sentinel is not None:
         raise ValueError("config: `sentinel` and `cluster` exclude each other")
     first = Target(setup, config.db)
-    if first.settings["db"]:
+    if first.db:
         raise ValueError("a cluster has the database 0 only")
     more = () if config.cluster is True else config.cluster
     return RedisClusterAdapter(setup, [first, *map(first.beside, more)], RedisAdapter)

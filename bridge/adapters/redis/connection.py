@@ -1,7 +1,7 @@
 """One connection to Redis that many share: commands go out together, replies come back in order (RESP3).
 
-redis-py opens the connection, proves the credentials and parses; its clients are not used, because they hold one
-connection for each command that waits, and reconnect by themselves. Here all commands that are called in one turn of
+The clients of redis-py are not used, because they hold one connection for each command that waits, and reconnect by
+themselves. Here all commands that are called in one turn of
 the loop leave in one write, and one reader hands the replies out. Since Redis answers in order, a caller who gives up
 leaves nothing behind but a reply that nobody takes. The reader always reads, so an ended connection is seen at once.
 """
@@ -12,17 +12,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import hiredis
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from bridge.adapters.redis.errors import translate, translate_connect
-from bridge.adapters.redis.target import NOTHING, Target
+from bridge.adapters.redis.target import Target
+from bridge.adapters.redis.transport import ERROR_REPLIES, NOTHING, Transport, open_transport, pack
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
 from bridge.core.ports import Promise
 
 #: Kinds of push messages that answer a command.
 _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
-#: Error replies that redis-py derives from its error for a dead connection.
-_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
 #: Seconds that an orderly end may take.
 _FAREWELL: Final = 0.5
 
@@ -65,8 +64,8 @@ class Link:
     """
 
     def __init__(self, target: Target, on_end: Callable[[BridgeError], None], take: Take = drop) -> None:
-        self._server = target.name
-        self._connection = target.connection()
+        self._target = target
+        self._transport: Transport | None = None
         self._on_end = on_end
         self._take = take
         self._waiting: deque[Promise] = deque()
@@ -84,14 +83,9 @@ class Link:
             AuthError: It refused the credentials.
         """
         try:
-            await self._connection.connect()  # type: ignore[no-untyped-call]
+            self._transport = await open_transport(self._target)
         except (RedisError, OSError) as error:
-            self._connection.abort()
-            raise translate_connect(error, self._server) from None
-        except BaseException:
-            self._connection.abort()
-            raise
-        self._connection.settle()
+            raise translate_connect(error, self._target.name) from None
         self._usable = True
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
@@ -110,7 +104,7 @@ class Link:
         if not self._usable:
             raise NotConnectedError("the connection has ended")
         try:
-            packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
+            packed = pack(command)
         except UnicodeEncodeError:
             raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
         if not self._waiting:
@@ -126,23 +120,25 @@ class Link:
             self.call(*command).add_done_callback(_forget)
 
     def _flush(self) -> None:
-        if self._unsent:
-            self._connection.write(b"".join(self._unsent))
+        if self._unsent and self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
 
     async def run(self) -> None:
         """Hand out replies until the connection ends."""
-        parsed = self._connection.parsed
+        transport = self._transport
+        assert transport is not None  # noqa: S101 - it is open
+        next_reply = transport.next_reply
         try:
             while True:
-                reply = parsed()
+                reply = next_reply()
                 if reply is NOTHING:
-                    await self._connection.receive()
+                    await transport.receive()
                 elif type(reply) is hiredis.PushNotification and reply[0] not in _CONFIRMATIONS:
                     await self._take(reply)
                 elif not isinstance(reply, RedisError):
                     self._answer(reply, None)
-                elif isinstance(reply, _REPLIES):
+                elif isinstance(reply, ERROR_REPLIES):
                     self._answer(None, translate(reply))
                 else:
                     raise reply
@@ -169,7 +165,7 @@ class Link:
         """End it now; what waits fails with ConnectionLostError."""
         if self._usable:
             self._usable = False
-            self._connection.abort()
+            self._abort()
             self._fail(why)
 
     def _fail(self, message: str) -> None:
@@ -188,13 +184,18 @@ class Link:
             self._usable = False
             self._flush()
             self._fail("the session was closed")
-        try:
-            async with asyncio.timeout(_FAREWELL):
-                await self._connection.disconnect()
-        except (TimeoutError, RedisError, OSError):
-            pass
-        finally:
-            self._connection.abort()
+        if self._transport is not None:
+            try:
+                async with asyncio.timeout(_FAREWELL):
+                    await self._transport.close()
+            except TimeoutError:
+                pass
+            finally:
+                self._abort()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class AskingLink(Link):

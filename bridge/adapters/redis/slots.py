@@ -67,7 +67,7 @@ async def read_slots(targets: Iterable[Target], start: Callable[[Coroutine[Any, 
         try:
             await link.open()
             start(link.run())
-            found = parse_slots(await link.call("CLUSTER", "SLOTS"), target.settings["host"])
+            found = parse_slots(await link.call("CLUSTER", "SLOTS"), target.host)
         except RejectedError as error:
             message = f"{target.name} is no node of a cluster: {error.message}"
             raise NotConnectedError(message, needs_person=True) from None

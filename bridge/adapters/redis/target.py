@@ -1,17 +1,12 @@
-"""Where a Redis session goes: the `endpoint`, `auth` and `tls` blocks made ready for redis-py's connections."""
+"""Where a Redis session goes: the `endpoint`, `auth` and `tls` blocks, checked and resolved."""
 
-import asyncio
 import copy
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
-from redis.asyncio import Connection, SSLConnection
-from redis.exceptions import ConnectionError  # noqa: A004 - it is the one of redis-py that the errors' table knows
 
 from bridge.adapters._common.tls import client_context
 from bridge.core.endpoint import AuthBasic, AuthCertificate
@@ -19,67 +14,8 @@ from bridge.core.ports import AdapterSetup
 
 #: The port of a Sentinel, where the endpoint names none.
 _SENTINEL_PORT: Final = 26379
-_CHUNK: Final = 65_536
-#: What `parsed` returns where no reply is complete.
-NOTHING: Final[object] = NOT_ENOUGH_DATA
 #: URL scheme → (default port, TLS); the names are those of redis-py and IANA.
 SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"redis": (6379, False), "rediss": (6380, True)}
-
-
-class PlainConnection(Connection):
-    """redis-py's connection, with a write that never waits, replies without a task's step for each, and a quick end."""
-
-    _transport: asyncio.WriteTransport | None = None
-    _gets: Callable[[bool], Any]
-
-    def settle(self) -> None:
-        """Prepare an open connection for `write`, `parsed` and `receive`."""
-        assert self._writer is not None  # noqa: S101 - it is open
-        self._transport = self._writer.transport
-        parser: Any = self._parser  # redis-py's base class does not know what its parser on hiredis has
-        self._gets = parser._reader.gets  # noqa: SLF001
-
-    def parsed(self) -> Any:
-        """The next reply that is here as a whole, its strings as bytes; NOTHING where there is none.
-
-        An error is returned, not raised. Raises InvalidResponse for what is no Redis.
-        """
-        return self._gets(False)
-
-    async def receive(self) -> None:
-        """Wait for more bytes. Raises redis-py's ConnectionError at the end of the connection, or OSError."""
-        stream = self._reader
-        data = b"" if stream is None else await stream.read(_CHUNK)
-        if not data:
-            raise ConnectionError("Connection closed by server.")
-        self._parser._reader.feed(data)  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def write(self, data: bytes) -> None:
-        """Hand bytes to the transport; nothing where it is at its end, which the reader will see in a moment."""
-        # uvloop's transport raises RuntimeError once it is closed; asyncio's own says nothing.
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        """End it now, whatever is still unsent: a frozen server would never take it."""
-        transport = self._transport
-        if transport is None and self._writer is not None:
-            transport = self._writer.transport
-        if transport is not None:
-            transport.abort()
-        self._reader = self._writer = self._transport = None
-
-
-class TlsConnection(PlainConnection, SSLConnection):
-    """The same over TLS, with a context of our own."""
-
-    def __init__(self, *, context: ssl.SSLContext, server_name: str | None, **more: Any) -> None:
-        super().__init__(**more)
-        self.ssl_context.context = context
-        self._server_name = server_name
-
-    def _connection_arguments(self) -> dict[str, Any]:
-        return {**super()._connection_arguments(), "server_hostname": self._server_name or self.host}
 
 
 class Target:
@@ -90,7 +26,12 @@ class Target:
 
     Attributes:
         name: Host and port, for messages.
-        settings: For redis-py's connection; holds the password.
+        host: The server's name or address.
+        port: Its TCP port.
+        db: Number of the database.
+        credentials: Name and password, or None.
+        context: For TLS; None where the connection is plain.
+        server_name: The name that the certificate must carry; None: `host`.
     """
 
     def __init__(self, setup: AdapterSetup, db: int | None, *, sentinel: bool = False) -> None:
@@ -100,21 +41,13 @@ class Target:
         if db is not None and path_db is not None and db != path_db:
             raise ValueError(f"`config` says db = {db}, the endpoint's path says {path_db}")
         self.name = f"{host}:{port}"
-        self.settings: dict[str, Any] = {
-            "host": host,
-            "port": port,
-            "db": db or path_db or 0,
-            "protocol": 3,
-            # One owner of time limits and retries: the guard. Without a `retry` redis-py makes none.
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            "socket_keepalive": True,
-            "socket_read_size": 65536,
-            "driver_info": None,
-        }
+        self.host = host
+        self.port = port
+        self.db = db or path_db or 0
+        self.credentials: tuple[str, str] | None = None
         match setup.auth:
             case AuthBasic(username=username, password=password):
-                self.settings |= {"username": username or "default", "password": password.get_secret_value()}
+                self.credentials = (username or "default", password.get_secret_value())
                 if not tls_on and not _is_loopback(host):
                     log = structlog.get_logger(__name__)
                     log.warning(
@@ -124,13 +57,13 @@ class Target:
                 raise ValueError("a client certificate needs TLS; write rediss://, or `tls = true`")
         if not tls_on and (setup.tls.ca is not None or setup.tls.server_name is not None):
             raise ValueError("there is a `tls` block, but the endpoint is plain; write rediss://, or `tls = true`")
-        self._context = client_context(setup.tls, setup.auth) if tls_on else None
-        self._server_name = setup.tls.server_name
+        self.context = client_context(setup.tls, setup.auth) if tls_on else None
+        self.server_name = setup.tls.server_name
 
     @property
     def tls(self) -> bool:
         """Whether it speaks TLS."""
-        return self._context is not None
+        return self.context is not None
 
     def beside(self, address: str) -> "Target":
         """The same on another server, by `host:port` or a host alone. Raises ValueError where it is neither."""
@@ -147,20 +80,14 @@ class Target:
         """The same on another server."""
         other = copy.copy(self)
         other.name = f"{host}:{port}"
-        other.settings = self.settings | {"host": host, "port": port}
+        other.host, other.port = host, port
         return other
 
     def anonymous(self) -> "Target":
         """The same without credentials and database, as a Sentinel takes it."""
         other = copy.copy(self)
-        other.settings = self.settings | {"username": None, "password": None, "db": 0}
+        other.credentials, other.db = None, 0
         return other
-
-    def connection(self) -> PlainConnection:
-        """A new connection, not yet open."""
-        if self._context is None:
-            return PlainConnection(**self.settings)
-        return TlsConnection(context=self._context, server_name=self._server_name, **self.settings)
 
 
 def _address(setup: AdapterSetup, default_port: int | None) -> tuple[str, str, int, int | None]:

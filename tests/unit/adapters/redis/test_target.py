@@ -4,14 +4,14 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from bridge.adapters.redis.target import Target, TlsConnection
+from bridge.adapters.redis.target import Target
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthCertificate, Endpoint, Tls
 from tests.support.adapters.setup import adapter_setup
 
 
-def connection(db=None, *, auth=NO_AUTH, trust=None, **endpoint):
-    """The connection that an endpoint block leads to."""
-    return Target(adapter_setup("test", Endpoint(**endpoint), auth=auth, tls=trust or Tls()), db).connection()
+def target(db=None, *, auth=NO_AUTH, trust=None, **endpoint):
+    """The server that an endpoint block leads to."""
+    return Target(adapter_setup("test", Endpoint(**endpoint), auth=auth, tls=trust or Tls()), db)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def connection(db=None, *, auth=NO_AUTH, trust=None, **endpoint):
 )
 def test_addresses(endpoint, host, port, tls, db):
     """Host, port, TLS and database from each way to write them."""
-    made = connection(**endpoint)
+    made = target(**endpoint)
     assert (made.host, made.port, made.db) == (host, port, db)
-    assert isinstance(made, TlsConnection) is tls
+    assert (made.tls, made.context is not None) == (tls, tls)
 
 
 @pytest.mark.parametrize(
@@ -54,36 +54,13 @@ def test_addresses(endpoint, host, port, tls, db):
 def test_settings_that_cannot_work(settings, words):
     """Said in words, before anything is opened."""
     with pytest.raises(ValueError, match=words):
-        connection(**settings)
-
-
-def test_nothing_of_the_library_retries():
-    """Neither retries nor time limits of its own: the guard owns both."""
-    made = connection(address="cache")
-    assert made.retry.get_retries() == 0
-    assert made.socket_timeout is None
-    assert made.socket_connect_timeout is None
+        target(**settings)
 
 
 @pytest.mark.parametrize(("address", "warned"), [("127.0.0.1", 0), ("localhost", 0), ("cache.example", 1)])
 def test_a_password_in_the_clear_is_warned_of(address, warned):
     """Unless it does not leave the machine; and the warning does not hold it."""
     with capture_logs() as logs:
-        connection(address=address, auth=AuthBasic(type="basic", password=SecretStr("hunter2")))
+        target(address=address, auth=AuthBasic(type="basic", password=SecretStr("hunter2")))
     assert len(logs) == warned
     assert "hunter2" not in str(logs)
-
-
-def test_a_write_at_the_end_of_a_connection_is_nothing():
-    """The transport of uvloop refuses one that comes before the reader has heard of the end; no traceback."""
-
-    class Ended:
-        def is_closing(self):
-            return True
-
-        def write(self, data):
-            raise RuntimeError("the handler is closed")
-
-    one = connection(address="cache")
-    one._transport = Ended()
-    one.write(b"PING")

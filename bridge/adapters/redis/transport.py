@@ -1,0 +1,174 @@
+"""Move bytes to and from one Redis server: TCP or TLS, the opening commands, replies parsed by hiredis.
+
+redis-py's own connections are not used. Their public methods cost one task switch for each reply, and each write waits.
+What is used of redis-py is its knowledge of the protocol's errors: which text of the server is which exception.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import hiredis
+from redis.asyncio.connection import DefaultParser
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - it is the one of redis-py that the errors' table knows
+    InvalidResponse,
+    RedisError,
+    ResponseError,
+)
+from redis.utils import format_error_message
+
+from bridge.adapters.redis.target import Target
+
+Command = tuple[str | bytes | int, ...]
+Step = tuple[Command, Callable[[Any], None]]
+
+#: What `next_reply` returns where no reply is complete.
+NOTHING: Final = object()
+#: Error replies to a command. redis-py derives two of them from its exception for a dead connection.
+ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
+#: Most bytes that are read at once.
+_READ_SIZE: Final = 65_536
+#: TCP keep-alive: seconds of silence before the first probe, seconds between two, and how many are sent.
+#: macOS has another name for the first. A system that lacks one of them keeps its own value.
+_KEEP_ALIVE: Final = (
+    (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), 30),
+    (("TCP_KEEPINTVL",), 5),
+    (("TCP_KEEPCNT",), 3),
+)
+
+
+def pack(command: Command) -> bytes:
+    """Return a command as it is sent. Raises UnicodeEncodeError for text that has no UTF-8."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
+    return packed
+
+
+def error_reply(text: str) -> RedisError:
+    """Return redis-py's exception for an error reply, `text` being what stands after its minus sign.
+
+    It never raises: hiredis 3.5 corrupts its memory when it builds a reply after an exception was raised here.
+    """
+    try:
+        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, LookupError):  # a redirection (ASK, MOVED) that names no node
+        error = ResponseError(text)
+    return error
+
+
+def opening_steps(target: Target) -> Sequence[Step]:
+    """Return what opens a session: RESP3 with the credentials, then the database where it is not 0.
+
+    Each command comes with a check of its reply, which raises redis-py's ConnectionError.
+    """
+    credentials: Command = () if target.credentials is None else ("AUTH", *target.credentials)
+    hello: Step = (("HELLO", 3, *credentials), _check_hello)
+    return (hello, (("SELECT", target.db), _check_select)) if target.db else (hello,)
+
+
+def _check_hello(reply: Any) -> None:
+    if not isinstance(reply, dict) or reply.get(b"proto") != 3:
+        raise ConnectionError("Invalid RESP version")
+
+
+def _check_select(reply: Any) -> None:
+    if reply != b"OK":
+        raise ConnectionError("Invalid Database")
+
+
+class Transport:
+    """One open connection: writes that never wait, and replies in order. `open_transport` makes one."""
+
+    def __init__(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._stream = stream
+        self._writer = writer
+        self._transport = writer.transport
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
+
+    def next_reply(self) -> Any:
+        """Return the next complete reply, its strings as bytes; NOTHING where there is none.
+
+        An error reply is returned, not raised. Raises redis-py's InvalidResponse for what is not RESP3.
+        """
+        try:
+            return self._reader.gets(False)
+        except TypeError as error:  # a map of RESP3 whose key is a list or a map
+            raise InvalidResponse(str(error)) from None
+
+    async def receive(self) -> None:
+        """Wait for more bytes. Raises redis-py's ConnectionError at the end of the connection, or OSError."""
+        data = await self._stream.read(_READ_SIZE)
+        if not data:
+            raise ConnectionError("Connection closed by server.")
+        self._reader.feed(data)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the operating system or its queue; do nothing where the connection is at its end."""
+        # uvloop's transport raises RuntimeError once it is closed; asyncio's own is silent.
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """End the connection now and discard what is unsent: a frozen server would never take it."""
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """End the connection in an orderly way: send what is unsent, and say goodbye over TLS."""
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+async def open_transport(target: Target) -> Transport:
+    """Connect, prove the credentials and select the database.
+
+    Raises:
+        RedisError: The server cannot be reached or refuses; redis-py's exceptions, with OpenSSL's as their cause.
+        OSError: The connection broke on the way.
+    """
+    try:
+        stream, writer = await asyncio.open_connection(
+            target.host,
+            target.port,
+            ssl=target.context,
+            server_hostname=None if target.context is None else target.server_name or target.host,
+        )
+    except OSError as error:
+        raise ConnectionError(format_error_message(target.name, error)) from error
+    except ValueError as error:  # a host that is no name: UnicodeError of the IDNA codec
+        raise ConnectionError(str(error)) from error
+    transport = Transport(stream, writer)
+    try:
+        _keep_alive(writer.get_extra_info("socket"))
+        steps = opening_steps(target)
+        transport.write(b"".join(pack(command) for command, _ in steps))
+        for _, check in steps:
+            check(await _reply(transport))
+    except BaseException:
+        transport.abort()
+        raise
+    return transport
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for names, value in _KEEP_ALIVE:
+        known = [getattr(socket, name) for name in names if hasattr(socket, name)]
+        if known:
+            sock.setsockopt(socket.IPPROTO_TCP, known[0], value)
+
+
+async def _reply(transport: Transport) -> Any:
+    """Wait for one reply, passing over push messages. Raises an error reply."""
+    while True:
+        reply = transport.next_reply()
+        if reply is NOTHING:
+            await transport.receive()
+        elif isinstance(reply, RedisError):
+            raise reply
+        elif type(reply) is not hiredis.PushNotification:
+            return reply

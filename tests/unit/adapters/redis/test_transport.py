@@ -1,0 +1,130 @@
+"""How a Redis connection is opened, and what is read from it."""
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+from redis import exceptions
+
+from bridge.adapters.redis.target import Target
+from bridge.adapters.redis.transport import NOTHING, Transport, error_reply, opening_steps, pack
+from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint
+from tests.support.adapters.setup import adapter_setup
+
+
+class Ended:
+    """A transport of uvloop at its end, which refuses what is written."""
+
+    def is_closing(self):
+        return True
+
+    def write(self, data):
+        raise RuntimeError("the handler is closed")
+
+
+class Writer:
+    """As much of a StreamWriter as is used."""
+
+    transport = Ended()
+
+
+def steps(url="redis://cache", auth=NO_AUTH):
+    """The opening commands to a server."""
+    return opening_steps(Target(adapter_setup("test", Endpoint(url=url), auth=auth), None))
+
+
+async def fed(*chunks):
+    """A transport that has received these bytes."""
+    stream = asyncio.StreamReader()
+    transport = Transport(stream, Writer())
+    for chunk in chunks:
+        stream.feed_data(chunk)
+        await transport.receive()
+    return transport
+
+
+# --- opening
+
+
+def test_the_opening_commands():
+    """RESP3 with the credentials, in one command; a database only where it is not the usual one."""
+    password = AuthBasic(type="basic", password=SecretStr("pw"))
+    named = AuthBasic(type="basic", username="app", password=SecretStr("pw"))
+    assert [command for command, _ in steps()] == [("HELLO", 3)]
+    assert [command for command, _ in steps(auth=password)] == [("HELLO", 3, "AUTH", "default", "pw")]
+    assert [command for command, _ in steps("redis://cache/2", named)] == [
+        ("HELLO", 3, "AUTH", "app", "pw"),
+        ("SELECT", 2),
+    ]
+
+
+def test_answers_to_the_opening_commands():
+    """A server that agrees is believed; one that stays with an older protocol or database is not."""
+    (_, hello), (_, select) = steps("redis://cache/2")
+    hello({b"server": b"redis", b"proto": 3})
+    select(b"OK")
+    for reply in ({b"proto": 2}, [b"proto", 3], b"OK", None):
+        with pytest.raises(exceptions.ConnectionError, match="RESP version"):
+            hello(reply)
+    with pytest.raises(exceptions.ConnectionError, match="Database"):
+        select(b"QUEUED")
+
+
+# --- reading
+
+
+async def test_replies_come_as_they_are_complete():
+    """One that is here in part waits for its rest; nil is a reply, too; an error is returned, not raised."""
+    transport = await fed(b"+OK\r\n_\r\n-ERR no\r\n$5\r\nhel")
+    assert transport.next_reply() == b"OK"
+    assert transport.next_reply() is None
+    assert isinstance(transport.next_reply(), exceptions.ResponseError)
+    assert transport.next_reply() is NOTHING
+
+
+async def test_the_end_of_a_connection():
+    """Is redis-py's ConnectionError, which the table of errors knows."""
+    stream = asyncio.StreamReader()
+    stream.feed_eof()
+    with pytest.raises(exceptions.ConnectionError, match="closed by server"):
+        await Transport(stream, Writer()).receive()
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n", b"%1\r\n*0\r\n+x\r\n", b"%1\r\n%0\r\n+x\r\n"])
+async def test_bytes_that_are_no_reply(data):
+    """Another protocol, and maps whose keys Python cannot hash: InvalidResponse, and no TypeError."""
+    transport = await fed(data)
+    with pytest.raises(exceptions.InvalidResponse):
+        transport.next_reply()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ASK", "ASK 1", "ASK 1 host", "MOVED x host:1", "MOVED 1 host:port", "MOVED 1 2 3", "ERR", "\ufffd"]
+)
+def test_an_error_reply_that_makes_no_sense(text):
+    """Redirections to nowhere are errors like any other. redis-py raises ValueError instead of making an exception."""
+    assert type(error_reply(text)) is exceptions.ResponseError
+    assert str(error_reply(text)) in text
+
+
+async def test_broken_redirections_inside_a_reply():
+    """Are parts of the reply like any other."""
+    transport = await fed(b"*2\r\n-ASK 1\r\n%1\r\n-MOVED x y\r\n+a\r\n")
+    first, second = transport.next_reply()
+    assert str(first) == "ASK 1"
+    assert [str(key) for key in second] == ["MOVED x y"]
+
+
+# --- writing
+
+
+def test_commands_are_packed_as_redis_reads_them():
+    """Arrays of byte strings; numbers are text."""
+    assert pack(("XADD", b"\xff", 1)) == b"*3\r\n$4\r\nXADD\r\n$1\r\n\xff\r\n$1\r\n1\r\n"
+    with pytest.raises(UnicodeEncodeError):
+        pack(("GET", "\ud800"))
+
+
+async def test_a_write_at_the_end_of_a_connection_is_nothing():
+    """The transport of uvloop refuses one that comes before the reader has heard of the end; no traceback."""
+    (await fed()).write(b"PING")
