@@ -7,7 +7,7 @@ settled early waits for what came before it with the same QoS.
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 
 
 class Acks:
@@ -19,12 +19,12 @@ class Acks:
     """
 
     def __init__(self) -> None:
-        self._send: Callable[[Message], bool] = lambda _: False
-        self._queues: tuple[deque[Message], deque[Message]] = (deque(), deque())
-        self._before: dict[tuple[int, int], Message] = {}
+        self._send: Callable[[IncomingMessage], bool] = lambda _: False
+        self._queues: tuple[deque[IncomingMessage], deque[IncomingMessage]] = (deque(), deque())
+        self._before: dict[tuple[int, int], IncomingMessage] = {}
         self._answered: set[int] = set()
 
-    def begin(self, send: Callable[[Message], bool], *, present: bool) -> None:
+    def begin(self, send: Callable[[IncomingMessage], bool], *, present: bool) -> None:
         """A new connection.
 
         Args:
@@ -36,12 +36,12 @@ class Acks:
         for queue in self._queues:
             queue.clear()
         if present:
-            self._before |= {(message.qos, message.mid): message for message in left}
+            self._before |= {(message.qos, message.identifier): message for message in left}
         else:
             self._before.clear()
             self._answered.clear()
 
-    def came(self, message: Message) -> Message | None:
+    def came(self, message: IncomingMessage) -> IncomingMessage | None:
         """Take note of a message; what it was on an earlier connection, where that is known.
 
         Where that, or this one, is `settled`, there is nothing more to do for it.
@@ -49,19 +49,19 @@ class Acks:
         if message.qos == 0:
             return None
         self._queues[message.qos - 1].append(message)
-        if message.qos == 2 and message.mid in self._answered:
+        if message.qos == 2 and message.identifier in self._answered:
             self.settle(message)
             return message
         if not self._before:
             return None
-        before = self._before.pop((message.qos, message.mid), None)
+        before = self._before.pop((message.qos, message.identifier), None)
         if before is None or (before.topic, before.payload) != (message.topic, message.payload):
             return None
         if before.settled:
             self.settle(message)
         return before
 
-    def settle(self, message: Message) -> None:
+    def settle(self, message: IncomingMessage) -> None:
         """It may be acknowledged, and is as soon as nothing that came before it is open."""
         message.settled = True
         if message.qos == 0:
@@ -70,18 +70,18 @@ class Acks:
         while queue and queue[0].settled and self._send(queue[0]):
             done = queue.popleft()
             if done.qos == 2:
-                self._answered.add(done.mid)
+                self._answered.add(done.identifier)
 
-    def released(self, mid: int) -> None:
+    def released(self, identifier: int) -> None:
         """The broker will not send this message of QoS 2 again; its identifier may be another's from now on."""
-        self._answered.discard(mid)
+        self._answered.discard(identifier)
 
-    def set_aside(self, message: Message) -> None:
+    def set_aside(self, message: IncomingMessage) -> None:
         """Let others overtake a message that may have to wait for long."""
         if message.qos:
             self._queues[message.qos - 1].remove(message)
 
-    def take_back(self, messages: Sequence[Message]) -> None:
+    def take_back(self, messages: Sequence[IncomingMessage]) -> None:
         """The opposite: they came before all that is open."""
         for message in reversed(messages):
             if message.qos:

@@ -21,14 +21,14 @@ from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
-from bridge.adapters.mqtt.connection import Link
+from bridge.adapters.mqtt.connection import MqttConnection
 from bridge.adapters.mqtt.errors import translate
 from bridge.adapters.mqtt.inbox import Inbox, Route
-from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, Packed, message_properties
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.rpc import Replies
 from bridge.adapters.mqtt.topics import check_filter, check_topic, shared
-from bridge.adapters.mqtt.transport import open_wire
+from bridge.adapters.mqtt.transport import open_transport
 from bridge.adapters.mqtt.unacknowledged import Desk
 from bridge.core.errors import (
     BridgeError,
@@ -54,8 +54,7 @@ PROTOCOL: Final = "mqtt"
 #: Nobody subscribes to it: that the broker answers the end of such a subscription proves that it lives.
 _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
-#: The largest message, and room for the rest of its packet (MQTT 5, 2.1.4).
-_MAX_PAYLOAD: Final = 268_435_455
+#: Bytes of a packet beside topic, properties and payload (MQTT 5, 3.3), with room to spare.
 _PACKET_ROOM: Final = 16
 
 
@@ -73,7 +72,7 @@ class MqttAdapter(AdapterBase):
         self._client_id = self._config.client_id or f"nemo-bridge-{uuid.uuid4().hex[:12]}"
         self._codec = Codec(self._config.codec)
         self._will = self._make_will()
-        self._link: Link | None = None
+        self._link: MqttConnection | None = None
         # What one connection leaves unanswered the next one of the same session knows again.
         self._acks, self._desk = setup.kept.setdefault(PROTOCOL, _memory())
         self._inbox = Inbox(self._codec, acks=self._acks, desk=self._desk)
@@ -100,23 +99,21 @@ class MqttAdapter(AdapterBase):
         """Open the connection and the session; the broker has then accepted the credentials."""
         target, config = self._target, self._config
         try:
-            wire = await open_wire(target.host, target.port, target.context, target.server_name)
+            transport = await open_transport(target.host, target.port, target.context, target.server_name)
         except OSError as error:
             raise translate(error) from None
-        link = Link(
-            wire=wire,
+        link = MqttConnection(
+            transport=transport,
             version5=self._version5,
             clean=config.clean_start,
             on_accepted=self._on_accepted,
-            on_inbound=self._on_inbound,
+            on_message=self._on_message,
             on_released=self._acks.released,
             on_lost=self._on_lost,
-            hostname=target.host,
-            port=target.port,
             identifier=self._client_id,
             username=target.username,
             password=target.password,
-            keepalive=-int(-config.keep_alive // 1),
+            keep_alive=-int(-config.keep_alive // 1),
             will=self._will,
             properties=self._connect_properties(),
         )
@@ -126,7 +123,7 @@ class MqttAdapter(AdapterBase):
             await link.open()
         except BaseException as error:
             self._link = None
-            await link.close(orderly=False)
+            link.close(orderly=False)
             if isinstance(error, aiomqtt.MqttError):
                 raise translate(error) from None
             if isinstance(error, ConnectionLostError):
@@ -153,12 +150,12 @@ class MqttAdapter(AdapterBase):
             self._inbox.end()
             if link is not None:
                 self._replies.fail(ConnectionLostError("the session was closed"))
-                await link.close(orderly=link.error is None and not self._doubtful)
+                link.close(orderly=link.error is None and not self._doubtful)
 
     async def check(self) -> None:
         """A round trip through the broker: the end of a subscription that never was, which needs no rights."""
         self._doubtful = True
-        await self._call(self._open_link().drop(_CHECK))
+        await self._open_link().unsubscribe(_CHECK)
         self._doubtful = False
         self._inbox.settle()
 
@@ -189,17 +186,17 @@ class MqttAdapter(AdapterBase):
             self._replies.forget(correlation)
 
     @staticmethod
-    async def _sent(link: Link, topic: str, payload: bytes, properties: Packed) -> None:
+    async def _sent(link: MqttConnection, topic: str, payload: bytes, properties: PropertyWriter) -> None:
         sent: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         link.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
         await sent
 
-    async def _open_replies(self, link: Link) -> None:
+    async def _open_replies(self, link: MqttConnection) -> None:
         if self._replies_open:
             return
         async with self._reply_lock:
             if not self._replies_open:
-                await self._call(link.add(self._reply_topic, 1, None))
+                await link.subscribe(self._reply_topic, 1, None)
                 self._replies_open = True
 
     # --- Pub/Sub
@@ -243,14 +240,14 @@ class MqttAdapter(AdapterBase):
         link.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
 
     @staticmethod
-    def _check_limits(link: Link, size: int, qos: int, *, retain: bool) -> None:
+    def _check_limits(link: MqttConnection, size: int, qos: int, *, retain: bool) -> None:
         """What the broker said in CONNACK that it would cut the connection for."""
-        limit = min(_MAX_PAYLOAD, getattr(link.limits, "MaximumPacketSize", _MAX_PAYLOAD) - _PACKET_ROOM)
+        limit = link.limits.packet_size - _PACKET_ROOM
         if size > limit:
             raise InvalidError(f"message: {size} bytes with its topic; the broker takes {limit}")
-        if qos > getattr(link.limits, "MaximumQoS", 2):
+        if qos > link.limits.qos:
             raise NotSupportedError(f"the broker has no QoS {qos}")
-        if retain and not getattr(link.limits, "RetainAvailable", True):
+        if retain and not link.limits.retain:
             raise NotSupportedError("the broker retains no messages")
 
     async def subscribe(
@@ -271,12 +268,10 @@ class MqttAdapter(AdapterBase):
         if group is not None and not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
         route = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
-        has_identifiers = self._version5 and bool(getattr(link.limits, "SubscriptionIdentifierAvailable", 1))
+        has_identifiers = self._version5 and link.limits.subscription_identifiers
         try:
-            await self._call(
-                link.add(
-                    route.topic, DEFAULT_QOS if qos is None else qos, route.identifier if has_identifiers else None
-                )
+            await link.subscribe(
+                route.topic, DEFAULT_QOS if qos is None else qos, route.identifier if has_identifiers else None
             )
         except BaseException:
             self._inbox.close(route)
@@ -289,7 +284,7 @@ class MqttAdapter(AdapterBase):
         if not isinstance(route, Route):
             raise InvalidError("unsubscribe: not a subscription of this session")
         if not self._inbox.others(route):
-            await self._call(link.drop(route.topic))
+            await link.unsubscribe(route.topic)
         self._inbox.close(route)
 
     async def ack(self, message_id: str) -> None:
@@ -304,7 +299,7 @@ class MqttAdapter(AdapterBase):
 
     # --- inside
 
-    def _open_link(self) -> Link:
+    def _open_link(self) -> MqttConnection:
         link = self._link
         if link is None:
             raise NotConnectedError("there is no session")
@@ -312,14 +307,7 @@ class MqttAdapter(AdapterBase):
             raise NotConnectedError(link.error.message, needs_person=link.error.needs_person)
         return link
 
-    @staticmethod
-    async def _call(call: Any) -> Any:
-        try:
-            return await call
-        except aiomqtt.MqttError as error:
-            raise translate(error) from None
-
-    def _on_inbound(self, message: Message) -> None:
+    def _on_message(self, message: IncomingMessage) -> None:
         if message.topic == self._reply_topic:
             self._acks.came(message)
             self._replies.take(message)
@@ -329,7 +317,7 @@ class MqttAdapter(AdapterBase):
 
     def _on_accepted(self, present: bool) -> None:
         if self._link is not None:
-            self._inbox.begin(self._link.ack, present=present)
+            self._inbox.begin(self._link.acknowledge, present=present)
 
     def _on_lost(self, error: BridgeError) -> None:
         self._replies.fail(error)

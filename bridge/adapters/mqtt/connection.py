@@ -1,108 +1,167 @@
-"""One MQTT connection: aiomqtt's client, with what has to be different for a session that must not lose anything.
+"""One MQTT connection.
 
-aiomqtt gives each call a time limit of its own in place of noticing that the broker is gone, connects in a thread,
-acknowledges what it has only received, and wakes a task for each message. So calls wait for futures that fail together
-at once, the socket is our own (`transport`), and messages are handed over in the callback and acknowledged later.
-`tests/unit/adapters/mqtt/test_libraries.py` holds what is used of both libraries beyond their public interface.
+Two parties share the socket. aiomqtt's client and paho under it open the session, keep it alive and close it: CONNECT,
+CONNACK, PINGREQ, PINGRESP and DISCONNECT are theirs. The packets that carry a packet identifier are written and read by
+`packets`, because aiomqtt acknowledges a message that it has only received, drops messages where its queue is full,
+gives each call a time limit in place of noticing that the broker is gone, and runs a task for each message.
 """
-# ruff: noqa: SLF001  # paho's client is private in aiomqtt; manual acknowledgement is not to be had without it
-# ruff: noqa: ARG002  # the callbacks' signatures are paho's
+# ruff: noqa: ARG002  # the signatures of callbacks are paho's
 
 import asyncio
-import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from bridge.adapters.mqtt.errors import lost
-from bridge.adapters.mqtt.packets.headers import Packed
-from bridge.adapters.mqtt.packets.message import Message, decode
-from bridge.adapters.mqtt.packets.outgoing import Outgoing
-from bridge.adapters.mqtt.transport import Wire
+from bridge.adapters.mqtt.errors import lost, refused
+from bridge.adapters.mqtt.packets.headers import PropertyWriter
+from bridge.adapters.mqtt.packets.identifiers import Identifiers
+from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
+from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages
+from bridge.adapters.mqtt.packets.reader import PacketReader, join
+from bridge.adapters.mqtt.packets.subscriptions import decode_answer, subscribe, unsubscribe
+from bridge.adapters.mqtt.packets.wire_format import (
+    FAILURE,
+    KIND,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    PUBREL,
+    SUBACK,
+    UNSUBACK,
+    MalformedPacketError,
+    acknowledgement,
+)
+from bridge.adapters.mqtt.transport import ControlSocket, SocketTransport
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
 from bridge.core.ports import Promise
 
-_HOUSEKEEPING: Final = 1.0
-#: Packets are read in rounds, so that a flood leaves time for others.
-_ROUNDS: Final = 64
+#: Names of the libraries that are not public, and why there is no other way.
+PRIVATE_NAMES: Final = {
+    "aiomqtt.Client._client": "aiomqtt has no other way to paho's client, whose callbacks tell what the broker allows",
+    "paho.mqtt.client.Client._create_socket": "paho cannot be given a socket; its own blocks, and needs a thread",
+}
+
+#: Seconds between two looks of paho's at its keep-alive.
+_KEEP_ALIVE_INTERVAL: Final = 1.0
 #: A reason code (MQTT 5, 2.4).
-_KEEP_ALIVE: Final = 0x8D
-#: What paho raises where the broker sends nonsense.
-_MALFORMED: Final = (ValueError, IndexError, KeyError, TypeError, struct.error, MQTTException)
+_KEEP_ALIVE_TIMEOUT: Final = 0x8D
+#: Packets that `packets` reads, by the upper four bits of their first byte.
+_ANSWERS_TO_PUBLISH: Final = frozenset({PUBACK, PUBREC, PUBCOMP})
+_ANSWERS_TO_CALLS: Final = {SUBACK: PacketTypes.SUBACK, UNSUBACK: PacketTypes.UNSUBACK}
+_OURS: Final = frozenset({PUBLISH, PUBREL & KIND, *_ANSWERS_TO_PUBLISH, *_ANSWERS_TO_CALLS})
 
-Answer = tuple[list[ReasonCode], Properties | None]
 
-
-class Link(aiomqtt.Client):
-    """See the module. `open` once, then calls at the same time, then `close`.
+@dataclass(frozen=True)
+class Limits:
+    """What the broker allows, by its CONNACK (MQTT 5, 3.2.2.3).
 
     Attributes:
-        session_present: The broker had kept this client's session.
-        limits: The properties of CONNACK; None before, and with MQTT 3.1.1.
+        receive_maximum: Messages with QoS 1 and 2 that it takes at a time.
+        packet_size: Bytes of the largest packet that it takes.
+        qos: The highest quality of service of a message.
+        retain: It keeps retained messages.
+        subscription_identifiers: It sends subscription identifiers along with messages.
+    """
+
+    receive_maximum: int = 65_535
+    packet_size: int = 268_435_455  #: the largest length that a packet of MQTT can have (MQTT 5, 2.1.4)
+    qos: int = 2
+    retain: bool = True
+    subscription_identifiers: bool = True
+
+    @classmethod
+    def of(cls, properties: Properties) -> "Limits":
+        """Read the properties of CONNACK; what it does not name is not limited."""
+        return cls(
+            receive_maximum=getattr(properties, "ReceiveMaximum", cls.receive_maximum),
+            packet_size=getattr(properties, "MaximumPacketSize", cls.packet_size),
+            qos=getattr(properties, "MaximumQoS", cls.qos),
+            retain=bool(getattr(properties, "RetainAvailable", cls.retain)),
+            subscription_identifiers=bool(
+                getattr(properties, "SubscriptionIdentifierAvailable", cls.subscription_identifiers)
+            ),
+        )
+
+
+class MqttConnection:
+    """See the module. Call `open` once, then the others, also at the same time, then `close`.
+
+    Attributes:
+        limits: What the broker allows.
         error: Why there is no connection (any more); None while there is one.
     """
 
     def __init__(
         self,
         *,
-        wire: Wire,
+        transport: SocketTransport,
         version5: bool,
         clean: bool,
         on_accepted: Callable[[bool], None],
-        on_inbound: Callable[[Message], None],
+        on_message: Callable[[IncomingMessage], None],
         on_released: Callable[[int], None],
         on_lost: Callable[[BridgeError], None],
+        keep_alive: int,
+        properties: Properties | None,
         **settings: Any,
     ) -> None:
         """Nothing is sent yet.
 
         Args:
-            wire: The open socket.
+            transport: The open socket.
             version5: MQTT 5; else 3.1.1.
-            clean: Forget what the broker kept of an earlier session.
-            on_accepted: Told once, before any message comes, whether the broker had kept this client's session.
-            on_inbound: Takes each message, in order; it is to be acknowledged by `ack`.
-            on_released: Told of the packet identifiers that PUBREL frees.
-            on_lost: Told once if the connection breaks after it was accepted.
-            settings: The rest of `aiomqtt.Client`'s.
+            clean: Let the broker forget what it kept of an earlier session.
+            on_accepted: Called once, before any message comes, with whether the broker had kept this client's session.
+            on_message: Takes each message, in order; it is to be acknowledged by `acknowledge`.
+            on_released: Called with each packet identifier that PUBREL frees.
+            on_lost: Called once if the connection breaks after it was accepted.
+            keep_alive: Seconds of silence after which paho sends PINGREQ; without an answer for as long again the
+                connection is lost.
+            properties: Of CONNECT, with MQTT 5.
+            settings: Those of `aiomqtt.Client` that go into CONNECT.
         """
-        protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
-        once: dict[str, Any] = {"clean_start": clean} if version5 else {"clean_session": clean}
-        super().__init__(protocol=protocol, **once, **settings)
-        self._wire: Wire | None = wire
-        self._on_accepted = on_accepted
-        self._on_inbound = on_inbound
-        self._on_released = on_released
+        self._transport = transport
         self._version5 = version5
+        self._clean = clean
+        self._on_accepted = on_accepted
+        self._on_message = on_message
+        self._on_released = on_released
         self._on_lost = on_lost
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._writing = False
-        self._accepted: asyncio.Future[None] = self._loop.create_future()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._closing = False
-        self._paused = False
-        self._failure: OSError | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.session_present = False
-        self.limits: Properties | None = None
+        self._keep_alive = keep_alive
+        self._properties = properties
+        self.limits = Limits()
         self.error: BridgeError | None = NotConnectedError("there is no session")
-        paho = self._client
-        self._outgoing = Outgoing(self._put, paho._mid_generate, version5=version5)
+        self._loop = asyncio.get_running_loop()
+        self._reader = PacketReader()
+        self._identifiers = Identifiers()
+        self._outgoing = OutgoingMessages(self._write, self._identifiers, version5=version5)
+        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._accepted: asyncio.Future[None] = self._loop.create_future()
+        self._flush_is_due = False
+        self._paused = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._paho_socket = ControlSocket(transport.fileno(), self._write)
+        protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
+        session: dict[str, Any] = {} if version5 else {"clean_session": clean}
+        self._client = aiomqtt.Client("broker", protocol=protocol, **session, **settings)
+        self._paho = paho = self._client._client  # noqa: SLF001
+        paho._create_socket = lambda: self._paho_socket  # type: ignore[method-assign]  # noqa: SLF001
         paho.disable_logger()  # what it would log is raised or told
-        paho._create_socket = lambda: wire  # type: ignore[method-assign]
-        paho._handle_publish = self._receive  # type: ignore[method-assign]
-        paho._handle_pubackcomp = self._confirmed  # type: ignore[method-assign]
-        paho._handle_pubrec = self._answered  # type: ignore[method-assign]
-        paho._handle_pubrel = self._release  # type: ignore[method-assign]
+        paho.on_connect = self._on_connect
+        paho.on_disconnect = self._on_disconnect
+        # aiomqtt would register the socket with the loop; without these paho writes at once.
+        paho.on_socket_open = paho.on_socket_close = None
+        paho.on_socket_register_write = paho.on_socket_unregister_write = None
 
     # --- life
 
@@ -110,53 +169,63 @@ class Link(aiomqtt.Client):
         """Send CONNECT and wait until the broker accepts.
 
         Raises:
-            MqttConnectError: It refuses.
-            BridgeError: It hangs up.
+            MqttConnectError: The broker refuses.
+            BridgeError: The connection ends before.
         """
-        self._client_connect()
+        more: dict[str, Any] = {"clean_start": self._clean, "properties": self._properties} if self._version5 else {}
+        self._paho.connect("broker", keepalive=self._keep_alive, **more)
+        self._loop.add_reader(self._transport.fileno(), self._on_readable)
+        self._check_keep_alive()
         await self._accepted
 
-    async def close(self, *, orderly: bool) -> None:
-        """End the connection; only an orderly end says DISCONNECT, by which the broker forgets the will."""
+    def close(self, *, orderly: bool) -> None:
+        """End the connection. Only an orderly end sends DISCONNECT, by which the broker forgets the will."""
         self._closing = True
-        try:
-            if orderly and self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
-                await self._closed
-        finally:
-            self._client._sock_close()
-            if self._wire is not None:  # paho never had it
-                self._wire.close()
-            self._end(ConnectionLostError("the session was closed"))
-            self.error = NotConnectedError("the session is closed")
+        if orderly:
+            self._paho.disconnect()
+        self._end(ConnectionLostError("the session was closed"))
+        self.error = NotConnectedError("the session is closed")
 
     def _end(self, error: BridgeError) -> None:
-        """Everything that waits fails now; whoever is to know is told once."""
+        """Close the socket, and let paho find it closed."""
+        self._ended(error)
+        self._paho_socket.end()
+        self._paho.loop_read()
+
+    def _ended(self, error: BridgeError) -> None:
+        """Close the socket, fail everything that waits, and report the loss; nothing happens a second time."""
         if self._timer is not None:
             self._timer.cancel()
-        if not self._closed.done():
-            self._closed.set_result(None)
+            self._timer = None
+        descriptor = self._transport.fileno()
+        if descriptor >= 0:
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
+            self._transport.close()
         if not self._accepted.done():
             self._accepted.set_exception(error)
-            self._accepted.exception()
-        tell = self.error is None and not self._closing
+            self._accepted.exception()  # whoever waited may have been cancelled
+        is_loss = self.error is None and not self._closing
         if self.error is None:
             self.error = NotConnectedError(error.message, needs_person=error.needs_person)
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionLostError(error.message, code=error.code))
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            if not call.done():
+                call.set_exception(ConnectionLostError(error.message, code=error.code))
         self._outgoing.fail(lambda: ConnectionLostError(error.message, code=error.code))
-        if tell:
+        if is_loss:
             self._on_lost(error)
 
     # --- calls
 
     def send(
-        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Packed | None, promise: Promise
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: PropertyWriter | None, promise: Promise
     ) -> None:
-        """Publish. The promise gets `{}` when the broker has taken it over, `{"receivers": 0}` where it says so.
+        """Publish a message.
 
-        It fails with what the broker refuses by, or with ConnectionLostError where the connection broke before.
+        The promise gets `{}` when the broker has taken the message over, `{"receivers": 0}` where the broker found no
+        subscriber. It fails with the error by which the broker refuses, or with ConnectionLostError where the
+        connection breaks before.
 
         Raises:
             NotConnectedError: There is no connection.
@@ -164,83 +233,149 @@ class Link(aiomqtt.Client):
         self._check_open()
         self._outgoing.publish(topic, payload, qos, retain=retain, properties=properties, promise=promise)
         if qos == 0:
-            self._loop.call_soon(_sent, promise)
+            self._loop.call_soon(_settle, promise)
 
-    def _put(self, data: bytes) -> None:
-        """Write with the rest of this turn of the loop."""
-        if self._wire is not None:
-            self._wire.put(data)
-            if not self._writing:
-                self._writing = True
-                self._loop.call_soon(self._writable)
+    async def subscribe(self, topic: str, qos: int, subscription: int | None) -> None:
+        """Subscribe to a topic filter; with MQTT 5 messages come with the identifier `subscription`.
 
-    async def add(self, topic: str, qos: int, identifier: int | None) -> None:
-        """Subscribe; with MQTT 5 messages come with the identifier. Raises like `send`."""
+        Raises:
+            NotConnectedError: There is no connection.
+            ConnectionLostError: It breaks before the broker answers.
+            BridgeError: The broker refuses.
+        """
         self._check_open()
-        if identifier is None:
-            result, mid = self._client.subscribe(topic, qos)
-        else:
-            properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
-            properties.SubscriptionIdentifier = identifier
-            result, mid = self._client.subscribe(topic, options=SubscribeOptions(qos=qos), properties=properties)
-        await self._result(result, mid)
+        identifier = self._identifiers.take()
+        await self._call(
+            identifier, subscribe(identifier, topic, qos, version5=self._version5, subscription=subscription), SUBACK
+        )
 
-    async def drop(self, topic: str) -> None:
-        """Unsubscribe, which any broker answers, whether there was a subscription or not. Raises like `send`."""
+    async def unsubscribe(self, topic: str) -> None:
+        """End a subscription; any broker answers, whether there was one or not. Raises like `subscribe`."""
         self._check_open()
-        await self._result(*self._client.unsubscribe(topic))
+        identifier = self._identifiers.take()
+        await self._call(identifier, unsubscribe(identifier, topic, version5=self._version5), UNSUBACK)
 
-    async def _result(self, result: MQTTErrorCode, mid: int | None) -> None:
-        if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
-            raise aiomqtt.MqttCodeError(result)
-        await self._answer(mid)
-
-    async def _answer(self, mid: int) -> Answer:
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting[mid] = future
-        try:
-            answer = await future
-        finally:
-            self._waiting.pop(mid, None)
-        for reason in answer[0]:
-            if reason.is_failure:
-                raise aiomqtt.MqttCodeError(reason)
-        return answer
+    async def _call(self, identifier: int, packet: bytes, answer: int) -> None:
+        call: asyncio.Future[bytes] = self._loop.create_future()
+        self._calls[identifier] = call
+        self._write(packet)
+        for code in await call:
+            if code >= FAILURE:
+                raise refused(_ANSWERS_TO_CALLS[answer], code)
 
     def _check_open(self) -> None:
         if self.error is not None:
             error = self.error
             raise NotConnectedError(error.message, needs_person=error.needs_person)
 
-    def ack(self, message: Message) -> bool:
-        """Confirm a message of QoS 1 or 2 that `on_inbound` took; False where the connection is gone."""
-        if self._wire is None:
+    def acknowledge(self, message: IncomingMessage) -> bool:
+        """Send PUBACK or PUBREC for a message of QoS 1 or 2; return False where the connection is gone."""
+        if not self._is_open():
             return False
-        if message.qos == 1:
-            self._client._send_puback(message.mid)
-        else:
-            self._client._send_pubrec(message.mid)
+        self._write(acknowledgement(PUBACK if message.qos == 1 else PUBREC, message.identifier))
         return True
 
     def pause(self) -> None:
         """Read no more until `resume`: the broker keeps, by its own rules, what it cannot send."""
-        if not self._paused and self._wire is not None:
+        if not self._paused and self._is_open():
             self._paused = True
-            self._loop.remove_reader(self._wire.fileno())
+            self._loop.remove_reader(self._transport.fileno())
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused and self._wire is not None:
+        if self._paused and self._is_open():
             self._paused = False
-            self._loop.add_reader(self._wire.fileno(), self._readable)
-            self._loop.call_soon(self._readable)
+            self._loop.add_reader(self._transport.fileno(), self._on_readable)
+            self._loop.call_soon(self._go_on)
 
-    # --- paho's callbacks
+    # --- the socket
 
-    def _settle(self, mid: int, reasons: list[ReasonCode], properties: Properties | None) -> None:
-        future = self._waiting.get(mid)
-        if future is not None and not future.done():
-            future.set_result((reasons, properties))
+    def _write(self, data: bytes) -> None:
+        """Write at the end of this turn of the loop, together with all else that is written in it."""
+        self._transport.write(data)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        descriptor = self._transport.fileno()
+        if descriptor < 0:
+            return
+        try:
+            if self._transport.flush():
+                self._loop.remove_writer(descriptor)
+            else:
+                self._loop.add_writer(descriptor, self._flush)
+        except OSError:
+            self._end(lost(self._transport.failure, None))
+
+    def _on_readable(self) -> None:
+        if self._paused or not self._is_open():
+            return
+        try:
+            data = self._transport.receive()
+        except OSError:
+            data = b""
+        if data is None:
+            return
+        if data:
+            self._reader.feed(data)
+            self._go_on()
+        else:
+            self._end(lost(self._transport.failure, None))
+
+    def _go_on(self) -> None:
+        """Handle the packets that are here, until there is no room for messages or the connection ends."""
+        try:
+            for first, body in self._reader.packets():
+                if not self._is_open():
+                    return
+                self._take(first, body)
+                if self._paused:
+                    return
+        except MalformedPacketError as error:
+            self._end(ConnectionLostError(f"the broker sent what is no MQTT: {error}"))
+        if self._is_open() and self._transport.has_more():
+            self._loop.call_soon(self._on_readable)
+
+    def _is_open(self) -> bool:
+        return self._transport.fileno() >= 0
+
+    def _take(self, first: int, body: bytes) -> None:
+        kind = first & KIND
+        if kind not in _OURS:
+            self._paho_socket.offer(join(first, body))
+            self._paho.loop_read()
+        elif self.error is not None:
+            raise MalformedPacketError("a packet before CONNACK")
+        elif kind == PUBLISH:
+            self._on_message(decode(first, body, version5=self._version5))
+        elif len(body) < 2:
+            raise MalformedPacketError("a packet without its identifier")
+        elif kind in _ANSWERS_TO_PUBLISH:
+            self._outgoing.on_answer(kind, body[0] << 8 | body[1], body[2] if len(body) > 2 else 0)
+        elif kind in _ANSWERS_TO_CALLS:
+            self._on_answer(*decode_answer(body, version5=self._version5))
+        else:  # PUBREL, also for what an earlier connection of this session had confirmed
+            identifier = body[0] << 8 | body[1]
+            self._on_released(identifier)
+            self._write(acknowledgement(PUBCOMP, identifier))
+
+    def _on_answer(self, identifier: int, codes: bytes) -> None:
+        call = self._calls.pop(identifier, None)
+        if call is not None:
+            self._identifiers.release(identifier)
+            if not call.done():
+                call.set_result(codes)
+
+    # --- paho
+
+    def _check_keep_alive(self) -> None:
+        """Let paho send PINGREQ, or find that its answer does not come."""
+        self._timer = None
+        if self._paho.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._is_open():
+            self._timer = self._loop.call_later(_KEEP_ALIVE_INTERVAL, self._check_keep_alive)
 
     def _on_connect(
         self, client: Any, userdata: Any, flags: ConnectFlags, reason_code: ReasonCode, properties: Any = None
@@ -251,9 +386,8 @@ class Link(aiomqtt.Client):
             self._accepted.set_exception(MqttConnectError(reason_code))
             self._accepted.exception()  # whoever waited may have been cancelled
             return
-        self.session_present = flags.session_present
-        self.limits = properties
-        self._outgoing.window = getattr(properties, "ReceiveMaximum", self._outgoing.window)
+        self.limits = Limits.of(properties)
+        self._outgoing.limit(self.limits.receive_maximum)
         self._accepted.set_result(None)
         self._on_accepted(flags.session_present)
         # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
@@ -262,106 +396,10 @@ class Link(aiomqtt.Client):
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: DisconnectFlags, reason_code: ReasonCode, properties: Any = None
     ) -> None:
-        said = flags.is_disconnect_packet_from_server or reason_code.value == _KEEP_ALIVE
-        self._end(lost(self._failure, reason_code if said else None))
-
-    def _on_subscribe(
-        self, client: Any, userdata: Any, mid: int, reason_codes: list[ReasonCode], properties: Any = None
-    ) -> None:
-        self._settle(mid, reason_codes, properties)
-
-    def _on_unsubscribe(
-        self, client: Any, userdata: Any, mid: int, reason_codes: list[ReasonCode], properties: Any = None
-    ) -> None:
-        self._settle(mid, reason_codes, properties)
-
-    def _receive(self) -> MQTTErrorCode:
-        """Hand a PUBLISH over. It is confirmed by `ack`, also with QoS 2, which paho would confirm at once."""
-        packet = self._client._in_packet
-        self._on_inbound(decode(packet["command"], bytes(packet["packet"]), version5=self._version5))
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    def _confirmed(self, cmd: str) -> MQTTErrorCode:
-        return self._answered()
-
-    def _answered(self) -> MQTTErrorCode:
-        """Take PUBACK, PUBREC or PUBCOMP, where it came through paho."""
-        packet = self._client._in_packet
-        self._answer_of(packet["command"], bytes(packet["packet"]))
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    def _answer_of(self, kind: int, body: bytes) -> None:
-        self._outgoing.take(kind & 0xF0, body[0] << 8 | body[1], body[2] if len(body) > 2 else 0)
-
-    def _release(self) -> MQTTErrorCode:
-        """Answer PUBREL, also for what an earlier connection of this session had confirmed."""
-        mid = int.from_bytes(self._client._in_packet["packet"][:2], "big")
-        self._on_released(mid)
-        return self._client._send_pubcomp(mid)
-
-    # --- the socket
-
-    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
-        self._loop.add_reader(sock.fileno(), self._readable)
-        self._timer = self._loop.call_later(_HOUSEKEEPING, self._keep_house)
-
-    def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
-        self._failure = sock.failure
-        self._wire = None
-        if sock.fileno() >= 0:
-            self._loop.remove_reader(sock.fileno())
-            self._loop.remove_writer(sock.fileno())
-
-    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        # After this turn of the loop, so that what is sent in one turn goes out together.
-        self._loop.call_soon(self._writable)
-
-    def _on_socket_unregister_write(self, client: Any, userdata: Any, sock: Any) -> None:
-        pass
-
-    def _readable(self) -> None:
-        for _ in range(_ROUNDS):
-            if self._wire is None or self._paused:
-                return
-            self._read_some()
-            wire: Wire | None = self._wire
-            if wire is None or not wire.pending():
-                return
-        self._loop.call_soon(self._readable)
-
-    def _read_some(self) -> None:
-        try:
-            self._client.loop_read()
-            if self._wire is not None and not self._client._in_packet["command"]:
-                for kind, body in self._wire.answers():
-                    self._answer_of(kind, body)
-        except _MALFORMED as error:
-            # paho lets a malformed packet's exception through and would go on in the middle of it.
-            self._end(ConnectionLostError(f"the broker sent what is no MQTT ({type(error).__name__})"))
-            self._client._sock_close()
-
-    def _writable(self) -> None:
-        self._writing = False
-        wire = self._wire
-        if wire is None:
-            return
-        self._client.loop_write()
-        if wire.fileno() < 0:  # that was DISCONNECT
-            return
-        try:
-            if wire.flush() and not self._client.want_write():
-                self._loop.remove_writer(wire.fileno())
-            else:
-                self._loop.add_writer(wire.fileno(), self._writable)
-        except OSError:
-            self._client._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
-
-    def _keep_house(self) -> None:
-        """Keep-alive: paho wants to be asked now and then."""
-        if self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._wire is not None:
-            self._timer = self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+        has_reason = flags.is_disconnect_packet_from_server or reason_code.value == _KEEP_ALIVE_TIMEOUT
+        self._ended(lost(self._transport.failure, reason_code if has_reason else None))
 
 
-def _sent(promise: Promise) -> None:
+def _settle(promise: Promise) -> None:
     if not promise.done():
         promise.set_result({})

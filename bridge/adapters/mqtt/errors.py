@@ -1,4 +1,4 @@
-"""The one table from what aiomqtt, paho, the operating system and OpenSSL say to the bridge's errors."""
+"""The table from the errors of aiomqtt, paho, the operating system and OpenSSL to the bridge's."""
 
 import ssl
 from collections.abc import Callable
@@ -96,10 +96,18 @@ def _refused_connection(error: MqttConnectError) -> BridgeError:
     return NotConnectedError(message, code=number, needs_person=number in _SETTINGS)
 
 
+def refused(packet: int, code: int) -> BridgeError:
+    """Return the error for a reason code of PUBACK, PUBREC, PUBCOMP, SUBACK or UNSUBACK, `packet` of `PacketTypes`."""
+    try:
+        name = str(ReasonCode(packet, identifier=code))
+    except (KeyError, ValueError):  # no reason code of this packet
+        name = f"reason code {code}"
+    return _REFUSALS.get(code, RejectedError)(f"the broker refused: {name}", code=code, maybe_sent=False)
+
+
 def _refused_call(error: aiomqtt.MqttCodeError) -> BridgeError:
     if isinstance(error.rc, ReasonCode):
-        kind = _REFUSALS.get(error.rc.value, RejectedError)
-        return kind(f"the broker refused: {error.rc}", code=error.rc.value, maybe_sent=False)
+        return refused(error.rc.packetType, error.rc.value)
     return _CALL_CODES.get(_number(error), UnavailableError)(str(error), maybe_sent=False)
 
 
@@ -122,14 +130,18 @@ TABLE: Final[tuple[tuple[type[Exception], Callable[[Any], BridgeError]], ...]] =
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the libraries'. Raises LookupError for a bug of ours."""
+    """Return the bridge's error for one of the libraries'; raises LookupError for one that is not in the table."""
     return look_up(TABLE, error)
 
 
 def lost(cause: OSError | None, code: ReasonCode | None) -> BridgeError:
-    """Why a session that had been open is over: what the socket said, or the broker, or that it closed silently.
+    """Return the error for a connection that is over.
 
-    A broker turns a client certificate away only after the handshake (TLS 1.3), which is `auth`.
+    A broker refuses a client certificate only after the handshake (TLS 1.3), so this may be an `AuthError`.
+
+    Args:
+        cause: The socket's error; None where the broker closed the connection.
+        code: The reason code of the broker's DISCONNECT; None where it sent none.
     """
     if isinstance(cause, ssl.SSLError):
         refused = _tls(cause)

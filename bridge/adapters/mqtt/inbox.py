@@ -12,7 +12,7 @@ import structlog
 from bridge.adapters._common.content import Codec
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.headers import inbound_headers
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.topics import matches, plain
 from bridge.adapters.mqtt.unacknowledged import Desk, Place
 from bridge.core.model import Inbound
@@ -57,21 +57,21 @@ class Inbox:
         self._desk = desk
         self._keep = False
         self._routes: list[Route] = []
-        self._waiting: deque[Message] = deque()
-        self._unclaimed: list[Message] = []
+        self._waiting: deque[IncomingMessage] = deque()
+        self._unclaimed: list[IncomingMessage] = []
         self._settled = False
         self._arrived = asyncio.Event()
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
-    def begin(self, ack: Callable[[Message], bool], *, present: bool) -> None:
+    def begin(self, ack: Callable[[IncomingMessage], bool], *, present: bool) -> None:
         """The connection is there; `ack` confirms a message, and `present` says whether the broker had kept some."""
         self._keep = present
         self._acks.begin(ack, present=present)
         self._desk.begin(present=present)
         self._desk.wake = self._arrived.set
 
-    def put(self, message: Message) -> None:
+    def put(self, message: IncomingMessage) -> None:
         """Take one message over."""
         before = self._acks.came(message)
         if before is not None and (before.settled or self._desk.adopt(before, message)):
@@ -113,7 +113,7 @@ class Inbox:
         for message in unclaimed:
             self._refuse(message)
 
-    def _refuse(self, message: Message) -> None:
+    def _refuse(self, message: IncomingMessage) -> None:
         log.warning("message of a subscription that is no more", topic=message.topic)
         self._acks.take_back((message,))
         self._acks.settle(message)
@@ -129,7 +129,7 @@ class Inbox:
             self.on_room()
             await self._arrived.wait()
 
-    async def _hand_over(self, message: Message) -> None:
+    async def _hand_over(self, message: IncomingMessage) -> None:
         routes = [route for route in self._routes if self._fits(route, message)]
         if not routes:
             if message.qos > 0 and not self._settled and self._keep:
@@ -150,7 +150,7 @@ class Inbox:
         if not places:
             self._acks.settle(message)
             return
-        message.parties = len(places)
+        message.holders = len(places)
         for place in places:
             place.take(message, inbound)
         for place in places:
@@ -161,12 +161,12 @@ class Inbox:
         self._desk.end()
 
     @staticmethod
-    def _fits(route: Route, message: Message) -> bool:
-        if message.identifiers and route.identifier not in message.identifiers:
+    def _fits(route: Route, message: IncomingMessage) -> bool:
+        if message.subscriptions and route.identifier not in message.subscriptions:
             return False
         return matches(route.filter, message.topic)
 
-    def _inbound(self, message: Message) -> Inbound:
+    def _inbound(self, message: IncomingMessage) -> Inbound:
         headers = inbound_headers(message)
         content, more = self._codec.decode_or_keep(message.payload, message.content_type)
         headers |= more

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Final
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.errors import BridgeError, ConnectionLostError, RejectedError
 
 ERROR: Final = "error"
@@ -38,7 +38,7 @@ class Replies:
         """Nobody waits any more."""
         self._waiting.pop(correlation, None)
 
-    def take(self, message: Message) -> None:
+    def take(self, message: IncomingMessage) -> None:
         """One message that came by the response topic."""
         future = self._waiting.pop(message.correlation, None)
         if future is None or future.done():
@@ -48,7 +48,7 @@ class Replies:
         except BridgeError as error:
             future.set_exception(error)
 
-    def _read(self, message: Message) -> Any:
+    def _read(self, message: IncomingMessage) -> Any:
         content, headers = self._codec.decode(message.payload, message.content_type, "the answer"), message.headers
         if ERROR not in headers:
             return content

@@ -1,85 +1,64 @@
-"""The socket under an MQTT session: opened without a thread, buffered both ways.
+"""The sockets of an MQTT connection: the real one, and the one that paho is given.
 
-aiomqtt opens its socket in a thread, which a cancelled call leaves behind together with the socket; paho reads a packet
-in three calls or more and writes each with one. What is here is the socket that paho asks for (its `SocketLike`).
+aiomqtt opens its socket in a thread, which a cancelled call leaves behind together with the socket. So the socket is
+opened here. paho gets a `ControlSocket`, through which it sees the packets that it is to handle and no others.
 """
 
 import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
+#: Bytes that are read at a time.
 _CHUNK: Final = 65_536
-#: First bytes of PUBACK, PUBREC and PUBCOMP.
-_ANSWERS: Final = b"\x40\x50\x70"
-#: Bytes that wait at most, before paho is told to keep its packets.
-_MAX_WAITING: Final = 1 << 20
 
 
-class Wire:
-    """A connected, non-blocking socket.
+class SocketTransport:
+    """A connected, non-blocking socket, with or without TLS, and what waits to be written to it.
 
     Attributes:
-        failure: What the operating system or OpenSSL said last; paho itself only says that the connection is lost.
+        failure: The last error of the operating system or of OpenSSL; None where there was none.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        """Take the socket over."""
         self._sock = sock
-        self._read = b""
-        self._position = 0
-        self._written = bytearray()
+        self._waiting = bytearray()
         self.failure: OSError | None = None
 
-    def recv(self, size: int) -> bytes:
-        """Up to `size` bytes; nothing at the end of the connection. Raises what a non-blocking socket raises."""
-        position = self._position
-        if position >= len(self._read):
-            try:
-                self._read, position = self._sock.recv(_CHUNK), 0
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                raise
-            except OSError as error:
-                self.failure = error
-                raise
-        self._position = position + size
-        return self._read[position : position + size]
+    def receive(self) -> bytes | None:
+        """Return what has come, empty at the end of the connection; None where nothing has come yet.
 
-    def answers(self) -> Iterator[tuple[int, bytes]]:
-        """First byte and body of each PUBACK, PUBREC and PUBCOMP that are here as a whole, up to the next other packet.
-
-        To be used between two packets only; a loop over them may end in the middle.
+        Raises:
+            OSError: The connection is broken.
         """
-        while self._position + 4 <= len(self._read):
-            data, start = self._read, self._position
-            end = start + 2 + data[start + 1]
-            if data[start] not in _ANSWERS or not 2 <= data[start + 1] < 128 or end > len(data):
-                return
-            self._position = end
-            yield data[start], data[start + 2 : end]
+        try:
+            return self._sock.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except OSError as error:
+            self.failure = error
+            raise
 
-    def pending(self) -> int:
-        """Bytes that are here already, so that the operating system will not announce them."""
-        left = max(0, len(self._read) - self._position)
-        return left + self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else left
+    def has_more(self) -> bool:
+        """Whether bytes are here already that the operating system will not announce, because OpenSSL has them."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
-    def send(self, data: bytes | bytearray) -> int:
-        """Take data over for the next `flush`."""
-        if len(self._written) > _MAX_WAITING:
-            raise BlockingIOError
-        self._written += data
-        return len(data)
-
-    def put(self, data: bytes) -> None:
-        """The same for what is bounded elsewhere."""
-        self._written += data
+    def write(self, data: bytes | bytearray) -> None:
+        """Add data to what `flush` sends."""
+        self._waiting += data
 
     def flush(self) -> bool:
-        """Send what waits; True when nothing is left. OSError where the connection is broken."""
+        """Send what waits; return True when nothing is left.
+
+        Raises:
+            OSError: The connection is broken.
+        """
         try:
-            while self._written:
-                del self._written[: self._sock.send(self._written)]
+            while self._waiting:
+                del self._waiting[: self._sock.send(self._waiting)]
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
@@ -88,35 +67,81 @@ class Wire:
         return True
 
     def _last_word(self, error: OSError) -> OSError:
-        """What the other side said before it stopped listening: a TLS alert that nobody has read yet says more."""
+        """Return the TLS alert that the other side sent before it closed, which explains more; else the same error."""
         try:
             while self._sock.recv(_CHUNK):
                 pass
         except ssl.SSLEOFError:
             return error
-        except ssl.SSLError as said:
-            return said
+        except ssl.SSLError as alert:
+            return alert
         except OSError:
             return error
         return error
 
     def fileno(self) -> int:
-        """The descriptor, -1 once closed."""
+        """Return the descriptor, -1 once closed."""
         return self._sock.fileno()
 
-    def setblocking(self, flag: bool) -> None:  # paho's signature
-        """It never blocks, whatever paho wants."""
-
     def close(self) -> None:
-        """Close; what waits (a DISCONNECT) is sent if it can be at once."""
+        """Close; what waits (a DISCONNECT) is sent as far as the operating system takes it at once."""
         with contextlib.suppress(OSError):
             self.flush()
-        self._written.clear()
+        self._waiting.clear()
         self._sock.close()
 
 
-async def open_wire(host: str, port: int, context: ssl.SSLContext | None, server_name: str) -> Wire:
-    """Connect to the first of the host's addresses that answers, with TLS where there is a context; cancellable.
+class ControlSocket:
+    """What paho takes for its socket (paho's `SocketLike`): it reads one packet at a time, and never waits."""
+
+    def __init__(self, descriptor: int, write: Callable[[bytes], None]) -> None:
+        """What paho writes goes to `write`; `descriptor` is that of the real socket, which paho does not close."""
+        self._descriptor = descriptor
+        self._write = write
+        self._packet = b""
+        self._is_open = True
+
+    def offer(self, packet: bytes) -> None:
+        """Let paho read a whole packet."""
+        self._packet = packet
+
+    def end(self) -> None:
+        """Let paho find the connection closed."""
+        self._is_open = False
+
+    def recv(self, size: int) -> bytes:
+        """Return the next bytes of the packet that was offered, or nothing once the connection is closed.
+
+        Raises:
+            BlockingIOError: paho has read all.
+        """
+        if not self._packet and self._is_open:
+            raise BlockingIOError
+        read, self._packet = self._packet[:size], self._packet[size:]
+        return read
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Write a packet of paho's."""
+        if self._is_open:
+            self._write(bytes(data))
+        return len(data)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the real socket."""
+        return self._descriptor
+
+    def setblocking(self, flag: bool) -> None:  # paho's signature
+        """It never blocks, whatever paho asks for."""
+
+    def close(self) -> None:
+        """Take note that paho has closed the connection."""
+        self._is_open = False
+
+
+async def open_transport(host: str, port: int, context: ssl.SSLContext | None, server_name: str) -> SocketTransport:
+    """Connect to the first of the host's addresses that answers, with TLS where there is a context.
+
+    It may be cancelled at any time, and then leaves no socket and no thread behind.
 
     Raises:
         OSError: Nobody answers; ssl.SSLError where TLS fails.
@@ -140,7 +165,7 @@ async def open_wire(host: str, port: int, context: ssl.SSLContext | None, server
             sock.close()
             raise
         else:
-            return Wire(sock if context is None else await _handshake(sock, context, server_name))
+            return SocketTransport(sock if context is None else await _handshake(sock, context, server_name))
     raise refused
 
 

@@ -16,7 +16,7 @@ from itertools import count
 import msgspec
 
 from bridge.adapters.mqtt.acks import Acks
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.errors import InvalidError
 from bridge.core.model import Inbound
 from bridge.core.ports import Deliver, Verdict
@@ -37,7 +37,7 @@ class Held:
     """
 
     inbound: Inbound
-    message: Message | None
+    message: IncomingMessage | None
     place: "Place"
     attempts: int = 0
     due: float = 0.0
@@ -51,13 +51,13 @@ class Place:
         """`deliver` and `hold` are those of the subscription in this connection."""
         self.deliver, self.hold = deliver, hold
         self._desk = desk
-        self._fresh: deque[tuple[Message, Inbound]] = deque()
+        self._fresh: deque[tuple[IncomingMessage, Inbound]] = deque()
         # By id, the one that was delivered first comes first; then those to be said again, by time.
         self._unanswered: OrderedDict[str, Held] = OrderedDict()
         self._again: list[tuple[float, int, Held]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, message: Message, inbound: Inbound) -> None:
+    def take(self, message: IncomingMessage, inbound: Inbound) -> None:
         """Take a new message over; `go_on` delivers it."""
         self._fresh.append((message, inbound))
 
@@ -128,7 +128,7 @@ class Place:
         self._timer = None
         self._desk.wake()
 
-    def end(self) -> list[Message]:
+    def end(self) -> list[IncomingMessage]:
         """The connection is over; what was not delivered, which the broker sends again."""
         if self._timer is not None:
             self._timer.cancel()
@@ -152,7 +152,7 @@ class Desk:
         self._places: dict[str, Place] = {}
         self._open: set[str] = set()
         self._held: dict[str, Held] = {}
-        self._of: dict[Message, list[Held]] = {}
+        self._of: dict[IncomingMessage, list[Held]] = {}
         # Ids of an earlier process, of which the application may still hold some, are none of ours.
         self._prefix = secrets.token_hex(6)
         self.number: Callable[[], int] = count(1).__next__
@@ -201,18 +201,18 @@ class Desk:
         """Those of this connection's subscriptions."""
         return tuple(self._places[topic] for topic in self._open)
 
-    def adopt(self, before: Message, message: Message) -> bool:
+    def adopt(self, before: IncomingMessage, message: IncomingMessage) -> bool:
         """The broker has sent a message again; whether it is held here, and needs no delivering now."""
         held = self._of.pop(before, None)
         if held is None:
             return False
         self._of[message] = held
-        message.parties = before.parties
+        message.holders = before.holders
         for one in held:
             one.message = message
         return True
 
-    def hold(self, place: Place, message: Message, inbound: Inbound) -> Held:
+    def hold(self, place: Place, message: IncomingMessage, inbound: Inbound) -> Held:
         """Give a message its id."""
         message_id = f"{self._prefix}-{self.number()}"
         held = Held(msgspec.structs.replace(inbound, message_id=message_id), message, place)
@@ -255,9 +255,9 @@ class Desk:
             if not others:
                 del self._of[held.message]
 
-    def _less(self, message: Message) -> None:
-        message.parties -= 1
-        if message.parties == 0:
+    def _less(self, message: IncomingMessage) -> None:
+        message.holders -= 1
+        if message.holders == 0:
             self._acks.settle(message)
 
 

@@ -1,10 +1,11 @@
-"""Headers as MQTT 5 user properties, and the other properties of a message."""
+"""The properties of PUBLISH (MQTT 5, 3.3.2.3): event headers as user properties, content type, response topic."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from bridge.adapters._common.content import JSON, TEXT
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
+from bridge.adapters.mqtt.packets.wire_format import variable_integer, with_length
 from bridge.adapters.mqtt.topics import check_text
 from bridge.core.errors import InvalidError
 
@@ -17,8 +18,8 @@ CORRELATION_DATA: Final = 0x09
 _USER_PROPERTY: Final = 0x26
 
 
-class Packed:
-    """The properties of one PUBLISH as bytes (MQTT 5, 2.2.2), in place of paho's, which cost more than all the rest."""
+class PropertyWriter:
+    """Encodes the properties of one PUBLISH (MQTT 5, 2.2.2), at a small part of the cost of paho's `Properties`."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -30,48 +31,37 @@ class Packed:
     def binary(self, identifier: int, value: bytes) -> None:
         """Add binary data."""
         self._bytes.append(identifier)
-        self._bytes += len(value).to_bytes(2, "big") + value
+        self._bytes += with_length(value)
 
     def pair(self, name: str, value: str) -> None:
         """Add a user property."""
-        encoded = value.encode()
         self.text(_USER_PROPERTY, name)
-        self._bytes += len(encoded).to_bytes(2, "big") + encoded
+        self._bytes += with_length(value.encode())
 
     def utf8(self) -> None:
-        """Say that the payload is text."""
+        """Mark the payload as text."""
         self._bytes += _PAYLOAD_IS_UTF8
 
-    def pack(self) -> bytes:
-        """What stands in the packet: the length and the properties."""
+    def encode(self) -> bytes:
+        """Return the bytes for the packet: the length of all properties, then the properties."""
         return variable_integer(len(self._bytes)) + self._bytes
 
 
-def variable_integer(number: int) -> bytes:
-    """A variable byte integer (MQTT 5, 1.5.5)."""
-    if number < 128:
-        return b"%c" % number
-    digits = bytearray()
-    while True:
-        number, digit = number >> 7, number & 127
-        digits.append(digit | 128 if number else digit)
-        if not number:
-            return bytes(digits)
-
-
-def message_properties(headers: Mapping[str, str], *, key: str | None, content_type: str, payload: bytes) -> Packed:
-    """The properties of one PUBLISH.
+def message_properties(
+    headers: Mapping[str, str], *, key: str | None, content_type: str, payload: bytes
+) -> PropertyWriter:
+    """Encode headers, idempotency key and content type as the properties of one PUBLISH.
 
     Args:
         headers: They become user properties.
-        key: The idempotency key, a user property of that name.
-        content_type: Of the payload.
-        payload: Empty ones have no type.
+        key: The idempotency key; it becomes the user property `idempotency_key`.
+        content_type: The payload's content type.
+        payload: An empty one gets no content type.
 
     Raises:
         InvalidError: A header is too long or holds control characters.
     """
-    properties = Packed()
+    properties = PropertyWriter()
     if payload:
         if content_type in {JSON, TEXT}:
             properties.utf8()
@@ -89,8 +79,8 @@ def _value(name: str, value: str) -> str:
     return check_text(value, f"headers.{name[:100]}")
 
 
-def inbound_headers(message: Message) -> dict[str, str]:
-    """A message's user properties, and what else an application may want to know about it."""
+def inbound_headers(message: IncomingMessage) -> dict[str, str]:
+    """Return a message's user properties, and with them content type, response topic, correlation data, `retain`."""
     headers = message.headers
     if message.content_type is not None:
         headers.setdefault("content_type", message.content_type)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.adapters.mqtt.acks import Acks
-from bridge.adapters.mqtt.packets.message import Message
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.unacknowledged import Desk, Place
 from bridge.core.errors import InvalidError
 from bridge.core.model import Inbound
@@ -22,15 +22,15 @@ class Broker:
         self.acks: list[int] = []
         self.there = True
 
-    def __call__(self, message: Message) -> bool:
+    def __call__(self, message: IncomingMessage) -> bool:
         if self.there:
-            self.acks.append(message.mid)
+            self.acks.append(message.identifier)
         return self.there
 
 
-def message(mid: int, qos: int = 1, payload: bytes = b"") -> Message:
+def message(identifier: int, qos: int = 1, payload: bytes = b"") -> IncomingMessage:
     """A PUBLISH."""
-    return Message("t", payload, qos, retain=False, mid=mid)
+    return IncomingMessage("t", payload, qos, retain=False, identifier=identifier)
 
 
 def begun(acks: Acks, *, present: bool = True) -> Broker:
@@ -154,7 +154,7 @@ class Room:
             before = self.acks.came(one)
             if before is not None and (before.settled or self.desk.adopt(before, one)):
                 continue
-            one.parties = 1
+            one.holders = 1
             self.place.take(one, Inbound(topic="t", message=mid))
         await self.place.go_on()
 
@@ -165,7 +165,7 @@ async def test_a_message_of_two_subscriptions_is_acknowledged_when_both_are_done
     acks, desk = room.acks, room.desk
     other = desk.open("t/#", room.deliver, room.hold)
     acks.came(one := message(1))
-    one.parties = 2
+    one.holders = 2
     ids = []
     for place in (room.place, other):
         place.take(one, Inbound(topic="t", message=1))

@@ -3,6 +3,7 @@
 import inspect
 import socket
 import ssl
+import threading
 
 import aiomqtt
 import aiomqtt.exceptions
@@ -16,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from bridge.adapters._common.content import JSON
+from bridge.adapters.mqtt.connection import PRIVATE_NAMES
 from bridge.adapters.mqtt.errors import TABLE, lost, translate
 from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, message_properties
 from bridge.core.errors import (
@@ -98,27 +100,59 @@ def test_why_a_session_is_over() -> None:
     assert lost(None, None).maybe_sent
 
 
-def test_what_is_used_of_pahos_inside() -> None:
-    """If one of these goes away, `_mqtt_link.py` has to follow."""
-    client = Client(CallbackAPIVersion.VERSION2)
-    names = ["_create_socket", "_sock_close", "_send_puback", "_send_pubrec", "_send_pubcomp", "_loop_rc_handle"]
-    assert all(callable(getattr(client, name)) for name in names)
-    assert hasattr(client, "_in_packet")
-    assert client._mid_generate() == 1
-    assert "self._handle_publish()" in inspect.getsource(Client._packet_handle)
-    assert "self._handle_pubrel()" in inspect.getsource(Client._packet_handle)
-    assert "self._handle_pubrec()" in inspect.getsource(Client._packet_handle)
-    assert "self._handle_pubackcomp(" in inspect.getsource(Client._packet_handle)
+async def test_the_client_of_aiomqtt_is_pahos() -> None:
+    """`aiomqtt.Client._client`: paho's, not yet connected, and nothing of it reconnects by itself."""
+    client = aiomqtt.Client("broker")._client
+    assert type(client) is Client
+    assert client.socket() is None
+    assert "reconnect_on_failure=False" in inspect.getsource(aiomqtt.Client.__init__)
 
 
-def test_what_is_used_of_aiomqtts_inside() -> None:
-    """The callbacks that `Link` puts its own in place of, and the constructor's use of them."""
-    source = inspect.getsource(aiomqtt.Client.__init__)
-    events = ("connect", "disconnect", "subscribe", "unsubscribe", "message", "publish")
-    sockets = ("socket_open", "socket_close", "socket_register_write", "socket_unregister_write")
-    for name in events + sockets:
-        assert f"self._client.on_{name} = self._on_{name}" in source
-    assert "reconnect_on_failure=False" in source
+class _Socket:
+    """What paho uses of a socket; nothing is there to be read."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def recv(self, size: int) -> bytes:
+        raise BlockingIOError
+
+    def send(self, data: bytes) -> int:
+        self.written.append(bytes(data))
+        return len(data)
+
+    def setblocking(self, flag: bool) -> None:
+        assert flag is False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_paho_takes_the_socket_that_it_is_given() -> None:
+    """`paho.mqtt.client.Client._create_socket`: called once for each connection, at once, in the same thread."""
+    client, made = Client(CallbackAPIVersion.VERSION2), []
+
+    def create() -> _Socket:
+        made.append((_Socket(), threading.get_ident()))
+        return made[-1][0]
+
+    client._create_socket = create  # type: ignore[method-assign, assignment]
+    assert client.connect("broker") == MQTTErrorCode.MQTT_ERR_SUCCESS
+    ((sock, thread),) = made
+    assert client.socket() is sock
+    assert thread == threading.get_ident()
+    assert [packet[:1] for packet in sock.written] == [b"\x10"]
+    assert client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS
+    assert client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS
+    assert [packet[:1] for packet in sock.written] == [b"\x10", b"\xe0"]
+    assert sock.closed
+    assert client.socket() is None
+
+
+def test_these_are_all_private_names() -> None:
+    """Each has a test above."""
+    assert set(PRIVATE_NAMES) == {"aiomqtt.Client._client", "paho.mqtt.client.Client._create_socket"}
 
 
 def test_properties_are_packed_as_paho_reads_them() -> None:
@@ -127,7 +161,7 @@ def test_properties_are_packed_as_paho_reads_them() -> None:
         packed = message_properties({"ä": "x" * size}, key="k", content_type=JSON, payload=b"1")
         packed.text(RESPONSE_TOPIC, "a/b")
         packed.binary(CORRELATION_DATA, b"\x00\xff")
-        data = packed.pack()
+        data = packed.encode()
         read = Properties(PacketTypes.PUBLISH)
         _, length = read.unpack(data)
         assert length == len(data)

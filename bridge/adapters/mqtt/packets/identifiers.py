@@ -1,0 +1,34 @@
+"""Packet identifiers: one supply for all packets that wait for an answer of the broker (MQTT 5, 2.2.1)."""
+
+from typing import Final
+
+from bridge.core.errors import OverloadedError
+
+_HIGHEST: Final = 65_535
+
+
+class Identifiers:
+    """Gives out packet identifiers that are not in use."""
+
+    def __init__(self) -> None:
+        self._used: set[int] = set()
+        self._last = 0
+
+    def take(self) -> int:
+        """Return an identifier that is free, which is used until `release`.
+
+        Raises:
+            OverloadedError: All are in use.
+        """
+        if len(self._used) >= _HIGHEST:
+            raise OverloadedError("the broker owes an answer to 65535 packets, and MQTT has no more identifiers")
+        used, identifier = self._used, self._last % _HIGHEST + 1
+        while identifier in used:
+            identifier = identifier % _HIGHEST + 1
+        used.add(identifier)
+        self._last = identifier
+        return identifier
+
+    def release(self, identifier: int) -> None:
+        """Make an identifier free again; nothing happens where it is."""
+        self._used.discard(identifier)
