@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-import httpx
-
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.errors import translate
@@ -138,7 +136,7 @@ class Batcher:
 def _distribute(batch: list[_Waiting], done: asyncio.Future[Response]) -> None:
     failure = done.exception()
     try:
-        if isinstance(failure, httpx.HTTPError):
+        if isinstance(failure, Exception):
             raise translate(failure)
         response = done.result()
         call_ids = [waiting.call_id for waiting in batch if waiting.call_id is not None]
