@@ -13,6 +13,7 @@ import zmq
 from bridge.bus.broker.monitor import SocketWatch
 from bridge.core.errors import BusError
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 #: Seconds in which libzmq would have tried again; also the pause between two rebuilds.
 GRACE: Final = 1.0
@@ -46,7 +47,7 @@ class Link:
         self._clock = clock
         self._rebuild = rebuild
         self._watch = SocketWatch(context, _EVENTS, self._saw)
-        self._cancel: Callable[[], None] | None = None
+        self._timer = Timer(clock)
 
     def start(self, socket: zmq.Socket[bytes]) -> None:
         """Begin; before the socket connects."""
@@ -69,7 +70,7 @@ class Link:
     def stop(self) -> None:
         """End; idempotent."""
         self._watch.stop()
-        self._calm()
+        self._timer.cancel()
 
     def _saw(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
@@ -85,21 +86,12 @@ class Link:
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
             self.trouble = "the connection was closed in the handshake; is this the bus' server key?"
         if event in _LOST:
-            if self._cancel is None:
-                self._cancel = self._clock.call_later(GRACE, self._dead)
+            if not self._timer.is_set:
+                self._timer.set(GRACE, self._rebuild)
         else:
-            self._calm()
+            self._timer.cancel()
 
     def _refuse(self, trouble: str) -> None:
         self.trouble = trouble
         self.refused = not self.settled.is_set()
         self.settled.set()
-
-    def _calm(self) -> None:
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
-
-    def _dead(self) -> None:
-        self._cancel = None
-        self._rebuild()

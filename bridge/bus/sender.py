@@ -10,6 +10,7 @@ import zmq
 from bridge.bus.broker.curve import CurveClient, secure_client
 from bridge.bus.link import Link
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 # Messages in the pipe to the broker, and those that wait here when it is full.
 _SEND_HWM: Final = 10_000
@@ -62,7 +63,6 @@ class Sender:
             curve: Keys, where the bus is closed.
         """
         self._context = context
-        self._clock = clock
         self._endpoint = endpoint
         self._on_subscription = on_subscription
         self._curve = curve
@@ -70,7 +70,7 @@ class Sender:
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._waiting_bytes = 0
         self._want_room: list[asyncio.Future[None]] = []
-        self._cancel_retry: Callable[[], None] | None = None
+        self._retrying = Timer(clock)
         self._flush_scheduled = False
         self._rejoining = False
         self._look_scheduled = False
@@ -131,7 +131,7 @@ class Sender:
             return False
         waiting.append((frame, body))
         self._waiting_bytes += len(body)
-        if self._cancel_retry is None:
+        if not self._retrying.is_set:
             if not self._flush_scheduled:
                 self._flush_scheduled = True
                 self._loop.call_soon(self._flush)
@@ -141,12 +141,12 @@ class Sender:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._cancel_retry is None:
+        if not self._retrying.is_set:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
         if not self._drain():
-            self._cancel_retry = self._clock.call_later(_RETRY, self._retry)
+            self._retrying.set(_RETRY, self._retry)
         if self._want_room and self.has_room:
             for room in self._want_room:
                 if not room.done():
@@ -175,15 +175,12 @@ class Sender:
         return True
 
     def _retry(self) -> None:
-        self._cancel_retry = None
         self._rejoining = False
         self._send_waiting()
 
     def _calm(self) -> None:
         self._rejoining = False
-        if self._cancel_retry is not None:
-            self._cancel_retry()
-            self._cancel_retry = None
+        self._retrying.cancel()
 
     def _look_soon(self) -> None:
         self._look_scheduled = True
@@ -212,4 +209,4 @@ class Sender:
         self.open()
         # Nor into one of which nobody has said yet that he wants anything: an XPUB drops that.
         self._rejoining = True
-        self._cancel_retry = self._clock.call_later(_REJOIN, self._retry)
+        self._retrying.set(_REJOIN, self._retry)

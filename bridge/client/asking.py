@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from bridge.core.backoff import backoff
 from bridge.core.model import Event
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 #: Seconds until it is said again the first time, and at most; each wait is twice the one before. What is lost is
 #: mostly lost because the other side was just not there, so the first wait is short.
@@ -30,34 +32,32 @@ class Asking:
         """
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._say = say
-        self._clock = clock
-        self._wait = _FIRST
-        self._take_back: Callable[[], None] = _nothing
+        self._times = 1
+        self._timer = Timer(clock)
         say()
         if again:
-            self._take_back = clock.call_later(self._wait, self._again)
+            self._timer.set(self._wait(), self._again)
 
     def _again(self) -> None:
-        self._wait = min(self._wait * 2, _LONGEST)
-        self._take_back = self._clock.call_later(self._wait, self._again)
+        self._times += 1
+        self._timer.set(self._wait(), self._again)
         self._say()
+
+    def _wait(self) -> float:
+        return backoff(_FIRST, _LONGEST, self._times, rng=None)
 
     def answered(self, event: Event) -> None:
         """Here is the response; another one changes nothing."""
-        self._take_back()
+        self._timer.cancel()
         if not self.answer.done():
             self.answer.set_result(event)
 
     def end(self, error: Exception | None = None) -> None:
         """Say it no more; whoever waits for the answer gets the error, or is cancelled."""
-        self._take_back()
+        self._timer.cancel()
         if self.answer.done():
             return
         if error is None:
             self.answer.cancel()
         else:
             self.answer.set_exception(error)
-
-
-def _nothing() -> None:
-    """There is no timer to take back."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable
 from typing import Any, Final, Self
 
 import msgspec
@@ -13,6 +12,7 @@ from bridge.client.command import command
 from bridge.client.errors import CallFailedError, ClosedError
 from bridge.client.listener import Listener
 from bridge.core.model import Event
+from bridge.core.timer import Timer
 
 BRIDGE: Final = "health.bridge"
 _CONNECTED: Final = frozenset({"connected", "degraded"})
@@ -71,7 +71,7 @@ class Subscription:
         self._asking: str | None = None
         self._subscribed = False
         self._watching = contextlib.ExitStack()
-        self._take_back: Callable[[], None] | None = None
+        self._timer = Timer(bus.clock)
 
     # --- life
 
@@ -142,8 +142,7 @@ class Subscription:
 
     def _listen_for(self, seconds: float) -> None:
         """Subscribe again unless the bridge is heard of within so many seconds."""
-        self._calm_timer()
-        self._take_back = self._bus.clock.call_later(seconds, self._again)
+        self._timer.set(seconds, self._again)
 
     def _again(self) -> None:
         """Say it once more; until it is answered, however long that takes."""
@@ -161,15 +160,10 @@ class Subscription:
         self._listen_for(_SILENCE if answer.result().payload["ok"] else _PAUSE)
 
     def _calm(self) -> None:
-        self._calm_timer()
+        self._timer.cancel()
         if self._asking is not None:
             asking, self._asking = self._asking, None
             self._bus.end(asking)
-
-    def _calm_timer(self) -> None:
-        if self._take_back is not None:
-            self._take_back()
-            self._take_back = None
 
     # --- reading
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from bridge.core.backoff import backoff
 from bridge.core.errors import AttemptTimeoutError, BridgeError, NotConnectedError
 from bridge.core.model import ConnectionStatus
 from bridge.core.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
@@ -131,8 +132,7 @@ class SessionKeeper:
     def _wait(self, failures: int, error: BridgeError) -> float:
         if error.needs_person:
             return _WAIT_FOR_A_PERSON
-        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures - 1, 10))
-        return wait * self._rng.uniform(0.5, 1.0)
+        return backoff(_FIRST_WAIT, _LONGEST_WAIT, failures, rng=self._rng)
 
     async def _open(self, *, verify: bool) -> BridgeError | None:
         """Open a session; `verify` also asks for a good check, since a frozen remote still accepts connections."""

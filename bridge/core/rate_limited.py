@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 #: Seconds of an interval, where nothing else is said.
 INTERVAL: Final = 1.0
@@ -21,7 +22,7 @@ class _Interval(Generic[T]):
     last: T
     passed: int = 1
     held: int = 0
-    cancel_timer: Callable[[], None] | None = None
+    timer: Timer | None = None
 
 
 class RateLimited(Generic[K, T]):
@@ -104,12 +105,13 @@ class RateLimited(Generic[K, T]):
             self._tell(oldest, self._forget(oldest))
         interval = self._intervals[key] = _Interval(now, item)
         if self._report is not None:
-            interval.cancel_timer = self._clock.call_later(self._interval, lambda: self._on_timer(key))
+            interval.timer = Timer(self._clock)
+            interval.timer.set(self._interval, lambda: self._on_timer(key))
 
     def _forget(self, key: K) -> _Interval[T]:
         interval = self._intervals.pop(key)
-        if interval.cancel_timer is not None:
-            interval.cancel_timer()
+        if interval.timer is not None:
+            interval.timer.cancel()
         return interval
 
     def _on_timer(self, key: K) -> None:

@@ -4,6 +4,7 @@ import enum
 import random
 from typing import Final
 
+from bridge.core.backoff import backoff
 from bridge.core.errors import BridgeError
 
 #: Seconds until the next try: first and longest, for one key, for all of an integration, and where a person is needed.
@@ -50,7 +51,7 @@ def fate(error: BridgeError, *, once: bool) -> Fate:
 def wait(what: Fate, round_: int, error: BridgeError, rng: random.Random) -> float:
     """Seconds until the next try after `round_` of them (1 is the first): doubled each time, with jitter."""
     first, longest = {Fate.KEY_WAITS: _KEY, Fate.ALL_WAIT: _ALL, Fate.PERSON: _PERSON}[what]
-    seconds = min(longest, first * 2.0 ** min(round_ - 1, 20)) * rng.uniform(0.5, 1.0)
+    seconds = backoff(first, longest, round_, rng=rng)
     if error.retry_after_ms is not None:
         seconds = max(seconds, error.retry_after_ms / 1000)
     return seconds

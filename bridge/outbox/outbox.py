@@ -5,7 +5,6 @@ import itertools
 import random
 import uuid
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from bridge.core.errors import BridgeError, OverloadedError, StoppingError
 from bridge.core.model import Event, Operation, Outcome
 from bridge.core.ports import Clock
 from bridge.core.settings import OutboxSettings
+from bridge.core.timer import Timer
 from bridge.outbox.commit_queue import Desk
 from bridge.outbox.dead_letters import CHUNK, Wanted, discarded, listed, replayed
 from bridge.outbox.delivery_queue import Lane
@@ -81,8 +81,8 @@ class Outbox:
         self._desk: Desk | None = None
         self._lanes: dict[str, Lane] = {}
         self._soon: set[Lane] = set()
-        self._timers: dict[Lane, tuple[float, Callable[[], None]]] = {}
-        self._sweeping: Callable[[], None] | None = None
+        self._timers: dict[Lane, Timer] = {}
+        self._sweeping = Timer(clock)
         self._said: str | None = None
         self._asked: set[asyncio.Future[Any]] = set()
         self._keys = itertools.count(1)
@@ -137,12 +137,10 @@ class Outbox:
     async def close(self) -> None:
         """Commit what is left to commit, and let go of the file."""
         self.stopping = True
-        for _, cancel in self._timers.values():
-            cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         self._timers.clear()
-        if self._sweeping is not None:
-            self._sweeping()
-            self._sweeping = None
+        self._sweeping.cancel()
         if self._desk is not None:
             await self._desk.close()
             self._desk = None
@@ -285,15 +283,10 @@ class Outbox:
     def at(self, lane: Lane, when: float) -> None:
         """Pump a lane at a time, or earlier."""
         timer = self._timers.get(lane)
-        if timer is not None:
-            if timer[0] <= when:
-                return
-            timer[1]()
-        self._timers[lane] = when, self._clock.call_later(when - self._clock.monotonic(), partial(self._on_time, lane))
-
-    def _on_time(self, lane: Lane) -> None:
-        self._timers.pop(lane, None)
-        lane.pump()
+        if timer is None:
+            timer = self._timers[lane] = Timer(self._clock)
+        if when < timer.due:
+            timer.set(when - self._clock.monotonic(), lane.pump)
 
     def soon(self, lane: Lane) -> None:
         """Pump a lane in this turn of the loop, once."""
@@ -325,7 +318,7 @@ class Outbox:
         self._desk.settle(Settlement(entry, verdict, ending, now_ms, outcome.error, outcome.result, duration_ms, death))
 
     def _sweep(self) -> None:
-        self._sweeping = self._clock.call_later(_SWEEP, self._sweep)
+        self._sweeping.set(_SWEEP, self._sweep)
         for lane in self._lanes.values():
             lane.sweep()
 

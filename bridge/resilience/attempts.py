@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bridge.core.errors import AttemptTimeoutError, BridgeError
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 from bridge.resilience.call import OpenAttempt
 
 #: Seconds that a timer may come too early.
@@ -49,7 +50,7 @@ class Attempts:
         self._on_bug = on_bug
         self._usual: dict[OpenAttempt, None] = {}
         self._others: dict[OpenAttempt, None] = {}
-        self._cancel_timer: Callable[[], None] | None = None
+        self._timer = Timer(clock)
         self._not_entered = 0  # tasks that have not made their first step: nobody may overtake those
 
     def __iter__(self) -> Iterator[OpenAttempt]:
@@ -59,25 +60,24 @@ class Attempts:
         """Begin one; it may have ended when this returns."""
         if attempt.limit >= self._limit:
             self._usual[attempt] = None
-            if self._cancel_timer is None:
-                self._cancel_timer = self._clock.call_later(self._limit, self._sweep)
+            if not self._timer.is_set:
+                self._timer.set(self._limit, self._sweep)
         else:
             self._others[attempt] = None
-            attempt.take_back = self._clock.call_later(attempt.limit, partial(self._expire, attempt))
+            attempt.timer = Timer(self._clock)
+            attempt.timer.set(attempt.limit, partial(self._expire, attempt))
         if self._not_entered or not self._begin(attempt):
             self._start_task(attempt)
 
     def remove(self, attempt: OpenAttempt) -> None:
         """One has ended."""
         if self._usual.pop(attempt, attempt) is None:
-            if not self._usual and self._cancel_timer is not None:
-                self._cancel_timer()
-                self._cancel_timer = None
+            if not self._usual:
+                self._timer.cancel()
         else:
             del self._others[attempt]
-            if attempt.take_back is not None:
-                attempt.take_back()
-                attempt.take_back = None
+            if attempt.timer is not None:
+                attempt.timer.cancel()
 
     def cancel(self, attempt: OpenAttempt) -> None:
         """Give one up; where it has a task, when that has ended."""
@@ -141,7 +141,6 @@ class Attempts:
     # --- time limits
 
     def _expire(self, attempt: OpenAttempt) -> None:
-        attempt.take_back = None
         if attempt.task is None:
             attempt.set_exception(self._timed_out(attempt))
         else:
@@ -149,14 +148,13 @@ class Attempts:
             attempt.task.cancel()
 
     def _sweep(self) -> None:
-        self._cancel_timer = None
         now = self._clock.monotonic()
         due = []
         for attempt in self._usual:
             left = attempt.began + self._limit - now
             if left > _EARLY:
                 # Before anything ends: what begins in its place relies on a timer for all.
-                self._cancel_timer = self._clock.call_later(left, self._sweep)
+                self._timer.set(left, self._sweep)
                 break
             due.append(attempt)
         for attempt in due:

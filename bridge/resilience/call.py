@@ -7,7 +7,8 @@ from typing import Any
 
 from bridge.core.errors import BridgeError, DeadlineError, StoppingError
 from bridge.core.model import Attempt, Operation, Outcome
-from bridge.core.ports import Promise
+from bridge.core.ports import Clock, Promise
+from bridge.core.timer import Timer
 
 
 class Call:
@@ -21,10 +22,9 @@ class Call:
         attempt: The one that runs.
         last: The last failed attempt's error.
         history: All failed attempts.
-        take_back: Takes the timer of a waiting call back.
     """
 
-    __slots__ = ("attempt", "attempts", "history", "idempotent", "last", "operation", "started", "take_back")
+    __slots__ = ("_timer", "attempt", "attempts", "history", "idempotent", "last", "operation", "started")
 
     def __init__(self, operation: Operation, *, idempotent: bool) -> None:
         self.operation = operation
@@ -34,7 +34,7 @@ class Call:
         self.attempt: OpenAttempt | None = None
         self.last: BridgeError | None = None
         self.history: tuple[Attempt, ...] = ()
-        self.take_back: Callable[[], None] | None = None
+        self._timer: Timer | None = None  # most calls never wait
 
     def begin(self, promise: Promise) -> bool:  # noqa: ARG002
         """Begin one attempt without a task, if there is such a way; `promise` then gets its end.
@@ -61,11 +61,16 @@ class Call:
         last = "" if self.last is None else f"; the last error was {self.last.kind}"
         return DeadlineError(f"the caller's time was up {when}{last}")
 
-    def still(self) -> None:
-        """Take the timer of its waiting back."""
-        if self.take_back is not None:
-            self.take_back()
-            self.take_back = None
+    def set_timer(self, clock: Clock, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back when it has waited for `seconds`, unless `cancel_timer` comes first."""
+        if self._timer is None:
+            self._timer = Timer(clock)
+        self._timer.set(seconds, callback)
+
+    def cancel_timer(self) -> None:
+        """Cancel the timer of its waiting, where there is one."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class OpenAttempt:
@@ -79,9 +84,10 @@ class OpenAttempt:
         task: What makes it; None for one that was begun without.
         entered: The task has made its first step.
         expired: Its time is up, and the task was told.
+        timer: For its time limit, where that is not the usual one.
     """
 
-    __slots__ = ("_open", "_settle", "began", "call", "entered", "expired", "limit", "permit", "take_back", "task")
+    __slots__ = ("_open", "_settle", "began", "call", "entered", "expired", "limit", "permit", "task", "timer")
 
     def __init__(
         self,
@@ -100,7 +106,7 @@ class OpenAttempt:
         self.task: asyncio.Task[None] | None = None
         self.entered = False
         self.expired = False
-        self.take_back: Callable[[], None] | None = None
+        self.timer: Timer | None = None
 
     def done(self) -> bool:
         """Whether it has ended."""

@@ -25,10 +25,12 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.core.backoff import backoff
 from bridge.core.errors import AttemptTimeoutError, BridgeError
 from bridge.core.model import CircuitState, Operation
 from bridge.core.ports import Clock
 from bridge.core.settings import CircuitBreakerSettings
+from bridge.core.timer import Timer
 
 #: The longest that the circuit stays open, as a multiple of `timeout`.
 MAX_BACKOFF: Final = 10.0
@@ -81,7 +83,7 @@ class CircuitBreaker:
 
         Args:
             settings: Thresholds, and the first time that it stays open.
-            clock: Only its monotonic time and `call_later` are used.
+            clock: For how long the circuit stays open.
             rng: For jitter.
             listener: Called synchronously at each transition, in their order; it must not call back into the breaker.
         """
@@ -96,9 +98,7 @@ class CircuitBreaker:
         self._successes = 0
         self._reopened = 0
         self._probing = False
-        self._until = math.inf  # open: when it half-opens; half-open: when the probe's time is up
-        self._on_timer: Callable[[], None] | None = None
-        self._cancel_timer: Callable[[], None] | None = None
+        self._timer = Timer(clock)  # open: when it half-opens; half-open: when the probe's time is up
         self._opened_by: Operation | None = None
         self._error: BridgeError | None = None
 
@@ -116,7 +116,7 @@ class CircuitBreaker:
         """Whether `admit` would give a permit now."""
         if self._state is CircuitState.CLOSED:
             return True
-        self._catch_up()
+        self._timer.catch_up()
         return self._state is CircuitState.HALF_OPEN and not self._probing
 
     def admit(self, operation: Operation, limit: float) -> int | None:
@@ -132,7 +132,7 @@ class CircuitBreaker:
             return None
         self._probing = True
         self._generation += 1
-        self._set_timer(limit, lambda: self._probe_expired(operation))
+        self._timer.set(limit, lambda: self._probe_expired(operation))
         return self._generation
 
     def success(self, permit: int, operation: Operation) -> None:
@@ -164,14 +164,14 @@ class CircuitBreaker:
 
     def retry_after_ms(self) -> int | None:
         """Milliseconds, rounded up, until it half-opens or the probe's result is due; None if forced or closed."""
-        if self._until == math.inf:
+        if not self._timer.is_set:
             return None
-        return max(0, math.ceil((self._until - self._clock.monotonic()) * 1000))
+        return max(0, math.ceil((self._timer.due - self._clock.monotonic()) * 1000))
 
     def force_open(self, operation: Operation | None = None) -> None:
         """Open until `reset`. A circuit that is open already stays so without a transition."""
         self._forced = True
-        self._stop_timer()
+        self._timer.cancel()
         if self._state is not CircuitState.OPEN:
             self._enter(CircuitState.OPEN, operation, None)
 
@@ -183,22 +183,22 @@ class CircuitBreaker:
             self._close(operation)
 
     def close(self) -> None:
-        """Take the timer back; the breaker is not used after that."""
-        self._stop_timer()
+        """Cancel the timer; the breaker is not used after that."""
+        self._timer.cancel()
 
     def _open(self, operation: Operation, error: BridgeError) -> None:
-        times = min(2.0 ** min(self._reopened, 10), MAX_BACKOFF / (1 + JITTER))
-        wait = self._settings.timeout * times * (1 + self._rng.uniform(0, JITTER))
+        first = self._settings.timeout
+        longest = first * MAX_BACKOFF / (1 + JITTER)
+        wait = backoff(first, longest, self._reopened + 1, jitter=(1.0, 1 + JITTER), rng=self._rng)
         self._opened_by, self._error = operation, error
-        self._set_timer(wait, self._half_open)
+        self._timer.set(wait, self._half_open)
         self._enter(CircuitState.OPEN, operation, error)
 
     def _half_open(self) -> None:
-        self._stop_timer()
         self._enter(CircuitState.HALF_OPEN, self._opened_by, self._error)
 
     def _close(self, operation: Operation | None) -> None:
-        self._stop_timer()
+        self._timer.cancel()
         self._reopened = 0
         self._opened_by = self._error = None
         self._enter(CircuitState.CLOSED, operation, None)
@@ -219,28 +219,10 @@ class CircuitBreaker:
             )
         )
 
-    def _catch_up(self) -> None:
-        """Do what a timer was to do by now: a busy loop may come to a caller first."""
-        if self._clock.monotonic() >= self._until and self._on_timer is not None:
-            self._on_timer()
-
     def _probe_expired(self, operation: Operation) -> None:
         self.failure(self._generation, operation, AttemptTimeoutError("the probe got no answer in its time"))
 
     def _free_probe(self) -> None:
-        self._stop_timer()
+        self._timer.cancel()
         self._probing = False
         self._generation += 1
-
-    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._until = self._clock.monotonic() + seconds
-        self._on_timer = callback
-        self._cancel_timer = self._clock.call_later(seconds, callback)
-
-    def _stop_timer(self) -> None:
-        self._until = math.inf
-        self._on_timer = None
-        if self._cancel_timer is not None:
-            self._cancel_timer()
-            self._cancel_timer = None

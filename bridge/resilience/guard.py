@@ -162,7 +162,7 @@ class Guard:
         elif self._limiter.forget(call) or call in self._backing_off or call in self._sent_away:
             self._backing_off.pop(call, None)
             self._sent_away.pop(call, None)
-            call.still()
+            call.cancel_timer()
             self._drop(call, tell=True)
 
     def cancel_all(self) -> None:
@@ -266,10 +266,9 @@ class Guard:
             if left <= delay:
                 delay, then = left, self._expire
         self._backing_off[call] = None
-        call.take_back = self._clock.call_later(delay, partial(then, call))
+        call.set_timer(self._clock, delay, partial(then, call))
 
     def _again(self, call: Call) -> None:
-        call.take_back = None
         del self._backing_off[call]
         if self._limiter.try_start():
             self._start(call, self._clock.monotonic())
@@ -281,10 +280,9 @@ class Guard:
         self._limiter.wait(call)
         if call.operation.deadline is not None:
             left = call.operation.deadline - self._clock.monotonic()
-            call.take_back = self._clock.call_later(left, partial(self._expire, call))
+            call.set_timer(self._clock, left, partial(self._expire, call))
 
     def _expire(self, call: Call) -> None:
-        call.take_back = None
         self._backing_off.pop(call, None)
         self._limiter.forget(call)
         self._end(call, call.expired())
@@ -300,7 +298,7 @@ class Guard:
         self._pumping = True
         try:
             while (call := self._limiter.next()) is not None:
-                call.still()
+                call.cancel_timer()
                 self._start(call, self._clock.monotonic() if now is None else now)
                 now = None
         finally:
@@ -368,7 +366,7 @@ class Guard:
         if not self._sent_away:
             asyncio.get_running_loop().call_soon(self._end_sent_away)
         for call in (*self._limiter.clear(), *self._backing_off):
-            call.still()
+            call.cancel_timer()
             self._sent_away[call] = why
         self._backing_off.clear()
 

@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from bridge.core.ports import Clock
 from bridge.core.settings import LimitSettings
+from bridge.core.timer import Timer
 
 #: The rate limit's burst, in seconds of its rate: no second ever sees more than 1.1 times the rate.
 BURST: Final = 0.1
@@ -54,7 +55,7 @@ class Limiter(Generic[Waiter]):
         self._free = settings.max_in_flight
         self._waiting: OrderedDict[Waiter, None] = OrderedDict()
         self._paused = False
-        self._cancel_timer: Callable[[], None] | None = None
+        self._timer = Timer(clock)
 
     def __iter__(self) -> Iterator[Waiter]:
         return iter(self._waiting)
@@ -116,10 +117,8 @@ class Limiter(Generic[Waiter]):
         self._paused = False
 
     def close(self) -> None:
-        """Take the timer back."""
-        if self._cancel_timer is not None:
-            self._cancel_timer()
-            self._cancel_timer = None
+        """Cancel the timer."""
+        self._timer.cancel()
 
     def _ready(self) -> bool:
         if not self._free or self._waiting or self._paused:
@@ -134,10 +133,6 @@ class Limiter(Generic[Waiter]):
     def _wait_for_token(self, rate: RateLimit) -> bool:
         """Whether the rate is in the way; a timer then tells when it is not."""
         wait = rate.wait(self._clock.monotonic())
-        if wait and self._cancel_timer is None:
-            self._cancel_timer = self._clock.call_later(wait, self._has_token)
+        if wait and not self._timer.is_set:
+            self._timer.set(wait, self._on_token)
         return wait > 0
-
-    def _has_token(self) -> None:
-        self._cancel_timer = None
-        self._on_token()

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from typing import Final
 
+from bridge.core.backoff import backoff
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation
 from bridge.core.ports import Clock
@@ -17,6 +18,8 @@ BUDGET_WINDOW: Final = 10.0
 #: Retries in a window that are always allowed, so that quiet integrations can retry at all.
 BUDGET_FLOOR: Final = 3
 
+#: Many callers may retry at the same time, so they are spread over the whole delay.
+_FULL_JITTER: Final = (0.0, 1.0)
 _BUCKETS_PER_SECOND: Final = 10
 _WINDOW_BUCKETS: Final = round(BUDGET_WINDOW * _BUCKETS_PER_SECOND)
 #: Kinds that the contract calls retryable "later": by the caller, never by the guard.
@@ -28,21 +31,16 @@ def may_retry(error: BridgeError, *, idempotent: bool) -> bool:
     return error.retryable and error.kind not in _LATER and (idempotent or not error.maybe_sent)
 
 
-def backoff(settings: RetrySettings, attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after the failed attempt number `attempt` (1 is the first).
-
-    The cap comes before the jitter. Jitter is *full*: uniform between 0 and the delay, which spreads the retries of
-    many callers best (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
-    """
-    match settings.backoff:
-        case "constant":
-            delay = settings.initial_delay
-        case "linear":
-            delay = settings.initial_delay * attempt
-        case "exponential":
-            delay = settings.initial_delay * 2.0 ** (attempt - 1)
-    delay = min(delay, settings.max_delay)
-    return rng.uniform(0.0, delay) if settings.jitter else delay
+def retry_delay(settings: RetrySettings, attempt: int, rng: random.Random) -> float:
+    """Return the seconds to wait after the failed attempt number `attempt` (1 is the first)."""
+    return backoff(
+        settings.initial_delay,
+        settings.max_delay,
+        attempt,
+        growth=settings.backoff,
+        jitter=_FULL_JITTER,
+        rng=rng if settings.jitter else None,
+    )
 
 
 class RetryBudget:
@@ -128,7 +126,7 @@ class Retries:
             if delay >= fits or (deadline is None and delay > settings.max_delay):
                 return None
         else:
-            delay = backoff(settings, call.attempts, self._rng)
+            delay = retry_delay(settings, call.attempts, self._rng)
         if delay < fits:
             if not self._budget.spend(now):
                 self._shed.add("retry_budget", call.operation)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.settings import RetrySettings
-from bridge.resilience.retry import BUDGET_FLOOR, BUDGET_WINDOW, RetryBudget, backoff
+from bridge.resilience.retry import BUDGET_FLOOR, BUDGET_WINDOW, RetryBudget, retry_delay
 
 SETTINGS = st.builds(
     RetrySettings,
@@ -21,7 +21,7 @@ SETTINGS = st.builds(
 @given(settings=SETTINGS, attempt=st.integers(1, 100), seed=st.integers())
 def test_within_zero_and_the_cap(settings: RetrySettings, attempt: int, seed: int) -> None:
     """No delay is negative or over `max_delay`, jitter or not."""
-    assert 0 <= backoff(settings, attempt, random.Random(seed)) <= settings.max_delay
+    assert 0 <= retry_delay(settings, attempt, random.Random(seed)) <= settings.max_delay
 
 
 @given(settings=SETTINGS, attempt=st.integers(1, 99), seed=st.integers())
@@ -29,8 +29,8 @@ def test_never_shrinks_without_jitter(settings: RetrySettings, attempt: int, see
     """A later attempt never waits for less; with jitter it is the bound that never shrinks."""
     plain = settings.model_copy(update={"jitter": False})
     rng = random.Random(seed)
-    assert backoff(plain, attempt, rng) <= backoff(plain, attempt + 1, rng)
-    assert backoff(settings, attempt, rng) <= backoff(plain, attempt, rng)
+    assert retry_delay(plain, attempt, rng) <= retry_delay(plain, attempt + 1, rng)
+    assert retry_delay(settings, attempt, rng) <= retry_delay(plain, attempt, rng)
 
 
 @given(

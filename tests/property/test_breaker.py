@@ -66,7 +66,7 @@ class BreakerMachine(RuleBasedStateMachine):
         """It opened by itself, for a time within its bounds."""
         self.enter(CircuitState.OPEN, cause)
         self.opened_by = cause
-        self.until = self.breaker._until
+        self.until = self.breaker._timer.due
         wait = self.until - self.clock.monotonic()
         assert TIMEOUT * min(2**self.k, 9) <= wait <= TIMEOUT * min(2**self.k * 1.1, 10) + 1e-9
         told = self.breaker.retry_after_ms()

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core import errors
 from bridge.core.settings import RetrySettings
-from bridge.resilience.retry import BUDGET_FLOOR, RetryBudget, backoff, may_retry
+from bridge.resilience.retry import BUDGET_FLOOR, RetryBudget, may_retry, retry_delay
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,14 @@ def test_strategies(strategy: str, delays: list[float]) -> None:
     """Each strategy grows as it is called, up to the cap."""
     settings = RetrySettings(backoff=strategy, initial_delay=0.1, max_delay=0.5, jitter=False)
     rng = random.Random(0)
-    assert [backoff(settings, attempt, rng) for attempt in range(1, 6)] == pytest.approx(delays)
+    assert [retry_delay(settings, attempt, rng) for attempt in range(1, 6)] == pytest.approx(delays)
 
 
 def test_full_jitter_spreads_from_zero_to_the_delay() -> None:
     """Jitter is uniform over the whole delay, not a little around it."""
     settings = RetrySettings(backoff="constant", initial_delay=1, jitter=True)
     rng = random.Random(7)
-    drawn = [backoff(settings, 1, rng) for _ in range(2000)]
+    drawn = [retry_delay(settings, 1, rng) for _ in range(2000)]
     assert min(drawn) < 0.02
     assert max(drawn) > 0.98
     assert sum(drawn) / len(drawn) == pytest.approx(0.5, abs=0.03)
@@ -36,7 +36,7 @@ def test_full_jitter_spreads_from_zero_to_the_delay() -> None:
 
 def test_a_hundred_attempts_do_not_overflow() -> None:
     """The largest exponent that the settings allow stays at the cap."""
-    assert backoff(RetrySettings(max_attempts=100, jitter=False), 100, random.Random(0)) == 10.0
+    assert retry_delay(RetrySettings(max_attempts=100, jitter=False), 100, random.Random(0)) == 10.0
 
 
 @pytest.mark.parametrize(
