@@ -1,4 +1,4 @@
-"""All of ZeroMQ: broker, sockets, codec, filters."""
+"""The bus: a client of it, its broker, the codec of its events."""
 
 from bridge.bus.address import default_publish, default_subscribe, parse_endpoint
 from bridge.bus.broker.broker import Broker

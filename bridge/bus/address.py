@@ -1,4 +1,4 @@
-"""Where the bus is: default endpoints, and what an endpoint may be."""
+"""Default endpoints of the bus, and checks of endpoints."""
 
 import ipaddress
 import os
@@ -17,13 +17,13 @@ from bridge.core.errors import BusError
 #: Loopback ports where there are no `ipc` sockets.
 DEFAULT_PUBLISH_PORT: Final = 48621
 DEFAULT_SUBSCRIBE_PORT: Final = 48622
-# `sun_path` less its closing NUL (unix(7); the BSDs have four bytes less).
+# Bytes of `sun_path` without the NUL at its end (unix(7); the BSDs have four bytes less).
 _MAX_IPC_PATH: Final = 107 if sys.platform == "linux" else 103
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One checked endpoint: either the path of an `ipc` socket, or a `host` and `port` (0: any)."""
+    """A checked endpoint: either the path of an `ipc` socket, or a `host` and `port` (0: any)."""
 
     path: Path | None = None
     host: str = ""
@@ -31,7 +31,7 @@ class Address:
 
     @property
     def endpoint(self) -> str:
-        """As ZeroMQ writes it."""
+        """The endpoint as ZeroMQ writes it."""
         if self.path is not None:
             return f"ipc://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -39,23 +39,23 @@ class Address:
 
 
 def runtime_directory() -> Path:
-    """The directory of the default `ipc` sockets: `$XDG_RUNTIME_DIR/nemo`, else the platform's own place for that."""
+    """Return the directory of the default `ipc` sockets: `$XDG_RUNTIME_DIR/nemo`, else the platform's usual one."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base:
         return Path(base) / "nemo"
     with warnings.catch_warnings():
-        # platformdirs warns where it has to take a directory under the temporary one; `lock` checks whose it is.
+        # platformdirs warns where it has to use the temporary directory; `lock` checks who owns the one that is used.
         warnings.simplefilter("ignore")
         return platformdirs.user_runtime_path("nemo", appauthor=False)
 
 
 def default_publish() -> str:
-    """The endpoint where publishers connect, unless the configuration says otherwise."""
+    """Return the endpoint for publishers where the configuration has none."""
     return _default("bus-publish.sock", DEFAULT_PUBLISH_PORT)
 
 
 def default_subscribe() -> str:
-    """The endpoint where subscribers connect, unless the configuration says otherwise."""
+    """Return the endpoint for subscribers where the configuration has none."""
     return _default("bus-subscribe.sock", DEFAULT_SUBSCRIBE_PORT)
 
 
@@ -67,11 +67,11 @@ def parse_endpoint(text: str, *, closed: bool = False) -> Address:
     """Check one endpoint.
 
     Args:
-        text: As ZeroMQ writes it.
+        text: The endpoint as ZeroMQ writes it.
         closed: Whether the bus has CURVE keys; TCP beyond loopback needs them.
 
     Raises:
-        BusError: It is no `ipc` path or TCP address that can work; the message says why.
+        BusError: It is not an `ipc` path or TCP address that can be used; the message tells why.
     """
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "ipc":
@@ -85,7 +85,7 @@ def parse_pair(publish: str, subscribe: str, *, closed: bool = False) -> tuple[A
     """Check both endpoints of a bus; they must differ.
 
     Raises:
-        BusError: One of them cannot work, or they are the same.
+        BusError: One of them is not valid, or they are the same.
     """
     pair = parse_endpoint(publish, closed=closed), parse_endpoint(subscribe, closed=closed)
     if pair[0] == pair[1] and (pair[0].path or pair[0].port):
@@ -94,7 +94,7 @@ def parse_pair(publish: str, subscribe: str, *, closed: bool = False) -> tuple[A
 
 
 def check_reachable(*addresses: Address) -> None:
-    """Raise `BusError` where nothing can connect: any port, or any address, is for those who bind."""
+    """Raise `BusError` for an endpoint that only a binding socket can have: with any port or any address."""
     for address in addresses:
         if address.path is None and (address.host == "*" or not address.port):
             raise BusError(f"bus endpoint {address.endpoint}: nobody can connect to that; name address and port")
@@ -104,7 +104,8 @@ def _ipc(text: str, rest: str) -> Address:
     if not zmq.has("ipc"):
         raise BusError(f"bus endpoint {text!r}: this system has no ipc sockets, use tcp://127.0.0.1:port")
     if not rest.startswith("/"):
-        # A relative path depends on where one starts; `*` and abstract names (`@`) have no directory to protect them.
+        # A relative path depends on the working directory; `*` and abstract names (`@`) have no directory that protects
+        # them.
         raise BusError(f"bus endpoint {text!r}: an ipc endpoint needs an absolute path, as in ipc:///run/user/1000/x")
     if "\0" in rest:
         raise BusError(f"bus endpoint {text!r}: a path holds no NUL")

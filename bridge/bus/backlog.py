@@ -1,4 +1,4 @@
-"""What was taken from the pipe and waits to be handled: bounded by its bytes, which a pipe of ZeroMQ never is."""
+"""Messages that were read from the socket and wait to be handled: bounded by their bytes, as no pipe of ZeroMQ is."""
 
 from collections import deque
 from typing import Final
@@ -7,19 +7,21 @@ import zmq
 
 from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 
-#: Bytes of all messages that may wait; large ones may take `BOUND` of them, so that a flood leaves room for the others.
+#: Bytes of all messages that may wait. Large ones may use only `BOUND` of them, so that many of them leave room for the
+#: others.
 MOST: Final = 2 * BOUND
-#: Bytes that a message costs beyond its second frame, about.
+#: About how many bytes a message costs beyond its second frame.
 OVERHEAD: Final = 256
 
 
 class Backlog:
-    """Messages in their order. What comes on top of the bound is not taken in.
+    """A queue of messages with a bound in bytes.
 
-    Large ones stay with ZeroMQ until they are handled: while they were copied, more would come into the pipe.
+    Large messages stay in ZeroMQ's memory until they are handled: while they were copied, more would come into the
+    pipe.
 
     Attributes:
-        size: Bytes that they cost.
+        size: Bytes that the messages cost.
     """
 
     def __init__(self) -> None:
@@ -30,7 +32,7 @@ class Backlog:
         return len(self._waiting)
 
     def put(self, first: zmq.Frame, second: zmq.Frame) -> bool:
-        """Take a message in, behind all others; False where there is no room for it."""
+        """Append a message; return False where there is no room for it."""
         length = len(second)
         size = self.size + length + OVERHEAD
         if size > (BOUND if length > LARGE else MOST):
@@ -40,12 +42,12 @@ class Backlog:
         return True
 
     def take(self) -> tuple[bytes, bytes]:
-        """The two frames of the first one. Raises IndexError where there is none."""
+        """Remove the first message and return its two frames; raise IndexError where there is none."""
         first, second = self._waiting.popleft()
         self.size -= len(second) + OVERHEAD
         return first, second if isinstance(second, bytes) else second.bytes
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all messages."""
         self.size = 0
         self._waiting.clear()

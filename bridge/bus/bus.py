@@ -1,4 +1,4 @@
-"""The sidecar's place on the bus: hosts or joins it, reads, publishes, keeps last values, counts what is wrong."""
+"""A client of the bus: hosts or joins it, reads and publishes events, keeps last values, reports what is wrong."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 import zmq
 
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
-from bridge.bus.broker.broker import Broker, Door
-from bridge.bus.broker.curve import CurveClient, CurveServer, read_allowed
-from bridge.bus.broker.forwarder import Refused
+from bridge.bus.broker.broker import AccessControl, Broker
+from bridge.bus.broker.curve import CurveClient, CurveServer, load_access_list
+from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
-from bridge.bus.loopback import Echo
+from bridge.bus.loopback import Loopback
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
@@ -29,18 +29,18 @@ from bridge.core.rate_limited import RateLimited
 _JOIN: Final = 5.0
 _SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
-# Strangers whose refusals are told one by one; beyond, together.
-_MOST_STRANGERS: Final = 64
+# Refusals are reported separately for so many keys and reasons a second; beyond, together.
+_MAX_REPORTED: Final = 64
 
 
 class Bus:
-    """One place on the bus; implements `ports.Publisher`.
+    """One client of the bus; implements `ports.Publisher`.
 
-    Everything happens on the event loop that `start` runs on; no method may be called from another thread.
+    Everything happens on the event loop on which `start` was called; call no method from another thread.
 
     Attributes:
-        stats: What has been counted.
-        own: Whether the events of this very source are handed on, too.
+        stats: Counts since the start.
+        own: Whether events of the own source are passed to `on_event`, too.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Bus:
         join_timeout: float = _JOIN,
         curve: CurveServer | CurveClient | None = None,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened before `start`.
 
         Args:
             mode: `host` runs the broker, `connect` joins one, or an application that binds a PUB and a SUB itself.
-            publish: The endpoint where publishers connect; None for the user's default.
-            subscribe: The endpoint where subscribers connect; None for the user's default.
-            max_message: Bytes of an event.
-            source: What stands in `source` of what is published.
-            clock: For time stamps and pauses.
-            on_event: Takes each good event, in order. It must not raise: see `run`.
-            subscriptions: Prefixes of the event types to read. Gaps are only looked for where all is read (`""`).
-            number: Number what is published in `headers.seq`.
-            own: Hand on the events of this very source, too.
+            publish: The endpoint for publishers; None for the user's default.
+            subscribe: The endpoint for subscribers; None for the user's default.
+            max_message: Bytes of an event, at most.
+            source: The `source` of the events that are published.
+            clock: For time stamps, time limits and rate limits.
+            on_event: Called with each valid event, in order. It must not raise: see `run`.
+            subscriptions: Prefixes of the event types to read. Gaps are looked for only where all is read (`""`).
+            number: Whether to number the events that are published, in `headers.seq`.
+            own: Whether to pass events of the own source to `on_event`, too.
             join_timeout: Seconds in which the bus must answer at the start.
             curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
 
         Raises:
-            BusError: An endpoint cannot work.
+            BusError: An endpoint is not valid.
         """
         self._publish_endpoint = publish or default_publish()
         self._subscribe_endpoint = subscribe or default_subscribe()
@@ -100,7 +100,7 @@ class Bus:
         self._last_values = LastValues(self)
         self._last_id = 0
         self._seq = 0
-        self._echo = Echo(source)
+        self._loopback = Loopback(source)
         self._marker = ""
         self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
@@ -112,25 +112,25 @@ class Bus:
 
     @property
     def publish_endpoint(self) -> str:
-        """Where publishers connect; after `start` the real one."""
+        """The endpoint for publishers; after `start` the real one."""
         return self._publish_endpoint
 
     @property
     def subscribe_endpoint(self) -> str:
-        """Where subscribers connect; after `start` the real one."""
+        """The endpoint for subscribers; after `start` the real one."""
         return self._subscribe_endpoint
 
     @property
     def alive(self) -> bool:
-        """Whether it reads, and, where it hosts the broker, forwards."""
+        """Whether it is reading and, where it hosts the broker, the broker is forwarding."""
         reads = self._receiver is not None and self._done is not None and not self._done.done()
         return reads and (self._broker is None or self._broker.alive)
 
     async def start(self) -> None:
-        """Host or join the bus; when it returns, what is published arrives.
+        """Host or join the bus. When it returns, events arrive in both directions.
 
         Raises:
-            BusError: The bus cannot be hosted, or nobody hosts it. Nothing is left open.
+            BusError: The bus cannot be hosted, or nobody hosts one there. Nothing is left open.
         """
         self._done = asyncio.get_running_loop().create_future()
         try:
@@ -140,7 +140,7 @@ class Bus:
             raise
 
     async def stop(self) -> None:
-        """Let the last events leave, then close; idempotent. Ends `run`."""
+        """Wait a moment until the last events have left, then close; idempotent. Ends `run`."""
         try:
             if self._sender is not None:
                 self._rejections.flush()
@@ -154,10 +154,10 @@ class Bus:
             self._done.set_result(None)
 
     async def run(self) -> None:
-        """Return when the bus is stopped; to be awaited in a `TaskGroup` that should end with a bug in `on_event`.
+        """Wait until the bus is stopped; await it in a `TaskGroup`, so that a bug in `on_event` ends the process.
 
         Raises:
-            BaseException: What `on_event` raised. Nothing was read after it.
+            BaseException: The exception that `on_event` raised. Nothing was read after it.
         """
         if self._done is None:
             raise RuntimeError("the bus is not started")
@@ -171,7 +171,7 @@ class Bus:
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Put one event on the bus; see `ports.Publisher.publish`.
+        """Publish one event; see `ports.Publisher.publish`.
 
         Raises:
             InvalidError: The event cannot be carried.
@@ -196,16 +196,16 @@ class Bus:
             self.stats.dropped += 1
 
     def read_also(self, prefix: str) -> None:
-        """Read event types that start with `prefix`, too, from when the broker knows it."""
+        """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
         self._subscriptions += (prefix,)
         if self._receiver is not None:
             self._receiver.subscribe(prefix)
 
     def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
-        """Put one event on the bus that can wait where it comes from; False where there is no room for it now.
+        """Publish one event that can wait where it comes from; return False where there is no room for it now.
 
-        True means that it was handed to ZeroMQ, or will be at the end of this turn of the loop; it is never dropped
-        here. How much can be on the way is bounded by the pipe to the broker.
+        True means that it was passed to ZeroMQ, or will be at the end of this turn of the event loop; it is never
+        dropped here. The pipe to the broker bounds how many events can be on the way.
 
         Raises:
             InvalidError: The event cannot be carried.
@@ -216,7 +216,7 @@ class Bus:
         return True
 
     async def room(self) -> None:
-        """Return when there is room for what was offered; never, once the bus is closed."""
+        """Wait until there is room for what was offered; never returns once the bus is closed."""
         if self._sender is None:
             await asyncio.get_running_loop().create_future()
         else:
@@ -230,7 +230,7 @@ class Bus:
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Publish, and say it again, with a new id, to whoever subscribes later; the last one of a type counts.
+        """Publish one event as the last value of its type: it is published again, with a new id, for later subscribers.
 
         Raises:
             InvalidError: The event cannot be carried.
@@ -239,37 +239,37 @@ class Bus:
         self._last_values.keep(event_type, payload, correlation_id=correlation_id, headers=headers)
 
     def forget(self, event_type: str) -> None:
-        """Do not say the last value of this type again."""
+        """Do not publish the last value of this type again."""
         self._last_values.forget(event_type)
 
     def reject(self, reason: Reason, detail: str | None = None, *, key: str | None = None, count: int = 1) -> None:
-        """Count something that was stopped, and report it, rate-limited, as `resilience.bus.rejected`.
+        """Count what was not accepted, and report it at a limited rate as `resilience.bus.rejected`.
 
         Args:
-            reason: What it is counted under.
+            reason: The reason in the report.
             detail: One line for a person, without content of a payload.
-            key: The fingerprint of whose key it was; each is reported for itself.
-            count: How many.
+            key: The fingerprint of the sender's key; each key is reported separately.
+            count: How many messages or connections it is about.
         """
         self.stats.rejected += count
-        whose = "" if key is None or len(self._rejections) > _MOST_STRANGERS else key
+        whose = "" if key is None or len(self._rejections) > _MAX_REPORTED else key
         self._rejections.add((reason, whose), detail, count)
 
     async def renew_keys(self) -> int | None:
-        """Read again who may come in; it holds from now on. Returns how many are listed, None on an open bus.
+        """Read the list of keys that may use the bus again. Return how many there are, None on an open bus.
 
         Raises:
-            BusError: The list has a fault; the old one stays.
+            BusError: The list is not valid; the old one stays in force.
         """
         if self._broker is None or not isinstance(self._curve, CurveServer):
             return None
-        roster = await asyncio.to_thread(read_allowed, self._curve)
+        access_list = await asyncio.to_thread(load_access_list, self._curve)
         if self._broker is not None:  # still there
-            self._broker.renew(roster)
-        return len(roster) - 1
+            self._broker.renew(access_list)
+        return len(access_list) - 1
 
     def reject_loop(self, event_type: str) -> None:
-        """Count and report something that crossed the bridge too often (bus contract, "Loop protection")."""
+        """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
 
     def unsaid(self, event_type: str, why: str) -> None:
@@ -279,10 +279,10 @@ class Bus:
     # --- open and close
 
     async def _open(self) -> None:
-        stuck = None
+        slow_subscribers = None
         if self._mode == "host":
             broker = await self._host()
-            stuck, context = broker.stuck, broker.context
+            slow_subscribers, context = broker.slow_subscribers, broker.context
             publish, subscribe = broker.inproc_publish, broker.inproc_subscribe
         else:
             context = zmq.Context()
@@ -297,7 +297,7 @@ class Bus:
             max_message=self._max_message,
             on_message=self._on_message,
             on_bad=self.reject,
-            on_large=None if stuck is None else stuck.passed,
+            on_large=None if slow_subscribers is None else slow_subscribers.passed,
             curve=client,
         )
         self._receiver.open()
@@ -306,12 +306,16 @@ class Bus:
         await self._joined(self._receiver, self._sender)
 
     async def _host(self) -> Broker:
-        door = None
+        access = None
         if isinstance(self._curve, CurveServer):
-            roster = await asyncio.to_thread(read_allowed, self._curve)
-            door = Door(self._curve, roster, on_refused=self._on_refused, on_crash=self._fail)
+            access_list = await asyncio.to_thread(load_access_list, self._curve)
+            access = AccessControl(self._curve, access_list, on_refused=self._on_refused, on_crash=self._fail)
         broker = Broker(
-            self._publish_endpoint, self._subscribe_endpoint, self._max_message, on_cut=self.reject, door=door
+            self._publish_endpoint,
+            self._subscribe_endpoint,
+            self._max_message,
+            on_disconnect=self.reject,
+            access=access,
         )
         await broker.start()
         self._broker = broker
@@ -364,14 +368,14 @@ class Bus:
             await asyncio.to_thread(context.term)
 
     async def _last_came_back(self) -> None:
-        """Wait until the broker has given our last event to every subscriber; our own subscription is one of them."""
+        """Wait until the broker has forwarded our last event to all subscribers, of which we are one."""
         if "" in self._subscriptions:
-            await self._echo.of(self._last_id)
+            await self._loopback.wait_for(self._last_id)
 
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
-        if self._echo.is_own(body) and not self.own:
+        if self._loopback.is_own(body) and not self.own:
             return
         try:
             event = self._codec.decode(frame, body)
@@ -390,7 +394,7 @@ class Bus:
         self.stats.received += 1
         try:
             self._on_event(event)
-        except BaseException as error:  # noqa: BLE001 - kept, and raised again from `run`
+        except BaseException as error:  # noqa: BLE001 - kept, and raised again by `run`
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -403,11 +407,11 @@ class Bus:
         if prefix == self._marker:
             self._marker_came_back.set()
         else:
-            self._last_values.asked(prefix)
+            self._last_values.publish_again(prefix)
 
     # --- reports
 
-    def _on_refused(self, refused: Refused) -> None:
+    def _on_refused(self, refused: Refusals) -> None:
         for (reason, key, about), count in refused.items():
             self.reject(reason, about, key=key, count=count)
 

@@ -1,8 +1,8 @@
-"""Frames to events and back, fast.
+"""Decodes and encodes events.
 
-The fast lane is `msgspec` straight into the `Event` struct, the payload left raw. Before it is trusted, one cheap look
-at the payload's bytes tells whether anything in them could be deep or an extension, and so has to be looked for. Where
-a key may be given twice, or anything does not fit, the reference lane decides; it also finds the words for it.
+The fast decoder is `msgspec`, directly into the `Event` struct, with the payload left raw. Then the payload's bytes
+show at little cost whether it may be nested too deep or have an extension type, which only then is looked for. Where a
+key may be given twice, or anything does not fit, the reference decoder decides, whose errors tell what is wrong.
 """
 
 import datetime as dt
@@ -19,13 +19,13 @@ from bridge.core.event_type import check_event_type
 from bridge.core.model import Event
 from bridge.core.values import BUS, check_value
 
-# First bytes of maps and arrays, and of extensions (msgpack spec, "Formats"). Each container needs one such byte, so
-# their number is an upper bound of the depth.
+# First bytes of maps and arrays, and of extensions (MessagePack specification, "Formats"). Each container has one such
+# byte, so their number is an upper bound of the depth.
 _CONTAINER_BYTES: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _EXTENSION_BYTES: Final = bytes([0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)])
 _HARMLESS_BYTES: Final = bytes(set(range(256)) - set(_CONTAINER_BYTES) - set(_EXTENSION_BYTES))
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-# How many event types are remembered as good; a sender that invents names only costs itself the check.
+# Event types that are remembered as valid. A sender that invents more types only slows itself down.
 _KNOWN_TYPES: Final = 4096
 
 
@@ -34,9 +34,9 @@ def _refuse_extension(code: int, _: memoryview) -> Any:
 
 
 class _Wire(msgspec.Struct):
-    """The map form as it is sent; absent `headers` are left out.
+    """An event in the map form as it is sent; absent `headers` are left out.
 
-    `source` comes first, so that a sender knows its own events by their first bytes: see `Codec.own_prefix`.
+    `source` comes first, so that a sender recognises its own events by their first bytes: see `Codec.own_prefix`.
     """
 
     source: str | None
@@ -49,7 +49,7 @@ class _Wire(msgspec.Struct):
 
 
 class Codec:
-    """Decodes and encodes within limits; remembers which event types it has seen to be good."""
+    """Decodes and encodes events within limits; remembers the event types that it has found valid."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
@@ -60,15 +60,15 @@ class Codec:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def decode(self, frame: bytes, body: bytes) -> Event:
-        """The event in the two frames of one message; its payload is known to decode.
+        """Decode the two frames of a message; the payload of the event that is returned is valid.
 
         Raises:
-            Rejected: Always and only, where this is not a good event.
+            Rejected: This is not a valid event. Nothing else is raised.
         """
         limits = self.limits
         name = self._types.get(frame)
         if name is None:
-            name = self._learn(frame)
+            name = self._look_up(frame)
         if len(body) > limits.max_message:
             raise Rejected(Reason.SIZE, f"{len(body)} bytes, the limit is {limits.max_message}")
         event = self._fast(body) or decode_reference(body, limits)
@@ -87,10 +87,10 @@ class Codec:
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[bytes, bytes]:
-        """The two frames of an event, in the map form.
+        """Encode an event in the map form, and return its two frames.
 
         Raises:
-            InvalidError: The event cannot be carried; the message says where.
+            InvalidError: The bus cannot carry the event; the message names the place in it.
         """
         frame = self._frames.get(event_type)
         if frame is None:
@@ -118,13 +118,14 @@ class Codec:
 
     @staticmethod
     def own_prefix(source: str) -> bytes:
-        """How each event with headers begins that is encoded here for this source; other programs' hardly ever do.
+        """Return the bytes with which each event of this source begins that has headers and is encoded here.
 
-        One that does claims to be of this source, which is what `source` is: nobody is who he says on an open bus.
+        Hardly any event of another program begins like this. One that does has this source, and on an open bus nobody
+        checks who sent it.
         """
         return b"\x87" + msgspec.msgpack.encode("source") + msgspec.msgpack.encode(source)
 
-    def _learn(self, frame: bytes) -> str:
+    def _look_up(self, frame: bytes) -> str:
         try:
             name = frame.decode()
             check_event_type(name, self.limits.max_type)
@@ -137,15 +138,15 @@ class Codec:
         return name
 
     def _fast(self, body: bytes) -> Event | None:
-        """The event, or None where the reference lane has to decide."""
+        """Return the event, or None where the reference decoder has to decide."""
         try:
             event = self._event(body)
-            # Decoding is the only proof that the payload will decode when somebody asks for it.
+            # Only decoding shows that the payload can be decoded.
             value = self._value(event.raw)
         except _UNREADABLE:
             return None
-        # Six entries and all six required keys found, or seven with the optional one: then no key came twice, and
-        # there is none that we do not know.
+        # There are six entries and all six required keys, or seven with the optional one. So no key is given twice, and
+        # none is unknown.
         if body[0] != (0x86 if event.headers is None else 0x87):
             return None
         suspects = bytes(event.raw).translate(None, _HARMLESS_BYTES)
@@ -153,7 +154,7 @@ class Codec:
             containers = suspects.translate(None, _EXTENSION_BYTES)
             if len(containers) > self.limits.max_depth and deeper_than(value, self.limits.max_depth):
                 return None
-            # The hook for extensions never sees a timestamp, which msgspec makes an object of its own.
+            # msgspec decodes a timestamp without calling the hook for extensions.
             if len(suspects) > len(containers) and holds(value, dt.datetime):
                 return None
         event.__dict__["payload"] = value

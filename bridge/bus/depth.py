@@ -1,4 +1,4 @@
-"""How deep a decoded value is and what is in it, without recursion."""
+"""Tells how deep a decoded value is and what it contains, without recursion."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -16,9 +16,9 @@ def _inside(container: Any) -> Iterable[Any]:
 
 
 def deeper_than(value: Any, limit: int) -> bool:
-    """True where more than `limit` containers lie inside one another.
+    """Tell whether more than `limit` containers are nested.
 
-    Goes level by level, so that nothing a sender nests can exhaust the stack.
+    It goes level by level, so that no nesting can exhaust the stack.
     """
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(limit):
@@ -29,7 +29,7 @@ def deeper_than(value: Any, limit: int) -> bool:
 
 
 def holds(value: Any, kind: type) -> bool:
-    """True where `value` is or contains, also as a key, something of exactly this type."""
+    """Tell whether `value` is, or contains, also as a key, an object of exactly this type."""
     level = [value]
     while level:
         if kind in map(type, level):

@@ -1,26 +1,26 @@
-"""Finds events that were lost, for sources that number what they publish (`headers.seq`)."""
+"""Finds lost events of sources that number what they publish (`headers.seq`)."""
 
 from typing import Final
 
 from bridge.core.model import Event
 
-#: Sources that are followed at the same time; the one unheard for longest is forgotten.
+#: Sources that are remembered at the same time. With one more, the one whose last event is oldest is forgotten.
 MAX_SOURCES: Final = 1024
 _MAX_DIGITS: Final = 19
-#: Longer names than this are not followed, so that invented ones cannot fill the memory.
+#: Characters. Sources with longer names are not remembered, so that invented ones cannot fill the memory.
 _MAX_NAME: Final = 255
 
 
 class GapDetector:
-    """Remembers the last number of each source."""
+    """Compares the number of each event with the last one of its source."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
     def missing(self, event: Event) -> int:
-        """How many events of this one's source were lost right before it; 0 where that cannot be known.
+        """Return how many events of the same source were lost right before this one; 0 where that cannot be known.
 
-        The first event of a source sets the start. A number that does not rise is a restart of the source.
+        A source's first event is the beginning. A number that does not rise means that the source has restarted.
         """
         if event.headers is None or event.source is None or len(event.source) > _MAX_NAME:
             return 0

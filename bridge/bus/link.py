@@ -1,7 +1,7 @@
-"""Watches a connecting socket, and says when it is up and when it has died for good.
+"""Monitors a connecting socket: tells when it is connected, and rebuilds it when libzmq has given it up.
 
 libzmq reconnects after a lost connection, but never after a protocol error or a mismatch of security: the socket then
-stays silent for ever. The sign of it is DISCONNECTED or HANDSHAKE_FAILED_* without CONNECT_RETRIED after it.
+receives nothing, for ever. This shows as DISCONNECTED or HANDSHAKE_FAILED_* without CONNECT_RETRIED after it.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from typing import Final
 
 import zmq
 
-from bridge.bus.broker.monitor import SocketWatch
+from bridge.bus.broker.monitor import SocketMonitor
 from bridge.core.errors import BusError
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
-#: Seconds in which libzmq would have tried again; also the pause between two rebuilds.
+#: Seconds in which libzmq would have tried again. Also the pause between two rebuilds.
 GRACE: Final = 1.0
 
 _LOST: Final = (
@@ -25,39 +25,46 @@ _LOST: Final = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
 _ALIVE: Final = zmq.Event.CONNECT_RETRIED | zmq.Event.CONNECT_DELAYED | zmq.Event.CONNECTED
-# ZAP's status for a question that was answered, with no.
-_NO: Final = 400
+# ZAP's status for a client that is refused.
+_REFUSED: Final = 400
 _EVENTS: Final = _LOST | _ALIVE | zmq.Event.HANDSHAKE_SUCCEEDED
 
 
 class Link:
-    """The health of one connecting socket.
+    """The connection of one connecting socket.
 
     Attributes:
-        settled: Set once a handshake has succeeded, or was refused in a way that trying again does not mend.
-        refused: Whether it was the latter.
+        settled: Set when a handshake has succeeded, or was refused in a way that another try does not change.
+        refused: Whether it was refused.
         trouble: Why the last handshake failed, where that is known.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clock: Clock, rebuild: Callable[[], None]) -> None:
+        """Create it.
+
+        Args:
+            context: The socket's context.
+            clock: For time limits and pauses.
+            rebuild: Called when the socket has to be replaced by a new one.
+        """
         self.settled = asyncio.Event()
         self.refused = False
         self._mismatches = 0
         self.trouble: str | None = None
         self._clock = clock
         self._rebuild = rebuild
-        self._watch = SocketWatch(context, _EVENTS, self._saw)
+        self._monitor = SocketMonitor(context, _EVENTS, self._on_event)
         self._timer = Timer(clock)
 
     def start(self, socket: zmq.Socket[bytes]) -> None:
-        """Begin; before the socket connects."""
-        self._watch.start(socket)
+        """Begin to monitor a socket; call it before the socket connects."""
+        self._monitor.start(socket)
 
     async def join(self, endpoint: str, timeout: float) -> None:
         """Wait for the first handshake, `timeout` seconds at most.
 
         Raises:
-            BusError: There was none, or it was refused; the message says where, and why if that is known.
+            BusError: There was none, or it was refused. The message names the endpoint, and the reason if it is known.
         """
         try:
             async with self._clock.timeout(timeout):
@@ -68,17 +75,17 @@ class Link:
             raise BusError(f"bus endpoint {endpoint}: {self.trouble}")
 
     def stop(self) -> None:
-        """End; idempotent."""
-        self._watch.stop()
+        """Stop monitoring; idempotent."""
+        self._monitor.stop()
         self._timer.cancel()
 
-    def _saw(self, event: zmq.Event, value: int) -> None:
+    def _on_event(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self.settled.set()
-        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH and value == _NO:
+        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH and value == _REFUSED:
             self._refuse("our key is not listed there")
         elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-            # Once may be a stranger, on whose port a bus begins to listen later.
+            # Once is not enough: another program may have had the port before the bus.
             self._mismatches += 1
             self.trouble = "one side has CURVE keys, and the other has not"
             if self._mismatches > 1:

@@ -1,4 +1,4 @@
-"""Our own events, as the broker gives them back to us."""
+"""Recognises this bus client's own events when the broker sends them back."""
 
 import asyncio
 
@@ -15,28 +15,28 @@ def _number(body: bytes) -> int:
     try:
         return msgspec.msgpack.decode(body, type=_Numbered).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return -1  # somebody's who claims to be us, and is no event
+        return -1  # another program uses our source, and this is no event
 
 
-class Echo:
-    """Knows own events by their first bytes, so that they need not be decoded only to be dropped."""
+class Loopback:
+    """Recognises own events by their first bytes, so that they need not be decoded to be dropped."""
 
     def __init__(self, source: str) -> None:
-        """`source` is what stands in our events."""
+        """`source` is the `source` of our events."""
         self._prefix = Codec.own_prefix(source)
         self._last = b""
         self._came = asyncio.Event()
 
     def is_own(self, body: bytes) -> bool:
-        """Whether the second frame of a message is an event of ours."""
+        """Tell whether the second frame of a message is an own event; remember the last one."""
         if not body.startswith(self._prefix):
             return False
         self._last = body
         self._came.set()
         return True
 
-    async def of(self, event_id: int) -> None:
-        """Wait until this event of ours, or a later one, has come back."""
+    async def wait_for(self, event_id: int) -> None:
+        """Wait until the own event with this id, or a later one, has come back."""
         while _number(self._last) < event_id:
             self._came.clear()
             await self._came.wait()

@@ -1,9 +1,9 @@
-"""Reads the bus: drains a SUB socket from the event loop's own readiness callback.
+"""Receives messages from the broker: reads a SUB socket whenever the event loop reports that it is readable.
 
-Small messages are handled one by one as they are read; what is not read yet waits in the socket's pipe, which bounds
-their number. Heavier ones take longer to handle than to send, and that number of them would be gigabytes. So when one
-comes, everything is first taken from the pipe, into a backlog that knows its bytes and bounds them; messages are then
-handled from there, in their order, until it is empty.
+Small messages are handled one by one as they are read. What is not read yet waits in the socket's pipe, which bounds
+the number of messages. Heavier ones take longer to handle than to send, and the same number of them would be gigabytes.
+So when one comes, everything is first moved from the pipe into a backlog, which bounds the bytes; messages are then
+handled from there, in order, until it is empty.
 
 No wake-up is lost. libzmq makes the socket's descriptor readable when another thread queues a command for the socket
 ("there is something to read"), and it stays readable until a call on the socket takes the command. Of the calls made
@@ -28,26 +28,26 @@ from bridge.bus.link import Link
 from bridge.bus.rejection import Reason
 from bridge.core.ports import Clock
 
-# A batch ends after so many messages, or after so long (seconds); then other callbacks get their turn.
+# A batch ends after so many messages, or so many seconds; then other callbacks have their turn.
 _BATCH: Final = 256
 _BATCH_TIME: Final = 0.002
 _CHECK_EVERY: Final = 16
-# While there is a backlog: how long messages are handled at a time, and how long they are taken from the pipe before it
-# (seconds). As one message may take much longer to handle, taking may last so many times what the last handling lasted:
-# it must keep up with what comes, and yet leave something to those who wait.
+# While there is a backlog: for how many seconds messages are handled at a time, and for how many they are moved from
+# the pipe into the backlog before that. One message may take much longer to handle. So moving may last `_TAKE_SHARE`
+# times as long as the last handling: it has to keep up with what comes, and still leave time for handling.
 _CATCH_UP_TIME: Final = 0.005
 _TAKE_TIME: Final = 0.01
 _TAKE_SHARE: Final = 2
-#: Bytes of a message beyond which it goes through the backlog.
+#: Bytes of a message beyond which it is heavy, and goes through the backlog.
 LIGHT: Final = 1024
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
 class Receiver:
-    """One SUB socket.
+    """One SUB socket that connects to the broker.
 
     Attributes:
-        link: None where it is attached by `inproc`, which cannot break.
+        link: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Receiver:
         on_large: Callable[[int], None] | None = None,
         curve: CurveClient | None = None,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened before `open`.
 
         Args:
-            context: Where the socket comes from.
+            context: The context of the socket.
             clock: For the pauses between rebuilds.
             endpoint: Where to connect.
             subscriptions: Prefixes of event types.
-            max_message: Bytes of the second frame; larger ones go to `on_bad` without being copied.
-            on_message: Takes the two frames of a message.
-            on_bad: Takes the reason and detail for a message with another number of frames, too large, or beyond what
-                may wait.
-            on_large: Takes the bytes of each frame beyond `LARGE`.
+            max_message: Bytes of the second frame, at most. A larger one is reported to `on_bad` without being copied.
+            on_message: Called with the two frames of each message.
+            on_bad: Called with reason and detail of a message that is dropped: it does not have two frames, is too
+                large, or there is no room for it in the backlog.
+            on_large: Called with the bytes of each second frame beyond `LARGE`.
             curve: Keys, where the bus is closed.
         """
         self._context = context
@@ -95,7 +95,7 @@ class Receiver:
         self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
 
     def open(self) -> None:
-        """Connect, subscribe, and read from now on."""
+        """Connect, subscribe, and begin to read."""
         socket = self._context.socket(zmq.SUB)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, OWN_HWM)
@@ -109,11 +109,11 @@ class Receiver:
             self.link.start(socket)
         socket.connect(self._endpoint)
         self._loop.add_reader(socket.fileno(), self._read)
-        # The descriptor tells of edges only: what came before it was watched must be asked for.
+        # `connect` may have taken the wake-up for what has come already.
         self._read_soon()
 
     def subscribe(self, prefix: str) -> None:
-        """Read event types that start with `prefix`, too."""
+        """Subscribe to event types that start with `prefix`, too."""
         self._subscriptions.append(prefix)
         if self._socket is not None:
             self._socket.subscribe(prefix)
@@ -125,7 +125,7 @@ class Receiver:
             self._socket.unsubscribe(prefix)
 
     def close(self) -> None:
-        """Stop reading; what was not handled is lost. Idempotent."""
+        """Stop reading; idempotent. Messages that were not handled are lost."""
         self._shut()
         self._backlog.clear()
 
@@ -142,7 +142,7 @@ class Receiver:
         self.open()
 
     def _read_soon(self) -> None:
-        """Read on after others had their turn. Once: the descriptor may tell of what is known already, each turn."""
+        """Schedule the next read for after the other callbacks, once: the descriptor may be readable in each turn."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._read_on)
@@ -152,9 +152,9 @@ class Receiver:
         self._read()
 
     def _read(self) -> None:
-        """Handle messages until there is nothing more, the batch is full, or a heavy one comes.
+        """Handle messages until none is left, the batch is full, or a heavy one comes.
 
-        Frames are taken as objects and not as bytes, because only they say for free whether another one follows.
+        Frames are read as objects and not as bytes, because an object tells at no cost whether another frame follows.
         """
         socket = self._socket
         if socket is None:
@@ -185,7 +185,7 @@ class Receiver:
         self._read_soon()
 
     def _catch_up(self, socket: "zmq.Socket[bytes]") -> None:
-        """Take what there is, then handle what was taken, for a while."""
+        """Move all messages into the backlog, then handle messages from it for a while."""
         self._take_all(socket)
         on_message, backlog = self._on_message, self._backlog
         started = now = time.monotonic()
@@ -213,14 +213,14 @@ class Receiver:
             return
 
     def _stray(self, frame: zmq.Frame) -> None:
-        """A frame that begins no message of two: the rest of one that is skipped, or one alone."""
+        """Drop a frame that begins no message of two frames: the rest of a skipped message, or a single frame."""
         if self._skipping:
             self._skipping = frame.more
         else:
             self._on_bad(Reason.FRAMES, "a message of one frame, not of two")
 
     def _take(self, first: zmq.Frame, second: zmq.Frame) -> None:
-        """Put a message into the backlog, if it is one and there is room."""
+        """Put a message into the backlog, if it is valid and there is room."""
         size = len(second)
         if size > LARGE and self._on_large is not None:
             self._on_large(size)

@@ -1,7 +1,7 @@
-"""Events in a file: one MessagePack value after the other, as they stood in the second frames.
+"""Reads and writes events in a file: one MessagePack value after the other, as in the second frames of messages.
 
-The file needs no index and no framing, so another program can read or write it with any MessagePack library; both
-forms of an event are understood.
+There is no index and no framing, so another program can read or write such a file with any MessagePack library. Both
+forms of an event are accepted.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from bridge.bus.rejection import Limits, Rejected
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 
-# What the reader takes from the file at a time, and how large one event may be; generous, as the file is our user's.
+# Bytes that are read from the file at a time, and bytes of one event; generous, as the file is the user's own.
 _CHUNK = 1 << 20
 _LARGEST = 256 << 20
 
@@ -36,10 +36,10 @@ def write_event(file: BinaryIO, event: Event) -> None:
 
 
 def read_events(file: BinaryIO) -> Iterator[Event]:
-    """The events of a recording, one at a time, whatever the file's size.
+    """Yield the events of a recording one by one, whatever the file's size.
 
     Raises:
-        InvalidError: Something in it is no event; the message says at which byte.
+        InvalidError: Something in it is not an event; the message has the number of the byte.
     """
     unpacker = msgpack.Unpacker(max_buffer_size=_LARGEST)
     pending = b""

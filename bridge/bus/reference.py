@@ -1,7 +1,7 @@
-"""The reference lane: `msgpack`, strict and slow, which says exactly what is wrong.
+"""The reference decoder: strict and slow, by `msgpack`; its errors tell exactly what is wrong.
 
-It decides wherever the fast lane in `codec` has a doubt: the six-value array form, extension types, keys given twice,
-deep nesting, and everything that does not decode.
+It decides where the fast decoder in `codec` cannot: for the array form of six values, extension types, keys given
+twice, deep nesting, and everything that does not decode.
 """
 
 from typing import Any, Final
@@ -16,8 +16,8 @@ from bridge.core.model import Event
 #: The event's keys, in the order of the array form.
 KEYS: Final = ("id", "event_type", "payload", "timestamp", "source", "correlation_id")
 _UINT64: Final = (1 << 64) - 1
-# msgpack documents no common base of what it raises on bad input; `StackError` and `ExtraData` are ValueErrors, a key
-# that cannot be hashed is a TypeError, a timestamp out of range an OverflowError.
+# msgpack documents no common base class of what it raises on bad input; `StackError` and `ExtraData` are ValueErrors, a
+# key that cannot be hashed is a TypeError, a timestamp out of range an OverflowError.
 _MALFORMED: Final = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
 
@@ -26,14 +26,14 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
 
 
 def decode_reference(body: bytes, limits: Limits) -> Event:
-    """The event in one second frame, either form.
+    """Decode the second frame of a message, in the map form or the array form.
 
     Args:
         body: The second frame.
-        limits: The depth limit of the payload; the size is the caller's matter.
+        limits: The depth limit of the payload; the caller checks the size.
 
     Raises:
-        Rejected: Always and only, where this is not an event.
+        Rejected: This is not an event. Nothing else is raised.
     """
     reader = _Reader(body)
     first = body[0] if body else 0xC1
@@ -50,11 +50,11 @@ def decode_reference(body: bytes, limits: Limits) -> Event:
 
 
 class _Reader:
-    """One frame, read value by value."""
+    """Reads one frame value by value."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        # Lists become tuples, so that the two lanes agree on which keys can be hashed.
+        # Lists become tuples, so that both decoders accept the same keys of maps.
         self._unpacker = msgpack.Unpacker(
             raw=False,
             strict_map_key=False,
@@ -129,7 +129,7 @@ def _check(fields: dict[str, Any], limits: Limits) -> Event:
         fits = type(headers) is dict and all(type(k) is str and type(v) is str for k, v in headers.items())
         _expect("headers", headers, "a map of str to str", fits)
     for key, value in fields.items():
-        # The hook for extensions never sees a timestamp, which msgpack makes an object of its own.
+        # msgpack decodes a timestamp without calling the hook for extensions.
         if key and holds(value, msgpack.Timestamp):
             raise Rejected(Reason.EXTENSION, f"a timestamp extension in `{key if key in KEYS else 'an unknown key'}`")
     if deeper_than(fields["payload"], limits.max_depth):
@@ -151,7 +151,7 @@ def _expect(key: str, value: Any, wanted: str, fits: bool) -> None:
 
 
 def _name(value: Any) -> str:
-    """A value's type in MessagePack's words, never the value."""
+    """Return the MessagePack name of a value's type, never the value."""
     names = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bin", tuple: "array", dict: "map"}
     if isinstance(value, int) and not isinstance(value, bool) and value < 0:
         return "a negative int"

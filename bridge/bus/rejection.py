@@ -1,4 +1,4 @@
-"""Why a message on the bus was not taken: a small closed list, so that it can be counted."""
+"""The reasons for which a message on the bus is not accepted: a small closed list, so that they can be counted."""
 
 import enum
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ class Reason(enum.StrEnum):
     DUPLICATE_KEY = "duplicate_key"
     EXTENSION = "extension"
     DEPTH = "depth"
-    #: Travelled in a circle: `hop` is beyond its limit. The gateway says so, see `Bus.reject`.
+    #: The event crossed a bridge too often: `hop` is beyond its limit.
     HOP = "hop"
-    #: The broker cut a sender that announced a frame beyond the hard limit, or broke the protocol.
+    #: The broker disconnected a client that announced a frame beyond the hard limit, or broke the protocol.
     CUT = "cut"
-    #: What spoke on the endpoint is not ZeroMQ.
+    #: A client that does not speak ZeroMQ connected.
     HANDSHAKE = "handshake"
-    #: On a closed bus: no key, a key that is not listed, or one without the right to say or hear this.
+    #: On a closed bus: no key, a key that is not listed, or one without the right to publish or subscribe to this.
     REFUSED = "refused"
-    #: A subscriber that took nothing while large messages passed was disconnected.
+    #: A subscriber that read nothing while large messages passed was disconnected.
     STUCK = "stuck"
-    #: Messages came faster than the bridge could handle them, and as many bytes as it keeps waited already.
+    #: Messages came faster than the bridge could handle them, and there was no room for more to wait.
     OVERFLOW = "overflow"
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error of ours
-    """One message was not understood.
+    """Raised where a message is not a valid event.
 
     Attributes:
-        reason: What it is counted under.
-        detail: One line that says what exactly was wrong; it never holds content of a payload.
+        reason: The reason in the report.
+        detail: One line that tells what exactly was wrong; it never has content of a payload.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -48,7 +48,7 @@ class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error o
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is too much.
+    """Limits of a message.
 
     Attributes:
         max_message: Bytes of the second frame.

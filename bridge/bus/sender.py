@@ -1,4 +1,4 @@
-"""Writes to the bus, without ever blocking, and sees who subscribes."""
+"""Sends messages to the broker without ever blocking, and reports subscriptions."""
 
 import asyncio
 from collections import deque
@@ -12,22 +12,22 @@ from bridge.bus.link import Link
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
-# Messages in the pipe to the broker, and those that wait here when it is full.
+# Messages in the pipe to the broker, at most, and messages and bytes that wait here when it is full.
 _SEND_HWM: Final = 10_000
 _MAX_WAITING: Final = 100_000
 _MAX_WAITING_BYTES: Final = 64 << 20
-# Seconds until a full pipe is tried again; an XPUB does not tell when it has room.
+# Seconds until a full pipe is tried again. An XPUB does not report when it has room.
 _RETRY: Final = 0.001
 _BATCH: Final = 1000
-# Seconds that a new socket waits for the first subscription after a rebuild.
+# Seconds that a rebuilt socket waits for the first subscription, at most.
 _REJOIN: Final = 0.5
-# Messages that are collected at most before they go out. Each message that finds the broker's thread asleep pays for
-# waking it, which costs more than everything else about sending; of a burst only the first does.
+# Messages that are collected, at most, before they are sent. A message that finds the broker's thread asleep has to
+# wake it, which costs more than all else about sending; in a burst only the first one does.
 _BURST: Final = 100
-# Messages that may wait here while there is room for messages from outside, which can wait where they come from.
+# Messages and bytes that may wait here while there is room for messages that can wait where they come from.
 _ROOM: Final = 1000
 _ROOM_BYTES: Final = 16 << 20
-# Long enough for a last event to leave (ms).
+# Milliseconds: enough for a last event to leave.
 _LINGER: Final = 250
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _FIRST: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -35,13 +35,13 @@ _SUBSCRIBE: Final = 1
 
 
 class Sender:
-    """One XPUB socket that connects to the broker's XSUB, as a PUB would, but sees the subscriptions.
+    """One XPUB socket that connects to the broker's XSUB, as a PUB would, but also receives the subscriptions.
 
-    With `XPUB_NODROP` a full pipe is an error instead of a silent loss. It is our only pipe, so no subscriber can
-    hold us up: what waits for a slow one waits, and is dropped, in the broker.
+    With `XPUB_NODROP` a full pipe is an error instead of a silent loss. There is only the pipe to the broker, so no
+    slow subscriber can make us wait: its messages wait, and are dropped, in the broker.
 
     Attributes:
-        link: None where it is attached by `inproc`, which cannot break.
+        link: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Sender:
         *,
         curve: CurveClient | None = None,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened before `open`.
 
         Args:
-            context: Where the socket comes from.
+            context: The context of the socket.
             clock: For retries and the pauses between rebuilds.
             endpoint: Where to connect.
-            on_subscription: Takes the prefix of each subscription that somebody makes, repeated ones too.
+            on_subscription: Called with the prefix of each subscription that any client makes, repeated ones too.
             curve: Keys, where the bus is closed.
         """
         self._context = context
@@ -73,29 +73,29 @@ class Sender:
         self._retrying = Timer(clock)
         self._flush_scheduled = False
         self._rejoining = False
-        self._look_scheduled = False
+        self._read_scheduled = False
         self._loop = asyncio.get_running_loop()
         self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
 
     @property
     def waiting(self) -> int:
-        """Messages that wait for the end of this turn of the loop, or because the pipe to the broker is full."""
+        """How many messages wait: for the end of this turn of the event loop, or because the pipe is full."""
         return len(self._waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether a message that can wait elsewhere should come now."""
+        """Whether there is room for a message that can wait where it comes from."""
         return len(self._waiting) < _ROOM and self._waiting_bytes < _ROOM_BYTES and self._socket is not None
 
     async def room(self) -> None:
-        """Return when there is room; never, once this is closed."""
+        """Wait until there is room; never returns once this is closed."""
         while not self.has_room:
             room: asyncio.Future[None] = self._loop.create_future()
             self._want_room.append(room)
             await room
 
     def open(self) -> None:
-        """Connect."""
+        """Connect to the broker."""
         socket = self._context.socket(zmq.XPUB)
         socket.set(zmq.LINGER, _LINGER)
         socket.set(zmq.SNDHWM, _SEND_HWM)
@@ -107,11 +107,11 @@ class Sender:
         if self.link is not None:
             self.link.start(socket)
         socket.connect(self._endpoint)
-        self._loop.add_reader(socket.fileno(), self._look)
-        self._look_soon()
+        self._loop.add_reader(socket.fileno(), self._read_subscriptions)
+        self._read_soon()
 
     def close(self) -> None:
-        """Stop; what was sent still leaves within a moment, what the pipe has no room for is lost. Idempotent."""
+        """Close; idempotent. What was sent still leaves for a moment; what the pipe has no room for is lost."""
         self._drain()
         self._shut()
 
@@ -119,13 +119,13 @@ class Sender:
         if self._socket is not None:
             if self.link is not None:
                 self.link.stop()
-            self._calm()
+            self._cancel_timer()
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
 
     def send(self, frame: bytes, body: bytes) -> bool:
-        """Send at the end of this turn of the loop, in order. False where the message had to be dropped."""
+        """Send a message at the end of this turn of the event loop, in order; return False where it was dropped."""
         waiting = self._waiting
         if self._socket is None or len(waiting) >= _MAX_WAITING or self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
             return False
@@ -152,12 +152,12 @@ class Sender:
                 if not room.done():
                     room.set_result(None)
             self._want_room.clear()
-        # A send may take the descriptor's edge away that tells of a new subscription.
-        if not self._look_scheduled:
-            self._look_soon()
+        # Sending may take the wake-up that announces a new subscription: see `receiver`.
+        if not self._read_scheduled:
+            self._read_soon()
 
     def _drain(self) -> bool:
-        """Send what waits; False where the pipe is full before that is done."""
+        """Send what waits; return False where the pipe is full before all is sent."""
         socket, waiting = self._socket, self._waiting
         if socket is None:
             return True
@@ -166,7 +166,7 @@ class Sender:
             while waiting:
                 frame, body = waiting[0]
                 send(frame, _FIRST)
-                # Room is counted in messages: whoever took the first frame takes the second.
+                # Room is counted in messages: where the first frame is accepted, the second one is, too.
                 send(body, _NOBLOCK)
                 waiting.popleft()
                 self._waiting_bytes -= len(body)
@@ -178,17 +178,17 @@ class Sender:
         self._rejoining = False
         self._send_waiting()
 
-    def _calm(self) -> None:
+    def _cancel_timer(self) -> None:
         self._rejoining = False
         self._retrying.cancel()
 
-    def _look_soon(self) -> None:
-        self._look_scheduled = True
-        self._loop.call_soon(self._look)
+    def _read_soon(self) -> None:
+        self._read_scheduled = True
+        self._loop.call_soon(self._read_subscriptions)
 
-    def _look(self) -> None:
-        """Take in the subscriptions that have come."""
-        self._look_scheduled = False
+    def _read_subscriptions(self) -> None:
+        """Read the subscriptions that have come."""
+        self._read_scheduled = False
         socket = self._socket
         if socket is None:
             return
@@ -197,16 +197,16 @@ class Sender:
                 frame = socket.recv(_NOBLOCK)
                 if frame and frame[0] == _SUBSCRIBE:
                     if self._rejoining:
-                        self._calm()
+                        self._cancel_timer()
                         self._loop.call_soon(self._retry)
                     self._on_subscription(frame[1:].decode("utf-8", "replace"))
         except zmq.Again:
             return
-        self._look_soon()
+        self._read_soon()
 
     def _rebuild(self) -> None:
-        self._shut()  # what waits must not go into a pipe that leads nowhere
+        self._shut()  # messages that wait must not go into the dead socket
         self.open()
-        # Nor into one of which nobody has said yet that he wants anything: an XPUB drops that.
+        # Nor into the new one before the first subscription has come: an XPUB drops what nobody subscribes to.
         self._rejoining = True
         self._retrying.set(_REJOIN, self._retry)

@@ -1,4 +1,4 @@
-"""The bus in numbers."""
+"""Counts of a bus client."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,13 @@ class BusStats:
     """Counts since the start.
 
     Attributes:
-        received: Good events that were handed on.
-        published: Events that were put on the bus, or wait for room.
-        rejected: Messages not understood, or that came too fast, connections cut, and what the bridge itself stopped.
+        received: Valid events that were passed on.
+        published: Events that were published, or wait for room.
+        rejected: Messages that are not valid or came too fast, connections that were closed, and events that the bridge
+            itself stopped.
         gaps: Times that numbered events of a source were missing.
         missing: Events missing in all gaps.
-        dropped: Own events lost because the broker did not take them, or the bus was closed.
+        dropped: Own events that were lost because there was no room for them to wait, or the bus was closed.
     """
 
     received: int = 0

@@ -80,8 +80,8 @@ def authorize(
         KeyFileError,
         check_name,
         fingerprint,
+        read_access_list,
         read_public,
-        read_roster,
         write_key_file,
     )
 
@@ -91,7 +91,7 @@ def authorize(
         Grant(name, public, tuple(publish), tuple(subscribe))
     except ValueError as error:
         raise KeyFileError(f"not authorized: {error}") from None
-    for other in read_roster(into).values() if into.is_dir() else ():
+    for other in read_access_list(into).values() if into.is_dir() else ():
         if other.public == public:
             raise KeyFileError(f"{into / other.name}.key: lists this key already; remove it first")
     rights = {"publish": ", ".join(publish), "subscribe": ", ".join(subscribe)}

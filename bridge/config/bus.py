@@ -8,7 +8,7 @@ from bridge.config.blocks import BlockReader, Data, anchored
 from bridge.config.diagnostics import Where
 from bridge.config.models import BusSettings, CurveSettings
 from bridge.config.syntax import Block
-from bridge.core.curve_keys import KeyFileError, read_pair, read_public, read_roster
+from bridge.core.curve_keys import KeyFileError, read_access_list, read_pair, read_public
 
 
 def read_bus(
@@ -47,5 +47,5 @@ def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader
     if getattr(curve, other) is not None:
         complain(other, f'has no meaning with `mode = "{mode}"`; leave it out')
     try_out("secret_key", read_pair, curve.secret_key)
-    try_out("authorized_keys", read_roster, curve.authorized_keys)
+    try_out("authorized_keys", read_access_list, curve.authorized_keys)
     try_out("server_key", read_public, curve.server_key)

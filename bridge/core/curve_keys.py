@@ -89,8 +89,8 @@ class Grant:
         return prefix.startswith(self._own) or any(_covers(pattern, prefix) for pattern in self.subscribe)
 
 
-Roster = Mapping[str, Grant]
-"""Who may come in: grants by public key."""
+AccessList = Mapping[str, Grant]
+"""Who may use a closed bus: grants by public key."""
 
 
 def _covers(pattern: str, prefix: str) -> bool:
@@ -193,8 +193,8 @@ def read_grant(path: Path) -> Grant:
         raise KeyFileError(f"{path}: {error}") from None
 
 
-def read_roster(folder: Path) -> dict[str, Grant]:
-    """All `*.key` files of a folder.
+def read_access_list(folder: Path) -> dict[str, Grant]:
+    """Read all `*.key` files of a folder; return the grants by public key.
 
     Raises:
         KeyFileError: One of them is at fault, two hold the same key, the folder cannot be read, or others may
@@ -207,13 +207,13 @@ def read_roster(folder: Path) -> dict[str, Grant]:
     except OSError as error:
         raise KeyFileError(f"{folder}: {error.strerror}") from None
     _only_ours(folder)
-    roster: dict[str, Grant] = {}
+    access_list: dict[str, Grant] = {}
     for path in paths:
         grant = read_grant(path)
-        other = roster.setdefault(grant.public, grant)
+        other = access_list.setdefault(grant.public, grant)
         if other is not grant:
             raise KeyFileError(f"{path}: the same key as in {other.name}.key")
-    return roster
+    return access_list
 
 
 def write_key_file(

@@ -1,4 +1,4 @@
-"""The two lanes are one codec; garbage is rejected and nothing else happens."""
+"""The two decoders agree; garbage is rejected and nothing else happens."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def outcome(decode: Any) -> Any:
 
 
 def both(body: bytes, name: str) -> tuple[Any, Any]:
-    """What the whole codec and what the reference lane makes of it."""
+    """What the codec and what the reference decoder alone make of it."""
 
     def reference() -> Event:
         event = decode_reference(body, DEFAULT_LIMITS)
@@ -86,7 +86,7 @@ def both(body: bytes, name: str) -> tuple[Any, Any]:
 
 @given(types, values, st.fixed_dictionaries(ENVELOPE), headers)
 def test_round_trip(name: str, payload: Any, envelope: dict[str, Any], more: dict[str, str] | None) -> None:
-    """What is encoded is decoded as it was, by both lanes, and from the array form."""
+    """What is encoded is decoded as it was, by both decoders, and from the array form."""
     frame, body = Codec().encode(name, payload, **envelope, headers=more)
     event = Codec().decode(frame, body)
     number, at = envelope["event_id"], envelope["timestamp"]
@@ -99,7 +99,7 @@ def test_round_trip(name: str, payload: Any, envelope: dict[str, Any], more: dic
 
 @given(types, st.data())
 def test_lanes_agree(name: str, data: st.DataObject) -> None:
-    """Odd values anywhere: both lanes give the same event or the same reason."""
+    """Odd values anywhere: both decoders give the same event or the same reason."""
     event: dict[str, Any] = {
         "id": data.draw(uint64 | odd),
         "event_type": data.draw(st.just(name) | odd),
@@ -116,7 +116,7 @@ def test_lanes_agree(name: str, data: st.DataObject) -> None:
 
 @given(types, values, headers, st.data())
 def test_damage(name: str, payload: Any, more: dict[str, str] | None, data: st.DataObject) -> None:
-    """Bytes changed, cut or put in: both lanes agree, and what decodes has a payload that decodes."""
+    """Bytes changed, cut or put in: both decoders agree, and what decodes has a payload that decodes."""
     body = Codec().encode(name, payload, event_id=1, timestamp=2, source="s", headers=more)[1]
     at = data.draw(st.integers(0, len(body)))
     length = data.draw(st.integers(0, 3))

@@ -1,7 +1,7 @@
 """The XSUB/XPUB broker, in a thread of its own.
 
-An open bus is forwarded in C: a busy sidecar never delays the application's own traffic, because no Python runs on the
-way of a message. A closed one is forwarded by `Forwarder`, which knows the senders' keys.
+On an open bus, libzmq's own proxy forwards in C: a busy bridge never delays the application's events, because no Python
+code runs on the way of a message. On a closed bus, `Forwarder` forwards, which knows the key of each sender.
 """
 
 import asyncio
@@ -15,43 +15,44 @@ import zmq
 
 from bridge.bus.address import Address, parse_pair
 from bridge.bus.broker.curve import CurveServer, secure_server
-from bridge.bus.broker.disconnects import CutWatch, OnCut
-from bridge.bus.broker.forwarder import Forwarder, Refused
+from bridge.bus.broker.disconnects import Disconnects, OnDisconnect
+from bridge.bus.broker.forwarder import Forwarder, Refusals
 from bridge.bus.broker.lock import SocketLock
-from bridge.bus.broker.slow_subscribers import StuckWatch
-from bridge.bus.broker.unfinished_messages import BOUND, EndlessWatch
-from bridge.core.curve_keys import Roster
+from bridge.bus.broker.slow_subscribers import SlowSubscribers
+from bridge.bus.broker.unfinished_messages import BOUND, UnfinishedMessages
+from bridge.core.curve_keys import AccessList
 from bridge.core.errors import BusError
 
-#: The hard limit of a frame, in multiples of `max_message`; beyond, the sender is cut (bus contract, "Transport").
+#: The hard limit of a frame, in multiples of `max_message`. A sender of a larger frame is disconnected (bus contract,
+#: "Transport").
 HARD_LIMIT: Final = 16
-#: Messages that wait at most for the sidecar itself, which attaches by `inproc`.
+#: The high-water mark of the bridge itself, which is connected by `inproc`: messages that may wait for it.
 OWN_HWM: Final = 200_000
-#: Messages that wait at most for one slow subscriber. With 1,000 a live one lost up to a fifth of a burst of 50,000;
-#: with 4,000 nothing. What bounds large ones is `StuckWatch`.
+#: The high-water mark of each other subscriber. With 1,000 messages, one that read all the time lost up to a fifth of a
+#: burst of 50,000; with 4,000 it lost nothing. `SlowSubscribers` bounds the bytes of large messages.
 SUBSCRIBER_HWM: Final = 4000
 _INPROC_PUBLISH: Final = "inproc://bus-publish"
 _INPROC_SUBSCRIBE: Final = "inproc://bus-subscribe"
-# A subscription is one byte and a prefix; no event type is longer than 255 bytes.
+# Bytes. A subscription is one byte and a prefix; no event type is longer than 255 bytes.
 _MAX_SUBSCRIPTION: Final = 1024
-# Long enough for a last event to leave, short enough not to hang on a stuck subscriber (ms).
+# Milliseconds: enough for a last event to leave, and little enough not to wait for a subscriber that reads nothing.
 _LINGER: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """How a closed bus is closed.
+class AccessControl:
+    """Who may use a closed bus, and who is told of refusals.
 
     Attributes:
-        curve: The bus' own key.
-        roster: Who may come in.
-        on_refused: Told, on the event loop, of refusals.
-        on_crash: Told, on the event loop, of a bug that ended the forwarder.
+        curve: The bus' own keys.
+        access_list: The keys that may connect, with their rights.
+        on_refused: Called on the event loop with refusals.
+        on_crash: Called on the event loop with the exception of a bug that ended the forwarder.
     """
 
     curve: CurveServer
-    roster: Roster
-    on_refused: Callable[[Refused], None]
+    access_list: AccessList
+    on_refused: Callable[[Refusals], None]
     on_crash: Callable[[BaseException], None]
 
 
@@ -59,10 +60,10 @@ class Broker:
     """Binds both endpoints and forwards between them, from `start` until `stop`.
 
     Attributes:
-        context: What a socket must come from to attach by `inproc`.
-        inproc_publish: Where the process' own publisher connects.
-        inproc_subscribe: Where the process' own subscriber connects.
-        stuck: To be told of each large message that has passed; None where nobody is told of cuts.
+        context: The context that a socket must belong to in order to connect by `inproc`.
+        inproc_publish: The endpoint for this process' own publisher.
+        inproc_subscribe: The endpoint for this process' own subscriber.
+        slow_subscribers: To be told of each large message that was forwarded; None where there is no `on_disconnect`.
     """
 
     inproc_publish: Final = _INPROC_PUBLISH
@@ -74,45 +75,46 @@ class Broker:
         subscribe: str,
         max_message: int,
         *,
-        on_cut: OnCut | None = None,
-        door: Door | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        access: AccessControl | None = None,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened before `start`.
 
         Args:
-            publish: Endpoint for publishers; `tcp://127.0.0.1:*` takes any free port.
-            subscribe: Endpoint for subscribers.
-            max_message: Bytes; frames beyond 16 times that cut their sender.
-            on_cut: Told, on the event loop, of each connection that was cut or turned away.
-            door: Closes the bus: only listed keys come in, and say and hear what they may. Without, it is open.
+            publish: The endpoint for publishers; `tcp://127.0.0.1:*` takes any free port.
+            subscribe: The endpoint for subscribers.
+            max_message: Bytes. The sender of a frame 16 times as large is disconnected.
+            on_disconnect: Called on the event loop for each connection that was closed or refused.
+            access: Makes the bus a closed one: only listed keys may connect, and each may publish and subscribe to what
+                its rights name. None makes an open one.
 
         Raises:
-            BusError: An endpoint cannot work.
+            BusError: An endpoint is not valid.
         """
-        self._publish, self._subscribe = parse_pair(publish, subscribe, closed=door is not None)
+        self._publish, self._subscribe = parse_pair(publish, subscribe, closed=access is not None)
         self._max_message = max_message
-        self._on_cut = on_cut
-        self._door = door
+        self._on_disconnect = on_disconnect
+        self._access = access
         self._locks: list[SocketLock] = []
         self._thread: threading.Thread | None = None
         self._forwarder: Forwarder | None = None
-        self._cuts: list[CutWatch] = []
-        self._endless: EndlessWatch | None = None
-        self.stuck: StuckWatch | None = None
+        self._disconnects: list[Disconnects] = []
+        self._unfinished: UnfinishedMessages | None = None
+        self.slow_subscribers: SlowSubscribers | None = None
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.publish_endpoint = self._publish.endpoint
         self.subscribe_endpoint = self._subscribe.endpoint
 
     async def start(self) -> None:
-        """Bind and forward. After it, the two endpoint attributes hold the real ones.
+        """Bind both endpoints and begin to forward; then the two endpoint attributes have the real endpoints.
 
         Raises:
-            BusError: Somebody else hosts a bus there, or the endpoints cannot be bound. Nothing is left open.
+            BusError: Another process hosts a bus there, or an endpoint cannot be bound. Nothing is left open.
         """
         senders = self.context.socket(zmq.XSUB)
         subscribers = self.context.socket(zmq.XPUB)
-        # On a closed bus the process' own events come by a socket of their own: no key stands for them.
-        own = senders if self._door is None else self.context.socket(zmq.XSUB)
+        # On a closed bus the process' own events have a socket of their own, because they come without a key.
+        own = senders if self._access is None else self.context.socket(zmq.XSUB)
         try:
             for address in (self._publish, self._subscribe):
                 if address.path is not None:
@@ -121,7 +123,7 @@ class Broker:
                     self._locks.append(lock)
             self._set_up(own, senders, subscribers)
         except BaseException:
-            self._unwatch()
+            self._stop_monitors()
             if self._forwarder is not None:
                 self._forwarder.abandon()
             for socket in (own, senders, subscribers):
@@ -132,7 +134,7 @@ class Broker:
         if self._forwarder is not None:
             self._forwarder.start()
         else:
-            # A daemon, so that a crash of the main thread ends the process; `stop` joins it.
+            # A daemon thread, so that a crash of the main thread ends the process; `stop` joins it.
             self._thread = threading.Thread(
                 target=_forward, args=(senders, subscribers), name="bus-broker", daemon=True
             )
@@ -140,15 +142,15 @@ class Broker:
 
     @property
     def alive(self) -> bool:
-        """Whether it forwards."""
+        """Whether it is forwarding."""
         return self._thread is not None and self._thread.is_alive()
 
     async def stop(self) -> None:
-        """End forwarding and free the endpoints; idempotent. Sockets made from `context` must be closed before."""
-        self._unwatch()
+        """Stop forwarding and free the endpoints; idempotent. Close all sockets made from `context` before."""
+        self._stop_monitors()
         if self._forwarder is not None:
             self._forwarder.close()
-        # Ends the proxy with ETERM, then waits until its sockets are closed.
+        # This ends the proxy with ETERM, then waits until its sockets are closed.
         await asyncio.to_thread(self.context.term)
         for thread in (self._thread, self._forwarder):
             if thread is not None:
@@ -156,18 +158,19 @@ class Broker:
         self._thread = self._forwarder = None
         self._release()
 
-    def renew(self, roster: Roster) -> None:
-        """Let in, and let speak, whom this list names, and nobody else, from now on; an open bus has no list."""
+    def renew(self, access_list: AccessList) -> None:
+        """Replace the list of keys that may use a closed bus, from now on; does nothing on an open bus."""
         if self._forwarder is not None:
-            self._forwarder.renew(roster)
+            self._forwarder.renew(access_list)
 
     def _set_up(self, own: zmq.Socket[bytes], senders: zmq.Socket[bytes], subscribers: zmq.Socket[bytes]) -> None:
         for socket in {own, senders, subscribers}:
             socket.set(zmq.LINGER, _LINGER)
             socket.set(zmq.IPV6, int(":" in self._publish.host + self._subscribe.host))
-        # Each subscription is passed on, not only the first of its prefix: a last value can then be said again.
+        # Each subscription is passed on, not only the first one of a prefix, so that last values can be published
+        # again.
         subscribers.set(zmq.XPUB_VERBOSE, 1)
-        # High-water marks and sizes hold for what is bound after they are set.
+        # High-water marks and size limits apply to endpoints that are bound after they are set.
         own.set(zmq.RCVHWM, OWN_HWM)
         subscribers.set(zmq.SNDHWM, OWN_HWM)
         own.bind(_INPROC_PUBLISH)
@@ -176,54 +179,56 @@ class Broker:
         subscribers.set(zmq.SNDHWM, SUBSCRIBER_HWM)
         senders.set(zmq.MAXMSGSIZE, HARD_LIMIT * self._max_message)
         subscribers.set(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION)
-        if self._door is not None:
-            self._shut(self._door, own, senders, subscribers)
-        if self._on_cut is not None:
+        if self._access is not None:
+            self._require_keys(self._access, own, senders, subscribers)
+        if self._on_disconnect is not None:
             for socket in (senders, subscribers):
-                self._cuts.append(CutWatch(self.context, self._on_cut, closed=self._door is not None))
-                self._cuts[-1].start(socket)
-            self.stuck = StuckWatch(self._cuts[-1].connections, self._on_cut)
+                self._disconnects.append(
+                    Disconnects(self.context, self._on_disconnect, closed=self._access is not None)
+                )
+                self._disconnects[-1].start(socket)
+            self.slow_subscribers = SlowSubscribers(self._disconnects[-1].connections, self._on_disconnect)
             if self._forwarder is not None:
                 largest = max(BOUND, 2 * HARD_LIMIT * self._max_message)
-                self._endless = EndlessWatch(
-                    self._cuts[0].accepted, self._forwarder.suspects, self._on_cut, bound=largest
+                self._unfinished = UnfinishedMessages(
+                    self._disconnects[0].accepted, self._forwarder.suspects, self._on_disconnect, bound=largest
                 )
-                self._endless.start()
+                self._unfinished.start()
         self.publish_endpoint = _bind(senders, self._publish)
         self.subscribe_endpoint = _bind(subscribers, self._subscribe)
 
-    def _shut(
-        self, door: Door, own: zmq.Socket[bytes], senders: zmq.Socket[bytes], subscribers: zmq.Socket[bytes]
+    def _require_keys(
+        self, access: AccessControl, own: zmq.Socket[bytes], senders: zmq.Socket[bytes], subscribers: zmq.Socket[bytes]
     ) -> None:
-        """Close both sockets to strangers, and put the forwarder between them."""
+        """Require listed keys on both sockets, and put the forwarder between them."""
         loop = asyncio.get_running_loop()
 
-        def tell(callback: Callable[[Any], None]) -> Callable[[Any], None]:
-            def from_thread(news: object) -> None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                    loop.call_soon_threadsafe(callback, news)
+        def on_loop(callback: Callable[[Any], None]) -> Callable[[Any], None]:
+            def from_thread(argument: object) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be called
+                    loop.call_soon_threadsafe(callback, argument)
 
             return from_thread
 
         for socket in (senders, subscribers):
-            secure_server(socket, door.curve)
+            secure_server(socket, access.curve)
         subscribers.set(zmq.XPUB_MANUAL, 1)
         self._forwarder = Forwarder(
             self.context,
             own=own,
             senders=senders,
             subscribers=subscribers,
-            roster=door.roster,
-            on_refused=tell(door.on_refused),
-            on_crash=tell(door.on_crash),
+            access_list=access.access_list,
+            on_refused=on_loop(access.on_refused),
+            on_crash=on_loop(access.on_crash),
         )
 
-    def _unwatch(self) -> None:
-        self.stuck = None
-        if self._endless is not None:
-            self._endless.stop()
-        while self._cuts:
-            self._cuts.pop().stop()
+    def _stop_monitors(self) -> None:
+        self.slow_subscribers = None
+        if self._unfinished is not None:
+            self._unfinished.stop()
+        while self._disconnects:
+            self._disconnects.pop().stop()
 
     def _release(self) -> None:
         while self._locks:

@@ -1,7 +1,7 @@
-"""CURVE on sockets, and who is let in.
+"""CURVE keys on sockets, and the decision who may connect.
 
-CURVE alone lets in whoever knows the server's public key. So each handshake is asked about over ZAP (ZeroMQ RFC 27):
-a socket with a named domain that it enforces is closed to everybody for whom nobody says yes.
+CURVE alone admits every client that knows the server's public key. So each handshake is checked over ZAP (ZeroMQ
+RFC 27). A socket that has a ZAP domain and enforces it refuses every client for which there is no positive answer.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ import zmq
 from zmq.utils import z85
 
 from bridge.core.curve_keys import (
+    AccessList,
     Grant,
     KeyFileError,
     KeyPair,
-    Roster,
     fingerprint,
+    read_access_list,
     read_pair,
     read_public,
-    read_roster,
 )
 from bridge.core.errors import BusError
 
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
-#: Named, because `*` does not match one that is, and an empty one is not enforced.
+#: The ZAP domain. It has a name because an empty one is not enforced.
 DOMAIN: Final = b"nemo-bus"
 _VERSION: Final = b"1.0"
 _KEY_BYTES: Final = 32
@@ -32,11 +32,11 @@ _KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class CurveServer:
-    """What a closed bus is hosted with.
+    """The keys of a closed bus that is hosted here.
 
     Attributes:
-        pair: The bus' own key.
-        authorized: The folder of those who may come in.
+        pair: The bus' own key pair.
+        authorized: The folder with the public keys that may connect.
     """
 
     pair: KeyPair
@@ -44,7 +44,7 @@ class CurveServer:
 
     @classmethod
     def read(cls, secret_key: Path, authorized: Path) -> "CurveServer":
-        """From files; the list is read when the bus starts.
+        """Read the key pair from its file. The folder is read when the bus starts.
 
         Raises:
             BusError: The key cannot be used.
@@ -57,10 +57,10 @@ class CurveServer:
 
 @dataclass(frozen=True, slots=True)
 class CurveClient:
-    """What a closed bus is joined with.
+    """The keys for joining a closed bus.
 
     Attributes:
-        pair: Our own key, which is listed there.
+        pair: Our own key pair, whose public key is listed there.
         server: The bus' public key, as Z85 text.
     """
 
@@ -69,7 +69,7 @@ class CurveClient:
 
     @classmethod
     def read(cls, secret_key: Path | str, server_key: Path | str) -> "CurveClient":
-        """From files: ours, whose name ends in `.key_secret`, and the bus' public one.
+        """Read the keys from files: ours, whose name ends in `.key_secret`, and the bus' public one.
 
         Raises:
             BusError: One of them cannot be used.
@@ -81,19 +81,19 @@ class CurveClient:
 
 
 def new_pair() -> tuple[str, str]:
-    """A new public and secret key, as Z85 text."""
+    """Make a new public and secret key, as Z85 text."""
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
 
 
-def read_allowed(curve: CurveServer) -> Roster:
-    """Who may come in: those listed, and whoever holds the bus' own key, as an application.
+def load_access_list(curve: CurveServer) -> AccessList:
+    """Read who may connect: the listed keys, and the bus' own key, which an application may hold.
 
     Raises:
         BusError: The list has a fault.
     """
     try:
-        listed = read_roster(curve.authorized)
+        listed = read_access_list(curve.authorized)
     except KeyFileError as error:
         raise BusError(str(error)) from None
     own = Grant("the bus' own key", curve.pair.public, publish=("**",), subscribe=("**",))
@@ -101,7 +101,7 @@ def read_allowed(curve: CurveServer) -> Roster:
 
 
 def secure_server(socket: zmq.Socket[bytes], curve: CurveServer) -> None:
-    """Close a socket, before it binds, to all but those whom ZAP lets in."""
+    """Require CURVE and a positive answer by ZAP from all clients of a socket; call it before the socket binds."""
     socket.set(zmq.CURVE_SERVER, 1)
     socket.set(zmq.CURVE_SECRETKEY, curve.pair.secret.encode())
     socket.set(zmq.ZAP_DOMAIN, DOMAIN)
@@ -109,7 +109,7 @@ def secure_server(socket: zmq.Socket[bytes], curve: CurveServer) -> None:
 
 
 def secure_client(socket: zmq.Socket[bytes], curve: CurveClient | None) -> None:
-    """Give a socket its keys before it connects; without any it stays as it is."""
+    """Give a socket its keys before it connects; without keys it stays as it is."""
     if curve is not None:
         socket.set(zmq.CURVE_SERVERKEY, curve.server.encode())
         socket.set(zmq.CURVE_PUBLICKEY, curve.pair.public.encode())
@@ -117,17 +117,22 @@ def secure_client(socket: zmq.Socket[bytes], curve: CurveClient | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """Somebody whom ZAP turned away: by fingerprint, where there was a key, and why."""
+class Refusal:
+    """A client that ZAP refused.
+
+    Attributes:
+        key: The fingerprint of its key; None where it had none.
+        why: One line for a person.
+    """
 
     key: str | None
     why: str
 
 
-def answer_zap(request: list[bytes], roster: Roster) -> tuple[list[bytes], Turned | None]:
-    """The reply to one request, and who was turned away.
+def answer_zap(request: list[bytes], access_list: AccessList) -> tuple[list[bytes], Refusal | None]:
+    """Return the reply to one request, and the refusal where the client may not connect.
 
-    A good reply names the key as `User-Id`, which libzmq then puts on every message of that connection.
+    A positive reply names the key as `User-Id`, which libzmq then attaches to every message of that connection.
     """
     version, number, domain, address, _, mechanism, *credentials = [*request, *[b""] * (6 - len(request))]
     if (
@@ -136,15 +141,15 @@ def answer_zap(request: list[bytes], roster: Roster) -> tuple[list[bytes], Turne
         or mechanism != b"CURVE"
         or [len(one) for one in credentials] != [_KEY_BYTES]
     ):
-        return _reply(number, b"400"), Turned(None, f"a client without CURVE keys, from {_harmless(address)}")
+        return _reply(number, b"400"), Refusal(None, f"a client without CURVE keys, from {_harmless(address)}")
     key = z85.encode(credentials[0]).decode()
-    if key not in roster:
-        return _reply(number, b"400"), Turned(fingerprint(key), f"its key is not listed, from {_harmless(address)}")
+    if key not in access_list:
+        return _reply(number, b"400"), Refusal(fingerprint(key), f"its key is not listed, from {_harmless(address)}")
     return _reply(number, b"200", key.encode()), None
 
 
 def refuse_zap(request: list[bytes]) -> list[bytes]:
-    """The reply where the question could not be answered: no."""
+    """Return the negative reply to a request that could not be checked."""
     return _reply(request[1] if len(request) > 1 else b"", b"500")
 
 

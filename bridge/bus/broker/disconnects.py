@@ -1,8 +1,9 @@
-"""Finds out which senders the broker cut off.
+"""Reports connections that the broker disconnected.
 
-libzmq drops a connection that announces a frame beyond MAXMSGSIZE, or breaks the protocol, without a word: its monitor
-shows DISCONNECTED, just as for a sender that left. The difference is in the kernel's socket: one that left has said so
-(end of file, or a reset). So each accepted descriptor is duplicated, and the duplicate looked at in the end.
+libzmq closes a connection that announces a frame beyond MAXMSGSIZE, or breaks the protocol, without giving a reason:
+its monitor shows DISCONNECTED, just as for a client that left. Only the kernel's socket shows the difference: where the
+client left, there is an end of file or a reset. So the descriptor of each accepted connection is duplicated, and the
+duplicate is examined when the connection has ended.
 """
 
 import asyncio
@@ -13,11 +14,11 @@ from typing import Final
 
 import zmq
 
-from bridge.bus.broker.monitor import SocketWatch
+from bridge.bus.broker.monitor import SocketMonitor
 from bridge.bus.rejection import Reason
 
-OnCut = Callable[[Reason, str], None]
-"""Takes the reason and one line of detail, for each connection that was cut or turned away."""
+OnDisconnect = Callable[[Reason, str], None]
+"""Called with the reason and one line of detail for each connection that the broker closed or refused."""
 
 _HANDSHAKE_FAILED: Final = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
@@ -29,71 +30,73 @@ _KEYLESS: Final[dict[int, str]] = {
 _LEFT_EARLY: Final = "a client left before it had shown a key; one without CURVE keys does"
 _STRANGER: Final = "something connected that does not speak ZMTP"
 _OVERSIZED: Final = "a client was disconnected: a frame beyond the hard limit, or not ZMTP"
-# libzmq says DISCONNECTED a moment before it closes (seconds).
-_SETTLE: Final = 0.02
+# libzmq reports DISCONNECTED a moment before it closes the socket (seconds).
+_CLOSING_TIME: Final = 0.02
 
 
-class CutWatch:
-    """Watches one binding socket."""
+class Disconnects:
+    """Reports the disconnects of one binding socket."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], on_cut: OnCut, *, closed: bool = False) -> None:
-        """Nothing is watched yet.
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], on_disconnect: OnDisconnect, *, closed: bool = False
+    ) -> None:
+        """Create it.
 
         Args:
-            context: The socket's.
-            on_cut: Told of each.
-            closed: Whether keys are needed there; whom ZAP turns away is told by whoever answers ZAP.
+            context: The socket's context.
+            on_disconnect: Called for each disconnect.
+            closed: Whether clients need keys. Whoever answers ZAP reports those that it refuses.
         """
-        self._on_cut = on_cut
+        self._on_disconnect = on_disconnect
         self._closed = closed
         self._accepted: dict[int, socket.socket] = {}
-        self._unsettled: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._closing: dict[socket.socket, asyncio.TimerHandle] = {}
         self._failed: zmq.Event | None = None
-        # Connections that were gone before they could be duplicated, and how many handshakes had succeeded then.
+        # Connections that ended before they could be duplicated, and how many handshakes had succeeded by then.
         self._fleeting: dict[int, int] = {}
         self._handshakes = 0
         events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED
-        self._watch = SocketWatch(context, events, self._saw)
+        self._monitor = SocketMonitor(context, events, self._on_event)
 
     def start(self, bound: zmq.Socket[bytes]) -> None:
-        """Begin; before the socket binds. Needs a running loop."""
-        self._watch.start(bound)
+        """Begin. Call it before the socket binds, on the event loop."""
+        self._monitor.start(bound)
 
     def stop(self) -> None:
-        """End, and let go of every duplicate; idempotent."""
-        self._watch.stop()
+        """Stop, and close all duplicates; idempotent."""
+        self._monitor.stop()
         while self._accepted:
             self._accepted.popitem()[1].close()
-        while self._unsettled:
-            duplicate, timer = self._unsettled.popitem()
+        while self._closing:
+            duplicate, timer = self._closing.popitem()
             timer.cancel()
             duplicate.close()
 
     def accepted(self) -> Mapping[int, socket.socket]:
-        """Duplicates of the connections that live, as far as they are known, by the descriptor of the original."""
+        """Return duplicates of the open connections that are known, by the descriptor of the original."""
         return self._accepted
 
     def connections(self) -> Iterable[socket.socket]:
-        """The duplicates alone."""
+        """Return the duplicates of the open connections that are known."""
         return self._accepted.values()
 
-    def _saw(self, event: zmq.Event, value: int) -> None:
+    def _on_event(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.ACCEPTED:
-            self._accept(value)
+            self._on_accepted(value)
         elif event == zmq.Event.DISCONNECTED:
-            self._disconnect(value)
+            self._on_disconnected(value)
         elif event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self._handshakes += 1
         else:
-            # One I/O thread: the next DISCONNECTED is of the same connection.
+            # There is one I/O thread, so the next DISCONNECTED is of the same connection.
             self._failed = event
             if event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
                 if self._closed and value in _KEYLESS:
-                    self._on_cut(Reason.REFUSED, _KEYLESS[value])
+                    self._on_disconnect(Reason.REFUSED, _KEYLESS[value])
                 else:
-                    self._on_cut(Reason.HANDSHAKE, _STRANGER)
+                    self._on_disconnect(Reason.HANDSHAKE, _STRANGER)
 
-    def _accept(self, descriptor: int) -> None:
+    def _on_accepted(self, descriptor: int) -> None:
         old = self._accepted.pop(descriptor, None)
         if old is not None:
             old.close()
@@ -103,47 +106,49 @@ class CutWatch:
         except OSError:
             self._fleeting[descriptor] = self._handshakes
 
-    def _disconnect(self, descriptor: int) -> None:
+    def _on_disconnected(self, descriptor: int) -> None:
         failed, self._failed = self._failed, None
         duplicate = self._accepted.pop(descriptor, None)
         if self._closed and failed == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-            self._on_cut(Reason.REFUSED, _LEFT_EARLY)
-            failed = zmq.Event.HANDSHAKE_FAILED_AUTH  # it is told
+            self._on_disconnect(Reason.REFUSED, _LEFT_EARLY)
+            failed = zmq.Event.HANDSHAKE_FAILED_AUTH  # it is reported now
         if duplicate is None:
-            # Gone at once, without a word of a handshake; others' handshakes would leave it in doubt.
+            # It ended at once, and no handshake succeeded meanwhile: not its own either. Otherwise nobody can tell.
             if self._fleeting.pop(descriptor, None) == self._handshakes and failed is None:
-                self._on_cut(Reason.HANDSHAKE, _STRANGER)
+                self._on_disconnect(Reason.HANDSHAKE, _STRANGER)
             return
         reported = failed not in (None, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
         reason = Reason.CUT if failed is None else Reason.HANDSHAKE
         if reported or _left(duplicate, reason):
             duplicate.close()
         elif _same_socket(descriptor, duplicate):
-            # Either libzmq is about to close it, or the number was reused before ACCEPTED was read, and the duplicate
-            # is of a newer, living connection.
+            # Either libzmq is about to close it, or the descriptor was reused before ACCEPTED was read, and the
+            # duplicate belongs to a newer connection that is still open.
             loop = asyncio.get_running_loop()
-            self._unsettled[duplicate] = loop.call_later(_SETTLE, self._settle, descriptor, duplicate, reason)
+            self._closing[duplicate] = loop.call_later(
+                _CLOSING_TIME, self._after_closing, descriptor, duplicate, reason
+            )
         else:
-            self._cut(duplicate, reason)
+            self._report(duplicate, reason)
 
-    def _settle(self, descriptor: int, duplicate: socket.socket, reason: Reason) -> None:
-        del self._unsettled[duplicate]
+    def _after_closing(self, descriptor: int, duplicate: socket.socket, reason: Reason) -> None:
+        del self._closing[duplicate]
         if _same_socket(descriptor, duplicate) or _left(duplicate, reason):
             duplicate.close()
         else:
-            self._cut(duplicate, reason)
+            self._report(duplicate, reason)
 
-    def _cut(self, duplicate: socket.socket, reason: Reason) -> None:
-        # Only now the other side sees the end.
+    def _report(self, duplicate: socket.socket, reason: Reason) -> None:
+        # Only now the client sees that the connection has ended.
         duplicate.close()
-        self._on_cut(reason, _OVERSIZED if reason is Reason.CUT else _STRANGER)
+        self._on_disconnect(reason, _OVERSIZED if reason is Reason.CUT else _STRANGER)
 
 
 def _left(peer: socket.socket, reason: Reason) -> bool:
-    """True where the other side closed the connection, or it broke.
+    """Tell whether the client closed the connection, or it broke.
 
-    In a handshake that failed with NO_DETAIL, bytes that nobody read are those of a client in a hurry, which was gone
-    before we could answer; one that never says anything, until libzmq loses patience, is a stranger.
+    Where a handshake failed with NO_DETAIL, unread bytes show a client that left before we could answer. One that
+    sent nothing until libzmq gave up does not speak ZMTP.
     """
     try:
         unread = peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -155,7 +160,7 @@ def _left(peer: socket.socket, reason: Reason) -> bool:
 
 
 def _same_socket(descriptor: int, duplicate: socket.socket) -> bool:
-    """True where the descriptor still (or, reused, again) names the duplicate's socket."""
+    """Tell whether the descriptor still belongs to the duplicate's socket, or belongs to it again."""
     try:
         return os.path.sameopenfile(descriptor, duplicate.fileno())
     except OSError:

@@ -1,8 +1,8 @@
-"""The forwarder of a closed bus: in place of the C proxy, it knows each sender's key and what that may do.
+"""Forwards messages on a closed bus, in place of libzmq's proxy, and checks the rights of each key.
 
-One thread of its own does all: it answers ZAP, takes subscriptions from those who may have them, and passes on what may
-be said. It looks at the first frame, at the key that libzmq has put on the message, and at what the event says of
-itself: its type, which must be the first frame's, and its source.
+One thread does all of it: it answers ZAP, accepts the subscriptions that a key has the right to, and forwards the
+messages that a key has the right to publish. It checks the first frame, the key that libzmq has attached to the
+message, and the event's envelope: its type, which must be that of the first frame, and its source.
 """
 
 import contextlib
@@ -14,33 +14,33 @@ from typing import Final, NamedTuple
 
 import zmq
 
-from bridge.bus.broker.curve import ZAP_ENDPOINT, Turned, answer_zap, refuse_zap
-from bridge.bus.broker.envelope import Claim, Claims, of_bridge
+from bridge.bus.broker.curve import ZAP_ENDPOINT, Refusal, answer_zap, refuse_zap
+from bridge.bus.broker.envelope import Envelope, EnvelopeReader, is_bridge
 from bridge.bus.rejection import Reason
-from bridge.core.curve_keys import Grant, Roster, fingerprint
+from bridge.core.curve_keys import AccessList, Grant, fingerprint
 
-# Messages taken from one socket before the others have their turn.
+# Messages that are read from one socket before the others have their turn.
 _BATCH: Final = 512
-# How many event types are remembered for each key; a sender that invents names only costs itself the check.
+# Event types that are remembered for each key. A sender that invents more types only slows itself down.
 _KNOWN_TYPES: Final = 4096
-# Refused subscriptions that are remembered, so that their end is not taken for that of somebody else's.
-_MOST_REFUSED: Final = 10_000
+# Refused subscriptions that are remembered, so that their end does not end another client's subscription.
+_MAX_REFUSED: Final = 10_000
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _FIRST: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _USER: Final = "User-Id"
 _SUBSCRIBE: Final = 1
 _SHOWN: Final = 100
 
-Refused = dict[tuple[Reason, str | None, str], int]
-"""How often somebody was refused, by reason, fingerprint of the key (None without one) and what it was about."""
+Refusals = dict[tuple[Reason, str | None, str], int]
+"""How many refusals there were, by reason, fingerprint of the key (None without one) and detail."""
 
 
 class Forwarder:
     """Forwards from `start` until its context is terminated.
 
     Attributes:
-        roster: Who may come in. May be replaced from any thread; `renew` makes it felt at once.
-        suspects: Descriptors of senders that may never finish a message; one that does is taken out.
+        access_list: The keys that may connect, with their rights. `renew` replaces it.
+        suspects: Descriptors of senders that may never finish a message; removed here when a message is complete.
     """
 
     def __init__(
@@ -50,64 +50,67 @@ class Forwarder:
         own: zmq.Socket[bytes],
         senders: zmq.Socket[bytes],
         subscribers: zmq.Socket[bytes],
-        roster: Roster,
-        on_refused: Callable[[Refused], None],
+        access_list: AccessList,
+        on_refused: Callable[[Refusals], None],
         on_crash: Callable[[BaseException], None],
     ) -> None:
-        """Takes the sockets over; binds ZAP, so before the others are bound.
+        """Take the sockets over and bind ZAP; call it before the other sockets are bound.
 
         Args:
-            context: Of all the sockets.
-            own: XSUB of the process itself: what comes from there is passed on unseen.
-            senders: XSUB with CURVE.
-            subscribers: XPUB with CURVE and `XPUB_MANUAL`; the process' own subscriber is at it, too.
-            roster: Who may come in.
-            on_refused: Told of refusals, from the forwarder's thread, in a dict that is then the callee's.
-            on_crash: Told, from that thread, of what ended it; that is a bug.
+            context: The context of all the sockets.
+            own: An XSUB for the process itself, whose messages are forwarded without a check.
+            senders: An XSUB with CURVE.
+            subscribers: An XPUB with CURVE and `XPUB_MANUAL`; the process' own subscriber is connected to it, too.
+            access_list: The keys that may connect, with their rights.
+            on_refused: Called in the forwarder's thread with refusals, in a dict that then belongs to the callee.
+            on_crash: Called in that thread with the exception that ended it, which is a bug.
         """
         self._context = context
         self._own, self._senders, self._subscribers = own, senders, subscribers
-        self.roster = roster
+        self.access_list = access_list
         self._on_refused = on_refused
         self._on_crash = on_crash
         self.suspects: set[int] = set()
-        self._refused: Refused = {}
-        self._claims = Claims()
+        self._refused: Refusals = {}
+        self._envelopes = EnvelopeReader()
         self._known: dict[str, dict[bytes, _Right]] = {}
-        self._known_roster: Roster = roster
-        self._unheard: dict[bytes, int] = {}
+        self._known_access_list: AccessList = access_list
+        self._refused_subscriptions: dict[bytes, int] = {}
         self._connections: dict[int, tuple[int, str]] = {}
         self._zap = context.socket(zmq.REP)
-        self._bell = context.socket(zmq.PULL)
-        self._ring = context.socket(zmq.PUSH)
-        for socket in (self._zap, self._bell, self._ring):
+        self._wake_receiver = context.socket(zmq.PULL)
+        self._wake_sender = context.socket(zmq.PUSH)
+        for socket in (self._zap, self._wake_receiver, self._wake_sender):
             socket.set(zmq.LINGER, 0)
         self._zap.bind(ZAP_ENDPOINT)
-        bell = f"inproc://roster-{id(self)}"
-        self._bell.bind(bell)
-        self._ring.connect(bell)
+        wake = f"inproc://access-list-{id(self)}"
+        self._wake_receiver.bind(wake)
+        self._wake_sender.connect(wake)
         self._thread = threading.Thread(target=self._run, name="bus-forwarder", daemon=True)
 
     def start(self) -> None:
-        """Begin to forward."""
+        """Begin to forward, in a thread."""
         self._thread.start()
 
-    def renew(self, roster: Roster) -> None:
-        """Let in, and let speak, whom this list names, from the next message on; connections of others are cut."""
-        self.roster = roster
-        self._ring.send(b"", _NOBLOCK)
+    def renew(self, access_list: AccessList) -> None:
+        """Replace the list of keys from the next message on, and close connections of keys that are not in it.
+
+        May be called from any thread.
+        """
+        self.access_list = access_list
+        self._wake_sender.send(b"", _NOBLOCK)
 
     def close(self) -> None:
-        """Let go of what `renew` needs; before the context is terminated."""
-        self._ring.close(0)
+        """Close what `renew` needs; call it before the context is terminated."""
+        self._wake_sender.close(0)
 
     def abandon(self) -> None:
-        """Close everything that it opened, where it was never started."""
-        for socket in (self._zap, self._bell, self._ring):
+        """Close all that the constructor opened, where the thread was never started."""
+        for socket in (self._zap, self._wake_receiver, self._wake_sender):
             socket.close(0)
 
     def join(self) -> None:
-        """Wait for the end, after the context was terminated."""
+        """Wait for the end of the thread, after the context was terminated."""
         self._thread.join()
 
     # --- in the thread
@@ -117,19 +120,19 @@ class Forwarder:
             self._forward()
         except zmq.ContextTerminated:
             pass
-        except BaseException as error:  # noqa: BLE001 - the edge of a thread; handed over, and raised on the loop
+        except BaseException as error:  # noqa: BLE001 - the end of the thread; passed on, and raised on the loop
             self._on_crash(error)
         finally:
-            for socket in (self._zap, self._bell, self._own, self._senders, self._subscribers):
+            for socket in (self._zap, self._wake_receiver, self._own, self._senders, self._subscribers):
                 socket.close()
 
     def _forward(self) -> None:
         handlers: dict[zmq.Socket[bytes], Callable[[], None]] = {
-            self._bell: self._renewed,
-            self._zap: self._let_in,
+            self._wake_receiver: self._on_renewed,
+            self._zap: self._answer_zap,
             self._subscribers: self._take_subscriptions,
-            self._own: self._pass_own,
-            self._senders: self._pass_on,
+            self._own: self._forward_own,
+            self._senders: self._forward_messages,
         }
         poller = zmq.Poller()
         for socket in handlers:
@@ -138,7 +141,7 @@ class Forwarder:
             ready = dict(poller.poll())
             for socket, handle in handlers.items():
                 if socket in ready:
-                    with contextlib.suppress(zmq.Again):  # it has read all that there was
+                    with contextlib.suppress(zmq.Again):  # all messages were read
                         handle()
             if self._refused:
                 refused, self._refused = self._refused, {}
@@ -150,28 +153,28 @@ class Forwarder:
             at = (reason, key, "much at once")
         self._refused[at] = self._refused.get(at, 0) + 1
 
-    # --- who comes in
+    # --- connections
 
-    def _let_in(self) -> None:
+    def _answer_zap(self) -> None:
         while True:
             request = self._zap.recv_multipart(_NOBLOCK)
             try:
-                reply, turned = answer_zap(request, self.roster)
-            except Exception:  # noqa: BLE001 - whatever is wrong with one question, the next is answered
-                reply, turned = refuse_zap(request), Turned(None, "whether it may come in could not be found out")
-            if turned is not None:
-                self._refuse(Reason.REFUSED, turned.key, turned.why)
+                reply, refusal = answer_zap(request, self.access_list)
+            except Exception:  # noqa: BLE001 - whatever is wrong with one request, the next is answered
+                reply, refusal = refuse_zap(request), Refusal(None, "whether it may come in could not be found out")
+            if refusal is not None:
+                self._refuse(Reason.REFUSED, refusal.key, refusal.why)
             self._zap.send_multipart(reply)
 
-    def _renewed(self) -> None:
-        self._bell.recv(_NOBLOCK)
-        roster = self.roster
+    def _on_renewed(self) -> None:
+        self._wake_receiver.recv(_NOBLOCK)
+        access_list = self.access_list
         for descriptor, (inode, key) in list(self._connections.items()):
-            if key not in roster:
+            if key not in access_list:
                 del self._connections[descriptor]
-                _cut(descriptor, inode)
+                _disconnect(descriptor, inode)
 
-    # --- who hears what
+    # --- subscriptions
 
     def _take_subscriptions(self) -> None:
         for _ in range(_BATCH):
@@ -181,54 +184,58 @@ class Forwarder:
     def _subscription(self, frame: "zmq.Frame") -> None:
         content = frame.bytes
         if not content or content[0] > _SUBSCRIBE:
-            return  # XPUB passes on whatever a subscriber sends
+            return  # a subscriber may send anything, and XPUB passes it on
         prefix = content[1:]
         key = _user(frame)
-        grant = self.roster.get(key) if key is not None else None
-        mine = key is None and _descriptor(frame) < 0
+        grant = self.access_list.get(key) if key is not None else None
+        own = key is None and _descriptor(frame) < 0
         if content[0] != _SUBSCRIBE:
-            self._unsubscription(content, mine or (grant is not None and _may_hear(grant, prefix)), key is None)
+            self._unsubscription(content, own or (grant is not None and _may_subscribe(grant, prefix)), key is None)
             return
-        if mine or (grant is not None and _may_hear(grant, prefix)):
+        if own or (grant is not None and _may_subscribe(grant, prefix)):
             if key is not None:
                 self._remember(frame, key)
             self._subscribers.set(zmq.SUBSCRIBE, prefix)
             self._own.send(content, _NOBLOCK)
             self._senders.send(content, _NOBLOCK)
             return
-        self._unheard[prefix] = self._unheard.get(prefix, 0) + 1
-        if len(self._unheard) > _MOST_REFUSED:
-            del self._unheard[next(iter(self._unheard))]
+        self._refused_subscriptions[prefix] = self._refused_subscriptions.get(prefix, 0) + 1
+        if len(self._refused_subscriptions) > _MAX_REFUSED:
+            del self._refused_subscriptions[next(iter(self._refused_subscriptions))]
         self._refuse(Reason.REFUSED, key and fingerprint(key), f"{_name(grant)} may not subscribe to {_shown(prefix)}")
 
     def _unsubscription(self, content: bytes, may: bool, nameless: bool) -> None:
-        """The end of one subscription, and so of one upstream.
+        """End one subscription, here and at the senders.
 
-        Where a connection ended, libzmq names nobody; the end of what was refused must not end what another has.
+        Args:
+            content: The frame that ends it.
+            may: Whether the key has the right to this subscription.
+            nameless: Whether there is no key: so where a connection ended. Then the end of a subscription that was
+                refused must not end another client's.
         """
         prefix = content[1:]
-        refused = self._unheard.get(prefix, 0)
+        refused = self._refused_subscriptions.get(prefix, 0)
         if refused and (nameless or not may):
             if refused == 1:
-                del self._unheard[prefix]
+                del self._refused_subscriptions[prefix]
             else:
-                self._unheard[prefix] = refused - 1
+                self._refused_subscriptions[prefix] = refused - 1
             return
         self._subscribers.set(zmq.UNSUBSCRIBE, prefix)
         self._own.send(content, _NOBLOCK)
         self._senders.send(content, _NOBLOCK)
 
     def _remember(self, frame: "zmq.Frame", key: str) -> None:
-        """Note which connection a key's holder hears by, so that it can be cut when the key is taken away."""
+        """Remember the connection of a subscriber, so that it can be closed when its key is removed from the list."""
         descriptor = int(frame.get(zmq.SRCFD))
         try:
             self._connections[descriptor] = (os.fstat(descriptor).st_ino, key)
         except OSError:
             self._connections.pop(descriptor, None)
 
-    # --- who says what
+    # --- messages
 
-    def _pass_own(self) -> None:
+    def _forward_own(self) -> None:
         recv, send = self._own.recv, self._subscribers.send
         for _ in range(_BATCH):
             frame = recv(_NOBLOCK, False)
@@ -237,45 +244,50 @@ class Forwarder:
                 frame = recv(_NOBLOCK, False)
             send(frame, _NOBLOCK, False)
 
-    def _pass_on(self) -> None:
+    def _forward_messages(self) -> None:
         recv, send = self._senders.recv, self._subscribers.send
-        read, suspects = self._claims.read, self.suspects
+        read, suspects = self._envelopes.read, self.suspects
         for _ in range(_BATCH):
             first = recv(_NOBLOCK, False)
             if suspects:
-                suspects.discard(_descriptor(first))  # libzmq shows a message when all of it is there
+                suspects.discard(_descriptor(first))  # libzmq passes a message on when it is complete
             if not first.more:
-                self._misshapen(first)
+                self._refuse_frames(first)
                 continue
             second = recv(_NOBLOCK, False)
             if second.more:
-                self._misshapen(second)
+                self._refuse_frames(second)
                 continue
-            if self._known_roster is not self.roster:  # asked once it is here: the list may be newer than this batch
-                self._known_roster, self._known = self.roster, {}
+            # Compared for each message: the list may have been replaced since this batch began.
+            if self._known_access_list is not self.access_list:
+                self._known_access_list, self._known = self.access_list, {}
             user, topic = str(first.get(_USER)), first.bytes
             right = self._known.get(user, _NOTHING).get(topic)
             if right is None:
-                right = self._learn(user, topic)
+                right = self._look_up(user, topic)
             if right.name is None:
-                self._forbidden(user, topic)
+                self._refuse_type(user, topic)
                 continue
-            claim = read(second.bytes)
-            if claim is None or claim.event_type != right.name or (of_bridge(claim.source) and not right.bridge):
-                self._unbelieved(user, topic, claim)
+            envelope = read(second.bytes)
+            if (
+                envelope is None
+                or envelope.event_type != right.name
+                or (is_bridge(envelope.source) and not right.bridge)
+            ):
+                self._refuse_envelope(user, topic, envelope)
             else:
                 send(first, _FIRST, False)
                 send(second, _NOBLOCK, False)
 
-    def _misshapen(self, frame: "zmq.Frame") -> None:
-        """Drop the rest of a message that has another number of frames than two."""
+    def _refuse_frames(self, frame: "zmq.Frame") -> None:
+        """Drop the rest of a message that does not have two frames, and report it."""
         key = _user(frame)
         while frame.more:
             frame = self._senders.recv(_NOBLOCK, copy=False)
         self._refuse(Reason.FRAMES, key and fingerprint(key), "a message that has not two frames")
 
-    def _learn(self, user: str, topic: bytes) -> "_Right":
-        grant = self._known_roster.get(user)
+    def _look_up(self, user: str, topic: bytes) -> "_Right":
+        grant = self._known_access_list.get(user)
         right = _NONE
         with contextlib.suppress(UnicodeDecodeError):
             name = topic.decode()
@@ -287,17 +299,17 @@ class Forwarder:
         types[topic] = right
         return right
 
-    def _unbelieved(self, user: str, topic: bytes, claim: Claim | None) -> None:
+    def _refuse_envelope(self, user: str, topic: bytes, envelope: Envelope | None) -> None:
         key = fingerprint(user)
-        if claim is None:
+        if envelope is None:
             self._refuse(Reason.NOT_AN_EVENT, key, f"the body of {_shown(topic)} is no event in MessagePack")
-        elif of_bridge(claim.source):
-            self._refuse(Reason.REFUSED, key, f"{_name(self._known_roster.get(user))} may not speak as a bridge")
+        elif is_bridge(envelope.source):
+            self._refuse(Reason.REFUSED, key, f"{_name(self._known_access_list.get(user))} may not speak as a bridge")
         else:
             self._refuse(Reason.TYPE_MISMATCH, key, "`event_type` differs from the first frame")
 
-    def _forbidden(self, user: str, topic: bytes) -> None:
-        grant = self._known_roster.get(user)
+    def _refuse_type(self, user: str, topic: bytes) -> None:
+        grant = self._known_access_list.get(user)
         if grant is None:
             self._refuse(Reason.REFUSED, fingerprint(user), "its key is not listed any more")
         else:
@@ -305,7 +317,12 @@ class Forwarder:
 
 
 class _Right(NamedTuple):
-    """What a key may do with one event type: the type where it may say it, and whether it speaks as a bridge."""
+    """A key's right to publish one event type.
+
+    Attributes:
+        name: The event type; None where the key may not publish it.
+        bridge: Whether it is a bridge's key.
+    """
 
     name: str | None
     bridge: bool
@@ -316,7 +333,7 @@ _NOTHING: Final[dict[bytes, _Right]] = {}
 
 
 def _user(frame: "zmq.Frame") -> str | None:
-    """The key that libzmq put on it; None on what comes from this process, and on the end of a connection."""
+    """Return the key that libzmq attached; None on what comes from this process, and at the end of a connection."""
     try:
         return str(frame.get(_USER))
     except zmq.ZMQError:
@@ -324,14 +341,14 @@ def _user(frame: "zmq.Frame") -> str | None:
 
 
 def _descriptor(frame: "zmq.Frame") -> int:
-    """That of the connection by which it came; -1 for what is of this process."""
+    """Return the descriptor of the connection by which a frame came; -1 for one of this process."""
     try:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
         return -1
 
 
-def _may_hear(grant: Grant, prefix: bytes) -> bool:
+def _may_subscribe(grant: Grant, prefix: bytes) -> bool:
     try:
         return grant.may_subscribe(prefix.decode())
     except UnicodeDecodeError:
@@ -346,7 +363,7 @@ def _shown(topic: bytes) -> str:
     return repr(topic.decode("utf-8", "replace")[:_SHOWN])
 
 
-def _cut(descriptor: int, inode: int) -> None:
+def _disconnect(descriptor: int, inode: int) -> None:
     """End a connection, if the descriptor still is the one that it was."""
     try:
         duplicate = os.dup(descriptor)

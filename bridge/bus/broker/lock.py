@@ -1,8 +1,8 @@
-"""One broker at a time on an `ipc` socket.
+"""Makes sure that one broker at a time uses an `ipc` socket.
 
-A second `bind` on the same path silently takes it away from the first (libzmq unlinks before it binds). So whoever
-wants to host holds a lock file beside the socket. After `kill -9` the socket that is left behind is free to be taken
-over.
+A second `bind` to the same path silently takes it away from the first one: libzmq removes the socket before it binds.
+So a broker holds a lock on a file beside the socket. After `kill -9` the lock is free, and the next broker may use the
+path.
 """
 
 import os
@@ -16,14 +16,15 @@ from bridge.core.lock_file import HeldError, LockFile, make_private
 
 
 class SocketLock:
-    """The right to bind one `ipc` path."""
+    """The lock for one `ipc` path."""
 
     def __init__(self, path: Path) -> None:
+        """Create it; `path` is that of the socket."""
         self._path = path
         self._lock = LockFile(Path(f"{path}.lock"))
 
     def acquire(self) -> None:
-        """Make the directory if there is none (mode 0700) and take the lock.
+        """Take the lock; make the directory (mode 0700) if there is none.
 
         Raises:
             BusError: Another process holds it (the message names it), or the directory cannot be used.
@@ -37,15 +38,15 @@ class SocketLock:
             raise BusError(f"bus endpoint ipc://{self._path}: {held} hosts a bus there already") from None
 
     def release(self) -> None:
-        """Give the right back; idempotent."""
+        """Release the lock; idempotent."""
         self._lock.release()
 
 
 def _prepare(directory: Path) -> None:
-    """Make the directory, and parents that are missing, for this user alone; warn of one that is open to others."""
+    """Make the directory and missing parents for this user only; warn where others may use the directory."""
     make_private(directory)
     for place in (directory, directory.parent):
-        # Whoever owns the directory, or the one it lies in, can put another socket in its place.
+        # The owner of the directory, or of its parent, can replace the socket.
         if place.stat().st_uid not in (os.getuid(), 0):
             raise BusError(f"bus directory {directory}: {place} belongs to another user")
     mode = stat.S_IMODE(directory.stat().st_mode)

@@ -1,4 +1,4 @@
-"""Socket monitors, read on the event loop."""
+"""Reads the monitor of a ZeroMQ socket on the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,13 +7,20 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 OnMonitorEvent = Callable[[zmq.Event, int], None]
-"""Takes an event and its value: a file descriptor, an errno or an interval in ms, by the kind of event."""
+"""Called with an event and its value: a file descriptor, an errno or an interval in ms, depending on the event."""
 
 
-class SocketWatch:
-    """Calls back for each monitor event of one socket, from `start` until `stop`."""
+class SocketMonitor:
+    """Calls back for each event of one socket's monitor, from `start` until `stop`."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], events: zmq.Event, callback: OnMonitorEvent) -> None:
+        """Create it.
+
+        Args:
+            context: The context of the socket that is monitored.
+            events: The events to listen to.
+            callback: Called on the event loop for each of them.
+        """
         self._context = context
         self._events = events
         self._callback = callback
@@ -21,13 +28,13 @@ class SocketWatch:
         self._reader: zmq.Socket[bytes] | None = None
 
     def start(self, socket: zmq.Socket[bytes]) -> None:
-        """Begin; before the socket binds or connects, so that nothing is missed. Needs a running loop."""
-        # A closed socket lets go of its monitor's address only some time later.
+        """Begin to monitor a socket. Call it before the socket binds or connects, so that no event is missed."""
+        # libzmq frees the address of a closed socket's monitor only some time later.
         self._starts += 1
         address = f"inproc://monitor-{id(self)}-{self._starts}"
         socket.monitor(address, self._events)
         reader = self._context.socket(zmq.PAIR)
-        # The I/O thread blocks where the monitor's pipe is full.
+        # No limit: the I/O thread would block when the monitor's pipe is full.
         reader.set(zmq.RCVHWM, 0)
         reader.connect(address)
         self._reader = reader
@@ -35,7 +42,7 @@ class SocketWatch:
         self._read()
 
     def stop(self) -> None:
-        """End; idempotent. To be called while the loop still runs."""
+        """Stop monitoring; idempotent. Call it while the event loop still runs."""
         if self._reader is not None:
             asyncio.get_running_loop().remove_reader(self._reader.fileno())
             self._reader.close(0)

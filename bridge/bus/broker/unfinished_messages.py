@@ -1,9 +1,10 @@
-"""Finds senders that never finish a message, and cuts them off before they cost too much memory.
+"""Disconnects senders that never finish a message, before they cost too much memory.
 
-libzmq bounds a frame by MAXMSGSIZE and what waits by the number of messages; the frames of one that is not finished it
-keeps without any bound, and shows to nobody (seen with libzmq 4.3.5: 700 MB a second from one connection). But the
-kernel counts what has come by a TCP connection, and the forwarder of a closed bus sees whose messages come out. One by
-which `bound` bytes came and no message's end is closed; libzmq then drops what it had kept.
+libzmq bounds a frame by MAXMSGSIZE, and what waits by the number of messages. It keeps the frames of a message that is
+not finished without any bound, and shows them to nobody (seen with libzmq 4.3.5: 700 MB a second from one connection).
+But the kernel counts the bytes that were received on a TCP connection, and the forwarder of a closed bus sees whose
+messages are complete. A connection on which `bound` bytes were received without the end of a message is closed; libzmq
+then drops what it had kept.
 """
 
 import asyncio
@@ -14,15 +15,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.bus.broker.disconnects import OnCut
+from bridge.bus.broker.disconnects import OnDisconnect
 from bridge.bus.rejection import Reason
 
-#: Bytes of an unfinished message that are always borne.
+#: Bytes that an unfinished message may have in any case.
 BOUND: Final = 64 << 20
-#: Seconds between two looks.
+#: Seconds between two checks.
 PERIOD: Final = 0.25
-# Bytes since its last known message after which a connection's next one is looked for.
-_NOTICED: Final = 1 << 20
+# Bytes without a complete message after which a connection is suspected.
+_SUSPICIOUS: Final = 1 << 20
 # `tcpi_bytes_received` in Linux' `struct tcp_info`: a 64-bit number behind 8 bytes and 24 + 4 32-bit ones.
 _TCP_INFO: Final = struct.Struct("=128xQ")
 
@@ -34,45 +35,45 @@ class _Mark:
     over: bool = False
 
 
-class EndlessWatch:
-    """Looks at the connections of a closed bus' senders, four times a second; Linux only, elsewhere it sees nothing."""
+class UnfinishedMessages:
+    """Checks the connections of a closed bus' senders four times a second. On Linux only: elsewhere it does nothing."""
 
     def __init__(
         self,
         accepted: Callable[[], Mapping[int, socket.socket]],
         suspects: set[int],
-        on_cut: OnCut,
+        on_disconnect: OnDisconnect,
         *,
         bound: int = BOUND,
     ) -> None:
-        """Nothing is watched yet.
+        """Create it.
 
         Args:
-            accepted: The connections that live, by descriptor.
-            suspects: Descriptors whose next message is looked for: whoever reads the messages takes out those of which
-                one has come.
-            on_cut: Told of each.
-            bound: Bytes that no message may have.
+            accepted: Returns the open connections, by descriptor.
+            suspects: Descriptors of suspected connections. Whoever reads the messages removes those of which a complete
+                message has come.
+            on_disconnect: Called for each connection that is closed.
+            bound: Bytes that no message has.
         """
         self._accepted = accepted
         self._suspects = suspects
-        self._on_cut = on_cut
+        self._on_disconnect = on_disconnect
         self._bound = bound
         self._marks: dict[socket.socket, _Mark] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin; needs a running loop."""
+        """Begin; call it on the event loop."""
         if sys.platform == "linux":
-            self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)
+            self._timer = asyncio.get_running_loop().call_later(PERIOD, self._check)
 
     def stop(self) -> None:
-        """End; idempotent."""
+        """Stop; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         before, self._marks = self._marks, {}
         for descriptor, connection in self._accepted().items():
             received = _received(connection)
@@ -80,32 +81,32 @@ class EndlessWatch:
                 continue
             mark = before.get(connection) or _Mark(received)
             if mark.suspected and descriptor not in self._suspects:
-                mark = _Mark(received)  # it has finished a message
+                mark = _Mark(received)  # a message was complete
             elif mark.over:
-                self._cut(connection)
+                self._disconnect(connection)
                 continue
             elif mark.suspected:
-                # Only the next look is sure that whoever reads the messages has had the time to.
+                # Only at the next check has whoever reads the messages surely had the time to do so.
                 mark.over = received - mark.received >= self._bound
-            elif received - mark.received >= _NOTICED:
+            elif received - mark.received >= _SUSPICIOUS:
                 mark = _Mark(received, suspected=True)
                 self._suspects.add(descriptor)
             self._marks[connection] = mark
         self.start()
 
-    def _cut(self, connection: socket.socket) -> None:
+    def _disconnect(self, connection: socket.socket) -> None:
         try:
             where = connection.getpeername()[0]
             connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # it has gone meanwhile
-        self._on_cut(
+            return  # it has ended by itself
+        self._on_disconnect(
             Reason.CUT, f"a client at {where} was disconnected: {self._bound >> 20} MiB and no end of a message"
         )
 
 
 def _received(connection: socket.socket) -> int | None:
-    """Bytes that have come by a connection in all; None where it is not TCP."""
+    """Return how many bytes were received on a connection in all; None where it is not TCP."""
     if connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return None
     try:

@@ -44,7 +44,7 @@ async def test_without_keys(tmp_path: Path) -> None:
 
 
 async def test_unlisted_key(tmp_path: Path) -> None:
-    """A key that is not listed is turned away at the door, and told of by its fingerprint."""
+    """A key that is not listed is refused, and reported by its fingerprint."""
     async with closed(tmp_path) as here:
         keys = here.ring.new("stranger")
         with here.peer(keys, "") as intruder:
@@ -120,7 +120,7 @@ async def test_a_bug_in_the_forwarder_surfaces(tmp_path: Path, monkeypatch: pyte
     def raises(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(forwarder.Forwarder, "_learn", raises)
+    monkeypatch.setattr(forwarder.Forwarder, "_look_up", raises)
     with Peer(bus.publish_endpoint, bus.subscribe_endpoint, keys=keys) as app:
         running = asyncio.ensure_future(bus.run())
         await app.say_until(running.done)

@@ -129,7 +129,7 @@ def test_rejected(body: bytes, reason: Reason) -> None:
 
 
 def test_depth_limit_is_exact() -> None:
-    """32 containers are good, in both lanes; many shallow ones too."""
+    """32 nested containers are valid for both decoders, and so are many that are not nested."""
     for payload in (nest(32), [[]] * 1000, [{"a": [1.5]}] * 100, b"\x91" * 1000):
         assert Codec().decode(b"data.updated", pack(payload=payload)).payload == payload
 

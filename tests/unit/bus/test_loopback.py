@@ -3,22 +3,22 @@
 import asyncio
 
 from bridge.bus.codec import Codec
-from bridge.bus.loopback import Echo
+from bridge.bus.loopback import Loopback
 
 
 async def test_garbage_in_our_name() -> None:
     """What begins like one of ours and is no event is not taken for the last one, and raises nothing."""
-    echo = Echo("bridge")
-    waiting = asyncio.ensure_future(echo.of(5))
+    loopback = Loopback("bridge")
+    waiting = asyncio.ensure_future(loopback.wait_for(5))
     for body in (b"", b"\xc1", b"\x91" * 5000):
-        assert echo.is_own(Codec.own_prefix("bridge") + body)
+        assert loopback.is_own(Codec.own_prefix("bridge") + body)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not waiting.done()
     for number in (4, 5):
         assert not waiting.done()
         _, body = Codec().encode("a", None, event_id=number, timestamp=1, source="bridge", headers={"hop": "1"})
-        assert echo.is_own(body)
+        assert loopback.is_own(body)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     await waiting

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.main import app, main
-from bridge.core.curve_keys import read_pair, read_roster
+from bridge.core.curve_keys import read_access_list, read_pair
 
 run = CliRunner().invoke
 
@@ -23,7 +23,7 @@ def test_new_show_authorize(tmp_path: Path) -> None:
     listed = run(app, ["keys", "authorize", str(keys / "till.key"), "--into", str(keys / "authorized"), *rights])
     assert listed.exit_code == 0, listed.output
     assert "bridge.reload" in listed.output
-    grant = read_roster(keys / "authorized")[pair.public]
+    grant = read_access_list(keys / "authorized")[pair.public]
     assert (grant.name, grant.publish, grant.subscribe) == ("till", ("order.**", "cart.*"), ("health.**",))
     shown = run(app, ["keys", "show", str(keys / "authorized")]).output
     assert "publish:   order.**, cart.*" in shown

@@ -14,10 +14,10 @@ from bridge.core.curve_keys import (
     fingerprint,
     is_key,
     own_types,
+    read_access_list,
     read_grant,
     read_pair,
     read_public,
-    read_roster,
     write_key_file,
 )
 
@@ -166,24 +166,24 @@ def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
     assert SECRET not in str(raised.value)
 
 
-def test_roster(tmp_path: Path) -> None:
+def test_access_list(tmp_path: Path) -> None:
     """All `*.key` of a folder, each with its rights; no rights named are none."""
     write_key_file(tmp_path / "a.key", PUBLIC, rights={"publish": "order.*, cart.**", "subscribe": "health.**"})
     other = zmq.curve_keypair()[0].decode()
     write_key_file(tmp_path / "b.key", other, rights={"role": "bridge"})
     (tmp_path / "notes.txt").write_text("not a key")
-    roster = read_roster(tmp_path)
-    assert roster[PUBLIC] == Grant("a", PUBLIC, ("order.*", "cart.**"), ("health.**",))
-    assert roster[other] == Grant("b", other, bridge=True)
+    access_list = read_access_list(tmp_path)
+    assert access_list[PUBLIC] == Grant("a", PUBLIC, ("order.*", "cart.**"), ("health.**",))
+    assert access_list[other] == Grant("b", other, bridge=True)
 
 
-def test_rosters_at_fault(tmp_path: Path) -> None:
+def test_access_lists_that_are_not_valid(tmp_path: Path) -> None:
     """A key twice, a secret in the list, rights that are no patterns, an unknown role, what others may change."""
     with pytest.raises(KeyFileError, match="no such folder"):
-        read_roster(tmp_path / "none")
+        read_access_list(tmp_path / "none")
     write_key_file(tmp_path / "a.key", PUBLIC)
     with pytest.raises(KeyFileError, match="Not a directory"):
-        read_roster(tmp_path / "a.key")
+        read_access_list(tmp_path / "a.key")
     for rights, why in (
         ({"publish": "a b"}, "holds a space"),
         ({"role": "root"}, "role 'root'"),
@@ -191,7 +191,7 @@ def test_rosters_at_fault(tmp_path: Path) -> None:
     ):
         write_key_file(tmp_path / "b.key", PUBLIC, rights=rights)
         with pytest.raises(KeyFileError, match=why):
-            read_roster(tmp_path)
+            read_access_list(tmp_path)
         (tmp_path / "b.key").unlink()
     write_key_file(tmp_path / "b.key", PUBLIC, secret=SECRET)
     with pytest.raises(KeyFileError, match="belongs to its owner"):
@@ -199,11 +199,11 @@ def test_rosters_at_fault(tmp_path: Path) -> None:
     (tmp_path / "b.key").unlink()
     (tmp_path / "a.key").chmod(0o622)
     with pytest.raises(KeyFileError, match=r"others may change it.*chmod go-w"):
-        read_roster(tmp_path)
+        read_access_list(tmp_path)
     (tmp_path / "a.key").chmod(0o644)
     tmp_path.chmod(0o777)
     with pytest.raises(KeyFileError, match="others may change it"):
-        read_roster(tmp_path)
+        read_access_list(tmp_path)
 
 
 def test_a_secret_that_another_gave_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from bridge.bus.broker.curve import DOMAIN, answer_zap, refuse_zap
 from bridge.core.curve_keys import Grant, fingerprint
 
 LISTED, UNLISTED = (zmq.curve_keypair()[0] for _ in range(2))
-ROSTER = {LISTED.decode(): Grant("app", LISTED.decode())}
+ACCESS_LIST = {LISTED.decode(): Grant("app", LISTED.decode())}
 
 
 def question(
@@ -20,18 +20,18 @@ def question(
 
 def test_a_listed_key() -> None:
     """It comes in, and what it says will carry its key."""
-    reply, turned = answer_zap(question(z85.decode(LISTED)), ROSTER)
+    reply, refusal = answer_zap(question(z85.decode(LISTED)), ACCESS_LIST)
     assert reply == [b"1.0", b"7", b"200", b"", LISTED, b""]
-    assert turned is None
+    assert refusal is None
 
 
 def test_an_unlisted_key() -> None:
     """It does not, and is told of by fingerprint and address."""
-    reply, turned = answer_zap(question(z85.decode(UNLISTED)), ROSTER)
+    reply, refusal = answer_zap(question(z85.decode(UNLISTED)), ACCESS_LIST)
     assert (reply[2], reply[4]) == (b"400", b"")
-    assert turned is not None
-    assert turned.key == fingerprint(UNLISTED.decode())
-    assert "192.168.1.5" in turned.why
+    assert refusal is not None
+    assert refusal.key == fingerprint(UNLISTED.decode())
+    assert "192.168.1.5" in refusal.why
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_an_unlisted_key() -> None:
 )
 def test_anything_else(request_: list[bytes]) -> None:
     """Whatever is not exactly a CURVE key at our domain stays out."""
-    reply, turned = answer_zap(request_, ROSTER)
+    reply, refusal = answer_zap(request_, ACCESS_LIST)
     assert (reply[2], reply[4]) == (b"400", b"")
-    assert turned is not None
-    assert turned.key is None
+    assert refusal is not None
+    assert refusal.key is None
 
 
 def test_no_answer_is_no() -> None:

@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from bridge.bus.broker.envelope import Claims, of_bridge
+from bridge.bus.broker.envelope import EnvelopeReader, is_bridge
 
 _EVENT = {
     "id": 1,
@@ -23,9 +23,9 @@ def test_both_shapes(body: object, source: str | None) -> None:
         body = {**body, "source": source}
     elif isinstance(body, tuple):
         body = (*body[:4], source, body[5])
-    claim = Claims().read(msgpack.packb(body))
-    assert claim is not None
-    assert (claim.event_type, claim.source) == ("order.created", source)
+    envelope = EnvelopeReader().read(msgpack.packb(body))
+    assert envelope is not None
+    assert (envelope.event_type, envelope.source) == ("order.created", source)
 
 
 _GOOD = msgpack.packb(_EVENT)
@@ -42,7 +42,7 @@ _GOOD = msgpack.packb(_EVENT)
 )
 def test_what_is_in_doubt_is_no_event(body: bytes) -> None:
     """A reader that is more lenient could take it for one of somebody else's."""
-    assert Claims().read(body) is None
+    assert EnvelopeReader().read(body) is None
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_what_is_in_doubt_is_no_event(body: bytes) -> None:
 )
 def test_sources_of_bridges(source: str | None, is_one: bool) -> None:
     """`bridge`, or `bridge/<name>`."""
-    assert of_bridge(source) is is_one
+    assert is_bridge(source) is is_one

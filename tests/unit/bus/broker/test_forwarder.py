@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgpack
 import zmq
 
-from bridge.bus.broker.forwarder import Forwarder, Refused
+from bridge.bus.broker.forwarder import Forwarder, Refusals
 from bridge.bus.rejection import Reason
 from bridge.core.curve_keys import Grant
 
@@ -60,23 +60,23 @@ class Subscribers:
 
 def test_a_key_that_is_taken_away_is_silent_from_the_next_message_on():
     """Also in the middle of many that are passed on in one go."""
-    senders, subscribers, refused = Senders(), Subscribers(), cast("list[Refused]", [])
+    senders, subscribers, refused = Senders(), Subscribers(), cast("list[Refusals]", [])
     context: zmq.Context[Any] = zmq.Context()
     forwarder = Forwarder(
         context,
         own=cast("Any", None),
         senders=cast("Any", senders),
         subscribers=cast("Any", subscribers),
-        roster={_KEY: Grant("till", _KEY, publish=("**",))},
+        access_list={_KEY: Grant("till", _KEY, publish=("**",))},
         on_refused=refused.append,
         on_crash=lambda _: None,
     )
     try:
         senders.message()
-        senders.waiting.append(lambda: setattr(forwarder, "roster", {}))
+        senders.waiting.append(lambda: setattr(forwarder, "access_list", {}))
         senders.message()
         with contextlib.suppress(zmq.Again):
-            forwarder._pass_on()
+            forwarder._forward_messages()
         assert subscribers.sent[::2] == [b"order.made"]
         [(reason, _, about)] = forwarder._refused
         assert (reason, about) == (Reason.REFUSED, "its key is not listed any more")

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.bus import Reason
 from bridge.bus.broker import slow_subscribers
-from bridge.bus.broker.slow_subscribers import BOUND, StuckWatch
+from bridge.bus.broker.slow_subscribers import BOUND, SlowSubscribers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not tell what is unsent")
 
@@ -24,12 +24,12 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def watch(connection: socket.socket, told: list[Reason]) -> StuckWatch:
+def watch(connection: socket.socket, told: list[Reason]) -> SlowSubscribers:
     """A watch over one connection."""
-    return StuckWatch(lambda: [connection], lambda reason, _: told.append(reason))
+    return SlowSubscribers(lambda: [connection], lambda reason, _: told.append(reason))
 
 
-def pass_by(watching: StuckWatch, size: int) -> None:
+def pass_by(watching: SlowSubscribers, size: int) -> None:
     """Large messages of so many bytes in all."""
     for _ in range(size // MIB):
         watching.passed(MIB)

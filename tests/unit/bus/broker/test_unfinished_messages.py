@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.bus.broker import unfinished_messages
-from bridge.bus.broker.unfinished_messages import EndlessWatch
+from bridge.bus.broker.unfinished_messages import UnfinishedMessages
 from bridge.bus.rejection import Reason
 from tests.support.wait import until
 
@@ -32,7 +32,7 @@ class Sender:
         self.suspects: set[int] = set()
         self.told: list[tuple[Reason, str]] = []
         self.looks = 0
-        self.watch = EndlessWatch(
+        self.watch = UnfinishedMessages(
             self._look, self.suspects, lambda reason, detail: self.told.append((reason, detail)), bound=3 * _MB
         )
 
