@@ -11,6 +11,8 @@ newer.
 
 import asyncio
 import contextlib
+import functools
+import operator
 import socket
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -23,6 +25,7 @@ from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
 from bridge.adapters.redis.connection import AskingLink, Converted, Link, Take, drop
 from bridge.adapters.redis.pubsub import Channels, is_pattern
+from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.sentinel import master_of
 from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
@@ -227,7 +230,7 @@ class RedisAdapter(AdapterBase):
         data, _ = self._codec.encode(message)
         if context.idempotency_key is not None:
             headers = {**headers, "idempotency_key": context.idempotency_key}
-        stored = Converted(promise, lambda entry: {"message_id": message_id(entry.decode(), queue)})
+        stored = Converted(promise, functools.partial(_stored, queue))
         if headers:
             commands.send(stored, "XADD", queue, "*", "data", data, "headers", encode_headers(headers))
         else:
@@ -331,8 +334,14 @@ class RedisAdapter(AdapterBase):
             raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
 
 
-def _receivers(count: int) -> dict[str, Any]:
-    return {"receivers": count}
+@parses_reply("PUBLISH")
+def _receivers(count: Any) -> dict[str, Any]:
+    return {"receivers": operator.index(count)}
+
+
+@parses_reply("XADD")
+def _stored(queue: str, entry: Any) -> dict[str, Any]:
+    return {"message_id": message_id(entry.decode(), queue)}
 
 
 def _note_trimming(reply: asyncio.Future[Any]) -> None:

@@ -33,7 +33,7 @@ async def drop(_: list[Any]) -> None:
 
 
 class Converted:
-    """A promise that gets what a reply means."""
+    """A promise that gets what a reply means; `convert` raises BridgeError where it means nothing."""
 
     __slots__ = ("_convert", "_promise")
 
@@ -46,8 +46,13 @@ class Converted:
         return self._promise.done()
 
     def set_result(self, result: Any) -> None:
-        """See `Promise.set_result`."""
-        self._promise.set_result(self._convert(result))
+        """See `Promise.set_result`; an error where the reply has another shape than expected."""
+        try:
+            converted = self._convert(result)
+        except BridgeError as error:
+            self._promise.set_exception(error)
+        else:
+            self._promise.set_result(converted)
 
     def set_exception(self, error: BridgeError) -> None:
         """See `Promise.set_exception`."""
@@ -134,7 +139,7 @@ class Link:
                 reply = next_reply()
                 if reply is NOTHING:
                     await transport.receive()
-                elif type(reply) is hiredis.PushNotification and reply[0] not in _CONFIRMATIONS:
+                elif type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
                     await self._take(reply)
                 elif not isinstance(reply, RedisError):
                     self._answer(reply, None)
@@ -214,6 +219,11 @@ class AskingLink(Link):
             super().send(asking, "ASKING")
         super().send(promise, *command)
         self._in_transaction = command[0] == "MULTI" or (self._in_transaction and command[0] != "EXEC")
+
+
+def _is_confirmation(push: list[Any]) -> bool:
+    """Return whether a push message answers a command; an empty one and one of an unknown kind do not."""
+    return bool(push) and push[0].__class__ is bytes and push[0] in _CONFIRMATIONS
 
 
 def _forget(reply: asyncio.Future[Any]) -> None:

@@ -71,9 +71,9 @@ class Channels:
     async def take(self, push: list[Any]) -> None:
         """Deliver one push message."""
         match push:
-            case [b"message", channel, data]:
+            case [b"message", bytes(channel), bytes(data)]:
                 key = (False, channel)
-            case [b"pmessage", pattern, channel, data]:
+            case [b"pmessage", bytes(pattern), bytes(channel), bytes(data)]:
                 key = (True, pattern)
             case _:
                 return

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import ConnectionLostError, NotConnectedError, RejectedError
 
@@ -16,6 +17,7 @@ async def master_of(sentinel: Target, name: str, start: Start) -> Target:
     """Where the Sentinel says that a master is.
 
     Raises:
+        ProtocolError: Its answer is none of a Sentinel.
         NotConnectedError: It cannot be asked, or does not know; with `needs_person` where that will not change.
     """
     link = Link(sentinel.anonymous(), lambda _: None)
@@ -31,4 +33,10 @@ async def master_of(sentinel: Target, name: str, start: Start) -> Target:
         await link.close()
     if found is None:
         raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
-    return sentinel.at(found[0].decode(), int(found[1]))
+    return sentinel.at(*_address(found))
+
+
+@parses_reply("SENTINEL GET-MASTER-ADDR-BY-NAME")
+def _address(found: Any) -> tuple[str, int]:
+    host, port = found
+    return host.decode(), int(port)

@@ -8,6 +8,7 @@ from typing import Any
 from redis.crc import key_slot
 
 from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 
@@ -38,8 +39,12 @@ class SlotMap:
         return self.nodes[index]
 
 
+@parses_reply("CLUSTER SLOTS")
 def parse_slots(reply: Iterable[Any], asked: str) -> SlotMap:
-    """The map in a reply to CLUSTER SLOTS; a node without an address is the one that was `asked`."""
+    """Return the map in a reply to CLUSTER SLOTS; a node without an address is the one that was `asked`.
+
+    Raises ProtocolError where it is no such reply.
+    """
     ranges = sorted(
         (int(start), int(end), (master[0] or b"").decode(), int(master[1])) for start, end, master, *_ in reply
     )

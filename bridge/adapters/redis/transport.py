@@ -139,7 +139,7 @@ async def open_transport(target: Target) -> Transport:
         )
     except OSError as error:
         raise ConnectionError(format_error_message(target.name, error)) from error
-    except ValueError as error:  # a host that is no name: UnicodeError of the IDNA codec
+    except (ValueError, OverflowError) as error:  # a host that is no name, or a port beyond 65535
         raise ConnectionError(str(error)) from error
     transport = Transport(stream, writer)
     try:

@@ -1,6 +1,7 @@
 """Taking single messages from streams, on demand."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -110,12 +111,10 @@ class Dequeuer:
         """The caller left before the entry came: make it overdue at once."""
         if reply.cancelled() or reply.exception() is not None:
             return
-        for entry, _ in entries_of(reply.result()):
-            try:
+        with contextlib.suppress(BridgeError):  # the connection has ended, or the reply makes no sense
+            for entry, _ in entries_of(reply.result()):
                 consumer.come_again(self._commands, entry, 0.0).add_done_callback(_look_at_outcome)
-            except BridgeError:
-                return
-            self.look_again(consumer.queue, 0.0)
+                self.look_again(consumer.queue, 0.0)
 
     async def _message(
         self, consumer: Consumer, entry: str, fields: Fields, attempts: int, visibility: float | None

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters.redis.replies import parses_reply
 from bridge.core.errors import InvalidError
 
 DATA: Final = b"data"
@@ -69,19 +70,26 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
         raise InvalidError("headers: text with half of a surrogate pair has no UTF-8") from None
 
 
+@parses_reply("a read of the stream")
 def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
-    """Message and headers of an entry. One with other fields than ours is a map of them.
+    """Return message and headers of an entry. One with other fields than ours is a map of them.
 
     Raises:
-        ProtocolError: It is not what the codec says.
+        ProtocolError: It is not what the codec says, or no entry at all.
     """
     names = fields[::2]
     if DATA in names and _OURS.issuperset(names):
-        data = fields[2 * names.index(DATA) + 1]
-        headers = _headers(fields[2 * names.index(HEADERS) + 1]) if HEADERS in names else {}
+        data = _bytes(fields[2 * names.index(DATA) + 1])
+        headers = _headers(_bytes(fields[2 * names.index(HEADERS) + 1])) if HEADERS in names else {}
         return codec.decode(data), headers
     texts = [name.decode(errors="backslashreplace") for name in names]
-    return {text: codec.decode(value, name=text) for text, value in zip(texts, fields[1::2], strict=True)}, {}
+    return {text: codec.decode(_bytes(value), name=text) for text, value in zip(texts, fields[1::2], strict=True)}, {}
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
 
 
 def _headers(data: bytes) -> dict[str, str]:

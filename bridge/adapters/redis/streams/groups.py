@@ -1,9 +1,11 @@
 """Consumer groups: made when first needed, what a dead consumer left, what was delivered too often."""
 
 import asyncio
+import operator
 from typing import Any, Final
 
 from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.streams.entries import Fields
 from bridge.core.errors import BridgeError, RejectedError
 
@@ -48,17 +50,39 @@ async def make_group(link: Link, queue: str, group: str) -> None:
             raise
 
 
+@parses_reply("XREADGROUP")
 def entries_of(reply: Any) -> list[tuple[str, Fields | None]]:
-    """Entries of an XREADGROUP reply for one stream; fields are None where the entry was deleted meanwhile."""
+    """Return the entries of an XREADGROUP reply for one stream; fields are None where the entry was deleted meanwhile.
+
+    Raises ProtocolError where it is no such reply.
+    """
     if not reply:
         return []
     ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
     return claimed(entries)
 
 
+@parses_reply("XCLAIM")
 def claimed(entries: Any) -> list[tuple[str, Fields | None]]:
-    """Entries of an XCLAIM or XAUTOCLAIM reply."""
+    """Return the entries of an XCLAIM reply. Raises ProtocolError where it is no such reply."""
     return [(entry[0].decode(), entry[1]) for entry in entries if entry is not None]
+
+
+@parses_reply("XCLAIM")
+def _check_fields(fields: Fields) -> None:
+    if not all(isinstance(field, bytes) for field in fields):
+        raise TypeError
+
+
+@parses_reply("XAUTOCLAIM")
+def _auto_claimed(reply: Any) -> tuple[str, list[tuple[str, Fields | None]]]:
+    return reply[0].decode(), claimed(reply[1])
+
+
+@parses_reply("XPENDING")
+def _pending(reply: Any) -> list[tuple[str, int]]:
+    """Return names and deliveries of pending entries."""
+    return [(row[0].decode(), operator.index(row[3])) for row in reply]
 
 
 class Consumer:
@@ -101,28 +125,28 @@ class Consumer:
         if not ids:
             return {}
         pending = await link.call("XPENDING", self.queue, self.group, ids[0], ids[-1], len(ids) + _SPARE, self.name)
-        counts = {row[0].decode(): row[3] for row in pending}
+        counts = dict(_pending(pending))
         missing = [one for one in ids if one not in counts]
         for one in missing:  # far apart, with others of ours between them
-            rows = await link.call("XPENDING", self.queue, self.group, one, one, 1)
-            counts[one] = rows[0][3] if rows else 1
+            rows = _pending(await link.call("XPENDING", self.queue, self.group, one, one, 1))
+            counts[one] = rows[0][1] if rows else 1
         return counts
 
     async def claim(self, link: Link, cursor: str, count: int) -> tuple[str, list[tuple[str, Fields | None]]]:
         """XAUTOCLAIM what nobody has acknowledged for `claim_after`; returns the next cursor ("0-0": done)."""
         reply = await link.call("XAUTOCLAIM", self.queue, self.group, self.name, self._idle, cursor, "COUNT", count)
-        return reply[0].decode(), claimed(reply[1])
+        return _auto_claimed(reply)
 
     async def overdue(self, link: Link) -> tuple[str, Fields | None, int] | None:
         """Take one entry that nobody has acknowledged for `claim_after`, with the number of its deliveries."""
         while True:
-            rows = await link.call("XPENDING", self.queue, self.group, "IDLE", self._idle, "-", "+", 1)
-            if not rows:
+            reply = await link.call("XPENDING", self.queue, self.group, "IDLE", self._idle, "-", "+", 1)
+            if not reply:
                 return None
-            entry = rows[0][0].decode()
+            entry, deliveries = _pending(reply)[0]
             taken = claimed(await link.call("XCLAIM", self.queue, self.group, self.name, self._idle, entry))
             if taken:
-                return entry, taken[0][1], rows[0][3] + 1
+                return entry, taken[0][1], deliveries + 1
             # Somebody was faster; or it was deleted, and then Redis has taken it off the list.
 
     def come_again(self, link: Link, entry: str, delay: float) -> asyncio.Future[Any]:
@@ -136,6 +160,7 @@ class Consumer:
 
     async def bury(self, link: Link, entry: str, fields: Fields, attempts: int) -> None:
         """Move an entry to the stream of dead letters, with its origin, in one transaction."""
+        _check_fields(fields)
         origin = ("dead_letter_id", entry, "dead_letter_group", self.group, "dead_letter_attempts", attempts - 1)
         replies = [
             link.call("MULTI"),

@@ -7,8 +7,11 @@ import datetime as dt
 import pytest
 from pydantic import SecretStr
 
-from bridge.core.endpoint import AuthBasic, AuthCertificate, Tls
+from bridge.adapters.redis import SPEC
+from bridge.adapters.redis.config import RedisConfig
+from bridge.core.endpoint import AuthBasic, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.redis_server import redis_sentinel, redis_server, redis_session
 from tests.support.servers.tls import Certificates, make_certificates
 from tests.support.wait import until
@@ -306,3 +309,104 @@ async def test_a_server_that_speaks_something_else():
             Web.endpoint = server.endpoint.model_copy(update={"port": listener.sockets[0].getsockname()[1]})
         error = await refusal(Web)
     assert isinstance(error, NotConnectedError)
+
+
+# --- servers whose replies make no sense
+
+
+@contextlib.asynccontextmanager
+async def nonsense(*replies):
+    """A server that answers each write with the next of these, and with the last one for ever."""
+    left = list(replies)
+
+    async def talk(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65_536):
+                writer.write(left.pop(0) if len(left) > 1 else left[0])
+                Server.answered += 1
+        writer.close()
+
+    class Server:
+        """What `redis_session` needs of a server."""
+
+        endpoint = None
+        answered = 0
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+        Server.endpoint = Endpoint(address="127.0.0.1", port=listener.sockets[0].getsockname()[1])
+        yield Server
+
+
+HELLO = b"%1\r\n+proto\r\n:3\r\n"
+NONSENSE = [
+    b"-ASK 1\r\n",
+    b"-MOVED x y\r\n",
+    b"*1\r\n-ASK nowhere\r\n",
+    b"%1\r\n*0\r\n+x\r\n",
+    b">0\r\n",
+    b">1\r\n*0\r\n",
+    b">3\r\n+message\r\n*0\r\n_\r\n",
+    b":5\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b",1.5\r\n",
+    b"*0\r\n",
+    b"%0\r\n",
+    b"+OK\r\n",
+    b"(99999999999999999999999999\r\n",
+    b"*1\r\n*1\r\n:1\r\n",
+    b"*1\r\n*2\r\n+q\r\n*1\r\n*2\r\n+1-0\r\n:1\r\n",
+    b"*1\r\n*2\r\n+q\r\n*1\r\n*2\r\n+1-0\r\n*2\r\n+data\r\n*0\r\n",
+    b"*1\r\n*4\r\n+1-0\r\n+x\r\n:1\r\n+x\r\n",
+]
+
+
+@pytest.mark.parametrize("reply", NONSENSE)
+async def test_a_reply_that_makes_no_sense(reply):
+    """Is an error of its call or the end of the session, and never a bug of ours, which would end the process."""
+    operations = {
+        "enqueue": lambda session: session.enqueue("queue", 1),
+        "publish": lambda session: session.publish("topic", 1),
+        "dequeue": lambda session: session.dequeue("queue"),
+        "nack": lambda session: session.nack("1-0/queue"),
+        "subscribe": lambda session: session.subscribe("topic", lambda _: None),
+        "consume": lambda session: session.consume("queue", lambda _: None),
+        "check": lambda session: session.check(),
+    }
+    for operation in operations.values():
+        async with nonsense(HELLO, reply) as server, redis_session(server, max_length=10, max_deliveries=1) as session:
+            with contextlib.suppress(BridgeError, TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await operation(session)
+
+
+@pytest.mark.parametrize("reply", NONSENSE)
+async def test_a_read_that_makes_no_sense(reply):
+    """After a group was made as it should be, each shape of nonsense ends the reading with an error and no bug."""
+    reply += b"*0\r\n" if reply.startswith(b">") else b""  # a push message is no answer
+    lost = []
+    async with (
+        nonsense(HELLO, HELLO, b"+OK\r\n", reply) as server,
+        redis_session(server, max_deliveries=1, lost=lost) as session,
+    ):
+        await session.consume("queue", lambda _: None)
+        await until(lambda: lost or server.answered > 6)
+    async with nonsense(HELLO, b"+OK\r\n", reply) as server, redis_session(server, max_deliveries=1) as session:
+        with contextlib.suppress(BridgeError, TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.dequeue("queue")
+
+
+@pytest.mark.parametrize("reply", NONSENSE)
+async def test_a_map_of_a_cluster_that_makes_no_sense(reply):
+    """And an answer of a Sentinel: no session is made, with an error that says so."""
+    async with nonsense(HELLO, reply) as server:
+        for config in ({"cluster": True}, {"sentinel": "shop"}):
+            setup = adapter_setup("test", server.endpoint, config=RedisConfig(**config))
+            adapter = SPEC.create(setup)
+            try:
+                with pytest.raises((BridgeError, TimeoutError)):
+                    async with asyncio.timeout(0.2):
+                        await adapter.connect()
+            finally:
+                await adapter.disconnect()

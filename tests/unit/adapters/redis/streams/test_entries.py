@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.pubsub import is_pattern
 from bridge.adapters.redis.streams.entries import decode_fields, encode_headers, message_id, parse_message_id
+from bridge.adapters.redis.streams.groups import entries_of
 from bridge.core.errors import InvalidError, ProtocolError
 
 ENTRIES = st.builds("{}-{}".format, st.integers(0, 2**63), st.integers(0, 2**63))
@@ -59,3 +60,17 @@ def test_content_that_is_not_what_the_codec_says():
 def test_which_topics_are_patterns(topic, pattern):
     """What Redis matches specially, and nothing else."""
     assert is_pattern(topic) is pattern
+
+
+@pytest.mark.parametrize("fields", [5, {b"a": b"b"}, [None, b"1"], [b"data", None], [b"data", []], [b"odd"], [b"a", 1]])
+def test_an_entry_that_is_none(fields):
+    """Whatever a server sends as the fields of an entry is read, or is a ProtocolError."""
+    with pytest.raises(ProtocolError):
+        decode_fields(fields, Codec("bytes"))
+
+
+@pytest.mark.parametrize("reply", [5, True, 1.5, b"OK", [5], [[b"q", 5]], [[b"q", [[1, []]]]], {b"q": [[]]}, {b"q": 1}])
+def test_a_reply_without_entries(reply):
+    """Another shape than that of Redis' replies is a ProtocolError, too."""
+    with pytest.raises(ProtocolError, match=r"XREADGROUP|XCLAIM"):
+        entries_of(reply)
