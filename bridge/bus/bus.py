@@ -314,6 +314,7 @@ class Bus:
             self._publish_endpoint,
             self._subscribe_endpoint,
             self._max_message,
+            self._clock,
             on_disconnect=self.reject,
             access=access,
         )

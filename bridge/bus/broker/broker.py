@@ -22,6 +22,7 @@ from bridge.bus.broker.slow_subscribers import SlowSubscribers
 from bridge.bus.broker.unfinished_messages import BOUND, UnfinishedMessages
 from bridge.core.curve_keys import AccessList
 from bridge.core.errors import BusError
+from bridge.core.ports import Clock
 
 #: The hard limit of a frame, in multiples of `max_message`. A sender of a larger frame is disconnected (bus contract,
 #: "Transport").
@@ -74,6 +75,7 @@ class Broker:
         publish: str,
         subscribe: str,
         max_message: int,
+        clock: Clock,
         *,
         on_disconnect: OnDisconnect | None = None,
         access: AccessControl | None = None,
@@ -84,6 +86,7 @@ class Broker:
             publish: The endpoint for publishers; `tcp://127.0.0.1:*` takes any free port.
             subscribe: The endpoint for subscribers.
             max_message: Bytes. The sender of a frame 16 times as large is disconnected.
+            clock: For the checks of connections.
             on_disconnect: Called on the event loop for each connection that was closed or refused.
             access: Makes the bus a closed one: only listed keys may connect, and each may publish and subscribe to what
                 its rights name. None makes an open one.
@@ -93,6 +96,7 @@ class Broker:
         """
         self._publish, self._subscribe = parse_pair(publish, subscribe, closed=access is not None)
         self._max_message = max_message
+        self._clock = clock
         self._on_disconnect = on_disconnect
         self._access = access
         self._locks: list[SocketLock] = []
@@ -184,14 +188,18 @@ class Broker:
         if self._on_disconnect is not None:
             for socket in (senders, subscribers):
                 self._disconnects.append(
-                    Disconnects(self.context, self._on_disconnect, closed=self._access is not None)
+                    Disconnects(self.context, self._on_disconnect, self._clock, closed=self._access is not None)
                 )
                 self._disconnects[-1].start(socket)
-            self.slow_subscribers = SlowSubscribers(self._disconnects[-1].connections, self._on_disconnect)
+            self.slow_subscribers = SlowSubscribers(self._disconnects[-1].connections, self._on_disconnect, self._clock)
             if self._forwarder is not None:
                 largest = max(BOUND, 2 * HARD_LIMIT * self._max_message)
                 self._unfinished = UnfinishedMessages(
-                    self._disconnects[0].accepted, self._forwarder.suspects, self._on_disconnect, bound=largest
+                    self._disconnects[0].accepted,
+                    self._forwarder.suspects,
+                    self._on_disconnect,
+                    self._clock,
+                    bound=largest,
                 )
                 self._unfinished.start()
         self.publish_endpoint = _bind(senders, self._publish)

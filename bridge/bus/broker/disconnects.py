@@ -6,16 +6,18 @@ client left, there is an end of file or a reset. So the descriptor of each accep
 duplicate is examined when the connection has ended.
 """
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import zmq
 
 from bridge.bus.broker.monitor import SocketMonitor
 from bridge.bus.rejection import Reason
+from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 OnDisconnect = Callable[[Reason, str], None]
 """Called with the reason and one line of detail for each connection that the broker closed or refused."""
@@ -38,19 +40,26 @@ class Disconnects:
     """Reports the disconnects of one binding socket."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], on_disconnect: OnDisconnect, *, closed: bool = False
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        on_disconnect: OnDisconnect,
+        clock: Clock,
+        *,
+        closed: bool = False,
     ) -> None:
         """Create it.
 
         Args:
             context: The socket's context.
             on_disconnect: Called for each disconnect.
+            clock: For the moment until libzmq has closed a socket.
             closed: Whether clients need keys. Whoever answers ZAP reports those that it refuses.
         """
         self._on_disconnect = on_disconnect
+        self._clock = clock
         self._closed = closed
         self._accepted: dict[int, socket.socket] = {}
-        self._closing: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._closing: dict[socket.socket, Timer] = {}
         self._failed: zmq.Event | None = None
         # Connections that ended before they could be duplicated, and how many handshakes had succeeded by then.
         self._fleeting: dict[int, int] = {}
@@ -124,10 +133,8 @@ class Disconnects:
         elif _same_socket(descriptor, duplicate):
             # Either libzmq is about to close it, or the descriptor was reused before ACCEPTED was read, and the
             # duplicate belongs to a newer connection that is still open.
-            loop = asyncio.get_running_loop()
-            self._closing[duplicate] = loop.call_later(
-                _CLOSING_TIME, self._after_closing, descriptor, duplicate, reason
-            )
+            timer = self._closing[duplicate] = Timer(self._clock)
+            timer.set(_CLOSING_TIME, partial(self._after_closing, descriptor, duplicate, reason))
         else:
             self._report(duplicate, reason)
 

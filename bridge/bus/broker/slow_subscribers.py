@@ -8,7 +8,6 @@ nothing was read while `BOUND` bytes of large messages passed is closed; libzmq 
 subscriber connects again by itself when it runs again, and finds its gap by the numbers of the events.
 """
 
-import asyncio
 import fcntl
 import socket
 import struct
@@ -19,6 +18,7 @@ from typing import Final
 
 from bridge.bus.broker.disconnects import OnDisconnect
 from bridge.bus.rejection import Reason
+from bridge.core.ports import Clock
 
 #: Bytes beyond which a message is large. Smaller ones are bounded by their number: 4,000 of them are 64 MiB.
 LARGE: Final = 16 << 10
@@ -32,15 +32,19 @@ _CHECK_EVERY: Final = BOUND // 16
 class SlowSubscribers:
     """Examines the connections whenever some megabytes of large messages have passed; costs nothing otherwise."""
 
-    def __init__(self, connections: Callable[[], Iterable[socket.socket]], on_disconnect: OnDisconnect) -> None:
+    def __init__(
+        self, connections: Callable[[], Iterable[socket.socket]], on_disconnect: OnDisconnect, clock: Clock
+    ) -> None:
         """Create it.
 
         Args:
             connections: Returns the connections of all subscribers.
             on_disconnect: Called for each one that is disconnected.
+            clock: Measures how long a subscriber has read nothing.
         """
         self._connections = connections
         self._on_disconnect = on_disconnect
+        self._clock = clock
         self._passed = 0
         self._next_check = _CHECK_EVERY
         # By connection: the unsent bytes, and how many bytes had passed and what time it was when they became so many.
@@ -54,7 +58,7 @@ class SlowSubscribers:
             self._check()
 
     def _check(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock.monotonic()
         before, self._unmoved = self._unmoved, {}
         for connection in self._connections():
             waiting = _unsent(connection)

@@ -7,7 +7,6 @@ messages are complete. A connection on which `bound` bytes were received without
 then drops what it had kept.
 """
 
-import asyncio
 import socket
 import struct
 import sys
@@ -17,6 +16,8 @@ from typing import Final
 
 from bridge.bus.broker.disconnects import OnDisconnect
 from bridge.bus.rejection import Reason
+from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 #: Bytes that an unfinished message may have in any case.
 BOUND: Final = 64 << 20
@@ -43,6 +44,7 @@ class UnfinishedMessages:
         accepted: Callable[[], Mapping[int, socket.socket]],
         suspects: set[int],
         on_disconnect: OnDisconnect,
+        clock: Clock,
         *,
         bound: int = BOUND,
     ) -> None:
@@ -53,6 +55,7 @@ class UnfinishedMessages:
             suspects: Descriptors of suspected connections. Whoever reads the messages removes those of which a complete
                 message has come.
             on_disconnect: Called for each connection that is closed.
+            clock: For the time between two checks.
             bound: Bytes that no message has.
         """
         self._accepted = accepted
@@ -60,18 +63,16 @@ class UnfinishedMessages:
         self._on_disconnect = on_disconnect
         self._bound = bound
         self._marks: dict[socket.socket, _Mark] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(clock)
 
     def start(self) -> None:
-        """Begin; call it on the event loop."""
+        """Begin."""
         if sys.platform == "linux":
-            self._timer = asyncio.get_running_loop().call_later(PERIOD, self._check)
+            self._timer.set(PERIOD, self._check)
 
     def stop(self) -> None:
         """Stop; idempotent."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
 
     def _check(self) -> None:
         before, self._marks = self._marks, {}

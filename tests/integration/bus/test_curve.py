@@ -1,4 +1,4 @@
-"""A closed bus: who comes in. Intruders are plain pyzmq programs; a good client works all along."""
+"""Who may connect to a closed bus. Intruders are plain pyzmq programs; a listed client works all the time."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from tests.support.bus.curve import KeyRing, print_of
 
 
 async def test_there_and_back(tmp_path: Path) -> None:
-    """A listed client says and hears what it may; what it says comes as it is, in order."""
+    """A listed client publishes and hears what it has the right to; its events arrive unchanged and in order."""
     async with closed(tmp_path) as here:
         here.seen.clear()
         for number in range(2000):
@@ -30,7 +30,7 @@ async def test_there_and_back(tmp_path: Path) -> None:
 
 
 async def test_without_keys(tmp_path: Path) -> None:
-    """A client without CURVE neither says nor hears anything, at either port, and is told of."""
+    """A client without CURVE can neither publish nor hear anything, at either port, and is reported."""
     async with closed(tmp_path) as here:
         with here.peer(None, "") as intruder:
             for _ in range(10):
@@ -57,7 +57,7 @@ async def test_unlisted_key(tmp_path: Path) -> None:
 
 
 async def test_wrong_server_key(tmp_path: Path) -> None:
-    """Who takes another server for ours does not come in, and is told of."""
+    """A client with another server key is refused, and reported."""
     async with closed(tmp_path) as here:
         public, secret, _ = here.ring.listed("lost")
         await here.renewed()
@@ -67,7 +67,7 @@ async def test_wrong_server_key(tmp_path: Path) -> None:
 
 
 async def test_zap_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the question who may come in cannot be answered, nobody new does; after it, all is as before."""
+    """While ZAP requests cannot be checked, no new client is accepted; afterwards all is as before."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("app")
         await here.renewed()
@@ -87,7 +87,7 @@ async def test_zap_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_strangers_on_the_ports(tmp_path: Path) -> None:
-    """HTTP, silence and noise on both ports: told of, or forgotten, and harmless."""
+    """HTTP, silence and noise on both ports do no harm, and are reported or forgotten."""
     async with closed(tmp_path) as here:
         for endpoint in (here.bus.publish_endpoint, here.bus.subscribe_endpoint):
             port = int(endpoint.rpartition(":")[2])
@@ -100,7 +100,7 @@ async def test_strangers_on_the_ports(tmp_path: Path) -> None:
 
 
 async def test_frames(tmp_path: Path) -> None:
-    """Messages of one or of many frames go to nobody and are told of, with the key of who sent them."""
+    """Messages of one or of many frames are not forwarded, and are reported with the sender's key."""
     async with closed(tmp_path) as here:
         here.good.raw(b"order.x")
         here.good.raw(b"order.x", *[b"y" * 100] * 5000)
@@ -111,7 +111,7 @@ async def test_frames(tmp_path: Path) -> None:
 
 
 async def test_a_bug_in_the_forwarder_surfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends the bus, loudly; nothing is forwarded unguarded."""
+    """A bug in the forwarder ends the bus with its exception; nothing is forwarded without a check."""
     ring = KeyRing(tmp_path)
     keys = ring.listed("app")
     bus = closed_bus(ring, [])
@@ -130,7 +130,7 @@ async def test_a_bug_in_the_forwarder_surfaces(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_a_bridge_joins(tmp_path: Path) -> None:
-    """A bus of ours joins a closed one: as an application, or, where its key has that role, as a bridge."""
+    """A bus client joins a closed bus: as an application, or, where its key has that role, as a bridge."""
     async with closed(tmp_path) as here:
         here.ring.listed("other", role="bridge")
         here.ring.new("stranger")
@@ -153,7 +153,7 @@ async def test_a_bridge_joins(tmp_path: Path) -> None:
 
 
 async def test_hosting_fails(tmp_path: Path) -> None:
-    """A list that is missing, and a port that is taken, are errors in words, and leave nothing open."""
+    """A missing list and a port in use are clear errors, and leave nothing open."""
     ring = KeyRing(tmp_path)
     async with _hosted(closed_bus(ring, [])) as bus:
         with pytest.raises(BusError, match="something else listens"):

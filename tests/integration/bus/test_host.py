@@ -39,7 +39,7 @@ def make(directory: Path | str, on_event: Callable[[Event], None], **more: Any) 
 
 @contextlib.asynccontextmanager
 async def hosted(directory: Path | str, **more: Any) -> AsyncIterator[tuple[Bus, list[Event], Peer]]:
-    """A bus, the events it handed on, and a peer that hears everything and is heard."""
+    """A bus, the events that it passed on, and a peer that hears everything and is heard."""
     seen: list[Event] = []
     bus = make(directory, seen.append, **more)
     await bus.start()
@@ -86,7 +86,7 @@ def test_there_and_back(tmp_path: Path, place: str, runner: Callable[[Coroutine[
 
 
 async def test_own_events_stay_out(tmp_path: Path) -> None:
-    """What the bus itself says comes back through the broker but is not handed on."""
+    """Own events come back from the broker, but are not passed on."""
     async with hosted(tmp_path) as (bus, seen, peer):
         bus.publish("data.mine", None)
         await peer.receive("data.mine")
@@ -97,7 +97,7 @@ async def test_own_events_stay_out(tmp_path: Path) -> None:
 
 
 async def test_own_events_on_request(tmp_path: Path) -> None:
-    """With `own` they are; they are numbered from 1, ids too."""
+    """With `own`, own events are passed on, with ids and numbers from 1."""
     seen: list[Event] = []
     bus = make(tmp_path, seen.append, own=True)
     await bus.start()
@@ -111,7 +111,7 @@ async def test_own_events_on_request(tmp_path: Path) -> None:
 
 
 async def test_last_value(tmp_path: Path) -> None:
-    """Whoever subscribes gets the kept value at once with a new id: a first subscriber, and a later one like it."""
+    """Each new subscriber gets the last value at once, with a new id."""
     async with hosted(tmp_path) as (bus, _, peer):
         state = {"status": "connected"}
         bus.keep("health.x", state)
@@ -197,7 +197,7 @@ async def test_garbage_between_good_events(tmp_path: Path) -> None:
 
 
 async def test_trailing_count_is_said_on_stop(tmp_path: Path) -> None:
-    """A flood right before the end is still reported, and the last event leaves the house."""
+    """Rejections right before the end are still reported, and the last event is sent."""
     async with hosted(tmp_path) as (bus, _, peer):
         for _ in range(100):
             bus.reject(Reason.HOP, "too many crossings")
@@ -270,7 +270,7 @@ async def test_leaving_is_no_cut(tmp_path: Path) -> None:
 
 
 async def test_stranger_on_the_port() -> None:
-    """Something that is not ZeroMQ is turned away and reported; the bus works on."""
+    """A client that does not speak ZeroMQ is refused and reported; the bus works on."""
     async with hosted("tcp") as (bus, seen, peer):
         port = int(bus.publish_endpoint.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as stranger:

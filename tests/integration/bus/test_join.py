@@ -1,4 +1,4 @@
-"""Two on one endpoint, hosts that die, and joining a bus that another process hosts."""
+"""Two brokers on one endpoint, hosts that die, and joining a bus that another process hosts."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def make(publish: str, subscribe: str, seen: list[Event], **more: Any) -> Bus:
 
 @contextlib.contextmanager
 def host(publish: str, subscribe: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """Another process that hosts a bus; killed at the end. Gives the real endpoints."""
+    """Another process that hosts a bus and is killed at the end; yields the process and the real endpoints."""
     command = [sys.executable, "-m", "tests.support.bus.bus_host", publish, subscribe]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -46,10 +46,10 @@ def pair(directory: Path) -> tuple[str, str]:
 
 
 async def test_second_host_is_refused(tmp_path: Path) -> None:
-    """The second broker is told endpoint and process; the first works on."""
+    """The second broker's error names endpoint and process; the first one works on."""
     with host(*pair(tmp_path)) as (process, publish, subscribe):
         with pytest.raises(BusError, match=rf"ipc://{tmp_path}/pub: process {process.pid} hosts a bus"):
-            await Broker(publish, subscribe, 4096).start()
+            await Broker(publish, subscribe, 4096, RealClock()).start()
         seen: list[Event] = []
         bus = make(publish, subscribe, seen)
         await bus.start()
@@ -67,7 +67,7 @@ async def test_stale_socket_is_taken_over(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert (tmp_path / "pub").exists()
-        broker = Broker(publish, subscribe, 4096)
+        broker = Broker(publish, subscribe, 4096, RealClock())
         await broker.start()
         before = len(seen)
 
@@ -83,7 +83,7 @@ async def test_stale_socket_is_taken_over(tmp_path: Path) -> None:
 async def test_start_stop_start(tmp_path: Path) -> None:
     """A broker that stopped in order leaves endpoints that can be bound again; stopping twice is fine."""
     for _ in range(3):
-        broker = Broker(*pair(tmp_path), 4096)
+        broker = Broker(*pair(tmp_path), 4096, RealClock())
         await broker.start()
         await broker.stop()
         await broker.stop()
@@ -94,24 +94,24 @@ async def test_taken_tcp_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(BusError, match=f"{endpoint}: something else listens there"):
-            await Broker("tcp://127.0.0.1:*", endpoint, 4096).start()
+            await Broker("tcp://127.0.0.1:*", endpoint, 4096, RealClock()).start()
 
 
 async def test_refused_host_leaves_no_lock(tmp_path: Path) -> None:
-    """Where the second endpoint cannot be had, the first one's lock is given back."""
+    """Where the second endpoint is in use, the lock of the first one is released."""
     publish, subscribe = pair(tmp_path)
-    other = Broker(f"ipc://{tmp_path}/other", subscribe, 4096)
+    other = Broker(f"ipc://{tmp_path}/other", subscribe, 4096, RealClock())
     await other.start()
     with pytest.raises(BusError, match="/sub: process"):
-        await Broker(publish, subscribe, 4096).start()
+        await Broker(publish, subscribe, 4096, RealClock()).start()
     await other.stop()
-    broker = Broker(publish, subscribe, 4096)
+    broker = Broker(publish, subscribe, 4096, RealClock())
     await broker.start()
     await broker.stop()
 
 
 async def test_nobody_hosts(tmp_path: Path) -> None:
-    """Joining where nobody is, is a clear error after the time limit."""
+    """Joining where nobody hosts a bus is a clear error after the time limit."""
     bus = make(*pair(tmp_path), [], join_timeout=0.1)
     with pytest.raises(BusError, match="/sub: nobody hosts a bus there"):
         await bus.start()
@@ -185,7 +185,7 @@ async def test_application_binds_itself() -> None:
 
 
 async def test_dead_socket_is_rebuilt() -> None:
-    """A connection that libzmq gives up for good (a peer that breaks the protocol) is made anew."""
+    """A connection that libzmq gives up for good, because a peer broke the protocol, is rebuilt."""
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
         endpoints = [f"tcp://127.0.0.1:{server.getsockname()[1]}" for server in servers]
@@ -200,7 +200,7 @@ async def test_dead_socket_is_rebuilt() -> None:
                 stack.enter_context(connection)
             for server in servers:
                 server.close()
-            broker = Broker(*endpoints, 4096)
+            broker = Broker(*endpoints, 4096, RealClock())
             await broker.start()
             await starting
         bus.publish("data.x", 1)

@@ -1,4 +1,4 @@
-"""A closed bus: who may say and hear what. A good client works all along."""
+"""Who may publish and hear what on a closed bus. A listed client works all the time."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.support.bus.curve import print_of
     ["health.bridge", "health.api", "resilience.api.failed", "response.x", "receipt.api.delivered", "message.api"],
 )
 async def test_what_only_the_bridge_says(tmp_path: Path, event_type: str) -> None:
-    """No application says what is the bridge's to say, whatever its rights."""
+    """No application can publish the types that belong to bridges, whatever its rights."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("app")
         await here.renewed()
@@ -32,7 +32,7 @@ async def test_what_only_the_bridge_says(tmp_path: Path, event_type: str) -> Non
 
 
 async def test_what_an_event_says_of_itself(tmp_path: Path) -> None:
-    """No application speaks as a bridge or under another type, whatever its rights; nobody hears it."""
+    """No application can use a bridge's source, or another type than in the first frame, whatever its rights."""
     async with closed(tmp_path) as here:
         keys, others = here.ring.listed("app"), here.ring.listed("other")
         await here.renewed()
@@ -60,7 +60,7 @@ async def test_what_an_event_says_of_itself(tmp_path: Path) -> None:
 
 
 async def test_rights_by_key(tmp_path: Path) -> None:
-    """Each key says and hears what its own patterns name, and nothing else."""
+    """Each key publishes and hears what its own patterns name, and nothing else."""
     async with closed(tmp_path) as here:
         tills = here.ring.listed("till", "order.*, cart.**", "health.**, response.till")
         mutes = here.ring.listed("mute", "", "order.**")
@@ -100,7 +100,7 @@ async def test_refused_subscription_ends_for_itself(tmp_path: Path) -> None:
 
 
 async def test_last_value(tmp_path: Path) -> None:
-    """Late subscribers get the kept health at once on a closed bus, too, each time."""
+    """Late subscribers get the last health at once on a closed bus, too, each time."""
     async with closed(tmp_path) as here:
         here.bus.keep("health.x", {"status": "connected"})
         keys = here.ring.listed("late", "", "health.**")
@@ -111,7 +111,7 @@ async def test_last_value(tmp_path: Path) -> None:
 
 
 async def test_key_taken_away(tmp_path: Path) -> None:
-    """A key that is taken off the list neither says nor hears anything from then on, and cannot come back."""
+    """A key that is taken off the list publishes and hears nothing from then on, and cannot connect again."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("former")
         await here.renewed()
@@ -133,7 +133,7 @@ async def test_key_taken_away(tmp_path: Path) -> None:
 
 
 async def test_rights_taken_away(tmp_path: Path) -> None:
-    """Rights change with the list, too, on a connection that stays; a list at fault leaves the old one in place."""
+    """Rights change with the list on open connections, too; a list that is not valid leaves the old one in force."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("app")
         await here.renewed()

@@ -1,4 +1,4 @@
-"""A subscriber that is stuck while large messages pass: memory is bounded, others do not notice, and it comes back."""
+"""A subscriber that reads nothing while large messages pass: memory is bounded, and other clients do not notice."""
 
 import time
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _rejections(peer: Peer) -> set[str]:
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
 async def test_stuck_while_large_messages_pass(tmp_path: Path, closed: bool) -> None:
-    """Of 250 MB, a reader gets every byte; one that is stuck costs less than 150 MB, and is heard of."""
+    """Of 250 MB, a reader gets every byte; a subscriber that reads nothing costs less than 150 MB, and is reported."""
     ring = KeyRing(tmp_path / "keys") if closed else None
     keys: Keys | None = None if ring is None else ring.listed("app")
     with (

@@ -1,4 +1,4 @@
-"""A sender on a closed bus that never finishes a message: cut and told of, before it has cost much memory."""
+"""A sender on a closed bus that never finishes a message is disconnected before it costs much memory."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ _MB = bytes(1_000_000)
 
 
 async def test_a_message_without_an_end(tmp_path: Path) -> None:
-    """It is cut; others do not notice, and it may come again with messages that end, however much they are."""
+    """It is disconnected and others do not notice; it may connect again and send many messages that are complete."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("app")
         await here.bus.renew_keys()
@@ -50,7 +50,7 @@ async def test_a_message_without_an_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("frames", [1, 40])
 async def test_a_message_of_many_frames_that_ends(tmp_path: Path, frames: int) -> None:
-    """Within the bound nobody is cut; it goes to nobody, as it has not two frames."""
+    """Within the bound nobody is disconnected; the message is not forwarded, as it does not have two frames."""
     async with closed(tmp_path) as here:
         keys = here.ring.listed("app")
         await here.bus.renew_keys()

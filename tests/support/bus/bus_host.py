@@ -4,11 +4,12 @@ import asyncio
 import sys
 
 from bridge.bus import Broker
+from bridge.core.clock import RealClock
 
 
 async def main() -> None:
     """Host until killed."""
-    broker = Broker(sys.argv[1], sys.argv[2], 4096)
+    broker = Broker(sys.argv[1], sys.argv[2], 4096, RealClock())
     await broker.start()
     print(broker.publish_endpoint, broker.subscribe_endpoint, flush=True)
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""What an endpoint may be, and where the default ones are."""
+"""Which endpoints are valid, and which are the defaults."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from bridge.core.errors import BusError
     ],
 )
 def test_good(text: str, endpoint: str) -> None:
-    """Ipc paths and loopback TCP, a free port too."""
+    """Ipc paths and loopback TCP are valid, also with any free port."""
     assert parse_endpoint(text).endpoint == endpoint
 
 
@@ -51,7 +51,7 @@ def test_good(text: str, endpoint: str) -> None:
     ],
 )
 def test_bad(text: str, why: str) -> None:
-    """Everything else is refused, in words."""
+    """Everything else is refused, and the error tells why."""
     with pytest.raises(BusError, match=why):
         parse_endpoint(text)
 
@@ -61,33 +61,33 @@ def test_bad(text: str, why: str) -> None:
     ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.1.5:*", "tcp://example.com:5555", "tcp://[::]:5555"],
 )
 def test_closed(endpoint: str) -> None:
-    """With keys, TCP may leave the machine."""
+    """With keys, TCP beyond loopback is valid."""
     assert parse_endpoint(endpoint, closed=True).endpoint == endpoint
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:5555", "tcp://127.0.0.1:*", "tcp://127.0.0.1:0"])
 def test_unreachable(endpoint: str) -> None:
-    """Any port, or any address, is for those who bind."""
+    """An endpoint with any port or any address is only for binding."""
     with pytest.raises(BusError, match="nobody can connect"):
         check_reachable(parse_endpoint(endpoint, closed=True))
 
 
 def test_path_may_fill_the_socket_address() -> None:
-    """107 bytes are the most, and counted in bytes."""
+    """A path may have 107 bytes; bytes are counted, not letters."""
     assert parse_endpoint("ipc:///" + "x" * 106).path is not None
     with pytest.raises(BusError, match="108 bytes"):
         parse_endpoint("ipc:///" + "ü" * 53 + "x")
 
 
 def test_pair_must_differ() -> None:
-    """One endpoint cannot be both, unless it is any free port."""
+    """Both endpoints must differ, except where both are any free port."""
     with pytest.raises(BusError, match="both"):
         parse_pair("ipc:///run/a", "ipc:///run/a")
     parse_pair("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The user's runtime directory, else the platform's; loopback TCP where there is no ipc. All of them are valid."""
+    """The defaults lie in the user's or the platform's runtime directory; without ipc they are loopback TCP."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert default_publish() == f"ipc://{tmp_path}/nemo/bus-publish.sock"
     assert default_subscribe() == f"ipc://{tmp_path}/nemo/bus-subscribe.sock"

@@ -1,4 +1,4 @@
-"""What waits to be handled: its order, and its bounds."""
+"""The order and the bounds of the backlog."""
 
 import zmq
 
@@ -12,7 +12,7 @@ def put(backlog: Backlog, body: bytes, name: bytes = b"a") -> bool:
 
 
 def test_in_order() -> None:
-    """Large and small ones come out as they went in, and then nothing is counted."""
+    """Large and small messages come out in the order in which they went in; then the size is zero."""
     backlog = Backlog()
     bodies = [b"1", b"2" * (LARGE + 1), b"3", b"4" * (2 * LARGE)]
     assert all(put(backlog, body, b"t" + body[:1]) for body in bodies)
@@ -23,7 +23,7 @@ def test_in_order() -> None:
 
 
 def test_large_ones_leave_room_for_small_ones() -> None:
-    """At the bound of large ones, small ones still find room; when one is gone, one comes in."""
+    """At the bound of large messages there is room for small ones; when one is taken out, there is room for one."""
     backlog, large, small = Backlog(), bytes(BOUND // 8), bytes(LARGE)
     assert sum(put(backlog, large) for _ in range(10)) == 7
     assert sum(put(backlog, small) for _ in range(MOST // LARGE)) > 4000

@@ -1,4 +1,4 @@
-"""What the codec takes, refuses, and says."""
+"""Which events the codec accepts, which it rejects, and what its errors tell."""
 
 import datetime as dt
 import decimal
@@ -25,17 +25,17 @@ GOOD: dict[str, Any] = {
 
 
 def pack(**changes: Any) -> bytes:
-    """A good event with some keys changed."""
+    """A valid event with some keys changed."""
     return msgpack.packb({**GOOD, **changes})
 
 
 def without(key: str) -> bytes:
-    """A good event without one key."""
+    """A valid event without one key."""
     return msgpack.packb({name: value for name, value in GOOD.items() if name != key})
 
 
 def rejected(body: bytes, frame: bytes = b"data.updated", limits: Limits | None = None) -> Rejected:
-    """How these frames are rejected."""
+    """The rejection of these frames."""
     with pytest.raises(Rejected) as caught:
         Codec(limits or Limits()).decode(frame, body)
     return caught.value
@@ -56,7 +56,7 @@ def rejected(body: bytes, frame: bytes = b"data.updated", limits: Limits | None 
     ids=["map", "headers", "nil headers", "unknown key", "both", "array", "map16", "array32"],
 )
 def test_good(body: bytes) -> None:
-    """Each form of a good event gives the same event."""
+    """All forms of a valid event are decoded to the same event."""
     event = Codec().decode(b"data.updated", body)
     assert (event.id, event.event_type, event.timestamp) == (7, "data.updated", 1_700_000_000_000)
     assert (event.source, event.correlation_id) == ("app", None)
@@ -65,7 +65,7 @@ def test_good(body: bytes) -> None:
 
 @pytest.mark.parametrize("key", list(GOOD))
 def test_missing_key(key: str) -> None:
-    """A missing key is named."""
+    """The rejection names a missing key."""
     error = rejected(without(key))
     assert (error.reason, error.detail) == (Reason.MISSING_KEY, f"key `{key}` is missing")
 
@@ -86,13 +86,13 @@ def test_missing_key(key: str) -> None:
     ],
 )
 def test_mistyped_key(changes: dict[str, Any], detail: str) -> None:
-    """A mistyped key is named with what it is and should be, without its value."""
+    """The rejection names a key of a wrong type, its type and the right one, and not its value."""
     error = rejected(pack(**changes))
     assert (error.reason, error.detail) == (Reason.MISTYPED_KEY, detail)
 
 
 def nest(depth: int) -> Any:
-    """A value of so many containers."""
+    """A value of so many nested containers."""
     value: Any = 1
     for level in range(depth):
         value = [value] if level % 2 else {"x": value}
@@ -135,7 +135,7 @@ def test_depth_limit_is_exact() -> None:
 
 
 def test_size_limit() -> None:
-    """The limit is the second frame's bytes, and exact."""
+    """The size limit counts exactly the bytes of the second frame."""
     body = pack()
     assert Codec(Limits(max_message=len(body))).decode(b"data.updated", body).id == 7
     assert rejected(body, limits=Limits(max_message=len(body) - 1)).reason is Reason.SIZE
@@ -148,7 +148,7 @@ def test_type_frame(frame: bytes) -> None:
 
 
 def test_many_types_are_forgotten_not_hoarded() -> None:
-    """Inventing event types does not grow memory without bound."""
+    """The memory of known event types is bounded, however many a sender invents."""
     codec = Codec()
     for number in range(10_000):
         name = f"t.{number}"
@@ -165,13 +165,13 @@ def encode(payload: Any, **more: Any) -> bytes:
 
 
 def test_encode_is_the_map_form() -> None:
-    """The map has the contract's keys, and headers only where there are some."""
+    """An event is encoded as a map with the contract's keys, and with headers only where there are some."""
     assert msgpack.unpackb(encode(1)).keys() == GOOD.keys()
     assert msgpack.unpackb(encode(1, headers={"hop": "1"}))["headers"] == {"hop": "1"}
 
 
 def test_own_events_are_known_by_their_first_bytes() -> None:
-    """Those of a source whose name only begins alike are others'."""
+    """Events of a source whose name only begins like ours are not our own."""
     own = Codec.own_prefix("bridge")
     assert encode(1, headers={"hop": "1"}).startswith(own)
     assert not encode(1, headers={"hop": "1"}, source="bridge/two").startswith(own)
@@ -183,7 +183,7 @@ class Colour(enum.StrEnum):
 
 
 def test_encode_takes() -> None:
-    """What the data model has, tuples as arrays, string enumerations as strings, raw values as they are."""
+    """All types of the data model are encoded, and tuples, string enumerations and raw values."""
     payload = {"a": (1, Colour.RED), "b": bytearray(b"x"), "i": [2**64 - 1, -(2**63)], "r": msgspec.Raw(b"\x2a")}
     wanted = {"a": [1, "red"], "b": b"x", "i": [2**64 - 1, -(2**63)], "r": 42}
     assert msgpack.unpackb(encode(payload))["payload"] == wanted
@@ -210,7 +210,7 @@ def test_encode_takes() -> None:
     ],
 )
 def test_encode_refuses(payload: Any, where: str) -> None:
-    """What others could not read is refused, and the message says where."""
+    """A payload that others could not decode is refused, and the message names the place."""
     with pytest.raises(InvalidError, match=where):
         encode(payload)
 
@@ -225,18 +225,18 @@ def test_encode_refuses_itself() -> None:
 
 @pytest.mark.parametrize("name", ["", "a..b", "a b", "x" * 256, "\ud800"])
 def test_encode_refuses_bad_type(name: str) -> None:
-    """A bad event type never leaves."""
+    """An event type that is not valid is refused."""
     with pytest.raises(InvalidError, match="event_type"):
         Codec().encode(name, None, event_id=1, timestamp=1, source=None)
 
 
 def test_encode_refuses_bad_headers() -> None:
-    """Headers are str to str."""
+    """Headers that are not str to str are refused."""
     with pytest.raises(InvalidError, match=r"headers\.n"):
         encode(1, headers={"n": 1})
 
 
 def test_msgspec_alone_would_let_pass() -> None:
-    """The library behaviour that makes our own check necessary."""
+    """The library encodes values that others cannot decode, which is why we check them."""
     for value in (float("nan"), float("inf"), {1: 2}, {1, 2}, uuid.uuid4(), decimal.Decimal(1)):
         assert msgspec.msgpack.encode(value)

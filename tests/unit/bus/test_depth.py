@@ -1,4 +1,4 @@
-"""Measuring depth without recursion."""
+"""Depth is measured without recursion."""
 
 from typing import Any
 

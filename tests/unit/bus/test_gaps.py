@@ -1,4 +1,4 @@
-"""Finding what was lost."""
+"""Gaps in the numbers of events are found."""
 
 import msgspec
 import pytest
@@ -39,21 +39,21 @@ def test_missing(numbers: list[str | None], missing: list[int]) -> None:
 
 
 def test_sources_are_apart() -> None:
-    """Each source has its own numbers; no source, no numbers."""
+    """Each source has its own numbers; events without a source have none."""
     gaps = GapDetector()
     assert [gaps.missing(event("1", "a")), gaps.missing(event("5", "b")), gaps.missing(event("3", "a"))] == [0, 0, 1]
     assert [gaps.missing(event("1", None)), gaps.missing(event("5", None))] == [0, 0]
 
 
 def test_long_names_are_not_followed() -> None:
-    """A thousand of them would fill the memory."""
+    """Sources with very long names are not remembered."""
     gaps = GapDetector()
     assert [gaps.missing(event(number, "s" * 256)) for number in ("1", "9")] == [0, 0]
     assert [gaps.missing(event(number, "s" * 255)) for number in ("1", "9")] == [0, 7]
 
 
 def test_table_is_bounded() -> None:
-    """Inventing sources pushes out the one unheard for longest, not one that speaks."""
+    """Invented sources replace the source whose last event is oldest, not one that still publishes."""
     gaps = GapDetector()
     gaps.missing(event("1", "quiet"))
     gaps.missing(event("1", "loud"))

@@ -1,4 +1,4 @@
-"""Own events are known again by their first bytes, whoever else claims to be us."""
+"""Own events are recognised by their first bytes."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from bridge.bus.loopback import Loopback
 
 
 async def test_garbage_in_our_name() -> None:
-    """What begins like one of ours and is no event is not taken for the last one, and raises nothing."""
+    """A message that begins like an own event, and is no event, does not end the wait, and raises nothing."""
     loopback = Loopback("bridge")
     waiting = asyncio.ensure_future(loopback.wait_for(5))
     for body in (b"", b"\xc1", b"\x91" * 5000):

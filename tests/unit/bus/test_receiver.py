@@ -1,4 +1,4 @@
-"""Reading: straight from the pipe and through the backlog, in one order."""
+"""Messages are read from the pipe and through the backlog, in one order."""
 
 from typing import Self
 
@@ -14,7 +14,7 @@ _LIMIT = 100_000
 
 
 class Reading:
-    """A receiver, and who sends to it."""
+    """A receiver, and a socket that sends to it."""
 
     def __init__(self) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -51,18 +51,18 @@ class Reading:
             self.receiver.close()
 
     def send(self, *bodies: bytes) -> None:
-        """Good messages."""
+        """Valid messages."""
         for body in bodies:
             self.pub.send_multipart([b"x", body])
 
 
 def _bodies(count: int) -> list[bytes]:
-    """Light ones, and every seventh a heavy one, each with its number in front."""
+    """Light messages, and every seventh a heavy one, each of which begins with its number."""
     return [b"%06d" % number + bytes(0 if number % 7 else 3 * LIGHT) for number in range(count)]
 
 
 async def test_light_and_heavy_ones_in_order() -> None:
-    """Thousands of both, and what is no message between them."""
+    """Thousands of both arrive in order; what is no valid message between them is reported."""
     with Reading() as reading:
         bodies = _bodies(5000)
         reading.send(*bodies[:3000])
@@ -77,7 +77,7 @@ async def test_light_and_heavy_ones_in_order() -> None:
 
 
 async def test_nothing_is_handled_after_the_end() -> None:
-    """Closed by who handles a message, light or heavy, it says nothing more, though more was taken already."""
+    """A receiver that is closed while it handles a message, light or heavy, passes on nothing more."""
     with Reading() as reading:
         bodies = _bodies(100)
         reading.close_at = bodies[50]
@@ -90,7 +90,7 @@ async def test_nothing_is_handled_after_the_end() -> None:
 
 
 async def test_what_comes_on_top_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large messages beyond the bound are dropped one by one; those that were taken are handled."""
+    """Large messages beyond the bound are dropped one by one; those in the backlog are handled."""
     with Reading() as reading:
         monkeypatch.setattr("bridge.bus.backlog.BOUND", 500_000)
         bodies = [b"%06d" % number + bytes(90_000) for number in range(20)]

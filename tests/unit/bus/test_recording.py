@@ -1,4 +1,4 @@
-"""Events in a file."""
+"""Events are written to a file and read back."""
 
 import io
 
@@ -23,19 +23,19 @@ def _recording(*events: Event) -> bytes:
 
 
 def test_what_is_written_is_read():
-    """In order, with headers, bytes and everything."""
+    """Events come back in order and complete, with headers and bytes."""
     events = [_event(1), _event(2, headers={"hop": "1"}, source="app"), _event(3, payload=b"\x00\xff")]
     assert list(read_events(io.BytesIO(_recording(*events)))) == events
 
 
 def test_both_forms_are_read():
-    """Another program may write arrays."""
+    """Events that another program wrote as arrays are read."""
     (event,) = read_events(io.BytesIO(msgpack.packb([7, "a.b", None, 1, "app", "c"])))
     assert (event.id, event.event_type, event.source, event.correlation_id) == (7, "a.b", "app", "c")
 
 
 def test_events_may_lie_across_what_is_read_at_a_time(monkeypatch):
-    """The size of the pieces does not show."""
+    """Events are read whole, whatever the size of the pieces that are read from the file."""
     events = [_event(number, payload="x" * number) for number in range(200)]
     whole = _recording(*events)
     for size in (1, 7, 64, 1000):
@@ -44,7 +44,7 @@ def test_events_may_lie_across_what_is_read_at_a_time(monkeypatch):
 
 
 def test_an_empty_recording_has_no_events():
-    """And is none the worse for it."""
+    """An empty file is a recording without events."""
     assert list(read_events(io.BytesIO())) == []
 
 
@@ -58,7 +58,7 @@ def test_an_empty_recording_has_no_events():
     ],
 )
 def test_what_is_no_event_is_told_with_its_place(tail, words):
-    """The good ones before it are read."""
+    """The valid events before a damaged one are read."""
     first = _recording(_event(1))
     events = read_events(io.BytesIO(first + tail))
     assert next(events) == _event(1)

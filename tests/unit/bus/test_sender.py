@@ -1,4 +1,4 @@
-"""Writing without blocking, where nobody takes anything off the pipe."""
+"""Sending never blocks, also where nobody reads from the pipe."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ENDPOINT = "inproc://stuck-broker"
 
 @pytest.fixture
 def broker() -> Iterator[zmq.Socket[bytes]]:
-    """An XSUB that wants everything and takes one message at a time."""
+    """An XSUB that subscribes to everything and reads one message at a time."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     xsub = context.socket(zmq.XSUB)
     xsub.set(zmq.RCVHWM, 1)
@@ -39,7 +39,7 @@ async def opened(broker: zmq.Socket[bytes], clock: FakeClock) -> Sender:
 
 
 async def test_full_pipe_is_retried_in_order(broker: zmq.Socket[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the pipe cannot take waits, and leaves in order when there is room; nothing is lost, no timer is left."""
+    """Messages wait while the pipe is full and are sent in order when there is room; none is lost, no timer is left."""
     monkeypatch.setattr(module, "_SEND_HWM", 10)
     clock = FakeClock()
     sender = await opened(broker, clock)
@@ -70,7 +70,7 @@ async def test_waiting_is_bounded(broker: zmq.Socket[bytes], monkeypatch: pytest
 
 
 async def test_closed_sender_refuses(broker: zmq.Socket[bytes]) -> None:
-    """After closing, nothing is taken; closing twice is fine."""
+    """After closing, messages are refused; closing twice is allowed."""
     sender = await opened(broker, FakeClock())
     sender.close()
     sender.close()
@@ -78,7 +78,7 @@ async def test_closed_sender_refuses(broker: zmq.Socket[bytes]) -> None:
 
 
 async def test_room_for_what_can_wait_elsewhere(broker: zmq.Socket[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Far fewer may wait here than are kept in need; whoever wants room is told when there is some."""
+    """There is room only while few messages wait; whoever waits for room is woken when there is some."""
     monkeypatch.setattr(module, "_SEND_HWM", 1)
     monkeypatch.setattr(module, "_ROOM", 5)
     clock = FakeClock()
@@ -101,7 +101,7 @@ async def test_room_for_what_can_wait_elsewhere(broker: zmq.Socket[bytes], monke
 
 
 async def test_a_rebuilt_socket_gets_what_waited(broker: zmq.Socket[bytes]) -> None:
-    """What was sent in the turn of the loop in which the socket died does not go down with it."""
+    """Messages of the turn of the loop in which the socket died are sent by the new socket."""
     sender = await opened(broker, FakeClock())
     sender.send(b"a", b"x")
     sender._rebuild()

@@ -1,4 +1,4 @@
-"""Who is let in, question by question."""
+"""Which clients ZAP accepts, request by request."""
 
 import pytest
 import zmq
@@ -14,19 +14,19 @@ ACCESS_LIST = {LISTED.decode(): Grant("app", LISTED.decode())}
 def question(
     *credentials: bytes, version: bytes = b"1.0", domain: bytes = DOMAIN, how: bytes = b"CURVE"
 ) -> list[bytes]:
-    """One request, as libzmq asks it."""
+    """One request, as libzmq sends it."""
     return [version, b"7", domain, b"192.168.1.5", b"", how, *credentials]
 
 
 def test_a_listed_key() -> None:
-    """It comes in, and what it says will carry its key."""
+    """A listed key is accepted, and its messages will carry it."""
     reply, refusal = answer_zap(question(z85.decode(LISTED)), ACCESS_LIST)
     assert reply == [b"1.0", b"7", b"200", b"", LISTED, b""]
     assert refusal is None
 
 
 def test_an_unlisted_key() -> None:
-    """It does not, and is told of by fingerprint and address."""
+    """A key that is not listed is refused, and reported by fingerprint and address."""
     reply, refusal = answer_zap(question(z85.decode(UNLISTED)), ACCESS_LIST)
     assert (reply[2], reply[4]) == (b"400", b"")
     assert refusal is not None
@@ -52,7 +52,7 @@ def test_an_unlisted_key() -> None:
     ],
 )
 def test_anything_else(request_: list[bytes]) -> None:
-    """Whatever is not exactly a CURVE key at our domain stays out."""
+    """Everything that is not exactly a CURVE key at our domain is refused."""
     reply, refusal = answer_zap(request_, ACCESS_LIST)
     assert (reply[2], reply[4]) == (b"400", b"")
     assert refusal is not None
@@ -60,6 +60,6 @@ def test_anything_else(request_: list[bytes]) -> None:
 
 
 def test_no_answer_is_no() -> None:
-    """Where the question cannot be answered nobody comes in."""
+    """The reply to a request that cannot be checked is negative."""
     assert refuse_zap(question(z85.decode(LISTED)))[1:5] == [b"7", b"500", b"", b""]
     assert refuse_zap([])[2] == b"500"

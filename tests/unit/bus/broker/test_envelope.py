@@ -1,4 +1,4 @@
-"""What an event says of itself is read as our own readers would, or not at all."""
+"""Type and source of an event are read as our decoders read them, or not at all."""
 
 import msgpack
 import pytest
@@ -18,7 +18,7 @@ _EVENT = {
 @pytest.mark.parametrize("body", [_EVENT, {**_EVENT, "headers": {"source": "bridge"}}, tuple(_EVENT.values())])
 @pytest.mark.parametrize("source", ["shop", None])
 def test_both_shapes(body: object, source: str | None) -> None:
-    """Maps and arrays, whatever the payload holds."""
+    """They are read from maps and arrays, whatever the payload is."""
     if isinstance(body, dict):
         body = {**body, "source": source}
     elif isinstance(body, tuple):
@@ -41,7 +41,7 @@ _GOOD = msgpack.packb(_EVENT)
     ],
 )
 def test_what_is_in_doubt_is_no_event(body: bytes) -> None:
-    """A reader that is more lenient could take it for one of somebody else's."""
+    """A body that a less strict decoder could read otherwise is not read."""
     assert EnvelopeReader().read(body) is None
 
 
@@ -50,5 +50,5 @@ def test_what_is_in_doubt_is_no_event(body: bytes) -> None:
     [("bridge", True), ("bridge/two", True), ("bridge/", True), ("bridged", False), ("a/bridge", False), (None, False)],
 )
 def test_sources_of_bridges(source: str | None, is_one: bool) -> None:
-    """`bridge`, or `bridge/<name>`."""
+    """Only `bridge` and `bridge/<name>` are sources of bridges."""
     assert is_bridge(source) is is_one

@@ -1,4 +1,4 @@
-"""What the forwarder of a closed bus passes on, message by message."""
+"""Which messages the forwarder of a closed bus forwards."""
 
 import contextlib
 from collections import deque
@@ -16,7 +16,7 @@ _EVENT = {"id": 1, "event_type": "order.made", "payload": 1, "timestamp": 1, "so
 
 
 class Frame:
-    """One frame of a sender, as libzmq hands it over."""
+    """One frame of a sender, as libzmq gives it."""
 
     def __init__(self, content: bytes, *, more: bool) -> None:
         self.bytes = content
@@ -28,13 +28,13 @@ class Frame:
 
 
 class Senders:
-    """The socket that senders are at; before each message something may happen elsewhere."""
+    """The socket of the senders; before each message something may happen elsewhere."""
 
     def __init__(self) -> None:
         self.waiting: deque[Any] = deque()
 
     def message(self, topic: bytes = b"order.made") -> None:
-        """Have one more wait."""
+        """Let one more message wait."""
         self.waiting += Frame(topic, more=True), Frame(cast("bytes", msgpack.packb(_EVENT)), more=False)
 
     def recv(self, _flags: int, _copy: bool) -> Frame:
@@ -48,7 +48,7 @@ class Senders:
 
 
 class Subscribers:
-    """The socket that subscribers are at."""
+    """The socket of the subscribers."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -59,7 +59,7 @@ class Subscribers:
 
 
 def test_a_key_that_is_taken_away_is_silent_from_the_next_message_on():
-    """Also in the middle of many that are passed on in one go."""
+    """A key that is taken off the list publishes nothing from then on, also in the middle of a batch."""
     senders, subscribers, refused = Senders(), Subscribers(), cast("list[Refusals]", [])
     context: zmq.Context[Any] = zmq.Context()
     forwarder = Forwarder(

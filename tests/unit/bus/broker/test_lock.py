@@ -1,4 +1,4 @@
-"""One broker at a time."""
+"""One broker at a time may use an endpoint."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from bridge.core.errors import BusError
 
 
 def test_second_is_refused_by_name(tmp_path: Path) -> None:
-    """The second is told who holds the endpoint; after the release it gets it."""
+    """The second one's error names the process that holds the endpoint; after the release it succeeds."""
     path = tmp_path / "run" / "nemo" / "bus.sock"
     first, second = SocketLock(path), SocketLock(path)
     first.acquire()
@@ -50,7 +50,7 @@ def test_open_directory_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_impossible_directory(tmp_path: Path) -> None:
-    """A directory that cannot be is a clear error."""
+    """A directory that cannot be made is a clear error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(BusError, match=r"ipc://.*: (Not a directory|File exists)"):
         SocketLock(tmp_path / "file" / "bus.sock").acquire()
