@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -14,6 +14,7 @@ from bridge.connection.inbound import Inlet, payload_of
 from bridge.connection.session import SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, Wish
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
 from bridge.core.ports import Clock, ProtocolAdapter
@@ -84,13 +85,14 @@ class Connection:
         self._previous: ConnectionStatus | None = None
         self._since = clock.wall_ms()
         self._connects = 0
-        self._calls: asyncio.TaskGroup | None = None
+        self._bugs: asyncio.TaskGroup | None = None
+        self._tasks = BoundedTasks(clock=clock, integration=self.id, on_bug=self._on_bug)
         self.guard = Guard(
             settings.resilience,
             clock=clock,
             rng=rng,
             report=self._report,
-            spawn=self._start,
+            tasks=self._tasks,
             on_bug=self._on_bug,
             redact=self._redactor.error,
         )
@@ -99,6 +101,7 @@ class Connection:
             self.wishes,
             inlet=bus,
             clock=clock,
+            tasks=self._tasks,
             on_bad=self._on_bad,
             on_dead=self._on_dead,
             has_qos=settings.spec.has_qos,
@@ -113,6 +116,7 @@ class Connection:
             connect_timeout=settings.resilience.timeout,
             clock=clock,
             rng=rng,
+            tasks=self._tasks,
             on_status=self._set_base,
             on_session=self.subscriptions.restore,
         )
@@ -124,13 +128,14 @@ class Connection:
         for warning in self.settings.tls.warnings:
             log.warning("not safe", integration=self.id, why=warning)
         try:
-            async with asyncio.TaskGroup() as self._calls:
+            async with asyncio.TaskGroup() as self._bugs:
                 try:
                     await self._keeper.run()
                 finally:
                     self.guard.cancel_all()
+                    await self._tasks.close()
         finally:
-            self._calls = None
+            self._bugs = None
             self.guard.close()
 
     def pause(self) -> None:
@@ -172,7 +177,7 @@ class Connection:
     def usable(self) -> bool:
         """Whether it makes sense to try: it runs, is neither paused nor draining, and has a session."""
         return (
-            self._calls is not None
+            self._bugs is not None
             and not self._paused
             and not self._stopped
             and self.guard.accepting
@@ -197,7 +202,7 @@ class Connection:
 
         Operations start in the order in which they are submitted.
         """
-        if self._calls is None:
+        if self._bugs is None:
             done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
             return
         self.guard.submit(Carried(self, operation, done, idempotent=self.may_repeat(operation)))
@@ -210,20 +215,17 @@ class Connection:
         session = self._keeper.current
         return session is not None and session.is_idempotent(operation.name, operation.command)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        if self._calls is None:
-            return None
-        try:
-            return self._calls.create_task(work)
-        except RuntimeError:  # a bug has ended the group, which says so only thus
-            return None
-
     def _on_bug(self, bug: BaseException) -> None:
         """End loudly: the group raises what its tasks raise."""
         work = _raise(bug)
-        if self._start(work) is None:
-            work.close()
-            log.error("bug", integration=self.id, exc_info=bug)
+        try:
+            if self._bugs is not None:
+                self._bugs.create_task(work)
+                return
+        except RuntimeError:  # an earlier bug has ended the group, which says so only thus
+            pass
+        work.close()
+        log.error("bug", integration=self.id, exc_info=bug)
 
     def session(self) -> ProtocolAdapter:
         """The session that an attempt is made on.

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bridge.core.backoff import backoff
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, NotConnectedError
 from bridge.core.model import ConnectionStatus
 from bridge.core.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
@@ -21,6 +22,8 @@ _LONGEST_WAIT: Final = 5.0
 _WAIT_FOR_A_PERSON: Final = 60.0
 #: Suspicions raised by failing calls lead to at most one check in this time, in seconds.
 _CHECK_SPACING: Final = 1.0
+#: Seconds that closing a session may take.
+_LONGEST_CLOSE: Final = 1.0
 
 StatusListener = Callable[[ConnectionStatus, BridgeError | None], None]
 
@@ -41,6 +44,7 @@ class SessionKeeper:
         connect_timeout: float,
         clock: Clock,
         rng: random.Random,
+        tasks: BoundedTasks,
         on_status: StatusListener,
         on_session: Callable[[ProtocolAdapter], Awaitable[None]],
     ) -> None:
@@ -56,6 +60,7 @@ class SessionKeeper:
             connect_timeout: Seconds that opening a session may take.
             clock: For all waiting.
             rng: For jitter.
+            tasks: Run the adapter's code.
             on_status: Told the status after each step; it may be the same as before.
             on_session: Puts a new session in order (its subscriptions) before it counts as connected.
         """
@@ -65,6 +70,7 @@ class SessionKeeper:
         self._connect_timeout = connect_timeout
         self._clock = clock
         self._rng = rng
+        self._tasks = tasks
         self._on_status = on_status
         self._on_session = on_session
         self._in_order: ProtocolAdapter | None = None
@@ -75,6 +81,7 @@ class SessionKeeper:
         # Made now, so that a setting that cannot work is said before anything runs.
         self._next: ProtocolAdapter | None = self._make()
         self.current: ProtocolAdapter | None = None if spec.has_session else self._next
+        self._unclosed = self.current
         self.latency: float | None = None
         """Seconds that the last good check took."""
 
@@ -108,9 +115,10 @@ class SessionKeeper:
         try:
             await self._keep()
         finally:
-            if self.current is not None:
-                session, self.current = self.current, None
-                await self._close(session)
+            self.current = None
+            # A session that was being opened may have come to be connected although that was cancelled.
+            if self._unclosed is not None:
+                await self._close(self._unclosed)
 
     async def _keep(self) -> None:
         self._on_status(ConnectionStatus.CONNECTING, None)
@@ -140,9 +148,10 @@ class SessionKeeper:
         self._wake.clear()
         session = self.current or self._next or self._make()
         self._next = None
+        self._unclosed = session
         try:
             async with self._clock.timeout(self._connect_timeout):
-                await session.connect()
+                await self._tasks.run(session.connect(), "connect")
                 if session is not self._in_order:
                     await self._on_session(session)
                     self._in_order = session
@@ -209,7 +218,7 @@ class SessionKeeper:
         started = self._clock.monotonic()
         try:
             async with self._clock.timeout(limit):
-                await session.check()
+                await self._tasks.run(session.check(), "check")
         except TimeoutError:
             return AttemptTimeoutError(f"the health check had no answer within {limit:g} s")
         except BridgeError as error:
@@ -218,9 +227,10 @@ class SessionKeeper:
         return None
 
     async def _close(self, session: ProtocolAdapter) -> None:
-        """Disconnect, but not for ever: a frozen remote must not hold up the next try or the end."""
+        """Disconnect within a time limit: a frozen remote must not hold up the next try or the end."""
         try:
-            async with self._clock.timeout(1.0):
-                await session.disconnect()
+            async with self._clock.timeout(_LONGEST_CLOSE):
+                await self._tasks.run(session.disconnect(), "disconnect")
         except TimeoutError:
             pass
+        self._unclosed = None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
@@ -78,6 +79,7 @@ class Subscriptions:
         *,
         inlet: Inlet,
         clock: Clock,
+        tasks: BoundedTasks,
         on_bad: Callable[[BridgeError, Inbound], None],
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
         has_qos: bool = False,
@@ -89,6 +91,7 @@ class Subscriptions:
             wishes: From the configuration.
             inlet: Where the events go.
             clock: For how long a message is remembered.
+            tasks: Run the adapter's code, so that what hangs there holds up no other subscription.
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
             on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
             has_qos: Whether the protocol has a quality of service for subscriptions.
@@ -103,6 +106,7 @@ class Subscriptions:
         self._on_bad = on_bad
         self._on_dead = on_dead
         self._clock = clock
+        self._tasks = tasks
         self._duplicates = Duplicates(clock)
         self._places = itertools.count(1)
         self._gone = 0
@@ -191,7 +195,7 @@ class Subscriptions:
             for wish in gone:
                 source = self._forget(wish)
                 if source is not None and source.live is not None:
-                    await session.unsubscribe(source.live)
+                    await self._tasks.run(session.unsubscribe(source.live), "unsubscribe")
 
     def _forget(self, wish: Wish) -> _Source | None:
         """Its place's source, where nobody else wants that any more."""
@@ -228,9 +232,10 @@ class Subscriptions:
             source.delivery.held = True
             more["hold"] = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
         if wish.queue:
-            source.live = await session.consume(wish.topic, source.delivery, group=wish.group, **more)
+            subscribing = session.consume(wish.topic, source.delivery, group=wish.group, **more)
         else:
-            source.live = await session.subscribe(wish.topic, source.delivery, qos=wish.qos, group=wish.group, **more)
+            subscribing = session.subscribe(wish.topic, source.delivery, qos=wish.qos, group=wish.group, **more)
+        source.live = await self._tasks.run(subscribing, "subscribe")
 
 
 def _check_qos(wish: Wish, command: Subscribe) -> None:

@@ -1,10 +1,11 @@
 """The attempts that run: with a task or without, and each with its time limit."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
@@ -12,9 +13,6 @@ from bridge.resilience.call import OpenAttempt
 
 #: Seconds that a timer may come too early.
 _EARLY: Final = 0.001
-
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]
-"""Runs a task that somebody awaits, who raises what it raises; None where no task can be started any more."""
 
 
 class Attempts:
@@ -29,7 +27,7 @@ class Attempts:
         limit: float,
         *,
         clock: Clock,
-        spawn: Spawn,
+        tasks: BoundedTasks,
         give_up: Callable[[OpenAttempt, bool], None],
         on_bug: Callable[[BaseException], None],
     ) -> None:
@@ -38,14 +36,14 @@ class Attempts:
         Args:
             limit: The usual time limit in seconds.
             clock: For the time limits.
-            spawn: Starts tasks.
+            tasks: Run the attempts that need a task.
             give_up: Told of an attempt that has no outcome: cancelled (True), or ended by a bug (False). Any other
                 attempt settles itself. Both are to call `remove`.
             on_bug: Told of a bug where there is no task that could raise it.
         """
         self._limit = limit
         self._clock = clock
-        self._spawn = spawn
+        self._tasks = tasks
         self._give_up = give_up
         self._on_bug = on_bug
         self._usual: dict[OpenAttempt, None] = {}
@@ -80,13 +78,23 @@ class Attempts:
                 attempt.timer.cancel()
 
     def cancel(self, attempt: OpenAttempt) -> None:
-        """Give one up; where it has a task, when that has ended."""
+        """Give one up; where it has a task, when that has ended or is cut."""
         if attempt.task is None:
-            attempt.close()
-            self._give_up(attempt, True)
+            self._drop(attempt)
         else:
             attempt.expired = False
-            attempt.task.cancel()
+            self._tasks.cancel(attempt.task, partial(self._cut, attempt))
+
+    def _drop(self, attempt: OpenAttempt) -> None:
+        attempt.close()
+        self._give_up(attempt, True)
+
+    def _cut(self, attempt: OpenAttempt) -> None:
+        """Its task goes on although it was cancelled; nobody waits for that any longer."""
+        if attempt.expired:
+            attempt.set_exception(self._timed_out(attempt))
+        else:
+            self._drop(attempt)
 
     # --- begin and end
 
@@ -104,12 +112,9 @@ class Attempts:
         return True
 
     def _start_task(self, attempt: OpenAttempt) -> None:
-        work = self._run(attempt)
-        task = self._spawn(work)
+        task = self._tasks.start(self._run(attempt), attempt.call.operation.name)
         if task is None:
-            work.close()
-            attempt.close()
-            self._give_up(attempt, True)
+            self._drop(attempt)
             return
         self._not_entered += 1
         attempt.task = task
@@ -123,8 +128,7 @@ class Attempts:
         except BridgeError as error:
             attempt.set_exception(error)
         except asyncio.CancelledError:
-            task = attempt.task
-            if not attempt.expired or task is None or task.uncancel():
+            if not attempt.expired:
                 raise
             attempt.set_exception(self._timed_out(attempt))
         else:
@@ -145,7 +149,7 @@ class Attempts:
             attempt.set_exception(self._timed_out(attempt))
         else:
             attempt.expired = True
-            attempt.task.cancel()
+            self._tasks.cancel(attempt.task, partial(self._cut, attempt))
 
     def _sweep(self) -> None:
         now = self._clock.monotonic()

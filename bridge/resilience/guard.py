@@ -24,12 +24,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, CircuitOpenError, OverloadedError
 from bridge.core.model import Attempt, CircuitState, Outcome
 from bridge.core.ports import Clock
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience.accounting import Accounting
-from bridge.resilience.attempts import Attempts, Spawn
+from bridge.resilience.attempts import Attempts
 from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import Verdict, classify
@@ -62,7 +63,7 @@ class Guard:
         clock: Clock,
         rng: random.Random,
         report: Report,
-        spawn: Spawn,
+        tasks: BoundedTasks,
         on_bug: Callable[[BaseException], None],
         redact: Callable[[BridgeError], None] = lambda _: None,
     ) -> None:
@@ -73,7 +74,7 @@ class Guard:
             clock: For all waiting and measuring.
             rng: For jitter.
             report: Called synchronously, in the order of what happened; it must not call back into the guard.
-            spawn: Starts the tasks of attempts.
+            tasks: Run the attempts that need a task.
             on_bug: Told of a bug in `report` or in a call where there is no task that could raise it.
             redact: Takes secrets out of an attempt's error, before anybody else sees it.
         """
@@ -85,7 +86,7 @@ class Guard:
         self._redact = redact
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
         self._limiter: Limiter[Call] = Limiter(settings.limit, clock=clock, on_token=self._pump)
-        self._running = Attempts(settings.timeout, clock=clock, spawn=spawn, give_up=self._give_up, on_bug=on_bug)
+        self._running = Attempts(settings.timeout, clock=clock, tasks=tasks, give_up=self._give_up, on_bug=on_bug)
         self._shed = shed_reports(report, clock)
         self._retries = Retries(settings.retry, clock=clock, rng=rng, report=report, shed=self._shed)
         self._backing_off: dict[Call, None] = {}

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import (
     AttemptTimeoutError,
     AuthError,
@@ -22,7 +23,7 @@ from bridge.core.model import Operation, Outcome
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
 from tests.support.clock import FakeClock
-from tests.support.guard.calls import Asked, Promised, carried, spawn
+from tests.support.guard.calls import Asked, Promised, carried
 from tests.support.guard.operations import operation
 
 HANG = "hang"
@@ -92,7 +93,7 @@ class World:
             clock=self.clock,
             rng=random.Random(1),
             report=self.report,
-            spawn=spawn,
+            tasks=BoundedTasks(clock=self.clock),
             on_bug=self.bugs.append,
         )
         self.tasks: list[asyncio.Task[Outcome]] = []

@@ -1,7 +1,7 @@
 """Calls through a guard that a test awaits, by both ways in which an attempt can be made."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Literal
 
 from bridge.core.errors import BridgeError
@@ -104,10 +104,3 @@ async def carried(guard: Guard, call: Asked) -> Outcome:
         while call.attempt is not None:  # noqa: ASYNC110 - until its task has ended
             await asyncio.sleep(0)
         raise
-
-
-def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task whose bugs are seen elsewhere."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    return task

@@ -4,12 +4,13 @@ import asyncio
 import random
 from typing import Any
 
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import ProtocolError
 from bridge.core.model import Operation, Outcome
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
 from tests.support.clock import FakeClock
-from tests.support.guard.calls import Asked, Attempt, Promised, carried, spawn
+from tests.support.guard.calls import Asked, Attempt, Promised, carried
 from tests.support.guard.operations import operation
 
 
@@ -38,7 +39,7 @@ class Guarded:
             clock=self.clock,
             rng=random.Random(seed),
             report=self._report,
-            spawn=spawn,
+            tasks=BoundedTasks(clock=self.clock),
             on_bug=lambda bug: [call.fail(bug) for call in self.calls],
         )
 

@@ -8,6 +8,7 @@ from typing import Self
 import pytest
 
 from bridge.connection.session import SessionKeeper
+from bridge.core.cancel import BoundedTasks
 from bridge.core.endpoint import Strict
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
@@ -87,6 +88,7 @@ class House:
             connect_timeout=10.0,
             clock=self.clock,
             rng=random.Random(1),
+            tasks=BoundedTasks(clock=self.clock),
             on_status=self._on_status,
             on_session=put_in_order,
         )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.connection.subscriptions import Subscriptions, Wish
+from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound, Subscribe, Unsubscribe
 from bridge.core.ports import AdapterBase, Subscription, Verdict
@@ -82,6 +83,7 @@ class Room:
             wishes,
             inlet=self.inlet,
             clock=self.clock,
+            tasks=BoundedTasks(clock=self.clock),
             on_bad=lambda error, _: self.bad.append(error),
             on_dead=lambda message, why: self.dead.append((message, why)),
             has_qos=has_qos,

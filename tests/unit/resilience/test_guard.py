@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.core.cancel import BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import (
     AttemptTimeoutError,
@@ -22,7 +23,7 @@ from bridge.core.errors import (
 from bridge.core.model import Outcome
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
-from tests.support.guard.calls import Asked, Promised, carried, spawn
+from tests.support.guard.calls import Asked, Promised, carried
 from tests.support.guard.guarded import Guarded, script
 from tests.support.guard.operations import operation
 
@@ -318,8 +319,14 @@ async def test_what_needs_no_task_does_not_overtake_what_does(order: tuple[Promi
 async def test_on_the_real_clock() -> None:
     """The real clock's time limit is told from the caller's deadline as well."""
     settings = ResilienceSettings.model_validate({"timeout": "20ms", "retry": {"max_attempts": 1}})
+    clock = RealClock()
     guard = Guard(
-        settings, clock=RealClock(), rng=random.Random(1), report=lambda *_: None, spawn=spawn, on_bug=_unexpected
+        settings,
+        clock=clock,
+        rng=random.Random(1),
+        report=lambda *_: None,
+        tasks=BoundedTasks(clock=clock),
+        on_bug=_unexpected,
     )
 
     async def call(deadline: float | None) -> Outcome:

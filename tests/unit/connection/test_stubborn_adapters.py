@@ -1,0 +1,210 @@
+"""An adapter that swallows its cancellation holds nothing up: not the end, not a reload, not the next try."""
+
+import asyncio
+import math
+import random
+from typing import Any, Self
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.connection import ConnectionManager, Wish
+from bridge.core.cancel import PATIENCE
+from bridge.core.endpoint import Strict
+from bridge.core.errors import BridgeError
+from bridge.core.model import Operation, Outcome, Request, Subscribe
+from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
+from tests.support.clock import FakeClock
+from tests.support.guard.operations import operation
+from tests.support.stubborn import Stubborn
+from tests.unit.connection.test_manager import Bus, Settings
+
+#: Seconds: an attempt to connect, the closing of the session and the calls may all have to be cut, one after the other.
+_LONGEST_END = 1.0 + 6 * PATIENCE
+_TIMES = pytest.mark.parametrize("times", [1, 2, math.inf])
+
+
+class Adapter(AdapterBase):
+    """Where `stubborn` names a method, that does not end at its first cancellations."""
+
+    def __init__(self, house: "House", setup: AdapterSetup) -> None:
+        self._house = house
+        self._setup = setup
+        self.closed = False
+
+    async def _go_through(self, method: str) -> None:
+        if method in self._house.stubborn:
+            work = Stubborn(self._house.times)
+            self._house.works.append(work)
+            await work()
+
+    async def connect(self) -> None:
+        await self._go_through("connect")
+
+    async def check(self) -> None:
+        await self._go_through("check")
+
+    async def disconnect(self) -> None:
+        self.closed = True
+        await self._go_through("disconnect")
+
+    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+        await self._go_through("request")
+        return method
+
+    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+        await self._go_through("subscribe")
+        return Subscription(topic)
+
+
+class House:
+    """A manager with one integration."""
+
+    def __init__(self, times: float, *stubborn: str) -> None:
+        self.times = times
+        self.stubborn = set(stubborn)
+        self.works: list[Stubborn] = []
+        self.adapters: list[Adapter] = []
+        self.outcomes: list[Outcome] = []
+        self.clock = FakeClock()
+        self.bus = Bus()
+        self.manager = ConnectionManager(bus=self.bus, clock=self.clock, rng=random.Random(1))
+        self.spec = AdapterSpec(
+            protocol="fake",
+            summary="",
+            operations=frozenset({"request", "subscribe"}),
+            auth=frozenset(),
+            config=Strict,
+            schemes={},
+            create=self._create,
+        )
+
+    def _create(self, setup: AdapterSetup) -> Adapter:
+        self.adapters.append(Adapter(self, setup))
+        return self.adapters[-1]
+
+    async def __aenter__(self) -> Self:
+        """Run it with the integration `api`, which has one subscription."""
+        await self.manager.apply({"api": Settings("api", self.spec)}, {"api": [Wish("w", "topic")]})
+        self.running = asyncio.create_task(self.manager.run())
+        await self.clock.settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it, and what was cut."""
+        self.manager.close()
+        self.stubborn.clear()
+        for work in self.works:
+            work.released.set()
+        await self.clock.advance(10.0)
+        await self.running
+
+    async def submit(self, command: Any, name: str = "request") -> None:
+        """Begin an operation."""
+
+        def done(_: Operation, outcome: Outcome) -> None:
+            self.outcomes.append(outcome)
+
+        connection = self.manager.get("api")
+        assert connection is not None
+        connection.submit(operation(command=command, name=name), done)
+        await self.clock.settle()
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """The last `health.api`."""
+        found: dict[str, Any] = self.bus.kept["health.api"]
+        return found
+
+    async def within(self, seconds: float, task: asyncio.Task[Any]) -> None:
+        """See that a task ends in time."""
+        await self.clock.advance(seconds + 0.01)
+        assert task.done()
+
+
+@_TIMES
+@pytest.mark.parametrize("where", ["connect", "check", "subscribe", "request", "disconnect"])
+async def test_the_end_comes_in_bounded_time(where: str, times: float):
+    """Wherever the cancellation is swallowed; the session is closed, and the call is answered."""
+    async with House(times, where) as house:
+        await house.submit(Request(method="m"))
+        if where == "check":
+            await house.clock.advance(30.0)
+        assert bool(house.works) == (where != "disconnect")
+        house.manager.close()
+        await house.within(_LONGEST_END, house.running)
+        assert all(adapter.closed for adapter in house.adapters)
+        assert len(house.outcomes) == 1
+
+
+async def test_the_end_comes_in_bounded_time_where_everything_hangs():
+    """All cut one after the other, and each is named in the log."""
+    async with House(math.inf, "check", "request", "disconnect") as house:
+        await house.clock.advance(29.0)
+        await house.submit(Request(method="m"))
+        await house.clock.advance(1.0)
+        with capture_logs() as logs:
+            house.manager.close()
+            await house.within(_LONGEST_END, house.running)
+        assert [(line["integration"], line["what"]) for line in logs if line["event"].startswith("cut")] == [
+            ("api", "check"),
+            ("api", "disconnect"),
+            ("api", "request"),
+        ]
+
+
+@_TIMES
+async def test_a_reload_takes_a_stubborn_integration_away(times: float):
+    """It is gone, and what was in flight is answered."""
+    async with House(times, "request", "disconnect") as house:
+        await house.submit(Request(method="m"))
+        applying = asyncio.create_task(house.manager.apply({}, {}))
+        await house.within(_LONGEST_END, applying)
+        assert [outcome.error.kind for outcome in house.outcomes if outcome.error is not None] == ["stopping"]
+        assert house.manager.get("api") is None
+
+
+@_TIMES
+async def test_a_call_has_its_time_limit(times: float):
+    """It ends as a timeout and gives its slot back, also where its task can only be cut."""
+    async with House(times, "request") as house:
+        connection = house.manager.get("api")
+        assert connection is not None
+        limit = connection.settings.resilience.timeout
+        await house.submit(Request(method="m"))
+        await house.clock.advance(limit + 2 * PATIENCE + 0.01)
+        house.stubborn.clear()
+        await house.clock.advance(60.0)
+        errors: list[BridgeError | None] = [outcome.error for outcome in house.outcomes]
+        assert errors[0] is None or errors[0].kind == "timeout"
+        assert len(house.works) == 1
+        assert connection.accounting.in_flight == 0
+        assert connection.accounting.balanced
+
+
+@_TIMES
+@pytest.mark.parametrize("where", ["connect", "subscribe", "check", "disconnect"])
+async def test_the_next_try_comes(where: str, times: float):
+    """A session that hangs is closed, and the next one is tried."""
+    async with House(times, where, *(["check"] if where == "disconnect" else [])) as house:
+        await house.clock.advance(60.0)
+        house.stubborn.clear()
+        await house.clock.advance(20.0)
+        assert house.health["status"] == "connected"
+        assert all(adapter.closed for adapter in house.adapters[:-1])
+
+
+@_TIMES
+async def test_a_subscription_that_hangs_does_not_hold_up_the_others(times: float):
+    """A `subscribe` command whose remote never answers ends in time, and the next one is carried out."""
+    async with House(times) as house:
+        house.stubborn.add("subscribe")
+        await house.submit(Subscribe(topic="a"), "subscribe")
+        connection = house.manager.get("api")
+        assert connection is not None
+        house.stubborn.clear()
+        await house.submit(Subscribe(topic="b"), "subscribe")
+        await house.clock.advance(connection.settings.resilience.timeout + 2 * PATIENCE + 0.01)
+        topics = [one["topic"] for one in connection.subscriptions.listed()]
+    assert "b" in topics
+    assert None in [outcome.error for outcome in house.outcomes]
