@@ -1,7 +1,7 @@
-"""What the broker is owed: the acknowledgements of a client's messages, in the order in which they came.
+"""The order of acknowledgements to the broker.
 
-PUBACK and PUBREC go out in the order of their PUBLISH (MQTT 5 and 3.1.1, [MQTT-4.6.0-2] and [MQTT-4.6.0-3]): what is
-settled early waits for what came before it with the same QoS.
+PUBACK and PUBREC go out in the order of their PUBLISH (MQTT 5 and 3.1.1, [MQTT-4.6.0-2] and [MQTT-4.6.0-3]): a message
+that is settled early waits for those that came before it with the same QoS.
 """
 
 from collections import deque
@@ -11,11 +11,11 @@ from bridge.adapters.mqtt.packets.message import IncomingMessage
 
 
 class Acks:
-    """Outlives the connections of a session that the broker keeps.
+    """The messages of one session that are not acknowledged yet; they outlive the session's connections.
 
-    After a reconnection the broker sends again, under the same packet identifier, what it has no acknowledgement of
-    ([MQTT-4.4.0-1]). So what is unacknowledged here is known again then; and a message of QoS 2 that was answered is
-    not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
+    After a reconnection the broker sends again, under the same packet identifier, each message that it has no
+    acknowledgement of ([MQTT-4.4.0-1]). Such a message is recognised here; and a message of QoS 2 that was acknowledged
+    is not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class Acks:
         self._answered: set[int] = set()
 
     def begin(self, send: Callable[[IncomingMessage], bool], *, present: bool) -> None:
-        """A new connection.
+        """Begin a connection.
 
         Args:
-            send: Writes the acknowledgement of a message; False where there is no connection any more.
+            send: Writes the acknowledgement of a message; returns False where there is no connection any more.
             present: Whether the broker had kept the session.
         """
         self._send = send
@@ -42,9 +42,9 @@ class Acks:
             self._answered.clear()
 
     def came(self, message: IncomingMessage) -> IncomingMessage | None:
-        """Take note of a message; what it was on an earlier connection, where that is known.
+        """Add a message that has come; return what it was on an earlier connection, where it is known.
 
-        Where that, or this one, is `settled`, there is nothing more to do for it.
+        Where what it was, or the message itself, is `settled`, there is nothing more to do for it.
         """
         if message.qos == 0:
             return None
@@ -62,7 +62,7 @@ class Acks:
         return before
 
     def settle(self, message: IncomingMessage) -> None:
-        """It may be acknowledged, and is as soon as nothing that came before it is open."""
+        """Acknowledge a message as soon as all that came before it are settled."""
         message.settled = True
         if message.qos == 0:
             return
@@ -73,16 +73,16 @@ class Acks:
                 self._answered.add(done.identifier)
 
     def released(self, identifier: int) -> None:
-        """The broker will not send this message of QoS 2 again; its identifier may be another's from now on."""
+        """Take note of PUBREL: the broker may use this identifier for another message of QoS 2 from now on."""
         self._answered.discard(identifier)
 
     def set_aside(self, message: IncomingMessage) -> None:
-        """Let others overtake a message that may have to wait for long."""
+        """Let other messages overtake one that may have to wait for long."""
         if message.qos:
             self._queues[message.qos - 1].remove(message)
 
-    def take_back(self, messages: Sequence[IncomingMessage]) -> None:
-        """The opposite: they came before all that is open."""
+    def put_first(self, messages: Sequence[IncomingMessage]) -> None:
+        """Put messages that were set aside before all that are not settled."""
         for message in reversed(messages):
             if message.qos:
                 self._queues[message.qos - 1].appendleft(message)

@@ -2,7 +2,7 @@
 
 Pub/Sub with QoS 0, 1 and 2, retained messages, wildcards and shared groups; RPC by MQTT 5 request/response
 (`rpc`). Event headers and the idempotency key travel as user properties. Messages of QoS 1 and 2 are
-acknowledged after they were delivered; with `clean_start = false` what was published meanwhile comes after a
+acknowledged after they were delivered; with `clean_start = false` messages that were published meanwhile come after a
 reconnection. A bearer token is sent as the password, with the user name `bearer_username`.
 """
 
@@ -23,13 +23,13 @@ from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
 from bridge.adapters.mqtt.connection import MqttConnection
 from bridge.adapters.mqtt.errors import translate
-from bridge.adapters.mqtt.inbox import Inbox, Route
+from bridge.adapters.mqtt.inbox import Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
 from bridge.adapters.mqtt.packets.message import IncomingMessage
-from bridge.adapters.mqtt.rpc import Replies
+from bridge.adapters.mqtt.rpc import PendingRequests
 from bridge.adapters.mqtt.topics import check_filter, check_topic, shared
 from bridge.adapters.mqtt.transport import open_transport
-from bridge.adapters.mqtt.unacknowledged import Desk
+from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import (
     BridgeError,
     ConnectionLostError,
@@ -51,11 +51,9 @@ from bridge.core.ports import (
 from bridge.core.settings import Hold
 
 PROTOCOL: Final = "mqtt"
-#: Nobody subscribes to it: that the broker answers the end of such a subscription proves that it lives.
+#: A topic that nobody subscribes to; `check` ends a subscription to it.
 _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
-#: Bytes of a packet beside topic, properties and payload (MQTT 5, 3.3), with room to spare.
-_PACKET_ROOM: Final = 16
 
 
 class MqttAdapter(AdapterBase):
@@ -72,14 +70,14 @@ class MqttAdapter(AdapterBase):
         self._client_id = self._config.client_id or f"nemo-bridge-{uuid.uuid4().hex[:12]}"
         self._codec = Codec(self._config.codec)
         self._will = self._make_will()
-        self._link: MqttConnection | None = None
-        # What one connection leaves unanswered the next one of the same session knows again.
-        self._acks, self._desk = setup.kept.setdefault(PROTOCOL, _memory())
-        self._inbox = Inbox(self._codec, acks=self._acks, desk=self._desk)
-        self._replies = Replies(self._codec)
+        self._connection: MqttConnection | None = None
+        # What one connection leaves unacknowledged is known to the next connection of the same session.
+        self._acks, self._unacknowledged = setup.kept.setdefault(PROTOCOL, _session_state())
+        self._inbox = Inbox(self._codec, acks=self._acks, unacknowledged=self._unacknowledged)
+        self._requests = PendingRequests(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")
         self._reply_lock = asyncio.Lock()
-        self._replies_open = False
+        self._reply_topic_is_open = False
         self._background = Background(self._on_bug)
         self._doubtful = False
 
@@ -96,13 +94,18 @@ class MqttAdapter(AdapterBase):
     # --- life
 
     async def connect(self) -> None:
-        """Open the connection and the session; the broker has then accepted the credentials."""
+        """Open the connection and the session; the broker has then accepted the credentials.
+
+        Raises:
+            NotConnectedError, AuthError: There is no connection, or the broker refuses; with `needs_person` where
+                trying again cannot help.
+        """
         target, config = self._target, self._config
         try:
             transport = await open_transport(target.host, target.port, target.context, target.server_name)
         except OSError as error:
             raise translate(error) from None
-        link = MqttConnection(
+        connection = MqttConnection(
             transport=transport,
             version5=self._version5,
             clean=config.clean_start,
@@ -117,13 +120,13 @@ class MqttAdapter(AdapterBase):
             will=self._will,
             properties=self._connect_properties(),
         )
-        self._inbox.on_full, self._inbox.on_room = link.pause, link.resume
-        self._link = link
+        self._inbox.on_full, self._inbox.on_room = connection.pause, connection.resume
+        self._connection = connection
         try:
-            await link.open()
+            await connection.open()
         except BaseException as error:
-            self._link = None
-            link.close(orderly=False)
+            self._connection = None
+            connection.close(orderly=False)
             if isinstance(error, aiomqtt.MqttError):
                 raise translate(error) from None
             if isinstance(error, ConnectionLostError):
@@ -142,20 +145,20 @@ class MqttAdapter(AdapterBase):
         return properties  # type: ignore[no-any-return]
 
     async def disconnect(self) -> None:
-        """Say DISCONNECT and close. After a failed check the connection is only cut, so that the will is published."""
-        link, self._link = self._link, None
+        """End the session. After a failed check without DISCONNECT, so that the broker publishes the will."""
+        connection, self._connection = self._connection, None
         try:
             await self._background.close()
         finally:
             self._inbox.end()
-            if link is not None:
-                self._replies.fail(ConnectionLostError("the session was closed"))
-                link.close(orderly=link.error is None and not self._doubtful)
+            if connection is not None:
+                self._requests.fail(ConnectionLostError("the session was closed"))
+                connection.close(orderly=connection.error is None and not self._doubtful)
 
     async def check(self) -> None:
-        """A round trip through the broker: the end of a subscription that never was, which needs no rights."""
+        """Ask the broker for an answer, by ending a subscription that never was, which needs no rights."""
         self._doubtful = True
-        await self._open_link().unsubscribe(_CHECK)
+        await self._open_connection().unsubscribe(_CHECK)
         self._doubtful = False
         self._inbox.settle()
 
@@ -163,7 +166,7 @@ class MqttAdapter(AdapterBase):
 
     async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
         """Publish to the topic `method`, and wait for the answer unless it is a notification."""
-        link = self._open_link()
+        connection = self._open_connection()
         if not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
         check_topic(method, "method")
@@ -171,33 +174,32 @@ class MqttAdapter(AdapterBase):
         properties = message_properties(
             context.headers, key=context.idempotency_key, content_type=content_type, payload=payload
         )
-        self._check_limits(link, len(method) + len(payload), 1, retain=False)
         if notify:
-            await self._sent(link, method, payload, properties)
+            await self._sent(connection, method, payload, properties)
             return None
-        await self._open_replies(link)
-        correlation, answer = self._replies.expect()
+        await self._open_reply_topic(connection)
+        correlation, answer = self._requests.add()
         properties.text(RESPONSE_TOPIC, self._reply_topic)
         properties.binary(CORRELATION_DATA, correlation)
         try:
-            await self._sent(link, method, payload, properties)
+            await self._sent(connection, method, payload, properties)
             return await answer
         finally:
-            self._replies.forget(correlation)
+            self._requests.forget(correlation)
 
     @staticmethod
-    async def _sent(link: MqttConnection, topic: str, payload: bytes, properties: PropertyWriter) -> None:
+    async def _sent(connection: MqttConnection, topic: str, payload: bytes, properties: PropertyWriter) -> None:
         sent: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        link.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
+        connection.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
         await sent
 
-    async def _open_replies(self, link: MqttConnection) -> None:
-        if self._replies_open:
+    async def _open_reply_topic(self, connection: MqttConnection) -> None:
+        if self._reply_topic_is_open:
             return
         async with self._reply_lock:
-            if not self._replies_open:
-                await link.subscribe(self._reply_topic, 1, None)
-                self._replies_open = True
+            if not self._reply_topic_is_open:
+                await connection.subscribe(self._reply_topic, 1, None)
+                self._reply_topic_is_open = True
 
     # --- Pub/Sub
 
@@ -211,21 +213,21 @@ class MqttAdapter(AdapterBase):
         headers: Mapping[str, str] | None = None,
         context: Context = NO_CONTEXT,
     ) -> dict[str, Any]:
-        """Publish with QoS 1 unless told otherwise; `{"receivers": 0}` where the broker says that there were none."""
+        """Publish, with QoS 1 by default; return `{"receivers": 0}` where the broker found no subscriber, else `{}`."""
         published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
         self._publish(command, context.headers if headers is None else headers, context, published)
         return await published
 
     def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
-        """Publishing takes no task."""
+        """Publish without a task; return False for every other operation."""
         if type(command) is not Publish:
             return False
         self._publish(command, context.joined(command.headers), context, promise)
         return True
 
     def _publish(self, command: Publish, headers: Mapping[str, str], context: Context, promise: Promise) -> None:
-        link = self._open_link()
+        connection = self._open_connection()
         topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
         check_topic(topic)
         payload, content_type = self._codec.encode(command.message)
@@ -236,18 +238,15 @@ class MqttAdapter(AdapterBase):
             )
         elif headers.keys() - context.headers.keys():
             raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
-        self._check_limits(link, len(topic) + len(payload), quality, retain=command.retain)
-        link.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
+        self._check_limits(connection, quality, retain=command.retain)
+        connection.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
 
     @staticmethod
-    def _check_limits(link: MqttConnection, size: int, qos: int, *, retain: bool) -> None:
-        """What the broker said in CONNACK that it would cut the connection for."""
-        limit = link.limits.packet_size - _PACKET_ROOM
-        if size > limit:
-            raise InvalidError(f"message: {size} bytes with its topic; the broker takes {limit}")
-        if qos > link.limits.qos:
+    def _check_limits(connection: MqttConnection, qos: int, *, retain: bool) -> None:
+        """Refuse what the broker would end the connection for, by its CONNACK."""
+        if qos > connection.limits.qos:
             raise NotSupportedError(f"the broker has no QoS {qos}")
-        if retain and not link.limits.retain:
+        if retain and not connection.limits.retain:
             raise NotSupportedError("the broker retains no messages")
 
     async def subscribe(
@@ -259,80 +258,80 @@ class MqttAdapter(AdapterBase):
         group: str | None = None,
         hold: Hold | None = None,
     ) -> Subscription:
-        """Subscribe with QoS 1 unless told otherwise; members of a `group` share the messages (MQTT 5).
+        """Subscribe, with QoS 1 by default; members of a `group` share the messages (MQTT 5).
 
-        With `hold`, what was published with QoS 0 is only delivered: nobody can acknowledge it.
+        With `hold`, a message that was published with QoS 0 is only delivered: nobody can acknowledge it.
         """
-        link = self._open_link()
+        connection = self._open_connection()
         check_filter(topic)
         if group is not None and not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
-        route = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
-        has_identifiers = self._version5 and link.limits.subscription_identifiers
+        handle = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
+        has_identifiers = self._version5 and connection.limits.subscription_identifiers
         try:
-            await link.subscribe(
-                route.topic, DEFAULT_QOS if qos is None else qos, route.identifier if has_identifiers else None
+            await connection.subscribe(
+                handle.topic, DEFAULT_QOS if qos is None else qos, handle.identifier if has_identifiers else None
             )
         except BaseException:
-            self._inbox.close(route)
+            self._inbox.close(handle)
             raise
-        return Subscription(topic, route)
+        return Subscription(topic, handle)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription; the broker is told with the last one for a filter."""
-        link, route = self._open_link(), subscription.handle
-        if not isinstance(route, Route):
+        """End a subscription; UNSUBSCRIBE is sent with the last one for a filter."""
+        connection, handle = self._open_connection(), subscription.handle
+        if not isinstance(handle, TopicSubscription):
             raise InvalidError("unsubscribe: not a subscription of this session")
-        if not self._inbox.others(route):
-            await link.unsubscribe(route.topic)
-        self._inbox.close(route)
+        if not self._inbox.has_others(handle):
+            await connection.unsubscribe(handle.topic)
+        self._inbox.close(handle)
 
     async def ack(self, message_id: str) -> None:
-        """Done with it: the broker is told as soon as all that came before it is answered."""
-        self._open_link()
-        self._desk.answer(message_id)
+        """Acknowledge a message; the broker gets its acknowledgement after those of all earlier messages."""
+        self._open_connection()
+        self._unacknowledged.answer(message_id)
 
     async def nack(self, message_id: str, *, delay: float | None = None) -> None:
-        """Say it again, after `delay` seconds."""
-        self._open_link()
-        self._desk.answer(message_id, again_in=delay or 0.0)
+        """Deliver a message again, after `delay` seconds."""
+        self._open_connection()
+        self._unacknowledged.answer(message_id, again_in=delay or 0.0)
 
     # --- inside
 
-    def _open_link(self) -> MqttConnection:
-        link = self._link
-        if link is None:
+    def _open_connection(self) -> MqttConnection:
+        connection = self._connection
+        if connection is None:
             raise NotConnectedError("there is no session")
-        if link.error is not None:
-            raise NotConnectedError(link.error.message, needs_person=link.error.needs_person)
-        return link
+        if connection.error is not None:
+            raise NotConnectedError(connection.error.message, needs_person=connection.error.needs_person)
+        return connection
 
     def _on_message(self, message: IncomingMessage) -> None:
         if message.topic == self._reply_topic:
             self._acks.came(message)
-            self._replies.take(message)
+            self._requests.on_answer(message)
             self._acks.settle(message)
         else:
             self._inbox.put(message)
 
     def _on_accepted(self, present: bool) -> None:
-        if self._link is not None:
-            self._inbox.begin(self._link.acknowledge, present=present)
+        if self._connection is not None:
+            self._inbox.begin(self._connection.acknowledge, present=present)
 
     def _on_lost(self, error: BridgeError) -> None:
-        self._replies.fail(error)
+        self._requests.fail(error)
         self._setup.on_lost(error)
 
     def _on_bug(self, error: BridgeError) -> None:
         """A bug ended the deliveries: end the session, too; `disconnect` then raises it."""
-        if self._link is not None and self._link.error is None:
+        if self._connection is not None and self._connection.error is None:
             self._doubtful = True
             self._on_lost(error)
 
 
-def _memory() -> tuple[Acks, Desk]:
+def _session_state() -> tuple[Acks, UnacknowledgedMessages]:
     acks = Acks()
-    return acks, Desk(acks)
+    return acks, UnacknowledgedMessages(acks)
 
 
 def _unfit_to_hold(config: MqttConfig) -> str | None:

@@ -30,6 +30,7 @@ from bridge.adapters.mqtt.packets.subscriptions import decode_answer, subscribe,
 from bridge.adapters.mqtt.packets.wire_format import (
     FAILURE,
     KIND,
+    LARGEST,
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -73,7 +74,7 @@ class Limits:
     """
 
     receive_maximum: int = 65_535
-    packet_size: int = 268_435_455  #: the largest length that a packet of MQTT can have (MQTT 5, 2.1.4)
+    packet_size: int = LARGEST
     qos: int = 2
     retain: bool = True
     subscription_identifiers: bool = True
@@ -229,6 +230,7 @@ class MqttConnection:
 
         Raises:
             NotConnectedError: There is no connection.
+            InvalidError: The broker does not take so large a packet.
         """
         self._check_open()
         self._outgoing.publish(topic, payload, qos, retain=retain, properties=properties, promise=promise)
@@ -387,7 +389,7 @@ class MqttConnection:
             self._accepted.exception()  # whoever waited may have been cancelled
             return
         self.limits = Limits.of(properties)
-        self._outgoing.limit(self.limits.receive_maximum)
+        self._outgoing.limit(window=self.limits.receive_maximum, packet_size=self.limits.packet_size)
         self._accepted.set_result(None)
         self._on_accepted(flags.session_present)
         # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.

@@ -14,7 +14,7 @@ from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.headers import inbound_headers
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.topics import matches, plain
-from bridge.adapters.mqtt.unacknowledged import Desk, Place
+from bridge.adapters.mqtt.unacknowledged import SubscriptionQueue, UnacknowledgedMessages
 from bridge.core.model import Inbound
 from bridge.core.ports import Deliver, Verdict
 from bridge.core.settings import Hold
@@ -28,35 +28,47 @@ log = structlog.get_logger(__name__)
 
 
 def identifier_of(topic: str) -> int:
-    """The subscription identifier of a filter: the same in every session, since the broker keeps both."""
+    """Return the subscription identifier of a filter: the same in every session, because the broker keeps both."""
     return crc32(topic.encode()) % _MAX_IDENTIFIER + 1
 
 
 @dataclass(eq=False, slots=True)
-class Route:
-    """One subscription: its filter as it was sent, where its messages go, and where they wait for the application."""
+class TopicSubscription:
+    """One subscription of this connection.
+
+    Attributes:
+        topic: The filter as it was sent, with `$share/<group>/` in front where there is a group.
+        deliver: Takes its messages.
+        filter: The filter that topics are compared with.
+        identifier: The subscription identifier.
+        queue: Where messages wait for the application's acknowledgement; None where it gives none.
+    """
 
     topic: str
     deliver: Deliver
     filter: str
     identifier: int
-    place: Place | None = None
+    queue: SubscriptionQueue | None = None
 
 
 class Inbox:
     """Delivers one message after the other, in the order of their arrival.
 
-    A broker that had kept the session sends at once what was published meanwhile, before anybody has subscribed again.
-    Such messages wait until their subscription comes, or until `settle`: then nobody wants them any more.
+    A broker that had kept the session sends at once what was published meanwhile, before the subscriptions are made
+    again. Such messages wait until their subscription comes, or until `settle`, after which none will come.
+
+    Attributes:
+        on_full: Called when so many messages wait that no more should be read.
+        on_room: Called when none waits any more.
     """
 
-    def __init__(self, codec: Codec, *, acks: Acks, desk: Desk) -> None:
-        """`acks` and `desk` may be those of an earlier connection."""
+    def __init__(self, codec: Codec, *, acks: Acks, unacknowledged: UnacknowledgedMessages) -> None:
+        """`acks` and `unacknowledged` may be those of an earlier connection."""
         self._codec = codec
         self._acks = acks
-        self._desk = desk
-        self._keep = False
-        self._routes: list[Route] = []
+        self._unacknowledged = unacknowledged
+        self._session_is_kept = False
+        self._subscriptions: list[TopicSubscription] = []
         self._waiting: deque[IncomingMessage] = deque()
         self._unclaimed: list[IncomingMessage] = []
         self._settled = False
@@ -64,58 +76,63 @@ class Inbox:
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
-    def begin(self, ack: Callable[[IncomingMessage], bool], *, present: bool) -> None:
-        """The connection is there; `ack` confirms a message, and `present` says whether the broker had kept some."""
-        self._keep = present
-        self._acks.begin(ack, present=present)
-        self._desk.begin(present=present)
-        self._desk.wake = self._arrived.set
+    def begin(self, acknowledge: Callable[[IncomingMessage], bool], *, present: bool) -> None:
+        """Begin a connection.
+
+        Args:
+            acknowledge: Sends the acknowledgement of a message; returns False where there is no connection any more.
+            present: Whether the broker had kept the session.
+        """
+        self._session_is_kept = present
+        self._acks.begin(acknowledge, present=present)
+        self._unacknowledged.begin(present=present)
+        self._unacknowledged.wake = self._arrived.set
 
     def put(self, message: IncomingMessage) -> None:
-        """Take one message over."""
+        """Add a message, which `run` delivers."""
         before = self._acks.came(message)
-        if before is not None and (before.settled or self._desk.adopt(before, message)):
+        if before is not None and (before.settled or self._unacknowledged.adopt(before, message)):
             return
         self._waiting.append(message)
         self._arrived.set()
         if len(self._waiting) >= MAX_WAITING:
             self.on_full()
 
-    def open(self, topic: str, deliver: Deliver, hold: Hold | None = None) -> Route:
-        """Begin to deliver what fits a filter, first of all what was kept for it."""
-        place = None if hold is None else self._desk.open(topic, deliver, hold)
-        route = Route(topic, deliver, plain(topic), identifier_of(topic), place)
-        self._routes.append(route)
-        claimed = [message for message in self._unclaimed if self._fits(route, message)]
+    def open(self, topic: str, deliver: Deliver, hold: Hold | None = None) -> TopicSubscription:
+        """Begin to deliver what matches a filter, first of all what has waited for it."""
+        queue = None if hold is None else self._unacknowledged.open(topic, deliver, hold)
+        subscription = TopicSubscription(topic, deliver, plain(topic), identifier_of(topic), queue)
+        self._subscriptions.append(subscription)
+        claimed = [message for message in self._unclaimed if self._fits(subscription, message)]
         if claimed:
             self._unclaimed = [message for message in self._unclaimed if message not in claimed]
             self._waiting.extendleft(reversed(claimed))
-            self._acks.take_back(claimed)
+            self._acks.put_first(claimed)
             self._arrived.set()
-        return route
+        return subscription
 
-    def close(self, route: Route) -> None:
+    def close(self, subscription: TopicSubscription) -> None:
         """Deliver no more to this subscription."""
-        if route in self._routes:
-            self._routes.remove(route)
-            if route.place is not None:
-                self._desk.close(route.topic)
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            if subscription.queue is not None:
+                self._unacknowledged.close(subscription.topic)
 
-    def others(self, route: Route) -> bool:
-        """Whether another subscription has the same filter."""
-        return any(one.topic == route.topic for one in self._routes if one is not route)
+    def has_others(self, subscription: TopicSubscription) -> bool:
+        """Return whether another subscription has the same filter."""
+        return any(one.topic == subscription.topic for one in self._subscriptions if one is not subscription)
 
     def settle(self) -> None:
-        """All subscriptions are there: let go of what none of them wants, lest it block the broker's window."""
+        """Acknowledge what no subscription wants, now that all of them are made: it would fill the broker's window."""
         self._settled = True
-        self._desk.close_others()
+        self._unacknowledged.close_others()
         unclaimed, self._unclaimed = self._unclaimed, []
         for message in unclaimed:
-            self._refuse(message)
+            self._discard(message)
 
-    def _refuse(self, message: IncomingMessage) -> None:
+    def _discard(self, message: IncomingMessage) -> None:
         log.warning("message of a subscription that is no more", topic=message.topic)
-        self._acks.take_back((message,))
+        self._acks.put_first((message,))
         self._acks.settle(message)
 
     async def run(self) -> None:
@@ -123,48 +140,48 @@ class Inbox:
         while True:
             self._arrived.clear()
             while self._waiting:
-                await self._hand_over(self._waiting.popleft())
-            for place in self._desk.places():
-                await place.go_on()
+                await self._deliver(self._waiting.popleft())
+            for queue in self._unacknowledged.queues():
+                await queue.deliver_due()
             self.on_room()
             await self._arrived.wait()
 
-    async def _hand_over(self, message: IncomingMessage) -> None:
-        routes = [route for route in self._routes if self._fits(route, message)]
-        if not routes:
-            if message.qos > 0 and not self._settled and self._keep:
+    async def _deliver(self, message: IncomingMessage) -> None:
+        subscriptions = [one for one in self._subscriptions if self._fits(one, message)]
+        if not subscriptions:
+            if message.qos > 0 and not self._settled and self._session_is_kept:
                 self._acks.set_aside(message)
                 self._unclaimed.append(message)
             else:
                 self._acks.settle(message)
             return
         inbound = self._inbound(message)
-        places: list[Place] = []
-        for route in routes:
-            if route.place is not None and message.qos > 0:
-                places.append(route.place)
+        queues: list[SubscriptionQueue] = []
+        for subscription in subscriptions:
+            if subscription.queue is not None and message.qos > 0:
+                queues.append(subscription.queue)
                 continue
-            verdict = route.deliver(inbound)
+            verdict = subscription.deliver(inbound)
             if verdict.__class__ is not Verdict:
                 await verdict
-        if not places:
+        if not queues:
             self._acks.settle(message)
             return
-        message.holders = len(places)
-        for place in places:
-            place.take(message, inbound)
-        for place in places:
-            await place.go_on()
+        message.holders = len(queues)
+        for queue in queues:
+            queue.add(message, inbound)
+        for queue in queues:
+            await queue.deliver_due()
 
     def end(self) -> None:
-        """The connection is over."""
-        self._desk.end()
+        """End the connection."""
+        self._unacknowledged.end()
 
     @staticmethod
-    def _fits(route: Route, message: IncomingMessage) -> bool:
-        if message.subscriptions and route.identifier not in message.subscriptions:
+    def _fits(subscription: TopicSubscription, message: IncomingMessage) -> bool:
+        if message.subscriptions and subscription.identifier not in message.subscriptions:
             return False
-        return matches(route.filter, message.topic)
+        return matches(subscription.filter, message.topic)
 
     def _inbound(self, message: IncomingMessage) -> Inbound:
         headers = inbound_headers(message)

@@ -18,28 +18,31 @@ ERROR: Final = "error"
 CODE: Final = "code"
 
 
-class Replies:
-    """The answers that one session waits for. Answers to an earlier session, and second ones, are let go."""
+class PendingRequests:
+    """The requests of one session that wait for their answers.
+
+    Answers to requests of an earlier session, and second answers, are ignored.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._waiting: dict[bytes, asyncio.Future[Any]] = {}
-        # An earlier session of the same client id numbered its requests, too.
+        # So that no answer to an earlier session of the same client id is taken for one of this session's.
         self._prefix = secrets.token_bytes(8)
         self._numbers = count(1)
 
-    def expect(self) -> tuple[bytes, asyncio.Future[Any]]:
-        """New correlation data, and what its answer will be; to be given to `forget` in the end."""
+    def add(self) -> tuple[bytes, asyncio.Future[Any]]:
+        """Return correlation data for a new request, and its answer; the caller calls `forget` in the end."""
         correlation = self._prefix + next(self._numbers).to_bytes(8, "big")
         future = self._waiting[correlation] = asyncio.get_running_loop().create_future()
         return correlation, future
 
     def forget(self, correlation: bytes) -> None:
-        """Nobody waits any more."""
+        """Wait for the answer to a request no longer."""
         self._waiting.pop(correlation, None)
 
-    def take(self, message: IncomingMessage) -> None:
-        """One message that came by the response topic."""
+    def on_answer(self, message: IncomingMessage) -> None:
+        """Take a message that came by the response topic, and settle the request that it answers."""
         future = self._waiting.pop(message.correlation, None)
         if future is None or future.done():
             return
@@ -57,7 +60,7 @@ class Replies:
         raise RejectedError(headers[ERROR], code=number, data=None if message.payload == b"" else content)
 
     def fail(self, error: BridgeError) -> None:
-        """No answer will come any more."""
+        """Fail all requests: no answer will come any more."""
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():

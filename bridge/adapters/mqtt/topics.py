@@ -1,6 +1,6 @@
-"""Topic names and filters (MQTT 5, section 4.7), checked before they are sent.
+"""Topic names and topic filters (MQTT 5, section 4.7).
 
-Brokers hang up on bad ones, or worse, say nothing.
+They are checked before they are sent: a broker ends the connection for a bad one, or does not answer at all.
 """
 
 import re
@@ -9,15 +9,15 @@ from typing import Final
 from bridge.core.errors import InvalidError
 
 _MAX_BYTES: Final = 65_535
-#: What brokers may close the connection for (MQTT 5, 1.5.4): NUL must not, the others should not be there.
+#: A broker may close the connection for these (MQTT 5, 1.5.4): NUL must not be there, the others should not.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _SHARE: Final = "$share/"
-#: First levels by which a broker is governed and speaks of itself (4.7.2); what else begins with $ is some service's.
+#: First levels that belong to the broker itself (4.7.2); other topics that begin with $ belong to some service.
 _INTERNAL: Final = ("$SYS/", "$CONTROL/", _SHARE)
 
 
 def check_text(text: str, name: str) -> str:
-    """See that a string can be an MQTT string; `name` is what it is called in a complaint.
+    """Check that a string can be an MQTT string, and return it; `name` is its name in the error's message.
 
     Raises:
         InvalidError: It is too long, no Unicode, or holds control characters.
@@ -34,7 +34,7 @@ def check_text(text: str, name: str) -> str:
 
 
 def check_topic(topic: str, name: str = "topic") -> str:
-    """See that a message can be published to a topic; InvalidError says why not."""
+    """Check that a message can be published to a topic, and return it; raises InvalidError with the reason."""
     if not topic:
         raise InvalidError(f"{name}: a topic is never empty")
     if "+" in topic or "#" in topic:
@@ -45,7 +45,7 @@ def check_topic(topic: str, name: str = "topic") -> str:
 
 
 def check_filter(topic: str) -> str:
-    """See that one can subscribe to a filter; InvalidError says why not."""
+    """Check that a filter can be subscribed to, and return it; raises InvalidError with the reason."""
     if not topic:
         raise InvalidError("topic: a filter is never empty")
     check_text(topic, "topic")
@@ -59,19 +59,22 @@ def check_filter(topic: str) -> str:
 
 
 def shared(topic: str, group: str) -> str:
-    """The filter by which the members of a group share messages (MQTT 5, 4.8.2)."""
+    """Return the filter by which the members of a group share messages (MQTT 5, 4.8.2); raises InvalidError."""
     if not group or any(sign in group for sign in "/+#"):
         raise InvalidError("group: the name of a group is never empty and has no /, + or #")
     return f"{_SHARE}{check_text(group, 'group')}/{topic}"
 
 
 def plain(topic: str) -> str:
-    """A filter without its `$share/<group>/`."""
+    """Return a filter without its `$share/<group>/`."""
     return topic.split("/", 2)[2] if topic.startswith(_SHARE) and topic.count("/") >= 2 else topic
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Whether a topic fits a plain filter; wildcards at the beginning spare topics that begin with `$` (4.7.2)."""
+    """Return whether a topic matches a filter without a group.
+
+    Wildcards at the beginning of a filter do not match topics that begin with `$` (MQTT 5, 4.7.2).
+    """
     if topic_filter == topic:
         return True
     if topic.startswith("$") and topic_filter[:1] in {"+", "#"}:

@@ -1,7 +1,8 @@
-"""Messages that wait for the application's acknowledgement (`ack = "consumer"`).
+"""Messages that the application has not acknowledged yet (`ack = "consumer"`).
 
-MQTT sends nothing again within a connection, and does not count. So what is unanswered is said again from here, and
-counted here; the broker keeps it until its acknowledgement is sent, for the case that the sidecar dies.
+MQTT delivers nothing again within a connection, and does not count deliveries. So unacknowledged messages are delivered
+again from here, and counted here. The broker keeps each one until its acknowledgement is sent, for the case that the
+sidecar dies.
 """
 
 import asyncio
@@ -24,242 +25,256 @@ from bridge.core.settings import Hold
 
 
 @dataclass(eq=False, slots=True)
-class Held:
-    """One message of one subscription.
+class Unacknowledged:
+    """One message for one subscription.
 
     Attributes:
-        inbound: What is said; its id stays the same.
-        message: As the broker sent it last; None where the broker has lost it.
-        place: Its subscription's.
+        inbound: What is delivered; its id stays the same.
+        message: The message as the broker sent it last; None where the broker no longer has it.
+        queue: The subscription's.
         attempts: How often it was delivered.
-        due: When it is to be said again, in the loop's time.
-        done: It was answered, or given up.
+        due: When it is to be delivered again, in the loop's time.
+        done: It was acknowledged, or given up.
     """
 
     inbound: Inbound
     message: IncomingMessage | None
-    place: "Place"
+    queue: "SubscriptionQueue"
     attempts: int = 0
     due: float = 0.0
     done: bool = False
 
 
-class Place:
-    """Those of one subscription: at most `hold.limit` are delivered and unanswered; the others wait, in order."""
+class SubscriptionQueue:
+    """The messages of one subscription.
 
-    def __init__(self, desk: "Desk", deliver: Deliver, hold: Hold) -> None:
+    At most `hold.limit` are delivered and unacknowledged at a time; the others wait, in order.
+    """
+
+    def __init__(self, messages: "UnacknowledgedMessages", deliver: Deliver, hold: Hold) -> None:
         """`deliver` and `hold` are those of the subscription in this connection."""
         self.deliver, self.hold = deliver, hold
-        self._desk = desk
-        self._fresh: deque[tuple[IncomingMessage, Inbound]] = deque()
-        # By id, the one that was delivered first comes first; then those to be said again, by time.
-        self._unanswered: OrderedDict[str, Held] = OrderedDict()
-        self._again: list[tuple[float, int, Held]] = []
+        self._messages = messages
+        self._new: deque[tuple[IncomingMessage, Inbound]] = deque()
+        # By id; the one that was delivered first comes first.
+        self._delivered: OrderedDict[str, Unacknowledged] = OrderedDict()
+        # Those that are to be delivered again, by time; one that was put in twice counts only with its own `due`.
+        self._again: list[tuple[float, int, Unacknowledged]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, message: IncomingMessage, inbound: Inbound) -> None:
-        """Take a new message over; `go_on` delivers it."""
-        self._fresh.append((message, inbound))
+    def add(self, message: IncomingMessage, inbound: Inbound) -> None:
+        """Add a new message, which `deliver_due` delivers."""
+        self._new.append((message, inbound))
 
-    async def go_on(self) -> None:
-        """Deliver what there is room for: first what is to be said again. Cancelled, the one at hand comes again."""
+    async def deliver_due(self) -> None:
+        """Deliver what there is room for, first what is to be delivered again.
+
+        If it is cancelled, the message that is being delivered is delivered again.
+        """
         now = asyncio.get_running_loop().time()
-        while (oldest := next(iter(self._unanswered.values()), None)) is not None and oldest.due <= now:
-            self.come_again(oldest, oldest.due)
-        while len(self._unanswered) < self.hold.limit:
-            held = self._next(now)
-            if held is None:
+        while (oldest := next(iter(self._delivered.values()), None)) is not None and oldest.due <= now:
+            self.deliver_again(oldest, oldest.due)
+        while len(self._delivered) < self.hold.limit:
+            one = self._next(now)
+            if one is None:
                 break
-            await self._say(held)
+            await self._deliver(one)
         self._set_timer()
 
-    def _next(self, now: float) -> Held | None:
+    def _next(self, now: float) -> Unacknowledged | None:
         while self._again and self._again[0][0] <= now:
-            due, _, held = heapq.heappop(self._again)
-            if not held.done and held.due == due:
-                return held
-        return self._desk.hold(self, *self._fresh.popleft()) if self._fresh else None
+            due, _, one = heapq.heappop(self._again)
+            if not one.done and one.due == due:
+                return one
+        return self._messages.add(self, *self._new.popleft()) if self._new else None
 
-    async def _say(self, held: Held) -> None:
+    async def _deliver(self, one: Unacknowledged) -> None:
         most = self.hold.max_deliveries
-        if most is not None and held.attempts >= most:
-            self._desk.settle(held)
-            self.hold.on_dead(_as_delivered(held), f"delivered {held.attempts} times and never acknowledged")
+        if most is not None and one.attempts >= most:
+            self._messages.settle(one)
+            self.hold.on_dead(_as_delivered(one), f"delivered {one.attempts} times and never acknowledged")
             return
-        held.attempts += 1
+        one.attempts += 1
         try:
-            verdict = await self.deliver(_as_delivered(held))
+            verdict = await self.deliver(_as_delivered(one))
         except BaseException:
-            held.attempts -= 1
-            if held.attempts:
-                self.come_again(held, held.due)
+            one.attempts -= 1
+            if one.attempts:
+                self.deliver_again(one, one.due)
             else:
-                self._desk.forget(held)
+                self._messages.forget(one)
             raise
         if verdict is not Verdict.HOLD:
-            self._desk.settle(held)
-        elif not held.done:
-            held.due = asyncio.get_running_loop().time() + self.hold.visibility
-            self._unanswered[held.inbound.message_id or ""] = held
+            self._messages.settle(one)
+        elif not one.done:
+            one.due = asyncio.get_running_loop().time() + self.hold.visibility
+            self._delivered[one.inbound.message_id or ""] = one
 
-    def come_again(self, held: Held, when: float) -> None:
-        """Say it again, not before this time."""
-        self.answered(held)
-        held.due = when
-        heapq.heappush(self._again, (when, self._desk.number(), held))
+    def deliver_again(self, one: Unacknowledged, when: float) -> None:
+        """Deliver a message again, not before the time `when`."""
+        self.make_room(one)
+        one.due = when
+        heapq.heappush(self._again, (when, self._messages.number(), one))
 
-    def answered(self, held: Held) -> None:
-        """There is room for another one."""
-        self._unanswered.pop(held.inbound.message_id or "", None)
+    def make_room(self, one: Unacknowledged) -> None:
+        """Count a message no longer as delivered and unacknowledged."""
+        self._delivered.pop(one.inbound.message_id or "", None)
 
     def _set_timer(self) -> None:
-        """Wake up when the next one is due; one that there is no room for is not waited for."""
-        oldest = next(iter(self._unanswered.values()), None)
+        """Set the timer to when the next one is due; one that there is no room for is not waited for."""
+        oldest = next(iter(self._delivered.values()), None)
         due = math.inf if oldest is None else oldest.due
-        if self._again and len(self._unanswered) < self.hold.limit:
+        if self._again and len(self._delivered) < self.hold.limit:
             due = min(due, self._again[0][0])
         if self._timer is not None and (due < self._timer.when() or due == math.inf):
             self._timer.cancel()
             self._timer = None
         if self._timer is None and due < math.inf:
-            self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+            self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self._desk.wake()
+        self._messages.wake()
 
     def end(self) -> list[IncomingMessage]:
-        """The connection is over; what was not delivered, which the broker sends again."""
+        """Stop at the end of a connection; return what was not delivered, which the broker sends again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        left = [message for message, _ in self._fresh]
-        self._fresh.clear()
+        left = [message for message, _ in self._new]
+        self._new.clear()
         return left
 
 
-class Desk:
-    """What is held of one client; like `Acks` it outlives connections.
+class UnacknowledgedMessages:
+    """The unacknowledged messages of one client; like `Acks` they outlive its connections.
 
     Attributes:
-        wake: To be set: called when something can be delivered.
+        wake: To be set; called when something can be delivered.
     """
 
     def __init__(self, acks: Acks) -> None:
-        """`acks` are told of what is settled."""
+        """`acks` are told which messages are settled."""
         self.wake: Callable[[], None] = lambda: None
         self._acks = acks
-        self._places: dict[str, Place] = {}
+        self._queues: dict[str, SubscriptionQueue] = {}
         self._open: set[str] = set()
-        self._held: dict[str, Held] = {}
-        self._of: dict[IncomingMessage, list[Held]] = {}
-        # Ids of an earlier process, of which the application may still hold some, are none of ours.
+        self._by_id: dict[str, Unacknowledged] = {}
+        self._by_message: dict[IncomingMessage, list[Unacknowledged]] = {}
+        # So that no id is the same as one of an earlier process, which the application may still acknowledge.
         self._prefix = secrets.token_hex(6)
         self.number: Callable[[], int] = count(1).__next__
 
     def begin(self, *, present: bool) -> None:
-        """A new connection. What the broker has forgotten stays held, and goes when it is answered."""
+        """Begin a connection; `present` is whether the broker had kept the session.
+
+        What the broker has forgotten stays here until it is acknowledged.
+        """
         self._open.clear()
         if not present:
-            self._of.clear()
-            for held in self._held.values():
-                held.message = None
+            self._by_message.clear()
+            for one in self._by_id.values():
+                one.message = None
 
-    def open(self, topic: str, deliver: Deliver, hold: Hold) -> Place:
-        """The place of a subscription."""
-        place = self._places.get(topic)
-        if place is None:
-            place = self._places[topic] = Place(self, deliver, hold)
-        place.deliver, place.hold = deliver, hold
+    def open(self, topic: str, deliver: Deliver, hold: Hold) -> SubscriptionQueue:
+        """Return the queue of a subscription, which may be that of an earlier connection."""
+        queue = self._queues.get(topic)
+        if queue is None:
+            queue = self._queues[topic] = SubscriptionQueue(self, deliver, hold)
+        queue.deliver, queue.hold = deliver, hold
         self._open.add(topic)
         self.wake()
-        return place
+        return queue
 
     def close(self, topic: str) -> None:
-        """The subscription is over: nobody waits for its messages any more."""
+        """End a subscription: its messages are settled, because nobody waits for them any more."""
         self._open.discard(topic)
-        place = self._places.pop(topic, None)
-        if place is None:
+        queue = self._queues.pop(topic, None)
+        if queue is None:
             return
-        for message in place.end():
-            self._less(message)
-        for held in [one for one in self._held.values() if one.place is place]:
-            self.settle(held)
+        for message in queue.end():
+            self._release(message)
+        for one in [one for one in self._by_id.values() if one.queue is queue]:
+            self.settle(one)
 
     def close_others(self) -> None:
-        """All subscriptions of this connection are there."""
-        for topic in self._places.keys() - self._open:
+        """End the subscriptions that this connection does not have."""
+        for topic in self._queues.keys() - self._open:
             self.close(topic)
 
     def end(self) -> None:
-        """The connection is over."""
+        """End the connection."""
         self.wake = lambda: None
-        for place in self._places.values():
-            place.end()
+        for queue in self._queues.values():
+            queue.end()
 
-    def places(self) -> tuple[Place, ...]:
-        """Those of this connection's subscriptions."""
-        return tuple(self._places[topic] for topic in self._open)
+    def queues(self) -> tuple[SubscriptionQueue, ...]:
+        """Return those of this connection's subscriptions."""
+        return tuple(self._queues[topic] for topic in self._open)
 
     def adopt(self, before: IncomingMessage, message: IncomingMessage) -> bool:
-        """The broker has sent a message again; whether it is held here, and needs no delivering now."""
-        held = self._of.pop(before, None)
-        if held is None:
+        """Let `message`, which the broker has sent again, take the place of `before`.
+
+        Returns:
+            Whether it is still unacknowledged here, and so needs no new delivery.
+        """
+        found = self._by_message.pop(before, None)
+        if found is None:
             return False
-        self._of[message] = held
+        self._by_message[message] = found
         message.holders = before.holders
-        for one in held:
+        for one in found:
             one.message = message
         return True
 
-    def hold(self, place: Place, message: IncomingMessage, inbound: Inbound) -> Held:
-        """Give a message its id."""
+    def add(self, queue: SubscriptionQueue, message: IncomingMessage, inbound: Inbound) -> Unacknowledged:
+        """Give a message of a subscription its id."""
         message_id = f"{self._prefix}-{self.number()}"
-        held = Held(msgspec.structs.replace(inbound, message_id=message_id), message, place)
-        self._held[message_id] = held
-        self._of.setdefault(message, []).append(held)
-        return held
+        one = Unacknowledged(msgspec.structs.replace(inbound, message_id=message_id), message, queue)
+        self._by_id[message_id] = one
+        self._by_message.setdefault(message, []).append(one)
+        return one
 
     def answer(self, message_id: str, *, again_in: float | None = None) -> None:
-        """The application has answered: done, or to come again in so many seconds.
+        """Take the application's answer: acknowledged, or to be delivered again in `again_in` seconds.
 
         Raises:
-            InvalidError: There is none of this id.
+            InvalidError: There is no unacknowledged message of this id.
         """
-        held = self._held.get(message_id)
-        if held is None:
+        one = self._by_id.get(message_id)
+        if one is None:
             raise InvalidError(f"message_id: no message {message_id[:100]} is held; it is done, or not of this process")
         if again_in is None:
-            self.settle(held)
+            self.settle(one)
         else:
-            held.place.come_again(held, asyncio.get_running_loop().time() + again_in)
+            one.queue.deliver_again(one, asyncio.get_running_loop().time() + again_in)
         self.wake()
 
-    def settle(self, held: Held) -> None:
-        """It is done, and may be acknowledged to the broker."""
-        if held.done:
+    def settle(self, one: Unacknowledged) -> None:
+        """Forget a message that is done; it is acknowledged to the broker once all subscriptions are done with it."""
+        if one.done:
             return
-        message = held.message
-        self.forget(held)
+        message = one.message
+        self.forget(one)
         if message is not None:
-            self._less(message)
+            self._release(message)
 
-    def forget(self, held: Held) -> None:
-        """It is held no more; without an acknowledgement it comes again with the next connection."""
-        held.done = True
-        held.place.answered(held)
-        self._held.pop(held.inbound.message_id or "", None)
-        if held.message is not None:
-            others = self._of[held.message]
-            others.remove(held)
+    def forget(self, one: Unacknowledged) -> None:
+        """Forget a message without acknowledging it: the broker sends it again with the next connection."""
+        one.done = True
+        one.queue.make_room(one)
+        self._by_id.pop(one.inbound.message_id or "", None)
+        if one.message is not None:
+            others = self._by_message[one.message]
+            others.remove(one)
             if not others:
-                del self._of[held.message]
+                del self._by_message[one.message]
 
-    def _less(self, message: IncomingMessage) -> None:
+    def _release(self, message: IncomingMessage) -> None:
         message.holders -= 1
         if message.holders == 0:
             self._acks.settle(message)
 
 
-def _as_delivered(held: Held) -> Inbound:
-    return msgspec.structs.replace(held.inbound, attempts=held.attempts)
+def _as_delivered(one: Unacknowledged) -> Inbound:
+    return msgspec.structs.replace(one.inbound, attempts=one.attempts)

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.adapter import MqttAdapter
 from bridge.adapters.mqtt.config import MqttConfig
+from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
@@ -54,3 +56,28 @@ class Mailbox:
     def contents(self) -> list[Any]:
         """The contents of the messages."""
         return [inbound.message for inbound in self.messages]
+
+
+class Acknowledged:
+    """Takes acknowledgements, as long as there is a connection."""
+
+    def __init__(self) -> None:
+        self.acks: list[int] = []
+        self.there = True
+
+    def __call__(self, message: IncomingMessage) -> bool:
+        if self.there:
+            self.acks.append(message.identifier)
+        return self.there
+
+
+def message(identifier: int, qos: int = 1, payload: bytes = b"") -> IncomingMessage:
+    """Return a message as it comes from a broker."""
+    return IncomingMessage("t", payload, qos, retain=False, identifier=identifier)
+
+
+def begun(acks: Acks, *, present: bool = True) -> Acknowledged:
+    """Begin a connection; return what it acknowledges."""
+    broker = Acknowledged()
+    acks.begin(broker, present=present)
+    return broker

@@ -11,6 +11,7 @@ from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.wire_format import (
     FAILURE,
+    LARGEST,
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -20,7 +21,7 @@ from bridge.adapters.mqtt.packets.wire_format import (
     variable_integer,
     with_length,
 )
-from bridge.core.errors import BridgeError
+from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.ports import Promise
 
 #: A reason code (MQTT 5, 2.4): nobody has subscribed to the topic.
@@ -45,15 +46,22 @@ class OutgoingMessages:
             version5: MQTT 5; else 3.1.1.
         """
         self._window = _MOST
+        self._packet_size = LARGEST
         self._write = write
         self._identifiers = identifiers
         self._version5 = version5
         self._unanswered: dict[int, Promise] = {}
         self._waiting: deque[tuple[bytes, bytes, Promise]] = deque()
 
-    def limit(self, window: int) -> None:
-        """Leave at most `window` messages with QoS 1 and 2 unanswered (MQTT 5, 4.9: Receive Maximum)."""
+    def limit(self, *, window: int, packet_size: int) -> None:
+        """Set what the broker takes.
+
+        Args:
+            window: Messages with QoS 1 and 2 that may be unanswered at a time (MQTT 5, 4.9: Receive Maximum).
+            packet_size: Bytes of the largest packet (MQTT 5, 3.2.2.3.6: Maximum Packet Size).
+        """
         self._window = min(window, _MOST)
+        self._packet_size = packet_size
 
     def publish(
         self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: PropertyWriter | None, promise: Promise
@@ -63,16 +71,22 @@ class OutgoingMessages:
         The promise gets `{}` when the broker has taken the message over, `{"receivers": 0}` where the broker found no
         subscriber, or the error by which the broker refused it. With QoS 0 the broker does not answer, and the promise
         is not used.
+
+        Raises:
+            InvalidError: The packet is larger than the broker takes.
         """
         head = with_length(topic.encode())
         body = payload
         if self._version5:
             body = (b"\x00" if properties is None else properties.encode()) + payload
         first = PUBLISH | qos << 1 | retain
+        length = len(head) + len(body) + (2 if qos else 0)
+        start = b"%c%b%b" % (first, variable_integer(length), head)
+        if (size := len(start) - len(head) + length) > self._packet_size:
+            raise InvalidError(f"message: {size} bytes with topic and headers; the broker takes {self._packet_size}")
         if qos == 0:
-            self._write(b"%c%b%b%b" % (first, variable_integer(len(head) + len(body)), head, body))
+            self._write(start + body)
             return
-        start = b"%c%b%b" % (first, variable_integer(len(head) + 2 + len(body)), head)
         if len(self._unanswered) < self._window:
             self._send(start, body, promise)
         else:

@@ -14,6 +14,8 @@ UNSUBSCRIBE: Final = 0xA2
 UNSUBACK: Final = 0xB0
 #: The bits of a first byte that say which packet it is.
 KIND: Final = 0xF0
+#: Bytes of the largest packet that MQTT has: one, a length of four, and so many (2.1.4).
+LARGEST: Final = 5 + 268_435_455
 #: From this reason code on, all are refusals (MQTT 5, 2.4).
 FAILURE: Final = 0x80
 

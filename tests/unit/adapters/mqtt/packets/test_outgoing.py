@@ -9,19 +9,19 @@ from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.message import decode
 from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages
-from bridge.adapters.mqtt.packets.wire_format import PUBACK, PUBCOMP, PUBREC, variable_integer
-from bridge.core.errors import AuthError, ConnectionLostError, RejectedError, ThrottledError
+from bridge.adapters.mqtt.packets.wire_format import LARGEST, PUBACK, PUBCOMP, PUBREC, variable_integer
+from bridge.core.errors import AuthError, ConnectionLostError, InvalidError, RejectedError, ThrottledError
 
 
 class Sent:
     """`OutgoingMessages` whose packets are kept."""
 
-    def __init__(self, *, window: int = 65_535, version5: bool = True) -> None:
+    def __init__(self, *, window: int = 65_535, packet_size: int = LARGEST, version5: bool = True) -> None:
         self.packets: list[bytes] = []
         self.version5 = version5
         self.identifiers = Identifiers()
         self.outgoing = OutgoingMessages(self.packets.append, self.identifiers, version5=version5)
-        self.outgoing.limit(window)
+        self.outgoing.limit(window=window, packet_size=packet_size)
 
     def publish(self, payload: bytes = b"x", qos: int = 1, **more: Any) -> asyncio.Future[Any]:
         promise: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -128,3 +128,18 @@ async def test_identifiers_are_left_for_subscriptions() -> None:
         sent.publish(b"")
     assert len({int.from_bytes(packet[-3:-1], "big") for packet in sent.packets}) == len(sent.packets) == 65_000
     assert sent.identifiers.take() > 65_000
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_packet_larger_than_the_broker_takes(qos: int) -> None:
+    """It is refused here, headers included: the broker would end the connection for it (MQTT 5, 3.2.2.3.6)."""
+    properties = PropertyWriter()
+    properties.pair("hop", "x" * 50)
+    sizes = Sent()
+    sizes.publish(bytes(30), qos, properties=properties)
+    (packet,) = sizes.packets
+    sent = Sent(packet_size=len(packet))
+    sent.publish(bytes(30), qos, properties=properties)
+    with pytest.raises(InvalidError, match=f"{len(packet) + 1} bytes"):
+        sent.publish(bytes(31), qos, properties=properties)
+    assert len(sent.packets) == 1
