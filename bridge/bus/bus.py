@@ -252,8 +252,8 @@ class Bus:
             count: How many messages or connections it is about.
         """
         self.stats.rejected += count
-        whose = "" if key is None or len(self._rejections) > _MAX_REPORTED else key
-        self._rejections.add((reason, whose), detail, count)
+        reported_key = None if len(self._rejections) > _MAX_REPORTED else key
+        self._rejections.add((reason, reported_key), detail, count)
 
     async def renew_keys(self) -> int | None:
         """Read the list of keys that may use the bus again. Return how many there are, None on an open bus.
@@ -324,26 +324,30 @@ class Bus:
         return broker
 
     async def _joined(self, receiver: Receiver, sender: Sender) -> None:
-        for link, endpoint in ((receiver.link, self._subscribe_endpoint), (sender.link, self._publish_endpoint)):
-            if link is not None:
-                await link.join(endpoint, self._join_timeout)
-        # An application that binds a SUB and a PUB itself passes on no subscriptions: nothing comes back from there.
+        for connection, endpoint in (
+            (receiver.connection, self._subscribe_endpoint),
+            (sender.connection, self._publish_endpoint),
+        ):
+            if connection is not None:
+                await connection.join(endpoint, self._join_timeout)
+        # An application that binds a SUB and a PUB itself passes no subscriptions on, so nothing comes back from it.
         with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(_SETTLE):
                 await self._subscriptions_exchanged(receiver)
 
     async def _subscriptions_exchanged(self, receiver: Receiver) -> None:
-        """Return when the broker knows our subscriptions, and we know all that it had.
+        """Wait until the broker has our subscriptions, and our sender has those of all others.
 
-        A handshake says neither: the subscriptions follow it, on each of the two connections for itself. What others
-        publish before the broker has ours is lost to us, and no gap shows, as it is the beginning. So we subscribe to a
-        marker, which nobody else uses, and wait until the broker passes it on to our sender. Subscriptions keep their
-        order on a connection: when the marker is back, the broker has all that we subscribed to before it. But the
-        list with which a broker greets a new publisher is in no such order, and the marker may be in it. So there is a
-        second one, which comes behind that list.
+        A successful handshake does not mean either: subscriptions are sent after it, on each of the two connections
+        separately. Events that others publish before the broker has our subscriptions are lost to us, and no gap shows,
+        because they are the first ones. So we subscribe to a marker that no other client uses, and wait until the
+        broker passes it on to our sender. Subscriptions keep their order on a connection: when the marker is back, the
+        broker has all subscriptions that were made before it. But a broker sends a new publisher the list of all
+        subscriptions first, in an order of its own, and the marker may be in it. So a second marker follows, which
+        comes after that list.
         """
         curve = self._curve
-        # On a closed bus, every key may subscribe to these types.
+        # On a closed bus, each key has the right to subscribe to these types.
         own = own_types(curve.pair.public) if isinstance(curve, CurveClient) else "client"
         for _ in range(2):
             self._marker = f"{own}.{uuid.uuid4().hex}"
@@ -416,13 +420,13 @@ class Bus:
         for (reason, key, about), count in refused.items():
             self.reject(reason, about, key=key, count=count)
 
-    def _report_rejected(self, key: tuple[Reason, str], count: int, detail: str | None) -> None:
-        reason, whose = key
+    def _report_rejected(self, key: tuple[Reason, str | None], count: int, detail: str | None) -> None:
+        reason, sender_key = key
         payload: dict[str, Any] = {"reason": reason.value, "count": count}
         if detail is not None:
             payload["detail"] = detail
-        if whose:
-            payload["key"] = whose
+        if sender_key is not None:
+            payload["key"] = sender_key
         self.publish("resilience.bus.rejected", payload)
 
     def _report_gap(self, source: str, missing: int, _: None) -> None:

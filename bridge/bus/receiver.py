@@ -24,7 +24,7 @@ from bridge.bus.backlog import Backlog
 from bridge.bus.broker.broker import OWN_HWM
 from bridge.bus.broker.curve import CurveClient, secure_client
 from bridge.bus.broker.slow_subscribers import BOUND, LARGE
-from bridge.bus.link import Link
+from bridge.bus.broker_connection import BrokerConnection
 from bridge.bus.rejection import Reason
 from bridge.core.ports import Clock
 
@@ -47,7 +47,7 @@ class Receiver:
     """One SUB socket that connects to the broker.
 
     Attributes:
-        link: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
+        connection: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Receiver:
         self._take_time = _TAKE_TIME
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
-        self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
+        self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
 
     def open(self) -> None:
         """Connect, subscribe, and begin to read."""
@@ -105,8 +105,8 @@ class Receiver:
             socket.subscribe(prefix)
         self._socket = socket
         self._skipping = False
-        if self.link is not None:
-            self.link.start(socket)
+        if self.connection is not None:
+            self.connection.start(socket)
         socket.connect(self._endpoint)
         self._loop.add_reader(socket.fileno(), self._read)
         # `connect` may have taken the wake-up for what has come already.
@@ -131,8 +131,8 @@ class Receiver:
 
     def _shut(self) -> None:
         if self._socket is not None:
-            if self.link is not None:
-                self.link.stop()
+            if self.connection is not None:
+                self.connection.stop()
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close(0)
             self._socket = None

@@ -8,7 +8,7 @@ from typing import Final
 import zmq
 
 from bridge.bus.broker.curve import CurveClient, secure_client
-from bridge.bus.link import Link
+from bridge.bus.broker_connection import BrokerConnection
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
@@ -41,7 +41,7 @@ class Sender:
     slow subscriber can make us wait: its messages wait, and are dropped, in the broker.
 
     Attributes:
-        link: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
+        connection: The state of the connection; None where the socket is connected by `inproc`, which cannot break.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Sender:
         self._rejoining = False
         self._read_scheduled = False
         self._loop = asyncio.get_running_loop()
-        self.link = None if endpoint.startswith("inproc:") else Link(context, clock, self._rebuild)
+        self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
 
     @property
     def waiting(self) -> int:
@@ -104,8 +104,8 @@ class Sender:
         socket.set(zmq.XPUB_NODROP, 1)
         secure_client(socket, self._curve)
         self._socket = socket
-        if self.link is not None:
-            self.link.start(socket)
+        if self.connection is not None:
+            self.connection.start(socket)
         socket.connect(self._endpoint)
         self._loop.add_reader(socket.fileno(), self._read_subscriptions)
         self._read_soon()
@@ -117,8 +117,8 @@ class Sender:
 
     def _shut(self) -> None:
         if self._socket is not None:
-            if self.link is not None:
-                self.link.stop()
+            if self.connection is not None:
+                self.connection.stop()
             self._cancel_timer()
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()

@@ -1,4 +1,4 @@
-"""Monitors a connecting socket: tells when it is connected, and rebuilds it when libzmq has given it up.
+"""Monitors the connection of a socket to the broker, and has the socket rebuilt when libzmq has given it up.
 
 libzmq reconnects after a lost connection, but never after a protocol error or a mismatch of security: the socket then
 receives nothing, for ever. This shows as DISCONNECTED or HANDSHAKE_FAILED_* without CONNECT_RETRIED after it.
@@ -30,8 +30,8 @@ _REFUSED: Final = 400
 _EVENTS: Final = _LOST | _ALIVE | zmq.Event.HANDSHAKE_SUCCEEDED
 
 
-class Link:
-    """The connection of one connecting socket.
+class BrokerConnection:
+    """The connection of one socket to the broker.
 
     Attributes:
         settled: Set when a handshake has succeeded, or was refused in a way that another try does not change.
