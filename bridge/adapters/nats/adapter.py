@@ -17,17 +17,16 @@ from typing import Any, Final, cast
 
 import structlog
 from msgspec import UNSET
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import SCHEMES, NatsConfig, resolve
-from bridge.adapters.nats.connection import NO_RESPONDERS, Link
+from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
+from bridge.adapters.nats.delivery import Delivery
 from bridge.adapters.nats.jetstream import Consumption, Queues
+from bridge.adapters.nats.protocol import STATUS, Message
 from bridge.adapters.nats.subjects import (
     CONTENT_TYPE,
     MESSAGE_ID,
-    STATUS,
     Outgoing,
     check_subject,
     header_block,
@@ -68,55 +67,56 @@ class NatsAdapter(AdapterBase):
         self._codec = Codec(self._config.codec)
         self._idempotent = frozenset(self._config.idempotent)
         self._outgoing = Outgoing()
-        self._link: Link | None = None
+        self._connection: NatsConnection | None = None
         self._queues: Queues | None = None
 
     # --- life
 
     async def connect(self) -> None:
         """Connect to the first server that takes us, and make or check the stream of the configuration."""
-        link = await self._open()
+        connection = await self._open()
         try:
-            queues = Queues(link, self._config, self._codec)
+            queues = Queues(connection, self._config, self._codec)
             await queues.prepare()
-            link.arm()
+            connection.arm()
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
-        self._link, self._queues = link, queues
+        self._connection, self._queues = connection, queues
 
-    async def _open(self) -> Link:
+    async def _open(self) -> NatsConnection:
         failure: BridgeError = NotConnectedError("there is no server to go to")
         for address in self._target.addresses:
-            link = Link(
+            connection = NatsConnection(
                 self._target,
                 name=f"nemo-bridge/{self._setup.integration}",
                 inbox_prefix=self._config.inbox_prefix,
+                clock=self._setup.clock,
                 on_lost=self._setup.on_lost,
             )
             try:
-                await link.open(address)
+                await connection.open(address)
             except BridgeError as error:
                 failure = failure if failure.needs_person else error
             else:
-                return link
+                return connection
         raise failure
 
     async def disconnect(self) -> None:
         """Close at once; what is in flight fails with ConnectionLostError."""
-        link, self._link, self._queues = self._link, None, None
-        if link is not None:
-            await link.close()
+        connection, self._connection, self._queues = self._connection, None, None
+        if connection is not None:
+            await connection.close()
 
     async def check(self) -> None:
         """PING, which only a server that is not frozen answers."""
         await self._live.flushed()
 
     @property
-    def _live(self) -> Link:
-        if self._link is None:
+    def _live(self) -> NatsConnection:
+        if self._connection is None:
             raise NotConnectedError("there is no session")
-        return self._link
+        return self._connection
 
     @property
     def _jetstream(self) -> Queues:
@@ -142,15 +142,16 @@ class NatsAdapter(AdapterBase):
         else:
             payload, content_type = self._codec.encode(params, "params")
             headers = outgoing_headers(None, context, content_type)
+        block = header_block(headers) if headers else b""
         if notify:
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._live.send(subject, payload, header_block(headers), sent)
+            self._live.send(subject, payload, block, sent)
             await sent
             return None
-        answer = await self._live.ask(subject, payload, headers)
+        answer = await self._live.ask(subject, payload, block)
         return self._result(answer, subject)
 
-    def _result(self, answer: Msg, subject: str) -> Any:
+    def _result(self, answer: Message, subject: str) -> Any:
         headers = answer.headers or {}
         if headers.get(STATUS) == NO_RESPONDERS:
             raise UnavailableError(f'nobody answers on "{subject}"', maybe_sent=False)
@@ -211,7 +212,7 @@ class NatsAdapter(AdapterBase):
             check_subject(group, "group")
         decode = self._codec.decode_or_keep
 
-        def arrived(message: Msg) -> Awaitable[Verdict | None] | None:
+        def arrived(message: Message) -> Awaitable[Verdict | None] | None:
             headers = message.headers or {}
             content, more = decode(message.data, headers.get(CONTENT_TYPE))
             if more:
@@ -220,15 +221,15 @@ class NatsAdapter(AdapterBase):
             verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
             return None if verdict.__class__ is Verdict else verdict
 
-        return Subscription(topic, await self._live.listen(topic, arrived, group or ""))
+        return Subscription(topic, await self._live.subscribe(topic, arrived, group or ""))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription or a `consume`."""
         handle = subscription.handle
         if isinstance(handle, Consumption):
             await self._jetstream.stop(handle)
-        elif isinstance(handle, NatsSubscription):
-            await self._live.hush(handle)
+        elif isinstance(handle, Delivery):
+            self._live.unsubscribe(handle)
             await self._live.flushed()
 
     # --- Queue
@@ -238,8 +239,8 @@ class NatsAdapter(AdapterBase):
     ) -> str:
         """Store a message under a subject; `stream/sequence`, when it is stored."""
         payload, content_type = self._codec.encode(message)
-        outgoing = outgoing_headers(headers, context, content_type)
-        return await self._jetstream.enqueue(check_subject(queue, "queue"), payload, outgoing)
+        block = header_block(outgoing_headers(headers, context, content_type))
+        return await self._jetstream.enqueue(check_subject(queue, "queue"), payload, block)
 
     async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
         """One message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""

@@ -2,10 +2,10 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.core.errors import AuthError
 
@@ -48,6 +48,27 @@ class Keys:
             return self.jwt().encode()
         except ValueError as error:
             raise AuthError(str(error), needs_person=True) from None
+
+
+def connect_fields(credentials: Mapping[str, Any], keys: Keys | None, nonce: str) -> dict[str, str]:
+    """The fields of CONNECT that prove who we are; empty where there is nothing to prove.
+
+    Args:
+        credentials: `user` and `password`, or `token`; the secret ones are functions.
+        keys: What signs the nonce, if anything does.
+        nonce: What the server wants signed; a server that wants nothing signed is not told the key.
+
+    Raises:
+        AuthError: The file with the keys does not serve any more.
+    """
+    if keys is not None and nonce:
+        signature = {"sig": keys.sign(nonce).decode()}
+        return signature | ({"nkey": keys.public} if keys.jwt is None else {"jwt": keys.token().decode()})
+    if "user" in credentials:
+        return {"user": credentials["user"], "pass": credentials["password"]()}
+    if "token" in credentials:
+        return {"auth_token": credentials["token"]()}
+    return {}
 
 
 def from_seed(seed: Callable[[], str]) -> Keys:

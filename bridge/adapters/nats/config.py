@@ -1,4 +1,4 @@
-"""Where NATS is and how to prove who we are: the blocks of the configuration made ready for nats-py."""
+"""Where NATS is and how to prove who we are: the blocks of the configuration made ready for a connection."""
 
 import ssl
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """As nats-py wants it; whether TLS is on it learns from its options."""
+        """Host and port as a URL; it does not say whether TLS is on."""
         return f"nats://[{self.host}]:{self.port}" if ":" in self.host else f"nats://{self.host}:{self.port}"
 
 
@@ -82,7 +82,7 @@ class Target:
         addresses: Tried in this order.
         context: None where TLS was not asked for.
         server_name: What the certificate must say; None for the address' host.
-        credentials: nats-py's options; functions, so that no secret is kept among them.
+        credentials: `user` and `password`, or `token`; functions where secret, so that nothing secret shows in a repr.
         keys: What signs a server's nonce; None where a password or token does, or nothing.
     """
 

@@ -1,36 +1,23 @@
 """What was written to a NATS server and what of it the server has: each PONG confirms all that came before its PING.
 
-All that one turn of the event loop publishes leaves in one write, with one PING behind it.
+All that is published before the event loop's next turn leaves in one write, with one PING behind it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
 
+from bridge.adapters.nats.transport import Transport
 from bridge.core.errors import BridgeError
 from bridge.core.ports import Promise
-
-
-class Writer(Protocol):
-    """The connection, as far as it is needed here."""
-
-    def write(self, data: bytes) -> None:
-        """Append to what is to be written."""
-        ...
-
-    def ping(self, pong: asyncio.Future[Any]) -> None:
-        """Write everything, and PING behind it. Raises RuntimeError or OSError where the connection is gone."""
-        ...
 
 
 class Confirmed:
     """Promises of what was published; each is settled by the PONG that follows, or fails."""
 
-    def __init__(self, writer: Writer, on_broken: Callable[[], None]) -> None:
-        """`on_broken` is told where nothing can be written any more."""
-        self._writer = writer
-        self._on_broken = on_broken
+    def __init__(self, transport: Transport) -> None:
+        """Nothing was published yet. `transport` writes; who reads calls `pong`."""
+        self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._written: list[tuple[Promise, str]] = []
         self._asked: deque[list[tuple[Promise, str]]] = deque()
@@ -41,29 +28,22 @@ class Confirmed:
             self._loop.call_soon(self._ask)
         self._written.append((promise, subject))
         if data:
-            self._writer.write(data)
+            self._transport.write(data)
 
     def _ask(self) -> None:
-        if not self._written:
-            return
-        self._asked.append(self._written)
-        self._written = []
-        pong: asyncio.Future[Any] = self._loop.create_future()
-        pong.add_done_callback(self._heard)
-        try:
-            self._writer.ping(pong)
-        except (RuntimeError, OSError):
-            self._on_broken()
+        if self._written:
+            self._asked.append(self._written)
+            self._written = []
+            self._transport.ping()
 
-    def _heard(self, pong: asyncio.Future[Any]) -> None:
-        if pong.cancelled() or not self._asked:
-            return
-        for promise, _ in self._asked.popleft():
+    def pong(self) -> None:
+        """The server has answered the oldest PING. A PONG that nobody asked for changes nothing."""
+        for promise, _ in self._asked.popleft() if self._asked else ():
             if not promise.done():
                 promise.set_result({})
 
     def fail(self, error: Callable[[], BridgeError]) -> None:
-        """The connection is gone: nobody will hear any more."""
+        """Fail all that is not confirmed; `error` makes the error of each. For where the connection is gone."""
         asked, self._asked = self._asked, deque()
         written, self._written = self._written, []
         for group in (*asked, written):
@@ -72,7 +52,12 @@ class Confirmed:
                     promise.set_exception(error())
 
     def forbid(self, complaint: str, error: BridgeError) -> None:
-        """The server forbids a subject; its complaint, in small letters, came before the PONG."""
+        """Fail what was published to the subject of a permissions violation, which comes before the PONG.
+
+        Args:
+            complaint: What the server says, in small letters.
+            error: What the promises get.
+        """
         for group in (*self._asked, self._written):
             for promise, subject in group:
                 if subject and not promise.done() and f'publish to "{subject.lower()}"' in complaint:

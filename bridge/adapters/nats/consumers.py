@@ -2,23 +2,81 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
-from nats.errors import Error
-from nats.js.api import AckPolicy, ConsumerInfo
+from nats.aio.client import Client, ServerVersion
+from nats.errors import Error, NoRespondersError
+from nats.js import JetStreamManager
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, StreamConfig
 from nats.js.errors import NotFoundError
 
 from bridge.adapters.nats.config import NAME_PATTERN, NatsConfig
-from bridge.adapters.nats.connection import Link
+from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
+from bridge.adapters.nats.delivery import Delivery
 from bridge.adapters.nats.errors import translate
+from bridge.adapters.nats.protocol import STATUS, Message
 from bridge.adapters.nats.subjects import check_subject
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
 
 #: Seconds; JetStream's own default.
 _ACK_WAIT: Final = 30.0
+
+_T = TypeVar("_T")
+
+
+class _Requests:
+    """The part of nats-py's client that its `JetStreamManager` uses, on our connection.
+
+    This is all that the adapter uses of nats-py beyond its documented interface: that the management calls below ask
+    nothing else of their client. `tests/unit/adapters/test_nats_libraries.py` fails in a version where they do.
+    """
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+
+    @property
+    def connected_server_version(self) -> ServerVersion:
+        """The server's version; 0.0.0 where what it says is none."""
+        version = ServerVersion(self._connection.server_version)
+        try:
+            version.parse_version()
+        except ValueError:
+            return ServerVersion("0.0.0")
+        return version
+
+    async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> Message:  # noqa: ARG002
+        """Ask the server. It fails at once when the connection is lost; time limits are the guard's."""
+        answer = await self._connection.ask(subject, payload)
+        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+            raise NoRespondersError
+        return answer
+
+
+async def _answer(call: Awaitable[_T]) -> _T:
+    """The result of one of nats-py's management calls.
+
+    Raises:
+        nats.errors.Error: JetStream refuses.
+        BridgeError: The connection is lost, or the answer cannot be read, for which nats-py has no error.
+    """
+    try:
+        return await call
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        raise _unreadable() from None
+
+
+async def _consumer_of(call: Awaitable[ConsumerInfo]) -> ConsumerConfig:
+    """How a consumer is configured; errors as for `_answer`."""
+    config: Any = (await _answer(call)).config
+    if not isinstance(config, ConsumerConfig):
+        raise _unreadable()
+    return config
+
+
+def _unreadable() -> ProtocolError:
+    return ProtocolError("an answer of JetStream cannot be read")
 
 
 @dataclass(eq=False)
@@ -29,8 +87,8 @@ class Consumer:
     name: str
     ack_wait: float
     inbox: str = ""
-    subscription: NatsSubscription | None = None
-    waiting: dict[str, asyncio.Future[Msg]] = field(default_factory=dict)
+    subscription: Delivery | None = None
+    waiting: dict[str, asyncio.Future[Message]] = field(default_factory=dict)
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -42,9 +100,9 @@ class Consumer:
 class Consumers:
     """Those of one session."""
 
-    def __init__(self, link: Link, config: NatsConfig) -> None:
+    def __init__(self, connection: NatsConnection, config: NatsConfig) -> None:
         """Nothing is asked of the server before `prepare`."""
-        self._link = link
+        self._jetstream = JetStreamManager(cast("Client", _Requests(connection)))
         self._config = config
         self._consumers: dict[tuple[str, str], Consumer] = {}
         self._named: dict[tuple[str, str | None], Consumer] = {}
@@ -70,24 +128,22 @@ class Consumers:
             raise NotConnectedError(f"JetStream: {error.message}", needs_person=error.needs_person) from None
 
     async def _prepare_stream(self, name: str, subjects: tuple[str, ...]) -> None:
-        jetstream = self._link.jetstream
         try:
-            info = await jetstream.stream_info(name)
+            there = await self._subjects(name)
         except NotFoundError:
-            await jetstream.add_stream(name=name, subjects=list(subjects))
+            await _answer(self._jetstream.add_stream(name=name, subjects=list(subjects)))
             return
-        there = info.config.subjects or []
         if set(there) != set(subjects):
             message = f"stream {name} stores {', '.join(there)}; the configuration says {', '.join(subjects)}"
             raise NotConnectedError(message, needs_person=True)
 
     async def _prepare_consumer(self, stream: str, name: str) -> None:
-        jetstream = self._link.jetstream
         try:
-            info = await jetstream.consumer_info(stream, name)
+            config = await _consumer_of(self._jetstream.consumer_info(stream, name))
         except NotFoundError:
-            info = await jetstream.add_consumer(stream, durable_name=name, ack_policy=AckPolicy.EXPLICIT)
-        unfit = _unfit(info)
+            made = self._jetstream.add_consumer(stream, durable_name=name, ack_policy=AckPolicy.EXPLICIT)
+            config = await _consumer_of(made)
+        unfit = _unfit(config)
         if unfit is not None:
             raise NotConnectedError(f"consumer {stream}/{name}: {unfit}", needs_person=True)
 
@@ -111,26 +167,25 @@ class Consumers:
             for part in (stream, name):
                 if not re.fullmatch(NAME_PATTERN, part):
                     raise InvalidError(f'queue: "{part}" cannot be the name of a stream or consumer')
-            info = await self._info(stream, name)
+            config = await self._look_up(stream, name)
         except Error as error:
             raise translate(error) from None
-        unfit = _unfit(info)
+        unfit = _unfit(config)
         if unfit is not None:
             raise InvalidError(f"queue: consumer {stream}/{name}: {unfit}")
-        ack_wait = float(info.config.ack_wait or _ACK_WAIT)
+        ack_wait = float(config.ack_wait or _ACK_WAIT)
         consumer = self._consumers.setdefault((stream, name), Consumer(stream, name, ack_wait))
         self._named[queue, group] = consumer
         return consumer
 
-    async def _info(self, stream: str, name: str) -> ConsumerInfo:
+    async def _look_up(self, stream: str, name: str) -> ConsumerConfig:
         try:
-            info: ConsumerInfo = await self._link.jetstream.consumer_info(stream, name)
+            return await _consumer_of(self._jetstream.consumer_info(stream, name))
         except Error as error:
             ours = translate(error)
             if isinstance(ours, RejectedError):
                 raise RejectedError(f"queue {stream}/{name}: {ours.message}", code=ours.code) from None
             raise ours from None
-        return info
 
     async def see(self, consumer: Consumer) -> None:
         """Ask whether a consumer is still there; a server of 2.9 is silent about pulls from one that is not.
@@ -139,34 +194,41 @@ class Consumers:
             RejectedError: It is gone.
         """
         try:
-            await self._info(consumer.stream, consumer.name)
+            await self._look_up(consumer.stream, consumer.name)
         except BridgeError:
             self._named.clear()
             raise
 
     async def _stream_of(self, queue: str) -> str:
         """The stream of that name, or the one that stores this subject and no other."""
-        jetstream = self._link.jetstream
         if self._config.stream is not None and queue == self._config.stream.name:
             return queue
         check_subject(queue, "queue", wildcards=True)
         try:
-            name = await jetstream.find_stream_name_by_subject(queue)
+            name = await _answer(self._jetstream.find_stream_name_by_subject(queue))
         except NotFoundError:
             if re.fullmatch(NAME_PATTERN, queue):
                 return queue
             raise InvalidError(f'queue: no stream stores "{queue}"') from None
-        subjects = (await jetstream.stream_info(name)).config.subjects
+        subjects = await self._subjects(name)
         if subjects != [queue]:
-            shown = ", ".join(subjects or [])
+            shown = ", ".join(subjects)
             raise InvalidError(f'queue: "{queue}" is a part of stream {name} ({shown}); write "{name}/consumer"')
         return name
 
+    async def _subjects(self, stream: str) -> list[str]:
+        """What a stream stores. Raises what `_answer` does."""
+        config: Any = (await _answer(self._jetstream.stream_info(stream))).config
+        subjects = (config.subjects or []) if isinstance(config, StreamConfig) else None
+        if not isinstance(subjects, list) or not all(isinstance(subject, str) for subject in subjects):
+            raise _unreadable()
+        return subjects
 
-def _unfit(info: ConsumerInfo) -> str | None:
+
+def _unfit(config: ConsumerConfig) -> str | None:
     """Why a consumer cannot be pulled from and acknowledged to, message by message."""
-    if info.config.deliver_subject:
+    if config.deliver_subject:
         return "it pushes; a pull consumer is needed"
-    if info.config.ack_policy != AckPolicy.EXPLICIT:
+    if config.ack_policy != AckPolicy.EXPLICIT:
         return "its acknowledgement policy is not explicit"
     return None

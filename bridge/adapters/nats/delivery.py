@@ -1,4 +1,8 @@
-"""One subscription's messages in order, taken in the reader's own turn as long as nothing has to be waited for."""
+"""The messages of one subscription, delivered in order.
+
+Each is taken while it is read from the socket, as long as nothing has to be waited for: a queue and a task for each
+subscription would cost more.
+"""
 
 import contextlib
 from collections import deque
@@ -6,8 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import structlog
-from nats.aio.msg import Msg
 
+from bridge.adapters.nats.protocol import Message
 from bridge.core.errors import BridgeError
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
@@ -17,24 +21,39 @@ _MOST_BYTES: Final = 64 << 20
 
 log = structlog.get_logger(__name__)
 
-Take = Callable[[Msg], Awaitable[object] | None]
+Take = Callable[[Message], Awaitable[object] | None]
 """Takes a message; returns None where that is done, else what is to be awaited before the next one."""
 
 
-class Lane:
-    """nats-py would queue each message for a task of its own, which costs more than to take it."""
+class Delivery:
+    """One subscription.
 
-    def __init__(self, take: Take, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
-        """`start` runs what waits, for as long as the connection lives."""
+    Attributes:
+        sid: The number by which the server knows it.
+    """
+
+    def __init__(self, sid: int, take: Take, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        """Nothing has come yet.
+
+        Args:
+            sid: The number by which the server knows it.
+            take: Gets each message, one after another.
+            start: Runs what is to be awaited, for as long as the connection lives.
+        """
+        self.sid = sid
         self._take = take
         self._start = start
-        self._waiting: deque[Msg] = deque()
+        self._waiting: deque[Message] = deque()
         self._bytes = 0
         self._busy = False
         self._dropping = False
+        self._flawed = False
 
-    def put(self, message: Msg) -> None:
-        """Take a message now, or after those that wait."""
+    def put(self, message: Message) -> None:
+        """Take a message now, or after those that wait. Raises what `take` raises."""
+        if message.flaw and not self._flawed:
+            self._flawed = True  # said once, as anybody may send as many as he likes
+            log.warning("a message cannot be read in full", subject=message.subject, flaw=message.flaw)
         if not self._busy:
             pending = self._take(message)
             if pending is not None:

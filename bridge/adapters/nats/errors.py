@@ -10,6 +10,7 @@ from nats.micro.request import ServiceError
 
 from bridge.adapters._common.errors import look_up
 from bridge.adapters._common.tls import refuses_client
+from bridge.adapters.nats.protocol import MalformedError
 from bridge.core.errors import (
     AttemptTimeoutError,
     AuthError,
@@ -35,6 +36,8 @@ def _text(error: Exception) -> str:
         return str(getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.SSLError):
         return str(error.reason or error.__class__.__name__).replace("_", " ").lower()
+    if isinstance(error, TimeoutError):
+        return error.strerror or str(error) or "no answer in time"
     if isinstance(error, OSError):
         return error.strerror or str(error) or error.__class__.__name__
     return (str(error) or error.__class__.__name__).removeprefix("nats: ")
@@ -64,18 +67,18 @@ def _tls(error: Exception) -> BridgeError:
     return ConnectionLostError(f"{_text(error)} (TLS)")
 
 
-def _said_by_server(error: Exception) -> BridgeError:
-    """nats-py has no classes of its own for most of what a server says in `-ERR`."""
-    text = str(error).lower()
-    if any(words in text for words in _CREDENTIALS):
-        return AuthError(f"the server refused the credentials: {_text(error)}", needs_person=True)
-    if "permissions violation" in text:
-        return RejectedError(_text(error), code="permissions violation", maybe_sent=False)
-    return ProtocolError(_text(error))
+def violates_permissions(text: str) -> bool:
+    """Whether what a server says in `-ERR` concerns one subject only, and not the connection."""
+    return "permissions violation" in text.lower()
 
 
-def _plaintext(_: Exception) -> BridgeError:
-    return NotConnectedError("TLS was asked for, and the server has none; nothing was sent to it", needs_person=True)
+def refused(text: str) -> BridgeError:
+    """The error for what a server says in `-ERR`."""
+    if any(words in text.lower() for words in _CREDENTIALS):
+        return AuthError(f"the server refused the credentials: {text}", needs_person=True)
+    if violates_permissions(text):
+        return RejectedError(text, code="permissions violation", maybe_sent=False)
+    return ProtocolError(text)
 
 
 #: (what was raised, ours); most specific first.
@@ -91,7 +94,7 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
     (nats.errors.NoRespondersError, _as(UnavailableError, maybe_sent=False)),
     (nats.errors.AuthorizationError, _as(AuthError, needs_person=True)),
     (nats.errors.InvalidUserCredentialsError, _as(AuthError, needs_person=True)),
-    (nats.errors.SecureConnWantedError, _plaintext),
+    (nats.errors.SecureConnWantedError, _as(NotConnectedError, needs_person=True)),
     (nats.errors.SecureConnRequiredError, _as(NotConnectedError, needs_person=True)),
     (nats.errors.SecureConnFailedError, _as(NotConnectedError, needs_person=True)),
     (nats.errors.NoServersError, _as(NotConnectedError)),
@@ -114,7 +117,8 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
     (nats.errors.NotJSMessageError, _as(NotSupportedError)),
     (nats.errors.MsgAlreadyAckdError, _as(InvalidError)),
     (nats.errors.TimeoutError, _as(AttemptTimeoutError)),
-    (nats.errors.Error, _said_by_server),
+    (nats.errors.Error, lambda error: refused(_text(error))),
+    (MalformedError, lambda error: ProtocolError(f"the server sends {error}")),
     (ssl.SSLCertVerificationError, _certificate),
     (ssl.SSLError, _tls),
     (TimeoutError, _as(AttemptTimeoutError)),
@@ -123,13 +127,22 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
-    return look_up(TABLE, error)
+    """The bridge's error for one of the library's, the operating system's or OpenSSL's; one of the bridge's is kept.
+
+    Raises:
+        LookupError: It is a bug of ours.
+    """
+    return error if isinstance(error, BridgeError) else look_up(TABLE, error)
 
 
-def translate_connect(error: Exception) -> BridgeError:
-    """The same while the session is being opened, when nothing was asked of the server yet."""
-    ours = translate(error)
+def opening_error(said: BridgeError | None, error: Exception) -> BridgeError:
+    """The error with which opening a connection fails; nothing was asked of the server yet.
+
+    Args:
+        said: What ended the connection, if that is known; it tells more than `error`, except where TLS failed.
+        error: What was raised.
+    """
+    ours = said if said is not None and not isinstance(error, ssl.SSLError) else translate(error)
     if isinstance(ours, AuthError | NotConnectedError):
         ours.maybe_sent = False
         return ours

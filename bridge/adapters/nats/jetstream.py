@@ -6,23 +6,23 @@ through another consumer its id names that, too, since several consumers may hol
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error
 from nats.js.errors import APIError
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import NatsConfig
-from bridge.adapters.nats.connection import NO_RESPONDERS, Link
+from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
 from bridge.adapters.nats.consumers import Consumer, Consumers
+from bridge.adapters.nats.delivery import Delivery
 from bridge.adapters.nats.errors import translate
-from bridge.adapters.nats.subjects import CONTENT_TYPE, DESCRIPTION, MESSAGE_ID, STATUS
+from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, Message
+from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.core.model import Inbound, QueueMessage
 from bridge.core.ports import Deliver, Verdict
@@ -33,6 +33,8 @@ _NAK: Final = b"-NAK"
 _TERM: Final = b"+TERM"
 _IN_PROGRESS: Final = b"+WPI"
 _ACK_SUBJECT: Final = "$JS.ACK."
+#: Deliveries and sequences are unsigned numbers of 64 bits.
+_COUNT: Final = re.compile(r"[0-9]{1,20}")
 _NANO: Final = 10**9
 #: How many messages one pull of `consume` asks for, and for how many seconds.
 _BATCH: Final = 256
@@ -59,6 +61,38 @@ class _PubAck(msgspec.Struct):
 _PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
 
 
+class Facts(NamedTuple):
+    """What JetStream says of a message in its reply subject.
+
+    Attributes:
+        stream: Where it is stored.
+        consumer: Which consumer delivers it.
+        deliveries: How often it was delivered, this time included.
+        sequence: Its number in the stream.
+    """
+
+    stream: str
+    consumer: str
+    deliveries: int
+    sequence: int
+
+
+def read_facts(reply: str) -> Facts:
+    """Read the reply subject of a JetStream message, in the old form and the new one with domain and account (ADR-15).
+
+    Raises:
+        ProtocolError: It is of neither form. Anybody may send such a message.
+    """
+    parts = reply.split(".")
+    if len(parts) >= 11:
+        del parts[2:4]
+    if len(parts) >= 9 and reply.startswith(_ACK_SUBJECT):
+        stream, consumer, deliveries, sequence = parts[2:6]
+        if _COUNT.fullmatch(deliveries) and _COUNT.fullmatch(sequence):
+            return Facts(stream, consumer, int(deliveries), int(sequence))
+    raise ProtocolError("a JetStream message whose reply subject cannot be read")
+
+
 @dataclass(eq=False)
 class Consumption:
     """A running `consume`.
@@ -71,9 +105,9 @@ class Consumption:
         answered: Set when the application has answered.
     """
 
-    subscription: NatsSubscription
+    subscription: Delivery
     inbox: str
-    arrivals: asyncio.Queue[Msg]
+    arrivals: asyncio.Queue[Message]
     hold: Hold | None
     in_progress: dict[str, None]
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -89,12 +123,12 @@ class Consumption:
 class Queues:
     """The queues of one session."""
 
-    def __init__(self, link: Link, config: NatsConfig, codec: Codec) -> None:
+    def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec) -> None:
         """Nothing is asked of the server yet."""
-        self._link = link
+        self._connection = connection
         self._config = config
         self._codec = codec
-        self._consumers = Consumers(link, config)
+        self._consumers = Consumers(connection, config)
         self._held: dict[str, str] = {}
         self._running: list[Consumption] = []
         self._tokens = 0
@@ -105,9 +139,9 @@ class Queues:
 
     # --- in
 
-    async def enqueue(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> str:
+    async def enqueue(self, subject: str, payload: bytes, headers: bytes) -> str:
         """Store a message; its id, when JetStream has said that it is stored."""
-        answer = await self._link.ask(subject, payload, headers)
+        answer = await self._connection.ask(subject, payload, headers)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
         try:
@@ -133,11 +167,11 @@ class Queues:
         token = str(self._tokens)
         ask: dict[str, Any] = {"batch": 1}
         ask |= {"expires": max(1, int(wait * _NANO))} if wait > 0 else {"no_wait": True}
-        with self._link.expected(f'publish to "{consumer.next_subject.lower()}"') as future:
+        with self._connection.expected(f'publish to "{consumer.next_subject.lower()}"') as future:
             consumer.waiting[token] = future
             try:
                 reply = f"{consumer.inbox}.{token}"
-                await self._link.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
+                self._connection.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
                 async with asyncio.timeout(wait + _LATE):
                     message = await future
             except TimeoutError:
@@ -155,27 +189,27 @@ class Queues:
             if consumer.subscription is not None:
                 return
 
-            def arrived(message: Msg) -> Awaitable[None] | None:
-                return self._arrived(consumer, message)
+            def arrived(message: Message) -> None:
+                self._arrived(consumer, message)
 
-            consumer.inbox = self._link.new_inbox()
-            consumer.subscription = await self._link.listen(f"{consumer.inbox}.*", arrived)
+            consumer.inbox = self._connection.new_inbox()
+            consumer.subscription = await self._connection.subscribe(f"{consumer.inbox}.*", arrived)
 
-    def _arrived(self, consumer: Consumer, message: Msg) -> Awaitable[None] | None:
+    def _arrived(self, consumer: Consumer, message: Message) -> None:
         """A status says whom it is for; a message is for whoever has waited longest."""
         if not message.reply.startswith(_ACK_SUBJECT):
             future = consumer.waiting.get(message.subject.rpartition(".")[2])
             if future is not None and not future.done():
                 future.set_result(message)
-            return None
+            return
         for future in consumer.waiting.values():
             if not future.done():
                 future.set_result(message)
-                return None
+                return
         # Whoever asked for it has gone: not after `ack_wait` but now it may go to another.
-        return self._link.post(message.reply, _NAK)
+        self._connection.post(message.reply, _NAK)
 
-    async def _give_out(self, message: Msg) -> QueueMessage:
+    async def _give_out(self, message: Message) -> QueueMessage:
         message_id, attempts = self._hold(message)
         try:
             content = self._content(message)
@@ -186,23 +220,19 @@ class Queues:
             message_id=message_id, message=content, attempts=attempts, headers=dict(message.headers or {})
         )
 
-    def _content(self, message: Msg) -> Any:
+    def _content(self, message: Message) -> Any:
         return self._codec.decode(message.data, (message.headers or {}).get(CONTENT_TYPE))
 
-    def _hold(self, message: Msg) -> tuple[str, int]:
+    def _hold(self, message: Message) -> tuple[str, int]:
         """Keep what is needed to settle a message; its id, and how often it was delivered."""
-        try:
-            facts = message.metadata
-        except (Error, ValueError, IndexError):
-            raise ProtocolError("a JetStream message without its facts") from None
-        sequence = facts.sequence.stream
+        facts = read_facts(message.reply)
         own = facts.consumer == self._config.durable
-        message_id = f"{facts.stream}/{sequence}" if own else f"{facts.stream}/{facts.consumer}/{sequence}"
+        message_id = f"{facts.stream}/{facts.sequence}" if own else f"{facts.stream}/{facts.consumer}/{facts.sequence}"
         self._held.pop(message_id, None)
         self._held[message_id] = message.reply
         if len(self._held) > _MOST_HELD:
             del self._held[next(iter(self._held))]
-        return message_id, facts.num_delivered
+        return message_id, facts.deliveries
 
     # --- settling
 
@@ -221,7 +251,7 @@ class Queues:
             raise InvalidError(
                 f"message_id: this session holds no message {message_id}; it comes again if it is not done"
             )
-        answer = await self._link.ask(reply, how)
+        answer = await self._connection.ask(reply, how)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
         if self._held.get(message_id) == reply:
@@ -236,22 +266,22 @@ class Queues:
     async def consume(self, queue: str, deliver: Deliver, group: str | None, hold: Hold | None) -> Consumption:
         """Deliver message by message, and acknowledge each when `deliver` has returned, or the application answers."""
         consumer = await self._consumers.find(queue, group)
-        arrivals: asyncio.Queue[Msg] = asyncio.Queue()
+        arrivals: asyncio.Queue[Message] = asyncio.Queue()
         in_progress: dict[str, None] = {}
 
-        def arrived(message: Msg) -> None:
+        def arrived(message: Message) -> None:
             if message.reply.startswith(_ACK_SUBJECT):
                 in_progress[message.reply] = None
             arrivals.put_nowait(message)
 
-        inbox = self._link.new_inbox()
-        consumption = Consumption(await self._link.listen(inbox, arrived), inbox, arrivals, hold, in_progress)
+        inbox = self._connection.new_inbox()
+        consumption = Consumption(await self._connection.subscribe(inbox, arrived), inbox, arrivals, hold, in_progress)
         first = await self._pull(consumer, consumption)
-        await self._link.flushed(f'publish to "{consumer.next_subject.lower()}"')
+        await self._connection.flushed(f'publish to "{consumer.next_subject.lower()}"')
         self._running.append(consumption)
         consumption.tasks = (
-            self._link.start(self._take(consumer, consumption, deliver, first)),
-            self._link.start(self._keep(consumer, consumption)),
+            self._connection.start(self._take(consumer, consumption, deliver, first)),
+            self._connection.start(self._keep(consumer, consumption)),
         )
         return consumption
 
@@ -261,7 +291,7 @@ class Queues:
             consumption.answered.clear()
             await consumption.answered.wait()
         ask = json.dumps({"batch": room, "expires": int(_EXPIRES * _NANO)}).encode()
-        await self._link.post(consumer.next_subject, ask, reply=consumption.inbox)
+        self._connection.post(consumer.next_subject, ask, reply=consumption.inbox)
         return room
 
     async def stop(self, consumption: Consumption) -> None:
@@ -271,11 +301,11 @@ class Queues:
         listens to any more.
         """
         self._running.remove(consumption)
-        await self._link.hush(consumption.subscription)
+        self._connection.unsubscribe(consumption.subscription)
         for task in consumption.tasks:
             task.cancel()
         await asyncio.gather(*consumption.tasks, return_exceptions=True)
-        await self._link.flushed()
+        await self._connection.flushed()
 
     async def _take(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
@@ -295,10 +325,15 @@ class Queues:
                 left = await self._pull(consumer, consumption)
         except BridgeError as error:
             # A lost connection was told already; anything else ends the session, so that health shows it.
-            self._link.lose(error)
+            self._connection.lose(error)
 
-    async def _deliver(self, message: Msg, consumption: Consumption, deliver: Deliver) -> None:
-        message_id, attempts = self._hold(message)
+    async def _deliver(self, message: Message, consumption: Consumption, deliver: Deliver) -> None:
+        try:
+            message_id, attempts = self._hold(message)
+        except ProtocolError as error:
+            consumption.in_progress.pop(message.reply, None)
+            log.warning("message is left out", subject=message.subject, error=error.message)
+            return
         how = _ACK
         try:
             content = self._content(message)
@@ -328,7 +363,7 @@ class Queues:
         self._held.pop(message_id, None)
         consumption.in_progress.pop(message.reply, None)
         # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
-        await self._link.post(message.reply, how)
+        self._connection.post(message.reply, how)
 
     async def _keep(self, consumer: Consumer, consumption: Consumption) -> None:
         """Tell the server that we are still at it, so that it does not deliver again what waits here.
@@ -347,13 +382,13 @@ class Queues:
                         del consumption.held[message_id]
                         consumption.in_progress.pop(reply, None)
                         consumption.answered.set()
-                        await self._link.post(reply, _NAK)
+                        self._connection.post(reply, _NAK)
                 for reply in tuple(consumption.in_progress):
-                    await self._link.post(reply, _IN_PROGRESS)
+                    self._connection.post(reply, _IN_PROGRESS)
         except BridgeError as error:
-            self._link.lose(error)
+            self._connection.lose(error)
 
-    async def _check_empty(self, status: Msg, consumer: Consumer) -> None:
+    async def _check_empty(self, status: Message, consumer: Consumer) -> None:
         """See that a status says no more than that there is no message; else raise what it says."""
         headers = status.headers or {}
         code = headers.get(STATUS)
@@ -365,7 +400,7 @@ class Queues:
         if code not in _PULL_AGAIN:
             raise RejectedError(f"{queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
 
-    async def _check_pull(self, status: Msg, consumer: Consumer) -> None:
+    async def _check_pull(self, status: Message, consumer: Consumer) -> None:
         """See whether to pull again after a status."""
         reason = (status.headers or {}).get(DESCRIPTION, "").lower()
         if not any(words in reason for words in _PULL_AGAIN_REASONS):

@@ -1,10 +1,8 @@
-"""Subjects and headers of NATS, checked before nats-py or the server would change them or end the connection."""
+"""Check and remember the subjects and headers of NATS, so that the server does not end the connection over them."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-
-from nats.js.api import Header
 
 from bridge.core.errors import InvalidError
 from bridge.core.ports import Context
@@ -12,9 +10,6 @@ from bridge.core.ports import Context
 #: The header by which JetStream recognises a repeated message.
 MESSAGE_ID: Final = "Nats-Msg-Id"
 CONTENT_TYPE: Final = "Content-Type"
-#: nats-py's keys for the code and the words of a status line; the second is an enum's member, with a hash of its own.
-STATUS: Final = "Status"
-DESCRIPTION: Final = Header.DESCRIPTION
 
 #: The server ends a connection whose control line is over 4,096 bytes; it holds a subject, a reply and two numbers.
 _MAX_SUBJECT: Final = 2048
@@ -64,8 +59,8 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
     caller asks for it. The caller's may have been joined with the context's before.
 
     Raises:
-        InvalidError: One that NATS cannot carry as it is, for nats-py would trim it and put spaces for line ends; or
-            one by which the caller would govern the server.
+        InvalidError: One that NATS cannot carry as it is, for spaces at its ends would be lost; or one by which the
+            caller would govern the server.
     """
     for name in headers or ():
         if name not in context.headers and _GOVERNING.fullmatch(name):
@@ -86,11 +81,6 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
         except UnicodeEncodeError:
             raise InvalidError(f"headers.{name}: text with half of a surrogate pair has no UTF-8") from None
     return merged
-
-
-def size_of(headers: Mapping[str, str]) -> int:
-    """Bytes that headers take; they count for the server's largest payload."""
-    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
 def header_block(headers: Mapping[str, str]) -> bytes:

@@ -115,15 +115,7 @@ def tables() -> dict[str, dict[str, str]]:
 PACKAGES = sorted({package_of(path) for path in (ROOT / "bridge").rglob("*.py")})
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(
-            package, marks=pytest.mark.xfail(package == "adapters/nats", reason="has no table yet", strict=False)
-        )
-        for package in PACKAGES
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_used_stands_in_the_table(package: str) -> None:
     """No private name more, and none that is used no longer."""
     names, listed = used().get(package, set()), tables().get(package, {})

@@ -116,34 +116,29 @@ async def _plain_server(
 
 
 async def test_ping_follows_what_was_written() -> None:
-    """Even where the socket is full, and nats-py still has some of it: ahead of that, PONG would prove nothing."""
+    """Even where the socket is full, and who wrote has given up waiting: ahead of that, PONG would prove nothing."""
     hold = asyncio.Event()
     hold.set()
     async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}', hold) as (port, got, over):
         adapter = NatsAdapter(adapter_setup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
         await adapter.connect()
-        link = adapter._link
-        assert link is not None
-        client = link._client
+        connection = adapter._connection
+        assert connection is not None
+        socket, pings = connection._transport._socket, connection._confirmed._asked
+        assert socket is not None
         hold.clear()
         async with asyncio.TaskGroup() as group:
             for _ in range(40):
                 group.create_task(adapter.publish("large", "x" * 500_000))
-            assert client.writer is not None
-            transport = client.writer.transport
-            await until(lambda: transport.get_write_buffer_size() > 1_000_000, "a full socket")
-            await link.post("first", b"")
-            await until(lambda: client.pending_data_size == 0, "nats-py's writer, which now waits for the socket")
-            listening = group.create_task(link.listen("news", lambda _: None))
-            await until(lambda: client.lanes.keys() - {1}, "the subscription")
-            await until(lambda: client.pending_data_size == 0, "its PING")
-            listening.cancel()  # which unsubscribes
-            await asyncio.wait([listening])
-            before = client.pending_data_size
-            asking = group.create_task(link.ask("question"))
-            await until(lambda: client.pending_data_size > before > 0, "both in nats-py's buffer")
+            await until(lambda: socket.get_write_buffer_size() > 1_000_000, "a full socket")
+            connection.post("first", b"")
+            subscribing = group.create_task(connection.subscribe("news", lambda _: None))
+            await until(lambda: len(pings) == 2, "the subscription and its PING")
+            subscribing.cancel()  # which unsubscribes
+            await asyncio.wait([subscribing])
+            asking = group.create_task(connection.ask("question"))
             last = group.create_task(adapter.publish("last", 1))
-            await until(lambda: client.pending_data_size == 0, "the last PING")
+            await until(lambda: len(pings) == 3, "the last PING")
             hold.set()
             await last
             asking.cancel()

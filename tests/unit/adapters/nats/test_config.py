@@ -71,7 +71,7 @@ def test_what_cannot_work_is_said(setup: AdapterSetup, config: NatsConfig, words
 
 
 def test_credentials_are_functions() -> None:
-    """No secret among nats-py's options, which it keeps."""
+    """So that nothing secret shows where the target does."""
     basic = resolve(_setup(auth=AuthBasic(type="basic", username="u", password=SecretStr("p"))), NatsConfig())
     bearer = resolve(_setup(auth=AuthBearer(type="bearer", token=SecretStr("t"))), NatsConfig())
     assert (basic.credentials["user"], basic.credentials["password"]()) == ("u", "p")

@@ -10,26 +10,17 @@ from bridge.core.errors import BridgeError, ConnectionLostError, RejectedError
 
 
 class Wire:
-    """Notes what is written; the test answers the PINGs."""
+    """Stands for the transport and notes what is written; the test answers the PINGs."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.pongs: list[asyncio.Future[Any]] = []
-        self.broken = False
-        self.told = 0
-        self.confirmed = Confirmed(self, self.tell)
-
-    def tell(self) -> None:
-        self.told += 1
+        self.confirmed = Confirmed(self)
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
-    def ping(self, pong: asyncio.Future[Any]) -> None:
-        if self.broken:
-            raise RuntimeError("the handler is closed")
+    def ping(self) -> None:
         self.written.append(b"PING")
-        self.pongs.append(pong)
 
     def publish(self, data: bytes, subject: str = "a") -> asyncio.Future[Any]:
         promise: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -52,11 +43,11 @@ async def test_one_ping_for_a_turn() -> None:
     await turn()
     assert wire.written == [b"1", b"2", b"PING", b"3", b"PING"]
     assert not any(promise.done() for promise in first)
-    wire.pongs[0].set_result(True)
+    wire.confirmed.pong()
     await turn()
     assert [promise.result() for promise in first] == [{}] * 3
     assert not later.done()
-    wire.pongs[1].set_result(True)
+    wire.confirmed.pong()
     await turn()
     assert later.result() == {}
 
@@ -67,7 +58,7 @@ async def test_who_has_given_up_is_passed_over() -> None:
     gone, other = wire.publish(b"1"), wire.publish(b"2")
     await turn()
     gone.cancel()
-    wire.pongs[0].set_result(True)
+    wire.confirmed.pong()
     await turn()
     assert other.result() == {}
 
@@ -88,19 +79,21 @@ async def test_a_lost_connection_fails_what_is_not_confirmed() -> None:
     for promise in (asked, written):
         with pytest.raises(ConnectionLostError):
             promise.result()
-    wire.pongs[0].set_result(True)
+    wire.confirmed.pong()
     await turn()
-    assert len(wire.pongs) == 1
+    assert wire.written == [b"1", b"PING", b"2"]
 
 
-async def test_a_closed_transport_is_told() -> None:
-    """Nothing can be written: whoever owns the connection ends it."""
+async def test_a_pong_that_nobody_asked_for() -> None:
+    """It confirms nothing, and the next PING is answered by the next PONG."""
     wire = Wire()
-    wire.broken = True
+    wire.confirmed.pong()
     promise = wire.publish(b"1")
+    wire.confirmed.pong()
     await turn()
-    assert wire.told == 1
     assert not promise.done()
+    wire.confirmed.pong()
+    assert promise.result() == {}
 
 
 async def test_a_forbidden_subject_fails_alone() -> None:
@@ -110,7 +103,7 @@ async def test_a_forbidden_subject_fails_alone() -> None:
     await turn()
     wire.confirmed.forbid('permissions violation for publish to "secret.a"', RejectedError("no"))
     assert [promise.done() for promise in (bad, good, same)] == [True, False, True]
-    wire.pongs[0].set_result(True)
+    wire.confirmed.pong()
     await turn()
     assert good.result() == {}
     for promise in (bad, same):

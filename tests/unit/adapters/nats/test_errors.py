@@ -8,13 +8,15 @@ import ssl
 import nats
 import pytest
 
-from bridge.adapters.nats.errors import TABLE, translate, translate_connect
+from bridge.adapters.nats.errors import TABLE, opening_error, refused, translate, violates_permissions
+from bridge.adapters.nats.protocol import MalformedError
 from bridge.core.errors import (
     AuthError,
     BridgeError,
     ConnectionLostError,
     InvalidError,
     NotConnectedError,
+    ProtocolError,
     RejectedError,
     UnavailableError,
 )
@@ -70,8 +72,6 @@ def test_what_matters_most() -> None:
     assert _kinds(errors.UnexpectedEOF()) == (ConnectionLostError, True, False)
     assert _kinds(errors.MaxPayloadError()) == (InvalidError, False, False)
     assert _kinds(errors.AuthorizationError()) == (AuthError, False, True)
-    assert _kinds(errors.Error("nats: 'Authorization Violation'")) == (AuthError, False, True)
-    assert _kinds(errors.Error('nats: permissions violation for publish to "x"')) == (RejectedError, False, False)
     assert _kinds(nats.js.errors.ServiceUnavailableError(code=503)) == (UnavailableError, False, False)
     assert _kinds(ConnectionResetError()) == (ConnectionLostError, True, False)
 
@@ -83,19 +83,47 @@ def test_jetstream_says_code_and_description() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kind", "person", "permissions"),
+    [
+        ("Authorization Violation", AuthError, True, False),
+        ("User Authentication Expired", AuthError, True, False),
+        ("Account Authentication Expired", AuthError, True, False),
+        ('Permissions Violation for Publish to "x"', RejectedError, False, True),
+        ("Stale Connection", ProtocolError, False, False),
+        ("", ProtocolError, False, False),
+    ],
+)
+def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool, permissions: bool) -> None:
+    """By its words; only a lack of permissions concerns one subject and not the connection."""
+    ours = refused(text)
+    assert (type(ours), ours.needs_person, violates_permissions(text)) == (kind, person, permissions)
+    assert text in ours.message
+
+
+@pytest.mark.parametrize(
     ("error", "person"),
     [
         (ConnectionRefusedError(111, "refused"), False),
         (TimeoutError(), False),
         (nats.errors.SecureConnWantedError(), True),
         (ssl.SSLCertVerificationError("bad"), True),
-        (nats.errors.Error("nats: empty response from server when expecting INFO message"), False),
+        (MalformedError("a greeting that is not INFO"), False),
     ],
 )
 def test_while_connecting_nothing_was_sent(error: Exception, person: bool) -> None:
     """Whatever happens then is `not_connected`."""
-    ours = translate_connect(error)
+    ours = opening_error(None, error)
     assert (type(ours), ours.maybe_sent, ours.needs_person) == (NotConnectedError, False, person)
+
+
+def test_what_ended_the_connection_says_more() -> None:
+    """Than what its end looked like to who opened it; except where TLS failed."""
+    said = AuthError("no", needs_person=True)
+    assert opening_error(said, ConnectionResetError()) is said
+    assert not said.maybe_sent
+    ended = ConnectionLostError("the connection ended")
+    assert opening_error(ended, ssl.SSLCertVerificationError("bad")).needs_person
+    assert type(opening_error(ended, TimeoutError())) is NotConnectedError
 
 
 def test_a_bug_of_ours_is_no_error_of_the_outside() -> None:

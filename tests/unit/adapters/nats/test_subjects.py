@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.adapters.nats.subjects import check_subject, outgoing_headers, size_of
+from bridge.adapters.nats.subjects import check_subject, header_block, outgoing_headers
 from bridge.core.errors import InvalidError
 from bridge.core.ports import NO_CONTEXT, Context
 
@@ -58,7 +58,7 @@ def test_headers_are_joined() -> None:
     ],
 )
 def test_headers_that_would_arrive_otherwise(headers: dict[str, str]) -> None:
-    """nats-py trims, and makes spaces of line ends: refused instead."""
+    """Spaces at the ends would be lost, and line ends would begin another header."""
     with pytest.raises(InvalidError, match="headers"):
         outgoing_headers(headers, NO_CONTEXT, "text/plain")
 
@@ -73,6 +73,6 @@ def test_what_governs_does_not_travel() -> None:
         outgoing_headers(context.joined({"Nats-TTL": "1s"}), context, "a/b")
 
 
-def test_size_of_headers() -> None:
-    """As they are written: version line, one line each, empty line."""
-    assert size_of({"a": "bc", "d": "ä"}) == len("NATS/1.0\r\na: bc\r\nd: ä\r\n\r\n".encode())
+def test_headers_as_they_are_written() -> None:
+    """Version line, one line each, empty line."""
+    assert header_block({"a": "bc", "d": "ä"}) == "NATS/1.0\r\na: bc\r\nd: ä\r\n\r\n".encode()

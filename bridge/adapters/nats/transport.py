@@ -1,0 +1,176 @@
+"""The socket of one NATS connection: opened, turned to TLS, read through the parser, written to in batches.
+
+NATS begins in plaintext, and the server's first line, INFO, tells whether TLS follows. Nothing is written before the
+line CONNECT, which carries the credentials, and CONNECT goes out only if TLS is on or was not asked for.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final, cast
+
+from bridge.adapters.nats.protocol import PING, Info, MalformedError, Operation, Parser, ServerError
+from bridge.core.errors import NotConnectedError
+from bridge.core.ports import Clock
+
+#: Seconds for one step of opening (TCP, greeting, TLS), so that a dead server leaves time for the next address.
+STEP: Final = 5
+_ENDED: Final = "the server ended the connection while it was being opened"
+#: Whoever stands between could add to the greeting what is then taken for the server's own.
+_PLAINTEXT: Final = "more than a greeting before TLS"
+
+
+class Transport(asyncio.Protocol):
+    """One socket; it lives once. The methods of `asyncio.Protocol` are called by the event loop only."""
+
+    def __init__(
+        self,
+        on_operation: Callable[[Operation], None],
+        on_end: Callable[[Exception | None], None],
+        clock: Clock,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            on_operation: Gets what the server sends, except for its greeting; does not raise.
+            on_end: Is told once that nothing will come any more, and why, if a reason is known: an OSError, or a
+                MalformedError.
+            clock: Limits the steps of opening.
+        """
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._on_operation = on_operation
+        self._on_end = on_end
+        self._parser = Parser()
+        self._socket: asyncio.Transport | None = None
+        self._info: Info | None = None
+        self._greeted = asyncio.Event()
+        self._pending: list[bytes] = []
+        self._awaits_tls = self._is_open = self._is_ended = False
+
+    # --- opening
+
+    async def open(self, host: str, port: int, context: ssl.SSLContext | None, server_name: str | None) -> Info:
+        """Connect, with TLS where it was asked for or the server wants it; return what the server says about itself.
+
+        Args:
+            host: A name or an address.
+            port: The TCP port.
+            context: None where TLS was not asked for. A server that insists on it is then checked by the system's
+                certificates.
+            server_name: What the certificate must say; None for `host`.
+
+        Raises:
+            OSError: The server cannot be reached, or TLS fails.
+            TimeoutError: A step took too long.
+            NotConnectedError: It has no TLS where that was asked for.
+        """
+        async with self._clock.timeout(STEP):
+            await self._loop.create_connection(lambda: self, host, port)
+        async with self._clock.timeout(STEP):
+            await self._greeted.wait()
+        info = self._info
+        if info is None or self._socket is None or self._socket.is_closing():
+            raise ConnectionResetError(_ENDED)
+        if info.tls_required:
+            await self._start_tls(self._socket, context or ssl.create_default_context(), server_name or host)
+        elif context is not None:
+            text = "TLS was asked for, and the server has none; nothing was sent to it"
+            raise NotConnectedError(text, needs_person=True)
+        else:
+            self._socket.resume_reading()
+        return info
+
+    async def _start_tls(self, plain: asyncio.Transport, context: ssl.SSLContext, server_name: str) -> None:
+        self._awaits_tls = False  # from here on only decrypted bytes are read
+        async with self._clock.timeout(STEP):
+            encrypted = await self._loop.start_tls(plain, self, context, server_hostname=server_name)
+        if encrypted is None:
+            raise ConnectionResetError(_ENDED)
+        self._socket = encrypted
+
+    def begin(self, connect_line: bytes) -> None:
+        """Write CONNECT, and what is written from now on, or waits, behind it."""
+        self._pending.insert(0, connect_line)
+        self._is_open = True
+        self.flush()
+
+    # --- writing
+
+    def write(self, data: bytes) -> None:
+        """Append to what leaves before the event loop's next turn."""
+        if not self._pending:
+            self._loop.call_soon(self.flush)
+        self._pending.append(data)
+
+    def ping(self) -> None:
+        """Write everything now, and PING behind it: its PONG confirms that the server has all of that."""
+        self._pending.append(PING)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write everything now. What is written after the end goes nowhere."""
+        if not self._is_open or not self._pending:
+            return
+        data, self._pending = self._pending, []
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.write(data[0] if len(data) == 1 else b"".join(data))
+
+    def abort(self) -> None:
+        """End at once, without waiting for what was not written; idempotent. `on_end` is not told any more."""
+        self._is_ended = True
+        self._greeted.set()
+        if self._socket is not None:
+            self._socket.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the socket."""
+        self._socket = cast("asyncio.Transport", transport)  # uvloop's is none of asyncio's classes
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        if self._is_ended:
+            return
+        try:
+            for operation in self._parser.feed(data):
+                if self._info is None:
+                    self._greet(operation)
+                elif self._awaits_tls and not isinstance(operation, ServerError):
+                    self._end(MalformedError(_PLAINTEXT))
+                else:
+                    self._on_operation(operation)
+                if self._is_ended:
+                    return
+        except MalformedError as error:
+            self._end(error)
+        if self._awaits_tls and not self._parser.is_empty:
+            self._end(MalformedError(_PLAINTEXT))
+
+    def _greet(self, operation: Operation) -> None:
+        if isinstance(operation, ServerError):
+            self._on_operation(operation)
+            self._end(None)
+        elif isinstance(operation, Info) and self._socket is not None:
+            self._info, self._awaits_tls = operation, operation.tls_required
+            # Whatever follows is read when it is known whether TLS comes first.
+            self._socket.pause_reading()
+            self._greeted.set()
+        else:
+            raise MalformedError("a greeting that is not INFO")
+
+    def eof_received(self) -> bool:
+        """The server has hung up."""
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._end(exc)
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._is_ended:
+            self._is_ended = True
+            self._greeted.set()
+            self._on_end(error)

@@ -1,0 +1,301 @@
+"""Bytes that no NATS client expects, from a server and from who may publish: told, and nothing else ends by them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
+from bridge.adapters.nats.protocol import Message
+from bridge.core.endpoint import Endpoint, Tls
+from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
+from bridge.core.model import Inbound
+from tests.support.adapters.setup import adapter_setup
+from tests.support.servers.nats_server import nats_server
+from tests.support.wait import until
+
+INFO = b'INFO {"server_id":"x","version":"2.9.10","headers":true}\r\n'
+JETSTREAM = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "worker"}
+
+
+def _adapter(port: int, lost: list[BridgeError] | None = None, *, tls: bool = False, **config: object) -> NatsAdapter:
+    endpoint = Endpoint(url=f"{'tls' if tls else 'nats'}://127.0.0.1:{port}")
+    told = [] if lost is None else lost
+    setup = adapter_setup("test", endpoint, tls=Tls(), config=NatsConfig.model_validate(config), on_lost=told.append)
+    return NatsAdapter(setup)
+
+
+class ScriptedServer:
+    """Greets as it is told, answers each PING, and answers requests whose subject it knows; then a test sends more."""
+
+    def __init__(self, greeting: bytes, *, pongs: bool, hang_up: bool) -> None:
+        self.greeting = greeting
+        self.pongs = pongs
+        self.hang_up = hang_up
+        self.got = b""
+        self.answers: dict[bytes, bytes] = {}
+        self.port = 0
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        writer.write(self.greeting)
+        if self.hang_up:
+            writer.close()
+            return
+        try:
+            while line := await reader.readline():
+                self.got += line
+                self.answer(line.split(), writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    def answer(self, words: list[bytes], writer: asyncio.StreamWriter) -> None:
+        if words[:1] == [b"PING"] and self.pongs:
+            writer.write(b"PONG\r\n")
+        elif words[:1] == [b"PUB"] and len(words) == 4:
+            for subject, answer in self.answers.items():
+                if words[1].startswith(subject):
+                    writer.write(b"MSG %b 1 %d\r\n%b\r\n" % (words[2], len(answer), answer))
+
+    def send(self, data: bytes) -> None:
+        assert self.writer is not None
+        self.writer.write(data)
+
+
+@asynccontextmanager
+async def _scripted(
+    greeting: bytes = INFO, *, pongs: bool = True, hang_up: bool = False
+) -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer(greeting, pongs=pongs, hang_up=hang_up)
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    async with server:
+        scripted.port = server.sockets[0].getsockname()[1]
+        yield scripted
+
+
+@pytest.mark.parametrize(
+    ("greeting", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no operation of NATS"),
+        (b"\xff\xfe\r\n", "no operation of NATS"),
+        (b"PING\r\n", "not INFO"),
+        (b"INFO \xff\r\n", "INFO that cannot be read"),
+        (b'INFO {"max_payload":"x"}\r\n', "INFO that cannot be read"),
+        (b"x" * 100_000, "a line without an end"),
+        (INFO + b"-ERR 'maximum connections exceeded'\r\n", "maximum connections exceeded"),
+        (b"-ERR 'no'\r\n", "no"),
+    ],
+)
+async def test_greetings_of_no_server(greeting: bytes, words: str) -> None:
+    """The session does not open and says why; it is tried again."""
+    async with _scripted(greeting, pongs=False) as server:
+        adapter = _adapter(server.port)
+        with pytest.raises(NotConnectedError, match=words) as caught:
+            await adapter.connect()
+        await adapter.disconnect()
+    assert (caught.value.maybe_sent, caught.value.needs_person) == (False, False)
+
+
+@pytest.mark.parametrize("greeting", [b"", INFO, INFO[:20]])
+async def test_a_server_that_hangs_up(greeting: bytes) -> None:
+    """Before, in and after its greeting."""
+    async with _scripted(greeting, hang_up=True) as server:
+        adapter = _adapter(server.port)
+        with pytest.raises(NotConnectedError, match=r"ended|reset|Broken pipe"):
+            await adapter.connect()
+        await adapter.disconnect()
+
+
+async def test_a_refusal_before_anything_else() -> None:
+    """What a server says of the credentials counts, whenever it comes."""
+    async with _scripted(b"-ERR 'Authorization Violation'\r\n") as server:
+        adapter = _adapter(server.port)
+        with pytest.raises(AuthError, match="Authorization Violation"):
+            await adapter.connect()
+        await adapter.disconnect()
+
+
+async def test_a_ping_before_connect() -> None:
+    """It is answered behind CONNECT, which comes first."""
+    async with _scripted(INFO + b"PING\r\nPING\r\n") as server:
+        adapter = _adapter(server.port)
+        await adapter.connect()
+        await adapter.disconnect()
+    assert server.got.startswith(b"CONNECT ")
+    assert server.got.count(b"PONG\r\n") == 2
+
+
+@pytest.mark.parametrize("more", [INFO, b"PONG\r\n", b"MSG a 1 0\r\n\r\n", b"MSG a 1 9", b"INF"])
+async def test_more_than_a_greeting_before_tls(more: bytes) -> None:
+    """Whoever stands between may have added it: the session does not open, and nothing is sent."""
+    async with _scripted(INFO.replace(b'"x"', b'"x","tls_required":true') + more) as server:
+        adapter = _adapter(server.port, tls=True)
+        with pytest.raises(NotConnectedError, match="more than a greeting before TLS"):
+            await adapter.connect()
+        await adapter.disconnect()
+    assert server.got == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"GARBAGE\r\n", "no operation of NATS"),
+        (b"MSG a 1 999999999\r\n", "a message of 999999999 bytes"),
+        (b"MSG a 1 2\r\nxyz\r\n", "without its end"),
+        (b"-ERR 'Bad \xff'\r\n", r"Bad \\xff"),
+        (b"INFO {\r\n", "INFO that cannot be read"),
+    ],
+)
+async def test_a_server_gone_mad(data: bytes, words: str) -> None:
+    """The session is lost, once, and what is in flight fails at once."""
+    lost: list[BridgeError] = []
+    async with _scripted() as server:
+        adapter = _adapter(server.port, lost)
+        await adapter.connect()
+        server.pongs = False
+        call = asyncio.ensure_future(adapter.publish("t", 1))
+        await until(lambda: b"HPUB t" in server.got, "the message")
+        server.send(b"PING\r\nMSG nobody 77 0\r\n\r\n" + data + data)
+        with pytest.raises(ConnectionLostError, match=words):
+            await call
+        with pytest.raises(NotConnectedError):
+            await adapter.publish("t", 1)
+        await adapter.disconnect()
+    assert [type(error) for error in lost] == [ConnectionLostError]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\xff", b"[]", b"{", b"5", b"{}", b'{"config":5}', b'{"error":{}}', b"[" * 9999]
+)
+@pytest.mark.parametrize("call", ["INFO", "CREATE"])
+async def test_answers_of_jetstream_that_make_no_sense(call: str, answer: bytes) -> None:
+    """The session does not open and says that; it is no bug of ours."""
+    async with _scripted() as server:
+        missing = b'{"error":{"code":404,"err_code":10059,"description":"stream not found"}}'
+        server.answers = {b"$JS.API.STREAM.INFO": answer if call == "INFO" else missing}
+        server.answers |= {b"$JS.API.STREAM.CREATE": answer, b"$JS.API.CONSUMER.": answer}
+        adapter = _adapter(server.port, **JETSTREAM)
+        with pytest.raises(NotConnectedError, match="JetStream"):
+            await adapter.connect()
+        await adapter.disconnect()
+
+
+@asynccontextmanager
+async def _stranger(port: int) -> AsyncIterator[asyncio.StreamWriter]:
+    """A connection on which a test writes what it likes."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _with_headers(subject: bytes, block: bytes, payload: bytes = b"1") -> bytes:
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, len(block), len(block) + len(payload), block, payload)
+
+
+async def test_messages_of_any_bytes() -> None:
+    """Each is delivered with what can be read of it; the log says once that this was not all; the session lives on."""
+    lost: list[BridgeError] = []
+    got: list[Inbound] = []
+
+    async def deliver(message: Inbound) -> None:
+        got.append(message)
+
+    with nats_server() as server, capture_logs() as logs:
+        adapter = _adapter(server.port, lost)
+        await adapter.connect()
+        await adapter.subscribe("in.>", deliver)
+        async with _stranger(server.port) as stranger:
+            stranger.write(b"PUB in.\xff 1\r\n1\r\n" + b"PUB in.\xc3 \xfe.\xff 1\r\n1\r\n")
+            stranger.write(_with_headers(b"in.a", b"NATS/1.0 \xff\xfe\r\nok: yes\r\n\r\n"))
+            stranger.write(_with_headers(b"in.b", b"NATS/1.0 \xc2\xb2\r\n\r\n"))
+            stranger.write(_with_headers(b"in.c", b"NATS/1.0\r\n\xff: 1\r\nx: \xff\r\nno colon\r\n\r\n"))
+            stranger.write(_with_headers(b"in.d", b"\xff" * 20))
+            stranger.write(b"PUB in.end 1\r\n1\r\n")
+            await until(lambda: got and got[-1].topic == "in.end", "the last message")
+        await adapter.check()
+        await adapter.disconnect()
+    assert [message.topic for message in got] == ["in.\\xff", "in.\\xc3", "in.a", "in.b", "in.c", "in.d", "in.end"]
+    assert [message.message for message in got] == [1] * 7
+    assert got[2].headers == {"ok": "yes"}
+    assert got[4].headers == {"x": "\ufffd"}
+    assert [log["event"] for log in logs] == ["a message cannot be read in full"]
+    assert not lost
+
+
+async def test_stored_messages_of_any_bytes() -> None:
+    """The same from a stream: each comes, and is acknowledged."""
+    got: list[Inbound] = []
+
+    async def deliver(message: Inbound) -> None:
+        got.append(message)
+
+    with nats_server() as server:
+        adapter = _adapter(server.port, **JETSTREAM)
+        await adapter.connect()
+        async with _stranger(server.port) as stranger:
+            stranger.write(b"PUB orders.\xff 1\r\n1\r\n" + _with_headers(b"orders.a", b"NATS/1.0 \xff\r\n\xff\r\n\r\n"))
+            await stranger.drain()
+            taken = await adapter.dequeue("ORDERS/worker", wait=5.0)
+            assert taken is not None
+            await adapter.ack(taken.message_id)
+            await adapter.consume("ORDERS/worker", deliver)
+            await until(lambda: got, "the second message")
+        await adapter.disconnect()
+    assert (taken.message, got[0].message) == (1, 1)
+    assert {taken.message_id, got[0].message_id} == {"ORDERS/1", "ORDERS/2"}
+
+
+async def test_a_forged_message_of_jetstream() -> None:
+    """One whose reply subject makes no sense: left out and told where it is consumed, and the others come.
+
+    nats-server itself passes none on from a client; another way into the cluster may.
+    """
+    lost: list[BridgeError] = []
+    got: list[Inbound] = []
+
+    async def deliver(message: Inbound) -> None:
+        got.append(message)
+
+    with nats_server() as server, capture_logs() as logs:
+        adapter = _adapter(server.port, lost, **JETSTREAM)
+        await adapter.connect()
+        consumption = (await adapter.consume("ORDERS/worker", deliver)).handle
+        connection = adapter._connection
+        assert connection is not None
+        for reply in ("$JS.ACK.x", "$JS.ACK.S.c.x.1.1.1.1"):
+            connection._receive(Message(consumption.subscription.sid, consumption.inbox, reply, b"1"))
+        await adapter.enqueue("orders.a", 1)
+        await until(lambda: got, "the message")
+        assert not consumption.in_progress
+        await adapter.disconnect()
+    assert [log["event"] for log in logs] == ["message is left out"] * 2
+    assert not lost
+
+
+async def test_a_forged_message_to_who_waits_for_one() -> None:
+    """The call fails, and the next one gets the real message."""
+    with nats_server() as server:
+        adapter = _adapter(server.port, **JETSTREAM)
+        await adapter.connect()
+        call = asyncio.ensure_future(adapter.dequeue("ORDERS/worker", wait=30.0))
+        queues = adapter._jetstream
+        await until(lambda: any(one.waiting for one in queues._consumers._consumers.values()), "the call")
+        (consumer,) = queues._consumers._consumers.values()
+        connection = adapter._connection
+        assert connection is not None
+        assert consumer.subscription is not None
+        connection._receive(Message(consumer.subscription.sid, f"{consumer.inbox}.1", "$JS.ACK.x", b"1"))
+        with pytest.raises(ProtocolError):
+            await call
+        await adapter.enqueue("orders.a", 1)
+        taken = await adapter.dequeue("ORDERS/worker", wait=5.0)
+        assert taken is not None
+        await adapter.disconnect()
