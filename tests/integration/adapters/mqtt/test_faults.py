@@ -103,3 +103,30 @@ async def test_a_server_that_does_not_speak_mqtt(answer: bytes) -> None:
             await session.connect()
         assert not caught.value.maybe_sent
         await session.disconnect()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_the_keep_alive(answers: bool) -> None:
+    """A broker that answers no PINGREQ is lost; one that answers is kept."""
+    lost: list[BridgeError] = []
+    pings: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(b"\x20\x03\x00\x00\x00")
+        while (packet := await reader.read(2)) == b"\xc0\x00":
+            pings.append(packet)
+            if answers:
+                writer.write(b"\xd0\x00")
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with connected(f"mqtt://127.0.0.1:{port}", on_lost=lost.append, keep_alive=1.0):
+            await until(lambda: len(pings) >= 3 if answers else lost)
+        await ended.wait()
+    assert ["Keep alive timeout" in error.message for error in lost] == ([] if answers else [True])
