@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterable
 
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from tests.support.bus.program import Event, Program
 from tests.support.servers.mosquitto import mosquitto
-from tests.support.servers.nats_server import nats_server
+from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
@@ -150,3 +151,78 @@ subscription "jobs" {{
             assert troubles(bus.log[since:]) == []
             for name in names:
                 assert statuses(bus, name, since).count("disconnected") <= 1, bus.seen(f"health.{name}", since)
+
+
+#: Seconds that an application may take, here: less than the stop.
+_VISIBILITY = 2.0
+_QUEUES = """
+integration "{name}" {{
+  type = "{name}"
+  endpoint {{
+    {endpoint}
+  }}
+  config {{
+    {config}
+  }}
+}}
+subscription "{name}" {{
+  integration = "{name}"
+  {place}
+  emit        = "come.{name}"
+  ack         = "consumer"
+  visibility  = "{visibility}s"
+}}
+"""
+
+
+def queue(name: str, endpoint: str, config: str, place: str) -> str:
+    """An integration with a subscription whose messages the application acknowledges."""
+    return _QUEUES.format(name=name, endpoint=endpoint, config=config, place=place, visibility=_VISIBILITY)
+
+
+async def test_held_messages() -> None:
+    """What the application has still has its time after the stop: no queue delivers it again, and each takes its `ack`.
+
+    The servers' own limits end meanwhile: Redis has seen no sign of the entry for longer than `claim_after`, and
+    JetStream none of the message for longer than `ack_wait`, and delivers it again, to the one who has it.
+    """
+    with mosquitto() as mqtt, redis_server() as redis, nats_server() as nats:
+        text = (
+            queue("mqtt", f'url = "{mqtt.url}"', 'client_id = "suspended"\n    clean_start = false', 'topic = "jobs"')
+            + queue("redis", f'address = "127.0.0.1"\n    port = {redis.port}', 'claim_after = "1s"', 'queue = "jobs"')
+            + queue("nats", f'address = "127.0.0.1"\n    port = {nats.port}', "", 'queue = "JOBS/nemo"')
+        )
+        async with nats_client(nats.port) as client:
+            await client.jetstream().add_stream(name="JOBS", subjects=["jobs"])
+            settings = ConsumerConfig(durable_name="nemo", ack_policy=AckPolicy.EXPLICIT, ack_wait=1.0)
+            await client.jetstream().add_consumer("JOBS", settings)
+        names = ("mqtt", "redis", "nats")
+        puts = {"mqtt": ("publish", {"topic": "jobs", "qos": 1})} | dict.fromkeys(
+            ("redis", "nats"), ("enqueue", {"queue": "jobs"})
+        )
+
+        async def put(bus: Program, message: int) -> dict[str, str]:
+            """Send a message to each, and wait for it; their ids."""
+            ids = {}
+            for name in names:
+                operation, place = puts[name]
+                answer = await bus.ask(f"integration.{name}.{operation}", {**place, "message": message})
+                assert answer["ok"], (name, answer)
+            for name in names:
+                event = await bus.wait(f"come.{name}", lambda one: one["payload"]["message"] == message)
+                ids[name] = event["payload"]["message_id"]
+            return ids
+
+        with sidecar(text, heartbeat="300ms") as running, running.program() as bus:
+            for name in names:
+                await bus.wait(f"health.{name}", lambda one: one["payload"]["status"] == "connected")
+            ids = await put(bus, 1)
+            await suspended(running)
+            # Whatever was given back comes before what is new.
+            await put(bus, 2)
+            for name in names:
+                come = [(one["payload"]["message"], one["payload"]["attempts"]) for one in bus.seen(f"come.{name}", 0)]
+                assert come == [(1, 1), (2, 1)], (name, come)
+                answer = await bus.ask(f"integration.{name}.ack", {"message_id": ids[name]})
+                assert answer["ok"], (name, answer)
+            assert troubles(bus.log) == []

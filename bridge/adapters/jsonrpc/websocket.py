@@ -5,7 +5,6 @@ A topic is the name of a method: the server's notifications of that name are its
 request's id. A server's own requests are answered with *method not found*.
 """
 
-import asyncio
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -46,6 +45,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         self._takers: dict[Subscription, Deliver] = {}
         self._early: list[Inbound] = []
         self._early_until = 0.0
+        self._clock = setup.clock
         self._over = False
 
     # --- life
@@ -54,7 +54,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         """Open the connection; with a `health_method` also call that."""
         config = self._config
         self._socket = await self._opening.open(ping=config.ping, max_message=config.max_response)
-        self._early_until = asyncio.get_running_loop().time() + _EARLY_FOR
+        self._early_until = self._clock.monotonic() + _EARLY_FOR
         await self._background.open()
         self._background.start(self._read(self._socket))
         self._background.start(self._write(self._socket))
@@ -68,7 +68,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         self._calls.lose("the session was closed")
         await self._background.close()
         if socket is not None:
-            await opening.close(socket)
+            await opening.close(socket, self._clock)
 
     def _live(self) -> ClientConnection:
         if self._socket is None or self._over:
@@ -124,7 +124,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         return subscription
 
     def _is_early(self) -> bool:
-        if asyncio.get_running_loop().time() < self._early_until:
+        if self._clock.monotonic() < self._early_until:
             return True
         self._early.clear()
         return False

@@ -43,6 +43,7 @@ from bridge.core.ports import (
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
+    Clock,
     Context,
     Deliver,
     Promise,
@@ -72,7 +73,7 @@ class MqttAdapter(AdapterBase):
         self._will = self._make_will()
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
-        self._acks, self._unacknowledged = setup.kept.setdefault(PROTOCOL, _session_state())
+        self._acks, self._unacknowledged = setup.kept.setdefault(PROTOCOL, _session_state(setup.clock))
         self._inbox = Inbox(self._codec, acks=self._acks, unacknowledged=self._unacknowledged)
         self._requests = PendingRequests(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")
@@ -107,6 +108,7 @@ class MqttAdapter(AdapterBase):
             raise translate(error) from None
         connection = MqttConnection(
             transport=transport,
+            clock=self._setup.clock,
             version5=self._version5,
             clean=config.clean_start,
             on_accepted=self._on_accepted,
@@ -329,9 +331,9 @@ class MqttAdapter(AdapterBase):
             self._on_lost(error)
 
 
-def _session_state() -> tuple[Acks, UnacknowledgedMessages]:
+def _session_state(clock: Clock) -> tuple[Acks, UnacknowledgedMessages]:
     acks = Acks()
-    return acks, UnacknowledgedMessages(acks)
+    return acks, UnacknowledgedMessages(acks, clock)
 
 
 def _unfit_to_hold(config: MqttConfig) -> str | None:

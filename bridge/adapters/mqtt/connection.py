@@ -43,7 +43,8 @@ from bridge.adapters.mqtt.packets.wire_format import (
 )
 from bridge.adapters.mqtt.transport import ControlSocket, SocketTransport
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
-from bridge.core.ports import Promise
+from bridge.core.ports import Clock, Promise
+from bridge.core.timer import Timer
 
 #: Names of the libraries that are not public, and why there is no other way.
 PRIVATE_NAMES: Final = {
@@ -105,6 +106,7 @@ class MqttConnection:
         self,
         *,
         transport: SocketTransport,
+        clock: Clock,
         version5: bool,
         clean: bool,
         on_accepted: Callable[[bool], None],
@@ -119,6 +121,7 @@ class MqttConnection:
 
         Args:
             transport: The open socket.
+            clock: For looking after the keep-alive; paho measures its interval by itself.
             version5: MQTT 5; else 3.1.1.
             clean: Let the broker forget what it kept of an earlier session.
             on_accepted: Called once, before any message comes, with whether the broker had kept this client's session.
@@ -150,7 +153,7 @@ class MqttConnection:
         self._flush_is_due = False
         self._paused = False
         self._closing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(clock)
         self._paho_socket = ControlSocket(transport.fileno(), self._write)
         protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
         session: dict[str, Any] = {} if version5 else {"clean_session": clean}
@@ -195,9 +198,7 @@ class MqttConnection:
 
     def _ended(self, error: BridgeError) -> None:
         """Close the socket, fail everything that waits, and report the loss; nothing happens a second time."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         descriptor = self._transport.fileno()
         if descriptor >= 0:
             self._loop.remove_reader(descriptor)
@@ -375,9 +376,8 @@ class MqttConnection:
 
     def _check_keep_alive(self) -> None:
         """Let paho send PINGREQ, or find that its answer does not come."""
-        self._timer = None
         if self._paho.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._is_open():
-            self._timer = self._loop.call_later(_KEEP_ALIVE_INTERVAL, self._check_keep_alive)
+            self._timer.set(_KEEP_ALIVE_INTERVAL, self._check_keep_alive)
 
     def _on_connect(
         self, client: Any, userdata: Any, flags: ConnectFlags, reason_code: ReasonCode, properties: Any = None

@@ -5,7 +5,6 @@ again from here, and counted here. The broker keeps each one until its acknowled
 sidecar dies.
 """
 
-import asyncio
 import heapq
 import math
 import secrets
@@ -20,8 +19,9 @@ from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.errors import InvalidError
 from bridge.core.model import Inbound
-from bridge.core.ports import Deliver, Verdict
+from bridge.core.ports import Clock, Deliver, Verdict
 from bridge.core.settings import Hold
+from bridge.core.timer import Timer
 
 
 @dataclass(eq=False, slots=True)
@@ -33,7 +33,7 @@ class Unacknowledged:
         message: The message as the broker sent it last; None where the broker no longer has it.
         queue: The subscription's.
         attempts: How often it was delivered.
-        due: When it is to be delivered again, in the loop's time.
+        due: When it is to be delivered again, on the clock's `monotonic`.
         done: It was acknowledged, or given up.
     """
 
@@ -60,7 +60,8 @@ class SubscriptionQueue:
         self._delivered: OrderedDict[str, Unacknowledged] = OrderedDict()
         # Those that are to be delivered again, by time; one that was put in twice counts only with its own `due`.
         self._again: list[tuple[float, int, Unacknowledged]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._clock = messages.clock
+        self._timer = Timer(messages.clock)
 
     def add(self, message: IncomingMessage, inbound: Inbound) -> None:
         """Add a new message, which `deliver_due` delivers."""
@@ -71,7 +72,7 @@ class SubscriptionQueue:
 
         If it is cancelled, the message that is being delivered is delivered again.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._clock.monotonic()
         while (oldest := next(iter(self._delivered.values()), None)) is not None and oldest.due <= now:
             self.deliver_again(oldest, oldest.due)
         while len(self._delivered) < self.hold.limit:
@@ -107,7 +108,7 @@ class SubscriptionQueue:
         if verdict is not Verdict.HOLD:
             self._messages.settle(one)
         elif not one.done:
-            one.due = asyncio.get_running_loop().time() + self.hold.visibility
+            one.due = self._clock.monotonic() + self.hold.visibility
             self._delivered[one.inbound.message_id or ""] = one
 
     def deliver_again(self, one: Unacknowledged, when: float) -> None:
@@ -126,21 +127,17 @@ class SubscriptionQueue:
         due = math.inf if oldest is None else oldest.due
         if self._again and len(self._delivered) < self.hold.limit:
             due = min(due, self._again[0][0])
-        if self._timer is not None and (due < self._timer.when() or due == math.inf):
+        if due == math.inf:
             self._timer.cancel()
-            self._timer = None
-        if self._timer is None and due < math.inf:
-            self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
+        elif due < self._timer.due:
+            self._timer.set(due - self._clock.monotonic(), self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer = None
         self._messages.wake()
 
     def end(self) -> list[IncomingMessage]:
         """Stop at the end of a connection; return what was not delivered, which the broker sends again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         left = [message for message, _ in self._new]
         self._new.clear()
         return left
@@ -153,8 +150,9 @@ class UnacknowledgedMessages:
         wake: To be set; called when something can be delivered.
     """
 
-    def __init__(self, acks: Acks) -> None:
-        """`acks` are told which messages are settled."""
+    def __init__(self, acks: Acks, clock: Clock) -> None:
+        """`acks` are told which messages are settled; `clock` measures how long the application may take."""
+        self.clock = clock
         self.wake: Callable[[], None] = lambda: None
         self._acks = acks
         self._queues: dict[str, SubscriptionQueue] = {}
@@ -247,7 +245,7 @@ class UnacknowledgedMessages:
         if again_in is None:
             self.settle(one)
         else:
-            one.queue.deliver_again(one, asyncio.get_running_loop().time() + again_in)
+            one.queue.deliver_again(one, self.clock.monotonic() + again_in)
         self.wake()
 
     def settle(self, one: Unacknowledged) -> None:

@@ -76,7 +76,7 @@ class NatsAdapter(AdapterBase):
         """Connect to the first server that takes us, and make or check the stream of the configuration."""
         connection = await self._open()
         try:
-            queues = Queues(connection, self._config, self._codec)
+            queues = Queues(connection, self._config, self._codec, self._setup.clock)
             await queues.prepare()
             connection.arm()
         except BaseException:

@@ -25,7 +25,7 @@ from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, Message
 from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.core.model import Inbound, QueueMessage
-from bridge.core.ports import Deliver, Verdict
+from bridge.core.ports import Clock, Deliver, Verdict
 from bridge.core.settings import Hold
 
 _ACK: Final = b"+ACK"
@@ -101,7 +101,7 @@ class Consumption:
         inbox: Where the messages come to.
         arrivals: Messages, and what the server says of a pull, that were not looked at yet.
         in_progress: Replies to what is here and not settled; the server is told so now and then.
-        held: Of what the application has to answer: its id, the reply to it, and until when (loop time).
+        held: Of what the application has to answer: its id, the reply to it, and until when (on the clock).
         answered: Set when the application has answered.
     """
 
@@ -123,13 +123,15 @@ class Consumption:
 class Queues:
     """The queues of one session."""
 
-    def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec) -> None:
+    def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec, clock: Clock) -> None:
         """Nothing is asked of the server yet."""
         self._connection = connection
         self._config = config
         self._codec = codec
+        self._clock = clock
         self._consumers = Consumers(connection, config)
         self._held: dict[str, str] = {}
+        self._settling: set[str] = set()  # replies that the server is being asked to take
         self._running: list[Consumption] = []
         self._tokens = 0
 
@@ -172,7 +174,7 @@ class Queues:
             try:
                 reply = f"{consumer.inbox}.{token}"
                 self._connection.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
-                async with asyncio.timeout(wait + _LATE):
+                async with self._clock.timeout(wait + _LATE):
                     message = await future
             except TimeoutError:
                 await self._consumers.see(consumer)
@@ -251,13 +253,18 @@ class Queues:
             raise InvalidError(
                 f"message_id: this session holds no message {message_id}; it comes again if it is not done"
             )
-        answer = await self._connection.ask(reply, how)
+        self._settling.add(reply)
+        try:
+            answer = await self._connection.ask(reply, how)
+        finally:
+            self._settling.discard(reply)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
         if self._held.get(message_id) == reply:
             del self._held[message_id]
         for consumption in self._running:
-            if consumption.held.pop(message_id, ("",))[0] == reply:
+            if consumption.held.get(message_id, ("",))[0] == reply:
+                del consumption.held[message_id]
                 consumption.in_progress.pop(reply, None)
                 consumption.answered.set()
 
@@ -312,7 +319,7 @@ class Queues:
             while True:
                 while left:
                     try:
-                        async with asyncio.timeout(_EXPIRES + _LATE):
+                        async with self._clock.timeout(_EXPIRES + _LATE):
                             message = await consumption.arrivals.get()
                     except TimeoutError:
                         await self._consumers.see(consumer)
@@ -333,6 +340,8 @@ class Queues:
         except ProtocolError as error:
             consumption.in_progress.pop(message.reply, None)
             log.warning("message is left out", subject=message.subject, error=error.message)
+            return
+        if self._is_held(message_id, message, consumption):
             return
         how = _ACK
         try:
@@ -356,14 +365,28 @@ class Queues:
                 hold.on_dead(inbound, f"delivered {attempts - 1} times and never acknowledged")
                 how = _TERM
             elif await deliver(inbound) is Verdict.HOLD and hold is not None:
-                until = asyncio.get_running_loop().time() + hold.visibility
-                consumption.held.pop(message_id, None)
+                until = self._clock.monotonic() + hold.visibility
+                before, _ = consumption.held.pop(message_id, ("", 0.0))
+                consumption.in_progress.pop(before, None)
                 consumption.held[message_id] = (message.reply, until)
                 return
         self._held.pop(message_id, None)
         consumption.in_progress.pop(message.reply, None)
         # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
         self._connection.post(message.reply, how)
+
+    def _is_held(self, message_id: str, message: Message, consumption: Consumption) -> bool:
+        """Return whether the application has this message, and time left to answer; the server is told so again.
+
+        It delivers such a message again where it heard nothing of us for `ack_wait`: this process stood still.
+        """
+        reply, until = consumption.held.get(message_id, ("", 0.0))
+        if not reply or reply in self._settling:  # or the application has just given it back
+            return False
+        consumption.in_progress.pop(reply, None)
+        consumption.held[message_id] = (message.reply, until)
+        self._connection.post(message.reply, _IN_PROGRESS)
+        return True
 
     async def _keep(self, consumer: Consumer, consumption: Consumption) -> None:
         """Tell the server that we are still at it, so that it does not deliver again what waits here.
@@ -375,8 +398,8 @@ class Queues:
             step = min(step, consumption.hold.visibility / 4)
         try:
             while True:
-                await asyncio.sleep(step)
-                now = asyncio.get_running_loop().time()
+                await self._clock.sleep(step)
+                now = self._clock.monotonic()
                 for message_id, (reply, until) in tuple(consumption.held.items()):
                     if until <= now:
                         del consumption.held[message_id]

@@ -88,12 +88,14 @@ class RedisAdapter(AdapterBase):
         """Open the link for commands; Redis proves the credentials while it opens."""
         await self._background.open()
         if self._config.sentinel is not None:
-            self._target = await master_of(self._target, self._config.sentinel, self._background.start)
+            self._target = await master_of(
+                self._target, self._config.sentinel, self._background.start, self._setup.clock
+            )
         self._commands = await self._open()
-        self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer)
+        self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer, self._setup.clock)
 
     async def _open(self, take: Take = drop) -> Link:
-        link = self._link_type(self._target, self._lose, take)
+        link = self._link_type(self._target, self._setup.clock, self._lose, take)
         await link.open()
         if self._over:
             await link.close()
@@ -270,6 +272,7 @@ class RedisAdapter(AdapterBase):
             deliver,
             message_id=lambda entry: message_id(entry, queue, group),
             claim_every=self._config.claim_after / 2,
+            clock=self._setup.clock,
             hold=hold,
         )
         try:

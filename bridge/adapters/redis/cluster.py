@@ -75,7 +75,7 @@ class RedisClusterAdapter(AdapterBase):
         async with self._changing:
             if self._reads > known:
                 return
-            found = await read_slots(self._seeds, self._background.start)
+            found = await read_slots(self._seeds, self._background.start, self._setup.clock)
             for node in dict.fromkeys(found.nodes):
                 if node not in self._nodes:
                     self._nodes[node] = await self._open(node)

@@ -18,7 +18,7 @@ from bridge.adapters.redis.errors import translate, translate_connect
 from bridge.adapters.redis.target import Target
 from bridge.adapters.redis.transport import ERROR_REPLIES, NOTHING, Transport, open_transport, pack
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
-from bridge.core.ports import Promise
+from bridge.core.ports import Clock, Promise
 
 #: Kinds of push messages that answer a command.
 _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
@@ -64,12 +64,14 @@ class Link:
 
     Args:
         target: Where to.
+        clock: Measures how long an answer is due.
         on_end: Told once, by `run`, when the connection has ended by itself.
         take: Awaited with each push message (`message`, `pmessage`) before the next reply is read.
     """
 
-    def __init__(self, target: Target, on_end: Callable[[BridgeError], None], take: Take = drop) -> None:
+    def __init__(self, target: Target, clock: Clock, on_end: Callable[[BridgeError], None], take: Take = drop) -> None:
         self._target = target
+        self._clock = clock
         self._transport: Transport | None = None
         self._on_end = on_end
         self._take = take
@@ -78,7 +80,7 @@ class Link:
         self._usable = False
         self._loop = asyncio.get_running_loop()
         self.waiting_since: float | None = None
-        """When (loop time, seconds) the oldest unanswered command became the oldest."""
+        """When (on the clock, seconds) the oldest unanswered command became the oldest."""
 
     async def open(self) -> None:
         """Connect and prove the credentials.
@@ -113,7 +115,7 @@ class Link:
         except UnicodeEncodeError:
             raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
         if not self._waiting:
-            self.waiting_since = self._loop.time()
+            self.waiting_since = self._clock.monotonic()
         self._waiting.append(promise)
         if not self._unsent:
             self._loop.call_soon(self._flush)
@@ -158,7 +160,7 @@ class Link:
             return
         promise = self._waiting.popleft()
         # A command that was answered is the proof that the server lives, whenever the next one was sent.
-        self.waiting_since = self._loop.time() if self._waiting else None
+        self.waiting_since = self._clock.monotonic() if self._waiting else None
         if promise.done():
             return
         if error is None:
@@ -191,7 +193,7 @@ class Link:
             self._fail("the session was closed")
         if self._transport is not None:
             try:
-                async with asyncio.timeout(_FAREWELL):
+                async with self._clock.timeout(_FAREWELL):
                     await self._transport.close()
             except TimeoutError:
                 pass

@@ -8,19 +8,20 @@ from bridge.adapters.redis.connection import Link
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.ports import Clock
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Runs a task for as long as the session lives."""
 
 
-async def master_of(sentinel: Target, name: str, start: Start) -> Target:
+async def master_of(sentinel: Target, name: str, start: Start, clock: Clock) -> Target:
     """Where the Sentinel says that a master is.
 
     Raises:
         ProtocolError: Its answer is none of a Sentinel.
         NotConnectedError: It cannot be asked, or does not know; with `needs_person` where that will not change.
     """
-    link = Link(sentinel.anonymous(), lambda _: None)
+    link = Link(sentinel.anonymous(), clock, lambda _: None)
     await link.open()
     start(link.run())
     try:

@@ -11,6 +11,7 @@ from bridge.adapters.redis.connection import Link
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.ports import Clock
 
 #: Host and port.
 Node = tuple[str, int]
@@ -55,12 +56,15 @@ def parse_slots(reply: Iterable[Any], asked: str) -> SlotMap:
     )
 
 
-async def read_slots(targets: Iterable[Target], start: Callable[[Coroutine[Any, Any, None]], object]) -> SlotMap:
+async def read_slots(
+    targets: Iterable[Target], start: Callable[[Coroutine[Any, Any, None]], object], clock: Clock
+) -> SlotMap:
     """Ask one node after the other until one answers.
 
     Args:
         targets: Nodes that the configuration names.
         start: Runs a coroutine as a task.
+        clock: For the end of the connections.
 
     Raises:
         NotConnectedError: None answers; with `needs_person` where it is no cluster.
@@ -68,7 +72,7 @@ async def read_slots(targets: Iterable[Target], start: Callable[[Coroutine[Any, 
     """
     failure: BridgeError = NotConnectedError("there is no node to ask")
     for target in targets:
-        link = Link(target, lambda _: None)
+        link = Link(target, clock, lambda _: None)
         try:
             await link.open()
             start(link.run())

@@ -91,7 +91,7 @@ class WebSocketAdapter(AdapterBase):
         socket, self._socket = self._socket, None
         await self._background.close()
         if socket is not None:
-            await opening.close(socket)
+            await opening.close(socket, self._setup.clock)
 
     def _live(self) -> ClientConnection:
         if self._socket is None or self._over:

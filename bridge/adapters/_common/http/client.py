@@ -63,7 +63,7 @@ class HttpClient:
         self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
         self._post = b"POST " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"content-type: application/json\r\n"
         # One connection more than there are operations, so that a health check never waits behind them.
-        self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response)
+        self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response, clock=setup.clock)
 
     @property
     def path(self) -> bytes:

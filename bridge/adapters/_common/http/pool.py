@@ -16,6 +16,7 @@ import httpx
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.target import Target
+from bridge.core.ports import Clock
 
 #: Seconds after which an unused connection is closed, before something on the way forgets it silently.
 KEEP_IDLE: Final = 60.0
@@ -58,10 +59,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
         target: Where to connect.
         size: Connections at a time.
         max_response: Bytes that a response's body may have, decompressed.
+        clock: Measures how long a connection was idle.
     """
 
-    def __init__(self, target: Target, *, size: int, max_response: int) -> None:
+    def __init__(self, target: Target, *, size: int, max_response: int, clock: Clock) -> None:
         self._target = target
+        self._clock = clock
         self._max_response = max_response
         self._slots = asyncio.Semaphore(size)
         self._idle: deque[HttpConnection] = deque()
@@ -102,7 +105,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             self._keep(connection)
 
     def _take_idle(self) -> HttpConnection | None:
-        forgotten = asyncio.get_running_loop().time() - KEEP_IDLE
+        forgotten = self._clock.monotonic() - KEEP_IDLE
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_since > forgotten and connection.usable:
@@ -126,7 +129,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             self._keep(connection)
 
     def _keep(self, connection: HttpConnection) -> None:
-        now = connection.idle_since = asyncio.get_running_loop().time()
+        now = connection.idle_since = self._clock.monotonic()
         self._idle.append(connection)
         # The ones at the front have been idle for longest.
         while self._idle[0].idle_since < now - KEEP_IDLE:

@@ -1,6 +1,5 @@
 """What an HTTP status means where the body does not say more (bus contract, "Commands")."""
 
-import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -51,17 +50,17 @@ def bare_status_error(response: Response) -> BridgeError | None:
 def retry_after_ms(response: Response) -> int | None:
     """`Retry-After` in milliseconds, from seconds or from an HTTP date (RFC 9110, 10.2.3); at most a day.
 
-    A date is measured against the response's own `Date`, so that clocks that differ do not matter. None where there
-    is no such header or it makes no sense.
+    A date is measured against the response's own `Date`, which a server with a clock must send (RFC 9110, 6.6.1), so
+    that clocks that differ do not matter. None where there is no such header or it makes no sense.
     """
     value = (response.header(b"retry-after") or "").strip()
     if value.isascii() and value.isdigit():
         return min(int(value[:9]) * 1000, _DAY_MS)
     until = _unix(value)
-    if until is None:
-        return None
     now = _unix(response.header(b"date") or "")
-    return max(0, min(int((until - (time.time() if now is None else now)) * 1000), _DAY_MS))
+    if until is None or now is None:
+        return None
+    return max(0, min(int((until - now) * 1000), _DAY_MS))
 
 
 def _unix(date: str) -> float | None:

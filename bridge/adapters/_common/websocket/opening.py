@@ -1,6 +1,5 @@
 """The opening handshake of a WebSocket (RFC 6455, 4): an HTTP request with the integration's credentials."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +12,7 @@ from bridge.adapters._common.http.target import authorization, resolve
 from bridge.adapters._common.websocket.errors import translate
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import ConnectionLostError, ProtocolError
-from bridge.core.ports import AdapterSetup
+from bridge.core.ports import AdapterSetup, Clock
 
 #: URL scheme → (default port, TLS).
 SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"ws": (80, False), "wss": (443, True)}
@@ -51,6 +50,7 @@ class Opening:
 
     def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where endpoint, auth and TLS do not fit together, in words for a person."""
+        self._clock = setup.clock
         as_http = _as_http(setup)
         try:
             self._target = resolve(as_http)
@@ -94,18 +94,18 @@ class Opening:
         except (OSError, EOFError, WebSocketException) as error:
             raise translate(error) from None
         if subprotocol is not None and socket.subprotocol != subprotocol:
-            await close(socket)
+            await close(socket, self._clock)
             raise ProtocolError(f"the server does not speak {subprotocol}", maybe_sent=False)
         return socket
 
 
-async def close(socket: ClientConnection) -> None:
+async def close(socket: ClientConnection, clock: Clock) -> None:
     """Say goodbye and close, whatever becomes of the goodbye.
 
     websockets waits without a limit for room to send it in; a frozen server makes none.
     """
     try:
-        async with asyncio.timeout(2 * _CLOSE):
+        async with clock.timeout(2 * _CLOSE):
             await socket.close()
     except TimeoutError:
         pass

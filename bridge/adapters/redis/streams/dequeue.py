@@ -14,6 +14,7 @@ from bridge.adapters.redis.streams.groups import Consumer, entries_of, make_grou
 from bridge.adapters.redis.streams.reader import BLOCK
 from bridge.core.errors import BridgeError, RejectedError
 from bridge.core.model import QueueMessage
+from bridge.core.ports import Clock
 
 #: Seconds between two looks for overdue entries of one stream.
 _LOOK_EVERY: Final = 1.0
@@ -30,36 +31,37 @@ class Dequeuer:
         open_link: Callable[[], Awaitable[Link]],
         codec: Codec,
         consumer: Callable[[str], Consumer],
+        clock: Clock,
     ) -> None:
         """`open_link` opens one more link of the session; `consumer` says who reads a stream."""
         self._commands = commands
         self._open_link = open_link
         self._codec = codec
         self._make_consumer = consumer
+        self._clock = clock
         self._consumers: dict[str, Consumer] = {}
         self._look_at: dict[str, float] = {}
         self._free: list[Link] = []
-        self._loop = asyncio.get_running_loop()
 
     def look_again(self, queue: str, delay: float) -> None:
         """Something becomes overdue in `delay` seconds."""
-        at = self._loop.time() + delay
+        at = self._clock.monotonic() + delay
         self._look_at[queue] = min(at, self._look_at.get(queue, at))
 
     async def take(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
         """One message, or None after `wait` seconds; raises what the server refuses."""
         consumer = await self._consumer(queue)
-        end = self._loop.time() + wait
+        end = self._clock.monotonic() + wait
         try:
             while True:
                 found = await self._overdue(consumer) or await self._read(consumer, self._commands, None)
-                left = end - self._loop.time()
+                left = end - self._clock.monotonic()
                 if found is None and left > 0:
-                    next_look = self._look_at[queue] - self._loop.time()
+                    next_look = self._look_at[queue] - self._clock.monotonic()
                     found = await self._block(consumer, max(0.001, min(left, next_look, BLOCK)))
                 if found is not None:
                     return await self._message(consumer, *found, visibility)
-                if self._loop.time() >= end:
+                if self._clock.monotonic() >= end:
                     return None
         except RejectedError as error:
             if error.code == "NOGROUP":  # the stream was deleted; the next call makes it again
@@ -72,12 +74,12 @@ class Dequeuer:
             consumer = self._make_consumer(queue)
             await make_group(self._commands, queue, consumer.group)
             self._consumers[queue] = consumer
-            self._look_at[queue] = self._loop.time()
+            self._look_at[queue] = self._clock.monotonic()
         return consumer
 
     async def _overdue(self, consumer: Consumer) -> tuple[str, Fields, int] | None:
         queue = consumer.queue
-        if self._loop.time() < self._look_at[queue]:
+        if self._clock.monotonic() < self._look_at[queue]:
             return None
         while found := await consumer.overdue(self._commands):
             entry, fields, attempts = found
@@ -88,7 +90,7 @@ class Dequeuer:
                 log.warning("dead letter", stream=queue, entry=entry, attempts=attempts - 1)
             else:
                 return entry, fields, attempts
-        self._look_at[queue] = self._loop.time() + _LOOK_EVERY
+        self._look_at[queue] = self._clock.monotonic() + _LOOK_EVERY
         return None
 
     async def _block(self, consumer: Consumer, seconds: float) -> tuple[str, Fields, int] | None:

@@ -14,7 +14,7 @@ from bridge.adapters.redis.streams.entries import Fields, decode_fields
 from bridge.adapters.redis.streams.groups import Consumer, entries_of, make_group
 from bridge.core.errors import BridgeError, ConnectionLostError
 from bridge.core.model import Inbound
-from bridge.core.ports import Deliver, Verdict
+from bridge.core.ports import Clock, Deliver, Verdict
 from bridge.core.settings import Hold
 
 _BATCH: Final = 100
@@ -38,6 +38,7 @@ class StreamReader:
         deliver: Takes a message. Where it raises a BridgeError the entry stays pending and comes again.
         message_id: The name on the bus of an entry.
         claim_every: Seconds between two looks for what others left.
+        clock: Measures how long the application may take, and the intervals.
         hold: How entries wait for the application; None: each is acknowledged once it is delivered.
     """
 
@@ -50,9 +51,11 @@ class StreamReader:
         *,
         message_id: Callable[[str], str],
         claim_every: float,
+        clock: Clock,
         hold: Hold | None = None,
     ) -> None:
         self._hold = hold
+        self._clock = clock
         self._held: dict[str, float] = {}
         self._answered = asyncio.Event()
         self._next_claim = 0.0
@@ -62,7 +65,6 @@ class StreamReader:
         self._deliver = deliver
         self._message_id = message_id
         self._claim_every = claim_every
-        self._loop = asyncio.get_running_loop()
 
     async def prepare(self) -> None:
         """Make the group where it is missing; raises what the server refuses."""
@@ -71,21 +73,21 @@ class StreamReader:
     def check(self) -> None:
         """Raises ConnectionLostError where a blocking read is long overdue."""
         since = self._link.waiting_since
-        if since is not None and self._loop.time() - since > BLOCK + 5.0:
+        if since is not None and self._clock.monotonic() - since > BLOCK + 5.0:
             raise ConnectionLostError(f"reading {self._consumer.queue!r} has had no answer for too long")
 
     async def run(self) -> None:
         """Read and deliver until cancelled. Raises BridgeError for what the server refuses or when it is gone."""
         await self._left_by_me()
-        self._next_claim = self._loop.time()
+        self._next_claim = self._clock.monotonic()
         while True:
             room = await self._room()
-            if self._loop.time() >= self._next_claim:
-                self._next_claim = self._loop.time() + self._claim_every
+            if self._clock.monotonic() >= self._next_claim:
+                self._next_claim = self._clock.monotonic() + self._claim_every
                 await self._left_by_others()
                 continue
             due = min(self._next_claim, next(iter(self._held.values()), math.inf))
-            block = min(BLOCK, max(0.001, due - self._loop.time()))
+            block = min(BLOCK, max(0.001, due - self._clock.monotonic()))
             reply = self._consumer.read(self._link, ">", room, block=block)
             self._acknowledge(await self._take(entries_of(await reply), None))
 
@@ -114,7 +116,7 @@ class StreamReader:
         if self._held.pop(entry, None) is not None:
             self._answered.set()
             if again_in is not None:
-                self._next_claim = min(self._next_claim, self._loop.time() + again_in)
+                self._next_claim = min(self._next_claim, self._clock.monotonic() + again_in)
 
     async def _room(self) -> int:
         """How many entries may be taken now; waits until it is one, and gives back what nobody has answered."""
@@ -128,14 +130,14 @@ class StreamReader:
             self._answered.clear()
             oldest = next(iter(self._held.values()))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.001, min(oldest - self._loop.time(), self._claim_every))):
+                async with self._clock.timeout(max(0.001, min(oldest - self._clock.monotonic(), self._claim_every))):
                     await self._answered.wait()
                 continue
             self._keep()
 
     def _give_back(self) -> None:
         """What was not answered in time is overdue, for us and for others; the oldest come first."""
-        now = self._loop.time()
+        now = self._clock.monotonic()
         while self._held:
             entry, until = next(iter(self._held.items()))
             if until > now:
@@ -172,12 +174,12 @@ class StreamReader:
     async def _take(self, entries: Entries, counts: dict[str, int] | None) -> list[str]:
         """Deliver; returns what is to be acknowledged. Cancelled, it acknowledges what was delivered."""
         done: list[str] = []
-        settled = self._loop.time()
+        settled = self._clock.monotonic()
         try:
             for entry, fields in entries:
                 if fields is None or await self._hand_over(entry, fields, 1 if counts is None else counts[entry]):
                     done.append(entry)
-                now = self._loop.time()
+                now = self._clock.monotonic()
                 if now - settled > _SETTLE:
                     self._acknowledge(done)
                     done, settled = [], now
@@ -196,7 +198,7 @@ class StreamReader:
             return False
         if outcome is Verdict.HOLD and self._hold is not None:
             self._held.pop(entry, None)
-            self._held[entry] = self._loop.time() + self._hold.visibility
+            self._held[entry] = self._clock.monotonic() + self._hold.visibility
             return False
         return True
 

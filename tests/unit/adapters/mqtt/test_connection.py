@@ -16,6 +16,7 @@ from bridge.adapters.mqtt.connection import Limits, MqttConnection
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.packets.reader import PacketReader
 from bridge.adapters.mqtt.transport import SocketTransport
+from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from tests.support.wait import until
 
@@ -37,6 +38,7 @@ class Broker:
         self.lost: list[BridgeError] = []
         self.connection = MqttConnection(
             transport=SocketTransport(ours),
+            clock=RealClock(),
             version5=version5,
             clean=True,
             on_accepted=lambda _: None,

@@ -13,6 +13,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import Verdict
 from bridge.core.settings import Hold
 from tests.support.adapters.mqtt import begun, message
+from tests.support.clock import FakeClock
 
 
 class Session:
@@ -20,7 +21,8 @@ class Session:
 
     def __init__(self, **hold: Any) -> None:
         self.acks = Acks()
-        self.messages = UnacknowledgedMessages(self.acks)
+        self.clock = FakeClock()
+        self.messages = UnacknowledgedMessages(self.acks, self.clock)
         self.delivered: list[tuple[Any, int | None]] = []
         self.ids: dict[Any, str] = {}
         self.dead: list[Inbound] = []
@@ -86,6 +88,27 @@ async def test_acknowledged_out_of_order():
     assert session.broker.acks == []
     session.messages.answer(session.ids[1])
     assert session.broker.acks == [1, 2]
+
+
+async def test_a_message_without_an_answer_is_delivered_again():
+    """When its `visibility` has passed on the bridge's clock, and on no other."""
+    session = Session(limit=2, visibility=30.0)
+    woken: list[float] = []
+    session.messages.wake = lambda: woken.append(session.clock.monotonic())
+    begin = session.clock.monotonic()
+    await session.come(1)
+    await session.clock.advance(10.0)
+    await session.come(2)
+    await session.clock.advance(19.9)
+    await session.queue.deliver_due()
+    assert session.delivered == [(1, 1), (2, 1)]
+    assert woken == []
+    await session.clock.advance(0.1)
+    assert woken == [begin + 30.0]
+    await session.queue.deliver_due()
+    assert session.delivered[2:] == [(1, 2)]
+    session.messages.end()
+    assert session.clock.timers == 0
 
 
 async def test_two_nacks_are_one_delivery():
