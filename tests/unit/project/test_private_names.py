@@ -23,8 +23,8 @@ from paho.mqtt.client import Client
 import bridge
 from tests.unit.project.test_project import ROOT, RUNTIME
 
-#: What is asked of the whole package; fewer with each release.
-_MOST = 15
+#: How many the whole package has; fewer with each release.
+_MOST = 2
 _OURS = frozenset({"bridge", "tests"})
 _BY_NAME = frozenset({"getattr", "setattr", "hasattr", "delattr"})
 
@@ -124,7 +124,7 @@ def test_what_is_used_stands_in_the_table(package: str) -> None:
 
 
 def test_there_are_few() -> None:
-    """In the whole package."""
+    """In the whole package; a new one is a decision that shows here."""
     assert sum(map(len, tables().values())) <= _MOST
 
 
