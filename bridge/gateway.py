@@ -2,11 +2,12 @@
 
 import asyncio
 import dataclasses
+import math
 import os
 import random
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -14,6 +15,7 @@ from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer
 from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Emit, Wish
+from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
@@ -25,6 +27,11 @@ from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Wanted, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
+
+#: Seconds that the end may take beyond `drain_timeout`.
+LONGEST_CLOSE: Final = 2.0
+#: Seconds of these for the last events to leave by the bus.
+_BUS_TIME: Final = 0.6
 
 log = structlog.get_logger()
 
@@ -43,8 +50,9 @@ class IntegrationGateway:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         redactor: Redactor | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Build the house.
+        """Build everything; open nothing.
 
         Args:
             configuration: What to run.
@@ -52,6 +60,7 @@ class IntegrationGateway:
             clock: The real one unless a test passes its own.
             rng: For jitter.
             redactor: Takes secrets out of what remotes say; a new one where none is given.
+            on_end: Called when the end begins, at least once.
         """
         self._configuration = configuration
         self._load = load
@@ -59,6 +68,7 @@ class IntegrationGateway:
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
         self._redactor = redactor or Redactor()
         self._redactor.learn(configuration.hidden)
+        self._on_end = on_end
         settings = configuration.bridge
         self.name = settings.name
         self.source = settings.source
@@ -106,6 +116,9 @@ class IntegrationGateway:
         self._status = "starting"
         self._started = self._clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
+        self._tasks = BoundedTasks(clock=self._clock, on_bug=self._on_bug)
+        self._closed_by = math.inf
+        self._outbox_is_closed = False
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
         self._reloading = asyncio.Lock()
@@ -132,49 +145,58 @@ class IntegrationGateway:
         try:
             await self._run()
         finally:
-            await self._outbox.close()
+            await self._close_outbox()
         log.info("stopped")
 
     async def _run(self) -> None:
         await self.bus.start()
         try:
             async with self._observer, asyncio.TaskGroup() as self._group:
-                observing = self._group.create_task(self._observer.run())
-                watching = self._group.create_task(self.bus.run())
-                managing = self._group.create_task(self._manager.run())
-                self.later(self._outbox.watch())
-                beating = self._group.create_task(self._beat())
-                self._say_orphans()
-                self._set_status("ready")
-                early, self._early = self._early, None
-                for event in early or ():
-                    self._on_event(event)
-                log.info(
-                    "ready",
-                    name=self.name,
-                    publish=self.bus.publish_endpoint,
-                    subscribe=self.bus.subscribe_endpoint,
-                    status=self._observer.url,
-                )
-                await self._stop.wait()
-                await self._drain()
-                beating.cancel()
-                self._manager.close()
-                await managing
-                await self._outbox.close()
-                for connection in self._manager:
-                    connection.stopped()
-                self._set_status("stopped")
-                watching.cancel()
-                observing.cancel()
+                try:
+                    await self._serve(self._group)
+                finally:
+                    await self._tasks.close()
         finally:
             self._group = None
+            self._on_end()
             await self.bus.stop()
+
+    async def _serve(self, group: asyncio.TaskGroup) -> None:
+        observing = group.create_task(self._observer.run())
+        watching = group.create_task(self.bus.run())
+        managing = group.create_task(self._manager.run())
+        self.later(self._outbox.watch())
+        beating = group.create_task(self._beat())
+        self._say_orphans()
+        self._set_status("ready")
+        early, self._early = self._early, None
+        for event in early or ():
+            self._on_event(event)
+        log.info(
+            "ready",
+            name=self.name,
+            publish=self.bus.publish_endpoint,
+            subscribe=self.bus.subscribe_endpoint,
+            status=self._observer.url,
+        )
+        await self._stop.wait()
+        await self._drain()
+        beating.cancel()
+        self._manager.close()
+        await managing
+        await self._close_outbox()
+        for connection in self._manager:
+            connection.stopped()
+        self._set_status("stopped")
+        await self._tasks.close(grace=self._left)
+        watching.cancel()
+        observing.cancel()
 
     def stop(self, reason: str) -> None:
         """Drain and end; the first call counts."""
         if not self._stop.is_set():
             log.info("stopping", reason=reason)
+            self._on_end()
             self._stop.set()
 
     async def _drain(self) -> None:
@@ -182,17 +204,41 @@ class IntegrationGateway:
         self._dispatcher.stopping = True
         self._outbox.stop()
         self._set_status("draining")
-        async with self._applying:
-            pass  # a reload that is being carried out comes to its end, and none begins any more
-        for connection in self._manager:
-            await connection.stop_queued()
         limit = self._configuration.bridge.drain_timeout
+        self._closed_by = self._clock.monotonic() + limit + LONGEST_CLOSE - _BUS_TIME
         try:
             async with self._clock.timeout(limit):
+                async with self._applying:
+                    pass  # a reload that is being carried out comes to its end, and none begins any more
+                for connection in self._manager:
+                    await connection.stop_queued()
                 for connection in self._manager:
                     await connection.guard.idle()
         except TimeoutError:
             log.warning("drain timeout", seconds=limit)
+
+    @property
+    def _left(self) -> float:
+        """Seconds until everything but the bus has to be closed; `LONGEST_CLOSE` where nothing was drained."""
+        if self._closed_by == math.inf:
+            return LONGEST_CLOSE
+        return max(PATIENCE, self._closed_by - self._clock.monotonic())
+
+    async def _close_outbox(self) -> None:
+        """Let the outbox commit what is left, as long as there is time: a disk may hang."""
+        if self._outbox_is_closed:
+            return
+        self._outbox_is_closed = True
+        try:
+            async with self._clock.timeout(self._left):
+                await self._outbox.close()
+        except TimeoutError:
+            log.warning("cut: the outbox could not be closed in time; what it had not committed is delivered again")
+
+    def _on_bug(self, bug: BaseException) -> None:
+        """End loudly: the group raises what its tasks raise."""
+        if self._group is not None:
+            self._group.create_task(_raise(bug))
 
     async def _beat(self) -> None:
         """Say every health again, so that silence means death."""
@@ -216,7 +262,7 @@ class IntegrationGateway:
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """See `controls.Controls.later`."""
         assert self._group is not None  # noqa: S101 - events come only while the group is open
-        self._group.create_task(work)
+        self._tasks.start(work, getattr(work, "__name__", "work"))
 
     async def letters(self, operation: str, wanted: Letters) -> dict[str, Any]:
         """See `controls.Controls.letters`."""
@@ -357,3 +403,7 @@ def _wants_own(configuration: Configuration) -> bool:
 
 def _needs_outbox(configuration: Configuration) -> bool:
     return any(route.durable for route in configuration.routes)
+
+
+async def _raise(bug: BaseException) -> None:
+    raise bug

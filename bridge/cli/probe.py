@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from bridge.config import Integration
 from bridge.connection import setup_of
+from bridge.core.cancel import BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError
 from bridge.core.ports import Clock, ProtocolAdapter
 from bridge.core.redaction import Redactor
 
-#: The longest that saying goodbye may take, in seconds.
-_GOODBYE = 1.0
+#: Seconds that closing a session may take.
+_LONGEST_CLOSE = 1.0
 
 
 async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict[str, str | None]:
@@ -38,18 +39,19 @@ async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict
 
 async def _probe(session: ProtocolAdapter, integration: Integration, clock: Clock) -> str | None:
     limit = integration.resilience.timeout + integration.health.timeout
+    tasks = BoundedTasks(clock=clock, integration=integration.id)
     try:
         async with clock.timeout(limit):
-            await session.connect()
-            await session.check()
+            await tasks.run(session.connect(), "connect")
+            await tasks.run(session.check(), "check")
     except TimeoutError:
         return f"no answer within {limit:g} s"
     except BridgeError as error:
         return f"{error.kind}: {error.message}"
     finally:
         try:
-            async with clock.timeout(_GOODBYE):
-                await session.disconnect()
+            async with clock.timeout(_LONGEST_CLOSE):
+                await tasks.run(session.disconnect(), "disconnect")
         except TimeoutError:
             pass
     return None

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import typer
 
 from bridge.bus import parse_endpoint
 from bridge.cli.probe import probe
+from bridge.cli.process import Process
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.core.clock import RealClock
@@ -59,16 +60,24 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
     )
-    failures = (
-        asyncio.run(probe(configuration.integrations.values(), Redactor(configuration.hidden))) if connect else {}
-    )
+    if connect:
+        with Process() as process:
+            failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.hidden)))
+            _show(configuration, failures)
+            process.exit_code = int(any(failures.values()))
+        return process.exit_code
+    _show(configuration, None)
+    return 0
+
+
+def _show(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
+    """Print each integration, and where `failures` is given whether it could be reached."""
     for name, one in configuration.integrations.items():
-        state = "" if not connect else "  connected" if failures[name] is None else f"  {failures[name]}"
+        state = "" if failures is None else f"  {failures[name] or 'connected'}"
         typer.echo(f"  {name}: {one.type}{state}")
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
         typer.echo(f"left alone, not the bridge's: {blocks}")
-    return int(any(failures.values()))
 
 
 def _try_out(configuration: Configuration) -> None:
@@ -114,8 +123,9 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
 
     redactor = Redactor(configuration.hidden)
     logs.configure(configuration.log.level, configuration.log.format, redactor)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(configuration, load_again, redactor))
+    with Process(_loop_factory()) as process:
+        process.run(_serve(configuration, load_again, redactor, process))
+        process.exit_code = 0
 
 
 def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
@@ -134,14 +144,32 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     return uvloop.Loop
 
 
-async def _serve(configuration: Configuration, load_again: "partial[Configuration]", redactor: Redactor) -> None:
-    from bridge.gateway import IntegrationGateway  # noqa: PLC0415
+async def _serve(
+    configuration: Configuration, load_again: "partial[Configuration]", redactor: Redactor, process: Process
+) -> None:
+    from bridge.core.clock import RealClock  # noqa: PLC0415
+    from bridge.gateway import LONGEST_CLOSE, IntegrationGateway  # noqa: PLC0415
 
     clock = RealClock()
-    gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor)
+    seconds = configuration.bridge.drain_timeout + LONGEST_CLOSE
+    limit_end = partial(process.end_within, seconds, 1, f"the end took longer than {seconds:g} s")
+    gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor, on_end=limit_end)
     loop = asyncio.get_running_loop()
+    signals: list[str] = []
+
+    # Not `loop.add_signal_handler`: an event loop that hangs would never hear of the signal.
+    def on_signal(number: int, _: object) -> None:
+        name = signal.Signals(number).name
+        signals.append(name)
+        if len(signals) > 1:
+            process.end_within(0, 128 + number, f"{name}, after {signals[0]}")
+            return
+        limit_end()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(gateway.stop, name)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, gateway.stop, number.name)
+        signal.signal(number, on_signal)
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, gateway.reload_soon)
     with clock.steady():

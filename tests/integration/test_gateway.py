@@ -3,16 +3,19 @@
 import asyncio
 import dataclasses
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
 from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
-from bridge.gateway import IntegrationGateway
+from bridge.gateway import LONGEST_CLOSE, IntegrationGateway
+from bridge.outbox import Outbox
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
 from tests.support.wait import until
 
@@ -169,3 +172,45 @@ async def test_a_start_that_fails(read: Reader):
             await IntegrationGateway(read("kept")).run()
     async with running(IntegrationGateway(read("kept"))) as work:
         assert not work.done()
+
+
+async def test_an_outbox_that_cannot_be_closed_does_not_hold_the_end(read: Reader, monkeypatch: pytest.MonkeyPatch):
+    """As on a disk that hangs: the end goes on within its limit, and the log says what was cut."""
+
+    async def hang(_: Outbox) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Outbox, "close", hang)
+    configuration = read("kept")
+    settings = configuration.bridge.model_copy(update={"drain_timeout": 0.1})
+    gateway = IntegrationGateway(dataclasses.replace(configuration, bridge=settings))
+    with capture_logs() as logs:
+        async with running(gateway):
+            gateway.stop("now")
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.1 + LONGEST_CLOSE + 1.0
+    assert [line["event"] for line in logs if "outbox" in line["event"]]
+    assert gateway.status()["bridge"]["status"] == "stopped"
+
+
+async def test_a_reload_that_cannot_read_does_not_hold_the_end(read: Reader):
+    """Its thread hangs, as on a disk that is gone; the end does not wait for it."""
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def again() -> Configuration:
+        reading.set()
+        assert may_go_on.wait(20)
+        return read("kept")
+
+    configuration = read("kept")
+    settings = configuration.bridge.model_copy(update={"drain_timeout": 0.1})
+    gateway = IntegrationGateway(dataclasses.replace(configuration, bridge=settings), load=again)
+    try:
+        async with running(gateway):
+            gateway.reload_soon()
+            await until(reading.is_set)
+            gateway.stop("now")
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.1 + LONGEST_CLOSE + 1.0
+    finally:
+        may_go_on.set()
