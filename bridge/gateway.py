@@ -112,6 +112,7 @@ class IntegrationGateway:
             hosts=settings.status_hosts,
             must_listen="status" in settings.model_fields_set,
             environ=os.environ,
+            clock=self._clock,
         )
         self._status = "starting"
         self._started = self._clock.monotonic()

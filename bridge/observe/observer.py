@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
 from bridge.observe.summary import Report, headline, is_ready
@@ -36,6 +37,7 @@ class Observer:
         hosts: tuple[str, ...],
         must_listen: bool,
         environ: Mapping[str, str],
+        clock: Clock,
         read: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is opened yet.
@@ -47,6 +49,7 @@ class Observer:
             hosts: Names by which it may be asked for, beside this machine's own.
             must_listen: Whether it is an error if something else listens there; else there is no page then.
             environ: For the service manager's socket.
+            clock: For the status page.
             read: The system's monotonic clock, in seconds. The house's own leaves out the time that the process stood
                 still, and that is what is looked for here.
         """
@@ -57,7 +60,9 @@ class Observer:
         self._manager = ServiceManager(environ)
         self._was_ready = False
         self._metrics: Metrics | None = None
-        self._server = None if listen is None else StatusServer(report, alive, self._scraped, listen, hosts)
+        self._server = (
+            None if listen is None else StatusServer(report, alive, self._scraped, listen, hosts, clock=clock)
+        )
         self._must_listen = must_listen
 
     def _scraped(self, accept: str) -> tuple[bytes, str]:

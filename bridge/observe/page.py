@@ -7,7 +7,6 @@ no script and takes no style but its own.
 import base64
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from importlib.resources import files
@@ -39,7 +38,8 @@ class Page:
         policy: The `Content-Security-Policy` under which it works, by the hashes of its own style and script.
     """
 
-    def __init__(self, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, wall_ms: Callable[[], int]) -> None:
+        """`wall_ms` returns Unix time in milliseconds."""
         text = files("bridge.observe").joinpath("page.html").read_text("utf-8")
         self._template = Template(text)
         self._wall_ms = wall_ms

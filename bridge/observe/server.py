@@ -19,6 +19,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from bridge.core.errors import ConfigError
+from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.page import Page
 from bridge.observe.summary import Report, headline, is_ready, reasons
@@ -58,7 +59,14 @@ class StatusServer:
     """Serves `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
 
     def __init__(
-        self, report: Report, alive: Callable[[], bool], metrics: Scrape, listen: Listen, hosts: tuple[str, ...]
+        self,
+        report: Report,
+        alive: Callable[[], bool],
+        metrics: Scrape,
+        listen: Listen,
+        hosts: tuple[str, ...],
+        *,
+        clock: Clock,
     ) -> None:
         """Nothing is opened yet.
 
@@ -68,13 +76,15 @@ class StatusServer:
             metrics: The body of `/metrics` and its content type, for an `Accept` header.
             listen: Where.
             hosts: Names by which it may be asked for, beside this machine's own.
+            clock: For the page's durations, and for the end.
         """
         self._report = report
         self._alive = alive
         self._metrics = metrics
         self._listen = listen
         self._hosts = _THIS_MACHINE | {listen.host} | {host.lower().strip("[]") for host in hosts}
-        self._page = Page()
+        self._page = Page(clock.wall_ms)
+        self._clock = clock
         self._server: Server | None = None
         self._paths: Final = {"/": self._whole, "/livez": self._live, "/readyz": self._ready, "/metrics": self._sums}
 
@@ -118,7 +128,7 @@ class StatusServer:
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with self._clock.timeout(1.0):
                     await self._server.wait_closed()
             self._server = None
 

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from bridge.core.ports import Clock
 from bridge.outbox.store import Store
 from bridge.outbox.write_batch import Acceptance, Errand, Settlement, Totals, Work
 
@@ -41,17 +42,19 @@ class Desk:
         problem: Why nothing is accepted; None where all is well.
     """
 
-    def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Work], None]) -> None:
+    def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Work], None], clock: Clock) -> None:
         """Nothing runs before `open`.
 
         Args:
             file: The database.
             max_bytes: What it may hold.
             back: Called on the loop with work that is done, in the order in which it was committed.
+            clock: For how long a disk that refuses is waited for in the end.
         """
         self._file = file
         self._max_bytes = max_bytes
         self._back = back
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._turns: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._turn: Work | None = None
@@ -93,7 +96,7 @@ class Desk:
         back = asyncio.Event()
         self.turn.errands.append(Errand(lambda _: None, lambda _: back.set()))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_AGAIN):
+            async with self._clock.timeout(_AGAIN):
                 await back.wait()
 
     async def watch(self) -> None:

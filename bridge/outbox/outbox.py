@@ -110,7 +110,9 @@ class Outbox:
             OutboxError: Its folder or file cannot be used, or another sidecar uses it.
         """
         await asyncio.to_thread(self._folder.take)
-        desk = self._make_desk(self._folder.file, max_bytes=self._settings.max_bytes, back=self._returned)
+        desk = self._make_desk(
+            self._folder.file, max_bytes=self._settings.max_bytes, back=self._returned, clock=self._clock
+        )
         self._wall_offset = self._clock.wall_ms() - self._clock.monotonic() * 1000
         try:
             found = await desk.open()

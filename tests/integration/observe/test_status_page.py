@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from bridge.contract import examples
+from bridge.core.clock import RealClock
 from bridge.core.errors import ConfigError
 from bridge.core.settings import Listen
 from bridge.observe.metrics import Metrics
@@ -30,7 +31,9 @@ class House:
         self.alive = True
         report = lambda: self.answer  # noqa: E731
         metrics = Metrics(report, lambda: 0.0).text
-        self.server = StatusServer(report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",))
+        self.server = StatusServer(
+            report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",), RealClock()
+        )
 
 
 @asynccontextmanager
@@ -181,7 +184,9 @@ async def test_the_address_is_taken():
     async with serving() as (house, _):
         port = int(house.server.url.rsplit(":", 1)[1].strip("/"))
         report = lambda: ANSWER  # noqa: E731
-        second = StatusServer(report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), ())
+        second = StatusServer(
+            report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), (), RealClock()
+        )
         assert not await second.start(must=False)
         with pytest.raises(ConfigError, match=f"bridge > status: 127.0.0.1:{port}: something else listens there"):
             await second.start(must=True)

@@ -69,7 +69,7 @@ def test_what_others_wrote_is_text():
 
 def test_it_needs_nothing_from_elsewhere():
     """No address outside of itself; the policy names exactly its own style and script, and nothing works inline."""
-    made = Page()
+    made = Page(lambda: 0)
     html = made.render(status())
     assert not re.search(r"https?://|//[a-z]", html.replace("</", ""))
     assert not re.search(r"\sstyle=|\son\w+=", html)
