@@ -86,7 +86,7 @@ class BoundedTasks:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             self.cancel(task)
-            await asyncio.wait({state.over})
+            await asyncio.wait({state.ending()})
             raise
         if task.cancelled() and not state.cancelled:
             raise ConnectionLostError(f"{what}: the client library cancelled it")
@@ -115,7 +115,7 @@ class BoundedTasks:
             grace: Seconds in which they may end by themselves before.
         """
         self._closed = True
-        waited_for = [state.over for state in self._tasks.values() if not state.over.done()]
+        waited_for = [state.ending() for state in self._tasks.values() if not state.is_over]
         if not waited_for:
             return
         if grace:
@@ -140,15 +140,14 @@ class BoundedTasks:
 
     def _cut(self, state: "_State") -> None:
         log.warning("cut: it went on after it was cancelled twice", what=state.what, **self._fields)
-        state.over.set_result(None)
+        state.end()
         if state.on_cut is not None:
             state.on_cut()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         state = self._tasks.pop(task)
-        is_cut = state.over.done()
-        if not is_cut:
-            state.over.set_result(None)
+        is_cut = state.is_over
+        state.end()
         if state.timer is not None:
             state.timer.cancel()
         error = None if task.cancelled() else task.exception()
@@ -166,18 +165,33 @@ class _State:
     Attributes:
         what: Its name in the log.
         on_bug: Called with what it raises; None where somebody awaits it.
-        over: Done when nobody has to wait for it any more: it has ended, or is cut.
+        is_over: Nobody has to wait for it any more: it has ended, or is cut.
         cancelled: It was cancelled here.
         timer: Of the next step, once it was cancelled.
         on_cut: Called when it is cut.
     """
 
-    __slots__ = ("cancelled", "on_bug", "on_cut", "over", "timer", "what")
+    __slots__ = ("_ending", "cancelled", "is_over", "on_bug", "on_cut", "timer", "what")
 
     def __init__(self, what: str, on_bug: Callable[[BaseException], None] | None) -> None:
         self.what = what
         self.on_bug = on_bug
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_over = False
+        self._ending: asyncio.Future[None] | None = None  # few are waited for, and a future takes its time to make
         self.cancelled = False
         self.timer: Timer | None = None
         self.on_cut: Callable[[], None] | None = None
+
+    def ending(self) -> asyncio.Future[None]:
+        """Return what is done as soon as it is over."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_future()
+            if self.is_over:
+                self._ending.set_result(None)
+        return self._ending
+
+    def end(self) -> None:
+        """Nobody has to wait any more."""
+        self.is_over = True
+        if self._ending is not None and not self._ending.done():
+            self._ending.set_result(None)
