@@ -17,8 +17,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from bridge.adapters._common.json import check_value
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
-from bridge.core.model import Inbound, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.model import Command, Inbound, Request
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 
 PROTOCOL: Final = "static"
 #: The topic that stands for every key.
@@ -154,13 +163,14 @@ class StaticAdapter(AdapterBase):
         if not self._open:
             raise NotConnectedError("there is no session")
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """Reading changes nothing."""
-        return isinstance(command, Request) or super().is_idempotent(operation, command)
+    def is_idempotent(self, command: Command) -> bool:
+        """Return True for `get`: reading changes nothing."""
+        return isinstance(command, Request)
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
+    async def request(self, command: Request, context: Context) -> Any:  # noqa: ARG002
         """Method `get`, params `{key}`: the value; RejectedError with code `not_found` where there is none."""
         self._need_open()
+        method, params = command.method, command.params
         error: BridgeError | None = None
         if method != "get":
             error = NotSupportedError(f"`static` has no method {method!r}; there is `get`")
@@ -168,7 +178,7 @@ class StaticAdapter(AdapterBase):
             error = InvalidError('params: `get` takes {"key": text}')
         elif params["key"] not in self._values:
             error = RejectedError(f"there is no key {params['key']!r}", code="not_found")
-        if notify:
+        if command.notify:
             return None
         if error is not None:
             raise error
@@ -178,9 +188,7 @@ class StaticAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """`topic` is a key, or `*` for all of them; each value is delivered once, before this returns.
 

@@ -16,7 +16,7 @@ from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, Wish
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
-from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome
+from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
 from bridge.core.ports import Clock, ProtocolAdapter
 from bridge.core.redaction import Redactor
 from bridge.resilience import Guard
@@ -212,8 +212,10 @@ class Connection:
         repeatable = operation.repeatable
         if repeatable or (repeatable is None and operation.idempotency_key is not None):
             return True
+        if isinstance(operation.command, Subscribe | Unsubscribe):
+            return True
         session = self._keeper.current
-        return session is not None and session.is_idempotent(operation.name, operation.command)
+        return session is not None and session.is_idempotent(operation.command)
 
     def _on_bug(self, bug: BaseException) -> None:
         """End loudly: the group raises what its tasks raise."""

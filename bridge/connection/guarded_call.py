@@ -1,9 +1,8 @@
 """One operation on its way through the guard to the adapter, and its end on the way back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
-from bridge.connection.invoke import perform
 from bridge.connection.subscriptions import Subscriptions
 from bridge.core.errors import StoppingError
 from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
@@ -56,23 +55,23 @@ class Carried(Call):
                 self._context = Context(headers, operation.idempotency_key, self.idempotent)
         return self._context
 
-    def begin(self, promise: Promise) -> bool:
-        """See `Call.begin`."""
-        operation = self.operation
-        return self._connection.session().begin(operation.name, operation.command, self.context, promise)
-
-    async def run(self) -> Any:
-        """See `Call.run`."""
+    def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Begin one attempt on the session; see `Call.begin`."""
         session = self._connection.session()
-        match self.operation.command:
-            case Subscribe() as wish:
-                source = self.operation.cause.source
-                return {"subscription": await self._connection.subscriptions.add(session, wish, source)}
-            case Unsubscribe() as wish:
-                await self._connection.subscriptions.remove(session, wish)
-                return {}
-            case _:
-                return await perform(session, self.operation, self.context)
+        command = self.operation.command
+        if isinstance(command, Subscribe):
+            return self._subscribe(session, command)
+        if isinstance(command, Unsubscribe):
+            return self._unsubscribe(session, command)
+        return session.begin(command, self.context, promise)
+
+    async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> dict[str, Any]:
+        source = self.operation.cause.source
+        return {"subscription": await self._connection.subscriptions.add(session, command, source)}
+
+    async def _unsubscribe(self, session: ProtocolAdapter, command: Unsubscribe) -> dict[str, Any]:
+        await self._connection.subscriptions.remove(session, command)
+        return {}
 
     def end(self, outcome: Outcome | None) -> None:
         """See `Call.end`."""

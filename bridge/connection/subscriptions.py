@@ -13,7 +13,7 @@ from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
-from bridge.core.ports import Clock, ProtocolAdapter, Subscription
+from bridge.core.ports import Clock, ProtocolAdapter, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
 
 #: How many subscriptions of one integration are listed, and how much of a topic: a list must always fit on the bus.
@@ -226,16 +226,14 @@ class Subscriptions:
         self._settle_on(place)
         if source.live is not None:
             return
-        more: dict[str, Any] = {}
+        hold: Hold | None = None
         holds = [one.hold for one in self._wishes.values() if one.place == place and one.hold is not None]
         if holds:
             source.delivery.held = True
-            more["hold"] = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
-        if wish.queue:
-            subscribing = session.consume(wish.topic, source.delivery, group=wish.group, **more)
-        else:
-            subscribing = session.subscribe(wish.topic, source.delivery, qos=wish.qos, group=wish.group, **more)
-        source.live = await self._tasks.run(subscribing, "subscribe")
+            hold = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
+        options = SubscriptionOptions(qos=wish.qos, group=wish.group, hold=hold)
+        listen = session.consume if wish.queue else session.subscribe
+        source.live = await self._tasks.run(listen(wish.topic, source.delivery, options), "subscribe")
 
 
 def _check_qos(wish: Wish, command: Subscribe) -> None:

@@ -185,11 +185,23 @@ class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`ack` and `nack`: settle one message.
+    """`ack`: settle one message.
 
     Attributes:
         message_id: As it was delivered.
-        delay_ms: Milliseconds until it is delivered again; for `nack`.
+        delay_ms: Means nothing here: the contract gives `ack` and `nack` the same payload.
+    """
+
+    message_id: NonEmpty
+    delay_ms: UInt | None = None
+
+
+class Nack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`nack`: give one message back.
+
+    Attributes:
+        message_id: As it was delivered.
+        delay_ms: Milliseconds until it is delivered again; at once where it is left out.
     """
 
     message_id: NonEmpty
@@ -219,7 +231,7 @@ class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 #: The operations on dead letters.
 LETTERS: Final = ("dead_letters", "replay", "discard")
 
-Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Empty
+Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
 
 #: The guarded operations, which go to an adapter.
 OPERATIONS: Final[dict[str, type[Command]]] = {
@@ -230,7 +242,7 @@ OPERATIONS: Final[dict[str, type[Command]]] = {
     "enqueue": Enqueue,
     "dequeue": Dequeue,
     "ack": Ack,
-    "nack": Ack,
+    "nack": Nack,
 }
 #: The operations on the integration itself, which no adapter sees.
 CONTROLS: Final = ("pause", "resume", "drain", "circuit.force_open", "circuit.reset")

@@ -4,9 +4,10 @@ What an implementer must keep, and a caller may rely on, is stated here once: or
 """
 # ruff: noqa: ARG002  # what refuses an operation looks at no argument
 
+import asyncio
 import contextlib
 import enum
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from random import Random
 from typing import Any, ClassVar, Final, Protocol
@@ -16,7 +17,8 @@ from pydantic import BaseModel
 
 from bridge.core.endpoint import NO_AUTH, AnyAuth, Endpoint, Tls
 from bridge.core.errors import BridgeError, NotSupportedError
-from bridge.core.model import Inbound, QueueMessage
+from bridge.core.model import Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
+from bridge.core.settings import Hold
 
 
 class Clock(Protocol):
@@ -124,6 +126,24 @@ source. What is returned may be a `Verdict` already, which an adapter in a hurry
 """
 
 
+class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a topic or queue is listened to, beyond its name.
+
+    Attributes:
+        qos: The quality of service; None for the protocol's default. Only where `AdapterSpec.has_qos`.
+        group: Whose members share the messages; None: this one gets all.
+        hold: How messages wait for the application's `ack`; None where they are acknowledged as soon as they were
+            delivered. Only where `AdapterSpec.acknowledges` names the method.
+    """
+
+    qos: int | None = None
+    group: str | None = None
+    hold: Hold | None = None
+
+
+NO_OPTIONS: Final = SubscriptionOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """A live subscription of one session."""
@@ -164,92 +184,69 @@ class ProtocolAdapter(Protocol):
         ...
 
     async def check(self) -> None:
-        """The protocol's real health check, which only a living remote passes. The caller sets the time limit."""
+        """Make the protocol's real health check, which only a living remote passes. The caller sets the time limit."""
         ...
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """Whether the configuration or the protocol says that this operation may be repeated."""
+    def is_idempotent(self, command: Command) -> bool:
+        """Return whether the configuration or the protocol allows this command to be repeated."""
         ...
 
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
-        """Begin an operation without a task, where the adapter has such a way for it.
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Begin one operation. This is the one way into an adapter for all operations.
 
-        It is for what is many and small, and it writes before it returns, so that order is kept.
+        The result, in both cases, is what the bus contract's table of commands names for the command.
 
         Args:
-            operation: Its name, a key of `model.OPERATIONS`.
-            command: Its arguments, checked; headers of its own are to be joined with the context's.
-            context: As for the method of that name.
-            promise: Gets the result as the bus contract's table of commands names it, or a BridgeError; after this
-                has returned. One that is `done` by then was given up, as by cancelling.
+            command: What to do, its shape checked. Headers of its own are to be joined with the context's
+                (`Context.joined`).
+            context: What else the adapter may know about it.
+            promise: Where the answer goes if this returns None: a result or a BridgeError, after this has returned.
+                A promise that is `done` by then was given up, as by cancelling.
 
         Returns:
-            False where there is no such way: nothing was done, and the method of that name is to be awaited.
+            None: the operation was begun, and what is to be sent was written, so that order is kept; its end goes to
+            `promise`. Or a coroutine that makes the whole operation: the caller runs it in a task, which it may cancel;
+            `promise` is not touched then.
 
         Raises:
             BridgeError: It has failed at once; the promise gets nothing.
         """
         ...
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
-        """Pattern RPC: the remote's result; None for a notification, once it is sent. `params` may be `UNSET`."""
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        """Listen to a topic; returns when the remote has confirmed. `deliver` is awaited message by message.
+
+        Raises:
+            InvalidError: No such topic can be, or the protocol lacks what the options ask for.
+            BridgeError: The remote's refusal.
+        """
         ...
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        """Pattern Pub/Sub: returns what the broker returned, when it has taken the message over."""
-        ...
+    async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        """Read a queue continuously; each message is acknowledged when `deliver` has returned. `unsubscribe` ends it.
 
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
-    ) -> Subscription:
-        """Pattern Pub/Sub: returns when the remote has confirmed. `deliver` is awaited message by message.
-
-        Where `AdapterSpec.acknowledges` has "subscribe" there is one more keyword, `hold: settings.Hold | None = None`.
+        In order; reading and acknowledging may be done in batches. Raises like `subscribe`.
         """
         ...
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription of this session."""
+        """End a subscription of this session; nothing is delivered to it after this has returned."""
         ...
 
-    async def enqueue(
-        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
-    ) -> str:
-        """Pattern Queue: the message id, when the remote has stored it."""
-        ...
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
-        """Pattern Queue: one message, or None after `wait` seconds."""
-        ...
-
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
-        """Pattern Queue, continuously: each message goes to `deliver` and is acknowledged when that has returned.
-
-        In order; reading and acknowledging may be done in batches. It is ended by `unsubscribe`.
-        Where `AdapterSpec.acknowledges` has "consume" there is one more keyword, `hold: settings.Hold | None = None`.
-        """
-        ...
-
-    async def ack(self, message_id: str) -> None:
-        """Pattern Queue: done with it."""
-        ...
-
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
-        """Pattern Queue: give it back, to come again after `delay` seconds."""
-        ...
+async def perform(adapter: ProtocolAdapter, command: Command, context: Context) -> Any:
+    """Do one operation, however the adapter begins it, and return its result. Raises the BridgeError of its end."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    work = adapter.begin(command, context, answer)
+    return await (answer if work is None else work)
 
 
 class AdapterBase:
-    """Answers *not supported* to each operation; an adapter overrides what its protocol has."""
+    """Answers *not supported* to each operation; an adapter overrides the methods of those that its protocol has.
+
+    `begin` calls the method of the command. An adapter that can do an operation without a task overrides `begin` for
+    that command and leaves the others to this one.
+    """
 
     protocol: ClassVar[str] = ""
 
@@ -257,70 +254,91 @@ class AdapterBase:
         return NotSupportedError(f"{self.protocol} has no {operation}")
 
     async def connect(self) -> None:
-        """Nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     async def disconnect(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     async def check(self) -> None:
-        """Nothing that could be dead."""
+        """Do nothing: there is nothing that could be dead."""
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """Only what changes nothing by its nature."""
-        return operation in {"subscribe", "unsubscribe"}
-
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:
-        """No way without a task."""
+    def is_idempotent(self, command: Command) -> bool:
+        """Return False: no command may be repeated, unless the adapter knows better."""
         return False
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
-        """See `ProtocolAdapter.request`."""
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Return the coroutine of the command's method; see `ProtocolAdapter.begin`."""
+        if type(command) is Request:
+            return self.request(command, context)
+        if type(command) is Publish:
+            return self.publish(command, context)
+        if type(command) is Enqueue:
+            return _enqueue(self, command, context)
+        if type(command) is Dequeue:
+            return _dequeue(self, command)
+        if isinstance(command, Ack | Nack):
+            return _settle(self, command)
+        raise AssertionError(f"{type(command).__name__} reaches no adapter")
+
+    async def request(self, command: Request, context: Context) -> Any:
+        """Call the method; return the remote's result, or None for a notification once it is sent."""
         raise self._lacks("request")
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        """See `ProtocolAdapter.publish`."""
+    async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
+        """Send the message; return what the broker returned, when it has taken the message over."""
         raise self._lacks("publish")
 
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
-    ) -> Subscription:
-        """See `ProtocolAdapter.subscribe`."""
-        raise self._lacks("subscribe")
-
-    async def unsubscribe(self, subscription: Subscription) -> None:
-        """See `ProtocolAdapter.unsubscribe`."""
-        raise self._lacks("unsubscribe")
-
-    async def enqueue(
-        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
-    ) -> str:
-        """See `ProtocolAdapter.enqueue`."""
+    async def enqueue(self, command: Enqueue, context: Context) -> str:
+        """Append the message; return its id, when the remote has stored it."""
         raise self._lacks("enqueue")
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
-        """See `ProtocolAdapter.dequeue`."""
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
+        """Take one message; return None after `wait` seconds. It comes again after `visibility` seconds."""
         raise self._lacks("dequeue")
 
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None) -> Subscription:
-        """See `ProtocolAdapter.consume`."""
-        raise self._lacks("queue to read from")
-
     async def ack(self, message_id: str) -> None:
-        """See `ProtocolAdapter.ack`."""
+        """Settle a message: it is done."""
         raise self._lacks("ack")
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
-        """See `ProtocolAdapter.nack`."""
+    async def nack(self, message_id: str, delay: float | None) -> None:
+        """Give a message back, to come again after `delay` seconds; None: at once."""
         raise self._lacks("nack")
+
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        """Listen to a topic; see `ProtocolAdapter.subscribe`."""
+        raise self._lacks("subscribe")
+
+    async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        """Read a queue continuously; see `ProtocolAdapter.consume`."""
+        raise self._lacks("queue to read from")
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; see `ProtocolAdapter.unsubscribe`."""
+        raise self._lacks("unsubscribe")
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+# Functions and not coroutines in coroutines: one that is closed before its first step leaves nothing behind.
+
+
+async def _enqueue(adapter: AdapterBase, command: Enqueue, context: Context) -> dict[str, Any]:
+    return {"message_id": await adapter.enqueue(command, context)}
+
+
+async def _dequeue(adapter: AdapterBase, command: Dequeue) -> dict[str, Any] | None:
+    taken = await adapter.dequeue(command.queue, command.wait_ms / 1000, _seconds(command.visibility_ms))
+    return None if taken is None else msgspec.structs.asdict(taken)
+
+
+async def _settle(adapter: AdapterBase, command: Ack | Nack) -> dict[str, Any]:
+    if isinstance(command, Ack):
+        await adapter.ack(command.message_id)
+    else:
+        await adapter.nack(command.message_id, _seconds(command.delay_ms))
+    return {}
 
 
 def _ignore(_: object) -> None:
@@ -375,8 +393,8 @@ class AdapterSpec:
         needs_endpoint: False for protocols that reach nothing (timer, static).
         transports: The same protocol by other ways, each with schemes of its own: what they have differently. They
             share `protocol`, `auth` and `config` with this one.
-        acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where they are
-            given a `Hold`; `ack` and `nack` are among the operations then.
+        acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where their
+            options have a `Hold`; `ack` and `nack` are among the operations then.
         unfit_to_hold: Why that cannot work with a `config`, in words for a person; None where it can.
         has_qos: Whether a subscription has a quality of service.
     """

@@ -1,9 +1,9 @@
 """The attempts that run: with a task or without, and each with its time limit."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError
@@ -64,8 +64,10 @@ class Attempts:
             self._others[attempt] = None
             attempt.timer = Timer(self._clock)
             attempt.timer.set(attempt.limit, partial(self._expire, attempt))
-        if self._not_entered or not self._begin(attempt):
-            self._start_task(attempt)
+        if self._not_entered:
+            self._start_task(attempt, None)
+        else:
+            self._begin(attempt)
 
     def remove(self, attempt: OpenAttempt) -> None:
         """One has ended."""
@@ -98,10 +100,10 @@ class Attempts:
 
     # --- begin and end
 
-    def _begin(self, attempt: OpenAttempt) -> bool:
-        """Whether the attempt could be begun without a task; it may have failed already."""
+    def _begin(self, attempt: OpenAttempt) -> None:
+        """Begin it, in a task where it needs one; it may have ended when this returns."""
         try:
-            return attempt.call.begin(attempt)
+            work = attempt.call.begin(attempt)
         except BridgeError as error:
             attempt.set_exception(error)
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
@@ -109,22 +111,32 @@ class Attempts:
                 attempt.close()
                 self._give_up(attempt, False)
             self._on_bug(bug)
-        return True
+        else:
+            if work is not None:
+                self._start_task(attempt, work)
 
-    def _start_task(self, attempt: OpenAttempt) -> None:
-        task = self._tasks.start(self._run(attempt), attempt.call.operation.name)
+    def _start_task(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
+        """Run `work` in a task; None: begin it there, behind the tasks that have not made their first step."""
+        task = self._tasks.start(self._run(attempt, work), attempt.call.operation.name)
         if task is None:
+            if work is not None:
+                work.close()
             self._drop(attempt)
             return
         self._not_entered += 1
         attempt.task = task
-        task.add_done_callback(partial(self._ended, attempt))
+        task.add_done_callback(partial(self._ended, attempt, work))
 
-    async def _run(self, attempt: OpenAttempt) -> None:
+    async def _run(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
         attempt.entered = True
         self._not_entered -= 1
         try:
-            result = await attempt.call.run()
+            if work is None:
+                work = attempt.call.begin(attempt)
+            if work is None:  # the adapter settles it, and the task has nothing more to do
+                attempt.task = None
+                return
+            result = await work
         except BridgeError as error:
             attempt.set_exception(error)
         except asyncio.CancelledError:
@@ -134,10 +146,14 @@ class Attempts:
         else:
             attempt.set_result(result)
 
-    def _ended(self, attempt: OpenAttempt, task: asyncio.Task[None]) -> None:
+    def _ended(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None, task: asyncio.Task[None]) -> None:
         """A task has ended; one that was cancelled, or that a bug ended, has not settled its attempt."""
         if not attempt.entered:
             self._not_entered -= 1
+            if work is not None:
+                work.close()  # it never began, and would be complained about
+        if attempt.task is None:  # begun without a task in the end
+            return
         if not attempt.done():
             attempt.close()
             self._give_up(attempt, task.cancelled())

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bridge.core.errors import BridgeError, DeadlineError, StoppingError
@@ -36,16 +36,16 @@ class Call:
         self.history: tuple[Attempt, ...] = ()
         self._timer: Timer | None = None  # most calls never wait
 
-    def begin(self, promise: Promise) -> bool:  # noqa: ARG002
-        """Begin one attempt without a task, if there is such a way; `promise` then gets its end.
+    def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Begin one attempt.
+
+        Returns:
+            None where it needs no task: its end goes to `promise`. Or a coroutine that makes the whole attempt, to be
+            run in a task; anything but `BridgeError` that it raises is a bug.
 
         Raises:
             BridgeError: The attempt has failed at once.
         """
-        return False
-
-    async def run(self) -> Any:
-        """Make one attempt where `begin` said False. Anything but `BridgeError` that it raises is a bug."""
         raise NotImplementedError
 
     def end(self, outcome: Outcome | None) -> None:

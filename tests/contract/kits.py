@@ -19,8 +19,9 @@ from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.timer.adapter import TimerConfig
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError
-from bridge.core.ports import AdapterSpec, ProtocolAdapter
+from bridge.core.ports import AdapterSpec
 from tests.support.adapters import http_dialect, memory_adapter, websocket_dialect
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.memory_adapter import MemoryAdapter, MemoryRemote
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.demo import DemoProcess, demo_service
@@ -83,10 +84,10 @@ class Kit:
         """For the names of tests."""
         return f"{self.spec.protocol}-{self.variant}" if self.variant else self.spec.protocol
 
-    def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> ProtocolAdapter:
+    def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> Direct:
         """A session with that remote, not yet connected."""
         config = self.spec.config() if self.config is None else self.config(remote)
-        return self.spec.create(adapter_setup("test", remote.endpoint, config=config, on_lost=on_lost))
+        return Direct(self.spec.create(adapter_setup("test", remote.endpoint, config=config, on_lost=on_lost)))
 
 
 class _Memory:
@@ -121,7 +122,7 @@ class _JsonRpc:
         self.kill, self.freeze, self.thaw = demo.kill, demo.freeze, demo.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = jsonrpc.SPEC.over(self.endpoint).create(adapter_setup("watcher", self.endpoint))
+        watcher = Direct(jsonrpc.SPEC.over(self.endpoint).create(adapter_setup("watcher", self.endpoint)))
         try:
             await watcher.connect()
             number = await watcher.request("count", {"method": method})
@@ -149,7 +150,7 @@ class _Http:
         self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = HttpAdapter(adapter_setup("watcher", self.endpoint))
+        watcher = Direct(HttpAdapter(adapter_setup("watcher", self.endpoint)))
         try:
             number = (await watcher.request("GET /calls/{method}", {"path": {"method": method}}))["body"]
         finally:
@@ -187,7 +188,7 @@ class _Lines:
         self.kill, self.freeze, self.thaw = service.kill, service.freeze, service.thaw
 
     async def calls(self, method: str) -> int:
-        watcher = lines.LinesAdapter(adapter_setup("watcher", self.endpoint))
+        watcher = Direct(lines.LinesAdapter(adapter_setup("watcher", self.endpoint)))
         try:
             await watcher.connect()
             number = await watcher.request("count", {"method": method})

@@ -15,6 +15,7 @@ from bridge.core.errors import BridgeError, NotConnectedError, NotSupportedError
 from bridge.core.model import OPERATIONS, Inbound
 from bridge.core.ports import ProtocolAdapter, Subscription
 from tests.contract.kits import KITS, Kit, Remote
+from tests.support.adapters.direct import Direct
 from tests.support.wait import until
 
 each_kit = pytest.mark.parametrize("kit", KITS, ids=[kit.name for kit in KITS])
@@ -31,7 +32,7 @@ def _descriptors() -> int:
 
 
 @asynccontextmanager
-async def session(kit: Kit) -> AsyncIterator[tuple[ProtocolAdapter, Remote]]:
+async def session(kit: Kit) -> AsyncIterator[tuple[Direct, Remote]]:
     """A connected session with a running remote; afterwards no task, socket or file is left of it."""
     async with kit.start() as remote:
         first = kit.create(remote)  # event loop and resolver open things of their own at first use

@@ -23,8 +23,17 @@ from bridge.adapters.file.tree import Tree
 from bridge.adapters.file.watch import Changes, Tail, describe
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError
-from bridge.core.model import Inbound, Publish, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.model import Command, Inbound, Publish, Request
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.units import PositiveDuration, Size
 
 PROTOCOL: Final = "file"
@@ -121,22 +130,22 @@ class FileAdapter(AdapterBase):
                 self._lose(error)
                 return
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """Reading, and replacing a file by the same content."""
+    def is_idempotent(self, command: Command) -> bool:
+        """Return True for reading, and for replacing a file by the same content."""
         if isinstance(command, Publish):
             return not self._config.append and APPEND not in (command.headers or {})
-        return isinstance(command, Request) or super().is_idempotent(operation, command)
+        return isinstance(command, Request)
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:  # noqa: ARG002
+    async def request(self, command: Request, context: Context) -> Any:  # noqa: ARG002
         """`read` with `{path}`: the content; `list` with `{path?, glob?}`: what is in a directory."""
         tree = self._open_tree()
         try:
-            result = await self._answer(tree, method, params)
+            result = await self._answer(tree, command.method, command.params)
         except BridgeError:
-            if not notify:
+            if not command.notify:
                 raise
             return None
-        return None if notify else result
+        return None if command.notify else result
 
     async def _answer(self, tree: Tree, method: str, params: Any) -> Any:
         if method == "read":
@@ -150,20 +159,11 @@ class FileAdapter(AdapterBase):
             return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
         raise NotSupportedError(f"`file` has no method {method!r}; there are `read` and `list`")
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        retain: bool = False,  # noqa: ARG002
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
         """Write a file, whole or not at all, or append to it; directories on the way are made. Returns `{size}`."""
-        tree, parts = self._open_tree(), _file(topic, "topic")
-        content, content_type = self._codec.encode(message)
-        if not self._appends(headers):
+        tree, parts = self._open_tree(), _file(command.topic, "topic")
+        content, content_type = self._codec.encode(command.message)
+        if not self._appends(context.joined(command.headers)):
             return {"size": await asyncio.to_thread(tree.replace, parts, content)}
         is_text = content_type not in {MSGPACK, BYTES}
         line = content + b"\n" if is_text and not content.endswith(b"\n") else content
@@ -179,9 +179,7 @@ class FileAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """`topic` is a glob, for changes, or `tail:` and a glob, for lines. What comes after this returns is told."""
         tree, glob = self._open_tree(), Glob(topic.removeprefix(TAIL))

@@ -22,8 +22,18 @@ from bridge.adapters.http.call import IDEMPOTENT, body_of, check_status, headers
 from bridge.adapters.http.feeds import EVENTS, POLL, EventFeed, Feed, PollFeed
 from bridge.core.endpoint import Strict
 from bridge.core.errors import InvalidError
-from bridge.core.model import Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.model import Command, Request
+from bridge.core.ports import (
+    NO_CONTEXT,
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.units import PositiveDuration, Size
 
 PROTOCOL: Final = "http"
@@ -148,25 +158,25 @@ class HttpAdapter(AdapterBase):
         if error is not None and error.needs_person:
             raise error
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """By the HTTP method (RFC 9110, 9.2.2), or what `idempotent` names."""
-        if operation == "request" and isinstance(command, Request):
-            return verb(command.method) in IDEMPOTENT or command.method in self._idempotent
-        return super().is_idempotent(operation, command)
+    def is_idempotent(self, command: Command) -> bool:
+        """Return whether the HTTP method is idempotent (RFC 9110, 9.2.2), or the configuration says so."""
+        if not isinstance(command, Request):
+            return False
+        return verb(command.method) in IDEMPOTENT or command.method in self._idempotent
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         """Method as in `GET /items/{id}`, params `{path?, query?, headers?, body?}`; `{status, headers, body}`.
 
         With `notify` the server must take it, but its answer's body is not looked at.
         """
-        call = make_call(method, params, self._client.path, self._codec, self._allowed)
+        call = make_call(command.method, command.params, self._client.path, self._codec, self._allowed)
         if call.headers:
             given = {self._allowed[name.lower()]: value for name, value in call.headers.items()}
             context = msgspec.structs.replace(context, headers={**context.headers, **given})
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
         response = await self._client.send(call.method, call.target, headers, call.body, call.content_type)
         check_status(response, self._codec)
-        if notify:
+        if command.notify:
             return None
         return {
             "status": response.status,
@@ -178,9 +188,7 @@ class HttpAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """`topic` is `poll` or `events`; another subscription to the same topic takes the place of the first.
 

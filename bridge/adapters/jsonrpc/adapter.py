@@ -19,7 +19,7 @@ from bridge.adapters.jsonrpc.batch import Batcher
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
 from bridge.adapters.jsonrpc.websocket import JsonRpcWebSocketAdapter
 from bridge.adapters.jsonrpc.wire import CallId, check_taken, encode_call, read_answer
-from bridge.core.model import Request
+from bridge.core.model import Command, Request
 from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
 
 
@@ -60,15 +60,16 @@ class JsonRpcAdapter(AdapterBase):
         if error is not None and error.needs_person:
             raise error
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """What `idempotent` names."""
-        return operation == "request" and isinstance(command, Request) and command.method in self._idempotent
+    def is_idempotent(self, command: Command) -> bool:
+        """Return whether the configuration's `idempotent` names the method."""
+        return isinstance(command, Request) and command.method in self._idempotent
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         """Call a method; `params` by name (dict) or by position (list), or UNSET for none."""
+        method, params = command.method, command.params
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
         key = context.idempotency_key
-        if notify:
+        if command.notify:
             return await self._call(method, params, None, headers)
         if not key or key in self._keys:
             return await self._call(method, params, next(self._ids), headers)

@@ -17,8 +17,8 @@ from bridge.adapters.jsonrpc.calls import Calls
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
 from bridge.adapters.jsonrpc.wire import Message, read_messages, refusal
 from bridge.core.errors import BridgeError, NotConnectedError, ProtocolError
-from bridge.core.model import Inbound, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, Context, Deliver, Subscription
+from bridge.core.model import Command, Inbound, Request
+from bridge.core.ports import NO_OPTIONS, AdapterBase, AdapterSetup, Context, Deliver, Subscription, SubscriptionOptions
 
 #: The topic of all notifications.
 ALL: Final = "*"
@@ -91,16 +91,15 @@ class JsonRpcWebSocketAdapter(AdapterBase):
 
     # --- calls
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """What `idempotent` names."""
-        if operation == "request":
-            return isinstance(command, Request) and command.method in self._idempotent
-        return operation in {"subscribe", "unsubscribe"}
+    def is_idempotent(self, command: Command) -> bool:
+        """Return whether the configuration's `idempotent` names the method."""
+        return isinstance(command, Request) and command.method in self._idempotent
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         """Call a method; `params` by name (dict) or by position (list), or UNSET for none."""
         self._live()
-        return await self._calls.call(method, params, notify=notify, key=context.idempotency_key)
+        key = context.idempotency_key
+        return await self._calls.call(command.method, command.params, notify=command.notify, key=key)
 
     # --- the server's notifications
 
@@ -108,9 +107,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """The server's notifications of this method, or of all (`*`)."""
         self._live()

@@ -8,8 +8,8 @@ reconnection. A bearer token is sent as the password, with the user name `bearer
 
 import asyncio
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Coroutine
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiomqtt
@@ -37,9 +37,9 @@ from bridge.core.errors import (
     NotConnectedError,
     NotSupportedError,
 )
-from bridge.core.model import DEFAULT_QOS, Publish
+from bridge.core.model import DEFAULT_QOS, Command, Publish, Request
 from bridge.core.ports import (
-    NO_CONTEXT,
+    NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -48,8 +48,8 @@ from bridge.core.ports import (
     Deliver,
     Promise,
     Subscription,
+    SubscriptionOptions,
 )
-from bridge.core.settings import Hold
 
 PROTOCOL: Final = "mqtt"
 #: A topic that nobody subscribes to; `check` ends a subscription to it.
@@ -166,9 +166,9 @@ class MqttAdapter(AdapterBase):
 
     # --- RPC
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         """Publish to the topic `method`, and wait for the answer unless it is a notification."""
-        connection = self._open_connection()
+        connection, method, params = self._open_connection(), command.method, command.params
         if not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
         check_topic(method, "method")
@@ -176,7 +176,7 @@ class MqttAdapter(AdapterBase):
         properties = message_properties(
             context.headers, key=context.idempotency_key, content_type=content_type, payload=payload
         )
-        if notify:
+        if command.notify:
             await self._sent(connection, method, payload, properties)
             return None
         await self._open_reply_topic(connection)
@@ -205,30 +205,14 @@ class MqttAdapter(AdapterBase):
 
     # --- Pub/Sub
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        """Publish, with QoS 1 by default; return `{"receivers": 0}` where the broker found no subscriber, else `{}`."""
-        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
-        self._publish(command, context.headers if headers is None else headers, context, published)
-        return await published
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Publish without a task, with QoS 1 by default; the coroutine of every other operation.
 
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
-        """Publish without a task; return False for every other operation."""
+        The result is `{"receivers": 0}` where the broker found no subscriber, else `{}`.
+        """
         if type(command) is not Publish:
-            return False
-        self._publish(command, context.joined(command.headers), context, promise)
-        return True
-
-    def _publish(self, command: Publish, headers: Mapping[str, str], context: Context, promise: Promise) -> None:
+            return super().begin(command, context, promise)
+        headers = context.joined(command.headers)
         connection = self._open_connection()
         topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
         check_topic(topic)
@@ -242,6 +226,7 @@ class MqttAdapter(AdapterBase):
             raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
         self._check_limits(connection, quality, retain=command.retain)
         connection.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
+        return None
 
     @staticmethod
     def _check_limits(connection: MqttConnection, qos: int, *, retain: bool) -> None:
@@ -251,29 +236,21 @@ class MqttAdapter(AdapterBase):
         if retain and not connection.limits.retain:
             raise NotSupportedError("the broker retains no messages")
 
-    async def subscribe(
-        self,
-        topic: str,
-        deliver: Deliver,
-        *,
-        qos: int | None = None,
-        group: str | None = None,
-        hold: Hold | None = None,
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Subscribe, with QoS 1 by default; members of a `group` share the messages (MQTT 5).
 
         With `hold`, a message that was published with QoS 0 is only delivered: nobody can acknowledge it.
         """
         connection = self._open_connection()
         check_filter(topic)
-        if group is not None and not self._version5:
+        if options.group is not None and not self._version5:
             raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
-        handle = self._inbox.open(topic if group is None else shared(topic, group), deliver, hold)
+        topic_filter = topic if options.group is None else shared(topic, options.group)
+        handle = self._inbox.open(topic_filter, deliver, options.hold)
         has_identifiers = self._version5 and connection.limits.subscription_identifiers
+        qos = DEFAULT_QOS if options.qos is None else options.qos
         try:
-            await connection.subscribe(
-                handle.topic, DEFAULT_QOS if qos is None else qos, handle.identifier if has_identifiers else None
-            )
+            await connection.subscribe(handle.topic, qos, handle.identifier if has_identifiers else None)
         except BaseException:
             self._inbox.close(handle)
             raise
@@ -293,7 +270,7 @@ class MqttAdapter(AdapterBase):
         self._open_connection()
         self._unacknowledged.answer(message_id)
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+    async def nack(self, message_id: str, delay: float | None) -> None:
         """Deliver a message again, after `delay` seconds."""
         self._open_connection()
         self._unacknowledged.answer(message_id, again_in=delay or 0.0)

@@ -12,8 +12,8 @@ it has already, the content's type as `Content-Type`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Final
 
 import structlog
 from msgspec import UNSET
@@ -33,9 +33,9 @@ from bridge.adapters.nats.subjects import (
     outgoing_headers,
 )
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
-from bridge.core.model import Inbound, Publish, QueueMessage, Request
+from bridge.core.model import Ack, Command, Enqueue, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
-    NO_CONTEXT,
+    NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -43,9 +43,9 @@ from bridge.core.ports import (
     Deliver,
     Promise,
     Subscription,
+    SubscriptionOptions,
     Verdict,
 )
-from bridge.core.settings import Hold
 
 PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
@@ -124,26 +124,26 @@ class NatsAdapter(AdapterBase):
             raise NotConnectedError("there is no session")
         return self._queues
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """What `idempotent` names, and what changes nothing when it is repeated."""
-        if operation == "request":
-            return isinstance(command, Request) and command.method in self._idempotent
-        return operation in {"subscribe", "unsubscribe", "ack"}
+    def is_idempotent(self, command: Command) -> bool:
+        """Return True for methods that `idempotent` names, and for `ack`."""
+        if isinstance(command, Request):
+            return command.method in self._idempotent
+        return isinstance(command, Ack)
 
     # --- RPC
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         """Ask on a subject; `params` is the message, empty where it is UNSET."""
-        subject = check_subject(method, "method")
-        if params is UNSET:
+        subject = check_subject(command.method, "method")
+        if command.params is UNSET:
             headers = outgoing_headers(None, context, "")
             del headers[CONTENT_TYPE]
             payload = b""
         else:
-            payload, content_type = self._codec.encode(params, "params")
+            payload, content_type = self._codec.encode(command.params, "params")
             headers = outgoing_headers(None, context, content_type)
         block = header_block(headers) if headers else b""
-        if notify:
+        if command.notify:
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._live.send(subject, payload, block, sent)
             await sent
@@ -168,48 +168,22 @@ class NatsAdapter(AdapterBase):
 
     # --- Pub/Sub
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        """Publish; returns when the server has confirmed that it has the message."""
-        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        command = Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain)
-        self._publish(command, headers, context, published)
-        return await published
-
-    def _publish(self, command: Publish, headers: Mapping[str, str] | None, context: Context, promise: Promise) -> None:
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Publish without a task; the promise hears when the server has confirmed that it has the message."""
+        if type(command) is not Publish:
+            return super().begin(command, context, promise)
         if command.qos or command.retain:
             raise InvalidError("core NATS has neither `qos` above 0 nor `retain`; `enqueue` stores")
         payload, content_type = self._codec.encode(command.message)
         subject = self._outgoing.subject(command.topic, "topic")
-        self._live.send(subject, payload, self._outgoing.headers(headers, context, content_type), promise)
+        self._live.send(subject, payload, self._outgoing.headers(command.headers, context, content_type), promise)
+        return None
 
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
-        """Publishing takes no task."""
-        if type(command) is not Publish:
-            return False
-        self._publish(command, command.headers, context, promise)
-        return True
-
-    async def subscribe(
-        self,
-        topic: str,
-        deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Subscribe to a subject, wildcards `*` and `>` allowed; `group` is a queue group."""
         check_subject(topic, "topic", wildcards=True)
-        if group is not None:
-            check_subject(group, "group")
+        if options.group is not None:
+            check_subject(options.group, "group")
         decode = self._codec.decode_or_keep
 
         def arrived(message: Message) -> Awaitable[Verdict | None] | None:
@@ -221,7 +195,7 @@ class NatsAdapter(AdapterBase):
             verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
             return None if verdict.__class__ is Verdict else verdict
 
-        return Subscription(topic, await self._live.subscribe(topic, arrived, group or ""))
+        return Subscription(topic, await self._live.subscribe(topic, arrived, options.group or ""))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription or a `consume`."""
@@ -234,29 +208,25 @@ class NatsAdapter(AdapterBase):
 
     # --- Queue
 
-    async def enqueue(
-        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
-    ) -> str:
-        """Store a message under a subject; `stream/sequence`, when it is stored."""
-        payload, content_type = self._codec.encode(message)
-        block = header_block(outgoing_headers(headers, context, content_type))
-        return await self._jetstream.enqueue(check_subject(queue, "queue"), payload, block)
+    async def enqueue(self, command: Enqueue, context: Context) -> str:
+        """Store a message under a subject; return `stream/sequence`, when it is stored."""
+        payload, content_type = self._codec.encode(command.message)
+        block = header_block(outgoing_headers(command.headers, context, content_type))
+        return await self._jetstream.enqueue(check_subject(command.queue, "queue"), payload, block)
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:  # noqa: ARG002
-        """One message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:  # noqa: ARG002
+        """Take one message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""
         return await self._jetstream.dequeue(queue, wait)
 
-    async def consume(
-        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
-    ) -> Subscription:
+    async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Read a queue continuously; `group` is the durable consumer's name where the queue names none."""
-        return Subscription(queue, await self._jetstream.consume(queue, deliver, group, hold))
+        return Subscription(queue, await self._jetstream.consume(queue, deliver, options.group, options.hold))
 
     async def ack(self, message_id: str) -> None:
         """Done with it; returns when the server has confirmed."""
         await self._jetstream.ack(message_id)
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+    async def nack(self, message_id: str, delay: float | None) -> None:
         """Give it back, to come again after `delay` seconds; returns when the server has confirmed."""
         await self._jetstream.nack(message_id, delay)
 

@@ -14,8 +14,8 @@ import contextlib
 import functools
 import operator
 import socket
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import structlog
 
@@ -33,9 +33,9 @@ from bridge.adapters.redis.streams.groups import TRIM, Consumer
 from bridge.adapters.redis.streams.reader import Consuming, StreamReader
 from bridge.adapters.redis.target import SCHEMES, Target
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
-from bridge.core.model import Enqueue, Publish, QueueMessage
+from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
-    NO_CONTEXT,
+    NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -44,6 +44,7 @@ from bridge.core.ports import (
     Promise,
     ProtocolAdapter,
     Subscription,
+    SubscriptionOptions,
 )
 from bridge.core.settings import Hold
 
@@ -142,9 +143,9 @@ class RedisAdapter(AdapterBase):
             for ping in pings:
                 ping.cancel()
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:  # noqa: ARG002
-        """Subscribing, and settling what may be settled already."""
-        return operation in {"subscribe", "unsubscribe", "ack"}
+    def is_idempotent(self, command: Command) -> bool:
+        """Return True for `ack`: a message may be settled twice."""
+        return isinstance(command, Ack)
 
     def _open_commands(self) -> Link:
         if self._commands is None or self._over:
@@ -153,22 +154,22 @@ class RedisAdapter(AdapterBase):
 
     # --- Pub/Sub
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        context: Context = NO_CONTEXT,  # noqa: ARG002
-    ) -> dict[str, Any]:
-        """PUBLISH; `receivers` is how many subscribers took it. Redis has no headers."""
-        published: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._publish(Publish(topic=topic, message=message, qos=cast("Any", qos), retain=retain), published)
-        return await published
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """PUBLISH and XADD without a task.
+
+        `receivers` is how many subscribers took a message. XADD that is repeated after a lost connection may add a
+        second entry with the same `idempotency_key` header.
+        """
+        if type(command) is Enqueue:
+            self._enqueue(command, context, promise)
+        elif type(command) is Publish:
+            self._publish(command, promise)
+        else:
+            return super().begin(command, context, promise)
+        return None
 
     def _publish(self, command: Publish, promise: Promise) -> None:
+        # Redis Pub/Sub has no headers: those of the command stay behind.
         if command.qos or command.retain:
             raise InvalidError("Redis Pub/Sub has neither `qos` above 0 nor `retain`; `enqueue` stores")
         topic = command.topic
@@ -177,23 +178,10 @@ class RedisAdapter(AdapterBase):
         data, _ = self._codec.encode(command.message)
         self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
 
-    def begin(self, operation: str, command: Any, context: Context, promise: Promise) -> bool:  # noqa: ARG002
-        """Publishing and appending take no task."""
-        if type(command) is Enqueue:
-            self._enqueue(command.queue, command.message, context.joined(command.headers), context, promise)
-        elif type(command) is Publish:
-            self._publish(command, promise)
-        else:
-            return False
-        return True
-
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard. Levels of service are none."""
-        del qos
         check_name(topic, "topic")
-        if group is not None:
+        if options.group is not None:
             raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
         self._open_commands()
         async with self._opening:
@@ -216,20 +204,10 @@ class RedisAdapter(AdapterBase):
 
     # --- Queue
 
-    async def enqueue(
-        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
-    ) -> str:
-        """XADD; repeated after a lost connection it may add a second entry with the same `idempotency_key` header."""
-        stored: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._enqueue(queue, message, context.headers if headers is None else headers, context, stored)
-        return str((await stored)["message_id"])
-
-    def _enqueue(
-        self, queue: str, message: Any, headers: Mapping[str, str], context: Context, promise: Promise
-    ) -> None:
-        commands = self._open_commands()
+    def _enqueue(self, command: Enqueue, context: Context, promise: Promise) -> None:
+        commands, queue, headers = self._open_commands(), command.queue, context.joined(command.headers)
         check_name(queue, "queue")
-        data, _ = self._codec.encode(message)
+        data, _ = self._codec.encode(command.message)
         if context.idempotency_key is not None:
             headers = {**headers, "idempotency_key": context.idempotency_key}
         stored = Converted(promise, functools.partial(_stored, queue))
@@ -249,7 +227,7 @@ class RedisAdapter(AdapterBase):
             commands.call("EVAL", TRIM, 1, queue, max_length).add_done_callback(_note_trimming)
         self._untrimmed[queue] = added
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
         """The longest overdue entry, or a new one. `visibility` is at most `claim_after`."""
         self._open_commands()
         self._check_delay("visibility_ms", visibility)
@@ -257,11 +235,10 @@ class RedisAdapter(AdapterBase):
         assert self._dequeuer is not None  # noqa: S101 - made with the link
         return await self._dequeuer.take(queue, wait, visibility)
 
-    async def consume(
-        self, queue: str, deliver: Deliver, *, group: str | None = None, hold: Hold | None = None
-    ) -> Subscription:
+    async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Read a stream by XREADGROUP in batches; acknowledged by one XACK a batch, or pending while it is held."""
         self._open_commands()
+        group, hold = options.group, options.hold
         if group is not None and "/" in group:
             raise InvalidError("group: a slash cannot be part of it")
         link = await self._open()
@@ -315,7 +292,7 @@ class RedisAdapter(AdapterBase):
         await self._open_commands().call("XACK", name.queue, consumer.group, name.entry)
         self.settled(message_id)
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+    async def nack(self, message_id: str, delay: float | None) -> None:
         """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
         self._check_delay("delay_ms", delay)
         name = parse_message_id(message_id)

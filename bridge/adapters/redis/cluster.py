@@ -10,7 +10,7 @@ cluster has no node now (CLUSTERDOWN), is `unavailable`, to be tried again. Pub/
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from bridge.adapters._common.background import Background
@@ -20,8 +20,19 @@ from bridge.adapters.redis.streams.entries import parse_message_id
 from bridge.adapters.redis.target import Target
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, UnavailableError
-from bridge.core.model import QueueMessage
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, Context, Deliver, ProtocolAdapter, Subscription
+from bridge.core.model import Ack, Command, Dequeue, Enqueue, Nack, Publish
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    Context,
+    Deliver,
+    Promise,
+    ProtocolAdapter,
+    Subscription,
+    SubscriptionOptions,
+    perform,
+)
 
 #: How often one call is sent on.
 _REDIRECTS: Final = 4
@@ -132,9 +143,9 @@ class RedisClusterAdapter(AdapterBase):
         if self._over or not self._reads:
             raise NotConnectedError("there is no session")
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        """As with one server."""
-        return any(session.is_idempotent(operation, command) for session in self._nodes.values())
+    def is_idempotent(self, command: Command) -> bool:
+        """Return what one node's session says."""
+        return any(session.is_idempotent(command) for session in self._nodes.values())
 
     # --- operations
 
@@ -158,29 +169,30 @@ class RedisClusterAdapter(AdapterBase):
             await self._read_map(known)
         raise UnavailableError("the key moves from node to node", maybe_sent=False)
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        """PUBLISH."""
-        return await self._with(
-            topic,
-            lambda node: node.publish(topic, message, qos=qos, retain=retain, headers=headers, context=context),
-        )
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Return the coroutine that does it at the node that has the key."""
+        if isinstance(command, Publish):
+            return self._at_node(command.topic, command, context)
+        if isinstance(command, Enqueue | Dequeue):
+            return self._at_node(command.queue, command, context)
+        if isinstance(command, Ack | Nack):
+            return self._settle(command, context)
+        return super().begin(command, context, promise)
 
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
-    ) -> Subscription:
+    async def _at_node(self, key: str, command: Command, context: Context) -> Any:
+        return await self._with(key, lambda node: perform(node, command, context))
+
+    async def _settle(self, command: Ack | Nack, context: Context) -> Any:
+        result = await self._at_node(parse_message_id(command.message_id).queue, command, context)
+        again_in = None if isinstance(command, Ack) else (command.delay_ms or 0) / 1000
+        # A stream on its way may be read by another session than the one that its answers go through.
+        for session in self._sessions():
+            session.settled(command.message_id, again_in=again_in)
+        return result
+
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """SUBSCRIBE or PSUBSCRIBE, at one node."""
-        return await self._with(
-            topic, lambda node: _remembered(node, node.subscribe(topic, deliver, qos=qos, group=group))
-        )
+        return await self._with(topic, lambda node: _remembered(node, node.subscribe(topic, deliver, options)))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription to a channel or the reading of a stream."""
@@ -188,36 +200,9 @@ class RedisClusterAdapter(AdapterBase):
         if isinstance(subscription.handle, _At):
             await subscription.handle.node.unsubscribe(subscription.handle.subscription)
 
-    async def enqueue(
-        self, queue: str, message: Any, *, headers: Mapping[str, str] | None = None, context: Context = NO_CONTEXT
-    ) -> str:
-        """XADD."""
-        return await self._with(queue, lambda node: node.enqueue(queue, message, headers=headers, context=context))
-
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
-        """The longest overdue entry, or a new one."""
-        return await self._with(queue, lambda node: node.dequeue(queue, wait=wait, visibility=visibility))
-
-    async def consume(self, queue: str, deliver: Deliver, *, group: str | None = None, **more: Any) -> Subscription:
+    async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Read a stream. When it moves to another node the session ends, and the next one reads on there."""
-        return await self._with(
-            queue, lambda node: _remembered(node, node.consume(queue, deliver, group=group, **more))
-        )
-
-    async def ack(self, message_id: str) -> None:
-        """XACK."""
-        await self._with(parse_message_id(message_id).queue, lambda node: node.ack(message_id))
-        self._settled(message_id)
-
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
-        """Make it overdue now, or after `delay` seconds."""
-        await self._with(parse_message_id(message_id).queue, lambda node: node.nack(message_id, delay=delay))
-        self._settled(message_id, again_in=delay or 0.0)
-
-    def _settled(self, message_id: str, *, again_in: float | None = None) -> None:
-        """A stream on its way may be read by another session than the one that its answers go through."""
-        for session in self._sessions():
-            session.settled(message_id, again_in=again_in)
+        return await self._with(queue, lambda node: _remembered(node, node.consume(queue, deliver, options)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,7 +18,15 @@ from bridge.adapters.timer.ticks import CronTicks, IntervalTicks, Tick, Ticks
 from bridge.core.endpoint import Strict
 from bridge.core.errors import InvalidError, NotConnectedError
 from bridge.core.model import Inbound
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Deliver, Subscription
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.units import Duration, PositiveDuration
 
 PROTOCOL: Final = "timer"
@@ -140,9 +148,7 @@ class TimerAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """`topic` is a schedule's name, or `*` for all of them.
 

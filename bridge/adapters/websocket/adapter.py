@@ -6,7 +6,6 @@ cannot travel with them, and there is no acknowledgement: published means handed
 """
 
 from collections import deque
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -18,8 +17,17 @@ from bridge.adapters._common.content import Codec, CodecName
 from bridge.adapters._common.websocket import opening
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError
-from bridge.core.model import Inbound
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.model import Inbound, Publish
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.units import PositiveDuration, Size
 
 PROTOCOL: Final = "websocket"
@@ -102,16 +110,7 @@ class WebSocketAdapter(AdapterBase):
         """A ping and its pong (RFC 6455, 5.5.2)."""
         await opening.ping(self._live())
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002
-        context: Context = NO_CONTEXT,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    async def publish(self, command: Publish, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Send one message; `topic` is `*`. Headers stay behind, since messages have none.
 
         Raises:
@@ -119,10 +118,10 @@ class WebSocketAdapter(AdapterBase):
                 what a WebSocket does not promise.
             ConnectionLostError: The connection ended while it was sent.
         """
-        _check_topic(topic)
-        if qos or retain:
+        _check_topic(command.topic)
+        if command.qos or command.retain:
             raise InvalidError("a WebSocket has neither `qos` above 0 nor `retain`")
-        data, is_text = self._frame(message)
+        data, is_text = self._frame(command.message)
         socket = self._live()
         try:
             await socket.send(data, text=is_text)
@@ -141,9 +140,7 @@ class WebSocketAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        *,
-        qos: int | None = None,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
         """`topic` is `*`; the server's messages from the opening on, or from here where there was one before."""
         _check_topic(topic)

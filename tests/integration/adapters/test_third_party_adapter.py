@@ -16,6 +16,7 @@ import pytest
 
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.demo import DemoProcess
 from tests.support.servers.line_service import line_service
@@ -162,7 +163,7 @@ async def test_a_server_that_speaks_something_else(garbage: bytes):
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         setup = adapter_setup("test", Endpoint(address="127.0.0.1", port=port), on_lost=told.append)
-        adapter = LinesAdapter(setup)
+        adapter = Direct(LinesAdapter(setup))
         await adapter.connect()
         with pytest.raises(ConnectionLostError):
             await adapter.request("echo", 1)

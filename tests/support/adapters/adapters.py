@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge.adapters.jsonrpc.adapter import JsonRpcAdapter, JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 
 
@@ -24,10 +25,10 @@ def jsonrpc(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, limit: int
 
 
 @asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[JsonRpcAdapter]:
+async def connected(url: str, **options: Any) -> AsyncIterator[Direct]:
     """The same, disconnected in the end."""
     adapter = jsonrpc(url, **options)
     try:
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()

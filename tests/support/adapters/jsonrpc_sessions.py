@@ -12,6 +12,7 @@ from bridge.adapters.jsonrpc.adapter import OVER_WEBSOCKET, JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.core.errors import BridgeError
 from bridge.core.ports import ProtocolAdapter
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.bus.listener import Listener
 
@@ -21,7 +22,7 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 @asynccontextmanager
 async def session(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
-) -> AsyncIterator[tuple[ProtocolAdapter, Listener]]:
+) -> AsyncIterator[tuple[Direct, Listener]]:
     """A session that is not yet connected; disconnected in the end."""
     ear = Listener()
     setup = adapter_setup(
@@ -29,7 +30,7 @@ async def session(
     )
     adapter = OVER_WEBSOCKET.create(setup)
     try:
-        yield adapter, ear
+        yield Direct(adapter), ear
     finally:
         await adapter.disconnect()
 

@@ -10,15 +10,16 @@ import msgspec
 
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
-from bridge.core.model import OPERATIONS, Inbound, QueueMessage
+from bridge.core.model import OPERATIONS, Enqueue, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
-    NO_CONTEXT,
+    NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
     Context,
     Deliver,
     Subscription,
+    SubscriptionOptions,
     Verdict,
 )
 from bridge.core.settings import Hold
@@ -111,24 +112,24 @@ class MemoryAdapter(AdapterBase):
         await self._broken.wait()
         raise ConnectionLostError("the remote is gone")
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         await self._reach()
-        if method == "sleep":
-            self._remote.calls[method] += 1
+        if command.method == "sleep":
+            self._remote.calls[command.method] += 1
             await self._forever()
         try:
-            result = self._remote.answer(method, params)
+            result = self._remote.answer(command.method, command.params)
         except BridgeError:
-            if not notify:
+            if not command.notify:
                 raise
             result = None
         await asyncio.sleep(0)
-        return None if notify else result
+        return None if command.notify else result
 
-    async def publish(self, topic: str, message: Any, **_: Any) -> dict[str, Any]:
+    async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
         await self._reach()
-        for deliver in self._remote.subscribers.get(topic, []):
-            await self._deliver(Inbound(topic=topic, message=message), deliver)
+        for deliver in self._remote.subscribers.get(command.topic, []):
+            await self._deliver(Inbound(topic=command.topic, message=command.message), deliver)
         return {}
 
     async def _deliver(self, inbound: Inbound, deliver: Deliver) -> None:
@@ -139,32 +140,25 @@ class MemoryAdapter(AdapterBase):
             assert inbound.message_id is not None
             self._held[inbound.message_id] = (inbound, deliver)
 
-    async def subscribe(
-        self,
-        topic: str,
-        deliver: Deliver,
-        *,
-        qos: int | None = None,
-        group: str | None = None,
-        hold: Hold | None = None,
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         await self._reach()
         self._remote.subscribers.setdefault(topic, []).append(deliver)
-        if hold is not None:
-            self._holds[deliver] = hold
+        if options.hold is not None:
+            self._holds[deliver] = options.hold
         return Subscription(topic, deliver)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         await self._reach()
         self._remote.subscribers[subscription.topic].remove(subscription.handle)
 
-    async def enqueue(self, queue: str, message: Any, **_: Any) -> str:
+    async def enqueue(self, command: Enqueue, context: Context) -> str:
         await self._reach()
-        taken = QueueMessage(message_id=f"{queue}-{next(self._ids)}", message=message, attempts=1)
-        self._remote.queues.setdefault(queue, deque()).append(taken)
+        name = f"{command.queue}-{next(self._ids)}"
+        taken = QueueMessage(message_id=name, message=command.message, attempts=1)
+        self._remote.queues.setdefault(command.queue, deque()).append(taken)
         return taken.message_id
 
-    async def dequeue(self, queue: str, *, wait: float = 0.0, visibility: float | None = None) -> QueueMessage | None:
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
         await self._reach()
         waiting = self._remote.queues.setdefault(queue, deque())
         if not waiting:
@@ -180,7 +174,7 @@ class MemoryAdapter(AdapterBase):
         if self._held.pop(message_id, None) is None:
             self._unacked.pop(message_id)
 
-    async def nack(self, message_id: str, *, delay: float | None = None) -> None:
+    async def nack(self, message_id: str, delay: float | None) -> None:
         await self._reach()
         if message_id in self._held:
             inbound, deliver = self._held.pop(message_id)

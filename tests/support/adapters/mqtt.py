@@ -12,6 +12,7 @@ from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 
 
@@ -29,12 +30,12 @@ def adapter(
 
 
 @asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[MqttAdapter]:
+async def connected(url: str, **options: Any) -> AsyncIterator[Direct]:
     """The same, connected, and disconnected in the end."""
     session = adapter(url, **options)
     try:
         await session.connect()
-        yield session
+        yield Direct(session)
     finally:
         await session.disconnect()
 

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 from bridge.adapters.redis import SPEC
 from bridge.adapters.redis.config import RedisConfig
 from bridge.core.errors import BridgeError
-from bridge.core.ports import ProtocolAdapter
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.redis_server import RedisServer
 
@@ -20,14 +20,14 @@ THIRDS = ((0, 5461), (5461, 10922), (10922, 16384))
 @asynccontextmanager
 async def cluster_session(
     node: RedisServer, lost: list[BridgeError] | None = None, **config: Any
-) -> AsyncIterator[ProtocolAdapter]:
+) -> AsyncIterator[Direct]:
     """A connected session."""
     told: list[BridgeError] = [] if lost is None else lost
     settings = RedisConfig(**{"cluster": True, **config})
     adapter = SPEC.create(adapter_setup("test", node.endpoint, config=settings, on_lost=told.append))
     try:
         await adapter.connect()
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()
 

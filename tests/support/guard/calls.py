@@ -1,7 +1,7 @@
 """Calls through a guard that a test awaits, by both ways in which an attempt can be made."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Literal
 
 from bridge.core.errors import BridgeError
@@ -31,16 +31,16 @@ class Asked(Call):
         self._attempt = attempt
         self._promised = promised
 
-    def begin(self, promise: Promise) -> bool:
-        """The first step may fail or be a bug."""
+    def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Begin an attempt; the first step may fail or be a bug."""
         if self._promised == "no":
-            return False
+            return self._run()
         self.promises.append(promise)
         if self._promised == "now":
             self._step(self._attempt().__await__(), promise)
         else:
             asyncio.get_running_loop().call_soon(self._enter, promise)
-        return True
+        return None
 
     def _enter(self, promise: Promise) -> None:
         if not promise.done():
@@ -67,8 +67,8 @@ class Asked(Call):
         except BridgeError as error:
             promise.set_exception(error)
 
-    async def run(self) -> Any:
-        """One attempt; a bug ends the answer, too."""
+    async def _run(self) -> Any:
+        """Make one attempt; a bug ends the answer, too."""
         try:
             return await self._attempt()
         except BridgeError:

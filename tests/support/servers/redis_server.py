@@ -20,6 +20,7 @@ from bridge.adapters.redis.adapter import RedisAdapter
 from bridge.adapters.redis.config import RedisConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.core.errors import BridgeError
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 
 PROGRAM = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
@@ -180,7 +181,7 @@ async def redis_session(
     lost: list[BridgeError] | None = None,
     name: str = "test",
     **config: Any,
-) -> AsyncIterator[RedisAdapter]:
+) -> AsyncIterator[Direct]:
     """A connected session; `lost` collects what `on_lost` is told, the rest is the `config` block."""
     told = [] if lost is None else lost
     endpoint = server.endpoint if tls is None else server.endpoint.model_copy(update={"tls": True})
@@ -190,6 +191,6 @@ async def redis_session(
     adapter = RedisAdapter(setup)
     try:
         await adapter.connect()
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()

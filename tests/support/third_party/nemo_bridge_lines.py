@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -12,8 +11,17 @@ from pydantic import Field
 
 from bridge.core.endpoint import Strict, Tls
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
-from bridge.core.model import Inbound, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Deliver, Subscription
+from bridge.core.model import Command, Inbound, Publish, Request
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.units import Size
 
 PORT: Final = 7070
@@ -138,33 +146,20 @@ class LinesAdapter(AdapterBase):
     async def check(self) -> None:
         await self._ask("ping")
 
-    def is_idempotent(self, operation: str, command: Any) -> bool:
-        if isinstance(command, Request):
-            return command.method in self._config.idempotent
-        return super().is_idempotent(operation, command)
+    def is_idempotent(self, command: Command) -> bool:
+        return isinstance(command, Request) and command.method in self._config.idempotent
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
-        arguments = [] if params is UNSET else [params]
-        if notify:
-            self._send("notify", method, *arguments)
+    async def request(self, command: Request, context: Context) -> Any:
+        arguments = [] if command.params is UNSET else [command.params]
+        if command.notify:
+            self._send("notify", command.method, *arguments)
             return None
-        return await self._ask("call", method, *arguments)
+        return await self._ask("call", command.method, *arguments)
 
-    async def publish(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        qos: int | None = None,
-        retain: bool = False,
-        headers: Mapping[str, str] | None = None,
-        context: Context = NO_CONTEXT,
-    ) -> dict[str, Any]:
-        return {"receivers": await self._ask("publish", topic, message)}
+    async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
+        return {"receivers": await self._ask("publish", command.topic, command.message)}
 
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, qos: int | None = None, group: str | None = None
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         number = next(self._numbers)
         self._deliver[number] = deliver  # before the question: a message may come right behind the answer
         try:

@@ -9,7 +9,7 @@ from bridge.connection import Connection
 from bridge.core.endpoint import NO_AUTH, Strict, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.core.model import Operation, Outcome, Publish, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
 from bridge.core.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
@@ -57,13 +57,13 @@ class Adapter(AdapterBase):
     async def check(self) -> None:
         await self.connect()
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         self._house.contexts.append(context)
-        if method == "hang":
+        if command.method == "hang":
             await asyncio.Event().wait()
         if self._house.fail is not None:
             raise self._house.fail
-        return method
+        return command.method
 
 
 @dataclass

@@ -11,7 +11,15 @@ from bridge.connection import ConnectionManager, Wish
 from bridge.core.endpoint import NO_AUTH, Strict, Tls
 from bridge.core.errors import ConfigError
 from bridge.core.model import Operation, Outcome, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.settings import HealthSettings, LimitSettings, ResilienceSettings
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
@@ -55,12 +63,12 @@ class Adapter(AdapterBase):
     async def disconnect(self) -> None:
         self.closed = True
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
-        if method == "hang":
+    async def request(self, command: Request, context: Context) -> Any:
+        if command.method == "hang":
             await asyncio.Event().wait()
-        return method
+        return command.method
 
-    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         return Subscription(topic)
 
 

@@ -13,7 +13,15 @@ from bridge.core.cancel import PATIENCE
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation, Outcome, Request, Subscribe
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context, Subscription
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Subscription,
+    SubscriptionOptions,
+)
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
 from tests.support.stubborn import Stubborn
@@ -48,11 +56,11 @@ class Adapter(AdapterBase):
         self.closed = True
         await self._go_through("disconnect")
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         await self._go_through("request")
-        return method
+        return command.method
 
-    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         await self._go_through("subscribe")
         return Subscription(topic)
 

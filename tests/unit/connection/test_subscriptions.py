@@ -9,7 +9,7 @@ from bridge.connection.subscriptions import Subscriptions, Wish
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound, Subscribe, Unsubscribe
-from bridge.core.ports import AdapterBase, Subscription, Verdict
+from bridge.core.ports import NO_OPTIONS, AdapterBase, Subscription, SubscriptionOptions, Verdict
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
@@ -48,18 +48,16 @@ class Session(AdapterBase):
         self.holds: dict[str, Any] = {}
         self.refuses = False
 
-    async def subscribe(
-        self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None, hold: Any = None
-    ) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         if self.refuses:
             raise NotConnectedError("no")
         assert topic not in self.topics
         self.topics[topic] = deliver
-        self.holds[topic] = hold
+        self.holds[topic] = options.hold
         return Subscription(topic)
 
-    async def consume(self, queue: str, deliver: Any, *, group: Any = None, hold: Any = None) -> Subscription:
-        self.holds[queue] = hold
+    async def consume(self, queue: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        self.holds[queue] = options.hold
         self.topics[f"queue {queue}"] = deliver
         return Subscription(f"queue {queue}")
 
@@ -278,9 +276,9 @@ async def test_a_queue_may_have_the_name_of_a_topic():
 class Slow(Session):
     """Takes its time to confirm."""
 
-    async def subscribe(self, topic: str, deliver: Any, *, qos: Any = None, group: Any = None) -> Subscription:
+    async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         await asyncio.sleep(0)
-        return await super().subscribe(topic, deliver, qos=qos, group=group)
+        return await super().subscribe(topic, deliver, options)
 
 
 async def test_two_at_once_share_one_subscription():

@@ -19,6 +19,7 @@ from bridge.core.errors import (
     ThrottledError,
 )
 from bridge.core.model import Inbound
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.bus.listener import Listener
 from tests.support.clock import FakeClock
@@ -32,7 +33,7 @@ STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
 @asynccontextmanager
 async def listening(
     url: str, *, clock: FakeClock | None = None, **config: Any
-) -> AsyncIterator[tuple[HttpAdapter, Listener]]:
+) -> AsyncIterator[tuple[Direct, Listener]]:
     """A connected adapter and a listener; afterwards no task is left."""
     listener, before = Listener(), asyncio.all_tasks()
     auth = AuthBearer(type="bearer", token="t0ken")
@@ -42,7 +43,7 @@ async def listening(
     adapter = HttpAdapter(setup)
     await adapter.connect()
     try:
-        yield adapter, listener
+        yield Direct(adapter), listener
     finally:
         await adapter.disconnect()
         assert asyncio.all_tasks() <= before

@@ -13,6 +13,7 @@ from bridge.adapters.http.adapter import HttpAdapter, HttpConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
 from bridge.core.ports import Context
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.http_server import Received, http, scripted_server
 from tests.support.servers.tls import make_certificates
@@ -22,14 +23,12 @@ BEARER = AuthBearer(type="bearer", token="t0ken")
 
 
 @asynccontextmanager
-async def adapter_at(
-    url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
-) -> AsyncIterator[HttpAdapter]:
+async def adapter_at(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any) -> AsyncIterator[Direct]:
     """An adapter, disconnected in the end."""
     setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), HttpConfig(**config))
     adapter = HttpAdapter(setup)
     try:
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()
 

@@ -22,6 +22,7 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Inbound
 from bridge.core.ports import Context
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_responder, nats_server
 from tests.support.servers.remote import free_port
@@ -31,7 +32,7 @@ from tests.support.wait import until
 @asynccontextmanager
 async def _session(
     port: int, lost: list[BridgeError] | None = None, auth: Any = NO_AUTH, **config: Any
-) -> AsyncIterator[NatsAdapter]:
+) -> AsyncIterator[Direct]:
     told = [] if lost is None else lost
     endpoint = Endpoint(url=f"nats://127.0.0.1:{port}")
     adapter = NatsAdapter(
@@ -39,7 +40,7 @@ async def _session(
     )
     await adapter.connect()
     try:
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()
 

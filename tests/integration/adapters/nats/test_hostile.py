@@ -12,6 +12,7 @@ from bridge.adapters.nats.protocol import Message
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
 from bridge.core.model import Inbound
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import nats_server
 from tests.support.wait import until
@@ -20,11 +21,11 @@ INFO = b'INFO {"server_id":"x","version":"2.9.10","headers":true}\r\n'
 JETSTREAM = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "worker"}
 
 
-def _adapter(port: int, lost: list[BridgeError] | None = None, *, tls: bool = False, **config: object) -> NatsAdapter:
+def _adapter(port: int, lost: list[BridgeError] | None = None, *, tls: bool = False, **config: object) -> Direct:
     endpoint = Endpoint(url=f"{'tls' if tls else 'nats'}://127.0.0.1:{port}")
     told = [] if lost is None else lost
     setup = adapter_setup("test", endpoint, tls=Tls(), config=NatsConfig.model_validate(config), on_lost=told.append)
-    return NatsAdapter(setup)
+    return Direct(NatsAdapter(setup))
 
 
 class ScriptedServer:

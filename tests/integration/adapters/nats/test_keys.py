@@ -11,15 +11,16 @@ from bridge.adapters.nats.adapter import SPEC, NatsConfig
 from bridge.core.endpoint import AuthCredentials, AuthNkey, Endpoint
 from bridge.core.errors import AuthError, NotConnectedError
 from bridge.core.ports import ProtocolAdapter
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_jwt import Key, Operator
 from tests.support.servers.nats_server import nats_server
 from tests.support.sidecar.sidecar import sidecar
 
 
-def _adapter(port: int, auth: Any, config: NatsConfig | None = None) -> ProtocolAdapter:
+def _adapter(port: int, auth: Any, config: NatsConfig | None = None) -> Direct:
     endpoint = Endpoint(url=f"nats://127.0.0.1:{port}")
-    return SPEC.create(adapter_setup("test", endpoint, auth, config=config or NatsConfig()))
+    return Direct(SPEC.create(adapter_setup("test", endpoint, auth, config=config or NatsConfig())))
 
 
 def _nkey(key: Key) -> AuthNkey:

@@ -22,6 +22,7 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Inbound
 from bridge.core.ports import Context
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_server
 from tests.support.servers.programs import in_wheel, on_path
@@ -31,16 +32,14 @@ _ORDERS = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "w
 
 
 @asynccontextmanager
-async def _session(
-    server: NatsServer, lost: list[BridgeError] | None = None, **config: Any
-) -> AsyncIterator[NatsAdapter]:
+async def _session(server: NatsServer, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[Direct]:
     told = [] if lost is None else lost
     endpoint = Endpoint(url=f"nats://127.0.0.1:{server.port}")
     setup = adapter_setup("test", endpoint, config=NatsConfig.model_validate(config or _ORDERS), on_lost=told.append)
     adapter = NatsAdapter(setup)
     await adapter.connect()
     try:
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()
 

@@ -14,15 +14,16 @@ from pydantic import SecretStr
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import AuthError, NotConnectedError
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import nats_server
 from tests.support.servers.tls import Certificates, make_certificates
 from tests.support.wait import until
 
 
-def _adapter(port: int, tls: Tls, auth: Any = NO_AUTH) -> NatsAdapter:
+def _adapter(port: int, tls: Tls, auth: Any = NO_AUTH) -> Direct:
     endpoint = Endpoint(url=f"tls://127.0.0.1:{port}")
-    return NatsAdapter(adapter_setup("test", endpoint, auth, tls, NatsConfig()))
+    return Direct(NatsAdapter(adapter_setup("test", endpoint, auth, tls, NatsConfig())))
 
 
 def _settings(certificates: Certificates, host: str = "127.0.0.1", more: str = "", bad: str = "") -> str:
@@ -120,7 +121,9 @@ async def test_ping_follows_what_was_written() -> None:
     hold = asyncio.Event()
     hold.set()
     async with _plain_server(b'{"server_id":"x","version":"2.9.10","headers":true}', hold) as (port, got, over):
-        adapter = NatsAdapter(adapter_setup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
+        adapter = Direct(
+            NatsAdapter(adapter_setup("test", Endpoint(url=f"nats://127.0.0.1:{port}"), config=NatsConfig()))
+        )
         await adapter.connect()
         connection = adapter._connection
         assert connection is not None

@@ -23,6 +23,7 @@ from bridge.core.errors import (
     NotConnectedError,
     ProtocolError,
 )
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.bus.listener import Listener
 from tests.support.servers.http_server import http, scripted_server
@@ -55,7 +56,7 @@ async def serving(handler: Handler = echo, **options: Any) -> AsyncIterator[str]
 @asynccontextmanager
 async def session(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
-) -> AsyncIterator[tuple[WebSocketAdapter, Listener]]:
+) -> AsyncIterator[tuple[Direct, Listener]]:
     """A session that is not yet connected, and a listener; disconnected in the end."""
     listener = Listener()
     adapter = WebSocketAdapter(
@@ -64,7 +65,7 @@ async def session(
         )
     )
     try:
-        yield adapter, listener
+        yield Direct(adapter), listener
     finally:
         await adapter.disconnect()
 

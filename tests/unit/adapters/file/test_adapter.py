@@ -23,19 +23,20 @@ from bridge.core.errors import (
     RejectedError,
 )
 from bridge.core.model import Inbound, Publish, Request
+from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.wait import until
 
 
 @asynccontextmanager
-async def opened(root: Path, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[FileAdapter]:
+async def opened(root: Path, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[Direct]:
     """A connected adapter that looks often."""
     told: list[BridgeError] = [] if lost is None else lost
     setup = adapter_setup("files", None, config=FileConfig(root=root, interval=0.01, **config), on_lost=told.append)
     adapter = FileAdapter(setup)
     await adapter.connect()
     try:
-        yield adapter
+        yield Direct(adapter)
     finally:
         await adapter.disconnect()
 
@@ -54,7 +55,7 @@ async def test_read(tmp_path: Path) -> None:
         assert await adapter.request("read", {"path": "a.json"}) == {"a": [1]}
         assert await adapter.request("read", {"path": "a.txt"}) == "grüße\n"
         assert await adapter.request("read", {"path": "a.bin"}) == b"\xff\x00"
-        assert adapter.is_idempotent("request", Request(method="read"))
+        assert adapter.is_idempotent(Request(method="read"))
     async with opened(tmp_path, codec="json") as adapter:
         with pytest.raises(ProtocolError, match=r"a\.txt is no JSON"):
             await adapter.request("read", {"path": "a.txt"})
@@ -129,9 +130,9 @@ def test_only_replacing_may_be_repeated(tmp_path: Path) -> None:
     plain = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path)))
     appending = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path, append=True)))
     command = Publish(topic="x", message=1)
-    assert plain.is_idempotent("publish", command)
-    assert not plain.is_idempotent("publish", Publish(topic="x", message=1, headers={"append": "true"}))
-    assert not appending.is_idempotent("publish", command)
+    assert plain.is_idempotent(command)
+    assert not plain.is_idempotent(Publish(topic="x", message=1, headers={"append": "true"}))
+    assert not appending.is_idempotent(command)
 
 
 async def test_many_writers_at_once(tmp_path: Path) -> None:

@@ -101,10 +101,10 @@ def test_configurations_that_are_refused(config: dict[str, object]) -> None:
 def test_what_may_be_repeated() -> None:
     """Requests by configuration, acknowledging by nature."""
     adapter = NatsAdapter(_setup(config=NatsConfig(idempotent=("orders.get",))))
-    assert adapter.is_idempotent("request", Request(method="orders.get"))
-    assert not adapter.is_idempotent("request", Request(method="orders.create"))
-    assert adapter.is_idempotent("ack", Ack(message_id="1"))
-    assert not adapter.is_idempotent("publish", Publish(topic="t", message=1))
+    assert adapter.is_idempotent(Request(method="orders.get"))
+    assert not adapter.is_idempotent(Request(method="orders.create"))
+    assert adapter.is_idempotent(Ack(message_id="1"))
+    assert not adapter.is_idempotent(Publish(topic="t", message=1))
 
 
 _SEED = "SUAP4ZTY3VNCZRUZZT4QBB5P3AEXMGIBNRHA7GFT4ADF5UZW6XAOERYG3U"  # of no account anywhere
