@@ -32,7 +32,7 @@ class House:
         report = lambda: self.answer  # noqa: E731
         metrics = Metrics(report, lambda: 0.0).text
         self.server = StatusServer(
-            report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",), RealClock()
+            report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",), clock=RealClock()
         )
 
 
@@ -185,7 +185,7 @@ async def test_the_address_is_taken():
         port = int(house.server.url.rsplit(":", 1)[1].strip("/"))
         report = lambda: ANSWER  # noqa: E731
         second = StatusServer(
-            report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), (), RealClock()
+            report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), (), clock=RealClock()
         )
         assert not await second.start(must=False)
         with pytest.raises(ConfigError, match=f"bridge > status: 127.0.0.1:{port}: something else listens there"):
