@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.nats.protocol import MalformedError, Message, Operation, Parser, publish_line, read_headers
+from bridge.adapters.nats.protocol import MalformedError, NatsMessage, Operation, Parser, publish_line, read_headers
 
 SUBJECTS = st.binary(min_size=1, max_size=20).filter(lambda subject: not set(subject) & set(b" \t\r\n"))
 BLOCKS = st.one_of(st.binary(min_size=1, max_size=60), st.binary(max_size=60).map(lambda rest: b"NATS/1.0" + rest))
@@ -68,4 +68,4 @@ def test_what_is_written_is_read(subject: str, payload: bytes, headers: dict[str
     assert written.startswith(b"HPUB ")
     name, _, rest = written[5:].partition(b" ")
     (message,) = Parser().feed(b"HMSG %b 5 %b" % (name, rest))
-    assert message == Message(5, subject, "", payload, headers)
+    assert message == NatsMessage(5, subject, "", payload, headers)

@@ -21,9 +21,9 @@ from msgspec import UNSET
 from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import SCHEMES, NatsConfig, resolve
 from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
-from bridge.adapters.nats.delivery import Delivery
+from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.jetstream import Consumption, Queues
-from bridge.adapters.nats.protocol import STATUS, Message
+from bridge.adapters.nats.protocol import STATUS, NatsMessage
 from bridge.adapters.nats.subjects import (
     CONTENT_TYPE,
     MESSAGE_ID,
@@ -151,7 +151,7 @@ class NatsAdapter(AdapterBase):
         answer = await self._live.ask(subject, payload, block)
         return self._result(answer, subject)
 
-    def _result(self, answer: Message, subject: str) -> Any:
+    def _result(self, answer: NatsMessage, subject: str) -> Any:
         headers = answer.headers or {}
         if headers.get(STATUS) == NO_RESPONDERS:
             raise UnavailableError(f'nobody answers on "{subject}"', maybe_sent=False)
@@ -186,7 +186,7 @@ class NatsAdapter(AdapterBase):
             check_subject(options.group, "group")
         decode = self._codec.decode_or_keep
 
-        def arrived(message: Message) -> Awaitable[Verdict | None] | None:
+        def arrived(message: NatsMessage) -> Awaitable[Verdict | None] | None:
             headers = message.headers or {}
             content, more = decode(message.data, headers.get(CONTENT_TYPE))
             if more:
@@ -202,7 +202,7 @@ class NatsAdapter(AdapterBase):
         handle = subscription.handle
         if isinstance(handle, Consumption):
             await self._jetstream.stop(handle)
-        elif isinstance(handle, Delivery):
+        elif isinstance(handle, NatsSubscription):
             self._live.unsubscribe(handle)
             await self._live.flushed()
 

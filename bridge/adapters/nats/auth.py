@@ -1,4 +1,4 @@
-"""Proving who we are to NATS by an nkey (Ed25519): a seed, alone or beside the JWT of a credentials file."""
+"""Prove to a NATS server who we are: by password, by token, or by an nkey (Ed25519), alone or with a JWT."""
 
 import base64
 import re
@@ -17,13 +17,13 @@ _SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY S
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """What an answer to a server's nonce is made of.
+class NkeySigner:
+    """Signs what a server sends to be signed, its nonce.
 
     Attributes:
-        seed: Gives the seed. It, and `jwt`, are functions so that no secret shows in a repr, and a file may be replaced
-            while we run. They raise ValueError in words for a person.
-        jwt: Gives the JWT; None for a bare nkey, which the server knows by its public half.
+        seed: Returns the seed. Like `jwt` it is a function, so that no secret shows in a repr, and a file may be
+            replaced at run time. Both raise ValueError with a text for a person.
+        jwt: Returns the JWT; None for a bare nkey, which the server knows by its public key.
     """
 
     seed: Callable[[], str]
@@ -31,18 +31,18 @@ class Keys:
 
     @property
     def public(self) -> str:
-        """The public half. Raises ValueError where the seed is none."""
+        """The public key. Raises ValueError where the seed is none."""
         return str(_pair(self.seed()).public_key.decode())
 
     def sign(self, nonce: str) -> bytes:
-        """The signature that the server checks; AuthError where the file does not serve any more."""
+        """Sign the nonce. Raises AuthError where the file is not usable any more."""
         try:
             return base64.b64encode(_pair(self.seed()).sign(nonce.encode()))
         except ValueError as error:
             raise AuthError(str(error), needs_person=True) from None
 
     def token(self) -> bytes:
-        """The JWT; AuthError where the file does not serve any more."""
+        """Return the JWT. Raises AuthError where the file is not usable any more."""
         assert self.jwt is not None  # noqa: S101 - asked for with a JWT only
         try:
             return self.jwt().encode()
@@ -50,8 +50,8 @@ class Keys:
             raise AuthError(str(error), needs_person=True) from None
 
 
-def connect_fields(credentials: Mapping[str, Any], keys: Keys | None, nonce: str) -> dict[str, str]:
-    """The fields of CONNECT that prove who we are; empty where there is nothing to prove.
+def connect_fields(credentials: Mapping[str, Any], keys: NkeySigner | None, nonce: str) -> dict[str, str]:
+    """Return the fields of CONNECT that prove who we are; none where the configuration has no credentials.
 
     Args:
         credentials: `user` and `password`, or `token`; the secret ones are functions.
@@ -59,7 +59,7 @@ def connect_fields(credentials: Mapping[str, Any], keys: Keys | None, nonce: str
         nonce: What the server wants signed; a server that wants nothing signed is not told the key.
 
     Raises:
-        AuthError: The file with the keys does not serve any more.
+        AuthError: The file with the keys is not usable any more.
     """
     if keys is not None and nonce:
         signature = {"sig": keys.sign(nonce).decode()}
@@ -71,17 +71,19 @@ def connect_fields(credentials: Mapping[str, Any], keys: Keys | None, nonce: str
     return {}
 
 
-def from_seed(seed: Callable[[], str]) -> Keys:
-    """An nkey alone. Raises ValueError where it is no user's seed."""
-    keys = Keys(seed)
+def from_seed(seed: Callable[[], str]) -> NkeySigner:
+    """Make the signer of an nkey alone. Raises ValueError where it is no user's seed."""
+    keys = NkeySigner(seed)
     keys.public  # noqa: B018 - checked while the configuration is read
     return keys
 
 
-def from_file(path: Path, hide: Callable[[str], None]) -> Keys:
-    """A credentials file, as `nsc generate creds` writes it; it is read again for each connection.
+def from_file(path: Path, hide: Callable[[str], None]) -> NkeySigner:
+    """Make the signer of a credentials file, as `nsc generate creds` writes it. It is read again for each connection.
 
-    What is secret in it goes to `hide` before it is used.
+    Args:
+        path: The file.
+        hide: Gets each secret before it is used, so that logs mask it.
 
     Raises:
         ValueError: It cannot be read, or has no JWT or no seed.
@@ -92,7 +94,7 @@ def from_file(path: Path, hide: Callable[[str], None]) -> Keys:
         hide(found)
         return found
 
-    keys = Keys(lambda: part(_SEED, "seed"), lambda: part(_JWT, "JWT"))
+    keys = NkeySigner(lambda: part(_SEED, "seed"), lambda: part(_JWT, "JWT"))
     keys.public  # noqa: B018 - checked while the configuration is read
     part(_JWT, "JWT")
     return keys

@@ -1,4 +1,4 @@
-"""Where NATS is and how to prove who we are: the blocks of the configuration made ready for a connection."""
+"""The configuration of a NATS integration, and what a connection needs of it: addresses, TLS, credentials."""
 
 import ssl
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from bridge.adapters._common.content import CodecName
 from bridge.adapters._common.tls import client_context
 from bridge.adapters.nats import auth
-from bridge.adapters.nats.auth import Keys
+from bridge.adapters.nats.auth import NkeySigner
 from bridge.core.endpoint import AuthBasic, AuthBearer, AuthCertificate, AuthCredentials, AuthNkey, Strict
 from bridge.core.ports import AdapterSetup
 
@@ -90,7 +90,7 @@ class Target:
     context: ssl.SSLContext | None
     server_name: str | None
     credentials: Mapping[str, Any]
-    keys: Keys | None = None
+    keys: NkeySigner | None = None
 
 
 def resolve(setup: AdapterSetup, config: NatsConfig) -> Target:
@@ -154,7 +154,7 @@ def _credentials(setup: AdapterSetup) -> dict[str, Any]:
     return {}
 
 
-def _keys(setup: AdapterSetup) -> Keys | None:
+def _keys(setup: AdapterSetup) -> NkeySigner | None:
     match setup.auth:
         case AuthNkey(seed=seed):
             return auth.from_seed(seed.get_secret_value)

@@ -3,8 +3,8 @@
 * What is in flight fails at once when the connection is lost, for whatever reason. Reconnecting is the bridge's.
 * A publish succeeds when the server has answered a PING that was written behind it; see `Confirmed`. A PING is never
   taken back: who has given up waiting is passed over when its PONG comes.
-* Messages do not wait in a queue for a task: each subscription's `Delivery` takes them while they are read.
-* A bug in what takes a message ends the session and is raised by `close`; reading goes on until then.
+* Messages do not wait in a queue for a task: each `NatsSubscription` delivers its messages while they are read.
+* A bug in what handles a message ends the session, and `close` raises it.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from bridge.adapters._common.background import Background
 from bridge.adapters.nats.auth import connect_fields
 from bridge.adapters.nats.config import Address, Target
 from bridge.adapters.nats.confirmed import Confirmed
-from bridge.adapters.nats.delivery import Delivery, Take
+from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
 from bridge.adapters.nats.errors import opening_error, refused, translate, violates_permissions
 from bridge.adapters.nats.protocol import (
     PONG,
     Info,
-    Message,
+    NatsMessage,
     Operation,
     ServerError,
     Signal,
@@ -74,12 +74,12 @@ class NatsConnection:
         self._transport = Transport(self._receive, self._end, clock)
         self._confirmed = Confirmed(self._transport)
         self._background = Background(self.lose)
-        self._deliveries: dict[int, Delivery] = {}
+        self._subscriptions: dict[int, NatsSubscription] = {}
         self._sids = count(1)
         self._nuid = NUID()
         self._inbox = ""
         self._tokens = count(1)
-        self._replies: dict[str, asyncio.Future[Message]] = {}
+        self._replies: dict[str, asyncio.Future[NatsMessage]] = {}
         self._waiting: dict[asyncio.Future[Any], str] = {}
         self._info = Info()
         self._open = self._armed = self._closed = False
@@ -113,32 +113,32 @@ class NatsConnection:
             raise
 
     def arm(self) -> None:
-        """From now on a loss is told. Raises NotConnectedError where the connection is lost already."""
+        """Tell `on_lost` of a loss from now on. Raises NotConnectedError where the connection is lost already."""
         if self._error is not None:
             raise NotConnectedError(self._error.message, needs_person=self._error.needs_person)
         self._armed = True
 
     async def close(self) -> None:
-        """End everything; idempotent. Nothing is waited for: what was not confirmed has failed."""
+        """End the connection at once; what was not confirmed fails with ConnectionLostError. Idempotent."""
         if self._closed:
             return
         self._closed = True
         self._fail_all("the session was closed")
-        self._deliveries.clear()
+        self._subscriptions.clear()
         self._transport.abort()
         await self._background.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for as long as the connection lives. Raises NotConnectedError where it does not."""
+        """Run `work` for as long as the connection lives. Raises NotConnectedError where it does not."""
         return self._background.start(work)
 
     # --- what the server sends
 
     def _receive(self, operation: Operation) -> None:
-        if type(operation) is Message:
-            delivery = self._deliveries.get(operation.sid)
-            if delivery is not None:
-                self._deliver(delivery, operation)
+        if type(operation) is NatsMessage:
+            subscription = self._subscriptions.get(operation.sid)
+            if subscription is not None:
+                self._deliver(subscription, operation)
         elif operation is Signal.PONG:
             self._confirmed.pong()
         elif operation is Signal.PING:
@@ -148,9 +148,9 @@ class NatsConnection:
         elif isinstance(operation, ServerError):
             self._refuse(operation.text)
 
-    def _deliver(self, delivery: Delivery, message: Message) -> None:
+    def _deliver(self, subscription: NatsSubscription, message: NatsMessage) -> None:
         try:
-            delivery.put(message)
+            subscription.put(message)
         except NotConnectedError:
             pass  # it ends just now, and with it what was to be done for the message
         except Exception as error:  # noqa: BLE001 - a bug of ours: it is raised in the task that somebody awaits
@@ -158,7 +158,7 @@ class NatsConnection:
                 self.start(_raise(error))
 
     def _refuse(self, text: str) -> None:
-        """The server says `-ERR`. Only what it does not permit leaves the connection as it is."""
+        """Handle `-ERR`. Where permissions are missing, only what needs them fails; anything else ends the session."""
         if not violates_permissions(text):
             self.lose(_loss(refused(text)))
             return
@@ -197,7 +197,7 @@ class NatsConnection:
 
     @contextlib.contextmanager
     def expected(self, use: str) -> Iterator[asyncio.Future[Any]]:
-        """A future that fails when the connection is lost, or when the server forbids what it is for.
+        """Give a future that fails when the connection is lost, or when the server forbids what it is for.
 
         Args:
             use: What the server would name in a permissions violation, in small letters.
@@ -251,11 +251,11 @@ class NatsConnection:
         self._transport.write(publish_line(subject, payload, headers, reply))
 
     def _check_size(self, size: int) -> None:
-        """The server would end the connection, and with it everybody's calls."""
+        """Raise InvalidError for a message over the limit, for which the server would end the connection."""
         if size > self._info.max_payload:
             raise InvalidError(f"message: {size} bytes with headers; the server takes {self._info.max_payload}")
 
-    async def ask(self, subject: str, payload: bytes = b"", headers: bytes = b"") -> Message:
+    async def ask(self, subject: str, payload: bytes = b"", headers: bytes = b"") -> NatsMessage:
         """Write one message and wait for the answer to it, which may be a bare status.
 
         Raises:
@@ -269,22 +269,22 @@ class NatsConnection:
             self._replies[token] = future
             try:
                 self.post(subject, payload, headers, f"{self._inbox}.{token}")
-                answer: Message = await future
+                answer: NatsMessage = await future
             finally:
                 del self._replies[token]
         return answer
 
-    def _on_reply(self, message: Message) -> None:
+    def _on_reply(self, message: NatsMessage) -> None:
         future = self._replies.get(message.subject.rpartition(".")[2])
         if future is not None and not future.done():
             future.set_result(message)
 
-    async def subscribe(self, subject: str, take: Take, group: str = "") -> Delivery:
+    async def subscribe(self, subject: str, on_message: OnMessage, group: str = "") -> NatsSubscription:
         """Subscribe; returns when the server has confirmed.
 
         Args:
             subject: It has been checked; wildcards are allowed.
-            take: Gets each message; see `Take`.
+            on_message: Gets each message; see `OnMessage`.
             group: The queue group, if any.
 
         Raises:
@@ -293,29 +293,29 @@ class NatsConnection:
             RejectedError: The server forbids it.
         """
         self._check_live()
-        delivery = Delivery(next(self._sids), take, self.start)
-        self._deliveries[delivery.sid] = delivery
-        self._transport.write(subscribe_line(delivery.sid, subject, group))
+        subscription = NatsSubscription(next(self._sids), on_message, self.start)
+        self._subscriptions[subscription.sid] = subscription
+        self._transport.write(subscribe_line(subscription.sid, subject, group))
         try:
             await self.flushed(f'subscription to "{subject.lower()}"')
         except BaseException:
-            self.unsubscribe(delivery)
+            self.unsubscribe(subscription)
             raise
-        return delivery
+        return subscription
 
-    def unsubscribe(self, delivery: Delivery) -> None:
-        """End a subscription, without waiting; nothing more is delivered."""
-        self._deliveries.pop(delivery.sid, None)
+    def unsubscribe(self, subscription: NatsSubscription) -> None:
+        """End a subscription and do not wait for the server; no more of its messages are delivered."""
+        self._subscriptions.pop(subscription.sid, None)
         if self._error is None and not self._closed:
-            self._transport.write(unsubscribe_line(delivery.sid))
+            self._transport.write(unsubscribe_line(subscription.sid))
 
     def new_inbox(self) -> str:
-        """A subject that nobody else listens to."""
+        """Make a subject that nobody else subscribes to."""
         return f"{self._inbox_prefix}.{self._nuid.next().decode()}"
 
     @property
     def server_version(self) -> str:
-        """What the server calls its version; empty where it says none."""
+        """The version that the server names; empty where it names none."""
         return self._info.version
 
 

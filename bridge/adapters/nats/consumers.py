@@ -14,9 +14,9 @@ from nats.js.errors import NotFoundError
 
 from bridge.adapters.nats.config import NAME_PATTERN, NatsConfig
 from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
-from bridge.adapters.nats.delivery import Delivery
+from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.errors import translate
-from bridge.adapters.nats.protocol import STATUS, Message
+from bridge.adapters.nats.protocol import STATUS, NatsMessage
 from bridge.adapters.nats.subjects import check_subject
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
 
@@ -46,7 +46,7 @@ class _Requests:
             return ServerVersion("0.0.0")
         return version
 
-    async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> Message:  # noqa: ARG002
+    async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> NatsMessage:  # noqa: ARG002
         """Ask the server. It fails at once when the connection is lost; time limits are the guard's."""
         answer = await self._connection.ask(subject, payload)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
@@ -81,14 +81,14 @@ def _unreadable() -> ProtocolError:
 
 @dataclass(eq=False)
 class Consumer:
-    """One durable pull consumer, and who waits for a message of it."""
+    """One durable pull consumer, and the calls that wait for a message of it."""
 
     stream: str
     name: str
     ack_wait: float
     inbox: str = ""
-    subscription: Delivery | None = None
-    waiting: dict[str, asyncio.Future[Message]] = field(default_factory=dict)
+    subscription: NatsSubscription | None = None
+    waiting: dict[str, asyncio.Future[NatsMessage]] = field(default_factory=dict)
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -98,7 +98,7 @@ class Consumer:
 
 
 class Consumers:
-    """Those of one session."""
+    """Find, make and check the consumers of one session."""
 
     def __init__(self, connection: NatsConnection, config: NatsConfig) -> None:
         """Nothing is asked of the server before `prepare`."""
@@ -187,8 +187,8 @@ class Consumers:
                 raise RejectedError(f"queue {stream}/{name}: {ours.message}", code=ours.code) from None
             raise ours from None
 
-    async def see(self, consumer: Consumer) -> None:
-        """Ask whether a consumer is still there; a server of 2.9 is silent about pulls from one that is not.
+    async def check_exists(self, consumer: Consumer) -> None:
+        """Ask whether a consumer is still there; nats-server 2.9 is silent about pulls from one that is not.
 
         Raises:
             RejectedError: It is gone.
@@ -226,7 +226,7 @@ class Consumers:
 
 
 def _unfit(config: ConsumerConfig) -> str | None:
-    """Why a consumer cannot be pulled from and acknowledged to, message by message."""
+    """Why messages of a consumer cannot be pulled and acknowledged one by one; None where they can."""
     if config.deliver_subject:
         return "it pushes; a pull consumer is needed"
     if config.ack_policy != AckPolicy.EXPLICIT:

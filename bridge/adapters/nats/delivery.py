@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge.adapters.nats.protocol import Message
+from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
@@ -21,44 +21,44 @@ _MOST_BYTES: Final = 64 << 20
 
 log = structlog.get_logger(__name__)
 
-Take = Callable[[Message], Awaitable[object] | None]
-"""Takes a message; returns None where that is done, else what is to be awaited before the next one."""
+OnMessage = Callable[[NatsMessage], Awaitable[object] | None]
+"""Handles a message; returns None where that is done, else what is to be awaited before the next message."""
 
 
-class Delivery:
-    """One subscription.
+class NatsSubscription:
+    """One subscription, and its messages that wait.
 
     Attributes:
         sid: The number by which the server knows it.
     """
 
-    def __init__(self, sid: int, take: Take, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(self, sid: int, on_message: OnMessage, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         """Nothing has come yet.
 
         Args:
             sid: The number by which the server knows it.
-            take: Gets each message, one after another.
+            on_message: Gets each message, one after another.
             start: Runs what is to be awaited, for as long as the connection lives.
         """
         self.sid = sid
-        self._take = take
+        self._on_message = on_message
         self._start = start
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[NatsMessage] = deque()
         self._bytes = 0
         self._busy = False
         self._dropping = False
         self._flawed = False
 
-    def put(self, message: Message) -> None:
-        """Take a message now, or after those that wait. Raises what `take` raises."""
+    def put(self, message: NatsMessage) -> None:
+        """Deliver a message now, or after those that wait. Raises what `on_message` raises."""
         if message.flaw and not self._flawed:
-            self._flawed = True  # said once, as anybody may send as many as he likes
+            self._flawed = True  # logged once: whoever may publish can send any number of them
             log.warning("a message cannot be read in full", subject=message.subject, flaw=message.flaw)
         if not self._busy:
-            pending = self._take(message)
+            pending = self._on_message(message)
             if pending is not None:
                 self._busy = True
-                self._start(self._go_on(pending))
+                self._start(self._deliver_waiting(pending))
             return
         if len(self._waiting) >= _MOST or self._bytes >= _MOST_BYTES:
             if not self._dropping:
@@ -68,7 +68,7 @@ class Delivery:
         self._waiting.append(message)
         self._bytes += len(message.data)
 
-    async def _go_on(self, pending: Awaitable[object] | None) -> None:
+    async def _deliver_waiting(self, pending: Awaitable[object] | None) -> None:
         with contextlib.suppress(BridgeError):  # the connection is gone, and with it all that waits
             while True:
                 if pending is not None:
@@ -77,5 +77,5 @@ class Delivery:
                     break
                 message = self._waiting.popleft()
                 self._bytes -= len(message.data)
-                pending = self._take(message)
+                pending = self._on_message(message)
         self._busy = self._dropping = False

@@ -1,4 +1,4 @@
-"""The one table from what nats-py, the operating system, OpenSSL and the server say to the bridge's errors."""
+"""Translate errors of nats-py, the operating system, OpenSSL and the server to the bridge's: one table for all."""
 
 import ssl
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def _as(kind: type[BridgeError], *, maybe_sent: bool | None = None, needs_person
 
 
 def _refused_by_jetstream(kind: type[BridgeError]) -> Make:
-    """JetStream's own refusals: it says so, so nothing was done."""
+    """Refusals of JetStream itself, which has done nothing then."""
 
     def make(error: Exception) -> BridgeError:
         code, text = getattr(error, "err_code", None), getattr(error, "description", None)

@@ -19,9 +19,9 @@ from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
 from bridge.adapters.nats.consumers import Consumer, Consumers
-from bridge.adapters.nats.delivery import Delivery
+from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.errors import translate
-from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, Message
+from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, NatsMessage
 from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.core.model import Inbound, QueueMessage
@@ -45,7 +45,7 @@ _LATE: Final = 5.0
 _PULL_AGAIN: Final = frozenset({"404", "408"})
 _PULL_AGAIN_REASONS: Final = ("leadership change", "server shutdown")
 #: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
-_MOST_HELD: Final = 65_536
+_MOST_UNACKNOWLEDGED: Final = 65_536
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,8 @@ class _PubAck(msgspec.Struct):
 _PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
 
 
-class Facts(NamedTuple):
-    """What JetStream says of a message in its reply subject.
+class Metadata(NamedTuple):
+    """What JetStream tells about a message in its reply subject.
 
     Attributes:
         stream: Where it is stored.
@@ -77,7 +77,7 @@ class Facts(NamedTuple):
     sequence: int
 
 
-def read_facts(reply: str) -> Facts:
+def read_metadata(reply: str) -> Metadata:
     """Read the reply subject of a JetStream message, in the old form and the new one with domain and account (ADR-15).
 
     Raises:
@@ -89,7 +89,7 @@ def read_facts(reply: str) -> Facts:
     if len(parts) >= 9 and reply.startswith(_ACK_SUBJECT):
         stream, consumer, deliveries, sequence = parts[2:6]
         if _COUNT.fullmatch(deliveries) and _COUNT.fullmatch(sequence):
-            return Facts(stream, consumer, int(deliveries), int(sequence))
+            return Metadata(stream, consumer, int(deliveries), int(sequence))
     raise ProtocolError("a JetStream message whose reply subject cannot be read")
 
 
@@ -98,30 +98,35 @@ class Consumption:
     """A running `consume`.
 
     Attributes:
-        inbox: Where the messages come to.
-        arrivals: Messages, and what the server says of a pull, that were not looked at yet.
-        in_progress: Replies to what is here and not settled; the server is told so now and then.
-        held: Of what the application has to answer: its id, the reply to it, and until when (on the clock).
-        answered: Set when the application has answered.
+        subscription: That of `inbox`.
+        inbox: The subject to which the server sends messages, and the status of a pull.
+        arrivals: Messages and statuses that were not handled yet.
+        hold: Set where the application acknowledges; None where `deliver` having returned is enough.
+        in_progress: Reply subjects of messages that are here and not acknowledged. The server is told now and then that
+            they are in progress, so that it does not deliver them again.
+        unanswered: Messages that the application has to acknowledge: id → reply subject, and the time on the clock
+            until which it has to.
+        answered: Set when the application has acknowledged one.
+        tasks: What delivers the messages, and what tells the server of those in progress.
     """
 
-    subscription: Delivery
+    subscription: NatsSubscription
     inbox: str
-    arrivals: asyncio.Queue[Message]
+    arrivals: asyncio.Queue[NatsMessage]
     hold: Hold | None
     in_progress: dict[str, None]
-    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: tuple[asyncio.Task[None], ...] = ()
 
     @property
     def room(self) -> int:
         """How many messages may come now."""
-        return _BATCH if self.hold is None else min(_BATCH, self.hold.limit - len(self.held))
+        return _BATCH if self.hold is None else min(_BATCH, self.hold.limit - len(self.unanswered))
 
 
 class Queues:
-    """The queues of one session."""
+    """The JetStream queues of one session."""
 
     def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec, clock: Clock) -> None:
         """Nothing is asked of the server yet."""
@@ -130,8 +135,8 @@ class Queues:
         self._codec = codec
         self._clock = clock
         self._consumers = Consumers(connection, config)
-        self._held: dict[str, str] = {}
-        self._settling: set[str] = set()  # replies that the server is being asked to take
+        self._unacknowledged: dict[str, str] = {}
+        self._settling: set[str] = set()  # reply subjects on which an acknowledgement is on its way
         self._running: list[Consumption] = []
         self._tokens = 0
 
@@ -142,7 +147,14 @@ class Queues:
     # --- in
 
     async def enqueue(self, subject: str, payload: bytes, headers: bytes) -> str:
-        """Store a message; its id, when JetStream has said that it is stored."""
+        """Store a message; return its id when JetStream has confirmed that it is stored.
+
+        Raises:
+            UnavailableError: No stream stores the subject, or JetStream is off.
+            RejectedError: JetStream refuses it.
+            ProtocolError: The answer is none of JetStream's.
+            BridgeError: See `NatsConnection.ask`.
+        """
         answer = await self._connection.ask(subject, payload, headers)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
@@ -162,7 +174,14 @@ class Queues:
     # --- out, one by one
 
     async def dequeue(self, queue: str, wait: float) -> QueueMessage | None:
-        """One message, or None after `wait` seconds."""
+        """Take one message; return None where none has come within `wait` seconds.
+
+        Raises:
+            InvalidError: `queue` names no consumer.
+            RejectedError: The consumer is gone, or a pull from it cannot work.
+            ProtocolError: The message cannot be read; it is terminated, so that it does not come again.
+            BridgeError: See `NatsConnection.subscribe`.
+        """
         consumer = await self._consumers.find(queue)
         await self._listen(consumer)
         self._tokens += 1
@@ -177,28 +196,28 @@ class Queues:
                 async with self._clock.timeout(wait + _LATE):
                     message = await future
             except TimeoutError:
-                await self._consumers.see(consumer)
+                await self._consumers.check_exists(consumer)
                 return None
             finally:
                 del consumer.waiting[token]
         if not message.reply.startswith(_ACK_SUBJECT):
             await self._check_empty(message, consumer)
             return None
-        return await self._give_out(message)
+        return await self._as_queue_message(message)
 
     async def _listen(self, consumer: Consumer) -> None:
         async with consumer.opening:
             if consumer.subscription is not None:
                 return
 
-            def arrived(message: Message) -> None:
+            def arrived(message: NatsMessage) -> None:
                 self._arrived(consumer, message)
 
             consumer.inbox = self._connection.new_inbox()
             consumer.subscription = await self._connection.subscribe(f"{consumer.inbox}.*", arrived)
 
-    def _arrived(self, consumer: Consumer, message: Message) -> None:
-        """A status says whom it is for; a message is for whoever has waited longest."""
+    def _arrived(self, consumer: Consumer, message: NatsMessage) -> None:
+        """Give a status to the call whose pull it answers, and a message to the call that has waited longest."""
         if not message.reply.startswith(_ACK_SUBJECT):
             future = consumer.waiting.get(message.subject.rpartition(".")[2])
             if future is not None and not future.done():
@@ -208,11 +227,11 @@ class Queues:
             if not future.done():
                 future.set_result(message)
                 return
-        # Whoever asked for it has gone: not after `ack_wait` but now it may go to another.
+        # The call that asked for it was given up. Given back, the message goes to another now, not after `ack_wait`.
         self._connection.post(message.reply, _NAK)
 
-    async def _give_out(self, message: Message) -> QueueMessage:
-        message_id, attempts = self._hold(message)
+    async def _as_queue_message(self, message: NatsMessage) -> QueueMessage:
+        message_id, attempts = self._track(message)
         try:
             content = self._content(message)
         except ProtocolError:
@@ -222,33 +241,37 @@ class Queues:
             message_id=message_id, message=content, attempts=attempts, headers=dict(message.headers or {})
         )
 
-    def _content(self, message: Message) -> Any:
+    def _content(self, message: NatsMessage) -> Any:
         return self._codec.decode(message.data, (message.headers or {}).get(CONTENT_TYPE))
 
-    def _hold(self, message: Message) -> tuple[str, int]:
-        """Keep what is needed to settle a message; its id, and how often it was delivered."""
-        facts = read_facts(message.reply)
-        own = facts.consumer == self._config.durable
-        message_id = f"{facts.stream}/{facts.sequence}" if own else f"{facts.stream}/{facts.consumer}/{facts.sequence}"
-        self._held.pop(message_id, None)
-        self._held[message_id] = message.reply
-        if len(self._held) > _MOST_HELD:
-            del self._held[next(iter(self._held))]
-        return message_id, facts.deliveries
+    def _track(self, message: NatsMessage) -> tuple[str, int]:
+        """Remember a message until it is acknowledged; return its id and how often it was delivered.
+
+        Raises ProtocolError for a reply subject that cannot be read.
+        """
+        metadata = read_metadata(message.reply)
+        own = metadata.consumer == self._config.durable
+        place = metadata.stream if own else f"{metadata.stream}/{metadata.consumer}"
+        message_id = f"{place}/{metadata.sequence}"
+        self._unacknowledged.pop(message_id, None)
+        self._unacknowledged[message_id] = message.reply
+        if len(self._unacknowledged) > _MOST_UNACKNOWLEDGED:
+            del self._unacknowledged[next(iter(self._unacknowledged))]
+        return message_id, metadata.deliveries
 
     # --- settling
 
     async def ack(self, message_id: str) -> None:
-        """Done with it, when the server has said so."""
+        """Acknowledge a message; return when the server has confirmed. Raises InvalidError for one that is not ours."""
         await self._settle(message_id, _ACK)
 
     async def nack(self, message_id: str, delay: float | None) -> None:
-        """Give it back, to come again after `delay` seconds."""
+        """Give a message back, to come again after `delay` seconds; errors as for `ack`."""
         more = json.dumps({"delay": int(delay * _NANO)}).encode() if delay else b""
         await self._settle(message_id, _NAK + b" " + more if more else _NAK)
 
     async def _settle(self, message_id: str, how: bytes) -> None:
-        reply = self._held.get(message_id)
+        reply = self._unacknowledged.get(message_id)
         if reply is None:
             raise InvalidError(
                 f"message_id: this session holds no message {message_id}; it comes again if it is not done"
@@ -260,23 +283,34 @@ class Queues:
             self._settling.discard(reply)
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
-        if self._held.get(message_id) == reply:
-            del self._held[message_id]
+        if self._unacknowledged.get(message_id) == reply:
+            del self._unacknowledged[message_id]
         for consumption in self._running:
-            if consumption.held.get(message_id, ("",))[0] == reply:
-                del consumption.held[message_id]
+            if consumption.unanswered.get(message_id, ("",))[0] == reply:
+                del consumption.unanswered[message_id]
                 consumption.in_progress.pop(reply, None)
                 consumption.answered.set()
 
     # --- out, continuously
 
     async def consume(self, queue: str, deliver: Deliver, group: str | None, hold: Hold | None) -> Consumption:
-        """Deliver message by message, and acknowledge each when `deliver` has returned, or the application answers."""
+        """Deliver messages one by one; return when the server has taken the first pull.
+
+        Args:
+            queue: See `Consumers.find`.
+            deliver: Gets each message. When it returns, the message is acknowledged, unless it returns `Verdict.HOLD`:
+                then the application acknowledges it.
+            group: The consumer, where `queue` names none.
+            hold: How many messages the application may leave unacknowledged, and for how long.
+
+        Raises:
+            BridgeError: See `Consumers.find` and `NatsConnection.subscribe`.
+        """
         consumer = await self._consumers.find(queue, group)
-        arrivals: asyncio.Queue[Message] = asyncio.Queue()
+        arrivals: asyncio.Queue[NatsMessage] = asyncio.Queue()
         in_progress: dict[str, None] = {}
 
-        def arrived(message: Message) -> None:
+        def arrived(message: NatsMessage) -> None:
             if message.reply.startswith(_ACK_SUBJECT):
                 in_progress[message.reply] = None
             arrivals.put_nowait(message)
@@ -287,13 +321,13 @@ class Queues:
         await self._connection.flushed(f'publish to "{consumer.next_subject.lower()}"')
         self._running.append(consumption)
         consumption.tasks = (
-            self._connection.start(self._take(consumer, consumption, deliver, first)),
-            self._connection.start(self._keep(consumer, consumption)),
+            self._connection.start(self._deliver_all(consumer, consumption, deliver, first)),
+            self._connection.start(self._extend(consumer, consumption)),
         )
         return consumption
 
     async def _pull(self, consumer: Consumer, consumption: Consumption) -> int:
-        """Ask for as many messages as there is room for; waits until it is one."""
+        """Ask for as many messages as there is room for, and return their number; wait until there is room for one."""
         while (room := consumption.room) <= 0:
             consumption.answered.clear()
             await consumption.answered.wait()
@@ -314,7 +348,7 @@ class Queues:
         await asyncio.gather(*consumption.tasks, return_exceptions=True)
         await self._connection.flushed()
 
-    async def _take(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
+    async def _deliver_all(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
             while True:
                 while left:
@@ -322,7 +356,7 @@ class Queues:
                         async with self._clock.timeout(_EXPIRES + _LATE):
                             message = await consumption.arrivals.get()
                     except TimeoutError:
-                        await self._consumers.see(consumer)
+                        await self._consumers.check_exists(consumer)
                         break
                     if not message.reply.startswith(_ACK_SUBJECT):
                         await self._check_pull(message, consumer)
@@ -334,14 +368,14 @@ class Queues:
             # A lost connection was told already; anything else ends the session, so that health shows it.
             self._connection.lose(error)
 
-    async def _deliver(self, message: Message, consumption: Consumption, deliver: Deliver) -> None:
+    async def _deliver(self, message: NatsMessage, consumption: Consumption, deliver: Deliver) -> None:
         try:
-            message_id, attempts = self._hold(message)
+            message_id, attempts = self._track(message)
         except ProtocolError as error:
             consumption.in_progress.pop(message.reply, None)
-            log.warning("message is left out", subject=message.subject, error=error.message)
+            log.warning("message without metadata is left out", subject=message.subject, error=error.message)
             return
-        if self._is_held(message_id, message, consumption):
+        if self._is_unanswered(message_id, message, consumption):
             return
         how = _ACK
         try:
@@ -366,32 +400,32 @@ class Queues:
                 how = _TERM
             elif await deliver(inbound) is Verdict.HOLD and hold is not None:
                 until = self._clock.monotonic() + hold.visibility
-                before, _ = consumption.held.pop(message_id, ("", 0.0))
+                before, _ = consumption.unanswered.pop(message_id, ("", 0.0))
                 consumption.in_progress.pop(before, None)
-                consumption.held[message_id] = (message.reply, until)
+                consumption.unanswered[message_id] = (message.reply, until)
                 return
-        self._held.pop(message_id, None)
+        self._unacknowledged.pop(message_id, None)
         consumption.in_progress.pop(message.reply, None)
         # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
         self._connection.post(message.reply, how)
 
-    def _is_held(self, message_id: str, message: Message, consumption: Consumption) -> bool:
-        """Return whether the application has this message, and time left to answer; the server is told so again.
+    def _is_unanswered(self, message_id: str, message: NatsMessage, consumption: Consumption) -> bool:
+        """Return whether the application has this message and time left to acknowledge it; then tell the server again.
 
-        It delivers such a message again where it heard nothing of us for `ack_wait`: this process stood still.
+        The server delivers such a message again where it heard nothing for `ack_wait`: this process stood still.
         """
-        reply, until = consumption.held.get(message_id, ("", 0.0))
+        reply, until = consumption.unanswered.get(message_id, ("", 0.0))
         if not reply or reply in self._settling:  # or the application has just given it back
             return False
         consumption.in_progress.pop(reply, None)
-        consumption.held[message_id] = (message.reply, until)
+        consumption.unanswered[message_id] = (message.reply, until)
         self._connection.post(message.reply, _IN_PROGRESS)
         return True
 
-    async def _keep(self, consumer: Consumer, consumption: Consumption) -> None:
-        """Tell the server that we are still at it, so that it does not deliver again what waits here.
+    async def _extend(self, consumer: Consumer, consumption: Consumption) -> None:
+        """Tell the server again and again which messages are in progress, so that it does not deliver them again.
 
-        What the application has not answered in time is given back; a late answer to it still counts.
+        A message that the application has not acknowledged in time is given back; a late acknowledgement still counts.
         """
         step = consumer.ack_wait / 3
         if consumption.hold is not None:
@@ -400,9 +434,9 @@ class Queues:
             while True:
                 await self._clock.sleep(step)
                 now = self._clock.monotonic()
-                for message_id, (reply, until) in tuple(consumption.held.items()):
+                for message_id, (reply, until) in tuple(consumption.unanswered.items()):
                     if until <= now:
-                        del consumption.held[message_id]
+                        del consumption.unanswered[message_id]
                         consumption.in_progress.pop(reply, None)
                         consumption.answered.set()
                         self._connection.post(reply, _NAK)
@@ -411,20 +445,20 @@ class Queues:
         except BridgeError as error:
             self._connection.lose(error)
 
-    async def _check_empty(self, status: Message, consumer: Consumer) -> None:
-        """See that a status says no more than that there is no message; else raise what it says."""
+    async def _check_empty(self, status: NatsMessage, consumer: Consumer) -> None:
+        """Return where a status tells that there is no message for now; raise an error for any other status."""
         headers = status.headers or {}
         code = headers.get(STATUS)
         queue = f"queue {consumer.stream}/{consumer.name}"
         if code == NO_RESPONDERS:
             # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
-            await self._consumers.see(consumer)
+            await self._consumers.check_exists(consumer)
             raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
         if code not in _PULL_AGAIN:
             raise RejectedError(f"{queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
 
-    async def _check_pull(self, status: Message, consumer: Consumer) -> None:
-        """See whether to pull again after a status."""
+    async def _check_pull(self, status: NatsMessage, consumer: Consumer) -> None:
+        """Return where the consumer is to be pulled from again after a status; else as `_check_empty`."""
         reason = (status.headers or {}).get(DESCRIPTION, "").lower()
         if not any(words in reason for words in _PULL_AGAIN_REASONS):
             await self._check_empty(status, consumer)

@@ -1,8 +1,8 @@
 """The NATS client protocol without I/O: read what a server sends, build what a client sends.
 
 Source: docs.nats.io, "Client Protocol", and ADR-4 for headers. Anybody who may publish chooses subject, headers and
-payload of a message, so none of them can make reading fail; they are read as far as possible, and `Message.flaw` says
-what was wrong. Only the server itself can break the framing, which is a `MalformedError`.
+payload of a message, so none of them can make reading fail: they are read as far as possible, and `NatsMessage.flaw`
+names what was wrong. Only the server itself can break the framing, which is a `MalformedError`.
 """
 
 import enum
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-#: Keys under which `read_headers` gives the code and the words of a status line.
+#: NkeySigner under which `read_headers` gives the code and the words of a status line.
 STATUS: Final = "Status"
 DESCRIPTION: Final = "Description"
 
@@ -32,7 +32,7 @@ class MalformedError(Exception):
     """What the server sends does not follow the protocol; the text says where, for a person."""
 
 
-class Message(msgspec.Struct):
+class NatsMessage(msgspec.Struct):
     r"""One message.
 
     Attributes:
@@ -76,7 +76,7 @@ class Signal(enum.Enum):
     OK = b"+OK"
 
 
-Operation = Message | Info | ServerError | Signal
+Operation = NatsMessage | Info | ServerError | Signal
 
 _INFO: Final = msgspec.json.Decoder(Info)
 _SIGNALS: Final[Mapping[bytes, Signal]] = {signal.value: signal for signal in Signal}
@@ -155,7 +155,7 @@ def _number(field: bytes) -> int:
     return int(field)
 
 
-def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> Message:
+def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMessage:
     subject, sid, reply = fields[1], _number(fields[2]), b""
     headers, flaw = None, ""
     if len(fields[0]) == 3:
@@ -171,10 +171,10 @@ def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> Message
             headers, flaw = read_headers(data[start : start + size])
             start += size
     try:
-        return Message(sid, subject.decode(), reply.decode(), data[start:stop], headers, flaw)
+        return NatsMessage(sid, subject.decode(), reply.decode(), data[start:stop], headers, flaw)
     except UnicodeDecodeError:
         flaw = "its subject is not UTF-8"
-        return Message(sid, _text(subject), _text(reply), data[start:stop], headers, flaw)
+        return NatsMessage(sid, _text(subject), _text(reply), data[start:stop], headers, flaw)
 
 
 def _other(line: bytes) -> Operation:

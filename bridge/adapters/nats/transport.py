@@ -21,7 +21,7 @@ _PLAINTEXT: Final = "more than a greeting before TLS"
 
 
 class Transport(asyncio.Protocol):
-    """One socket; it lives once. The methods of `asyncio.Protocol` are called by the event loop only."""
+    """One socket, to be opened once. The methods of `asyncio.Protocol` are called by the event loop only."""
 
     def __init__(
         self,

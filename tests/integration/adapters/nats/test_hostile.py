@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
-from bridge.adapters.nats.protocol import Message
+from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
 from bridge.core.model import Inbound
@@ -272,12 +272,12 @@ async def test_a_forged_message_of_jetstream() -> None:
         connection = adapter._connection
         assert connection is not None
         for reply in ("$JS.ACK.x", "$JS.ACK.S.c.x.1.1.1.1"):
-            connection._receive(Message(consumption.subscription.sid, consumption.inbox, reply, b"1"))
+            connection._receive(NatsMessage(consumption.subscription.sid, consumption.inbox, reply, b"1"))
         await adapter.enqueue("orders.a", 1)
         await until(lambda: got, "the message")
         assert not consumption.in_progress
         await adapter.disconnect()
-    assert [log["event"] for log in logs] == ["message is left out"] * 2
+    assert [log["event"] for log in logs] == ["message without metadata is left out"] * 2
     assert not lost
 
 
@@ -293,7 +293,7 @@ async def test_a_forged_message_to_who_waits_for_one() -> None:
         connection = adapter._connection
         assert connection is not None
         assert consumer.subscription is not None
-        connection._receive(Message(consumer.subscription.sid, f"{consumer.inbox}.1", "$JS.ACK.x", b"1"))
+        connection._receive(NatsMessage(consumer.subscription.sid, f"{consumer.inbox}.1", "$JS.ACK.x", b"1"))
         with pytest.raises(ProtocolError):
             await call
         await adapter.enqueue("orders.a", 1)

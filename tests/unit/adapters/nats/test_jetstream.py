@@ -9,7 +9,7 @@ from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.nats.consumers import Consumer
 from bridge.adapters.nats.jetstream import Queues
-from bridge.adapters.nats.protocol import Message
+from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
 from bridge.core.ports import Verdict
@@ -23,16 +23,16 @@ class Server:
     def __init__(self) -> None:
         self.posts: list[tuple[str, bytes]] = []
         self.asked: list[tuple[str, bytes]] = []
-        self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[NatsMessage] = asyncio.get_running_loop().create_future()
         self.lost: list[BridgeError] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.arrived: Callable[[Message], None] = lambda _: None
+        self.arrived: Callable[[NatsMessage], None] = lambda _: None
 
     def new_inbox(self) -> str:
         """See `NatsConnection`."""
         return "_INBOX.x"
 
-    async def subscribe(self, _subject: str, arrived: Callable[[Message], None]) -> None:
+    async def subscribe(self, _subject: str, arrived: Callable[[NatsMessage], None]) -> None:
         """See `NatsConnection`."""
         self.arrived = arrived
 
@@ -44,7 +44,7 @@ class Server:
     async def flushed(self, *_: str) -> None:
         """See `NatsConnection`."""
 
-    async def ask(self, subject: str, payload: bytes) -> Message:
+    async def ask(self, subject: str, payload: bytes) -> NatsMessage:
         """See `NatsConnection`; answered when the test says so."""
         self.asked.append((subject, payload))
         return await self.answer
@@ -64,9 +64,9 @@ def reply_to(delivered: int) -> str:
     return f"$JS.ACK.JOBS.nemo.{delivered}.7.{delivered}.1700000000000000000.0"
 
 
-def delivery(delivered: int) -> Message:
+def delivery(delivered: int) -> NatsMessage:
     """The only message of the stream, in its n-th delivery."""
-    return Message(1, "jobs", reply_to(delivered), b"1")
+    return NatsMessage(1, "jobs", reply_to(delivered), b"1")
 
 
 class Room:
@@ -85,11 +85,11 @@ class Room:
         async def find(_queue: str, _group: str | None = None) -> Consumer:
             return Consumer("JOBS", "nemo", ack_wait=30.0)
 
-        async def see(_consumer: Consumer) -> None:
+        async def check_exists(_consumer: Consumer) -> None:
             """It is there."""
 
         self.queues._consumers.find = find  # type: ignore[method-assign]
-        self.queues._consumers.see = see  # type: ignore[method-assign]
+        self.queues._consumers.check_exists = check_exists  # type: ignore[method-assign]
         await self.queues.consume("JOBS/nemo", self.deliver, None, Hold(visibility=60.0))
 
     async def deliver(self, inbound: Inbound) -> Verdict:
@@ -139,7 +139,7 @@ async def test_delivered_again_while_the_application_has_it() -> None:
         assert room.server.posts == [(reply_to(2), b"+WPI")]
         await room.clock.advance(40.0)
         assert set(room.server.posts) == {(reply_to(2), b"+WPI")}
-        room.server.answer.set_result(Message(1, "", "", b""))
+        room.server.answer.set_result(NatsMessage(1, "", "", b""))
         await room.queues.ack(room.message_id)
         assert room.server.asked == [(reply_to(2), b"+ACK")]
         before = len(room.server.posts)
@@ -154,7 +154,7 @@ async def test_given_back_and_delivered_at_once() -> None:
         await room.clock.settle()
         await room.come(2)
         assert room.got == [1, 2]
-        room.server.answer.set_result(Message(1, "", "", b""))
+        room.server.answer.set_result(NatsMessage(1, "", "", b""))
         await giving
         await room.clock.advance(75.0)
         assert room.server.posts[-1] == (reply_to(2), b"-NAK")

@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy
 from nats.js.errors import NotFoundError
 from nats.nuid import NUID
 
-from bridge.adapters.nats.jetstream import Facts, read_facts
+from bridge.adapters.nats.jetstream import Metadata, read_metadata
 from bridge.core.errors import ProtocolError
 
 SEED = b"SUAP4ZTY3VNCZRUZZT4QBB5P3AEXMGIBNRHA7GFT4ADF5UZW6XAOERYG3U"  # of no account anywhere
@@ -113,10 +113,12 @@ def test_tokens_for_inboxes() -> None:
         "$JS.ACK.domain.hash.S.c.3.77.5.1700000000000000000.9.random",
     ],
 )
-def test_facts_are_read_as_nats_py_reads_them(reply: str) -> None:
+def test_metadata_is_read_as_nats_py_reads_it(reply: str) -> None:
     """The old form of the reply subject, and the new one."""
-    facts = Msg(None, reply=reply).metadata  # type: ignore[arg-type]
-    assert read_facts(reply) == Facts(facts.stream, facts.consumer, facts.num_delivered, facts.sequence.stream)
+    theirs = Msg(None, reply=reply).metadata  # type: ignore[arg-type]
+    assert read_metadata(reply) == Metadata(
+        theirs.stream, theirs.consumer, theirs.num_delivered, theirs.sequence.stream
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,10 +128,10 @@ def test_facts_are_read_as_nats_py_reads_them(reply: str) -> None:
         *("$JS.ACK.S.c.x.77.5.1.9", "$JS.ACK.S.c.3.²7.5.1.9", "$JS.ACK.S.c.3." + "9" * 5000 + ".5.1.9"),
     ],
 )
-def test_reply_subjects_that_are_no_facts(reply: str) -> None:
+def test_reply_subjects_without_metadata(reply: str) -> None:
     """Whoever may publish to an inbox may send them."""
     with pytest.raises(ProtocolError):
-        read_facts(reply)
+        read_metadata(reply)
 
 
 def test_nkeys_does_not_look_at_the_checksum() -> None:

@@ -9,7 +9,7 @@ from bridge.adapters.nats.protocol import (
     STATUS,
     Info,
     MalformedError,
-    Message,
+    NatsMessage,
     Parser,
     ServerError,
     Signal,
@@ -33,10 +33,10 @@ def test_each_operation() -> None:
     assert list(parser.feed(data)) == [
         Info(version="2.9.10", max_payload=100),
         *(Signal.PING, Signal.PONG, Signal.OK, ServerError("Stale Connection")),
-        Message(7, "a.b", "", b"xyz"),
-        Message(1, "a", "r.1", b""),
-        Message(2, "a", "", b"xy", {"a": "1", "B": "2"}),
-        Message(2, "a", "r", b"", {"a": "1", "B": "2"}),
+        NatsMessage(7, "a.b", "", b"xyz"),
+        NatsMessage(1, "a", "r.1", b""),
+        NatsMessage(2, "a", "", b"xy", {"a": "1", "B": "2"}),
+        NatsMessage(2, "a", "r", b"", {"a": "1", "B": "2"}),
     ]
     assert parser.is_empty
 
@@ -44,13 +44,13 @@ def test_each_operation() -> None:
 def test_spaces_and_tabs() -> None:
     """The protocol allows several between the parts of a line."""
     data = b"MSG \t a  1\tr  2 \r\nab\r\nPING \r\n"
-    assert list(Parser().feed(data)) == [Message(1, "a", "r", b"ab"), Signal.PING]
+    assert list(Parser().feed(data)) == [NatsMessage(1, "a", "r", b"ab"), Signal.PING]
 
 
 def test_line_ends_and_operations_in_a_payload() -> None:
     """Only its length says where it ends."""
     payload = b"\r\nMSG a 1 0\r\n\r\nPING\r\n"
-    assert list(Parser().feed(b"MSG a 1 %d\r\n%b\r\n" % (len(payload), payload))) == [Message(1, "a", "", payload)]
+    assert list(Parser().feed(b"MSG a 1 %d\r\n%b\r\n" % (len(payload), payload))) == [NatsMessage(1, "a", "", payload)]
 
 
 def test_a_large_message_in_small_pieces() -> None:
@@ -60,7 +60,7 @@ def test_a_large_message_in_small_pieces() -> None:
     got = [operation for _ in range(size // 1024) for operation in parser.feed(b"x" * 1024)]
     assert not got
     assert not parser.is_empty
-    assert list(parser.feed(b"\r\nPING\r\n")) == [Message(1, "a", "", b"x" * size), Signal.PING]
+    assert list(parser.feed(b"\r\nPING\r\n")) == [NatsMessage(1, "a", "", b"x" * size), Signal.PING]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_large_message_in_small_pieces() -> None:
 def test_subjects_of_any_bytes(subject: bytes, shown: str, reply: bytes) -> None:
     """Whoever may publish chooses them: they are shown, and the flaw is named; control characters separate nothing."""
     (message,) = Parser().feed(b"MSG %b 1 %b 0\r\n\r\n" % (subject, reply))
-    assert isinstance(message, Message)
+    assert isinstance(message, NatsMessage)
     assert message.subject == shown
     assert bool(message.flaw) == (b"\xff" in subject or b"\xfe" in reply)
 
