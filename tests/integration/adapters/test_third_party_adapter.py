@@ -1,5 +1,6 @@
 """docs/adapters.md: its code is the tested one, and installed beside the bridge it works like any other adapter."""
 
+import ast
 import asyncio
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge import sdk
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
 from tests.support.adapters.direct import Direct
@@ -82,6 +84,14 @@ def test_the_page_shows_the_package():
     assert lines_of(*blocks("python")) == lines_of((PACKAGE / "nemo_bridge_lines.py").read_text("utf-8"))
     assert lines_of(*blocks("toml")) == lines_of((PACKAGE / "pyproject.toml").read_text("utf-8"))
     assert lines_of(*blocks("hcl")) == lines_of((PACKAGE / "lines.hcl").read_text("utf-8"))
+
+
+def test_it_imports_the_sdk_only():
+    """Of the bridge, the package imports `bridge.sdk` and nothing else; all that is public there can be imported."""
+    tree = ast.parse((PACKAGE / "nemo_bridge_lines.py").read_text("utf-8"))
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {module for module in modules if module and module.startswith("bridge")} == {"bridge.sdk"}
+    assert all(hasattr(sdk, name) for name in sdk.__all__)
 
 
 def test_the_page_shows_the_protocol(service: DemoProcess):

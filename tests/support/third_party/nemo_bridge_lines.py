@@ -9,20 +9,28 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 from pydantic import Field
 
-from bridge.core.endpoint import Strict, Tls
-from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
-from bridge.core.model import Command, Inbound, Publish, Request
-from bridge.core.ports import (
+from bridge.sdk import (
     NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
+    BridgeError,
+    Command,
+    ConnectionLostError,
     Context,
     Deliver,
+    Inbound,
+    InvalidError,
+    NotConnectedError,
+    Publish,
+    RejectedError,
+    Request,
+    Size,
+    Strict,
     Subscription,
     SubscriptionOptions,
+    Tls,
 )
-from bridge.core.units import Size
 
 PORT: Final = 7070
 

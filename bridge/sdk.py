@@ -1,0 +1,118 @@
+"""Everything that an adapter of a third party imports; nothing else of the bridge is public to it.
+
+docs/adapters.md writes an adapter with it. A name that is here stays, and means the same, until the next major version.
+
+| for | names |
+| --- | --- |
+| the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter` |
+| what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
+| what it gives | `Inbound`, `QueueMessage`, `Subscription`, `Verdict`, and the errors |
+| its settings | `Strict`, `Endpoint`, `Tls`, the kinds of `auth`, durations, sizes and rates |
+"""
+
+from bridge.core.endpoint import (
+    NO_AUTH,
+    AnyAuth,
+    AuthBasic,
+    AuthBearer,
+    AuthCertificate,
+    AuthCredentials,
+    AuthNkey,
+    AuthNone,
+    Endpoint,
+    Strict,
+    Tls,
+)
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+    ProtocolError,
+    RejectedError,
+    ThrottledError,
+    UnavailableError,
+)
+from bridge.core.model import (
+    DEFAULT_QOS,
+    Ack,
+    Command,
+    Dequeue,
+    Enqueue,
+    Inbound,
+    Nack,
+    Publish,
+    QueueMessage,
+    Request,
+)
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Clock,
+    Context,
+    Deliver,
+    Promise,
+    ProtocolAdapter,
+    Subscription,
+    SubscriptionOptions,
+    Verdict,
+)
+from bridge.core.settings import Hold
+from bridge.core.timer import Timer
+from bridge.core.units import Duration, PositiveDuration, Rate, Size
+
+__all__ = [
+    "DEFAULT_QOS",
+    "NO_AUTH",
+    "NO_OPTIONS",
+    "Ack",
+    "AdapterBase",
+    "AdapterSetup",
+    "AdapterSpec",
+    "AnyAuth",
+    "AuthBasic",
+    "AuthBearer",
+    "AuthCertificate",
+    "AuthCredentials",
+    "AuthError",
+    "AuthNkey",
+    "AuthNone",
+    "BridgeError",
+    "Clock",
+    "Command",
+    "ConnectionLostError",
+    "Context",
+    "Deliver",
+    "Dequeue",
+    "Duration",
+    "Endpoint",
+    "Enqueue",
+    "Hold",
+    "Inbound",
+    "InvalidError",
+    "Nack",
+    "NotConnectedError",
+    "NotSupportedError",
+    "PositiveDuration",
+    "Promise",
+    "ProtocolAdapter",
+    "ProtocolError",
+    "Publish",
+    "QueueMessage",
+    "Rate",
+    "RejectedError",
+    "Request",
+    "Size",
+    "Strict",
+    "Subscription",
+    "SubscriptionOptions",
+    "ThrottledError",
+    "Timer",
+    "Tls",
+    "UnavailableError",
+    "Verdict",
+]
