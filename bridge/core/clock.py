@@ -124,7 +124,7 @@ class _Timer:
             self._callback()
 
     def cancel(self) -> None:
-        """Take it back."""
+        """Do not call back."""
         self._handle.cancel()
 
 

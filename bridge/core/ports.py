@@ -41,7 +41,7 @@ class Clock(Protocol):
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once after `seconds`; the function returned takes the call back."""
+        """Call back once after `seconds`; the function returned cancels that. `core.timer.Timer` is what to use."""
         ...
 
 

@@ -48,11 +48,11 @@ class FakeClock:
             await asyncio.sleep(0)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        take_back = self.call_later(seconds, lambda: None if future.done() else future.set_result(None))
+        cancel = self.call_later(seconds, lambda: None if future.done() else future.set_result(None))
         try:
             await future
         finally:
-            take_back()
+            cancel()
 
     def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
         """See `ports.Clock.timeout`."""
@@ -65,10 +65,10 @@ class FakeClock:
         self._callbacks[number] = callback
         heapq.heappush(self._timers, (self._now + max(seconds, 0.0), number))
 
-        def take_back() -> None:
+        def cancel() -> None:
             self._callbacks.pop(number, None)
 
-        return take_back
+        return cancel
 
     @property
     def timers(self) -> int:
@@ -106,26 +106,26 @@ class _Timeout:
         self._clock = clock
         self._seconds = seconds
         self._expired = False
-        self._take_back: Callable[[], None] | None = None
+        self._cancel_timer: Callable[[], None] | None = None
         self._task: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
         if self._seconds is not None:
-            self._take_back = self._clock.call_later(self._seconds, self._expire)
+            self._cancel_timer = self._clock.call_later(self._seconds, self._expire)
         return self
 
     def _expire(self) -> None:
         assert self._task is not None
         self._expired = True
-        self._take_back = None
+        self._cancel_timer = None
         self._task.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        if self._take_back is not None:
-            self._take_back()
+        if self._cancel_timer is not None:
+            self._cancel_timer()
         if self._expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -164,9 +164,9 @@ async def test_taken_back():
     """A timer that is taken back does not call."""
     clock = RealClock()
     called: list[int] = []
-    take_back = clock.call_later(0.0, lambda: called.append(1))
+    cancel = clock.call_later(0.0, lambda: called.append(1))
     clock.call_later(0.01, lambda: called.append(2))
-    take_back()
+    cancel()
     await until(lambda: called)
     assert called == [2]
 
