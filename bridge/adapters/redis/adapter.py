@@ -23,14 +23,14 @@ from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
-from bridge.adapters.redis.connection import AskingLink, Converted, Link, Take, drop
-from bridge.adapters.redis.pubsub import Channels, is_pattern
+from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnPush, ignore_push
+from bridge.adapters.redis.pubsub import PubSub, is_pattern
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.sentinel import master_of
 from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters.redis.streams.groups import TRIM, Consumer
-from bridge.adapters.redis.streams.reader import Consuming, StreamReader
+from bridge.adapters.redis.streams.reader import StreamReader, StreamSubscription
 from bridge.adapters.redis.target import SCHEMES, Target
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
@@ -54,9 +54,9 @@ log = structlog.get_logger(__name__)
 
 
 class RedisAdapter(AdapterBase):
-    """One session: a link for commands, one for Pub/Sub, one for each stream that is read; see `ports.ProtocolAdapter`.
+    """One session: a connection for commands, one for Pub/Sub, one for each stream that is read.
 
-    The first of them that breaks ends the session.
+    The first of them that breaks ends the session. See `ports.ProtocolAdapter`.
     """
 
     protocol = PROTOCOL
@@ -72,21 +72,21 @@ class RedisAdapter(AdapterBase):
         self._codec = Codec(config.codec)
         self._target = Target(setup, config.db, sentinel=config.sentinel is not None)
         self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
-        self._link_type = AskingLink if asking else Link
-        self._commands: Link | None = None
-        self._channels: Channels | None = None
+        self._connection_type = AskingConnection if asking else Connection
+        self._commands: Connection | None = None
+        self._pubsub: PubSub | None = None
         self._dequeuer: Dequeuer | None = None
-        self._links: list[Link] = []
+        self._connections: list[Connection] = []
         self._readers: dict[asyncio.Task[None], StreamReader] = {}
         self._opening = asyncio.Lock()
-        self._background = Background(self._lose)
-        self._over = False
+        self._background = Background(self._on_lost)
+        self._closed = False
         self._untrimmed: dict[str, int] = {}
 
     # --- life
 
     async def connect(self) -> None:
-        """Open the link for commands; Redis proves the credentials while it opens."""
+        """Open the connection for commands, which logs in. Raises NotConnectedError or AuthError."""
         await self._background.open()
         if self._config.sentinel is not None:
             self._target = await master_of(
@@ -95,49 +95,49 @@ class RedisAdapter(AdapterBase):
         self._commands = await self._open()
         self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer, self._setup.clock)
 
-    async def _open(self, take: Take = drop) -> Link:
-        link = self._link_type(self._target, self._setup.clock, self._lose, take)
-        await link.open()
-        if self._over:
-            await link.close()
+    async def _open(self, on_push: OnPush = ignore_push) -> Connection:
+        connection = self._connection_type(self._target, self._setup.clock, self._on_lost, on_push)
+        await connection.open()
+        if self._closed:
+            await connection.close()
             raise NotConnectedError("the session is closed")
-        self._links.append(link)
-        self._background.start(link.run())
-        return link
+        self._connections.append(connection)
+        self._background.start(connection.run())
+        return connection
 
-    def _lose(self, error: BridgeError) -> None:
-        """The first link that breaks takes the others with it."""
-        if not self._over:
-            self._over = True
-            for link in self._links:
-                link.end(error.message)
+    def _on_lost(self, error: BridgeError) -> None:
+        """End all connections of the session, because one of them has broken."""
+        if not self._closed:
+            self._closed = True
+            for connection in self._connections:
+                connection.end(error.message)
             self._setup.on_lost(error)
 
     async def disconnect(self) -> None:
-        """Close all links; what is in flight fails with ConnectionLostError."""
-        self._over = True
+        """Close all connections. Operations in flight fail with ConnectionLostError."""
+        self._closed = True
         try:
             for reader in self._readers:
                 reader.cancel()
             if self._readers:
                 await asyncio.wait(self._readers)
             async with asyncio.TaskGroup() as group:
-                for link in self._links:
-                    group.create_task(link.close())
+                for connection in self._connections:
+                    group.create_task(connection.close())
         finally:
             await self._background.close()
 
     async def check(self) -> None:
-        """PING on the links that can answer at once; and see that no blocking read is overdue."""
+        """Send a PING on each connection that can answer at once, and see that no blocking read is overdue."""
         commands = self._open_commands()
         pings = [commands.call("PING")]
-        if self._channels is not None:
-            pings.append(self._channels.ping())
+        if self._pubsub is not None:
+            pings.append(self._pubsub.ping())
         for reader in self._readers.values():
             reader.check()
         try:
             for ping in pings:
-                with contextlib.suppress(AuthError):  # "PING is forbidden", says a server that lives
+                with contextlib.suppress(AuthError):  # a server that forbids PING is alive
                     await ping
         finally:
             for ping in pings:
@@ -147,18 +147,18 @@ class RedisAdapter(AdapterBase):
         """Return True for `ack`: a message may be settled twice."""
         return isinstance(command, Ack)
 
-    def _open_commands(self) -> Link:
-        if self._commands is None or self._over:
+    def _open_commands(self) -> Connection:
+        if self._commands is None or self._closed:
             raise NotConnectedError("there is no session")
         return self._commands
 
     # --- Pub/Sub
 
     def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
-        """PUBLISH and XADD without a task.
+        """Send PUBLISH or XADD at once, without a task; start a task for every other command.
 
-        `receivers` is how many subscribers took a message. XADD that is repeated after a lost connection may add a
-        second entry with the same `idempotency_key` header.
+        The result of a publish has `receivers`, the number of subscribers that got the message. An XADD that is
+        repeated after a lost connection may add a second entry with the same `idempotency_key` header.
         """
         if type(command) is Enqueue:
             self._enqueue(command, context, promise)
@@ -169,7 +169,7 @@ class RedisAdapter(AdapterBase):
         return None
 
     def _publish(self, command: Publish, promise: Promise) -> None:
-        # Redis Pub/Sub has no headers: those of the command stay behind.
+        # Redis Pub/Sub has no headers: those of the command are not sent.
         if command.qos or command.retain:
             raise InvalidError("Redis Pub/Sub has neither `qos` above 0 nor `retain`; `enqueue` stores")
         topic = command.topic
@@ -179,28 +179,28 @@ class RedisAdapter(AdapterBase):
         self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard. Levels of service are none."""
+        """Send SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard; `qos` has no meaning here."""
         check_name(topic, "topic")
         if options.group is not None:
             raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
         self._open_commands()
         async with self._opening:
-            if self._channels is None:
-                channels = Channels(self._codec)
-                channels.link = await self._open(channels.take)
-                self._channels = channels
-        return Subscription(topic, await self._channels.add(topic, deliver))
+            if self._pubsub is None:
+                pubsub = PubSub(self._codec)
+                pubsub.connection = await self._open(pubsub.on_push)
+                self._pubsub = pubsub
+        return Subscription(topic, await self._pubsub.add(topic, deliver))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription to a channel or the reading of a stream."""
+        """End a subscription to a channel, or the reading of a stream."""
         self._open_commands()
         handle = subscription.handle
-        if isinstance(handle, Consuming):
+        if isinstance(handle, StreamSubscription):
             handle.task.cancel()
             await asyncio.wait([handle.task])
-            await self._close(handle.link)
-        elif self._channels is not None:
-            await self._channels.remove(subscription.topic, handle)
+            await self._close(handle.connection)
+        elif self._pubsub is not None:
+            await self._pubsub.remove(subscription.topic, handle)
 
     # --- Queue
 
@@ -218,8 +218,8 @@ class RedisAdapter(AdapterBase):
         if self._config.max_length is not None:
             self._trim(commands, queue, self._config.max_length)
 
-    def _trim(self, commands: Link, queue: str, max_length: int) -> None:
-        """Now and then, in the same write as an XADD."""
+    def _trim(self, commands: Connection, queue: str, max_length: int) -> None:
+        """Trim a stream after each tenth of `max_length` entries, 1,000 at most, in the same write as the XADD."""
         period = max(1, min(1000, max_length // 10))
         added = self._untrimmed.get(queue, period - 1) + 1
         if added >= period:
@@ -228,22 +228,22 @@ class RedisAdapter(AdapterBase):
         self._untrimmed[queue] = added
 
     async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
-        """The longest overdue entry, or a new one. `visibility` is at most `claim_after`."""
+        """Return the longest overdue entry, or a new one; `visibility` is at most `claim_after`."""
         self._open_commands()
         self._check_delay("visibility_ms", visibility)
         check_name(queue, "queue")
-        assert self._dequeuer is not None  # noqa: S101 - made with the link
+        assert self._dequeuer is not None  # noqa: S101 - made with the connection
         return await self._dequeuer.take(queue, wait, visibility)
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Read a stream by XREADGROUP in batches; acknowledged by one XACK a batch, or pending while it is held."""
+        """Read a stream in batches, each acknowledged by one XACK; with `hold` entries wait for `ack` or `nack`."""
         self._open_commands()
         group, hold = options.group, options.hold
         if group is not None and "/" in group:
             raise InvalidError("group: a slash cannot be part of it")
-        link = await self._open()
+        connection = await self._open()
         reader = StreamReader(
-            link,
+            connection,
             self._consumer(queue, group, self._consumer_name, hold),
             self._codec,
             deliver,
@@ -255,23 +255,23 @@ class RedisAdapter(AdapterBase):
         try:
             await reader.prepare()
         except BaseException:
-            await self._close(link)
+            await self._close(connection)
             raise
         task = self._background.start(self._consuming(reader))
         self._readers[task] = reader
         task.add_done_callback(self._readers.pop)
-        return Subscription(queue, Consuming(task, link))
+        return Subscription(queue, StreamSubscription(task, connection))
 
     async def _consuming(self, reader: StreamReader) -> None:
         try:
             await reader.run()
         except BridgeError as error:
-            self._lose(error)
+            self._on_lost(error)
 
-    async def _close(self, link: Link) -> None:
-        if link in self._links:
-            self._links.remove(link)
-        await link.close()
+    async def _close(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+        await connection.close()
 
     def _consumer(
         self, queue: str, group: str | None = None, name: str | None = None, hold: Hold | None = None
@@ -279,31 +279,31 @@ class RedisAdapter(AdapterBase):
         return Consumer(
             queue,
             group or self._config.group,
-            name or f"{self._consumer_name}-dequeue",  # a name of its own: a reader takes up all that its name left
+            name or f"{self._consumer_name}-dequeue",  # a reader delivers all that is pending under its name
             claim_after=self._config.claim_after,
             max_deliveries=(hold and hold.max_deliveries) or self._config.max_deliveries,
             in_cluster=self._config.cluster is not False,
         )
 
     async def ack(self, message_id: str) -> None:
-        """XACK; one that is settled already is no error."""
+        """Send XACK; a message that was acknowledged before is no error."""
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
         await self._open_commands().call("XACK", name.queue, consumer.group, name.entry)
         self.settled(message_id)
 
     async def nack(self, message_id: str, delay: float | None) -> None:
-        """Make it overdue now, or after `delay` seconds, which are at most `claim_after`."""
+        """Make a message overdue now, or after `delay` seconds, at most `claim_after`."""
         self._check_delay("delay_ms", delay)
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
-        await consumer.come_again(self._open_commands(), name.entry, delay or 0.0)
-        assert self._dequeuer is not None  # noqa: S101 - made with the link
-        self._dequeuer.look_again(name.queue, delay or 0.0)
+        await consumer.make_overdue(self._open_commands(), name.entry, delay or 0.0)
+        assert self._dequeuer is not None  # noqa: S101 - made with the connection
+        self._dequeuer.expect_overdue(name.queue, delay or 0.0)
         self.settled(message_id, again_in=delay or 0.0)
 
     def settled(self, message_id: str, *, again_in: float | None = None) -> None:
-        """Have whoever reads that stream in this session know that the application has answered."""
+        """Tell the readers of that stream in this session that the application has answered."""
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
         for reader in self._readers.values():

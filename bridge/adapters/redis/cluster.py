@@ -1,11 +1,11 @@
-"""A session with a Redis Cluster: one session with each master, and each operation at the one that has the key.
+"""Work with a Redis Cluster: one session with each master, and each operation at the master that has the key.
 
-The first node that is lost ends the whole; the next session reads the map of slots anew. What the map sends to the
-wrong node (MOVED) goes to the right one: nothing was done there. Of a slot on its way between two nodes the old one
-has some keys still and sends calls for the others on (ASK): those go to the new one, by a session of its own that says
-ASKING before each command; the map stays as it is. A call that needs keys on both sides (TRYAGAIN), or for which the
-cluster has no node now (CLUSTERDOWN), is `unavailable`, to be tried again. Pub/Sub reaches everybody through any node;
-`receivers` counts those at one.
+The loss of one node ends the whole session; the next one reads the table of slots anew. Where a node answers MOVED,
+nothing was done: the table is read again, and the operation goes to the right node. While a slot migrates, its old node
+answers ASK for the keys that have left: those operations go to the new node, by a session of its own that sends ASKING
+before each command, and the table stays as it is. An operation that needs keys on both nodes (TRYAGAIN), or for whose
+slot the cluster has no node now (CLUSTERDOWN), fails as `unavailable` and may be tried again. Pub/Sub reaches all
+subscribers through any node; `receivers` counts those of one node.
 """
 
 import asyncio
@@ -41,18 +41,18 @@ _T = TypeVar("_T")
 
 
 class NodeSession(ProtocolAdapter, Protocol):
-    """A session with one node."""
+    """A session with one node of the cluster."""
 
     def settled(self, message_id: str, *, again_in: float | None = None) -> None:
-        """Have whoever reads that stream in this session know that the application has answered."""
+        """Tell the readers of that stream in this session that the application has answered."""
         ...
 
 
 class MakeSession(Protocol):
-    """Makes the session with one node; with `asking` it is for slots that are on their way there."""
+    """Make a session with one node, not yet connected; with `asking` it is for slots that the node imports."""
 
     def __call__(self, setup: AdapterSetup, *, asking: bool = False) -> NodeSession:
-        """Not yet connected."""
+        """Return the session."""
         ...
 
 
@@ -62,27 +62,27 @@ class RedisClusterAdapter(AdapterBase):
     protocol = "redis"
 
     def __init__(self, setup: AdapterSetup, seeds: Sequence[Target], make: MakeSession) -> None:
-        """`seeds` are asked for the map, in order."""
+        """`seeds` are the nodes that are asked for the table of slots, in order."""
         self._setup = setup
         self._seeds = seeds
         self._make = make
         self._map = SlotMap()
         self._reads = 0
         self._nodes: dict[Node, NodeSession] = {}
-        self._asking: dict[Node, NodeSession] = {}
+        self._importing: dict[Node, NodeSession] = {}
         self._changing = asyncio.Lock()
-        self._background = Background(self._lose)
-        self._over = False
+        self._background = Background(self._on_lost)
+        self._closed = False
 
     # --- life
 
     async def connect(self) -> None:
-        """Read the map, and open a session with each master."""
+        """Read the table of slots, and open a session with each master."""
         await self._background.open()
         await self._read_map(0)
 
     async def _read_map(self, known: int) -> None:
-        """Read it, unless somebody has since the caller looked at reading number `known`."""
+        """Read the table of slots, unless that was done since the caller took `known` from `self._reads`."""
         async with self._changing:
             if self._reads > known:
                 return
@@ -93,39 +93,39 @@ class RedisClusterAdapter(AdapterBase):
             self._map = found
             self._reads += 1
 
-    async def _ask(self, node: Node) -> NodeSession:
-        """The session for slots that are on their way to a node, which may be no master of the map yet."""
+    async def _importing_session(self, node: Node) -> NodeSession:
+        """Return the session for slots that a node imports; the table may not know that node yet."""
         async with self._changing:
-            if node not in self._asking:
+            if node not in self._importing:
                 self._check_live()
-                self._asking[node] = await self._open(node, asking=True)
-            return self._asking[node]
+                self._importing[node] = await self._open(node, asking=True)
+            return self._importing[node]
 
     async def _open(self, node: Node, *, asking: bool = False) -> NodeSession:
         endpoint = Endpoint(address=node[0], port=node[1], tls=self._seeds[0].tls)
-        setup = dataclasses.replace(self._setup, endpoint=endpoint, on_lost=self._lose)
+        setup = dataclasses.replace(self._setup, endpoint=endpoint, on_lost=self._on_lost)
         session = self._make(setup, asking=asking)
         try:
             await session.connect()
         except BaseException:
             await session.disconnect()
             raise
-        if self._over:
+        if self._closed:
             await session.disconnect()
             raise NotConnectedError("the session is closed")
         return session
 
     def _sessions(self) -> tuple[NodeSession, ...]:
-        return (*self._nodes.values(), *self._asking.values())
+        return (*self._nodes.values(), *self._importing.values())
 
-    def _lose(self, error: BridgeError) -> None:
-        if not self._over:
-            self._over = True
+    def _on_lost(self, error: BridgeError) -> None:
+        if not self._closed:
+            self._closed = True
             self._setup.on_lost(error)
 
     async def disconnect(self) -> None:
         """Close the sessions with all nodes."""
-        self._over = True
+        self._closed = True
         try:
             async with asyncio.TaskGroup() as group:
                 for session in self._sessions():
@@ -134,30 +134,30 @@ class RedisClusterAdapter(AdapterBase):
             await self._background.close()
 
     async def check(self) -> None:
-        """Every node must answer."""
+        """Check the session with each node."""
         self._check_live()
         for session in self._sessions():
             await session.check()
 
     def _check_live(self) -> None:
-        if self._over or not self._reads:
+        if self._closed or not self._reads:
             raise NotConnectedError("there is no session")
 
     def is_idempotent(self, command: Command) -> bool:
-        """Return what one node's session says."""
+        """Return the answer of a session with one node."""
         return any(session.is_idempotent(command) for session in self._nodes.values())
 
     # --- operations
 
-    async def _with(self, key: str, call: Callable[[NodeSession], Awaitable[_T]]) -> _T:
-        """Do it at the node that has the key; where it is another by now, there."""
+    async def _at_owner(self, key: str, call: Callable[[NodeSession], Awaitable[_T]]) -> _T:
+        """Call at the node that has the key, and follow redirections. Raises UnavailableError after four of them."""
         asked: Node | None = None
         for _ in range(_REDIRECTS):
             self._check_live()
             known = self._reads
             node = self._map.node_of(key) if asked is None else asked
             try:
-                return await call(self._nodes[node] if asked is None else await self._ask(asked))
+                return await call(self._nodes[node] if asked is None else await self._importing_session(asked))
             except AskError as error:
                 host, port = error.node
                 asked = (host or node[0], port)
@@ -170,7 +170,7 @@ class RedisClusterAdapter(AdapterBase):
         raise UnavailableError("the key moves from node to node", maybe_sent=False)
 
     def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
-        """Return the coroutine that does it at the node that has the key."""
+        """Return a coroutine that performs the command at the node that has the key."""
         if isinstance(command, Publish):
             return self._at_node(command.topic, command, context)
         if isinstance(command, Enqueue | Dequeue):
@@ -180,7 +180,7 @@ class RedisClusterAdapter(AdapterBase):
         return super().begin(command, context, promise)
 
     async def _at_node(self, key: str, command: Command, context: Context) -> Any:
-        return await self._with(key, lambda node: perform(node, command, context))
+        return await self._at_owner(key, lambda node: perform(node, command, context))
 
     async def _settle(self, command: Ack | Nack, context: Context) -> Any:
         result = await self._at_node(parse_message_id(command.message_id).queue, command, context)
@@ -191,28 +191,28 @@ class RedisClusterAdapter(AdapterBase):
         return result
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """SUBSCRIBE or PSUBSCRIBE, at one node."""
-        return await self._with(topic, lambda node: _remembered(node, node.subscribe(topic, deliver, options)))
+        """Subscribe at one node, by SUBSCRIBE or PSUBSCRIBE."""
+        return await self._at_owner(topic, lambda node: _subscribed_at(node, node.subscribe(topic, deliver, options)))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription to a channel or the reading of a stream."""
+        """End a subscription to a channel, or the reading of a stream."""
         self._check_live()
-        if isinstance(subscription.handle, _At):
+        if isinstance(subscription.handle, _NodeSubscription):
             await subscription.handle.node.unsubscribe(subscription.handle.subscription)
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Read a stream. When it moves to another node the session ends, and the next one reads on there."""
-        return await self._with(queue, lambda node: _remembered(node, node.consume(queue, deliver, options)))
+        """Read a stream. When it moves to another node the session ends, and the next session reads on there."""
+        return await self._at_owner(queue, lambda node: _subscribed_at(node, node.consume(queue, deliver, options)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _At:
-    """A subscription, and the node that it is at."""
+class _NodeSubscription:
+    """A subscription, and the session of the node that has it."""
 
     node: ProtocolAdapter
     subscription: Subscription
 
 
-async def _remembered(node: ProtocolAdapter, making: Awaitable[Subscription]) -> Subscription:
+async def _subscribed_at(node: ProtocolAdapter, making: Awaitable[Subscription]) -> Subscription:
     made = await making
-    return Subscription(made.topic, _At(node, made))
+    return Subscription(made.topic, _NodeSubscription(node, made))

@@ -1,4 +1,4 @@
-"""The `config { … }` block of Redis."""
+"""The settings in the `config { … }` block of a Redis integration."""
 
 from typing import Annotated
 

@@ -1,9 +1,9 @@
-"""One connection to Redis that many share: commands go out together, replies come back in order (RESP3).
+"""Share one connection to Redis among many callers: commands go out together, replies come back in order (RESP3).
 
 The clients of redis-py are not used, because they hold one connection for each command that waits, and reconnect by
-themselves. Here all commands that are called in one turn of
-the loop leave in one write, and one reader hands the replies out. Since Redis answers in order, a caller who gives up
-leaves nothing behind but a reply that nobody takes. The reader always reads, so an ended connection is seen at once.
+themselves. Here all commands that are sent in one turn of the loop leave in one write, and one reader gives each reply
+to its caller. Since Redis answers in order, a caller who gives up leaves nothing behind but a reply that nobody takes.
+The reader always reads, so an ended connection is noticed at once.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from bridge.core.ports import Clock, Promise
 #: Kinds of push messages that answer a command.
 _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
 #: Seconds that an orderly end may take.
-_FAREWELL: Final = 0.5
+_CLOSE_TIMEOUT: Final = 0.5
 
-Take = Callable[[list[Any]], Awaitable[None]]
+OnPush = Callable[[list[Any]], Awaitable[None]]
 
 
-async def drop(_: list[Any]) -> None:
-    """For a link that subscribes to nothing."""
+async def ignore_push(_: list[Any]) -> None:
+    """Do nothing with a push message: for a connection that subscribes to nothing."""
 
 
 class Converted:
-    """A promise that gets what a reply means; `convert` raises BridgeError where it means nothing."""
+    """A promise whose result is the converted reply; where `convert` raises BridgeError, that is its outcome."""
 
     __slots__ = ("_convert", "_promise")
 
@@ -46,7 +46,7 @@ class Converted:
         return self._promise.done()
 
     def set_result(self, result: Any) -> None:
-        """See `Promise.set_result`; an error where the reply has another shape than expected."""
+        """Convert the reply, and settle the promise with the outcome."""
         try:
             converted = self._convert(result)
         except BridgeError as error:
@@ -59,22 +59,24 @@ class Converted:
         self._promise.set_exception(error)
 
 
-class Link:
-    """One connection. `open`, then `run` as a task, then `call` as often as one likes; `run` returns when it ends.
+class Connection:
+    """One connection to a server. Await `open`, start `run` as a task, then send commands; `run` returns at its end.
 
     Args:
-        target: Where to.
-        clock: Measures how long an answer is due.
-        on_end: Told once, by `run`, when the connection has ended by itself.
-        take: Awaited with each push message (`message`, `pmessage`) before the next reply is read.
+        target: The server, and how to log in.
+        clock: Measures how long a reply is due.
+        on_end: Called once, by `run`, when the connection has ended by itself.
+        on_push: Awaited with each push message (`message`, `pmessage`) before the next reply is read.
     """
 
-    def __init__(self, target: Target, clock: Clock, on_end: Callable[[BridgeError], None], take: Take = drop) -> None:
+    def __init__(
+        self, target: Target, clock: Clock, on_end: Callable[[BridgeError], None], on_push: OnPush = ignore_push
+    ) -> None:
         self._target = target
         self._clock = clock
         self._transport: Transport | None = None
         self._on_end = on_end
-        self._take = take
+        self._on_push = on_push
         self._waiting: deque[Promise] = deque()
         self._unsent: list[bytes] = []
         self._usable = False
@@ -83,7 +85,7 @@ class Link:
         """When (on the clock, seconds) the oldest unanswered command became the oldest."""
 
     async def open(self) -> None:
-        """Connect and prove the credentials.
+        """Connect and log in.
 
         Raises:
             NotConnectedError: The server cannot be reached; with `needs_person` for a certificate that does not verify.
@@ -96,13 +98,13 @@ class Link:
         self._usable = True
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
-        """Send a command; the future has its reply, or a BridgeError. Raises like `send`."""
+        """Send a command and return the future of its reply, which may be a BridgeError. Raises as `send` does."""
         reply: asyncio.Future[Any] = self._loop.create_future()
         self.send(reply, *command)
         return reply
 
     def send(self, promise: Promise, *command: str | bytes | int) -> None:
-        """Send a command; the promise gets its reply, or a BridgeError.
+        """Send a command; its reply, or a BridgeError, settles the promise.
 
         Raises:
             NotConnectedError: The connection has ended; nothing is sent.
@@ -121,10 +123,10 @@ class Link:
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
 
-    def tell(self, *command: str | bytes | int) -> None:
-        """Send a command whose outcome nobody waits for; does nothing where the connection has ended."""
+    def send_and_forget(self, *command: str | bytes | int) -> None:
+        """Send a command whose outcome nobody waits for. Do nothing where the connection has ended."""
         if self._usable:
-            self.call(*command).add_done_callback(_forget)
+            self.call(*command).add_done_callback(ignore_outcome)
 
     def _flush(self) -> None:
         if self._unsent and self._transport is not None:
@@ -132,7 +134,7 @@ class Link:
             self._unsent.clear()
 
     async def run(self) -> None:
-        """Hand out replies until the connection ends."""
+        """Give each reply to the caller who waits for it, until the connection ends."""
         transport = self._transport
         assert transport is not None  # noqa: S101 - it is open
         next_reply = transport.next_reply
@@ -142,7 +144,7 @@ class Link:
                 if reply is NOTHING:
                     await transport.receive()
                 elif type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
-                    await self._take(reply)
+                    await self._on_push(reply)
                 elif not isinstance(reply, RedisError):
                     self._answer(reply, None)
                 elif isinstance(reply, ERROR_REPLIES):
@@ -156,10 +158,10 @@ class Link:
                 self._on_end(ConnectionLostError(message))
 
     def _answer(self, reply: Any, error: BridgeError | None) -> None:
-        if not self._waiting:  # an error that the server says before it ends the connection
+        if not self._waiting:  # an error that the server sends before it ends the connection
             return
         promise = self._waiting.popleft()
-        # A command that was answered is the proof that the server lives, whenever the next one was sent.
+        # A command that was answered proves that the server is alive, whenever the next one was sent.
         self.waiting_since = self._clock.monotonic() if self._waiting else None
         if promise.done():
             return
@@ -169,7 +171,7 @@ class Link:
             promise.set_exception(error)
 
     def end(self, why: str) -> None:
-        """End it now; what waits fails with ConnectionLostError."""
+        """End the connection now. Commands that wait fail with ConnectionLostError, whose message is `why`."""
         if self._usable:
             self._usable = False
             self._abort()
@@ -183,17 +185,17 @@ class Link:
             if not promise.done():
                 promise.set_exception(ConnectionLostError(message))
                 if isinstance(promise, asyncio.Future):
-                    promise.add_done_callback(_forget)
+                    promise.add_done_callback(ignore_outcome)
 
     async def close(self) -> None:
-        """End it, in an orderly way where the server takes part; what waits fails with ConnectionLostError."""
+        """End the connection in an orderly way within half a second. Commands that wait fail: ConnectionLostError."""
         if self._usable:
             self._usable = False
             self._flush()
             self._fail("the session was closed")
         if self._transport is not None:
             try:
-                async with self._clock.timeout(_FAREWELL):
+                async with self._clock.timeout(_CLOSE_TIMEOUT):
                     await self._transport.close()
             except TimeoutError:
                 pass
@@ -205,19 +207,20 @@ class Link:
             self._transport.abort()
 
 
-class AskingLink(Link):
-    """A link on which ASKING goes before each command, in the same write: it holds for one command, or one transaction.
+class AskingConnection(Connection):
+    """A connection that sends ASKING before each command, in the same write.
 
-    A node of a cluster to which a slot is on its way answers for the slot's keys only to those who say so.
+    A node that imports a slot of a cluster serves the slot's keys only after ASKING, which holds for one command or one
+    transaction (Redis Cluster specification, "ASK redirection").
     """
 
     _in_transaction = False
 
     def send(self, promise: Promise, *command: str | bytes | int) -> None:
-        """See `Link.send`."""
+        """See `Connection.send`."""
         if not self._in_transaction:
             asking: asyncio.Future[Any] = self._loop.create_future()
-            asking.add_done_callback(_forget)
+            asking.add_done_callback(ignore_outcome)
             super().send(asking, "ASKING")
         super().send(promise, *command)
         self._in_transaction = command[0] == "MULTI" or (self._in_transaction and command[0] != "EXEC")
@@ -228,7 +231,7 @@ def _is_confirmation(push: list[Any]) -> bool:
     return bool(push) and push[0].__class__ is bytes and push[0] in _CONFIRMATIONS
 
 
-def _forget(reply: asyncio.Future[Any]) -> None:
-    """Look at the outcome, so that asyncio does not complain that nobody did."""
+def ignore_outcome(reply: asyncio.Future[Any]) -> None:
+    """Retrieve the outcome of a reply, so that asyncio does not report an exception that nobody looked at."""
     if not reply.cancelled():
         reply.exception()

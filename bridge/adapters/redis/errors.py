@@ -1,4 +1,4 @@
-"""The one table from what redis-py, the operating system and OpenSSL say to the bridge's errors."""
+"""Translate exceptions of redis-py, the operating system and OpenSSL to the bridge's errors, by one table."""
 
 import ssl
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from bridge.core.errors import (
     UnavailableError,
 )
 
-#: Codes of error replies that redis-py has no class for and that say "not now", not "never".
+#: Codes of error replies without a class in redis-py that mean "not now" rather than "never".
 _NOT_NOW: Final = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "NOMASTERLINK", "UNBLOCKED"})
 
 
 class AskError(UnavailableError):
-    """The key's slot is on its way to another node of the cluster, which has the key already, or will have it.
+    """The key's slot migrates to another node of the cluster, which has the key already or will have it.
 
     Attributes:
         node: Its host, empty where it is that of the node that was asked, and its port.
@@ -39,7 +39,7 @@ def _text(error: BaseException) -> str:
 
 
 def _code(error: Any) -> str | None:
-    """The word in capitals that an error reply starts with; redis-py takes it off where it knows it."""
+    """Return the word in capitals that an error reply starts with; redis-py removes it where it knows it."""
     if error.status_code is not None:
         return str(error.status_code)
     word = str(error).split(" ", 1)[0]
@@ -121,7 +121,7 @@ TABLE: Final[tuple[tuple[type[Exception], Translate], ...]] = (
 
 
 def translate(error: Exception) -> BridgeError:
-    """Our error for one of theirs. Raises what it was given where that is nothing of the outside's doing."""
+    """Return the bridge's error for an exception. Raise one that the table does not have again: it is a bug."""
     for known, ours in TABLE:
         if isinstance(error, known):
             return ours(error)

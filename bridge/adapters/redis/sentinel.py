@@ -1,10 +1,10 @@
-"""Asking a Sentinel where the master is."""
+"""Ask a Sentinel where a master is."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import ConnectionLostError, NotConnectedError, RejectedError
@@ -15,23 +15,23 @@ Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 async def master_of(sentinel: Target, name: str, start: Start, clock: Clock) -> Target:
-    """Where the Sentinel says that a master is.
+    """Ask a Sentinel for the address of a master, and return that master.
 
     Raises:
         ProtocolError: Its answer is none of a Sentinel.
         NotConnectedError: It cannot be asked, or does not know; with `needs_person` where that will not change.
     """
-    link = Link(sentinel.anonymous(), clock, lambda _: None)
-    await link.open()
-    start(link.run())
+    connection = Connection(sentinel.anonymous(), clock, lambda _: None)
+    await connection.open()
+    start(connection.run())
     try:
-        found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+        found = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
     except RejectedError as error:
         raise NotConnectedError(f"no Sentinel answers there: {error.message}", needs_person=True) from None
     except ConnectionLostError as error:
         raise NotConnectedError(error.message) from None
     finally:
-        await link.close()
+        await connection.close()
     if found is None:
         raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
     return sentinel.at(*_address(found))

@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster has which key, as the cluster itself says (CLUSTER SLOTS)."""
+"""Find the node of a Redis Cluster that has a key, by the cluster's own table (CLUSTER SLOTS)."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Coroutine, Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
@@ -19,7 +19,7 @@ Node = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class SlotMap:
-    """Ranges of slots, and the master of each.
+    """The table of a cluster: ranges of slots, and the master of each.
 
     Attributes:
         starts: The first slot of each range, rising.
@@ -32,7 +32,7 @@ class SlotMap:
     nodes: tuple[Node, ...] = ()
 
     def node_of(self, key: str) -> Node:
-        """The master that has a key. Raises NotConnectedError where no node serves its slot."""
+        """Return the master that has a key. Raises NotConnectedError where no node serves its slot."""
         slot = key_slot(key.encode(errors="surrogatepass"))
         index = bisect_right(self.starts, slot) - 1
         if index < 0 or slot > self.ends[index]:
@@ -59,7 +59,7 @@ def parse_slots(reply: Iterable[Any], asked: str) -> SlotMap:
 async def read_slots(
     targets: Iterable[Target], start: Callable[[Coroutine[Any, Any, None]], object], clock: Clock
 ) -> SlotMap:
-    """Ask one node after the other until one answers.
+    """Return the table of a cluster, from the first node that answers.
 
     Args:
         targets: Nodes that the configuration names.
@@ -72,11 +72,11 @@ async def read_slots(
     """
     failure: BridgeError = NotConnectedError("there is no node to ask")
     for target in targets:
-        link = Link(target, clock, lambda _: None)
+        connection = Connection(target, clock, lambda _: None)
         try:
-            await link.open()
-            start(link.run())
-            found = parse_slots(await link.call("CLUSTER", "SLOTS"), target.host)
+            await connection.open()
+            start(connection.run())
+            found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.host)
         except RejectedError as error:
             message = f"{target.name} is no node of a cluster: {error.message}"
             raise NotConnectedError(message, needs_person=True) from None
@@ -89,5 +89,5 @@ async def read_slots(
                 return found
             failure = NotConnectedError(f"the cluster of {target.name} has assigned no slots yet")
         finally:
-            await link.close()
+            await connection.close()
     raise failure

@@ -77,14 +77,14 @@ class Target:
         return self.at(parts.hostname, port or SCHEMES["rediss" if self.tls else "redis"][0])
 
     def at(self, host: str, port: int) -> "Target":
-        """The same on another server."""
+        """Return the same on another server."""
         other = copy.copy(self)
         other.name = f"{host}:{port}"
         other.host, other.port = host, port
         return other
 
     def anonymous(self) -> "Target":
-        """The same without credentials and database, as a Sentinel takes it."""
+        """Return the same without credentials and database, as a Sentinel takes it."""
         other = copy.copy(self)
         other.credentials, other.db = None, 0
         return other

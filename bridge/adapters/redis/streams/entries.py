@@ -1,4 +1,4 @@
-"""Stream entries and their names: fields on the wire, `message_id`s on the bus."""
+"""Convert stream entries: their fields to messages and headers, their names to the `message_id`s of the bus."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ DATA: Final = b"data"
 HEADERS: Final = b"headers"
 _OURS: Final = frozenset({DATA, HEADERS})
 _HEADERS: Final = msgspec.json.Decoder(dict[str, str])
-#: Redis takes any bytes for a name; those who read its output, its logs or ours do not.
+#: Redis takes any bytes for a name, but control characters would break terminals and logs.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_NAME: Final = 65_535
 _MESSAGE_ID: Final = re.compile(r"(\d+-\d+)(?:@([^/]+))?/(.+)", re.DOTALL)
@@ -24,7 +24,7 @@ Fields = Sequence[bytes]
 
 
 class EntryName(NamedTuple):
-    """What a `message_id` says: `<entry>/<stream>`, with `@<group>` after the entry where it is not the usual one."""
+    """The parts of a `message_id`: `<entry>/<stream>`, or `<entry>@<group>/<stream>` for another group."""
 
     entry: str
     group: str | None
@@ -32,10 +32,10 @@ class EntryName(NamedTuple):
 
 
 def check_name(name: str, what: str) -> str:
-    """See that a channel or stream may be called so; returns it.
+    """Check the name of a channel or stream, and return it.
 
     Raises:
-        InvalidError: It holds control characters, is very long, or no Unicode; `what` says what it was given as.
+        InvalidError: It has control characters, more than 65,535 bytes, or is no Unicode. `what` names the argument.
     """
     if not name.isprintable() and _CONTROL.search(name):
         raise InvalidError(f"{what}: a name holds no control characters")
@@ -49,12 +49,12 @@ def check_name(name: str, what: str) -> str:
 
 
 def message_id(entry: str, queue: str, group: str | None = None) -> str:
-    """The name of an entry on the bus; `group` where it is not the configuration's."""
+    """Return the `message_id` of an entry; `group` is None where it is the configured one."""
     return f"{entry}/{queue}" if group is None else f"{entry}@{group}/{queue}"
 
 
 def parse_message_id(text: str) -> EntryName:
-    """Raises InvalidError where it is not of that form."""
+    """Split a `message_id` into its parts. Raises InvalidError where it does not have that form."""
     found = _MESSAGE_ID.fullmatch(text)
     if found is None:
         raise InvalidError('message_id: not one of this adapter\'s, which look like "1700000000000-0/queue"')
@@ -63,7 +63,7 @@ def parse_message_id(text: str) -> EntryName:
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
-    """Headers as they are stored. Raises InvalidError for text that has no UTF-8."""
+    """Return headers as JSON, as they are stored. Raises InvalidError for text that has no UTF-8."""
     try:
         return msgspec.json.encode(headers)
     except UnicodeEncodeError:

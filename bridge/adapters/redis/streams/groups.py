@@ -1,10 +1,10 @@
-"""Consumer groups: made when first needed, what a dead consumer left, what was delivered too often."""
+"""Commands of consumer groups: create, read, claim what is overdue, move to the dead letters."""
 
 import asyncio
 import operator
 from typing import Any, Final
 
-from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.streams.entries import Fields
 from bridge.core.errors import BridgeError, RejectedError
@@ -41,17 +41,17 @@ return redis.call('XTRIM', KEYS[1], 'MINID', last) + redis.call('XDEL', KEYS[1],
 Entry = tuple[str, Fields]
 
 
-async def make_group(link: Link, queue: str, group: str) -> None:
-    """See that the group is there; a new one begins at the stream's beginning. Raises what the server refuses."""
+async def make_group(connection: Connection, queue: str, group: str) -> None:
+    """Create a group unless it exists; a new one begins at the stream's beginning. Raises BridgeError."""
     try:
-        await link.call("XGROUP", "CREATE", queue, group, "0", "MKSTREAM")
+        await connection.call("XGROUP", "CREATE", queue, group, "0", "MKSTREAM")
     except RejectedError as error:
         if error.code != "BUSYGROUP":
             raise
 
 
 @parses_reply("XREADGROUP")
-def entries_of(reply: Any) -> list[tuple[str, Fields | None]]:
+def parse_read(reply: Any) -> list[tuple[str, Fields | None]]:
     """Return the entries of an XREADGROUP reply for one stream; fields are None where the entry was deleted meanwhile.
 
     Raises ProtocolError where it is no such reply.
@@ -59,11 +59,11 @@ def entries_of(reply: Any) -> list[tuple[str, Fields | None]]:
     if not reply:
         return []
     ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-    return claimed(entries)
+    return parse_entries(entries)
 
 
 @parses_reply("XCLAIM")
-def claimed(entries: Any) -> list[tuple[str, Fields | None]]:
+def parse_entries(entries: Any) -> list[tuple[str, Fields | None]]:
     """Return the entries of an XCLAIM reply. Raises ProtocolError where it is no such reply."""
     return [(entry[0].decode(), entry[1]) for entry in entries if entry is not None]
 
@@ -75,18 +75,18 @@ def _check_fields(fields: Fields) -> None:
 
 
 @parses_reply("XAUTOCLAIM")
-def _auto_claimed(reply: Any) -> tuple[str, list[tuple[str, Fields | None]]]:
-    return reply[0].decode(), claimed(reply[1])
+def _parse_claim(reply: Any) -> tuple[str, list[tuple[str, Fields | None]]]:
+    return reply[0].decode(), parse_entries(reply[1])
 
 
 @parses_reply("XPENDING")
-def _pending(reply: Any) -> list[tuple[str, int]]:
+def _parse_pending(reply: Any) -> list[tuple[str, int]]:
     """Return names and deliveries of pending entries."""
     return [(row[0].decode(), operator.index(row[3])) for row in reply]
 
 
 class Consumer:
-    """One name in one group of one stream.
+    """One consumer in one group of one stream.
 
     Attributes:
         queue: The stream.
@@ -104,7 +104,7 @@ class Consumer:
         max_deliveries: int | None,
         in_cluster: bool = False,
     ) -> None:
-        """`claim_after` in seconds; with `max_deliveries` None nothing is given up."""
+        """`claim_after` is in seconds; with `max_deliveries` None an entry is delivered without end."""
         self.queue = queue
         self.group = group
         self.name = name
@@ -113,65 +113,73 @@ class Consumer:
         # In a cluster both must lie on one node: what stands in braces decides where (a queue's own braces do).
         self._dead = f"{{{queue}}}:dead" if in_cluster and "{" not in queue else f"{queue}:dead"
 
-    def read(self, link: Link, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
-        """XREADGROUP: new entries (`after` = ">") or the own pending ones; `block` in seconds."""
+    def read(
+        self, connection: Connection, after: str, count: int, *, block: float | None = None
+    ) -> asyncio.Future[Any]:
+        """Send XREADGROUP, for new entries (`after` = ">") or own pending ones; `block` is in seconds."""
         waiting = () if block is None else ("BLOCK", max(1, round(block * 1000)))
-        return link.call(
+        return connection.call(
             "XREADGROUP", "GROUP", self.group, self.name, "COUNT", count, *waiting, "STREAMS", self.queue, after
         )
 
-    async def deliveries(self, link: Link, ids: list[str]) -> dict[str, int]:
-        """How often pending entries were delivered, this delivery included. `ids` rise."""
+    async def deliveries(self, connection: Connection, ids: list[str]) -> dict[str, int]:
+        """Return how often pending entries were delivered, this delivery included; `ids` are in rising order."""
         if not ids:
             return {}
-        pending = await link.call("XPENDING", self.queue, self.group, ids[0], ids[-1], len(ids) + _SPARE, self.name)
-        counts = dict(_pending(pending))
+        pending = await connection.call(
+            "XPENDING", self.queue, self.group, ids[0], ids[-1], len(ids) + _SPARE, self.name
+        )
+        counts = dict(_parse_pending(pending))
         missing = [one for one in ids if one not in counts]
-        for one in missing:  # far apart, with others of ours between them
-            rows = _pending(await link.call("XPENDING", self.queue, self.group, one, one, 1))
+        for one in missing:  # more than `_SPARE` other entries of this consumer lie between them
+            rows = _parse_pending(await connection.call("XPENDING", self.queue, self.group, one, one, 1))
             counts[one] = rows[0][1] if rows else 1
         return counts
 
-    async def claim(self, link: Link, cursor: str, count: int) -> tuple[str, list[tuple[str, Fields | None]]]:
-        """XAUTOCLAIM what nobody has acknowledged for `claim_after`; returns the next cursor ("0-0": done)."""
-        reply = await link.call("XAUTOCLAIM", self.queue, self.group, self.name, self._idle, cursor, "COUNT", count)
-        return _auto_claimed(reply)
+    async def claim(
+        self, connection: Connection, cursor: str, count: int
+    ) -> tuple[str, list[tuple[str, Fields | None]]]:
+        """Claim entries that nobody has acknowledged for `claim_after`; return the next cursor ("0-0": done) too."""
+        reply = await connection.call(
+            "XAUTOCLAIM", self.queue, self.group, self.name, self._idle, cursor, "COUNT", count
+        )
+        return _parse_claim(reply)
 
-    async def overdue(self, link: Link) -> tuple[str, Fields | None, int] | None:
-        """Take one entry that nobody has acknowledged for `claim_after`, with the number of its deliveries."""
+    async def overdue(self, connection: Connection) -> tuple[str, Fields | None, int] | None:
+        """Claim one entry that nobody has acknowledged for `claim_after`; return it, and how often it was delivered."""
         while True:
-            reply = await link.call("XPENDING", self.queue, self.group, "IDLE", self._idle, "-", "+", 1)
+            reply = await connection.call("XPENDING", self.queue, self.group, "IDLE", self._idle, "-", "+", 1)
             if not reply:
                 return None
-            entry, deliveries = _pending(reply)[0]
-            taken = claimed(await link.call("XCLAIM", self.queue, self.group, self.name, self._idle, entry))
+            entry, deliveries = _parse_pending(reply)[0]
+            taken = parse_entries(await connection.call("XCLAIM", self.queue, self.group, self.name, self._idle, entry))
             if taken:
                 return entry, taken[0][1], deliveries + 1
             # Somebody was faster; or it was deleted, and then Redis has taken it off the list.
 
-    def come_again(self, link: Link, entry: str, delay: float) -> asyncio.Future[Any]:
-        """Make a pending entry overdue after `delay` seconds; its count does not change."""
+    def make_overdue(self, connection: Connection, entry: str, delay: float) -> asyncio.Future[Any]:
+        """Make a pending entry overdue after `delay` seconds; the count of its deliveries does not change."""
         idle = max(0, self._idle - round(delay * 1000))
-        return link.call("XCLAIM", self.queue, self.group, self.name, 0, entry, "IDLE", idle, "JUSTID")
+        return connection.call("XCLAIM", self.queue, self.group, self.name, 0, entry, "IDLE", idle, "JUSTID")
 
-    def given_up(self, attempts: int) -> bool:
-        """Whether it was delivered too often."""
+    def is_exhausted(self, attempts: int) -> bool:
+        """Return whether an entry was delivered more than `max_deliveries` times."""
         return self._max_deliveries is not None and attempts > self._max_deliveries
 
-    async def bury(self, link: Link, entry: str, fields: Fields, attempts: int) -> None:
-        """Move an entry to the stream of dead letters, with its origin, in one transaction."""
+    async def move_to_dead_letters(self, connection: Connection, entry: str, fields: Fields, attempts: int) -> None:
+        """Move an entry to the stream of dead letters, with its origin, in one transaction. Raises BridgeError."""
         _check_fields(fields)
         origin = ("dead_letter_id", entry, "dead_letter_group", self.group, "dead_letter_attempts", attempts - 1)
         replies = [
-            link.call("MULTI"),
-            link.call("XADD", self._dead, "*", *fields, *origin),
-            link.call("XACK", self.queue, self.group, entry),
-            link.call("EXEC"),
+            connection.call("MULTI"),
+            connection.call("XADD", self._dead, "*", *fields, *origin),
+            connection.call("XACK", self.queue, self.group, entry),
+            connection.call("EXEC"),
         ]
         errors = [one for one in await asyncio.gather(*replies, return_exceptions=True) if isinstance(one, BridgeError)]
         if errors:
             raise errors[0]
 
 
-#: Entries of ours that may lie between those asked for and still be counted in one go.
+#: How many other entries of this consumer may lie between those asked for, and one XPENDING still be enough.
 _SPARE: Final = 100

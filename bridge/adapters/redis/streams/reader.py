@@ -1,17 +1,17 @@
-"""Reading a stream continuously: what was left, what is new, what others left; acknowledged in batches."""
+"""Read a stream continuously: own pending entries, new ones, and what other consumers left."""
 
 import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.connection import Link
+from bridge.adapters.redis.connection import Connection, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields
-from bridge.adapters.redis.streams.groups import Consumer, entries_of, make_group
+from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read
 from bridge.core.errors import BridgeError, ConnectionLostError
 from bridge.core.model import Inbound
 from bridge.core.ports import Clock, Deliver, Verdict
@@ -21,7 +21,7 @@ _BATCH: Final = 100
 #: Seconds that one blocking read waits at most.
 BLOCK: Final = 1.0
 #: Seconds after which a batch that is delivered slowly is acknowledged as far as it has come.
-_SETTLE: Final = 1.0
+_ACKNOWLEDGE_EVERY: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -29,22 +29,22 @@ Entries = list[tuple[str, Fields | None]]
 
 
 class StreamReader:
-    """Delivers one stream's messages in order, over a link of its own, whose reads block.
+    """Deliver one stream's messages in order, over a connection of its own, whose reads block.
 
     Args:
-        link: Open and running; nobody else may use it.
-        consumer: Whose name is read by. Names are lasting, so what a killed bridge left is found again at the start.
+        connection: Open and running; nobody else may use it.
+        consumer: Stream, group and name. The name is lasting, so what a killed bridge left is found again at the start.
         codec: For messages.
-        deliver: Takes a message. Where it raises a BridgeError the entry stays pending and comes again.
-        message_id: The name on the bus of an entry.
-        claim_every: Seconds between two looks for what others left.
+        deliver: Called with each message. Where it raises a BridgeError the entry stays pending and comes again.
+        message_id: Returns the `message_id` of an entry.
+        claim_every: Seconds between two searches for what other consumers left.
         clock: Measures how long the application may take, and the intervals.
         hold: How entries wait for the application; None: each is acknowledged once it is delivered.
     """
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         consumer: Consumer,
         codec: Codec,
         deliver: Deliver,
@@ -56,10 +56,10 @@ class StreamReader:
     ) -> None:
         self._hold = hold
         self._clock = clock
-        self._held: dict[str, float] = {}
+        self._unacknowledged: dict[str, float] = {}
         self._answered = asyncio.Event()
         self._next_claim = 0.0
-        self._link = link
+        self._connection = connection
         self._consumer = consumer
         self._codec = codec
         self._deliver = deliver
@@ -67,120 +67,120 @@ class StreamReader:
         self._claim_every = claim_every
 
     async def prepare(self) -> None:
-        """Make the group where it is missing; raises what the server refuses."""
-        await make_group(self._link, self._consumer.queue, self._consumer.group)
+        """Create the group unless it exists. Raises BridgeError."""
+        await make_group(self._connection, self._consumer.queue, self._consumer.group)
 
     def check(self) -> None:
-        """Raises ConnectionLostError where a blocking read is long overdue."""
-        since = self._link.waiting_since
+        """Raise ConnectionLostError where a blocking read is long overdue."""
+        since = self._connection.waiting_since
         if since is not None and self._clock.monotonic() - since > BLOCK + 5.0:
             raise ConnectionLostError(f"reading {self._consumer.queue!r} has had no answer for too long")
 
     async def run(self) -> None:
         """Read and deliver until cancelled. Raises BridgeError for what the server refuses or when it is gone."""
-        await self._left_by_me()
+        await self._redeliver_own()
         self._next_claim = self._clock.monotonic()
         while True:
-            room = await self._room()
+            capacity = await self._capacity()
             if self._clock.monotonic() >= self._next_claim:
                 self._next_claim = self._clock.monotonic() + self._claim_every
-                await self._left_by_others()
+                await self._claim_from_others()
                 continue
-            due = min(self._next_claim, next(iter(self._held.values()), math.inf))
+            due = min(self._next_claim, next(iter(self._unacknowledged.values()), math.inf))
             block = min(BLOCK, max(0.001, due - self._clock.monotonic()))
-            reply = self._consumer.read(self._link, ">", room, block=block)
-            self._acknowledge(await self._take(entries_of(await reply), None))
+            reply = self._consumer.read(self._connection, ">", capacity, block=block)
+            self._acknowledge(await self._deliver_batch(parse_read(await reply), None))
 
-    async def _left_by_me(self) -> None:
+    async def _redeliver_own(self) -> None:
         after = "0"
-        while entries := entries_of(await self._consumer.read(self._link, after, await self._room())):
-            await self._again(entries)
+        while entries := parse_read(await self._consumer.read(self._connection, after, await self._capacity())):
+            await self._redeliver(entries)
             after = entries[-1][0]
 
-    async def _left_by_others(self) -> None:
+    async def _claim_from_others(self) -> None:
         cursor = "0-0"
         while True:
-            room = await self._room()
-            self._keep()
-            cursor, entries = await self._consumer.claim(self._link, cursor, room)
-            await self._again(entries)
+            capacity = await self._capacity()
+            self._refresh_unacknowledged()
+            cursor, entries = await self._consumer.claim(self._connection, cursor, capacity)
+            await self._redeliver(entries)
             if cursor == "0-0":
                 return
 
-    # --- held for the application
+    # --- not yet acknowledged by the application
 
     def settled(self, consumer: Consumer, entry: str, *, again_in: float | None = None) -> None:
-        """The application has answered: done, or to come again in so many seconds."""
+        """Forget an entry, because the application has answered; it comes again after `again_in` seconds, if any."""
         if (consumer.queue, consumer.group) != (self._consumer.queue, self._consumer.group):
             return
-        if self._held.pop(entry, None) is not None:
+        if self._unacknowledged.pop(entry, None) is not None:
             self._answered.set()
             if again_in is not None:
                 self._next_claim = min(self._next_claim, self._clock.monotonic() + again_in)
 
-    async def _room(self) -> int:
-        """How many entries may be taken now; waits until it is one, and gives back what nobody has answered."""
+    async def _capacity(self) -> int:
+        """Wait until an entry may be read, and return how many may. Entries past their visibility are released."""
         if self._hold is None:
             return _BATCH
         while True:
-            self._give_back()
-            room = self._hold.limit - len(self._held)
-            if room > 0:
-                return min(room, _BATCH)
+            self._release_expired()
+            capacity = self._hold.limit - len(self._unacknowledged)
+            if capacity > 0:
+                return min(capacity, _BATCH)
             self._answered.clear()
-            oldest = next(iter(self._held.values()))
+            oldest = next(iter(self._unacknowledged.values()))
             with contextlib.suppress(TimeoutError):
                 async with self._clock.timeout(max(0.001, min(oldest - self._clock.monotonic(), self._claim_every))):
                     await self._answered.wait()
                 continue
-            self._keep()
+            self._refresh_unacknowledged()
 
-    def _give_back(self) -> None:
-        """What was not answered in time is overdue, for us and for others; the oldest come first."""
+    def _release_expired(self) -> None:
+        """Make entries overdue that the application has not answered in time; the oldest stand first."""
         now = self._clock.monotonic()
-        while self._held:
-            entry, until = next(iter(self._held.items()))
+        while self._unacknowledged:
+            entry, until = next(iter(self._unacknowledged.items()))
             if until > now:
                 return
-            del self._held[entry]
-            self._consumer.come_again(self._link, entry, 0.0).add_done_callback(_look_at_outcome)
+            del self._unacknowledged[entry]
+            self._consumer.make_overdue(self._connection, entry, 0.0).add_done_callback(ignore_outcome)
             self._next_claim = now
 
-    def _keep(self) -> None:
-        """What the application still has is not overdue, neither for others nor for the next look of our own."""
-        if self._held:
+    def _refresh_unacknowledged(self) -> None:
+        """Reset the idle time of entries that wait for the application, so that neither others nor we claim them."""
+        if self._unacknowledged:
             consumer = self._consumer
-            self._link.tell(
-                "XCLAIM", consumer.queue, consumer.group, consumer.name, 0, *self._held, "IDLE", 0, "JUSTID"
+            self._connection.send_and_forget(
+                "XCLAIM", consumer.queue, consumer.group, consumer.name, 0, *self._unacknowledged, "IDLE", 0, "JUSTID"
             )
 
     # --- delivering
 
-    async def _again(self, entries: Entries) -> None:
-        """Deliver what was delivered before, but for what was delivered too often."""
+    async def _redeliver(self, entries: Entries) -> None:
+        """Deliver entries again; those that were delivered too often become dead letters."""
         if not entries:
             return
-        counts = await self._consumer.deliveries(self._link, [entry for entry, _ in entries])
+        counts = await self._consumer.deliveries(self._connection, [entry for entry, _ in entries])
         good: Entries = []
         for entry, fields in entries:
-            if fields is not None and self._consumer.given_up(counts[entry]):
-                await self._consumer.bury(self._link, entry, fields, counts[entry])
+            if fields is not None and self._consumer.is_exhausted(counts[entry]):
+                await self._consumer.move_to_dead_letters(self._connection, entry, fields, counts[entry])
                 log.warning("dead letter", stream=self._consumer.queue, entry=entry, attempts=counts[entry] - 1)
-                self._tell_dead(entry, fields, counts[entry] - 1)
+                self._report_dead_letter(entry, fields, counts[entry] - 1)
             else:
                 good.append((entry, fields))
-        self._acknowledge(await self._take(good, counts))
+        self._acknowledge(await self._deliver_batch(good, counts))
 
-    async def _take(self, entries: Entries, counts: dict[str, int] | None) -> list[str]:
-        """Deliver; returns what is to be acknowledged. Cancelled, it acknowledges what was delivered."""
+    async def _deliver_batch(self, entries: Entries, counts: dict[str, int] | None) -> list[str]:
+        """Deliver entries, and return those to acknowledge. When cancelled, acknowledge what was delivered."""
         done: list[str] = []
         settled = self._clock.monotonic()
         try:
             for entry, fields in entries:
-                if fields is None or await self._hand_over(entry, fields, 1 if counts is None else counts[entry]):
+                if fields is None or await self._deliver_one(entry, fields, 1 if counts is None else counts[entry]):
                     done.append(entry)
                 now = self._clock.monotonic()
-                if now - settled > _SETTLE:
+                if now - settled > _ACKNOWLEDGE_EVERY:
                     self._acknowledge(done)
                     done, settled = [], now
         except asyncio.CancelledError:
@@ -188,8 +188,8 @@ class StreamReader:
             raise
         return done
 
-    async def _hand_over(self, entry: str, fields: Fields, attempts: int) -> bool:
-        """Whether it may be acknowledged."""
+    async def _deliver_one(self, entry: str, fields: Fields, attempts: int) -> bool:
+        """Deliver an entry, and return whether it may be acknowledged now."""
         try:
             verdict = self._deliver(self._inbound(entry, fields, attempts))
             outcome = verdict if verdict.__class__ is Verdict else await verdict
@@ -197,8 +197,8 @@ class StreamReader:
             log.warning("message stays pending", stream=self._consumer.queue, entry=entry, why=error.message)
             return False
         if outcome is Verdict.HOLD and self._hold is not None:
-            self._held.pop(entry, None)
-            self._held[entry] = self._clock.monotonic() + self._hold.visibility
+            self._unacknowledged.pop(entry, None)
+            self._unacknowledged[entry] = self._clock.monotonic() + self._hold.visibility
             return False
         return True
 
@@ -212,26 +212,21 @@ class StreamReader:
             attempts=attempts,
         )
 
-    def _tell_dead(self, entry: str, fields: Fields, attempts: int) -> None:
+    def _report_dead_letter(self, entry: str, fields: Fields, attempts: int) -> None:
         if self._hold is not None:
             with contextlib.suppress(BridgeError):  # it could never be read, and so never be acknowledged
                 inbound = self._inbound(entry, fields, attempts)
                 self._hold.on_dead(inbound, f"delivered {attempts} times and never acknowledged")
 
     def _acknowledge(self, entries: list[str]) -> None:
-        """XACK, in the same write as the next read. A lost connection only means that they come again."""
+        """Send XACK, in the same write as the next read. If the connection is lost, the entries come again."""
         if entries:
-            self._link.tell("XACK", self._consumer.queue, self._consumer.group, *entries)
+            self._connection.send_and_forget("XACK", self._consumer.queue, self._consumer.group, *entries)
 
 
-def _look_at_outcome(reply: asyncio.Future[Any]) -> None:
-    if not reply.cancelled():
-        reply.exception()
+class StreamSubscription:
+    """The handle of a subscription to a stream: the task that reads it, and its connection."""
 
-
-class Consuming:
-    """What `unsubscribe` needs to end the reading of a stream."""
-
-    def __init__(self, task: asyncio.Task[None], link: Link) -> None:
+    def __init__(self, task: asyncio.Task[None], connection: Connection) -> None:
         self.task = task
-        self.link = link
+        self.connection = connection

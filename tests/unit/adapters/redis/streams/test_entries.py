@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.pubsub import is_pattern
 from bridge.adapters.redis.streams.entries import decode_fields, encode_headers, message_id, parse_message_id
-from bridge.adapters.redis.streams.groups import entries_of
+from bridge.adapters.redis.streams.groups import parse_read
 from bridge.core.errors import InvalidError, ProtocolError
 
 ENTRIES = st.builds("{}-{}".format, st.integers(0, 2**63), st.integers(0, 2**63))
@@ -73,4 +73,4 @@ def test_an_entry_that_is_none(fields):
 def test_a_reply_without_entries(reply):
     """Another shape than that of Redis' replies is a ProtocolError, too."""
     with pytest.raises(ProtocolError, match=r"XREADGROUP|XCLAIM"):
-        entries_of(reply)
+        parse_read(reply)

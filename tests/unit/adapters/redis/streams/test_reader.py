@@ -19,7 +19,7 @@ CLAIM_EVERY = 10.0
 
 
 class Stream:
-    """A stream with its link: reads block on the fake clock, and all that the server is told is kept."""
+    """A stream with its connection: reads block on the fake clock, and all that the server is told is kept."""
 
     queue, group, name = "jobs", "nemo", "me"
     waiting_since = None
@@ -30,7 +30,7 @@ class Stream:
         self.given_back: list[str] = []
         self.kept: list[tuple[str, ...]] = []
 
-    def read(self, _link: Any, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
+    def read(self, _connection: Any, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
         """See `Consumer.read`."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if after == ">" and self.new:
@@ -42,19 +42,19 @@ class Stream:
             self._clock.call_later(block, lambda: None if reply.done() else reply.set_result(None))
         return reply
 
-    async def claim(self, _link: Any, _cursor: str, _count: int) -> tuple[str, list[Any]]:
+    async def claim(self, _connection: Any, _cursor: str, _count: int) -> tuple[str, list[Any]]:
         """See `Consumer.claim`; nobody has left anything."""
         return "0-0", []
 
-    def come_again(self, _link: Any, entry: str, _delay: float) -> asyncio.Future[Any]:
-        """See `Consumer.come_again`."""
+    def make_overdue(self, _connection: Any, entry: str, _delay: float) -> asyncio.Future[Any]:
+        """See `Consumer.make_overdue`."""
         self.given_back.append(entry)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         reply.set_result([])
         return reply
 
-    def tell(self, *command: str | int) -> None:
-        """See `Link.tell`."""
+    def send_and_forget(self, *command: str | int) -> None:
+        """See `Connection.send_and_forget`."""
         if command[0] == "XCLAIM":
             self.kept.append(tuple(str(one) for one in command[5:-3]))
 
