@@ -1,4 +1,4 @@
-"""`IntegrationGateway`, the composition root: builds everything from a configuration, starts, drains and stops it."""
+"""Build all parts from a configuration, connect them with each other, start, drain and stop them."""
 
 import asyncio
 import dataclasses
@@ -14,7 +14,7 @@ import structlog
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer
 from bridge.config import BusSettings, Configuration, Expression
-from bridge.connection import ConnectionManager, Emit, Wish
+from bridge.connection import ConnectionManager, Emit, SubscriptionSpec
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class IntegrationGateway:
-    """The sidecar. `run` is its whole life; `stop` (or the application's `stop_with` event) ends it in order.
+    """The sidecar. `run` runs it from start to end; `stop`, or the application's `stop_with` event, ends it in order.
 
     Everything is built from the configuration at construction; nothing is opened before `run`.
     """
@@ -94,7 +94,7 @@ class IntegrationGateway:
             remote=self._manager.get,
             clock=self._clock,
             rng=rng,
-            on_change=self._say_health,
+            on_change=self._publish_health,
         )
         self._dispatcher = Dispatcher(
             self._router(configuration),
@@ -140,7 +140,7 @@ class IntegrationGateway:
             ConfigError: An adapter cannot be made from its settings, or the status page not be served where it should.
             OutboxError: What is kept on disk cannot be used.
         """
-        await self._manager.apply(self._configuration.integrations, _wishes(self._configuration))
+        await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration))
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
         try:
@@ -168,7 +168,7 @@ class IntegrationGateway:
         managing = group.create_task(self._manager.run())
         self.later(self._outbox.watch())
         beating = group.create_task(self._beat())
-        self._say_orphans()
+        self._log_orphans()
         self._set_status("ready")
         early, self._early = self._early, None
         for event in early or ():
@@ -194,14 +194,18 @@ class IntegrationGateway:
         observing.cancel()
 
     def stop(self, reason: str) -> None:
-        """Drain and end; the first call counts."""
+        """Begin the end: drain, then close. Further calls do nothing.
+
+        Args:
+            reason: For the log.
+        """
         if not self._stop.is_set():
             log.info("stopping", reason=reason)
             self._on_end()
             self._stop.set()
 
     async def _drain(self) -> None:
-        """Answer what waits with `stopping`, let what is in flight end, within the limit."""
+        """Answer what waits with `stopping`, and wait for what is in flight, at most for `drain_timeout`."""
         self._dispatcher.stopping = True
         self._outbox.stop()
         self._set_status("draining")
@@ -226,7 +230,7 @@ class IntegrationGateway:
         return max(PATIENCE, self._closed_by - self._clock.monotonic())
 
     async def _close_outbox(self) -> None:
-        """Let the outbox commit what is left, as long as there is time: a disk may hang."""
+        """Close the outbox, at most as long as there is time: a disk may hang. A second call does nothing."""
         if self._outbox_is_closed:
             return
         self._outbox_is_closed = True
@@ -237,17 +241,17 @@ class IntegrationGateway:
             log.warning("cut: the outbox could not be closed in time; what it had not committed is delivered again")
 
     def _on_bug(self, bug: BaseException) -> None:
-        """End loudly: the group raises what its tasks raise."""
+        """Raise a bug from `run`, so that the process ends with its traceback."""
         if self._group is not None:
             self._group.create_task(_raise(bug))
 
     async def _beat(self) -> None:
-        """Say every health again, so that silence means death."""
+        """Publish every health at the interval of the heartbeat, so that silence means that the bridge is dead."""
         while True:
             await self._clock.sleep(self._configuration.bridge.heartbeat)
             for connection in self._manager:
-                connection.say_health(heartbeat=True)
-            self._say_health()
+                connection.publish_health(heartbeat=True)
+            self._publish_health()
 
     def _on_event(self, event: Event) -> None:
         if self._early is not None:  # the bus carries already, the rest is not up yet
@@ -284,7 +288,7 @@ class IntegrationGateway:
         return {one.id: one.subscriptions.listed() for one in self._manager}
 
     def reload_soon(self) -> None:
-        """Reload without anybody waiting for the plan, as SIGHUP asks for; what is wrong is logged."""
+        """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer."""
 
         async def reload() -> None:
             try:
@@ -314,7 +318,7 @@ class IntegrationGateway:
                     if self._stop.is_set():  # meanwhile; what is added now would never be stopped
                         raise StoppingError("the bridge is stopping")
                     keys = await self.bus.renew_keys()
-                    plan = await self._manager.apply(fresh.integrations, _wishes(fresh))
+                    plan = await self._manager.apply(fresh.integrations, _subscriptions_of(fresh))
             except (BusError, ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration
@@ -323,7 +327,7 @@ class IntegrationGateway:
             self._dispatcher.router = self._router(fresh)
             self.bus.own = _wants_own(fresh)
             self._on_change()
-            self._say_orphans()
+            self._log_orphans()
             log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
             return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
 
@@ -331,19 +335,19 @@ class IntegrationGateway:
 
     def _set_status(self, status: str) -> None:
         self._status = status
-        self._say_health()
+        self._publish_health()
 
     def _on_change(self) -> None:
         self._outbox.wake()
-        self._say_health()
+        self._publish_health()
 
-    def _say_orphans(self) -> None:
+    def _log_orphans(self) -> None:
         for name, pending in self._outbox.orphans.items():
             log.warning(
                 "events wait in the outbox for an integration that there is not", integration=name, pending=pending
             )
 
-    def _say_health(self) -> None:
+    def _publish_health(self) -> None:
         self.bus.keep("health.bridge", self._health())
         self._observer.changed()
 
@@ -368,13 +372,13 @@ def _curve(bus: BusSettings) -> CurveServer | CurveClient | None:
     return CurveClient.read(bus.curve.secret_key, bus.curve.server_key or "")
 
 
-def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
-    """The `subscription` blocks by integration."""
-    wishes: dict[str, list[Wish]] = {}
+def _subscriptions_of(configuration: Configuration) -> dict[str, list[SubscriptionSpec]]:
+    """Return the subscriptions of the `subscription` blocks by integration."""
+    specs: dict[str, list[SubscriptionSpec]] = {}
     for one in configuration.subscriptions:
         emit = None if one.emit is None else _emit(one.emit)
         written = None if one.emit is None else one.emit.text
-        wish = Wish(
+        spec = SubscriptionSpec(
             name=one.name,
             topic=one.topic or one.queue or "",
             queue=one.queue is not None,
@@ -384,12 +388,12 @@ def _wishes(configuration: Configuration) -> dict[str, list[Wish]]:
             hold=one.hold,
             qos=one.qos,
         )
-        wishes.setdefault(one.integration, []).append(wish)
-    return wishes
+        specs.setdefault(one.integration, []).append(spec)
+    return specs
 
 
 def _emit(emit: Expression) -> Emit:
-    """The event type where it is the same for each message."""
+    """Return the event type where it is the same for each message, else a function that makes it of one."""
     return to_emitted_type(emit.evaluate({})) if emit.constant else partial(_event_type, emit)
 
 
@@ -398,7 +402,7 @@ def _event_type(emit: Expression, message: Inbound) -> str:
 
 
 def _wants_own(configuration: Configuration) -> bool:
-    """Whether any route may be set off by the bridge's own events; if none may, they need not be looked at."""
+    """Return whether any route may react to the bridge's own events; if none may, they are not decoded."""
     return any(route.own for route in configuration.routes)
 
 

@@ -1,4 +1,4 @@
-"""`nemo-bridge adapters`: what each installed adapter can do, read off its own models."""
+"""The command `nemo-bridge adapters`: list what each installed adapter can do, from its own models."""
 
 from typing import Any
 
@@ -43,13 +43,13 @@ def _show(console: Console, spec: AdapterSpec) -> None:
 
 
 def _schemes(spec: AdapterSpec) -> list[str]:
-    """Each scheme with its default port."""
+    """Return each URL scheme with its default port."""
     ports = {scheme: transport.schemes[scheme] for scheme, transport in spec.by_scheme().items()}
     return [f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in ports.items()]
 
 
 def config_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
-    """Key, default and meaning of each key of an adapter's `config { … }` block."""
+    """Return name, default and meaning of each key of an adapter's `config { … }` block."""
     return [(key, _default(field), field.description or "") for key, field in model.model_fields.items()]
 
 

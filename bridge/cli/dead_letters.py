@@ -1,4 +1,4 @@
-"""`nemo-bridge dead-letters`: what could not be delivered, and what is to become of it."""
+"""The command `nemo-bridge dead-letters`: list, replay and discard events that could not be delivered."""
 
 import asyncio
 import json as text
@@ -138,7 +138,7 @@ async def _ask(place: "Place", commands: list[tuple[str, dict[str, Any]]]) -> li
 
 
 async def _read(place: "Place", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:
-    """Letters page by page, as many as fit into an answer each, and how many there are."""
+    """Return dead letters and how many there are; ask page by page, since an answer holds a limited number."""
     letters: list[dict[str, Any]] = []
     total = 0
     while len(letters) < limit:
@@ -234,7 +234,7 @@ def _page(one: dict[str, Any]) -> "RenderableType":
 
 
 def _plain(value: str) -> "RenderableType":
-    """Text as it is: what is in brackets is no markup."""
+    """Return text that `rich` prints as it is, also where it has brackets."""
     from rich.text import Text  # noqa: PLC0415
 
     return Text(value)

@@ -1,4 +1,4 @@
-"""`nemo-bridge check --connect`: whether each endpoint can be reached, and takes its credentials."""
+"""Try each endpoint and its credentials, for `nemo-bridge check --connect`."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""`nemo-bridge run` and `check`."""
+"""The commands `nemo-bridge run` and `nemo-bridge check`."""
 
 import asyncio
 import gc
@@ -47,7 +47,13 @@ def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
 
 
 def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
-    """Print what was understood, and with `connect` what each endpoint says; complaints are raised.
+    """Check a configuration and print a summary.
+
+    Args:
+        files: HCL files, or directories of them.
+        pairs: Variables, as `NAME=VALUE`.
+        connect: Also try each endpoint, and print whether it can be reached.
+
 
     Returns:
         The exit code: 1 where an endpoint fails.
@@ -81,7 +87,7 @@ def _show(configuration: Configuration, failures: Mapping[str, str | None] | Non
 
 
 def _try_out(configuration: Configuration) -> None:
-    """Make every adapter once, unconnected, and look at the bus endpoints: some settings only fail together.
+    """Create every adapter without connecting it, and check the bus endpoints: some settings only fail together.
 
     Raises:
         ConfigError: With what each adapter and the bus say.
@@ -110,7 +116,12 @@ def _count(number: int, what: str) -> str:
 
 
 def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
-    """Run the sidecar until it is told to stop; returns after an orderly end."""
+    """Run the sidecar until a signal or the application ends it.
+
+    Args:
+        files: HCL files, or directories of them.
+        pairs: Variables, as `NAME=VALUE`.
+    """
     load_again = partial(_read_and_forget, files, pairs)
     configuration = load_again()
     # What is imported from here on takes the parser's place in memory.
@@ -129,7 +140,7 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
 
 
 def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
-    """Read it for a process that runs on: at the start and at each reload."""
+    """Read the configuration and free the parser's memory, since the process runs on."""
     try:
         return read(files, pairs)
     finally:

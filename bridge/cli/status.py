@@ -1,4 +1,4 @@
-"""`nemo-bridge status`: how the bridge and its integrations are, asked over the bus."""
+"""The command `nemo-bridge status`: ask a bridge over the bus for its state and show it."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ _COLOURS: Final = {
 
 
 def status(place: Place, *, as_json: bool, watch: bool, timeout: str) -> int:
-    """Ask, show, and return the exit code."""
+    """Ask the bridge, show its answer, and return the exit code."""
     try:
         seconds = float(parse_duration(timeout))
     except ValueError as error:
@@ -88,7 +88,7 @@ async def _ask(bus: BusClient, seconds: float) -> Status:
 
 
 async def _subscriptions(bus: BusClient, seconds: float) -> Subscriptions:
-    """Empty where an older bridge does not know the command, or our key may not give it."""
+    """Return the subscriptions; none where an older bridge does not know the command or our key may not give it."""
     try:
         answer = await bus.ask("bridge.subscriptions", {}, timeout=seconds)
     except TimeoutError:
@@ -150,16 +150,16 @@ def _sums(found: Status) -> Table:
 def _asked(made: Subscriptions) -> Iterator[RenderableType]:
     """Subscriptions by command, which stay when the program that asked for them is gone."""
     table = _table("by command", "integration", "topic", "messages", "age", "asked for by")
-    for integration, wishes in made.items():
-        for wish in wishes:
-            if wish["asked"] is not None:
+    for integration, subscriptions in made.items():
+        for subscription in subscriptions:
+            if subscription["asked"] is not None:
                 table.add_row(
-                    Text(wish["subscription"]),
+                    Text(subscription["subscription"]),
                     Text(harmless(integration)),
-                    Text(harmless(wish["topic"])),
-                    str(wish["messages"]),
-                    span(time.time() * 1000 - wish["asked"]["timestamp"]),
-                    Text(harmless(wish["asked"]["source"] or "-")),
+                    Text(harmless(subscription["topic"])),
+                    str(subscription["messages"]),
+                    span(time.time() * 1000 - subscription["asked"]["timestamp"]),
+                    Text(harmless(subscription["asked"]["source"] or "-")),
                 )
     if table.row_count:
         yield Text()

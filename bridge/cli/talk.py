@@ -1,4 +1,4 @@
-"""`nemo-bridge emit`, `call` and `tap`: a person's own place on the bus."""
+"""The commands `nemo-bridge emit`, `call` and `tap`: send and read events by hand."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Place:
     server_key: Path | None = None
 
     def client(self, prefixes: Sequence[str]) -> BusClient:
-        """A client at this place."""
+        """Return a client for this bus."""
         publish, subscribe, curve = self.publish, self.subscribe, None
         key, server_key = self.key, self.server_key
         if self.config is not None:
@@ -172,7 +172,7 @@ def _plain(value: Any) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """Any event's content as JSON's text, as near as it comes: MessagePack has keys that JSON has not."""
+    """Return an event's content as JSON text, as near as JSON can express it: MessagePack has keys that JSON lacks."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_plain)
     except TypeError:
@@ -188,7 +188,7 @@ def _with_plain_keys(value: Any) -> Any:
 
 
 def _time(milliseconds: int) -> str:
-    """Local time; a dash for what the calendar does not reach, as anybody may write to the bus."""
+    """Return local time; a dash for a time stamp beyond the calendar, since anybody may write to the bus."""
     try:
         at = datetime.fromtimestamp(milliseconds / 1000).astimezone()
     except (OverflowError, OSError, ValueError):
@@ -197,7 +197,7 @@ def _time(milliseconds: int) -> str:
 
 
 def harmless(text: str) -> str:
-    """Without what a terminal would obey; anybody may write to the bus."""
+    """Return the text without control characters that a terminal would obey, since anybody may write to the bus."""
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 

@@ -1,10 +1,10 @@
-"""Integrations by id: their life, their health, and the execution of operations."""
+"""Run the integrations: their sessions, their health, their subscriptions, and the operations on them."""
 
 from bridge.connection.connection import Connection
 from bridge.connection.guarded_call import Done
 from bridge.connection.inbound import Emit
 from bridge.connection.manager import ConnectionManager
 from bridge.connection.setup import IntegrationSettings, setup_of
-from bridge.connection.subscriptions import Wish
+from bridge.connection.subscriptions import SubscriptionSpec
 
-__all__ = ["Connection", "ConnectionManager", "Done", "Emit", "IntegrationSettings", "Wish", "setup_of"]
+__all__ = ["Connection", "ConnectionManager", "Done", "Emit", "IntegrationSettings", "SubscriptionSpec", "setup_of"]

@@ -1,4 +1,4 @@
-"""One integration at work: operations go through its guard to its session, and its health is told."""
+"""Run one integration: send its operations through the guard to its session, and publish its health."""
 
 import asyncio
 import random
@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from bridge.connection.guarded_call import Carried, Done
+from bridge.connection.guarded_call import Done, GuardedCall
 from bridge.connection.inbound import Inlet, payload_of
 from bridge.connection.session import SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
-from bridge.connection.subscriptions import Subscriptions, Wish
+from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
@@ -23,38 +23,38 @@ from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
-#: Failures of a call that may mean a dead connection.
+#: Kinds of errors of a call after which the connection may be dead.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 
 log = structlog.get_logger(__name__)
 
 
 class HealthPublisher(Inlet, Protocol):
-    """A publisher that also keeps last values."""
+    """Publishes events, and repeats the last one of a type to late subscribers."""
 
     def keep(self, event_type: str, payload: Any) -> None:
-        """Publish, and say it again to whoever subscribes later."""
+        """Publish, and publish it again for each later subscriber."""
         ...
 
     def forget(self, event_type: str) -> None:
-        """Keep it no longer."""
+        """Stop repeating the event of this type."""
         ...
 
     def unsaid(self, event_type: str, why: str) -> None:
-        """Count and report what the bus cannot carry."""
+        """Count and report an event that the bus cannot carry."""
         ...
 
 
 class Connection:
-    """One integration: guard, session keeper, accounting and health.
+    """One integration with its guard, its session, its sums and its health.
 
-    `run` holds everything that it starts; operations are `submit`ted from the bus and answered through a callback.
+    `run` owns all that it starts. Operations are given to `submit` and answered through a callback.
     """
 
     def __init__(
         self,
         settings: IntegrationSettings,
-        wishes: Sequence[Wish],
+        specs: Sequence[SubscriptionSpec],
         *,
         bus: HealthPublisher,
         clock: Clock,
@@ -70,7 +70,7 @@ class Connection:
             ValueError: The adapter says that a setting cannot work.
         """
         self.settings = settings
-        self.wishes = tuple(wishes)
+        self.subscription_specs = tuple(specs)
         self.id = settings.id
         self._bus = bus
         self._clock = clock
@@ -98,7 +98,7 @@ class Connection:
         )
         self.subscriptions = Subscriptions(
             self.id,
-            self.wishes,
+            self.subscription_specs,
             inlet=bus,
             clock=clock,
             tasks=self._tasks,
@@ -124,7 +124,7 @@ class Connection:
     # --- life
 
     async def run(self) -> None:
-        """Be connected and execute what is submitted, until cancelled."""
+        """Stay connected and execute what is submitted, until cancelled."""
         for warning in self.settings.tls.warnings:
             log.warning("not safe", integration=self.id, why=warning)
         try:
@@ -139,43 +139,43 @@ class Connection:
             self.guard.close()
 
     def pause(self) -> None:
-        """Start nothing more; what comes waits in the queue."""
+        """Start no operation until `resume`; what is submitted waits in the queue."""
         self._paused = True
         self.guard.pause()
-        self.say_health()
+        self.publish_health()
 
     def resume(self) -> None:
-        """Go on after `pause` or `drain`."""
+        """Start operations again after `pause` or `drain`."""
         self._paused = self._stopped = False
         self.guard.resume()
-        self.say_health()
+        self.publish_health()
 
     async def drain(self) -> None:
-        """Take nothing more, and return when what was taken is done."""
+        """Accept nothing more, and return when all that was accepted has ended."""
         self.guard.stop_accepting()
         await self.guard.idle()
         self._stopped = True
-        self.say_health()
+        self.publish_health()
 
     async def stop_queued(self) -> None:
-        """Take nothing more and answer what waits with `stopping`; what is in flight goes on."""
+        """Accept nothing more and answer what waits with `stopping`; what is in flight goes on."""
         await self.guard.stop_queued()
 
     def stopped(self) -> None:
-        """Say that it is over."""
+        """Set the status to `stopped` and publish it."""
         self._stopped = True
-        self.say_health()
+        self.publish_health()
 
     # --- as the outbox sees it
 
     @property
     def accounting(self) -> Accounting:
-        """The sums, live."""
+        """The sums of operations, as they are now."""
         return self.guard.accounting
 
     @property
     def usable(self) -> bool:
-        """Whether it makes sense to try: it runs, is neither paused nor draining, and has a session."""
+        """Whether an operation can start: it runs, is neither paused nor draining, and has a session."""
         return (
             self._bugs is not None
             and not self._paused
@@ -186,29 +186,29 @@ class Connection:
 
     @property
     def well(self) -> bool:
-        """Whether it is connected and its circuit is closed."""
+        """Whether it is usable and connected, and its circuit is closed."""
         return self.usable and self._base is ConnectionStatus.CONNECTED and self._circuit_is_closed()
 
     @property
     def capacity(self) -> int:
-        """How many operations it takes at the same time."""
+        """How many operations it accepts at the same time, in flight and queued."""
         limit = self.settings.resilience.limit
         return limit.max_in_flight + limit.queue
 
     # --- operations
 
     def submit(self, operation: Operation, done: Done) -> None:
-        """Take an operation over; `done` is called exactly once, unless the bridge dies before.
+        """Execute an operation, and call `done` once with its outcome, unless the process dies before.
 
         Operations start in the order in which they are submitted.
         """
         if self._bugs is None:
             done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
             return
-        self.guard.submit(Carried(self, operation, done, idempotent=self.may_repeat(operation)))
+        self.guard.submit(GuardedCall(self, operation, done, idempotent=self.may_repeat(operation)))
 
     def may_repeat(self, operation: Operation) -> bool:
-        """Whether an operation may be done twice, by its key or by what the adapter knows of it."""
+        """Whether an operation may be repeated: it has an idempotency key, or the adapter knows it as idempotent."""
         repeatable = operation.repeatable
         if repeatable or (repeatable is None and operation.idempotency_key is not None):
             return True
@@ -218,7 +218,7 @@ class Connection:
         return session is not None and session.is_idempotent(operation.command)
 
     def _on_bug(self, bug: BaseException) -> None:
-        """End loudly: the group raises what its tasks raise."""
+        """Raise a bug from `run`, so that the process ends with its traceback."""
         work = _raise(bug)
         try:
             if self._bugs is not None:
@@ -230,7 +230,7 @@ class Connection:
         log.error("bug", integration=self.id, exc_info=bug)
 
     def session(self) -> ProtocolAdapter:
-        """The session that an attempt is made on.
+        """Return the session for an attempt.
 
         Raises:
             NotConnectedError: There is none.
@@ -242,7 +242,7 @@ class Connection:
         return session
 
     def learn(self, outcome: Outcome) -> None:
-        """What the end of a call says about the connection itself."""
+        """Conclude from the outcome of a call how the connection is: dead, alive, or only a person can help."""
         if outcome.error is not None:
             self._note(outcome.error)
         elif self._base in _NOT_CONNECTED:
@@ -254,7 +254,7 @@ class Connection:
         elif error.kind in _SUSPICIOUS:
             self._keeper.suspect()
 
-    # --- telling
+    # --- reports and health
 
     def _on_bad(self, error: BridgeError, message: Inbound) -> None:
         log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
@@ -280,7 +280,7 @@ class Connection:
         except InvalidError as error:  # the cause's own names leave no room
             self._bus.unsaid(event_type, error.message)
         if what.startswith("circuit."):
-            self.say_health()
+            self.publish_health()
 
     def _set_base(self, status: ConnectionStatus, error: BridgeError | None) -> None:
         if status is ConnectionStatus.CONNECTED and self._base is not status:
@@ -288,11 +288,11 @@ class Connection:
         if error is not None:
             self._redactor.error(error)
         self._base, self._error = status, error
-        self.say_health()
+        self.publish_health()
 
     @property
     def status(self) -> ConnectionStatus:
-        """The status as `health.<id>` shows it."""
+        """The status that `health.<id>` shows."""
         if self._stopped:
             return ConnectionStatus.STOPPED
         if self._paused:
@@ -305,7 +305,7 @@ class Connection:
         return self.guard.breaker.state is CircuitState.CLOSED
 
     def _checks_are_slow(self) -> bool:
-        """Slow: more than half of a check's time limit."""
+        """Whether the last check took more than half of its time limit."""
         latency = self._keeper.latency
         return latency is not None and latency > self.settings.health.timeout / 2
 
@@ -330,8 +330,8 @@ class Connection:
             "warnings": list(self.settings.tls.warnings),
         }
 
-    def say_health(self, *, heartbeat: bool = False) -> None:
-        """Publish `health.<id>` if status, circuit or error changed, or as a heartbeat."""
+    def publish_health(self, *, heartbeat: bool = False) -> None:
+        """Publish `health.<id>` if status, circuit or error has changed, or as a heartbeat."""
         status, circuit, error = self.status, self.guard.breaker.state, self._error
         changed = status is not self._status
         if changed:

@@ -1,4 +1,4 @@
-"""Messages that a broker delivers, or a sender sends, a second time."""
+"""Recognise messages that a broker delivers, or a sender sends, a second time."""
 
 from collections import OrderedDict
 from typing import Final
@@ -12,11 +12,11 @@ MOST: Final = 50_000
 
 
 class Duplicates:
-    """Remembers what was put on the bus, by the message's id and by its sender's key.
+    """Remember what was put on the bus, by the message's id and by its sender's key.
 
-    One that was put on the bus is not put there again because its acknowledgement was lost on the way, or because its
-    sender repeated it. Where the application acknowledges (`held`) the broker's own redelivery is wanted, and only a
-    second message with the same sender's key is a duplicate: what it repeats is still in the broker's keeping.
+    A message that was put on the bus is not put there again because its acknowledgement was lost on the way, or because
+    its sender repeated it. Where the application acknowledges (`held`) the broker's own redelivery is wanted, and only
+    a second message with the same sender's key is a duplicate: the broker still has what it repeats.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,7 +28,13 @@ class Duplicates:
         return len(self._seen)
 
     def has(self, place: int, message: Inbound, *, held: bool) -> bool:
-        """Whether a message that came by this place is there already."""
+        """Return whether a message of this subscription was put on the bus before.
+
+        Args:
+            place: The number of the subscription.
+            message: The message.
+            held: Whether the application acknowledges: the broker's own redelivery is no duplicate then.
+        """
         if message.message_id is not None and not held and self._fresh((place, message.message_id)) is not None:
             return True
         key = _key(message)
@@ -38,7 +44,7 @@ class Duplicates:
         return before is not None and not (held and before[1] == message.message_id)
 
     def note(self, place: int, message: Inbound) -> None:
-        """It is on the bus now."""
+        """Remember a message that was put on the bus."""
         now = self._clock.monotonic()
         for name in (message.message_id, _key(message)):
             if name is not None:
@@ -51,7 +57,7 @@ class Duplicates:
             del self._seen[oldest]
 
     def forget(self, place: int, message: Inbound) -> None:
-        """It was given up: who sends it again means it."""
+        """Forget a message that was given up: if it is sent again, it is new."""
         for name in (message.message_id, _key(message)):
             if name is not None:
                 self._seen.pop((place, name), None)
@@ -65,5 +71,5 @@ class Duplicates:
 
 
 def _key(message: Inbound) -> str | None:
-    """By what its sender calls it; the protocol's own way goes first."""
+    """Return the sender's key: the protocol's own one, else the header `idempotency_key`."""
     return message.unique or message.headers.get("idempotency_key")

@@ -1,4 +1,4 @@
-"""One operation on its way through the guard to the adapter, and its end on the way back."""
+"""Take one operation through the guard to the adapter, and its outcome back."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
@@ -9,35 +9,35 @@ from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, travel
 from bridge.core.ports import Context, Promise, ProtocolAdapter
 from bridge.resilience import Call
 
-#: Of all that comes of events without headers.
+#: The context of operations whose event has no headers: not idempotent, idempotent.
 _FIRST_HOP: Final = tuple(Context(travelling(None, 0), idempotent=idempotent) for idempotent in (False, True))
 
 Done = Callable[[Operation, Outcome], None]
 
 
-class Carrier(Protocol):
-    """The connection, as far as one operation needs it."""
+class CallTarget(Protocol):
+    """The part of a connection that one operation uses."""
 
     @property
     def subscriptions(self) -> Subscriptions:
-        """What is subscribed to."""
+        """The subscriptions, which `subscribe` and `unsubscribe` change."""
         ...
 
     def session(self) -> ProtocolAdapter:
-        """The session that an attempt is made on; raises NotConnectedError where there is none."""
+        """Return the session for an attempt; raise NotConnectedError where there is none."""
         ...
 
     def learn(self, outcome: Outcome) -> None:
-        """What the end of a call says about the connection itself."""
+        """Conclude from the outcome of a call how the connection is."""
         ...
 
 
-class Carried(Call):
-    """One operation on its way through the guard to the session."""
+class GuardedCall(Call):
+    """One operation that the guard runs on the current session."""
 
     __slots__ = ("_connection", "_context", "_done")
 
-    def __init__(self, connection: Carrier, operation: Operation, done: Done, *, idempotent: bool) -> None:
+    def __init__(self, connection: CallTarget, operation: Operation, done: Done, *, idempotent: bool) -> None:
         super().__init__(operation, idempotent=idempotent)
         self._connection = connection
         self._done = done
@@ -45,7 +45,7 @@ class Carried(Call):
 
     @property
     def context(self) -> Context:
-        """Made with the first attempt, so that what only waits takes little."""
+        """What the adapter may know beside the arguments. Made at the first attempt: a waiting call stays small."""
         if self._context is None:
             operation = self.operation
             if operation.headers is None and operation.idempotency_key is None and not operation.hop:

@@ -1,4 +1,4 @@
-"""From a message that an adapter delivers to the events that it makes on the bus."""
+"""Turn a message that an adapter delivers into events on the bus."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -9,16 +9,16 @@ from bridge.core.model import MAX_HOP, Inbound, parse_hop
 from bridge.core.ports import Publisher, Verdict
 
 Emit = str | Callable[[Inbound], str]
-"""An event type, or what makes one of a message; that raises InvalidError."""
+"""An event type, or a function that returns one for a message and may raise InvalidError."""
 
 _FIRST_CROSSING: Final = {"hop": "1"}
 
 
 class Inlet(Publisher, Protocol):
-    """The bus, as far as messages from outside need it."""
+    """The part of the bus that messages from outside use."""
 
     def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
-        """Put one event on the bus; False, and nothing is done, where it has no room now.
+        """Put one event on the bus and return True; return False, with nothing done, where it has no room now.
 
         Raises:
             InvalidError: The event cannot be carried, now or later.
@@ -26,16 +26,16 @@ class Inlet(Publisher, Protocol):
         ...
 
     async def room(self) -> None:
-        """Return when `offer` may have success; not before, and perhaps never, where the bus is closed."""
+        """Return when `offer` may succeed again; on a closed bus that may be never."""
         ...
 
     def reject_loop(self, event_type: str) -> None:
-        """Count and report something that crossed the bridge too often."""
+        """Count and report a message or event that has crossed the bridge too often."""
         ...
 
 
 class Delivery:
-    """Takes the messages of one subscription at the remote; `ports.Deliver`.
+    """Put the messages of one subscription at the remote on the bus; implements `ports.Deliver`.
 
     Attributes:
         emits: One event of a message for each; changed while messages come.
@@ -51,7 +51,14 @@ class Delivery:
         duplicates: Duplicates,
         on_bad: Callable[[BridgeError, Inbound], None],
     ) -> None:
-        """`number` is the place's in `duplicates`; `on_bad` is told of a message that no event can be made of."""
+        """Deliver nothing yet.
+
+        Args:
+            number: Of the subscription, in `duplicates`.
+            inlet: The bus.
+            duplicates: The messages that were delivered before.
+            on_bad: Called with a message that no event can be made of, and why.
+        """
         self.emits: tuple[Emit, ...] = ()
         self.held = False
         self.messages = 0
@@ -61,7 +68,7 @@ class Delivery:
         self._on_bad = on_bad
 
     def __call__(self, message: Inbound) -> Awaitable[Verdict]:
-        """Put a message on the bus, at once where there is room."""
+        """Put a message on the bus: at once where there is room, else as soon as there is."""
         self.messages += 1
         if self._duplicates.has(self._number, message, held=self.held):
             return Verdict.SETTLE
@@ -75,7 +82,7 @@ class Delivery:
         return self._verdict(message, said=said)
 
     def bury(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
-        """What to tell of a message that is given up: it is no duplicate of anything from then on."""
+        """Return a callback for a message that is given up. It is then no duplicate of a later one."""
 
         def bury(message: Inbound, why: str) -> None:
             self._duplicates.forget(self._number, message)
@@ -97,7 +104,7 @@ class Delivery:
         return Verdict.HOLD if self.held and message.message_id is not None else Verdict.SETTLE
 
     def _say(self, emit: Emit, message: Inbound) -> bool | None:
-        """Whether an event was made of it; None where the bus has no room."""
+        """Return whether an event was made of the message; None where the bus has no room."""
         hop = message.headers.get("hop")
         headers = _FIRST_CROSSING
         if hop is not None:
@@ -115,7 +122,7 @@ class Delivery:
 
 
 def payload_of(message: Inbound) -> dict[str, Any]:
-    """The payload of `message.<id>` (bus contract, "Messages from outside")."""
+    """Return the payload of `message.<id>` (bus contract, "Messages from outside")."""
     payload = {"topic": message.topic, "message": message.message, "headers": message.headers}
     if message.message_id is not None:
         payload["message_id"] = message.message_id

@@ -1,4 +1,4 @@
-"""All integrations by id: started, changed and stopped together."""
+"""Start, change and stop all integrations."""
 
 import asyncio
 import random
@@ -7,14 +7,14 @@ from typing import Any
 
 from bridge.connection.connection import Connection, HealthPublisher
 from bridge.connection.setup import IntegrationSettings
-from bridge.connection.subscriptions import Wish
+from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.errors import ConfigError
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
 
 
 class ConnectionManager:
-    """Connections by id. `run` holds them; `apply` brings them in line with a configuration while running."""
+    """The connections by id. `run` owns their tasks; `apply` fits them to a configuration, also while they run."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class ConnectionManager:
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
-        """No connections yet; `on_change` is called after each change of a connection's status.
+        """Create a manager without connections; `on_change` is called after each change of a connection's status.
 
         What the sessions' errors say goes through `redactor`.
         """
@@ -43,11 +43,11 @@ class ConnectionManager:
         return iter(tuple(self._connections.values()))  # as it is now; a reload may go on beside the caller's waiting
 
     def get(self, integration: str) -> Connection | None:
-        """One connection, None where there is none by that id."""
+        """Return the connection of an integration; None where there is none."""
         return self._connections.get(integration)
 
     async def run(self) -> None:
-        """Hold the connections until `close`."""
+        """Run the connections until `close`."""
         async with asyncio.TaskGroup() as self._group:
             for connection in self._connections.values():
                 self._start(connection)
@@ -71,13 +71,13 @@ class ConnectionManager:
             await asyncio.wait(tasks)
 
     async def apply(
-        self, wanted: Mapping[str, IntegrationSettings], wishes: Mapping[str, Sequence[Wish]]
+        self, wanted: Mapping[str, IntegrationSettings], specs: Mapping[str, Sequence[SubscriptionSpec]]
     ) -> dict[str, Any]:
-        """Add, replace and remove connections so that they are as `wanted`; what did not change is not touched.
+        """Add, replace and remove connections until they are as `wanted`; leave alone what is so already.
 
         Args:
             wanted: All integrations by id.
-            wishes: Their subscriptions by id.
+            specs: Their subscriptions by id.
 
         Returns:
             The plan that was carried out: `{added, changed, removed, unchanged}`, each a sorted list of ids.
@@ -89,8 +89,8 @@ class ConnectionManager:
         added = sorted(wanted.keys() - have.keys())
         removed = sorted(have.keys() - wanted.keys())
         common = sorted(wanted.keys() & have.keys())
-        changed = [name for name in common if not _is_like(have[name], wanted[name], wishes.get(name, ()))]
-        fresh = self._make([(wanted[name], wishes.get(name, ())) for name in [*added, *changed]])
+        changed = [name for name in common if not _is_like(have[name], wanted[name], specs.get(name, ()))]
+        fresh = self._make([(wanted[name], specs.get(name, ())) for name in [*added, *changed]])
         for name in [*removed, *changed]:
             await self._connections[name].stop_queued()
         await self._end([*removed, *changed])
@@ -103,15 +103,15 @@ class ConnectionManager:
         unchanged = [name for name in common if name not in changed]
         return {"added": added, "changed": changed, "removed": removed, "unchanged": unchanged}
 
-    def _make(self, settings: list[tuple[IntegrationSettings, Sequence[Wish]]]) -> list[Connection]:
+    def _make(self, settings: list[tuple[IntegrationSettings, Sequence[SubscriptionSpec]]]) -> list[Connection]:
         made: list[Connection] = []
         complaints: list[str] = []
-        for one, wishes in settings:
+        for one, specs in settings:
             try:
                 made.append(
                     Connection(
                         one,
-                        wishes,
+                        specs,
                         bus=self._bus,
                         clock=self._clock,
                         rng=self._rng,
@@ -126,10 +126,10 @@ class ConnectionManager:
         return made
 
 
-def _is_like(connection: Connection, wanted: IntegrationSettings, wishes: Sequence[Wish]) -> bool:
-    """Whether a connection is already what is wanted."""
+def _is_like(connection: Connection, wanted: IntegrationSettings, specs: Sequence[SubscriptionSpec]) -> bool:
+    """Whether a connection already has these settings and subscriptions."""
     have = connection.settings
-    return connection.wishes == tuple(wishes) and all(
+    return connection.subscription_specs == tuple(specs) and all(
         getattr(have, name) == getattr(wanted, name)
         for name in ("id", "spec", "endpoint", "auth", "tls", "config", "resilience", "health")
     )

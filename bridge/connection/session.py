@@ -1,6 +1,6 @@
-"""The life of one integration's sessions: connect, check, notice death, connect again.
+"""Keep one integration connected: connect, check, notice that the connection is dead, connect again.
 
-An adapter's session lives once; when it dies a new one is made. This is the only reconnection in the house. The wait
+An adapter's session lives once; when it dies a new one is made. Nothing else in the bridge reconnects. The wait
 between two tries grows from 100 ms to 5 s with jitter, or is a whole minute where a person is needed (bad credentials,
 bad certificate), so that nothing loops hot and everything is back within 10 s of its remote.
 """
@@ -29,7 +29,7 @@ StatusListener = Callable[[ConnectionStatus, BridgeError | None], None]
 
 
 class SessionKeeper:
-    """Keeps one integration connected.
+    """Keep one integration connected.
 
     `current` is the session that operations go to. A protocol without sessions (`AdapterSpec.has_session` false) has
     one from the first moment and keeps it, so that calls are tried while the status is *disconnected*, too.
@@ -48,7 +48,7 @@ class SessionKeeper:
         on_status: StatusListener,
         on_session: Callable[[ProtocolAdapter], Awaitable[None]],
     ) -> None:
-        """Nothing is opened yet.
+        """Create the first session, and open nothing.
 
         Raises:
             ValueError: The adapter says that a setting cannot work.
@@ -93,14 +93,14 @@ class SessionKeeper:
         self._wake.set()
 
     def suspect(self) -> None:
-        """A call failed in a way that may mean a dead connection: check soon."""
+        """Check soon, because a call failed as it does when the connection is dead."""
         if self._connected:
             self._wake.set()
 
     def alive(self) -> None:
-        """A call got through although the status says otherwise: no need to wait for the next check or try.
+        """Count as connected, because a call succeeded although the status is another.
 
-        It proves nothing where the session itself has told of a loss, as of a stream beside the calls.
+        It proves nothing where the session itself has reported a loss, for example of a stream beside the calls.
         """
         if self._lost is not None:
             return
@@ -143,7 +143,11 @@ class SessionKeeper:
         return backoff(_FIRST_WAIT, _LONGEST_WAIT, failures, rng=self._rng)
 
     async def _open(self, *, verify: bool) -> BridgeError | None:
-        """Open a session; `verify` also asks for a good check, since a frozen remote still accepts connections."""
+        """Open a session; return why that failed, or None.
+
+        Args:
+            verify: Also ask for a good check, since a frozen remote still accepts connections.
+        """
         lost, self._lost = self._lost, None
         self._wake.clear()
         session = self.current or self._next or self._make()
@@ -171,7 +175,7 @@ class SessionKeeper:
         return error
 
     async def _put_in_order(self) -> BridgeError | None:
-        """What is left to do where calls get through before there was a good `_open`: the subscriptions."""
+        """Restore the subscriptions where calls succeed although no `_open` did; return why that failed, or None."""
         session = self.current
         if session is None or session is self._in_order:
             return None
@@ -187,7 +191,7 @@ class SessionKeeper:
         return self._lost
 
     async def _watch(self) -> BridgeError:
-        """Check at the interval, or sooner on suspicion; returns why the connection is dead."""
+        """Check at the interval, or sooner on suspicion; return why the connection is dead."""
         last = self._clock.monotonic()
         while True:
             await self._pause(self._health.interval)

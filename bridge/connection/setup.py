@@ -1,4 +1,4 @@
-"""What an integration is made from, as a connection sees it."""
+"""The settings of an integration, and the setup of its adapter."""
 
 from collections.abc import Callable
 from random import Random
@@ -12,7 +12,7 @@ from bridge.core.settings import HealthSettings, ResilienceSettings
 
 
 class IntegrationSettings(Protocol):
-    """What a connection is made from; the configuration's `Integration` is one."""
+    """The settings that a connection reads; the configuration's `Integration` implements them."""
 
     @property
     def id(self) -> str:
@@ -63,7 +63,7 @@ def setup_of(
     on_lost: Callable[[BridgeError], None] = lambda _: None,
     redactor: Redactor | None = None,
 ) -> AdapterSetup:
-    """What an adapter is made from.
+    """Return the setup from which an adapter is created.
 
     Args:
         settings: The integration's.

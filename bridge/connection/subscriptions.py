@@ -1,4 +1,4 @@
-"""What comes from outside: subscriptions of one integration, kept over reconnections, and turned into events."""
+"""Keep the subscriptions of one integration over reconnections."""
 
 import asyncio
 import dataclasses
@@ -21,12 +21,12 @@ _MOST_LISTED: Final = 100
 _MOST_TOPIC: Final = 200
 
 Place = tuple[str, bool, str | None]
-"""What is listened to: topic or queue, whether it is a queue, and for which group."""
+"""What a subscription at the remote reads: a topic or queue, whether it is a queue, and the group."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One wanted subscription, from a `subscription` block or a `subscribe` command.
+class SubscriptionSpec:
+    """A subscription that somebody wants, by a `subscription` block or a `subscribe` command.
 
     Attributes:
         name: The block's label, or a made-up one.
@@ -35,7 +35,7 @@ class Wish:
         hold: How messages wait for the application's `ack`; None where they are acknowledged once they are on the bus.
         emit: The event type, or what makes one of a message and may raise InvalidError; None for
             `message.<integration>`.
-        text: `emit`, or how it was written where each message has its own; two wishes with the same topic and text are
+        text: `emit`, or how it was written where each message has its own; two specs with the same topic and text are
             the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
@@ -54,13 +54,13 @@ class Wish:
 
     @property
     def place(self) -> Place:
-        """What it listens to; a queue may have the name of a topic."""
+        """What it reads; a queue may have the name of a topic."""
         return self.topic, self.queue, self.group
 
 
 @dataclass(slots=True)
 class _Source:
-    """One subscription at the remote, wanted by one wish or several."""
+    """One subscription at the remote, wanted by one spec or several."""
 
     delivery: Delivery
     live: Subscription | None = None
@@ -69,13 +69,13 @@ class _Source:
 class Subscriptions:
     """The subscriptions of one integration.
 
-    Several wishes for one topic share one subscription at the remote; each has its own event.
+    Several specs for one topic share one subscription at the remote; each has its own event.
     """
 
     def __init__(
         self,
         integration: str,
-        wishes: Sequence[Wish],
+        specs: Sequence[SubscriptionSpec],
         *,
         inlet: Inlet,
         clock: Clock,
@@ -84,11 +84,11 @@ class Subscriptions:
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
         has_qos: bool = False,
     ) -> None:
-        """Nothing is subscribed before `restore`.
+        """Subscribe to nothing before `restore`.
 
         Args:
             integration: The label.
-            wishes: From the configuration.
+            specs: From the configuration.
             inlet: Where the events go.
             clock: For how long a message is remembered.
             tasks: Run the adapter's code, so that what hangs there holds up no other subscription.
@@ -98,7 +98,7 @@ class Subscriptions:
         """
         self._has_qos = has_qos
         self._default = f"message.{integration}"
-        self._wishes: dict[str, Wish] = {wish.name: wish for wish in wishes}
+        self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
         self._sources: dict[Place, _Source] = {}
         # One change at a time: commands run side by side, and two for one topic must make one subscription.
         self._changing = asyncio.Lock()
@@ -114,35 +114,39 @@ class Subscriptions:
 
     @property
     def messages(self) -> int:
-        """How many have come from outside."""
+        """How many messages have come."""
         return self._gone + sum(source.delivery.messages for source in self._sources.values())
 
     def listed(self) -> list[dict[str, Any]]:
-        """What there is, for `bridge.subscriptions`: those by command first, of them the latest; not too many."""
-        by_command = [wish for wish in self._wishes.values() if wish.asked is not None]
-        wishes = [*reversed(by_command), *(wish for wish in self._wishes.values() if wish.asked is None)]
+        """Return at most 100 of them for `bridge.subscriptions`: those by command first, the latest of those first."""
+        by_command = [spec for spec in self._specs.values() if spec.asked is not None]
+        specs = [*reversed(by_command), *(spec for spec in self._specs.values() if spec.asked is None)]
         return [
             {
-                "subscription": wish.name,
-                "topic": wish.topic[:_MOST_TOPIC],
-                "queue": wish.queue,
-                "emit": None if wish.text is None else wish.text[:_MOST_TOPIC],
-                "messages": self._sources[wish.place].delivery.messages if wish.place in self._sources else 0,
-                "asked": None if wish.asked is None else {"source": wish.asked[0], "timestamp": wish.asked[1]},
+                "subscription": spec.name,
+                "topic": spec.topic[:_MOST_TOPIC],
+                "queue": spec.queue,
+                "emit": None if spec.text is None else spec.text[:_MOST_TOPIC],
+                "messages": self._sources[spec.place].delivery.messages if spec.place in self._sources else 0,
+                "asked": None if spec.asked is None else {"source": spec.asked[0], "timestamp": spec.asked[1]},
             }
-            for wish in wishes[:_MOST_LISTED]
+            for spec in specs[:_MOST_LISTED]
         ]
 
     async def restore(self, session: ProtocolAdapter) -> None:
-        """Subscribe to everything on a new session. Raises what the remote answers."""
+        """Subscribe to everything on a new session.
+
+        Raises:
+            BridgeError: The remote refused a subscription or did not answer.
+        """
         async with self._changing:
             for source in self._sources.values():
                 source.live = None
-            for wish in tuple(self._wishes.values()):
-                await self._subscribe(session, wish)
+            for spec in tuple(self._specs.values()):
+                await self._subscribe(session, spec)
 
     async def add(self, session: ProtocolAdapter, command: Subscribe, source: str | None = None) -> str:
-        """Carry a `subscribe` command of `source` out; returns the subscription's name, the same for the same wish.
+        """Carry out a `subscribe` command of `source`; return its name, the same for the same command.
 
         Raises:
             InvalidError: What is there for this topic has another quality of service, or waits for the application,
@@ -152,15 +156,15 @@ class Subscriptions:
             raise InvalidError("qos: this protocol has none above 0 for topics; leave it out")
         event_type = None if command.emit is None else to_emitted_type(command.emit)
         async with self._changing:
-            for wish in self._wishes.values():
-                if wish.place != (command.topic, False, None):
+            for spec in self._specs.values():
+                if spec.place != (command.topic, False, None):
                     continue
-                _check_qos(wish, command)
-                if wish.text == event_type:
-                    return wish.name
-                if wish.hold is not None:
-                    raise InvalidError(f'topic: {wish.name!r} listens to it, with `ack = "consumer"`')
-            wish = Wish(
+                _check_qos(spec, command)
+                if spec.text == event_type:
+                    return spec.name
+                if spec.hold is not None:
+                    raise InvalidError(f'topic: {spec.name!r} listens to it, with `ack = "consumer"`')
+            spec = SubscriptionSpec(
                 name=f"subscription-{next(self._numbers)}",
                 topic=command.topic,
                 emit=event_type,
@@ -168,16 +172,16 @@ class Subscriptions:
                 qos=command.qos,
                 asked=(source, self._clock.wall_ms()),
             )
-            self._wishes[wish.name] = wish
+            self._specs[spec.name] = spec
             try:
-                await self._subscribe(session, wish)
+                await self._subscribe(session, spec)
             except BaseException:
-                self._forget(wish)
+                self._forget(spec)
                 raise
-            return wish.name
+            return spec.name
 
     async def remove(self, session: ProtocolAdapter, command: Unsubscribe) -> None:
-        """Carry an `unsubscribe` command out, by name or by topic.
+        """Carry out an `unsubscribe` command, by name or by topic.
 
         Raises:
             InvalidError: Neither or both are given, or there is no such subscription.
@@ -186,21 +190,21 @@ class Subscriptions:
             raise InvalidError("unsubscribe: give either `subscription` or `topic`")
         async with self._changing:
             gone = [
-                wish
-                for wish in self._wishes.values()
-                if command.subscription == wish.name or command.topic == wish.topic
+                spec
+                for spec in self._specs.values()
+                if command.subscription == spec.name or command.topic == spec.topic
             ]
             if not gone:
                 raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
-            for wish in gone:
-                source = self._forget(wish)
+            for spec in gone:
+                source = self._forget(spec)
                 if source is not None and source.live is not None:
                     await self._tasks.run(session.unsubscribe(source.live), "unsubscribe")
 
-    def _forget(self, wish: Wish) -> _Source | None:
-        """Its place's source, where nobody else wants that any more."""
-        del self._wishes[wish.name]
-        place = wish.place
+    def _forget(self, spec: SubscriptionSpec) -> _Source | None:
+        """Remove a spec; return its subscription at the remote if no other spec shares it."""
+        del self._specs[spec.name]
+        place = spec.place
         if self._settle_on(place):
             return None
         source = self._sources.pop(place, None)
@@ -209,15 +213,15 @@ class Subscriptions:
         return source
 
     def _settle_on(self, place: Place) -> bool:
-        """Make a place's events those of its wishes; whether there are any."""
-        wishes = [wish for wish in self._wishes.values() if wish.place == place]
+        """Set the event types of a place to those of its specs; return whether it has any."""
+        specs = [spec for spec in self._specs.values() if spec.place == place]
         source = self._sources.get(place)
         if source is not None:
-            source.delivery.emits = tuple(self._default if wish.emit is None else wish.emit for wish in wishes)
-        return bool(wishes)
+            source.delivery.emits = tuple(self._default if spec.emit is None else spec.emit for spec in specs)
+        return bool(specs)
 
-    async def _subscribe(self, session: ProtocolAdapter, wish: Wish) -> None:
-        place = wish.place
+    async def _subscribe(self, session: ProtocolAdapter, spec: SubscriptionSpec) -> None:
+        place = spec.place
         source = self._sources.get(place)
         if source is None:
             number = next(self._places)
@@ -227,17 +231,17 @@ class Subscriptions:
         if source.live is not None:
             return
         hold: Hold | None = None
-        holds = [one.hold for one in self._wishes.values() if one.place == place and one.hold is not None]
+        holds = [one.hold for one in self._specs.values() if one.place == place and one.hold is not None]
         if holds:
             source.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
-        options = SubscriptionOptions(qos=wish.qos, group=wish.group, hold=hold)
-        listen = session.consume if wish.queue else session.subscribe
-        source.live = await self._tasks.run(listen(wish.topic, source.delivery, options), "subscribe")
+        options = SubscriptionOptions(qos=spec.qos, group=spec.group, hold=hold)
+        listen = session.consume if spec.queue else session.subscribe
+        source.live = await self._tasks.run(listen(spec.topic, source.delivery, options), "subscribe")
 
 
-def _check_qos(wish: Wish, command: Subscribe) -> None:
-    """See that a command asks for what a subscription to its topic has: the remote knows one for both."""
-    has = DEFAULT_QOS if wish.qos is None else wish.qos
+def _check_qos(spec: SubscriptionSpec, command: Subscribe) -> None:
+    """Check that a command asks for the quality of service that its topic has already: the remote knows only one."""
+    has = DEFAULT_QOS if spec.qos is None else spec.qos
     if command.qos not in {None, has}:
-        raise InvalidError(f"qos: {wish.name!r} listens to this topic with {has}; leave it out, or unsubscribe first")
+        raise InvalidError(f"qos: {spec.name!r} listens to this topic with {has}; leave it out, or unsubscribe first")

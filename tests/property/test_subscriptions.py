@@ -7,14 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.connection.subscriptions import Wish
+from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.errors import InvalidError, NotConnectedError
 from bridge.core.model import Subscribe, Unsubscribe
 from tests.unit.connection.test_subscriptions import Room, Session
 
 TOPICS = st.sampled_from(["a", "b", "c"])
 EMITS = st.sampled_from([None, "seen.x", "seen.y"])
-CONFIGURED = Wish("configured", "a", emit="seen.x", text="seen.x")
+CONFIGURED = SubscriptionSpec("configured", "a", emit="seen.x", text="seen.x")
 
 
 class SubscriptionSet(RuleBasedStateMachine):
@@ -48,7 +48,7 @@ class SubscriptionSet(RuleBasedStateMachine):
     @precondition(lambda self: self.session is not None)
     @rule(topic=TOPICS, emit=EMITS, refused=st.booleans())
     def subscribe(self, topic: str, emit: str | None, refused: bool) -> None:
-        """The same wish has the same name; the remote is asked only for a topic that is not there yet."""
+        """The same spec has the same name; the remote is asked only for a topic that is not there yet."""
         assert self.session is not None
         self.session.refuses = refused
         adding = self.room.subscriptions.add(self.session, Subscribe(topic=topic, emit=emit))
@@ -57,7 +57,7 @@ class SubscriptionSet(RuleBasedStateMachine):
                 self.runner.run(adding)
         else:
             name = self.runner.run(adding)
-            same = [known for known, wish in self.wanted.items() if wish == (topic, emit)]
+            same = [known for known, spec in self.wanted.items() if spec == (topic, emit)]
             assert same in ([], [name])
             assert same or name not in self.wanted
             self.wanted[name] = (topic, emit)
@@ -67,7 +67,7 @@ class SubscriptionSet(RuleBasedStateMachine):
     @rule(topic=TOPICS)
     def unsubscribe_a_topic(self, topic: str) -> None:
         """All of it go; where there is none, it is said."""
-        self.leave([name for name, wish in self.wanted.items() if wish[0] == topic], Unsubscribe(topic=topic))
+        self.leave([name for name, spec in self.wanted.items() if spec[0] == topic], Unsubscribe(topic=topic))
 
     @precondition(lambda self: self.session is not None)
     @rule(data=st.data())

@@ -156,7 +156,7 @@ async def test_health_is_said_once_for_each_change():
 async def test_a_heartbeat_says_it_again():
     """The same state, also where nothing changed."""
     async with House() as house:
-        house.connection.say_health(heartbeat=True)
+        house.connection.publish_health(heartbeat=True)
         assert house.statuses() == ["connecting", "connected", "connected"]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pytest
 
-from bridge.connection import ConnectionManager, Wish
+from bridge.connection import ConnectionManager, SubscriptionSpec
 from bridge.core.endpoint import NO_AUTH, Strict, Tls
 from bridge.core.errors import ConfigError
 from bridge.core.model import Operation, Outcome, Request
@@ -177,10 +177,12 @@ async def test_every_part_of_the_settings_counts():
             replace(one, spec=replace(one.spec, summary="another")),
         ):
             assert (await house.manager.apply({"a": changed}, {}))["changed"] == ["a"]
-        wishes = {"a": [Wish("w", "topic")]}
-        assert (await house.manager.apply({"a": changed}, wishes))["changed"] == ["a"]
-        assert (await house.manager.apply({"a": changed}, {"a": [Wish("w", "topic")]}))["unchanged"] == ["a"]
-        assert (await house.manager.apply({"a": changed}, {"a": [Wish("w", "other")]}))["changed"] == ["a"]
+        specs = {"a": [SubscriptionSpec("w", "topic")]}
+        assert (await house.manager.apply({"a": changed}, specs))["changed"] == ["a"]
+        assert (await house.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "topic")]}))["unchanged"] == [
+            "a"
+        ]
+        assert (await house.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "other")]}))["changed"] == ["a"]
 
 
 async def test_what_cannot_be_made_changes_nothing():

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.connection import ConnectionManager, Wish
+from bridge.connection import ConnectionManager, SubscriptionSpec
 from bridge.core.cancel import PATIENCE
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError
@@ -93,7 +93,7 @@ class House:
 
     async def __aenter__(self) -> Self:
         """Run it with the integration `api`, which has one subscription."""
-        await self.manager.apply({"api": Settings("api", self.spec)}, {"api": [Wish("w", "topic")]})
+        await self.manager.apply({"api": Settings("api", self.spec)}, {"api": [SubscriptionSpec("w", "topic")]})
         self.running = asyncio.create_task(self.manager.run())
         await self.clock.settle()
         return self

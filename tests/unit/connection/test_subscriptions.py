@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.connection.subscriptions import Subscriptions, Wish
+from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound, Subscribe, Unsubscribe
@@ -71,14 +71,14 @@ class Session(AdapterBase):
 class Room:
     """Subscriptions with everything around them."""
 
-    def __init__(self, *wishes: Wish, has_qos: bool = False) -> None:
+    def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False) -> None:
         self.inlet = Inlet()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
         self.clock = FakeClock()
         self.subscriptions = Subscriptions(
             "api",
-            wishes,
+            specs,
             inlet=self.inlet,
             clock=self.clock,
             tasks=BoundedTasks(clock=self.clock),
@@ -91,7 +91,7 @@ class Room:
 
 async def test_a_message_becomes_an_event():
     """With topic, message and headers; id and attempts where the protocol has them; one hop more."""
-    room = Room(Wish("w", "t"))
+    room = Room(SubscriptionSpec("w", "t"))
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1, headers={"a": "b"})
     await room.session.say("t", 2, headers={"hop": "3"}, message_id="m", attempts=2)
@@ -107,7 +107,7 @@ async def test_a_message_becomes_an_event():
 
 async def test_a_message_that_goes_in_circles_stops():
     """Beyond eight hops it is counted, not carried."""
-    room = Room(Wish("w", "t"))
+    room = Room(SubscriptionSpec("w", "t"))
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1, headers={"hop": "7"})
     await room.session.say("t", 1, headers={"hop": "8"})
@@ -117,7 +117,7 @@ async def test_a_message_that_goes_in_circles_stops():
 
 async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_event():
     """The remote sees one; the bus sees both."""
-    room = Room(Wish("a", "t"), Wish("b", "t", lambda message: f"data.{message.topic}", "data"))
+    room = Room(SubscriptionSpec("a", "t"), SubscriptionSpec("b", "t", lambda message: f"data.{message.topic}", "data"))
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1)
     assert [event for event, _, _ in room.inlet.events] == ["message.api", "data.t"]
@@ -125,7 +125,7 @@ async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_eve
 
 async def test_a_queue_is_consumed():
     """A queue's messages become events as a topic's do."""
-    room = Room(Wish("w", "jobs", queue=True))
+    room = Room(SubscriptionSpec("w", "jobs", queue=True))
     await room.subscriptions.restore(room.session)
     await room.session.say("queue jobs", 1, message_id="7", attempts=1)
     assert [event for event, _, _ in room.inlet.events] == ["message.api"]
@@ -137,7 +137,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_settled():
     def refuse(_: Inbound) -> str:
         raise InvalidError("not an event type")
 
-    room = Room(Wish("a", "t", refuse, "x"), Wish("b", "u"))
+    room = Room(SubscriptionSpec("a", "t", refuse, "x"), SubscriptionSpec("b", "u"))
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1)
     await room.session.say("u", "too large")
@@ -148,7 +148,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_settled():
 
 async def test_a_new_session_has_all_of_them_again():
     """Those from the configuration and those from commands."""
-    room = Room(Wish("w", "t"))
+    room = Room(SubscriptionSpec("w", "t"))
     await room.subscriptions.restore(room.session)
     await room.subscriptions.add(room.session, Subscribe(topic="u"))
     fresh = Session()
@@ -157,7 +157,7 @@ async def test_a_new_session_has_all_of_them_again():
 
 
 async def test_subscribing_twice_is_one_subscription():
-    """The same wish has the same name; another event type is another wish."""
+    """The same spec has the same name; another event type is another spec."""
     room = Room()
     first = await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"))
     assert await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b")) == first
@@ -168,7 +168,7 @@ async def test_subscribing_twice_is_one_subscription():
 
 async def test_one_topic_has_one_quality_of_service():
     """What is there already counts: left out it is taken, another is refused, whatever the event; 1 is the default."""
-    room = Room(Wish("w", "t", qos=2), has_qos=True)
+    room = Room(SubscriptionSpec("w", "t", qos=2), has_qos=True)
     await room.subscriptions.restore(room.session)
     assert await room.subscriptions.add(room.session, Subscribe(topic="t")) == "w"
     assert await room.subscriptions.add(room.session, Subscribe(topic="t", qos=2)) == "w"
@@ -192,7 +192,7 @@ async def test_a_quality_of_service_that_the_protocol_lacks():
 
 async def test_what_there_is_can_be_listed():
     """The latest by command first, with who asked for it; long names and long lists are cut."""
-    room = Room(Wish("w", "jobs", queue=True))
+    room = Room(SubscriptionSpec("w", "jobs", queue=True))
     await room.subscriptions.restore(room.session)
     await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"), "shop")
     await room.session.say("t", 1)
@@ -257,8 +257,8 @@ async def test_an_event_type_from_a_command_is_checked():
 
 
 async def test_a_queue_may_have_the_name_of_a_topic():
-    """Each is listened to, each message makes its own wish's event, and each ends by itself."""
-    room = Room(Wish("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
+    """Each is listened to, each message makes its own spec's event, and each ends by itself."""
+    room = Room(SubscriptionSpec("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
     await room.subscriptions.restore(room.session)
     name = await room.subscriptions.add(room.session, Subscribe(topic="orders", emit="from.queue"))
     assert name != "q"
@@ -309,7 +309,7 @@ async def test_who_asks_for_the_same_waits_for_the_same():
 
 async def test_a_full_bus_holds_the_message_up():
     """It is not acknowledged before its last event is on the bus, and each event is there once."""
-    room = Room(Wish("a", "t", "a.a", "a.a"), Wish("b", "t", "b.b", "b.b"))
+    room = Room(SubscriptionSpec("a", "t", "a.a", "a.a"), SubscriptionSpec("b", "t", "b.b", "b.b"))
     await room.subscriptions.restore(room.session)
     room.inlet.has_room.clear()
     saying = asyncio.create_task(room.session.say("t", 1, message_id="1"))
@@ -323,7 +323,7 @@ async def test_a_full_bus_holds_the_message_up():
 
 async def test_what_the_broker_delivers_twice_is_one_event():
     """By its id, or by its sender's key; it is acknowledged all the same; after a while it counts anew."""
-    room = Room(Wish("w", "t"), Wish("v", "u"))
+    room = Room(SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u"))
     await room.subscriptions.restore(room.session)
     key = {"idempotency_key": "k"}
     for _ in range(2):
@@ -341,7 +341,7 @@ async def test_what_the_broker_delivers_twice_is_one_event():
 
 async def test_what_the_application_acknowledges_comes_again():
     """The broker's redelivery is an event again; a second message with the sender's key is none, until it is dead."""
-    room = Room(Wish("w", "jobs", queue=True, hold=Hold(limit=7)))
+    room = Room(SubscriptionSpec("w", "jobs", queue=True, hold=Hold(limit=7)))
     await room.subscriptions.restore(room.session)
     hold = room.session.holds["jobs"]
     assert hold.limit == 7
@@ -357,8 +357,8 @@ async def test_what_the_application_acknowledges_comes_again():
 
 
 async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
-    """What it would have acknowledged at once waits for the application; the very same wish is that subscription."""
-    room = Room(Wish("w", "t", hold=Hold()))
+    """What it would have acknowledged at once waits for the application; the very same spec is that subscription."""
+    room = Room(SubscriptionSpec("w", "t", hold=Hold()))
     await room.subscriptions.restore(room.session)
     with pytest.raises(InvalidError, match="'w' listens to it"):
         await room.subscriptions.add(room.session, Subscribe(topic="t", emit="other"))
@@ -368,7 +368,7 @@ async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
 
 async def test_what_makes_no_event_is_not_held():
     """Nobody could acknowledge it."""
-    room = Room(Wish("w", "jobs", queue=True, hold=Hold()))
+    room = Room(SubscriptionSpec("w", "jobs", queue=True, hold=Hold()))
     await room.subscriptions.restore(room.session)
     assert await room.session.say("queue jobs", "too large", message_id="1") is Verdict.SETTLE
     assert await room.session.say("queue jobs", 1) is Verdict.SETTLE, "it has no id"
