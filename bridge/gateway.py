@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from bridge import __version__
@@ -20,11 +21,23 @@ from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import Event, Inbound, Letters
+from bridge.core.payloads import (
+    BridgeHealth,
+    BridgeStatus,
+    BusCounts,
+    IntegrationHealth,
+    LetterList,
+    LiveSubscription,
+    Moved,
+    Reloaded,
+    RestartBlock,
+)
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
+from bridge.core.responder import Responder
 from bridge.core.settings import parse_listen
 from bridge.observe.observer import Observer
-from bridge.outbox import Outbox, Wanted, default_folder
+from bridge.outbox import Outbox, Selection, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 
@@ -32,6 +45,11 @@ from bridge.routing.router import Router
 LONGEST_CLOSE: Final = 2.0
 #: Seconds of these for the last events to leave by the bus.
 _BUS_TIME: Final = 0.6
+#: Bytes of an event that are left for its type, ids and headers.
+_ENVELOPE: Final = 4096
+
+#: Blocks whose changes wait for the next start.
+_RESTART_BLOCKS: Final[tuple[RestartBlock, ...]] = ("bridge", "log", "bus")
 
 log = structlog.get_logger()
 
@@ -86,11 +104,11 @@ class IntegrationGateway:
         self._manager = ConnectionManager(
             bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change, redactor=self._redactor
         )
+        responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE)
         self._outbox = Outbox(
             settings.data_dir or default_folder(settings.name),
             settings.outbox,
-            bus=self.bus,
-            max_message=configuration.bus.max_message,
+            responder=responder,
             remote=self._manager.get,
             clock=self._clock,
             rng=rng,
@@ -102,11 +120,12 @@ class IntegrationGateway:
             self,
             outbox=self._outbox,
             bus=self.bus,
+            responder=responder,
             source=self.source,
             clock=self._clock,
         )
         self._observer = Observer(
-            self.status,
+            lambda: msgspec.to_builtins(self.status()),
             lambda: self.bus.alive,
             listen=None if settings.status is None else parse_listen(settings.status),
             hosts=settings.status_hosts,
@@ -114,7 +133,7 @@ class IntegrationGateway:
             environ=os.environ,
             clock=self._clock,
         )
-        self._status = "starting"
+        self._status: BridgeStatus = "starting"
         self._started = self._clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
         self._tasks = BoundedTasks(clock=self._clock, on_bug=self._on_bug)
@@ -269,21 +288,21 @@ class IntegrationGateway:
         assert self._group is not None  # noqa: S101 - events come only while the group is open
         self._tasks.start(work, getattr(work, "__name__", "work"))
 
-    async def letters(self, operation: str, wanted: Letters) -> dict[str, Any]:
+    async def letters(self, operation: str, wanted: Letters) -> LetterList | Moved:
         """See `controls.Controls.letters`."""
-        which = Wanted.of(wanted)
+        which = Selection.of(wanted)
         if not self._outbox.is_open:
-            return {"letters": [], "total": 0} if operation == "dead_letters" else {"moved": 0}
+            return LetterList(letters=[], total=0) if operation == "dead_letters" else Moved(moved=0)
         if operation == "dead_letters":
             return await self._outbox.letters(which, wanted.limit or 100)
         move = self._outbox.replay if operation == "replay" else self._outbox.discard
-        return {"moved": await move(which, wanted.limit)}
+        return Moved(moved=await move(which, wanted.limit))
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, BridgeHealth | IntegrationHealth]:
         """See `controls.Controls.status`."""
-        return {"bridge": self._health()} | {one.id: one.health() for one in self._manager}
+        return {"bridge": self._health(), **{one.id: one.health() for one in self._manager}}
 
-    def subscriptions(self) -> dict[str, Any]:
+    def subscriptions(self) -> dict[str, list[LiveSubscription]]:
         """See `controls.Controls.subscriptions`."""
         return {one.id: one.subscriptions.listed() for one in self._manager}
 
@@ -299,7 +318,7 @@ class IntegrationGateway:
         if self._group is not None and not self._stop.is_set():
             self.later(reload())
 
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self) -> Reloaded:
         """See `controls.Controls.reload`.
 
         Integrations, routes and the list of keys change at once; a changed `bridge`, `log` or `bus` block is named
@@ -322,18 +341,18 @@ class IntegrationGateway:
             except (BusError, ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
             old = self._configuration
-            blocks = [name for name in ("bridge", "log", "bus") if getattr(fresh, name) != getattr(old, name)]
+            blocks = [name for name in _RESTART_BLOCKS if getattr(fresh, name) != getattr(old, name)]
             self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
             self._dispatcher.router = self._router(fresh)
             self.bus.own = _wants_own(fresh)
             self._on_change()
             self._log_orphans()
             log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
-            return plan | {"routes": len(fresh.routes), "needs_restart": blocks}
+            return Reloaded(**plan, routes=len(fresh.routes), needs_restart=blocks)
 
     # --- health
 
-    def _set_status(self, status: str) -> None:
+    def _set_status(self, status: BridgeStatus) -> None:
         self._status = status
         self._publish_health()
 
@@ -351,17 +370,17 @@ class IntegrationGateway:
         self.bus.keep("health.bridge", self._health())
         self._observer.changed()
 
-    def _health(self) -> dict[str, Any]:
-        return {
-            "status": "degraded" if self._status == "ready" and self._outbox.problem is not None else self._status,
-            "version": __version__,
-            "name": self.name,
-            "pid": os.getpid(),
-            "uptime_ms": int((self._clock.monotonic() - self._started) * 1000),
-            "bus": dataclasses.asdict(self.bus.stats),
-            "outbox": self._outbox.counts(),
-            "integrations": {one.id: one.status.value for one in self._manager},
-        }
+    def _health(self) -> BridgeHealth:
+        return BridgeHealth(
+            status="degraded" if self._status == "ready" and self._outbox.problem is not None else self._status,
+            version=__version__,
+            name=self.name,
+            pid=os.getpid(),
+            uptime_ms=int((self._clock.monotonic() - self._started) * 1000),
+            bus=BusCounts(**dataclasses.asdict(self.bus.stats)),
+            outbox=self._outbox.counts(),
+            integrations={one.id: one.status for one in self._manager},
+        )
 
 
 def _curve(bus: BusSettings) -> CurveServer | CurveClient | None:

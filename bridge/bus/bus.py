@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import zmq
+from msgspec import UNSET
 
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
 from bridge.bus.broker.broker import AccessControl, Broker
@@ -22,6 +23,7 @@ from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
 from bridge.core.curve_keys import own_types
 from bridge.core.model import MAX_HOP, Event
+from bridge.core.payloads import BusGap, BusRejected
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 
@@ -422,12 +424,13 @@ class Bus:
 
     def _report_rejected(self, key: tuple[Reason, str | None], count: int, detail: str | None) -> None:
         reason, sender_key = key
-        payload: dict[str, Any] = {"reason": reason.value, "count": count}
-        if detail is not None:
-            payload["detail"] = detail
-        if sender_key is not None:
-            payload["key"] = sender_key
+        payload = BusRejected(
+            reason=reason,
+            count=count,
+            detail=UNSET if detail is None else detail,
+            key=UNSET if sender_key is None else sender_key,
+        )
         self.publish("resilience.bus.rejected", payload)
 
     def _report_gap(self, source: str, missing: int, _: None) -> None:
-        self.publish("resilience.bus.gap", {"source": source, "missing": missing})
+        self.publish("resilience.bus.gap", BusGap(source=source, missing=missing))

@@ -1,35 +1,10 @@
 """The reasons for which a message on the bus is not accepted: a small closed list, so that they can be counted."""
 
-import enum
 from dataclasses import dataclass
 
+from bridge.core.payloads import Reason
 
-class Reason(enum.StrEnum):
-    """`reason` of `resilience.bus.rejected`."""
-
-    FRAMES = "frames"
-    SIZE = "size"
-    TYPE_FRAME = "type_frame"
-    TYPE_MISMATCH = "type_mismatch"
-    MSGPACK = "msgpack"
-    NOT_AN_EVENT = "not_an_event"
-    MISSING_KEY = "missing_key"
-    MISTYPED_KEY = "mistyped_key"
-    DUPLICATE_KEY = "duplicate_key"
-    EXTENSION = "extension"
-    DEPTH = "depth"
-    #: The event crossed a bridge too often: `hop` is beyond its limit.
-    HOP = "hop"
-    #: The broker disconnected a client that announced a frame beyond the hard limit, or broke the protocol.
-    CUT = "cut"
-    #: A client that does not speak ZeroMQ connected.
-    HANDSHAKE = "handshake"
-    #: On a closed bus: no key, a key that is not listed, or one without the right to publish or subscribe to this.
-    REFUSED = "refused"
-    #: A subscriber that read nothing while large messages passed was disconnected.
-    STUCK = "stuck"
-    #: Messages came faster than the bridge could handle them, and there was no room for more to wait.
-    OVERFLOW = "overflow"
+__all__ = ["DEFAULT_LIMITS", "Limits", "Reason", "Rejected"]
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error of ours

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-import msgspec
 import structlog
 
 from bridge.connection.guarded_call import Done, GuardedCall
@@ -17,6 +16,7 @@ from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
 from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
+from bridge.core.payloads import Failed, GivenUp, IntegrationHealth, Payload
 from bridge.core.ports import Clock, ProtocolAdapter
 from bridge.core.redaction import Redactor
 from bridge.resilience import Guard
@@ -38,10 +38,6 @@ class HealthPublisher(Inlet, Protocol):
 
     def forget(self, event_type: str) -> None:
         """Stop repeating the event of this type."""
-        ...
-
-    def unsaid(self, event_type: str, why: str) -> None:
-        """Count and report an event that the bus cannot carry."""
         ...
 
 
@@ -258,22 +254,26 @@ class Connection:
 
     def _on_bad(self, error: BridgeError, message: Inbound) -> None:
         log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
-        self._report("failed", {"operation": "subscribe", "attempts": 0, "error": error.to_wire()}, None)
+        failed = Failed(integration=self.id, operation="subscribe", cause=None, attempts=0, error=error.to_wire())
+        self._report("failed", failed)
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)
-        payload = {"operation": "subscribe", "message": payload_of(message), "error": RejectedError(why).to_wire()}
-        self._report("given_up", payload, None)
+        given_up = GivenUp(
+            integration=self.id,
+            operation="subscribe",
+            cause=None,
+            message=payload_of(message),
+            error=RejectedError(why).to_wire(),
+        )
+        self._report("given_up", given_up)
 
-    def _report(self, what: str, payload: dict[str, Any], operation: Operation | None) -> None:
-        head: dict[str, Any] = {"integration": self.id, "operation": None, "cause": None}
-        if operation is not None:
-            head["operation"], head["cause"] = operation.name, msgspec.structs.asdict(operation.cause)
+    def _report(self, what: str, payload: Payload, operation: Operation | None = None) -> None:
         event_type = f"resilience.{self.id}.{what}"
         try:
             self._bus.publish(
                 event_type,
-                head | payload,
+                payload,
                 correlation_id=None if operation is None else operation.correlation_id,
                 headers=None if operation is None else {"hop": str(operation.hop + 1)},
             )
@@ -309,26 +309,26 @@ class Connection:
         latency = self._keeper.latency
         return latency is not None and latency > self.settings.health.timeout / 2
 
-    def health(self) -> dict[str, Any]:
-        """The payload of `health.<id>`."""
+    def health(self) -> IntegrationHealth:
+        """Return the payload of `health.<id>`."""
         latency = self._keeper.latency
-        accounting = self.guard.accounting
-        return {
-            "integration": self.id,
-            "type": self.settings.spec.protocol,
-            "status": self._status.value,
-            "previous": None if self._previous is None else self._previous.value,
-            "since": self._since,
-            "circuit": self.guard.breaker.state.value,
-            "latency_ms": None if latency is None else round(latency * 1000, 3),
-            "in_flight": accounting.in_flight,
-            "queued": accounting.queued + accounting.pending,
-            "error": None if self._error is None else self._error.to_wire(),
-            "accounting": accounting.sums(),
-            "messages": self.subscriptions.messages,
-            "reconnects": max(0, self._connects - 1),
-            "warnings": list(self.settings.tls.warnings),
-        }
+        sums = self.guard.accounting.sums()
+        return IntegrationHealth(
+            integration=self.id,
+            type=self.settings.spec.protocol,
+            status=self._status,
+            previous=self._previous,
+            since=self._since,
+            circuit=self.guard.breaker.state,
+            latency_ms=None if latency is None else round(latency * 1000, 3),
+            in_flight=sums.in_flight,
+            queued=sums.queued,
+            error=None if self._error is None else self._error.to_wire(),
+            accounting=sums,
+            messages=self.subscriptions.messages,
+            reconnects=max(0, self._connects - 1),
+            warnings=list(self.settings.tls.warnings),
+        )
 
     def publish_health(self, *, heartbeat: bool = False) -> None:
         """Publish `health.<id>` if status, circuit or error has changed, or as a heartbeat."""

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 from bridge.connection.subscriptions import Subscriptions
 from bridge.core.errors import StoppingError
 from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
+from bridge.core.payloads import Nothing, Subscribed
 from bridge.core.ports import Context, Promise, ProtocolAdapter
 from bridge.resilience import Call
 
@@ -65,19 +66,20 @@ class GuardedCall(Call):
             return self._unsubscribe(session, command)
         return session.begin(command, self.context, promise)
 
-    async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> dict[str, Any]:
+    async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> Subscribed:
         source = self.operation.cause.source
-        return {"subscription": await self._connection.subscriptions.add(session, command, source)}
+        return Subscribed(subscription=await self._connection.subscriptions.add(session, command, source))
 
-    async def _unsubscribe(self, session: ProtocolAdapter, command: Unsubscribe) -> dict[str, Any]:
+    async def _unsubscribe(self, session: ProtocolAdapter, command: Unsubscribe) -> Nothing:
         await self._connection.subscriptions.remove(session, command)
-        return {}
+        return Nothing()
 
     def end(self, outcome: Outcome | None) -> None:
         """See `Call.end`."""
         if outcome is None:
             stopped = StoppingError("the bridge stopped before the answer came", maybe_sent=True)
             outcome = Outcome(error=stopped)
+            self._done(self.operation, outcome)
         else:
+            self._done(self.operation, outcome)
             self._connection.learn(outcome)
-        self._done(self.operation, outcome)

@@ -3,9 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+from msgspec import UNSET
+
 from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import MAX_HOP, Inbound, parse_hop
+from bridge.core.payloads import Message
 from bridge.core.ports import Publisher, Verdict
 
 Emit = str | Callable[[Inbound], str]
@@ -27,10 +30,6 @@ class Inlet(Publisher, Protocol):
 
     async def room(self) -> None:
         """Return when `offer` may succeed again; on a closed bus that may be never."""
-        ...
-
-    def reject_loop(self, event_type: str) -> None:
-        """Count and report a message or event that has crossed the bridge too often."""
         ...
 
 
@@ -121,11 +120,12 @@ class Delivery:
             return False
 
 
-def payload_of(message: Inbound) -> dict[str, Any]:
+def payload_of(message: Inbound) -> Message:
     """Return the payload of `message.<id>` (bus contract, "Messages from outside")."""
-    payload = {"topic": message.topic, "message": message.message, "headers": message.headers}
-    if message.message_id is not None:
-        payload["message_id"] = message.message_id
-    if message.attempts is not None:
-        payload["attempts"] = message.attempts
-    return payload
+    return Message(
+        message.topic,
+        message.message,
+        message.headers,
+        UNSET if message.message_id is None else message.message_id,
+        UNSET if message.attempts is None else message.attempts,
+    )

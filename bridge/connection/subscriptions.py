@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, Inlet
@@ -13,6 +13,7 @@ from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
+from bridge.core.payloads import Asked, LiveSubscription
 from bridge.core.ports import Clock, ProtocolAdapter, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
 
@@ -117,19 +118,19 @@ class Subscriptions:
         """How many messages have come."""
         return self._gone + sum(source.delivery.messages for source in self._sources.values())
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[LiveSubscription]:
         """Return at most 100 of them for `bridge.subscriptions`: those by command first, the latest of those first."""
         by_command = [spec for spec in self._specs.values() if spec.asked is not None]
         specs = [*reversed(by_command), *(spec for spec in self._specs.values() if spec.asked is None)]
         return [
-            {
-                "subscription": spec.name,
-                "topic": spec.topic[:_MOST_TOPIC],
-                "queue": spec.queue,
-                "emit": None if spec.text is None else spec.text[:_MOST_TOPIC],
-                "messages": self._sources[spec.place].delivery.messages if spec.place in self._sources else 0,
-                "asked": None if spec.asked is None else {"source": spec.asked[0], "timestamp": spec.asked[1]},
-            }
+            LiveSubscription(
+                subscription=spec.name,
+                topic=spec.topic[:_MOST_TOPIC],
+                queue=spec.queue,
+                emit=None if spec.text is None else spec.text[:_MOST_TOPIC],
+                messages=self._sources[spec.place].delivery.messages if spec.place in self._sources else 0,
+                asked=None if spec.asked is None else Asked(source=spec.asked[0], timestamp=spec.asked[1]),
+            )
             for spec in specs[:_MOST_LISTED]
         ]
 

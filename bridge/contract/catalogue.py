@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from bridge.contract import examples as say
-from bridge.contract import health, letters, payloads
+from bridge.core import payloads
 from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
 
 #: An integration's label in a topic, and anything else that may stand in its place.
@@ -122,12 +122,12 @@ _RESULTS: Final[dict[str, Any]] = {
 #: Operations of the bridge itself: what they take and what they answer.
 _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
-    "status": (Empty | None, health.Status),
-    "subscriptions": (Empty | None, dict[str, list[health.LiveSubscription]]),
+    "status": (Empty | None, payloads.Status),
+    "subscriptions": (Empty | None, dict[str, list[payloads.LiveSubscription]]),
     "reload": (Empty | None, payloads.Reloaded),
-    "dead_letters": (Letters | None, letters.LetterList),
-    "replay": (Letters | None, letters.Moved),
-    "discard": (Letters | None, letters.Moved),
+    "dead_letters": (Letters | None, payloads.LetterList),
+    "replay": (Letters | None, payloads.Moved),
+    "discard": (Letters | None, payloads.Moved),
 }
 _EITHER: Final = {
     "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("subscription", "topic")]
@@ -213,7 +213,7 @@ def _resilience() -> list[Entry]:
         ),
         ("shed", "Operations were shed", payloads.Shed, say.SHED, {}),
         ("given_up", "A message from outside was given up", payloads.GivenUp, say.GIVEN_UP, {}),
-        ("dead_letter", "An accepted event was given up", letters.DeadLetter, say.DEAD_LETTER, {}),
+        ("dead_letter", "An accepted event was given up", payloads.DeadLetter, say.DEAD_LETTER, {}),
     ]
     entries = []
     for what, title, model, example, also in kinds:
@@ -231,7 +231,7 @@ def _receipts() -> list[Entry]:
         "expired": "The caller's time was up",
     }
     return [
-        Entry(f"receipt/{name}", "receipts", f"receipt.{{integration}}.{name}", title, letters.Receipt, say.RECEIPT)
+        Entry(f"receipt/{name}", "receipts", f"receipt.{{integration}}.{name}", title, payloads.Receipt, say.RECEIPT)
         for name, title in titles.items()
     ]
 
@@ -240,13 +240,13 @@ ENTRIES: Final = (
     *_commands(),
     *_responses(),
     Entry("message", "messages", "message.{integration}", "Message from outside", payloads.Message, say.MESSAGE),
-    Entry("health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", health.BridgeHealth, say.BRIDGE),
+    Entry("health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", payloads.BridgeHealth, say.BRIDGE),
     Entry(
         "health/integration",
         "integrationHealth",
         "health.{integration}",
         "Health of an integration",
-        health.IntegrationHealth,
+        payloads.IntegrationHealth,
         say.INTEGRATION,
     ),
     *_resilience(),

@@ -9,15 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from bridge import config
-from bridge.contract import examples, health, payloads
+from bridge.contract import examples
 from bridge.contract.catalogue import ENTRIES, Entry
+from bridge.core import payloads
 from bridge.core.model import Event
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/"
 #: Objects whose other properties are known, too: not just the named ones may be there.
 _OTHERS: Final[dict[str, Any]] = {
-    "Status": health.IntegrationHealth,
+    "Status": payloads.IntegrationHealth,
     "Published": Any,
     "Event": Any,  # a reader ignores keys that it does not know
 }
@@ -76,10 +77,11 @@ def _response(entry: Entry) -> dict[str, Any]:
         result_text = definitions["Success"]["properties"]["result"]
         definitions["Success"]["properties"]["result"] = result_text | result
         forms.insert(0, "Success")
-    if entry.channel == "routeResponses":
-        for form in forms:
-            definitions[form]["properties"]["route"] = {"type": "string", "description": "The route that caused it."}
+    for form in forms:
+        if entry.channel == "routeResponses":
             definitions[form]["required"].append("route")
+        else:
+            del definitions[form]["properties"]["route"]
     what = entry.topic.removeprefix("response.").replace("{integration}", "<id>")
     text = f"What `{what}` is answered with; the envelope's `correlation_id` is that of the command."
     if entry.model is None:

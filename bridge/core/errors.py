@@ -29,7 +29,7 @@ A message never holds a secret: adapters put only what they were told by the rem
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -38,6 +38,46 @@ import msgspec
 MOST_MESSAGE: Final = 2000
 _MOST_DATA: Final = 65_536
 _MOST_DEPTH: Final = 16
+
+
+ErrorKind = Literal[
+    "invalid",
+    "unknown_integration",
+    "unknown_operation",
+    "not_supported",
+    "not_connected",
+    "connection_lost",
+    "timeout",
+    "deadline",
+    "circuit_open",
+    "overloaded",
+    "throttled",
+    "auth",
+    "rejected",
+    "unavailable",
+    "protocol",
+    "stopping",
+]
+
+
+class ErrorObject(msgspec.Struct, frozen=True):
+    """What went wrong. It never holds a secret.
+
+    Attributes:
+        kind: What happened; a closed list.
+        message: One line for a person.
+        retryable: Whether the same call may be tried again, now or later.
+        code: The remote's own error code, as it sent it.
+        data: The remote's own error data, as it sent it.
+        retry_after_ms: Milliseconds to wait before trying again makes sense.
+    """
+
+    kind: ErrorKind
+    message: str
+    retryable: bool
+    code: int | str | msgspec.UnsetType = msgspec.UNSET
+    data: Any | msgspec.UnsetType = msgspec.UNSET
+    retry_after_ms: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
 
 def _can_be_carried(value: Any) -> bool:
@@ -70,7 +110,7 @@ class BridgeError(Exception):
             connection is then `failed` and tried again slowly.
     """
 
-    kind: ClassVar[str] = "protocol"
+    kind: ClassVar[ErrorKind] = "protocol"
     default_retryable: ClassVar[bool] = False
     default_maybe_sent: ClassVar[bool] = False
 
@@ -94,16 +134,16 @@ class BridgeError(Exception):
         self.retry_after_ms = retry_after_ms
         self.needs_person = needs_person
 
-    def to_wire(self) -> dict[str, Any]:
-        """The contract's `error` object: `{kind, message, retryable, code?, data?, retry_after_ms?}`."""
-        wire: dict[str, Any] = {"kind": self.kind, "message": self.message, "retryable": self.retryable}
-        if self.code is not None:
-            wire["code"] = self.code
-        if self.data is not None:
-            wire["data"] = self.data
-        if self.retry_after_ms is not None:
-            wire["retry_after_ms"] = self.retry_after_ms
-        return wire
+    def to_wire(self) -> ErrorObject:
+        """The `error` object as events carry it."""
+        return ErrorObject(
+            kind=self.kind,
+            message=self.message,
+            retryable=self.retryable,
+            code=msgspec.UNSET if self.code is None else self.code,
+            data=msgspec.UNSET if self.data is None else self.data,
+            retry_after_ms=msgspec.UNSET if self.retry_after_ms is None else self.retry_after_ms,
+        )
 
 
 class InvalidError(BridgeError):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from bridge.core.errors import BridgeError
+from bridge.core.errors import BridgeError, ErrorObject
 
 #: Values of `hop` above this stop a message (bus contract, "Loop protection").
 MAX_HOP: Final = 8
@@ -282,12 +282,18 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = False
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One failed attempt: when it started (Unix ms), how long it took, and its error as the wire shows it."""
+class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt that failed.
+
+    Attributes:
+        at: When it began, Unix time in milliseconds.
+        duration_ms: How long it took.
+        error: Why it failed.
+    """
 
     at: UInt
-    duration_ms: float
-    error: dict[str, Any]
+    duration_ms: Annotated[float, Meta(ge=0)]
+    error: ErrorObject
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,25 +311,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: BridgeError | None = None
     attempts: int = 0
     duration_ms: float = 0.0
-    history: tuple[Attempt, ...] = ()
+    history: tuple[FailedAttempt, ...] = ()
 
     @property
     def ok(self) -> bool:
         """True where there is a result."""
         return self.error is None
-
-    def response(self, route: str | None) -> dict[str, Any]:
-        """A response's payload (bus contract, "Commands"); `route` is the one that caused it."""
-        payload: dict[str, Any]
-        if self.error is None:
-            payload = {"ok": True, "result": self.result}
-        else:
-            payload = {"ok": False, "error": self.error.to_wire()}
-        payload["attempts"] = self.attempts
-        payload["duration_ms"] = round(self.duration_ms, 3)
-        if route is not None:
-            payload["route"] = route
-        return payload
 
 
 class ConnectionStatus(enum.StrEnum):

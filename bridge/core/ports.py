@@ -63,6 +63,14 @@ class Publisher(Protocol):
         """
         ...
 
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report an event that crossed the bridge too often."""
+        ...
+
+    def unsaid(self, event_type: str, why: str) -> None:
+        """Count and report an event that the bus cannot carry."""
+        ...
+
 
 class Promise(Protocol):
     """Where the end of an operation goes that was begun without a task: what `asyncio.Future` has of it.

@@ -90,8 +90,25 @@ def _check(value: Any, wire: Wire, room: int) -> None:
     elif kind is float:
         if not math.isfinite(value):
             raise _UnfitError("neither NaN nor infinity can be sent")
+    elif isinstance(value, msgspec.Struct):  # one of the contract's payloads
+        _check_fields(value, wire, room)
     elif isinstance(value, enum.Enum):
         if type(value.value) not in plain:
             _check(value.value, wire, room)
     elif kind not in plain:
         raise _UnfitError(f"{kind.__name__} cannot be {wire.name}")
+
+
+def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> None:
+    if room <= 0:
+        raise _UnfitError(None)
+    for name in value.__struct_fields__:
+        inner = getattr(value, name)
+        inside = type(inner)
+        if inside in wire.plain or inside is msgspec.UnsetType:
+            continue
+        try:
+            _check(inner, wire, room - 1)
+        except _UnfitError as unfit:
+            unfit.path = f".{name}{unfit.path}"
+            raise

@@ -1,13 +1,13 @@
-"""Dead letters: listed, taken up again, thrown away. These functions run on the store's thread."""
+"""Lists, replays and discards dead letters. The functions here run on the store's thread."""
 
 from typing import Any, Final
 
 import msgspec
 
 from bridge.core.errors import InvalidError
-from bridge.core.model import Letters
+from bridge.core.model import Event, Letters
+from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
 from bridge.outbox.entry import Body, Entry, encode, restored
-from bridge.outbox.responder import event_fields
 from bridge.outbox.store import Store
 from bridge.outbox.write_batch import Death
 
@@ -17,8 +17,8 @@ _BODY: Final = msgspec.msgpack.Decoder(Body)
 _DEATH: Final = msgspec.msgpack.Decoder(Death)
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """Which letters.
+class Selection(msgspec.Struct, frozen=True):
+    """Which dead letters are meant.
 
     Attributes:
         integration: Of this integration only.
@@ -31,7 +31,7 @@ class Wanted(msgspec.Struct, frozen=True):
     after: int = 0
 
     @classmethod
-    def of(cls, letters: Letters) -> "Wanted":
+    def of(cls, letters: Letters) -> "Selection":
         """As a command says it.
 
         Raises:
@@ -58,11 +58,11 @@ def _seq(letter_id: str) -> int:
     raise InvalidError(f"{letter_id[:40]!r} is no id of a dead letter")
 
 
-def listed(store: Store, wanted: Wanted, limit: int, room: int) -> dict[str, Any]:
-    """Letters, oldest first, not more than `limit` and not more than `room` bytes; and how many there are."""
+def listed(store: Store, wanted: Selection, limit: int, room: int) -> LetterList:
+    """Return dead letters, oldest first, at most `limit` and at most `room` bytes; and how many there are."""
     where, values = wanted.where()
     (total,) = store.execute(f"SELECT count(*) FROM letter WHERE {where}", values).fetchone()  # noqa: S608 - our own names
-    letters: list[dict[str, Any]] = []
+    letters: list[Letter] = []
     rows = store.execute(
         f"SELECT seq, at_ms, body, death FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
         [*values, limit],
@@ -71,34 +71,62 @@ def listed(store: Store, wanted: Wanted, limit: int, room: int) -> dict[str, Any
         letter = _letter(seq, at_ms, body, death)
         size = len(encode(letter))
         if size > room and not letters:
-            letter["event"]["payload"], letter["history"], letter["cut"] = None, [], True
+            event = msgspec.structs.replace(letter.event, payload=None)
+            letter = msgspec.structs.replace(letter, event=event, history=(), cut=True)
         elif size > room:
             break
         letters.append(letter)
         room -= size
-    return {"letters": letters, "total": total}
+    return LetterList(letters=letters, total=total)
 
 
-def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> dict[str, Any]:
+def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> Letter:
     entry, why = restored(seq, body, 0, None, 0), _DEATH.decode(death)
-    return {
-        "letter_id": str(seq),
-        "integration": entry.body.integration,
-        "route": entry.body.route,
-        "operation": entry.body.name,
-        "idempotency_key": entry.body.idempotency_key,
-        "accepted_ms": entry.body.accepted_ms,
-        "at": at_ms,
-        "error": why.error,
-        "unknown": why.unknown,
-        "attempts": why.attempts,
-        "history": [msgspec.structs.asdict(attempt) for attempt in why.history],
-        "event": event_fields(entry.event),
-    }
+    return Letter(
+        letter_id=str(seq),
+        integration=entry.body.integration,
+        route=entry.body.route,
+        operation=entry.body.name,
+        idempotency_key=entry.body.idempotency_key,
+        accepted_ms=entry.body.accepted_ms,
+        at=at_ms,
+        error=why.error,
+        unknown=why.unknown,
+        attempts=why.attempts,
+        history=why.history,
+        event=_event(entry.event),
+    )
 
 
-def replayed(store: Store, wanted: Wanted, most: int, now_ms: int) -> list[Entry]:
-    """Letters become entries again, at the end of the order: same key, same correlation, no deadline any more."""
+def announced(entry: Entry, why: Death) -> DeadLetter:
+    """Return the payload of `resilience.<id>.dead_letter` for an entry that has become a dead letter."""
+    return DeadLetter(
+        integration=entry.operation.integration,
+        operation=entry.operation.name,
+        cause=entry.operation.cause,
+        letter_id=str(entry.seq),
+        event=_event(entry.event),
+        error=why.error,
+        unknown=why.unknown,
+        attempts=why.attempts,
+        history=why.history,
+    )
+
+
+def _event(event: Event) -> LetterEvent:
+    return LetterEvent(
+        id=event.id,
+        event_type=event.event_type,
+        payload=event.raw,
+        timestamp=event.timestamp,
+        source=event.source,
+        correlation_id=event.correlation_id,
+        headers=event.headers,
+    )
+
+
+def replayed(store: Store, wanted: Selection, most: int, now_ms: int) -> list[Entry]:
+    """Make entries of dead letters, at the end of the order: same key, same correlation, no deadline any more."""
     where, values = wanted.where()
     found = store.execute(
         f"SELECT seq, size, body, length(death) FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
@@ -117,8 +145,8 @@ def replayed(store: Store, wanted: Wanted, most: int, now_ms: int) -> list[Entry
     return entries
 
 
-def discarded(store: Store, wanted: Wanted, most: int) -> int:
-    """Letters are gone; returns how many."""
+def discarded(store: Store, wanted: Selection, most: int) -> int:
+    """Remove dead letters; return how many."""
     where, values = wanted.where()
     found = store.execute(
         f"SELECT seq, size FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608

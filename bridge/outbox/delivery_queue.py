@@ -1,18 +1,28 @@
 """One integration's entries on their way out: a window of them in memory, in order for each key."""
 
+import asyncio
+import random
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
 from bridge.core.errors import BridgeError, ConnectionLostError, DeadlineError, NotConnectedError
 from bridge.core.model import Operation, Outcome
-from bridge.outbox.disposition import Fate, fate
+from bridge.core.payloads import ReceiptOutcome
+from bridge.core.ports import Clock
+from bridge.core.responder import Responder
+from bridge.core.timer import Timer
+from bridge.outbox.commit_queue import CommitQueue
+from bridge.outbox.disposition import Disposition, delay_of, disposition_of
 from bridge.outbox.entry import Entry
-from bridge.outbox.order import Keys
-from bridge.outbox.remote import House, Remote, Sums
-from bridge.outbox.store import Scan
-from bridge.outbox.write_batch import Errand, Verdict
+from bridge.outbox.order import OrderingKeys
+from bridge.outbox.ports import Remote
+from bridge.outbox.steady_time import SteadyTime
+from bridge.outbox.store import Scan, Store
+from bridge.outbox.write_batch import Death, Settlement
+from bridge.resilience import Accounting, Stage
 
 #: Entries of one integration, and their bytes, that are in memory at the same time. What comes while it is full is read
 #: back from disk, which costs as much again as writing it; a burst should fit.
@@ -26,27 +36,62 @@ _MOST_BLOCKED: Final = 20_000
 _SWEEP: Final = 100
 
 
-class Lane:
+class DeliveryQueue:
     """Everything of one integration.
 
-    In memory is a window: entries that may start, that run, and whose end is being committed. All others lie on disk
-    and are read in order, up to `_cursor`; what of it could not start is known to `Keys`.
+    In memory is a window: entries that may start, that run, and whose end is being committed. All others are on disk
+    and are read in order, up to `_cursor`; what of it could not start is known to `OrderingKeys`.
 
     Attributes:
+        integration: The integration's label.
         pending: Entries that have not ended, in memory and on disk.
     """
 
-    def __init__(self, integration: str, house: House, *, pending: int = 0) -> None:
-        """`pending` entries lie on disk already."""
+    def __init__(
+        self,
+        integration: str,
+        *,
+        remote: Callable[[str], Remote | None],
+        commits: CommitQueue,
+        responder: Responder,
+        clock: Clock,
+        time: SteadyTime,
+        rng: random.Random,
+        max_age_ms: int,
+        pending: int = 0,
+    ) -> None:
+        """Nothing happens before `wake`.
+
+        Args:
+            integration: The integration's label.
+            remote: Finds an integration by its label; None where there is none by that name now.
+            commits: What is to be written goes there.
+            responder: Encodes the answers that are stored.
+            clock: For all waiting.
+            time: For deadlines and ages.
+            rng: For jitter.
+            max_age_ms: How old an entry may become, in milliseconds.
+            pending: How many entries are on disk already.
+        """
         self.integration = integration
         self.pending = pending
-        self._house = house
+        self._find_remote = remote
+        self._commits = commits
+        self._responder = responder
+        self._clock = clock
+        self._time = time
+        self._rng = rng
+        self._max_age_ms = max_age_ms
+        self._stopping = False
+        self._closed = False
+        self._pump_scheduled = False
+        self._timer = Timer(clock)
         self._ready: deque[Entry] = deque()
         self._beginning: deque[Entry] = deque()
         self._running: dict[int, Entry] = {}
         self._ending: set[int] = set()
         self._held = 0
-        self._keys = Keys()
+        self._keys = OrderingKeys()
         self._cursor = 0
         self._newest = 1 if pending else 0
         self._loading = False
@@ -55,17 +100,29 @@ class Lane:
         self._failures = 0
         self._allowed = _MOST_RUNNING
         self._was_well = False
-        self._sums: Sums | None = None
+        self._accounting: Accounting | None = None
+
+    def stop(self) -> None:
+        """Start nothing any more; what runs still comes to its end."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Do nothing any more, and cancel the timer."""
+        self._stopping = self._closed = True
+        self._timer.cancel()
+
+    @property
+    def _remote(self) -> Remote | None:
+        return self._find_remote(self.integration)
 
     # --- what happens
 
     def accepted(self, entry: Entry) -> None:
         """A new entry is on disk; `pump` follows."""
-        sums = self._counted()
+        accounting = self._counted()
         self.pending += 1
-        if sums is not None:
-            sums.accepted += 1
-            sums.pending += 1
+        if accounting is not None:
+            accounting.accept(Stage.PENDING)
         if entry.seq <= self._cursor:
             return  # read from disk meanwhile
         behind = self._cursor < self._newest
@@ -81,58 +138,74 @@ class Lane:
         self._held -= entry.size
         self.pending -= 1
         if len(self._keys):
-            self._keys.ended(entry.key, entry.seq, self._house.monotonic())
+            self._keys.ended(entry.key, entry.seq, self._clock.monotonic())
 
     def begun(self) -> None:
         """What was to be marked as begun is, up to the first that is not; they start."""
         while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
             entry = self._beginning.popleft()
-            if not self._house.stopping and not self._keys.must_wait(entry.key, entry.seq):
+            if not self._stopping and not self._keys.must_wait(entry.key, entry.seq):
                 self._submit(entry)
                 continue
             if entry.begun:
                 entry.begun = False
-                self._house.turn.progress.append(entry)
-            now = self._house.monotonic()
+                self._commits.store_progress(entry)
+            now = self._clock.monotonic()
             self._keys.block(entry.key, entry.seq, due=now, started=entry.seq)
             self._held -= entry.size
 
     def wake(self) -> None:
         """The integration's state changed, or there may be another one by this name."""
-        remote = self._house.remote(self.integration)
+        remote = self._remote
         self._counted()
         well = remote is not None and remote.well
         if well and not self._was_well:
             self._paused_until = 0.0
-            self._keys.all_due(self._house.monotonic())
+            self._keys.all_due(self._clock.monotonic())
         self._was_well = well
-        self._house.soon(self)
+        self.schedule_pump()
 
     # --- going on
 
+    def schedule_pump(self) -> None:
+        """Call `pump` in this turn of the loop, once."""
+        if not self._closed and not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._scheduled_pump)
+
+    def _scheduled_pump(self) -> None:
+        self._pump_scheduled = False
+        if not self._closed:
+            self.pump()
+
+    def _pump_at(self, when: float) -> None:
+        """Call `pump` at this monotonic time, in seconds, or earlier."""
+        if when < self._timer.due:
+            self._timer.set(when - self._clock.monotonic(), self.pump)
+
     def pump(self) -> None:
         """Start what may start, and read what there is room for."""
-        remote = self._house.remote(self.integration)
+        remote = self._remote
         if self._ready and remote is not None:
-            capacity, now_ms = remote.capacity, self._house.now_ms()
+            capacity, now_ms = remote.capacity, self._time.now_ms()
             while self._ready and self._may_start(remote, capacity):
                 self._start(self._ready.popleft(), remote, now_ms)
-        if self._house.stopping or remote is None or not remote.usable:
+        if self._stopping or remote is None or not remote.usable:
             return
-        now = self._house.monotonic()
+        now = self._clock.monotonic()
         if now < self._paused_until:
-            self._house.at(self, self._paused_until)
+            self._pump_at(self._paused_until)
             return
         self._load(now)
         due = self._keys.next_due()
         if due is not None and due > now:  # what is due already is read as soon as there is room
-            self._house.at(self, due)
+            self._pump_at(due)
 
     def _may_start(self, remote: Remote, capacity: int) -> bool:
         return (
             remote.usable
-            and not self._house.stopping
-            and (not self._paused_until or self._house.monotonic() >= self._paused_until)
+            and not self._stopping
+            and (not self._paused_until or self._clock.monotonic() >= self._paused_until)
             and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
         )
 
@@ -148,7 +221,7 @@ class Lane:
             if entry.to_mark or self._beginning:
                 self._beginning.append(entry)
                 if entry.to_mark:
-                    self._house.turn.begun.append(entry)
+                    self._commits.mark_begun(entry)
             else:
                 self._submit(entry)
 
@@ -158,30 +231,27 @@ class Lane:
         if entry.begun:
             lost = ConnectionLostError("the bridge ended in the middle of the call; it may have been made")
             lost.retryable = False
-            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=lost), unknown=True)
+            self._end(entry, ReceiptOutcome.DEAD_LETTERED, Outcome(error=lost), unknown=True)
         elif body.deadline_ms is not None and body.deadline_ms <= now_ms:
             late = DeadlineError("the caller's time was up before it was delivered", maybe_sent=False)
-            self._end(entry, Verdict.EXPIRED, Outcome(error=late))
-        elif now_ms - body.accepted_ms > self._house.max_age_ms:
-            old = NotConnectedError(f"not delivered within {self._house.max_age_ms / 1000:g} s (`max_age`)")
-            self._end(entry, Verdict.DEAD_LETTERED, Outcome(error=old))
+            self._end(entry, ReceiptOutcome.EXPIRED, Outcome(error=late))
+        elif now_ms - body.accepted_ms > self._max_age_ms:
+            old = NotConnectedError(f"not delivered within {self._max_age_ms / 1000:g} s (`max_age`)")
+            self._end(entry, ReceiptOutcome.DEAD_LETTERED, Outcome(error=old))
         else:
             return False
         return True
 
     def _submit(self, entry: Entry) -> None:
-        remote = self._house.remote(self.integration)
+        remote = self._remote
         operation = entry.operation
         if remote is None:  # removed since
-            self._waits(entry, Fate.ALL_WAIT, NotConnectedError("the integration is gone"))
+            self._waits(entry, Disposition.ALL_WAIT, NotConnectedError("the integration is gone"))
             return
         if entry.body.deadline_ms is not None:
-            left = (entry.body.deadline_ms - self._house.now_ms()) / 1000
-            operation = msgspec.structs.replace(operation, deadline=self._house.monotonic() + left)
-        sums = self._counted()
-        if sums is not None:  # the guard counts it from here on
-            sums.accepted -= 1
-            sums.pending -= 1
+            left = (entry.body.deadline_ms - self._time.now_ms()) / 1000
+            operation = msgspec.structs.replace(operation, deadline=self._clock.monotonic() + left)
+        self._counted()  # what waits here must be counted before the guard takes one of them over
         self._running[entry.seq] = entry
 
         def done(_: Operation, outcome: Outcome) -> None:
@@ -191,43 +261,41 @@ class Lane:
 
     # --- how it went
 
-    def _done(self, entry: Entry, outcome: Outcome, sums: Sums) -> None:
+    def _done(self, entry: Entry, outcome: Outcome, accounting: Accounting) -> None:
         del self._running[entry.seq]
-        self._house.soon(self)
+        self.schedule_pump()
         if outcome.error is None:
             self._failures = 0
             if self._allowed < _MOST_RUNNING:
                 self._allowed = min(2 * self._allowed, _MOST_RUNNING)
-            self._end(entry, Verdict.DELIVERED, outcome, counted=True)
+            self._end(entry, ReceiptOutcome.DELIVERED, outcome, counted=True)
             return
         error = outcome.error
-        what = fate(error, once=entry.to_mark)
-        _take_back(sums, error, outcome.attempts)
-        if what is Fate.EXPIRED:
-            sums.expired += 1
-            self._end(entry, Verdict.EXPIRED, outcome, counted=True)
-        elif what in {Fate.LETTER, Fate.UNKNOWN}:
-            sums.dead_lettered += 1
-            self._end(entry, Verdict.DEAD_LETTERED, outcome, unknown=what is Fate.UNKNOWN, counted=True)
+        what = disposition_of(error, once=entry.to_mark)
+        if what is Disposition.EXPIRED:
+            accounting.move(Stage.PENDING, Stage.EXPIRED)
+            self._end(entry, ReceiptOutcome.EXPIRED, outcome, counted=True)
+        elif what in {Disposition.DEAD_LETTER, Disposition.UNKNOWN}:
+            accounting.move(Stage.PENDING, Stage.DEAD_LETTERED)
+            self._end(entry, ReceiptOutcome.DEAD_LETTERED, outcome, unknown=what is Disposition.UNKNOWN, counted=True)
         else:
-            sums.pending += 1
             if outcome.attempts or entry.begun:
                 entry.progress = entry.progress.after(outcome.attempts, outcome.history)
                 entry.begun = False
-                self._house.turn.progress.append(entry)
+                self._commits.store_progress(entry)
             self._waits(entry, what, error)
 
-    def _waits(self, entry: Entry, what: Fate, error: BridgeError) -> None:
+    def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:
         """Try it later, and with it all that has its key."""
-        now = self._house.monotonic()
-        if what is Fate.ALL_WAIT:
+        now = self._clock.monotonic()
+        if what is Disposition.ALL_WAIT:
             if now >= self._paused_until:
                 self._failures += 1
-                self._paused_until = now + self._house.jittered(what, self._failures, error)
+                self._paused_until = now + delay_of(what, self._failures, error, self._rng)
                 self._allowed = 1
             due = self._paused_until
         else:
-            due = now + self._house.jittered(what, entry.progress.rounds, error)
+            due = now + delay_of(what, entry.progress.rounds, error, self._rng)
         key = entry.key
         put_back = [one for one in self._ready if one.key == key]
         if put_back:
@@ -239,30 +307,40 @@ class Lane:
         self._held -= entry.size + sum(one.size for one in put_back)
 
     def _end(
-        self, entry: Entry, verdict: Verdict, outcome: Outcome, *, unknown: bool = False, counted: bool = False
+        self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool = False, counted: bool = False
     ) -> None:
         if not counted:
-            sums = self._counted()
-            if sums is not None:
-                sums.pending -= 1
-                if verdict is Verdict.EXPIRED:
-                    sums.expired += 1
-                else:
-                    sums.dead_lettered += 1
+            accounting = self._counted()
+            if accounting is not None:
+                end = Stage.EXPIRED if final is ReceiptOutcome.EXPIRED else Stage.DEAD_LETTERED
+                accounting.move(Stage.PENDING, end)
         self._ending.add(entry.seq)
-        self._house.end(entry, verdict, outcome, unknown=unknown)
+        self._commits.settle(self._settlement(entry, final, outcome, unknown=unknown))
 
-    def _counted(self) -> Sums | None:
-        """The integration's sums, with what waits here counted in."""
-        remote = self._house.remote(self.integration)
-        sums = None if remote is None else remote.accounting
-        if sums is not self._sums:
-            self._sums = sums
-            if sums is not None:
-                waiting = self.pending - len(self._running) - len(self._ending)
-                sums.accepted += waiting
-                sums.pending += waiting
-        return sums
+    def _settlement(self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool) -> Settlement:
+        body, operation, now_ms = entry.body, entry.operation, self._time.now_ms()
+        entry.progress = whole = entry.progress.after(outcome.attempts, outcome.history)
+        death = None
+        if final is ReceiptOutcome.DEAD_LETTERED:
+            assert outcome.error is not None  # noqa: S101 - that is why
+            death = Death(outcome.error.to_wire(), unknown, whole.attempts, whole.history)
+        duration_ms = float(max(0, now_ms - body.accepted_ms))
+        outcome = Outcome(result=outcome.result, error=outcome.error, attempts=whole.attempts, duration_ms=duration_ms)
+        answer = None
+        if operation.correlation_id is not None or body.scope is not None or body.receipts:
+            receipt = body.receipts and not body.replayed
+            answer = self._responder.answer(operation, outcome, receipt=receipt, final=final)
+        return Settlement(entry, outcome, now_ms, answer, death)
+
+    def _counted(self) -> Accounting | None:
+        """The integration's sums, with what waits here counted in; a replaced integration has new ones."""
+        remote = self._remote
+        accounting = None if remote is None else remote.accounting
+        if accounting is not self._accounting:
+            self._accounting = accounting
+            if accounting is not None:
+                accounting.accept(Stage.PENDING, self.pending - len(self._running) - len(self._ending))
+        return accounting
 
     # --- from disk
 
@@ -282,7 +360,7 @@ class Lane:
         room = WINDOW - len(self._ready) - len(self._beginning) - len(self._running) - len(self._ending)
         due = self._keys.take_due(now, room)
         if due:
-            self._read(Errand(lambda store: store.by_seq(due), self._due_read))
+            self._read(lambda store: store.by_seq(due), self._due_read)
             return
         if len(self._ready) >= WINDOW // 2:
             return
@@ -294,33 +372,31 @@ class Lane:
             def back(entries: list[Entry]) -> None:
                 self._key_read(key, last, entries, full=len(entries) == room or sum(e.size for e in entries) >= size)
 
-            self._read(Errand(lambda store: store.of_key(name, key, (after, last), room, size), back))
+            self._read(lambda store: store.of_key(name, key, (after, last), room, size), back)
         elif self._cursor < self._newest and len(self._keys) < _MOST_BLOCKED:
             self._scanning = True
             left_out = self._keys.all
             self._read(
-                Errand(
-                    lambda store: store.scan(name, cursor, left_out, room, size),
-                    lambda found: self._scanned(found, left_out),
-                )
+                lambda store: store.scan(name, cursor, left_out, room, size),
+                lambda found: self._scanned(found, left_out),
             )
 
-    def _read(self, errand: Errand) -> None:
+    def _read(self, act: Callable[[Store], Any], back: Callable[[Any], None]) -> None:
         self._loading = True
-        self._house.turn.errands.append(errand)
+        self._commits.on_thread(act, back)
 
     def _due_read(self, entries: list[Entry]) -> None:
         self._loading = False
         for entry in entries:
             self._hold(entry)
-        self._house.soon(self)
+        self.schedule_pump()
 
     def _key_read(self, key: str, last: int, entries: list[Entry], *, full: bool) -> None:
         self._loading = False
         for entry in entries:
             self._hold(entry)
         self._keys.caught_up(key, entries[-1].seq if full else last)
-        self._house.soon(self)
+        self.schedule_pump()
 
     def _scanned(self, found: Scan, left_out: list[str]) -> None:
         self._loading = self._scanning = False
@@ -329,19 +405,19 @@ class Lane:
         self._keys.all_passed_over(left_out, found.upto)
         for entry in found.entries:
             self._arrived(entry)
-        self._house.soon(self)
+        self.schedule_pump()
 
     def sweep(self) -> None:
         """End what lies on disk or waits and whose time is up."""
         if self._loading or not self.pending:
             return
-        name, now_ms = self.integration, self._house.now_ms()
-        oldest = now_ms - self._house.max_age_ms
-        self._read(Errand(lambda store: store.overdue(name, now_ms, oldest, _SWEEP), self._swept))
+        name, now_ms = self.integration, self._time.now_ms()
+        oldest = now_ms - self._max_age_ms
+        self._read(lambda store: store.overdue(name, now_ms, oldest, _SWEEP), self._swept)
 
     def _swept(self, entries: list[Entry]) -> None:
         self._loading = False
-        now_ms = self._house.now_ms()
+        now_ms = self._time.now_ms()
         busy = self._running.keys() | self._ending | {one.seq for one in self._beginning}
         ready = {one.seq for one in self._ready}
         for entry in entries:
@@ -353,14 +429,4 @@ class Lane:
                 self._held += entry.size  # until its end is committed
             over = self._end_if_over(entry, now_ms)
             assert over, "only what is late is swept"  # noqa: S101
-        self._house.soon(self)
-
-
-def _take_back(sums: Sums, error: BridgeError, attempts: int) -> None:
-    """Undo how the guard counted an end that is none, or another one."""
-    if error.kind == "deadline":
-        sums.expired -= 1
-    elif attempts or (error.kind == "stopping" and error.maybe_sent):  # the latter was cancelled
-        sums.failed -= 1
-    else:
-        sums.shed -= 1
+        self.schedule_pump()

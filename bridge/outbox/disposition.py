@@ -1,4 +1,4 @@
-"""What a guard's outcome means for an entry: is it over, and if not, who waits, and how long."""
+"""Decides what an error means for an entry: whether it has ended, and if not, what waits, and how long."""
 
 import enum
 import random
@@ -13,14 +13,16 @@ _ALL: Final = (0.25, 5.0)
 _PERSON: Final = (30.0, 300.0)
 
 
-class Fate(enum.Enum):
+class Disposition(enum.Enum):
     """What becomes of an entry after an error."""
 
     EXPIRED = "expired"
-    LETTER = "letter"
+    DEAD_LETTER = "dead_letter"
+    #: A dead letter, too: the remote may have done it, and it must not be done twice.
     UNKNOWN = "unknown"
     KEY_WAITS = "key"
     ALL_WAIT = "all"
+    #: It waits longer: only a person can help, as with bad credentials.
     PERSON = "person"
 
 
@@ -30,27 +32,27 @@ _OF_ALL: Final = frozenset({"not_connected", "circuit_open", "overloaded", "thro
 _OF_ONE: Final = frozenset({"connection_lost", "timeout", "unavailable"})
 
 
-def fate(error: BridgeError, *, once: bool) -> Fate:
-    """Decide.
+def disposition_of(error: BridgeError, *, once: bool) -> Disposition:
+    """Decide what becomes of an entry.
 
     Args:
         error: How the guard ended.
         once: Whether the call must not be made twice; it was marked as begun then.
     """
     if once and error.maybe_sent:
-        return Fate.UNKNOWN
+        return Disposition.UNKNOWN
     if error.kind == "deadline":
-        return Fate.EXPIRED
+        return Disposition.EXPIRED
     if error.kind == "auth" or error.needs_person:
-        return Fate.PERSON
+        return Disposition.PERSON
     if error.kind in _OF_ALL:
-        return Fate.ALL_WAIT
-    return Fate.KEY_WAITS if error.kind in _OF_ONE else Fate.LETTER
+        return Disposition.ALL_WAIT
+    return Disposition.KEY_WAITS if error.kind in _OF_ONE else Disposition.DEAD_LETTER
 
 
-def wait(what: Fate, round_: int, error: BridgeError, rng: random.Random) -> float:
+def delay_of(what: Disposition, round_: int, error: BridgeError, rng: random.Random) -> float:
     """Seconds until the next try after `round_` of them (1 is the first): doubled each time, with jitter."""
-    first, longest = {Fate.KEY_WAITS: _KEY, Fate.ALL_WAIT: _ALL, Fate.PERSON: _PERSON}[what]
+    first, longest = {Disposition.KEY_WAITS: _KEY, Disposition.ALL_WAIT: _ALL, Disposition.PERSON: _PERSON}[what]
     seconds = backoff(first, longest, round_, rng=rng)
     if error.retry_after_ms is not None:
         seconds = max(seconds, error.retry_after_ms / 1000)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.core.model import OPERATIONS, Attempt, Cause, Event, Operation
+from bridge.core.model import OPERATIONS, Cause, Event, FailedAttempt, Operation
 
 #: Attempts whose details an entry keeps: the first ones, which say how it began, and the last.
 _FIRST: Final = 10
@@ -62,9 +62,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
     attempts: int = 0
     rounds: int = 0
-    history: tuple[Attempt, ...] = ()
+    history: tuple[FailedAttempt, ...] = ()
 
-    def after(self, attempts: int, history: tuple[Attempt, ...]) -> "Progress":
+    def after(self, attempts: int, history: tuple[FailedAttempt, ...]) -> "Progress":
         """With another round of attempts."""
         whole = self.history + history
         if len(whole) > _FIRST + _LAST:

@@ -1,4 +1,4 @@
-"""Which keys wait, and what of them lies on disk meanwhile."""
+"""Keeps the order within each key: which keys wait, and which of their entries are on disk meanwhile."""
 
 import heapq
 from bisect import insort
@@ -26,7 +26,7 @@ class Blocked:
     trying: int = 0
 
 
-class Keys:
+class OrderingKeys:
     """The keys of one integration that do not just go on.
 
     A blocked key's later entries are not held in memory. When nothing of it waits any more, they are read from disk,

@@ -1,4 +1,4 @@
-"""Entries, letters and outcomes on SQLite. Everything here runs on the store's thread.
+"""Entries, dead letters and answers on SQLite. Everything here runs on the store's thread.
 
 Statements take many rows at a time: Python gives its lock up for each statement, and a busy event loop is slow to
 return it.
@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from bridge.core.responder import Answer
 from bridge.outbox.entry import Entry, encode, restored
 from bridge.outbox.schema import connect
-from bridge.outbox.write_batch import Acceptance, Ending, Settlement, Totals, Work
+from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
-#: How long an outcome is kept, in milliseconds, and the share of `max_bytes` that all outcomes may take.
+#: How long an answer is kept, in milliseconds, and the share of `max_bytes` that all answers may take.
 KEPT_MS: Final = 24 * 3600 * 1000
 _KNOWN_SHARE: Final = 4
 #: Bytes that a row costs beyond what is in it.
@@ -26,7 +27,27 @@ _RESERVE: Final = 1 << 20
 _HYSTERESIS: Final = 20
 _MOST_ROWS: Final = 128
 _MOST_ASKERS: Final = 100
-_ENDING: Final = msgspec.msgpack.Decoder(Ending)
+_ANSWER: Final = msgspec.msgpack.Decoder(Answer)
+
+
+class Totals(msgspec.Struct):
+    """What the store holds.
+
+    Attributes:
+        pending: How many entries.
+        bytes: Their size.
+        oldest_ms: When the oldest was accepted, Unix time in milliseconds; None where there is none.
+        letters: How many dead letters.
+        letter_bytes: Their size.
+        known_bytes: Size of the remembered answers.
+    """
+
+    pending: int = 0
+    bytes: int = 0
+    oldest_ms: int | None = None
+    letters: int = 0
+    letter_bytes: int = 0
+    known_bytes: int = 0
 
 
 class Scan(NamedTuple):
@@ -109,18 +130,22 @@ class Store:
         self._reserved = self._next  # whatever was set aside may be undone, too
         self._count()
 
-    def apply(self, work: Work) -> None:
-        """Carry work out and commit it, but for its errands. Raises sqlite3.Error; nothing of it was done then."""
+    def apply(self, batch: WriteBatch) -> None:
+        """Write a batch and commit it.
+
+        Raises:
+            sqlite3.Error: The disk refuses; the caller has to roll back.
+        """
         self.begin()
-        if work.settlements:
-            self._settle(work.settlements)
-        if work.progress:
-            self._note(work.progress)
-        if work.begun:
-            begun = _json([one.seq for one in work.begun])
+        if batch.settlements:
+            self._settle(batch.settlements)
+        if batch.progress:
+            self._note(batch.progress)
+        if batch.begun:
+            begun = _json([one.seq for one in batch.begun])
             self.execute("UPDATE entry SET begun=1 WHERE seq IN (SELECT value FROM json_each(?))", (begun,))
-        if work.acceptances:
-            self._accept(work.acceptances)
+        if batch.acceptances:
+            self._accept(batch.acceptances)
         self.commit()
 
     def add(self, **more: int) -> None:
@@ -149,7 +174,7 @@ class Store:
                 one.askers = self._asked.pop(one.entry.seq)
                 self.execute("DELETE FROM asker WHERE seq=?", (one.entry.seq,))
             if one.entry.body.scope is not None and not one.entry.body.replayed:
-                known.append((one.entry.body.scope, one.entry.seq, one.ended_ms, encode(one.ending)))
+                known.append((one.entry.body.scope, one.entry.seq, one.ended_ms, encode(one.answer)))
         if known:
             self.insert("known", known)
             self.add(known_bytes=sum(len(row[3]) + OVERHEAD for row in known))
@@ -165,7 +190,7 @@ class Store:
         self.add(letters=1, letter_bytes=one.entry.size + len(death))
 
     def _forget(self, now_ms: int, *, most: int) -> None:
-        """Forget outcomes whose time is up, and the oldest where they are too many."""
+        """Forget answers whose time is up, and the oldest where they are too many."""
         too_many = self.totals.known_bytes > self._max_bytes // _KNOWN_SHARE
         gone = self.execute(
             f"DELETE FROM known WHERE scope IN (SELECT scope FROM known WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?)"  # noqa: S608
@@ -188,9 +213,9 @@ class Store:
         for one in acceptances:
             entry, scope = one.entry, one.entry.body.scope
             if scope is not None and (before := known.get(scope)) is not None:
-                seq, ending = before
-                if ending is not None:
-                    one.ending = _ENDING.decode(ending)
+                seq, answer = before
+                if answer is not None:
+                    one.answer = _ANSWER.decode(answer)
                 elif entry.event.correlation_id is not None:
                     self._ask(seq, entry.event.correlation_id)
                 continue
@@ -225,11 +250,11 @@ class Store:
         for start in range(0, len(scopes), _MOST_ROWS):
             part = scopes[start : start + _MOST_ROWS]
             places = ",".join("?" * len(part))
-            for scope, seq, ending in self.execute(
+            for scope, seq, answer in self.execute(
                 f"SELECT scope, seq, ending FROM known WHERE scope IN ({places})",  # noqa: S608
                 part,
             ):
-                found[scope] = seq, ending
+                found[scope] = seq, answer
         return found
 
     def _ask(self, seq: int, correlation_id: str) -> None:

@@ -1,46 +1,101 @@
-"""The sums of one integration, which always balance."""
+"""The sums of one integration: where each accepted operation is now, or how it ended."""
 
-import msgspec
+import enum
+from typing import Final
+
+from bridge.core import payloads
+
+#: Stages from this number on are ends.
+_FIRST_END: Final = 3
 
 
-class Accounting(msgspec.Struct):
-    """What became of the accepted operations. At every point where tasks switch, `balanced` is true.
+class Stage(enum.IntEnum):
+    """Where an accepted operation is, or how it ended. What has ended stays ended.
 
-    Attributes:
-        accepted: All operations that the guard was given, and all that the outbox has taken for this integration.
-        succeeded: Ended with a result.
-        failed: Ended with an error after an attempt; also cancelled while attempted or waiting.
-        dead_lettered: Moved from another sum by the outbox, which keeps the letters; the guard itself has none.
-        expired: Ended because the caller's time was up.
-        shed: Ended without an attempt: `circuit_open`, `overloaded`, `stopping`.
-        in_flight: An attempt is running.
-        queued: Waiting for a slot, a token of the rate limit, or the next attempt.
-        pending: In the outbox and not with the guard now; to the outside they are queued, too.
+    ============= ============================================================ ===============================
+    stage         meaning                                                      set by
+    ============= ============================================================ ===============================
+    PENDING       in the outbox, and not with the guard now                    outbox; guard that gives it back
+    QUEUED        waits for a slot, a token of the rate limit, or another try  guard
+    IN_FLIGHT     an attempt is running                                        guard
+    SUCCEEDED     ended with a result                                          guard
+    FAILED        ended with an error after an attempt, or was cancelled       guard
+    DEAD_LETTERED became a dead letter                                         outbox
+    EXPIRED       ended because the caller's time was up                       guard, outbox
+    SHED          ended without an attempt                                     guard
+    ============= ============================================================ ===============================
     """
 
-    accepted: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    dead_lettered: int = 0
-    expired: int = 0
-    shed: int = 0
-    in_flight: int = 0
-    queued: int = 0
-    pending: int = 0
+    PENDING = 0
+    QUEUED = 1
+    IN_FLIGHT = 2
+    SUCCEEDED = _FIRST_END
+    FAILED = 4
+    DEAD_LETTERED = 5
+    EXPIRED = 6
+    SHED = 7
 
-    def sums(self) -> dict[str, int]:
-        """As the contract names them: what waits in the outbox is queued."""
-        sums = msgspec.structs.asdict(self)
-        sums["queued"] += sums.pop("pending")
-        return sums
+
+class Accounting:
+    """Counts the operations of one integration by their stage.
+
+    The sums balance by construction: `accept` adds to `accepted` and to one stage, `move` takes from one stage what it
+    adds to another. An event of the outbox is accepted once; the guard takes it over from `PENDING`, and gives it back
+    there when its attempts failed, however often that happens.
+
+    Attributes:
+        accepted: All operations so far.
+    """
+
+    __slots__ = ("_counts", "accepted")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self._counts = [0] * len(Stage)
+
+    def accept(self, stage: Stage, count: int = 1) -> None:
+        """Count new operations, which are at `stage` now; no end is possible here."""
+        assert stage < _FIRST_END  # noqa: S101 - an operation is accepted before it ends
+        self.accepted += count
+        self._counts[stage] += count
+
+    def move(self, before: Stage, after: Stage) -> None:
+        """Move one operation from the stage where it is to another."""
+        counts = self._counts
+        assert before < _FIRST_END, "what has ended stays ended"  # noqa: S101
+        assert counts[before] > 0, "nothing is there to be moved"  # noqa: S101
+        counts[before] -= 1
+        counts[after] += 1
+
+    def count(self, stage: Stage) -> int:
+        """How many operations are at a stage."""
+        return self._counts[stage]
+
+    @property
+    def in_flight(self) -> int:
+        """Operations of which an attempt is running."""
+        return self._counts[Stage.IN_FLIGHT]
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait with the guard."""
+        return self._counts[Stage.QUEUED]
 
     @property
     def open(self) -> int:
-        """Operations that are with the guard."""
-        return self.in_flight + self.queued
+        """Operations that are with the guard: those that wait there, and those in flight."""
+        return self._counts[Stage.QUEUED] + self._counts[Stage.IN_FLIGHT]
 
-    @property
-    def balanced(self) -> bool:
-        """Whether the sums add up."""
-        ended = self.succeeded + self.failed + self.dead_lettered + self.expired + self.shed
-        return self.accepted == ended + self.in_flight + self.queued + self.pending
+    def sums(self) -> payloads.Accounting:
+        """Return the sums as `health.<id>` has them; what waits in the outbox is `queued`, too."""
+        counts = self._counts
+        return payloads.Accounting(
+            accepted=self.accepted,
+            succeeded=counts[Stage.SUCCEEDED],
+            failed=counts[Stage.FAILED],
+            dead_lettered=counts[Stage.DEAD_LETTERED],
+            expired=counts[Stage.EXPIRED],
+            shed=counts[Stage.SHED],
+            in_flight=counts[Stage.IN_FLIGHT],
+            queued=counts[Stage.QUEUED] + counts[Stage.PENDING],
+        )

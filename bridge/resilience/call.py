@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bridge.core.errors import BridgeError, DeadlineError, StoppingError
-from bridge.core.model import Attempt, Operation, Outcome
+from bridge.core.model import FailedAttempt, Operation, Outcome
 from bridge.core.ports import Clock, Promise
 from bridge.core.timer import Timer
 
@@ -33,7 +33,7 @@ class Call:
         self.attempts = 0
         self.attempt: OpenAttempt | None = None
         self.last: BridgeError | None = None
-        self.history: tuple[Attempt, ...] = ()
+        self.history: tuple[FailedAttempt, ...] = ()
         self._timer: Timer | None = None  # most calls never wait
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:

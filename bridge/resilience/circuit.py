@@ -21,13 +21,14 @@ too early.
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bridge.core.backoff import backoff
 from bridge.core.errors import AttemptTimeoutError, BridgeError
 from bridge.core.model import CircuitState, Operation
+from bridge.core.payloads import CircuitChange
 from bridge.core.ports import Clock
 from bridge.core.settings import CircuitBreakerSettings
 from bridge.core.timer import Timer
@@ -55,17 +56,20 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     retry_after_ms: int | None
     error: BridgeError | None
-    operation: Operation | None
+    operation: Operation
 
-    def payload(self) -> dict[str, Any]:
-        """The contract's `{from, to, failures, retry_after_ms, error}`."""
-        return {
-            "from": self.previous.value,
-            "to": self.state.value,
-            "failures": self.failures,
-            "retry_after_ms": self.retry_after_ms,
-            "error": None if self.error is None else self.error.to_wire(),
-        }
+    def payload(self) -> CircuitChange:
+        """The payload of `resilience.<id>.circuit.*`."""
+        return CircuitChange(
+            integration=self.operation.integration,
+            operation=self.operation.name,
+            cause=self.operation.cause,
+            from_=self.previous,
+            to=self.state,
+            failures=self.failures,
+            retry_after_ms=self.retry_after_ms,
+            error=None if self.error is None else self.error.to_wire(),
+        )
 
 
 class CircuitBreaker:
@@ -168,14 +172,14 @@ class CircuitBreaker:
             return None
         return max(0, math.ceil((self._timer.due - self._clock.monotonic()) * 1000))
 
-    def force_open(self, operation: Operation | None = None) -> None:
+    def force_open(self, operation: Operation) -> None:
         """Open until `reset`. A circuit that is open already stays so without a transition."""
         self._forced = True
         self._timer.cancel()
         if self._state is not CircuitState.OPEN:
             self._enter(CircuitState.OPEN, operation, None)
 
-    def reset(self, operation: Operation | None = None) -> None:
+    def reset(self, operation: Operation) -> None:
         """Close, whatever the state; all counts start anew."""
         self._forced = False
         self._failures = 0
@@ -195,15 +199,16 @@ class CircuitBreaker:
         self._enter(CircuitState.OPEN, operation, error)
 
     def _half_open(self) -> None:
+        assert self._opened_by is not None  # noqa: S101 - the timer is set where it opens
         self._enter(CircuitState.HALF_OPEN, self._opened_by, self._error)
 
-    def _close(self, operation: Operation | None) -> None:
+    def _close(self, operation: Operation) -> None:
         self._timer.cancel()
         self._reopened = 0
         self._opened_by = self._error = None
         self._enter(CircuitState.CLOSED, operation, None)
 
-    def _enter(self, state: CircuitState, operation: Operation | None, error: BridgeError | None) -> None:
+    def _enter(self, state: CircuitState, operation: Operation, error: BridgeError | None) -> None:
         previous, self._state = self._state, state
         self._generation += 1
         self._successes = 0

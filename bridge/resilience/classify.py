@@ -6,7 +6,7 @@ from typing import Final
 from bridge.core.errors import BridgeError
 
 
-class Verdict(enum.Enum):
+class CountsAs(enum.Enum):
     """How the breaker counts an attempt."""
 
     SUCCESS = "success"
@@ -20,7 +20,7 @@ _FAILURES: Final = frozenset({"not_connected", "connection_lost", "timeout", "un
 _SUCCESSES: Final = frozenset({"auth", "rejected"})
 
 
-def classify(error: BridgeError) -> Verdict:
+def classify(error: BridgeError) -> CountsAs:
     """How the breaker counts an attempt that ended with `error`.
 
     `deadline` is a failure where the request was under way when the caller's time ran out (`maybe_sent`): the remote
@@ -28,5 +28,5 @@ def classify(error: BridgeError) -> Verdict:
     remote (`throttled`) or this side (`overloaded`, `invalid`, `not_supported`, `stopping`, …) declined to do.
     """
     if error.kind in _FAILURES or (error.kind == "deadline" and error.maybe_sent):
-        return Verdict.FAILURE
-    return Verdict.SUCCESS if error.kind in _SUCCESSES else Verdict.IGNORED
+        return CountsAs.FAILURE
+    return CountsAs.SUCCESS if error.kind in _SUCCESSES else CountsAs.IGNORED

@@ -4,15 +4,15 @@ Nesting, outermost first: deadline > retry > breaker > in-flight limit > attempt
 when it comes and again when its slot is there; the permit counts from then on, so a queue never holds a probe. A slot
 is held during an attempt and not between two.
 
-What the guard says, by `report(what, payload, operation)`; the payloads are the contract's, without the `integration`,
-`operation` and `cause` that the caller adds:
+What the guard reports, by `report(what, payload, operation)`, with the payloads of `resilience.<id>.*`:
 
 - `retry` before each wait for another attempt;
-- `failed` exactly once for each outcome that is not ok, also for each rejected one;
-- `circuit.opened`, `circuit.half_opened`, `circuit.closed` exactly once for each transition, before the `failed` of
-  the operation that caused it;
+- `circuit.opened`, `circuit.half_opened`, `circuit.closed` exactly once for each transition, before the end of the
+  operation that caused it;
 - `shed` for operations that ended without an attempt (reason = the error's kind) and for retries that the budget
   forbids (`retry_budget`), at most once a second for each reason.
+
+The end of an operation is told to its call (`Call.end`), exactly once, and nobody else.
 
 When the circuit opens, calls that wait (for a slot or for their next attempt) end at once: with `circuit_open` where
 they had no attempt, else with their last real error.
@@ -26,14 +26,14 @@ from typing import Any, Final
 
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, CircuitOpenError, OverloadedError
-from bridge.core.model import Attempt, CircuitState, Outcome
+from bridge.core.model import CircuitState, FailedAttempt, Outcome
 from bridge.core.ports import Clock
 from bridge.core.settings import ResilienceSettings
-from bridge.resilience.accounting import Accounting
+from bridge.resilience.accounting import Accounting, Stage
 from bridge.resilience.attempts import Attempts
 from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
-from bridge.resilience.classify import Verdict, classify
+from bridge.resilience.classify import CountsAs, classify
 from bridge.resilience.limits import Limiter
 from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
@@ -102,8 +102,10 @@ class Guard:
         It ends at once where the circuit is open, the queue is full, the guard is stopping, or the caller's time is up.
         """
         now = call.started = self._clock.monotonic()
-        self.accounting.accepted += 1
-        self.accounting.queued += 1
+        if call.operation.durable:
+            self.accounting.move(Stage.PENDING, Stage.QUEUED)
+        else:
+            self.accounting.accept(Stage.QUEUED)
         error = self._refusal(call, now)
         if error is not None:
             self._end(call, error)
@@ -195,8 +197,7 @@ class Guard:
             return
         call.attempts += 1
         self._retries.count(now)
-        self.accounting.queued -= 1
-        self.accounting.in_flight += 1
+        self.accounting.move(Stage.QUEUED, Stage.IN_FLIGHT)
         call.attempt = OpenAttempt(self._settle, call, now, limit, permit)
         self._running.start(call.attempt)
 
@@ -205,8 +206,7 @@ class Guard:
         self._running.remove(attempt)
         self.breaker.release(attempt.permit)
         self._limiter.release()
-        self.accounting.in_flight -= 1
-        self.accounting.queued += 1
+        self.accounting.move(Stage.IN_FLIGHT, Stage.QUEUED)
         attempt.call.attempt = None
         self._drop(attempt.call, tell=cancelled)
         self._pump()
@@ -217,15 +217,14 @@ class Guard:
         call.attempt = None
         now = self._clock.monotonic()
         self._running.remove(attempt)
-        self.accounting.in_flight -= 1
         try:
             if error is None:
-                self.accounting.succeeded += 1
+                self.accounting.move(Stage.IN_FLIGHT, Stage.SUCCEEDED)
                 self.breaker.success(attempt.permit, call.operation)
                 self._limiter.release()
                 self._succeed(call, result, now)
             else:
-                self.accounting.queued += 1
+                self.accounting.move(Stage.IN_FLIGHT, Stage.QUEUED)
                 if error.maybe_sent and error.retryable and not call.idempotent:
                     error = narrowed(error)
                 self._failed_attempt(attempt, error, now)
@@ -240,14 +239,14 @@ class Guard:
         call = attempt.call
         duration_ms = (now - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)
-        call.history += (Attempt(at=at, duration_ms=duration_ms, error=error.to_wire()),)
+        call.history += (FailedAttempt(at=at, duration_ms=duration_ms, error=error.to_wire()),)
         call.last = error
         match classify(error):
-            case Verdict.FAILURE:
+            case CountsAs.FAILURE:
                 self.breaker.failure(attempt.permit, call.operation, error)
-            case Verdict.SUCCESS:
+            case CountsAs.SUCCESS:
                 self.breaker.success(attempt.permit, call.operation)
-            case Verdict.IGNORED:
+            case CountsAs.IGNORED:
                 self.breaker.release(attempt.permit)
 
     # --- between attempts
@@ -319,20 +318,13 @@ class Guard:
         call.end(outcome)  # a bug in it is caught by whoever settles
 
     def _end(self, call: Call, error: BridgeError) -> None:
-        self.accounting.queued -= 1
-        if error.kind == "deadline":
-            self.accounting.expired += 1
-        elif call.attempts:
-            self.accounting.failed += 1
-        else:
-            self.accounting.shed += 1
+        self.accounting.move(Stage.QUEUED, _stage_after(call, error))
         if self._watchers:
             self._changed()
         try:
-            if not call.operation.durable:  # of what lies in the outbox this is not the end yet
-                if not call.attempts:
-                    self._shed.add(error.kind, call.operation)
-                self._report("failed", {"attempts": call.attempts, "error": error.to_wire()}, call.operation)
+            # An event of the outbox was not shed: it goes back there.
+            if not call.attempts and not call.operation.durable:
+                self._shed.add(error.kind, call.operation)
             duration_ms = (self._clock.monotonic() - call.started) * 1000
             call.end(Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history))
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
@@ -340,8 +332,7 @@ class Guard:
 
     def _drop(self, call: Call, *, tell: bool) -> None:
         """End without an outcome; `tell` the call that it was cancelled."""
-        self.accounting.queued -= 1
-        self.accounting.failed += 1
+        self.accounting.move(Stage.QUEUED, Stage.PENDING if call.operation.durable else Stage.FAILED)
         if self._watchers:
             self._changed()
         if tell:
@@ -387,3 +378,12 @@ class Guard:
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(None)
+
+
+def _stage_after(call: Call, error: BridgeError) -> Stage:
+    """The stage of a call that the guard gives up; the outbox decides itself what becomes of its own."""
+    if call.operation.durable:
+        return Stage.PENDING
+    if error.kind == "deadline":
+        return Stage.EXPIRED
+    return Stage.FAILED if call.attempts else Stage.SHED

@@ -1,17 +1,17 @@
 """How the guard reports what it does."""
 
 from collections.abc import Callable
-from typing import Any
 
 from bridge.core.model import Operation
+from bridge.core.payloads import CircuitChange, Retry, Shed, ShedReason
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 
-Report = Callable[[str, dict[str, Any], Operation | None], None]
-"""Takes what happened (`retry`, `failed`, `circuit.opened`, …), its payload, and the operation that caused it."""
+Report = Callable[[str, Retry | Shed | CircuitChange, Operation], None]
+"""Takes what happened (`retry`, `shed`, `circuit.opened`, …), its payload, and the operation that caused it."""
 
 
-def shed_reports(report: Report, clock: Clock) -> RateLimited[str, Operation]:
+def shed_reports(report: Report, clock: Clock) -> RateLimited[ShedReason, Operation]:
     """Make the reports of operations that were shed: one a second at most for each reason, about the last operation.
 
     Args:
@@ -19,7 +19,8 @@ def shed_reports(report: Report, clock: Clock) -> RateLimited[str, Operation]:
         clock: Measures the second.
     """
 
-    def shed(reason: str, count: int, last: Operation) -> None:
-        report("shed", {"reason": reason, "count": count}, last)
+    def shed(reason: ShedReason, count: int, last: Operation) -> None:
+        payload = Shed(integration=last.integration, operation=last.name, cause=last.cause, reason=reason, count=count)
+        report("shed", payload, last)
 
     return RateLimited(clock, shed)

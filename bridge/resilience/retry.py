@@ -7,6 +7,7 @@ from typing import Final
 from bridge.core.backoff import backoff
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation
+from bridge.core.payloads import Retry, ShedReason
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 from bridge.core.settings import RetrySettings
@@ -99,7 +100,7 @@ class Retries:
         clock: Clock,
         rng: random.Random,
         report: Report,
-        shed: RateLimited[str, Operation],
+        shed: RateLimited[ShedReason, Operation],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -131,11 +132,15 @@ class Retries:
             if not self._budget.spend(now):
                 self._shed.add("retry_budget", call.operation)
                 return None
-            retry = {
-                "attempt": call.attempts,
-                "max_attempts": settings.max_attempts,
-                "delay_ms": round(delay * 1000),
-                "error": error.to_wire(),
-            }
-            self._report("retry", retry, call.operation)
+            operation = call.operation
+            retry = Retry(
+                integration=operation.integration,
+                operation=operation.name,
+                cause=operation.cause,
+                attempt=call.attempts,
+                max_attempts=settings.max_attempts,
+                delay_ms=round(delay * 1000),
+                error=error.to_wire(),
+            )
+            self._report("retry", retry, operation)
         return delay

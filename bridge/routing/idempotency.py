@@ -7,13 +7,11 @@ a caller who tries later, as told, wants it tried.
 """
 
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 from bridge.core.ports import Clock
+from bridge.core.responder import Answer
 
 _KEPT_FOR: Final = 600.0
 #: Bounds of the memory, so that keys cannot fill it: entries, and bytes of encoded answers.
@@ -21,30 +19,29 @@ _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
 
 Key = tuple[str | None, str, str | None]
-Receipt = tuple[str, msgspec.Raw]
-"""A receipt's event type and payload."""
+"""The scope of an idempotency key: source, key, route."""
 
 
-class Replies:
-    """What was answered to which key, and who waits for an answer that is still to come."""
+def key_of(event: Event, route: str | None) -> Key | None:
+    """Return the scope of an event's idempotency key; None where the event has no key."""
+    key = event.header("idempotency_key")
+    return None if key is None else (event.source, key, route)
+
+
+class AnswerMemory:
+    """Remembers which answer each key got, and who waits for an answer that is still to come."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running: dict[Key, list[str]] = {}
-        self._answered: OrderedDict[Key, tuple[msgspec.Raw, float, Receipt | None]] = OrderedDict()
+        self._answered: OrderedDict[Key, tuple[Answer, float]] = OrderedDict()
         self._bytes = 0
 
-    @staticmethod
-    def key_of(event: Event, route: str | None) -> Key | None:
-        """The key's scope, None where the event has no key."""
-        key = event.header("idempotency_key")
-        return None if key is None else (event.source, key, route)
-
-    def begin(self, key: Key, correlation_id: str | None) -> tuple[bool, msgspec.Raw | None]:
-        """Take note of a command.
+    def begin(self, key: Key, correlation_id: str | None) -> tuple[bool, Answer | None]:
+        """Register a command.
 
         Returns:
-            `(True, None)`: it is new, run it. `(False, payload)`: it was answered already, with this payload.
+            `(True, None)`: it is new, run it. `(False, answer)`: it was answered already, with this.
             `(False, None)`: it is running; the asker gets the answer when it comes.
         """
         self._expire()
@@ -59,36 +56,18 @@ class Replies:
             askers.append(correlation_id)
         return False, None
 
-    def askers(self, key: Key) -> list[str]:
-        """The correlation ids of all who have asked so far."""
-        return list(self._running[key])
-
-    def receipt(self, key: Key) -> Receipt | None:
-        """The receipt that belongs to an answer, where one was asked for."""
-        answered = self._answered.get(key)
-        return None if answered is None else answered[2]
-
-    def finish(self, key: Key, payload: Any, *, remember: bool, receipt: Receipt | None = None) -> list[str]:
-        """Note the answer; returns the correlation ids of all who asked.
-
-        Raises:
-            InvalidError: The answer is nothing that MessagePack can hold; nothing was noted.
-        """
-        try:
-            encoded = msgspec.Raw(msgspec.msgpack.encode(payload)) if remember else None
-        except (OverflowError, ValueError) as error:
-            raise InvalidError(str(error)) from None
-        askers = self._running.pop(key)
-        if encoded is not None:
-            self._answered[key] = (encoded, self._clock.monotonic() + _KEPT_FOR, receipt)
-            self._bytes += len(encoded)
-        return askers
+    def finish(self, key: Key, answer: Answer, *, remember: bool) -> list[str]:
+        """Store the answer of a running command; return the correlation ids of all who asked."""
+        if remember:
+            self._answered[key] = (answer, self._clock.monotonic() + _KEPT_FOR)
+            self._bytes += len(answer.response)
+        return self._running.pop(key)
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
         while self._answered:
-            key, (payload, until, _) = next(iter(self._answered.items()))
+            key, (answer, until) = next(iter(self._answered.items()))
             if until > now and len(self._answered) <= _MOST_ENTRIES and self._bytes <= _MOST_BYTES:
                 return
-            self._bytes -= len(payload)
+            self._bytes -= len(answer.response)
             del self._answered[key]

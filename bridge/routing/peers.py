@@ -11,7 +11,7 @@ _MOST: Final = 10_000
 _SILENCE: Final = 60.0
 
 
-class Neighbours:
+class Peers:
     """Learns from `health.<id>` of others."""
 
     def __init__(self, source: str, clock: Clock) -> None:

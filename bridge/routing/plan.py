@@ -10,6 +10,7 @@ import msgspec
 
 from bridge.config import Expression, Route, Scope
 from bridge.core.errors import InvalidError
+from bridge.core.event_type import to_emitted_type
 from bridge.core.model import Command, Enqueue, Publish, Request
 
 Part = Callable[[Scope], Any]
@@ -23,15 +24,17 @@ class RoutePlan:
         route: The route.
         command: Makes the operation's arguments of a scope. Raises InvalidError where an expression fails on this
             event, or gives what the operation cannot take.
+        emits: Whether a good answer is followed by an event.
         heard: Whether somebody hears of each outcome, whatever the event says: by `emit`, or by receipts.
     """
 
-    __slots__ = ("command", "heard", "route")
+    __slots__ = ("command", "emits", "heard", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.command: Callable[[Scope], Command] = _COMMANDS[route.operation](route)
-        self.heard = route.emit is not None or route.receipts
+        self.emits = route.emit is not None
+        self.heard = self.emits or route.receipts
 
     def applies(self, scope: Scope) -> bool:
         """Whether the route's `where` holds.
@@ -41,6 +44,15 @@ class RoutePlan:
         """
         where = self.route.where
         return where is None or _truth(where.evaluate(scope), "where")
+
+    def emitted_type(self, scope: Scope) -> str:
+        """Return the type of the event that follows a good answer; only for a route that `emits`.
+
+        Raises:
+            InvalidError: The expression fails on this event, or gives no event type that a route may emit.
+        """
+        assert self.route.emit is not None  # noqa: S101 - the caller looked
+        return to_emitted_type(self.route.emit.evaluate(scope))
 
     def key(self, scope: Scope) -> str | None:
         """The route's own ordering key, None where it has none; texts and numbers make different keys.

@@ -36,7 +36,7 @@ _REMEMBERED: Final = 4096
 _MOST_DIGITS: Final = 20
 
 
-class Target(msgspec.Struct, frozen=True):
+class Addressee(msgspec.Struct, frozen=True):
     """A command's addressee: an integration's operation, or (integration None) one of the bridge itself."""
 
     integration: str | None
@@ -47,7 +47,7 @@ class Target(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True):
     """What an event type leads to: one command, or any number of routes, or nothing; and whether it tells of health."""
 
-    target: Target | None
+    addressee: Addressee | None
     routes: tuple[RoutePlan, ...]
     health: bool = False
 
@@ -74,13 +74,13 @@ class Router:
         head, _, rest = event_type.partition(".")
         if head == "integration" and rest:
             name, _, operation = rest.partition(".")
-            return Decision(self._target(name, operation), ())
+            return Decision(self._addressee(name, operation), ())
         if head == "bridge" and rest:
-            return Decision(Target(None, rest), ())
+            return Decision(Addressee(None, rest), ())
         routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
         return Decision(None, routes, health=head == "health")
 
-    def _target(self, name: str, operation: str) -> Target:
+    def _addressee(self, name: str, operation: str) -> Addressee:
         problem: BridgeError | None = None
         if name not in self._integrations:
             problem = UnknownIntegrationError(f"there is no integration {name!r}")
@@ -89,7 +89,7 @@ class Router:
                 problem = NotSupportedError(f"integration {name!r} has no operation {operation!r}")
         elif operation not in CONTROLS:
             problem = UnknownOperationError(f"there is no operation {operation!r}")
-        return Target(name, operation, problem)
+        return Addressee(name, operation, problem)
 
 
 _DECODERS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}

@@ -71,7 +71,7 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 async def running(gateway: IntegrationGateway) -> AsyncIterator[asyncio.Task[None]]:
     """The gateway at work; it has ended well in the end."""
     work = asyncio.create_task(gateway.run())
-    await until(lambda: work.done() or gateway.status()["bridge"]["status"] == "ready")
+    await until(lambda: work.done() or gateway.status()["bridge"].status == "ready")
     try:
         yield work
     finally:
@@ -81,7 +81,7 @@ async def running(gateway: IntegrationGateway) -> AsyncIterator[asyncio.Task[Non
 
 def states(gateway: IntegrationGateway) -> dict[str, str]:
     """Each integration's state, as `health.bridge` says it."""
-    found = gateway.status()["bridge"]["integrations"]
+    found = gateway.status()["bridge"].integrations
     assert isinstance(found, dict)
     return found
 
@@ -115,7 +115,7 @@ async def test_the_end_waits_for_a_reload_that_is_carried_out(read: Reader):
         await until(lambda: Sticky.leaving)
         gateway.stop("now")
         plan = await reload
-        assert (plan["added"], plan["removed"]) == (["added", "more"], ["removed"])
+        assert (plan.added, plan.removed) == (["added", "more"], ["removed"])
     assert states(gateway) == dict.fromkeys(("kept", "added", "more"), "stopped")
 
 
@@ -153,7 +153,7 @@ async def test_a_configuration_that_cannot_be_applied(read: Reader, what: str):
             await gateway.reload()
         assert set(states(gateway)) == {"kept"}
         faulty = False
-        assert (await gateway.reload())["unchanged"] == ["kept"]
+        assert (await gateway.reload()).unchanged == ["kept"]
         assert set(states(gateway)) == {"kept", "added"}
 
 
@@ -190,7 +190,7 @@ async def test_an_outbox_that_cannot_be_closed_does_not_hold_the_end(read: Reade
             began = time.monotonic()
         assert time.monotonic() - began < 0.1 + LONGEST_CLOSE + 1.0
     assert [line["event"] for line in logs if "outbox" in line["event"]]
-    assert gateway.status()["bridge"]["status"] == "stopped"
+    assert gateway.status()["bridge"].status == "stopped"
 
 
 async def test_a_reload_that_cannot_read_does_not_hold_the_end(read: Reader):

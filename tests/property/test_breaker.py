@@ -20,6 +20,8 @@ TICK = 1 / 64
 TIMEOUT = 1.0
 PROBE_LIMIT = 0.5
 TICKS = st.sampled_from([1, 8, 31, 32, 33, 64, 128, 640])
+#: The number of a person's command.
+PERSON = 0
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -42,8 +44,8 @@ class BreakerMachine(RuleBasedStateMachine):
         self.until = math.inf
         self.valid: set[int] = set()  # numbers of permits whose result still counts
         self.number = 0
-        self.expected: list[tuple[str, int | None]] = []
-        self.opened_by: int | None = None
+        self.expected: list[tuple[str, int]] = []
+        self.opened_by = 0
 
     def teardown(self) -> None:
         """No timer outlives the breaker."""
@@ -54,7 +56,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     # --- the model
 
-    def enter(self, state: CircuitState, cause: int | None) -> None:
+    def enter(self, state: CircuitState, cause: int) -> None:
         """A transition: every permit given so far is stale."""
         self.state = state
         self.succeeded = 0
@@ -160,21 +162,21 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def force_open(self) -> None:
         """A person opens it."""
-        self.breaker.force_open()
+        self.breaker.force_open(operation(PERSON))
         self.forced = True
         self.until = math.inf
         if self.state is not CircuitState.OPEN:
-            self.enter(CircuitState.OPEN, None)
+            self.enter(CircuitState.OPEN, PERSON)
 
     @rule()
     def reset(self) -> None:
         """A person closes it."""
-        self.breaker.reset()
+        self.breaker.reset(operation(PERSON))
         self.forced = False
         self.failed = 0
         if self.state is not CircuitState.CLOSED:
             self.k = 0
-            self.enter(CircuitState.CLOSED, None)
+            self.enter(CircuitState.CLOSED, PERSON)
 
     @invariant()
     def equal_to_the_model(self) -> None:
@@ -182,7 +184,7 @@ class BreakerMachine(RuleBasedStateMachine):
         if not hasattr(self, "loop"):
             return
         assert (self.breaker.state, self.breaker.forced) == (self.state, self.forced)
-        told = [(str(step.state), step.operation.cause.id if step.operation else None) for step in self.seen]
+        told = [(str(step.state), step.operation.cause.id) for step in self.seen]
         assert told == self.expected
         states = [CircuitState.CLOSED, *(step.state for step in self.seen)]
         assert [step.previous for step in self.seen] == states[:-1]

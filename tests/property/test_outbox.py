@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -190,7 +191,11 @@ class OutboxMachine(RuleBasedStateMachine):
         """The sums add up, and what lies on disk is what has not ended."""
         if not hasattr(self, "box"):
             return
-        assert self.box.api.accounting.balanced, self.box.api.accounting
+        sums = self.box.api.accounting
+        told = msgspec.structs.asdict(sums.sums())
+        assert told.pop("accepted") == sum(told.values())
+        assert told["queued"] + told["in_flight"] == self.box.pending, "one event counts once, wherever it is"
+        assert (told["failed"], told["shed"]) == (0, 0), "what the outbox keeps is neither"
         assert self.box.pending == len(self.accepted) - len(self.ended)
         totals = self.box.store.totals
         self.box.store._count()

@@ -22,14 +22,24 @@ class Asked(Call):
         promises: Of the attempts that were begun without a task.
     """
 
-    __slots__ = ("_attempt", "_promised", "answer", "promises")
+    __slots__ = ("_attempt", "_heard", "_promised", "answer", "promises")
 
-    def __init__(self, made: Operation, attempt: Attempt, *, idempotent: bool, promised: Promised) -> None:
+    def __init__(
+        self,
+        made: Operation,
+        attempt: Attempt,
+        *,
+        idempotent: bool,
+        promised: Promised,
+        heard: Callable[[Operation, Outcome], None] = lambda _, __: None,
+    ) -> None:
+        """`heard` is told of the outcome, in the same moment as the call."""
         super().__init__(made, idempotent=idempotent)
         self.answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.promises: list[Promise] = []
         self._attempt = attempt
         self._promised = promised
+        self._heard = heard
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin an attempt; the first step may fail or be a bug."""
@@ -79,6 +89,8 @@ class Asked(Call):
 
     def end(self, outcome: Outcome | None) -> None:
         """See `Call.end`."""
+        if outcome is not None:
+            self._heard(self.operation, outcome)
         if self.answer.done():
             return
         if outcome is None:

@@ -4,9 +4,12 @@ import asyncio
 import random
 from typing import Any
 
+import msgspec
+
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import ProtocolError
+from bridge.core.errors import BridgeError, ProtocolError
 from bridge.core.model import Operation, Outcome
+from bridge.core.payloads import Payload
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
 from tests.support.clock import FakeClock
@@ -18,7 +21,8 @@ class Guarded:
     """The guard with everything around it.
 
     Attributes:
-        events: What was reported: (what, payload, number of the operation).
+        events: What was reported, and each end with an error as "failed": (what, payload without its head, number of
+            the operation).
         started: The number of each attempt's operation, in the order in which they began.
         running: The attempts that wait for the test to end them, by the operation's number.
         promised: How attempts are made.
@@ -43,8 +47,19 @@ class Guarded:
             on_bug=lambda bug: [call.fail(bug) for call in self.calls],
         )
 
-    def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
-        self.events.append((what, payload, None if cause is None else cause.cause.id))
+    def _report(self, what: str, payload: Payload, about: Operation) -> None:
+        told = msgspec.to_builtins(payload)
+        head = {name: told.pop(name) for name in ("integration", "operation", "cause")}
+        assert head == {
+            "integration": about.integration,
+            "operation": about.name,
+            "cause": msgspec.to_builtins(about.cause),
+        }
+        self.events.append((what, told, about.cause.id))
+
+    def _ended(self, about: Operation, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.events.append(("failed", {"attempts": outcome.attempts, "error": wire(outcome.error)}, about.cause.id))
 
     @property
     def said(self) -> list[str]:
@@ -61,7 +76,7 @@ class Guarded:
 
     def call(self, made: Operation, attempt: Attempt, *, idempotent: bool = True) -> asyncio.Task[Outcome]:
         """Submit an operation in a task's first step; to cancel the task is to cancel the call."""
-        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised))
+        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised, heard=self._ended))
         return asyncio.create_task(carried(self.guard, self.calls[-1]))
 
     async def run(
@@ -79,7 +94,6 @@ class Guarded:
             if task.done():
                 break
             await self.clock.advance(0.01)
-        assert self.guard.accounting.balanced
         return await task
 
     async def start(
@@ -88,7 +102,6 @@ class Guarded:
         """Begin an operation whose attempts the test ends with `end`."""
         task = self.call(self.operation(number, timeout), lambda: self._attempt(number), idempotent=idempotent)
         await self.clock.settle()
-        assert self.guard.accounting.balanced
         return task
 
     async def _attempt(self, number: int) -> Any:
@@ -107,7 +120,6 @@ class Guarded:
         else:
             self.running[number].set_result(result)
         await self.clock.settle()
-        assert self.guard.accounting.balanced
 
     async def open_circuit(self) -> None:
         """Let single attempts fail until the circuit is open, then forget what was reported."""
@@ -121,6 +133,12 @@ class Guarded:
 
 
 ERROR = ProtocolError("nonsense")
+
+
+def wire(error: BridgeError) -> dict[str, Any]:
+    """An error as an event carries it."""
+    told: dict[str, Any] = msgspec.to_builtins(error.to_wire())
+    return told
 
 
 def script(*steps: Any) -> Attempt:

@@ -10,30 +10,31 @@ import msgspec
 
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Cause, Command, Event, Operation, Outcome, Publish, Request
+from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
 from bridge.outbox import Outbox
-from bridge.outbox.commit_queue import Clerk, Desk
+from bridge.outbox.commit_queue import CommitQueue, Committer
 from bridge.outbox.store import Store
-from bridge.resilience.accounting import Accounting
+from bridge.resilience import Accounting, Stage
 from tests.support.clock import FakeClock
 
 Done = Callable[[Operation, Outcome], None]
 
 
-class InlineDesk(Desk):
+class InlineCommitQueue(CommitQueue):
     """Commits at the end of each turn of the loop, without a thread."""
 
     store: Store
 
     async def open(self) -> dict[str, int]:
-        """See `Desk.open`."""
+        """See `CommitQueue.open`."""
         self.store = Store(self._file, max_bytes=self._max_bytes)
-        self._clerk = Clerk(self.store, queue.SimpleQueue(), self._returned)
+        self._committer = Committer(self.store, queue.SimpleQueue(), self._returned)
         self.totals = self.store.totals
         return self.store.integrations()
 
     async def close(self) -> None:
-        """See `Desk.close`."""
+        """See `CommitQueue.close`."""
         self._send()
         self.store.close()
 
@@ -42,8 +43,8 @@ class InlineDesk(Desk):
 
     def _send(self) -> None:
         if self._turn is not None:
-            work, self._turn = self._turn, None
-            self._clerk.do(work)
+            turn, self._turn = self._turn, None
+            self._committer.do(turn)
 
 
 class FakeRemote:
@@ -70,8 +71,7 @@ class FakeRemote:
 
     def submit(self, operation: Operation, done: Done) -> None:
         """See `Connection.submit`."""
-        self.accounting.accepted += 1
-        self.accounting.in_flight += 1
+        self.accounting.move(Stage.PENDING, Stage.IN_FLIGHT)
         self.submitted.append((operation.cause.id, operation.idempotency_key))
         self.log.append(self.submitted[-1])
         self.running.append((operation, done))
@@ -80,17 +80,10 @@ class FakeRemote:
         """End the operation of one event as the guard does."""
         place = next(at for at, (operation, _) in enumerate(self.running) if operation.cause.id == number)
         operation, done = self.running.pop(place)
-        self.accounting.in_flight -= 1
+        self.accounting.move(Stage.IN_FLIGHT, Stage.PENDING if error else Stage.SUCCEEDED)
         if error is None:
-            self.accounting.succeeded += 1
             done(operation, Outcome(result={}, attempts=attempts))
             return
-        if error.kind == "deadline":
-            self.accounting.expired += 1
-        elif attempts:
-            self.accounting.failed += 1
-        else:
-            self.accounting.shed += 1
         done(operation, Outcome(error=error, attempts=attempts))
 
 
@@ -111,6 +104,10 @@ class Said:
         self.events.append((event_type, msgspec.msgpack.decode(encoded), correlation_id))
         self.log.append(self.events[-1])
 
+    def reject_loop(self, event_type: str) -> None:
+        """Nothing goes in circles here."""
+        raise AssertionError(event_type)
+
     def unsaid(self, event_type: str, why: str) -> None:
         """Nothing is to be lost."""
         raise AssertionError((event_type, why))
@@ -127,13 +124,14 @@ class Outboxed:
         log: What was submitted (number, key) and said (type, payload, correlation id), in order, over all lives.
     """
 
-    def __init__(self, folder: Path, *, desk: type[Desk] = InlineDesk, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, commit_queue: type[CommitQueue] = InlineCommitQueue, **settings: Any) -> None:
         self.folder = folder
-        self.desk = desk
+        self.commit_queue = commit_queue
         self.settings = OutboxSettings.model_validate(settings)
         self.clock = FakeClock()
         self.log: list[Any] = []
         self.bus = Said(self.log)
+        self.responder = Responder(self.bus, most=1 << 20)
         self.remotes: dict[str, FakeRemote] = {"api": FakeRemote(self.log)}
         self.outbox = self._make()
 
@@ -141,12 +139,11 @@ class Outboxed:
         return Outbox(
             self.folder,
             self.settings,
-            bus=self.bus,
-            max_message=1 << 20,
+            responder=self.responder,
             remote=self.remotes.get,
             clock=self.clock,
             rng=random.Random(1),
-            desk=self.desk,
+            commit_queue=self.commit_queue,
         )
 
     @property
@@ -157,9 +154,9 @@ class Outboxed:
     @property
     def store(self) -> Store:
         """What lies on disk."""
-        desk = self.outbox._desk
-        assert isinstance(desk, InlineDesk)
-        return desk.store
+        commits = self.outbox._commits
+        assert isinstance(commits, InlineCommitQueue)
+        return commits.store
 
     async def open(self) -> None:
         """Open it, and let it go as far as it goes."""
@@ -168,10 +165,10 @@ class Outboxed:
 
     async def restart(self) -> None:
         """Kill -9: what is not committed is gone, what runs is never heard of again; then a new life."""
-        desk, self.outbox._desk = self.outbox._desk, None
-        assert isinstance(desk, InlineDesk)
-        desk._turn = None
-        desk.store.close()
+        commits, self.outbox._commits = self.outbox._commits, None
+        assert isinstance(commits, InlineCommitQueue)
+        commits._turn = None
+        commits.store.close()
         await self.outbox.close()
         self.outbox._folder.release()
         self.remotes["api"] = FakeRemote(self.log)

@@ -8,6 +8,7 @@ import pytest
 from bridge.bus import Bus, Reason
 from bridge.bus.gaps import MAX_SOURCES
 from bridge.core.model import Event
+from bridge.core.payloads import BusGap, BusRejected
 from tests.support.clock import FakeClock
 
 Reports = list[tuple[str, dict[str, Any]]]
@@ -43,13 +44,13 @@ async def test_gaps_of_invented_sources(monkeypatch: pytest.MonkeyPatch) -> None
         for number in (1, 3):
             bus._on_message(b"a", numbered(str(source), number))
     assert len(reports) == MAX_SOURCES
-    assert reports[0] == ("resilience.bus.gap", {"source": "0", "missing": 1})
+    assert reports[0] == ("resilience.bus.gap", BusGap(source="0", missing=1))
     assert (bus.stats.gaps, bus.stats.missing) == (MAX_SOURCES + 5, MAX_SOURCES + 5)
     last = str(MAX_SOURCES - 1)
     for number in (1, 4):
         bus._on_message(b"a", numbered(last, number))
     bus._lost.flush()
-    assert reports[MAX_SOURCES:] == [("resilience.bus.gap", {"source": last, "missing": 2})]
+    assert reports[MAX_SOURCES:] == [("resilience.bus.gap", BusGap(source=last, missing=2))]
 
 
 async def test_strangers_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ async def test_strangers_are_reported_together(monkeypatch: pytest.MonkeyPatch) 
     for number in range(100):
         bus.reject(Reason.REFUSED, "its key is not listed", key=f"{number:016x}")
     bus._rejections.flush()
-    named = [payload for _, payload in reports if "key" in payload]
-    others = [payload["count"] for _, payload in reports if "key" not in payload]
-    assert named[0] == {"reason": "refused", "count": 1, "detail": "its key is not listed", "key": "0" * 16}
+    named = [payload for _, payload in reports if payload.key is not msgspec.UNSET]
+    others = [payload.count for _, payload in reports if payload.key is msgspec.UNSET]
+    assert named[0] == BusRejected(reason=Reason.REFUSED, count=1, detail="its key is not listed", key="0" * 16)
     assert (len(named) + sum(others), len(others)) == (100, 2)

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import msgspec
 import pytest
 
 from bridge.connection import ConnectionManager, SubscriptionSpec
@@ -36,7 +37,7 @@ class Bus:
         pass
 
     def keep(self, event_type: str, payload: Any) -> None:
-        self.kept[event_type] = payload
+        self.kept[event_type] = msgspec.to_builtins(payload)
 
     def forget(self, event_type: str) -> None:
         self.gone.append((event_type, self.kept.pop(event_type)["status"]))

@@ -5,6 +5,7 @@ import math
 import random
 from typing import Any, Self
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -121,7 +122,7 @@ class House:
     @property
     def health(self) -> dict[str, Any]:
         """The last `health.api`."""
-        found: dict[str, Any] = self.bus.kept["health.api"]
+        found: dict[str, Any] = msgspec.to_builtins(self.bus.kept["health.api"])
         return found
 
     async def within(self, seconds: float, task: asyncio.Task[Any]) -> None:
@@ -187,7 +188,6 @@ async def test_a_call_has_its_time_limit(times: float):
         assert errors[0] is None or errors[0].kind == "timeout"
         assert len(house.works) == 1
         assert connection.accounting.in_flight == 0
-        assert connection.accounting.balanced
 
 
 @_TIMES
@@ -213,6 +213,6 @@ async def test_a_subscription_that_hangs_does_not_hold_up_the_others(times: floa
         house.stubborn.clear()
         await house.submit(Subscribe(topic="b"), "subscribe")
         await house.clock.advance(connection.settings.resilience.timeout + 2 * PATIENCE + 0.01)
-        topics = [one["topic"] for one in connection.subscriptions.listed()]
+        topics = [one.topic for one in connection.subscriptions.listed()]
     assert "b" in topics
     assert None in [outcome.error for outcome in house.outcomes]

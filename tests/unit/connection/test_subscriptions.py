@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
@@ -27,6 +28,7 @@ class Inlet:
         raise AssertionError(event_type)
 
     def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
+        payload = msgspec.to_builtins(payload)
         if payload["message"] == "too large":
             raise InvalidError("too large")
         if self.has_room.is_set():
@@ -196,7 +198,7 @@ async def test_what_there_is_can_be_listed():
     await room.subscriptions.restore(room.session)
     await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"), "shop")
     await room.session.say("t", 1)
-    first, last = room.subscriptions.listed()
+    first, last = msgspec.to_builtins(room.subscriptions.listed())
     assert first.pop("asked") == {"source": "shop", "timestamp": room.clock.wall_ms()}
     assert first == {"subscription": "subscription-1", "topic": "t", "queue": False, "emit": "a.b", "messages": 1}
     assert last == {
@@ -211,7 +213,7 @@ async def test_what_there_is_can_be_listed():
         await room.subscriptions.add(room.session, Subscribe(topic=f"{n}" * 500))
     listed = room.subscriptions.listed()
     assert len(listed) == 100
-    assert {len(one["topic"]) for one in listed} == {200}
+    assert {len(one.topic) for one in listed} == {200}
 
 
 async def test_a_refused_wish_is_forgotten():

@@ -9,8 +9,8 @@ import pytest
 
 from bridge.bus.codec import Codec
 from bridge.bus.rejection import Reason, Rejected
-from bridge.contract import ENTRIES, documents, payloads
-from bridge.core.errors import BridgeError, InvalidError, RejectedError, ThrottledError
+from bridge.contract import ENTRIES, documents
+from bridge.core.errors import BridgeError, ErrorKind, InvalidError, RejectedError, ThrottledError
 from bridge.core.model import CONTROLS, OPERATIONS, Event, Outcome
 from bridge.registry import AdapterRegistry
 from bridge.routing.router import parse_command
@@ -150,15 +150,15 @@ def test_the_envelope_is_what_the_codec_reads():
 
 def test_error_kinds_are_those_of_the_errors():
     """The closed list in the schema is the error tree's."""
-    assert set(get_args(payloads.ErrorKind)) == {one.kind for one in error_classes(BridgeError)}
+    assert set(get_args(ErrorKind)) == {one.kind for one in error_classes(BridgeError)}
 
 
 def test_errors_fit():
     """What errors write of themselves fits, with and without what the remote said; and a new key would not."""
-    full = RejectedError("no", code=-32601, data={"a": 1}).to_wire()
-    for error in (*(one("words").to_wire() for one in error_classes(BridgeError)), full):
+    full = msgspec.to_builtins(RejectedError("no", code=-32601, data={"a": 1}).to_wire())
+    for error in (*(msgspec.to_builtins(one("words").to_wire()) for one in error_classes(BridgeError)), full):
         check("response/unknown", {"ok": False, "error": error, "attempts": 0, "duration_ms": 0.0})
-    throttled = ThrottledError("slow", retry_after_ms=10).to_wire()
+    throttled = msgspec.to_builtins(ThrottledError("slow", retry_after_ms=10).to_wire())
     check("response/request", {"ok": False, "error": throttled, "attempts": 1, "duration_ms": 1})
     assert not validator("response/request").is_valid(
         {"ok": False, "error": full | {"secret": 1}, "attempts": 1, "duration_ms": 1}

@@ -76,7 +76,7 @@ def test_an_event_type_finds_its_entry(event_type: str, name: str | None):
 
 
 def test_every_report_in_the_code_has_an_entry():
-    """What guard, connections and outbox report, and the bus of itself, is in the table; and nothing else is."""
+    """What guard, connections and responder report, and the bus of itself, is in the table; and nothing else is."""
     said = {
         call.args[0].value
         for room in ("resilience", "connection")
@@ -86,8 +86,8 @@ def test_every_report_in_the_code_has_an_entry():
     }
     said |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
     found = {f"resilience.{{integration}}.{what}" for what in said}
-    speaker = texts("outbox/responder.py")
-    found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in speaker}
+    responder = texts("core/responder.py")
+    found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in responder}
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
     assert found == {entry.topic for entry in ENTRIES if entry.topic.startswith("resilience.")}
 

@@ -1,15 +1,15 @@
 """Which entry of a key is tried next."""
 
-from bridge.outbox.order import Keys
+from bridge.outbox.order import OrderingKeys
 
 
-def _tried(keys: Keys, now: float) -> list[int]:
+def _tried(keys: OrderingKeys, now: float) -> list[int]:
     return keys.take_due(now, 10)
 
 
 def test_one_on_its_way_is_not_tried_a_second_time():
     """Another of its key that was under way already fails meanwhile: the first stays on its way, alone."""
-    keys = Keys()
+    keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     assert _tried(keys, 1.0) == [5]
     keys.block("k", 8, due=2.0, started=8)
@@ -21,7 +21,7 @@ def test_one_on_its_way_is_not_tried_a_second_time():
 
 def test_the_end_of_another_leaves_it_on_its_way():
     """As where a later one of the key expires while the first is tried."""
-    keys = Keys()
+    keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     keys.block("k", 8, due=1.0, started=8)
     assert _tried(keys, 1.0) == [5]
@@ -33,7 +33,7 @@ def test_the_end_of_another_leaves_it_on_its_way():
 
 def test_one_that_was_put_back_is_tried_again():
     """It was read but not started when another of its key failed."""
-    keys = Keys()
+    keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     assert _tried(keys, 1.0) == [5]
     keys.block("k", 8, due=2.0, started=8, put_back=[5])

@@ -16,11 +16,12 @@ from bridge.core.errors import (
     UnavailableError,
 )
 from bridge.core.model import Letters
-from bridge.outbox import Wanted, commit_queue
-from tests.support.guard.outbox import InlineDesk, Outboxed, numbers
+from bridge.outbox import Selection, commit_queue
+from bridge.resilience import Stage
+from tests.support.guard.outbox import InlineCommitQueue, Outboxed, numbers
 
 
-class Silent(InlineDesk):
+class Silent(InlineCommitQueue):
     """A disk that never answers."""
 
     async def close(self) -> None:
@@ -121,10 +122,10 @@ async def test_refused_credentials_wait_for_a_person_and_then_for_the_age(box):
     assert numbers(box.api) == [1]
     box.api.end(1, AuthError("wrong password"))
     await box.clock.advance(60)
-    (found,) = (await box.outbox.letters(Wanted(), 10))["letters"]
-    assert (found["attempts"], found["unknown"]) == (2, False)
-    assert "max_age" in found["error"]["message"]
-    assert box.api.accounting.dead_lettered == box.api.accounting.accepted == 1
+    (found,) = (await box.outbox.letters(Selection(), 10)).letters
+    assert (found.attempts, found.unknown) == (2, False)
+    assert "max_age" in found.error.message
+    assert box.api.accounting.count(Stage.DEAD_LETTERED) == box.api.accounting.accepted == 1
 
 
 @pytest.mark.parametrize("sent", [True, False])
@@ -137,8 +138,8 @@ async def test_what_may_have_been_done_is_not_done_again(box, sent):
     error.retryable = not sent
     box.api.end(1, error)
     await box.clock.advance(2)
-    letters = (await box.outbox.letters(Wanted(), 10))["letters"]
-    assert [one["unknown"] for one in letters] == ([True] if sent else [])
+    letters = (await box.outbox.letters(Selection(), 10)).letters
+    assert [one.unknown for one in letters] == ([True] if sent else [])
     assert numbers(box.api) == ([] if sent else [1])
 
 
@@ -164,7 +165,7 @@ async def test_the_cap_refuses_until_there_is_room(box):
     assert box.pending == accepted - 1
     (refused,) = box.bus.of("response.")
     assert refused[1]["error"]["kind"] == "overloaded"
-    assert "max_bytes" in box.outbox.counts()["problem"]
+    assert "max_bytes" in box.outbox.counts().problem
     assert [event[0] for event in box.bus.of("resilience.")] == ["resilience.api.failed"]
     assert not box.bus.of("receipt."), "what was not accepted has no outcome"
     with pytest.raises(OverloadedError, match="max_bytes"):
@@ -202,12 +203,11 @@ async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, 
     assert not box.bus.of("receipt.")
     assert box.pending == pending
     box.store.execute("PRAGMA max_page_count=100000")
-    box.outbox.turn  # noqa: B018 - the thread would look by itself
+    box.outbox._commits.on_thread(lambda _: None, lambda _: None)  # the thread would look by itself
     await box.settle()
     assert box.outbox.problem is None
     assert [event[0] for event in box.bus.of("receipt.")] == ["receipt.api.delivered"]
     assert box.pending == pending - 1
-    assert box.api.accounting.balanced
 
 
 async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(box):
@@ -218,14 +218,14 @@ async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(bo
     box.api.end(1, RejectedError("no", code=7))
     await box.clock.advance(10)
     box.bus.events.clear()
-    assert await box.outbox.replay(Wanted(integration="other"), None) == 0
-    assert await box.outbox.replay(Wanted(integration="api"), None) == 1
+    assert await box.outbox.replay(Selection(integration="other"), None) == 0
+    assert await box.outbox.replay(Selection(integration="api"), None) == 1
     await box.settle()
     assert box.api.submitted == [(1, "mine"), (1, "mine")]
     box.api.end(1)
     await box.settle()
     assert [(event[0], event[2]) for event in box.bus.events] == [("response.order", "c1")]
-    assert box.outbox.counts()["dead_letters"] == 0
+    assert box.outbox.counts().dead_letters == 0
 
 
 async def test_letters_come_in_pages(box):
@@ -239,19 +239,19 @@ async def test_letters_come_in_pages(box):
             await box.settle()
         box.api.end(number, RejectedError("no"))
         await box.settle()
-    first = await box.outbox.letters(Wanted(), 2)
-    assert ([one["event"]["id"] for one in first["letters"]], first["total"]) == ([1, 2], 5)
-    rest = await box.outbox.letters(Wanted.of(Letters(after=first["letters"][-1]["letter_id"])), 10)
-    assert [one["event"]["id"] for one in rest["letters"]] == [3, 4, 5]
-    box.outbox._carries = 900
-    assert len((await box.outbox.letters(Wanted(), 10))["letters"]) == 2
-    box.outbox._carries = 100
-    (cut,) = (await box.outbox.letters(Wanted(), 10))["letters"]
-    assert (cut["cut"], cut["event"]["payload"]) == (True, None)
+    first = await box.outbox.letters(Selection(), 2)
+    assert ([one.event.id for one in first.letters], first.total) == ([1, 2], 5)
+    rest = await box.outbox.letters(Selection.of(Letters(after=first.letters[-1].letter_id)), 10)
+    assert [one.event.id for one in rest.letters] == [3, 4, 5]
+    box.responder.most = 900
+    assert len((await box.outbox.letters(Selection(), 10)).letters) == 2
+    box.responder.most = 100
+    (cut,) = (await box.outbox.letters(Selection(), 10)).letters
+    assert (cut.cut, cut.event.payload) == (True, None)
     with pytest.raises(InvalidError, match="'x' is no id"):
-        Wanted.of(Letters(ids=["x"]))
-    assert await box.outbox.discard(Wanted(), 3) == 3
-    assert (await box.outbox.letters(Wanted(), 10))["total"] == 2
+        Selection.of(Letters(ids=["x"]))
+    assert await box.outbox.discard(Selection(), 3) == 3
+    assert (await box.outbox.letters(Selection(), 10)).total == 2
 
 
 async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):
@@ -288,7 +288,6 @@ async def test_what_waits_for_an_integration_that_is_gone_stays(box):
     box.outbox.wake()
     await box.settle()
     assert numbers(api) == [1]
-    assert api.accounting.balanced
 
 
 async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
@@ -311,8 +310,8 @@ async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
                 done.append(number)
                 box.api.end(number)
         await box.clock.advance(0.05)
-        lane = box.outbox._lanes["api"]
-        assert len(lane._ready) + len(lane._running) <= 1000
+        queue = box.outbox._queues["api"]
+        assert len(queue._ready) + len(queue._running) <= 1000
         if not box.pending:
             break
     assert sorted(done) == list(range(1, 3001))
@@ -323,9 +322,9 @@ async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
 
 async def test_closing_while_somebody_gives_up_asking(tmp_path):
     """A question whose asker is cancelled in the turn in which the outbox closes is no trouble; another is told."""
-    box = Outboxed(tmp_path / "data", desk=Silent)
+    box = Outboxed(tmp_path / "data", commit_queue=Silent)
     await box.outbox.open()
-    gone, waiting = (asyncio.ensure_future(box.outbox.letters(Wanted(), 10)) for _ in range(2))
+    gone, waiting = (asyncio.ensure_future(box.outbox.letters(Selection(), 10)) for _ in range(2))
     await asyncio.sleep(0)
     gone.cancel()
     await box.outbox.close()
@@ -336,13 +335,13 @@ async def test_closing_while_somebody_gives_up_asking(tmp_path):
 
 async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
     """A call marked as begun, and not made because the bridge ends, is no unknown outcome; it is made later."""
-    box = Outboxed(tmp_path / "data", desk=commit_queue.Desk)
+    box = Outboxed(tmp_path / "data", commit_queue=commit_queue.CommitQueue)
     await box.outbox.open()
     box.accept(1, call=True)
-    lane = None
-    while lane is None or not lane._beginning:
+    queue = None
+    while queue is None or not queue._beginning:
         await asyncio.sleep(0)
-        lane = box.outbox._lanes.get("api")
+        queue = box.outbox._queues.get("api")
     await box.outbox.close()
     assert box.api.submitted == []
     again = Outboxed(tmp_path / "data")
@@ -351,7 +350,12 @@ async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
     await again.outbox.close()
 
 
-def test_the_test_desk_is_the_real_one_without_a_thread():
-    """It overrides only how work gets to the clerk and back."""
-    assert issubclass(InlineDesk, commit_queue.Desk)
-    assert {name for name in vars(InlineDesk) if not name.startswith("__")} == {"open", "close", "watch", "_send"}
+def test_the_commit_queue_of_tests_is_the_real_one_without_a_thread():
+    """It overrides only how a turn gets to the committer and back."""
+    assert issubclass(InlineCommitQueue, commit_queue.CommitQueue)
+    assert {name for name in vars(InlineCommitQueue) if not name.startswith("__")} == {
+        "open",
+        "close",
+        "watch",
+        "_send",
+    }

@@ -3,10 +3,12 @@
 import math
 import random
 
+import msgspec
 import pytest
 
 from bridge.core.errors import AttemptTimeoutError, UnavailableError
 from bridge.core.model import CircuitState
+from bridge.core.payloads import CircuitChange
 from bridge.core.settings import CircuitBreakerSettings
 from bridge.resilience.circuit import JITTER, MAX_BACKOFF, CircuitBreaker, Transition
 from tests.support.clock import FakeClock
@@ -84,20 +86,33 @@ def test_closed_ignores_released_attempts() -> None:
 
 
 def test_the_payload_is_the_contracts() -> None:
-    """`{from, to, failures, retry_after_ms, error}`, all of them always there."""
+    """The change with the operation that caused it, all of it always there."""
     circuit = Circuit()
     circuit.fail(3)
-    circuit.reset()
+    circuit.reset(operation())
     opened, closed = [step.payload() for step in circuit.seen]
-    assert opened == {
-        "from": "closed",
-        "to": "open",
-        "failures": 3,
-        "retry_after_ms": opened["retry_after_ms"],
-        "error": ERROR.to_wire(),
+    assert opened.retry_after_ms is not None
+    assert 30_000 <= opened.retry_after_ms <= 33_000
+    assert opened == CircuitChange(
+        integration="api",
+        operation="request",
+        cause=operation().cause,
+        from_=CircuitState.CLOSED,
+        to=CircuitState.OPEN,
+        failures=3,
+        retry_after_ms=opened.retry_after_ms,
+        error=ERROR.to_wire(),
+    )
+    assert msgspec.to_builtins(closed) == {
+        "integration": "api",
+        "operation": "request",
+        "cause": {"source": "app", "id": 1, "event_type": "integration.api.request"},
+        "from": "open",
+        "to": "closed",
+        "failures": 0,
+        "retry_after_ms": None,
+        "error": None,
     }
-    assert 30_000 <= opened["retry_after_ms"] <= 33_000
-    assert closed == {"from": "open", "to": "closed", "failures": 0, "retry_after_ms": None, "error": None}
 
 
 def test_open_admits_none() -> None:
@@ -325,8 +340,8 @@ async def test_forcing_an_open_circuit_is_no_transition() -> None:
     """It stays open, without its timer, and nothing is said twice."""
     circuit = Circuit()
     circuit.fail(3)
-    circuit.force_open()
-    circuit.force_open()
+    circuit.force_open(operation())
+    circuit.force_open(operation())
     await circuit.clock.advance(1000)
     assert circuit.steps == [("closed", "open")]
 
@@ -337,7 +352,7 @@ async def test_forcing_a_half_open_circuit_drops_the_probe() -> None:
     circuit.fail(3)
     await circuit.half_open()
     probe = circuit.take()
-    circuit.force_open()
+    circuit.force_open(operation())
     circuit.success(probe, operation())
     await circuit.clock.advance(1000)
     assert circuit.steps[-1] == ("half_open", "open")
@@ -350,9 +365,9 @@ async def test_reset_starts_anew() -> None:
     circuit.fail(3)
     await circuit.half_open()
     circuit.fail(1)
-    circuit.reset()
+    circuit.reset(operation())
     circuit.fail(2)
-    circuit.reset()
+    circuit.reset(operation())
     circuit.fail(2)
     assert circuit.state is CircuitState.CLOSED
     circuit.fail(1)

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.core import errors
-from bridge.resilience.classify import Verdict, classify
+from bridge.resilience.classify import CountsAs, classify
 
 FAILURES = {
     errors.NotConnectedError,
@@ -19,10 +19,10 @@ SUCCESSES = {errors.AuthError, errors.RejectedError}
 @pytest.mark.parametrize("kind", errors.BridgeError.__subclasses__(), ids=lambda kind: kind.kind)
 def test_every_kind(kind: type[errors.BridgeError]) -> None:
     """A remote that answers is alive, one that does not is failing, and what this side declines says nothing."""
-    expected = Verdict.FAILURE if kind in FAILURES else Verdict.SUCCESS if kind in SUCCESSES else Verdict.IGNORED
+    expected = CountsAs.FAILURE if kind in FAILURES else CountsAs.SUCCESS if kind in SUCCESSES else CountsAs.IGNORED
     assert classify(kind("x")) is expected
 
 
 def test_expired_before_sending_is_ignored() -> None:
     """A deadline that passed in our queue is not the remote's fault."""
-    assert classify(errors.DeadlineError("x", maybe_sent=False)) is Verdict.IGNORED
+    assert classify(errors.DeadlineError("x", maybe_sent=False)) is CountsAs.IGNORED

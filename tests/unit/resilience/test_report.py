@@ -1,8 +1,7 @@
 """At most one report a second for each reason, and nothing lost."""
 
-from typing import Any
-
 from bridge.core.model import Operation
+from bridge.core.payloads import Shed
 from bridge.resilience.report import shed_reports
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
@@ -16,10 +15,9 @@ class Reports:
         self.seen: list[tuple[str, int, int]] = []
         self.shed = shed_reports(self._report, self.clock)
 
-    def _report(self, what: str, payload: dict[str, Any], cause: Operation | None) -> None:
+    def _report(self, what: str, payload: Shed, cause: Operation) -> None:
         assert what == "shed"
-        assert cause is not None
-        self.seen.append((payload["reason"], payload["count"], cause.cause.id))
+        self.seen.append((payload.reason, payload.count, cause.cause.id))
 
 
 async def test_first_at_once_then_one_a_second() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from bridge.core.model import Event
+from bridge.core.responder import Responder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 from tests.support.clock import FakeClock
@@ -27,7 +28,16 @@ def _event(event_type: str, payload: Any, source: str) -> Event:
 async def _answered(*before: Event, later: float = 0.0) -> bool:
     """Whether a command to `theirs` is answered, as unknown, so many seconds after these events."""
     bus, clock = _Bus(), FakeClock()
-    dispatcher = Dispatcher(Router({}, ()), {}, None, outbox=None, bus=bus, source="bridge", clock=clock)
+    dispatcher = Dispatcher(
+        Router({}, ()),
+        {},
+        None,
+        outbox=None,
+        bus=bus,
+        responder=Responder(bus, most=1000),
+        source="bridge",
+        clock=clock,
+    )
     for event in before:
         dispatcher.on_event(event)
     await clock.advance(later)

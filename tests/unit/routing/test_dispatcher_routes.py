@@ -6,6 +6,7 @@ import msgspec
 
 from bridge.config import Literal, Route
 from bridge.core.model import MAX_HOP, Event, Operation
+from bridge.core.responder import Responder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 from tests.support.clock import FakeClock
@@ -36,7 +37,16 @@ def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], l
     """The routes that one event sets off, and the loops that were counted."""
     bus, connection = _Bus(), _Connection()
     router = Router({"api": frozenset({"request"})}, routes)
-    dispatcher = Dispatcher(router, {"api": connection}, None, outbox=None, bus=bus, source="bridge", clock=FakeClock())
+    dispatcher = Dispatcher(
+        router,
+        {"api": connection},
+        None,
+        outbox=None,
+        bus=bus,
+        responder=Responder(bus, most=1000),
+        source="bridge",
+        clock=FakeClock(),
+    )
     raw = msgspec.Raw(msgspec.msgpack.encode(None))
     headers = {"hop": str(hop)}
     event = Event(id=1, event_type="a.b", raw=raw, timestamp=1, source=source, correlation_id=None, headers=headers)

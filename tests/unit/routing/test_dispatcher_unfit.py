@@ -7,6 +7,7 @@ import pytest
 
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event, Outcome
+from bridge.core.responder import Responder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 from tests.support.clock import FakeClock
@@ -41,7 +42,14 @@ def _dispatcher(room: int) -> tuple[Dispatcher, _Bus]:
     bus = _Bus(room)
     router = Router({"api": frozenset({"request"})}, ())
     return Dispatcher(
-        router, {"api": _Connection()}, None, outbox=None, bus=bus, source="bridge", clock=FakeClock()
+        router,
+        {"api": _Connection()},
+        None,
+        outbox=None,
+        bus=bus,
+        responder=Responder(bus, most=room - 100),
+        source="bridge",
+        clock=FakeClock(),
     ), bus
 
 

@@ -28,8 +28,8 @@ def router(*routes: Route) -> Router:
 
 def test_a_command_names_its_integration_and_operation():
     """The rest of the type, dots and all, is the operation."""
-    target = router().decide("integration.api.circuit.reset").target
-    assert (target.integration, target.operation, target.problem) == ("api", "circuit.reset", None)
+    addressee = router().decide("integration.api.circuit.reset").addressee
+    assert (addressee.integration, addressee.operation, addressee.problem) == ("api", "circuit.reset", None)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_a_command_names_its_integration_and_operation():
 )
 def test_a_command_that_leads_nowhere_says_why(event_type, kind):
     """Unknown names and operations that the protocol lacks are told apart."""
-    assert router().decide(event_type).target.problem.kind == kind
+    assert router().decide(event_type).addressee.problem.kind == kind
 
 
 def test_a_command_to_the_bridge():
     """No integration is meant."""
-    target = router().decide("bridge.ping").target
-    assert (target.integration, target.operation) == (None, "ping")
+    addressee = router().decide("bridge.ping").addressee
+    assert (addressee.integration, addressee.operation) == (None, "ping")
 
 
 @pytest.mark.parametrize("event_type", ["bridge", "integration"])

@@ -1,12 +1,13 @@
-"""The shapes of `health.*`; their docstrings are part of the contract, as in `payloads`."""
+"""Payloads of `health.*`."""
 
 from typing import Literal, TypedDict
 
-from bridge.contract.payloads import ErrorObject, Milliseconds
+from bridge.core.errors import ErrorObject
 from bridge.core.model import CircuitState, ConnectionStatus, UInt
+from bridge.core.payloads.base import Milliseconds, Payload
 
 
-class Accounting(TypedDict):
+class Accounting(Payload, frozen=True):
     """What became of the operations of one integration; `accepted` is the sum of all the others.
 
     Attributes:
@@ -30,7 +31,7 @@ class Accounting(TypedDict):
     queued: UInt
 
 
-class Asked(TypedDict):
+class Asked(Payload, frozen=True):
     """The command that made a subscription.
 
     Attributes:
@@ -42,7 +43,7 @@ class Asked(TypedDict):
     timestamp: UInt
 
 
-class LiveSubscription(TypedDict):
+class LiveSubscription(Payload, frozen=True):
     """One subscription of an integration; it lasts until `unsubscribe`, or until the bridge ends.
 
     Attributes:
@@ -62,7 +63,7 @@ class LiveSubscription(TypedDict):
     asked: Asked | None
 
 
-class IntegrationHealth(TypedDict):
+class IntegrationHealth(Payload, frozen=True):
     """State of one integration: on every change, as a heartbeat, and at once to whoever subscribes.
 
     Attributes:
@@ -98,7 +99,7 @@ class IntegrationHealth(TypedDict):
     warnings: list[str]
 
 
-class BusCounts(TypedDict):
+class BusCounts(Payload, frozen=True):
     """The bus, counted since the start.
 
     Attributes:
@@ -118,7 +119,7 @@ class BusCounts(TypedDict):
     dropped: UInt
 
 
-class OutboxCounts(TypedDict):
+class OutboxCounts(Payload, frozen=True):
     """The outbox now.
 
     Attributes:
@@ -136,7 +137,10 @@ class OutboxCounts(TypedDict):
     problem: str | None
 
 
-class BridgeHealth(TypedDict):
+BridgeStatus = Literal["starting", "ready", "degraded", "draining", "stopped"]
+
+
+class BridgeHealth(Payload, frozen=True):
     """State of the bridge: on every change, as a heartbeat, and at once to whoever subscribes.
 
     Attributes:
@@ -150,7 +154,7 @@ class BridgeHealth(TypedDict):
         integrations: The status of each integration, by label.
     """
 
-    status: Literal["starting", "ready", "degraded", "draining", "stopped"]
+    status: BridgeStatus
     version: str
     name: str
     pid: UInt

@@ -1,51 +1,17 @@
-"""The shapes of receipts and dead letters. The docstrings are part of the contract, as those in `payloads`."""
+"""Payloads about dead letters: `resilience.<id>.dead_letter`, and the answers of the commands on them."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from bridge.contract.payloads import ErrorObject, Milliseconds
-from bridge.core.model import Cause, UInt
+from bridge.core.errors import ErrorObject
+from bridge.core.model import Cause, FailedAttempt, UInt
+from bridge.core.payloads.base import Payload
 
 LetterId = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 
 
-class Receipt(TypedDict):
-    """The one outcome of an accepted event, which the topic names: `delivered`, `dead_lettered` or `expired`.
-
-    It may be said more than once, and is then the same. `dead_lettered`: given up; of an `at_least_once` route the
-    event lies among the dead letters then, of another one `resilience.<id>.failed` has said why.
-
-    Attributes:
-        integration: The integration's label.
-        operation: The operation's name.
-        idempotency_key: The caller's, or for `at_least_once` the one that the bridge made; null where there is none.
-        cause: The event that was accepted.
-        attempts: How many attempts were made.
-    """
-
-    integration: str
-    operation: str
-    idempotency_key: str | None
-    cause: Cause
-    attempts: UInt
-
-
-class FailedAttempt(TypedDict):
-    """One attempt that failed.
-
-    Attributes:
-        at: When it began, Unix time in milliseconds.
-        duration_ms: How long it took.
-        error: Why it failed.
-    """
-
-    at: UInt
-    duration_ms: Milliseconds
-    error: ErrorObject
-
-
-class LetterEvent(TypedDict):
+class LetterEvent(Payload, frozen=True):
     """The event as it came by the bus.
 
     Attributes:
@@ -67,7 +33,7 @@ class LetterEvent(TypedDict):
     headers: dict[str, str] | None
 
 
-class DeadLetter(TypedDict):
+class DeadLetter(Payload, frozen=True):
     """An accepted event was given up, and is kept until a person has it replayed or discarded.
 
     Attributes:
@@ -91,11 +57,11 @@ class DeadLetter(TypedDict):
     error: ErrorObject
     unknown: bool
     attempts: UInt
-    history: list[FailedAttempt]
-    cut: NotRequired[bool]
+    history: tuple[FailedAttempt, ...]
+    cut: bool | UnsetType = UNSET
 
 
-class Letter(TypedDict):
+class Letter(Payload, frozen=True):
     """A dead letter as it is kept.
 
     Attributes:
@@ -124,12 +90,12 @@ class Letter(TypedDict):
     error: ErrorObject
     unknown: bool
     attempts: UInt
-    history: list[FailedAttempt]
+    history: tuple[FailedAttempt, ...]
     event: LetterEvent
-    cut: NotRequired[bool]
+    cut: bool | UnsetType = UNSET
 
 
-class LetterList(TypedDict):
+class LetterList(Payload, frozen=True):
     """Dead letters, oldest first, as many as were asked for and fit on the bus.
 
     Attributes:
@@ -141,7 +107,7 @@ class LetterList(TypedDict):
     total: UInt
 
 
-class Moved(TypedDict):
+class Moved(Payload, frozen=True):
     """What became of dead letters.
 
     Attributes:

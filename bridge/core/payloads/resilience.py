@@ -1,0 +1,173 @@
+"""Payloads of `resilience.*`."""
+
+import enum
+from typing import Literal
+
+from msgspec import UNSET, UnsetType, field
+
+from bridge.core.errors import ErrorKind, ErrorObject
+from bridge.core.model import Cause, CircuitState, Positive, UInt
+from bridge.core.payloads.base import Payload
+from bridge.core.payloads.responses import Message
+
+
+class Retry(Payload, frozen=True):
+    """An attempt failed, and there will be another.
+
+    Attributes:
+        integration: The integration's label.
+        operation: The operation's name.
+        cause: The event that asked for it.
+        attempt: The attempt that failed, from 1.
+        max_attempts: How many there are at most.
+        delay_ms: Milliseconds until the next.
+        error: Why it failed.
+    """
+
+    integration: str
+    operation: str
+    cause: Cause
+    attempt: Positive
+    max_attempts: Positive
+    delay_ms: UInt
+    error: ErrorObject
+
+
+class Failed(Payload, frozen=True):
+    """An operation failed for good, with or without a response that says so.
+
+    Attributes:
+        integration: The integration's label; `bridge` for a command to the bridge itself.
+        operation: The operation's name.
+        cause: The event that asked for it; null for a message from outside that no event could be made of.
+        attempts: How many attempts were made.
+        error: Why the last one failed, or why there was none.
+    """
+
+    integration: str
+    operation: str
+    cause: Cause | None
+    attempts: UInt
+    error: ErrorObject
+
+
+class GivenUp(Payload, frozen=True):
+    """A message from outside was delivered as often as it may be, and the application acknowledged none of them.
+
+    A Redis entry lies in the stream `<queue>:dead` then, JetStream was told to deliver it no more, and to MQTT it is
+    acknowledged: this event is the last that is seen of it there.
+
+    Attributes:
+        integration: The integration's label.
+        operation: Always `subscribe`.
+        cause: Always null: no event asked for it.
+        message: The message, as it was delivered last.
+        error: Why it was given up.
+    """
+
+    integration: str
+    operation: Literal["subscribe"]
+    cause: None
+    message: Message
+    error: ErrorObject
+
+
+class CircuitChange(Payload, frozen=True):
+    """The circuit breaker changed its state. Changes come in their order, none twice.
+
+    Attributes:
+        integration: The integration's label.
+        operation: The operation that caused it.
+        cause: The event that asked for that operation.
+        from: The state before.
+        to: The state now.
+        failures: Consecutive failures so far.
+        retry_after_ms: Milliseconds until it half-opens; null unless it opened by itself.
+        error: The failure that opened it; null where it closes or was changed by hand.
+    """
+
+    integration: str
+    operation: str
+    cause: Cause
+    from_: CircuitState = field(name="from")
+    to: CircuitState
+    failures: UInt
+    retry_after_ms: UInt | None
+    error: ErrorObject | None
+
+
+ShedReason = ErrorKind | Literal["retry_budget"]
+
+
+class Shed(Payload, frozen=True):
+    """Operations ended without an attempt, or without another one; said once a second at most for each reason.
+
+    Attributes:
+        integration: The integration's label.
+        operation: The last operation that is counted.
+        cause: The event that asked for that operation.
+        reason: The error's kind, or `retry_budget` where there were too many retries already.
+        count: How many since it was last said.
+    """
+
+    integration: str
+    operation: str
+    cause: Cause
+    reason: ShedReason
+    count: Positive
+
+
+class Reason(enum.StrEnum):
+    """`reason` of `resilience.bus.rejected`."""
+
+    FRAMES = "frames"
+    SIZE = "size"
+    TYPE_FRAME = "type_frame"
+    TYPE_MISMATCH = "type_mismatch"
+    MSGPACK = "msgpack"
+    NOT_AN_EVENT = "not_an_event"
+    MISSING_KEY = "missing_key"
+    MISTYPED_KEY = "mistyped_key"
+    DUPLICATE_KEY = "duplicate_key"
+    EXTENSION = "extension"
+    DEPTH = "depth"
+    #: The event crossed a bridge too often: `hop` is beyond its limit.
+    HOP = "hop"
+    #: The broker disconnected a client that announced a frame beyond the hard limit, or broke the protocol.
+    CUT = "cut"
+    #: A client that does not speak ZeroMQ connected.
+    HANDSHAKE = "handshake"
+    #: On a closed bus: no key, a key that is not listed, or one without the right to publish or subscribe to this.
+    REFUSED = "refused"
+    #: A subscriber that read nothing while large messages passed was disconnected.
+    STUCK = "stuck"
+    #: Messages came faster than the bridge could handle them, and there was no room for more to wait.
+    OVERFLOW = "overflow"
+
+
+class BusRejected(Payload, frozen=True):
+    """Messages on the bus were not taken; said once a second at most for each reason.
+
+    Attributes:
+        reason: What was wrong with them.
+        count: How many since it was last said.
+        detail: What exactly was wrong with the last one; nothing of its payload.
+        key: On a closed bus, the fingerprint of the key whose holder it was.
+    """
+
+    reason: Reason
+    count: Positive
+    detail: str | UnsetType = UNSET
+    key: str | UnsetType = UNSET
+
+
+class BusGap(Payload, frozen=True):
+    """Events of a source that numbers them (`headers.seq`) did not arrive.
+
+    Attributes:
+        source: The source.
+        missing: How many since it was last said.
+    """
+
+    source: str
+    missing: Positive

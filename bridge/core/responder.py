@@ -1,0 +1,203 @@
+"""What the bridge emits when an operation has ended: failure, dead letter, response, receipt, and a route's result."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from bridge.core.errors import BridgeError, InvalidError, ProtocolError
+from bridge.core.model import Operation, Outcome, travelling
+from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
+from bridge.core.ports import Publisher
+from bridge.core.values import BUS, check_value
+
+#: Containers inside one another in a payload, at most; the bus has the same limit.
+_MOST_DEPTH = 32
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """A response and a receipt, encoded, so that they can be emitted again whenever the idempotency key comes again.
+
+    Attributes:
+        outcome: The outcome that the receipt's type names.
+        response: The response's payload.
+        receipt: The receipt's payload; None where none was asked for.
+        correlation_id: The one of the event that was accepted first.
+    """
+
+    outcome: ReceiptOutcome
+    response: bytes
+    receipt: bytes | None
+    correlation_id: str | None
+
+
+class Responder:
+    """Answers whoever asked for an operation, whether it went through the outbox or not.
+
+    Nothing here raises: what the bus cannot carry becomes a `protocol` error of that operation, or is reported by the
+    bus (`resilience.bus.rejected`).
+    """
+
+    def __init__(self, bus: Publisher, *, most: int) -> None:
+        """Create it.
+
+        Args:
+            bus: Where events are emitted.
+            most: Bytes of a payload that the bus carries whatever the event's type and headers are.
+        """
+        self._bus = bus
+        self.most = most
+
+    def finish(
+        self,
+        operation: Operation,
+        outcome: Outcome,
+        askers: Iterable[str],
+        *,
+        answer: Answer | None = None,
+        letter: DeadLetter | None = None,
+        emit: Callable[[], str] | None = None,
+    ) -> None:
+        """Emit all that the end of an operation means, each where it applies, in the order of the arguments.
+
+        Args:
+            operation: What was asked for.
+            outcome: How it ended; an error is emitted as `resilience.<id>.failed` before all else.
+            askers: Correlation ids of the responses.
+            answer: What `answer` made of this outcome, where it is kept or has a receipt.
+            letter: The dead letter that it became.
+            emit: Makes the type of the event that carries the result of a route; may raise InvalidError.
+        """
+        if outcome.error is not None:
+            self.failed(operation, outcome.error, outcome.attempts)
+        if letter is not None:
+            self._dead_letter(operation, letter)
+        if answer is not None:
+            self._respond(operation, msgspec.Raw(answer.response), askers)
+            self._receipt(operation, answer, [operation.correlation_id])
+        else:
+            self._respond_or_say_why(operation, outcome, askers)
+        if emit is not None and outcome.error is None:
+            self._emit(operation, outcome, emit)
+
+    def answer(
+        self, operation: Operation, outcome: Outcome, *, receipt: bool, final: ReceiptOutcome | None = None
+    ) -> Answer:
+        """Encode the response and the receipt; a result that does not fit on the bus becomes an error.
+
+        Args:
+            operation: What was asked for.
+            outcome: How it ended.
+            receipt: Whether a receipt was asked for.
+            final: The outcome that the receipt names, where `outcome` alone does not tell it.
+        """
+        payload = _response(operation, outcome)
+        try:
+            check_value(payload, "payload", BUS, _MOST_DEPTH)
+            response = msgspec.msgpack.encode(payload)
+            misfit = "" if len(response) <= self.most else f"{len(response)} bytes"
+        except InvalidError as error:
+            misfit = error.message
+        except (OverflowError, TypeError, ValueError) as error:
+            misfit = str(error)
+        if misfit:
+            response = msgspec.msgpack.encode(_unfit(operation, outcome, misfit))
+        told = msgspec.msgpack.encode(_receipt(operation, outcome.attempts)) if receipt else None
+        return Answer(final or _final(outcome), response, told, operation.correlation_id)
+
+    def repeat(self, operation: Operation, answer: Answer) -> None:
+        """Emit the answer to a key that has ended before; the receipt also to whoever asked first."""
+        asker = operation.correlation_id
+        self._respond(operation, msgspec.Raw(answer.response), [] if asker is None else [asker])
+        self._receipt(operation, answer, dict.fromkeys((answer.correlation_id, asker)))
+
+    def failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:
+        """Emit `resilience.<id>.failed`."""
+        payload = Failed(
+            integration=operation.integration,
+            operation=operation.name,
+            cause=operation.cause,
+            attempts=attempts,
+            error=error.to_wire(),
+        )
+        self._publish(f"resilience.{operation.integration}.failed", payload, operation, operation.correlation_id)
+
+    # --- one event each
+
+    def _respond_or_say_why(self, operation: Operation, outcome: Outcome, askers: Iterable[str]) -> None:
+        event_type = f"response.{operation.cause.event_type}"
+        headers: Mapping[str, str] | None = None
+        payload: Success | Failure | None = None
+        for asker in askers:
+            if payload is None or headers is None:
+                payload, headers = _response(operation, outcome), travelling(operation.headers, operation.hop)
+            try:
+                self._bus.publish(event_type, payload, correlation_id=asker, headers=headers)
+            except InvalidError as error:
+                self._publish(event_type, _unfit(operation, outcome, error.message), operation, asker)
+
+    def _respond(self, operation: Operation, payload: Any, askers: Iterable[str]) -> None:
+        for asker in askers:
+            self._publish(f"response.{operation.cause.event_type}", payload, operation, asker)
+
+    def _receipt(self, operation: Operation, answer: Answer, askers: Iterable[str | None]) -> None:
+        if answer.receipt is not None:
+            for asker in askers:
+                name = f"receipt.{operation.integration}.{answer.outcome}"
+                self._publish(name, msgspec.Raw(answer.receipt), operation, asker)
+
+    def _dead_letter(self, operation: Operation, letter: DeadLetter) -> None:
+        event_type = f"resilience.{operation.integration}.dead_letter"
+        headers = travelling(operation.headers, operation.hop)
+        try:
+            self._bus.publish(event_type, letter, correlation_id=operation.correlation_id, headers=headers)
+        except InvalidError:  # too large with all of it; `bridge.dead_letters` has the rest
+            event = msgspec.structs.replace(letter.event, payload=None)
+            shorter = msgspec.structs.replace(letter, event=event, history=(), cut=True)
+            self._publish(event_type, shorter, operation, operation.correlation_id)
+
+    def _emit(self, operation: Operation, outcome: Outcome, emit: Callable[[], str]) -> None:
+        headers = travelling(operation.headers, operation.hop)
+        try:
+            self._bus.publish(emit(), outcome.result, correlation_id=operation.correlation_id, headers=headers)
+        except InvalidError as error:
+            self.failed(operation, error, outcome.attempts)
+
+    def _publish(self, event_type: str, payload: Any, operation: Operation, correlation_id: str | None) -> None:
+        """Publish what has no substitute; the names in an event may leave no room even for an error."""
+        headers = travelling(operation.headers, operation.hop)
+        try:
+            self._bus.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
+        except InvalidError as error:
+            self._bus.unsaid(event_type, error.message)
+
+
+def _response(operation: Operation, outcome: Outcome) -> Success | Failure:
+    duration_ms = round(outcome.duration_ms, 3)
+    route = msgspec.UNSET if operation.route is None else operation.route
+    if outcome.error is None:
+        return Success(True, outcome.result, outcome.attempts, duration_ms, route)
+    return Failure(False, outcome.error.to_wire(), outcome.attempts, duration_ms, route)
+
+
+def _unfit(operation: Operation, outcome: Outcome, why: str) -> Success | Failure:
+    """The response in place of one that the bus cannot carry."""
+    error = ProtocolError(f"the answer does not fit on the bus: {why}")
+    return _response(operation, msgspec.structs.replace(outcome, result=None, error=error))
+
+
+def _receipt(operation: Operation, attempts: int) -> Receipt:
+    return Receipt(
+        integration=operation.integration,
+        operation=operation.name,
+        idempotency_key=operation.idempotency_key,
+        cause=operation.cause,
+        attempts=attempts,
+    )
+
+
+def _final(outcome: Outcome) -> ReceiptOutcome:
+    """The outcome's name in a receipt: what failed for good is `dead_lettered`, also where no letter is kept."""
+    if outcome.error is None:
+        return ReceiptOutcome.DELIVERED
+    return ReceiptOutcome.EXPIRED if outcome.error.kind == "deadline" else ReceiptOutcome.DEAD_LETTERED

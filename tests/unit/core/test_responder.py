@@ -1,0 +1,151 @@
+"""What is emitted when an operation has ended, and what is remembered of it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.core.errors import DeadlineError, InvalidError, RejectedError
+from bridge.core.model import Operation, Outcome
+from bridge.core.payloads import ReceiptOutcome
+from bridge.core.responder import Responder
+from bridge.core.values import BUS, check_value
+from tests.support.guard.operations import operation
+
+GOOD = Outcome(result={"id": 7}, attempts=1, duration_ms=2.0)
+BAD = Outcome(error=RejectedError("no", code=4), attempts=2)
+
+
+class Bus:
+    """Carries payloads of so many bytes."""
+
+    def __init__(self, room: int = 10_000) -> None:
+        self.room = room
+        self.events: list[tuple[str, Any, str | None]] = []
+        self.headers: list[Any] = []
+        self.unsaid_types: list[str] = []
+
+    def publish(self, event_type: str, payload: Any, *, correlation_id: Any = None, headers: Any = None) -> None:
+        encoded = msgspec.msgpack.encode(payload)
+        if len(encoded) > self.room:
+            raise InvalidError("too large")
+        self.events.append((event_type, msgspec.msgpack.decode(encoded), correlation_id))
+        self.headers.append(headers)
+
+    def unsaid(self, event_type: str, why: str) -> None:
+        self.unsaid_types.append(event_type)
+
+    def reject_loop(self, event_type: str) -> None:
+        raise AssertionError(event_type)
+
+    @property
+    def types(self) -> list[str]:
+        return [event_type for event_type, _, _ in self.events]
+
+
+def asked(**fields: Any) -> Operation:
+    """An operation that somebody waits for."""
+    return operation(**{"correlation_id": "c", "headers": {"tenant": "n", "hop": "2"}, "hop": 2, **fields})
+
+
+def test_success_is_a_response_and_the_routes_event() -> None:
+    """In this order; the headers travel on with one hop more."""
+    bus = Bus()
+    Responder(bus, most=1000).finish(asked(route="r"), GOOD, ["c", "d"], emit=lambda: "order.stored")
+    response = {"ok": True, "result": {"id": 7}, "attempts": 1, "duration_ms": 2.0, "route": "r"}
+    assert bus.events == [
+        ("response.integration.api.request", response, "c"),
+        ("response.integration.api.request", response, "d"),
+        ("order.stored", {"id": 7}, "c"),
+    ]
+    assert bus.headers == [{"tenant": "n", "hop": "3"}] * 3
+
+
+def test_failure_is_reported_before_it_is_answered_and_emits_no_result() -> None:
+    """`resilience.<id>.failed` comes also where nobody asked for an answer."""
+    bus = Bus()
+    responder = Responder(bus, most=1000)
+    responder.finish(asked(), BAD, ["c"], emit=lambda: "never")
+    responder.finish(asked(correlation_id=None), BAD, [])
+    assert bus.types == ["resilience.api.failed", "response.integration.api.request", "resilience.api.failed"]
+    error = {"kind": "rejected", "message": "no", "retryable": False, "code": 4}
+    assert bus.events[0][1] == {
+        "integration": "api",
+        "operation": "request",
+        "cause": {"source": "app", "id": 1, "event_type": "integration.api.request"},
+        "attempts": 2,
+        "error": error,
+    }
+    assert bus.events[1][1] == {"ok": False, "error": error, "attempts": 2, "duration_ms": 0.0}
+
+
+def test_a_route_whose_event_type_cannot_be_made_has_failed() -> None:
+    """The response stays what it was: the remote has done its part."""
+    bus = Bus()
+
+    def emit() -> str:
+        raise InvalidError("no event type")
+
+    Responder(bus, most=1000).finish(asked(), GOOD, ["c"], emit=emit)
+    assert bus.types == ["response.integration.api.request", "resilience.api.failed"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "final", "named"),
+    [
+        (GOOD, None, "delivered"),
+        (BAD, None, "dead_lettered"),
+        (Outcome(error=DeadlineError("late")), None, "expired"),
+        (Outcome(error=DeadlineError("late")), ReceiptOutcome.DEAD_LETTERED, "dead_lettered"),
+    ],
+)
+def test_the_receipt_names_the_outcome(outcome: Outcome, final: ReceiptOutcome | None, named: str) -> None:
+    """By the error's kind, unless whoever asks for the answer has decided otherwise."""
+    bus = Bus()
+    responder = Responder(bus, most=1000)
+    made = asked(idempotency_key="k")
+    responder.finish(made, outcome, ["c"], answer=responder.answer(made, outcome, receipt=True, final=final))
+    assert bus.types[-1] == f"receipt.api.{named}"
+    assert bus.events[-1][1]["idempotency_key"] == "k"
+
+
+def test_a_repeated_key_gets_the_same_answer() -> None:
+    """The response goes to who asks now, the receipt to who asked first, too."""
+    bus = Bus()
+    responder = Responder(bus, most=1000)
+    answer = responder.answer(asked(), GOOD, receipt=True)
+    responder.repeat(asked(correlation_id="later"), answer)
+    assert [(event_type, asker) for event_type, _, asker in bus.events] == [
+        ("response.integration.api.request", "later"),
+        ("receipt.api.delivered", "c"),
+        ("receipt.api.delivered", "later"),
+    ]
+
+
+@pytest.mark.parametrize("result", [float("nan"), {1: 2}, 1 << 70, object(), "x" * 2000], ids=str)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_result_that_does_not_fit_is_a_protocol_error(result: Any, kept: bool) -> None:
+    """Whether the answer is kept or emitted at once; it is never an exception."""
+    bus = CheckedBus(1000)
+    responder = Responder(bus, most=1000)
+    outcome = Outcome(result=result, attempts=1)
+    made = asked()
+    answer = responder.answer(made, outcome, receipt=False) if kept else None
+    responder.finish(made, outcome, ["c"], answer=answer)
+    ((_, payload, _),) = bus.events
+    assert (payload["ok"], payload["error"]["kind"], payload["attempts"]) == (False, "protocol", 1)
+
+
+class CheckedBus(Bus):
+    """Checks payloads as the codec does."""
+
+    def publish(self, event_type: str, payload: Any, **more: Any) -> None:
+        check_value(payload, "payload", BUS, 32)
+        super().publish(event_type, payload, **more)
+
+
+def test_what_the_bus_cannot_carry_at_all_is_counted() -> None:
+    """An event's own names may leave no room even for an error."""
+    bus = Bus(room=1)
+    Responder(bus, most=1000).finish(asked(), BAD, ["c"])
+    assert bus.unsaid_types == ["resilience.api.failed", "response.integration.api.request"]
