@@ -22,6 +22,7 @@ from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
 from bridge.core.curve_keys import own_types
+from bridge.core.errors import InvalidError
 from bridge.core.model import MAX_HOP, Event
 from bridge.core.payloads import BusGap, BusRejected
 from bridge.core.ports import Clock
@@ -197,6 +198,20 @@ class Bus:
         else:
             self.stats.dropped += 1
 
+    def publish_or_report(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish one event; where the bus cannot carry it, count and report that instead. Raises nothing."""
+        try:
+            self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
+        except InvalidError as error:
+            self.reject(Reason.SIZE, f"{event_type[:100]} could not be published: {error.message[:200]}")
+
     def read_also(self, prefix: str) -> None:
         """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
         self._subscriptions += (prefix,)
@@ -273,10 +288,6 @@ class Bus:
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
-
-    def unsaid(self, event_type: str, why: str) -> None:
-        """Count and report something that the bridge had to say and the bus cannot carry."""
-        self.reject(Reason.SIZE, f"{event_type[:100]} could not be said: {why[:200]}")
 
     # --- open and close
 

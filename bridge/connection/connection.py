@@ -9,15 +9,15 @@ from typing import Any, Final, Protocol
 import structlog
 
 from bridge.connection.guarded_call import Done, GuardedCall
-from bridge.connection.inbound import Inlet, payload_of
+from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError
+from bridge.core.errors import BridgeError, NotConnectedError, RejectedError
 from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
 from bridge.core.payloads import Failed, GivenUp, IntegrationHealth, Payload
-from bridge.core.ports import Clock, ProtocolAdapter
+from bridge.core.ports import Clock, ProtocolAdapter, Publisher
 from bridge.core.redaction import Redactor
 from bridge.resilience import Guard
 from bridge.resilience.accounting import Accounting
@@ -29,8 +29,8 @@ _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 log = structlog.get_logger(__name__)
 
 
-class HealthPublisher(Inlet, Protocol):
-    """Publishes events, and repeats the last one of a type to late subscribers."""
+class IntegrationBus(Publisher, MessageSink, Protocol):
+    """The part of the bus that an integration uses."""
 
     def keep(self, event_type: str, payload: Any) -> None:
         """Publish, and publish it again for each later subscriber."""
@@ -52,7 +52,7 @@ class Connection:
         settings: IntegrationSettings,
         specs: Sequence[SubscriptionSpec],
         *,
-        bus: HealthPublisher,
+        bus: IntegrationBus,
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,
@@ -95,7 +95,7 @@ class Connection:
         self.subscriptions = Subscriptions(
             self.id,
             self.subscription_specs,
-            inlet=bus,
+            sink=bus,
             clock=clock,
             tasks=self._tasks,
             on_bad=self._on_bad,
@@ -269,16 +269,12 @@ class Connection:
         self._report("given_up", given_up)
 
     def _report(self, what: str, payload: Payload, operation: Operation | None = None) -> None:
-        event_type = f"resilience.{self.id}.{what}"
-        try:
-            self._bus.publish(
-                event_type,
-                payload,
-                correlation_id=None if operation is None else operation.correlation_id,
-                headers=None if operation is None else {"hop": str(operation.hop + 1)},
-            )
-        except InvalidError as error:  # the cause's own names leave no room
-            self._bus.unsaid(event_type, error.message)
+        self._bus.publish_or_report(
+            f"resilience.{self.id}.{what}",
+            payload,
+            correlation_id=None if operation is None else operation.correlation_id,
+            headers=None if operation is None else {"hop": str(operation.hop + 1)},
+        )
         if what.startswith("circuit."):
             self.publish_health()
 

@@ -9,7 +9,7 @@ from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import MAX_HOP, Inbound, parse_hop
 from bridge.core.payloads import Message
-from bridge.core.ports import Publisher, Verdict
+from bridge.core.ports import Verdict
 
 Emit = str | Callable[[Inbound], str]
 """An event type, or a function that returns one for a message and may raise InvalidError."""
@@ -17,7 +17,7 @@ Emit = str | Callable[[Inbound], str]
 _FIRST_CROSSING: Final = {"hop": "1"}
 
 
-class Inlet(Publisher, Protocol):
+class MessageSink(Protocol):
     """The part of the bus that messages from outside use."""
 
     def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
@@ -30,6 +30,10 @@ class Inlet(Publisher, Protocol):
 
     async def room(self) -> None:
         """Return when `offer` may succeed again; on a closed bus that may be never."""
+        ...
+
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report an event that crossed the bridge too often."""
         ...
 
 
@@ -46,7 +50,7 @@ class Delivery:
         self,
         number: int,
         *,
-        inlet: Inlet,
+        sink: MessageSink,
         duplicates: Duplicates,
         on_bad: Callable[[BridgeError, Inbound], None],
     ) -> None:
@@ -54,7 +58,7 @@ class Delivery:
 
         Args:
             number: Of the subscription, in `duplicates`.
-            inlet: The bus.
+            sink: The bus.
             duplicates: The messages that were delivered before.
             on_bad: Called with a message that no event can be made of, and why.
         """
@@ -62,7 +66,7 @@ class Delivery:
         self.held = False
         self.messages = 0
         self._number = number
-        self._inlet = inlet
+        self._sink = sink
         self._duplicates = duplicates
         self._on_bad = on_bad
 
@@ -92,7 +96,7 @@ class Delivery:
     async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, said: bool) -> Verdict:
         for emit in emits:
             while (outcome := self._say(emit, message)) is None:
-                await self._inlet.room()
+                await self._sink.room()
             said = said or outcome
         return self._verdict(message, said=said)
 
@@ -110,11 +114,11 @@ class Delivery:
             crossed = parse_hop(hop) + 1
             headers = {"hop": str(crossed)}
             if crossed > MAX_HOP:
-                self._inlet.reject_loop(emit if isinstance(emit, str) else "a message from outside")
+                self._sink.reject_loop(emit if isinstance(emit, str) else "a message from outside")
                 return False
         try:
             event_type = emit if isinstance(emit, str) else emit(message)
-            return True if self._inlet.offer(event_type, payload_of(message), headers=headers) else None
+            return True if self._sink.offer(event_type, payload_of(message), headers=headers) else None
         except InvalidError as error:
             self._on_bad(error, message)
             return False

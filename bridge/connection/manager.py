@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bridge.connection.connection import Connection, HealthPublisher
+from bridge.connection.connection import Connection, IntegrationBus
 from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.errors import ConfigError
@@ -19,7 +19,7 @@ class ConnectionManager:
     def __init__(
         self,
         *,
-        bus: HealthPublisher,
+        bus: IntegrationBus,
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,

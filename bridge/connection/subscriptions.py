@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.connection.duplicates import Duplicates
-from bridge.connection.inbound import Delivery, Emit, Inlet
+from bridge.connection.inbound import Delivery, Emit, MessageSink
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
@@ -78,7 +78,7 @@ class Subscriptions:
         integration: str,
         specs: Sequence[SubscriptionSpec],
         *,
-        inlet: Inlet,
+        sink: MessageSink,
         clock: Clock,
         tasks: BoundedTasks,
         on_bad: Callable[[BridgeError, Inbound], None],
@@ -90,7 +90,7 @@ class Subscriptions:
         Args:
             integration: The label.
             specs: From the configuration.
-            inlet: Where the events go.
+            sink: Where the events go.
             clock: For how long a message is remembered.
             tasks: Run the adapter's code, so that what hangs there holds up no other subscription.
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
@@ -103,7 +103,7 @@ class Subscriptions:
         self._sources: dict[Place, _Source] = {}
         # One change at a time: commands run side by side, and two for one topic must make one subscription.
         self._changing = asyncio.Lock()
-        self._inlet = inlet
+        self._sink = sink
         self._on_bad = on_bad
         self._on_dead = on_dead
         self._clock = clock
@@ -226,7 +226,7 @@ class Subscriptions:
         source = self._sources.get(place)
         if source is None:
             number = next(self._places)
-            delivery = Delivery(number, inlet=self._inlet, duplicates=self._duplicates, on_bad=self._on_bad)
+            delivery = Delivery(number, sink=self._sink, duplicates=self._duplicates, on_bad=self._on_bad)
             source = self._sources[place] = _Source(delivery)
         self._settle_on(place)
         if source.live is not None:

@@ -46,7 +46,7 @@ class Clock(Protocol):
 
 
 class Publisher(Protocol):
-    """The door to the bus."""
+    """Publishes events: the part of the bus that most parts of the bridge need."""
 
     def publish(
         self,
@@ -56,19 +56,22 @@ class Publisher(Protocol):
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Put one event on the bus; returns at once and keeps the order of calls.
+        """Publish one event; return at once. Events keep the order of the calls.
 
         Raises:
-            InvalidError: `payload` cannot be carried (integers beyond 64 bit, NaN, unknown types, too large).
+            InvalidError: The bus cannot carry it (integers beyond 64 bit, NaN, unknown types, too large).
         """
         ...
 
-    def reject_loop(self, event_type: str) -> None:
-        """Count and report an event that crossed the bridge too often."""
-        ...
-
-    def unsaid(self, event_type: str, why: str) -> None:
-        """Count and report an event that the bus cannot carry."""
+    def publish_or_report(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish one event; where the bus cannot carry it, count and report that instead. Raises nothing."""
         ...
 
 

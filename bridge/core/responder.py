@@ -166,10 +166,7 @@ class Responder:
     def _publish(self, event_type: str, payload: Any, operation: Operation, correlation_id: str | None) -> None:
         """Publish what has no substitute; the names in an event may leave no room even for an error."""
         headers = travelling(operation.headers, operation.hop)
-        try:
-            self._bus.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
-        except InvalidError as error:
-            self._bus.unsaid(event_type, error.message)
+        self._bus.publish_or_report(event_type, payload, correlation_id=correlation_id, headers=headers)
 
 
 def _response(operation: Operation, outcome: Outcome) -> Success | Failure:

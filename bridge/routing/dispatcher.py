@@ -28,13 +28,13 @@ from bridge.core.model import (
     Request,
 )
 from bridge.core.payloads import Circuit, Nothing
-from bridge.core.ports import Clock, Publisher
+from bridge.core.ports import Clock
 from bridge.core.responder import Responder
 from bridge.outbox import Outbox
 from bridge.routing.idempotency import AnswerMemory, Key, key_of
 from bridge.routing.peers import Peers
 from bridge.routing.plan import RoutePlan
-from bridge.routing.ports import Controls
+from bridge.routing.ports import Controls, EventBus
 from bridge.routing.router import (
     Addressee,
     Router,
@@ -59,7 +59,7 @@ class Dispatcher:
         controls: Controls,
         *,
         outbox: Outbox,
-        bus: Publisher,
+        bus: EventBus,
         responder: Responder,
         source: str,
         clock: Clock,

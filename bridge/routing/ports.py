@@ -1,10 +1,19 @@
-"""What the dispatcher needs of the gateway, which stands above it."""
+"""The parts of the gateway and of the bus that the dispatcher needs."""
 
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from bridge.core.model import Letters
 from bridge.core.payloads import BridgeHealth, IntegrationHealth, LetterList, LiveSubscription, Moved, Reloaded
+from bridge.core.ports import Publisher
+
+
+class EventBus(Publisher, Protocol):
+    """The part of the bus that the dispatcher needs."""
+
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report an event that crossed the bridge too often."""
+        ...
 
 
 class Controls(Protocol):

@@ -93,9 +93,9 @@ class SubscriptionSet(RuleBasedStateMachine):
         """It makes one event for each that wants its topic, in their order, and no other."""
         assert self.session is not None
         topic = data.draw(st.sampled_from(sorted({topic for topic, _ in self.wanted.values()})))
-        before = len(self.room.inlet.events)
+        before = len(self.room.sink.events)
         self.runner.run(self.session.say(topic, number))
-        made = [event_type for event_type, _, _ in self.room.inlet.events[before:]]
+        made = [event_type for event_type, _, _ in self.room.sink.events[before:]]
         assert made == [emit or "message.api" for one, emit in self.wanted.values() if one == topic]
 
     @invariant()

@@ -1,5 +1,6 @@
 """What the bus reports of others, at a limited rate."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -7,11 +8,19 @@ import pytest
 
 from bridge.bus import Bus, Reason
 from bridge.bus.gaps import MAX_SOURCES
+from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 from bridge.core.payloads import BusGap, BusRejected
 from tests.support.clock import FakeClock
 
-Reports = list[tuple[str, dict[str, Any]]]
+Reports = list[tuple[str, Any]]
+
+
+def publish(reports: Reports, event_type: str, payload: Any, **_: Any) -> None:
+    """Publish as the bus does, but for the limit of 100 bytes."""
+    if len(msgspec.msgpack.encode(payload)) > 100:
+        raise InvalidError("too large")
+    reports.append((event_type, payload))
 
 
 def make(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> Bus:
@@ -26,7 +35,7 @@ def make(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> Bus:
         clock=FakeClock(),
         on_event=heard.append,
     )
-    monkeypatch.setattr(bus, "publish", lambda event_type, payload: reports.append((event_type, payload)))
+    monkeypatch.setattr(bus, "publish", partial(publish, reports))
     return bus
 
 
@@ -64,3 +73,17 @@ async def test_strangers_are_reported_together(monkeypatch: pytest.MonkeyPatch) 
     others = [payload.count for _, payload in reports if payload.key is msgspec.UNSET]
     assert named[0] == BusRejected(reason=Reason.REFUSED, count=1, detail="its key is not listed", key="0" * 16)
     assert (len(named) + sum(others), len(others)) == (100, 2)
+
+
+async def test_what_cannot_be_published_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that the bus cannot carry raises nothing; a report names its type and the reason."""
+    reports: Reports = []
+    bus = make(reports, monkeypatch)
+    bus.publish_or_report("data.small", 1)
+    bus.publish_or_report("data.large", "x" * 200)
+    detail = "data.large could not be published: too large"
+    assert reports == [
+        ("data.small", 1),
+        ("resilience.bus.rejected", BusRejected(reason=Reason.SIZE, count=1, detail=detail)),
+    ]
+    assert bus.stats.rejected == 1

@@ -27,6 +27,8 @@ class Bus:
     def publish(self, event_type: str, payload: Any, **_: Any) -> None:
         self.events.append((event_type, msgspec.to_builtins(payload)))
 
+    publish_or_report = publish
+
     def keep(self, event_type: str, payload: Any, **_: Any) -> None:
         self.kept[event_type] = msgspec.to_builtins(payload)
         self.publish(event_type, payload)

@@ -51,7 +51,7 @@ class Bus:
     async def room(self) -> None:
         raise AssertionError
 
-    unsaid = reject_loop
+    publish_or_report = publish
 
 
 class Adapter(AdapterBase):

@@ -15,7 +15,7 @@ from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
 
-class Inlet:
+class Sink:
     """The bus: keeps what is published."""
 
     def __init__(self) -> None:
@@ -23,9 +23,6 @@ class Inlet:
         self.loops: list[str] = []
         self.has_room = asyncio.Event()
         self.has_room.set()
-
-    def publish(self, event_type: str, payload: Any, *, correlation_id: Any = None, headers: Any = None) -> None:
-        raise AssertionError(event_type)
 
     def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
         payload = msgspec.to_builtins(payload)
@@ -74,14 +71,14 @@ class Room:
     """Subscriptions with everything around them."""
 
     def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False) -> None:
-        self.inlet = Inlet()
+        self.sink = Sink()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
         self.clock = FakeClock()
         self.subscriptions = Subscriptions(
             "api",
             specs,
-            inlet=self.inlet,
+            sink=self.sink,
             clock=self.clock,
             tasks=BoundedTasks(clock=self.clock),
             on_bad=lambda error, _: self.bad.append(error),
@@ -97,7 +94,7 @@ async def test_a_message_becomes_an_event():
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1, headers={"a": "b"})
     await room.session.say("t", 2, headers={"hop": "3"}, message_id="m", attempts=2)
-    assert room.inlet.events == [
+    assert room.sink.events == [
         ("message.api", {"topic": "t", "message": 1, "headers": {"a": "b"}}, {"hop": "1"}),
         (
             "message.api",
@@ -113,8 +110,8 @@ async def test_a_message_that_goes_in_circles_stops():
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1, headers={"hop": "7"})
     await room.session.say("t", 1, headers={"hop": "8"})
-    assert len(room.inlet.events) == 1
-    assert room.inlet.loops == ["message.api"]
+    assert len(room.sink.events) == 1
+    assert room.sink.loops == ["message.api"]
 
 
 async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_event():
@@ -122,7 +119,7 @@ async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_eve
     room = Room(SubscriptionSpec("a", "t"), SubscriptionSpec("b", "t", lambda message: f"data.{message.topic}", "data"))
     await room.subscriptions.restore(room.session)
     await room.session.say("t", 1)
-    assert [event for event, _, _ in room.inlet.events] == ["message.api", "data.t"]
+    assert [event for event, _, _ in room.sink.events] == ["message.api", "data.t"]
 
 
 async def test_a_queue_is_consumed():
@@ -130,7 +127,7 @@ async def test_a_queue_is_consumed():
     room = Room(SubscriptionSpec("w", "jobs", queue=True))
     await room.subscriptions.restore(room.session)
     await room.session.say("queue jobs", 1, message_id="7", attempts=1)
-    assert [event for event, _, _ in room.inlet.events] == ["message.api"]
+    assert [event for event, _, _ in room.sink.events] == ["message.api"]
 
 
 async def test_what_no_event_can_be_made_of_is_told_and_settled():
@@ -145,7 +142,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_settled():
     await room.session.say("u", "too large")
     await room.session.say("u", 1)
     assert [error.kind for error in room.bad] == ["invalid", "invalid"]
-    assert len(room.inlet.events) == 1
+    assert len(room.sink.events) == 1
 
 
 async def test_a_new_session_has_all_of_them_again():
@@ -165,7 +162,7 @@ async def test_subscribing_twice_is_one_subscription():
     assert await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b")) == first
     assert await room.subscriptions.add(room.session, Subscribe(topic="t")) != first
     await room.session.say("t", 1)
-    assert sorted(event for event, _, _ in room.inlet.events) == ["a.b", "message.api"]
+    assert sorted(event for event, _, _ in room.sink.events) == ["a.b", "message.api"]
 
 
 async def test_one_topic_has_one_quality_of_service():
@@ -267,7 +264,7 @@ async def test_a_queue_may_have_the_name_of_a_topic():
     assert set(room.session.topics) == {"queue orders", "orders"}
     await room.session.say("orders", 1)
     await room.session.say("queue orders", 2)
-    assert [(kind, payload["message"]) for kind, payload, _ in room.inlet.events] == [
+    assert [(kind, payload["message"]) for kind, payload, _ in room.sink.events] == [
         ("from.queue", 1),
         ("from.queue", 2),
     ]
@@ -293,7 +290,7 @@ async def test_two_at_once_share_one_subscription():
     )
     assert len(set(names)) == 2
     await room.session.say("t", 1)
-    assert [kind for kind, _, _ in room.inlet.events] == ["a", "b"]
+    assert [kind for kind, _, _ in room.sink.events] == ["a", "b"]
 
 
 async def test_who_asks_for_the_same_waits_for_the_same():
@@ -313,14 +310,14 @@ async def test_a_full_bus_holds_the_message_up():
     """It is not acknowledged before its last event is on the bus, and each event is there once."""
     room = Room(SubscriptionSpec("a", "t", "a.a", "a.a"), SubscriptionSpec("b", "t", "b.b", "b.b"))
     await room.subscriptions.restore(room.session)
-    room.inlet.has_room.clear()
+    room.sink.has_room.clear()
     saying = asyncio.create_task(room.session.say("t", 1, message_id="1"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not saying.done()
-    room.inlet.has_room.set()
+    room.sink.has_room.set()
     assert await saying is Verdict.SETTLE
-    assert [kind for kind, _, _ in room.inlet.events] == ["a.a", "b.b"]
+    assert [kind for kind, _, _ in room.sink.events] == ["a.a", "b.b"]
 
 
 async def test_what_the_broker_delivers_twice_is_one_event():
@@ -333,12 +330,12 @@ async def test_what_the_broker_delivers_twice_is_one_event():
         assert await room.session.say("t", 2, headers=key) is Verdict.SETTLE
         assert await room.session.say("t", 3, unique="u") is Verdict.SETTLE
         assert await room.session.say("t", 4) is Verdict.SETTLE
-    assert [payload["message"] for _, payload, _ in room.inlet.events] == [1, 2, 3, 4, 4]
+    assert [payload["message"] for _, payload, _ in room.sink.events] == [1, 2, 3, 4, 4]
     assert await room.session.say("u", 5, headers=key) is Verdict.SETTLE
-    assert len(room.inlet.events) == 6, "another subscription's messages are others"
+    assert len(room.sink.events) == 6, "another subscription's messages are others"
     await room.clock.advance(601)
     await room.session.say("t", 6, message_id="1", headers=key)
-    assert len(room.inlet.events) == 7
+    assert len(room.sink.events) == 7
 
 
 async def test_what_the_application_acknowledges_comes_again():
@@ -352,7 +349,7 @@ async def test_what_the_application_acknowledges_comes_again():
         verdict = await room.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
         assert verdict is Verdict.HOLD
     assert await room.session.say("queue jobs", 1, message_id="2", headers=key) is Verdict.SETTLE
-    assert [payload["attempts"] for _, payload, _ in room.inlet.events] == [1, 2]
+    assert [payload["attempts"] for _, payload, _ in room.sink.events] == [1, 2]
     hold.on_dead(Inbound(topic="jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
     assert [why for _, why in room.dead] == ["too often"]
     assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is Verdict.HOLD
