@@ -92,7 +92,7 @@ class MqttConfig(Strict):
 
     @property
     def expiry_seconds(self) -> int:
-        """The session expiry interval as the wire has it."""
+        """The session expiry interval of CONNECT, in whole seconds."""
         if self.clean_start:
             return 0
         return 86_400 if self.session_expiry is None else ceil(self.session_expiry)

@@ -95,7 +95,7 @@ class Limits:
 
 
 class MqttConnection:
-    """See the module. Call `open` once, then the others, also at the same time, then `close`.
+    """A connection with its MQTT session. Call `open` once, then the others, also at the same time, then `close`.
 
     Attributes:
         limits: What the broker allows.
@@ -285,7 +285,7 @@ class MqttConnection:
             self._loop.remove_reader(self._transport.fileno())
 
     def resume(self) -> None:
-        """Read on."""
+        """Read again after `pause`."""
         if self._paused and self._is_open():
             self._paused = False
             self._loop.add_reader(self._transport.fileno(), self._on_readable)
