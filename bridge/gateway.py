@@ -85,7 +85,7 @@ class IntegrationGateway:
         self._clock = clock or RealClock()
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
         self._redactor = redactor or Redactor()
-        self._redactor.learn(configuration.hidden)
+        self._redactor.learn(configuration.secrets)
         self._on_end = on_end
         settings = configuration.bridge
         self.name = settings.name
@@ -329,7 +329,7 @@ class IntegrationGateway:
         async with self._reloading, self._observer.reloading():
             try:
                 fresh = await asyncio.to_thread(self._load)
-                self._redactor.learn(fresh.hidden)
+                self._redactor.learn(fresh.secrets)
                 if not self._outbox.is_open and _needs_outbox(fresh):
                     await self._outbox.open()
                     self.later(self._outbox.watch())

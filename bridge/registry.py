@@ -1,5 +1,6 @@
-"""The adapters that are installed, by entry point; a third party adds one without touching us."""
+"""The adapters that are installed, found by their entry points; a third party adds one without changing the bridge."""
 
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Final
 
@@ -9,33 +10,42 @@ from bridge.core.ports import AdapterSpec
 GROUP: Final = "nemo_bridge.adapters"
 
 
-class AdapterRegistry:
-    """Adapters by their `type`; one is imported when it is first asked for, so unused client libraries cost nothing."""
+class AdapterRegistry(Mapping[str, AdapterSpec]):
+    """Map each `type` of integrations to its adapter, in order of the names.
+
+    An adapter is imported when it is first looked up, so that client libraries that nobody uses cost nothing.
+    """
 
     def __init__(self, *, bundled: bool = False) -> None:
-        """Look up what is installed; with `bundled` only what comes with the bridge, whatever else is there."""
+        """List what is installed; with `bundled` only the adapters that come with the bridge."""
         self._entries = {
             entry.name: entry
             for entry in entry_points(group=GROUP)
             if not bundled or entry.module.startswith("bridge.adapters.")
         }
 
-    def names(self) -> list[str]:
-        """All known types, sorted."""
-        return sorted(self._entries)
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
 
-    def get(self, name: str) -> AdapterSpec:
-        """Load one adapter's spec.
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is such a type; it is not imported for that."""
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> AdapterSpec:
+        """Import an adapter and return its specification.
 
         Raises:
             KeyError: There is no such type.
-            ImportError: It cannot be had: a library that it stands on is not installed, its code fails when it is
-                imported, or its entry point names something else than an `AdapterSpec`.
+            ImportError: It cannot be imported: a library that it needs is not installed, its code fails, or its entry
+                point names something else than an `AdapterSpec`.
         """
         entry = self._entries[name]
         try:
             spec = entry.load()
-        except Exception as error:  # a third party's code, which must not take the others along
+        except Exception as error:  # a third party's code: whatever it raises, the other adapters must work
             raise ImportError(f"{type(error).__name__}: {error}") from error
         if not isinstance(spec, AdapterSpec):
             raise ImportError(f"{entry.value} is of type {type(spec).__name__}, no AdapterSpec")  # noqa: TRY004 - one kind for all

@@ -17,9 +17,9 @@ def show() -> None:
     """Print every adapter, with its operations, kinds of auth, default ports and configuration keys."""
     console = Console(highlight=False)
     registry = AdapterRegistry()
-    for name in registry.names():
+    for name in registry:
         try:
-            _show(console, registry.get(name))
+            _show(console, registry[name])
         except ImportError as error:
             console.print(f"[bold]{name}[/]  [red]cannot be loaded: {escape(str(error))}[/]\n")
 

@@ -166,8 +166,8 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        for complaint in error.complaints:
-            typer.echo(complaint, err=True)
+        for diagnostic in error.diagnostics:
+            typer.echo(diagnostic, err=True)
         sys.exit(2)
     except (BusError, OutboxError, BridgeError, KeyFileError) as error:
         typer.echo(f"nemo-bridge: {error}", err=True)

@@ -68,7 +68,7 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
     )
     if connect:
         with Process() as process:
-            failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.hidden)))
+            failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
             _show(configuration, failures)
             process.exit_code = int(any(failures.values()))
         return process.exit_code
@@ -92,23 +92,23 @@ def _try_out(configuration: Configuration) -> None:
     Raises:
         ConfigError: With what each adapter and the bus say.
     """
-    complaints = []
+    diagnostics = []
     bus = configuration.bus
     for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
         if endpoint is not None:
             try:
                 parse_endpoint(endpoint, closed=bus.curve is not None)
             except BusError as error:
-                complaints.append(f"{configuration.bus_places[key]}: bus > {key}: {error}")
-    redactor = Redactor(configuration.hidden)
+                diagnostics.append(f"{configuration.bus_locations[key]}: bus > {key}: {error}")
+    redactor = Redactor(configuration.secrets)
     clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
     for one in configuration.integrations.values():
         try:
             one.spec.create(setup_of(one, clock=clock, random=rng))
         except ValueError as error:
-            complaints.append(f'{one.where}: integration "{one.id}": {redactor.text(str(error))}')
-    if complaints:
-        raise ConfigError(complaints)
+            diagnostics.append(f'{one.location}: integration "{one.id}": {redactor.text(str(error))}')
+    if diagnostics:
+        raise ConfigError(diagnostics)
 
 
 def _count(number: int, what: str) -> str:
@@ -132,7 +132,7 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     gc.set_threshold(50_000, 20, 100)
     from bridge.observe import logs  # noqa: PLC0415 - a wrong configuration is said before the rest is imported
 
-    redactor = Redactor(configuration.hidden)
+    redactor = Redactor(configuration.secrets)
     logs.configure(configuration.log.level, configuration.log.format, redactor)
     with Process(_loop_factory()) as process:
         process.run(_serve(configuration, load_again, redactor, process))

@@ -1,12 +1,11 @@
 """HCL text to checked, typed configuration, with file and line in every complaint."""
 
-from bridge.config.diagnostics import Where
+from bridge.config.diagnostics import Location
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
 from bridge.config.grammar import forget
 from bridge.config.loader import load
 from bridge.config.models import (
-    AdapterProvider,
     BridgeSettings,
     BusSettings,
     Configuration,
@@ -21,7 +20,6 @@ from bridge.config.show import masked, show
 
 __all__ = [
     "FUNCTIONS",
-    "AdapterProvider",
     "BridgeSettings",
     "BusSettings",
     "Configuration",
@@ -29,11 +27,11 @@ __all__ = [
     "Expression",
     "Integration",
     "Literal",
+    "Location",
     "LogSettings",
     "Route",
     "Scope",
     "SubscriptionSettings",
-    "Where",
     "forget",
     "load",
     "masked",

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config.compiler import Compiler, Names
-from bridge.config.diagnostics import Complaints, Where, near, one_of
+from bridge.config.diagnostics import Diagnostics, Location, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.syntax import Attribute, Block
 
 Model = TypeVar("Model", bound=BaseModel)
-Key = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 _PLAIN_WORDS: Final = {
     "missing": "is missing",
@@ -48,31 +48,31 @@ class Data:
     Attributes:
         values: The block as plain data.
         places: The place of each key.
-        secret: Keys whose value came from the environment.
+        secret_keys: Keys whose value came from the environment.
         broken: Keys that were complained about already.
     """
 
     block: Block
     subject: str
     values: dict[str, Any] = field(default_factory=dict)
-    places: dict[Key, Where] = field(default_factory=dict)
-    secret: set[Key] = field(default_factory=set)
-    broken: set[Key] = field(default_factory=set)
+    locations: dict[KeyPath, Location] = field(default_factory=dict)
+    secret_keys: set[KeyPath] = field(default_factory=set)
+    broken: set[KeyPath] = field(default_factory=set)
 
-    def where(self, key: Key) -> Where:
+    def location(self, key: KeyPath) -> Location:
         """The place of a key, or of what holds it."""
         while key:
-            if key in self.places:
-                return self.places[key]
+            if key in self.locations:
+                return self.locations[key]
             key = key[:-1]
-        return self.block.where
+        return self.block.location
 
-    def secrets(self, key: Key) -> list[str]:
+    def secret_values(self, key: KeyPath) -> list[str]:
         """The secret values at, inside or around a key."""
-        related = [found for found in self.secret if key[: len(found)] == found or found[: len(key)] == key]
+        related = [found for found in self.secret_keys if key[: len(found)] == found or found[: len(key)] == key]
         return [str(self._value(found)) for found in related]
 
-    def _value(self, key: Key) -> Any:
+    def _value(self, key: KeyPath) -> Any:
         value: Any = self.values
         for part in key:
             value = value[int(part)] if isinstance(value, list) else value[part]
@@ -86,7 +86,7 @@ class _Level:
     block: Block
     model: type[BaseModel] | None
     subject: str
-    path: Key
+    path: KeyPath
     values: dict[str, Any]
 
     def annotation(self, name: str) -> Any:
@@ -99,7 +99,7 @@ class BlockReader:
     """Reads blocks into data and models."""
 
     names: Names
-    complaints: Complaints
+    diagnostics: Diagnostics
 
     def compile(
         self, attribute: Attribute, subject: str, root: str | None = None, *, kind: str = ""
@@ -110,8 +110,8 @@ class BlockReader:
         for fault in compiler.faults:
             if not fault.message:
                 continue
-            where = Where(attribute.where.file, fault.line)
-            self.complaints.add(where, f"{subject} > {attribute.name}", fault.words(kind))
+            location = Location(attribute.location.file, fault.line)
+            self.diagnostics.add(location, f"{subject} > {attribute.name}", fault.shown_in(kind))
         return None if compiler.faults else expression
 
     def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
@@ -124,12 +124,12 @@ class BlockReader:
         for attribute in level.block.attributes:
             name = attribute.name
             key = (*level.path, name)
-            data.places[key] = attribute.where
-            if not self._known(name, level, attribute.where) or name in computed:
+            data.locations[key] = attribute.location
+            if not self._known(name, level, attribute.location) or name in computed:
                 continue
             if isinstance(_bare(level.annotation(name)), type(BaseModel)):
                 subject = f"{level.subject} > {name}"
-                self.complaints.add(attribute.where, subject, f"is a block; write `{name} {{ … }}`")
+                self.diagnostics.add(attribute.location, subject, f"is a block; write `{name} {{ … }}`")
                 data.broken.add(key)
                 continue
             expression = self.compile(attribute, level.subject, kind=level.block.type)
@@ -137,53 +137,53 @@ class BlockReader:
                 data.broken.add(key)
                 continue
             value = expression.evaluate({})
-            level.values[name] = anchored(value, attribute.where) if _holds(level.annotation(name), Path) else value
+            level.values[name] = anchored(value, attribute.location) if _holds(level.annotation(name), Path) else value
             if expression.secret:
-                data.secret.add(key)
+                data.secret_keys.add(key)
         for child in level.block.blocks:
-            if self._known(child.type, level, child.where):
+            if self._known(child.type, level, child.location):
                 self._child(child, level, data)
 
     def _child(self, child: Block, level: "_Level", data: Data) -> None:
-        key: Key = (*level.path, child.type)
+        key: KeyPath = (*level.path, child.type)
         subject = f"{level.subject} > {child}"
         annotation = level.annotation(child.type)
         values: dict[str, Any] = {}
         if child.labels:
             if len(child.labels) > 1:
-                self.complaints.add(child.where, subject, "takes one label")
+                self.diagnostics.add(child.location, subject, "takes one label")
             labelled = level.values.setdefault(child.type, {})
             key = (*key, child.labels[0])
             if not isinstance(labelled, dict) or child.labels[0] in labelled:
-                self._twice(child.where, subject, data, key)
+                self._twice(child.location, subject, data, key)
                 return
             labelled[child.labels[0]] = values
-        elif typing.get_origin(_bare(annotation)) in {list, tuple} and key not in data.places:
+        elif typing.get_origin(_bare(annotation)) in {list, tuple} and key not in data.locations:
             siblings = level.values.setdefault(child.type, [])
             key = (*key, str(len(siblings)))
             siblings.append(values)
-        elif key in data.places:
-            self._twice(child.where, subject, data, key)
+        elif key in data.locations:
+            self._twice(child.location, subject, data, key)
             return
         else:
             level.values[child.type] = values
-        data.places[key] = child.where
+        data.locations[key] = child.location
         self._collect(_Level(child, _inner_model(annotation), subject, key, values), data)
 
-    def _twice(self, where: Where, subject: str, data: Data, key: Key) -> None:
-        self.complaints.add(where, subject, f"given twice; the first is at {data.where(key)}")
+    def _twice(self, location: Location, subject: str, data: Data, key: KeyPath) -> None:
+        self.diagnostics.add(location, subject, f"given twice; the first is at {data.location(key)}")
 
-    def _known(self, name: str, level: "_Level", where: Where) -> bool:
+    def _known(self, name: str, level: "_Level", location: Location) -> bool:
         if level.model is None or level.model.model_config.get("extra") == "allow" or name in _keys(level.model):
             return True
         known = _keys(level.model)
         hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
         message = f"unknown key{hint}"
-        self.complaints.add(where, f"{level.subject} > {name}", message)
+        self.diagnostics.add(location, f"{level.subject} > {name}", message)
         return False
 
     def model(
-        self, model: type[Model], data: Data, values: Mapping[str, Any], path: Key = (), *, hide: bool = False
+        self, model: type[Model], data: Data, values: Mapping[str, Any], path: KeyPath = (), *, secret: bool = False
     ) -> Model | None:
         """Check data; None, and complaints, where it does not fit.
 
@@ -192,7 +192,7 @@ class BlockReader:
             data: Where everything stands.
             values: The part of the data to check.
             path: Where that part stands in the data.
-            hide: True where each value is a secret.
+            secret: True where each value is a secret.
         """
         try:
             return model.model_validate(values)
@@ -204,13 +204,15 @@ class BlockReader:
                 if not detail["loc"] and any(broken[: len(path)] == path for broken in data.broken):
                     continue
                 subject = " > ".join([data.subject, *key])
-                self.complaints.add(data.where(key), subject, self._words(detail, key, data, model, hide=hide))
+                self.diagnostics.add(
+                    data.location(key), subject, self._message(detail, key, data, model, secret=secret)
+                )
             return None
 
     @staticmethod
-    def _words(detail: ErrorDetails, key: Key, data: Data, model: type[BaseModel], *, hide: bool) -> str:
+    def _message(detail: ErrorDetails, key: KeyPath, data: Data, model: type[BaseModel], *, secret: bool) -> str:
         kind, given = detail["type"], detail.get("input")
-        secrets = [str(given)] if hide else data.secrets(key)
+        secrets = [str(given)] if secret else data.secret_values(key)
         if kind == "extra_forbidden":
             return f"unknown key{near(key[-1], _keys(model))}"
         if given is None and kind != "missing":
@@ -228,12 +230,12 @@ class BlockReader:
         return message
 
 
-def anchored(value: Any, where: Where) -> Any:
+def anchored(value: Any, location: Location) -> Any:
     """A path in a configuration starts at the file that names it; `~` is the user's home."""
     if isinstance(value, str) and value:
-        return str(Path(where.file).parent.absolute() / Path(value).expanduser())
+        return str(Path(location.file).parent.absolute() / Path(value).expanduser())
     if isinstance(value, list):
-        return [anchored(item, where) for item in value]
+        return [anchored(item, location) for item in value]
     return value
 
 

@@ -5,47 +5,47 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.blocks import BlockReader, Data, anchored
-from bridge.config.diagnostics import Where
+from bridge.config.diagnostics import Location
 from bridge.config.models import BusSettings, CurveSettings
 from bridge.config.syntax import Block
 from bridge.core.curve_keys import KeyFileError, read_access_list, read_pair, read_public
 
 
 def read_bus(
-    block: Block, reader: BlockReader, secrets: set[tuple[str, ...]]
-) -> tuple[BusSettings | None, dict[str, Where]]:
+    block: Block, reader: BlockReader, secret_keys: set[tuple[str, ...]]
+) -> tuple[BusSettings | None, dict[str, Location]]:
     """The settings, None and complaints where they are at fault, and where each of its keys stands."""
     data = reader.data(block, BusSettings, block.type)
-    secrets.update((block.type, *key) for key in data.secret)
+    secret_keys.update((block.type, *key) for key in data.secret_keys)
     values: dict[str, Any] = dict(data.values)
     for key in ("publish", "subscribe"):
         text = values.get(key)
         if isinstance(text, str) and text.startswith("ipc://") and not text.startswith(("ipc:///", "ipc://@")):
-            values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.where((key,)))
+            values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.location((key,)))
     bus = reader.model(BusSettings, data, values)
     if bus is not None and bus.curve is not None:
         _check_keys(bus.mode, bus.curve, data, reader)
-    return bus, {key[0]: where for key, where in data.places.items() if len(key) == 1}
+    return bus, {key[0]: location for key, location in data.locations.items() if len(key) == 1}
 
 
 def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader) -> None:
     """Each file is there and fits; and a host has a list, where one who joins knows whom."""
 
-    def complain(key: str, message: str) -> None:
-        reader.complaints.add(data.where(("curve", key)), f"bus > curve > {key}", message)
+    def report(key: str, message: str) -> None:
+        reader.diagnostics.add(data.location(("curve", key)), f"bus > curve > {key}", message)
 
     def try_out(key: str, read: Callable[[Path], object], path: Path | None) -> None:
         if path is not None:
             try:
                 read(path)
             except KeyFileError as error:
-                complain(key, str(error))
+                report(key, str(error))
 
     wanted, other = ("authorized_keys", "server_key") if mode == "host" else ("server_key", "authorized_keys")
     if getattr(curve, wanted) is None:
-        complain(wanted, f'is missing; with `mode = "{mode}"` a bus needs it')
+        report(wanted, f'is missing; with `mode = "{mode}"` a bus needs it')
     if getattr(curve, other) is not None:
-        complain(other, f'has no meaning with `mode = "{mode}"`; leave it out')
+        report(other, f'has no meaning with `mode = "{mode}"`; leave it out')
     try_out("secret_key", read_pair, curve.secret_key)
     try_out("authorized_keys", read_access_list, curve.authorized_keys)
     try_out("server_key", read_public, curve.server_key)

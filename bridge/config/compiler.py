@@ -21,9 +21,9 @@ from bridge.config.functions import ARITHMETIC, FUNCTIONS
 from bridge.config.secrets import strings
 from bridge.config.syntax import (
     Binary,
-    Call,
     Conditional,
     Constant,
+    FunctionCall,
     Index,
     Object,
     Reference,
@@ -43,13 +43,13 @@ class Names:
         environ: The environment, for `env.NAME`.
         variables: The variables, for `var.name`; None while the variables themselves are read.
         failed: Variables that are declared but have no value, which was complained about already.
-        hidden: Collects the secret texts that were named.
+        secrets: Collects the secret texts that were named.
     """
 
     environ: Mapping[str, str]
     variables: Mapping[str, Literal] | None = None
     failed: frozenset[str] = frozenset()
-    hidden: set[str] = field(default_factory=set, compare=False)
+    secrets: set[str] = field(default_factory=set, compare=False)
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Compiler:
                 pairs = tuple((key, self.compile(item)) for key, item in term.items)
                 values = [item for _, item in pairs]
                 return self._fold(ObjectExpression(term.text, pairs, secret=_secret(values)), values, term)
-            case Call(name="has"):
+            case FunctionCall(name="has"):
                 return self._has(term)
         return self._cel(term)
 
@@ -136,7 +136,7 @@ class Compiler:
         value = self.names.environ.get(name)
         if value is None:
             return self._fail(term, f"the environment variable `{name}` is not set", quotes=False)
-        self.names.hidden.add(value)
+        self.names.secrets.add(value)
         return Literal(term.text, value, secret=True)
 
     def _variable(self, term: Reference) -> Expression:
@@ -159,10 +159,10 @@ class Compiler:
             except (KeyError, IndexError, TypeError):
                 return self._fail(term, f"`{term.text}`: there is no `{step}`")
         if found.secret:
-            self.names.hidden.update(strings(value))
+            self.names.secrets.update(strings(value))
         return Literal(term.text, value, secret=found.secret)
 
-    def _has(self, term: Call) -> Expression:
+    def _has(self, term: FunctionCall) -> Expression:
         if len(term.arguments) == 1 and isinstance(term.arguments[0], Reference):
             path = self.compile(term.arguments[0])
             if isinstance(path, PathExpression) and len(term.arguments[0].steps) > 0:
@@ -224,7 +224,7 @@ class _Program:
                 return _both(parts, lambda found: "({} ? {} : {})".format(*found))
             case Index():
                 return _both([self.write(term.base), self.write(term.key)], lambda found: "({})[{}]".format(*found))
-            case Call() if term.name != "has":
+            case FunctionCall() if term.name != "has":
                 return self._call(term)
         name = f"v{len(self.leaves)}"
         self.leaves[name] = self.compiler.compile(term)
@@ -240,7 +240,7 @@ class _Program:
         exact = f"{name}({left[1]}, {right[1]})"
         return (f"{name}({left[0]}, {right[0]})" if term.operator == "/" else plain), exact
 
-    def _call(self, term: Call) -> tuple[str, str]:
+    def _call(self, term: FunctionCall) -> tuple[str, str]:
         function = FUNCTIONS.get(term.name)
         if function is None:
             known = [*FUNCTIONS, "has"]
@@ -253,7 +253,9 @@ class _Program:
             self.compiler.faults.append(Fault(term.line, message))
             return "null", "null"
         match term:
-            case Call(name="matches", arguments=(_, Constant(value=str(pattern)))) if fault := regex_fault(pattern):
+            case FunctionCall(name="matches", arguments=(_, Constant(value=str(pattern)))) if fault := regex_fault(
+                pattern
+            ):
                 self.compiler.faults.append(Fault(term.line, f"`{term.text}`: {fault}"))
         arguments = [self.write(argument) for argument in term.arguments]
         if function.call is None:

@@ -9,7 +9,7 @@ from bridge.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Where:
+class Location:
     """A place in a configuration file; `line` counts from 1, 0 means the file as a whole."""
 
     file: str
@@ -34,7 +34,7 @@ class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error
         self.message = message
         self.quotes = quotes
 
-    def words(self, kind: str) -> str:
+    def shown_in(self, kind: str) -> str:
         """The message as a block of this kind may show it."""
         if kind == "auth" and self.quotes:
             return "is no value; write a string in quotes, `env.NAME` or `var.name`"
@@ -42,29 +42,29 @@ class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error
 
 
 @dataclass(slots=True)
-class Complaints:
+class Diagnostics:
     """Collects complaints, so that a person sees all of them at once."""
 
-    _found: set[tuple[Where, str]] = field(default_factory=set)
+    _found: set[tuple[Location, str]] = field(default_factory=set)
 
-    def add(self, where: Where, subject: str, message: str) -> None:
+    def add(self, location: Location, subject: str, message: str) -> None:
         """Note one fault.
 
         Args:
-            where: The exact place.
+            location: Where exactly.
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
             message: What is wrong, and what would be right.
         """
         text = f"{subject}: {message}" if subject else message
         # What is quoted from the file may hold line breaks and control characters, which a terminal would obey.
-        self._found.add((where, "".join(one if one.isprintable() else _escaped(one) for one in text)))
+        self._found.add((location, "".join(one if one.isprintable() else _escaped(one) for one in text)))
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def lines(self) -> list[str]:
         """All complaints, by file and line."""
-        return [f"{where}: {text}" for where, text in sorted(self._found)]
+        return [f"{location}: {text}" for location, text in sorted(self._found)]
 
     def fail(self) -> NoReturn:
         """End the loading.

@@ -15,9 +15,9 @@ from bridge.config.diagnostics import Fault
 from bridge.config.grammar import parse
 from bridge.config.syntax import (
     Binary,
-    Call,
     Conditional,
     Constant,
+    FunctionCall,
     Index,
     Object,
     Reference,
@@ -44,7 +44,7 @@ Node = Tree[Token]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ExpressionReader:
     """Reads the terms of one text.
 
     Attributes:
@@ -146,13 +146,13 @@ class Reader:
             items[key] = self.read(value_node, depth + 1)
         return tuple(items.items())
 
-    def _call(self, children: list[Node], line: int, text: str, depth: int) -> Call:
+    def _call(self, children: list[Node], line: int, text: str, depth: int) -> FunctionCall:
         names = [str(child.children[0]) for child in children if child.data == "identifier"]
         arguments = [child for child in children if child.data == "arguments"]
         if any(isinstance(child, Token) and child.type == "ELLIPSIS" for node in arguments for child in node.children):
             raise Fault(line, f"`{text}`: `...` is not supported")
         terms = [self.read(item, depth + 1) for node in arguments for item in _trees(_meaningful(node))]
-        return Call(line, text, "::".join(names), tuple(terms))
+        return FunctionCall(line, text, "::".join(names), tuple(terms))
 
     def _string(self, parts: list[Node], line: int, text: str, depth: int) -> Term:
         found: list[str | Term] = []
@@ -179,13 +179,13 @@ class Reader:
         for start, end in _interpolations(lines):
             found.append(_plain(lines[position:start]))
             inner = lines[start + 2 : end]
-            found.append(parse_term(inner, line + 1 + lines.count("\n", 0, start), depth + 1))
+            found.append(parse_expression(inner, line + 1 + lines.count("\n", 0, start), depth + 1))
             position = end + 1
         found.append(_plain(lines[position:]))
         return _template(line, text.split(" ", maxsplit=1)[0], found)
 
 
-def parse_term(text: str, line: int, depth: int = 0) -> Term:
+def parse_expression(text: str, line: int, depth: int = 0) -> Term:
     """Read one expression that stands by itself, beginning on `line` of its file.
 
     Raises:
@@ -200,7 +200,7 @@ def parse_term(text: str, line: int, depth: int = 0) -> Term:
     attributes = [child for child in _trees(body.children) if child.data == "attribute"]
     if len(attributes) != 1:
         raise Fault(line, f"`{text.strip()}` is not one expression")
-    return Reader(wrapped, line - 1).read(_trees(_meaningful(attributes[0]))[-1], depth)
+    return ExpressionReader(wrapped, line - 1).read(_trees(_meaningful(attributes[0]))[-1], depth)
 
 
 def _meaningful(node: Node) -> list[Node | Token]:

@@ -8,8 +8,8 @@ from typing import Final
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from bridge.config.diagnostics import Complaints, Fault, Where
-from bridge.config.expression_parser import MAX_DEPTH, Node, Reader
+from bridge.config.diagnostics import Diagnostics, Fault, Location
+from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import parse
 from bridge.config.syntax import Attribute, Block
 
@@ -17,37 +17,37 @@ from bridge.config.syntax import Attribute, Block
 MAX_FILE_SIZE: Final = 4 << 20
 
 
-def find_files(paths: Sequence[Path], complaints: Complaints) -> list[Path]:
+def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
     """The files that are meant: each path as it is, a directory as its `*.hcl` in order of name, none twice."""
     found: dict[Path, None] = {}
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112  # Path's, up to 3.13, raises where we may not look
             inside = sorted(entry for entry in path.glob("*.hcl") if entry.is_file())
             if not inside:
-                complaints.add(Where(str(path)), "", "the directory holds no *.hcl file")
+                diagnostics.add(Location(str(path)), "", "the directory holds no *.hcl file")
             found.update(dict.fromkeys(inside))
         else:
             found[path] = None
     if not paths:
-        complaints.add(Where("configuration"), "", "no file was named")
+        diagnostics.add(Location("configuration"), "", "no file was named")
     return list(found)
 
 
-def read_blocks(path: Path, ours: frozenset[str], complaints: Complaints, ignored: dict[str, int]) -> Iterator[Block]:
+def read_blocks(path: Path, ours: frozenset[str], diagnostics: Diagnostics, ignored: dict[str, int]) -> Iterator[Block]:
     """The blocks of one file that are ours; the others are counted into `ignored` and not looked into."""
     file = str(path)
-    text = _read_text(path, complaints)
+    text = _read_text(path, diagnostics)
     if text is None:
         return
     try:
         tree = parse(text)
     except UnexpectedInput as error:
-        complaints.add(Where(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
+        diagnostics.add(Location(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
         return
     except RecursionError:
-        complaints.add(Where(file), "", "nested too deep")
+        diagnostics.add(Location(file), "", "nested too deep")
         return
-    reader = _FileReader(file, Reader(text), complaints)
+    reader = _FileReader(file, ExpressionReader(text), diagnostics)
     for node in _trees(_trees(tree.children)[0].children):
         if node.data == "block":
             kind = reader.name(node)
@@ -58,7 +58,7 @@ def read_blocks(path: Path, ours: frozenset[str], complaints: Complaints, ignore
         elif node.data == "attribute":
             name = reader.name(node)
             if name in ours:
-                complaints.add(reader.where(node), name, f"is a block; write `{name} {{ … }}`")
+                diagnostics.add(reader.location(node), name, f"is a block; write `{name} {{ … }}`")
             else:
                 ignored[name] = ignored.get(name, 0) + 1
 
@@ -66,13 +66,13 @@ def read_blocks(path: Path, ours: frozenset[str], complaints: Complaints, ignore
 class _FileReader:
     """Turns the parse tree of one file into blocks."""
 
-    def __init__(self, file: str, reader: Reader, complaints: Complaints) -> None:
+    def __init__(self, file: str, reader: ExpressionReader, diagnostics: Diagnostics) -> None:
         self._file = file
         self._reader = reader
-        self._complaints = complaints
+        self._diagnostics = diagnostics
 
-    def where(self, node: Node) -> Where:
-        return Where(self._file, self._reader.line(node))
+    def location(self, node: Node) -> Location:
+        return Location(self._file, self._reader.line(node))
 
     def name(self, node: Node) -> str:
         return str(_trees(node.children)[0].children[0])
@@ -91,13 +91,13 @@ class _FileReader:
                     continue
                 first = attributes.setdefault(attribute.name, attribute)
                 if first is not attribute:
-                    message = f"given twice; the first is on line {first.where.line}"
-                    self._complaints.add(attribute.where, f"{subject} > {attribute.name}", message)
+                    message = f"given twice; the first is on line {first.location.line}"
+                    self._diagnostics.add(attribute.location, f"{subject} > {attribute.name}", message)
             elif child.data == "block" and depth >= MAX_DEPTH:
-                self._complaints.add(self.where(child), subject, f"nested more than {MAX_DEPTH} deep")
+                self._diagnostics.add(self.location(child), subject, f"nested more than {MAX_DEPTH} deep")
             elif child.data == "block":
                 blocks.append(self.block(child, f"{subject} > ", depth + 1))
-        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.where(node))
+        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.location(node))
 
     def _label(self, node: Node) -> str:
         text = self._reader.source(node)
@@ -106,30 +106,30 @@ class _FileReader:
     def _attribute(self, node: Node, kind: str, subject: str) -> Attribute | None:
         name = self.name(node)
         try:
-            return Attribute(name, self._reader.read(_trees(node.children)[-1]), self.where(node))
+            return Attribute(name, self._reader.read(_trees(node.children)[-1]), self.location(node))
         except Fault as fault:
-            self._complaints.add(Where(self._file, fault.line), f"{subject} > {name}", fault.words(kind))
+            self._diagnostics.add(Location(self._file, fault.line), f"{subject} > {name}", fault.shown_in(kind))
             return None
 
 
-def _read_text(path: Path, complaints: Complaints) -> str | None:
-    where = Where(str(path))
+def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
+    location = Location(str(path))
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except FileNotFoundError:
-        complaints.add(where, "", "there is no such file")
+        diagnostics.add(location, "", "there is no such file")
     except OSError as error:
-        complaints.add(where, "", f"cannot be read: {error.strerror or error}")
+        diagnostics.add(location, "", f"cannot be read: {error.strerror or error}")
     else:
         if len(data) > MAX_FILE_SIZE:
-            complaints.add(where, "", f"is larger than {MAX_FILE_SIZE >> 20} MiB")
+            diagnostics.add(location, "", f"is larger than {MAX_FILE_SIZE >> 20} MiB")
             return None
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            complaints.add(Where(str(path), line), "", "is not UTF-8 text")
+            diagnostics.add(Location(str(path), line), "", "is not UTF-8 text")
     return None
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.diagnostics import near, one_of
 from bridge.config.expressions import Expression
-from bridge.config.models import NAME_PATTERN, RESERVED, AdapterProvider, Integration
+from bridge.config.models import NAME_PATTERN, RESERVED, Integration
 from bridge.config.syntax import Block
 from bridge.core.endpoint import (
     NO_AUTH,
@@ -58,29 +59,29 @@ class _Shape(Strict):
     health: HealthSettings | None = None
 
 
-def read_integration(block: Block, reader: BlockReader, adapters: AdapterProvider) -> Integration | None:
+def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]) -> Integration | None:
     """One integration; None, and complaints, where it is at fault."""
     name, subject = block.labels[0], str(block)
     if not re.fullmatch(NAME_PATTERN, name):
-        reader.complaints.add(block.where, subject, "a label has letters, digits, `_` and `-` only")
+        reader.diagnostics.add(block.location, subject, "a label has letters, digits, `_` and `-` only")
     if name in RESERVED:
-        reader.complaints.add(block.where, subject, f"the label `{name}` is reserved")
+        reader.diagnostics.add(block.location, subject, f"the label `{name}` is reserved")
     kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)
     type_value = reader.compile(kind, subject) if kind else None
     spec = _spec(type_value, block, reader, adapters) if type_value else None
     if kind is None:
-        reader.complaints.add(block.where, subject, f"`type` is missing; there are {one_of(adapters.names())}")
+        reader.diagnostics.add(block.location, subject, f"`type` is missing; there are {one_of(adapters)}")
     auth_model = _auth_model(block, reader, spec)
     shape = _shape(spec, auth_model)
     rest = Block(
-        block.type, block.labels, tuple(a for a in block.attributes if a is not kind), block.blocks, block.where
+        block.type, block.labels, tuple(a for a in block.attributes if a is not kind), block.blocks, block.location
     )
     data = reader.data(rest, shape, subject)
     endpoint = _part(Endpoint, "endpoint", data, reader)
     tls = _part(Tls, "tls", data, reader)
     resilience = _part(ResilienceSettings, "resilience", data, reader)
     health = _part(HealthSettings, "health", data, reader)
-    auth = _part(auth_model, "auth", data, reader, hide=True) if auth_model else NO_AUTH
+    auth = _part(auth_model, "auth", data, reader, secret=True) if auth_model else NO_AUTH
     if spec is None:
         return None
     config = reader.model(spec.config, data, data.values.get("config") or {}, ("config",))
@@ -90,32 +91,43 @@ def read_integration(block: Block, reader: BlockReader, adapters: AdapterProvide
     if tls is None or resilience is None or health is None or auth is None or config is None:
         return None
     return Integration(
-        name, spec.protocol, spec, endpoint, auth, tls, config, resilience, health, block.where, frozenset(data.secret)
+        name,
+        spec.protocol,
+        spec,
+        endpoint,
+        auth,
+        tls,
+        config,
+        resilience,
+        health,
+        block.location,
+        frozenset(data.secret_keys),
     )
 
 
-def _part(model: type[Any], name: str, data: Data, reader: BlockReader, *, hide: bool = False) -> Any:
+def _part(model: type[Any], name: str, data: Data, reader: BlockReader, *, secret: bool = False) -> Any:
     values = data.values.get(name)
     if values is None and name == "endpoint":
         return None
-    return reader.model(model, data, {} if values is None else values, (name,), hide=hide)
+    return reader.model(model, data, {} if values is None else values, (name,), secret=secret)
 
 
-def _spec(expression: Expression, block: Block, reader: BlockReader, adapters: AdapterProvider) -> AdapterSpec | None:
-    where = next(attribute.where for attribute in block.attributes if attribute.name == "type")
+def _spec(
+    expression: Expression, block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]
+) -> AdapterSpec | None:
+    location = next(attribute.location for attribute in block.attributes if attribute.name == "type")
     name = expression.evaluate({})
-    if isinstance(name, str) and name in adapters.names():
+    if isinstance(name, str) and name in adapters:
         try:
-            return adapters.get(name)
+            return adapters[name]
         except ImportError as error:
-            reader.complaints.add(where, f"{block} > type", f"`{name}` is installed, but cannot be loaded: {error}")
+            reader.diagnostics.add(location, f"{block} > type", f"`{name}` is installed, but cannot be loaded: {error}")
             return None
-    known = adapters.names()
     if expression.secret:
         shown = "there is no such type"
     else:
-        shown = f"there is no `{name}`{near(name, known)}" if isinstance(name, str) else "must be a string"
-    reader.complaints.add(where, f"{block} > type", f"{shown}; there are {one_of(known)}")
+        shown = f"there is no `{name}`{near(name, adapters)}" if isinstance(name, str) else "must be a string"
+    reader.diagnostics.add(location, f"{block} > type", f"{shown}; there are {one_of(adapters)}")
     return None
 
 
@@ -128,7 +140,7 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
     known = [name for name in AUTH_MODELS if spec is None or name in spec.auth or name == "none"]
     if kind is None:
-        reader.complaints.add(auth.where, subject, f"`type` is missing; there are {one_of(known)}")
+        reader.diagnostics.add(auth.location, subject, f"`type` is missing; there are {one_of(known)}")
         return None
     expression = reader.compile(kind, subject, kind="auth")
     if expression is None:
@@ -136,11 +148,11 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     name = expression.evaluate({})
     if name not in AUTH_MODELS:
         hint = near(name, AUTH_MODELS) if isinstance(name, str) else ""
-        reader.complaints.add(kind.where, f"{subject} > type", f"must be one of {one_of(known)}{hint}")
+        reader.diagnostics.add(kind.location, f"{subject} > type", f"must be one of {one_of(known)}{hint}")
         return None
     if spec is not None and name != "none" and name not in spec.auth:
         message = f"`{spec.protocol}` has no meaning for `{name}`; it knows {one_of(spec.auth | {'none'})}"
-        reader.complaints.add(kind.where, f"{subject} > type", message)
+        reader.diagnostics.add(kind.location, f"{subject} > type", message)
     return AUTH_MODELS[name]
 
 
@@ -158,26 +170,28 @@ def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseM
 def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> None:
     if "endpoint" not in data.values:
         if spec.needs_endpoint and ("endpoint",) not in data.broken:
-            reader.complaints.add(data.block.where, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
+            reader.diagnostics.add(data.block.location, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
         return
     if not spec.needs_endpoint:
-        where = data.where(("endpoint",))
-        reader.complaints.add(where, f"{data.subject} > endpoint", f"`{spec.protocol}` reaches nothing; leave it out")
+        location = data.location(("endpoint",))
+        reader.diagnostics.add(
+            location, f"{data.subject} > endpoint", f"`{spec.protocol}` reaches nothing; leave it out"
+        )
     if endpoint is None:
         return
     key = "url" if endpoint.url else "address"
     scheme, by_scheme = endpoint.scheme, spec.by_scheme()
     if scheme is None:
         return
-    where, subject = data.where(("endpoint", key)), f"{data.subject} > endpoint > {key}"
+    location, subject = data.location(("endpoint", key)), f"{data.subject} > endpoint > {key}"
     if scheme not in by_scheme:
-        reader.complaints.add(where, subject, f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only")
+        reader.diagnostics.add(location, subject, f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only")
         return
     _, tls_on = by_scheme[scheme].schemes[scheme]
     if endpoint.tls is not None and endpoint.tls != tls_on:
         state = "on" if tls_on else "off"
-        where = data.where(("endpoint", "tls"))
-        reader.complaints.add(where, f"{data.subject} > endpoint > tls", f"the address says that TLS is {state}")
+        location = data.location(("endpoint", "tls"))
+        reader.diagnostics.add(location, f"{data.subject} > endpoint > tls", f"the address says that TLS is {state}")
 
 
 def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) -> None:
@@ -189,8 +203,8 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
     for key, path in named.items():
         fault = None if path is None else _fault_of_file(path)
         if fault is not None:
-            shown = "" if key in data.secret else f" {path}"
-            reader.complaints.add(data.where(key), " > ".join([data.subject, *key]), f"{fault}{shown}")
+            shown = "" if key in data.secret_keys else f" {path}"
+            reader.diagnostics.add(data.location(key), " > ".join([data.subject, *key]), f"{fault}{shown}")
 
 
 def _fault_of_file(path: Path) -> str | None:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from bridge.config.diagnostics import Where
+from bridge.config.diagnostics import Location
 from bridge.config.expressions import Expression
 from bridge.core.endpoint import AnyAuth, Endpoint, Strict, Tls
 from bridge.core.errors import InvalidError
@@ -22,19 +22,7 @@ NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
 RESERVED = frozenset({"bridge", "bus"})
 
 
-NOWHERE: Final = Where("")
-
-
-class AdapterProvider(Protocol):
-    """Where the types of integrations come from."""
-
-    def names(self) -> "list[str] | tuple[str, ...]":
-        """The types that exist."""
-        ...
-
-    def get(self, name: str) -> AdapterSpec:
-        """One type's specification. Raises KeyError where there is none, ImportError where it cannot be loaded."""
-        ...
+NOWHERE: Final = Location("")
 
 
 def _event_type(value: str) -> str:
@@ -203,8 +191,8 @@ class Integration:
         spec: The adapter.
         endpoint: None only for protocols that need none.
         config: An instance of `spec.config`.
-        where: Where the block begins.
-        secrets: Keys whose value came from the environment, as paths: `("config", "client_id")`.
+        location: Where the block begins.
+        secret_keys: Keys whose value came from the environment, as paths: `("config", "client_id")`.
     """
 
     id: str
@@ -216,8 +204,8 @@ class Integration:
     config: BaseModel
     resilience: ResilienceSettings
     health: HealthSettings
-    where: Where
-    secrets: frozenset[tuple[str, ...]] = frozenset()
+    location: Location
+    secret_keys: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +219,7 @@ class Route:
         key: The ordering key; None for the event type.
         delivery: What is promised.
         receipts: Whether each accepted event's outcome is told.
-        secrets: Keys with a fixed value that came from the environment.
+        secret_keys: Keys with a fixed value that came from the environment.
     """
 
     name: str
@@ -251,8 +239,8 @@ class Route:
     own: bool = False
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
-    place: Where = NOWHERE
-    secrets: frozenset[str] = frozenset()
+    location: Location = NOWHERE
+    secret_keys: frozenset[str] = frozenset()
 
     @property
     def durable(self) -> bool:
@@ -275,8 +263,8 @@ class SubscriptionSettings:
     visibility: float | None = None
     max_deliveries: int | None = None
     group: str | None = None
-    place: Where = NOWHERE
-    secrets: frozenset[str] = frozenset()
+    location: Location = NOWHERE
+    secret_keys: frozenset[str] = frozenset()
 
     @property
     def hold(self) -> Hold | None:
@@ -293,9 +281,9 @@ class Configuration:
     Attributes:
         ignored: Kinds of blocks that are not ours, and how many of each were left alone.
         warnings: What may be a mistake but is none by the rules; one line each.
-        secrets: Keys of `bridge`, `log` and `bus` whose value came from the environment.
-        bus_places: Where the keys of the `bus` block stand.
-        hidden: Texts that must not be said: credentials, and what integrations have from the environment.
+        secret_keys: Keys of `bridge`, `log` and `bus` whose value came from the environment.
+        bus_locations: Where the keys of the `bus` block stand.
+        secrets: Texts that must never be shown: credentials, and what integrations have from the environment.
     """
 
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
@@ -306,6 +294,6 @@ class Configuration:
     subscriptions: tuple[SubscriptionSettings, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    secrets: frozenset[tuple[str, ...]] = frozenset()
-    bus_places: Mapping[str, Where] = field(default_factory=dict)
-    hidden: frozenset[str] = field(default=frozenset(), repr=False)
+    secret_keys: frozenset[tuple[str, ...]] = frozenset()
+    bus_locations: Mapping[str, Location] = field(default_factory=dict)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bridge.config.blocks import BlockReader, Data
-from bridge.config.diagnostics import Complaints, near, one_of
+from bridge.config.diagnostics import Diagnostics, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import (
     NAME_PATTERN,
@@ -29,11 +29,11 @@ _OPERATION_KEYS: Final = {
 _ARGUMENTS: Final = ("method", "params", "topic", "message", "qos", "retain", "queue")
 _COMPUTED: Final = (*_ARGUMENTS, "where", "emit", "key")
 
-Known = Mapping[str, Integration | None]
+Integrations = Mapping[str, Integration | None]
 """All integrations by label; None for one that is at fault, so that its routes are not blamed for it."""
 
 
-def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route | None:
+def read_route(block: Block, reader: BlockReader, integrations: Integrations) -> Route | None:
     """One route; None, and complaints, where it is at fault."""
     subject = str(block)
     _check_name(block, reader)
@@ -46,21 +46,21 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         try:
             check_pattern(pattern)
         except ValueError as error:
-            fault = "one is no pattern of event types" if ("on",) in data.secret else str(error)
-            reader.complaints.add(data.where(("on",)), f"{subject} > on", fault)
+            fault = "one is no pattern of event types" if ("on",) in data.secret_keys else str(error)
+            reader.diagnostics.add(data.location(("on",)), f"{subject} > on", fault)
     _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
-        if (key,) not in data.places:
-            reader.complaints.add(block.where, subject, f"`{settings.operation}` needs `{key}`")
+        if (key,) not in data.locations:
+            reader.diagnostics.add(block.location, subject, f"`{settings.operation}` needs `{key}`")
     qos = computed.get("qos")
     if settings.delivery == "at_least_once" and qos is not None and qos.constant and qos.evaluate({}) == 0:
         message = 'nobody acknowledges QoS 0; `delivery = "at_least_once"` needs 1 or 2'
-        reader.complaints.add(data.where(("qos",)), f"{subject} > qos", message)
+        reader.diagnostics.add(data.location(("qos",)), f"{subject} > qos", message)
     for key in _ARGUMENTS:
-        if (key,) in data.places and key not in (*needed, *allowed):
+        if (key,) in data.locations and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
-            reader.complaints.add(data.where((key,)), f"{subject} > {key}", message)
+            reader.diagnostics.add(data.location((key,)), f"{subject} > {key}", message)
     return Route(
         name=block.labels[0],
         on=tuple(settings.on),
@@ -69,13 +69,13 @@ def read_route(block: Block, reader: BlockReader, integrations: Known) -> Route 
         own=settings.own,
         delivery=settings.delivery,
         receipts=settings.receipts,
-        place=block.where,
-        secrets=frozenset(key[0] for key in data.secret),
+        location=block.location,
+        secret_keys=frozenset(key[0] for key in data.secret_keys),
         **computed,
     )
 
 
-def read_subscription(block: Block, reader: BlockReader, integrations: Known) -> SubscriptionSettings | None:
+def read_subscription(block: Block, reader: BlockReader, integrations: Integrations) -> SubscriptionSettings | None:
     """One subscription; None, and complaints, where it is at fault."""
     subject = str(block)
     _check_name(block, reader)
@@ -84,8 +84,8 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
     settings = reader.model(SubscriptionBlock, data, data.values)
     if settings is None:
         return None
-    if (("topic",) in data.places) == (("queue",) in data.places):
-        reader.complaints.add(block.where, subject, "give either `topic` or `queue`")
+    if (("topic",) in data.locations) == (("queue",) in data.locations):
+        reader.diagnostics.add(block.location, subject, "give either `topic` or `queue`")
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
     _check_integration(settings.integration, operation, data, reader, integrations, key=key)
     _check_qos(settings, data, reader, integrations)
@@ -94,9 +94,9 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         _check_acknowledges(settings.integration, data, reader, integrations, key=key)
     else:
         for name in ("prefetch", "visibility", "max_deliveries"):
-            if (name,) in data.places:
+            if (name,) in data.locations:
                 message = 'belongs to `ack = "consumer"`'
-                reader.complaints.add(data.where((name,)), f"{subject} > {name}", message)
+                reader.diagnostics.add(data.location((name,)), f"{subject} > {name}", message)
     return SubscriptionSettings(
         name=block.labels[0],
         integration=settings.integration,
@@ -108,34 +108,34 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Known) ->
         visibility=settings.visibility if held else None,
         max_deliveries=settings.max_deliveries,
         group=settings.group,
-        place=block.where,
-        secrets=frozenset(key[0] for key in data.secret),
+        location=block.location,
+        secret_keys=frozenset(key[0] for key in data.secret_keys),
         **computed,
     )
 
 
 def _check_name(block: Block, reader: BlockReader) -> None:
     if not re.fullmatch(NAME_PATTERN, block.labels[0]):
-        reader.complaints.add(block.where, str(block), "a label has letters, digits, `_` and `-` only")
+        reader.diagnostics.add(block.location, str(block), "a label has letters, digits, `_` and `-` only")
 
 
 def _check_integration(
-    name: str, operation: str, data: Data, reader: BlockReader, integrations: Known, *, key: str
+    name: str, operation: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str
 ) -> None:
     if name not in integrations:
-        shown = "such integration" if ("integration",) in data.secret else f"integration `{name}`"
+        shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
         hint = near(name, integrations) or (f"; there are {one_of(integrations)}" if integrations else "")
-        where = data.where(("integration",))
-        reader.complaints.add(where, f"{data.subject} > integration", f"there is no {shown}{hint}")
+        location = data.location(("integration",))
+        reader.diagnostics.add(location, f"{data.subject} > integration", f"there is no {shown}{hint}")
         return
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:
         has = one_of(integration.spec.operations)
         message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
-        reader.complaints.add(data.where((key,)), f"{data.subject} > {key}", message)
+        reader.diagnostics.add(data.location((key,)), f"{data.subject} > {key}", message)
 
 
-def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Known, *, key: str) -> None:
+def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str) -> None:
     """See that the protocol has an acknowledgement that the application can give."""
     integration = integrations.get(name)
     if integration is None:
@@ -148,12 +148,12 @@ def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations
         message = (
             f'messages of a `{key}` of `{integration.type}` are not acknowledged{hint}; leave it out, or write "bus"'
         )
-        reader.complaints.add(data.where(("ack",)), f"{data.subject} > ack", message)
+        reader.diagnostics.add(data.location(("ack",)), f"{data.subject} > ack", message)
     elif unfit is not None:
-        reader.complaints.add(data.where(("ack",)), f"{data.subject} > ack", f"{unfit} of `{name}`")
+        reader.diagnostics.add(data.location(("ack",)), f"{data.subject} > ack", f"{unfit} of `{name}`")
 
 
-def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, integrations: Known) -> None:
+def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, integrations: Integrations) -> None:
     integration = integrations.get(settings.integration)
     if settings.qos is None or integration is None:
         return
@@ -163,18 +163,18 @@ def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, int
     elif settings.qos == 0 and settings.ack == "consumer":
         message = 'nobody acknowledges QoS 0; `ack = "consumer"` needs 1 or 2'
     if message is not None:
-        reader.complaints.add(data.where(("qos",)), f"{data.subject} > qos", message)
+        reader.diagnostics.add(data.location(("qos",)), f"{data.subject} > qos", message)
 
 
-def check_same_place(subscriptions: Iterable[SubscriptionSettings], complaints: Complaints) -> None:
+def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnostics: Diagnostics) -> None:
     """See that subscriptions which share one place at the remote want the same of it; their events may differ."""
     first: dict[tuple[object, ...], SubscriptionSettings] = {}
     for one in subscriptions:
         other = first.setdefault((one.integration, one.topic, one.queue, one.group), one)
         for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries"):
             if getattr(one, key) != getattr(other, key):
-                message = f'listens to what subscription "{other.name}" does ({other.place}), with another `{key}`'
-                complaints.add(one.place, f'subscription "{one.name}"', message)
+                message = f'listens to what subscription "{other.name}" does ({other.location}), with another `{key}`'
+                diagnostics.add(one.location, f'subscription "{one.name}"', message)
                 break
 
 
@@ -188,7 +188,7 @@ def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...])
             continue
         found[attribute.name] = expression
         if expression.constant and (fault := _constant_fault(attribute.name, expression.evaluate({}))):
-            reader.complaints.add(attribute.where, f"{data.subject} > {attribute.name}", fault)
+            reader.diagnostics.add(attribute.location, f"{data.subject} > {attribute.name}", fault)
     return found
 
 

@@ -1,5 +1,6 @@
 """The configuration's JSON Schema, from the models that check a file."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -9,7 +10,6 @@ from bridge.config.integrations import AUTH_MODELS
 from bridge.config.models import (
     NAME_PATTERN,
     RESERVED,
-    AdapterProvider,
     BridgeSettings,
     BusSettings,
     LogSettings,
@@ -55,13 +55,13 @@ _EXAMPLE: Final = {
 }
 
 
-def schema(adapters: AdapterProvider) -> dict[str, Any]:
+def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the configuration as data.
 
     A block without a label is an object under its name, `bridge`; one with a label is an object of objects,
     `integration.<label>`. It describes values after `env` and `var` are resolved.
     """
-    specs = [adapters.get(name) for name in sorted(adapters.names())]
+    specs = [adapters[name] for name in sorted(adapters)]
     models = [*_BLOCKS.values(), *_LABELLED.values(), *_PARTS.values(), *AUTH_MODELS.values()]
     models += [spec.config for spec in specs]
     found, definitions = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])

@@ -11,7 +11,7 @@ from bridge.config.models import Integration
 from bridge.core.endpoint import AnyAuth, AuthBasic, Endpoint
 
 
-def hidden(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
+def collect_secrets(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
     """Texts to be taken out of whatever is said.
 
     Hosts, ports and truth values are left: without them nobody could tell at night which remote does not answer.

@@ -10,7 +10,7 @@ from bridge.config.expressions import Expression
 from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
 
 MASK: Final = "***"
-_HIDDEN_FIELDS: Final = {"name", "place", "secrets"}
+_NOT_SHOWN: Final = {"name", "location", "secret_keys"}
 
 
 class Source(str):
@@ -22,7 +22,7 @@ class Source(str):
 def masked(configuration: Configuration) -> dict[str, Any]:
     """The configuration as plain data, keyed as the files are; values from the environment and all of `auth` masked."""
     singles = {
-        name: _dump(getattr(configuration, name), name, configuration.secrets, with_none=True)
+        name: _dump(getattr(configuration, name), name, configuration.secret_keys, with_none=True)
         for name in ("bridge", "log", "bus")
     }
     return {
@@ -51,16 +51,16 @@ def _integration(integration: Integration) -> dict[str, Any]:
     for part in parts:
         model = getattr(integration, part)
         if model is not None:
-            found[part] = _dump(model, part, integration.secrets)
+            found[part] = _dump(model, part, integration.secret_keys)
     found["auth"] = {key: value if key == "type" else MASK for key, value in found["auth"].items()}
     return found
 
 
 def _dump(
-    model: BaseModel, name: str, secrets: frozenset[tuple[str, ...]], *, with_none: bool = False
+    model: BaseModel, name: str, secret_keys: frozenset[tuple[str, ...]], *, with_none: bool = False
 ) -> dict[str, Any]:
     found: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=not with_none)
-    for path in secrets:
+    for path in secret_keys:
         if path[0] == name:
             _mask(found, path[1:])
     return found
@@ -83,9 +83,9 @@ def _fields(settings: Route | SubscriptionSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.name in settings.secrets:
+        if field.name in settings.secret_keys:
             found[field.name] = MASK
-        elif field.name not in _HIDDEN_FIELDS and value is not None:
+        elif field.name not in _NOT_SHOWN and value is not None:
             found[field.name] = _expression(value) if isinstance(value, Expression) else value
     return found
 

@@ -6,7 +6,7 @@ It is ours rather than the parser's, so that each part knows its line and only w
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.config.diagnostics import Where
+from bridge.config.diagnostics import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Object(Term):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Term):
+class FunctionCall(Term):
     """`name(a, b)`."""
 
     name: str
@@ -101,7 +101,7 @@ class Attribute:
 
     name: str
     term: Term
-    where: Where
+    location: Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Block:
     labels: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     blocks: tuple["Block", ...]
-    where: Where
+    location: Location
 
     def __str__(self) -> str:
         return " ".join([self.type, *(f'"{label}"' for label in self.labels)])

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.compiler import Names
-from bridge.config.diagnostics import Where, near
+from bridge.config.diagnostics import Location, near
 from bridge.config.expressions import Literal
 from bridge.config.models import VariableBlock
 from bridge.config.syntax import Attribute, Block, Constant, Reference
@@ -39,7 +39,7 @@ def read_variables(blocks: Iterable[Block], reader: BlockReader, given: Mapping[
     for name in given:
         if name not in found and name not in failed:
             hint = near(name, [*found, *failed])
-            reader.complaints.add(Where("--var"), name, f"no `variable` block declares it{hint}")
+            reader.diagnostics.add(Location("--var"), name, f"no `variable` block declares it{hint}")
     return replace(reader.names, variables=found, failed=frozenset(failed))
 
 
@@ -57,10 +57,10 @@ def _value(block: Block, reader: BlockReader, given: Mapping[str, str]) -> Liter
     if environment is not None:
         return _typed(environment, settings, Literal(text, None, secret=True), data, reader)
     if "default" in data.values:
-        secret = settings.sensitive or ("default",) in data.secret
+        secret = settings.sensitive or ("default",) in data.secret_keys
         return _typed(settings.default, settings, Literal(text, None, secret=secret), data, reader)
     ways = f"--var {name}=…" if not settings.env else f"--var {name}=… or the environment variable `{settings.env}`"
-    reader.complaints.add(block.where, subject, f"has no value; give it a `default`, or {ways}")
+    reader.diagnostics.add(block.location, subject, f"has no value; give it a `default`, or {ways}")
     return None
 
 
@@ -74,7 +74,7 @@ def _typed(value: Any, settings: VariableBlock, empty: Literal, data: Data, read
             value = None
     fits = kind == "any" or (isinstance(value, _KINDS[kind]) and (kind == "bool" or not isinstance(value, bool)))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        reader.complaints.add(data.where(("default",)), data.subject, f"its value is not a {kind}")
+        reader.diagnostics.add(data.location(("default",)), data.subject, f"its value is not a {kind}")
         return None
     return Literal(empty.text, value, secret=empty.secret)
 

@@ -105,7 +105,7 @@ class ConnectionManager:
 
     def _make(self, settings: list[tuple[IntegrationSettings, Sequence[SubscriptionSpec]]]) -> list[Connection]:
         made: list[Connection] = []
-        complaints: list[str] = []
+        diagnostics: list[str] = []
         for one, specs in settings:
             try:
                 made.append(
@@ -120,9 +120,9 @@ class ConnectionManager:
                     )
                 )
             except ValueError as error:
-                complaints.append(f'integration "{one.id}": {error}')
-        if complaints:
-            raise ConfigError(complaints)
+                diagnostics.append(f'integration "{one.id}": {error}')
+        if diagnostics:
+            raise ConfigError(diagnostics)
         return made
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.config import AdapterProvider
 from bridge.contract.asyncapi import asyncapi
 from bridge.contract.catalogue import ENTRIES
 from bridge.contract.schemas import documents
+from bridge.core.ports import AdapterSpec
 
 _README = """\
 # Schemas
@@ -30,7 +30,7 @@ that come with the bridge.
 """
 
 
-def files(adapters: AdapterProvider) -> dict[str, str]:
+def files(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
     """The text of each file by its path within `schemas/`; the same models give the same bytes."""
     texts = {f"{name}.schema.json": _json(schema) for name, schema in documents(adapters).items()}
     texts["asyncapi.json"] = _json(asyncapi())

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from bridge.contract import examples
 from bridge.contract.catalogue import ENTRIES, Entry
 from bridge.core import payloads
 from bridge.core.model import Event
+from bridge.core.ports import AdapterSpec
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/"
@@ -27,7 +28,7 @@ _WIRE_NAMES: Final = {"raw": "payload"}
 _ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
-def documents(adapters: config.AdapterProvider) -> dict[str, dict[str, Any]]:
+def documents(adapters: Mapping[str, AdapterSpec]) -> dict[str, dict[str, Any]]:
     """Every schema by its name, as in `command/request`.
 
     Args:

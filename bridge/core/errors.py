@@ -266,6 +266,6 @@ class OutboxError(Exception):
 class ConfigError(Exception):
     """The configuration has faults; `complaints` holds them all, each one line for a person."""
 
-    def __init__(self, complaints: Sequence[str]) -> None:
-        super().__init__("\n".join(complaints))
-        self.complaints = tuple(complaints)
+    def __init__(self, diagnostics: Sequence[str]) -> None:
+        super().__init__("\n".join(diagnostics))
+        self.diagnostics = tuple(diagnostics)

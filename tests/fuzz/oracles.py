@@ -17,7 +17,7 @@ from bridge.bus.rejection import DEFAULT_LIMITS, Rejected
 from bridge.config import load
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Fault
-from bridge.config.expression_parser import parse_term
+from bridge.config.expression_parser import parse_expression
 from bridge.core.errors import ConfigError, InvalidError
 from bridge.core.model import Event
 from bridge.registry import AdapterRegistry
@@ -108,8 +108,8 @@ def hcl(data: bytes) -> None:
         try:
             configuration = load([file], adapters=AdapterRegistry(), environ=_ENVIRON)
         except ConfigError as error:
-            _must(error.complaints, "a refusal without a complaint")
-            for line in error.complaints:
+            _must(error.diagnostics, "a refusal without a complaint")
+            for line in error.diagnostics:
                 _must(_COMPLAINT.fullmatch(line), f"a complaint of another form: {line!r}")
                 _must(_ENVIRON["TOKEN"] not in line, f"a complaint that holds a secret: {line!r}")
         else:
@@ -157,7 +157,7 @@ def expressions(data: bytes) -> None:
     for root in ("event", None):
         compiler = Compiler(Names(_ENVIRON, {}), root)
         try:
-            expression = compiler.compile(parse_term(text, 1))
+            expression = compiler.compile(parse_expression(text, 1))
         except Fault as fault:
             _must(fault.message, "a fault without words")
             continue

@@ -17,7 +17,6 @@ from bridge.client import BusClient, Listener
 from bridge.config import load
 from bridge.contract import ENTRIES, entry_for
 from bridge.core.model import Event
-from bridge.core.ports import AdapterSpec
 from bridge.gateway import IntegrationGateway
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
 from tests.support.bus.schemas import validate_event
@@ -80,16 +79,6 @@ route "keep" {{
   receipts    = true
 }}
 """
-
-
-class Adapters:
-    """The one adapter of this test."""
-
-    def names(self) -> list[str]:
-        return [SPEC.protocol]
-
-    def get(self, name: str) -> AdapterSpec:
-        return {SPEC.protocol: SPEC}[name]
 
 
 def envelope(event: Event) -> dict[str, Any]:
@@ -219,7 +208,7 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
     (tmp_path / "bridge.hcl").write_text(CONFIGURATION.format(tmp_path))
 
     def read() -> Any:
-        return load([tmp_path / "bridge.hcl"], adapters=Adapters(), variables={}, environ={})
+        return load([tmp_path / "bridge.hcl"], adapters={SPEC.protocol: SPEC}, variables={}, environ={})
 
     gateway = IntegrationGateway(read(), load=read)
     client = BusClient(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s", prefixes=("",))

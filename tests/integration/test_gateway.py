@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
 from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.ports import AdapterBase, AdapterSetup
 from bridge.gateway import LONGEST_CLOSE, IntegrationGateway
 from bridge.outbox import Outbox
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
@@ -37,14 +37,8 @@ def _sticky(setup: AdapterSetup) -> AdapterBase:
     return Sticky(setup)
 
 
-class Adapters:
-    """The one adapter of these tests."""
-
-    def names(self) -> list[str]:
-        return ["memory"]
-
-    def get(self, name: str) -> AdapterSpec:
-        return dataclasses.replace({"memory": SPEC}[name], create=_sticky)
+#: The one adapter of these tests.
+ADAPTERS = {"memory": dataclasses.replace(SPEC, create=_sticky)}
 
 
 Reader = Callable[..., Configuration]
@@ -55,14 +49,13 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """Makes a configuration with integrations of these names."""
     monkeypatch.setattr(MemoryAdapter, "remotes", {"house": MemoryRemote()})
     monkeypatch.setattr(Sticky, "leaving", 0)
-    adapters = Adapters()
 
     def configuration(*names: str) -> Configuration:
         file = tmp_path / "bridge.hcl"
         bus = f'bus {{\n  publish = "ipc://{tmp_path}/p"\n  subscribe = "ipc://{tmp_path}/s"\n}}\n'
         one = 'integration "{}" {{\n  type = "memory"\n  endpoint {{\n    address = "house"\n  }}\n}}\n'
         file.write_text(bus + "".join(one.format(name) for name in names))
-        return load([file], adapters=adapters, environ={})
+        return load([file], adapters=ADAPTERS, environ={})
 
     return configuration
 

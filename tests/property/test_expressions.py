@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.config import load
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Fault
-from bridge.config.expression_parser import parse_term
+from bridge.config.expression_parser import parse_expression
 from bridge.core.errors import ConfigError, InvalidError
 
 NAMES = st.text(string.ascii_letters + "_", min_size=1, max_size=8)
@@ -31,7 +31,7 @@ NUMBERS = st.integers(-(2**31), 2**31) | st.floats(-1e9, 1e9)
 
 def _evaluate(text, payload):
     compiler = Compiler(Names({}), "event")
-    expression = compiler.compile(parse_term(text, 1))
+    expression = compiler.compile(parse_expression(text, 1))
     assert not compiler.faults, compiler.faults[0].message
     return expression.evaluate({"event": {"payload": payload}})
 
@@ -123,17 +123,9 @@ def test_any_text_is_an_expression_or_a_fault(text):
     """No text, however odd, makes the compiler fail in another way."""
     compiler = Compiler(Names({}), "event")
     try:
-        compiler.compile(parse_term(text, 1))
+        compiler.compile(parse_expression(text, 1))
     except Fault as fault:
         assert fault.message  # noqa: PT017 - compiling is fine, too
-
-
-class _NoAdapters:
-    def names(self):
-        return []
-
-    def get(self, name):
-        raise KeyError(name)
 
 
 KEYS = st.sampled_from(["name", "level", "mode", "on", "type", "x", "default"])
@@ -147,15 +139,15 @@ BLOCKS = st.tuples(
 
 
 @given(st.lists(BLOCKS, max_size=5).map("".join) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
-def test_any_file_ends_in_a_configuration_or_complaints(text):
+def test_any_file_ends_in_a_configuration_or_diagnostics(text):
     """Whatever a file holds, `load` returns or complains, each complaint on one line and with the file's name."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.hcl"
         file.write_text(text, encoding="utf-8")
         try:
-            load([file], adapters=_NoAdapters(), environ={})
+            load([file], adapters={}, environ={})
         except ConfigError as error:
-            assert error.complaints  # noqa: PT017 - a configuration is fine, too
-            for line in error.complaints:
+            assert error.diagnostics  # noqa: PT017 - a configuration is fine, too
+            for line in error.diagnostics:
                 assert line.startswith(str(file)), json.dumps(line)
                 assert "\n" not in line

@@ -18,9 +18,9 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
         ]
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
-    assert AdapterRegistry().names() == ["carrier-pigeon", "json-rpc"]
-    assert AdapterRegistry(bundled=True).names() == ["json-rpc"]
-    assert AdapterRegistry(bundled=True).get("json-rpc").protocol == "json-rpc"
+    assert list(AdapterRegistry()) == ["carrier-pigeon", "json-rpc"]
+    assert list(AdapterRegistry(bundled=True)) == ["json-rpc"]
+    assert AdapterRegistry(bundled=True)["json-rpc"].protocol == "json-rpc"
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_what_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     found = EntryPoints([EntryPoint("carrier-pigeon", value, GROUP)])
     monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
     with pytest.raises(ImportError, match=says):
-        AdapterRegistry().get("carrier-pigeon")
+        AdapterRegistry()["carrier-pigeon"]

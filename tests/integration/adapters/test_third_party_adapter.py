@@ -138,7 +138,7 @@ def test_it_is_checked(environ: dict[str, str], tmp_path: Path, service: DemoPro
         (('type = "lines"', 'type = "line"'), "lines"),
     ],
 )
-def test_its_configuration_has_the_same_complaints(
+def test_its_configuration_has_the_same_diagnostics(
     environ: dict[str, str], tmp_path: Path, service: DemoProcess, mistake: tuple[str, str], says: str
 ):
     """With file and line, and what would be right."""

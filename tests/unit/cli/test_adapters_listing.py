@@ -47,16 +47,16 @@ PIGEON = AdapterSpec(
 )
 
 
-class Registry:
+class Registry(dict[str, AdapterSpec]):
     """Two adapters, one of which is broken."""
 
-    def names(self) -> list[str]:
-        return ["broken", "pigeon"]
+    def __init__(self) -> None:
+        super().__init__(broken=PIGEON, pigeon=PIGEON)
 
-    def get(self, name: str) -> AdapterSpec:
+    def __getitem__(self, name: str) -> AdapterSpec:
         if name == "broken":
             raise ImportError("no module [/nested]")
-        return PIGEON
+        return super().__getitem__(name)
 
 
 def test_the_listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

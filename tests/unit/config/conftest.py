@@ -1,4 +1,4 @@
-"""A provider of two adapters, and loading from a string."""
+"""Two adapters, and fixtures that load a configuration from a string."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -98,41 +98,44 @@ SPECS = {
 }
 
 
-class Provider:
-    """Adapters by name."""
+class Adapters(dict[str, AdapterSpec]):
+    """The adapters that these tests know; one whose name is in `broken` cannot be imported."""
 
-    def names(self) -> list[str]:
-        return list(SPECS)
+    def __init__(self) -> None:
+        super().__init__(SPECS)
+        self.broken: set[str] = set()
 
-    def get(self, name: str) -> AdapterSpec:
-        return SPECS[name]
+    def __getitem__(self, name: str) -> AdapterSpec:
+        if name in self.broken:
+            raise ImportError("No module named 'aiopigeon'")
+        return super().__getitem__(name)
 
 
 @pytest.fixture
-def provider() -> Provider:
+def adapters() -> Adapters:
     """The adapters that these tests know."""
-    return Provider()
+    return Adapters()
 
 
 @pytest.fixture
-def load_text(tmp_path: Path, provider: Provider) -> Callable[..., Configuration]:
+def load_text(tmp_path: Path, adapters: Adapters) -> Callable[..., Configuration]:
     """Loads a string as one file; `environ` and `variables` as in `load`."""
 
     def loaded(text: str, environ: dict[str, str] | None = None, **variables: str) -> Configuration:
         file = tmp_path / "bridge.hcl"
         file.write_text(text, encoding="utf-8")
-        return load([file], adapters=provider, environ=environ or {}, variables=variables)
+        return load([file], adapters=adapters, environ=environ or {}, variables=variables)
 
     return loaded
 
 
 @pytest.fixture
-def complaints(load_text: Callable[..., Configuration], tmp_path: Path) -> Callable[..., list[str]]:
+def diagnostics(load_text: Callable[..., Configuration], tmp_path: Path) -> Callable[..., list[str]]:
     """The complaints about a string, without the folder: `bridge.hcl:3: …`; fails where there are none."""
 
     def complained(text: str, environ: dict[str, str] | None = None, **variables: Any) -> list[str]:
         with pytest.raises(ConfigError) as caught:
             load_text(text, environ, **variables)
-        return [line.replace(f"{tmp_path}/", "") for line in caught.value.complaints]
+        return [line.replace(f"{tmp_path}/", "") for line in caught.value.diagnostics]
 
     return complained

@@ -7,8 +7,8 @@ import pytest
 
 COMPILE = """
 from bridge.config.compiler import Compiler, Names
-from bridge.config.expression_parser import parse_term
-assert Compiler(Names({})).compile(parse_term("lower('A') + string(1)".replace("'", '"'), 1)).evaluate({}) == "a1"
+from bridge.config.expression_parser import parse_expression
+assert Compiler(Names({})).compile(parse_expression("lower('A') + string(1)".replace("'", '"'), 1)).evaluate({}) == "a1"
 """
 
 

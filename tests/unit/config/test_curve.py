@@ -28,11 +28,11 @@ def write(tmp_path: Path, *keys: str, mode: str = "host", publish: str = "tcp://
     return file
 
 
-def complaints(file: Path) -> str:
+def diagnostics(file: Path) -> str:
     """What `check` complains of."""
     with pytest.raises(ConfigError) as raised:
         sidecar.check([file], (), connect=False)
-    return "\n".join(raised.value.complaints).replace(str(file), file.name)
+    return "\n".join(raised.value.diagnostics).replace(str(file), file.name)
 
 
 SECRET = 'secret_key = "keys/bridge.key_secret"'
@@ -56,7 +56,7 @@ def test_tcp_without_keys(tmp_path: Path) -> None:
     """It is refused, at the line of the endpoint."""
     file = tmp_path / "bridge.hcl"
     file.write_text('bus {\n  publish   = "ipc:///run/x/p"\n  subscribe = "tcp://0.0.0.0:48622"\n}\n')
-    said = complaints(file)
+    said = diagnostics(file)
     assert said.startswith(
         "bridge.hcl:3: bus > subscribe: bus endpoint 'tcp://0.0.0.0:48622': TCP beyond loopback needs"
     )
@@ -78,5 +78,5 @@ def test_tcp_without_keys(tmp_path: Path) -> None:
     ],
 )
 def test_faults(tmp_path: Path, keys: tuple[str, ...], mode: str, wanted: str) -> None:
-    """Each is a complaint with its line."""
-    assert wanted in complaints(write(tmp_path, *keys, mode=mode))
+    """Each is a diagnostic with its line."""
+    assert wanted in diagnostics(write(tmp_path, *keys, mode=mode))

@@ -5,7 +5,7 @@ import pytest
 
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Fault
-from bridge.config.expression_parser import parse_term
+from bridge.config.expression_parser import parse_expression
 from bridge.config.expressions import Literal
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event, Inbound
@@ -38,7 +38,7 @@ NAMES = Names({"TOKEN": "hunter2"}, {"n": Literal("var.n", 3), "map": Literal("v
 
 def _compile(text, root="event"):
     compiler = Compiler(NAMES, root)
-    expression = compiler.compile(parse_term(text, 1))
+    expression = compiler.compile(parse_expression(text, 1))
     assert [fault.message for fault in compiler.faults] == []
     return expression
 
@@ -46,7 +46,7 @@ def _compile(text, root="event"):
 def _faults(text, root="event"):
     compiler = Compiler(NAMES, root)
     try:
-        compiler.compile(parse_term(text, 1))
+        compiler.compile(parse_expression(text, 1))
     except Fault as fault:
         return [fault.message]
     return [fault.message for fault in compiler.faults]

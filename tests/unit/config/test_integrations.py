@@ -73,11 +73,11 @@ def test_inner_blocks_of_config(load_text):
     assert [will.topic for will in found.config.several] == ["s1", "s2"]
 
 
-def test_a_protocol_without_endpoint(load_text, complaints):
+def test_a_protocol_without_endpoint(load_text, diagnostics):
     """A timer reaches nothing: an endpoint is neither needed nor taken."""
     text = 'integration "t" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
     assert load_text(text).integrations["t"].endpoint is None
-    found = complaints(text.replace("config", 'endpoint {\n address = "h"\n }\n config'))
+    found = diagnostics(text.replace("config", 'endpoint {\n address = "h"\n }\n config'))
     assert found == ['bridge.hcl:3: integration "t" > endpoint: `timer` reaches nothing; leave it out']
 
 
@@ -179,24 +179,24 @@ def test_a_protocol_without_endpoint(load_text, complaints):
         (_mqtt("config {\n will {}\n}"), 7, '"a" > config > will > topic: is missing'),
     ],
 )
-def test_complaints(complaints, text, line, wanted):
+def test_diagnostics(diagnostics, text, line, wanted):
     """Each fault is exactly one complaint, at the line of its key, or of the block that lacks it."""
-    found = complaints(text)
+    found = diagnostics(text)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:{line}: integration {wanted}")
 
 
-def test_files_that_must_exist(complaints, tmp_path):
+def test_files_that_must_exist(diagnostics, tmp_path):
     """The authority, the certificate and the key are looked for before anything connects."""
     text = _rpc('tls { ca = "ca.pem" }\nauth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')
-    assert complaints(text) == [
+    assert diagnostics(text) == [
         'bridge.hcl:6: integration "a" > tls > ca: there is no such file ca.pem',
         'bridge.hcl:9: integration "a" > auth > cert: there is no such file c.pem',
         'bridge.hcl:10: integration "a" > auth > key: there is no such file k.pem',
     ]
 
 
-def test_files_that_others_keep_from_us(complaints, tmp_path, monkeypatch):
+def test_files_that_others_keep_from_us(diagnostics, tmp_path, monkeypatch):
     """Closed themselves, or in a folder that is: no traceback, and not called missing."""
     look = Path.stat
 
@@ -208,15 +208,15 @@ def test_files_that_others_keep_from_us(complaints, tmp_path, monkeypatch):
     (tmp_path / "k.pem").touch()
     monkeypatch.setattr(Path, "stat", closed)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "k.pem")
-    assert complaints(_rpc('auth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')) == [
+    assert diagnostics(_rpc('auth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')) == [
         'bridge.hcl:8: integration "a" > auth > cert: we may not read the file c.pem',
         'bridge.hcl:9: integration "a" > auth > key: we may not read the file k.pem',
     ]
 
 
-def test_all_complaints_at_once_in_order(complaints):
+def test_all_diagnostics_at_once_in_order(diagnostics):
     """Faults in different blocks and keys are told together, by line."""
-    found = complaints(_rpc("config {\n batch = 7\n x = 1\n}\nhealth { interval = 0 }") + 'log { level = "x" }\n')
+    found = diagnostics(_rpc("config {\n batch = 7\n x = 1\n}\nhealth { interval = 0 }") + 'log { level = "x" }\n')
     assert [int(line.split(":")[1]) for line in found] == [7, 8, 10, 12]
 
 
@@ -247,21 +247,17 @@ def test_all_complaints_at_once_in_order(complaints):
         "bus { max_message = env.S }\n",
     ],
 )
-def test_a_secret_is_never_repeated(complaints, text):
+def test_a_secret_is_never_repeated(diagnostics, text):
     """Whatever is wrong with a value from the environment or in `auth`, a complaint does not show it."""
-    found = complaints(text, {"S": "hunter2"})
+    found = diagnostics(text, {"S": "hunter2"})
     assert found
     assert "hunter2" not in "\n".join(found)
 
 
-def test_an_adapter_that_cannot_be_loaded(load_text, provider, complaints, monkeypatch):
-    """It is a complaint like any other, beside those about the rest of the file."""
-
-    def broken(name: str) -> None:
-        raise ImportError("No module named 'aiopigeon'")
-
-    monkeypatch.setattr(provider, "get", broken)
-    found = complaints(_rpc(endpoint="port = 1"))
+def test_an_adapter_that_cannot_be_loaded(adapters, diagnostics):
+    """An adapter that cannot be imported is one diagnostic, beside those about the rest of the file."""
+    adapters.broken.add("json-rpc")
+    found = diagnostics(_rpc(endpoint="port = 1"))
     assert len(found) == 2
     assert found[0].startswith('bridge.hcl:2: integration "a" > type: `json-rpc` is installed, but cannot be loaded')
     assert found[0].endswith("No module named 'aiopigeon'")
@@ -282,13 +278,13 @@ def _stream(url: str) -> str:
     return f'integration "a" {{\n  type = "stream"\n  endpoint {{\n    {url}\n  }}\n}}\n{subscription}'
 
 
-def test_the_scheme_chooses_the_transport(load_text, complaints):
+def test_the_scheme_chooses_the_transport(load_text, diagnostics):
     """Each way of a protocol has its own operations; a wrong scheme is told with all of them."""
     assert load_text(_stream('url = "river://h"')).integrations["a"].spec.schemes == {"river": (2, True)}
     for url in ('url = "stream://h"', 'address = "h"'):
-        (line,) = complaints(_stream(url))
+        (line,) = diagnostics(_stream(url))
         assert "`a` is `stream`, which has no `subscribe`" in line
-    unknown = "\n".join(complaints(_stream('url = "sea://h"')))
+    unknown = "\n".join(diagnostics(_stream('url = "sea://h"')))
     assert "knows the schemes `river`, `stream` only" in unknown
-    contrary = "\n".join(complaints(_stream('address = "river://h"\n    tls = false')))
+    contrary = "\n".join(diagnostics(_stream('address = "river://h"\n    tls = false')))
     assert "the address says that TLS is on" in contrary

@@ -55,7 +55,7 @@ route "orders" {
     assert route.params.evaluate(scope) == {"id": 7, "total": 15050.0, "list": [1, "x-order.new"]}
     assert (route.emit.evaluate(scope), route.key.evaluate(scope)) == ("order.created", 7)
     assert (route.topic, route.message, route.queue) == (None, None, None)
-    assert route.place.line == LINES + 2
+    assert route.location.line == LINES + 2
 
 
 def test_publish_and_enqueue(load_text):
@@ -167,9 +167,9 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
         ),
     ],
 )
-def test_complaints_of_routes(complaints, text, line, wanted):
+def test_diagnostics_of_routes(diagnostics, text, line, wanted):
     """Each fault is exactly one complaint at the line of its key."""
-    found = complaints(text)
+    found = diagnostics(text)
     assert len(found) == 1
     assert found[0].startswith(f'bridge.hcl:{LINES + line}: route "r" > {wanted}')
 
@@ -182,9 +182,9 @@ def test_complaints_of_routes(complaints, text, line, wanted):
         (_route(*_to("queue", "enqueue")), ["`enqueue` needs `message`", "`enqueue` needs `queue`"]),
     ],
 )
-def test_keys_that_an_operation_needs(complaints, text, missing):
+def test_keys_that_an_operation_needs(diagnostics, text, missing):
     """Each is told, at the line of the block."""
-    assert complaints(text) == [f'bridge.hcl:{LINES + 1}: route "r": {message}' for message in missing]
+    assert diagnostics(text) == [f'bridge.hcl:{LINES + 1}: route "r": {message}' for message in missing]
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_keys_that_an_operation_needs(complaints, text, missing):
         ),
     ],
 )
-def test_complaints_of_subscriptions(complaints, inner, line, wanted):
+def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
     """What a subscription cannot be is told as for routes; both keys at once are one fault, not two."""
-    found = complaints(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
+    found = diagnostics(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
     assert len([text for text in found if wanted in text]) == 1
     assert any(text.startswith(f"bridge.hcl:{LINES + line}: subscription {wanted}") for text in found)
 
@@ -238,7 +238,7 @@ def test_complaints_of_subscriptions(complaints, inner, line, wanted):
         ("", 'group = "other"\nqos = 2', None),
     ],
 )
-def test_subscriptions_of_one_place_want_the_same_of_it(complaints, load_text, first, second, key):
+def test_subscriptions_of_one_place_want_the_same_of_it(diagnostics, load_text, first, second, key):
     """Only their events may differ: there is one subscription at the remote, and one acknowledgement a message."""
     ground = GROUND.replace('  type = "mqtt"\n', '  type = "mqtt"\n  config {\n    client_id = "c"\n  }\n')
     blocks = [
@@ -248,13 +248,13 @@ def test_subscriptions_of_one_place_want_the_same_of_it(complaints, load_text, f
     if key is None:
         assert len(load_text(ground + "".join(blocks)).subscriptions) == 2
     else:
-        (text,) = complaints(ground + "".join(blocks))
+        (text,) = diagnostics(ground + "".join(blocks))
         assert f'subscription "t": listens to what subscription "s" does (bridge.hcl:{LINES + 4})' in text
         assert text.endswith(f"with another `{key}`")
 
 
-def test_a_broken_integration_is_blamed_once(complaints):
+def test_a_broken_integration_is_blamed_once(diagnostics):
     """A route to an integration that is at fault is not called a route to nothing."""
     text = 'integration "a" {\n  type = "nope"\n}\nroute "r" {\n  on = ["x"]\n' + "\n".join(_to("a", "request"))
-    found = complaints(text + '\n  method = "m"\n}\n')
+    found = diagnostics(text + '\n  method = "m"\n}\n')
     assert [line.split(":")[1] for line in found] == ["2"]

@@ -47,4 +47,4 @@ ENVIRON = {"NAME": "left", "KEY": "route-key", "HOST": "api.example.com", "PORT"
 def test_all_but_hosts_and_ports(load_text, endpoint, url, wanted):
     """Credentials, and what came from the environment; a person at night must still be told which remote it is."""
     found = load_text(BLOCK.format(endpoint=endpoint), ENVIRON | {"URL": url})
-    assert found.hidden - {""} == {"in-the-file", "a-seed", "route-key"} | wanted
+    assert found.secrets - {""} == {"in-the-file", "a-seed", "route-key"} | wanted

@@ -67,9 +67,9 @@ bus {
         ("log {\n level = 5\n}", "log > level: must be `debug`, `info`, `warning` or `error`"),
     ],
 )
-def test_complaints(complaints, block, wanted):
+def test_diagnostics(diagnostics, block, wanted):
     """Each wrong key is one complaint with its line."""
-    found = complaints(block)
+    found = diagnostics(block)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:2: {wanted}")
 
@@ -136,9 +136,9 @@ bridge {
         ),
     ],
 )
-def test_faults_of_variables(complaints, text, variables, wanted):
+def test_faults_of_variables(diagnostics, text, variables, wanted):
     """Each fault is told once, where it is."""
-    found = complaints(text, **variables)
+    found = diagnostics(text, **variables)
     assert len(found) == 1
     assert found[0].startswith(wanted)
 

@@ -88,9 +88,9 @@ def test_expressions_are_shown_as_written(load_text):
     assert 'stop_with = "system.shutdown"' in lines
 
 
-def test_the_schema_is_valid_and_so_is_its_example(provider):
+def test_the_schema_is_valid_and_so_is_its_example(adapters):
     """The schema is draft 2020-12 and holds for its own example."""
-    found = schema(provider)
+    found = schema(adapters)
     jsonschema.Draft202012Validator.check_schema(found)
     for example in found["examples"]:
         jsonschema.validate(example, found)
@@ -113,13 +113,13 @@ def test_the_schema_is_valid_and_so_is_its_example(provider):
         {"route": {"r": {"on": [], "integration": "a", "operation": "request"}}},
     ],
 )
-def test_the_schema_refuses(provider, data):
+def test_the_schema_refuses(adapters, data):
     """What a file may not say, the schema does not allow."""
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, schema(provider))
+        jsonschema.validate(data, schema(adapters))
 
 
-def test_the_schema_takes_each_adapter(provider):
+def test_the_schema_takes_each_adapter(adapters):
     """Each type has its own keys."""
     data = {
         "integration": {
@@ -127,4 +127,4 @@ def test_the_schema_takes_each_adapter(provider):
             "b": {"type": "mqtt", "endpoint": {"address": "h"}, "config": {"keep_alive": "60s"}},
         }
     }
-    jsonschema.validate(data, schema(provider))
+    jsonschema.validate(data, schema(adapters))

@@ -66,7 +66,7 @@ def test_loads_unchanged(load_text):
     assert (events.endpoint.port, events.endpoint.tls) == (8883, True)
     assert (events.auth.username, events.auth.password.get_secret_value()) == ("us3r", "passw0rd")
     assert (events.config.client_id, events.config.keep_alive) == ("nemo-i-17", 60.0)
-    assert (events.where.line, events.spec.protocol) == (28, "mqtt")
+    assert (events.location.line, events.spec.protocol) == (28, "mqtt")
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_loads_unchanged(load_text):
         ("INSTANCE", 44, 'integration "events" > config > client_id'),
     ],
 )
-def test_names_a_missing_variable(complaints, name, line, key):
+def test_names_a_missing_variable(diagnostics, name, line, key):
     """Each variable that is not set is named, with line, block and key, and is the only complaint."""
     environ = {other: value for other, value in ENVIRON.items() if other != name}
     wanted = f"bridge.hcl:{line}: {key}: the environment variable `{name}` is not set"
-    assert complaints(EXAMPLE, environ) == [wanted]
+    assert diagnostics(EXAMPLE, environ) == [wanted]
 
 
-def test_names_all_missing_variables_at_once(complaints):
+def test_names_all_missing_variables_at_once(diagnostics):
     """Four missing variables are four complaints."""
-    assert len(complaints(EXAMPLE)) == 4
+    assert len(diagnostics(EXAMPLE)) == 4

@@ -193,7 +193,7 @@ async def test_what_cannot_be_made_changes_nothing():
     async with house:
         with pytest.raises(ConfigError) as caught:
             await house.manager.apply(house.wanted("impossible", "b", "impossible2"), {})
-        assert caught.value.complaints == (
+        assert caught.value.diagnostics == (
             'integration "impossible": that cannot work',
             'integration "impossible2": that cannot work',
         )
