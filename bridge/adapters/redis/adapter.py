@@ -11,7 +11,6 @@ newer.
 
 import asyncio
 import contextlib
-import functools
 import operator
 import socket
 from collections.abc import Coroutine
@@ -25,7 +24,6 @@ from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
 from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnPush, ignore_push
 from bridge.adapters.redis.pubsub import PubSub, is_pattern
-from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.sentinel import master_of
 from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
@@ -176,7 +174,7 @@ class RedisAdapter(AdapterBase):
         if is_pattern(check_name(topic, "topic")):
             raise InvalidError("topic: one publishes to one channel; `*`, `?`, `[` and `\\` are for subscribing")
         data, _ = self._codec.encode(command.message)
-        self._open_commands().send(Converted(promise, _receivers), "PUBLISH", topic, data)
+        self._open_commands().send(Converted(promise, "PUBLISH", _receivers), "PUBLISH", topic, data)
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Send SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard; `qos` has no meaning here."""
@@ -210,7 +208,7 @@ class RedisAdapter(AdapterBase):
         data, _ = self._codec.encode(command.message)
         if context.idempotency_key is not None:
             headers = {**headers, "idempotency_key": context.idempotency_key}
-        stored = Converted(promise, functools.partial(_stored, queue))
+        stored = Converted(promise, "XADD", lambda entry: {"message_id": message_id(entry.decode(), queue)})
         if headers:
             commands.send(stored, "XADD", queue, "*", "data", data, "headers", encode_headers(headers))
         else:
@@ -314,14 +312,8 @@ class RedisAdapter(AdapterBase):
             raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
 
 
-@parses_reply("PUBLISH")
 def _receivers(count: Any) -> dict[str, Any]:
     return {"receivers": operator.index(count)}
-
-
-@parses_reply("XADD")
-def _stored(queue: str, entry: Any) -> dict[str, Any]:
-    return {"message_id": message_id(entry.decode(), queue)}
 
 
 def _note_trimming(reply: asyncio.Future[Any]) -> None:

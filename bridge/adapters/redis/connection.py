@@ -15,6 +15,7 @@ import hiredis
 from redis.exceptions import RedisError
 
 from bridge.adapters.redis.errors import translate, translate_connect
+from bridge.adapters.redis.replies import WRONG_SHAPE, wrong_shape
 from bridge.adapters.redis.target import Target
 from bridge.adapters.redis.transport import ERROR_REPLIES, NOTHING, Transport, open_transport, pack
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
@@ -33,12 +34,13 @@ async def ignore_push(_: list[Any]) -> None:
 
 
 class Converted:
-    """A promise whose result is the converted reply; where `convert` raises BridgeError, that is its outcome."""
+    """A promise of the converted reply to `command`; its error is ProtocolError where `convert` fails on the reply."""
 
-    __slots__ = ("_convert", "_promise")
+    __slots__ = ("_command", "_convert", "_promise")
 
-    def __init__(self, promise: Promise, convert: Callable[[Any], Any]) -> None:
+    def __init__(self, promise: Promise, command: str, convert: Callable[[Any], Any]) -> None:
         self._promise = promise
+        self._command = command
         self._convert = convert
 
     def done(self) -> bool:
@@ -49,8 +51,8 @@ class Converted:
         """Convert the reply, and settle the promise with the outcome."""
         try:
             converted = self._convert(result)
-        except BridgeError as error:
-            self._promise.set_exception(error)
+        except WRONG_SHAPE:
+            self._promise.set_exception(wrong_shape(self._command))
         else:
             self._promise.set_result(converted)
 
@@ -80,6 +82,7 @@ class Connection:
         self._waiting: deque[Promise] = deque()
         self._unsent: list[bytes] = []
         self._usable = False
+        self._answered = False
         self._loop = asyncio.get_running_loop()
         self.waiting_since: float | None = None
         """When (on the clock, seconds) the oldest unanswered command became the oldest."""
@@ -142,6 +145,10 @@ class Connection:
             while True:
                 reply = next_reply()
                 if reply is NOTHING:
+                    if self._answered:
+                        # An answered command proves that the server is alive, whenever the next one was sent.
+                        self._answered = False
+                        self.waiting_since = self._clock.monotonic() if self._waiting else None
                     await transport.receive()
                 elif type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
                     await self._on_push(reply)
@@ -161,8 +168,7 @@ class Connection:
         if not self._waiting:  # an error that the server sends before it ends the connection
             return
         promise = self._waiting.popleft()
-        # A command that was answered proves that the server is alive, whenever the next one was sent.
-        self.waiting_since = self._clock.monotonic() if self._waiting else None
+        self._answered = True
         if promise.done():
             return
         if error is None:

@@ -2,12 +2,21 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from bridge.core.errors import ProtocolError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+#: What is raised where a reply is taken apart that has another shape than expected.
+WRONG_SHAPE: Final = (AttributeError, LookupError, TypeError, ValueError)
+
+
+def wrong_shape(command: str) -> ProtocolError:
+    """Return the error for a reply that could not be taken apart."""
+    return ProtocolError(f"the server's reply to {command} has no shape that Redis' replies have")
 
 
 def parses_reply(command: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
@@ -21,8 +30,8 @@ def parses_reply(command: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]
         def parsed(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             try:
                 return parse(*args, **kwargs)
-            except (AttributeError, LookupError, TypeError, ValueError):
-                raise ProtocolError(f"the server's reply to {command} has no shape that Redis' replies have") from None
+            except WRONG_SHAPE:
+                raise wrong_shape(command) from None
 
         return parsed
 

@@ -42,10 +42,8 @@ _KEEP_ALIVE: Final = (
 )
 
 
-def pack(command: Command) -> bytes:
-    """Return a command as it is sent. Raises UnicodeEncodeError for text that has no UTF-8."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means any length
-    return packed
+#: Returns a command as it is sent. Raises UnicodeEncodeError for text that has no UTF-8.
+pack: Final[Callable[[Command], bytes]] = hiredis.pack_command  # type: ignore[assignment]  # its stub means one item
 
 
 def error_reply(text: str) -> RedisError:
@@ -87,7 +85,8 @@ class Transport:
         self._stream = stream
         self._writer = writer
         self._transport = writer.transport
-        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
+        reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
+        self._gets, self._feed = reader.gets, reader.feed
 
     def next_reply(self) -> Any:
         """Return the next complete reply, its strings as bytes; NOTHING where there is none.
@@ -95,7 +94,7 @@ class Transport:
         An error reply is returned, not raised. Raises redis-py's InvalidResponse for what is not RESP3.
         """
         try:
-            return self._reader.gets(False)
+            return self._gets(False)
         except TypeError as error:  # a map of RESP3 whose key is a list or a map
             raise InvalidResponse(str(error)) from None
 
@@ -104,7 +103,7 @@ class Transport:
         data = await self._stream.read(_READ_SIZE)
         if not data:
             raise ConnectionError("Connection closed by server.")
-        self._reader.feed(data)
+        self._feed(data)
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the operating system or its queue; do nothing where the connection is at its end."""
