@@ -5,11 +5,13 @@ their own. The contract says `invalid` instead ("Values on other wires").
 """
 
 import enum
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import msgspec.inspect
 
 from bridge.core.errors import BridgeError, InvalidError
 
@@ -102,13 +104,35 @@ def _check(value: Any, wire: Wire, room: int) -> None:
 def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> None:
     if room <= 0:
         raise _UnfitError(None)
-    for name in value.__struct_fields__:
+    for name in _open_fields(type(value)):
         inner = getattr(value, name)
-        inside = type(inner)
-        if inside in wire.plain or inside is msgspec.UnsetType:
+        if inner is msgspec.UNSET:  # left out
             continue
         try:
             _check(inner, wire, room - 1)
         except _UnfitError as unfit:
             unfit.path = f".{name}{unfit.path}"
             raise
+
+
+@functools.cache
+def _open_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a payload's type that may hold any value. What the types of the others allow, each wire carries."""
+    described = msgspec.inspect.type_info(kind)
+    assert isinstance(described, msgspec.inspect.StructType)  # noqa: S101 - that is what it was asked for
+    return tuple(field.name for field in described.fields if _is_open(field.type))
+
+
+def _is_open(described: msgspec.inspect.Type) -> bool:
+    match described:
+        case msgspec.inspect.AnyType():
+            return True
+        case msgspec.inspect.UnionType(types=types):
+            return any(_is_open(one) for one in types)
+        case msgspec.inspect.StructType(fields=fields):
+            return any(_is_open(one.type) for one in fields)
+        case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item):
+            return _is_open(item)
+        case msgspec.inspect.DictType(value_type=inner):
+            return _is_open(inner)
+    return False

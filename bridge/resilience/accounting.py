@@ -62,8 +62,8 @@ class Accounting:
     def move(self, before: Stage, after: Stage) -> None:
         """Move one operation from the stage where it is to another."""
         counts = self._counts
-        assert before < _FIRST_END, "what has ended stays ended"  # noqa: S101
         assert counts[before] > 0, "nothing is there to be moved"  # noqa: S101
+        assert before < _FIRST_END, "what has ended stays ended"  # noqa: S101
         counts[before] -= 1
         counts[after] += 1
 

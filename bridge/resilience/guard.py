@@ -38,6 +38,11 @@ from bridge.resilience.limits import Limiter
 from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
 
+# Each call passes these stages; before Python 3.12 looking a member up costs as much as moving an operation.
+_QUEUED: Final = Stage.QUEUED
+_IN_FLIGHT: Final = Stage.IN_FLIGHT
+_SUCCEEDED: Final = Stage.SUCCEEDED
+
 _CIRCUIT_EVENTS: Final = {
     CircuitState.OPEN: "circuit.opened",
     CircuitState.HALF_OPEN: "circuit.half_opened",
@@ -105,7 +110,7 @@ class Guard:
         if call.operation.durable:
             self.accounting.move(Stage.PENDING, Stage.QUEUED)
         else:
-            self.accounting.accept(Stage.QUEUED)
+            self.accounting.accept(_QUEUED)
         error = self._refusal(call, now)
         if error is not None:
             self._end(call, error)
@@ -197,7 +202,7 @@ class Guard:
             return
         call.attempts += 1
         self._retries.count(now)
-        self.accounting.move(Stage.QUEUED, Stage.IN_FLIGHT)
+        self.accounting.move(_QUEUED, _IN_FLIGHT)
         call.attempt = OpenAttempt(self._settle, call, now, limit, permit)
         self._running.start(call.attempt)
 
@@ -206,7 +211,7 @@ class Guard:
         self._running.remove(attempt)
         self.breaker.release(attempt.permit)
         self._limiter.release()
-        self.accounting.move(Stage.IN_FLIGHT, Stage.QUEUED)
+        self.accounting.move(_IN_FLIGHT, _QUEUED)
         attempt.call.attempt = None
         self._drop(attempt.call, tell=cancelled)
         self._pump()
@@ -219,12 +224,12 @@ class Guard:
         self._running.remove(attempt)
         try:
             if error is None:
-                self.accounting.move(Stage.IN_FLIGHT, Stage.SUCCEEDED)
+                self.accounting.move(_IN_FLIGHT, _SUCCEEDED)
                 self.breaker.success(attempt.permit, call.operation)
                 self._limiter.release()
                 self._succeed(call, result, now)
             else:
-                self.accounting.move(Stage.IN_FLIGHT, Stage.QUEUED)
+                self.accounting.move(_IN_FLIGHT, _QUEUED)
                 if error.maybe_sent and error.retryable and not call.idempotent:
                     error = narrowed(error)
                 self._failed_attempt(attempt, error, now)
