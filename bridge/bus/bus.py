@@ -21,7 +21,7 @@ from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
-from bridge.core.curve_keys import own_types
+from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import InvalidError
 from bridge.core.model import MAX_HOP, Event
 from bridge.core.payloads import BusGap, BusRejected
@@ -361,7 +361,7 @@ class Bus:
         """
         curve = self._curve
         # On a closed bus, each key has the right to subscribe to these types.
-        own = own_types(curve.pair.public) if isinstance(curve, CurveClient) else "client"
+        own = own_type_prefix(curve.pair.public) if isinstance(curve, CurveClient) else "client"
         for _ in range(2):
             self._marker = f"{own}.{uuid.uuid4().hex}"
             self._marker_came_back.clear()

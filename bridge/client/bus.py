@@ -13,7 +13,7 @@ from bridge.client.asking import Asking
 from bridge.client.errors import ClosedError
 from bridge.client.listener import Listener
 from bridge.core.clock import RealClock
-from bridge.core.curve_keys import own_types
+from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
 from bridge.core.model import Event
 
@@ -60,7 +60,7 @@ class BusClient:
         """
         name = uuid.uuid4().hex[:12]
         self.source = source or f"client/{name}"
-        self._own = f"client.{name}" if curve is None else f"{own_types(curve.pair.public)}.{name}"
+        self._own = f"client.{name}" if curve is None else f"{own_type_prefix(curve.pair.public)}.{name}"
         self.clock = RealClock()
         self._numbers = itertools.count(1)
         self._hello = f"{self._own}.hello.0"

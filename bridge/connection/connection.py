@@ -245,7 +245,7 @@ class Connection:
             self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
-        if error.needs_person:
+        if error.permanent:
             self._set_base(ConnectionStatus.FAILED, error)
         elif error.kind in _SUSPICIOUS:
             self._keeper.suspect()

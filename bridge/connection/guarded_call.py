@@ -5,13 +5,13 @@ from typing import Any, Final, Protocol
 
 from bridge.connection.subscriptions import Subscriptions
 from bridge.core.errors import StoppingError
-from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, travelling
+from bridge.core.model import Operation, Outcome, Subscribe, Unsubscribe, forwarded_headers
 from bridge.core.payloads import Nothing, Subscribed
 from bridge.core.ports import Context, Promise, ProtocolAdapter
 from bridge.resilience import Call
 
 #: The context of operations whose event has no headers: not idempotent, idempotent.
-_FIRST_HOP: Final = tuple(Context(travelling(None, 0), idempotent=idempotent) for idempotent in (False, True))
+_FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempotent) for idempotent in (False, True))
 
 Done = Callable[[Operation, Outcome], None]
 
@@ -52,7 +52,7 @@ class GuardedCall(Call):
             if operation.headers is None and operation.idempotency_key is None and not operation.hop:
                 self._context = _FIRST_HOP[self.idempotent]
             else:
-                headers = travelling(operation.headers, operation.hop)
+                headers = forwarded_headers(operation.headers, operation.hop)
                 self._context = Context(headers, operation.idempotency_key, self.idempotent)
         return self._context
 

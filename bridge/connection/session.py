@@ -131,14 +131,14 @@ class SessionKeeper:
                 error = await self._watch()
                 self._connected = self._proved = False
             failures += 1
-            self._on_status(ConnectionStatus.FAILED if error.needs_person else ConnectionStatus.DISCONNECTED, error)
+            self._on_status(ConnectionStatus.FAILED if error.permanent else ConnectionStatus.DISCONNECTED, error)
             if self._spec.has_session and self.current is not None:
                 session, self.current = self.current, None
                 await self._close(session)
             await self._pause(self._wait(failures, error))
 
     def _wait(self, failures: int, error: BridgeError) -> float:
-        if error.needs_person:
+        if error.permanent:
             return _WAIT_FOR_A_PERSON
         return backoff(_FIRST_WAIT, _LONGEST_WAIT, failures, rng=self._rng)
 

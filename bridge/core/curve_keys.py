@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bridge.core.event_type import BRIDGE_SPEAKS
+from bridge.core.event_type import BRIDGE_ONLY
 from bridge.core.filters import Glob, check_pattern
 
-#: First segment of event types that belong to one key each: see `own_types`.
+#: First segment of event types that belong to one key each: see `own_type_prefix`.
 _CLIENT: Final = "client"
 
 _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -46,7 +46,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One listed key and its rights; what `own_types` names it may always say and hear.
+    """One listed key and its rights; what `own_type_prefix` names it may always say and hear.
 
     Attributes:
         name: The file's name without its ending.
@@ -66,7 +66,7 @@ class Grant:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_may", tuple(Glob(pattern) for pattern in self.publish))
-        object.__setattr__(self, "_own", f"{own_types(self.public)}.")
+        object.__setattr__(self, "_own", f"{own_type_prefix(self.public)}.")
         for pattern in self.subscribe:
             check_subscribe_right(pattern)
 
@@ -75,7 +75,7 @@ class Grant:
         if event_type.startswith(self._own):
             return True
         first = event_type.partition(".")[0]
-        if not self.bridge and (first in BRIDGE_SPEAKS or first == _CLIENT):
+        if not self.bridge and (first in BRIDGE_ONLY or first == _CLIENT):
             return False
         return any(one.matches(event_type) for one in self._may)
 
@@ -124,7 +124,7 @@ def fingerprint(public: str) -> str:
     return hashlib.sha256(public.encode()).hexdigest()[:16]
 
 
-def own_types(public: str) -> str:
+def own_type_prefix(public: str) -> str:
     """How the event types begin that only a key's holder may say: its proof that the bus carries, messages for it."""
     return f"{_CLIENT}.{fingerprint(public)}"
 

@@ -106,8 +106,8 @@ class BridgeError(Exception):
         code: The remote's own error code, as it sent it.
         data: The remote's own error data, as it sent it.
         retry_after_ms: How long the remote, or the open circuit, asks to wait, in milliseconds.
-        needs_person: True where only a person can help: bad credentials, a certificate that does not verify. The
-            connection is then `failed` and tried again slowly.
+        permanent: True where it stays so until a person changes something: bad credentials, a certificate that does
+            not verify. The connection is then `failed`, and tried again slowly.
     """
 
     kind: ClassVar[ErrorKind] = "protocol"
@@ -122,7 +122,7 @@ class BridgeError(Exception):
         code: int | str | None = None,
         data: Any = None,
         retry_after_ms: int | None = None,
-        needs_person: bool = False,
+        permanent: bool = False,
     ) -> None:
         message = message[:MOST_MESSAGE].encode("utf-8", "replace").decode()
         super().__init__(message)
@@ -132,7 +132,7 @@ class BridgeError(Exception):
         self.code = code if _can_be_carried(code) else None
         self.data = data if _can_be_carried(data) else None
         self.retry_after_ms = retry_after_ms
-        self.needs_person = needs_person
+        self.permanent = permanent
 
     def to_wire(self) -> ErrorObject:
         """The `error` object as events carry it."""

@@ -9,9 +9,9 @@ from bridge.core.errors import InvalidError
 _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
 
 #: First segments under which only a bridge speaks (bus contract, "Topics, by who speaks").
-BRIDGE_SPEAKS: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
+BRIDGE_ONLY: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
 #: First segments that nobody else may choose for it: of commands, and of its own news. A message's type may be chosen.
-_NOT_TO_EMIT: Final = BRIDGE_SPEAKS - {"message"} | {"integration", "bridge"}
+_NEVER_EMITTED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
 
 
 def check_event_type(name: str, max_bytes: int = 255) -> None:
@@ -57,6 +57,6 @@ def to_emitted_type(value: object) -> str:
     """
     name = to_event_type(value)
     head, dot, _ = name.partition(".")
-    if dot and head in _NOT_TO_EMIT:
+    if dot and head in _NEVER_EMITTED:
         raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` has its own speaker")
     return name

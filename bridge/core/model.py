@@ -35,7 +35,7 @@ def parse_hop(text: str | None) -> int:
 _ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 
 
-def travelling(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
+def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
     """The headers of what an event with these leads to, on the bus or outside: one hop more, and the unknown ones."""
     if headers is None:
         return {"hop": "1"} if hop == 0 else {"hop": str(hop + 1)}
@@ -229,7 +229,7 @@ class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 #: The operations on dead letters.
-LETTERS: Final = ("dead_letters", "replay", "discard")
+DEAD_LETTER_OPERATIONS: Final = ("dead_letters", "replay", "discard")
 
 Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
 

@@ -185,8 +185,8 @@ class ProtocolAdapter(Protocol):
         """Open the session and prove the credentials where the protocol has a way.
 
         Raises:
-            NotConnectedError: The remote cannot be reached; with `needs_person` where its certificate does not verify.
-            AuthError: It refused the credentials; with `needs_person`.
+            NotConnectedError: The remote cannot be reached; with `permanent` where its certificate does not verify.
+            AuthError: It refused the credentials; with `permanent`.
         """
         ...
 

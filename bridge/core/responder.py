@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError
-from bridge.core.model import Operation, Outcome, travelling
+from bridge.core.model import Operation, Outcome, forwarded_headers
 from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
 from bridge.core.ports import Publisher
 from bridge.core.values import BUS, check_value
@@ -130,7 +130,7 @@ class Responder:
         payload: Success | Failure | None = None
         for asker in askers:
             if payload is None or headers is None:
-                payload, headers = _response(operation, outcome), travelling(operation.headers, operation.hop)
+                payload, headers = _response(operation, outcome), forwarded_headers(operation.headers, operation.hop)
             try:
                 self._bus.publish(event_type, payload, correlation_id=asker, headers=headers)
             except InvalidError as error:
@@ -148,7 +148,7 @@ class Responder:
 
     def _dead_letter(self, operation: Operation, letter: DeadLetter) -> None:
         event_type = f"resilience.{operation.integration}.dead_letter"
-        headers = travelling(operation.headers, operation.hop)
+        headers = forwarded_headers(operation.headers, operation.hop)
         try:
             self._bus.publish(event_type, letter, correlation_id=operation.correlation_id, headers=headers)
         except InvalidError:  # too large with all of it; `bridge.dead_letters` has the rest
@@ -157,7 +157,7 @@ class Responder:
             self._publish(event_type, shorter, operation, operation.correlation_id)
 
     def _emit(self, operation: Operation, outcome: Outcome, emit: Callable[[], str]) -> None:
-        headers = travelling(operation.headers, operation.hop)
+        headers = forwarded_headers(operation.headers, operation.hop)
         try:
             self._bus.publish(emit(), outcome.result, correlation_id=operation.correlation_id, headers=headers)
         except InvalidError as error:
@@ -165,7 +165,7 @@ class Responder:
 
     def _publish(self, event_type: str, payload: Any, operation: Operation, correlation_id: str | None) -> None:
         """Publish what has no substitute; the names in an event may leave no room even for an error."""
-        headers = travelling(operation.headers, operation.hop)
+        headers = forwarded_headers(operation.headers, operation.hop)
         self._bus.publish_or_report(event_type, payload, correlation_id=correlation_id, headers=headers)
 
 

@@ -43,7 +43,7 @@ def disposition_of(error: BridgeError, *, once: bool) -> Disposition:
         return Disposition.UNKNOWN
     if error.kind == "deadline":
         return Disposition.EXPIRED
-    if error.kind == "auth" or error.needs_person:
+    if error.kind == "auth" or error.permanent:
         return Disposition.PERSON
     if error.kind in _OF_ALL:
         return Disposition.ALL_WAIT

@@ -18,7 +18,7 @@ from bridge.core.errors import (
 )
 from bridge.core.model import (
     CONTROLS,
-    LETTERS,
+    DEAD_LETTER_OPERATIONS,
     MAX_HOP,
     Command,
     Empty,
@@ -160,7 +160,7 @@ class Dispatcher:
         elif name == "subscriptions":
             check_empty(event, name)
             asked.done(operation, Outcome(result=self._controls.subscriptions()))
-        elif name in LETTERS:
+        elif name in DEAD_LETTER_OPERATIONS:
             self._controls.later(
                 self._answer_later(operation, self._controls.letters(name, parse_letters(name, event)), asked)
             )

@@ -155,7 +155,7 @@ class HttpAdapter(AdapterBase):
         if path is not None:
             check_status(response, self._codec)
         error = refused_credentials(response)
-        if error is not None and error.needs_person:
+        if error is not None and error.permanent:
             raise error
 
     def is_idempotent(self, command: Command) -> bool:

@@ -57,7 +57,7 @@ class JsonRpcAdapter(AdapterBase):
             read_answer(await self._client.post(call, b""), call_id)
             return
         error = refused_credentials(await self._client.get())
-        if error is not None and error.needs_person:
+        if error is not None and error.permanent:
             raise error
 
     def is_idempotent(self, command: Command) -> bool:

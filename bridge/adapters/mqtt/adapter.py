@@ -98,7 +98,7 @@ class MqttAdapter(AdapterBase):
         """Open the connection and the session; the broker has then accepted the credentials.
 
         Raises:
-            NotConnectedError, AuthError: There is no connection, or the broker refuses; with `needs_person` where
+            NotConnectedError, AuthError: There is no connection, or the broker refuses; with `permanent` where
                 trying again cannot help.
         """
         target, config = self._target, self._config
@@ -132,7 +132,7 @@ class MqttAdapter(AdapterBase):
             if isinstance(error, aiomqtt.MqttError):
                 raise translate(error) from None
             if isinstance(error, ConnectionLostError):
-                raise NotConnectedError(error.message, code=error.code, needs_person=error.needs_person) from None
+                raise NotConnectedError(error.message, code=error.code, permanent=error.permanent) from None
             raise
         await self._background.open()
         self._background.start(self._inbox.run())
@@ -282,7 +282,7 @@ class MqttAdapter(AdapterBase):
         if connection is None:
             raise NotConnectedError("there is no session")
         if connection.error is not None:
-            raise NotConnectedError(connection.error.message, needs_person=connection.error.needs_person)
+            raise NotConnectedError(connection.error.message, permanent=connection.error.permanent)
         return connection
 
     def _on_message(self, message: IncomingMessage) -> None:

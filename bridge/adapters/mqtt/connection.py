@@ -209,7 +209,7 @@ class MqttConnection:
             self._accepted.exception()  # whoever waited may have been cancelled
         is_loss = self.error is None and not self._closing
         if self.error is None:
-            self.error = NotConnectedError(error.message, needs_person=error.needs_person)
+            self.error = NotConnectedError(error.message, permanent=error.permanent)
         calls, self._calls = self._calls, {}
         for call in calls.values():
             if not call.done():
@@ -269,7 +269,7 @@ class MqttConnection:
     def _check_open(self) -> None:
         if self.error is not None:
             error = self.error
-            raise NotConnectedError(error.message, needs_person=error.needs_person)
+            raise NotConnectedError(error.message, permanent=error.permanent)
 
     def acknowledge(self, message: IncomingMessage) -> bool:
         """Send PUBACK or PUBREC for a message of QoS 1 or 2; return False where the connection is gone."""

@@ -77,23 +77,23 @@ def _number(error: aiomqtt.MqttCodeError) -> int:
 
 def _certificate(error: Exception) -> BridgeError:
     message = f"{_reason(error)} (the broker's certificate does not verify)"
-    return NotConnectedError(message, needs_person=True)
+    return NotConnectedError(message, permanent=True)
 
 
 def _tls(error: Exception) -> BridgeError:
     reason = getattr(error, "reason", None) or ""
     if refuses_client(error):
-        return AuthError(f"the broker refused the client certificate: {_reason(error)}", needs_person=True)
+        return AuthError(f"the broker refused the client certificate: {_reason(error)}", permanent=True)
     # Before TLS 1.3 this alert also answers a missing client certificate.
-    return NotConnectedError(f"{_reason(error)} (TLS handshake)", needs_person="HANDSHAKE_FAILURE" in reason)
+    return NotConnectedError(f"{_reason(error)} (TLS handshake)", permanent="HANDSHAKE_FAILURE" in reason)
 
 
 def _refused_connection(error: MqttConnectError) -> BridgeError:
     number = _number(error)
     message = f"the broker refused the connection: {error.rc}"
     if number in _CREDENTIALS:
-        return AuthError(message, code=number, needs_person=True)
-    return NotConnectedError(message, code=number, needs_person=number in _SETTINGS)
+        return AuthError(message, code=number, permanent=True)
+    return NotConnectedError(message, code=number, permanent=number in _SETTINGS)
 
 
 def refused(packet: int, code: int) -> BridgeError:
@@ -151,5 +151,5 @@ def lost(cause: OSError | None, code: ReasonCode | None) -> BridgeError:
         return ConnectionLostError(f"the connection to the broker broke: {_reason(cause)}")
     if code is not None and code.is_failure:
         taken = code.value in _TAKEN_AWAY
-        return ConnectionLostError(f"the broker ended the session: {code}", code=code.value, needs_person=taken)
+        return ConnectionLostError(f"the broker ended the session: {code}", code=code.value, permanent=taken)
     return ConnectionLostError("the broker closed the connection")

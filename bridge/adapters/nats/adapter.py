@@ -97,7 +97,7 @@ class NatsAdapter(AdapterBase):
             try:
                 await connection.open(address)
             except BridgeError as error:
-                failure = failure if failure.needs_person else error
+                failure = failure if failure.permanent else error
             else:
                 return connection
         raise failure

@@ -39,7 +39,7 @@ class NkeySigner:
         try:
             return base64.b64encode(_pair(self.seed()).sign(nonce.encode()))
         except ValueError as error:
-            raise AuthError(str(error), needs_person=True) from None
+            raise AuthError(str(error), permanent=True) from None
 
     def token(self) -> bytes:
         """Return the JWT. Raises AuthError where the file is not usable any more."""
@@ -47,7 +47,7 @@ class NkeySigner:
         try:
             return self.jwt().encode()
         except ValueError as error:
-            raise AuthError(str(error), needs_person=True) from None
+            raise AuthError(str(error), permanent=True) from None
 
 
 def connect_fields(credentials: Mapping[str, Any], keys: NkeySigner | None, nonce: str) -> dict[str, str]:

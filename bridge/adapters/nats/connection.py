@@ -115,7 +115,7 @@ class NatsConnection:
     def arm(self) -> None:
         """Tell `on_lost` of a loss from now on. Raises NotConnectedError where the connection is lost already."""
         if self._error is not None:
-            raise NotConnectedError(self._error.message, needs_person=self._error.needs_person)
+            raise NotConnectedError(self._error.message, permanent=self._error.permanent)
         self._armed = True
 
     async def close(self) -> None:
@@ -321,7 +321,7 @@ class NatsConnection:
 
 def _loss(error: BridgeError) -> BridgeError:
     """The error as the end of a session: try again, unless a person is needed."""
-    return error if error.needs_person else ConnectionLostError(error.message)
+    return error if error.permanent else ConnectionLostError(error.message)
 
 
 async def _raise(error: Exception) -> None:

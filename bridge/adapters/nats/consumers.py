@@ -111,7 +111,7 @@ class Consumers:
         """Make or check what the configuration names.
 
         Raises:
-            NotConnectedError: It is there and different, or cannot be made; `needs_person`.
+            NotConnectedError: It is there and different, or cannot be made; `permanent`.
         """
         stream = self._config.stream
         if stream is None:
@@ -123,9 +123,9 @@ class Consumers:
         except Error as error:
             ours = translate(error)
             message = f"JetStream: stream {stream.name}: {ours.message}"
-            raise NotConnectedError(message, needs_person=isinstance(ours, RejectedError)) from None
+            raise NotConnectedError(message, permanent=isinstance(ours, RejectedError)) from None
         except BridgeError as error:
-            raise NotConnectedError(f"JetStream: {error.message}", needs_person=error.needs_person) from None
+            raise NotConnectedError(f"JetStream: {error.message}", permanent=error.permanent) from None
 
     async def _prepare_stream(self, name: str, subjects: tuple[str, ...]) -> None:
         try:
@@ -135,7 +135,7 @@ class Consumers:
             return
         if set(there) != set(subjects):
             message = f"stream {name} stores {', '.join(there)}; the configuration says {', '.join(subjects)}"
-            raise NotConnectedError(message, needs_person=True)
+            raise NotConnectedError(message, permanent=True)
 
     async def _prepare_consumer(self, stream: str, name: str) -> None:
         try:
@@ -145,7 +145,7 @@ class Consumers:
             config = await _consumer_of(made)
         unfit = _unfit(config)
         if unfit is not None:
-            raise NotConnectedError(f"consumer {stream}/{name}: {unfit}", needs_person=True)
+            raise NotConnectedError(f"consumer {stream}/{name}: {unfit}", permanent=True)
 
     async def find(self, queue: str, group: str | None = None) -> Consumer:
         """The consumer that a queue's name means: `stream/consumer`, or a stream or its only subject read by `durable`.

@@ -43,8 +43,8 @@ def _text(error: Exception) -> str:
     return (str(error) or error.__class__.__name__).removeprefix("nats: ")
 
 
-def _as(kind: type[BridgeError], *, maybe_sent: bool | None = None, needs_person: bool = False) -> Make:
-    return lambda error: kind(_text(error), maybe_sent=maybe_sent, needs_person=needs_person)
+def _as(kind: type[BridgeError], *, maybe_sent: bool | None = None, permanent: bool = False) -> Make:
+    return lambda error: kind(_text(error), maybe_sent=maybe_sent, permanent=permanent)
 
 
 def _refused_by_jetstream(kind: type[BridgeError]) -> Make:
@@ -58,12 +58,12 @@ def _refused_by_jetstream(kind: type[BridgeError]) -> Make:
 
 
 def _certificate(error: Exception) -> BridgeError:
-    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", needs_person=True)
+    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", permanent=True)
 
 
 def _tls(error: Exception) -> BridgeError:
     if refuses_client(error):
-        return AuthError(f"the server refused the client certificate: {_text(error)}", needs_person=True)
+        return AuthError(f"the server refused the client certificate: {_text(error)}", permanent=True)
     return ConnectionLostError(f"{_text(error)} (TLS)")
 
 
@@ -75,7 +75,7 @@ def violates_permissions(text: str) -> bool:
 def refused(text: str) -> BridgeError:
     """The error for what a server says in `-ERR`."""
     if any(words in text.lower() for words in _CREDENTIALS):
-        return AuthError(f"the server refused the credentials: {text}", needs_person=True)
+        return AuthError(f"the server refused the credentials: {text}", permanent=True)
     if violates_permissions(text):
         return RejectedError(text, code="permissions violation", maybe_sent=False)
     return ProtocolError(text)
@@ -92,11 +92,11 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
     # Key-value and object stores, ordered consumers: parts of JetStream that the adapter does not use.
     (nats.js.errors.Error, _as(ProtocolError)),
     (nats.errors.NoRespondersError, _as(UnavailableError, maybe_sent=False)),
-    (nats.errors.AuthorizationError, _as(AuthError, needs_person=True)),
-    (nats.errors.InvalidUserCredentialsError, _as(AuthError, needs_person=True)),
-    (nats.errors.SecureConnWantedError, _as(NotConnectedError, needs_person=True)),
-    (nats.errors.SecureConnRequiredError, _as(NotConnectedError, needs_person=True)),
-    (nats.errors.SecureConnFailedError, _as(NotConnectedError, needs_person=True)),
+    (nats.errors.AuthorizationError, _as(AuthError, permanent=True)),
+    (nats.errors.InvalidUserCredentialsError, _as(AuthError, permanent=True)),
+    (nats.errors.SecureConnWantedError, _as(NotConnectedError, permanent=True)),
+    (nats.errors.SecureConnRequiredError, _as(NotConnectedError, permanent=True)),
+    (nats.errors.SecureConnFailedError, _as(NotConnectedError, permanent=True)),
     (nats.errors.NoServersError, _as(NotConnectedError)),
     (nats.errors.ServerNotInPoolError, _as(NotConnectedError)),
     (nats.errors.JsonParseError, _as(ProtocolError)),
@@ -146,4 +146,4 @@ def opening_error(said: BridgeError | None, error: Exception) -> BridgeError:
     if isinstance(ours, AuthError | NotConnectedError):
         ours.maybe_sent = False
         return ours
-    return NotConnectedError(ours.message, needs_person=ours.needs_person)
+    return NotConnectedError(ours.message, permanent=ours.permanent)

@@ -76,7 +76,7 @@ class Transport(asyncio.Protocol):
             await self._start_tls(self._socket, context or ssl.create_default_context(), server_name or host)
         elif context is not None:
             text = "TLS was asked for, and the server has none; nothing was sent to it"
-            raise NotConnectedError(text, needs_person=True)
+            raise NotConnectedError(text, permanent=True)
         else:
             self._socket.resume_reading()
         return info

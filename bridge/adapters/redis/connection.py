@@ -91,7 +91,7 @@ class Connection:
         """Connect and log in.
 
         Raises:
-            NotConnectedError: The server cannot be reached; with `needs_person` for a certificate that does not verify.
+            NotConnectedError: The server cannot be reached; with `permanent` for a certificate that does not verify.
             AuthError: It refused the credentials.
         """
         try:

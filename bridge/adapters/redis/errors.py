@@ -54,7 +54,7 @@ def _refused(error: Any) -> BridgeError:
 
 
 def _credentials(error: Any) -> BridgeError:
-    return AuthError(f"the server refused the credentials: {_text(error)}", code=_code(error), needs_person=True)
+    return AuthError(f"the server refused the credentials: {_text(error)}", code=_code(error), permanent=True)
 
 
 def _not_allowed(error: Any) -> BridgeError:
@@ -135,16 +135,16 @@ def translate_connect(error: Exception, server: str) -> BridgeError:
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         why = getattr(cause, "verify_message", "") or _text(cause)
-        return NotConnectedError(f"the certificate of {server} does not verify: {why}", needs_person=True)
+        return NotConnectedError(f"the certificate of {server} does not verify: {why}", permanent=True)
     if isinstance(cause, ssl.SSLError):
         reason = str(getattr(cause, "reason", None) or _text(cause))
         why = reason.replace("_", " ").lower()
         if refuses_client(cause):
-            return AuthError(f"{server} refused the client certificate: {why}", needs_person=True)
+            return AuthError(f"{server} refused the client certificate: {why}", permanent=True)
         return NotConnectedError(f"no TLS with {server}: {why}")
     ours = translate(error)
     if isinstance(ours, AuthError):
-        ours.needs_person = True
+        ours.permanent = True
         return ours
     why = _text(error) if isinstance(ours, ConnectionLostError) else ours.message  # there was none to be lost
-    return NotConnectedError(f"no connection to {server}: {why}", needs_person=isinstance(ours, RejectedError))
+    return NotConnectedError(f"no connection to {server}: {why}", permanent=isinstance(ours, RejectedError))

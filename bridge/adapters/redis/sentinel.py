@@ -19,7 +19,7 @@ async def master_of(sentinel: Target, name: str, start: Start, clock: Clock) -> 
 
     Raises:
         ProtocolError: Its answer is none of a Sentinel.
-        NotConnectedError: It cannot be asked, or does not know; with `needs_person` where that will not change.
+        NotConnectedError: It cannot be asked, or does not know; with `permanent` where that will not change.
     """
     connection = Connection(sentinel.anonymous(), clock, lambda _: None)
     await connection.open()
@@ -27,13 +27,13 @@ async def master_of(sentinel: Target, name: str, start: Start, clock: Clock) -> 
     try:
         found = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
     except RejectedError as error:
-        raise NotConnectedError(f"no Sentinel answers there: {error.message}", needs_person=True) from None
+        raise NotConnectedError(f"no Sentinel answers there: {error.message}", permanent=True) from None
     except ConnectionLostError as error:
         raise NotConnectedError(error.message) from None
     finally:
         await connection.close()
     if found is None:
-        raise NotConnectedError(f"the Sentinel knows no master {name!r}", needs_person=True)
+        raise NotConnectedError(f"the Sentinel knows no master {name!r}", permanent=True)
     return sentinel.at(*_address(found))
 
 

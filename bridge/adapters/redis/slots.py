@@ -67,7 +67,7 @@ async def read_slots(
         clock: For the end of the connections.
 
     Raises:
-        NotConnectedError: None answers; with `needs_person` where it is no cluster.
+        NotConnectedError: None answers; with `permanent` where it is no cluster.
         AuthError: They refuse the credentials.
     """
     failure: BridgeError = NotConnectedError("there is no node to ask")
@@ -79,11 +79,11 @@ async def read_slots(
             found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.host)
         except RejectedError as error:
             message = f"{target.name} is no node of a cluster: {error.message}"
-            raise NotConnectedError(message, needs_person=True) from None
+            raise NotConnectedError(message, permanent=True) from None
         except ConnectionLostError as error:
             failure = NotConnectedError(error.message)
         except BridgeError as error:
-            failure = failure if failure.needs_person else error
+            failure = failure if failure.permanent else error
         else:
             if found.nodes:
                 return found

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from bridge.core.curve_keys import own_types
+from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
 from tests.support.bus.bus import until
 from tests.support.bus.closed_bus import closed
@@ -36,7 +36,7 @@ async def test_what_an_event_says_of_itself(tmp_path: Path) -> None:
     async with closed(tmp_path) as here:
         keys, others = here.ring.listed("app"), here.ring.listed("other")
         await here.renewed()
-        own = own_types(keys[0].decode())
+        own = own_type_prefix(keys[0].decode())
         with here.peer(keys, own, "order.forged") as app, here.peer(others) as other:
             await app.say_until(lambda: here.saw("order.mine"), "order.mine")
             await other.say_until(lambda: here.saw("order.theirs"), "order.theirs")

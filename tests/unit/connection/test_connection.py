@@ -196,7 +196,7 @@ async def test_reports_carry_operation_and_cause():
 async def test_refused_credentials_are_failed_until_a_call_gets_through():
     """A person is needed; what a person mended is noticed."""
     async with House(has_session=False) as house:
-        house.fail = AuthError("no", needs_person=True)
+        house.fail = AuthError("no", permanent=True)
         await house.call()
         assert house.statuses()[-1] == "failed"
         assert house.bus.kept["health.api"]["error"]["kind"] == "auth"

@@ -177,7 +177,7 @@ async def test_reconnection_backs_off_to_five_seconds_at_most():
 async def test_what_needs_a_person_is_tried_slowly():
     """Bad credentials are `failed`, and no hot loop."""
     house = House()
-    house.remote.connect = AuthError("no", needs_person=True)
+    house.remote.connect = AuthError("no", permanent=True)
     async with house:
         await house.clock.advance(59.0)
         assert house.told == ["connecting", "failed"]

@@ -12,7 +12,7 @@ import pytest
 import bridge
 from bridge.contract import CHANNELS, ENTRIES, asyncapi, entry_for
 from bridge.contract.asyncapi import message_key
-from bridge.core.model import LETTERS
+from bridge.core.model import DEAD_LETTER_OPERATIONS
 from tests.support.bus.schemas import FOLDER, validate_event
 
 PACKAGE = Path(bridge.__file__).parent
@@ -101,7 +101,7 @@ def test_every_command_of_the_bridge_has_an_entry():
         for node in ast.walk(method)
         if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant)
     }
-    compared |= set(LETTERS)
+    compared |= set(DEAD_LETTER_OPERATIONS)
     assert {f"bridge.{name}" for name in compared} == {e.topic for e in ENTRIES if e.channel == "bridgeCommands"}
 
 

@@ -13,7 +13,7 @@ from bridge.core.curve_keys import (
     KeyFileError,
     fingerprint,
     is_key,
-    own_types,
+    own_type_prefix,
     read_access_list,
     read_grant,
     read_pair,
@@ -24,7 +24,7 @@ from bridge.core.curve_keys import (
 # The same pair in every run: it stands in the names of tests, which all workers must agree about.
 SECRET = z85.encode(bytes(range(32))).decode()
 PUBLIC = zmq.curve_public(SECRET.encode()).decode()
-OWN = own_types(PUBLIC)
+OWN = own_type_prefix(PUBLIC)
 
 
 def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:

@@ -71,7 +71,7 @@ class HttpClient:
         return self._path
 
     async def open(self) -> None:
-        """See that there is a connection. Raises NotConnectedError; with `needs_person` for a bad certificate."""
+        """See that there is a connection. Raises NotConnectedError; with `permanent` for a bad certificate."""
         try:
             await self._pool.warm()
         except httpx.HTTPError as error:

@@ -41,18 +41,18 @@ def _text(error: Exception) -> str:
 
 
 def _certificate(error: Exception) -> BridgeError:
-    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", needs_person=True)
+    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", permanent=True)
 
 
 def _tls(error: Exception) -> BridgeError:
     cause = error.__cause__
     if refuses_client(cause):
         message = f"the server refused the client certificate: {_reason(cause)}"
-        return AuthError(message, maybe_sent=False, needs_person=True)
+        return AuthError(message, maybe_sent=False, permanent=True)
     if isinstance(error, httpx.ConnectError):
         # Before TLS 1.3 this alert also answers a missing client certificate; another is no shared cipher.
         refused = isinstance(cause, ssl.SSLError) and "HANDSHAKE_FAILURE" in (cause.reason or "")
-        return NotConnectedError(f"{_text(error)} (TLS handshake)", needs_person=refused)
+        return NotConnectedError(f"{_text(error)} (TLS handshake)", permanent=refused)
     return ConnectionLostError(_text(error))
 
 

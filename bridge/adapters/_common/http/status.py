@@ -15,7 +15,7 @@ def refused_credentials(response: Response) -> AuthError | None:
     """The error of 401 and 403, whatever their body says. Only for 401 a person is surely needed."""
     match response.status:
         case 401:
-            return AuthError("the server refused the credentials (HTTP 401)", code=401, needs_person=True)
+            return AuthError("the server refused the credentials (HTTP 401)", code=401, permanent=True)
         case 403:
             return AuthError("the credentials do not permit this (HTTP 403)", code=403)
     return None

@@ -29,7 +29,7 @@ def _status(error: Exception) -> BridgeError:
     status = error.response.status_code if isinstance(error, raised.InvalidStatus) else 0
     text = f"the server refused the opening handshake (HTTP {status})"
     if status in {401, 403}:
-        return AuthError(text, code=status, maybe_sent=False, needs_person=status == 401)
+        return AuthError(text, code=status, maybe_sent=False, permanent=status == 401)
     return NotConnectedError(text, code=status)
 
 

@@ -68,8 +68,8 @@ class Opening:
             subprotocol: What to ask for.
 
         Raises:
-            NotConnectedError: The server cannot be reached; with `needs_person` where its certificate does not verify.
-            AuthError: It refused the credentials; with `needs_person`.
+            NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify.
+            AuthError: It refused the credentials; with `permanent`.
             ProtocolError: It is no WebSocket server, or does not take the subprotocol.
         """
         target = self._target

@@ -119,7 +119,7 @@ async def test_credentials_reach_the_server_and_their_refusal_us() -> None:
             for attempt in (adapter.check, lambda: adapter.request("GET /x", UNSET)):
                 with pytest.raises(AuthError) as caught:
                     await attempt()
-                assert caught.value.needs_person
+                assert caught.value.permanent
 
 
 async def test_tls_and_client_certificates(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
         async with adapter_at(server.url, auth=mine) as adapter:
             with pytest.raises(NotConnectedError) as caught:
                 await adapter.request("GET /x", UNSET)
-            assert caught.value.needs_person
+            assert caught.value.permanent
 
 
 @pytest.mark.parametrize("case", ["good", "expired", "wrong-host", "unknown-ca"])
@@ -159,7 +159,7 @@ async def test_whom_it_trusts(case: str, tmp_path: Path) -> None:
         with pytest.raises(NotConnectedError) as caught:
             await adapter.request("GET /x", UNSET)
         assert not caught.value.maybe_sent
-        assert caught.value.needs_person
+        assert caught.value.permanent
         assert not server.requests
 
 

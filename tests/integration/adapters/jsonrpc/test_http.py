@@ -332,7 +332,7 @@ async def test_any_answer_but_401_shows_a_living_server(status: int, alive: bool
         else:
             with pytest.raises(BridgeError) as caught:
                 await adapter.check()
-            assert caught.value.needs_person
+            assert caught.value.permanent
         assert server.requests[0].head.startswith(b"GET /rpc HTTP/1.1\r\n")
 
 

@@ -54,7 +54,7 @@ async def test_a_certificate_that_does_not_verify_needs_a_person(
             for attempt in (adapter.connect, adapter.check, lambda: adapter.request("m", UNSET)):
                 with pytest.raises(NotConnectedError, match=reason) as caught:
                     await attempt()
-                assert caught.value.needs_person
+                assert caught.value.permanent
                 assert not caught.value.maybe_sent
         assert server.requests == []
 
@@ -106,7 +106,7 @@ async def test_client_certificates(certificates: Certificates, tls13: bool) -> N
         async with connected(server.url, tls=trust) as adapter:
             with pytest.raises(AuthError if tls13 else NotConnectedError) as caught:
                 await adapter.check()
-            assert caught.value.needs_person
+            assert caught.value.permanent
             assert not caught.value.maybe_sent
         cert, key = certificates.client_files(unknown_ca=True)
         wrong = AuthCertificate(type="certificate", cert=cert, key=key)
@@ -170,7 +170,7 @@ async def test_refused_credentials_are_auth_and_are_never_shown() -> None:
             for attempt in (adapter.check, lambda: adapter.request("echo", [1])):
                 with pytest.raises(AuthError) as caught:
                     await attempt()
-                assert caught.value.needs_person
+                assert caught.value.permanent
                 assert "wr0ng" not in str(caught.value.to_wire())
 
 

@@ -45,7 +45,7 @@ async def test_credentials_are_in_the_opening_handshake() -> None:
         async with session(url, auth=AuthBearer(type="bearer", token="wr0ng")) as (adapter, _):
             error = await error_of(adapter.connect())
             assert isinstance(error, AuthError)
-            assert error.needs_person
+            assert error.permanent
             assert "wr0ng" not in str(error.to_wire())
 
 
@@ -70,7 +70,7 @@ async def test_tls(case: str, tmp_path: Path) -> None:
             async with session(server.url.replace("https", "wss"), tls=trust) as (adapter, _):
                 error = await error_of(adapter.connect())
         assert isinstance(error, AuthError)
-        assert error.needs_person
+        assert error.permanent
         return
     async with (
         serving(Script().serve, ssl=context) as url,
@@ -82,7 +82,7 @@ async def test_tls(case: str, tmp_path: Path) -> None:
             await adapter.check()
         else:
             assert isinstance(error, NotConnectedError)
-            assert error.needs_person is (case != "plaintext")
+            assert error.permanent is (case != "plaintext")
 
 
 async def test_a_frozen_server_is_found_by_pings_alone() -> None:

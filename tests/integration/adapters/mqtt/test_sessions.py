@@ -158,5 +158,5 @@ async def test_another_client_of_the_same_name_takes_the_session() -> None:
             with pytest.raises(NotConnectedError):
                 await session.publish("a", 1)
     assert isinstance(lost[0], ConnectionLostError)
-    assert lost[0].needs_person
+    assert lost[0].permanent
     assert "taken over" in lost[0].message

@@ -68,7 +68,7 @@ async def test_bad_credentials_need_a_person(guarded: Mosquitto, auth: Any, vers
     with pytest.raises(AuthError) as caught:
         await session.connect()
     await session.disconnect()
-    assert caught.value.needs_person
+    assert caught.value.permanent
     assert "wrong" not in caught.value.message
 
 
@@ -79,7 +79,7 @@ async def test_a_topic_without_rights(guarded: Mosquitto, qos: int) -> None:
     async with connected(guarded.url, auth=auth) as session:
         with pytest.raises(AuthError, match="Not authorized") as caught:
             await session.publish("secret", 1, qos=qos)
-        assert not caught.value.needs_person
+        assert not caught.value.permanent
         assert caught.value.code == 0x87
         mailbox = Mailbox()
         await session.subscribe("open/b", mailbox.deliver)
@@ -127,7 +127,7 @@ async def test_a_certificate_that_does_not_verify_needs_a_person(
         session = adapter(secure(broker), tls=Tls(ca=certificates.ca_file))
         with pytest.raises(NotConnectedError, match=reason) as caught:
             await session.connect()
-        assert caught.value.needs_person
+        assert caught.value.permanent
         await session.disconnect()
         async with connected(secure(broker), tls=Tls(verify=False)) as careless:
             await careless.check()
@@ -148,7 +148,7 @@ async def test_a_client_certificate(certificates: Certificates) -> None:
             session = adapter(secure(broker), tls=tls, **auth)
             with pytest.raises(AuthError, match="certificate") as caught:
                 await session.connect()
-            assert caught.value.needs_person
+            assert caught.value.permanent
             await session.disconnect()
 
 

@@ -166,7 +166,7 @@ async def test_user_and_password() -> None:
             with pytest.raises(AuthError) as caught:
                 async with _session(server.port, auth=auth):
                     pass
-            assert (caught.value.needs_person, caught.value.maybe_sent) == (True, False)
+            assert (caught.value.permanent, caught.value.maybe_sent) == (True, False)
             assert "hunter2" not in str(caught.value)
 
 

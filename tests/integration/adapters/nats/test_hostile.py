@@ -99,7 +99,7 @@ async def test_greetings_of_no_server(greeting: bytes, words: str) -> None:
         with pytest.raises(NotConnectedError, match=words) as caught:
             await adapter.connect()
         await adapter.disconnect()
-    assert (caught.value.maybe_sent, caught.value.needs_person) == (False, False)
+    assert (caught.value.maybe_sent, caught.value.permanent) == (False, False)
 
 
 @pytest.mark.parametrize("greeting", [b"", INFO, INFO[:20]])

@@ -32,7 +32,7 @@ async def _refused(adapter: ProtocolAdapter) -> str:
     with pytest.raises(AuthError) as caught:
         await adapter.connect()
     await adapter.disconnect()
-    assert caught.value.needs_person
+    assert caught.value.permanent
     return caught.value.message
 
 
@@ -80,7 +80,7 @@ async def test_a_credentials_file_opens_the_session(tmp_path: Path) -> None:
         file.unlink()
         with pytest.raises((AuthError, NotConnectedError), match="cannot be read") as caught:
             await adapter.connect()
-        assert caught.value.needs_person
+        assert caught.value.permanent
         await adapter.disconnect()
 
 

@@ -58,7 +58,7 @@ async def test_the_stream_is_made_once_and_then_checked() -> None:
         with pytest.raises(NotConnectedError, match=r"stores orders\.\*; the configuration says other") as caught:
             async with _session(server, stream={"name": "ORDERS", "subjects": ["other"]}):
                 pass
-        assert caught.value.needs_person
+        assert caught.value.permanent
 
 
 async def test_a_consumer_that_cannot_be_acknowledged_is_refused() -> None:
@@ -71,7 +71,7 @@ async def test_a_consumer_that_cannot_be_acknowledged_is_refused() -> None:
         with pytest.raises(NotConnectedError, match="not explicit") as caught:
             async with _session(server):
                 pass
-        assert caught.value.needs_person
+        assert caught.value.permanent
 
 
 async def test_an_idempotency_key_is_stored_once() -> None:

@@ -61,7 +61,7 @@ async def test_a_bad_certificate(tmp_path: Path, host: str, bad: str) -> None:
         with pytest.raises(NotConnectedError, match="does not verify") as caught:
             await adapter.connect()
         await adapter.disconnect()
-    assert caught.value.needs_person
+    assert caught.value.permanent
 
 
 async def test_a_name_of_ones_own(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_a_plaintext_server_where_tls_was_asked(tmp_path: Path, auth: Any,
         await adapter.disconnect()
         await asyncio.wait_for(over.wait(), 5)
     assert got == []
-    assert caught.value.needs_person
+    assert caught.value.permanent
 
 
 async def test_a_server_that_only_claims_tls(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ async def test_what_is_no_cluster_is_said() -> None:
         with pytest.raises(NotConnectedError, match="no node of a cluster") as caught:
             async with cluster_session(alone):
                 pass
-        assert caught.value.needs_person
+        assert caught.value.permanent
 
 
 async def test_a_node_without_the_setting(nodes: list[RedisServer]) -> None:

@@ -41,7 +41,7 @@ async def test_a_password_alone():
         for settings in ({"auth": basic("wr0ng")}, {}):
             error = await refusal(server, **settings)
             assert isinstance(error, AuthError)
-            assert error.needs_person
+            assert error.permanent
             assert "wr0ng" not in error.message
 
 
@@ -55,9 +55,9 @@ async def test_an_acl_user():
             with pytest.raises(AuthError) as caught:
                 await session.enqueue("other", 1)
             assert caught.value.code == "NOPERM"
-            assert not caught.value.needs_person
+            assert not caught.value.permanent
             await session.check()  # PING is forbidden, which only a living server says
-        assert (await refusal(server, auth=basic("pw", "nobody"))).needs_person
+        assert (await refusal(server, auth=basic("pw", "nobody"))).permanent
 
 
 async def test_databases():
@@ -117,7 +117,7 @@ async def test_bad_certificates(certificates, made, words):
     with redis_server(tls=server_files(certificates, **made)) as server:
         error = await refusal(server, tls=Tls(ca=certificates.ca_file), auth=basic("s3cret"))
         assert isinstance(error, NotConnectedError)
-        assert error.needs_person
+        assert error.permanent
         assert words in error.message
 
 
@@ -193,7 +193,7 @@ async def test_a_sentinel_names_the_master():
                 assert client.xlen("queue") == 1
         unknown = await refusal(sentinel, sentinel="other")
         assert isinstance(unknown, NotConnectedError)
-        assert unknown.needs_person
+        assert unknown.permanent
 
 
 async def test_no_sentinel():
@@ -201,11 +201,11 @@ async def test_no_sentinel():
     with redis_server() as server:
         error = await refusal(server, sentinel="shop")
         assert isinstance(error, NotConnectedError)
-        assert error.needs_person
+        assert error.permanent
         server.kill()
         error = await refusal(server, sentinel="shop")
         assert isinstance(error, NotConnectedError)
-        assert not error.needs_person
+        assert not error.permanent
 
 
 # --- death and frost

@@ -126,7 +126,7 @@ async def test_what_pubsub_cannot():
                     await session.publish("ok", 1, **more)
             with pytest.raises(AuthError) as caught:
                 await session.subscribe("forbidden", inbox)
-            assert not caught.value.needs_person
+            assert not caught.value.permanent
             await session.subscribe("ok", inbox)
             await session.publish("ok", 1)
             await until(lambda: inbox.got)

@@ -177,7 +177,7 @@ async def test_credentials_are_in_the_opening_handshake() -> None:
         async with session(url, auth=AuthBearer(type="bearer", token="wr0ng")) as (adapter, _):
             with pytest.raises(AuthError) as caught:
                 await adapter.connect()
-            assert caught.value.needs_person
+            assert caught.value.permanent
             assert "wr0ng" not in str(caught.value.to_wire())
 
 
@@ -209,7 +209,7 @@ async def test_a_certificate_that_does_not_verify_needs_a_person(case: str, tmp_
     async with serving(ssl=bad) as url, session(url, tls=trust) as (adapter, _):
         with pytest.raises(NotConnectedError) as caught:
             await adapter.connect()
-        assert caught.value.needs_person
+        assert caught.value.permanent
 
 
 async def test_client_certificates(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_client_certificates(tmp_path: Path) -> None:
         async with session(server.url.replace("https", "wss"), tls=trust) as (adapter, _):
             with pytest.raises(AuthError) as caught:
                 await adapter.connect()
-            assert caught.value.needs_person
+            assert caught.value.permanent
 
 
 async def test_plaintext_where_tls_was_asked() -> None:

@@ -61,7 +61,7 @@ def _reason(packet: int, number: int) -> ReasonCode:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "needs_person"),
+    ("error", "kind", "permanent"),
     [
         (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x86)), AuthError, True),
         (aiomqtt.exceptions.MqttConnectError(_reason(PacketTypes.CONNACK, 0x87)), AuthError, True),
@@ -78,11 +78,11 @@ def _reason(packet: int, number: int) -> ReasonCode:
         (ConnectionRefusedError(), NotConnectedError, False),
     ],
 )
-def test_translations(error: Exception, kind: type[BridgeError], needs_person: bool) -> None:  # a table
+def test_translations(error: Exception, kind: type[BridgeError], permanent: bool) -> None:  # a table
     """Nothing of it may have been acted on."""
     translated = translate(error)
     assert type(translated) is kind
-    assert translated.needs_person is needs_person
+    assert translated.permanent is permanent
     assert not translated.maybe_sent
 
 
@@ -90,8 +90,8 @@ def test_why_a_session_is_over() -> None:
     """What the socket said counts more than what the broker did."""
     taken = lost(None, _reason(PacketTypes.DISCONNECT, 0x8E))
     assert isinstance(taken, ConnectionLostError)
-    assert taken.needs_person
-    assert not lost(None, _reason(PacketTypes.DISCONNECT, 0x8B)).needs_person
+    assert taken.permanent
+    assert not lost(None, _reason(PacketTypes.DISCONNECT, 0x8B)).permanent
     assert "reset" in lost(ConnectionResetError(104, "reset by peer"), None).message
     alert = ssl.SSLError(1, "x")
     assert isinstance(lost(alert, None), ConnectionLostError)

@@ -62,7 +62,7 @@ def test_no_line_is_behind_a_wider_one() -> None:
 
 def _kinds(error: Exception) -> tuple[type[BridgeError], bool, bool]:
     ours = translate(error)
-    return type(ours), ours.maybe_sent, ours.needs_person
+    return type(ours), ours.maybe_sent, ours.permanent
 
 
 def test_what_matters_most() -> None:
@@ -96,7 +96,7 @@ def test_jetstream_says_code_and_description() -> None:
 def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool, permissions: bool) -> None:
     """By its words; only a lack of permissions concerns one subject and not the connection."""
     ours = refused(text)
-    assert (type(ours), ours.needs_person, violates_permissions(text)) == (kind, person, permissions)
+    assert (type(ours), ours.permanent, violates_permissions(text)) == (kind, person, permissions)
     assert text in ours.message
 
 
@@ -113,16 +113,16 @@ def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool,
 def test_while_connecting_nothing_was_sent(error: Exception, person: bool) -> None:
     """Whatever happens then is `not_connected`."""
     ours = opening_error(None, error)
-    assert (type(ours), ours.maybe_sent, ours.needs_person) == (NotConnectedError, False, person)
+    assert (type(ours), ours.maybe_sent, ours.permanent) == (NotConnectedError, False, person)
 
 
 def test_what_ended_the_connection_says_more() -> None:
     """Than what its end looked like to who opened it; except where TLS failed."""
-    said = AuthError("no", needs_person=True)
+    said = AuthError("no", permanent=True)
     assert opening_error(said, ConnectionResetError()) is said
     assert not said.maybe_sent
     ended = ConnectionLostError("the connection ended")
-    assert opening_error(ended, ssl.SSLCertVerificationError("bad")).needs_person
+    assert opening_error(ended, ssl.SSLCertVerificationError("bad")).permanent
     assert type(opening_error(ended, TimeoutError())) is NotConnectedError
 
 

@@ -80,8 +80,8 @@ def test_what_the_guard_must_know(error, kind, code, maybe_sent):
 
 def test_rights_and_credentials_are_not_the_same():
     """Wrong credentials fail the whole connection; a forbidden command only itself."""
-    assert translate(exceptions.AuthenticationError("no")).needs_person
-    assert not translate(exceptions.NoPermissionError("no")).needs_person
+    assert translate(exceptions.AuthenticationError("no")).permanent
+    assert not translate(exceptions.NoPermissionError("no")).permanent
 
 
 def test_bugs_pass_through():
@@ -107,7 +107,7 @@ def test_what_goes_wrong_while_connecting():
     for error in (refused, unverified, no_tls, loading):
         assert isinstance(error, NotConnectedError)
         assert not error.maybe_sent
-        assert error.needs_person == (error is unverified)
+        assert error.permanent == (error is unverified)
     assert refused.message == "no connection to redis:6379: Error while connecting"
     assert isinstance(password, AuthError)
-    assert password.needs_person
+    assert password.permanent

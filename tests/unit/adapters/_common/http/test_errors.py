@@ -58,7 +58,7 @@ def alert(reason: str) -> ssl.SSLError:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "maybe_sent", "needs_person"),
+    ("error", "kind", "maybe_sent", "permanent"),
     [
         (made(httpx.ConnectError, ConnectionRefusedError(errno.ECONNREFUSED, "x")), ours.NotConnectedError, 0, 0),
         (made(httpx.ConnectError, socket.gaierror(-2, "Name or service not known")), ours.NotConnectedError, 0, 0),
@@ -75,10 +75,10 @@ def alert(reason: str) -> ssl.SSLError:
     ],
 )
 def test_what_becomes_of_which(
-    error: Exception, kind: type[ours.BridgeError], maybe_sent: bool, needs_person: bool
+    error: Exception, kind: type[ours.BridgeError], maybe_sent: bool, permanent: bool
 ) -> None:
     """The kind, whether it was surely not sent, and whether a person is needed."""
     translated = translate(error)
     assert type(translated) is kind
-    assert (translated.maybe_sent, translated.needs_person) == (bool(maybe_sent), bool(needs_person))
+    assert (translated.maybe_sent, translated.permanent) == (bool(maybe_sent), bool(permanent))
     assert "https://host" in translated.message or kind is ours.AuthError

@@ -54,7 +54,7 @@ def _caused(error: Exception, cause: BaseException) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "needs_person"),
+    ("error", "kind", "permanent"),
     [
         (_status(401), AuthError, True),
         (_status(403), AuthError, False),
@@ -69,11 +69,11 @@ def _caused(error: Exception, cause: BaseException) -> Exception:
         (ConnectionClosedError(None, None), ConnectionLostError, False),
     ],
 )
-def test_what_becomes_of_which(error: Exception, kind: type[BridgeError], needs_person: bool) -> None:
+def test_what_becomes_of_which(error: Exception, kind: type[BridgeError], permanent: bool) -> None:
     """The opening handshake sends nothing of the application's."""
     found = translate(error)
     assert isinstance(found, kind)
-    assert found.needs_person is needs_person
+    assert found.permanent is permanent
     assert found.maybe_sent is (kind is ConnectionLostError)
 
 
