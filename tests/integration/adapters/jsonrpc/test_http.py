@@ -15,6 +15,7 @@ from msgspec import UNSET
 from bridge.adapters._common.http.pool import KEEP_IDLE, PooledTransport
 from bridge.adapters._common.http.target import resolve
 from bridge.adapters.jsonrpc.adapter import JsonRpcAdapter
+from bridge.core.clock import RealClock
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import (
     BridgeError,
@@ -383,7 +384,8 @@ async def test_httpx_stands_on_the_same_transport() -> None:
 
     async with scripted_server(respond) as server:
         target = resolve(adapter_setup(integration="x", endpoint=Endpoint(url=server.url)))
-        async with httpx.AsyncClient(transport=PooledTransport(target, size=2, max_response=1000)) as client:
+        transport = PooledTransport(target, size=2, max_response=1000, clock=RealClock())
+        async with httpx.AsyncClient(transport=transport) as client:
             assert (await client.post(server.url, content=b"text")).text == "text"
             head = await client.head(server.url)
             assert (head.status_code, head.headers["x-a"], head.content) == (200, "b", b"")
