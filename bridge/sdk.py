@@ -7,11 +7,12 @@ docs/adapters.md writes an adapter with it. A name that is here stays, and means
 | the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter` |
 | what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
 | what it gives | `Inbound`, `QueueMessage`, `Subscription`, `Verdict`, and the errors |
-| its settings | `Strict`, `Endpoint`, `Tls`, the kinds of `auth`, durations, sizes and rates |
+| its settings | `Strict`, `Endpoint`, `ResolvedEndpoint`, `Addressing`, `Tls`, `auth`, durations, sizes, rates |
 """
 
 from bridge.core.endpoint import (
     NO_AUTH,
+    Addressing,
     AnyAuth,
     AuthBasic,
     AuthBearer,
@@ -20,6 +21,8 @@ from bridge.core.endpoint import (
     AuthNkey,
     AuthNone,
     Endpoint,
+    EndpointError,
+    ResolvedEndpoint,
     Strict,
     Tls,
 )
@@ -73,6 +76,7 @@ __all__ = [
     "AdapterBase",
     "AdapterSetup",
     "AdapterSpec",
+    "Addressing",
     "AnyAuth",
     "AuthBasic",
     "AuthBearer",
@@ -90,6 +94,7 @@ __all__ = [
     "Dequeue",
     "Duration",
     "Endpoint",
+    "EndpointError",
     "Enqueue",
     "Hold",
     "Inbound",
@@ -106,6 +111,7 @@ __all__ = [
     "Rate",
     "RejectedError",
     "Request",
+    "ResolvedEndpoint",
     "Size",
     "Strict",
     "Subscription",

@@ -3,8 +3,7 @@ integration "backbone" {
   type = "nats"
 
   endpoint {
-    address = "nats.example.com"
-    tls     = true
+    address = "nats.example.com"    # TLS; nats://… in a URL, or tls = false, for a server without
   }
 
   auth {

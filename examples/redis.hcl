@@ -6,7 +6,7 @@ integration "store" {
   type = "redis"
 
   endpoint {
-    url = "redis://127.0.0.1:6379/0" # rediss://… for TLS; the path is the number of the database
+    url = "redis://127.0.0.1:6379/0" # rediss://… with TLS; the path is the number of the database
   }
 
   auth {

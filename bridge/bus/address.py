@@ -1,6 +1,5 @@
 """Default endpoints of the bus, and checks of endpoints."""
 
-import ipaddress
 import os
 import sys
 import warnings
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import platformdirs
 import zmq
 
+from bridge.core.endpoint import is_loopback
 from bridge.core.errors import BusError
 
 #: Loopback ports where there are no `ipc` sockets.
@@ -125,17 +125,10 @@ def _tcp(text: str, *, closed: bool) -> Address:
     if not host or port is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
         raise BusError(f"bus endpoint {text!r}: write tcp://127.0.0.1:port")
     # libzmq binds addresses, not names.
-    literal = "127.0.0.1" if host == "localhost" else host
-    if not closed and not _is_loopback(literal):
+    literal = "127.0.0.1" if host.endswith("localhost") and is_loopback(host) else host
+    if not closed and not is_loopback(literal):
         raise BusError(
             f"bus endpoint {text!r}: TCP beyond loopback needs CURVE keys, by a `curve` block; "
             "without them, use ipc or 127.0.0.1"
         )
     return Address(host=literal, port=port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -224,10 +224,12 @@ class BlockReader:
             return f"must be {expected.replace(chr(39), '`')}{hint}"
         if kind in _PLAIN_WORDS:
             return _PLAIN_WORDS[kind]
-        message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
-        if any(_echoes(message, secret) for secret in secrets):
-            return "its value does not fit (it is not shown, since it is secret)"
-        return message
+        return _unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
+
+    @staticmethod
+    def words(message: str, key: KeyPath, data: Data) -> str:
+        """Return a message about a value, or one without it where it would repeat a secret that is there."""
+        return _unless_secret(message, data.secret_values(key))
 
 
 def anchored(value: Any, location: Location) -> Any:
@@ -265,6 +267,12 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or any(_holds(argument, kind) for argument in typing.get_args(annotation))
+
+
+def _unless_secret(message: str, secrets: Iterable[str]) -> str:
+    if any(_echoes(message, secret) for secret in secrets):
+        return "its value does not fit (it is not shown, since it is secret)"
+    return message
 
 
 def _echoes(message: str, secret: str) -> bool:

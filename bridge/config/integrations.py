@@ -24,6 +24,7 @@ from bridge.core.endpoint import (
     AuthNkey,
     AuthNone,
     Endpoint,
+    EndpointError,
     Strict,
     Tls,
 )
@@ -85,11 +86,17 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
     if spec is None:
         return None
     config = reader.model(spec.config, data, data.values.get("config") or {}, ("config",))
-    _check_endpoint(endpoint, spec, data, reader)
+    known = _check_endpoint(endpoint, spec, data, reader)
     spec = spec.over(endpoint)
     _check_files(tls, auth, data, reader)
     if tls is None or resilience is None or health is None or auth is None or config is None:
         return None
+    if known:
+        try:
+            spec.resolve(endpoint, auth, tls, config)
+        except EndpointError as error:
+            subject = " > ".join([data.subject, *error.key])
+            reader.diagnostics.add(data.location(error.key), subject, reader.words(error.words, error.key, data))
     return Integration(
         name,
         spec.protocol,
@@ -167,31 +174,27 @@ def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseM
     return type("Integration", (_Shape,), namespace)
 
 
-def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> None:
+def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> bool:
+    """Whether there is an endpoint as the protocol wants it, with a scheme that it knows."""
     if "endpoint" not in data.values:
         if spec.needs_endpoint and ("endpoint",) not in data.broken:
             reader.diagnostics.add(data.block.location, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
-        return
+        return False
     if not spec.needs_endpoint:
         location = data.location(("endpoint",))
         reader.diagnostics.add(
             location, f"{data.subject} > endpoint", f"`{spec.protocol}` reaches nothing; leave it out"
         )
+        return False
     if endpoint is None:
-        return
-    key = "url" if endpoint.url else "address"
-    scheme, by_scheme = endpoint.scheme, spec.by_scheme()
-    if scheme is None:
-        return
-    location, subject = data.location(("endpoint", key)), f"{data.subject} > endpoint > {key}"
-    if scheme not in by_scheme:
-        reader.diagnostics.add(location, subject, f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only")
-        return
-    _, tls_on = by_scheme[scheme].schemes[scheme]
-    if endpoint.tls is not None and endpoint.tls != tls_on:
-        state = "on" if tls_on else "off"
-        location = data.location(("endpoint", "tls"))
-        reader.diagnostics.add(location, f"{data.subject} > endpoint > tls", f"the address says that TLS is {state}")
+        return False
+    by_scheme = spec.by_scheme()
+    if endpoint.scheme is None or endpoint.scheme in by_scheme:
+        return True
+    key = ("endpoint", endpoint.key)
+    message = f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only"
+    reader.diagnostics.add(data.location(key), " > ".join([data.subject, *key]), message)
+    return False
 
 
 def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) -> None:

@@ -1,6 +1,6 @@
 """Files → `Configuration`, or every complaint at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from bridge.config.secrets import collect_secrets
 from bridge.config.syntax import Block
 from bridge.config.variables import read_variables
 from bridge.core.ports import AdapterSpec
+from bridge.core.redaction import Redactor
 
 _SINGLE: Final = ("bridge", "log", "bus")
 _LABELLED: Final = ("variable", "integration", "route", "subscription")
@@ -68,6 +69,7 @@ def load(
     check_shared_sources(filter(None, subscriptions), diagnostics)
     if diagnostics:
         diagnostics.fail()
+    secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
     return Configuration(
         bridge=bridge or BridgeSettings(),
         log=log or LogSettings(),
@@ -76,10 +78,10 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=(*_warnings(ignored), *_unsafe(integrations)),
+        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets)),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
-        secrets=collect_secrets(filter(None, integrations.values()), names.secrets),
+        secrets=secrets,
     )
 
 
@@ -118,10 +120,11 @@ def _warnings(ignored: Mapping[str, int]) -> list[str]:
     return [f"`{kind}` was left alone, it is none of the bridge's blocks{hint}" for kind, hint in found if hint]
 
 
-def _unsafe(integrations: Mapping[str, Integration | None]) -> list[str]:
+def _unsafe(integrations: Mapping[str, Integration | None], secrets: Iterable[str]) -> list[str]:
+    redactor = Redactor(secrets)
     return [
-        f'{one.location}: integration "{one.id}" > tls: {warning}'
+        f'{one.location}: integration "{one.id}": {redactor.text(warning)}'
         for one in integrations.values()
         if one is not None
-        for warning in one.tls.warnings
+        for warning in one.warnings
     ]

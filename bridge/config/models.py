@@ -207,6 +207,11 @@ class Integration:
     location: Location
     secret_keys: frozenset[tuple[str, ...]] = frozenset()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its blocks allow and is not safe, one line each."""
+        return self.spec.warnings(self.endpoint, self.auth, self.tls, self.config)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

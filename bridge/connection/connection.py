@@ -72,6 +72,8 @@ class Connection:
         self._clock = clock
         self._on_change = on_change
         self._redactor = redactor or Redactor()
+        unsafe = settings.spec.warnings(settings.endpoint, settings.auth, settings.tls, settings.config)
+        self._warnings = [self._redactor.text(warning) for warning in unsafe]
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
         self._stopped = False
@@ -121,7 +123,7 @@ class Connection:
 
     async def run(self) -> None:
         """Stay connected and execute what is submitted, until cancelled."""
-        for warning in self.settings.tls.warnings:
+        for warning in self._warnings:
             log.warning("not safe", integration=self.id, why=warning)
         try:
             async with asyncio.TaskGroup() as self._bugs:
@@ -323,7 +325,7 @@ class Connection:
             accounting=sums,
             messages=self.subscriptions.messages,
             reconnects=max(0, self._connects - 1),
-            warnings=list(self.settings.tls.warnings),
+            warnings=self._warnings.copy(),
         )
 
     def publish_health(self, *, heartbeat: bool = False) -> None:

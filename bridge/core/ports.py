@@ -15,7 +15,17 @@ from typing import Any, ClassVar, Final, Protocol
 import msgspec
 from pydantic import BaseModel
 
-from bridge.core.endpoint import NO_AUTH, AnyAuth, Endpoint, Tls
+from bridge.core.endpoint import (
+    NO_ADDRESSING,
+    NO_AUTH,
+    Addressing,
+    AnyAuth,
+    Endpoint,
+    ResolvedEndpoint,
+    Schemes,
+    Tls,
+    resolve_endpoint,
+)
 from bridge.core.errors import BridgeError, NotSupportedError
 from bridge.core.model import Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
 from bridge.core.settings import Hold
@@ -398,7 +408,8 @@ class AdapterSpec:
         operations: Keys of `model.OPERATIONS` that the protocol has; the others are *not supported*.
         auth: Kinds of `auth` that it has a meaning for.
         config: The model of its `config { … }` block.
-        schemes: URL scheme → (default port, TLS); the first is meant where an address has no scheme.
+        schemes: URL scheme, in small letters → (default port, TLS). Where an address has no scheme, the rule for TLS of
+            `endpoint.resolve_endpoint` says which one is meant; empty where addresses follow a rule of their own.
         create: Makes one session. Raises ValueError, in words for a person, where a setting cannot work.
         has_session: False where each call stands for itself (HTTP): calls are tried while *disconnected*, too.
         needs_endpoint: False for protocols that reach nothing (timer, static).
@@ -408,6 +419,7 @@ class AdapterSpec:
             options have a `Hold`; `ack` and `nack` are among the operations then.
         unfit_to_hold: Why that cannot work with a `config`, in words for a person; None where it can.
         has_qos: Whether a subscription has a quality of service.
+        addressing: What a `config` says about addresses: further servers, another default port.
     """
 
     protocol: str
@@ -415,7 +427,7 @@ class AdapterSpec:
     operations: frozenset[str]
     auth: frozenset[str]
     config: type[BaseModel]
-    schemes: Mapping[str, tuple[int, bool]]
+    schemes: Schemes
     create: Callable[[AdapterSetup], ProtocolAdapter]
     has_session: bool = True
     needs_endpoint: bool = True
@@ -423,6 +435,7 @@ class AdapterSpec:
     acknowledges: frozenset[str] = frozenset()
     unfit_to_hold: Callable[[Any], str | None] = lambda _: None
     has_qos: bool = False
+    addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Every scheme of the protocol, and the transport that it means."""
@@ -432,3 +445,24 @@ class AdapterSpec:
         """The transport that an endpoint's scheme means; this one, where it names none or an unknown one."""
         scheme = None if endpoint is None else endpoint.scheme
         return self if scheme is None else self.by_scheme().get(scheme, self)
+
+    def resolve(
+        self, endpoint: Endpoint | None, auth: AnyAuth = NO_AUTH, tls: Tls | None = None, config: Any = None
+    ) -> tuple[ResolvedEndpoint, ...]:
+        """The integration's servers, the endpoint first; none where the protocol has no schemes.
+
+        Raises:
+            EndpointError: See `endpoint.resolve_endpoint`.
+        """
+        if endpoint is None or not self.schemes:
+            return ()
+        return resolve_endpoint(endpoint, self.schemes, auth, tls, self.addressing(config))
+
+    def warnings(self, endpoint: Endpoint | None, auth: AnyAuth, tls: Tls, config: Any) -> tuple[str, ...]:
+        """What an integration's blocks allow and is not safe, one line each; `check`, log and health show it.
+
+        Raises:
+            EndpointError: See `endpoint.resolve_endpoint`.
+        """
+        servers = self.resolve(endpoint, auth, tls, config)
+        return (*tls.warnings, *dict.fromkeys(warning for server in servers for warning in server.warnings))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from bridge.core.endpoint import Strict
+from bridge.core.endpoint import Strict, is_loopback
 from bridge.core.model import Inbound
 from bridge.core.units import Duration, PositiveDuration, Rate, Size
 
@@ -72,7 +72,7 @@ class Listen(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        return ipaddress.ip_address(self.host).is_loopback
+        return is_loopback(self.host)
 
     @property
     def url(self) -> str:

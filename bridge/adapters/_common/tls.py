@@ -19,6 +19,10 @@ _CLIENT_REFUSED: Final = (
 )
 
 
+#: Seconds that a TLS handshake may take; a server without TLS may wait in silence for the rest of a command.
+HANDSHAKE_TIMEOUT: Final = 5.0
+
+
 def refuses_client(error: BaseException | None) -> bool:
     """Whether the server says by this that it does not take our certificate, or wants one."""
     if not isinstance(error, ssl.SSLError):

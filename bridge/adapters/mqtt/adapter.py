@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.errors import opening_error
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
 from bridge.adapters.mqtt.connection import MqttConnection
@@ -103,9 +104,9 @@ class MqttAdapter(AdapterBase):
         """
         target, config = self._target, self._config
         try:
-            transport = await open_transport(target.host, target.port, target.context, target.server_name)
+            transport = await open_transport(target.server, target.context, target.server_name, self._setup.clock)
         except OSError as error:
-            raise translate(error) from None
+            raise opening_error(error, target.server) from None
         connection = MqttConnection(
             transport=transport,
             clock=self._setup.clock,

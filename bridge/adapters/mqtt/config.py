@@ -1,28 +1,23 @@
 """`config { … }` of an MQTT integration, and where its broker is."""
 
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from math import ceil
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
-import structlog
 from pydantic import AfterValidator, Field, model_validator
 
+from bridge.adapters._common import endpoint as endpoints
 from bridge.adapters._common.content import CodecName
-from bridge.adapters._common.tls import client_context
+from bridge.adapters._common.endpoint import server_name, tls_context
 from bridge.adapters.mqtt.topics import check_text, check_topic
-from bridge.core.endpoint import AuthBasic, AuthBearer, AuthCertificate, Endpoint, Strict
+from bridge.core.endpoint import AuthBasic, AuthBearer, ResolvedEndpoint, Schemes, Strict
 from bridge.core.errors import InvalidError
 from bridge.core.ports import AdapterSetup
 from bridge.core.units import Duration, PositiveDuration
 
-#: URL scheme → (default port, TLS). A bare host means TLS, unless `tls = false` or the port is 1883.
-SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"mqtts": (8883, True), "mqtt": (1883, False)}
-#: IANA's port for MQTT without TLS.
-_PLAIN_PORT: Final = 1883
+#: URL scheme → (default port, TLS); the ports are IANA's.
+SCHEMES: Final[Schemes] = {"mqtts": (8883, True), "mqtt": (1883, False)}
 
 
 def _topic(value: str) -> str:
@@ -102,8 +97,7 @@ class MqttConfig(Strict):
 class Target:
     """One broker, and what proves who we are."""
 
-    host: str
-    port: int
+    server: ResolvedEndpoint
     server_name: str
     context: ssl.SSLContext | None
     username: str | None = None
@@ -116,50 +110,11 @@ def resolve(setup: AdapterSetup, config: MqttConfig) -> Target:
     Raises:
         ValueError: The blocks contradict each other or name a file that does not serve, in words for a person.
     """
-    if setup.endpoint is None:
-        raise ValueError("an `endpoint` block is needed")
-    host, port, tls = _place(setup.endpoint)
-    if not tls and (setup.tls.ca is not None or setup.tls.server_name is not None):
-        raise ValueError("there is a `tls` block, but the endpoint is plain MQTT; write mqtts, or `tls = true`")
-    if not tls and isinstance(setup.auth, AuthCertificate):
-        raise ValueError("a client certificate needs TLS; write mqtts, or `tls = true`")
+    server = endpoints.resolve(setup, SCHEMES)[0]
+    server.refuse_path("MQTT")
     username, password = _credentials(setup.auth, config)
-    if password is not None and not tls and not _is_loopback(host):
-        structlog.get_logger(__name__).warning(
-            "credentials travel unencrypted; use mqtts", integration=setup.integration, server=f"{host}:{port}"
-        )
-    context = client_context(setup.tls, setup.auth) if tls else None
-    return Target(host, port, setup.tls.server_name or host, context, username, password)
-
-
-def _place(endpoint: Endpoint) -> tuple[str, int, bool]:
-    text = endpoint.url or endpoint.address or ""
-    scheme, separator, _ = text.partition("://")
-    if not separator:
-        if "/" in text or "?" in text:
-            raise ValueError(f'"{text}" is no host name')
-        if text.count(":") > 1 and not text.startswith("["):
-            text = f"[{text}]"
-        text = f"//{text}"
-    try:
-        parts = urlsplit(text)
-        said = parts.port
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or endpoint.path:
-        raise ValueError("an MQTT endpoint has no path")
-    if not parts.hostname:
-        raise ValueError("the endpoint names no host")
-    port = endpoint.port or said
-    if separator:
-        if scheme.lower() not in SCHEMES:
-            raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
-        tls = SCHEMES[scheme.lower()][1]
-        if endpoint.tls is not None and endpoint.tls != tls:
-            raise ValueError(f"`tls` says {str(endpoint.tls).lower()}, the address says {scheme}")
-    else:
-        tls = port != _PLAIN_PORT if endpoint.tls is None else endpoint.tls
-    return parts.hostname, port or SCHEMES["mqtts" if tls else "mqtt"][0], tls
+    context = tls_context(setup, server)
+    return Target(server, server_name(setup, server), context, username, password)
 
 
 def _credentials(auth: object, config: MqttConfig) -> tuple[str | None, str | None]:
@@ -175,10 +130,3 @@ def _credentials(auth: object, config: MqttConfig) -> tuple[str | None, str | No
         if len(text.encode(errors="replace")) > 65_535 or "\0" in text:
             raise ValueError(f"{name} does not fit into MQTT: NUL, or more than 65535 bytes")
     return pair
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -1,6 +1,5 @@
 """The table from the errors of aiomqtt, paho, the operating system and OpenSSL to the bridge's."""
 
-import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.reasoncodes import ReasonCode
 
-from bridge.adapters._common.errors import look_up
+from bridge.adapters._common.errors import look_up, reason_of
 from bridge.adapters._common.tls import refuses_client
 from bridge.core.errors import (
     AuthError,
@@ -58,34 +57,15 @@ _CALL_CODES: Final[dict[int, type[BridgeError]]] = {
 }
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return str(getattr(error, "verify_message", "") or error)
-    if isinstance(error, ssl.SSLError):
-        return (
-            str(getattr(error, "reason", None) or error.strerror or error.__class__.__name__).replace("_", " ").lower()
-        )
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or error.__class__.__name__
-    return str(error) or error.__class__.__name__
-
-
 def _number(error: aiomqtt.MqttCodeError) -> int:
     code = error.rc
     return code.value if isinstance(code, ReasonCode) else int(code or 0)
 
 
-def _certificate(error: Exception) -> BridgeError:
-    message = f"{_reason(error)} (the broker's certificate does not verify)"
-    return NotConnectedError(message, permanent=True)
-
-
-def _tls(error: Exception) -> BridgeError:
-    reason = getattr(error, "reason", None) or ""
+def _system(error: OSError) -> BridgeError:
     if refuses_client(error):
-        return AuthError(f"the broker refused the client certificate: {_reason(error)}", permanent=True)
-    # Before TLS 1.3 this alert also answers a missing client certificate.
-    return NotConnectedError(f"{_reason(error)} (TLS handshake)", permanent="HANDSHAKE_FAILURE" in reason)
+        return AuthError(f"the broker refused the client certificate: {reason_of(error)}", permanent=True)
+    return NotConnectedError(reason_of(error))
 
 
 def _refused_connection(error: MqttConnectError) -> BridgeError:
@@ -112,15 +92,13 @@ def _refused_call(error: aiomqtt.MqttCodeError) -> BridgeError:
 
 
 def _as(kind: type[BridgeError]) -> Callable[[Exception], BridgeError]:
-    return lambda error: kind(_reason(error))
+    return lambda error: kind(reason_of(error))
 
 
 #: Most specific first.
 TABLE: Final[tuple[tuple[type[Exception], Callable[[Any], BridgeError]], ...]] = (
-    (ssl.SSLCertVerificationError, _certificate),
-    (ssl.SSLError, _tls),
     (WebsocketConnectionError, _as(NotConnectedError)),
-    (OSError, _as(NotConnectedError)),
+    (OSError, _system),
     (MqttConnectError, _refused_connection),
     (aiomqtt.MqttCodeError, _refused_call),
     (aiomqtt.MqttReentrantError, _as(NotConnectedError)),
@@ -143,12 +121,10 @@ def lost(cause: OSError | None, code: ReasonCode | None) -> BridgeError:
         cause: The socket's error; None where the broker closed the connection.
         code: The reason code of the broker's DISCONNECT; None where it sent none.
     """
-    if isinstance(cause, ssl.SSLError):
-        refused = _tls(cause)
-        if isinstance(refused, AuthError):
-            return refused
+    if cause is not None and refuses_client(cause):
+        return _system(cause)
     if cause is not None:
-        return ConnectionLostError(f"the connection to the broker broke: {_reason(cause)}")
+        return ConnectionLostError(f"the connection to the broker broke: {reason_of(cause)}")
     if code is not None and code.is_failure:
         taken = code.value in _TAKEN_AWAY
         return ConnectionLostError(f"the broker ended the session: {code}", code=code.value, permanent=taken)

@@ -11,6 +11,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
+from bridge.adapters._common import tls
+from bridge.core.endpoint import ResolvedEndpoint
+from bridge.core.ports import Clock
+
 #: Bytes that are read at a time.
 _CHUNK: Final = 65_536
 
@@ -138,7 +142,9 @@ class ControlSocket:
         self._is_open = False
 
 
-async def open_transport(host: str, port: int, context: ssl.SSLContext | None, server_name: str) -> SocketTransport:
+async def open_transport(
+    server: ResolvedEndpoint, context: ssl.SSLContext | None, server_name: str, clock: Clock
+) -> SocketTransport:
     """Connect to the first of the host's addresses that answers, with TLS where there is a context.
 
     It may be cancelled at any time, and then leaves no socket and no thread behind.
@@ -147,11 +153,11 @@ async def open_transport(host: str, port: int, context: ssl.SSLContext | None, s
         OSError: Nobody answers; ssl.SSLError where TLS fails.
     """
     loop = asyncio.get_running_loop()
-    refused: OSError = ConnectionError(f"{host} has no address")
+    refused: OSError = ConnectionError(f"{server.host} has no address")
     try:  # an address in numbers asks nobody, so it needs none of the threads that the loop looks names up in
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        addresses = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)
         try:
@@ -165,11 +171,11 @@ async def open_transport(host: str, port: int, context: ssl.SSLContext | None, s
             sock.close()
             raise
         else:
-            return SocketTransport(sock if context is None else await _handshake(sock, context, server_name))
+            return SocketTransport(sock if context is None else await _handshake(sock, context, server_name, clock))
     raise refused
 
 
-async def _handshake(plain: socket.socket, context: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
+async def _handshake(plain: socket.socket, context: ssl.SSLContext, server_name: str, clock: Clock) -> ssl.SSLSocket:
     loop = asyncio.get_running_loop()
     try:
         sock = context.wrap_socket(plain, server_hostname=server_name, do_handshake_on_connect=False)
@@ -177,15 +183,19 @@ async def _handshake(plain: socket.socket, context: ssl.SSLContext, server_name:
         plain.close()
         raise
     try:
-        while True:
-            try:
-                sock.do_handshake()
-            except ssl.SSLWantReadError:
-                await _ready(sock.fileno(), loop.add_reader, loop.remove_reader)
-            except ssl.SSLWantWriteError:
-                await _ready(sock.fileno(), loop.add_writer, loop.remove_writer)
-            else:
-                return sock
+        async with clock.timeout(tls.HANDSHAKE_TIMEOUT):
+            while True:
+                try:
+                    sock.do_handshake()
+                except ssl.SSLWantReadError:
+                    await _ready(sock.fileno(), loop.add_reader, loop.remove_reader)
+                except ssl.SSLWantWriteError:
+                    await _ready(sock.fileno(), loop.add_writer, loop.remove_writer)
+                else:
+                    return sock
+    except TimeoutError:
+        sock.close()
+        raise ConnectionAbortedError(f"no answer to the TLS handshake within {tls.HANDSHAKE_TIMEOUT:g} s") from None
     except BaseException:
         sock.close()
         raise

@@ -19,7 +19,7 @@ import structlog
 from msgspec import UNSET
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.nats.config import SCHEMES, NatsConfig, resolve
+from bridge.adapters.nats.config import SCHEMES, NatsConfig, addressing, resolve
 from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
 from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.jetstream import Consumption, Queues
@@ -86,7 +86,7 @@ class NatsAdapter(AdapterBase):
 
     async def _open(self) -> NatsConnection:
         failure: BridgeError = NotConnectedError("there is no server to go to")
-        for address in self._target.addresses:
+        for server in self._target.servers:
             connection = NatsConnection(
                 self._target,
                 name=f"nemo-bridge/{self._setup.integration}",
@@ -95,7 +95,7 @@ class NatsAdapter(AdapterBase):
                 on_lost=self._setup.on_lost,
             )
             try:
-                await connection.open(address)
+                await connection.open(server)
             except BridgeError as error:
                 failure = failure if failure.permanent else error
             else:
@@ -240,4 +240,5 @@ SPEC: Final = AdapterSpec(
     schemes=SCHEMES,
     create=NatsAdapter,
     acknowledges=frozenset({"consume"}),
+    addressing=addressing,
 )

@@ -19,10 +19,10 @@ from nats.nuid import NUID
 from bridge import __version__
 from bridge.adapters._common.background import Background
 from bridge.adapters.nats.auth import connect_fields
-from bridge.adapters.nats.config import Address, Target
+from bridge.adapters.nats.config import Target
 from bridge.adapters.nats.confirmed import Confirmed
 from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
-from bridge.adapters.nats.errors import opening_error, refused, translate, violates_permissions
+from bridge.adapters.nats.errors import refused, translate, translate_connect, violates_permissions
 from bridge.adapters.nats.protocol import (
     PONG,
     Info,
@@ -36,6 +36,7 @@ from bridge.adapters.nats.protocol import (
     unsubscribe_line,
 )
 from bridge.adapters.nats.transport import STEP, Transport
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
 from bridge.core.ports import Clock, Promise
 
@@ -87,7 +88,7 @@ class NatsConnection:
 
     # --- life
 
-    async def open(self, address: Address) -> None:
+    async def open(self, server: ResolvedEndpoint) -> None:
         """Connect.
 
         Raises:
@@ -96,7 +97,7 @@ class NatsConnection:
         """
         target = self._target
         try:
-            self._info = await self._transport.open(address.host, address.port, target.context, target.server_name)
+            self._info = await self._transport.open(server, target.context, target.server_name)
             fields = connect_fields(target.credentials, target.keys, self._info.nonce)
             self._transport.begin(connect_line(self._info, fields, self._name, __version__))
             self._open = True
@@ -107,7 +108,7 @@ class NatsConnection:
             await self.subscribe(f"{self._inbox}.*", self._on_reply)
         except (BridgeError, OSError, UnicodeError) as error:
             await self.close()
-            raise opening_error(self._error, error) from None
+            raise translate_connect(self._error, error, server) from None
         except BaseException:
             await self.close()
             raise

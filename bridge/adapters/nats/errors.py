@@ -8,9 +8,10 @@ import nats.errors
 import nats.js.errors
 from nats.micro.request import ServiceError
 
-from bridge.adapters._common.errors import look_up
+from bridge.adapters._common.errors import look_up, opening_error, reason_of
 from bridge.adapters._common.tls import refuses_client
 from bridge.adapters.nats.protocol import MalformedError
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
     AttemptTimeoutError,
     AuthError,
@@ -32,15 +33,7 @@ _CREDENTIALS: Final = ("authorization violation", "authentication expired", "aut
 
 
 def _text(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return str(getattr(error, "verify_message", "") or error)
-    if isinstance(error, ssl.SSLError):
-        return str(error.reason or error.__class__.__name__).replace("_", " ").lower()
-    if isinstance(error, TimeoutError):
-        return error.strerror or str(error) or "no answer in time"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or error.__class__.__name__
-    return (str(error) or error.__class__.__name__).removeprefix("nats: ")
+    return reason_of(error).removeprefix("nats: ")
 
 
 def _as(kind: type[BridgeError], *, maybe_sent: bool | None = None, permanent: bool = False) -> Make:
@@ -55,10 +48,6 @@ def _refused_by_jetstream(kind: type[BridgeError]) -> Make:
         return kind(text or _text(error), code=code or getattr(error, "code", None), maybe_sent=False)
 
     return make
-
-
-def _certificate(error: Exception) -> BridgeError:
-    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", permanent=True)
 
 
 def _tls(error: Exception) -> BridgeError:
@@ -119,7 +108,6 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
     (nats.errors.TimeoutError, _as(AttemptTimeoutError)),
     (nats.errors.Error, lambda error: refused(_text(error))),
     (MalformedError, lambda error: ProtocolError(f"the server sends {error}")),
-    (ssl.SSLCertVerificationError, _certificate),
     (ssl.SSLError, _tls),
     (TimeoutError, _as(AttemptTimeoutError)),
     (OSError, _as(ConnectionLostError)),
@@ -135,15 +123,21 @@ def translate(error: Exception) -> BridgeError:
     return error if isinstance(error, BridgeError) else look_up(TABLE, error)
 
 
-def opening_error(said: BridgeError | None, error: Exception) -> BridgeError:
+def translate_connect(said: BridgeError | None, error: Exception, server: ResolvedEndpoint) -> BridgeError:
     """The error with which opening a connection fails; nothing was asked of the server yet.
 
     Args:
         said: What ended the connection, if that is known; it tells more than `error`, except where TLS failed.
-        error: What was raised.
+        error: What was raised, outside of the TLS handshake.
+        server: Where to.
     """
-    ours = said if said is not None and not isinstance(error, ssl.SSLError) else translate(error)
+    if said is not None and (isinstance(said, AuthError) or not isinstance(error, AuthError | NotConnectedError)):
+        ours = said
+    elif isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return opening_error(error, server, secured=True)
+    else:
+        ours = translate(error)
     if isinstance(ours, AuthError | NotConnectedError):
         ours.maybe_sent = False
         return ours
-    return NotConnectedError(ours.message, permanent=ours.permanent)
+    return NotConnectedError(f"no connection to {server.name}: {ours.message}", permanent=ours.permanent)

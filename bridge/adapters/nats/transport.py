@@ -9,13 +9,19 @@ import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
+from bridge.adapters._common.errors import opening_error
 from bridge.adapters.nats.protocol import PING, Info, MalformedError, Operation, Parser, ServerError
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import NotConnectedError
 from bridge.core.ports import Clock
 
 #: Seconds for one step of opening (TCP, greeting, TLS), so that a dead server leaves time for the next address.
 STEP: Final = 5
 _ENDED: Final = "the server ended the connection while it was being opened"
+_NO_GREETING: Final = (
+    "the server ended the connection without a greeting; it may want TLS before that, which the bridge does not do: "
+    "write `handshake_first: auto` there"
+)
 #: Whoever stands between could add to the greeting what is then taken for the server's own.
 _PLAINTEXT: Final = "more than a greeting before TLS"
 
@@ -47,46 +53,57 @@ class Transport(asyncio.Protocol):
         self._greeted = asyncio.Event()
         self._pending: list[bytes] = []
         self._awaits_tls = self._is_open = self._is_ended = False
+        self._reason: Exception | None = None
 
     # --- opening
 
-    async def open(self, host: str, port: int, context: ssl.SSLContext | None, server_name: str | None) -> Info:
+    async def open(self, server: ResolvedEndpoint, context: ssl.SSLContext | None, server_name: str | None) -> Info:
         """Connect, with TLS where it was asked for or the server wants it; return what the server says about itself.
 
         Args:
-            host: A name or an address.
-            port: The TCP port.
+            server: Where it is.
             context: None where TLS was not asked for. A server that insists on it is then checked by the system's
                 certificates.
-            server_name: What the certificate must say; None for `host`.
+            server_name: What the certificate must say; None for the server's host.
 
         Raises:
-            OSError: The server cannot be reached, or TLS fails.
+            OSError: The server cannot be reached.
             TimeoutError: A step took too long.
-            NotConnectedError: It has no TLS where that was asked for.
+            NotConnectedError: It has no TLS where that was asked for, or TLS fails.
+            AuthError: It refuses the client certificate.
         """
         async with self._clock.timeout(STEP):
-            await self._loop.create_connection(lambda: self, host, port)
+            await self._loop.create_connection(lambda: self, server.host, server.port)
         async with self._clock.timeout(STEP):
             await self._greeted.wait()
         info = self._info
+        if info is None and server.tls and self._reason is None:
+            raise NotConnectedError(f"no TLS with {server.name}: {_NO_GREETING}")
         if info is None or self._socket is None or self._socket.is_closing():
             raise ConnectionResetError(_ENDED)
         if info.tls_required:
-            await self._start_tls(self._socket, context or ssl.create_default_context(), server_name or host)
+            await self._start_tls(server, self._socket, context or ssl.create_default_context(), server_name)
         elif context is not None:
-            text = "TLS was asked for, and the server has none; nothing was sent to it"
-            raise NotConnectedError(text, permanent=True)
+            words = f"no TLS with {server.name}: the server has none, and nothing was sent to it"
+            raise NotConnectedError(f"{words}; {server.plaintext_hint}", permanent=True)
         else:
             self._socket.resume_reading()
         return info
 
-    async def _start_tls(self, plain: asyncio.Transport, context: ssl.SSLContext, server_name: str) -> None:
+    async def _start_tls(
+        self, server: ResolvedEndpoint, plain: asyncio.Transport, context: ssl.SSLContext, server_name: str | None
+    ) -> None:
         self._awaits_tls = False  # from here on only decrypted bytes are read
-        async with self._clock.timeout(STEP):
-            encrypted = await self._loop.start_tls(plain, self, context, server_hostname=server_name)
+        try:
+            async with self._clock.timeout(STEP):
+                encrypted = await self._loop.start_tls(plain, self, context, server_hostname=server_name or server.host)
+        except TimeoutError:
+            silent = ConnectionAbortedError(f"no answer to the TLS handshake within {STEP} s")
+            raise opening_error(silent, server) from None
+        except OSError as error:
+            raise opening_error(error, server) from None
         if encrypted is None:
-            raise ConnectionResetError(_ENDED)
+            raise opening_error(ConnectionResetError(_ENDED), server)
         self._socket = encrypted
 
     def begin(self, connect_line: bytes) -> None:
@@ -172,5 +189,6 @@ class Transport(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         if not self._is_ended:
             self._is_ended = True
+            self._reason = error
             self._greeted.set()
             self._on_end(error)

@@ -29,7 +29,7 @@ from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters.redis.streams.groups import TRIM, Consumer
 from bridge.adapters.redis.streams.reader import StreamReader, StreamSubscription
-from bridge.adapters.redis.target import SCHEMES, Target
+from bridge.adapters.redis.target import SCHEMES, Target, addressing, targets
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
@@ -59,16 +59,22 @@ class RedisAdapter(AdapterBase):
 
     protocol = PROTOCOL
 
-    def __init__(self, setup: AdapterSetup, *, asking: bool = False) -> None:
-        """With `asking` it is for slots that are on their way to this node of a cluster.
+    def __init__(self, setup: AdapterSetup, target: Target | None = None, *, asking: bool = False) -> None:
+        """Make one session; nothing is opened yet.
 
-        Raises ValueError where endpoint, auth, TLS and database do not fit together.
+        Args:
+            setup: The integration's.
+            target: The node of a cluster; None for the endpoint of the setup.
+            asking: Whether it is for slots that are on their way to this node of a cluster.
+
+        Raises:
+            ValueError: Endpoint, auth, TLS and database do not fit together.
         """
         config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
         self._setup = setup
         self._config = config
         self._codec = Codec(config.codec)
-        self._target = Target(setup, config.db, sentinel=config.sentinel is not None)
+        self._target = targets(setup, config)[0] if target is None else target
         self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
         self._connection_type = AskingConnection if asking else Connection
         self._commands: Connection | None = None
@@ -328,11 +334,10 @@ def _create(setup: AdapterSetup) -> ProtocolAdapter:
         return RedisAdapter(setup)
     if config.sentinel is not None:
         raise ValueError("config: `sentinel` and `cluster` exclude each other")
-    first = Target(setup, config.db)
-    if first.db:
+    seeds = targets(setup, config)
+    if seeds[0].db:
         raise ValueError("a cluster has the database 0 only")
-    more = () if config.cluster is True else config.cluster
-    return RedisClusterAdapter(setup, [first, *map(first.beside, more)], RedisAdapter)
+    return RedisClusterAdapter(setup, seeds, RedisAdapter)
 
 
 SPEC: Final = AdapterSpec(
@@ -344,4 +349,5 @@ SPEC: Final = AdapterSpec(
     schemes=SCHEMES,
     acknowledges=frozenset({"consume"}),
     create=_create,
+    addressing=addressing,
 )

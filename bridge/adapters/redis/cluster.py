@@ -18,7 +18,6 @@ from bridge.adapters.redis.errors import AskError
 from bridge.adapters.redis.slots import Node, SlotMap, read_slots
 from bridge.adapters.redis.streams.entries import parse_message_id
 from bridge.adapters.redis.target import Target
-from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, UnavailableError
 from bridge.core.model import Ack, Command, Dequeue, Enqueue, Nack, Publish
 from bridge.core.ports import (
@@ -51,7 +50,7 @@ class NodeSession(ProtocolAdapter, Protocol):
 class MakeSession(Protocol):
     """Make a session with one node, not yet connected; with `asking` it is for slots that the node imports."""
 
-    def __call__(self, setup: AdapterSetup, *, asking: bool = False) -> NodeSession:
+    def __call__(self, setup: AdapterSetup, target: Target, *, asking: bool = False) -> NodeSession:
         """Return the session."""
         ...
 
@@ -102,9 +101,8 @@ class RedisClusterAdapter(AdapterBase):
             return self._importing[node]
 
     async def _open(self, node: Node, *, asking: bool = False) -> NodeSession:
-        endpoint = Endpoint(address=node[0], port=node[1], tls=self._seeds[0].tls)
-        setup = dataclasses.replace(self._setup, endpoint=endpoint, on_lost=self._on_lost)
-        session = self._make(setup, asking=asking)
+        setup = dataclasses.replace(self._setup, on_lost=self._on_lost)
+        session = self._make(setup, self._seeds[0].at(*node), asking=asking)
         try:
             await session.connect()
         except BaseException:

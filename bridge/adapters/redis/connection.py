@@ -97,7 +97,7 @@ class Connection:
         try:
             self._transport = await open_transport(self._target)
         except (RedisError, OSError) as error:
-            raise translate_connect(error, self._target.name) from None
+            raise translate_connect(error, self._target.server) from None
         self._usable = True
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:

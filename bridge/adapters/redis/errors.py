@@ -1,12 +1,12 @@
 """Translate exceptions of redis-py, the operating system and OpenSSL to the bridge's errors, by one table."""
 
-import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
 from redis import exceptions as redis
 
-from bridge.adapters._common.tls import refuses_client
+from bridge.adapters._common.errors import cause_of, opening_error
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
     AuthError,
     BridgeError,
@@ -128,23 +128,14 @@ def translate(error: Exception) -> BridgeError:
     raise error
 
 
-def translate_connect(error: Exception, server: str) -> BridgeError:
-    """The same while a connection is opened, when nothing has been sent yet; redis-py wraps what OpenSSL says."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        why = getattr(cause, "verify_message", "") or _text(cause)
-        return NotConnectedError(f"the certificate of {server} does not verify: {why}", permanent=True)
-    if isinstance(cause, ssl.SSLError):
-        reason = str(getattr(cause, "reason", None) or _text(cause))
-        why = reason.replace("_", " ").lower()
-        if refuses_client(cause):
-            return AuthError(f"{server} refused the client certificate: {why}", permanent=True)
-        return NotConnectedError(f"no TLS with {server}: {why}")
+def translate_connect(error: Exception, server: ResolvedEndpoint) -> BridgeError:
+    """The same while a connection is opened, when nothing has been sent yet; redis-py wraps what the system says."""
     ours = translate(error)
     if isinstance(ours, AuthError):
         ours.permanent = True
         return ours
-    why = _text(error) if isinstance(ours, ConnectionLostError) else ours.message  # there was none to be lost
-    return NotConnectedError(f"no connection to {server}: {why}", permanent=isinstance(ours, RejectedError))
+    cause = cause_of(error)
+    if isinstance(ours, ConnectionLostError) and cause is not None:  # there was none to be lost
+        return opening_error(cause, server)
+    why = _text(error) if isinstance(ours, ConnectionLostError) else ours.message
+    return NotConnectedError(f"no connection to {server.name}: {why}", permanent=isinstance(ours, RejectedError))

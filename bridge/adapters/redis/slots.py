@@ -76,7 +76,7 @@ async def read_slots(
         try:
             await connection.open()
             start(connection.run())
-            found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.host)
+            found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.server.host)
         except RejectedError as error:
             message = f"{target.name} is no node of a cluster: {error.message}"
             raise NotConnectedError(message, permanent=True) from None

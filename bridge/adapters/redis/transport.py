@@ -20,9 +20,11 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
-from redis.utils import format_error_message
 
+from bridge.adapters._common import tls
+from bridge.adapters._common.errors import opening_error
 from bridge.adapters.redis.target import Target
+from bridge.core.errors import NotConnectedError
 
 Command = tuple[str | bytes | int, ...]
 Step = tuple[Command, Callable[[Any], None]]
@@ -126,20 +128,23 @@ async def open_transport(target: Target) -> Transport:
     """Connect, prove the credentials and select the database.
 
     Raises:
-        RedisError: The server cannot be reached or refuses; redis-py's exceptions, with OpenSSL's as their cause.
-        OSError: The connection broke on the way.
+        NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify.
+        AuthError: It refused the client certificate.
+        RedisError: It refuses the session.
+        OSError: The connection broke while the session was opened.
     """
     try:
         stream, writer = await asyncio.open_connection(
-            target.host,
-            target.port,
+            target.server.host,
+            target.server.port,
             ssl=target.context,
-            server_hostname=None if target.context is None else target.server_name or target.host,
+            server_hostname=target.server_name,
+            ssl_handshake_timeout=None if target.context is None else tls.HANDSHAKE_TIMEOUT,
         )
     except OSError as error:
-        raise ConnectionError(format_error_message(target.name, error)) from error
+        raise opening_error(error, target.server) from None
     except (ValueError, OverflowError) as error:  # a host that is no name, or a port beyond 65535
-        raise ConnectionError(str(error)) from error
+        raise NotConnectedError(f"no connection to {target.name}: {error}") from None
     transport = Transport(stream, writer)
     try:
         _keep_alive(writer.get_extra_info("socket"))

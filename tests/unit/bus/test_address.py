@@ -16,6 +16,7 @@ from bridge.core.errors import BusError
         ("ipc:///run/x/bus.sock", "ipc:///run/x/bus.sock"),
         ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5555"),
         ("tcp://localhost:5555", "tcp://127.0.0.1:5555"),
+        ("tcp://bus.localhost:5555", "tcp://127.0.0.1:5555"),
         ("tcp://[::1]:5555", "tcp://[::1]:5555"),
         ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"),
         ("tcp://127.0.0.1:0", "tcp://127.0.0.1:*"),

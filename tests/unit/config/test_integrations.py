@@ -103,18 +103,18 @@ def test_a_protocol_without_endpoint(load_text, diagnostics):
         (_rpc("enpoint {}"), 6, '"a" > enpoint: unknown key (did you mean `endpoint`?)'),
         (
             _rpc(endpoint='address = "a..b"'),
-            3,
-            '"a" > endpoint: cannot be a host name: a part of its name is empty, or longer than 63 letters',
+            4,
+            '"a" > endpoint > address: "a..b" names no host: a part of its name is empty, or longer than 63 letters',
         ),
         (
             _rpc(endpoint=f'url = "https://{"h" * 64}.example/rpc"'),
-            3,
-            '"a" > endpoint: cannot be a host name: a part of its name is empty, or longer than 63 letters',
+            4,
+            f'"a" > endpoint > url: "https://{"h" * 64}.example" names no host: a part of its name is empty, or longer',
         ),
         (
             _rpc(endpoint='address = "a b"'),
-            3,
-            '"a" > endpoint: cannot be a host name: it has a space or a control character',
+            4,
+            "\"a\" > endpoint > address: 'a b' names no host: it has a space or a control character",
         ),
         (_rpc(endpoint="port = 1"), 3, '"a" > endpoint: give either `address` or `url`'),
         (
@@ -131,12 +131,12 @@ def test_a_protocol_without_endpoint(load_text, diagnostics):
         (
             _rpc(endpoint='address = "https://h"\n tls = false'),
             5,
-            '"a" > endpoint > tls: the address says that TLS is on',
+            '"a" > endpoint > tls: `tls` says false, but the address says "https"; leave `tls` out',
         ),
         (
             _rpc(endpoint='url = "https://u:p@h"'),
-            3,
-            '"a" > endpoint: credentials do not belong into the address; use an `auth` block',
+            4,
+            '"a" > endpoint > url: credentials do not belong into the address; use an `auth` block',
         ),
         (_rpc("auth {}"), 6, '"a" > auth: `type` is missing; there are `basic`, `bearer`, `certificate`, `none`'),
         (
@@ -269,8 +269,31 @@ def test_an_unverified_certificate_is_a_warning(load_text):
         'integration "a" {\n type = "json-rpc"\n endpoint {\n  url = "https://a"\n }\n tls {\n  verify = false\n }\n}'
     )
     (warning,) = load_text(text).warnings
-    assert 'bridge.hcl:1: integration "a" > tls: `verify = false`: anybody can pose as the remote' in warning
+    assert 'bridge.hcl:1: integration "a": `tls.verify = false`: anybody can pose as the remote' in warning
     assert load_text(text.replace("false", "true")).warnings == ()
+
+
+def test_credentials_in_the_clear_are_a_warning(load_text):
+    """With its place, and without the password."""
+    auth = 'auth {\n type = "basic"\n password = env.PASSWORD\n}'
+    text = _rpc(auth, "address = env.HOST\n port = 80")
+    (warning,) = load_text(text, {"PASSWORD": "hunter2", "HOST": "inner.example"}).warnings
+    assert 'bridge.hcl:1: integration "a": `auth`: the password travels unencrypted to inner.example:80;' in warning
+    assert "hunter2" not in warning
+    assert (
+        load_text(text.replace("port = 80", "port = 443"), {"PASSWORD": "hunter2", "HOST": "inner.example"}).warnings
+        == ()
+    )
+    assert load_text(text, {"PASSWORD": "hunter2", "HOST": "127.0.0.1"}).warnings == ()
+
+
+def test_an_address_from_the_environment_is_not_repeated(diagnostics):
+    """A complaint about it has the place alone."""
+    (line,) = diagnostics(_rpc(endpoint='address = "http://${env.HOST}"\n tls = true'), {"HOST": "inner.example"})
+    assert '"a" > endpoint > tls: `tls` says true, but the address says "http"' in line
+    (line,) = diagnostics(_rpc(endpoint="address = env.HOST"), {"HOST": "inner..example"})
+    assert '"a" > endpoint > address: ' in line
+    assert "inner" not in line
 
 
 def _stream(url: str) -> str:
@@ -287,4 +310,4 @@ def test_the_scheme_chooses_the_transport(load_text, diagnostics):
     unknown = "\n".join(diagnostics(_stream('url = "sea://h"')))
     assert "knows the schemes `river`, `stream` only" in unknown
     contrary = "\n".join(diagnostics(_stream('address = "river://h"\n    tls = false')))
-    assert "the address says that TLS is on" in contrary
+    assert 'endpoint > tls: `tls` says false, but the address says "river"' in contrary

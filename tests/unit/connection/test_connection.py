@@ -2,16 +2,19 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import msgspec
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bridge.connection import Connection
-from bridge.core.endpoint import NO_AUTH, Strict, Tls
+from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint, Strict, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
 from bridge.core.model import Operation, Outcome, Publish, Request
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.redaction import Redactor
 from bridge.core.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
@@ -76,7 +79,7 @@ class Settings:
 
     spec: AdapterSpec
     id: str = "api"
-    endpoint: None = None
+    endpoint: Endpoint | None = None
     auth: Any = NO_AUTH
     tls: Tls = field(default_factory=Tls)
     config: Any = None
@@ -282,6 +285,23 @@ async def test_an_operation_that_the_adapter_lacks():
     async with House() as house:
         outcome = await house.call(name="publish", command=Publish(topic="t", message=1))
         assert outcome.error.kind == "not_supported"
+
+
+async def test_what_is_not_safe_is_told():
+    """Once in the log when it begins, and in each health, without what the configuration keeps secret."""
+    house = House()
+    spec = replace(house.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
+    auth = AuthBasic(type="basic", password=SecretStr("hunter2"))
+    settings = Settings(spec, endpoint=Endpoint(url="x://inner.example"), auth=auth)
+    house.connection = Connection(
+        settings, (), bus=house.bus, clock=house.clock, rng=random.Random(1), redactor=Redactor(["inner.example"])
+    )
+    told = "`auth`: the password travels unencrypted to ***:1; use TLS, by `xs://` or `tls = true`"
+    with capture_logs() as logs:
+        async with house:
+            await house.clock.advance(100)
+            assert house.connection.health().warnings == [told]
+    assert [line["why"] for line in logs if line["event"] == "not safe"] == [told]
 
 
 async def test_health_holds_the_sums():

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import httpx
-import structlog
 
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.errors import translate
@@ -32,8 +31,7 @@ RESERVED: Final = frozenset(
 class HttpClient:
     """Requests to the target of one integration.
 
-    Raises ValueError from its constructor, in words for a person, where the settings cannot work. Credentials over
-    plain http to another machine are sent, but a warning is logged.
+    Raises ValueError from its constructor, in words for a person, where the settings cannot work.
 
     Args:
         setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
@@ -53,10 +51,6 @@ class HttpClient:
         self._target = target = resolve(setup)
         self._max_response = max_response
         credentials = authorization(setup)
-        if credentials and target.ssl_context is None and not target.is_loopback:
-            structlog.get_logger(__name__).warning(
-                "credentials travel unencrypted; use https", integration=setup.integration, server=target.origin
-            )
         self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
         self._path = target.raw_path
         self._base = b"host: %b\r\nuser-agent: nemo-bridge\r\n%b" % (target.authority.encode("ascii"), credentials)

@@ -3,13 +3,14 @@
 Where the connection could not be opened nothing was sent; everything later may have been acted on.
 """
 
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
 
 import httpx
 
+from bridge.adapters._common.errors import reason_of
+from bridge.adapters._common.http.pool import OpeningError
 from bridge.adapters._common.tls import refuses_client
 from bridge.core.errors import (
     AttemptTimeoutError,
@@ -25,34 +26,21 @@ from bridge.core.errors import (
 Make = Callable[[Exception], BridgeError]
 
 
-def _reason(cause: BaseException | None) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return str(getattr(cause, "verify_message", "") or cause)
-    if isinstance(cause, ssl.SSLError):
-        return str(cause.reason or cause.__class__.__name__).replace("_", " ").lower()
-    if isinstance(cause, OSError):
-        return cause.strerror or str(cause) or cause.__class__.__name__
-    return ""
-
-
 def _text(error: Exception) -> str:
-    reason = _reason(error.__cause__)
-    return f"{error}: {reason}" if reason else str(error)
+    cause = error.__cause__
+    return f"{error}: {reason_of(cause)}" if isinstance(cause, OSError) else str(error)
 
 
-def _certificate(error: Exception) -> BridgeError:
-    return NotConnectedError(f"{_text(error)} (the server's certificate does not verify)", permanent=True)
+def _opening(error: Exception) -> BridgeError:
+    return error.error if isinstance(error, OpeningError) else NotConnectedError(_text(error))
 
 
 def _tls(error: Exception) -> BridgeError:
+    """What ends an open connection; a refused certificate comes with the first answer (TLS 1.3)."""
     cause = error.__cause__
-    if refuses_client(cause):
-        message = f"the server refused the client certificate: {_reason(cause)}"
-        return AuthError(message, maybe_sent=False, permanent=True)
-    if isinstance(error, httpx.ConnectError):
-        # Before TLS 1.3 this alert also answers a missing client certificate; another is no shared cipher.
-        refused = isinstance(cause, ssl.SSLError) and "HANDSHAKE_FAILURE" in (cause.reason or "")
-        return NotConnectedError(f"{_text(error)} (TLS handshake)", permanent=refused)
+    if cause is not None and refuses_client(cause):
+        words = f"the server refused the client certificate: {reason_of(cause)}"
+        return AuthError(words, maybe_sent=False, permanent=True)
     return ConnectionLostError(_text(error))
 
 
@@ -62,12 +50,7 @@ def _as(kind: type[BridgeError]) -> Make:
 
 #: (what was raised, its cause or None for any, ours); most specific first.
 TABLE: Final[tuple[tuple[type[Exception], type[BaseException] | None, Make], ...]] = (
-    (httpx.ConnectError, ssl.SSLCertVerificationError, _certificate),
-    (httpx.ConnectError, ssl.SSLError, _tls),
-    (httpx.ConnectError, socket.gaierror, _as(NotConnectedError)),
-    (httpx.ConnectError, ConnectionRefusedError, _as(NotConnectedError)),
-    (httpx.ConnectError, OSError, _as(NotConnectedError)),
-    (httpx.ConnectError, None, _as(NotConnectedError)),
+    (httpx.ConnectError, None, _opening),
     (httpx.ConnectTimeout, None, _as(NotConnectedError)),
     (httpx.ProxyError, None, _as(NotConnectedError)),
     (httpx.PoolTimeout, None, _as(OverloadedError)),

@@ -6,16 +6,18 @@ connection used last from the end of a queue. `exchange` is the short way in, wi
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import httpx
 
+from bridge.adapters._common import tls
+from bridge.adapters._common.errors import opening_error
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.target import Target
+from bridge.core.errors import BridgeError
 from bridge.core.ports import Clock
 
 #: Seconds after which an unused connection is closed, before something on the way forgets it silently.
@@ -28,27 +30,33 @@ WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"trans
 _Connection = TypeVar("_Connection", bound=HttpConnection)
 
 
-async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
-    """A new connection, made by `make`.
+class OpeningError(httpx.ConnectError):
+    """No connection could be opened.
 
-    Raises:
-        httpx.ConnectError: There is none to be had.
-        httpx.ConnectTimeout: The operating system has given up.
+    Attributes:
+        error: The bridge's error, which says why.
     """
-    tls = target.ssl_context is not None
+
+    def __init__(self, error: BridgeError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
+    """Open a connection, made by `make`. Raises OpeningError."""
+    secure = target.ssl_context is not None
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
             make,
-            target.host,
-            target.port,
+            target.server.host,
+            target.server.port,
             ssl=target.ssl_context,
-            server_hostname=target.server_name if tls else None,
-            ssl_shutdown_timeout=_TLS_CLOSE if tls else None,
+            server_hostname=target.server_name if secure else None,
+            ssl_handshake_timeout=tls.HANDSHAKE_TIMEOUT if secure else None,
+            ssl_shutdown_timeout=_TLS_CLOSE if secure else None,
         )
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"{target.origin}: connecting took too long") from error
-    except (OSError, ssl.SSLError) as error:
-        raise httpx.ConnectError(f"{target.origin}: no connection") from error
+    except OSError as error:
+        raise OpeningError(opening_error(error, target.server)) from error
     return connection
 
 

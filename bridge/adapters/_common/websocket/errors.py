@@ -1,14 +1,12 @@
 """The one table from what websockets, the operating system and OpenSSL raise to the bridge's errors."""
 
-import ssl
 from collections.abc import Callable
 from typing import Final
 
-import httpx
 from websockets import exceptions as raised
 
-from bridge.adapters._common.errors import look_up
-from bridge.adapters._common.http import errors as http_errors
+from bridge.adapters._common.errors import cause_of, look_up, opening_error, reason_of
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
     AuthError,
     BridgeError,
@@ -34,26 +32,12 @@ def _status(error: Exception) -> BridgeError:
 
 
 def _ended(error: Exception) -> BridgeError:
-    """No answer to the handshake: with TLS 1.3 a refused client certificate looks like that, too."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return _system(cause)
-        cause = cause.__cause__ or cause.__context__
     return NotConnectedError(f"the connection ended in the opening handshake: {error}")
 
 
 def _system(error: Exception) -> BridgeError:
-    """As in HTTP: refused, unreachable, unknown host, TLS."""
-    alert = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError)
-    kind: type[httpx.TransportError] = httpx.ConnectError
-    wrapped = kind("no connection")
-    if alert and "ALERT" in (getattr(error, "reason", None) or ""):
-        wrapped = httpx.ReadError("no connection")
-    wrapped.__cause__ = error
-    found = http_errors.translate(wrapped)
-    found.maybe_sent = False
-    return found if not isinstance(found, ConnectionLostError) else NotConnectedError(found.message)
+    """What ends an open connection."""
+    return ConnectionLostError(f"the connection ended: {reason_of(error)}")
 
 
 def _closed(error: Exception) -> BridgeError:
@@ -92,3 +76,18 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
 def translate(error: Exception) -> BridgeError:
     """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
     return look_up(TABLE, error)
+
+
+def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bool) -> BridgeError:
+    """The same while a connection is opened, when nothing of the application's was sent yet.
+
+    Args:
+        error: What was raised.
+        server: Where to.
+        secured: Whether there was a connection, and the TLS handshake was over.
+    """
+    cause = cause_of(error)
+    # With TLS 1.3 the refusal of a client certificate comes in place of the answer to the opening handshake.
+    if isinstance(cause, OSError) and isinstance(error, OSError | raised.InvalidMessage):
+        return opening_error(cause, server, secured=secured)
+    return translate(error)

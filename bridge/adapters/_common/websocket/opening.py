@@ -1,21 +1,21 @@
 """The opening handshake of a WebSocket (RFC 6455, 4): an HTTP request with the integration's credentials."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+import asyncio
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 from websockets.typing import Subprotocol
 
+from bridge.adapters._common import tls
 from bridge.adapters._common.http.target import authorization, resolve
-from bridge.adapters._common.websocket.errors import translate
-from bridge.core.endpoint import Endpoint
+from bridge.adapters._common.websocket.errors import translate, translate_connect
+from bridge.core.endpoint import Schemes
 from bridge.core.errors import ConnectionLostError, ProtocolError
 from bridge.core.ports import AdapterSetup, Clock
 
 #: URL scheme → (default port, TLS).
-SCHEMES: Final[Mapping[str, tuple[int, bool]]] = {"ws": (80, False), "wss": (443, True)}
+SCHEMES: Final[Schemes] = {"ws": (80, False), "wss": (443, True)}
 #: Seconds that a server has to answer the closing handshake.
 _CLOSE: Final = 0.5
 
@@ -23,7 +23,13 @@ _CLOSE: Final = 0.5
 class _Connection(ClientConnection):
     """Tells in the opening handshake, too, by what it was lost: with TLS 1.3 the refusal of a client certificate."""
 
+    opened = False
+    """Whether there was a connection, and over it TLS where that was asked for."""
     _lost_by: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.opened = True
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost_by = exc
@@ -51,12 +57,8 @@ class Opening:
     def __init__(self, setup: AdapterSetup) -> None:
         """Raises ValueError where endpoint, auth and TLS do not fit together, in words for a person."""
         self._clock = setup.clock
-        as_http = _as_http(setup)
-        try:
-            self._target = resolve(as_http)
-            name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
-        except ValueError as error:
-            raise ValueError(str(error).replace("https", "wss").replace("http", "ws")) from None
+        self._target = resolve(setup, SCHEMES)
+        name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
         self._credentials = {name: value} if name else {}
 
     async def open(self, *, ping: float, max_message: int, subprotocol: str | None = None) -> ClientConnection:
@@ -73,11 +75,18 @@ class Opening:
             ProtocolError: It is no WebSocket server, or does not take the subprotocol.
         """
         target = self._target
-        scheme = "ws" if target.ssl_context is None else "wss"
-        more: dict[str, Any] = {} if target.ssl_context is None else {"server_hostname": target.server_name}
+        more: dict[str, Any] = {}
+        if target.ssl_context is not None:
+            more = {"server_hostname": target.server_name, "ssl_handshake_timeout": tls.HANDSHAKE_TIMEOUT}
+        made: list[_Connection] = []
+
+        def make(*arguments: Any, **options: Any) -> _Connection:
+            made.append(_Connection(*arguments, **options))
+            return made[-1]
+
         try:
             socket = await _Connect(
-                f"{scheme}://{target.authority}{target.raw_path.decode('ascii')}",
+                f"{target.origin}{target.raw_path.decode('ascii')}",
                 subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
                 additional_headers=self._credentials,
                 user_agent_header="nemo-bridge",
@@ -87,12 +96,13 @@ class Opening:
                 ping_timeout=ping,
                 close_timeout=_CLOSE,
                 max_size=max_message,
-                create_connection=_Connection,
+                create_connection=make,  # type: ignore[arg-type]  # a class is only asked for to be called
                 ssl=target.ssl_context,
                 **more,
             )
         except (OSError, EOFError, WebSocketException) as error:
-            raise translate(error) from None
+            secured = any(connection.opened for connection in made)
+            raise translate_connect(error, target.server, secured=secured) from None
         if subprotocol is not None and socket.subprotocol != subprotocol:
             await close(socket, self._clock)
             raise ProtocolError(f"the server does not speak {subprotocol}", maybe_sent=False)
@@ -125,20 +135,3 @@ def lost_by(error: Exception) -> ConnectionLostError:
     """What ended an open connection, as our error."""
     lost = translate(error)
     return lost if isinstance(lost, ConnectionLostError) else ConnectionLostError(lost.message)
-
-
-def _as_http(setup: AdapterSetup) -> AdapterSetup:
-    """The opening handshake is an HTTP request (RFC 6455, 1.7), so addresses follow the same rules."""
-    endpoint = setup.endpoint
-    if endpoint is None:
-        return setup
-    changed = {}
-    for name in ("url", "address"):
-        value = getattr(endpoint, name)
-        if value is not None:
-            scheme, mark, rest = value.partition("://")
-            if mark and scheme not in SCHEMES:
-                raise ValueError(f'"{scheme}" is not a scheme of this protocol; there are {", ".join(SCHEMES)}')
-            changed[name] = f"{scheme.replace('ws', 'http', 1)}://{rest}" if mark else value
-    more = {name: getattr(endpoint, name) for name in ("port", "path", "tls")}
-    return replace(setup, endpoint=Endpoint(**changed, **more))

@@ -141,7 +141,7 @@ async def test_the_next_seed_is_asked(nodes: list[RedisServer]) -> None:
         ({"db": 1}, "database 0"),
         ({"sentinel": "x"}, "exclude each other"),
         ({"cluster": ("a:b",)}, "no address"),
-        ({"cluster": ("redis://a",)}, "no address"),
+        ({"cluster": ("redis://a", "rediss://b")}, "disagree about TLS"),
     ],
 )
 def test_contradictions_are_told(config: dict[str, Any], words: str, nodes: list[RedisServer]) -> None:

@@ -73,7 +73,6 @@ def _reason(packet: int, number: int) -> ReasonCode:
         (aiomqtt.MqttCodeError(_reason(PacketTypes.SUBACK, 0x8F)), InvalidError, False),
         (aiomqtt.MqttCodeError(_reason(PacketTypes.SUBACK, 0x9E)), NotSupportedError, False),
         (aiomqtt.MqttCodeError(MQTTErrorCode.MQTT_ERR_NO_CONN), NotConnectedError, False),
-        (ssl.SSLCertVerificationError("x"), NotConnectedError, True),
         (socket.gaierror("x"), NotConnectedError, False),
         (ConnectionRefusedError(), NotConnectedError, False),
     ],

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from bridge.adapters.nats.adapter import SPEC, NatsAdapter
-from bridge.adapters.nats.config import Address, NatsConfig, resolve
+from bridge.adapters.nats.config import NatsConfig, resolve
 from bridge.core.endpoint import (
     AuthBasic,
     AuthBearer,
@@ -27,39 +27,36 @@ def _setup(endpoint: Endpoint | None = None, **more: object) -> AdapterSetup:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "url", "tls"),
+    ("endpoint", "name", "tls"),
     [
-        (Endpoint(address="broker"), "nats://broker:4222", False),
-        (Endpoint(address="broker", port=5000, tls=True), "nats://broker:5000", True),
-        (Endpoint(url="tls://broker"), "nats://broker:4222", True),
-        (Endpoint(address="nats://broker:4333"), "nats://broker:4333", False),
-        (Endpoint(address="::1"), "nats://[::1]:4222", False),
-        (Endpoint(url="nats://[::1]:99"), "nats://[::1]:99", False),
+        (Endpoint(address="broker"), "broker:4222", True),
+        (Endpoint(address="broker", tls=False), "broker:4222", False),
+        (Endpoint(address="broker", port=5000, tls=True), "broker:5000", True),
+        (Endpoint(url="TLS://broker/"), "broker:4222", True),
+        (Endpoint(address="nats://broker:4333"), "broker:4333", False),
+        (Endpoint(address="::1"), "[::1]:4222", False),
+        (Endpoint(url="nats://[::1]:99"), "[::1]:99", False),
     ],
 )
-def test_endpoints(endpoint: Endpoint, url: str, tls: bool) -> None:
-    """Address, port and TLS in each form."""
+def test_endpoints(endpoint: Endpoint, name: str, tls: bool) -> None:
+    """Host, port and TLS in each form; there is a context whenever there is TLS."""
     target = resolve(_setup(endpoint), NatsConfig())
-    assert ([address.url for address in target.addresses], target.context is not None) == ([url], tls)
+    assert ([server.name for server in target.servers], target.context is not None) == ([name], tls)
 
 
 def test_more_servers_come_after_the_endpoint() -> None:
     """In the order in which they are written."""
-    target = resolve(_setup(), NatsConfig(servers=("b", "c:1", "nats://d:2")))
-    assert target.addresses == (Address("broker", 4222), Address("b", 4222), Address("c", 1), Address("d", 2))
+    target = resolve(_setup(), NatsConfig(servers=("b", "c:1", "tls://d:2")))
+    assert [server.name for server in target.servers] == ["broker:4222", "b:4222", "c:1", "d:2"]
 
 
 @pytest.mark.parametrize(
     ("setup", "config", "words"),
     [
-        (_setup(Endpoint(address="http://broker")), NatsConfig(), "not a scheme"),
-        (_setup(Endpoint(url="nats://broker/path")), NatsConfig(), "no address"),
-        (_setup(Endpoint(address="broker", path="/x")), NatsConfig(), "no paths"),
-        (_setup(Endpoint(address="tls://broker", tls=False)), NatsConfig(), "`tls` says false"),
-        (_setup(Endpoint(url="tls://broker")), NatsConfig(servers=("nats://b",)), "disagree about TLS"),
+        (_setup(Endpoint(url="nats://broker/path")), NatsConfig(), "endpoint.url: NATS has no path; leave '/path' out"),
+        (_setup(Endpoint(address="broker", path="/x")), NatsConfig(), "endpoint.path: NATS has no path"),
         (_setup(), NatsConfig(servers=("user:pw@b",)), "credentials do not belong"),
-        (_setup(tls=Tls(server_name="x")), NatsConfig(), "endpoint is plain"),
-        (_setup(auth=AuthCertificate(type="certificate", cert=Path("c"))), NatsConfig(), "needs TLS"),
+        (_setup(auth=AuthCertificate(type="certificate", cert=Path("c"))), NatsConfig(), "auth: c and its key"),
         (_setup(auth=AuthBasic(type="basic", password=SecretStr("p"))), NatsConfig(), "username is missing"),
         (_setup(Endpoint(url="tls://b"), tls=Tls(ca=Path("missing"))), NatsConfig(), "tls.ca"),
     ],

@@ -8,8 +8,9 @@ import ssl
 import nats
 import pytest
 
-from bridge.adapters.nats.errors import TABLE, opening_error, refused, translate, violates_permissions
+from bridge.adapters.nats.errors import TABLE, refused, translate, translate_connect, violates_permissions
 from bridge.adapters.nats.protocol import MalformedError
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
     AuthError,
     BridgeError,
@@ -100,6 +101,9 @@ def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool,
     assert text in ours.message
 
 
+SERVER = ResolvedEndpoint(scheme="tls", host="nats", port=4222, tls=True, plain_scheme="nats")
+
+
 @pytest.mark.parametrize(
     ("error", "person"),
     [
@@ -112,18 +116,20 @@ def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool,
 )
 def test_while_connecting_nothing_was_sent(error: Exception, person: bool) -> None:
     """Whatever happens then is `not_connected`."""
-    ours = opening_error(None, error)
+    ours = translate_connect(None, error, SERVER)
+    assert "nats:4222" in ours.message or isinstance(error, nats.errors.SecureConnWantedError)
     assert (type(ours), ours.maybe_sent, ours.permanent) == (NotConnectedError, False, person)
 
 
 def test_what_ended_the_connection_says_more() -> None:
-    """Than what its end looked like to who opened it; except where TLS failed."""
+    """Than what its end looked like to who opened it; except where it is known only that it ended."""
     said = AuthError("no", permanent=True)
-    assert opening_error(said, ConnectionResetError()) is said
+    assert translate_connect(said, ConnectionResetError(), SERVER) is said
     assert not said.maybe_sent
     ended = ConnectionLostError("the connection ended")
-    assert opening_error(ended, ssl.SSLCertVerificationError("bad")).permanent
-    assert type(opening_error(ended, TimeoutError())) is NotConnectedError
+    failed = NotConnectedError("no TLS", permanent=True)
+    assert translate_connect(ended, failed, SERVER) is failed
+    assert type(translate_connect(ended, TimeoutError(), SERVER)) is NotConnectedError
 
 
 def test_a_bug_of_ours_is_no_error_of_the_outside() -> None:

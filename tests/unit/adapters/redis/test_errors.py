@@ -8,6 +8,7 @@ import pytest
 from redis import exceptions
 
 from bridge.adapters.redis.errors import TABLE, translate, translate_connect
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import AuthError, BridgeError, NotConnectedError
 
 #: What cannot reach us, and why.
@@ -90,6 +91,9 @@ def test_bugs_pass_through():
         translate(ZeroDivisionError())
 
 
+SERVER = ResolvedEndpoint(scheme="rediss", host="redis", port=6380, tls=True)
+
+
 def wrapped(cause: Exception) -> exceptions.ConnectionError:
     """As redis-py wraps what the socket raises."""
     error = exceptions.ConnectionError("Error while connecting")
@@ -99,15 +103,16 @@ def wrapped(cause: Exception) -> exceptions.ConnectionError:
 
 def test_what_goes_wrong_while_connecting():
     """Nothing was sent; what only a person can help says so."""
-    refused = translate_connect(wrapped(ConnectionRefusedError()), "redis:6379")
-    unverified = translate_connect(wrapped(ssl.SSLCertVerificationError("expired")), "redis:6379")
-    no_tls = translate_connect(wrapped(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong")), "redis:6379")
-    password = translate_connect(exceptions.AuthenticationError("invalid"), "redis:6379")
-    loading = translate_connect(exceptions.BusyLoadingError("loading"), "redis:6379")
+    refused = translate_connect(wrapped(ConnectionRefusedError()), SERVER)
+    unverified = translate_connect(wrapped(ssl.SSLCertVerificationError("expired")), SERVER)
+    no_tls = translate_connect(wrapped(ssl.SSLEOFError(8, "end")), SERVER)
+    password = translate_connect(exceptions.AuthenticationError("invalid"), SERVER)
+    loading = translate_connect(exceptions.BusyLoadingError("loading"), SERVER)
     for error in (refused, unverified, no_tls, loading):
         assert isinstance(error, NotConnectedError)
         assert not error.maybe_sent
         assert error.permanent == (error is unverified)
-    assert refused.message == "no connection to redis:6379: Error while connecting"
+    assert refused.message == "no connection to redis:6380: ConnectionRefusedError"
+    assert "`tls = false`" in no_tls.message
     assert isinstance(password, AuthError)
     assert password.permanent

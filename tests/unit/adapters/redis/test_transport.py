@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 from redis import exceptions
 
-from bridge.adapters.redis.target import Target
+from bridge.adapters.redis.config import RedisConfig
+from bridge.adapters.redis.target import targets
 from bridge.adapters.redis.transport import NOTHING, Transport, error_reply, opening_steps, pack
 from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint
 from tests.support.adapters.setup import adapter_setup
@@ -30,7 +31,7 @@ class Writer:
 
 def steps(url="redis://cache", auth=NO_AUTH):
     """The opening commands to a server."""
-    return opening_steps(Target(adapter_setup("test", Endpoint(url=url), auth=auth), None))
+    return opening_steps(targets(adapter_setup("test", Endpoint(url=url), auth=auth), RedisConfig())[0])
 
 
 async def fed(*chunks):

@@ -1,13 +1,13 @@
 """The table from the libraries' exceptions to ours has an entry for each of them."""
 
 import errno
-import socket
 import ssl
 
 import httpx
 import pytest
 
 from bridge.adapters._common.http.errors import TABLE, translate
+from bridge.adapters._common.http.pool import OpeningError
 from bridge.core import errors as ours
 
 #: Raised for wrong use of the library only, so they are bugs and must not be translated.
@@ -60,12 +60,8 @@ def alert(reason: str) -> ssl.SSLError:
 @pytest.mark.parametrize(
     ("error", "kind", "maybe_sent", "permanent"),
     [
-        (made(httpx.ConnectError, ConnectionRefusedError(errno.ECONNREFUSED, "x")), ours.NotConnectedError, 0, 0),
-        (made(httpx.ConnectError, socket.gaierror(-2, "Name or service not known")), ours.NotConnectedError, 0, 0),
-        (made(httpx.ConnectError, OSError(errno.ENETUNREACH, "x")), ours.NotConnectedError, 0, 0),
-        (made(httpx.ConnectError, alert("WRONG_VERSION_NUMBER")), ours.NotConnectedError, 0, 0),
-        (made(httpx.ConnectError, ssl.SSLCertVerificationError(1, "expired")), ours.NotConnectedError, 0, 1),
-        (made(httpx.ConnectError, alert("TLSV1_ALERT_UNKNOWN_CA")), ours.AuthError, 0, 1),
+        (made(httpx.ConnectError), ours.NotConnectedError, 0, 0),
+        (OpeningError(ours.AuthError("https://host", maybe_sent=False, permanent=True)), ours.AuthError, 0, 1),
         (made(httpx.ReadError, alert("TLSV13_ALERT_CERTIFICATE_REQUIRED")), ours.AuthError, 0, 1),
         (made(httpx.ReadError, alert("DECRYPTION_FAILED")), ours.ConnectionLostError, 1, 0),
         (made(httpx.ConnectTimeout, TimeoutError()), ours.NotConnectedError, 0, 0),

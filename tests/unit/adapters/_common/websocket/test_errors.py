@@ -1,6 +1,7 @@
 """Every exception of websockets has its error, and what the configuration cannot mean is said."""
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from websockets.exceptions import ConnectionClosedError, InvalidMessage, Invalid
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from bridge.adapters._common.websocket.errors import TABLE, translate
+from bridge.adapters._common.websocket.errors import TABLE, translate, translate_connect
 from bridge.adapters.websocket.adapter import SPEC, WebSocketConfig
-from bridge.core.endpoint import AuthBearer, Endpoint, Tls
+from bridge.core.endpoint import AuthBearer, Endpoint, ResolvedEndpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
 from tests.support.adapters.setup import adapter_setup
 
@@ -60,10 +61,8 @@ def _caused(error: Exception, cause: BaseException) -> Exception:
         (_status(403), AuthError, False),
         (_status(503), NotConnectedError, False),
         (_status(302), NotConnectedError, False),
-        (ConnectionRefusedError(111, "refused"), NotConnectedError, False),
-        (ssl.SSLCertVerificationError(1, "certificate verify failed"), NotConnectedError, True),
+        (ConnectionResetError(104, "reset"), ConnectionLostError, False),
         (_caused(InvalidMessage("no answer"), EOFError("end")), NotConnectedError, False),
-        (_caused(InvalidMessage("no answer"), ConnectionResetError(104, "reset")), NotConnectedError, False),
         (ConnectionClosedError(Close(1011, "why"), None), ConnectionLostError, False),
         (ConnectionClosedError(None, Close(1009, "too big")), ConnectionLostError, False),
         (ConnectionClosedError(None, None), ConnectionLostError, False),
@@ -77,6 +76,32 @@ def test_what_becomes_of_which(error: Exception, kind: type[BridgeError], perman
     assert found.maybe_sent is (kind is ConnectionLostError)
 
 
+SERVER = ResolvedEndpoint(scheme="wss", host="h", port=443, tls=True, plain_scheme="ws")
+
+
+@pytest.mark.parametrize(
+    ("error", "permanent", "words"),
+    [
+        (ConnectionRefusedError(111, "refused"), False, "no connection to h:443: refused"),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), True, "does not verify"),
+        (ConnectionResetError(104, "reset"), False, "`tls = false`, or `ws://` in a URL"),
+        (_caused(InvalidMessage("no answer"), EOFError("end")), False, "ended in the opening handshake"),
+    ],
+)
+def test_what_fails_while_opening(error: Exception, permanent: bool, words: str) -> None:
+    """As with every other protocol."""
+    found = translate_connect(error, SERVER, secured=False)
+    assert (type(found), found.permanent, found.maybe_sent) == (NotConnectedError, permanent, False)
+    assert words in found.message
+
+
+def test_behind_the_tls_handshake_the_port_is_surely_one_with_tls() -> None:
+    """So a reset there does not advise plaintext."""
+    error = _caused(InvalidMessage("no answer"), ConnectionResetError(104, "reset"))
+    found = translate_connect(error, SERVER, secured=True)
+    assert found.message == "no connection to h:443: reset"
+
+
 def test_the_code_of_a_close_is_told() -> None:
     """With the reason that the server gave."""
     found = translate(ConnectionClosedError(Close(4000, "bye"), None))
@@ -86,9 +111,10 @@ def test_the_code_of_a_close_is_told() -> None:
 @pytest.mark.parametrize(
     ("setup", "complaint"),
     [
-        ({"endpoint": Endpoint(url="http://x/")}, '"http" is not a scheme of this protocol; there are ws, wss'),
-        ({"endpoint": Endpoint(address="ws://x", tls=True)}, "the address says ws"),
-        ({"endpoint": Endpoint(url="ws://x"), "tls": Tls(server_name="y")}, "plain ws; write wss"),
+        ({"endpoint": Endpoint(url="http://x/")}, "no scheme of this protocol; there are ws, wss"),
+        ({"endpoint": Endpoint(address="ws://x", tls=True)}, 'the address says "ws"'),
+        ({"endpoint": Endpoint(url="ws://x"), "tls": Tls(ca=Path("/etc/https/ca.pem"))}, "write `wss://`"),
+        ({"endpoint": Endpoint(url="wss://x"), "tls": Tls(ca=Path("/etc/https/ca.pem"))}, "tls.ca: /etc/https/ca.pem"),
         ({"endpoint": Endpoint(url="ws://x"), "auth": AuthBearer(type="bearer", token="a b")}, "auth.token"),
         ({"endpoint": None}, "endpoint"),
     ],

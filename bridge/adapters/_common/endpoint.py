@@ -1,0 +1,47 @@
+"""Where an adapter connects to, and with which TLS: the blocks of an integration, resolved.
+
+The rules are those of `bridge.core.endpoint.resolve_endpoint`, for every protocol; each brings its table of schemes.
+"""
+
+import ssl
+
+from bridge.adapters._common.tls import client_context
+from bridge.core.endpoint import NO_ADDRESSING, Addressing, ResolvedEndpoint, Schemes, resolve_endpoint
+from bridge.core.ports import AdapterSetup
+
+
+def resolve(
+    setup: AdapterSetup, schemes: Schemes, addressing: Addressing = NO_ADDRESSING
+) -> tuple[ResolvedEndpoint, ...]:
+    """Return the servers of an integration: the endpoint, and after it those of the `config` block.
+
+    Raises:
+        ValueError: There is no endpoint, or the blocks contradict each other, in words for a person.
+    """
+    if setup.endpoint is None:
+        raise ValueError("an `endpoint` block is needed")
+    return resolve_endpoint(setup.endpoint, schemes, setup.auth, setup.tls, addressing)
+
+
+def tls_context(setup: AdapterSetup, endpoint: ResolvedEndpoint, *, alpn: str | None = None) -> ssl.SSLContext | None:
+    """Return the context for connections to an endpoint; None where it is without TLS.
+
+    Args:
+        setup: Its `tls` and `auth` blocks name the files, which are read now.
+        endpoint: One that `resolve` returned.
+        alpn: The application's protocol to agree on (RFC 7301); None for none.
+
+    Raises:
+        ValueError: A file does not serve, in words for a person.
+    """
+    if not endpoint.tls:
+        return None
+    context = client_context(setup.tls, setup.auth)
+    if alpn is not None:
+        context.set_alpn_protocols([alpn])
+    return context
+
+
+def server_name(setup: AdapterSetup, endpoint: ResolvedEndpoint) -> str:
+    """Return the name that the server's certificate must carry."""
+    return setup.tls.server_name or endpoint.host
