@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
+from tests.support.clock import FakeClock
 
 BODIES = st.binary(max_size=300)
 
@@ -47,7 +48,7 @@ class Wire(asyncio.Transport):
 async def exchange(pieces: list[bytes]) -> tuple[Response | Exception, int, bool]:
     """What becomes of one exchange; how often the connection came back; whether it was still open before the end."""
     free: list[HttpConnection] = []
-    connection = HttpConnection(1000, free.append, lambda _: None)
+    connection = HttpConnection(1000, FakeClock(), free.append, lambda _: None)
     wire = Wire()
     connection.connection_made(wire)
     waiter = connection.start(b"request")

@@ -50,6 +50,7 @@ class HttpClient:
     ) -> None:
         self._target = target = resolve(setup)
         self._max_response = max_response
+        self._clock = setup.clock
         credentials = authorization(setup)
         self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
         self._path = target.raw_path
@@ -125,7 +126,7 @@ class HttpClient:
         head = b"GET %b HTTP/1.1\r\n%baccept: %b\r\n" % (path, self._base, accept.encode("ascii"))
         request = head + b"accept-encoding: identity\r\ncache-control: no-store\r\n" + headers + b"\r\n"
         try:
-            return await open_stream(self._target, request, max_response=self._max_response)
+            return await open_stream(self._target, request, max_response=self._max_response, clock=self._clock)
         except httpx.HTTPError as error:
             raise translate(error) from None
 

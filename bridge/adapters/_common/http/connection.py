@@ -14,6 +14,7 @@ import httptools
 import httpx
 
 from bridge.adapters._common.http.message import Body, Headers, Response
+from bridge.core.ports import Clock
 
 #: Bytes that a response may spend on its head, and on framing beyond its body.
 MAX_HEAD: Final = 64 * 1024
@@ -24,6 +25,7 @@ class HttpConnection(asyncio.Protocol):
 
     Args:
         max_response: Bytes that a body may have, decompressed.
+        clock: Tells when a response came.
         on_free: Called synchronously when an exchange has ended, however it did.
         on_closed: Called once when the connection is gone.
     """
@@ -31,10 +33,12 @@ class HttpConnection(asyncio.Protocol):
     def __init__(
         self,
         max_response: int,
+        clock: Clock,
         on_free: Callable[["HttpConnection"], None],
         on_closed: Callable[["HttpConnection"], None],
     ) -> None:
         self._max_response = max_response
+        self._clock = clock
         self._on_free = on_free
         self._on_closed = on_closed
         self._transport: asyncio.Transport
@@ -194,7 +198,7 @@ class HttpConnection(asyncio.Protocol):
     def _finish(self, *, reusable: bool) -> None:
         assert self._body is not None  # noqa: S101  # only called once the head is complete
         try:
-            response = Response(self._status, self._headers, self._body.finish())
+            response = Response(self._status, self._headers, self._body.finish(), self._clock.wall_ms())
         except httpx.DecodingError as error:
             self._fail(error)
             return

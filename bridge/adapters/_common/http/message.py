@@ -13,11 +13,19 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 @dataclass(slots=True)
 class Response:
-    """A complete response. Header names are in lower case; `body` is decompressed, in bytes."""
+    """A complete response.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names in lower case, and values, as the server sent them.
+        body: Decompressed.
+        received_ms: When it came, by the bridge's clock: Unix time in milliseconds.
+    """
 
     status: int
     headers: Headers
     body: bytes
+    received_ms: int
 
     def header(self, name: bytes) -> str | None:
         """The first header of that name (lower case), or None."""

@@ -124,7 +124,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def _connect(self) -> HttpConnection:
         if self._closed:
             raise httpx.ConnectError("the session is closed")
-        connection = await dial(self._target, lambda: HttpConnection(self._max_response, self._freed, self._gone))
+        connection = await dial(
+            self._target, lambda: HttpConnection(self._max_response, self._clock, self._freed, self._gone)
+        )
         if self._closed:
             connection.abort()
             raise httpx.ConnectError("the session is closed")

@@ -48,19 +48,23 @@ def bare_status_error(response: Response) -> BridgeError | None:
 
 
 def retry_after_ms(response: Response) -> int | None:
-    """`Retry-After` in milliseconds, from seconds or from an HTTP date (RFC 9110, 10.2.3); at most a day.
+    """Read how long a response asks to wait (`Retry-After`: RFC 9110, 10.2.3), in milliseconds; at most a day.
 
-    A date is measured against the response's own `Date`, which a server with a clock must send (RFC 9110, 6.6.1), so
-    that clocks that differ do not matter. None where there is no such header or it makes no sense.
+    The header holds seconds or a date. A date is measured against the response's own `Date`, so that it does not matter
+    how far the server's clock and ours differ; without that header against the time at which the response came.
+
+    Returns:
+        None where there is no such header, or it holds neither.
     """
     value = (response.header(b"retry-after") or "").strip()
     if value.isascii() and value.isdigit():
         return min(int(value[:9]) * 1000, _DAY_MS)
     until = _unix(value)
-    now = _unix(response.header(b"date") or "")
-    if until is None or now is None:
+    if until is None:
         return None
-    return max(0, min(int((until - now) * 1000), _DAY_MS))
+    now = _unix(response.header(b"date") or "")
+    now_ms = response.received_ms if now is None else now * 1000
+    return max(0, min(int(until * 1000 - now_ms), _DAY_MS))
 
 
 def _unix(date: str) -> float | None:

@@ -12,6 +12,7 @@ from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Body, Response
 from bridge.adapters._common.http.pool import dial
 from bridge.adapters._common.http.target import Target
+from bridge.core.ports import Clock
 
 #: Bytes that may wait for the reader before the server has to.
 _HIGH_WATER: Final = 64 * 1024
@@ -22,9 +23,9 @@ _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT
 class ResponseStream(HttpConnection):
     """The body of a response with status 200, piece by piece; other responses come whole, through `start`'s future."""
 
-    def __init__(self, max_response: int) -> None:
+    def __init__(self, max_response: int, clock: Clock) -> None:
         """`max_response` limits the body of other responses, and a length that is announced."""
-        super().__init__(max_response, self._over, self._over)
+        super().__init__(max_response, clock, self._over, self._over)
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
         self._news = asyncio.Event()
@@ -107,7 +108,7 @@ class ResponseStream(HttpConnection):
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in self._headers):
             raise httpx.DecodingError("the stream is compressed, which was not asked for")
         self._body = _Passing(self)
-        self.response = Response(200, self._headers, b"")
+        self.response = Response(200, self._headers, b"", self._clock.wall_ms())
         self._news.set()
 
     def arrived(self, data: bytes) -> None:
@@ -132,9 +133,9 @@ class _Passing(Body):
         self._stream.arrived(data)
 
 
-async def open_stream(target: Target, request: bytes, *, max_response: int) -> ResponseStream | Response:
+async def open_stream(target: Target, request: bytes, *, max_response: int, clock: Clock) -> ResponseStream | Response:
     """Send a request on a connection of its own; see `HttpClient.stream`. Raises an `httpx.TransportError`."""
-    stream = await dial(target, lambda: ResponseStream(max_response))
+    stream = await dial(target, lambda: ResponseStream(max_response, clock))
     try:
         answer = await stream.begin(request)
     except BaseException:

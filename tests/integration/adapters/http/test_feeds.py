@@ -89,9 +89,14 @@ async def test_polling_says_what_has_changed() -> None:
         assert listener.lost == []
 
 
-async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting() -> None:
-    """What was seen before is no news afterwards. A wait that the server asks for is kept."""
-    script = Script(http("one"), http("", 503, "Retry-After: 60"), http("one"), http("two"))
+@pytest.mark.parametrize(
+    "wait",
+    [("60",), ("Tue, 14 Nov 2023 22:14:30 GMT",), ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT")],
+)
+async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting(wait: tuple[str, ...]) -> None:
+    """What was seen before is no news afterwards. A wait of 60 s that the server asks for in any form is kept."""
+    headers = [f"{name}: {value}" for name, value in zip(("Retry-After", "Date"), wait, strict=False)]
+    script = Script(http("one"), http("", 503, *headers), http("one"), http("two"))
     clock = FakeClock()
     async with (
         scripted_server(script) as server,

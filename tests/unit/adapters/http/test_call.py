@@ -158,19 +158,19 @@ def test_a_missing_body_is_said_where_one_was_to_be_expected() -> None:
 def test_bodies_come_in_by_content_type(body: bytes, content_type: str | None, value: Any) -> None:
     """JSON where the type says so, else text, else bytes."""
     headers = [] if content_type is None else [(b"content-type", content_type.encode())]
-    assert body_of(Response(200, headers, body), Codec()) == value
+    assert body_of(Response(200, headers, body, 0), Codec()) == value
 
 
 def test_json_that_is_none_is_not_taken_for_text() -> None:
     """Nothing is silently something else."""
     with pytest.raises(ProtocolError, match="body"):
-        body_of(Response(200, [(b"content-type", b"application/json")], b"{"), Codec())
+        body_of(Response(200, [(b"content-type", b"application/json")], b"{", 0), Codec())
 
 
 def test_headers_of_an_answer() -> None:
     """By lower-case names, repeated ones joined; no cookies, nothing of the wire; the hop count as on the bus."""
     headers = [(b"vary", b"a"), (b"vary", b"b"), (b"set-cookie", b"s"), (b"content-length", b"1"), (b"nemo-hop", b"3")]
-    assert headers_of(Response(200, headers, b"")) == {"vary": "a, b", "hop": "3"}
+    assert headers_of(Response(200, headers, b"", 0)) == {"vary": "a, b", "hop": "3"}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_headers_of_an_answer() -> None:
 def test_every_status_has_its_error(status: int, headers: Any, kind: type[BridgeError]) -> None:
     """As the contract's table has it; `code` is the status."""
     with pytest.raises(kind) as caught:
-        check_status(Response(status, headers, b""), Codec())
+        check_status(Response(status, headers, b"", 0), Codec())
     assert caught.value.code == status
 
 
@@ -207,7 +207,7 @@ def test_every_status_has_its_error(status: int, headers: Any, kind: type[Bridge
 def test_a_refusal_tells_what_the_server_said(body: bytes, data: Any) -> None:
     """Unless it is unreadable or long."""
     with pytest.raises(RejectedError) as caught:
-        check_status(Response(400, [(b"content-type", b"application/json")], body), Codec())
+        check_status(Response(400, [(b"content-type", b"application/json")], body, 0), Codec())
     assert caught.value.data == data
 
 

@@ -22,7 +22,8 @@ from bridge.core.errors import (
 def response(body: Any, status: int = 200, **headers: str) -> Response:
     """An HTTP response; `body` is JSON, unless it is bytes."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Response(status, [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()], raw)
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Response(status, pairs, raw, 0)
 
 
 def answer(**members: Any) -> dict[str, Any]:

@@ -6,14 +6,15 @@ from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.status import retry_after_ms
 
 DAY_MS = 24 * 3600 * 1000
+RECEIVED_MS = 1_445_412_500_500
 
 
 def response(retry_after: str, date: str | None = None) -> Response:
-    """A 503 that says when."""
+    """Make a 503 with this `Retry-After`, received at 2015-10-21 07:28:20.5 UTC."""
     headers = [(b"retry-after", retry_after.encode())]
     if date is not None:
         headers.append((b"date", date.encode()))
-    return Response(503, headers, b"")
+    return Response(503, headers, b"", RECEIVED_MS)
 
 
 @pytest.mark.parametrize(
@@ -30,9 +31,12 @@ def test_a_date_is_measured_against_the_servers_own_clock() -> None:
     assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:30 GMT", "Wed, 21 Oct 2015 07:28:00 GMT")) == 30_000
 
 
-def test_a_date_alone_says_nothing() -> None:
-    """Without `Date` nobody knows what time it is there."""
-    assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:30 GMT")) is None
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_without_the_servers_time_a_date_is_measured_against_when_the_response_came(date: str | None) -> None:
+    """A response without a `Date` that can be read still makes us wait, by our own clock."""
+    assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:30 GMT", date)) == 9_500
+    assert retry_after_ms(response("Wed, 21 Oct 2015 07:28:20 GMT", date)) == 0
+    assert retry_after_ms(response("Sat, 24 Oct 2015 07:28:30 GMT", date)) == DAY_MS
 
 
 def test_a_date_in_the_past_means_now() -> None:
@@ -42,4 +46,4 @@ def test_a_date_in_the_past_means_now() -> None:
 
 def test_no_header_no_wait() -> None:
     """None is something else than zero."""
-    assert retry_after_ms(Response(503, [], b"")) is None
+    assert retry_after_ms(Response(503, [], b"", RECEIVED_MS)) is None
