@@ -122,7 +122,11 @@ def test_a_repeated_key_gets_the_same_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize("result", [float("nan"), {1: 2}, 1 << 70, object(), "x" * 2000], ids=str)
+@pytest.mark.parametrize(
+    "result",
+    [float("nan"), {1: 2}, 1 << 70, object(), "x" * 2000],
+    ids=["nan", "number as key", "beyond 64 bit", "object", "too long"],
+)
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_result_that_does_not_fit_is_a_protocol_error(result: Any, kept: bool) -> None:
     """Whether the answer is kept or emitted at once; it is never an exception."""
