@@ -104,11 +104,12 @@ class Connection:
             on_dead=self._on_dead,
             has_qos=settings.spec.has_qos,
         )
-        kept: dict[str, Any] = {}
+        session_state: dict[str, Any] = {}
         self._keeper = SessionKeeper(
             settings.spec,
             lambda on_lost: replace(
-                setup_of(settings, clock=clock, random=rng, on_lost=on_lost, redactor=self._redactor), kept=kept
+                setup_of(settings, clock=clock, random=rng, on_lost=on_lost, redactor=self._redactor),
+                session_state=session_state,
             ),
             settings.health,
             connect_timeout=settings.resilience.timeout,

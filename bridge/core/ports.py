@@ -379,7 +379,7 @@ class AdapterSetup:
         max_in_flight: How many operations run at the same time at most; sizes the pools.
         on_lost: To be called once when the session's connection breaks by itself.
         hide: To be told of each secret that the adapter reads by itself, in a file: nobody gets to see it then.
-        kept: What one session leaves for the next one of the same integration; empty at first.
+        session_state: What one session leaves for the next one of the same integration; empty at first.
         clock: The only time that an adapter reads. A suspended process misses nothing on it.
         random: The only source of random numbers for jitter; not for secrets.
     """
@@ -392,7 +392,7 @@ class AdapterSetup:
     max_in_flight: int = 64
     on_lost: Callable[[BridgeError], None] = _ignore
     hide: Callable[[str], None] = _ignore
-    kept: dict[str, Any] = field(default_factory=dict, compare=False)
+    session_state: dict[str, Any] = field(default_factory=dict, compare=False)
     _: KW_ONLY
     clock: Clock
     random: Random

@@ -74,7 +74,7 @@ class MqttAdapter(AdapterBase):
         self._will = self._make_will()
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
-        self._acks, self._unacknowledged = setup.kept.setdefault(PROTOCOL, _session_state(setup.clock))
+        self._acks, self._unacknowledged = setup.session_state.setdefault(PROTOCOL, _session_state(setup.clock))
         self._inbox = Inbox(self._codec, acks=self._acks, unacknowledged=self._unacknowledged)
         self._requests = PendingRequests(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")

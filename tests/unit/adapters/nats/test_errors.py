@@ -67,7 +67,7 @@ def _kinds(error: Exception) -> tuple[type[BridgeError], bool, bool]:
 
 
 def test_what_matters_most() -> None:
-    """Kind, whether it may have been sent, and whether a person is needed."""
+    """Kind, whether it may have been sent, and whether only a person can help."""
     errors = nats.errors
     assert _kinds(errors.NoRespondersError()) == (UnavailableError, False, False)
     assert _kinds(errors.UnexpectedEOF()) == (ConnectionLostError, True, False)
@@ -84,7 +84,7 @@ def test_jetstream_says_code_and_description() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "person", "permissions"),
+    ("text", "kind", "permanent", "permissions"),
     [
         ("Authorization Violation", AuthError, True, False),
         ("User Authentication Expired", AuthError, True, False),
@@ -94,10 +94,10 @@ def test_jetstream_says_code_and_description() -> None:
         ("", ProtocolError, False, False),
     ],
 )
-def test_what_a_server_refuses(text: str, kind: type[BridgeError], person: bool, permissions: bool) -> None:
+def test_what_a_server_refuses(text: str, kind: type[BridgeError], permanent: bool, permissions: bool) -> None:
     """By its words; only a lack of permissions concerns one subject and not the connection."""
     ours = refused(text)
-    assert (type(ours), ours.permanent, violates_permissions(text)) == (kind, person, permissions)
+    assert (type(ours), ours.permanent, violates_permissions(text)) == (kind, permanent, permissions)
     assert text in ours.message
 
 
@@ -105,7 +105,7 @@ SERVER = ResolvedEndpoint(scheme="tls", host="nats", port=4222, tls=True, plain_
 
 
 @pytest.mark.parametrize(
-    ("error", "person"),
+    ("error", "permanent"),
     [
         (ConnectionRefusedError(111, "refused"), False),
         (TimeoutError(), False),
@@ -114,11 +114,11 @@ SERVER = ResolvedEndpoint(scheme="tls", host="nats", port=4222, tls=True, plain_
         (MalformedError("a greeting that is not INFO"), False),
     ],
 )
-def test_while_connecting_nothing_was_sent(error: Exception, person: bool) -> None:
+def test_while_connecting_nothing_was_sent(error: Exception, permanent: bool) -> None:
     """Whatever happens then is `not_connected`."""
     ours = translate_connect(None, error, SERVER)
     assert "nats:4222" in ours.message or isinstance(error, nats.errors.SecureConnWantedError)
-    assert (type(ours), ours.maybe_sent, ours.permanent) == (NotConnectedError, False, person)
+    assert (type(ours), ours.maybe_sent, ours.permanent) == (NotConnectedError, False, permanent)
 
 
 def test_what_ended_the_connection_says_more() -> None:
