@@ -54,7 +54,7 @@ def check(
     var: Variables = [],  # noqa: B006 - typer copies it
     connect: Annotated[bool, typer.Option("--connect", help="Also try each endpoint and its credentials.")] = False,
 ) -> None:
-    """Check a configuration; prints every complaint at once and exits with 2 if there are any.
+    """Check a configuration; print every fault at once and exit with 2 if there are any.
 
     Nothing is connected to, unless --connect asks for it; an endpoint that fails then makes it exit with 1.
     """

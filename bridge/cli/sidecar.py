@@ -41,7 +41,7 @@ def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
     """Load a configuration with the installed adapters and this process' environment.
 
     Raises:
-        ConfigError: With all complaints at once.
+        ConfigError: With all diagnostics at once.
     """
     return load(files, adapters=AdapterRegistry(), variables=_variables(pairs), environ=os.environ)
 

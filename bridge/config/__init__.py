@@ -1,4 +1,4 @@
-"""HCL text to checked, typed configuration, with file and line in every complaint."""
+"""Turn HCL text into a checked, typed configuration; each diagnostic names file and line."""
 
 from bridge.config.diagnostics import Location
 from bridge.config.expressions import Expression, Literal, Scope

@@ -1,4 +1,4 @@
-"""Blocks → data → pydantic models, with each fault as a complaint at the line of its key."""
+"""Turn blocks into plain data and pydantic models; each fault becomes a diagnostic at the line of its key."""
 
 import re
 import typing
@@ -43,13 +43,13 @@ _PLAIN_WORDS: Final = {
 
 @dataclass(slots=True)
 class Data:
-    """What a block says, and where.
+    """The content of a block, and where each part of it stands.
 
     Attributes:
         values: The block as plain data.
-        places: The place of each key.
+        locations: The location of each key.
         secret_keys: Keys whose value came from the environment.
-        broken: Keys that were complained about already.
+        broken: Keys that have a diagnostic already.
     """
 
     block: Block
@@ -60,7 +60,7 @@ class Data:
     broken: set[KeyPath] = field(default_factory=set)
 
     def location(self, key: KeyPath) -> Location:
-        """The place of a key, or of what holds it."""
+        """Return the location of a key; of the block that holds it, where the key is not there."""
         while key:
             if key in self.locations:
                 return self.locations[key]
@@ -68,7 +68,7 @@ class Data:
         return self.block.location
 
     def secret_values(self, key: KeyPath) -> list[str]:
-        """The secret values at, inside or around a key."""
+        """Return the secret values at a key, inside it and around it."""
         related = [found for found in self.secret_keys if key[: len(found)] == found or found[: len(key)] == key]
         return [str(self._value(found)) for found in related]
 
@@ -81,7 +81,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A block on its way into data: its model, where it stands, and where its values go."""
+    """A block that is being turned into data: its model, its path, and the map that takes its values."""
 
     block: Block
     model: type[BaseModel] | None
@@ -96,7 +96,7 @@ class _Level:
 
 @dataclass(frozen=True, slots=True)
 class BlockReader:
-    """Reads blocks into data and models."""
+    """Turn blocks into data, and data into models."""
 
     names: Names
     diagnostics: Diagnostics
@@ -104,7 +104,15 @@ class BlockReader:
     def compile(
         self, attribute: Attribute, subject: str, root: str | None = None, *, kind: str = ""
     ) -> Expression | None:
-        """One attribute's expression; None, and complaints, where it is at fault; `kind` is that of its block."""
+        """Compile the expression of one attribute; add diagnostics and return None where it is faulty.
+
+        Args:
+            attribute: The attribute.
+            subject: The block, as diagnostics name it.
+            root: `event` or `message` where the expression is evaluated for each of these; None where the value must
+                be known now.
+            kind: The type of the attribute's block; in `auth`, diagnostics do not quote the file.
+        """
         compiler = Compiler(self.names, root)
         expression = compiler.compile(attribute.term)
         for fault in compiler.faults:
@@ -115,7 +123,7 @@ class BlockReader:
         return None if compiler.faults else expression
 
     def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
-        """The block as data; keys in `computed` are left out, since they are expressions."""
+        """Return the block as plain data, without the keys in `computed`, which are expressions."""
         data = Data(block, subject)
         self._collect(_Level(block, model, subject, (), data.values), data, frozenset(computed))
         return data
@@ -185,14 +193,14 @@ class BlockReader:
     def model(
         self, model: type[Model], data: Data, values: Mapping[str, Any], path: KeyPath = (), *, secret: bool = False
     ) -> Model | None:
-        """Check data; None, and complaints, where it does not fit.
+        """Check data and return it as a model; add diagnostics and return None where it is not valid.
 
         Args:
-            model: What it should be.
-            data: Where everything stands.
+            model: The model to check against.
+            data: The whole block, for the locations.
             values: The part of the data to check.
-            path: Where that part stands in the data.
-            secret: True where each value is a secret.
+            path: The path of that part in the data.
+            secret: True where each value is a secret, which no diagnostic may show.
         """
         try:
             return model.model_validate(values)
@@ -227,13 +235,13 @@ class BlockReader:
         return _unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
 
     @staticmethod
-    def words(message: str, key: KeyPath, data: Data) -> str:
-        """Return a message about a value, or one without it where it would repeat a secret that is there."""
+    def message_of(message: str, key: KeyPath, data: Data) -> str:
+        """Return the message about a key; another one without the value where it would repeat a secret."""
         return _unless_secret(message, data.secret_values(key))
 
 
 def anchored(value: Any, location: Location) -> Any:
-    """A path in a configuration starts at the file that names it; `~` is the user's home."""
+    """Return an absolute path: relative ones start at the file that names them, `~` is the user's home directory."""
     if isinstance(value, str) and value:
         return str(Path(location.file).parent.absolute() / Path(value).expanduser())
     if isinstance(value, list):
@@ -246,7 +254,7 @@ def _keys(model: type[BaseModel]) -> set[str]:
 
 
 def _bare(annotation: Any) -> Any:
-    """An annotation without `Annotated` and `| None`."""
+    """Return an annotation without `Annotated` and `| None`."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _bare(typing.get_args(annotation)[0])
     arguments = [found for found in typing.get_args(annotation) if found is not type(None)]
@@ -271,10 +279,10 @@ def _holds(annotation: Any, kind: type) -> bool:
 
 def _unless_secret(message: str, secrets: Iterable[str]) -> str:
     if any(_echoes(message, secret) for secret in secrets):
-        return "its value does not fit (it is not shown, since it is secret)"
+        return "its value is not valid (it is not shown, because it is secret)"
     return message
 
 
 def _echoes(message: str, secret: str) -> bool:
-    """Whether a message may repeat a part of a secret: a number or longer word of it is found there."""
+    """Return whether a message may repeat a part of a secret: a number or a longer word of it is in the secret."""
     return secret in message or any(word in secret for word in re.findall(r"\d+|[\w.-]{3,}", message))

@@ -1,4 +1,4 @@
-"""The `bus` block → where the bus is, and the keys that close it."""
+"""Read the `bus` block: the addresses of the bus, and the keys of a closed one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,16 @@ from bridge.core.curve_keys import KeyFileError, read_access_list, read_pair, re
 def read_bus(
     block: Block, reader: BlockReader, secret_keys: set[tuple[str, ...]]
 ) -> tuple[BusSettings | None, dict[str, Location]]:
-    """The settings, None and complaints where they are at fault, and where each of its keys stands."""
+    """Read the block.
+
+    Args:
+        block: The `bus` block.
+        reader: Reads blocks; takes the diagnostics.
+        secret_keys: Takes the keys whose value came from the environment.
+
+    Returns:
+        The settings, None where they are faulty; and the location of each key.
+    """
     data = reader.data(block, BusSettings, block.type)
     secret_keys.update((block.type, *key) for key in data.secret_keys)
     values: dict[str, Any] = dict(data.values)
@@ -29,7 +38,7 @@ def read_bus(
 
 
 def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader) -> None:
-    """Each file is there and fits; and a host has a list, where one who joins knows whom."""
+    """Check that each key file is valid, and that the mode has the files it needs and no others."""
 
     def report(key: str, message: str) -> None:
         reader.diagnostics.add(data.location(("curve", key)), f"bus > curve > {key}", message)
@@ -45,7 +54,7 @@ def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader
     if getattr(curve, wanted) is None:
         report(wanted, f'is missing; with `mode = "{mode}"` a bus needs it')
     if getattr(curve, other) is not None:
-        report(other, f'has no meaning with `mode = "{mode}"`; leave it out')
+        report(other, f'is not used with `mode = "{mode}"`; leave it out')
     try_out("secret_key", read_pair, curve.secret_key)
     try_out("authorized_keys", read_access_list, curve.authorized_keys)
     try_out("server_key", read_public, curve.server_key)

@@ -1,13 +1,14 @@
-"""Operators, conditionals and functions: CEL (Common Expression Language), by the library `common-expression-language`.
+"""Evaluate operators, conditionals and functions as CEL, by the library `common-expression-language`.
 
-Paths, templates and values of `env` and `var` are not part of the CEL text: they are variables (`v0`, `v1`, …) that
-our own walker fills, so that no payload is converted that is not used, and no secret stands in a program's text.
+CEL is the Common Expression Language. Paths, templates and values of `env` and `var` are not part of the CEL text: they
+are variables (`v0`, `v1`, …) whose values our own expressions compute. So only those parts of a payload are converted
+that are used, and no secret is in a program's text.
 
-Numbers. CEL never mixes whole numbers and doubles (`1.5 * 2` is an error), HCL and JSON know one kind of number, and
-many programs send 7.0 as 7. So here: `+ - * %` of two whole numbers is whole, of anything else a double; `/` is exact,
-a whole number only where nothing is left over (6 / 2 is 3, 7 / 2 is 3.5); `%` takes the sign of its left side; whole
-numbers beyond 64 bits are an error. Each expression with arithmetic therefore has two programs: plain CEL, and, where
-that refuses the mixture, the same with our functions in place of the operators.
+Numbers. CEL never mixes whole numbers and doubles (`1.5 * 2` is an error), but HCL and JSON know one kind of number;
+many programs send 7.0 as 7. The rules here: `+ - * %` of two whole numbers is whole, of anything else a double; `/` is
+exact, and a whole number only where there is no remainder (6 / 2 is 3, 7 / 2 is 3.5); `%` takes the sign of its left
+side; whole numbers beyond 64 bits are an error. Each expression with arithmetic therefore has two programs: plain CEL,
+and the same with our functions in place of the operators, for numbers that plain CEL refuses to mix.
 """
 
 import importlib
@@ -42,17 +43,17 @@ _MESSAGES: Final[dict[type[Exception], str]] = {
 
 
 def regex_fault(pattern: str) -> str:
-    """What is wrong with a regular expression of `matches()`; empty where nothing is."""
+    """Return what is wrong with a regular expression of `matches()`; the empty string where it is valid."""
     program = _library().compile('"".matches(pattern)')
     try:
         program.execute({"pattern": pattern})
     except _REFUSALS:
-        return "the regular expression does not parse (the syntax is RE2's)"
+        return "the regular expression is not valid (the syntax is RE2's)"
     return ""
 
 
 def _library() -> ModuleType:
-    """The library, without its command line, whose import costs 190 ms of a start.
+    """Import the library without its command line, which would make each start 190 ms longer.
 
     The extension module is imported under its own name but before its package, so that whoever imports the package
     later gets the same module; the extension panics if it is initialised twice (it sets a process-wide logger).
@@ -89,7 +90,7 @@ class CelExpression(Expression):
         """Compile the program.
 
         Raises:
-            Fault: CEL does not take it.
+            Fault: CEL cannot compile it.
         """
         super().__init__(text, secret=any(leaf.secret for leaf in leaves.values()))
         library = _library()
@@ -110,7 +111,7 @@ class CelExpression(Expression):
             try:
                 values[name] = leaf.evaluate(scope)
             except InvalidError as error:
-                # Not yet an error: a conditional or `&&` may never ask for it.
+                # Not yet an error: a conditional or `&&` may never use it.
                 missing = missing or error
         try:
             return self._run(self._plain, values)
@@ -134,10 +135,10 @@ class CelExpression(Expression):
         function = _FUNCTION.match(str(error)) if isinstance(error, RuntimeError) else None
         if function:
             reason = _FUNCTION_MESSAGES.get(
-                function[1], f"{function[1].removeprefix('f_')}() cannot take what it was given"
+                function[1], f"{function[1].removeprefix('f_')}() cannot use the arguments that it got"
             )
         elif reason is None:
-            # CEL's own words may quote values; kinds are enough, and no secret.
+            # CEL's own message may quote values, which may be secret; their kinds are enough.
             kinds = [f"{leaf.text} is {kind_of(values[name])}" for name, leaf in self._leaves if name in values]
             reason = "an operator or function does not fit its operands"
             reason += f" ({', '.join(kinds)})" if kinds else ""

@@ -1,4 +1,4 @@
-"""Terms → expressions: names resolved, constants folded, operators turned into CEL."""
+"""Compile syntax trees to expressions: resolve names, compute constants, write operators as CEL."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -37,13 +37,13 @@ from bridge.core.errors import InvalidError
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What expressions may name.
+    """The names that expressions may use.
 
     Attributes:
         environ: The environment, for `env.NAME`.
         variables: The variables, for `var.name`; None while the variables themselves are read.
-        failed: Variables that are declared but have no value, which was complained about already.
-        secrets: Collects the secret texts that were named.
+        failed: Variables that are declared but have no value; each has a diagnostic already.
+        secrets: Collects the secret texts that expressions use.
     """
 
     environ: Mapping[str, str]
@@ -54,12 +54,14 @@ class Names:
 
 @dataclass(slots=True)
 class Compiler:
-    """Compiles the terms of one attribute.
+    """Compile the terms of one attribute.
 
     Attributes:
-        names: What may be named everywhere.
-        root: `event` or `message` where there is a message at run time, None where the value must be known now.
-        faults: What was wrong; the result is of use only while this is empty. One without a message was told before.
+        names: The names that may be used everywhere.
+        root: `event` or `message` where the expression is evaluated for each of these; None where the value must be
+            known now.
+        faults: What is wrong; the result may be used only while this is empty. A fault without a message has a
+            diagnostic already.
     """
 
     names: Names
@@ -67,7 +69,7 @@ class Compiler:
     faults: list[Fault] = field(default_factory=list)
 
     def compile(self, term: Term) -> Expression:
-        """One attribute's expression; a `Literal` if nothing in it depends on a message."""
+        """Return the expression of a term; a `Literal` where nothing in it depends on a message."""
         match term:
             case Constant():
                 return Literal(term.text, term.value)
@@ -142,14 +144,14 @@ class Compiler:
     def _variable(self, term: Reference) -> Expression:
         variables = self.names.variables
         if variables is None:
-            return self._fail(term, f"`{term.text}`: a variable cannot be made from another one")
+            return self._fail(term, f"`{term.text}`: a variable cannot use another variable")
         if not term.steps or not isinstance(term.steps[0], str):
             return self._fail(term, f"`{term.text}`: write `var.name`")
         name, *steps = term.steps
         found = variables.get(str(name))
         if found is None:
             if name in self.names.failed:
-                # Complained about where it is declared; an empty message marks the attribute as unusable.
+                # It has a diagnostic where it is declared; an empty message marks the attribute as unusable.
                 return self._fail(term, "")
             return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}", quotes=False)
         value = found.value
@@ -193,14 +195,14 @@ class Compiler:
 
 @dataclass(slots=True)
 class _Program:
-    """Writes one CEL program in its two forms; see `cel.py`."""
+    """Write one CEL program in its two forms; see `cel.py`."""
 
     compiler: Compiler
     leaves: dict[str, Expression] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def write(self, term: Term) -> tuple[str, str]:
-        """The plain and the exact text."""
+        """Return the text of a term as plain CEL, and with our own functions for arithmetic."""
         match term:
             case Constant(value=value) if _is_plain(value):
                 return (_literal(value),) * 2
@@ -213,7 +215,7 @@ class _Program:
                 return _both(pairs, lambda parts: "{" + ", ".join(map("{}: {}".format, keys, parts)) + "}")
             case Unary():
                 if term.operator == "-":
-                    # 0 - x, so that the mixed form needs no function of its own.
+                    # 0 - x, so that the second form needs no function for it.
                     zero = Constant(term.line, "0", 0)
                     return self.write(Binary(term.line, term.text, "-", zero, term.operand))
                 return _both([self.write(term.operand)], lambda parts: f"!({parts[0]})")
@@ -261,7 +263,7 @@ class _Program:
         if function.call is None:
             native = function.native
             return _both(arguments, lambda parts: native.format(*parts))
-        # The prefix keeps clear of CEL's own functions, which go before ours.
+        # The prefix avoids the names of CEL's own functions, which have precedence.
         name = f"f_{term.name}"
         self.functions[name] = function.call
         return _both(arguments, lambda parts: f"{name}({', '.join(parts)})")
@@ -280,5 +282,5 @@ def _is_plain(value: Any) -> bool:
 
 
 def _literal(value: Any) -> str:
-    """A value as CEL text; JSON's strings are CEL's."""
+    """Return a value as CEL text; CEL writes strings as JSON does."""
     return json.dumps(value, ensure_ascii=False)

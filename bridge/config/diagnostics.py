@@ -1,4 +1,4 @@
-"""Complaints: every fault of a configuration, each one line that names file, line, block and key."""
+"""Collect the faults of a configuration as diagnostics: one line each, with file, line, block and key."""
 
 import difflib
 from collections.abc import Iterable
@@ -19,11 +19,11 @@ class Location:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error of its own
-    """One fault in an expression, on its way to becoming a complaint.
+class Fault(Exception):  # noqa: N818 - it becomes part of a diagnostic
+    """One fault in an expression; whoever catches it makes a diagnostic of it.
 
     Attributes:
-        line: Where it is.
+        line: The line in the file.
         message: What is wrong.
         quotes: True where the message may quote the text of the file, which in `auth` may be a secret.
     """
@@ -35,42 +35,42 @@ class Fault(Exception):  # noqa: N818 - part of a complaint rather than an error
         self.quotes = quotes
 
     def shown_in(self, kind: str) -> str:
-        """The message as a block of this kind may show it."""
+        """Return the message for a block of this type: in `auth` it does not quote the file."""
         if kind == "auth" and self.quotes:
-            return "is no value; write a string in quotes, `env.NAME` or `var.name`"
+            return "is not a value; write a string in quotes, `env.NAME` or `var.name`"
         return self.message
 
 
 @dataclass(slots=True)
 class Diagnostics:
-    """Collects complaints, so that a person sees all of them at once."""
+    """Collect diagnostics, so that a person sees all of them at once."""
 
     _found: set[tuple[Location, str]] = field(default_factory=set)
 
     def add(self, location: Location, subject: str, message: str) -> None:
-        """Note one fault.
+        """Add the diagnostic of one fault.
 
         Args:
-            location: Where exactly.
+            location: Its exact location.
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
             message: What is wrong, and what would be right.
         """
         text = f"{subject}: {message}" if subject else message
-        # What is quoted from the file may hold line breaks and control characters, which a terminal would obey.
+        # A quotation from the file may hold line breaks and control characters, which a terminal would execute.
         self._found.add((location, "".join(one if one.isprintable() else _escaped(one) for one in text)))
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def lines(self) -> list[str]:
-        """All complaints, by file and line."""
+        """Return all diagnostics, sorted by file and line."""
         return [f"{location}: {text}" for location, text in sorted(self._found)]
 
     def fail(self) -> NoReturn:
-        """End the loading.
+        """Raise the error that ends the loading.
 
         Raises:
-            ConfigError: Always, with all complaints.
+            ConfigError: Always, with all diagnostics.
         """
         raise ConfigError(self.lines())
 
@@ -80,11 +80,11 @@ def _escaped(letter: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """`" (did you mean `x`?)"` where a known name is close to `name`, else the empty string."""
+    """Return `" (did you mean `x`?)"` where a known name is close to `name`, else the empty string."""
     found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f" (did you mean `{found[0]}`?)" if found else ""
 
 
 def one_of(known: Iterable[str]) -> str:
-    """The known names as a list for a person: `a`, `b`, `c`."""
+    """Return the names as a list for a person: `a`, `b`, `c`."""
     return ", ".join(f"`{name}`" for name in sorted(known))

@@ -1,7 +1,7 @@
-"""python-hcl2's parse tree of an expression → our terms.
+"""Turn python-hcl2's parse tree of an expression into our own terms.
 
-The raw tree (`hcl2.parses_to_tree`) is used, not python-hcl2's own transformation: that one keeps operators as text,
-is recursive without a limit (RecursionError at 400 nested lists) and loses the line of what is inside a value.
+The raw tree (`hcl2.parses_to_tree`) is used, not python-hcl2's own transformation. That one keeps operators as text,
+has no limit of recursion (RecursionError at 400 nested lists), and loses the lines of the parts of a value.
 """
 
 import re
@@ -45,30 +45,30 @@ Node = Tree[Token]
 
 @dataclass(frozen=True, slots=True)
 class ExpressionReader:
-    """Reads the terms of one text.
+    """Read the terms of one text.
 
     Attributes:
-        text: What was parsed.
-        offset: Lines to add: a here-document's template is parsed by itself.
+        text: The text that was parsed.
+        offset: Lines to add to those of the tree, because the template of a here-document is parsed by itself.
     """
 
     text: str
     offset: int = 0
 
     def line(self, node: Node | Token) -> int:
-        """The line of a node in its file."""
+        """Return the line of a node in its file."""
         found = node.line if isinstance(node, Token) else getattr(node.meta, "line", 0)
         return (found or 0) + self.offset
 
     def source(self, node: Node) -> str:
-        """A node's text on one line."""
+        """Return the text of a node on one line."""
         return " ".join(self.text[node.meta.start_pos : node.meta.end_pos].split())
 
     def read(self, node: Node, depth: int = 0) -> Term:
-        """One expression.
+        """Return the term of one node.
 
         Raises:
-            Fault: It uses what is not supported, or nests too deep.
+            Fault: It uses what is not supported, or is nested too deeply.
         """
         if depth > MAX_DEPTH:
             raise Fault(self.line(node), f"nested more than {MAX_DEPTH} deep")
@@ -102,7 +102,7 @@ class ExpressionReader:
             case "binary_op":
                 left, right = _trees(children)
                 operator, operand = _trees(_meaningful(right))
-                # The parser glues a line break before an operator onto the operator itself.
+                # The parser counts a line break before an operator as a part of the operator.
                 sign = str(operator.children[0]).split()[-1]
                 return Binary(line, text, sign, self.read(left, depth + 1), self.read(operand, depth + 1))
             case "conditional":
@@ -186,16 +186,16 @@ class ExpressionReader:
 
 
 def parse_expression(text: str, line: int, depth: int = 0) -> Term:
-    """Read one expression that stands by itself, beginning on `line` of its file.
+    """Parse one expression that is a text of its own, beginning on `line` of its file.
 
     Raises:
-        Fault: It does not parse, or uses what is not supported.
+        Fault: It cannot be parsed, or uses what is not supported.
     """
     wrapped = f"x = ({text}\n)"
     try:
         tree = parse(wrapped)
     except UnexpectedInput:
-        raise Fault(line, f"`{text.strip()}` does not parse") from None
+        raise Fault(line, f"`{text.strip()}` cannot be parsed") from None
     body = _trees(tree.children)[0]
     attributes = [child for child in _trees(body.children) if child.data == "attribute"]
     if len(attributes) != 1:
@@ -220,7 +220,7 @@ def _unary(line: int, text: str, operator: str, operand: Term) -> Term:
 def _integer(text: str, line: int) -> int:
     value = int(text) if len(text) < 25 else 1 << 64
     if not -(1 << 63) <= value < 1 << 64:
-        raise Fault(line, "a whole number has 64 bits at most")
+        raise Fault(line, "a whole number has at most 64 bits")
     return value
 
 
@@ -238,7 +238,7 @@ def _unescape(text: str, line: int) -> str:
             return _PLAIN_ESCAPES[code]
         number = int(code[1:], 16) if len(code) > 1 else -1
         if not 0 <= number <= 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            raise Fault(line, f'`\\{code}` is no escape; there are \\n \\r \\t \\" \\\\ \\uXXXX \\UXXXXXXXX')
+            raise Fault(line, f'`\\{code}` is not an escape; there are \\n \\r \\t \\" \\\\ \\uXXXX \\UXXXXXXXX')
         return chr(number)
 
     return _ESCAPE.sub(plain, text)
@@ -270,7 +270,7 @@ def _outdent(text: str) -> str:
 
 
 def _interpolations(text: str) -> list[tuple[int, int]]:
-    """Start and end of each `${…}`; braces and quotes inside are counted, `$${` is an escape."""
+    """Return start and end of each `${…}`; braces and quotes inside are counted, `$${` is an escape."""
     found: list[tuple[int, int]] = []
     for match in re.finditer(r"\$\$\{|\$\{", text):
         if match[0] == "$${" or (found and match.start() < found[-1][1]):

@@ -1,7 +1,8 @@
-"""Expressions: what a route or subscription computes for each message.
+"""Evaluate the expressions of routes and subscriptions.
 
-An expression is compiled once, when the configuration is loaded, and evaluated often. A plain path is walked directly;
-structures and templates are walked over their parts; anything with an operator or a function is CEL (`cel.py`).
+An expression is compiled once, when the configuration is loaded, and evaluated for each message. A plain path is
+followed directly; lists, maps and templates evaluate their parts; anything with an operator or a function is CEL
+(`cel.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -13,9 +14,12 @@ from msgspec import MsgspecError
 from bridge.core.errors import InvalidError
 
 Scope = Mapping[str, Any]
-"""`{"event": bridge.core.model.Event}` or `{"message": bridge.core.model.Inbound}`; plain mappings serve, too."""
+"""The values of the roots: `{"event": bridge.core.model.Event}` or `{"message": bridge.core.model.Inbound}`.
 
-#: What the root of a path offers, and under which attribute of the object that carries it.
+A mapping with the same names may take the object's place.
+"""
+
+#: The fields that a root has in expressions, each with the attribute of the object that holds it.
 FIELDS: Final[dict[str, dict[str, str]]] = {
     "event": {
         "id": "id",
@@ -31,10 +35,10 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
 
 
 class Expression(ABC):
-    """A compiled expression; `Literal` where it needs no message.
+    """A compiled expression; a `Literal` where it needs no message.
 
     Attributes:
-        text: The expression as the file has it; names of `env` and `var`, never their values.
+        text: The expression as the file has it, with the names of `env` and `var`, never their values.
         secret: True where a value from `env` is part of it.
     """
 
@@ -46,15 +50,15 @@ class Expression(ABC):
 
     @property
     def constant(self) -> bool:
-        """True where the value is known already."""
+        """Return whether the value is known already."""
         return False
 
     @abstractmethod
     def evaluate(self, scope: Scope) -> Any:
-        """The value for one message.
+        """Return the value for one message.
 
         Raises:
-            InvalidError: It cannot be computed for this message; the error names the expression and says why.
+            InvalidError: It cannot be computed for this message; the error names the expression and the reason.
         """
 
     def __repr__(self) -> str:
@@ -72,11 +76,11 @@ class Literal(Expression):
 
     @property
     def constant(self) -> bool:
-        """True: nothing is left to compute."""
+        """Return True: nothing is left to compute."""
         return True
 
     def evaluate(self, scope: Scope) -> Any:  # noqa: ARG002 - it needs no message
-        """The value."""
+        """Return the value."""
         return self.value
 
 
@@ -110,7 +114,7 @@ class PathExpression(Expression):
             return value
 
     def present(self, scope: Scope) -> bool:
-        """`has(path)`: whether every step is there; a field of the message itself also counts as absent if null."""
+        """Return whether every step of the path exists; a field of the root that is null counts as missing."""
         try:
             value = self._walk(self._get(scope[self._root]))
         except (KeyError, IndexError, TypeError):
@@ -121,7 +125,7 @@ class PathExpression(Expression):
 
     def _walk(self, value: Any) -> Any:
         for step in self._steps:
-            # Python would index into a string, too; a path must not.
+            # Python would also index into a string; a path must not.
             if isinstance(step, int) and not isinstance(value, list | tuple):
                 raise TypeError
             value = value[step]
@@ -155,14 +159,14 @@ class Presence(Expression):
         self._path = path
 
     def evaluate(self, scope: Scope) -> bool:
-        """Whether the path leads somewhere."""
+        """Return whether the path exists."""
         return self._path.present(scope)
 
 
 class TemplateExpression(Expression):
     """A string with `${…}` in it.
 
-    Numbers stand as decimals (2.0 as `2`), booleans as `true` and `false`; null, lists and maps are errors.
+    Numbers are written as decimals (2.0 as `2`), booleans as `true` and `false`; null, lists and maps are errors.
     """
 
     __slots__ = ("_parts",)
@@ -179,7 +183,7 @@ class TemplateExpression(Expression):
 
 
 class ListExpression(Expression):
-    """`[a, b]` with something to compute in it."""
+    """A list with a part that is computed for each message."""
 
     __slots__ = ("_items",)
 
@@ -193,7 +197,7 @@ class ListExpression(Expression):
 
 
 class ObjectExpression(Expression):
-    """`{ a = b }` with something to compute in it."""
+    """A map with a part that is computed for each message."""
 
     __slots__ = ("_items",)
 
@@ -207,7 +211,7 @@ class ObjectExpression(Expression):
 
 
 def kind_of(value: Any) -> str:
-    """A value's kind in a person's words; the value itself may be anybody's secret."""
+    """Return the kind of a value, for a message to a person; the value itself may be a secret."""
     match value:
         case None:
             return "null"
@@ -235,11 +239,11 @@ def _in_string(value: Any, part: Expression) -> str:
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    raise InvalidError(f"`{part.text}`: {kind_of(value)} cannot stand inside a string")
+    raise InvalidError(f"`{part.text}`: {kind_of(value)} cannot be part of a string")
 
 
 def _getter(root: str, field: str) -> Callable[[Any], Any]:
-    """Reads one field of the root object, or of a mapping that stands for it."""
+    """Return a function that reads one field of the root object, or of a mapping in its place."""
     if not field:
         return lambda carrier: {name: _getter(root, name)(carrier) for name in FIELDS[root]}
     if field == "segments":

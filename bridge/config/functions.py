@@ -1,12 +1,12 @@
-"""The functions that expressions can use beside CEL's own operators."""
+"""List the functions that expressions can use, and compute those that CEL does not have."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: What a function returns where it cannot answer. CEL refuses to convert it, which makes an error without the log
-#: line, and the quoted value in it, that an exception in a function costs.
+#: A function returns this where it has no result. CEL cannot convert it: that is an error. An exception in a function
+#: would also write a line to the log, with the value in it.
 _NO_VALUE: Final = object()
 
 
@@ -108,7 +108,7 @@ def _half_up(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-#: What takes an operator's place where CEL refuses to mix numbers; `/` is always ours.
+#: The functions that replace an operator where CEL refuses to mix numbers; `/` is always replaced.
 ARITHMETIC: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
     "+": ("_add", _guarded(_add)),
     "-": ("_subtract", _guarded(lambda left, right: _number(left) - _number(right))),
@@ -117,7 +117,7 @@ ARITHMETIC: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
     "%": ("_remainder", _guarded(_remainder)),
 }
 
-#: `has` is not among them: it is about a path, not about a value. The library's own `size` counts UTF-8 bytes.
+#: `has` is not listed: it takes a path, not a value. `size` is our own, because the library's counts UTF-8 bytes.
 FUNCTIONS: Final[Mapping[str, Function]] = {
     "size": Function("length of a string (in characters), list or map", 1, 1, call=_guarded(len)),
     "startsWith": Function("whether a string starts with another", 2, 2, native="({0}).startsWith({1})"),

@@ -1,8 +1,8 @@
-"""python-hcl2's parser, with its cache where it can be written.
+"""Parse HCL by python-hcl2's parser, with a cache in a directory that can be written.
 
-Building the parser costs more than a second, reading it from its cache 50 ms. python-hcl2 keeps the cache beside its
-own code, which a process cannot write where root installed it (a container, a system package): each start would build
-it again. There, the same grammar is opened with a cache in the user's own cache directory.
+Building the parser takes more than a second, reading it from its cache 50 ms. python-hcl2 keeps the cache beside its
+own code, where a process cannot write if root installed it (a container, a system package), so that each start would
+build it again. In that case the same grammar is opened with a cache in the user's own cache directory.
 """
 
 import os
@@ -16,17 +16,17 @@ from platformdirs import user_cache_path
 
 
 def parse(text: str) -> Tree[Token]:
-    """The parse tree of a text.
+    """Return the parse tree of a text.
 
     Raises:
-        lark.exceptions.UnexpectedInput: It is no HCL.
+        lark.exceptions.UnexpectedInput: It is not HCL.
     """
-    # The grammar has no token for the end of the text, so a line break must be there (as in `hcl2.parses_to_tree`).
+    # The grammar has no token for the end of the text, so it must end in a line break (as in `hcl2.parses_to_tree`).
     return _parser().parse(text + "\n")
 
 
 def forget() -> None:
-    """Give the parser's memory back, about 15 MB, which a sidecar needs again only to reload."""
+    """Free the memory of the parser, about 15 MB; a sidecar needs it again only for a reload."""
     _parser.cache_clear()
     hcl2.parser.parser.cache_clear()
 
@@ -46,7 +46,7 @@ def _parser() -> Lark:
 
 
 def open_grammar(file: Path | None) -> Lark:
-    """python-hcl2's grammar with a cache file of our own, as `hcl2.parser.parser` opens it; None: without a cache."""
+    """Open python-hcl2's grammar as `hcl2.parser.parser` does, with this file as its cache, or None for no cache."""
     return Lark.open(
         "hcl2.lark",
         rel_to=hcl2.parser.__file__,

@@ -1,4 +1,4 @@
-"""Files → blocks: finding, reading and parsing, with each fault as a complaint."""
+"""Find, read and parse the files of a configuration; each fault becomes a diagnostic."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import parse
 from bridge.config.syntax import Attribute, Block
 
-#: A configuration is text written by a person; beyond this size in bytes it is something else.
+#: Bytes. A configuration is text that a person writes; a larger file is something else.
 MAX_FILE_SIZE: Final = 4 << 20
 
 
 def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
-    """The files that are meant: each path as it is, a directory as its `*.hcl` in order of name, none twice."""
+    """Return the files to read, each once: a path as it is, a directory as its `*.hcl` files in order of name."""
     found: dict[Path, None] = {}
     for path in paths:
-        if os.path.isdir(path):  # noqa: PTH112  # Path's, up to 3.13, raises where we may not look
+        if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir, up to 3.13, raises where we have no permission
             inside = sorted(entry for entry in path.glob("*.hcl") if entry.is_file())
             if not inside:
                 diagnostics.add(Location(str(path)), "", "the directory holds no *.hcl file")
@@ -34,7 +34,7 @@ def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
 
 
 def read_blocks(path: Path, ours: frozenset[str], diagnostics: Diagnostics, ignored: dict[str, int]) -> Iterator[Block]:
-    """The blocks of one file that are ours; the others are counted into `ignored` and not looked into."""
+    """Return the blocks of one file whose type is in `ours`; count the others in `ignored` and do not read them."""
     file = str(path)
     text = _read_text(path, diagnostics)
     if text is None:
@@ -64,7 +64,7 @@ def read_blocks(path: Path, ours: frozenset[str], diagnostics: Diagnostics, igno
 
 
 class _FileReader:
-    """Turns the parse tree of one file into blocks."""
+    """Turn the parse tree of one file into blocks."""
 
     def __init__(self, file: str, reader: ExpressionReader, diagnostics: Diagnostics) -> None:
         self._file = file
@@ -150,11 +150,11 @@ def _reason(error: UnexpectedInput, text: str) -> str:
         return "the file ends before a block, bracket or string is closed"
     if token == "(" and "." in before:  # noqa: S105 - a token of the grammar, not a secret
         name = before.rpartition(".")[2]
-        return f"method form does not parse; write `{name}(…)` with what stands before the dot as first argument"
+        return f"a function after a dot is not supported; write `{name}(…)`, what is before the dot as first argument"
     if before.rstrip().endswith(" in"):
-        return "`in` does not parse; write `contains(list, value)`"
+        return "`in` is not supported; write `contains(list, value)`"
     if str(token).lstrip().startswith("-"):
         return "a minus needs a space on both sides"
-    # Only punctuation is repeated: anything longer may be a piece of a secret.
+    # Only punctuation is quoted: anything longer may be a part of a secret.
     piece = str(token).strip()[:1]
-    return f"unexpected `{piece}`" if piece and not piece.isalnum() else "something here does not belong"
+    return f"unexpected `{piece}`" if piece and not piece.isalnum() else "this is not HCL's syntax"

@@ -1,4 +1,4 @@
-"""`integration "id" { … }` blocks → checked integrations."""
+"""Read `integration "id" { … }` blocks and check them."""
 
 import os
 import re
@@ -43,13 +43,13 @@ AUTH_MODELS: Final[dict[str, type[AnyAuth]]] = {
 
 
 class _AnyAuth(Strict):
-    """Every key that one of the kinds has; each kind's own model comes after it."""
+    """Any keys, while the `type` of `auth` is not known; the model of that type checks them afterwards."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class _Shape(Strict):
-    """The keys of an integration, before its type says more."""
+    """The keys that every integration has; `config` and `auth` get their models by their types."""
 
     type: Any = None
     endpoint: Endpoint | None = None
@@ -61,7 +61,7 @@ class _Shape(Strict):
 
 
 def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]) -> Integration | None:
-    """One integration; None, and complaints, where it is at fault."""
+    """Read one integration; add diagnostics and return None where it is faulty."""
     name, subject = block.labels[0], str(block)
     if not re.fullmatch(NAME_PATTERN, name):
         reader.diagnostics.add(block.location, subject, "a label has letters, digits, `_` and `-` only")
@@ -96,7 +96,7 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
             spec.resolve(endpoint, auth, tls, config)
         except EndpointError as error:
             subject = " > ".join([data.subject, *error.key])
-            reader.diagnostics.add(data.location(error.key), subject, reader.words(error.words, error.key, data))
+            reader.diagnostics.add(data.location(error.key), subject, reader.message_of(error.words, error.key, data))
     return Integration(
         name,
         spec.protocol,
@@ -139,7 +139,7 @@ def _spec(
 
 
 def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> Any:
-    """The model of the `auth` block by its `type`; None, where that is at fault or there is no such block."""
+    """Return the model of the `auth` block by its `type`; None where that is faulty or there is no such block."""
     auth = next((child for child in block.blocks if child.type == "auth"), None)
     if auth is None:
         return None
@@ -158,13 +158,13 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
         reader.diagnostics.add(kind.location, f"{subject} > type", f"must be one of {one_of(known)}{hint}")
         return None
     if spec is not None and name != "none" and name not in spec.auth:
-        message = f"`{spec.protocol}` has no meaning for `{name}`; it knows {one_of(spec.auth | {'none'})}"
+        message = f"`{spec.protocol}` cannot use `{name}`; it takes {one_of(spec.auth | {'none'})}"
         reader.diagnostics.add(kind.location, f"{subject} > type", message)
     return AUTH_MODELS[name]
 
 
 def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseModel]:
-    """The integration's model with the parts that depend on its types, for names and kinds of keys."""
+    """Return the integration's model with the parts that depend on its types; it gives names and types of keys."""
     fields: dict[str, Any] = {}
     if spec is not None:
         fields["config"] = spec.config
@@ -175,16 +175,14 @@ def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseM
 
 
 def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> bool:
-    """Whether there is an endpoint as the protocol wants it, with a scheme that it knows."""
+    """Check the endpoint block; return whether there is one, with a scheme that the protocol takes."""
     if "endpoint" not in data.values:
         if spec.needs_endpoint and ("endpoint",) not in data.broken:
             reader.diagnostics.add(data.block.location, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
         return False
     if not spec.needs_endpoint:
         location = data.location(("endpoint",))
-        reader.diagnostics.add(
-            location, f"{data.subject} > endpoint", f"`{spec.protocol}` reaches nothing; leave it out"
-        )
+        reader.diagnostics.add(location, f"{data.subject} > endpoint", f"`{spec.protocol}` has no remote; leave it out")
         return False
     if endpoint is None:
         return False
@@ -192,7 +190,7 @@ def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, re
     if endpoint.scheme is None or endpoint.scheme in by_scheme:
         return True
     key = ("endpoint", endpoint.key)
-    message = f"`{spec.protocol}` knows the schemes {one_of(by_scheme)} only"
+    message = f"`{spec.protocol}` takes the schemes {one_of(by_scheme)} only"
     reader.diagnostics.add(data.location(key), " > ".join([data.subject, *key]), message)
     return False
 
@@ -213,10 +211,10 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
 def _fault_of_file(path: Path) -> str | None:
     try:
         found = path.stat()
-    except PermissionError:  # up to 3.13, is_file() raises it, too
-        return "we may not read the file"
+    except PermissionError:  # up to 3.13, is_file() also raises it
+        return "the bridge may not read the file"
     except OSError:
         return "there is no such file"
     if not stat.S_ISREG(found.st_mode):
         return "there is no such file"
-    return None if os.access(path, os.R_OK) else "we may not read the file"
+    return None if os.access(path, os.R_OK) else "the bridge may not read the file"

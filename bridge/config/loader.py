@@ -1,4 +1,4 @@
-"""Files → `Configuration`, or every complaint at once."""
+"""Load a configuration from files, or raise all its diagnostics at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,12 +40,13 @@ def load(
 
     Args:
         paths: Files, or directories of `*.hcl`.
-        adapters: The types of integrations that exist.
-        environ: For `env.NAME`.
-        variables: `--var` values, which go before a `variable` block's own.
+        adapters: The adapters by the `type` of integrations. A look-up raises ImportError for one that cannot be
+            imported.
+        environ: The environment, for `env.NAME`.
+        variables: Values from `--var`; they override those of the `variable` blocks.
 
     Raises:
-        ConfigError: It has faults; all of them are in its `complaints`.
+        ConfigError: The configuration has faults; its `diagnostics` hold all of them.
     """
     diagnostics = Diagnostics()
     ignored: dict[str, int] = {}
@@ -62,7 +63,7 @@ def load(
     bridge = _single(found["bridge"], BridgeSettings, reader, secret_keys)
     log = _single(found["log"], LogSettings, reader, secret_keys)
     bus, bus_locations = read_bus(found["bus"][0], reader, secret_keys) if found["bus"] else (BusSettings(), {})
-    names.secrets.clear()  # what those blocks say is of the sidecar itself, and is to be seen
+    names.secrets.clear()  # those blocks are about the sidecar itself; their values may be shown
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
     routes = [read_route(block, reader, integrations) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
@@ -117,7 +118,7 @@ def _single(
 
 def _warnings(ignored: Mapping[str, int]) -> list[str]:
     found = [(kind, near(kind, _OURS)) for kind in sorted(ignored)]
-    return [f"`{kind}` was left alone, it is none of the bridge's blocks{hint}" for kind, hint in found if hint]
+    return [f"`{kind}` was ignored, because the bridge has no such block{hint}" for kind, hint in found if hint]
 
 
 def _unsafe(integrations: Mapping[str, Integration | None], secrets: Iterable[str]) -> list[str]:

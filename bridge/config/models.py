@@ -1,4 +1,4 @@
-"""The configuration as the rest of the bridge reads it: typed, checked, frozen. Times in seconds, sizes in bytes."""
+"""Define the configuration as the rest of the bridge reads it: typed and frozen. Times in seconds, sizes in bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,12 +44,12 @@ class BridgeSettings(Strict):
         str,
         Field(pattern=NAME_PATTERN, description="source of its events: `bridge`, or `bridge/<name>` for another name"),
     ] = "bridge"
-    heartbeat: Annotated[PositiveDuration, Field(description="how often health is said again")] = 5.0
-    drain_timeout: Annotated[Duration, Field(description="how long a stop waits for what is in flight")] = 10.0
-    data_dir: Annotated[Path | None, Field(description="what is kept on disk; default: the user's state directory")] = (
-        None
-    )
-    outbox: Annotated[OutboxSettings, Field(description="caps of what `at_least_once` keeps in `data_dir`")] = (
+    heartbeat: Annotated[PositiveDuration, Field(description="how often health is published again")] = 5.0
+    drain_timeout: Annotated[Duration, Field(description="how long a stop waits for operations in flight")] = 10.0
+    data_dir: Annotated[
+        Path | None, Field(description="directory of the outbox; default: the user's state directory")
+    ] = None
+    outbox: Annotated[OutboxSettings, Field(description="limits of what `at_least_once` keeps in `data_dir`")] = (
         OutboxSettings()
     )
     stop_with: Annotated[EventType | None, Field(description="the event that stops the bridge; null: none does")] = (
@@ -57,7 +57,9 @@ class BridgeSettings(Strict):
     )
     status_hosts: Annotated[
         tuple[str, ...],
-        Field(description="names by which the page is asked for from other machines; only then may `status` be theirs"),
+        Field(
+            description="host names under which other machines open the page; without them `status` must be loopback"
+        ),
     ] = ()
     status: Annotated[
         ListenAddress | None, Field(description="where the status page is served, with /livez /readyz /metrics")
@@ -68,19 +70,19 @@ class BridgeSettings(Strict):
     def _only_for_this_machine(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and not info.data.get("status_hosts") and not parse_listen(value).is_loopback:
             raise ValueError(
-                f"{value} can be read by whoever reaches this machine, without a password; listen at 127.0.0.1, "
-                "or name in `status_hosts` the hosts by which others may ask for it"
+                f"{value} can be read by everybody who reaches this machine, without a password; listen at 127.0.0.1, "
+                "or list in `status_hosts` the host names under which others open the page"
             )
         return value
 
     @property
     def source(self) -> str:
-        """The `source` of the bridge's own events."""
+        """Return the `source` of the bridge's own events."""
         return "bridge" if self.name == "bridge" else f"bridge/{self.name}"
 
 
 class LogSettings(Strict):
-    """`log { … }`."""
+    """`log { … }`: what is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
@@ -96,11 +98,11 @@ BusEndpoint = Annotated[str, AfterValidator(_bus_endpoint)]
 
 
 class CurveSettings(Strict):
-    """`bus { curve { … } }`: keys that close the bus to all who are not listed."""
+    """`bus { curve { … } }`: keys that close the bus to everybody who is not listed."""
 
     secret_key: Annotated[Path, Field(description="our key pair, as `nemo-bridge keys new` writes it; mode 0600")]
     authorized_keys: Annotated[
-        Path | None, Field(description="mode host: folder of the public keys that may come in")
+        Path | None, Field(description="mode host: folder of the public keys that may connect")
     ] = None
     server_key: Annotated[Path | None, Field(description="mode connect: the public key of the bus that is joined")] = (
         None
@@ -108,17 +110,17 @@ class CurveSettings(Strict):
 
 
 class BusSettings(Strict):
-    """`bus { … }`: where the event bus is, and who hosts its broker."""
+    """`bus { … }`: the addresses of the event bus, and who hosts its broker."""
 
     mode: Annotated[Literal["host", "connect"], Field(description="host: run the broker; connect: join one")] = "host"
     publish: Annotated[BusEndpoint | None, Field(description="where publishers connect")] = None
     subscribe: Annotated[BusEndpoint | None, Field(description="where subscribers connect")] = None
     max_message: Annotated[Size, Field(description="largest message that is read")] = 1 << 20
-    curve: Annotated[CurveSettings | None, Field(description="closes the bus; TCP beyond loopback needs it")] = None
+    curve: Annotated[CurveSettings | None, Field(description="keys; TCP beyond loopback needs them")] = None
 
 
 class VariableBlock(Strict):
-    """`variable "name" { … }`, as Nemo has it, and `env` for a value from the environment."""
+    """`variable "name" { … }`: a value for `var.name`, as in Nemo; `env` names an environment variable for it."""
 
     type: Literal["string", "number", "bool", "list", "map", "any"] | None = None
     default: Any = None
@@ -128,7 +130,7 @@ class VariableBlock(Strict):
 
 
 class RouteBlock(Strict):
-    """`route "name" { … }`: a bus event triggers an operation. What is computed for each event may be an expression."""
+    """`route "name" { … }`: an event on the bus starts an operation. Values for each event may be expressions."""
 
     on: Annotated[list[str], Field(min_length=1, description="event types; `*` one segment, `**` zero or more")]
     integration: str
@@ -143,13 +145,13 @@ class RouteBlock(Strict):
     queue: Annotated[Any, Field(description="enqueue: the queue")] = None
     emit: Annotated[Any, Field(description="event type for the bare result")] = None
     key: Annotated[Any, Field(description="expression: the ordering key; default: the event type")] = None
-    own: Annotated[bool, Field(description="may be set off by the bridge's own events")] = False
+    own: Annotated[bool, Field(description="whether the bridge's own events count, too")] = False
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
 
 
 class SubscriptionBlock(Strict):
-    """`subscription "name" { … }`: what comes from outside, onto the bus."""
+    """`subscription "name" { … }`: messages from a remote become events on the bus."""
 
     integration: str
     topic: Annotated[str, Field(min_length=1, description="Pub/Sub, in the protocol's own pattern language")] | None = (
@@ -166,7 +168,7 @@ class SubscriptionBlock(Strict):
     ] = "bus"
     qos: Annotated[
         Literal[0, 1, 2] | None,
-        Field(description="quality of service, where the protocol has it; MQTT: 1 if nothing is said"),
+        Field(description="quality of service, where the protocol has it; default of MQTT: 1"),
     ] = None
     prefetch: Annotated[
         int, Field(ge=1, le=10_000, description="ack = consumer: messages that may be unanswered at the same time")
@@ -176,14 +178,14 @@ class SubscriptionBlock(Strict):
     ] = 30.0
     max_deliveries: Annotated[
         int | None,
-        Field(ge=1, description="ack = consumer: a message delivered so often is given up; default: never"),
+        Field(ge=1, description="ack = consumer: after so many deliveries a message is given up; default: never"),
     ] = None
     group: Annotated[str, Field(min_length=1, description="shared among sidecars of this group")] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """`integration "id" { … }`.
+    """One integration: a checked `integration "id" { … }` block.
 
     Attributes:
         id: The label.
@@ -215,15 +217,16 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`route "name" { … }`; which of the expressions are set follows from `operation`.
+    """One route: a checked `route "name" { … }` block. Its `operation` decides which of the expressions are set.
 
     Attributes:
         on: Patterns of event types.
-        where: Must evaluate to a boolean.
+        where: The condition; must evaluate to a boolean.
         emit: Evaluates to an event type, see `to_event_type`.
         key: The ordering key; None for the event type.
-        delivery: What is promised.
-        receipts: Whether each accepted event's outcome is told.
+        delivery: The delivery guarantee.
+        receipts: Whether the outcome of each accepted event is published.
+        location: Where the block begins.
         secret_keys: Keys with a fixed value that came from the environment.
     """
 
@@ -249,13 +252,17 @@ class Route:
 
     @property
     def durable(self) -> bool:
-        """Whether its events go through the outbox."""
+        """Return whether its events go through the outbox."""
         return self.delivery == "at_least_once"
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSettings:
-    """`subscription "name" { … }`: exactly one of `topic` and `queue` is set; what belongs to `consumer` may be."""
+    """One subscription: a checked `subscription "name" { … }` block.
+
+    Exactly one of `topic` and `queue` is set. `prefetch`, `visibility` and `max_deliveries` are set only with
+    `ack = "consumer"`.
+    """
 
     name: str
     integration: str
@@ -273,7 +280,7 @@ class SubscriptionSettings:
 
     @property
     def hold(self) -> Hold | None:
-        """How messages wait for the application; None where they do not."""
+        """Return how messages wait for the application's `ack`; None where they do not wait."""
         if self.ack == "bus" or self.prefetch is None or self.visibility is None:
             return None
         return Hold(self.prefetch, self.visibility, self.max_deliveries)
@@ -281,13 +288,13 @@ class SubscriptionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All of it.
+    """The whole configuration.
 
     Attributes:
-        ignored: Kinds of blocks that are not ours, and how many of each were left alone.
-        warnings: What may be a mistake but is none by the rules; one line each.
+        ignored: Types of blocks that are not the bridge's, and how many of each there are.
+        warnings: What is allowed but may be a mistake; one line each.
         secret_keys: Keys of `bridge`, `log` and `bus` whose value came from the environment.
-        bus_locations: Where the keys of the `bus` block stand.
+        bus_locations: The location of each key of the `bus` block.
         secrets: Texts that must never be shown: credentials, and what integrations have from the environment.
     """
 

@@ -1,4 +1,4 @@
-"""`route` and `subscription` blocks → what the router works by."""
+"""Read `route` and `subscription` blocks and check them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -30,11 +30,11 @@ _ARGUMENTS: Final = ("method", "params", "topic", "message", "qos", "retain", "q
 _COMPUTED: Final = (*_ARGUMENTS, "where", "emit", "key")
 
 Integrations = Mapping[str, Integration | None]
-"""All integrations by label; None for one that is at fault, so that its routes are not blamed for it."""
+"""All integrations by label; None for one that is faulty, so that its routes get no diagnostic for that."""
 
 
 def read_route(block: Block, reader: BlockReader, integrations: Integrations) -> Route | None:
-    """One route; None, and complaints, where it is at fault."""
+    """Read one route; add diagnostics and return None where it is faulty."""
     subject = str(block)
     _check_name(block, reader)
     data = reader.data(block, RouteBlock, subject, computed=_COMPUTED)
@@ -46,7 +46,7 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
         try:
             check_pattern(pattern)
         except ValueError as error:
-            fault = "one is no pattern of event types" if ("on",) in data.secret_keys else str(error)
+            fault = "one of them is not a pattern of event types" if ("on",) in data.secret_keys else str(error)
             reader.diagnostics.add(data.location(("on",)), f"{subject} > on", fault)
     _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
     needed, allowed = _OPERATION_KEYS[settings.operation]
@@ -55,7 +55,7 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
             reader.diagnostics.add(block.location, subject, f"`{settings.operation}` needs `{key}`")
     qos = computed.get("qos")
     if settings.delivery == "at_least_once" and qos is not None and qos.constant and qos.evaluate({}) == 0:
-        message = 'nobody acknowledges QoS 0; `delivery = "at_least_once"` needs 1 or 2'
+        message = 'messages with QoS 0 are not acknowledged; `delivery = "at_least_once"` needs 1 or 2'
         reader.diagnostics.add(data.location(("qos",)), f"{subject} > qos", message)
     for key in _ARGUMENTS:
         if (key,) in data.locations and key not in (*needed, *allowed):
@@ -76,7 +76,7 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
 
 
 def read_subscription(block: Block, reader: BlockReader, integrations: Integrations) -> SubscriptionSettings | None:
-    """One subscription; None, and complaints, where it is at fault."""
+    """Read one subscription; add diagnostics and return None where it is faulty."""
     subject = str(block)
     _check_name(block, reader)
     data = reader.data(block, SubscriptionBlock, subject, computed=("emit",))
@@ -136,7 +136,7 @@ def _check_integration(
 
 
 def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str) -> None:
-    """See that the protocol has an acknowledgement that the application can give."""
+    """Check that the protocol has acknowledgements that the application can give."""
     integration = integrations.get(name)
     if integration is None:
         return
@@ -161,19 +161,19 @@ def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, int
     if not integration.spec.has_qos:
         message = f"`{settings.integration}` is `{integration.type}`, which has no `qos`"
     elif settings.qos == 0 and settings.ack == "consumer":
-        message = 'nobody acknowledges QoS 0; `ack = "consumer"` needs 1 or 2'
+        message = 'messages with QoS 0 are not acknowledged; `ack = "consumer"` needs 1 or 2'
     if message is not None:
         reader.diagnostics.add(data.location(("qos",)), f"{data.subject} > qos", message)
 
 
 def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnostics: Diagnostics) -> None:
-    """See that subscriptions which share one place at the remote want the same of it; their events may differ."""
+    """Check that subscriptions to the same topic or queue have the same settings; only their events may differ."""
     first: dict[tuple[object, ...], SubscriptionSettings] = {}
     for one in subscriptions:
         other = first.setdefault((one.integration, one.topic, one.queue, one.group), one)
         for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries"):
             if getattr(one, key) != getattr(other, key):
-                message = f'listens to what subscription "{other.name}" does ({other.location}), with another `{key}`'
+                message = f'reads the same as subscription "{other.name}" ({other.location}), with another `{key}`'
                 diagnostics.add(one.location, f'subscription "{one.name}"', message)
                 break
 
@@ -193,7 +193,7 @@ def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...])
 
 
 def _constant_fault(key: str, value: Any) -> str:
-    """What is wrong with a value that does not depend on the message."""
+    """Return what is wrong with a value that does not depend on the message; the empty string where it is valid."""
     match key:
         case "where" if not isinstance(value, bool):
             return "must be an expression that is true or false, as in `event.payload.total > 100`"

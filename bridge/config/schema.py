@@ -1,4 +1,4 @@
-"""The configuration's JSON Schema, from the models that check a file."""
+"""Make the JSON Schema of the configuration from the models that check it."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -56,7 +56,7 @@ _EXAMPLE: Final = {
 
 
 def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the configuration as data.
+    """Return the JSON Schema (draft 2020-12) of the configuration as data.
 
     A block without a label is an object under its name, `bridge`; one with a label is an object of objects,
     `integration.<label>`. It describes values after `env` and `var` are resolved.

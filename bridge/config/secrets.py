@@ -1,4 +1,4 @@
-"""Which values of a configuration nobody may see: what came from the environment, and all credentials."""
+"""Collect the secret values of a configuration: all credentials, and what came from the environment."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ from bridge.core.endpoint import AnyAuth, AuthBasic, Endpoint
 
 
 def collect_secrets(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
-    """Texts to be taken out of whatever is said.
+    """Return the texts that must be removed from logs, errors and events.
 
-    Hosts, ports and truth values are left: without them nobody could tell at night which remote does not answer.
+    Hosts, ports, `true` and `false` are not among them: an error must still name the remote that it is about.
 
     Args:
-        integrations: Their credentials are secret, wherever they came from.
+        integrations: The integrations; their credentials are secret, wherever they came from.
         from_environment: Texts that came from the environment, or from a variable that is `sensitive`.
     """
     found: set[str] = set()
@@ -31,7 +31,7 @@ def collect_secrets(integrations: Iterable[Integration], from_environment: Itera
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text in a value."""
+    """Return every string in a value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list | tuple):
@@ -51,7 +51,7 @@ def _credentials(value: Any) -> Iterator[str]:
 
 
 def _pair(auth: AnyAuth) -> Iterator[str]:
-    """User and password as HTTP writes them: it gives away a password that is too short to be looked for by itself."""
+    """Return user and password as HTTP writes them; it reveals a password that is too short to be found by itself."""
     if isinstance(auth, AuthBasic):
         yield base64.b64encode(f"{auth.username or ''}:{auth.password.get_secret_value()}".encode()).decode()
 
@@ -63,7 +63,7 @@ def _hosts(endpoint: Endpoint | None) -> Iterator[str]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Of a URL its path and the values of its query; of all else the whole, unless it is a port or a truth value."""
+    """Return the secret parts: of a URL its path and query; otherwise the whole, unless it is a port or a boolean."""
     if "://" not in text:
         if not (text.isdecimal() and len(text) <= len("65535")) and text not in {"true", "false"}:
             yield text

@@ -1,4 +1,4 @@
-"""The configuration for a person's eyes: effective values, secrets masked."""
+"""Show the configuration to a person: values with their defaults, secrets masked."""
 
 import dataclasses
 import json
@@ -14,13 +14,16 @@ _NOT_SHOWN: Final = {"name", "location", "secret_keys"}
 
 
 class Source(str):
-    """An expression as the file has it, which is shown without quotes."""
+    """The text of an expression as the file has it; it is shown without quotes."""
 
     __slots__ = ()
 
 
 def masked(configuration: Configuration) -> dict[str, Any]:
-    """The configuration as plain data, keyed as the files are; values from the environment and all of `auth` masked."""
+    """Return the configuration as plain data, with the keys of the files.
+
+    Values from the environment and all of `auth` are masked.
+    """
     singles = {
         name: _dump(getattr(configuration, name), name, configuration.secret_keys, with_none=True)
         for name in ("bridge", "log", "bus")
@@ -34,7 +37,7 @@ def masked(configuration: Configuration) -> dict[str, Any]:
 
 
 def show(configuration: Configuration) -> str:
-    """The configuration as HCL text, secrets masked."""
+    """Return the configuration as HCL text, with secrets masked."""
     lines: list[str] = []
     for kind, content in masked(configuration).items():
         if kind in {"bridge", "log", "bus"}:
@@ -67,7 +70,7 @@ def _dump(
 
 
 def _mask(found: Any, path: tuple[str, ...]) -> None:
-    """Mask one value; where its own key is not found, all that holds it, so that nothing slips through."""
+    """Mask one value; where its key is not found, mask everything around it, so that no secret is shown."""
     for depth, part in enumerate(path):
         key = int(part) if isinstance(found, list) else part
         if isinstance(found, dict) and key not in found:

@@ -1,6 +1,6 @@
-"""The tree that the configuration is read into: blocks and attributes, and the terms of expressions.
+"""Define the syntax tree of the configuration: blocks, attributes, and the terms of expressions.
 
-It is ours rather than the parser's, so that each part knows its line and only what we understand has a place in it.
+It is not the parser's tree: here each part knows its line, and only what the bridge supports can be written.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bridge.config.diagnostics import Location
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A part of an expression: its line, and its text as the file has it."""
+    """An expression or a part of one: its line, and its text as the file has it."""
 
     line: int
     text: str
@@ -41,21 +41,21 @@ class Template(Term):
 
 @dataclass(frozen=True, slots=True)
 class Sequence(Term):
-    """`[a, b]`."""
+    """A list: `[a, b]`."""
 
     items: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Object(Term):
-    """`{ a = 1 }`; keys are plain names or strings."""
+    """A map: `{ a = 1 }`; keys are plain names or strings."""
 
     items: tuple[tuple[str, Term], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall(Term):
-    """`name(a, b)`."""
+    """A call of a function: `name(a, b)`."""
 
     name: str
     arguments: tuple[Term, ...]
@@ -63,7 +63,7 @@ class FunctionCall(Term):
 
 @dataclass(frozen=True, slots=True)
 class Unary(Term):
-    """`-a`, `!a`."""
+    """An operator with one operand: `-a`, `!a`."""
 
     operator: str
     operand: Term
@@ -71,7 +71,7 @@ class Unary(Term):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Term):
-    """`a + b` and the like."""
+    """An operator with two operands: `a + b`."""
 
     operator: str
     left: Term
@@ -80,7 +80,7 @@ class Binary(Term):
 
 @dataclass(frozen=True, slots=True)
 class Conditional(Term):
-    """`a ? b : c`."""
+    """A conditional: `a ? b : c`."""
 
     condition: Term
     then: Term
@@ -89,7 +89,7 @@ class Conditional(Term):
 
 @dataclass(frozen=True, slots=True)
 class Index(Term):
-    """`a[b]` and `a.b` where the whole is not a plain path."""
+    """An index: `a[b]`, or `a.b` where the whole is not a plain path."""
 
     base: Term
     key: Term
@@ -97,7 +97,7 @@ class Index(Term):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """`name = term`."""
+    """An attribute of a block: `name = term`."""
 
     name: str
     term: Term
@@ -106,7 +106,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`type "label" { … }`."""
+    """A block: `type "label" { … }`."""
 
     type: str
     labels: tuple[str, ...]

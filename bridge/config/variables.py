@@ -1,4 +1,4 @@
-"""`variable "name" { … }` blocks → values for `var.name`."""
+"""Read `variable "name" { … }` blocks: the values of `var.name`."""
 
 import json
 import math
@@ -23,9 +23,14 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def read_variables(blocks: Iterable[Block], reader: BlockReader, given: Mapping[str, str]) -> Names:
-    """The names that all other blocks can use.
+    """Read the variables and return the names that all other blocks can use.
 
-    A value comes from `--var`, else from the environment by the block's `env`, else from its `default`.
+    A value comes from `--var`, else from the environment variable that `env` names, else from `default`.
+
+    Args:
+        blocks: The `variable` blocks.
+        reader: Reads blocks; takes the diagnostics.
+        given: Values from `--var`.
     """
     found: dict[str, Literal] = {}
     failed: set[str] = set()
@@ -67,7 +72,7 @@ def _value(block: Block, reader: BlockReader, given: Mapping[str, str]) -> Liter
 def _typed(value: Any, settings: VariableBlock, empty: Literal, data: Data, reader: BlockReader) -> Literal | None:
     kind = settings.type or "any"
     if isinstance(value, str) and kind not in {"string", "any"}:
-        # From the command line and the environment everything is text; so is a quoted default.
+        # A value from the command line or the environment is text; so is a quoted default.
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
@@ -80,7 +85,7 @@ def _typed(value: Any, settings: VariableBlock, empty: Literal, data: Data, read
 
 
 def _bare_type(attribute: Attribute) -> Attribute:
-    """Nemo and Terraform both write `type = string`, too."""
+    """Return the attribute with a bare word as its `type` made a string: Nemo and Terraform write `type = string`."""
     term = attribute.term
     if attribute.name == "type" and isinstance(term, Reference) and not term.steps:
         return replace(attribute, term=Constant(term.line, term.text, term.root))

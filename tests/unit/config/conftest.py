@@ -119,7 +119,7 @@ def adapters() -> Adapters:
 
 @pytest.fixture
 def load_text(tmp_path: Path, adapters: Adapters) -> Callable[..., Configuration]:
-    """Loads a string as one file; `environ` and `variables` as in `load`."""
+    """Return a function that loads a string as one file; `environ` and `variables` as in `load`."""
 
     def loaded(text: str, environ: dict[str, str] | None = None, **variables: str) -> Configuration:
         file = tmp_path / "bridge.hcl"
@@ -131,11 +131,11 @@ def load_text(tmp_path: Path, adapters: Adapters) -> Callable[..., Configuration
 
 @pytest.fixture
 def diagnostics(load_text: Callable[..., Configuration], tmp_path: Path) -> Callable[..., list[str]]:
-    """The complaints about a string, without the folder: `bridge.hcl:3: …`; fails where there are none."""
+    """Return a function that gives the diagnostics of a string, as in `bridge.hcl:3: …`; it fails if there are none."""
 
-    def complained(text: str, environ: dict[str, str] | None = None, **variables: Any) -> list[str]:
+    def found(text: str, environ: dict[str, str] | None = None, **variables: Any) -> list[str]:
         with pytest.raises(ConfigError) as caught:
             load_text(text, environ, **variables)
         return [line.replace(f"{tmp_path}/", "") for line in caught.value.diagnostics]
 
-    return complained
+    return found

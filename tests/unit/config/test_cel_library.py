@@ -1,4 +1,4 @@
-"""How the CEL library is imported."""
+"""Show how the CEL library is imported."""
 
 import subprocess
 import sys
@@ -24,13 +24,13 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_whoever_imports_it_first(code):
-    """The library can be imported by others in the same process, before and after us."""
+    """Other code in the same process can import the library, before and after the bridge."""
     done = _python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_its_command_line_is_not_imported():
-    """Neither importing the configuration nor compiling an expression costs the library's command line."""
+    """Neither importing the configuration nor compiling an expression imports the library's command line."""
     done = _python("import sys, bridge.config; assert 'cel.cel' not in sys.modules" + COMPILE + "print(*sys.modules)")
     assert done.stderr == ""
     assert not {"cel", "cel.cli", "prompt_toolkit"} & set(done.stdout.split())

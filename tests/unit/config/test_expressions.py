@@ -1,4 +1,4 @@
-"""Expressions: what they compute, and what they say when they cannot."""
+"""Show what expressions compute, and the errors where they cannot."""
 
 import msgspec
 import pytest
@@ -76,7 +76,7 @@ def _value(text, root="event", event=EVENT):
     ],
 )
 def test_paths(text, wanted):
-    """Each field of the event, names, names in quotes, and indexes."""
+    """A path reads each field of the event, names, names in quotes, and indexes."""
     assert _value(text) == wanted
 
 
@@ -91,12 +91,12 @@ def test_paths(text, wanted):
     ],
 )
 def test_paths_into_messages(text, wanted):
-    """Each field of a message from outside."""
+    """A path reads each field of a message from a remote."""
     assert _value(text, "message") == wanted
 
 
-def test_plain_mappings_serve_as_scope():
-    """An event or message may be given as a mapping, with the names of expressions."""
+def test_a_mapping_as_scope():
+    """A mapping with the names of expressions may take the place of an event or message."""
     expression = _compile('"${event.type}/${event.payload.a}/${has(event.headers.x)}"')
     assert expression.evaluate({"event": {"type": "t", "payload": {"a": 1}, "headers": None}}) == "t/1/false"
 
@@ -116,7 +116,7 @@ def test_plain_mappings_serve_as_scope():
     ],
 )  # fmt: skip
 def test_strings(text, wanted):
-    """Templates, escapes, here-documents; a string of one `${…}` keeps the type."""
+    """Templates, escapes and here-documents give strings; a string of one `${…}` keeps the type of its value."""
     assert _value(text) == wanted
 
 
@@ -145,7 +145,7 @@ def test_strings(text, wanted):
     ],
 )
 def test_arithmetic(text, wanted):
-    """Numbers mix as HCL and JSON know them; whole numbers stay whole."""
+    """Whole numbers and decimals can be mixed, as in HCL and JSON; whole numbers stay whole."""
     found = _value(text)
     assert (found, type(found)) == (wanted, type(wanted))
 
@@ -169,7 +169,7 @@ def test_arithmetic(text, wanted):
     ],
 )
 def test_logic_and_structures(text, wanted):
-    """What is not asked for may be missing."""
+    """What an expression does not need for its result may be missing."""
     assert _value(text) == wanted
 
 
@@ -201,7 +201,7 @@ def test_logic_and_structures(text, wanted):
     ],
 )
 def test_functions(text, wanted):
-    """Each function in its one form."""
+    """Each function gives its result, with the name before the arguments."""
     assert _value(text) == wanted
 
 
@@ -214,13 +214,13 @@ def test_functions(text, wanted):
         ("event.payload.name[0]", "`event.payload.name[0]`: event.payload.name is a string, not a list"),
         ("event.payload.nothing.x", "`event.payload.nothing.x`: event.payload.nothing is null, not a map"),
         ("event.payload.foo * 1.5", "`event.payload.foo`: there is no `foo` in event.payload"),
-        ('"x${event.payload.nothing}"', "`event.payload.nothing`: null cannot stand inside a string"),
-        ('"x${event.payload.tags}"', "`event.payload.tags`: a list cannot stand inside a string"),
+        ('"x${event.payload.nothing}"', "`event.payload.nothing`: null cannot be part of a string"),
+        ('"x${event.payload.tags}"', "`event.payload.tags`: a list cannot be part of a string"),
         ("event.payload.n / 0", "`event.payload.n / 0`: `/` takes two numbers, and the second is not 0"),
         ("event.payload.n % 0", "`event.payload.n % 0`: `%` takes two numbers, and the second is not 0"),
         ("event.payload.name * 2", "`event.payload.name * 2`: `*` takes two numbers, and"),
         ("event.payload.big * 2", "`event.payload.big * 2`: `*` takes two numbers, and"),
-        ("upper(event.id)", "`upper(event.id)`: upper() cannot take what it was given"),
+        ("upper(event.id)", "`upper(event.id)`: upper() cannot use the arguments"),
         ("event.payload.name < 1", "`event.payload.name < 1`: an operator or function does not fit its operands ("),
         ("event.payload.items[event.payload.n]", "`event.payload.items[event.payload.n]`: there is no such index"),
         ("event.payload.n && true", "`event.payload.n && true`: an operator or function does not fit its operands"),
@@ -229,7 +229,7 @@ def test_functions(text, wanted):
     ],
 )  # fmt: skip
 def test_what_fails_is_invalid(text, wanted):
-    """One message's failure is that message's error; it names the expression and the reason, never a secret."""
+    """A failure is the error of one message; it names the expression and the reason, and never a secret."""
     with pytest.raises(InvalidError) as caught:
         _value(text)
     assert caught.value.message.startswith(wanted)
@@ -237,7 +237,7 @@ def test_what_fails_is_invalid(text, wanted):
 
 
 def test_a_payload_that_does_not_decode_is_invalid():
-    """The payload is decoded only when somebody asks; what is wrong with it then is that message's error."""
+    """A payload is decoded when an expression reads it; a faulty one is that message's error."""
     event = msgspec.structs.replace(EVENT, raw=msgspec.Raw(b"\xa1\xff"))
     assert _value("event.type", event=event) == "order.created"
     for text in ("event.payload.id", "has(event.payload.id)", "event.payload.id + 1"):
@@ -260,33 +260,33 @@ def test_a_payload_that_does_not_decode_is_invalid():
         ("lower()", "`lower()`: lower() takes 1 arguments, not 0"),
         ("has(1)", "`has(1)`: has() takes one path, as in `has(event.payload.id)`"),
         ("1 + true", "`1 + true`: `+` takes two numbers, two strings or two lists"),
-        ('matches(event.type, "(")', '`matches(event.type, "(")`: the regular expression does not parse'),
+        ('matches(event.type, "(")', '`matches(event.type, "(")`: the regular expression is not valid'),
         ("{ a = 1, a = 2 }", "`a` is given twice"),
         ("[for x in event.payload : x]", "`for` is not supported"),
         ("event.payload.items[*].x", "`[*]` is not supported"),
         ("event.payload.items.*.x", "`.*` is not supported"),
         ("event.payload.items[-1]", "`event.payload.items[-1]`: an index is a name in quotes, or a number from 0"),
         ('"%{ if true }x%{ endif }"', "`%{…}` is not supported"),
-        (r'"\q"', r"`\q` is no escape"),
-        (r'"\ud800"', r"`\ud800` is no escape"),
-        ("99999999999999999999", "a whole number has 64 bits at most"),
+        (r'"\q"', r"`\q` is not an escape"),
+        (r'"\ud800"', r"`\ud800` is not an escape"),
+        ("99999999999999999999", "a whole number has at most 64 bits"),
         ("1e400", "the number is too large"),
-        ("<<EOT\n${event.}\nEOT\n", "`event.` does not parse"),
+        ("<<EOT\n${event.}\nEOT\n", "`event.` cannot be parsed"),
     ],
 )
 def test_faults_at_load(text, wanted):
-    """What can be known when the file is loaded is told then."""
+    """Faults that do not depend on a message are found when the file is loaded."""
     (found,) = _faults(text)
     assert found.startswith(wanted)
 
 
 def test_several_faults_of_one_expression():
-    """Each missing name of one expression is told."""
+    """Each missing name of one expression is reported."""
     assert len(_faults('"${env.A} ${env.B} ${event.typo}"')) == 3
 
 
 def test_what_is_constant_is_folded():
-    """What depends on no message is a literal, and knows whether it came from the environment."""
+    """An expression without a message becomes a literal that knows whether it came from the environment."""
     assert _compile('"x-${env.TOKEN}"').constant
     assert _compile('"x-${env.TOKEN}"').secret
     assert not _compile("var.n * 2").secret
@@ -299,10 +299,10 @@ def test_what_is_constant_is_folded():
     "text", ["!(" * 45 + "event.id == 1" + ")" * 45, "+".join(["event.id"] * 45), "(" * 300 + "1" + ")" * 300]
 )
 def test_deep_expressions(text):
-    """As deep as terms may nest, CEL follows; parentheses alone are no depth."""
+    """CEL compiles expressions as deep as terms may nest; parentheses alone do not count as depth."""
     assert _value(text) in {False, 45, 1}
 
 
 def test_deep_conditionals():
-    """The form that needs most parentheses fits, too."""
+    """The form that needs most parentheses compiles as well."""
     assert _value("event.id > 1 ? 0 : " * 44 + "5") == 5

@@ -1,4 +1,4 @@
-"""The parser's cache."""
+"""Show that the parser's cache changes nothing."""
 
 import hcl2
 
@@ -8,7 +8,7 @@ TEXT = 'a "b" {\n  c = <<E\nx\nE\n  d = [1, e.f[0] + 2,\n    g("h${i}") ? -1.5 :
 
 
 def test_a_cache_of_our_own_changes_nothing(tmp_path):
-    """Written or read, the cache gives python-hcl2's own tree, positions included."""
+    """With a cache, written or read, the tree is python-hcl2's own, with the same positions."""
     file = tmp_path / "cache"
     wanted = hcl2.parses_to_tree(TEXT)
     trees = [open_grammar(file).parse(TEXT + "\n") for _ in range(2)]

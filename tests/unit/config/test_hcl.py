@@ -1,4 +1,4 @@
-"""Files: what is read, in which order, and what a broken one says."""
+"""Show which files are read, in which order, and the diagnostics of broken ones."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def _diagnostics(paths, adapters):
 
 
 def test_a_directory_is_all_its_hcl_files(tmp_path, adapters):
-    """Files of a directory are read in order of name; others in it are not."""
+    """The `*.hcl` files of a directory are read in order of name; other files are not read."""
     (tmp_path / "b.hcl").write_text('bridge { name = "x" }')
     (tmp_path / "a.hcl").write_text('log { level = "debug" }')
     (tmp_path / "c.txt").write_text("{{{")
@@ -24,13 +24,13 @@ def test_a_directory_is_all_its_hcl_files(tmp_path, adapters):
 
 
 def test_a_file_named_twice_is_read_once(tmp_path, adapters):
-    """A file that is named itself and by its directory is no duplicate."""
+    """A file that is named by itself and by its directory is read once."""
     (tmp_path / "a.hcl").write_text('bridge { name = "x" }')
     assert load([tmp_path, tmp_path / "a.hcl"], adapters=adapters, environ={}).bridge.name == "x"
 
 
 def test_an_empty_file_is_all_defaults(tmp_path, adapters):
-    """Nothing has to be said; white space and comments are nothing, a byte order mark is skipped."""
+    """An empty file gives the defaults; white space, comments and a byte order mark are skipped."""
     (tmp_path / "a.hcl").write_bytes(b"\xef\xbb\xbf# nothing\r\n\r\n")
     found = load([tmp_path], adapters=adapters, environ={})
     assert (found.bridge.name, found.bus.mode, found.bus.max_message) == ("bridge", "host", 1 << 20)
@@ -38,7 +38,7 @@ def test_an_empty_file_is_all_defaults(tmp_path, adapters):
 
 
 def test_faults_of_files_are_diagnostics(tmp_path, adapters):
-    """Missing, empty, unreadable and foreign input is told, each with its path, together."""
+    """Missing, empty, oversized and non-text files are all reported together, each with its path."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "latin.hcl").write_bytes(b'bridge {\n  name = "\xe9"\n}\n')
     (tmp_path / "huge.hcl").write_bytes(b"#" * (5 << 20))
@@ -51,8 +51,8 @@ def test_faults_of_files_are_diagnostics(tmp_path, adapters):
     )
 
 
-def test_no_file_at_all_is_a_complaint(adapters):
-    """An empty list of paths is told, too."""
+def test_no_file_at_all_is_a_diagnostic(adapters):
+    """An empty list of paths is reported."""
     assert _diagnostics([], adapters) == ("configuration: no file was named",)
 
 
@@ -64,41 +64,44 @@ def test_no_file_at_all_is_a_complaint(adapters):
         ("bridge {\n  name = @\n}\n", "2: syntax error: unexpected `@`"),
         (
             'route "r" {\n  where = event.type.startsWith("a")\n}\n',
-            "2: syntax error: method form does not parse; write `startsWith(…)`",
+            "2: syntax error: a function after a dot is not supported; write `startsWith(…)`",
         ),
-        ('route "r" {\n  where = 1 in [1]\n}\n', "2: syntax error: `in` does not parse; write `contains(list, value)`"),
+        (
+            'route "r" {\n  where = 1 in [1]\n}\n',
+            "2: syntax error: `in` is not supported; write `contains(list, value)`",
+        ),
         ('route "r" {\n  where = event.id -55\n}\n', "2: syntax error: a minus needs a space on both sides"),
         ("bridge {\n  name = <<EOT\nx\n}\n", "2: syntax error"),
     ],
 )
 def test_a_syntax_error_has_its_line(diagnostics, text, wanted):
-    """A file that does not parse is one complaint with the line, and the usual slips have a hint."""
+    """A file that cannot be parsed is one diagnostic with the line; common mistakes get a hint."""
     found = diagnostics(text)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:{wanted}")
 
 
 @pytest.mark.parametrize("depth", [60, 400, 3000])
-def test_a_nesting_bomb_is_a_complaint(diagnostics, depth):
-    """Nested lists neither crash nor hang."""
+def test_a_nesting_bomb_is_a_diagnostic(diagnostics, depth):
+    """Deeply nested lists are one diagnostic; they neither crash nor hang the loader."""
     found = diagnostics("bus {\n  mode = " + "[" * depth + "]" * depth + "\n}\n")
     assert found == ["bridge.hcl:2: bus > mode: nested more than 48 deep"]
 
 
 def test_nested_blocks_have_a_limit(diagnostics):
-    """Blocks inside blocks have the same limit."""
+    """Blocks inside blocks have the same limit of depth."""
     found = diagnostics("bus " + "{ curve " * 100 + "{}" + "}" * 100)
     assert any("nested more than 48 deep" in line for line in found)
 
 
 def test_a_key_given_twice_is_an_error(diagnostics):
-    """python-hcl2 would keep the last one silently."""
+    """A key that is given twice is a diagnostic; python-hcl2 would silently keep the last one."""
     found = diagnostics('log {\n  level = "info"\n  level = "debug"\n}\n')
     assert found == ["bridge.hcl:3: log > level: given twice; the first is on line 2"]
 
 
-def test_a_block_given_twice_names_both_places(diagnostics):
-    """Single blocks, labels and inner blocks exist once; the complaint names the other place."""
+def test_a_block_given_twice_names_both_locations(diagnostics):
+    """A single block, a label or an inner block given twice is a diagnostic that names both locations."""
     found = diagnostics("log {}\nlog {}\n" + RPC.format("") + RPC.format(""))
     assert found[0].startswith("bridge.hcl:2: log: given twice; the first is at ")
     assert found[0].endswith("bridge.hcl:1")
@@ -111,15 +114,15 @@ def test_a_block_given_twice_names_both_places(diagnostics):
 
 
 def test_the_same_label_in_two_files(tmp_path, adapters):
-    """Labels are unique over all files."""
+    """A label is unique over all files."""
     for name in ("a.hcl", "b.hcl"):
         (tmp_path / name).write_text(RPC.format(""))
     found = _diagnostics([tmp_path], adapters)
     assert found == (f'{tmp_path}/b.hcl:1: integration "a": given twice; the first is at {tmp_path}/a.hcl:1',)
 
 
-def test_blocks_of_others_are_left_alone(load_text):
-    """What belongs to a Nemo application is counted and not looked into, whatever it holds."""
+def test_blocks_of_others_are_ignored(load_text):
+    """Blocks of a Nemo application are counted and not read, whatever they hold."""
     text = """
 application "x" { title = foo.bar.baz }
 data "a" { source = env.NOT_SET }
@@ -137,15 +140,15 @@ log { format = "json" }
 
 
 def test_a_near_miss_of_our_blocks_is_a_warning(load_text):
-    """`integratoin` is not ours, so it is left alone, but not in silence."""
+    """A block with a misspelt name, `integratoin`, is ignored with a warning."""
     found = load_text('integratoin "x" {}')
     assert found.warnings == (
-        "`integratoin` was left alone, it is none of the bridge's blocks (did you mean `integration`?)",
+        "`integratoin` was ignored, because the bridge has no such block (did you mean `integration`?)",
     )
 
 
 def test_labels_where_they_belong(diagnostics):
-    """A block takes as many labels as it takes."""
+    """A wrong number of labels is a diagnostic."""
     assert diagnostics('log "x" {}\nroute {}\nroute "a" "b" {}\nbridge = 1\n') == [
         'bridge.hcl:1: log "x": takes no label; write `log { … }`',
         'bridge.hcl:2: route: takes one label; write `route "name" { … }`',
@@ -154,8 +157,8 @@ def test_labels_where_they_belong(diagnostics):
     ]
 
 
-def test_a_complaint_is_one_line(tmp_path, adapters):
-    """A name with a line break or a control character in it is quoted in escapes: no terminal obeys it."""
+def test_a_diagnostic_is_one_line(tmp_path, adapters):
+    """Line breaks and control characters in a quoted name are escaped, so a diagnostic is one line."""
     (tmp_path / "a.hcl").write_text(
         'route "r" {\n  on = "x"\n  integration = "a\n\x1b[31mb"\n  operation = "request"\n}\n'
     )

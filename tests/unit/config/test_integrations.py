@@ -1,4 +1,4 @@
-"""`integration` blocks."""
+"""Show how `integration` blocks are read and checked."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def _mqtt(inner: str) -> str:
 
 
 def test_every_part(load_text, tmp_path):
-    """Each inner block arrives as its model; relative paths start at the file."""
+    """Each inner block becomes its model; relative paths start at the file."""
     for name in ("ca.pem", "c.pem", "w.txt"):
         (tmp_path / name).write_text("")
     found = load_text(
@@ -49,13 +49,13 @@ def test_every_part(load_text, tmp_path):
 
 
 def test_nemos_url_form(load_text):
-    """`endpoint { url = "${var.api_url}/rpc" }` is understood."""
+    """`endpoint { url = "${var.api_url}/rpc" }` is accepted."""
     text = 'variable "api_url" { default = "https://h" }\n' + _rpc(endpoint='url = "${var.api_url}/rpc"')
     assert load_text(text).integrations["a"].endpoint.url == "https://h/rpc"
 
 
 def test_inner_blocks_of_config(load_text):
-    """A protocol's own blocks: one, several, and several with labels."""
+    """A protocol's own blocks can be single, repeated, or repeated with labels."""
     found = load_text(
         _mqtt(
             """
@@ -74,11 +74,11 @@ def test_inner_blocks_of_config(load_text):
 
 
 def test_a_protocol_without_endpoint(load_text, diagnostics):
-    """A timer reaches nothing: an endpoint is neither needed nor taken."""
+    """A timer needs no endpoint, and refuses one."""
     text = 'integration "t" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
     assert load_text(text).integrations["t"].endpoint is None
     found = diagnostics(text.replace("config", 'endpoint {\n address = "h"\n }\n config'))
-    assert found == ['bridge.hcl:3: integration "t" > endpoint: `timer` reaches nothing; leave it out']
+    assert found == ['bridge.hcl:3: integration "t" > endpoint: `timer` has no remote; leave it out']
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_protocol_without_endpoint(load_text, diagnostics):
         (
             _rpc(endpoint='url = "ftp://h"'),
             4,
-            '"a" > endpoint > url: `json-rpc` knows the schemes `http`, `https` only',
+            '"a" > endpoint > url: `json-rpc` takes the schemes `http`, `https` only',
         ),
         (
             _rpc(endpoint='address = "https://h"\n tls = false'),
@@ -149,7 +149,7 @@ def test_a_protocol_without_endpoint(load_text, diagnostics):
         (
             _mqtt('auth {\n type = "bearer"\n token = "x"\n}'),
             7,
-            '"a" > auth > type: `mqtt` has no meaning for `bearer`; it knows `basic`, `certificate`, `none`',
+            '"a" > auth > type: `mqtt` cannot use `bearer`; it takes `basic`, `certificate`, `none`',
         ),
         (
             _rpc("config {\n idempotant = []\n}"),
@@ -180,14 +180,14 @@ def test_a_protocol_without_endpoint(load_text, diagnostics):
     ],
 )
 def test_diagnostics(diagnostics, text, line, wanted):
-    """Each fault is exactly one complaint, at the line of its key, or of the block that lacks it."""
+    """Each fault is exactly one diagnostic, at the line of its key, or of the block that lacks it."""
     found = diagnostics(text)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:{line}: integration {wanted}")
 
 
 def test_files_that_must_exist(diagnostics, tmp_path):
-    """The authority, the certificate and the key are looked for before anything connects."""
+    """Missing files of TLS authority, certificate and key are found before anything connects."""
     text = _rpc('tls { ca = "ca.pem" }\nauth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')
     assert diagnostics(text) == [
         'bridge.hcl:6: integration "a" > tls > ca: there is no such file ca.pem',
@@ -196,8 +196,8 @@ def test_files_that_must_exist(diagnostics, tmp_path):
     ]
 
 
-def test_files_that_others_keep_from_us(diagnostics, tmp_path, monkeypatch):
-    """Closed themselves, or in a folder that is: no traceback, and not called missing."""
+def test_files_without_read_permission(diagnostics, tmp_path, monkeypatch):
+    """A file without read permission, or in such a folder, is reported as that, and not as missing."""
     look = Path.stat
 
     def closed(path: Path, **options: bool) -> os.stat_result:
@@ -209,13 +209,13 @@ def test_files_that_others_keep_from_us(diagnostics, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", closed)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "k.pem")
     assert diagnostics(_rpc('auth {\n type = "certificate"\n cert = "c.pem"\n key = "k.pem"\n}')) == [
-        'bridge.hcl:8: integration "a" > auth > cert: we may not read the file c.pem',
-        'bridge.hcl:9: integration "a" > auth > key: we may not read the file k.pem',
+        'bridge.hcl:8: integration "a" > auth > cert: the bridge may not read the file c.pem',
+        'bridge.hcl:9: integration "a" > auth > key: the bridge may not read the file k.pem',
     ]
 
 
 def test_all_diagnostics_at_once_in_order(diagnostics):
-    """Faults in different blocks and keys are told together, by line."""
+    """Faults in different blocks and keys are reported together, in order of lines."""
     found = diagnostics(_rpc("config {\n batch = 7\n x = 1\n}\nhealth { interval = 0 }") + 'log { level = "x" }\n')
     assert [int(line.split(":")[1]) for line in found] == [7, 8, 10, 12]
 
@@ -248,7 +248,7 @@ def test_all_diagnostics_at_once_in_order(diagnostics):
     ],
 )
 def test_a_secret_is_never_repeated(diagnostics, text):
-    """Whatever is wrong with a value from the environment or in `auth`, a complaint does not show it."""
+    """No diagnostic shows a value from the environment or from `auth`, whatever is wrong with it."""
     found = diagnostics(text, {"S": "hunter2"})
     assert found
     assert "hunter2" not in "\n".join(found)
@@ -264,7 +264,7 @@ def test_an_adapter_that_cannot_be_loaded(adapters, diagnostics):
 
 
 def test_an_unverified_certificate_is_a_warning(load_text):
-    """`verify = false` is allowed, and said with its place."""
+    """`verify = false` is allowed, with a warning that names the line."""
     text = (
         'integration "a" {\n type = "json-rpc"\n endpoint {\n  url = "https://a"\n }\n tls {\n  verify = false\n }\n}'
     )
@@ -302,12 +302,12 @@ def _stream(url: str) -> str:
 
 
 def test_the_scheme_chooses_the_transport(load_text, diagnostics):
-    """Each way of a protocol has its own operations; a wrong scheme is told with all of them."""
+    """Each transport of a protocol has its own operations; for a wrong scheme all valid ones are listed."""
     assert load_text(_stream('url = "river://h"')).integrations["a"].spec.schemes == {"river": (2, True)}
     for url in ('url = "stream://h"', 'address = "h"'):
         (line,) = diagnostics(_stream(url))
         assert "`a` is `stream`, which has no `subscribe`" in line
     unknown = "\n".join(diagnostics(_stream('url = "sea://h"')))
-    assert "knows the schemes `river`, `stream` only" in unknown
+    assert "takes the schemes `river`, `stream` only" in unknown
     contrary = "\n".join(diagnostics(_stream('address = "river://h"\n    tls = false')))
     assert 'endpoint > tls: `tls` says false, but the address says "river"' in contrary

@@ -1,4 +1,4 @@
-"""`route` and `subscription` blocks."""
+"""Show how `route` and `subscription` blocks are read and checked."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def _event(**payload):
 
 
 def test_a_request(load_text):
-    """A route to a method: patterns, condition, parameters, answer and key."""
+    """A route for a request has patterns, condition, method, parameters, `emit` and key."""
     (route,) = load_text(
         GROUND
         + """
@@ -59,7 +59,7 @@ route "orders" {
 
 
 def test_publish_and_enqueue(load_text):
-    """The other operations have keys of their own; values may depend on the event."""
+    """Routes for the other operations have keys of their own; their values may depend on the event."""
     publish, enqueue = load_text(
         GROUND
         + """
@@ -90,7 +90,7 @@ route "e" {
 
 
 def test_subscriptions(load_text):
-    """From a topic; `emit` may use the message."""
+    """A subscription reads a topic; its `emit` may use the message."""
     (first,) = load_text(
         GROUND
         + """
@@ -146,7 +146,7 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
         (
             _route(*_to("mqtt", "publish"), 'topic = "t"', "message = 1", "qos = 0", 'delivery = "at_least_once"'),
             7,
-            "qos: nobody acknowledges QoS 0",
+            "qos: messages with QoS 0 are not acknowledged",
         ),
         (_route(*REQUEST, 'delivery = "once"'), 6, "delivery: must be `at_most_once` or `at_least_once`"),
         (_route(*_to("rpc", "request"), 'method = ""'), 5, "method: must be a string that is not empty"),
@@ -168,7 +168,7 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
     ],
 )
 def test_diagnostics_of_routes(diagnostics, text, line, wanted):
-    """Each fault is exactly one complaint at the line of its key."""
+    """Each fault is exactly one diagnostic, at the line of its key."""
     found = diagnostics(text)
     assert len(found) == 1
     assert found[0].startswith(f'bridge.hcl:{LINES + line}: route "r" > {wanted}')
@@ -183,7 +183,7 @@ def test_diagnostics_of_routes(diagnostics, text, line, wanted):
     ],
 )
 def test_keys_that_an_operation_needs(diagnostics, text, missing):
-    """Each is told, at the line of the block."""
+    """Each missing key is reported, at the line of the block."""
     assert diagnostics(text) == [f'bridge.hcl:{LINES + 1}: route "r": {message}' for message in missing]
 
 
@@ -208,7 +208,7 @@ def test_keys_that_an_operation_needs(diagnostics, text, missing):
         (
             'integration = "mqtt"\ntopic = "a"\nack = "consumer"\nqos = 0',
             5,
-            '"s" > qos: nobody acknowledges QoS 0; `ack = "consumer"` needs 1 or 2',
+            '"s" > qos: messages with QoS 0 are not acknowledged; `ack = "consumer"` needs 1 or 2',
         ),
         ('integration = "mqtt"\ntopic = "a"\nqos = 3', 4, '"s" > qos: must be'),
         ('integration = "queue"\nqueue = "a"\nqos = 1', 4, '"s" > qos: `queue` is `stream`, which has no `qos`'),
@@ -222,7 +222,7 @@ def test_keys_that_an_operation_needs(diagnostics, text, missing):
     ],
 )
 def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
-    """What a subscription cannot be is told as for routes; both keys at once are one fault, not two."""
+    """Each fault of a subscription is one diagnostic; `topic` and `queue` together are one, not two."""
     found = diagnostics(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
     assert len([text for text in found if wanted in text]) == 1
     assert any(text.startswith(f"bridge.hcl:{LINES + line}: subscription {wanted}") for text in found)
@@ -238,8 +238,8 @@ def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
         ("", 'group = "other"\nqos = 2', None),
     ],
 )
-def test_subscriptions_of_one_place_want_the_same_of_it(diagnostics, load_text, first, second, key):
-    """Only their events may differ: there is one subscription at the remote, and one acknowledgement a message."""
+def test_subscriptions_of_one_topic_have_equal_settings(diagnostics, load_text, first, second, key):
+    """Subscriptions to one topic must have equal settings, since the remote has one subscription for them."""
     ground = GROUND.replace('  type = "mqtt"\n', '  type = "mqtt"\n  config {\n    client_id = "c"\n  }\n')
     blocks = [
         f'subscription "{name}" {{\nintegration = "mqtt"\ntopic = "a/#"\n{more}\n}}\n'
@@ -249,12 +249,12 @@ def test_subscriptions_of_one_place_want_the_same_of_it(diagnostics, load_text, 
         assert len(load_text(ground + "".join(blocks)).subscriptions) == 2
     else:
         (text,) = diagnostics(ground + "".join(blocks))
-        assert f'subscription "t": listens to what subscription "s" does (bridge.hcl:{LINES + 4})' in text
+        assert f'subscription "t": reads the same as subscription "s" (bridge.hcl:{LINES + 4})' in text
         assert text.endswith(f"with another `{key}`")
 
 
 def test_a_broken_integration_is_blamed_once(diagnostics):
-    """A route to an integration that is at fault is not called a route to nothing."""
+    """A route to a faulty integration gets no diagnostic of its own."""
     text = 'integration "a" {\n  type = "nope"\n}\nroute "r" {\n  on = ["x"]\n' + "\n".join(_to("a", "request"))
     found = diagnostics(text + '\n  method = "m"\n}\n')
     assert [line.split(":")[1] for line in found] == ["2"]

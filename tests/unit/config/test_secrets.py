@@ -1,4 +1,4 @@
-"""Which texts of a configuration must not be said."""
+"""Show which texts of a configuration are secret."""
 
 import pytest
 
@@ -45,6 +45,6 @@ ENVIRON = {"NAME": "left", "KEY": "route-key", "HOST": "api.example.com", "PORT"
     ],
 )
 def test_all_but_hosts_and_ports(load_text, endpoint, url, wanted):
-    """Credentials, and what came from the environment; a person at night must still be told which remote it is."""
+    """Credentials and values from the environment are secret; host and port of a remote are not."""
     found = load_text(BLOCK.format(endpoint=endpoint), ENVIRON | {"URL": url})
     assert found.secrets - {""} == {"in-the-file", "a-seed", "route-key"} | wanted

@@ -1,10 +1,10 @@
-"""`bridge`, `log`, `bus` and `variable` blocks."""
+"""Show how `bridge`, `log`, `bus` and `variable` blocks are read and checked."""
 
 import pytest
 
 
 def test_all_keys(load_text, tmp_path):
-    """Each key of the three blocks arrives, in seconds and bytes, with paths from the file."""
+    """Each key of the three blocks is read, in seconds and bytes, with paths that start at the file."""
     found = load_text(
         """
 bridge {
@@ -57,7 +57,7 @@ bus {
         ("bridge {\n heartbaet = 1\n}", "bridge > heartbaet: unknown key (did you mean `heartbeat`?)"),
         ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `data_dir`, "),
         ('bridge {\n status = "elsewhere:1"\n}', "bridge > status: 'elsewhere:1' is no place to listen at; write"),
-        ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by whoever"),
+        ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by everybody"),
         ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
         ("bus {\n curve {}\n}", "bus > curve > secret_key: is missing"),
         ('bus {\n mode = "hst"\n}', "bus > mode: must be `host` or `connect` (did you mean `host`?)"),
@@ -68,14 +68,14 @@ bus {
     ],
 )
 def test_diagnostics(diagnostics, block, wanted):
-    """Each wrong key is one complaint with its line."""
+    """Each wrong key is one diagnostic with its line."""
     found = diagnostics(block)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:2: {wanted}")
 
 
 def test_a_variable_has_a_default_an_environment_and_a_command_line(load_text):
-    """`--var` goes before the environment, the environment before the default."""
+    """`--var` overrides the environment, the environment overrides the default."""
     text = 'variable "n" {\n  type = "string"\n  env = "NAME"\n  default = "a"\n}\nbridge { name = "${var.n}" }\n'
     assert load_text(text).bridge.name == "a"
     assert load_text(text, {"NAME": "b"}).bridge.name == "b"
@@ -84,13 +84,13 @@ def test_a_variable_has_a_default_an_environment_and_a_command_line(load_text):
 
 @pytest.mark.parametrize("kind", ["number", '"number"'])
 def test_a_variable_keeps_its_type(load_text, kind):
-    """A number from the command line is a number, and a string that is one `${…}` keeps it; `type` may be bare."""
+    """A number from the command line stays a number; `type` may be a bare word."""
     text = f'variable "n" {{\n  type = {kind}\n}}\nbridge {{ drain_timeout = "${{var.n}}" }}\n'
     assert load_text(text, n="2.5").bridge.drain_timeout == 2.5
 
 
 def test_structured_variables(load_text):
-    """Lists and maps can be variables; parts of them can be named, and values be computed."""
+    """Lists and maps can be variables; expressions can use parts of them."""
     text = """
 variable "all" {
   type    = map
@@ -126,7 +126,7 @@ bridge {
         (
             'variable "n" { default = var.n }',
             {},
-            'bridge.hcl:1: variable "n" > default: `var.n`: a variable cannot be made from another one',
+            'bridge.hcl:1: variable "n" > default: `var.n`: a variable cannot use another variable',
         ),
         ("bridge { name = var.nome }", {}, "bridge.hcl:1: bridge > name: there is no variable `nome`"),
         (
@@ -137,13 +137,13 @@ bridge {
     ],
 )
 def test_faults_of_variables(diagnostics, text, variables, wanted):
-    """Each fault is told once, where it is."""
+    """Each fault of a variable is reported once, at its line."""
     found = diagnostics(text, **variables)
     assert len(found) == 1
     assert found[0].startswith(wanted)
 
 
 def test_beyond_loopback_by_name_only(load_text):
-    """Where the hosts are named by which it may be asked for, the status page may be served to other machines."""
+    """With `status_hosts` the status page may listen beyond this machine."""
     found = load_text('bridge {\n status = "0.0.0.0:9464"\n status_hosts = ["bridge.example"]\n}').bridge
     assert (found.status, found.status_hosts) == ("0.0.0.0:9464", ("bridge.example",))

@@ -1,4 +1,4 @@
-"""The configuration as it is shown, and its schema."""
+"""Show how the configuration is shown to a person, and what its schema accepts."""
 
 import json
 
@@ -56,7 +56,7 @@ SECRETS = ("hunter2", "secret-host", "pin-1234", "literal-user", "literal-pass")
 
 
 def test_secrets_are_masked(load_text):
-    """What came from the environment, a sensitive variable, and all of `auth` is masked; the rest is shown."""
+    """Values from the environment, sensitive variables and all of `auth` are masked; everything else is shown."""
     found = masked(load_text(TEXT, ENVIRON))
     integration = found["integration"]["a"]
     assert found["bridge"]["name"] == "***"
@@ -80,7 +80,7 @@ def test_nothing_secret_is_in_the_text(load_text, secret):
 
 
 def test_expressions_are_shown_as_written(load_text):
-    """An expression stands without quotes, as the file has it."""
+    """An expression is shown without quotes, as the file has it."""
     lines = [line.strip() for line in show(load_text(TEXT, ENVIRON)).splitlines()]
     assert "where = event.payload.n > 1" in lines
     assert 'topic = "t/${env.NAME}/${event.id}"' in lines
@@ -89,7 +89,7 @@ def test_expressions_are_shown_as_written(load_text):
 
 
 def test_the_schema_is_valid_and_so_is_its_example(adapters):
-    """The schema is draft 2020-12 and holds for its own example."""
+    """The schema is valid draft 2020-12, and its own example is valid by it."""
     found = schema(adapters)
     jsonschema.Draft202012Validator.check_schema(found)
     for example in found["examples"]:
@@ -114,13 +114,13 @@ def test_the_schema_is_valid_and_so_is_its_example(adapters):
     ],
 )
 def test_the_schema_refuses(adapters, data):
-    """What a file may not say, the schema does not allow."""
+    """The schema refuses what a file may not contain."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data, schema(adapters))
 
 
 def test_the_schema_takes_each_adapter(adapters):
-    """Each type has its own keys."""
+    """The schema has each type's own keys."""
     data = {
         "integration": {
             "a": {"type": "timer", "config": {"every": "1s"}},

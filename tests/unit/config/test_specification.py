@@ -1,4 +1,4 @@
-"""The specification's own example."""
+"""Show that the specification's own example loads."""
 
 import pytest
 
@@ -55,7 +55,7 @@ ENVIRON = {"API_TOKEN": "t0ken", "MQTT_USER": "us3r", "MQTT_PASS": "passw0rd", "
 
 
 def test_loads_unchanged(load_text):
-    """The two integrations come out typed, with defaults filled in."""
+    """The two integrations of the example are read, with defaults filled in."""
     found = load_text(EXAMPLE, ENVIRON).integrations
     api, events = found["backend_api"], found["events"]
     assert (api.type, api.endpoint.address, api.endpoint.path) == ("json-rpc", "https://api.example.com", "/rpc")
@@ -79,12 +79,12 @@ def test_loads_unchanged(load_text):
     ],
 )
 def test_names_a_missing_variable(diagnostics, name, line, key):
-    """Each variable that is not set is named, with line, block and key, and is the only complaint."""
+    """An environment variable that is not set is the only diagnostic, with line, block and key."""
     environ = {other: value for other, value in ENVIRON.items() if other != name}
     wanted = f"bridge.hcl:{line}: {key}: the environment variable `{name}` is not set"
     assert diagnostics(EXAMPLE, environ) == [wanted]
 
 
 def test_names_all_missing_variables_at_once(diagnostics):
-    """Four missing variables are four complaints."""
+    """Four missing environment variables are four diagnostics."""
     assert len(diagnostics(EXAMPLE)) == 4
