@@ -52,14 +52,14 @@ def shop() -> str:
 
 
 @dataclass(frozen=True)
-class House:
-    """A sidecar that runs at the user's default endpoints, and what its user has in hand."""
+class User:
+    """A user whose sidecar runs at the default sockets: the working directory and the environment."""
 
     directory: Path
     environ: dict[str, str]
 
     def run(self, *command: str) -> str:
-        """Run a command as this user, where the configuration lies; its output, if it went well."""
+        """Run a command in the configuration's directory and return its output; fail where its exit code is not 0."""
         done = subprocess.run(
             command,
             cwd=self.directory,
@@ -75,20 +75,20 @@ class House:
         return done.stdout
 
     def bus(self, source: str) -> BusClient:
-        """A program of this user."""
+        """Return a client of the bus, for a program with this source."""
         sockets = f"ipc://{self.directory}/nemo/bus-"
         return BusClient(f"{sockets}publish.sock", f"{sockets}subscribe.sock", source=source, prefixes=("",))
 
 
 @contextmanager
-def at_work(text: str, *arguments: str) -> Iterator[House]:
-    """A sidecar with this configuration, and its user."""
+def running_sidecar(text: str, *arguments: str) -> Iterator[User]:
+    """Run a sidecar with this configuration; yield its user."""
     with short_directory() as directory:
         (directory / "shop.hcl").write_text(text)
         environ = os.environ | {"XDG_RUNTIME_DIR": str(directory), "API_TOKEN": TOKEN, "NO_COLOR": "1"}
         for name in ("NEMO_BUS_PUBLISH", "NEMO_BUS_SUBSCRIBE"):
             environ.pop(name, None)
-        house = House(directory, environ)
+        user = User(directory, environ)
         command = [*NEMO_BRIDGE, "run", "shop.hcl", *arguments]
         with subprocess.Popen(command, cwd=directory, env=environ, stdout=subprocess.DEVNULL) as sidecar:
             try:
@@ -97,20 +97,20 @@ def at_work(text: str, *arguments: str) -> Iterator[House]:
                     assert sidecar.poll() is None, "the sidecar did not start"
                     assert time.monotonic() < end, "the sidecar opened no bus"
                     time.sleep(0.01)
-                house.run(*NEMO_BRIDGE, "tap", "health.bridge", "--count", "1")
-                yield house
+                user.run(*NEMO_BRIDGE, "tap", "health.bridge", "--count", "1")
+                yield user
             finally:
                 sidecar.terminate()
 
 
 @pytest.fixture(scope="module", params=["readme", "example"])
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    """The README's configuration, or the example, at work before a service that wants its token."""
+def user(request: pytest.FixtureRequest) -> Iterator[User]:
+    """Run the README's configuration, or the example, with a service that requires its token."""
     with demo_service("--token", TOKEN) as service:
         text = shop() if request.param == "readme" else EXAMPLE.read_text("utf-8")
-        with at_work(text, "--var", f"api_url={service.url.removesuffix('/rpc')}") as house:
-            house.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
-            yield house
+        with running_sidecar(text, "--var", f"api_url={service.url.removesuffix('/rpc')}") as user:
+            user.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+            yield user
 
 
 @pytest.mark.parametrize("block", blocks("hcl"))
@@ -154,23 +154,23 @@ integration "jobs" {{
   }}
 }}
 '''
-        with at_work(text) as house:
-            output = house.run(sys.executable, "-W", "error", "-c", BROKERS)
+        with running_sidecar(text) as user:
+            output = user.run(sys.executable, "-W", "error", "-c", BROKERS)
     assert output.splitlines() == ["orders/new {'id': 8}", "{'order': 8}"]
 
 
 @pytest.mark.parametrize("snippet", [CALL, ZEROMQ], ids=["client", "zeromq"])
-def test_python_runs(house, snippet):
+def test_python_runs(user, snippet):
     """Each Python snippet prints an answer of the live sidecar."""
-    output = house.run(sys.executable, "-W", "error", "-c", snippet)
+    output = user.run(sys.executable, "-W", "error", "-c", snippet)
     assert "'id': 8" in output or "'hello'" in output, output
 
 
-async def test_event_is_answered_as_shown(house):
+async def test_event_is_answered_as_shown(user):
     """The event in JSON, put on the bus, brings the answer in JSON, key by key, and the route's own event."""
     emitted, answer = (json.loads(block) for block in blocks("json"))
     assert tuple(emitted) == ("id", "event_type", "payload", "timestamp", "source", "correlation_id")
-    bus = house.bus("nemo")
+    bus = user.bus("nemo")
     with bus.listen() as events:
         async with bus:
             bus.emit(emitted["event_type"], emitted["payload"], correlation_id=emitted["correlation_id"])
@@ -188,17 +188,17 @@ async def test_event_is_answered_as_shown(house):
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words[0] == "nemo-bridge"], ids=" ".join)
-def test_command_works(house, words):
+def test_command_works(user, words):
     """Each command of the README does what it says; those with a life of their own are only looked up."""
     match words[1]:
         case "run" | "demo":
             assert words[1] in get_command(app).commands
         case "tap":
-            assert "health." in house.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
+            assert "health." in user.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
         case "check":
-            assert house.run(*NEMO_BRIDGE, *words[1:]).startswith("ok: 1 integration")
+            assert user.run(*NEMO_BRIDGE, *words[1:]).startswith("ok: 1 integration")
         case _:
-            house.run(*NEMO_BRIDGE, *words[1:])
+            user.run(*NEMO_BRIDGE, *words[1:])
 
 
 def test_other_commands_exist():
