@@ -1,7 +1,7 @@
-"""Fixed values as a source: `type = "static"`.
+"""Return and deliver fixed values: `type = "static"`.
 
-The values stand in the configuration or in a file beside it, which is read with the configuration: what is wrong with
-it is a complaint of `nemo-bridge check`, and a reload notices that it has changed. A session therefore cannot fail.
+The values are written in the configuration, or in a file that is read together with it. So `nemo-bridge check` reports
+what is wrong with the file, a reload notices that it has changed, and a session cannot fail.
 """
 
 import csv
@@ -30,12 +30,12 @@ from bridge.core.ports import (
 )
 
 PROTOCOL: Final = "static"
-#: The topic that stands for every key.
+#: The topic that means every key.
 ALL: Final = "*"
 
 
 class StaticConfig(Strict):
-    """`config { … }` of static values: `values` or `file`."""
+    """`config { … }` of a static integration: `values` or `file`."""
 
     values: Annotated[dict[str, Any] | None, Field(description="key → value")] = None
     file: Annotated[
@@ -50,7 +50,7 @@ class StaticConfig(Strict):
     _read: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, _context: Any) -> None:
-        """Read the file. Raises ValueError where it cannot be used, or holds what the bus cannot carry."""
+        """Read the file. Raises ValueError where it cannot be read, or holds what the bus cannot carry."""
         if (self.values is None) == (self.file is None):
             raise ValueError("give either `values` or `file`")
         read = self.values if self.file is None else _read_file(self.file)
@@ -62,7 +62,7 @@ class StaticConfig(Strict):
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """The values, wherever they came from."""
+        """Return key → value, from `values` or `file`."""
         return self._read
 
 
@@ -70,7 +70,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     readers = {".json": _json_values, ".yaml": _yaml_values, ".yml": _yaml_values, ".csv": _csv_values}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"`file` is named *.json, *.yaml or *.csv, not {path.name}")
+        raise ValueError(f"`file` must be named *.json, *.yaml or *.csv, not {path.name}")
     try:
         return reader(path.read_text("utf-8-sig"))
     except OSError as error:
@@ -92,7 +92,7 @@ def _json_values(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ValueError(f"`file` is no JSON: {error}") from None
+        raise ValueError(f"`file` is not JSON: {error}") from None
     return _as_map(values)
 
 
@@ -128,7 +128,7 @@ def _csv_values(text: str) -> dict[str, Any]:
             if len(row) != len(header):
                 raise ValueError(f"`file`, line {rows.line_num}: {len(row)} columns, the header has {len(header)}")
             if key in values:
-                raise ValueError(f"`file`, line {rows.line_num}: the key {key!r} is there twice")
+                raise ValueError(f"`file`, line {rows.line_num}: has the key {key!r} for the second time")
             values[key] = cells[0] if len(cells) == 1 else dict(zip(header[1:], cells, strict=True))
     except csv.Error as error:
         raise ValueError(f"`file`, line {rows.line_num}: {error}") from None
@@ -136,27 +136,27 @@ def _csv_values(text: str) -> dict[str, Any]:
 
 
 class StaticAdapter(AdapterBase):
-    """One integration's values; see `ports.ProtocolAdapter`."""
+    """Serve the values of one integration; see `ports.ProtocolAdapter`."""
 
     protocol = PROTOCOL
 
     def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where there is no `config` block."""
+        """Take the values. Raises ValueError where there is no `config` block."""
         if not isinstance(setup.config, StaticConfig):
             raise ValueError("`static` needs a `config` block with `values` or `file`")  # noqa: TRY004  # the port's error
         self._values = setup.config.content
         self._open = False
 
     async def connect(self) -> None:
-        """The values are there already."""
+        """Begin the session; the values were read with the configuration."""
         self._open = True
 
     async def disconnect(self) -> None:
-        """Nothing to close."""
+        """End the session."""
         self._open = False
 
     async def check(self) -> None:
-        """Nothing that could be dead."""
+        """Check that there is a session; there is no remote to ask. Raises NotConnectedError."""
         self._need_open()
 
     def _need_open(self) -> None:
@@ -168,7 +168,13 @@ class StaticAdapter(AdapterBase):
         return isinstance(command, Request)
 
     async def request(self, command: Request, context: Context) -> Any:  # noqa: ARG002
-        """Method `get`, params `{key}`: the value; RejectedError with code `not_found` where there is none."""
+        """Do `get` with `{key}`: return the value.
+
+        Raises:
+            InvalidError: `params` is not `{key}`.
+            NotSupportedError: There is no such method.
+            RejectedError: There is no such key; with code `not_found`.
+        """
         self._need_open()
         method, params = command.method, command.params
         error: BridgeError | None = None
@@ -190,7 +196,7 @@ class StaticAdapter(AdapterBase):
         deliver: Deliver,
         options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
-        """`topic` is a key, or `*` for all of them; each value is delivered once, before this returns.
+        """Deliver the value of a key, or of all keys (`*`), once, before this returns.
 
         Raises:
             InvalidError: There is no such key.
@@ -203,7 +209,7 @@ class StaticAdapter(AdapterBase):
         return Subscription(topic)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """Nothing more would have come."""
+        """Do nothing: all values were delivered by `subscribe`."""
 
 
 SPEC: Final = AdapterSpec(

@@ -12,11 +12,11 @@ import pytest
 from pydantic import BaseModel
 
 from bridge.adapters import file, jsonrpc, mqtt, nats, redis, static, timer
-from bridge.adapters.file.adapter import FileConfig
+from bridge.adapters.file.config import FileConfig
 from bridge.adapters.http.adapter import HttpAdapter
 from bridge.adapters.jsonrpc.adapter import OVER_WEBSOCKET
 from bridge.adapters.nats.config import NatsConfig
-from bridge.adapters.timer.adapter import TimerConfig
+from bridge.adapters.timer.config import TimerConfig
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import BridgeError
 from bridge.core.ports import AdapterSpec

@@ -1,27 +1,25 @@
-"""A directory as a source and a target: `type = "file"`.
+"""Read, list, write and watch files below one directory: `type = "file"`.
 
-Reads, lists and writes files below `root`, tells of their changes, and follows lines as they are appended. Nothing
-outside of the root is ever touched, and no link is followed. Watching polls, which works on every file system. Messages
-from files are delivered at most once: what happens while there is no session is not made up for.
+`root` names the directory. Nothing outside of it is touched, and no link is followed. Changes are found by polling,
+which works on every file system. Messages from files are delivered at most once: what changes while there is no session
+is not reported later.
 """
 
 import asyncio
 import os
 import stat
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from msgspec import UNSET
-from pydantic import Field
 
 from bridge.adapters._common.background import Background
-from bridge.adapters._common.content import BYTES, MSGPACK, Codec, CodecName
+from bridge.adapters._common.content import BYTES, MSGPACK, Codec
+from bridge.adapters.file.config import FileConfig
 from bridge.adapters.file.paths import Glob, split_path
 from bridge.adapters.file.tree import Tree
 from bridge.adapters.file.watch import Changes, Tail, describe
-from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError
 from bridge.core.model import Command, Inbound, Publish, Request
 from bridge.core.ports import (
@@ -34,53 +32,34 @@ from bridge.core.ports import (
     Subscription,
     SubscriptionOptions,
 )
-from bridge.core.units import PositiveDuration, Size
 
 PROTOCOL: Final = "file"
-#: What a topic begins with that asks for lines instead of changes.
+#: The beginning of a topic that asks for appended lines instead of changes.
 TAIL: Final = "tail:"
-#: The header of `publish` that goes before the configuration's `append`.
+#: The header of `publish` that overrides the configuration's `append`.
 APPEND: Final = "append"
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 
-class FileConfig(Strict):
-    """`config { … }` of a directory."""
-
-    root: Annotated[Path, Field(description="the directory; nothing outside of it is read or written")]
-    codec: Annotated[CodecName, Field(description="how contents become messages and back")] = "auto"
-    interval: Annotated[
-        Annotated[PositiveDuration, Field(ge=0.01)],
-        Field(description="time between two looks for changes, 10 ms or more"),
-    ] = 1.0
-    append: Annotated[
-        bool,
-        Field(
-            description="`publish` appends the message to the file, as a line where it is text, instead of replacing "
-            'the file; the header `append` ("true" or "false") of a command goes before it'
-        ),
-    ] = False
-    max_size: Annotated[Size, Field(description="the largest file that `read` takes")] = 16 * 1024 * 1024
-    max_line: Annotated[Size, Field(description="a longer line comes in pieces")] = 256 * 1024
-
-
 class _Watch(Protocol):
+    """Finds what is new in files: `Changes` or `Tail`."""
+
     @property
     def more(self) -> bool: ...
     def begin(self) -> None: ...
-    def look(self) -> list[tuple[str, Any]]: ...
+    def poll(self) -> list[tuple[str, Any]]: ...
     def close(self) -> None: ...
 
 
 class FileAdapter(AdapterBase):
-    """One directory; see `ports.ProtocolAdapter`. What blocks runs in threads."""
+    """Work with the files of one directory; see `ports.ProtocolAdapter`. What blocks runs in threads."""
 
     protocol = PROTOCOL
 
     def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where there is no `root`."""
+        """Take the settings; nothing is opened yet. Raises ValueError where there is no `root`."""
         if not isinstance(setup.config, FileConfig):
             raise ValueError("`file` needs a `config` block with `root`")  # noqa: TRY004  # the port's error
         self._config = setup.config
@@ -92,7 +71,7 @@ class FileAdapter(AdapterBase):
         self._watches: list[_Watch] = []
 
     async def connect(self) -> None:
-        """See that the root is there, and keep watch over it. Raises NotConnectedError."""
+        """Check that the root can be listed, and again at each `interval`. Raises NotConnectedError where it cannot."""
         root = self._config.root.absolute()
         tree = await asyncio.to_thread(Tree, root)
         await asyncio.to_thread(tree.check)
@@ -101,14 +80,14 @@ class FileAdapter(AdapterBase):
         self._background.start(self._guard_root(tree))
 
     async def disconnect(self) -> None:
-        """End all subscriptions."""
+        """End all subscriptions and close their files."""
         self._tree = None
         await self._background.close()
         while self._watches:
             self._watches.pop().close()
 
     async def check(self) -> None:
-        """List the root, which an unreachable file system does not answer."""
+        """List the root: an unreachable file system does not answer that. Raises NotConnectedError."""
         await asyncio.to_thread(self._open_tree().check)
 
     def _open_tree(self) -> Tree:
@@ -137,7 +116,17 @@ class FileAdapter(AdapterBase):
         return isinstance(command, Request)
 
     async def request(self, command: Request, context: Context) -> Any:  # noqa: ARG002
-        """`read` with `{path}`: the content; `list` with `{path?, glob?}`: what is in a directory."""
+        """Do `read` with `{path}`, or `list` with `{path?, glob?}`.
+
+        Returns:
+            The content of the file; or for each entry of the directory `{kind, path, size, modified_ms}`.
+
+        Raises:
+            InvalidError: The parameters are wrong, or the path would leave the root.
+            NotSupportedError: There is no such method.
+            ProtocolError: The content is not what `codec` names.
+            RejectedError: The operating system refuses; `errors` has the codes.
+        """
         tree = self._open_tree()
         try:
             result = await self._answer(tree, command.method, command.params)
@@ -149,19 +138,27 @@ class FileAdapter(AdapterBase):
 
     async def _answer(self, tree: Tree, method: str, params: Any) -> Any:
         if method == "read":
-            path = _texts(params, method, "path")["path"]
-            parts = _file(path)
+            path = _text_params(params, method, "path")["path"]
+            parts = _file_parts(path)
             return self._codec.decode(await asyncio.to_thread(tree.read, parts, self._config.max_size), name=path[:200])
         if method == "list":
-            given = _texts(params, method, path=".", glob="*")
+            given = _text_params(params, method, path=".", glob="*")
             below, glob = split_path(given["path"]), Glob(given["glob"])
             found = await asyncio.to_thread(tree.scan, glob, below, directories=True)
             return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
         raise NotSupportedError(f"`file` has no method {method!r}; there are `read` and `list`")
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
-        """Write a file, whole or not at all, or append to it; directories on the way are made. Returns `{size}`."""
-        tree, parts = self._open_tree(), _file(command.topic, "topic")
+        """Write a file, whole or not at all, or append to it; missing directories are created.
+
+        Returns:
+            `{size}`: the size of the file in bytes afterwards.
+
+        Raises:
+            InvalidError: `topic` names no file below the root, or the codec cannot carry the message.
+            RejectedError: The operating system refuses; `errors` has the codes.
+        """
+        tree, parts = self._open_tree(), _file_parts(command.topic, "topic")
         content, content_type = self._codec.encode(command.message)
         if not self._appends(context.joined(command.headers)):
             return {"size": await asyncio.to_thread(tree.replace, parts, content)}
@@ -170,10 +167,10 @@ class FileAdapter(AdapterBase):
         return {"size": await asyncio.to_thread(tree.append, parts, line)}
 
     def _appends(self, headers: Mapping[str, str] | None) -> bool:
-        wish = (headers or {}).get(APPEND)
-        if wish not in {None, "true", "false"}:
-            raise InvalidError(f'headers.{APPEND}: "true" or "false"')
-        return self._config.append if wish is None else wish == "true"
+        value = (headers or {}).get(APPEND)
+        if value not in {None, "true", "false"}:
+            raise InvalidError(f'headers.{APPEND}: must be "true" or "false"')
+        return self._config.append if value is None else value == "true"
 
     async def subscribe(
         self,
@@ -181,7 +178,16 @@ class FileAdapter(AdapterBase):
         deliver: Deliver,
         options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
-        """`topic` is a glob, for changes, or `tail:` and a glob, for lines. What comes after this returns is told."""
+        """Report changes of files, or lines that are appended to them, from now on.
+
+        Args:
+            topic: A glob, for changes; or `tail:` and a glob, for lines.
+            deliver: Takes `{change, path, size?, modified_ms?}` for a change, or the line, decoded.
+            options: Not used.
+
+        Raises:
+            InvalidError: The glob is wrong.
+        """
         tree, glob = self._open_tree(), Glob(topic.removeprefix(TAIL))
 
         async def change(path: str, news: Any) -> None:
@@ -195,14 +201,14 @@ class FileAdapter(AdapterBase):
         self._watches.append(watch)
         try:
             await _in_thread(watch.begin)
-            task = self._background.start(self._poll(watch, line if tails else change))
+            task = self._background.start(self._poll_until_lost(watch, line if tails else change))
         except BaseException:
             self._forget(watch)
             raise
         return Subscription(topic, (task, watch))
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """Nothing comes after this."""
+        """Stop reporting to this subscription, and close its files."""
         if subscription.handle is not None:
             task, watch = subscription.handle
             task.cancel()
@@ -214,13 +220,13 @@ class FileAdapter(AdapterBase):
         if watch in self._watches:
             self._watches.remove(watch)
 
-    async def _poll(self, watch: _Watch, tell: Callable[[str, Any], Awaitable[None]]) -> None:
+    async def _poll_until_lost(self, watch: _Watch, report: Callable[[str, Any], Awaitable[None]]) -> None:
         try:
             while True:
                 if not watch.more:
                     await self._clock.sleep(self._config.interval)
-                for path, news in await _in_thread(watch.look):
-                    await tell(path, news)
+                for path, news in await _in_thread(watch.poll):
+                    await report(path, news)
         except BridgeError as error:
             self._lose(error)
 
@@ -228,7 +234,7 @@ class FileAdapter(AdapterBase):
         try:
             message = self._codec.decode(line, name="the line")
         except ProtocolError as error:
-            log.warning("line left out", path=path, error=error.message)
+            log.warning("line not delivered: codec cannot read it", path=path, error=error.message)
             return
         await deliver(Inbound(topic=path, message=message))
 
@@ -237,15 +243,15 @@ def _kind(found: os.stat_result) -> str:
     return "directory" if stat.S_ISDIR(found.st_mode) else "file"
 
 
-def _file(path: str, name: str = "path") -> tuple[str, ...]:
+def _file_parts(path: str, name: str = "path") -> tuple[str, ...]:
     parts = split_path(path, name)
     if not parts or path.endswith("/"):
-        raise InvalidError(f"{name}: names no file")
+        raise InvalidError(f"{name}: must name a file, not a directory")
     return parts
 
 
-def _texts(params: Any, method: str, *needed: str, **optional: str) -> dict[str, str]:
-    """The parameters by name, all of them text."""
+def _text_params(params: Any, method: str, *needed: str, **optional: str) -> dict[str, str]:
+    """Check and return the parameters by name; all of them are text."""
     given = {} if params is UNSET or params is None else params
     known = {*needed, *optional}
     if not isinstance(given, dict) or given.keys() - known or not all(isinstance(one, str) for one in given.values()):
@@ -257,7 +263,7 @@ def _texts(params: Any, method: str, *needed: str, **optional: str) -> dict[str,
 
 
 async def _in_thread(work: Callable[[], Result]) -> Result:
-    """Work that must be over before its files are closed: a cancellation waits for it."""
+    """Run work in a thread; a cancellation waits for its end, because its files must not be closed under it."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to take it
     try:

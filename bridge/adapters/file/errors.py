@@ -1,4 +1,4 @@
-"""What the operating system says about files → our errors."""
+"""The table from the operating system's error numbers for files to the bridge's errors."""
 
 import errno
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ _TABLE: Final[dict[int, tuple[type[BridgeError], str | None]]] = {
 
 
 def translate(error: OSError, path: str) -> BridgeError:
-    """Our error; its message names the path as it was asked for."""
+    """Return the bridge's error for one of the operating system's; its message names `path`, as the command gave it."""
     kind, code = _TABLE.get(error.errno or 0, (UnavailableError, None))
     return kind(f"{path[:200]}: {error.strerror or type(error).__name__}", code=code)
 
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Raise what goes wrong inside as our error."""
+    """Translate an OSError that the body raises to the bridge's error; `path` as for `translate`."""
     try:
         yield
     except OSError as error:

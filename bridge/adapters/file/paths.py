@@ -1,4 +1,4 @@
-"""Paths and globs below a root, as text: `a/b.txt`, `inbox/*.json`, `**/*.log`."""
+"""Parse paths and globs below a root, written as text: `a/b.txt`, `inbox/*.json`, `**/*.log`."""
 
 import fnmatch
 import re
@@ -9,46 +9,50 @@ from bridge.core.errors import InvalidError
 
 #: How deep below the root paths may go.
 MAX_DEPTH: Final = 64
-#: NUL no file name may hold; the others break the lines of whoever lists them.
+#: No file name may hold NUL; the other control characters break the lines of programs that list names.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def split_path(text: str, name: str = "path") -> tuple[str, ...]:
-    """A path's segments; `.` and nothing mean the root itself.
+    """Split a path into its segments; `.` and an empty text mean the root itself.
+
+    Args:
+        text: The path, with `/` between segments.
+        name: What it is called in an error's message.
 
     Raises:
         InvalidError: It is absolute, climbs with `..`, is too deep, or holds control characters.
     """
     if text.startswith("/"):
-        raise InvalidError(f"{name}: paths start at the root of the integration, without a slash")
+        raise InvalidError(f"{name}: must be relative to the root of the integration, without a slash at the start")
     parts = tuple(part for part in text.split("/") if part not in {"", "."})
     if ".." in parts:
         raise InvalidError(f"{name}: `..` would leave the root")
     if len(parts) > MAX_DEPTH:
-        raise InvalidError(f"{name}: deeper than {MAX_DEPTH} levels")
+        raise InvalidError(f"{name}: is deeper than {MAX_DEPTH} levels")
     if _CONTROL.search(text):
-        raise InvalidError(f"{name}: a file name holds no control characters")
+        raise InvalidError(f"{name}: a file name must not hold control characters")
     return parts
 
 
 class Glob:
-    """`*`, `?`, `[abc]` within a segment; a segment `**` stands for any number of directories.
+    """Matches paths by `*`, `?`, `[abc]` within a segment; a segment `**` stands for any number of directories.
 
     As in a shell, names that begin with a dot match only a segment that begins with one, and `**` enters none of them.
     """
 
     def __init__(self, text: str) -> None:
-        """Raises InvalidError where `split_path` does, or for an empty one."""
+        """Parse the pattern. Raises InvalidError where `split_path` does, or where it is empty."""
         segments = split_path(text, "glob")
         if not segments:
-            raise InvalidError("glob: is empty")
+            raise InvalidError("glob: must not be empty")
         if segments[-1] == "**":
             segments = (*segments, "*")
         self._segments = [None if one == "**" else _Segment(one) for one in segments]
 
     def matches(self, parts: Sequence[str]) -> bool:
-        """Whether a path is one of those."""
-        # The states of a small automaton: how many segments may be behind us.
+        """Return whether a path, as segments, matches."""
+        # The states of a finite automaton: how many segments of the pattern may have been matched so far.
         states = self._skip({0})
         for part in parts:
             following = set()
@@ -70,7 +74,7 @@ class Glob:
         return states
 
     def enters(self, parts: Sequence[str]) -> bool:
-        """Whether a directory may hold something that matches."""
+        """Return whether something inside this directory, given as segments, could match."""
         for segment, part in zip(self._segments, parts, strict=False):
             if segment is None:
                 return not parts[-1].startswith(".")

@@ -1,7 +1,7 @@
-"""A directory and what lies below it; nothing here ever leaves it.
+"""Open, read, write and list files below one directory; nothing outside of it is touched.
 
-Each path is walked directory by directory with `openat` and O_NOFOLLOW, so that no link is followed, wherever it points
-and whenever it is put there: there is no moment between a check and its use. All of it blocks, and runs in threads.
+Each path is opened directory by directory with `openat` and O_NOFOLLOW, so that no link is followed, wherever it points
+and whenever it is created: there is no time between a check and its use. All functions block; call them in threads.
 """
 
 import errno
@@ -22,10 +22,10 @@ _PLAIN: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: openin
 
 
 class Tree:
-    """The root by its path, and as the very directory that it was in the beginning."""
+    """Access to the files below a root. The directory must stay the one that was there at first (device and inode)."""
 
     def __init__(self, root: Path) -> None:
-        """Raises NotConnectedError where it is not there."""
+        """Open the root once, to learn which directory it is. Raises NotConnectedError where it cannot be opened."""
         self._root = root
         self._identity: tuple[int, int] | None = None
         with self.opened() as descriptor:
@@ -34,10 +34,15 @@ class Tree:
 
     @contextmanager
     def opened(self, parts: Sequence[str] = (), *, make: bool = False) -> Iterator[int]:
-        """A descriptor of the root, or of a directory below it; `make` makes what is missing.
+        """Open the root, or a directory below it, for the body of the context, which gets its descriptor.
+
+        Args:
+            parts: The path below the root.
+            make: Whether to create directories that are missing.
 
         Raises:
-            NotConnectedError: The root is not there any more, or another one.
+            NotConnectedError: The root cannot be opened, or is another directory than at first.
+            OSError: One below it cannot be opened.
         """
         descriptor = self._open_root()
         try:
@@ -64,12 +69,12 @@ class Tree:
         return descriptor
 
     def check(self) -> None:
-        """See that the root is there and can be listed."""
+        """Check that the root is there and can be listed. Raises BridgeError where it cannot."""
         with self.opened() as descriptor, translated("."):
             os.listdir(descriptor)  # noqa: PTH208  # of a descriptor
 
     def open_file(self, parts: Sequence[str], flags: int = os.O_RDONLY) -> int:
-        """A descriptor of a regular file; OSError as the system says, ENXIO for what is no regular file."""
+        """Open a regular file and return its descriptor. Raises OSError; with ENXIO for what is not a regular file."""
         with self.opened(parts[:-1], make=bool(flags & os.O_CREAT)) as directory:
             descriptor = os.open(parts[-1], flags | _PLAIN, 0o666, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -78,7 +83,10 @@ class Tree:
         return descriptor
 
     def read(self, parts: Sequence[str], limit: int) -> bytes:
-        """A whole file of at most `limit` bytes; RejectedError `too_large` otherwise."""
+        """Return the content of a file.
+
+        Raises the errors of `errors`, and RejectedError with code `too_large` above `limit` bytes.
+        """
         path = "/".join(parts)
         with translated(path), os.fdopen(self.open_file(parts), "rb") as file:
             content = file.read(limit + 1)
@@ -87,7 +95,10 @@ class Tree:
         return content
 
     def append(self, parts: Sequence[str], content: bytes) -> int:
-        """Write to the end of a file, which is made where it is missing; returns its size."""
+        """Write to the end of a file, creating it where it is missing; return its size.
+
+        Raises the errors of `errors`.
+        """
         with translated("/".join(parts)):
             descriptor = self.open_file(parts, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             with os.fdopen(descriptor, "ab", buffering=0) as file:
@@ -98,7 +109,10 @@ class Tree:
                 return os.fstat(file.fileno()).st_size
 
     def replace(self, parts: Sequence[str], content: bytes) -> int:
-        """Write a file so that others see the old or the new content, whole; returns its size."""
+        """Replace a file's content so that readers see all of the old or all of the new; return its size.
+
+        Raises the errors of `errors`.
+        """
         with translated("/".join(parts)), self.opened(parts[:-1], make=True) as directory:
             mode = _mode_to_keep(parts[-1], directory)
             draft = f".nemo-bridge-{secrets.token_hex(8)}.tmp"
@@ -118,9 +132,16 @@ class Tree:
         return len(content)
 
     def scan(self, glob: Glob, below: Sequence[str] = (), *, directories: bool = False) -> dict[str, os.stat_result]:
-        """Regular files, and `directories` if asked for, that match: path from the root → stat, sorted.
+        """Return the regular files that match, sorted: path from the root → stat.
 
-        What vanishes meanwhile or may not be read is left out, and so are names that are not UTF-8.
+        What is deleted meanwhile or may not be read is left out, and so are names that are not UTF-8.
+
+        Args:
+            glob: What to match, from `below` on.
+            below: Where to begin.
+            directories: Whether to return matching directories, too.
+
+        Raises the errors of `errors`.
         """
         found: dict[str, os.stat_result] = {}
         with translated("/".join(below) or "."), self.opened(below) as directory:
@@ -154,7 +175,7 @@ def _scan(
 
 
 def _mode_to_keep(name: str, directory: int) -> int | None:
-    """The permissions of the file to be replaced; None where there is none. What is no regular file stays."""
+    """Return the permissions of the file to be replaced; None where there is none. Raises OSError for other things."""
     try:
         there = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

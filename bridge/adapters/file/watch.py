@@ -1,4 +1,4 @@
-"""What has changed since the last look: files of a glob, and lines of files that grow. Polled; all of it blocks."""
+"""Find changed files and appended lines by polling. All functions block; call them in threads."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from bridge.adapters.file.errors import translated
 from bridge.adapters.file.paths import Glob, split_path
 from bridge.adapters.file.tree import Tree
 
-#: Looks without news after which a file that has left the glob (rotated, deleted) is let go.
-_PATIENCE: Final = 10
+#: Polls without a new line after which a file that no longer matches the glob (rotated, deleted) is closed.
+_IDLE_POLLS: Final = 10
 #: Files of one subscription that are followed at the same time; each costs a descriptor.
 MAX_FOLLOWED: Final = 256
 _CHUNK: Final = 256 * 1024
@@ -20,14 +20,15 @@ log = structlog.get_logger(__name__)
 
 
 def describe(path: str, found: os.stat_result) -> dict[str, Any]:
-    """What is told about a file."""
+    """Return what a message says about a file: `{path, size, modified_ms}`, in bytes and Unix milliseconds."""
     return {"path": path, "size": found.st_size, "modified_ms": found.st_mtime_ns // 1_000_000}
 
 
 class Changes:
-    """Files that were created, changed or deleted; what is there at the beginning is no news."""
+    """Finds files that were created, changed or deleted since the poll before; `begin` is the first."""
 
     more = False
+    """Whether the next poll should follow at once: never."""
 
     def __init__(self, tree: Tree, glob: Glob) -> None:
         self._tree = tree
@@ -35,11 +36,11 @@ class Changes:
         self._known: dict[str, os.stat_result] = {}
 
     def begin(self) -> None:
-        """Take in what is there."""
+        """Note the files that are there. Raises BridgeError where the root is gone."""
         self._known = self._tree.scan(self._glob)
 
-    def look(self) -> list[tuple[str, dict[str, Any]]]:
-        """(path, message) for each; what was deleted first. Raises BridgeError where the root is gone."""
+    def poll(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return (path, message) for each change, deleted files first. Raises BridgeError where the root is gone."""
         now = self._tree.scan(self._glob)
         before, self._known = self._known, now
         news: list[tuple[str, dict[str, Any]]] = [
@@ -53,7 +54,7 @@ class Changes:
         return news
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file is open."""
 
 
 def _mark(found: os.stat_result) -> tuple[int, int, int]:
@@ -61,7 +62,7 @@ def _mark(found: os.stat_result) -> tuple[int, int, int]:
 
 
 class _Followed:
-    """One file that grows, held open so that its last lines are read although it was rotated away."""
+    """One file that grows; it stays open so that its last lines are read even after it was rotated."""
 
     def __init__(self, path: str, descriptor: int, position: int) -> None:
         self.path = path
@@ -72,7 +73,7 @@ class _Followed:
         self.more = False
 
     def lines(self, max_line: int) -> list[bytes]:
-        """New whole lines without their ends, from one chunk; a longer one comes in pieces."""
+        """Return new whole lines without their ends, from one chunk; a line above `max_line` bytes comes in pieces."""
         if os.fstat(self.descriptor).st_size < self.position:
             # Truncated in place, as `copytruncate` does.
             self.position, self.rest = 0, b""
@@ -95,13 +96,13 @@ def _pieces(line: bytes, size: int) -> Iterator[bytes]:
 
 
 class Tail:
-    """New lines of all files of a glob: those that are there are read from their end, new ones from their beginning.
+    """Finds new lines in all files of a glob: in those of `begin` from their end, in later ones from their beginning.
 
-    Files are known by device and inode, so one that is renamed goes on, under a new name or, outside of the glob, until
-    nothing more comes. Rotation by renaming loses no line; rotation by truncating may, as everywhere.
+    A file is identified by device and inode, so reading continues after it was renamed: under the new name or, where
+    that does not match, until nothing more comes. Rotation by renaming loses no line; rotation by truncating may.
 
     Attributes:
-        more: Whether the last look left something behind for the next, which need not wait then.
+        more: Whether the last poll left lines unread, so that the next one should follow at once.
     """
 
     def __init__(self, tree: Tree, glob: Glob, max_line: int) -> None:
@@ -110,23 +111,23 @@ class Tail:
         self._max_line = max_line
         self.more = False
         self._followed: dict[tuple[int, int], _Followed] = {}
-        self._said_full = False
+        self._warned = False
 
     def begin(self) -> None:
-        """Take in what is there."""
+        """Open the files that are there, at their end. Raises BridgeError where the root is gone."""
         for path in self._tree.scan(self._glob):
             self._follow(path, from_end=True)
 
     def _follow(self, path: str, *, from_end: bool) -> None:
         if len(self._followed) >= MAX_FOLLOWED:
-            if not self._said_full:
+            if not self._warned:
                 log.warning("too many files to follow; narrow the glob", most=MAX_FOLLOWED, first_left_out=path)
-                self._said_full = True
+                self._warned = True
             return
         try:
             descriptor = self._tree.open_file(split_path(path))
         except OSError:
-            return  # gone again, or not ours to read
+            return  # deleted meanwhile, or not readable for us
         found = os.fstat(descriptor)
         key = (found.st_dev, found.st_ino)
         if key in self._followed:
@@ -134,8 +135,11 @@ class Tail:
         else:
             self._followed[key] = _Followed(path, descriptor, found.st_size if from_end else 0)
 
-    def look(self) -> list[tuple[str, bytes]]:
-        """(path, line) for each; a rotated file's before those of its successor. Raises BridgeError without a root."""
+    def poll(self) -> list[tuple[str, bytes]]:
+        """Return (path, line) for each line; those of a rotated file before those of the file that replaced it.
+
+        Raises BridgeError where the root is gone or a file cannot be read.
+        """
         there = {(found.st_dev, found.st_ino): path for path, found in self._tree.scan(self._glob).items()}
         for key, path in there.items():
             if key in self._followed:
@@ -153,13 +157,13 @@ class Tail:
                 break
             if key in there:
                 file.idle = 0
-            elif file.idle >= _PATIENCE:
+            elif file.idle >= _IDLE_POLLS:
                 if file.rest:
                     news.append((file.path, file.rest))
                 os.close(self._followed.pop(key).descriptor)
         return news
 
     def close(self) -> None:
-        """Let all files go."""
+        """Close all files."""
         while self._followed:
             os.close(self._followed.popitem()[1].descriptor)

@@ -1,21 +1,15 @@
-"""Time as a source: `type = "timer"`, intervals and cron schedules.
+"""Deliver a message at intervals and at the times of cron expressions: `type = "timer"`.
 
-A subscription to a schedule's name brings `{"scheduled_at": <Unix ms>, "missed": <n>}` at each tick. Schedules live as
-long as the session: intervals count from its beginning, and what was due while the bridge was not running is not made
-up for.
+A subscription to a schedule's name gets `{"scheduled_at": <Unix ms>, "missed": <n>}` at each tick. Intervals count from
+the beginning of the session. What was due while the bridge was not running is not delivered later.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field, model_validator
-
 from bridge.adapters._common.background import Background
+from bridge.adapters.timer.config import ALL, Schedule, TimerConfig
 from bridge.adapters.timer.ticks import CronTicks, IntervalTicks, Tick, Ticks
-from bridge.core.endpoint import Strict
 from bridge.core.errors import InvalidError, NotConnectedError
 from bridge.core.model import Inbound
 from bridge.core.ports import (
@@ -27,96 +21,12 @@ from bridge.core.ports import (
     Subscription,
     SubscriptionOptions,
 )
-from bridge.core.units import Duration, PositiveDuration
 
 PROTOCOL: Final = "timer"
-#: The topic that stands for every schedule.
-ALL: Final = "*"
-#: The name of the schedule that stands in `config` itself.
-DEFAULT: Final = "default"
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f'there is no time zone {name!r}; write "Europe/Berlin" or "UTC"') from None
-    return name
-
-
-def _cron(expression: str) -> str:
-    try:
-        next(CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC)))  # any day serves
-    except CronSimError as error:
-        hint = 'write "minute hour day month weekday", as in "0 9 * * MON"'
-        raise ValueError(f"{expression!r} is no cron expression ({error}); {hint}") from None
-    except StopIteration:
-        raise ValueError(f"{expression!r} never comes about") from None
-    return expression
-
-
-class _Times(Strict):
-    every: Annotated[
-        Annotated[PositiveDuration, Field(ge=0.01)] | None,
-        Field(description="the time between two ticks, 10 ms or more"),
-    ] = None
-    cron: Annotated[
-        Annotated[str, AfterValidator(_cron)] | None,
-        Field(description='"minute hour day month weekday", or with a field for seconds before them'),
-    ] = None
-    time_zone: Annotated[
-        Annotated[str, AfterValidator(_zone)] | None,
-        Field(description="the zone of `cron`, by its IANA name; default: UTC"),
-    ] = None
-    jitter: Annotated[Duration, Field(description="each tick comes up to so much later, at random")] = 0.0
-    immediately: Annotated[bool, Field(description="also tick once when the subscription begins")] = False
-
-    def _check_times(self) -> None:
-        if (self.every is None) == (self.cron is None):
-            raise ValueError("give either `every` or `cron`")
-        if self.cron is None and self.time_zone is not None:
-            raise ValueError("`time_zone` goes with `cron` only")
-        if self.every is not None and self.jitter >= self.every:
-            raise ValueError("`jitter` must be shorter than `every`")
-
-
-class Schedule(_Times):
-    """`schedule "name" { … }`: `every` or `cron`."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> "Schedule":
-        self._check_times()
-        return self
-
-
-class TimerConfig(_Times):
-    """`config { … }` of a timer: one schedule with the name `default`, or several in blocks of their own, or both."""
-
-    schedule: Annotated[
-        dict[str, Schedule], Field(default_factory=dict, description="more schedules, by name, which is their topic")
-    ]
-
-    @model_validator(mode="after")
-    def _whole(self) -> "TimerConfig":
-        alone = self.model_fields_set & _Times.model_fields.keys()
-        if alone or not self.schedule:
-            self._check_times()
-        if ALL in self.schedule:
-            raise ValueError(f"`{ALL}` stands for all schedules, so none can be named that")
-        if alone and DEFAULT in self.schedule:
-            raise ValueError(f"`{DEFAULT}` is the name of the schedule that stands in no block")
-        return self
-
-    @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """All of them by name."""
-        own = {name: getattr(self, name) for name in _Times.model_fields}
-        alone = {DEFAULT: Schedule(**own)} if self.every is not None or self.cron is not None else {}
-        return {**alone, **self.schedule}
 
 
 class TimerAdapter(AdapterBase):
-    """One integration's schedules; see `ports.ProtocolAdapter`."""
+    """Run the schedules of one integration; see `ports.ProtocolAdapter`."""
 
     protocol = PROTOCOL
 
@@ -131,16 +41,16 @@ class TimerAdapter(AdapterBase):
         self._start = 0.0
 
     async def connect(self) -> None:
-        """Intervals count from here."""
+        """Begin the session; intervals count from now."""
         self._start = self._clock.monotonic()
         await self._background.open()
 
     async def disconnect(self) -> None:
-        """No tick comes after this."""
+        """Stop all ticks."""
         await self._background.close()
 
     async def check(self) -> None:
-        """Nothing that could be dead."""
+        """Check that there is a session; there is no remote to ask. Raises NotConnectedError."""
         if not self._background.is_open:
             raise NotConnectedError("there is no session")
 
@@ -150,7 +60,7 @@ class TimerAdapter(AdapterBase):
         deliver: Deliver,
         options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
-        """`topic` is a schedule's name, or `*` for all of them.
+        """Deliver the ticks of a schedule, or of all (`*`).
 
         Raises:
             InvalidError: There is no such schedule.
@@ -162,7 +72,7 @@ class TimerAdapter(AdapterBase):
         return Subscription(topic, [self._background.start(self._run(name, deliver)) for name in names])
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """No tick comes after this."""
+        """Stop the ticks of this subscription."""
         for task in subscription.handle or ():
             task.cancel()
 

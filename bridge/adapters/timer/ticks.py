@@ -1,7 +1,7 @@
-"""When a schedule ticks. No tick drifts: each time follows from the schedule, not from the tick before.
+"""Wait for the ticks of a schedule. No tick drifts: each time follows from the schedule, not from the tick before.
 
-A tick that came so late that others were due meanwhile (a suspended machine, a clock set forward) stands for all of
-them: it is the latest one and says how many were missed before it.
+Where the wait took so long that several ticks are due (a suspended machine, a clock set forward), there is one tick:
+the latest, with the number of those missed before it.
 """
 
 import math
@@ -12,31 +12,32 @@ from cronsim import CronSim
 
 from bridge.core.ports import Clock
 
-#: Seconds after which a sleeping cron schedule looks at the clock again, which may have been set or slept through.
+#: Seconds after which a waiting cron schedule reads the clock again, which somebody may have set.
 _LONGEST_SLEEP: Final = 60.0
-#: Milliseconds by which the clock must be set back to be believed, rather than waited for: what Debian's cron(8) takes.
+#: Milliseconds by which the clock must be set back for the schedule to follow it; below that the schedule waits until
+#: the clock is where it was, as Debian's cron(8) does.
 _SET_BACK: Final = 3 * 3600 * 1000
-#: Missed ticks are counted one by one up to this.
+#: The largest number of missed ticks that is counted.
 MOST_MISSED: Final = 10_000
 
 
 class Tick(NamedTuple):
-    """One tick: when it should have been (Unix ms), and how many before it were missed."""
+    """One tick: the time for which it was scheduled (Unix ms), and how many before it were missed."""
 
     scheduled_at: int
     missed: int
 
 
 class Ticks(Protocol):
-    """The ticks of one schedule."""
+    """Waits for the ticks of one schedule."""
 
     async def next(self) -> Tick:
-        """Wait for the next one."""
+        """Wait for the next tick."""
         ...
 
 
 class IntervalTicks:
-    """Every so many seconds of monotonic time after `start`; the time that a machine is suspended does not count."""
+    """Ticks every `every` seconds after `start`, on the monotonic clock; the time of a suspension does not count."""
 
     def __init__(self, every: float, start: float, clock: Clock) -> None:
         self._every = every
@@ -45,7 +46,7 @@ class IntervalTicks:
         self._count = self._passed()
 
     def _passed(self) -> int:
-        """How many are due by now; a microsecond of rounding must not lose one."""
+        """Return how many ticks are due by now; a microsecond is added, so that rounding loses none."""
         return math.floor((self._clock.monotonic() - self._start + 1e-6) / self._every)
 
     async def next(self) -> Tick:
@@ -60,10 +61,10 @@ class IntervalTicks:
 
 
 class CronTicks:
-    """At the times of a cron expression, by the wall clock.
+    """Ticks at the times of a cron expression, by the wall clock.
 
-    Daylight saving as Debian's cron has it (CronSim): a fixed time that the clocks skip ticks right after the change,
-    one that comes twice ticks the first time; what ticks all hours follows real time.
+    Daylight saving time is treated as in Debian's cron (CronSim): a fixed time that the change skips ticks right after
+    the change, one that comes twice ticks the first time; a schedule for all hours follows real time.
     """
 
     def __init__(self, expression: str, zone: tzinfo, clock: Clock) -> None:
@@ -73,7 +74,10 @@ class CronTicks:
         self._last = clock.wall_ms()
 
     def after(self, milliseconds: int) -> int:
-        """The first time after a moment; both Unix ms. Raises StopIteration where there is none in 50 years."""
+        """Return the first time after `milliseconds`, both Unix ms.
+
+        Raises StopIteration where there is none within 50 years.
+        """
         times = CronSim(self._expression, datetime.fromtimestamp(milliseconds / 1000, self._zone))
         while True:
             # An hour that comes twice makes CronSim name its first pass while we are in the second.

@@ -109,7 +109,7 @@ async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dic
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("v.json", "{", "is no JSON"),
+        ("v.json", "{", "is not JSON"),
         ("v.json", "[1]", "must hold a map"),
         ("v.json", '{"a": 1, "a": 2}', "a key twice: 'a'"),
         ("v.json", '{"a": 18446744073709551616}', "values.a: integers have at most 64 bit"),
@@ -127,7 +127,7 @@ async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dic
         ("v.csv", "", "needs a header"),
         ("v.csv", "key,key\n", "needs a header"),
         ("v.csv", "key,value\na\n", "line 2: 1 columns, the header has 2"),
-        ("v.csv", "key,value\na,1\na,2\n", "line 3: the key 'a' is there twice"),
+        ("v.csv", "key,value\na,1\na,2\n", "line 3: has the key 'a' for the second time"),
         ("v.csv", 'key,value\na,"1\n', "line 2: unexpected end of data"),
         ("v.txt", "", r"\*.json, \*.yaml or \*.csv, not v.txt"),
     ],

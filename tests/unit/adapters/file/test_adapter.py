@@ -12,7 +12,8 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from bridge.adapters.file.adapter import SPEC, FileAdapter, FileConfig
+from bridge.adapters.file.adapter import SPEC, FileAdapter
+from bridge.adapters.file.config import FileConfig
 from bridge.adapters.file.watch import Changes
 from bridge.core.errors import (
     BridgeError,
@@ -30,7 +31,7 @@ from tests.support.wait import until
 
 @asynccontextmanager
 async def opened(root: Path, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[Direct]:
-    """A connected adapter that looks often."""
+    """Connect an adapter that polls every 10 ms."""
     told: list[BridgeError] = [] if lost is None else lost
     setup = adapter_setup("files", None, config=FileConfig(root=root, interval=0.01, **config), on_lost=told.append)
     adapter = FileAdapter(setup)
@@ -173,7 +174,7 @@ async def test_changes_and_lines(tmp_path: Path) -> None:
 
 
 async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is left out with a warning, and the next one comes."""
+    """It is not delivered, a warning is logged, and the next one comes."""
     got: list[Any] = []
 
     async def line(message: Inbound) -> None:
@@ -184,7 +185,7 @@ async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest
         (tmp_path / "log").write_text('no json\n{"a": 1}\n')
         await until(lambda: got, "the good line")
     assert got == [{"a": 1}]
-    assert "line left out" in capfd.readouterr().out
+    assert "line not delivered" in capfd.readouterr().out
 
 
 async def test_the_loss_of_the_root(tmp_path: Path) -> None:
@@ -225,12 +226,12 @@ async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) 
         await until(lambda: descriptors() <= before, "the close of all files")
 
 
-async def test_a_look_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_poll_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled work is awaited, and its error, which nobody wants any more, is not complained about."""
     begun, go_on, complaints = threading.Event(), threading.Event(), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
-    def look(_: Changes) -> list[Any]:
+    def poll(_: Changes) -> list[Any]:
         begun.set()
         go_on.wait(10)
         raise NotConnectedError("too late")
@@ -238,10 +239,10 @@ async def test_a_look_that_fails_after_its_end(tmp_path: Path, monkeypatch: pyte
     async def ignore(_: Inbound) -> None:
         pass
 
-    monkeypatch.setattr(Changes, "look", look)
+    monkeypatch.setattr(Changes, "poll", poll)
     async with opened(tmp_path) as adapter:
         subscription = await adapter.subscribe("*", ignore)
-        await until(begun.is_set, "the look")
+        await until(begun.is_set, "the poll")
         async with asyncio.TaskGroup() as group:
             ending = group.create_task(adapter.unsubscribe(subscription))
             await asyncio.sleep(0)

@@ -42,8 +42,8 @@ def add(path: Path, text: str) -> None:
 
 
 def told(watch: Changes) -> list[tuple[str, str]]:
-    """(what, path) of one look."""
-    return [(news["change"], path) for path, news in watch.look()]
+    """Poll once and return (what, path) for each change."""
+    return [(news["change"], path) for path, news in watch.poll()]
 
 
 def test_created_changed_deleted(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_created_changed_deleted(tmp_path: Path) -> None:
     (tmp_path / "sub" / "new").write_text("12")
     assert told(watch) == [("created", "sub/new")]
     add(tmp_path / "sub" / "new", "3")
-    ((path, news),) = watch.look()
+    ((path, news),) = watch.poll()
     assert path == "sub/new"
     modified = (tmp_path / "sub" / "new").stat().st_mtime_ns // 1_000_000
     assert news == {"change": "changed", "path": "sub/new", "size": 3, "modified_ms": modified}
     (tmp_path / "old").unlink()
-    assert watch.look() == [("old", {"change": "deleted", "path": "old"})]
+    assert watch.poll() == [("old", {"change": "deleted", "path": "old"})]
     assert told(watch) == []
 
 
@@ -89,7 +89,7 @@ def test_a_watch_without_its_root(tmp_path: Path) -> None:
     watch = changes(tmp_path / "root")
     (tmp_path / "root").rmdir()
     with pytest.raises(NotConnectedError):
-        watch.look()
+        watch.poll()
 
 
 def test_lines_as_they_come(tmp_path: Path, tail_of: Any) -> None:
@@ -97,11 +97,11 @@ def test_lines_as_they_come(tmp_path: Path, tail_of: Any) -> None:
     file = tmp_path / "a.log"
     file.write_text("before\nhalf")
     tail = tail_of()
-    assert tail.look() == []
+    assert tail.poll() == []
     add(file, "-line\none\r\n\ntw")
-    assert tail.look() == [("a.log", b"-line"), ("a.log", b"one"), ("a.log", b"")]
+    assert tail.poll() == [("a.log", b"-line"), ("a.log", b"one"), ("a.log", b"")]
     add(file, "o\n")
-    assert tail.look() == [("a.log", b"two")]
+    assert tail.poll() == [("a.log", b"two")]
 
 
 def test_a_new_file_is_read_from_its_beginning(tmp_path: Path, tail_of: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_new_file_is_read_from_its_beginning(tmp_path: Path, tail_of: Any) -> 
     tail = tail_of()
     (tmp_path / "b.log").write_text("1\n2\n")
     (tmp_path / "b.txt").write_text("no\n")
-    assert tail.look() == [("b.log", b"1"), ("b.log", b"2")]
+    assert tail.poll() == [("b.log", b"1"), ("b.log", b"2")]
 
 
 @pytest.mark.parametrize("glob", ["a.log", "a.log*"])
@@ -125,12 +125,12 @@ def test_rotation_by_renaming_loses_nothing(tmp_path: Path, tail_of: Any, glob: 
         old.write("2\n")
         old.flush()
         file.write_text("3\n")
-        assert [line for _, line in tail.look()] == [b"1", b"2", b"3"]
+        assert [line for _, line in tail.poll()] == [b"1", b"2", b"3"]
         old.write("4\n")
         old.flush()
-        assert [line for _, line in tail.look()] == [b"4"]
+        assert [line for _, line in tail.poll()] == [b"4"]
     add(file, "5\n")
-    assert tail.look() == [("a.log", b"5")]
+    assert tail.poll() == [("a.log", b"5")]
 
 
 def test_a_deleted_file_is_let_go(tmp_path: Path, tail_of: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_deleted_file_is_let_go(tmp_path: Path, tail_of: Any) -> None:
     tail = tail_of()
     add(file, "last\nwords")
     file.unlink()
-    lines = [line for _ in range(20) for _, line in tail.look()]
+    lines = [line for _ in range(20) for _, line in tail.poll()]
     assert lines == [b"last", b"words"]
     assert len(list(Path("/dev/fd").iterdir())) == before
 
@@ -153,7 +153,7 @@ def test_rotation_by_truncating(tmp_path: Path, tail_of: Any) -> None:
     tail = tail_of()
     os.truncate(file, 0)
     add(file, "new\n")
-    assert tail.look() == [("a.log", b"new")]
+    assert tail.poll() == [("a.log", b"new")]
 
 
 def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
@@ -161,23 +161,23 @@ def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
     tail = tail_of(max_line=4)
     file = tmp_path / "a.log"
     file.write_text("123456789\nabcdefghij")
-    assert [line for _, line in tail.look()] == [b"1234", b"5678", b"9", b"abcd", b"efgh"]
+    assert [line for _, line in tail.poll()] == [b"1234", b"5678", b"9", b"abcd", b"efgh"]
     add(file, "k\n")
-    assert [line for _, line in tail.look()] == [b"ijk"]
+    assert [line for _, line in tail.poll()] == [b"ijk"]
 
 
-def test_much_comes_in_several_looks(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_comes_in_several_polls(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each bounded; `more` says that there is no need to wait."""
     monkeypatch.setattr(module, "_CHUNK", 10)
     tail = tail_of()
     (tmp_path / "a.log").write_text("".join(f"{n}\n" for n in range(10, 30)))
     (tmp_path / "b.log").write_text("b\n")
-    first = tail.look()
+    first = tail.poll()
     assert len(first) == 3
     assert tail.more
     lines = [line for _, line in first]
     while tail.more:
-        lines += [line for _, line in tail.look()]
+        lines += [line for _, line in tail.poll()]
     assert lines == [*(str(n).encode() for n in range(10, 30)), b"b"]
 
 
@@ -187,7 +187,7 @@ def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
     (tmp_path / "a.log").symlink_to("outside")
     tail = tail_of()
     add(tmp_path / "outside", "secret\n")
-    assert tail.look() == []
+    assert tail.poll() == []
 
 
 def test_following_has_a_limit(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +196,6 @@ def test_following_has_a_limit(tmp_path: Path, tail_of: Any, monkeypatch: pytest
     (tmp_path / "a.log").touch()
     tail = tail_of()
     (tmp_path / "b.log").write_text("b\n")
-    assert tail.look() == []
+    assert tail.poll() == []
     (tmp_path / "a.log").unlink()
-    assert [line for _ in range(20) for _, line in tail.look()] == [b"b"]
+    assert [line for _ in range(20) for _, line in tail.poll()] == [b"b"]

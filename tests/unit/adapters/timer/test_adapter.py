@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from bridge.adapters.timer.adapter import SPEC, TimerAdapter, TimerConfig
+from bridge.adapters.timer.adapter import SPEC, TimerAdapter
+from bridge.adapters.timer.config import TimerConfig
 from bridge.config import load
 from bridge.core.errors import BridgeError, ConfigError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound
@@ -278,15 +279,15 @@ async def test_closing_leaves_no_task() -> None:
         ({"every": 1, "time_zone": "UTC"}, "`time_zone` goes with `cron` only"),
         ({"every": 1, "jitter": 1}, "`jitter` must be shorter than `every`"),
         ({"every": "1ms"}, "greater than or equal to 0.01"),
-        ({"cron": "every day"}, "no cron expression"),
+        ({"cron": "every day"}, "not a cron expression"),
         ({"cron": "61 * * * *"}, "Bad minute"),
         ({"cron": "0 0 30 2 *"}, "Bad day-of-month"),
         ({"cron": "* * * * *", "time_zone": "Europe/Berlim"}, "no time zone 'Europe/Berlim'"),
         ({"cron": "* * * * *", "time_zone": "/etc/localtime"}, "no time zone"),
         ({"cron": "* * * * *", "time_zone": "Europe"}, "no time zone"),
         ({"schedule": {"a": {}}}, "give either `every` or `cron`"),
-        ({"schedule": {"*": {"every": 1}}}, "stands for all schedules"),
-        ({"every": 1, "schedule": {"default": {"every": 1}}}, "stands in no block"),
+        ({"schedule": {"*": {"every": 1}}}, "means all schedules"),
+        ({"every": 1, "schedule": {"default": {"every": 1}}}, "written outside of a block"),
         ({"immediately": True, "schedule": {"a": {"every": 1}}}, "give either `every` or `cron`"),
     ],
 )
