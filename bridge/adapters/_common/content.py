@@ -22,7 +22,8 @@ MSGPACK: Final = "application/msgpack"
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 
-_MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
+#: The content types of MessagePack that are in use.
+MSGPACK_TYPES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
 
 
 class Codec:
@@ -131,7 +132,7 @@ def _decode_auto(data: bytes, content_type: str | None, name: str) -> Any:
     if kind == BYTES:
         return data
     attempts: tuple[_Decode, ...] = (_decode_json, _decode_text)
-    if kind in _MSGPACK_NAMES:
+    if kind in MSGPACK_TYPES:
         attempts = (_decode_msgpack,)
     elif kind.startswith("text/"):
         attempts = (_decode_text,)

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: the parser of the event stream format (WHATWG HTML, section 9.2.6)."""
+"""Parse the bytes of a stream of server-sent events (WHATWG HTML, section 9.2.6)."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,13 @@ from bridge.core.errors import ProtocolError
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event: its type (`message` where the server names none), its data, and the last id said so far."""
+    """One event.
+
+    Attributes:
+        kind: Its type; `message` where the server names none.
+        data: Its lines of data, joined.
+        last_id: The id of this event, or else of the last one before that had an id.
+    """
 
     kind: str
     data: str
@@ -15,13 +21,18 @@ class ServerEvent:
 
 
 class EventParser:
-    """Makes events of the stream's pieces, wherever the pieces are cut.
+    """Makes events of the stream's pieces, wherever the stream was cut into pieces.
 
-    The field `retry` is read over: when to connect again is decided in one place for all protocols.
+    The field `retry` is ignored: when to connect again is decided in one place for all protocols.
     """
 
     def __init__(self, limit: int, last_id: str = "") -> None:
-        """`limit` is what one event may have, in bytes; `last_id` the id that the stream goes on from."""
+        """Begin at the start of a stream.
+
+        Args:
+            limit: The largest event, in bytes.
+            last_id: The id of the last event of the stream before this one.
+        """
         self.last_id = last_id
         self._limit = limit
         self._rest = bytearray()
@@ -32,10 +43,10 @@ class EventParser:
         self._size = 0
 
     def feed(self, piece: bytes) -> list[ServerEvent]:
-        """The events that are complete with this piece.
+        """Take the next piece, and return the events that it completes.
 
         Raises:
-            ProtocolError: An event is over the limit.
+            ProtocolError: An event is larger than the limit.
         """
         if self._after_return and piece.startswith(b"\n"):
             piece = piece[1:]  # the other half of a line end that was cut in two
@@ -57,7 +68,7 @@ class EventParser:
 
     def _count(self, more: int) -> None:
         if self._size + more > self._limit:
-            raise ProtocolError(f"an event is over the limit of {self._limit} bytes")
+            raise ProtocolError(f"an event is larger than the limit of {self._limit} bytes")
 
     def _line(self, line: bytes) -> ServerEvent | None:
         if self._first:

@@ -1,6 +1,6 @@
-"""What an HTTP server says by itself: one path asked at an interval, and server-sent events.
+"""Receive messages from an HTTP server: by polling one path, or as server-sent events.
 
-A feed is opened, runs until it breaks, and may be opened again: it remembers what it has seen.
+A feed is opened, runs until it fails, and may be opened again: it remembers what it has delivered.
 """
 
 from typing import Final, Protocol
@@ -9,8 +9,8 @@ from bridge.adapters._common.content import Codec
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.stream import ResponseStream
-from bridge.adapters.http.call import body_of, check_status, headers_of
 from bridge.adapters.http.events import EventParser, ServerEvent
+from bridge.adapters.http.response import body_of, check_status, headers_of
 from bridge.core.errors import BridgeError, ConnectionLostError, ProtocolError, RejectedError, ThrottledError
 from bridge.core.model import Inbound
 from bridge.core.ports import Clock, Deliver
@@ -21,65 +21,73 @@ EVENTS: Final = "events"
 
 
 class Feed(Protocol):
-    """Messages of one topic."""
+    """Receives the messages of one topic: `PollFeed` or `EventFeed`."""
 
     async def open(self) -> None:
-        """See that it works. Raises BridgeError."""
+        """Make the first request. Raises BridgeError where the server refuses or does not answer."""
         ...
 
     async def run(self, deliver: Deliver) -> BridgeError:
-        """Deliver until it breaks; returns why."""
+        """Deliver messages until the feed fails; return why it failed."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of what `open` and `run` hold; it can be opened again."""
+        """Close what `open` and `run` hold; the feed can be opened again."""
         ...
 
 
-class _Patience:
-    """Keeps a feed from asking before the time that the server named."""
+class _RetryAfter:
+    """Remembers how long the server asked a feed to wait, and refuses a request before that."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until = 0.0
 
     def check(self) -> None:
-        """Raises ThrottledError where it is too early."""
+        """Raise ThrottledError where the wait is not over."""
         left = self._until - self._clock.monotonic()
         if left > 0:
             raise ThrottledError("the server asked to wait", retry_after_ms=round(left * 1000))
 
-    def learn(self, error: BridgeError) -> None:
-        """Take note of a wait that was asked for."""
+    def note(self, error: BridgeError) -> None:
+        """Remember the wait that an error of the server asks for, if it does."""
         if error.retry_after_ms is not None:
             self._until = self._clock.monotonic() + error.retry_after_ms / 1000
 
 
 class PollFeed:
-    """Asks one path at an interval, and delivers the body where it is another than before; the first one, too."""
+    """Requests one path at an interval, and delivers the body when it has changed, and the first time."""
 
     def __init__(self, client: HttpClient, path: bytes, interval: float, codec: Codec, clock: Clock) -> None:
-        """`interval` in seconds."""
+        """Make the feed; nothing is requested yet.
+
+        Args:
+            client: Makes the requests.
+            path: The target of the requests, percent-encoded.
+            interval: Seconds from the end of one answer to the next request.
+            codec: Decodes the body.
+            clock: Measures the interval, and waits that the server asks for.
+        """
         self._client = client
         self._path = path
         self._interval = interval
         self._codec = codec
         self._clock = clock
-        self._patience = _Patience(clock)
+        self._retry_after = _RetryAfter(clock)
         self._conditions = b""
         self._seen: bytes | None = None
         self._changed: Inbound | None = None
 
     async def open(self) -> None:
-        """Ask for the first time, or again."""
-        self._patience.check()
+        """Make one request; see `Feed.open`."""
+        self._retry_after.check()
         try:
-            await self._ask()
+            await self._request()
         except BridgeError as error:
-            self._patience.learn(error)
+            self._retry_after.note(error)
             raise
 
-    async def _ask(self) -> None:
+    async def _request(self) -> None:
         response = await self._client.send("GET", self._path, self._conditions)
         if response.status == 304:
             return
@@ -94,24 +102,24 @@ class PollFeed:
             self._seen, self._changed = response.body, Inbound(topic=POLL, message=body, headers=headers)
 
     async def run(self, deliver: Deliver) -> BridgeError:
-        """See `Feed.run`. The interval is counted from the end of one answer to the next question."""
+        """Deliver each change until a request fails; see `Feed.run`."""
         while True:
             message, self._changed = self._changed, None
             if message is not None:
                 await deliver(message)
             await self._clock.sleep(self._interval)
             try:
-                await self._ask()
+                await self._request()
             except BridgeError as error:
-                self._patience.learn(error)
+                self._retry_after.note(error)
                 return error
 
     async def aclose(self) -> None:
-        """It holds nothing between two questions."""
+        """Do nothing: between two requests nothing is open."""
 
 
 def _conditions(response: Response) -> bytes:
-    """The headers that ask for news only (RFC 9110, 13.1): the entity tag, or else the date of the last change."""
+    """Return the headers that ask for a changed body only (RFC 9110, 13.1), by entity tag or else by date."""
     for name, condition in ((b"etag", b"if-none-match"), (b"last-modified", b"if-modified-since")):
         value = response.header(name)
         if value is not None:
@@ -120,21 +128,29 @@ def _conditions(response: Response) -> bytes:
 
 
 class EventFeed:
-    """Server-sent events (WHATWG HTML, section 9.2), going on after the last one that was delivered."""
+    """Receives server-sent events (WHATWG HTML, section 9.2), from the one after the last that was delivered."""
 
     def __init__(self, client: HttpClient, path: bytes, codec: Codec, limit: int, clock: Clock) -> None:
-        """`limit` is what one event may have, in bytes."""
+        """Make the feed; nothing is requested yet.
+
+        Args:
+            client: Makes the requests.
+            path: The target of the requests, percent-encoded.
+            codec: Decodes the data of events.
+            limit: The largest event, in bytes.
+            clock: Measures waits that the server asks for.
+        """
         self._client = client
         self._path = path
         self._codec = codec
         self._limit = limit
         self._last_id = ""
-        self._patience = _Patience(clock)
+        self._retry_after = _RetryAfter(clock)
         self._stream: ResponseStream | None = None
 
     async def open(self) -> None:
-        """Ask for the stream and see that it is one."""
-        self._patience.check()
+        """Request the stream, and check that the answer is one; see `Feed.open`."""
+        self._retry_after.check()
         headers = b"last-event-id: %b\r\n" % self._last_id.encode() if self._last_id else b""
         answer = await self._client.stream(self._path, "text/event-stream", headers)
         if isinstance(answer, ResponseStream):
@@ -143,17 +159,17 @@ class EventFeed:
                 self._stream = answer
                 return
             await answer.aclose()
-            raise ProtocolError("the answer is no stream of events (its content type is not text/event-stream)")
+            raise ProtocolError("the answer is not a stream of events (its content type is not text/event-stream)")
         try:
             check_status(answer, self._codec)
         except BridgeError as error:
-            self._patience.learn(error)
+            self._retry_after.note(error)
             raise
         # WHATWG HTML 9.2.3: 204 tells a client to stop, and any other success is a failure.
-        raise RejectedError(f"the server has no events for us (HTTP {answer.status})", code=answer.status)
+        raise RejectedError(f"the server sends no events (HTTP {answer.status})", code=answer.status)
 
     async def run(self, deliver: Deliver) -> BridgeError:
-        """See `Feed.run`."""
+        """Deliver events until the stream ends; see `Feed.run`."""
         stream = self._stream
         if stream is None:
             return ConnectionLostError("there is no stream of events")
@@ -178,7 +194,7 @@ class EventFeed:
         try:
             value = self._codec.decode(event.data.encode(), name="the event's data")
         except ProtocolError as error:
-            # To break off would bring the same event again, for ever.
+            # Ending the stream here would bring the same event again after each reconnection.
             headers["codec_error"] = error.message
         return Inbound(topic=EVENTS, message=value, headers=headers)
 

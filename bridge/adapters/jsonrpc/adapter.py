@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from bridge.adapters._common.http.client import HttpClient
-from bridge.adapters._common.http.status import refused_credentials
+from bridge.adapters._common.http.status import check_credentials
 from bridge.adapters._common.http.target import SCHEMES
 from bridge.adapters._common.websocket import opening
 from bridge.adapters.jsonrpc.batch import Batcher
@@ -56,9 +56,7 @@ class JsonRpcAdapter(AdapterBase):
             call = encode_call(self._config.health_method, UNSET, call_id)
             read_answer(await self._client.post(call, b""), call_id)
             return
-        error = refused_credentials(await self._client.get())
-        if error is not None and error.permanent:
-            raise error
+        check_credentials(await self._client.get())
 
     def is_idempotent(self, command: Command) -> bool:
         """Return whether the configuration's `idempotent` names the method."""

@@ -7,7 +7,7 @@ import msgspec
 
 from bridge.adapters._common import json
 from bridge.adapters._common.http.message import Response
-from bridge.adapters._common.http.status import bare_status_error, refused_credentials, told_to_wait
+from bridge.adapters._common.http.status import credentials_error, status_error, wait_error
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError
 
 CallId = int | str
@@ -104,7 +104,7 @@ def read_answer(response: Response, call_id: CallId) -> Any:
     """
     if response.status == 200:
         return result_of(_parse_one(response), call_id)
-    error = refused_credentials(response) or told_to_wait(response)
+    error = credentials_error(response) or wait_error(response)
     if error is not None:
         raise error
     if 200 <= response.status < 300:
@@ -116,12 +116,12 @@ def check_taken(response: Response) -> None:
     """See that the server took a notification: any 2xx will do, whatever its body; else raises like `read_answer`."""
     if 200 <= response.status < 300:
         return
-    error = refused_credentials(response) or told_to_wait(response)
+    error = credentials_error(response) or wait_error(response)
     raise error or _error_object(response) or _status_error(response)
 
 
 def _status_error(response: Response) -> BridgeError:
-    return bare_status_error(response) or ProtocolError(f"HTTP {response.status} is no answer")
+    return status_error(response) or ProtocolError(f"HTTP {response.status} is no answer")
 
 
 def _error_object(response: Response) -> RejectedError | None:
@@ -159,17 +159,17 @@ def read_answers(response: Response, call_ids: list[CallId]) -> dict[CallId, Any
     Raises:
         BridgeError: The response is no answer to any of the calls.
     """
-    error = refused_credentials(response) or told_to_wait(response)
+    error = credentials_error(response) or wait_error(response)
     if error is not None:
         raise error
     try:
         answers: list[Answer] | Answer = json.parse(response.body, _MANY, "the answer to the batch")
     except ProtocolError as unreadable:
-        raise bare_status_error(response) or unreadable from None
+        raise status_error(response) or unreadable from None
     if isinstance(answers, Answer):
         raise (
             _error_object(response)
-            or bare_status_error(response)
+            or status_error(response)
             or ProtocolError("the answer to the batch is not an array")
         )
     outcomes: dict[CallId, Any] = {}

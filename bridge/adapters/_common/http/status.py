@@ -1,4 +1,4 @@
-"""What an HTTP status means where the body does not say more (bus contract, "Commands")."""
+"""The table from HTTP statuses to the bridge's errors (bus contract, "Commands"), for a body that tells no more."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -11,8 +11,8 @@ from bridge.core.errors import AuthError, BridgeError, RejectedError, ThrottledE
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
-def refused_credentials(response: Response) -> AuthError | None:
-    """The error of 401 and 403, whatever their body says. Only for 401 a person is surely needed."""
+def credentials_error(response: Response) -> AuthError | None:
+    """Return the error of 401 and 403, whatever the body; None for others. Only 401 is surely permanent."""
     match response.status:
         case 401:
             return AuthError("the server refused the credentials (HTTP 401)", code=401, permanent=True)
@@ -21,8 +21,15 @@ def refused_credentials(response: Response) -> AuthError | None:
     return None
 
 
-def told_to_wait(response: Response) -> ThrottledError | None:
-    """The error of 408, 429 and 503 that say how long to wait, whatever their body says."""
+def check_credentials(response: Response) -> None:
+    """Raise AuthError for 401; any other status shows a server that is alive and may take the credentials."""
+    error = credentials_error(response)
+    if error is not None and error.permanent:
+        raise error
+
+
+def wait_error(response: Response) -> ThrottledError | None:
+    """Return the error of 408, 429 and 503 with `Retry-After`, whatever the body; None for others."""
     if response.status not in {408, 429, 503}:
         return None
     wait = retry_after_ms(response)
@@ -31,10 +38,10 @@ def told_to_wait(response: Response) -> ThrottledError | None:
     return ThrottledError(f"the server asks to wait ({_named(response)})", code=response.status, retry_after_ms=wait)
 
 
-def bare_status_error(response: Response) -> BridgeError | None:
-    """The error of a status alone; None for 2xx."""
+def status_error(response: Response) -> BridgeError | None:
+    """Return the error of a status; None for 2xx."""
     status = response.status
-    error = refused_credentials(response) or told_to_wait(response)
+    error = credentials_error(response) or wait_error(response)
     if error is not None or 200 <= status < 300:
         return error
     text = f"the server answered {_named(response)}"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from bridge.adapters.http.adapter import HttpAdapter, HttpConfig
+from bridge.adapters.http.adapter import HttpAdapter
+from bridge.adapters.http.config import HttpConfig
 from bridge.core.endpoint import AuthBearer, Endpoint
 from bridge.core.errors import (
     BridgeError,

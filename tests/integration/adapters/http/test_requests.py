@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from bridge.adapters.http.adapter import HttpAdapter, HttpConfig
+from bridge.adapters.http.adapter import HttpAdapter
+from bridge.adapters.http.config import HttpConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
 from bridge.core.ports import Context
