@@ -1,7 +1,6 @@
 """Run the integrations: their sessions, their health, their subscriptions, and the operations on them."""
 
-from bridge.connection.connection import Connection
-from bridge.connection.guarded_call import Done
+from bridge.connection.connection import Connection, Done
 from bridge.connection.inbound import Emit
 from bridge.connection.manager import ConnectionManager
 from bridge.connection.setup import IntegrationSettings, setup_of

@@ -2,29 +2,41 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
 
-from bridge.connection.guarded_call import Done, GuardedCall
 from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import BridgeError, NotConnectedError, RejectedError
-from bridge.core.model import CircuitState, ConnectionStatus, Inbound, Operation, Outcome, Subscribe, Unsubscribe
-from bridge.core.payloads import Failed, GivenUp, IntegrationHealth, Payload
-from bridge.core.ports import Clock, ProtocolAdapter, Publisher
+from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
+from bridge.core.model import (
+    CircuitState,
+    ConnectionStatus,
+    Inbound,
+    Operation,
+    Outcome,
+    Subscribe,
+    Unsubscribe,
+    forwarded_headers,
+)
+from bridge.core.payloads import Failed, GivenUp, IntegrationHealth, Nothing, Payload, Subscribed
+from bridge.core.ports import Clock, Context, Promise, ProtocolAdapter, Publisher
 from bridge.core.redaction import Redactor
-from bridge.resilience import Guard
-from bridge.resilience.accounting import Accounting
+from bridge.resilience import Accounting, Guard, GuardedCall
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 #: Kinds of errors of a call after which the connection may be dead.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
+#: The context of operations whose event has no headers: not idempotent, idempotent.
+_FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempotent) for idempotent in (False, True))
+
+Done = Callable[[Operation, Outcome], None]
+"""Called once with an operation and its outcome."""
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +216,7 @@ class Connection:
         if self._bugs is None:
             done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
             return
-        self.guard.submit(GuardedCall(self, operation, done, idempotent=self.may_repeat(operation)))
+        self.guard.submit(AdapterCall(self, operation, done, idempotent=self.may_repeat(operation)))
 
     def may_repeat(self, operation: Operation) -> bool:
         """Whether an operation may be repeated: it has an idempotency key, or the adapter knows it as idempotent."""
@@ -346,6 +358,58 @@ class Connection:
             say("health", integration=self.id, status=status.value, circuit=circuit.value, **why)
         if changed:
             self._on_change()
+
+
+class AdapterCall(GuardedCall):
+    """An operation that the guard runs on the current session of a connection."""
+
+    __slots__ = ("_connection", "_context", "_done")
+
+    def __init__(self, connection: Connection, operation: Operation, done: Done, *, idempotent: bool) -> None:
+        super().__init__(operation, idempotent=idempotent)
+        self._connection = connection
+        self._done = done
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """What the adapter may know beside the arguments. Made at the first attempt, as many calls may wait."""
+        if self._context is None:
+            operation = self.operation
+            if operation.headers is None and operation.idempotency_key is None and not operation.hop:
+                self._context = _FIRST_HOP[self.idempotent]
+            else:
+                headers = forwarded_headers(operation.headers, operation.hop)
+                self._context = Context(headers, operation.idempotency_key, self.idempotent)
+        return self._context
+
+    def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Begin one attempt on the session; see `GuardedCall.begin`."""
+        session = self._connection.session()
+        command = self.operation.command
+        if isinstance(command, Subscribe):
+            return self._subscribe(session, command)
+        if isinstance(command, Unsubscribe):
+            return self._unsubscribe(session, command)
+        return session.begin(command, self.context, promise)
+
+    async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> Subscribed:
+        source = self.operation.cause.source
+        return Subscribed(subscription=await self._connection.subscriptions.add(session, command, source))
+
+    async def _unsubscribe(self, session: ProtocolAdapter, command: Unsubscribe) -> Nothing:
+        await self._connection.subscriptions.remove(session, command)
+        return Nothing()
+
+    def end(self, outcome: Outcome | None) -> None:
+        """Answer the operation; see `GuardedCall.end`."""
+        if outcome is None:
+            stopped = StoppingError("the bridge stopped before the answer came", maybe_sent=True)
+            outcome = Outcome(error=stopped)
+            self._done(self.operation, outcome)
+        else:
+            self._done(self.operation, outcome)
+            self._connection.learn(outcome)
 
 
 async def _raise(bug: BaseException) -> None:

@@ -1,7 +1,7 @@
-"""Retry, circuit breaker, limits and time limits around each operation; pure over an injected clock."""
+"""Runs operations with retry, circuit breaker, limits and time limits; all time comes from an injected clock."""
 
 from bridge.resilience.accounting import Accounting, Stage
-from bridge.resilience.call import Call
 from bridge.resilience.guard import Guard
+from bridge.resilience.guarded_call import GuardedCall
 
-__all__ = ["Accounting", "Call", "Guard", "Stage"]
+__all__ = ["Accounting", "Guard", "GuardedCall", "Stage"]

@@ -1,4 +1,4 @@
-"""The sums of one integration: where each accepted operation is now, or how it ended."""
+"""Counts the operations of one integration: where each accepted one is now, or how it ended."""
 
 import enum
 from typing import Final
@@ -54,13 +54,13 @@ class Accounting:
         self._counts = [0] * len(Stage)
 
     def accept(self, stage: Stage, count: int = 1) -> None:
-        """Count new operations, which are at `stage` now; no end is possible here."""
+        """Count new operations, which are at `stage` now: one that is not an end."""
         assert stage < _FIRST_END  # noqa: S101 - an operation is accepted before it ends
         self.accepted += count
         self._counts[stage] += count
 
     def move(self, before: Stage, after: Stage) -> None:
-        """Move one operation from the stage where it is to another."""
+        """Count one operation at `after` that was at `before`."""
         counts = self._counts
         assert counts[before] > 0, "nothing is there to be moved"  # noqa: S101
         assert before < _FIRST_END, "what has ended stays ended"  # noqa: S101
@@ -68,22 +68,22 @@ class Accounting:
         counts[after] += 1
 
     def count(self, stage: Stage) -> int:
-        """How many operations are at a stage."""
+        """Return how many operations are at a stage."""
         return self._counts[stage]
 
     @property
     def in_flight(self) -> int:
-        """Operations of which an attempt is running."""
+        """How many operations have an attempt that is running."""
         return self._counts[Stage.IN_FLIGHT]
 
     @property
     def queued(self) -> int:
-        """Operations that wait with the guard."""
+        """How many operations wait in the guard."""
         return self._counts[Stage.QUEUED]
 
     @property
     def open(self) -> int:
-        """Operations that are with the guard: those that wait there, and those in flight."""
+        """How many operations the guard has: waiting or in flight."""
         return self._counts[Stage.QUEUED] + self._counts[Stage.IN_FLIGHT]
 
     def sums(self) -> payloads.Accounting:

@@ -1,4 +1,4 @@
-"""The attempts that run: with a task or without, and each with its time limit."""
+"""Runs attempts, with a task or without, each with its time limit."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -9,14 +9,14 @@ from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
-from bridge.resilience.call import OpenAttempt
+from bridge.resilience.guarded_call import RunningAttempt
 
 #: Seconds that a timer may come too early.
 _EARLY: Final = 0.001
 
 
 class Attempts:
-    """Running attempts. They begin in the order of `start`, whether they need a task or not.
+    """Runs attempts. They begin in the order of `start`, whether they need a task or not.
 
     One timer serves all that have the usual time limit, because they end in the order in which they began. An attempt
     with a shorter limit, since its caller has less time, has a timer of its own.
@@ -28,34 +28,34 @@ class Attempts:
         *,
         clock: Clock,
         tasks: BoundedTasks,
-        give_up: Callable[[OpenAttempt, bool], None],
+        give_up: Callable[[RunningAttempt, bool], None],
         on_bug: Callable[[BaseException], None],
     ) -> None:
-        """Nothing runs yet.
+        """Create it; nothing runs yet.
 
         Args:
             limit: The usual time limit in seconds.
             clock: For the time limits.
             tasks: Run the attempts that need a task.
-            give_up: Told of an attempt that has no outcome: cancelled (True), or ended by a bug (False). Any other
-                attempt settles itself. Both are to call `remove`.
-            on_bug: Told of a bug where there is no task that could raise it.
+            give_up: Called with an attempt that has no outcome, because it was cancelled (True) or ended by a bug
+                (False). Any other attempt settles itself. Both must call `remove`.
+            on_bug: Called with a bug where there is no task that could raise it.
         """
         self._limit = limit
         self._clock = clock
         self._tasks = tasks
         self._give_up = give_up
         self._on_bug = on_bug
-        self._usual: dict[OpenAttempt, None] = {}
-        self._others: dict[OpenAttempt, None] = {}
+        self._usual: dict[RunningAttempt, None] = {}
+        self._others: dict[RunningAttempt, None] = {}
         self._timer = Timer(clock)
         self._not_entered = 0  # tasks that have not made their first step: nobody may overtake those
 
-    def __iter__(self) -> Iterator[OpenAttempt]:
+    def __iter__(self) -> Iterator[RunningAttempt]:
         return iter((*self._usual, *self._others))
 
-    def start(self, attempt: OpenAttempt) -> None:
-        """Begin one; it may have ended when this returns."""
+    def start(self, attempt: RunningAttempt) -> None:
+        """Begin an attempt and its time limit. It may have ended when this returns."""
         if attempt.limit >= self._limit:
             self._usual[attempt] = None
             if not self._timer.is_set:
@@ -69,8 +69,8 @@ class Attempts:
         else:
             self._begin(attempt)
 
-    def remove(self, attempt: OpenAttempt) -> None:
-        """One has ended."""
+    def remove(self, attempt: RunningAttempt) -> None:
+        """Remove an attempt that has ended, and cancel its time limit."""
         if self._usual.pop(attempt, attempt) is None:
             if not self._usual:
                 self._timer.cancel()
@@ -79,20 +79,20 @@ class Attempts:
             if attempt.timer is not None:
                 attempt.timer.cancel()
 
-    def cancel(self, attempt: OpenAttempt) -> None:
-        """Give one up; where it has a task, when that has ended or is cut."""
+    def cancel(self, attempt: RunningAttempt) -> None:
+        """Cancel an attempt: it is given up at once; where it has a task, when that has ended or is abandoned."""
         if attempt.task is None:
             self._drop(attempt)
         else:
             attempt.expired = False
             self._tasks.cancel(attempt.task, partial(self._cut, attempt))
 
-    def _drop(self, attempt: OpenAttempt) -> None:
+    def _drop(self, attempt: RunningAttempt) -> None:
         attempt.close()
         self._give_up(attempt, True)
 
-    def _cut(self, attempt: OpenAttempt) -> None:
-        """Its task goes on although it was cancelled; nobody waits for that any longer."""
+    def _cut(self, attempt: RunningAttempt) -> None:
+        """Settle an attempt whose task goes on although it was cancelled: nobody waits for it any longer."""
         if attempt.expired:
             attempt.set_exception(self._timed_out(attempt))
         else:
@@ -100,8 +100,8 @@ class Attempts:
 
     # --- begin and end
 
-    def _begin(self, attempt: OpenAttempt) -> None:
-        """Begin it, in a task where it needs one; it may have ended when this returns."""
+    def _begin(self, attempt: RunningAttempt) -> None:
+        """Begin an attempt, in a task where it needs one. It may have ended when this returns."""
         try:
             work = attempt.call.begin(attempt)
         except BridgeError as error:
@@ -115,8 +115,8 @@ class Attempts:
             if work is not None:
                 self._start_task(attempt, work)
 
-    def _start_task(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
-        """Run `work` in a task; None: begin it there, behind the tasks that have not made their first step."""
+    def _start_task(self, attempt: RunningAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
+        """Run `work` in a task. None: the attempt begins there, after the tasks that have not made their first step."""
         task = self._tasks.start(self._run(attempt, work), attempt.call.operation.name)
         if task is None:
             if work is not None:
@@ -127,7 +127,7 @@ class Attempts:
         attempt.task = task
         task.add_done_callback(partial(self._ended, attempt, work))
 
-    async def _run(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
+    async def _run(self, attempt: RunningAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
         attempt.entered = True
         self._not_entered -= 1
         try:
@@ -146,8 +146,8 @@ class Attempts:
         else:
             attempt.set_result(result)
 
-    def _ended(self, attempt: OpenAttempt, work: Coroutine[Any, Any, Any] | None, task: asyncio.Task[None]) -> None:
-        """A task has ended; one that was cancelled, or that a bug ended, has not settled its attempt."""
+    def _ended(self, attempt: RunningAttempt, work: Coroutine[Any, Any, Any] | None, task: asyncio.Task[None]) -> None:
+        """Give the attempt of a task up that has ended without settling it: it was cancelled, or a bug ended it."""
         if not attempt.entered:
             self._not_entered -= 1
             if work is not None:
@@ -160,7 +160,7 @@ class Attempts:
 
     # --- time limits
 
-    def _expire(self, attempt: OpenAttempt) -> None:
+    def _expire(self, attempt: RunningAttempt) -> None:
         if attempt.task is None:
             attempt.set_exception(self._timed_out(attempt))
         else:
@@ -183,7 +183,7 @@ class Attempts:
                 self._others[attempt] = None  # one with a task is there until the task has ended
                 self._expire(attempt)
 
-    def _timed_out(self, attempt: OpenAttempt) -> BridgeError:
+    def _timed_out(self, attempt: RunningAttempt) -> BridgeError:
         if attempt.limit < self._limit:
             return attempt.call.expired(during=True)
         return AttemptTimeoutError(f"no answer within {self._limit:g} s")

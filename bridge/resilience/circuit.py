@@ -1,4 +1,4 @@
-"""The circuit breaker, pure over a clock and a random source.
+"""The circuit breaker; its time and its random numbers come from outside.
 
 ========= ================== ============================ ================= ============ =========================
 state     admits             success                      failure           ignored      timer
@@ -10,12 +10,12 @@ forced    none               dropped                      dropped           drop
 ========= ================== ============================ ================= ============ =========================
 
 An admitted attempt holds a permit, which is the number of the generation that it belongs to. Each transition and each
-probe starts a new generation, and a result of an older one is dropped: what was asked before the circuit opened says
+probe starts a new generation, and a result of an older one is dropped: an attempt from before the circuit opened proves
 nothing about the remote now.
 
 The circuit stays open for `timeout` · 2^k, at most ten times `timeout`, where k counts the probes that failed in a row.
-Jitter only makes it longer (up to a tenth), and is drawn before `retry_after_ms` is told: who waits that long is never
-too early.
+Jitter only makes it longer (up to a tenth), and is drawn before `retry_after_ms` is reported: a caller that waits that
+long is never too early.
 """
 
 import math
@@ -40,7 +40,7 @@ JITTER: Final = 0.1
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of state, told to the listener once, when it has happened.
+    """A change of state; the listener gets it once, when it has happened.
 
     Attributes:
         previous: The state before.
@@ -59,7 +59,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation
 
     def payload(self) -> CircuitChange:
-        """The payload of `resilience.<id>.circuit.*`."""
+        """Return the payload of `resilience.<id>.circuit.*`."""
         return CircuitChange(
             integration=self.operation.integration,
             operation=self.operation.name,
@@ -83,7 +83,7 @@ class CircuitBreaker:
         rng: random.Random,
         listener: Callable[[Transition], None],
     ) -> None:
-        """A closed circuit.
+        """Create a closed circuit.
 
         Args:
             settings: Thresholds, and the first time that it stays open.
@@ -108,7 +108,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """Closed, open or half-open; a forced open circuit is open."""
+        """The state: closed, open or half-open. A circuit that was opened by hand is open."""
         return self._state
 
     @property
@@ -117,17 +117,19 @@ class CircuitBreaker:
         return self._forced
 
     def allows(self) -> bool:
-        """Whether `admit` would give a permit now."""
+        """Return whether `admit` would give a permit now."""
         if self._state is CircuitState.CLOSED:
             return True
         self._timer.catch_up()
         return self._state is CircuitState.HALF_OPEN and not self._probing
 
     def admit(self, operation: Operation, limit: float) -> int | None:
-        """A permit for one attempt, or None; each permit is given back once by `success`, `failure` or `release`.
+        """Return a permit for one attempt; None where the circuit does not allow one.
+
+        Each permit is given back exactly once, by `success`, `failure` or `release`.
 
         Args:
-            operation: Who asks.
+            operation: The operation that the attempt is for.
             limit: Seconds that the attempt may take; a probe that takes longer has failed.
         """
         if self._state is CircuitState.CLOSED:
@@ -140,7 +142,7 @@ class CircuitBreaker:
         return self._generation
 
     def success(self, permit: int, operation: Operation) -> None:
-        """The remote answered."""
+        """Count that the remote answered, and give the permit back; enough of these close a half-open circuit."""
         if permit != self._generation:
             return
         self._failures = 0
@@ -151,7 +153,7 @@ class CircuitBreaker:
                 self._close(operation)
 
     def failure(self, permit: int, operation: Operation, error: BridgeError) -> None:
-        """The remote did not answer, or not sensibly."""
+        """Count that the remote gave no sensible answer, and give the permit back; enough of these open the circuit."""
         if permit != self._generation:
             return
         self._failures += 1
@@ -162,25 +164,28 @@ class CircuitBreaker:
             self._open(operation, error)
 
     def release(self, permit: int) -> None:
-        """The attempt says nothing about the remote: cancelled, throttled, or never sent."""
+        """Give a permit back without counting: the attempt was cancelled, throttled, or never sent."""
         if permit == self._generation and self._state is CircuitState.HALF_OPEN:
             self._free_probe()
 
     def retry_after_ms(self) -> int | None:
-        """Milliseconds, rounded up, until it half-opens or the probe's result is due; None if forced or closed."""
+        """Return the milliseconds, rounded up, until it half-opens or the probe must have ended.
+
+        None where the circuit is closed or was opened by hand.
+        """
         if not self._timer.is_set:
             return None
         return max(0, math.ceil((self._timer.due - self._clock.monotonic()) * 1000))
 
     def force_open(self, operation: Operation) -> None:
-        """Open until `reset`. A circuit that is open already stays so without a transition."""
+        """Open the circuit until `reset`. One that is open already makes no transition."""
         self._forced = True
         self._timer.cancel()
         if self._state is not CircuitState.OPEN:
             self._enter(CircuitState.OPEN, operation, None)
 
     def reset(self, operation: Operation) -> None:
-        """Close, whatever the state; all counts start anew."""
+        """Close the circuit, whatever its state; all counts start again at 0."""
         self._forced = False
         self._failures = 0
         if self._state is not CircuitState.CLOSED:

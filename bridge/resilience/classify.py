@@ -1,4 +1,4 @@
-"""What an attempt's error says about the remote, for the circuit breaker."""
+"""Decides how the circuit breaker counts the error of an attempt."""
 
 import enum
 from typing import Final
@@ -14,18 +14,18 @@ class CountsAs(enum.Enum):
     IGNORED = "ignored"
 
 
-#: The remote is dead, unreachable, overwhelmed or talks nonsense.
+#: The remote is dead, unreachable or overloaded, or does not keep to its protocol.
 _FAILURES: Final = frozenset({"not_connected", "connection_lost", "timeout", "unavailable", "protocol"})
-#: It answered, and meant it: refusing credentials (401, 403) or a request (4xx, JSON-RPC errors) takes a living remote.
+#: The remote works: only a working one refuses credentials (401, 403) or a request (4xx, JSON-RPC errors).
 _SUCCESSES: Final = frozenset({"auth", "rejected"})
 
 
 def classify(error: BridgeError) -> CountsAs:
-    """How the breaker counts an attempt that ended with `error`.
+    """Return how the breaker counts an attempt that ended with `error`.
 
-    `deadline` is a failure where the request was under way when the caller's time ran out (`maybe_sent`): the remote
-    had its chance, only a shorter one. Expired before sending it says nothing about the remote. Neither does what the
-    remote (`throttled`) or this side (`overloaded`, `invalid`, `not_supported`, `stopping`, …) declined to do.
+    `deadline` is a failure where the request may have been sent (`maybe_sent`): the remote did not answer in the time
+    that was left. Where it was not sent, it is ignored. So is what the remote (`throttled`) or this side (`overloaded`,
+    `invalid`, `not_supported`, `stopping`, …) declined to do.
     """
     if error.kind in _FAILURES or (error.kind == "deadline" and error.maybe_sent):
         return CountsAs.FAILURE

@@ -1,8 +1,8 @@
-"""The guard: everything that stands between an accepted operation and its adapter.
+"""The guard: runs each accepted operation on its adapter, with retries, circuit breaker and limits.
 
 Nesting, outermost first: deadline > retry > breaker > in-flight limit > attempt time limit. A call asks the breaker
-when it comes and again when its slot is there; the permit counts from then on, so a queue never holds a probe. A slot
-is held during an attempt and not between two.
+when it is submitted, and again when it gets a slot. It takes its permit only then, so that no call in the queue holds
+the permit of a probe. A slot is held during an attempt and not between two.
 
 What the guard reports, by `report(what, payload, operation)`, with the payloads of `resilience.<id>.*`:
 
@@ -12,7 +12,7 @@ What the guard reports, by `report(what, payload, operation)`, with the payloads
 - `shed` for operations that ended without an attempt (reason = the error's kind) and for retries that the budget
   forbids (`retry_budget`), at most once a second for each reason.
 
-The end of an operation is told to its call (`Call.end`), exactly once, and nobody else.
+The outcome of an operation goes to its call (`GuardedCall.end`), exactly once, and nowhere else.
 
 When the circuit opens, calls that wait (for a slot or for their next attempt) end at once: with `circuit_open` where
 they had no attempt, else with their last real error.
@@ -31,9 +31,9 @@ from bridge.core.ports import Clock
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience.accounting import Accounting, Stage
 from bridge.resilience.attempts import Attempts
-from bridge.resilience.call import Call, OpenAttempt, narrowed, stopping
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import CountsAs, classify
+from bridge.resilience.guarded_call import GuardedCall, RunningAttempt, not_retryable, stopping_error
 from bridge.resilience.limits import Limiter
 from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
@@ -53,8 +53,8 @@ _CIRCUIT_EVENTS: Final = {
 class Guard:
     """Runs one integration's operations: retry, breaker, limits, time limits, and their accounting.
 
-    A call is carried by callbacks: it needs no task while it waits, and none for an attempt that its adapter can begin
-    without one (`Call.begin`); any other attempt is a task, from its start to its end.
+    A call needs no task while it waits, and none for an attempt that its adapter can begin without one
+    (`GuardedCall.begin`); any other attempt is a task, from its start to its end.
 
     Attributes:
         accounting: The sums, live.
@@ -72,7 +72,7 @@ class Guard:
         on_bug: Callable[[BaseException], None],
         redact: Callable[[BridgeError], None] = lambda _: None,
     ) -> None:
-        """Nothing runs and no timer is set before the first operation.
+        """Create it; nothing runs and no timer is set before the first operation.
 
         Args:
             settings: The integration's `resilience` block.
@@ -80,8 +80,8 @@ class Guard:
             rng: For jitter.
             report: Called synchronously, in the order of what happened; it must not call back into the guard.
             tasks: Run the attempts that need a task.
-            on_bug: Told of a bug in `report` or in a call where there is no task that could raise it.
-            redact: Takes secrets out of an attempt's error, before anybody else sees it.
+            on_bug: Called with a bug in `report` or in a call where there is no task that could raise it.
+            redact: Removes secrets from an attempt's error, before anybody else sees it.
         """
         self.accounting = Accounting()
         self._timeout = settings.timeout
@@ -90,21 +90,23 @@ class Guard:
         self._on_bug = on_bug
         self._redact = redact
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
-        self._limiter: Limiter[Call] = Limiter(settings.limit, clock=clock, on_token=self._pump)
+        self._limiter: Limiter[GuardedCall] = Limiter(settings.limit, clock=clock, on_token=self._pump)
         self._running = Attempts(settings.timeout, clock=clock, tasks=tasks, give_up=self._give_up, on_bug=on_bug)
         self._shed = shed_reports(report, clock)
         self._retries = Retries(settings.retry, clock=clock, rng=rng, report=report, shed=self._shed)
-        self._backing_off: dict[Call, None] = {}
-        self._sent_away: dict[Call, Callable[[Call], BridgeError]] = {}
+        self._backing_off: dict[GuardedCall, None] = {}
+        self._rejected: dict[GuardedCall, Callable[[GuardedCall], BridgeError]] = {}
         self._watchers: list[asyncio.Future[None]] = []
         self._accepting = True
         self._stopping = False
         self._pumping = False
 
-    def submit(self, call: Call) -> None:
-        """Carry an operation out, with as many attempts as it may have. Attempts begin in the order of this.
+    def submit(self, call: GuardedCall) -> None:
+        """Run an operation, with as many attempts as it may have; its outcome goes to `GuardedCall.end`.
 
-        It ends at once where the circuit is open, the queue is full, the guard is stopping, or the caller's time is up.
+        First attempts begin in the order in which calls are submitted. A call ends at once where the circuit is open
+        (`circuit_open`), the queue is full (`overloaded`), the guard is stopping (`stopping`), or its deadline has
+        passed (`deadline`).
         """
         now = call.started = self._clock.monotonic()
         if call.operation.durable:
@@ -121,77 +123,77 @@ class Guard:
         else:
             self._wait(call)
 
-    def _refusal(self, call: Call, now: float) -> BridgeError | None:
+    def _refusal(self, call: GuardedCall, now: float) -> BridgeError | None:
         deadline = call.operation.deadline
         if not self._accepting:
-            return stopping()
+            return stopping_error()
         if deadline is not None and deadline <= now:
             return call.expired()
         return None if self.breaker.allows() else self._circuit_open(call)
 
     @property
     def accepting(self) -> bool:
-        """Whether what comes is not rejected with `stopping`."""
+        """Whether new calls are accepted; otherwise each ends with `stopping`."""
         return self._accepting
 
     def pause(self) -> None:
-        """Start no attempt until `resume`; what comes waits in the queue, and deadlines still count."""
+        """Start no attempt until `resume`. New calls wait in the queue, and deadlines still count."""
         self._limiter.pause()
 
     def resume(self) -> None:
-        """Go on after `pause`, `stop_accepting` or `stop_queued`."""
+        """Undo `pause`, `stop_accepting` and `stop_queued`: accept new calls, and start those that wait."""
         self._accepting = True
         self._stopping = False
         self._limiter.resume()
         self._pump()
 
     def stop_accepting(self) -> None:
-        """Reject what comes with `stopping`; what was accepted goes on to its end, with its retries."""
+        """Reject new calls with `stopping`. Calls that were accepted go on to their end, with their retries."""
         self._accepting = False
 
     async def stop_queued(self) -> None:
-        """End everything that waits with `stopping` and reject what comes; attempts that run go on, without retries.
+        """Reject new calls and all that wait with `stopping`. Attempts that run go on, without retries.
 
-        Returns when nothing waits any more.
+        Returns when no call waits any more.
         """
         self._accepting = False
         self._stopping = True
-        self._send_away(lambda _: stopping())
+        self._reject_waiting(lambda _: stopping_error())
         await self._until(lambda: not self.accounting.queued)
 
     async def idle(self) -> None:
-        """Return when no operation waits or runs."""
+        """Wait until no operation waits or runs."""
         await self._until(lambda: not self.accounting.open)
 
-    def cancel(self, call: Call) -> None:
-        """Give one call up: it ends without an outcome, at once, or when the task of its attempt has ended."""
+    def cancel(self, call: GuardedCall) -> None:
+        """Cancel one call: it ends without an outcome, at once, or when the task of its attempt has ended."""
         if call.attempt is not None:
             self._running.cancel(call.attempt)
-        elif self._limiter.forget(call) or call in self._backing_off or call in self._sent_away:
+        elif self._limiter.forget(call) or call in self._backing_off or call in self._rejected:
             self._backing_off.pop(call, None)
-            self._sent_away.pop(call, None)
+            self._rejected.pop(call, None)
             call.cancel_timer()
             self._drop(call, tell=True)
 
     def cancel_all(self) -> None:
-        """Give everything up and take nothing more."""
+        """Cancel all calls, and reject new ones with `stopping`."""
         self._accepting = False
         self._stopping = True
-        for call in (*self._limiter, *self._backing_off, *self._sent_away):
+        for call in (*self._limiter, *self._backing_off, *self._rejected):
             self.cancel(call)
         for attempt in self._running:
             self._running.cancel(attempt)
 
     def close(self) -> None:
-        """Report what was shed and not yet reported, and take all timers back. Call it when idle."""
+        """Report what was shed and not yet reported, and cancel all timers. Call it when idle."""
         self._shed.flush()
         self.breaker.close()
         self._limiter.close()
 
     # --- one attempt
 
-    def _start(self, call: Call, now: float) -> None:
-        """Turn a slot into an attempt; or give the slot back and end the call."""
+    def _start(self, call: GuardedCall, now: float) -> None:
+        """Begin an attempt in the slot that the call has; or give the slot back and end the call."""
         limit = self._timeout
         if call.operation.deadline is not None:
             limit = min(limit, call.operation.deadline - now)
@@ -203,11 +205,11 @@ class Guard:
         call.attempts += 1
         self._retries.count(now)
         self.accounting.move(_QUEUED, _IN_FLIGHT)
-        call.attempt = OpenAttempt(self._settle, call, now, limit, permit)
+        call.attempt = RunningAttempt(self._settle, call, now, limit, permit)
         self._running.start(call.attempt)
 
-    def _give_up(self, attempt: OpenAttempt, cancelled: bool) -> None:
-        """An attempt was cancelled, or ended by a bug: nobody gets an outcome, but the sums still balance."""
+    def _give_up(self, attempt: RunningAttempt, cancelled: bool) -> None:
+        """End an attempt, and its call, that was cancelled or that a bug ended: without an outcome, but counted."""
         self._running.remove(attempt)
         self.breaker.release(attempt.permit)
         self._limiter.release()
@@ -216,8 +218,8 @@ class Guard:
         self._drop(attempt.call, tell=cancelled)
         self._pump()
 
-    def _settle(self, attempt: OpenAttempt, result: Any, error: BridgeError | None) -> None:
-        """An attempt has ended; its promise calls this once."""
+    def _settle(self, attempt: RunningAttempt, result: Any, error: BridgeError | None) -> None:
+        """End an attempt with a result or an error; its promise calls this once."""
         call = attempt.call
         call.attempt = None
         now = self._clock.monotonic()
@@ -231,7 +233,7 @@ class Guard:
             else:
                 self.accounting.move(_IN_FLIGHT, _QUEUED)
                 if error.maybe_sent and error.retryable and not call.idempotent:
-                    error = narrowed(error)
+                    error = not_retryable(error)
                 self._failed_attempt(attempt, error, now)
                 self._limiter.release()
                 self._go_on(call, error)
@@ -239,7 +241,7 @@ class Guard:
             self._on_bug(bug)
         self._pump(now)
 
-    def _failed_attempt(self, attempt: OpenAttempt, error: BridgeError, now: float) -> None:
+    def _failed_attempt(self, attempt: RunningAttempt, error: BridgeError, now: float) -> None:
         self._redact(error)
         call = attempt.call
         duration_ms = (now - attempt.began) * 1000
@@ -256,10 +258,10 @@ class Guard:
 
     # --- between attempts
 
-    def _go_on(self, call: Call, error: BridgeError) -> None:
-        """After a failed attempt: wait for another one, or end.
+    def _go_on(self, call: GuardedCall, error: BridgeError) -> None:
+        """Wait for another attempt after a failed one, or end the call.
 
-        A delay that reaches the deadline is no retry: the wait ends in `deadline`.
+        Where the delay reaches the deadline there is no retry: the wait ends in `deadline`.
         """
         delay = None if self._stopping or not self.breaker.allows() else self._retries.delay(call, error)
         if delay is None:
@@ -273,27 +275,27 @@ class Guard:
         self._backing_off[call] = None
         call.set_timer(self._clock, delay, partial(then, call))
 
-    def _again(self, call: Call) -> None:
+    def _again(self, call: GuardedCall) -> None:
         del self._backing_off[call]
         if self._limiter.try_start():
             self._start(call, self._clock.monotonic())
         else:
             self._wait(call)
 
-    def _wait(self, call: Call) -> None:
+    def _wait(self, call: GuardedCall) -> None:
         """Queue for a slot, as long as the caller has time."""
         self._limiter.wait(call)
         if call.operation.deadline is not None:
             left = call.operation.deadline - self._clock.monotonic()
             call.set_timer(self._clock, left, partial(self._expire, call))
 
-    def _expire(self, call: Call) -> None:
+    def _expire(self, call: GuardedCall) -> None:
         self._backing_off.pop(call, None)
         self._limiter.forget(call)
         self._end(call, call.expired())
 
     def _pump(self, now: float | None = None) -> None:
-        """Start what waits, as far as there are slots; what ends meanwhile must not start this again inside.
+        """Start calls that wait, as far as there are slots. Does nothing where it is called from within itself.
 
         Args:
             now: The time of the first start, where it was just looked up.
@@ -311,7 +313,7 @@ class Guard:
 
     # --- the end
 
-    def _succeed(self, call: Call, result: Any, now: float) -> None:
+    def _succeed(self, call: GuardedCall, result: Any, now: float) -> None:
         outcome = Outcome(
             result=result,
             attempts=call.attempts,
@@ -322,7 +324,7 @@ class Guard:
             self._changed()
         call.end(outcome)  # a bug in it is caught by whoever settles
 
-    def _end(self, call: Call, error: BridgeError) -> None:
+    def _end(self, call: GuardedCall, error: BridgeError) -> None:
         self.accounting.move(Stage.QUEUED, _stage_after(call, error))
         if self._watchers:
             self._changed()
@@ -335,8 +337,8 @@ class Guard:
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
 
-    def _drop(self, call: Call, *, tell: bool) -> None:
-        """End without an outcome; `tell` the call that it was cancelled."""
+    def _drop(self, call: GuardedCall, *, tell: bool) -> None:
+        """End a call without an outcome; `tell`: call its `end` with None."""
         self.accounting.move(Stage.QUEUED, Stage.PENDING if call.operation.durable else Stage.FAILED)
         if self._watchers:
             self._changed()
@@ -346,8 +348,8 @@ class Guard:
             except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
                 self._on_bug(bug)
 
-    def _circuit_open(self, call: Call) -> BridgeError:
-        """The last real error of a call that has one."""
+    def _circuit_open(self, call: GuardedCall) -> BridgeError:
+        """Return the error of a call that the open circuit ends: its last real error where it has one."""
         if call.last is not None:
             return call.last
         how = "was opened by hand" if self.breaker.forced else "is open after repeated failures"
@@ -356,20 +358,20 @@ class Guard:
     def _on_transition(self, transition: Transition) -> None:
         self._report(_CIRCUIT_EVENTS[transition.state], transition.payload(), transition.operation)
         if transition.state is CircuitState.OPEN:
-            self._send_away(self._circuit_open)
+            self._reject_waiting(self._circuit_open)
 
-    def _send_away(self, why: Callable[[Call], BridgeError]) -> None:
-        """End everything that waits; not now, since whoever set it off has its own end to tell first."""
-        if not self._sent_away:
-            asyncio.get_running_loop().call_soon(self._end_sent_away)
+    def _reject_waiting(self, why: Callable[[GuardedCall], BridgeError]) -> None:
+        """End all calls that wait; a moment later, since the call that caused this must report its own end first."""
+        if not self._rejected:
+            asyncio.get_running_loop().call_soon(self._end_rejected)
         for call in (*self._limiter.clear(), *self._backing_off):
             call.cancel_timer()
-            self._sent_away[call] = why
+            self._rejected[call] = why
         self._backing_off.clear()
 
-    def _end_sent_away(self) -> None:
-        sent_away, self._sent_away = self._sent_away, {}
-        for call, why in sent_away.items():
+    def _end_rejected(self) -> None:
+        rejected, self._rejected = self._rejected, {}
+        for call, why in rejected.items():
             self._end(call, why(call))
 
     async def _until(self, reached: Callable[[], bool]) -> None:
@@ -385,8 +387,8 @@ class Guard:
                 watcher.set_result(None)
 
 
-def _stage_after(call: Call, error: BridgeError) -> Stage:
-    """The stage of a call that the guard gives up; the outbox decides itself what becomes of its own."""
+def _stage_after(call: GuardedCall, error: BridgeError) -> Stage:
+    """Return the stage of a call that ends with an error; a call of the outbox goes back to it."""
     if call.operation.durable:
         return Stage.PENDING
     if error.kind == "deadline":

@@ -1,4 +1,4 @@
-"""How much at a time, how much a second, and how much may wait."""
+"""Limits how many attempts run at a time, how many start a second, and how many calls wait."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from bridge.core.ports import Clock
 from bridge.core.settings import LimitSettings
 from bridge.core.timer import Timer
 
-#: The rate limit's burst, in seconds of its rate: no second ever sees more than 1.1 times the rate.
+#: The rate limit's burst, in seconds of its rate: in no second are there more than 1.1 times the rate.
 BURST: Final = 0.1
 #: Seconds that sums of floats may be off; without it a timer that fires exactly on time could find itself too early.
 _ROUNDING: Final = 1e-9
@@ -16,42 +16,42 @@ _ROUNDING: Final = 1e-9
 Waiter = TypeVar("Waiter")
 
 
-class RateLimit:
-    """A token bucket, kept as one number: the time at which it would be full again (GCRA, ITU-T I.371)."""
+class TokenBucket:
+    """A token bucket, stored as one number: the time at which it would be full again (GCRA, ITU-T I.371)."""
 
     def __init__(self, rate: float) -> None:
-        """A full bucket; `rate` is in starts a second."""
+        """Create a full bucket; `rate` is in starts a second."""
         self._interval = 1 / rate
         self._tolerance = (max(1.0, rate * BURST) - 1) * self._interval
         self._full_at = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until there is a token; 0 where there is one."""
+        """Return the seconds until there is a token; 0 where there is one now."""
         wait = self._full_at - self._tolerance - now
         return wait if wait > _ROUNDING else 0.0
 
     def take(self, now: float) -> None:
-        """Take one token, after `wait` said 0."""
+        """Take one token, after `wait` returned 0."""
         self._full_at = max(self._full_at, now) + self._interval
 
     def give_back(self) -> None:
-        """Undo one `take` that led to no attempt."""
+        """Put one token back that led to no attempt."""
         self._full_at -= self._interval
 
 
 class Limiter(Generic[Waiter]):
-    """Hands out slots for attempts in the order of asking, not more at a time and a second than the settings say.
+    """Gives slots for attempts in the order of asking, not more at a time and a second than the settings allow.
 
-    `try_start` takes a slot where nothing is in the way. Otherwise `wait`, and take what `next` gives: it is to be
-    asked after `release` and `resume`, and when `on_token` is called.
+    `try_start` takes a slot where one is free. Otherwise `wait` queues the caller, and `next` returns the first one in
+    the queue that may start: call it after `release` and `resume`, and when `on_token` is called.
     """
 
     def __init__(self, settings: LimitSettings, *, clock: Clock, on_token: Callable[[], None]) -> None:
-        """`on_token` is called when the rate allows what waits to start."""
+        """Create it with all slots free; `on_token` is called when the rate allows a waiter to start."""
         self._clock = clock
         self._on_token = on_token
         self._queue_limit = settings.queue
-        self._rate = None if settings.rate is None else RateLimit(settings.rate)
+        self._rate = None if settings.rate is None else TokenBucket(settings.rate)
         self._free = settings.max_in_flight
         self._waiting: OrderedDict[Waiter, None] = OrderedDict()
         self._paused = False
@@ -62,24 +62,24 @@ class Limiter(Generic[Waiter]):
 
     @property
     def full(self) -> bool:
-        """Whether a new call would have to wait and may not."""
+        """Whether a new call can neither start nor wait."""
         return len(self._waiting) >= self._queue_limit and not self._ready()
 
     def try_start(self) -> bool:
-        """Take a slot if nothing is in the way."""
+        """Take a slot; return False where none is free, the rate does not allow it, others wait, or it is paused."""
         if not self._ready():
             return False
         self._take()
         return True
 
     def wait(self, waiter: Waiter) -> None:
-        """Queue for a slot. The caller has checked `full`."""
+        """Put a waiter at the end of the queue. The caller has checked `full`."""
         self._waiting[waiter] = None
         if self._rate is not None and self._free and not self._paused:
             self._wait_for_token(self._rate)
 
     def next(self) -> Waiter | None:
-        """Who may start now, with a slot taken; None for nobody."""
+        """Take a slot for the first waiter and return it; None where nobody may start."""
         if not self._waiting or not self._free or self._paused:
             return None
         if self._rate is not None and self._wait_for_token(self._rate):
@@ -88,7 +88,7 @@ class Limiter(Generic[Waiter]):
         return self._waiting.popitem(last=False)[0]
 
     def forget(self, waiter: Waiter) -> bool:
-        """Somebody waits no more; False where he did not."""
+        """Remove a waiter from the queue; return False where it was not there."""
         if waiter not in self._waiting:
             return False
         del self._waiting[waiter]
@@ -101,19 +101,19 @@ class Limiter(Generic[Waiter]):
             self._rate.give_back()
 
     def clear(self) -> list[Waiter]:
-        """Everybody who waited, in order, and waits no more."""
+        """Empty the queue, and return who waited, in order."""
         waiting = list(self._waiting)
         self._waiting.clear()
         self.close()
         return waiting
 
     def pause(self) -> None:
-        """Start nothing until `resume`."""
+        """Give no slot until `resume`."""
         self._paused = True
         self.close()
 
     def resume(self) -> None:
-        """Start again what waits."""
+        """Give slots again after `pause`; the caller then asks `next`."""
         self._paused = False
 
     def close(self) -> None:
@@ -130,8 +130,8 @@ class Limiter(Generic[Waiter]):
         if self._rate is not None:
             self._rate.take(self._clock.monotonic())
 
-    def _wait_for_token(self, rate: RateLimit) -> bool:
-        """Whether the rate is in the way; a timer then tells when it is not."""
+    def _wait_for_token(self, rate: TokenBucket) -> bool:
+        """Return whether there is no token now, and set a timer for when there is one."""
         wait = rate.wait(self._clock.monotonic())
         if wait and not self._timer.is_set:
             self._timer.set(wait, self._on_token)

@@ -1,4 +1,4 @@
-"""How the guard reports what it does."""
+"""The form in which the guard reports what it does."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Whether, when and how often to try again."""
+"""Decides whether, when and how often to try again."""
 
 import random
 from collections import deque
@@ -11,7 +11,7 @@ from bridge.core.payloads import Retry, ShedReason
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 from bridge.core.settings import RetrySettings
-from bridge.resilience.call import Call
+from bridge.resilience.guarded_call import GuardedCall
 from bridge.resilience.report import Report
 
 #: Seconds of traffic that the retry budget looks back on.
@@ -28,7 +28,10 @@ _LATER: Final = frozenset({"circuit_open", "overloaded", "stopping"})
 
 
 def may_retry(error: BridgeError, *, idempotent: bool) -> bool:
-    """Whether the guard may try again after `error`: only what was surely not sent, or may be repeated."""
+    """Return whether the guard may try again after `error`: only what was surely not sent, or may be repeated.
+
+    The rule is the bus contract's column "retryable".
+    """
     return error.retryable and error.kind not in _LATER and (idempotent or not error.maybe_sent)
 
 
@@ -45,7 +48,7 @@ def retry_delay(settings: RetrySettings, attempt: int, rng: random.Random) -> fl
 
 
 class RetryBudget:
-    """Stops retry storms: of the attempts in the last 10 s only a share may be retries, but at least 3.
+    """Prevents retry storms: of the attempts in the last 10 s only a share may be retries, but at least 3.
 
     A first attempt and a retry both count as attempts. Time is counted in buckets of 100 ms, so that the cost is flat
     whatever the rate.
@@ -69,7 +72,7 @@ class RetryBudget:
         self._forget(bucket)
 
     def spend(self, now: float) -> bool:
-        """Take one retry out of the budget; False where there is none left."""
+        """Take one retry from the budget; return False where none is left. `now` is monotonic, in seconds."""
         bucket = int(now * _BUCKETS_PER_SECOND)
         self._forget(bucket)
         # 0.1 * 30 is a little more than 3, 0.7 * 10 could as well be a little less than 7.
@@ -108,11 +111,11 @@ class Retries:
         self._report = report
         self._shed = shed
         self._budget = RetryBudget(settings.budget)
-        #: To be told the time (monotonic, in seconds) of each attempt that begins.
+        #: To be called with the time (monotonic, in seconds) of each attempt that begins.
         self.count = self._budget.attempt
 
-    def delay(self, call: Call, error: BridgeError) -> float | None:
-        """Seconds until the next attempt, already reported; None where there is to be none.
+    def delay(self, call: GuardedCall, error: BridgeError) -> float | None:
+        """Return the seconds until the next attempt, and report it; None where there will be none.
 
         Where the delay reaches the deadline there will be no retry: nothing is spent or reported.
         """

@@ -25,7 +25,7 @@ from bridge.core.payloads import CircuitChange, Retry, Shed
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard, Stage
 from tests.support.clock import FakeClock
-from tests.support.guard.calls import Asked, Promised, carried
+from tests.support.guard.calls import AwaitedCall, Promised, outcome_of
 from tests.support.guard.operations import operation
 
 HANG = "hang"
@@ -85,7 +85,7 @@ class World:
     def __init__(self, blocks: dict[str, Any], promised: Callable[[int], Promised]) -> None:
         """`promised` says of a call's number how its attempts are made."""
         self.promised = promised
-        self.calls: list[Asked] = []
+        self.calls: list[AwaitedCall] = []
         self.bugs: list[BaseException] = []
         self.events: list[Any] = []
         self.settings = ResilienceSettings.model_validate(blocks)
@@ -164,8 +164,10 @@ class World:
 
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         made = operation(number, deadline=deadline)
-        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised(number), heard=self.ended))
-        self.tasks.append(asyncio.create_task(carried(self.guard, self.calls[-1])))
+        self.calls.append(
+            AwaitedCall(made, attempt, idempotent=idempotent, promised=self.promised(number), on_end=self.ended)
+        )
+        self.tasks.append(asyncio.create_task(outcome_of(self.guard, self.calls[-1])))
 
     async def act(self, action: tuple[Any, ...]) -> None:
         """One thing happens."""

@@ -22,7 +22,7 @@ from bridge.core.errors import (
     RejectedError,
     ThrottledError,
 )
-from tests.support.guard.outbox import Outboxed, numbers
+from tests.support.guard.outbox import OutboxHarness, numbers
 
 #: What the guard may answer, and how many attempts it made.
 ERRORS = st.sampled_from(["timeout", "timeout_sent", "not_connected", "circuit", "throttled", "rejected", "deadline"])
@@ -57,7 +57,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """An empty folder."""
         self.loop = asyncio.new_event_loop()
         self.place = tempfile.TemporaryDirectory()
-        self.box = Outboxed(Path(self.place.name) / "data")
+        self.box = OutboxHarness(Path(self.place.name) / "data")
         self.count = 0
         self.keys: dict[int, str] = {}
         self.calls: set[int] = set()

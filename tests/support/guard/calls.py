@@ -1,4 +1,4 @@
-"""Calls through a guard that a test awaits, by both ways in which an attempt can be made."""
+"""Calls that a test submits to a guard and awaits, with both ways to make an attempt."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -7,22 +7,22 @@ from typing import Any, Literal
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation, Outcome
 from bridge.core.ports import Promise
-from bridge.resilience import Call, Guard
+from bridge.resilience import Guard, GuardedCall
 
 Attempt = Callable[[], Awaitable[Any]]
 Promised = Literal["no", "now", "soon"]
-"""How attempts are made: in tasks of the guard's; without, from the first step on; or that a turn of the loop later."""
+"""How attempts are made: "no", in a task of the guard; "now", without a task; "soon", without one, a moment later."""
 
 
-class Asked(Call):
-    """A call that somebody awaits.
+class AwaitedCall(GuardedCall):
+    """A guarded call whose outcome can be awaited.
 
     Attributes:
-        answer: How it ended: cancelled where it was, and with its bug where it had one.
-        promises: Of the attempts that were begun without a task.
+        answer: Its outcome: cancelled where the call was, and a bug's exception where it had one.
+        promises: The promises of the attempts that were begun without a task.
     """
 
-    __slots__ = ("_attempt", "_heard", "_promised", "answer", "promises")
+    __slots__ = ("_attempt", "_on_end", "_promised", "answer", "promises")
 
     def __init__(
         self,
@@ -31,18 +31,18 @@ class Asked(Call):
         *,
         idempotent: bool,
         promised: Promised,
-        heard: Callable[[Operation, Outcome], None] = lambda _, __: None,
+        on_end: Callable[[Operation, Outcome], None] = lambda _, __: None,
     ) -> None:
-        """`heard` is told of the outcome, in the same moment as the call."""
+        """`on_end` is called with the outcome, in the same moment as `end`."""
         super().__init__(made, idempotent=idempotent)
         self.answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.promises: list[Promise] = []
         self._attempt = attempt
         self._promised = promised
-        self._heard = heard
+        self._on_end = on_end
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
-        """Begin an attempt; the first step may fail or be a bug."""
+        """Begin an attempt in the way that was asked for."""
         if self._promised == "no":
             return self._run()
         self.promises.append(promise)
@@ -88,9 +88,9 @@ class Asked(Call):
             raise
 
     def end(self, outcome: Outcome | None) -> None:
-        """See `Call.end`."""
+        """See `GuardedCall.end`."""
         if outcome is not None:
-            self._heard(self.operation, outcome)
+            self._on_end(self.operation, outcome)
         if self.answer.done():
             return
         if outcome is None:
@@ -99,13 +99,13 @@ class Asked(Call):
             self.answer.set_result(outcome)
 
     def fail(self, bug: BaseException) -> None:
-        """A bug was found."""
+        """End the answer with a bug's exception."""
         if not self.answer.done():
             self.answer.set_exception(bug)
 
 
-async def carried(guard: Guard, call: Asked) -> Outcome:
-    """The outcome of a call; to cancel this is to cancel the call."""
+async def outcome_of(guard: Guard, call: AwaitedCall) -> Outcome:
+    """Submit a call and return its outcome; cancelling this cancels the call."""
     guard.submit(call)
     try:
         return await asyncio.shield(call.answer)

@@ -1,4 +1,4 @@
-"""Operations for tests."""
+"""Makes operations for tests."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from bridge.core.model import Cause, Operation, Request
 
 
 def operation(number: int = 1, **fields: Any) -> Operation:
-    """A request; `number` shows in its cause."""
+    """Return a request; its cause has the id `number`."""
     cause = Cause(source="app", id=number, event_type="integration.api.request")
     values = {"integration": "api", "name": "request", "command": Request(method="m"), "cause": cause, **fields}
     return Operation(**values)

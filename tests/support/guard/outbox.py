@@ -87,7 +87,7 @@ class FakeRemote:
         done(operation, Outcome(error=error, attempts=attempts))
 
 
-class Said:
+class RecordingBus:
     """What was put on the bus."""
 
     def __init__(self, log: list[Any]) -> None:
@@ -113,7 +113,7 @@ class Said:
         return [event for event in self.events if event[0].startswith(prefix)]
 
 
-class Outboxed:
+class OutboxHarness:
     """An outbox with everything around it; `restart` is a crash.
 
     Attributes:
@@ -126,7 +126,7 @@ class Outboxed:
         self.settings = OutboxSettings.model_validate(settings)
         self.clock = FakeClock()
         self.log: list[Any] = []
-        self.bus = Said(self.log)
+        self.bus = RecordingBus(self.log)
         self.responder = Responder(self.bus, most=1 << 20)
         self.remotes: dict[str, FakeRemote] = {"api": FakeRemote(self.log)}
         self.outbox = self._make()

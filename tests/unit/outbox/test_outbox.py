@@ -18,7 +18,7 @@ from bridge.core.errors import (
 from bridge.core.model import Letters
 from bridge.outbox import Selection, commit_queue
 from bridge.resilience import Stage
-from tests.support.guard.outbox import InlineCommitQueue, Outboxed, numbers
+from tests.support.guard.outbox import InlineCommitQueue, OutboxHarness, numbers
 
 
 class Silent(InlineCommitQueue):
@@ -36,7 +36,7 @@ class Silent(InlineCommitQueue):
 @pytest.fixture
 def box(tmp_path):
     """An outbox with small caps; a test opens it."""
-    made = Outboxed(tmp_path / "data", max_bytes=20_000, max_age=60)
+    made = OutboxHarness(tmp_path / "data", max_bytes=20_000, max_age=60)
     yield made
     made.store.close()
     made.outbox._folder.release()
@@ -293,7 +293,7 @@ async def test_what_waits_for_an_integration_that_is_gone_stays(box):
 async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
     """3,000 entries of an earlier life, of which one key's first waits: the others come in order, that key after it."""
     monkeypatch.setattr("bridge.outbox.delivery_queue.WINDOW", 1000)
-    box = Outboxed(tmp_path / "data")
+    box = OutboxHarness(tmp_path / "data")
     await box.open()
     box.api.usable = False
     for number in range(1, 3001):
@@ -322,7 +322,7 @@ async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
 
 async def test_closing_while_somebody_gives_up_asking(tmp_path):
     """A question whose asker is cancelled in the turn in which the outbox closes is no trouble; another is told."""
-    box = Outboxed(tmp_path / "data", commit_queue=Silent)
+    box = OutboxHarness(tmp_path / "data", commit_queue=Silent)
     await box.outbox.open()
     gone, waiting = (asyncio.ensure_future(box.outbox.letters(Selection(), 10)) for _ in range(2))
     await asyncio.sleep(0)
@@ -335,7 +335,7 @@ async def test_closing_while_somebody_gives_up_asking(tmp_path):
 
 async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
     """A call marked as begun, and not made because the bridge ends, is no unknown outcome; it is made later."""
-    box = Outboxed(tmp_path / "data", commit_queue=commit_queue.CommitQueue)
+    box = OutboxHarness(tmp_path / "data", commit_queue=commit_queue.CommitQueue)
     await box.outbox.open()
     box.accept(1, call=True)
     queue = None
@@ -344,7 +344,7 @@ async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
         queue = box.outbox._queues.get("api")
     await box.outbox.close()
     assert box.api.submitted == []
-    again = Outboxed(tmp_path / "data")
+    again = OutboxHarness(tmp_path / "data")
     await again.open()
     assert numbers(again.api) == [1]
     await again.outbox.close()

@@ -12,7 +12,7 @@ ENDS = [stage for stage in Stage if stage >= Stage.SUCCEEDED]
 
 @given(st.lists(st.tuples(st.sampled_from(Stage), st.sampled_from(Stage))))
 def test_the_sums_balance_whatever_happens(steps: list[tuple[Stage, Stage]]) -> None:
-    """After any moves the parts add up to what was accepted, and what an operation may not do is refused."""
+    """After any moves the stages add up to `accepted`, and a move that cannot be is refused."""
     accounting = Accounting()
     for before, after in steps:
         if before in ENDS:
@@ -28,13 +28,13 @@ def test_the_sums_balance_whatever_happens(steps: list[tuple[Stage, Stage]]) -> 
 
 
 def test_nothing_moves_that_is_not_there() -> None:
-    """No sum becomes negative."""
+    """An operation that is at no stage cannot be moved from it."""
     with pytest.raises(AssertionError):
         Accounting().move(Stage.QUEUED, Stage.IN_FLIGHT)
 
 
 def test_an_event_of_the_outbox_counts_once() -> None:
-    """However often the guard has it in hand; what waits in the outbox is queued, to the outside."""
+    """An event of the outbox is accepted once, however often the guard takes it; in health it is queued."""
     accounting = Accounting()
     accounting.accept(Stage.PENDING, 2)
     for _ in range(3):

@@ -29,11 +29,11 @@ class Circuit(CircuitBreaker):
 
     @property
     def steps(self) -> list[tuple[str, str]]:
-        """The transitions as (from, to)."""
+        """Return the transitions as (from, to)."""
         return [(str(step.previous), str(step.state)) for step in self.seen]
 
     def take(self, number: int = 1) -> int:
-        """A permit that must be there."""
+        """Return a permit, which the breaker must give."""
         permit = self.admit(operation(number), LIMIT)
         assert permit is not None
         return permit
@@ -56,7 +56,7 @@ class Circuit(CircuitBreaker):
 
 
 def test_closed_admits_all_at_once() -> None:
-    """A closed circuit is not in the way."""
+    """A closed circuit admits every attempt."""
     circuit = Circuit()
     assert all(circuit.admit(operation(), LIMIT) is not None for _ in range(1000))
     assert circuit.allows()
@@ -86,7 +86,7 @@ def test_closed_ignores_released_attempts() -> None:
 
 
 def test_the_payload_is_the_contracts() -> None:
-    """The change with the operation that caused it, all of it always there."""
+    """A transition's payload has all its keys, with the operation that caused it."""
     circuit = Circuit()
     circuit.fail(3)
     circuit.reset(operation())
@@ -116,7 +116,7 @@ def test_the_payload_is_the_contracts() -> None:
 
 
 def test_open_admits_none() -> None:
-    """An open circuit rejects and says when to come again."""
+    """An open circuit gives no permit, and tells the time until it half-opens."""
     circuit = Circuit()
     circuit.fail(3)
     assert circuit.admit(operation(), LIMIT) is None
@@ -136,7 +136,7 @@ def test_open_drops_results_of_the_closed_time() -> None:
 
 
 async def test_the_told_wait_is_never_too_short() -> None:
-    """Who waits exactly `retry_after_ms` is admitted, whatever the jitter drew."""
+    """A caller that waits exactly `retry_after_ms` is admitted, with any jitter."""
     for seed in range(50):
         circuit = Circuit(seed, timeout=0.0137)
         circuit.fail(3)
@@ -147,7 +147,7 @@ async def test_the_told_wait_is_never_too_short() -> None:
 
 
 async def test_half_opens_by_its_timer_and_names_who_opened_it() -> None:
-    """The transition happens at its time, with no caller, and only once."""
+    """The circuit half-opens at its time, without a caller, and only once."""
     circuit = Circuit()
     circuit.fail(3, number=4)
     await circuit.clock.advance(29.9)
@@ -159,7 +159,7 @@ async def test_half_opens_by_its_timer_and_names_who_opened_it() -> None:
 
 
 async def test_half_opens_lazily_where_a_caller_comes_before_the_timer() -> None:
-    """A busy loop may run a caller first; the late timer then does nothing."""
+    """A caller that comes before a late timer half-opens the circuit; the timer then does nothing."""
     circuit = Circuit()
     circuit.fail(3)
     circuit.clock._now += 40
@@ -169,7 +169,7 @@ async def test_half_opens_lazily_where_a_caller_comes_before_the_timer() -> None
 
 
 async def test_half_open_admits_one_probe_at_a_time() -> None:
-    """A second caller is rejected while a probe is out, and told when its result is due."""
+    """A second caller is rejected while a probe runs, and gets the time until that must have ended."""
     circuit = Circuit()
     circuit.fail(3)
     await circuit.half_open()
@@ -185,7 +185,7 @@ async def test_half_open_admits_one_probe_at_a_time() -> None:
 
 
 async def test_half_open_closes_after_enough_successes() -> None:
-    """`success_threshold` probes close it; the operation that did is named."""
+    """`success_threshold` good probes close the circuit, and the last one is the cause."""
     circuit = Circuit()
     circuit.fail(3)
     await circuit.half_open()
@@ -224,7 +224,7 @@ async def test_successes_before_a_failed_probe_do_not_count_later() -> None:
 
 
 async def test_a_released_probe_makes_room() -> None:
-    """A cancelled or throttled probe says nothing; the next caller probes."""
+    """A probe that was cancelled or throttled is ignored, and the next caller probes."""
     circuit = Circuit()
     circuit.fail(3)
     await circuit.half_open()
@@ -247,7 +247,7 @@ async def test_a_probe_counts_once() -> None:
 
 
 async def test_half_open_drops_results_of_the_closed_time() -> None:
-    """An attempt that began before the circuit opened decides nothing about the probe."""
+    """A result of an attempt from before the circuit opened is ignored while a probe runs."""
     circuit = Circuit(successes=1)
     old = [circuit.take() for _ in range(2)]
     circuit.fail(3)
@@ -274,7 +274,7 @@ async def test_a_probe_past_its_time_is_a_failure() -> None:
 
 
 async def test_a_late_probe_is_noticed_by_the_next_caller() -> None:
-    """Where the timer is late the next caller finds the probe dead."""
+    """A caller that comes before a late timer ends the probe whose time is up."""
     circuit = Circuit()
     circuit.fail(3)
     await circuit.half_open()
@@ -302,7 +302,7 @@ async def test_open_time_doubles_up_to_ten_times() -> None:
 
 
 def test_jitter_differs() -> None:
-    """Sidecars that saw the same failure do not come back at the same moment."""
+    """Breakers with different random sources half-open at different times."""
     waits = set()
     for seed in range(20):
         circuit = Circuit(seed)
@@ -312,7 +312,7 @@ def test_jitter_differs() -> None:
 
 
 async def test_forced_open_stays_until_reset() -> None:
-    """No timer, no wait told, no result counts."""
+    """While forced open there is no timer, no time to wait, and no result counts."""
     circuit = Circuit()
     old = circuit.take()
     circuit.force_open(operation(3))
@@ -337,7 +337,7 @@ async def test_forced_open_stays_until_reset() -> None:
 
 
 async def test_forcing_an_open_circuit_is_no_transition() -> None:
-    """It stays open, without its timer, and nothing is said twice."""
+    """An open circuit that is forced open stays open, without its timer and without a second transition."""
     circuit = Circuit()
     circuit.fail(3)
     circuit.force_open(operation())
@@ -347,7 +347,7 @@ async def test_forcing_an_open_circuit_is_no_transition() -> None:
 
 
 async def test_forcing_a_half_open_circuit_drops_the_probe() -> None:
-    """The probe's result comes too late."""
+    """A circuit that is forced open ignores the result of a probe that was running."""
     circuit = Circuit(successes=1)
     circuit.fail(3)
     await circuit.half_open()

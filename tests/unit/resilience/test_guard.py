@@ -1,4 +1,4 @@
-"""The guard: attempts, retries, time limits and what is said about them."""
+"""The guard: attempts, retries, time limits and the reports about them."""
 
 import asyncio
 import random
@@ -24,8 +24,8 @@ from bridge.core.errors import (
 from bridge.core.model import Outcome
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
-from tests.support.guard.calls import Asked, Promised, carried
-from tests.support.guard.guarded import Guarded, script, wire
+from tests.support.guard.calls import AwaitedCall, Promised, outcome_of
+from tests.support.guard.harness import GuardHarness, script, wire
 from tests.support.guard.operations import operation
 
 
@@ -38,15 +38,15 @@ def _unexpected(bug: BaseException) -> None:
     raise bug
 
 
-def numbers(guarded: Guarded) -> dict[str, int]:
-    """The sums that are not zero."""
+def numbers(guarded: GuardHarness) -> dict[str, int]:
+    """Return the counts that are not zero."""
     sums = guarded.guard.accounting
     return {name: count for name, count in msgspec.structs.asdict(sums.sums()).items() if count}
 
 
 async def test_success() -> None:
-    """A result comes back as it is, and nothing is said."""
-    guarded = Guarded()
+    """A result comes back as it is, and nothing is reported."""
+    guarded = GuardHarness()
     outcome = await guarded.run(script({"a": 1}))
     assert (outcome.ok, outcome.result, outcome.attempts, outcome.history) == (True, {"a": 1}, 1, ())
     assert guarded.events == []
@@ -56,7 +56,7 @@ async def test_success() -> None:
 
 async def test_retry_then_success() -> None:
     """Each failed attempt that is followed by another is reported with its number and delay."""
-    guarded = Guarded(retry={"initial_delay": "100ms"})
+    guarded = GuardHarness(retry={"initial_delay": "100ms"})
     first, second = NotConnectedError("no"), UnavailableError("503")
     outcome = await guarded.run(script(first, second, "ok"))
     assert (outcome.result, outcome.attempts) == ("ok", 3)
@@ -72,28 +72,28 @@ async def test_retry_then_success() -> None:
 
 async def test_attempts_run_out() -> None:
     """The last error ends the call, with exactly one `failed` after its retries."""
-    guarded = Guarded()
+    guarded = GuardHarness()
     outcome = await guarded.run(script(*[UnavailableError("503")] * 3))
     assert outcome.error is not None
     assert (outcome.error.kind, outcome.attempts, len(outcome.history)) == ("unavailable", 3, 3)
-    assert guarded.said == ["retry", "retry", "failed"]
+    assert guarded.reports == ["retry", "retry", "failed"]
     assert guarded.events[-1] == ("failed", {"attempts": 3, "error": wire(outcome.error)}, 1)
     assert numbers(guarded) == {"accepted": 1, "failed": 1}
 
 
 @pytest.mark.parametrize("error", [AuthError("401"), RejectedError("no", code=-32601, data=[1])])
 async def test_what_cannot_help_is_not_retried(error: BridgeError) -> None:
-    """One attempt, the remote's error as it sent it."""
-    guarded = Guarded()
+    """A rejection is not retried, and the caller gets the remote's error as it is."""
+    guarded = GuardHarness()
     outcome = await guarded.run(script(error))
     assert outcome.error is error
     assert guarded.events == [("failed", {"attempts": 1, "error": wire(error)}, 1)]
 
 
 async def test_maybe_sent_is_retried_only_where_idempotent() -> None:
-    """Otherwise the error tells the caller that a retry is not safe, and the adapter's own error is left alone."""
+    """Where a retry is not safe the caller's error is not retryable; the adapter's own error stays unchanged."""
     shared = ConnectionLostError("gone", code=7)
-    guarded = Guarded()
+    guarded = GuardHarness()
     once = await guarded.run(script(shared), idempotent=False)
     assert once.error is not None
     assert (once.attempts, once.error.kind, once.error.retryable, once.error.code) == (1, "connection_lost", False, 7)
@@ -105,15 +105,15 @@ async def test_maybe_sent_is_retried_only_where_idempotent() -> None:
 
 
 async def test_an_adapters_full_pool_is_for_the_caller_to_retry() -> None:
-    """`overloaded` is retryable later: not by the guard, and not the remote's fault."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1})
+    """The guard does not retry `overloaded`, and the breaker ignores it."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1})
     outcome = await guarded.run(script(OverloadedError("pool")))
     assert (outcome.attempts, guarded.guard.breaker.state) == (1, "closed")
 
 
 async def test_attempt_time_limit() -> None:
-    """One attempt that is too slow is `timeout`, and may be tried again where idempotent."""
-    guarded = Guarded(timeout="2s", retry={"max_attempts": 2, "initial_delay": 0})
+    """An attempt that is too slow is `timeout`, and is retried where the call is idempotent."""
+    guarded = GuardHarness(timeout="2s", retry={"max_attempts": 2, "initial_delay": 0})
     outcome = await guarded.run(never)
     assert isinstance(outcome.error, AttemptTimeoutError)
     assert (outcome.attempts, outcome.duration_ms) == (2, pytest.approx(4000))
@@ -122,26 +122,26 @@ async def test_attempt_time_limit() -> None:
 
 
 async def test_time_limit_of_a_call_that_may_not_be_repeated() -> None:
-    """It is not retryable on the wire."""
-    outcome = await Guarded(timeout="2s").run(never, idempotent=False)
+    """A `timeout` of a call that is not idempotent is not retryable for the caller."""
+    outcome = await GuardHarness(timeout="2s").run(never, idempotent=False)
     assert outcome.error is not None
     assert (outcome.attempts, outcome.error.kind, outcome.error.retryable) == (1, "timeout", False)
 
 
 async def test_deadline_during_an_attempt() -> None:
     """When the caller's time ends first the error is `deadline`, and the breaker counts a failure."""
-    guarded = Guarded(timeout="2s", circuit_breaker={"failure_threshold": 1})
+    guarded = GuardHarness(timeout="2s", circuit_breaker={"failure_threshold": 1})
     outcome = await guarded.run(never, timeout=1.5)
     assert isinstance(outcome.error, DeadlineError)
     assert outcome.error.message == "the caller's time was up during attempt 1"
     assert (outcome.attempts, outcome.duration_ms) == (1, pytest.approx(1500))
-    assert guarded.said == ["circuit.opened", "failed"]
+    assert guarded.reports == ["circuit.opened", "failed"]
     assert numbers(guarded) == {"accepted": 1, "expired": 1}
 
 
 async def test_deadline_during_a_later_attempt_names_the_last_error() -> None:
-    """The message says how many attempts there were and what the last real error was."""
-    guarded = Guarded(retry={"initial_delay": "500ms"})
+    """The message of `deadline` has the number of attempts and the last error's kind."""
+    guarded = GuardHarness(retry={"initial_delay": "500ms"})
     steps = iter([UnavailableError("503")])
 
     async def attempt() -> Any:
@@ -157,53 +157,53 @@ async def test_deadline_during_a_later_attempt_names_the_last_error() -> None:
 
 async def test_deadline_during_backoff() -> None:
     """A backoff that does not fit waits for the deadline and is no retry."""
-    guarded = Guarded(retry={"initial_delay": "5s"})
+    guarded = GuardHarness(retry={"initial_delay": "5s"})
     outcome = await guarded.run(script(UnavailableError("503")), timeout=1)
     assert outcome.error is not None
     assert outcome.error.message == "the caller's time was up after 1 attempt; the last error was unavailable"
     assert (outcome.attempts, outcome.duration_ms) == (1, pytest.approx(1000))
-    assert guarded.said == ["failed"]
+    assert guarded.reports == ["failed"]
     assert numbers(guarded) == {"accepted": 1, "expired": 1}
 
 
 async def test_expired_on_arrival() -> None:
-    """Nothing is attempted, and it shows as shed for lack of time."""
-    guarded = Guarded()
+    """A call whose deadline has passed makes no attempt, and is reported as shed."""
+    guarded = GuardHarness()
     outcome = await guarded.run(script(), timeout=0)
     assert isinstance(outcome.error, DeadlineError)
     assert outcome.attempts == 0
     assert guarded.events[0] == ("shed", {"reason": "deadline", "count": 1}, 1)
-    assert guarded.said == ["shed", "failed"]
+    assert guarded.reports == ["shed", "failed"]
     assert numbers(guarded) == {"accepted": 1, "expired": 1}
 
 
 async def test_throttled_waits_as_long_as_the_remote_asks() -> None:
     """`Retry-After` replaces the backoff, without jitter, also beyond `max_delay` where the caller has the time."""
-    guarded = Guarded(jitter=True, retry={"max_delay": "1s"})
+    guarded = GuardHarness(jitter=True, retry={"max_delay": "1s"})
     outcome = await guarded.run(script(ThrottledError("429", retry_after_ms=3000), "ok"), timeout=10)
     assert (outcome.ok, outcome.attempts, outcome.duration_ms) == (True, 2, pytest.approx(3000))
     assert guarded.payloads("retry")[0]["delay_ms"] == 3000
 
 
 async def test_throttled_without_a_time_backs_off_as_usual() -> None:
-    """Where the remote names no time the backoff stands."""
-    outcome = await Guarded(retry={"initial_delay": "100ms"}).run(script(ThrottledError("429"), "ok"))
+    """Where the remote gives no `Retry-After`, the usual backoff is used."""
+    outcome = await GuardHarness(retry={"initial_delay": "100ms"}).run(script(ThrottledError("429"), "ok"))
     assert (outcome.ok, outcome.duration_ms) == (True, pytest.approx(100))
 
 
 @pytest.mark.parametrize(("timeout", "asked"), [(2.0, 2000), (2.0, 60_000), (None, 10_001)])
 async def test_throttled_for_too_long_ends_at_once(timeout: float | None, asked: int) -> None:
-    """Where it does not fit the deadline, or `max_delay` without one, the caller is told the time."""
-    guarded = Guarded()
+    """A `Retry-After` beyond the deadline, or `max_delay` without one, goes to the caller."""
+    guarded = GuardHarness()
     outcome = await guarded.run(script(ThrottledError("429", retry_after_ms=asked)), timeout=timeout)
     assert outcome.error is not None
     assert (outcome.error.kind, outcome.error.retry_after_ms, outcome.duration_ms) == ("throttled", asked, 0)
-    assert guarded.said == ["failed"]
+    assert guarded.reports == ["failed"]
 
 
 async def test_retry_budget() -> None:
-    """Beyond the budget a call ends with its real error, and that is said as shed."""
-    guarded = Guarded(retry={"max_attempts": 2, "initial_delay": 0}, circuit_breaker={"failure_threshold": 100})
+    """Without budget for a retry a call ends with its real error, and `retry_budget` is reported as shed."""
+    guarded = GuardHarness(retry={"max_attempts": 2, "initial_delay": 0}, circuit_breaker={"failure_threshold": 100})
     outcomes = [await guarded.run(script(*[UnavailableError("503")] * 2)) for _ in range(5)]
     assert [outcome.attempts for outcome in outcomes] == [2, 2, 2, 1, 1]
     assert {outcome.error.kind for outcome in outcomes if outcome.error} == {"unavailable"}
@@ -215,8 +215,8 @@ async def test_retry_budget() -> None:
 
 
 async def test_a_bug_passes_through() -> None:
-    """What is not a `BridgeError` is not swallowed; everything is released and the sums balance."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+    """A bug of an adapter is raised; its slot is released and the sums balance."""
+    guarded = GuardHarness(limit={"max_in_flight": 1})
     with pytest.raises(ZeroDivisionError):
         await guarded.run(script(ZeroDivisionError()))
     assert numbers(guarded) == {"accepted": 1, "failed": 1}
@@ -226,12 +226,12 @@ async def test_a_bug_passes_through() -> None:
 async def test_a_bare_timeout_error_is_a_bug() -> None:
     """An adapter's own `TimeoutError` is not taken for the attempt's time limit."""
     with pytest.raises(TimeoutError, match="mine"):
-        await Guarded().run(script(TimeoutError("mine")))
+        await GuardHarness().run(script(TimeoutError("mine")))
 
 
 async def test_a_bug_in_the_report_keeps_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operation whose report fails has ended all the same."""
-    guarded = Guarded()
+    """A bug in `report` is passed on, and the operation has ended all the same."""
+    guarded = GuardHarness()
 
     def add(*_: Any) -> None:
         raise ZeroDivisionError
@@ -243,18 +243,18 @@ async def test_a_bug_in_the_report_keeps_the_sums(monkeypatch: pytest.MonkeyPatc
     assert numbers(guarded) == {"accepted": 1, "shed": 1}
 
 
-async def test_a_bug_in_whoever_hears_of_the_end_is_told() -> None:
-    """It is no business of the adapter's that settled the attempt, and the next call starts all the same."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+async def test_a_bug_in_the_end_of_a_call_is_passed_on() -> None:
+    """A bug in `GuardedCall.end` goes to `on_bug`, not to the adapter, and the next call starts."""
+    guarded = GuardHarness(limit={"max_in_flight": 1})
     bugs: list[BaseException] = []
     guarded.guard._on_bug = bugs.append
 
-    class Deaf(Asked):
+    class FailingCall(AwaitedCall):
         def end(self, outcome: Outcome | None) -> None:
             raise ZeroDivisionError
 
     attempt = script("ok")
-    guarded.guard.submit(Deaf(guarded.operation(1), attempt, idempotent=True, promised=guarded.promised))
+    guarded.guard.submit(FailingCall(guarded.operation(1), attempt, idempotent=True, promised=guarded.promised))
     second = await guarded.start(2)
     await guarded.end(2, "ok")
     assert second.result().ok
@@ -262,10 +262,10 @@ async def test_a_bug_in_whoever_hears_of_the_end_is_told() -> None:
     assert numbers(guarded) == {"accepted": 2, "succeeded": 2}
 
 
-async def test_an_end_that_comes_late_is_nobodys() -> None:
-    """What an adapter says of an attempt whose time is up does not touch the next attempt of the same call."""
-    guarded = Guarded(timeout="1s", retry={"initial_delay": 0})
-    made = Asked(guarded.operation(), never, idempotent=True, promised="now")
+async def test_a_late_end_of_an_attempt_is_ignored() -> None:
+    """A result of an attempt whose time is up does not end the next attempt of the same call."""
+    guarded = GuardHarness(timeout="1s", retry={"initial_delay": 0})
+    made = AwaitedCall(guarded.operation(), never, idempotent=True, promised="now")
     guarded.guard.submit(made)
     await guarded.clock.advance(1)
     late, current = made.promises
@@ -279,8 +279,8 @@ async def test_an_end_that_comes_late_is_nobodys() -> None:
 
 
 async def test_one_timer_for_many_attempts() -> None:
-    """However many run, each ends exactly when its own time is up, and the last takes the timer with it."""
-    guarded = Guarded(timeout="2s", retry={"max_attempts": 1}, circuit_breaker={"failure_threshold": 100})
+    """However many attempts run, each ends exactly at its own time limit, and no timer is left."""
+    guarded = GuardHarness(timeout="2s", retry={"max_attempts": 1}, circuit_breaker={"failure_threshold": 100})
     tasks = []
     for number in range(10):
         tasks.append(await guarded.start(number))
@@ -299,15 +299,15 @@ async def test_one_timer_for_many_attempts() -> None:
 
 @pytest.mark.parametrize("order", [("no", "now"), ("now", "no")])
 async def test_what_needs_no_task_does_not_overtake_what_does(order: tuple[Promised, Promised]) -> None:
-    """Attempts begin in the order of their calls, whichever way each of them is made."""
-    guarded = Guarded()
+    """Attempts begin in the order of their calls, with a task or without."""
+    guarded = GuardHarness()
     began: list[int] = []
 
-    def call(number: int) -> Asked:
+    def call(number: int) -> AwaitedCall:
         async def attempt() -> None:
             began.append(number)
 
-        return Asked(guarded.operation(number), attempt, idempotent=True, promised=order[number % 2])
+        return AwaitedCall(guarded.operation(number), attempt, idempotent=True, promised=order[number % 2])
 
     calls = [call(number) for number in range(6)]
     for one in calls:
@@ -319,7 +319,7 @@ async def test_what_needs_no_task_does_not_overtake_what_does(order: tuple[Promi
 
 
 async def test_on_the_real_clock() -> None:
-    """The real clock's time limit is told from the caller's deadline as well."""
+    """With the real clock, too, a time limit gives `timeout` and a deadline `deadline`."""
     settings = ResilienceSettings.model_validate({"timeout": "20ms", "retry": {"max_attempts": 1}})
     clock = RealClock()
     guard = Guard(
@@ -333,7 +333,7 @@ async def test_on_the_real_clock() -> None:
 
     async def call(deadline: float | None) -> Outcome:
         made = operation(deadline=deadline)
-        return await carried(guard, Asked(made, never, idempotent=True, promised=Guarded.promised))
+        return await outcome_of(guard, AwaitedCall(made, never, idempotent=True, promised=GuardHarness.promised))
 
     slow = await call(None)
     late = await call(RealClock().monotonic() + 0.01)

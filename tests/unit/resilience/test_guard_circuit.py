@@ -1,4 +1,4 @@
-"""The breaker inside the guard: what is rejected, what ends, and in which order it is said."""
+"""The breaker inside the guard: what is rejected, what ends, and in which order it is reported."""
 
 import asyncio
 import itertools
@@ -7,14 +7,14 @@ import pytest
 
 from bridge.core.errors import AuthError, CircuitOpenError, InvalidError, ThrottledError, UnavailableError
 from bridge.resilience import Stage
-from tests.support.guard.guarded import ERROR, Guarded, script, wire
+from tests.support.guard.harness import ERROR, GuardHarness, script, wire
 
 DOWN = UnavailableError("503")
 
 
 async def test_an_open_circuit_rejects_without_an_attempt() -> None:
-    """The rejected call is told when to come again and uses up no attempt."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 2, "timeout": "30s"})
+    """A call that the open circuit rejects makes no attempt, and its error has the time until the next probe."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 2, "timeout": "30s"})
     await guarded.open_circuit()
     outcome = await guarded.run(script())
     assert isinstance(outcome.error, CircuitOpenError)
@@ -28,8 +28,8 @@ async def test_an_open_circuit_rejects_without_an_attempt() -> None:
 
 
 async def test_each_rejection_fails_once_while_shed_is_counted() -> None:
-    """A thousand rejections are a thousand `failed` and two `shed`."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1})
+    """A thousand rejections are a thousand failures, but only two `shed` reports."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1})
     await guarded.open_circuit()
     for number in range(1000):
         rejected = await guarded.run(script(), number=number)
@@ -41,22 +41,22 @@ async def test_each_rejection_fails_once_while_shed_is_counted() -> None:
 
 
 async def test_opening_between_two_attempts_ends_a_call_with_its_last_error() -> None:
-    """The failure that opens the circuit is also the end of its call: no retry is announced."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 2}, retry={"max_attempts": 5})
+    """A call whose failure opens the circuit ends with it: no retry is reported after that."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 2}, retry={"max_attempts": 5})
     outcome = await guarded.run(script(DOWN, DOWN))
     assert outcome.error is DOWN
     assert outcome.attempts == 2
-    assert guarded.said == ["retry", "circuit.opened", "failed"]
+    assert guarded.reports == ["retry", "circuit.opened", "failed"]
 
 
 async def test_opening_ends_what_waits() -> None:
     """Queued calls end with `circuit_open`, calls in backoff with their last error; running ones go on."""
-    guarded = Guarded(
+    guarded = GuardHarness(
         circuit_breaker={"failure_threshold": 2}, limit={"max_in_flight": 2}, retry={"initial_delay": "10s"}
     )
     backing_off = await guarded.start(1)
     await guarded.end(1, DOWN)
-    assert guarded.said == ["retry"]
+    assert guarded.reports == ["retry"]
     running, failing = await guarded.start(2), await guarded.start(3)
     queued = [await guarded.start(number) for number in (4, 5)]
     await guarded.end(3, DOWN)
@@ -64,7 +64,7 @@ async def test_opening_ends_what_waits() -> None:
     assert failing.result().error is DOWN
     assert [task.result().error.kind for task in queued if task.result().error] == ["circuit_open"] * 2
     assert [task.result().attempts for task in queued] == [0, 0]
-    assert guarded.said[:2] == ["retry", "circuit.opened"]
+    assert guarded.reports[:2] == ["retry", "circuit.opened"]
     assert guarded.events[1][2] == 3
     assert sorted(number or 0 for what, _, number in guarded.events if what == "failed") == [1, 3, 4, 5]
     assert not running.done()
@@ -74,8 +74,8 @@ async def test_opening_ends_what_waits() -> None:
 
 
 async def test_a_full_story_in_order() -> None:
-    """Opened, half-opened, opened again, half-opened, closed; each once, each with what caused it."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 2, "timeout": "1s"}, retry={"max_attempts": 1})
+    """Each transition of an outage is reported once, in order, with the operation that caused it."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 2, "timeout": "1s"}, retry={"max_attempts": 1})
     await guarded.run(script(DOWN), number=1)
     await guarded.run(script(DOWN), number=2)
     await guarded.clock.advance(1.1)
@@ -100,7 +100,7 @@ async def test_a_full_story_in_order() -> None:
 
 async def test_one_probe_at_a_time() -> None:
     """While a probe runs others are rejected at once."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     probe = await guarded.start(1)
@@ -112,8 +112,8 @@ async def test_one_probe_at_a_time() -> None:
 
 
 async def test_a_probe_waits_in_no_queue() -> None:
-    """Who waits for a slot in half-open holds no permit; with its slot it becomes the probe, or is rejected."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 2})
+    """A call that waits for a slot holds no permit; when it gets the slot it is the probe, or is rejected."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 2})
     slow = [await guarded.start(number) for number in (1, 2)]
     guarded.guard.breaker.force_open(guarded.operation())
     guarded.guard.breaker.reset(guarded.operation())
@@ -140,21 +140,21 @@ async def test_a_probe_waits_in_no_queue() -> None:
 
 
 async def test_a_probe_that_gets_no_answer() -> None:
-    """Its time limit opens the circuit again, once."""
-    guarded = Guarded(timeout="2s", circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
+    """A probe without an answer opens the circuit again at its time limit, once."""
+    guarded = GuardHarness(timeout="2s", circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     probe = await guarded.start(1)
     await guarded.clock.advance(2)
     assert probe.result().error is not None
-    assert guarded.said == ["circuit.half_opened", "circuit.opened", "failed"]
+    assert guarded.reports == ["circuit.half_opened", "circuit.opened", "failed"]
     assert guarded.payloads("circuit.opened")[0]["error"]["kind"] == "timeout"
 
 
 @pytest.mark.parametrize("error", [ThrottledError("429", retry_after_ms=99_000), InvalidError("bin")])
 async def test_an_ignored_probe_makes_room(error: Exception) -> None:
-    """It neither closes nor opens; the next call probes."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    """A throttled probe neither closes nor opens the circuit; the next call probes."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     await guarded.run(script(error))
@@ -164,8 +164,8 @@ async def test_an_ignored_probe_makes_room(error: Exception) -> None:
 
 
 async def test_a_retry_that_finds_another_probe_ends_with_its_last_error() -> None:
-    """Two throttled probes come back at the same time: one probes, the other ends with what the remote had said."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
+    """Of two throttled calls that retry at the same time one probes; the other ends with the remote's error."""
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "timeout": "1s"})
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     tasks = []
@@ -183,7 +183,7 @@ async def test_a_retry_that_finds_another_probe_ends_with_its_last_error() -> No
 
 async def test_a_remote_that_refuses_is_alive() -> None:
     """Refused credentials close a half-open circuit."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"})
     await guarded.open_circuit()
     await guarded.clock.advance(1.1)
     await guarded.run(script(AuthError("401")))
@@ -191,8 +191,8 @@ async def test_a_remote_that_refuses_is_alive() -> None:
 
 
 async def test_a_cancelled_probe_makes_room() -> None:
-    """Cancelling says nothing about the remote, and frees the probe and its slot."""
-    guarded = Guarded(
+    """A cancelled probe is ignored, and frees its permit and its slot."""
+    guarded = GuardHarness(
         circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "timeout": "1s"}, limit={"max_in_flight": 1}
     )
     await guarded.open_circuit()
@@ -207,8 +207,8 @@ async def test_a_cancelled_probe_makes_room() -> None:
 
 
 async def test_forced_open_by_hand() -> None:
-    """No time is told, the message says why, and the operation that forced it is the cause."""
-    guarded = Guarded()
+    """While the circuit is forced open, errors have no time to wait and give the reason."""
+    guarded = GuardHarness()
     guarded.guard.breaker.force_open(guarded.operation(3))
     outcome = await guarded.run(script())
     assert outcome.error is not None

@@ -7,13 +7,13 @@ import pytest
 from bridge.core.errors import UnavailableError
 from bridge.core.model import Outcome
 from bridge.resilience import Stage
-from tests.support.guard.guarded import Guarded, script
+from tests.support.guard.harness import GuardHarness, script
 
 DOWN = UnavailableError("503")
 
 
 async def cancel(task: asyncio.Task[Outcome]) -> None:
-    """Cancel and see it end as cancelled."""
+    """Cancel a task, and check that it ends as cancelled."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -21,7 +21,7 @@ async def cancel(task: asyncio.Task[Outcome]) -> None:
 
 async def test_sixty_four_in_flight_in_arrival_order() -> None:
     """200 calls: 64 run, the others start one by one as slots come free, first come first served."""
-    guarded = Guarded()
+    guarded = GuardHarness()
     tasks = [await guarded.start(number) for number in range(200)]
     sums = guarded.guard.accounting
     assert (sums.in_flight, sums.queued) == (64, 136)
@@ -34,22 +34,22 @@ async def test_sixty_four_in_flight_in_arrival_order() -> None:
 
 
 async def test_a_full_queue_rejects() -> None:
-    """What may neither start nor wait is `overloaded`, and was never attempted."""
-    guarded = Guarded(limit={"max_in_flight": 1, "queue": 1})
+    """A call that can neither start nor wait is `overloaded`, without an attempt."""
+    guarded = GuardHarness(limit={"max_in_flight": 1, "queue": 1})
     await guarded.start(1)
     await guarded.start(2)
     outcome = await guarded.run(script(), number=3)
     assert outcome.error is not None
     assert (outcome.error.kind, outcome.error.retryable, outcome.attempts) == ("overloaded", True, 0)
-    assert guarded.said == ["shed", "failed"]
+    assert guarded.reports == ["shed", "failed"]
     assert guarded.guard.accounting.count(Stage.SHED) == 1
     await guarded.end(1)
     await guarded.end(2)
 
 
 async def test_no_slot_is_held_during_backoff() -> None:
-    """Another call runs while one waits for its next attempt, and the retry then queues behind who came before."""
-    guarded = Guarded(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
+    """A call that waits for its next attempt holds no slot, and then queues behind those that came before."""
+    guarded = GuardHarness(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
     first = await guarded.start(1)
     await guarded.end(1, DOWN)
     assert (guarded.guard.accounting.in_flight, guarded.guard.accounting.queued) == (0, 1)
@@ -63,8 +63,8 @@ async def test_no_slot_is_held_during_backoff() -> None:
 
 
 async def test_deadline_in_the_queue() -> None:
-    """A call whose time ends while it waits was never attempted; who waits behind it is not held up."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+    """A call whose deadline passes in the queue makes no attempt, and does not delay those behind it."""
+    guarded = GuardHarness(limit={"max_in_flight": 1})
     await guarded.start(1)
     late = await guarded.start(2, timeout=1)
     await guarded.start(3)
@@ -82,7 +82,7 @@ async def test_deadline_in_the_queue() -> None:
 
 async def test_rate() -> None:
     """Attempts start at the rate and in order."""
-    guarded = Guarded(limit={"rate": "10/s"})
+    guarded = GuardHarness(limit={"rate": "10/s"})
     for number in range(5):
         await guarded.start(number)
     assert guarded.started == [0]
@@ -96,7 +96,7 @@ async def test_rate() -> None:
 
 async def test_paused_queues() -> None:
     """While paused nothing starts, deadlines count, and everything starts in order afterwards."""
-    guarded = Guarded(retry={"initial_delay": "1s"})
+    guarded = GuardHarness(retry={"initial_delay": "1s"})
     retried = await guarded.start(1)
     await guarded.end(1, DOWN)
     guarded.guard.pause()
@@ -114,7 +114,7 @@ async def test_paused_queues() -> None:
 
 async def test_stop_queued() -> None:
     """What waits for a slot, a token or a retry ends with `stopping`; what runs is answered, but not retried."""
-    guarded = Guarded(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
+    guarded = GuardHarness(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
     backing_off = await guarded.start(1)
     await guarded.end(1, DOWN)
     good, bad = await guarded.start(2), await guarded.start(3)
@@ -150,7 +150,7 @@ async def test_stop_queued() -> None:
 
 async def test_stop_accepting() -> None:
     """New calls are `stopping`; what waits, runs or is between two attempts goes on to its end."""
-    guarded = Guarded(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
+    guarded = GuardHarness(limit={"max_in_flight": 1}, retry={"initial_delay": "1s"})
     retried, queued = await guarded.start(1), await guarded.start(2)
     guarded.guard.stop_accepting()
     new = await guarded.run(script(), number=3)
@@ -166,7 +166,7 @@ async def test_stop_accepting() -> None:
 
 async def test_stop_queued_finds_nothing_halfway() -> None:
     """A call that gets a slot begins in the same moment: it runs on, and its attempt counts for the rate."""
-    guarded = Guarded(limit={"max_in_flight": 1, "rate": "1/s"})
+    guarded = GuardHarness(limit={"max_in_flight": 1, "rate": "1/s"})
     await guarded.start(1)
     waiting = await guarded.start(2)
     await guarded.clock.advance(1)
@@ -187,15 +187,15 @@ async def test_stop_queued_finds_nothing_halfway() -> None:
 
 
 async def test_idle_returns_at_once_where_nothing_is_open() -> None:
-    """Nothing to wait for."""
-    guarded = Guarded()
+    """A guard without calls is idle and closes at once."""
+    guarded = GuardHarness()
     await guarded.guard.idle()
     await guarded.guard.stop_queued()
 
 
 async def test_cancel_during_an_attempt() -> None:
-    """The attempt ends, the slot goes on, nothing is reported."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+    """Cancelling a running call ends its attempt and frees its slot, without a report."""
+    guarded = GuardHarness(limit={"max_in_flight": 1})
     first, second = await guarded.start(1), await guarded.start(2)
     await cancel(first)
     await guarded.clock.settle()
@@ -209,8 +209,8 @@ async def test_cancel_during_an_attempt() -> None:
 
 
 async def test_cancel_in_the_queue() -> None:
-    """It leaves its place and its timer."""
-    guarded = Guarded(limit={"max_in_flight": 1, "queue": 1})
+    """Cancelling a waiting call removes it from the queue, and its timer."""
+    guarded = GuardHarness(limit={"max_in_flight": 1, "queue": 1})
     await guarded.start(1)
     second = await guarded.start(2, timeout=5)
     await cancel(second)
@@ -222,8 +222,8 @@ async def test_cancel_in_the_queue() -> None:
 
 
 async def test_cancel_with_a_slot_just_handed_over() -> None:
-    """The slot goes to the next one."""
-    guarded = Guarded(limit={"max_in_flight": 1})
+    """The slot of a call that is cancelled goes to the next one."""
+    guarded = GuardHarness(limit={"max_in_flight": 1})
     await guarded.start(1)
     second, third = await guarded.start(2), await guarded.start(3)
     guarded.running[1].set_result("ok")
@@ -239,8 +239,8 @@ async def test_cancel_with_a_slot_just_handed_over() -> None:
 
 
 async def test_cancel_all() -> None:
-    """What runs, waits, backs off, or was just sent away ends without an outcome; nothing is taken any more."""
-    guarded = Guarded(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
+    """`cancel_all` ends all calls without an outcome, and no new call is accepted."""
+    guarded = GuardHarness(limit={"max_in_flight": 2}, retry={"initial_delay": "10s"})
     backing_off = await guarded.start(1)
     await guarded.end(1, DOWN)
     tasks = [backing_off, await guarded.start(2), await guarded.start(3), await guarded.start(4, timeout=5)]
@@ -249,7 +249,7 @@ async def test_cancel_all() -> None:
     assert all(task.cancelled() for task in tasks)
     sums = guarded.guard.accounting
     assert (sums.accepted, sums.count(Stage.FAILED), sums.open) == (4, 4, 0)
-    assert guarded.said == ["retry"]
+    assert guarded.reports == ["retry"]
     assert guarded.clock.timers == 0
     error = (await guarded.run(script("ok"))).error
     assert error is not None
@@ -257,8 +257,8 @@ async def test_cancel_all() -> None:
 
 
 async def test_cancel_during_backoff() -> None:
-    """No timer and no place stays behind."""
-    guarded = Guarded(retry={"initial_delay": "10s"})
+    """A call that is cancelled between two attempts leaves no timer."""
+    guarded = GuardHarness(retry={"initial_delay": "10s"})
     task = await guarded.start(1)
     await guarded.end(1, DOWN)
     assert guarded.clock.timers == 1
@@ -269,8 +269,8 @@ async def test_cancel_during_backoff() -> None:
 
 
 async def test_close_leaves_no_timer() -> None:
-    """Trailing counts are said and all timers are taken back."""
-    guarded = Guarded(limit={"max_in_flight": 1, "queue": 0}, circuit_breaker={"failure_threshold": 1})
+    """`close` reports the last counts and cancels all timers."""
+    guarded = GuardHarness(limit={"max_in_flight": 1, "queue": 0}, circuit_breaker={"failure_threshold": 1})
     await guarded.start(1)
     for number in (2, 3, 4):
         assert not (await guarded.run(script(), number=number)).ok

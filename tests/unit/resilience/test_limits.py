@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bridge.core.settings import LimitSettings
-from bridge.resilience.limits import Limiter, RateLimit
+from bridge.resilience.limits import Limiter, TokenBucket
 from tests.support.clock import FakeClock
 
 
@@ -15,7 +15,7 @@ def limiter(
 
 
 def started(limits: Limiter[int]) -> list[int]:
-    """Who may start now."""
+    """Return all that may start now, in order."""
     found = []
     while (waiter := limits.next()) is not None:
         found.append(waiter)
@@ -31,7 +31,7 @@ def test_free_slots_need_no_waiting() -> None:
 
 
 def test_slots_go_to_who_waits_longest() -> None:
-    """FIFO, one for each release."""
+    """Waiters start first in, first out, one for each release."""
     limits = limiter(max_in_flight=1)
     assert limits.try_start()
     for number in (1, 2, 3):
@@ -44,7 +44,7 @@ def test_slots_go_to_who_waits_longest() -> None:
 
 
 def test_nobody_overtakes_who_waits() -> None:
-    """Although a slot is free, a newcomer queues behind who is there."""
+    """A newcomer starts after those that wait, although a slot is free."""
     limits = limiter(max_in_flight=1)
     assert limits.try_start()
     limits.wait(1)
@@ -54,7 +54,7 @@ def test_nobody_overtakes_who_waits() -> None:
 
 
 def test_full_counts_only_who_waits() -> None:
-    """The queue's bound says how many may wait; a free slot needs no queue."""
+    """The queue is full at its bound, which does not matter while a slot is free."""
     limits = limiter(max_in_flight=1, queue=1)
     assert not limits.full
     assert limits.try_start()
@@ -67,7 +67,7 @@ def test_full_counts_only_who_waits() -> None:
 
 
 def test_no_queue_at_all() -> None:
-    """`queue = 0`: start at once or not at all."""
+    """With `queue = 0` a call starts at once or not at all."""
     limits = limiter(max_in_flight=1, queue=0)
     assert not limits.full
     assert limits.try_start()
@@ -86,7 +86,7 @@ def test_who_went_away_gets_no_slot() -> None:
 
 
 def test_paused_starts_nothing() -> None:
-    """Neither new nor waiting ones start, and all do in their order after `resume`."""
+    """While paused neither new nor waiting calls start; after `resume` all do, in order."""
     limits = limiter(max_in_flight=2)
     limits.pause()
     assert not limits.try_start()
@@ -98,7 +98,7 @@ def test_paused_starts_nothing() -> None:
 
 
 def test_clear_sends_everybody_away() -> None:
-    """All who wait, in their order; slots in use are untouched."""
+    """`clear` returns all that wait, in order, and does not touch the slots in use."""
     limits = limiter(max_in_flight=1)
     assert limits.try_start()
     for number in (1, 2, 3):
@@ -127,7 +127,7 @@ async def test_rate_keeps_pace_and_order() -> None:
 
 
 async def test_a_slow_rate_works() -> None:
-    """Less than one a second has a burst of one."""
+    """A rate below one a second has a burst of one."""
     clock = FakeClock()
     limits = limiter(clock, rate="30/m")
     assert limits.try_start()
@@ -154,7 +154,7 @@ async def test_no_second_sees_more_than_a_tenth_over_the_rate() -> None:
 
 
 def test_an_unused_start_gives_its_token_back() -> None:
-    """Who got a slot but made no attempt does not count for the rate."""
+    """A slot that was given back unused does not count for the rate."""
     limits = limiter(rate="1/s")
     assert limits.try_start()
     limits.release(unused=True)
@@ -164,7 +164,7 @@ def test_an_unused_start_gives_its_token_back() -> None:
 
 
 def test_close_and_pause_leave_no_timer() -> None:
-    """The rate's timer is taken back, and set again on resume."""
+    """Pausing cancels the rate's timer, and resuming sets it again."""
     clock = FakeClock()
     limits = limiter(clock, rate="1/s")
     assert limits.try_start()
@@ -181,8 +181,8 @@ def test_close_and_pause_leave_no_timer() -> None:
 
 
 def test_a_timer_that_fires_exactly_on_time_finds_a_token() -> None:
-    """Sums of floats never leave a rest that makes a timer spin."""
-    rate, now = RateLimit(3.0), 1e6
+    """Rounding of floats never makes a timer that fires on time find itself too early."""
+    rate, now = TokenBucket(3.0), 1e6
     for _ in range(10_000):
         now += rate.wait(now)
         assert rate.wait(now) == 0

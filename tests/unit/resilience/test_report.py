@@ -21,7 +21,7 @@ class Reports:
 
 
 async def test_first_at_once_then_one_a_second() -> None:
-    """The first shows without delay, the rest as counts, and the last count is not forgotten."""
+    """The first is reported at once, the rest as counts, and the last count is reported, too."""
     reports = Reports()
     for number in range(5):
         reports.shed.add("overloaded", operation(number))
@@ -39,7 +39,7 @@ async def test_first_at_once_then_one_a_second() -> None:
 
 
 async def test_reasons_are_apart() -> None:
-    """One reason does not hold another back."""
+    """Each reason has its own limit of one report a second."""
     reports = Reports()
     reports.shed.add("overloaded", operation(1))
     reports.shed.add("deadline", operation(2))
@@ -47,7 +47,7 @@ async def test_reasons_are_apart() -> None:
 
 
 async def test_close_says_the_rest() -> None:
-    """What was counted is reported, and no timer stays."""
+    """Closing reports what was counted, and leaves no timer."""
     reports = Reports()
     for number in range(3):
         reports.shed.add("stopping", operation(number))

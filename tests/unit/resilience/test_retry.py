@@ -18,14 +18,14 @@ from bridge.resilience.retry import BUDGET_FLOOR, RetryBudget, may_retry, retry_
     ],
 )
 def test_strategies(strategy: str, delays: list[float]) -> None:
-    """Each strategy grows as it is called, up to the cap."""
+    """Each strategy's delays grow as its name promises, up to the cap."""
     settings = RetrySettings(backoff=strategy, initial_delay=0.1, max_delay=0.5, jitter=False)
     rng = random.Random(0)
     assert [retry_delay(settings, attempt, rng) for attempt in range(1, 6)] == pytest.approx(delays)
 
 
 def test_full_jitter_spreads_from_zero_to_the_delay() -> None:
-    """Jitter is uniform over the whole delay, not a little around it."""
+    """Jitter spreads retries evenly over the whole delay, not a little around its end."""
     settings = RetrySettings(backoff="constant", initial_delay=1, jitter=True)
     rng = random.Random(7)
     drawn = [retry_delay(settings, 1, rng) for _ in range(2000)]
@@ -35,7 +35,7 @@ def test_full_jitter_spreads_from_zero_to_the_delay() -> None:
 
 
 def test_a_hundred_attempts_do_not_overflow() -> None:
-    """The largest exponent that the settings allow stays at the cap."""
+    """The delay stays at the cap with the largest exponent that the settings allow."""
     assert retry_delay(RetrySettings(max_attempts=100, jitter=False), 100, random.Random(0)) == 10.0
 
 
@@ -62,7 +62,7 @@ def test_a_hundred_attempts_do_not_overflow() -> None:
     ids=lambda value: value.kind if isinstance(value, errors.BridgeError) else None,
 )
 def test_the_contract_table(error: errors.BridgeError, once: bool, idempotent: bool) -> None:
-    """`retryable` of the contract: yes, no, if idempotent; "later" is the caller's business."""
+    """The guard retries what the contract calls retryable, but leaves "later" to the caller."""
     assert may_retry(error, idempotent=False) is once
     assert may_retry(error, idempotent=True) is idempotent
 
@@ -82,7 +82,7 @@ def test_budget_share_of_traffic() -> None:
 
 
 def test_budget_share_is_not_lost_to_rounding() -> None:
-    """0.29 * 100 is a little less than 29 in floats, and still allows 29."""
+    """A share of 0.29 allows 29 retries for 100 attempts, although the float product is a little less."""
     budget = RetryBudget(0.29)
     for _ in range(100):
         budget.attempt(100.0)
@@ -103,7 +103,7 @@ def test_budget_slides() -> None:
 
 
 def test_budget_counts_each_bucket_once() -> None:
-    """Steady traffic keeps a steady sum."""
+    """Under steady traffic the budget's sums stay the same."""
     budget = RetryBudget(1.0)
     for number in range(1000):
         budget.attempt(number * 0.1 + 0.05)

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.core.errors import AttemptTimeoutError, UnavailableError
-from tests.support.guard.guarded import Guarded, script
+from tests.support.guard.harness import GuardHarness, script
 
 DAY = 86_400.0
 
@@ -11,7 +11,7 @@ DAY = 86_400.0
 @pytest.mark.parametrize("by", [DAY, -DAY])
 async def test_the_circuit_keeps_its_time(by: float) -> None:
     """An open circuit half-opens after its monotonic time, neither at once nor a day late."""
-    guarded = Guarded(circuit_breaker={"failure_threshold": 1, "timeout": "30s"})
+    guarded = GuardHarness(circuit_breaker={"failure_threshold": 1, "timeout": "30s"})
     await guarded.open_circuit()
     before = guarded.guard.breaker.retry_after_ms()
     guarded.clock.set_wall(by)
@@ -23,15 +23,15 @@ async def test_the_circuit_keeps_its_time(by: float) -> None:
 
 @pytest.mark.parametrize("by", [DAY, -DAY])
 async def test_retries_limits_and_deadlines_keep_theirs(by: float) -> None:
-    """Backoff, attempt's limit and the caller's deadline go on as they were set."""
-    guarded = Guarded(timeout="2s", retry={"max_attempts": 2, "initial_delay": "1s"})
+    """A jump of the system's time changes neither backoff, nor time limit, nor deadline."""
+    guarded = GuardHarness(timeout="2s", retry={"max_attempts": 2, "initial_delay": "1s"})
     task = await guarded.start(1, timeout=10.0)
     await guarded.clock.advance(1.5)
     guarded.clock.set_wall(by)
     await guarded.clock.advance(0.4)
     assert guarded.running  # at 1.9 s of 2
     await guarded.clock.advance(0.2)
-    assert guarded.said == ["retry"]  # the attempt's limit
+    assert guarded.reports == ["retry"]  # the attempt's limit
     guarded.clock.set_wall(-by)
     await guarded.clock.advance(0.8)
     assert guarded.started == [1]  # the backoff's second is not over
@@ -44,8 +44,8 @@ async def test_retries_limits_and_deadlines_keep_theirs(by: float) -> None:
 
 
 async def test_the_history_shows_the_wall_clock() -> None:
-    """What is told to people is the time of day as it was at that moment."""
-    guarded = Guarded(retry={"max_attempts": 2})
+    """Times in reports are the system's time at that moment."""
+    guarded = GuardHarness(retry={"max_attempts": 2})
     guarded.clock.set_wall(DAY)
     outcome = await guarded.run(script(UnavailableError("503"), 1))
     assert outcome.history[0].at == pytest.approx(1_700_000_000_000 + DAY * 1000, abs=1000)

@@ -72,7 +72,7 @@ def _event(correlation_id: str | None, key: str | None = None, event_type: str =
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_a_result_too_large_is_a_protocol_error(key):
-    """Said to who asked; a key remembers that answer."""
+    """RecordingBus to who asked; a key remembers that answer."""
     dispatcher, bus = _dispatcher(900)
     for asker in ("one", "two"):
         dispatcher.on_event(_event(asker, key))

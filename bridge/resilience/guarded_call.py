@@ -1,4 +1,4 @@
-"""One operation on its way through the guard, its attempts, and the errors that are made there."""
+"""An operation that the guard runs, an attempt of it, and the errors that the guard makes."""
 
 import asyncio
 import copy
@@ -11,17 +11,17 @@ from bridge.core.ports import Clock, Promise
 from bridge.core.timer import Timer
 
 
-class Call:
-    """What the guard knows about one operation. A subclass says how an attempt is made, and hears of the end.
+class GuardedCall:
+    """An operation that the guard runs. A subclass begins its attempts (`begin`) and takes its outcome (`end`).
 
     Attributes:
-        operation: What is to be done; its `deadline` is kept, also while it waits.
+        operation: What to do; its `deadline` counts while it waits, too.
         idempotent: Whether it may be repeated although the remote may have acted on it.
-        started: When it was accepted; monotonic, in seconds.
+        started: When it was accepted, in monotonic seconds.
         attempts: How many attempts were begun.
-        attempt: The one that runs.
-        last: The last failed attempt's error.
-        history: All failed attempts.
+        attempt: The attempt that runs; None between two.
+        last: The error of the last failed attempt; None before.
+        history: All failed attempts, oldest first.
     """
 
     __slots__ = ("_timer", "attempt", "attempts", "history", "idempotent", "last", "operation", "started")
@@ -31,7 +31,7 @@ class Call:
         self.idempotent = idempotent
         self.started = 0.0
         self.attempts = 0
-        self.attempt: OpenAttempt | None = None
+        self.attempt: RunningAttempt | None = None
         self.last: BridgeError | None = None
         self.history: tuple[FailedAttempt, ...] = ()
         self._timer: Timer | None = None  # most calls never wait
@@ -39,9 +39,12 @@ class Call:
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin one attempt.
 
+        Args:
+            promise: Gets the attempt's result or error, if this returns None.
+
         Returns:
-            None where it needs no task: its end goes to `promise`. Or a coroutine that makes the whole attempt, to be
-            run in a task; anything but `BridgeError` that it raises is a bug.
+            None where the attempt needs no task. Otherwise a coroutine that makes the whole attempt, to be run in a
+            task; anything but `BridgeError` that it raises is a bug.
 
         Raises:
             BridgeError: The attempt has failed at once.
@@ -49,11 +52,11 @@ class Call:
         raise NotImplementedError
 
     def end(self, outcome: Outcome | None) -> None:
-        """Hear how it ended, once; None: it was cancelled."""
+        """Take the outcome. Called exactly once; None: the operation was cancelled."""
         raise NotImplementedError
 
     def expired(self, *, during: bool = False) -> DeadlineError:
-        """The error for a call whose time is up, `during` an attempt or while it waited."""
+        """Return the error for a call whose deadline has passed, `during` an attempt or while it waited."""
         if not self.attempts:
             return DeadlineError("the caller's time was up before the first attempt", maybe_sent=False)
         count = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
@@ -62,19 +65,19 @@ class Call:
         return DeadlineError(f"the caller's time was up {when}{last}")
 
     def set_timer(self, clock: Clock, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back when it has waited for `seconds`, unless `cancel_timer` comes first."""
+        """Call `callback` after `seconds` of waiting, unless `cancel_timer` comes first."""
         if self._timer is None:
             self._timer = Timer(clock)
         self._timer.set(seconds, callback)
 
     def cancel_timer(self) -> None:
-        """Cancel the timer of its waiting, where there is one."""
+        """Cancel what `set_timer` has set, if anything."""
         if self._timer is not None:
             self._timer.cancel()
 
 
-class OpenAttempt:
-    """One attempt that runs, and the promise that its adapter settles. What comes after the first end is ignored.
+class RunningAttempt:
+    """An attempt that runs, and the promise that its adapter settles. Only the first result or error counts.
 
     Attributes:
         call: Whose it is.
@@ -83,7 +86,7 @@ class OpenAttempt:
         permit: From the circuit breaker.
         task: What makes it; None for one that was begun without.
         entered: The task has made its first step.
-        expired: Its time is up, and the task was told.
+        expired: Its time is up, and the task was cancelled for that.
         timer: For its time limit, where that is not the usual one.
     """
 
@@ -91,8 +94,8 @@ class OpenAttempt:
 
     def __init__(
         self,
-        settle: Callable[["OpenAttempt", Any, BridgeError | None], None],
-        call: Call,
+        settle: Callable[["RunningAttempt", Any, BridgeError | None], None],
+        call: GuardedCall,
         began: float,
         limit: float,
         permit: int,
@@ -109,33 +112,33 @@ class OpenAttempt:
         self.timer: Timer | None = None
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Return whether it has ended."""
         return not self._open
 
     def set_result(self, result: Any) -> None:
-        """It has succeeded."""
+        """End it with a result."""
         if self._open:
             self._open = False
             self._settle(self, result, None)
 
     def set_exception(self, error: BridgeError) -> None:
-        """It has failed."""
+        """End it with an error."""
         if self._open:
             self._open = False
             self._settle(self, None, error)
 
     def close(self) -> None:
-        """Listen no more: it was given up."""
+        """Give it up: ignore any result or error that still comes."""
         self._open = False
 
 
-def stopping() -> StoppingError:
-    """The error for a call that a draining integration does not begin."""
+def stopping_error() -> StoppingError:
+    """Return the error for a call that a draining integration does not begin."""
     return StoppingError("the integration is draining")
 
 
-def narrowed(error: BridgeError) -> BridgeError:
-    """A copy that is not retryable: an adapter may have given the same error to several calls."""
+def not_retryable(error: BridgeError) -> BridgeError:
+    """Return a copy of the error that is not retryable. A copy, as the adapter may give one error to several calls."""
     copied = copy.copy(error)
     copied.retryable = False
     copied.__cause__ = error

@@ -1,4 +1,4 @@
-"""A guard on a fake clock, before a remote that a test plays by hand."""
+"""A guard on a fake clock; the test ends each attempt by hand."""
 
 import asyncio
 import random
@@ -13,12 +13,12 @@ from bridge.core.payloads import Payload
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard
 from tests.support.clock import FakeClock
-from tests.support.guard.calls import Asked, Attempt, Promised, carried
+from tests.support.guard.calls import Attempt, AwaitedCall, Promised, outcome_of
 from tests.support.guard.operations import operation
 
 
-class Guarded:
-    """The guard with everything around it.
+class GuardHarness:
+    """A guard with a fake clock and a record of its reports.
 
     Attributes:
         events: What was reported, and each end with an error as "failed": (what, payload without its head, number of
@@ -37,7 +37,7 @@ class Guarded:
         self.events: list[tuple[str, dict[str, Any], int | None]] = []
         self.started: list[int] = []
         self.running: dict[int, asyncio.Future[Any]] = {}
-        self.calls: list[Asked] = []
+        self.calls: list[AwaitedCall] = []
         self.guard = Guard(
             settings,
             clock=self.clock,
@@ -62,22 +62,22 @@ class Guarded:
             self.events.append(("failed", {"attempts": outcome.attempts, "error": wire(outcome.error)}, about.cause.id))
 
     @property
-    def said(self) -> list[str]:
-        """What was reported, without payloads."""
+    def reports(self) -> list[str]:
+        """The kinds of reports, in order, without payloads."""
         return [what for what, _, _ in self.events]
 
     def payloads(self, what: str) -> list[dict[str, Any]]:
-        """The payloads of one kind of report."""
+        """Return the payloads of one kind of report."""
         return [payload for name, payload, _ in self.events if name == what]
 
     def operation(self, number: int = 1, timeout: float | None = None) -> Operation:
-        """An operation with a deadline in `timeout` seconds."""
+        """Return an operation with a deadline in `timeout` seconds."""
         return operation(number, deadline=None if timeout is None else self.clock.monotonic() + timeout)
 
     def call(self, made: Operation, attempt: Attempt, *, idempotent: bool = True) -> asyncio.Task[Outcome]:
         """Submit an operation in a task's first step; to cancel the task is to cancel the call."""
-        self.calls.append(Asked(made, attempt, idempotent=idempotent, promised=self.promised, heard=self._ended))
-        return asyncio.create_task(carried(self.guard, self.calls[-1]))
+        self.calls.append(AwaitedCall(made, attempt, idempotent=idempotent, promised=self.promised, on_end=self._ended))
+        return asyncio.create_task(outcome_of(self.guard, self.calls[-1]))
 
     async def run(
         self,
@@ -87,7 +87,7 @@ class Guarded:
         timeout: float | None = None,
         idempotent: bool = True,
     ) -> Outcome:
-        """One operation from its start to its end, letting time pass as it needs."""
+        """Run one operation to its end, with as much time as it needs, and return its outcome."""
         task = self.call(self.operation(number, timeout), attempt, idempotent=idempotent)
         await self.clock.settle()
         for _ in range(10_000):
@@ -136,13 +136,13 @@ ERROR = ProtocolError("nonsense")
 
 
 def wire(error: BridgeError) -> dict[str, Any]:
-    """An error as an event carries it."""
+    """Return an error as an event has it."""
     told: dict[str, Any] = msgspec.to_builtins(error.to_wire())
     return told
 
 
 def script(*steps: Any) -> Attempt:
-    """Attempts that end at once, one after the other: with a result, or an error."""
+    """Return attempts that end at once, one after the other: with a result, or an error."""
     left = list(steps)
 
     async def attempt() -> Any:
