@@ -1,1 +1,1 @@
-"""What every other package stands on: model, errors, ports, units, clock, filters, and files of keys and locks."""
+"""Hold what every other package uses: model, errors, ports, units, clock, filters, and files of keys and locks."""

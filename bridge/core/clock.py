@@ -1,13 +1,13 @@
-"""The real clock, on which a suspended process misses nothing. Tests pass a fake one in.
+"""Measure time on a clock that leaves out the time in which the process was suspended. Tests use a fake clock instead.
 
-A process that was stopped (SIGSTOP, a paused container or virtual machine) finds every time limit run out when it goes
-on, although the answers lie in its sockets. A steady clock leaves such a pause out: it notes the time at a steady
-beat, and when far more than a beat has passed since the last note, the process stood still, not the remotes. A loop
-that was blocked for so long counts as standing still, too. (Where the whole machine sleeps, Linux stops the monotonic
-clock by itself.)
+When a process that was stopped (SIGSTOP, a paused container or virtual machine) continues, every time limit has passed,
+although the answers are in its sockets. A steady clock leaves such a pause out. It notes the time at a regular
+interval; when much more than one interval has passed since the last note, the process stood still, not the remotes. An
+event loop that was blocked for as long counts as standing still, too. (Where the whole machine sleeps, Linux stops the
+monotonic clock by itself.)
 
-The wall clock stays what it is. `deadline_ms`, a time of day, is turned into time that is left when its command is
-read, and from then on this clock holds it.
+The wall clock is not changed. `deadline_ms`, a time of day, is converted to the time that is left when its command is
+read; from then on this clock measures it.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ _EARLY: Final = 0.001
 
 
 class RealClock:
-    """`ports.Clock` on asyncio and the system's clocks; to be used from the event loop's thread only.
+    """Implement `ports.Clock` with asyncio and the system's clocks; for the event loop's thread only.
 
-    It leaves out the time in which the process stood still only inside `steady`; outside, nobody takes notes.
+    Only inside `steady` does it leave out the time in which the process stood still.
     """
 
     def __init__(self, read: Callable[[], float] = time.monotonic) -> None:
-        """`read` tells seconds on a clock that never goes back."""
+        """Take time from `read`: seconds on a clock that never goes back."""
         self._read = read
         self._noted = 0.0
         self._most = math.inf
@@ -43,7 +43,7 @@ class RealClock:
 
     @contextlib.contextmanager
     def steady(self) -> Iterator[None]:
-        """Take notes of the time on the running loop, until the end of the context; not twice at the same time."""
+        """Note the time regularly on the running loop, until the end of the context; not twice at the same time."""
         loop = asyncio.get_running_loop()
 
         handle: asyncio.Handle
@@ -62,7 +62,7 @@ class RealClock:
             self._most = math.inf
 
     def monotonic(self) -> float:
-        """See `ports.Clock.monotonic`. Each call is a note of the time."""
+        """See `ports.Clock.monotonic`. Each call notes the time."""
         now = self._read()
         if 0.0 <= now - self._noted <= self._most:
             self._noted = now
@@ -70,7 +70,7 @@ class RealClock:
         return self._after_standstill(now)
 
     def _after_standstill(self, now: float) -> float:
-        """The time stays where it was last noted, until the grace is over."""
+        """Leave the pause out; return the time that was last noted, until `_GRACE` is over."""
         if now > self._noted:
             pause = now - self._noted + _GRACE
             self._left_out += pause
@@ -78,7 +78,7 @@ class RealClock:
         return self._noted - self._left_out
 
     def left(self, until: float) -> float:
-        """Seconds of the system's clock until this one shows `until`, as far as can be known now."""
+        """Return the seconds of the system's clock until this one shows `until`, as far as can be known now."""
         self.monotonic()
         return until + self._left_out - self._read()
 
@@ -105,7 +105,7 @@ class RealClock:
 
 
 class _Timer:
-    """Calls back when the clock says so, however early the event loop's own timer comes."""
+    """Call back when this clock has reached a time, however early the event loop's own timer fires."""
 
     __slots__ = ("_callback", "_clock", "_handle", "_loop", "_until")
 
@@ -124,12 +124,12 @@ class _Timer:
             self._callback()
 
     def cancel(self) -> None:
-        """Do not call back."""
+        """Do not call back any more."""
         self._handle.cancel()
 
 
 class _TimeLimit:
-    """`asyncio.timeout` on a clock's time, with the same rules about foreign cancellations; entered once."""
+    """A time limit as `asyncio.timeout`, on this clock; with its rules for other cancellations; entered once."""
 
     __slots__ = ("_before", "_clock", "_ended", "_seconds", "_task", "_timer")
 

@@ -1,7 +1,8 @@
-"""CURVE keys as files, and what each key may do.
+"""Read and write CURVE keys as files, and the rights of each key.
 
 The files are pyzmq's certificates (ZPL): a public key in `NAME.key`, both halves in `NAME.key_secret`. A folder of
-public ones is the list of who may come in; the metadata of each says which topics its holder may publish and hear.
+public keys is the access list of a bus; the metadata of each key lists the event types that its holder may publish and
+subscribe to.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Final
 from bridge.core.event_type import BRIDGE_ONLY
 from bridge.core.filters import Glob, check_pattern
 
-#: First segment of event types that belong to one key each: see `own_type_prefix`.
+#: First segment of the event types that only one key's holder may publish: see `own_type_prefix`.
 _CLIENT: Final = "client"
 
 _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -46,14 +47,14 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One listed key and its rights; what `own_type_prefix` names it may always say and hear.
+    """One listed key and its rights. What begins with its `own_type_prefix` it may always publish and subscribe to.
 
     Attributes:
         name: The file's name without its ending.
         public: The key, as Z85 text.
         publish: Patterns of the event types that it may publish.
         subscribe: Patterns of the event types that it may subscribe to.
-        bridge: Whether a bridge holds it, which joins this bus and may publish what others may not.
+        bridge: Whether a bridge holds it, which may publish types that are reserved for bridges.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Grant:
             check_subscribe_right(pattern)
 
     def may_publish(self, event_type: str) -> bool:
-        """Whether its holder may say this."""
+        """Return whether its holder may publish this event type."""
         if event_type.startswith(self._own):
             return True
         first = event_type.partition(".")[0]
@@ -80,17 +81,17 @@ class Grant:
         return any(one.matches(event_type) for one in self._may)
 
     def may_subscribe(self, prefix: str) -> bool:
-        """Whether its holder may subscribe to what begins like this.
+        """Return whether its holder may subscribe to event types that begin with this prefix.
 
-        ZeroMQ subscribes by prefix. The right to `order.**` covers every prefix that begins with `order.`, and `order`
-        itself, as the type that it is; the right to `order.created` covers just that. Whoever subscribes to a whole
-        type also gets the longer ones that begin with the same letters: ZeroMQ knows nothing but the prefix.
+        ZeroMQ subscribes by prefix. The right to `order.**` covers the type `order` and every prefix that begins with
+        `order.`; the right to `order.created` covers only that. Who subscribes to a whole type also receives longer
+        types that begin with the same letters, because ZeroMQ compares prefixes only.
         """
         return prefix.startswith(self._own) or any(_covers(pattern, prefix) for pattern in self.subscribe)
 
 
 AccessList = Mapping[str, Grant]
-"""Who may use a closed bus: grants by public key."""
+"""The grants of a closed bus, by public key."""
 
 
 def _covers(pattern: str, prefix: str) -> bool:
@@ -101,7 +102,7 @@ def _covers(pattern: str, prefix: str) -> bool:
 
 
 def check_subscribe_right(pattern: str) -> None:
-    """Raise ValueError, saying why, unless ZeroMQ can keep to this right: it subscribes by prefix."""
+    """Raise ValueError, with the reason, unless ZeroMQ can enforce this right: it subscribes by prefix."""
     check_pattern(pattern)
     if "*" in pattern.removesuffix("**").removesuffix("."):
         msg = f"{pattern!r}: ZeroMQ subscribes by prefix; write `**`, `order.**` or a whole type"
@@ -109,10 +110,10 @@ def check_subscribe_right(pattern: str) -> None:
 
 
 def check_name(name: str) -> str:
-    """The name, if a key file may be called so.
+    """Return the name, if it is valid for a key file.
 
     Raises:
-        KeyFileError: It may not.
+        KeyFileError: It is not valid.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise KeyFileError(f"{name!r}: a key's name has letters, digits, `_` and `-` only")
@@ -120,17 +121,20 @@ def check_name(name: str) -> str:
 
 
 def fingerprint(public: str) -> str:
-    """A short name of a key, for people and events: the first 16 digits of its SHA-256."""
+    """Return a short name of a key, for people and events: the first 16 digits of its SHA-256."""
     return hashlib.sha256(public.encode()).hexdigest()[:16]
 
 
 def own_type_prefix(public: str) -> str:
-    """How the event types begin that only a key's holder may say: its proof that the bus carries, messages for it."""
+    """Return the prefix of the event types that only this key's holder may publish.
+
+    A client tests with them whether the bus forwards its events, and receives messages for itself alone.
+    """
     return f"{_CLIENT}.{fingerprint(public)}"
 
 
 def is_key(text: str) -> bool:
-    """Whether this is 32 bytes in Z85 (ZeroMQ RFC 32)."""
+    """Return whether a text is 32 bytes in Z85 (ZeroMQ RFC 32)."""
     if len(text) != _LETTERS or not all(letter in _DIGITS for letter in text):
         return False
     for start in range(0, _LETTERS, 5):
@@ -143,15 +147,15 @@ def is_key(text: str) -> bool:
 
 
 def read_pair(path: Path) -> KeyPair:
-    """A secret key file.
+    """Read a secret key file.
 
     Raises:
-        KeyFileError: There is none, others can read it, or it holds no pair.
+        KeyFileError: There is no such file, others can read it, or it does not hold both halves.
     """
     found, _ = _read(path)
     there = path.stat()
     mode = stat.S_IMODE(there.st_mode)
-    # Another's was given to us by its group or an access list, as systemd's credentials are (mode 0440).
+    # A file of another owner may be readable by its group: systemd passes credentials like that (mode 0440).
     if mode & (0o077 if there.st_uid == os.geteuid() else 0o037):
         raise KeyFileError(f"{path}: others can read this secret key (mode {mode:04o}); chmod 600 {path}")
     if "secret-key" not in found:
@@ -160,19 +164,19 @@ def read_pair(path: Path) -> KeyPair:
 
 
 def read_public(path: Path) -> str:
-    """The public key in a file, as Z85 text.
+    """Return the public key in a file, as Z85 text.
 
     Raises:
-        KeyFileError: There is none.
+        KeyFileError: There is no such file, or no public key in it.
     """
     return _read(path)[0]["public-key"]
 
 
 def read_grant(path: Path) -> Grant:
-    """One file of the list.
+    """Read one file of an access list.
 
     Raises:
-        KeyFileError: It holds no public key, others may change it, or its rights cannot be read.
+        KeyFileError: It holds no public key or a secret one, others may change it, or its rights are not valid.
     """
     found, metadata = _read(path)
     _only_ours(path)
@@ -219,10 +223,16 @@ def read_access_list(folder: Path) -> dict[str, Grant]:
 def write_key_file(
     path: Path, public: str, *, secret: str | None = None, rights: Mapping[str, str] | None = None
 ) -> None:
-    """Write a certificate, mode 0600, into a folder that is made (mode 0700) if there is none.
+    """Write a certificate, mode 0600; make its folder, mode 0700, if there is none.
+
+    Args:
+        path: The file.
+        public: The public key, as Z85 text.
+        secret: The secret key, for a file of both halves.
+        rights: The metadata: name and value of each right.
 
     Raises:
-        KeyFileError: There is a file already, which stays as it is, or the folder cannot be written to.
+        KeyFileError: There is such a file already, which stays as it is; or the folder cannot be written to.
     """
     lines = [f"#   ZeroMQ CURVE {'**secret**' if secret else 'public'} certificate, by nemo-bridge", "", "metadata"]
     lines += [f'    {name} = "{value}"' for name, value in (rights or {}).items()]
@@ -251,7 +261,7 @@ def _only_ours(path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The `curve` and the `metadata` part of a certificate; what is no line of either is passed over."""
+    """Return the `curve` and the `metadata` part of a certificate; other lines are ignored."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(_LARGEST)

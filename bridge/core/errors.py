@@ -1,4 +1,4 @@
-"""Every error that the bridge raises or reports.
+"""Define every error that the bridge raises or reports.
 
 ::
 
@@ -19,13 +19,13 @@
     ├── UnavailableError        unavailable          if idempotent, or not sent
     ├── ProtocolError           protocol             no
     └── StoppingError           stopping             later
-    ConfigError                 (start-up only; holds all complaints at once)
+    ConfigError                 (start-up only; holds all diagnostics at once)
     BusError                    (start-up only; the bus cannot be hosted or joined)
     OutboxError                 (start-up only; what is kept on disk cannot be used)
 
 The kinds and their meaning are the bus contract's (`error.kind`). Two facts travel with each error: `retryable`, which
 the wire shows, and `maybe_sent`, which only the guard reads: whether the remote may have acted on the request already.
-A message never holds a secret: adapters put only what they were told by the remote, or names of things, into it.
+A message never holds a secret: adapters put into it only what the remote has sent, and names.
 """
 
 from collections.abc import Sequence
@@ -153,19 +153,19 @@ class InvalidError(BridgeError):
 
 
 class UnknownIntegrationError(BridgeError):
-    """No integration by that name."""
+    """There is no integration of that name."""
 
     kind = "unknown_integration"
 
 
 class UnknownOperationError(BridgeError):
-    """No operation by that name."""
+    """There is no operation of that name."""
 
     kind = "unknown_operation"
 
 
 class NotSupportedError(BridgeError):
-    """This protocol lacks the operation."""
+    """The protocol does not have this operation."""
 
     kind = "not_supported"
 
@@ -194,14 +194,14 @@ class AttemptTimeoutError(BridgeError):
 
 
 class DeadlineError(BridgeError):
-    """The caller's total time is up."""
+    """The caller's total time has passed."""
 
     kind = "deadline"
     default_maybe_sent = True
 
 
 class CircuitOpenError(BridgeError):
-    """Rejected without trying, because the circuit is open."""
+    """The call was refused without an attempt, because the circuit is open."""
 
     kind = "circuit_open"
     default_retryable = True
@@ -215,7 +215,7 @@ class OverloadedError(BridgeError):
 
 
 class ThrottledError(BridgeError):
-    """The remote said: slow down."""
+    """The remote refused because it gets too many requests."""
 
     kind = "throttled"
     default_retryable = True
@@ -234,7 +234,7 @@ class RejectedError(BridgeError):
 
 
 class UnavailableError(BridgeError):
-    """The remote says that it cannot now."""
+    """The remote cannot answer at the moment."""
 
     kind = "unavailable"
     default_retryable = True
@@ -242,7 +242,7 @@ class UnavailableError(BridgeError):
 
 
 class ProtocolError(BridgeError):
-    """The remote's answer makes no sense."""
+    """The remote's answer is not valid by its protocol."""
 
     kind = "protocol"
     default_maybe_sent = True
@@ -264,7 +264,7 @@ class OutboxError(Exception):
 
 
 class ConfigError(Exception):
-    """The configuration has faults; `complaints` holds them all, each one line for a person."""
+    """The configuration has faults; `diagnostics` holds them all, each one line for a person."""
 
     def __init__(self, diagnostics: Sequence[str]) -> None:
         super().__init__("\n".join(diagnostics))

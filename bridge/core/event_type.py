@@ -1,4 +1,4 @@
-"""What a name of an event may look like."""
+"""Check and make event types, the dotted names of events."""
 
 import re
 from typing import Final
@@ -8,14 +8,15 @@ from bridge.core.errors import InvalidError
 # No empty segment, no white space, no control character (C0, DEL, C1).
 _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7f-\x9f.]+)*")
 
-#: First segments under which only a bridge speaks (bus contract, "Topics, by who speaks").
+#: First segments of types that only a bridge publishes (bus contract, "Topics, by who speaks").
 BRIDGE_ONLY: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
-#: First segments that nobody else may choose for it: of commands, and of its own news. A message's type may be chosen.
+#: First segments that a configuration or command may not let the bridge emit: those of commands, and of the bridge's
+#: own events. The type of a message is chosen by the configuration.
 _NEVER_EMITTED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
 
 
 def check_event_type(name: str, max_bytes: int = 255) -> None:
-    """Raise ValueError, saying why, unless `name` is dotted segments without spaces and control characters."""
+    """Raise ValueError, with the reason, unless `name` is dotted segments without spaces and control characters."""
     if not name:
         raise ValueError("an event type is never empty")
     try:
@@ -34,10 +35,10 @@ def check_event_type(name: str, max_bytes: int = 255) -> None:
 
 
 def to_event_type(value: object) -> str:
-    """An event type from a computed value: `/` becomes `.` (bus contract, "Values on other wires").
+    """Return the event type for a computed value: `/` becomes `.` (bus contract, "Values on other wires").
 
     Raises:
-        InvalidError: It is no string, is empty, or holds spaces, control characters or empty segments.
+        InvalidError: The value is not a string, is empty, or has spaces, control characters or empty segments.
     """
     if not isinstance(value, str):
         raise InvalidError("an event type is a string")
@@ -50,13 +51,13 @@ def to_event_type(value: object) -> str:
 
 
 def to_emitted_type(value: object) -> str:
-    """The same, for what somebody else has the bridge say: not by a name under which it gives orders or speaks itself.
+    """Return the event type that a route or subscription lets the bridge emit; like `to_event_type`, with more checks.
 
     Raises:
-        InvalidError: As `to_event_type`; or the type is a command's, an answer's, or of the bridge's own news.
+        InvalidError: As `to_event_type`; or the type is one of commands, answers or the bridge's own events.
     """
     name = to_event_type(value)
     head, dot, _ = name.partition(".")
     if dot and head in _NEVER_EMITTED:
-        raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` has its own speaker")
+        raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` is reserved")
     return name

@@ -1,7 +1,7 @@
-"""Which events somebody wants: Nemo's filter rules.
+"""Select events by Nemo's filter rules.
 
 By exact type, by prefix (`data.`), by glob over dot-separated segments (`*` is exactly one, `**` is zero or more, at
-any position), by source, and these combined with and (`&`), or (`|`), not (`~`).
+any position), by source; and these combined with and (`&`), or (`|`), not (`~`).
 """
 
 import re
@@ -17,7 +17,7 @@ class Filter:
     __slots__ = ()
 
     def matches(self, event_type: str, source: str | None = None) -> bool:
-        """Whether an event of this type and source is wanted."""
+        """Return whether the filter selects an event of this type and source."""
         raise NotImplementedError
 
     def __and__(self, other: "Filter") -> "Filter":
@@ -32,7 +32,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Exact(Filter):
-    """This very type."""
+    """Select one event type."""
 
     event_type: str
 
@@ -46,7 +46,7 @@ class Exact(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Prefix(Filter):
-    """Every type that begins like this; the empty prefix is every type."""
+    """Select every type that begins with the prefix; the empty prefix selects all."""
 
     prefix: str
 
@@ -57,7 +57,7 @@ class Prefix(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Source(Filter):
-    """Every event of one source."""
+    """Select every event of one source."""
 
     source: str
 
@@ -68,7 +68,7 @@ class Source(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Glob(Filter):
-    """Segments, where `*` is exactly one and `**` zero or more."""
+    """Select types by segments, where `*` is exactly one and `**` zero or more."""
 
     pattern: str
     _match: Callable[[str], object] = field(init=False, repr=False, compare=False)
@@ -84,7 +84,7 @@ class Glob(Filter):
 
 @dataclass(frozen=True, slots=True)
 class AllOf(Filter):
-    """Every one of these; none at all matches everything."""
+    """Select what all of the filters select; without filters, everything."""
 
     filters: tuple[Filter, ...]
 
@@ -95,7 +95,7 @@ class AllOf(Filter):
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(Filter):
-    """At least one of these; none at all matches nothing."""
+    """Select what at least one of the filters selects; without filters, nothing."""
 
     filters: tuple[Filter, ...]
 
@@ -106,7 +106,7 @@ class AnyOf(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Not(Filter):
-    """Whatever the other does not match."""
+    """Select what the other filter does not select."""
 
     other: Filter
 
@@ -116,10 +116,10 @@ class Not(Filter):
 
 
 def parse_pattern(text: str) -> Filter:
-    """The filter that a person means: with `*` a glob, with a dot at the end a prefix, else an exact type.
+    """Return the filter for a text: with `*` a glob, with a dot at the end a prefix, else an exact type.
 
     Raises:
-        ValueError: It can match no event; the message says why.
+        ValueError: It cannot match any event; the message has the reason.
     """
     if "*" in text:
         return Glob(text)
@@ -130,7 +130,7 @@ def parse_pattern(text: str) -> Filter:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise ValueError, saying why, unless each segment is `*`, `**` or one that an event type may have."""
+    """Raise ValueError, with the reason, unless each segment is `*`, `**` or one that an event type may have."""
     for segment in pattern.split("."):
         if "*" in segment and segment not in ("*", "**"):
             msg = f"{pattern!r}: `*` and `**` stand for whole segments, not for a part as in {segment!r}"
@@ -143,9 +143,9 @@ def check_pattern(pattern: str) -> None:
 
 
 def subscription_prefix(pattern: str) -> str:
-    """The longest prefix that every match of a pattern has: what to subscribe to in ZeroMQ.
+    """Return the longest prefix that every match of a pattern has, for a subscription in ZeroMQ.
 
-    `data.*` gives `data.`; `data.**` gives `data`, which it matches, too.
+    `data.*` gives `data.`; `data.**` gives `data`, because it also matches `data` itself.
     """
     literal: list[str] = []
     for segment in pattern.split("."):
@@ -158,10 +158,11 @@ def subscription_prefix(pattern: str) -> str:
 
 
 def _compile(segments: list[str]) -> re.Pattern[str]:
-    """A regular expression over the type with a dot after each segment.
+    """Return a regular expression for the type with a dot after each segment.
 
-    What stands between two `**` is looked for at its first place and never again (an atomic group): for globs the
-    first place is always as good as any later one, and it keeps hostile patterns from taking exponential time.
+    The segments between two `**` are matched at their first position and not tried at a later one (an atomic group).
+    For globs the first position is always as good as a later one, and so a hostile pattern cannot take exponential
+    time.
     """
     runs: list[list[str]] = [[]]
     for segment in segments:

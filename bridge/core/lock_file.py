@@ -1,6 +1,6 @@
-"""One process at a time: a lock file that says who holds it, and directories for this user alone.
+"""Let one process at a time use something, by a lock file; make directories that only this user can read.
 
-The kernel drops the lock with the process, even after `kill -9`.
+The kernel releases the lock when the process ends, even after `kill -9`.
 """
 
 import fcntl
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 class HeldError(Exception):
-    """Somebody else holds the lock; the message says who, as in `process 4711`."""
+    """Another process holds the lock; the message names it, as in `process 4711`."""
 
 
 class LockFile:
     """An exclusive lock on a file of mode 0600, which holds the process' number."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened before `acquire`."""
+        """Remember the path; nothing is opened before `acquire`."""
         self._path = path
         self._file = -1
 
@@ -24,7 +24,7 @@ class LockFile:
         """Take the lock.
 
         Raises:
-            HeldError: Another process has it.
+            HeldError: Another process holds it.
             OSError: The file cannot be used.
         """
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -43,7 +43,7 @@ class LockFile:
         self._file = file
 
     def release(self) -> None:
-        """Give the lock back; idempotent. The file stays: unlinking it would let two processes lock two files."""
+        """Release the lock; idempotent. The file stays: if it were removed, two processes could lock two files."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

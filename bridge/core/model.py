@@ -1,7 +1,7 @@
-"""What travels through the house: plain, frozen data.
+"""Define the data that passes through the bridge: events, commands, operations, outcomes and messages; all frozen.
 
-An `Event` is what the bus carries. A command's payload is decoded straight into one of the command structs, so that
-the check of its shape and the decoding are one step; the structs are also what `schemas/` is written from.
+The bus carries an `Event`. The payload of a command is decoded directly into one of the command structs, so that its
+check and its decoding are one step; `schemas/` is written from the same structs.
 """
 
 import enum
@@ -25,18 +25,22 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
 def parse_hop(text: str | None) -> int:
-    """The number in a `hop` header: 0 where it is missing or no number, and beyond every limit where it is huge."""
+    """Return the number in a `hop` header: 0 where it is missing or not a number, and 1000 where it is larger."""
     if text is None or not text.isascii() or not text.isdigit():
         return 0
     return int(text) if len(text) < 4 else 1000
 
 
-#: Headers that belong to one crossing of the bus; all others travel on.
+#: Headers that belong to one event only; all others are forwarded.
 _ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 
 
 def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
-    """The headers of what an event with these leads to, on the bus or outside: one hop more, and the unknown ones."""
+    """Return the headers of an event or message that is sent because of one with `headers`.
+
+    It gets one hop more than `hop`, and all headers that do not belong to the first event alone (bus contract, "Loop
+    protection").
+    """
     if headers is None:
         return {"hop": "1"} if hop == 0 else {"hop": str(hop + 1)}
     return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
@@ -48,11 +52,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     Attributes:
         id: Unsigned 64-bit number, rising within one source's life.
         event_type: Dotted name, the same as the message's first frame.
-        raw: What it says: any value of JSON's data model, or bytes.
+        raw: The encoded payload: any value of JSON's data model, or bytes.
         timestamp: Unix time in milliseconds.
         source: Who emitted it.
         correlation_id: Ties a response to its request.
-        headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which travel on.
+        headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which are forwarded.
     """
 
     id: UInt
@@ -65,16 +69,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def payload(self) -> Any:
-        """The payload, decoded once."""
+        """Return the payload; it is decoded once."""
         return msgspec.msgpack.decode(self.raw)
 
     @property
     def hop(self) -> int:
-        """How many crossings it has behind it."""
+        """Return the number in its `hop` header: how often events and messages led to it across the bridge."""
         return 0 if self.headers is None else parse_hop(self.headers.get("hop"))
 
     def header(self, name: str) -> str | None:
-        """One header's value, or None."""
+        """Return the value of one header, or None."""
         return None if self.headers is None else self.headers.get(name)
 
 
@@ -115,11 +119,11 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`publish`: send a message to a topic.
 
     Attributes:
-        topic: Where to.
-        message: What.
+        topic: The topic to publish to.
+        message: The message.
         qos: The quality of service, where the protocol has it.
         retain: Whether the broker keeps it for later subscribers, where the protocol has that.
-        headers: Headers for the outside, where the protocol has them.
+        headers: Headers of the message, where the protocol has them.
     """
 
     topic: NonEmpty
@@ -160,9 +164,9 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`enqueue`: append a message to a queue.
 
     Attributes:
-        queue: Where to.
-        message: What.
-        headers: Headers for the outside, where the protocol has them.
+        queue: The queue to append to.
+        message: The message.
+        headers: Headers of the message, where the protocol has them.
     """
 
     queue: NonEmpty
@@ -174,7 +178,7 @@ class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`dequeue`: take one message, and hold it until `ack` or `nack`.
 
     Attributes:
-        queue: Where from.
+        queue: The queue to take from.
         wait_ms: Milliseconds to wait for one.
         visibility_ms: Milliseconds after which it is delivered again, where the protocol can.
     """
@@ -185,11 +189,11 @@ class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`ack`: settle one message.
+    """`ack`: acknowledge one message.
 
     Attributes:
-        message_id: As it was delivered.
-        delay_ms: Means nothing here: the contract gives `ack` and `nack` the same payload.
+        message_id: The id of the message, as it was delivered.
+        delay_ms: Ignored; it is here because the contract gives `ack` and `nack` the same payload.
     """
 
     message_id: NonEmpty
@@ -200,7 +204,7 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`nack`: give one message back.
 
     Attributes:
-        message_id: As it was delivered.
+        message_id: The id of the message, as it was delivered.
         delay_ms: Milliseconds until it is delivered again; at once where it is left out.
     """
 
@@ -209,7 +213,7 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Empty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The payload of commands that need nothing: `pause`, `resume`, `drain`, `circuit.*`, `bridge.status`."""
+    """The payload of commands without arguments: `pause`, `resume`, `drain`, `circuit.*`, `bridge.status`."""
 
 
 class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,12 +263,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         correlation_id: The cause's, None where nobody waits for a response.
         deadline: Monotonic time in seconds by which the caller wants the answer, None for no limit.
         idempotency_key: The caller's key; its presence makes the call safe to repeat.
-        headers: Headers that travel to the outside (`traceparent`, `hop`, unknown ones).
+        headers: Headers that go to the remote (`traceparent`, `hop`, unknown ones).
         route: The route that asked for it, None for a direct command.
         key: Operations with the same key start in arrival order.
-        hop: How many crossings the cause has behind it; what leaves because of it carries one more.
-        repeatable: Whether it may be done twice; None where the presence of a key decides. An adapter may say more.
-        durable: True where it lies in the outbox, which decides what its failure means.
+        hop: The hop of the cause; what is sent because of it gets one more.
+        repeatable: Whether it may be done twice; None where the presence of a key decides. An adapter may allow more.
+        durable: True where it is in the outbox, which decides what its failure means.
     """
 
     integration: str
@@ -302,7 +306,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         result: What the remote answered.
         error: What went wrong in the end; its `retryable` is already narrowed to this call.
-        attempts: How many attempts were really made; 0 where it was rejected before the first.
+        attempts: How many attempts were made; 0 where it was refused before the first.
         duration_ms: From acceptance to the end, in milliseconds.
         history: The failed attempts, oldest first.
     """
@@ -315,7 +319,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """True where there is a result."""
+        """Return whether there is a result."""
         return self.error is None
 
 
@@ -340,16 +344,16 @@ class CircuitState(enum.StrEnum):
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
-    """One message from outside.
+    """One message from a remote.
 
     Attributes:
-        topic: The concrete topic it came by.
+        topic: The topic it was published to; never a pattern.
         message: Its decoded content.
-        headers: The outside protocol's headers.
-        message_id: Where the protocol acknowledges.
+        headers: The protocol's headers.
+        message_id: For `ack` and `nack`, where the protocol acknowledges.
         attempts: How often it was delivered, where the protocol counts.
-        unique: What its sender calls this very message, where that is not in the header `idempotency_key`; a second
-            one of that name is a repetition. It is not part of the event.
+        unique: The sender's own id of the message, where it is not in the header `idempotency_key`; a second message
+            with the same id is a repetition. It is not part of the event.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""Reports at a limited rate: what comes too fast is counted, and told as one."""
+"""Limit the rate of reports: those that come too fast are counted and reported as one."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Interval(Generic[T]):
-    """One key's: since when, the last item, how many reports passed, and how many are held back."""
+    """The interval of one key: its start, the last item, how many reports passed, how many are held back."""
 
     since: float
     last: T
@@ -26,11 +26,11 @@ class _Interval(Generic[T]):
 
 
 class RateLimited(Generic[K, T]):
-    """Lets a number of reports for each key pass in each interval, and holds back the others, counted.
+    """Let a number of reports for each key pass in each interval; count the others and report them as one.
 
-    An interval begins with a key's first report. What was held back in it is told by one report that stands for all of
-    it, when the interval has ended. That report is made by a timer; where nobody takes reports (`report` is None) there
-    is no timer, no event loop is needed, and the next `add` that passes returns the count.
+    An interval begins with a key's first report. When it ends, one report is made for all that were held back in it. A
+    timer makes that report. Without a `report` callback there is no timer and no event loop is needed: the next `add`
+    that passes returns the count.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class RateLimited(Generic[K, T]):
         burst: int = 1,
         max_keys: int | None = None,
     ) -> None:
-        """Nothing is reported yet.
+        """Create a limit for which nothing was reported yet.
 
         Args:
             clock: Measures the intervals.
-            report: Takes the key, how many the report stands for, and the last item of them.
+            report: Called with the key, the number that the report stands for, and the last item.
             interval: Seconds.
-            burst: Reports for a key that pass in an interval.
-            max_keys: Keys that are remembered at a time; with one more, the one whose interval began first is ended.
+            burst: Reports for each key that pass in an interval.
+            max_keys: Keys that are remembered at a time; one more ends the interval that began first.
         """
         self._clock = clock
         self._report = report
@@ -59,23 +59,23 @@ class RateLimited(Generic[K, T]):
         self._intervals: dict[K, _Interval[T]] = {}
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return how many keys are remembered."""
         return len(self._intervals)
 
     def __contains__(self, key: K) -> bool:
-        """Whether this key is remembered."""
+        """Return whether this key is remembered."""
         return key in self._intervals
 
     def add(self, key: K, item: T, count: int = 1) -> int | None:
-        """Report now where the rate allows it, else hold back.
+        """Report now where the rate allows it, else hold the report back.
 
         Args:
-            key: What the limit is for.
-            item: What the report is about.
+            key: The key that the limit is for.
+            item: The subject of the report.
             count: How many it stands for.
 
         Returns:
-            How many this report stands for, with what was held back before; None where it is held back itself.
+            How many this report stands for, with those that were held back before; None where it is held back itself.
         """
         now = self._clock.monotonic()
         interval = self._intervals.get(key)

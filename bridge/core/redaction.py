@@ -1,4 +1,4 @@
-"""Secrets out of what remotes and libraries say: a remote may repeat our own credentials in its error message."""
+"""Remove secrets from texts of remotes and libraries: a remote may repeat our own credentials in its error message."""
 
 import base64
 import json
@@ -10,16 +10,17 @@ from urllib.parse import quote, quote_plus
 from bridge.core.errors import BridgeError
 
 MASK: Final = "***"
-#: A secret of fewer letters than this would be found in every other word.
+#: Characters. A shorter secret would be found in many ordinary words.
 SHORTEST: Final = 4
-#: Letters of a secret that count where the rest of it was cut off.
+#: Characters at the beginning of a secret that are enough to remove it at the end of a text that was cut.
 _START: Final = 6
 
 
 class Redactor:
-    """Knows the secrets of a configuration and replaces them, in every form in which they usually travel.
+    """Replace the secrets of a configuration in texts, in every form in which they are usually written.
 
-    It costs something for each letter and each secret, and is meant for errors and logs, not for events.
+    The time grows with the length of the text and the number of secrets: it is meant for errors and logs, not for
+    events.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -27,7 +28,7 @@ class Redactor:
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Know these, too; what was known before stays secret."""
+        """Add secrets; those that were added before stay secret."""
         found = set(self._forms)
         for secret in secrets:
             if len(secret) >= SHORTEST:
@@ -35,7 +36,7 @@ class Redactor:
         self._forms = tuple(sorted(found, key=lambda form: (-len(form), form)))
 
     def text(self, text: str) -> str:
-        """The text without secrets, in upper or lower case; nor the beginning of one at its end, where it was cut."""
+        """Return the text with its secrets masked, in upper or lower case, and the beginning of one at its end."""
         lower = text.lower()
         for form in self._forms:
             if form in lower:
@@ -49,7 +50,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """Any value of JSON's data model, or bytes, without secrets in its texts and keys."""
+        """Return a value of JSON's data model, or bytes, with the secrets in its texts and keys masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
@@ -61,7 +62,7 @@ class Redactor:
         return value
 
     def error(self, error: BridgeError) -> None:
-        """Take secrets out of what an error says; what it is stays."""
+        """Mask the secrets in an error's message, code and data; everything else stays."""
         if not self._forms:
             return
         error.message = self.text(error.message)
@@ -71,7 +72,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The secret as it is, and as URLs, JSON, Python's own repr and base64 write it."""
+    """Return the secret as it is, and as URLs, JSON, Python's repr and base64 write it."""
     yield secret
     for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
         yield quoted
@@ -80,7 +81,7 @@ def _forms(secret: str) -> Iterator[str]:
         yield text[1:-1]
     raw = secret.encode("utf-8", "surrogateescape")
     for before in range(3):
-        # Wherever it stands in what was encoded (`user:secret`), its middle looks one of three ways.
+        # Its middle has one of three forms, depending on its position in what was encoded (`user:secret`).
         encoded = base64.b64encode(b"\0" * before + raw).decode()
         middle = encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
         if len(middle) >= SHORTEST:

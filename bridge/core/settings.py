@@ -1,7 +1,7 @@
-"""Settings that stand below the rooms which read them, and below the configuration, which fills them.
+"""Define the settings that several packages read and the configuration fills.
 
-The `resilience` and `health` blocks of an integration, how a subscription's messages are held, the bridge's `outbox`,
-where the status page listens. Times are in seconds.
+They are the `resilience` and `health` blocks of an integration, how a subscription's messages wait for the application,
+the bridge's `outbox`, and the address of the status page. Times are in seconds.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from bridge.core.units import Duration, PositiveDuration, Rate, Size
 
 
 class RetrySettings(Strict):
-    """`retry { … }`: what is tried again, how often and how far apart.
+    """`retry { … }`: how often an operation is tried again, and the time between two attempts.
 
     `budget` is the share of retries that the attempts of the last 10 s allow; at least 3 are always allowed.
     """
@@ -40,7 +40,7 @@ class CircuitBreakerSettings(Strict):
 
 
 class LimitSettings(Strict):
-    """`limit { … }`: how much at a time, how much may wait, how much a second."""
+    """`limit { … }`: how many operations run at a time, wait, and start in a second."""
 
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
     queue: Annotated[int, Field(ge=0)] = 10_000
@@ -71,17 +71,21 @@ class Listen(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Return whether only this machine reaches it."""
         return is_loopback(self.host)
 
     @property
     def url(self) -> str:
-        """As a browser takes it."""
+        """Return the address as a URL for a browser."""
         return f"http://[{self.host}]:{self.port}/" if ":" in self.host else f"http://{self.host}:{self.port}/"
 
 
 def parse_listen(text: str) -> Listen:
-    """`127.0.0.1:9464` or `[::1]:9464`; ValueError says what is right. A name may mean anything but `localhost`."""
+    """Return the address in a text like `127.0.0.1:9464` or `[::1]:9464`; the only name it may have is `localhost`.
+
+    Raises:
+        ValueError: It is not such an address; the message says what is valid.
+    """
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -89,7 +93,9 @@ def parse_listen(text: str) -> Listen:
     except ValueError:
         port = None
     if port is None or parts.netloc != text or "@" in text:
-        raise ValueError(f'{text!r} is no place to listen at; write an IP address and a port, as in "127.0.0.1:9464"')
+        raise ValueError(
+            f'{text!r} is not an address to listen at; write an IP address and a port, as in "127.0.0.1:9464"'
+        )
     return Listen(str(address), port)
 
 
@@ -98,12 +104,12 @@ def _listen(text: str) -> str:
     return text
 
 
-#: What `parse_listen` takes.
+#: A text that `parse_listen` accepts.
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 
 
 class OutboxSettings(Strict):
-    """`outbox { … }`: what `at_least_once` may keep on disk, and how long it tries."""
+    """`outbox { … }`: how much `at_least_once` may keep on disk, and for how long delivery is tried."""
 
     max_bytes: Annotated[Size, Field(description="events and dead letters on disk; beyond, none is accepted")] = 1 << 30
     max_age: Annotated[PositiveDuration, Field(description="how long delivery is tried; then: a dead letter")] = 86400.0
@@ -111,14 +117,14 @@ class OutboxSettings(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """How messages wait for the application (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
+    """How messages wait for the application's `ack` (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
 
     Attributes:
-        limit: Messages that are delivered and unanswered at the same time, at most. Beyond, nothing more is taken from
-            the broker; memory stays bounded.
-        visibility: Seconds after which an unanswered message is delivered again, one attempt higher.
+        limit: Messages that are delivered and unanswered at the same time, at most. While there are so many, no more
+            are taken from the broker, so that memory stays bounded.
+        visibility: Seconds after which an unanswered message is delivered again, with one attempt more.
         max_deliveries: After so many deliveries without `ack` a message is given up; None: never.
-        on_dead: Told of each message that is given up, and why, once it cannot come again.
+        on_dead: Called with each message that is given up, and the reason, once it cannot be delivered again.
     """
 
     limit: int = 100

@@ -1,6 +1,6 @@
-"""Durations, sizes and rates as the configuration writes them: `"250ms"`, `"64KiB"`, `"100/s"`.
+"""Read durations, sizes and rates of the configuration: `"250ms"`, `"64KiB"`, `"100/s"`.
 
-Each is a pydantic type, so that adapters' own `config { … }` models use the same ones. In memory a duration is a float
+Each is a pydantic type, for the `config { … }` models of adapters, too. In memory a duration is a float
 of seconds, a size an int of bytes, a rate a float of operations a second.
 """
 
@@ -21,7 +21,11 @@ def _is_number(value: Any) -> bool:
 
 
 def parse_duration(value: Any) -> Any:
-    """Seconds from `"250ms"`, `"30s"`, `"2m"`, `"1h"` or a bare number of seconds; ValueError says what is right."""
+    """Return the seconds of `"250ms"`, `"30s"`, `"2m"`, `"1h"` or a bare number of seconds.
+
+    Raises:
+        ValueError: It is not a duration; the message says what is valid.
+    """
     if _is_number(value):
         return float(value)
     if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
@@ -31,7 +35,11 @@ def parse_duration(value: Any) -> Any:
 
 
 def parse_size(value: Any) -> Any:
-    """Bytes from `"64KiB"`, `"1MiB"` or a bare number of bytes; ValueError says what is right."""
+    """Return the bytes of `"64KiB"`, `"1MiB"` or a bare number of bytes.
+
+    Raises:
+        ValueError: It is not a size; the message says what is valid.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
@@ -41,7 +49,11 @@ def parse_size(value: Any) -> Any:
 
 
 def parse_rate(value: Any) -> Any:
-    """Operations a second from `"100/s"`, `"30/m"` or a bare number a second; ValueError says what is right."""
+    """Return the operations a second of `"100/s"`, `"30/m"` or a bare number a second.
+
+    Raises:
+        ValueError: It is not a rate; the message says what is valid.
+    """
     if _is_number(value):
         return float(value)
     if isinstance(value, str) and (found := _RATE.fullmatch(value.strip())):

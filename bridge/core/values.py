@@ -1,7 +1,7 @@
-"""What a value may hold on its way to a wire: JSON's data model, and bytes where the wire has them.
+"""Check that a value can be sent exactly: JSON's data model, and bytes where the encoding has them.
 
 Encoders alone would silently write something else: bytes as base64, NaN as null, numbers as keys, dates in forms of
-their own. The contract says `invalid` instead ("Values on other wires").
+their own. By the contract such a value is `invalid` ("Values on other wires").
 """
 
 import enum
@@ -21,10 +21,10 @@ _HIGHEST: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A way of writing values.
+    """An encoding of values.
 
     Attributes:
-        name: What it is called in a complaint.
+        name: Its name in error messages.
         plain: Types that it carries as they are; numbers, lists, tuples, maps and enumerations are looked into.
     """
 
@@ -39,17 +39,17 @@ BUS: Final = Wire("an event's payload", frozenset({str, bool, type(None), bytes,
 
 
 def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[BridgeError] = InvalidError) -> None:
-    """See that a wire can carry a value exactly.
+    """Check that an encoding can write a value exactly.
 
     Args:
-        value: What is to be sent, or came.
-        name: What the value is called in a complaint, as in `params`.
-        wire: Where to.
+        value: The value that is to be sent, or was received.
+        name: Its name in error messages, as in `params`.
+        wire: The encoding.
         depth: Containers inside one another, at most; this also ends a value that contains itself.
-        error: The kind of complaint.
+        error: The type of the error that is raised.
 
     Raises:
-        BridgeError: It cannot, as `error`; the message has the path to the place.
+        BridgeError: It cannot, as `error`; the message has the path to the part that is not valid.
     """
     if type(value) in wire.plain:
         return
@@ -117,7 +117,7 @@ def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> None:
 
 @functools.cache
 def _open_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The fields of a payload's type that may hold any value. What the types of the others allow, each wire carries."""
+    """Return the fields of a payload's type that may hold any value; every encoding can write the other fields."""
     described = msgspec.inspect.type_info(kind)
     assert isinstance(described, msgspec.inspect.StructType)  # noqa: S101 - that is what it was asked for
     return tuple(field.name for field in described.fields if _is_open(field.type))

@@ -56,7 +56,10 @@ bus {
         ("bridge {\n name = null\n}", "bridge > name: must not be null"),
         ("bridge {\n heartbaet = 1\n}", "bridge > heartbaet: unknown key (did you mean `heartbeat`?)"),
         ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `data_dir`, "),
-        ('bridge {\n status = "elsewhere:1"\n}', "bridge > status: 'elsewhere:1' is no place to listen at; write"),
+        (
+            'bridge {\n status = "elsewhere:1"\n}',
+            "bridge > status: 'elsewhere:1' is not an address to listen at; write",
+        ),
         ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by everybody"),
         ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
         ("bus {\n curve {}\n}", "bus > curve > secret_key: is missing"),

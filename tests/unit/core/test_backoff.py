@@ -1,4 +1,4 @@
-"""How the wait before the next try grows."""
+"""Show how the wait before the next attempt grows."""
 
 import random
 
@@ -16,12 +16,12 @@ from bridge.core.backoff import Growth, backoff
     ],
 )
 def test_growth(growth: Growth, waits: list[float]) -> None:
-    """Up to the limit; without a random source exactly so."""
+    """The wait grows up to the limit; without a random source it is exact."""
     assert [backoff(0.5, 2.0, attempt, growth=growth, rng=None) for attempt in range(1, 6)] == pytest.approx(waits)
 
 
 def test_jitter() -> None:
-    """Even between its two ends, around the wait after the limit."""
+    """With a random source the wait is spread evenly between its ends, also around the limit."""
     rng = random.Random(1)
     drawn = [backoff(1.0, 4.0, 9, jitter=(0.5, 1.0), rng=rng) for _ in range(2000)]
     assert 2.0 <= min(drawn) < 2.05
@@ -30,5 +30,5 @@ def test_jitter() -> None:
 
 
 def test_however_many() -> None:
-    """An attempt whose power of two is beyond any float waits for the limit."""
+    """An attempt whose power of two is too large for a float waits for the limit."""
     assert backoff(0.1, 5.0, 100_000, rng=None) == 5.0

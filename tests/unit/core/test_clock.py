@@ -1,4 +1,4 @@
-"""The real clock: steady where the process stood still, and the same as asyncio's otherwise."""
+"""Show that the clock leaves out standstills and otherwise agrees with asyncio's."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from tests.support.wait import until
 
 
 class Machine:
-    """A machine whose programs can be stopped, as far as their clock sees it."""
+    """A machine whose programs can be stopped, as their clock sees it."""
 
     def __init__(self) -> None:
         self.slept = 0.0
@@ -22,12 +22,12 @@ class Machine:
 
 
 def hand(now: list[float]) -> RealClock:
-    """A clock over one that stands where the test puts it."""
+    """A clock that reads a time which the test sets."""
     return RealClock(lambda: now[0])
 
 
 async def test_time_passes():
-    """Without a standstill it is the system's clock, in `steady` and outside."""
+    """Without a standstill the clock is the system's, inside `steady` and outside."""
     now = [100.0]
     clock = hand(now)
     assert clock.monotonic() == 100.0
@@ -41,7 +41,7 @@ async def test_time_passes():
 
 
 async def test_a_standstill_does_not_count():
-    """The clock goes on where it was last noted, after a moment in which it stays there; it never goes back."""
+    """After a standstill the clock rests for a moment and continues from its last note; it never goes back."""
     now = [100.0]
     clock = hand(now)
     with clock.steady():
@@ -61,7 +61,7 @@ async def test_a_standstill_does_not_count():
 
 
 async def test_a_standstill_in_the_grace_of_another():
-    """One that comes right after another does not count, either."""
+    """A standstill right after another does not count, either."""
     now = [100.0]
     clock = hand(now)
     with clock.steady():
@@ -72,8 +72,8 @@ async def test_a_standstill_in_the_grace_of_another():
         assert clock.monotonic() == pytest.approx(100.75)
 
 
-async def test_what_is_armed_outlasts_a_standstill():
-    """Timer, time limit and sleep wait for what was left; a time limit that was met in the end is none."""
+async def test_timers_outlast_a_standstill():
+    """Timer, time limit and sleep wait for what was left of them; a limit that was kept raises nothing."""
     machine = Machine()
     clock = RealClock(machine.read)
     answered = asyncio.Event()
@@ -105,7 +105,7 @@ async def test_what_is_armed_outlasts_a_standstill():
 
 
 async def test_the_beat_alone_notes_the_time():
-    """A pause that counts is not longer than a beat, although nobody asks for the time; nothing is left of it."""
+    """The regular note is enough to find a pause, although nobody asks for the time; nothing is left of it."""
     loop = asyncio.get_running_loop()
     before = len(loop._scheduled)  # type: ignore[attr-defined]
     machine = Machine()
@@ -120,7 +120,7 @@ async def test_the_beat_alone_notes_the_time():
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_time_limits(runner):
-    """They end what takes too long, let a foreign cancellation through, and None never ends."""
+    """A time limit ends what takes too long and lets another cancellation through; None never ends."""
 
     async def main() -> None:
         clock = RealClock()
@@ -150,7 +150,7 @@ def test_time_limits(runner):
 
 
 async def test_time_limits_inside_each_other():
-    """The outer one's end is not taken for the inner one's, and leaves no cancellation behind."""
+    """The end of an outer limit is not taken for that of the inner one, and leaves no cancellation behind."""
     clock = RealClock()
     with pytest.raises(TimeoutError):
         async with clock.timeout(0.01), clock.timeout(10):
@@ -160,8 +160,8 @@ async def test_time_limits_inside_each_other():
     assert task.cancelling() == 0
 
 
-async def test_taken_back():
-    """A timer that is taken back does not call."""
+async def test_cancelled_timer():
+    """A cancelled timer does not call back."""
     clock = RealClock()
     called: list[int] = []
     cancel = clock.call_later(0.0, lambda: called.append(1))
@@ -171,8 +171,8 @@ async def test_taken_back():
     assert called == [2]
 
 
-async def test_the_wall_clock_is_another_matter(monkeypatch):
-    """A day forward or back moves `wall_ms` and nothing else."""
+async def test_the_wall_clock_is_separate(monkeypatch):
+    """A change of the system's date moves `wall_ms` and nothing else."""
     clock = RealClock()
     with clock.steady():
         for day in (86_400, -86_400):

@@ -1,4 +1,4 @@
-"""Key files, and what a key may do."""
+"""Show how key files are read and written, and what a key may do."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ OWN = own_type_prefix(PUBLIC)
 
 
 def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:
-    """A key with rights, one pattern each."""
+    """Make a key with rights, one pattern each."""
     return Grant("app", PUBLIC, (publish,) if publish else (), (subscribe,) if subscribe else (), **more)
 
 
@@ -61,12 +61,12 @@ def grant(publish: str = "", subscribe: str = "", **more: bool) -> Grant:
     ],
 )
 def test_publish(pattern: str, event_type: str, may: bool) -> None:
-    """By Nemo's patterns; what is a bridge's or another key's to say never, and what is its own always."""
+    """A key may publish by its patterns and its own types; never types of bridges or of another key."""
     assert grant(publish=pattern).may_publish(event_type) is may
 
 
-def test_a_bridge_may_say_what_bridges_say() -> None:
-    """Where its rights name it."""
+def test_a_bridge_may_publish_reserved_types() -> None:
+    """A bridge's key may publish types of bridges, where its patterns name them."""
     assert grant(publish="**", bridge=True).may_publish("health.bridge")
     assert not grant(publish="order.**", bridge=True).may_publish("health.bridge")
 
@@ -94,19 +94,19 @@ def test_a_bridge_may_say_what_bridges_say() -> None:
     ],
 )
 def test_subscribe(pattern: str, prefix: str, may: bool) -> None:
-    """A prefix is covered where everything that a right names begins with it, or it is a whole type."""
+    """A prefix is allowed where a pattern covers all types that begin with it, or where it is a whole type."""
     assert grant(subscribe=pattern).may_subscribe(prefix) is may
 
 
 @pytest.mark.parametrize("pattern", ["order.*", "*.created", "**.created", "order.**.x", "or*", "a b", ""])
 def test_rights_that_zeromq_cannot_keep(pattern: str) -> None:
-    """It subscribes by prefix: a wildcard stands at the end, and is `**`."""
+    """ZeroMQ subscribes by prefix, so a wildcard must be `**` at the end."""
     with pytest.raises(ValueError, match=r"subscribes by prefix|stand for whole segments|holds a space|never empty"):
         Grant("app", PUBLIC, (), (pattern,))
 
 
 def test_files_are_those_of_pyzmq(tmp_path: Path) -> None:
-    """Both read what the other has written; files are for their owner alone, folders too."""
+    """The bridge and pyzmq read each other's files; only their owner can read files and folders."""
     public_file, secret_file = zmq.auth.create_certificates(tmp_path, "theirs")
     Path(secret_file).chmod(0o600)
     pair = read_pair(Path(secret_file))
@@ -120,7 +120,7 @@ def test_files_are_those_of_pyzmq(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A file that is there stays, a link too."""
+    """An existing file or link is not overwritten."""
     file = tmp_path / "a.key"
     write_key_file(file, PUBLIC)
     with pytest.raises(KeyFileError, match=r"a\.key: is there already"):
@@ -145,7 +145,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     ids=["empty", "short", "no Z85", "other section", "no secret", "no text", "missing"],
 )
 def test_files_at_fault(tmp_path: Path, content: str | None, why: str) -> None:
-    """Each is said in one line that names the file."""
+    """Each fault is one line that names the file."""
     file = tmp_path / "a.key_secret"
     if content is not None:
         file.write_bytes(content.encode(errors="surrogateescape"))
@@ -157,7 +157,7 @@ def test_files_at_fault(tmp_path: Path, content: str | None, why: str) -> None:
 
 
 def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
-    """It is refused, with what to do."""
+    """A secret key that others can read is refused; the message has the remedy."""
     file = tmp_path / "a.key_secret"
     write_key_file(file, PUBLIC, secret=SECRET)
     file.chmod(0o640)
@@ -167,7 +167,7 @@ def test_a_secret_that_others_can_read(tmp_path: Path) -> None:
 
 
 def test_access_list(tmp_path: Path) -> None:
-    """All `*.key` of a folder, each with its rights; no rights named are none."""
+    """Every `*.key` file of a folder is a grant with its rights; a key without rights may do nothing."""
     write_key_file(tmp_path / "a.key", PUBLIC, rights={"publish": "order.*, cart.**", "subscribe": "health.**"})
     other = zmq.curve_keypair()[0].decode()
     write_key_file(tmp_path / "b.key", other, rights={"role": "bridge"})
@@ -178,7 +178,7 @@ def test_access_list(tmp_path: Path) -> None:
 
 
 def test_access_lists_that_are_not_valid(tmp_path: Path) -> None:
-    """A key twice, a secret in the list, rights that are no patterns, an unknown role, what others may change."""
+    """Duplicate keys, secrets, wrong patterns or roles, and files that others may change are refused."""
     with pytest.raises(KeyFileError, match="no such folder"):
         read_access_list(tmp_path / "none")
     write_key_file(tmp_path / "a.key", PUBLIC)
@@ -207,7 +207,7 @@ def test_access_lists_that_are_not_valid(tmp_path: Path) -> None:
 
 
 def test_a_secret_that_another_gave_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What root lets our group read, as systemd's credentials are, is well; what all can read is not."""
+    """A secret of another owner may be readable by the group, as systemd's are, but not by everybody."""
     path = tmp_path / "a.key_secret"
     write_key_file(path, PUBLIC, secret=SECRET)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
@@ -220,14 +220,14 @@ def test_a_secret_that_another_gave_us(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_fingerprint() -> None:
-    """Sixteen digits, the same each time, and another one for another key."""
+    """A fingerprint has sixteen digits, is the same each time, and differs for another key."""
     assert fingerprint(PUBLIC) == fingerprint(PUBLIC)
     assert len(fingerprint(PUBLIC)) == 16
     assert fingerprint(PUBLIC) != fingerprint(SECRET)
 
 
 def test_what_is_a_key() -> None:
-    """Every key that ZeroMQ makes; nothing that it cannot read."""
+    """Every key that ZeroMQ makes is valid, and nothing that it cannot read."""
     assert all(is_key(zmq.curve_keypair()[0].decode()) for _ in range(50))
     assert not is_key("x" * 39)
     assert not is_key("#" * 40)

@@ -1,4 +1,4 @@
-"""Event types and patterns."""
+"""Show which event types are valid, and which may be emitted."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from bridge.core.event_type import to_emitted_type, to_event_type
     [("a", "a"), ("a.b", "a.b"), ("metrics/a/b", "metrics.a.b"), ("a-1_B.é", "a-1_B.é")],
 )
 def test_values_become_event_types(value, wanted):
-    """A slash separates segments as a dot does."""
+    """A slash in a value becomes a dot."""
     assert to_event_type(value) == wanted
 
 
@@ -23,10 +23,10 @@ def test_what_cannot_be_an_event_type(value):
 
 
 @pytest.mark.parametrize("head", ["integration", "bridge", "health", "resilience", "response", "receipt"])
-def test_nobody_has_the_bridge_say_what_has_its_own_speaker(head):
-    """Commands, answers and the bridge's own news are no types to emit, however they are computed; like ones are."""
+def test_reserved_types_cannot_be_emitted(head):
+    """Types of commands, answers and the bridge's own events cannot be emitted; similar ones can."""
     for value in (f"{head}.api", f"{head}/api/x"):
-        with pytest.raises(InvalidError, match=f"`{head}.` has its own speaker"):
+        with pytest.raises(InvalidError, match=f"`{head}.` is reserved"):
             to_emitted_type(value)
     for value in (head, f"{head}s.x", f"my.{head}.x", "message.api"):
         assert to_emitted_type(value) == value

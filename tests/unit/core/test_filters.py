@@ -1,4 +1,4 @@
-"""Nemo's filter rules."""
+"""Show Nemo's filter rules."""
 
 import time
 
@@ -25,7 +25,7 @@ from bridge.core.filters import AllOf, AnyOf, Exact, Glob, Prefix, Source, parse
     ],
 )
 def test_pattern(pattern: str, yes: list[str], no: list[str]) -> None:
-    """Each pattern matches what Nemo says, and nothing else."""
+    """Each pattern matches what Nemo's does, and nothing else."""
     wanted = parse_pattern(pattern)
     assert [name for name in yes if not wanted.matches(name)] == []
     assert [name for name in no if wanted.matches(name)] == []
@@ -33,13 +33,13 @@ def test_pattern(pattern: str, yes: list[str], no: list[str]) -> None:
 
 @pytest.mark.parametrize("pattern", ["", ".", "a..b", ".a", "a..", "a b", "a.*x", "a***", "da*", "a.\n", "*."])
 def test_bad_pattern(pattern: str) -> None:
-    """A pattern that can match nothing is refused with a reason."""
+    """A pattern that cannot match anything is refused with a reason."""
     with pytest.raises(ValueError, match=r"empty|space|whole segments"):
         parse_pattern(pattern)
 
 
 def test_combinators() -> None:
-    """And, or, not and source combine."""
+    """Filters can be combined by and, or, not, and with a source."""
     wanted = (Prefix("data.") | Exact("x")) & ~Source("bridge")
     assert wanted.matches("data.a", "app")
     assert wanted.matches("x", None)
@@ -54,12 +54,12 @@ def test_combinators() -> None:
     [("a.b", "a.b"), ("a.", "a."), ("a.*", "a."), ("a.**", "a"), ("*", ""), ("**.a", ""), ("a.b.*.c", "a.b.")],
 )
 def test_subscription_prefix(pattern: str, prefix: str) -> None:
-    """The ZeroMQ prefix covers each match, as tightly as it can."""
+    """The ZeroMQ prefix covers each match, and is as long as possible."""
     assert subscription_prefix(pattern) == prefix
 
 
 def test_hostile_pattern_is_fast() -> None:
-    """Many `**` do not make matching explode."""
+    """Matching a pattern with many `**` takes no exponential time."""
     wanted = Glob(".".join(["**", "a", "*"] * 12) + ".z")
     started = time.perf_counter()
     assert not wanted.matches(".".join(["a"] * 120))

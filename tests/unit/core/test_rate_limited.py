@@ -1,4 +1,4 @@
-"""Reports at a limited rate: nothing comes too often, and nothing is lost from the counts."""
+"""Show that reports come at a limited rate, and that none is lost from the counts."""
 
 from bridge.core.rate_limited import RateLimited
 from tests.support.clock import FakeClock
@@ -7,13 +7,13 @@ Report = tuple[str, int, str]
 
 
 def limited(clock: FakeClock) -> tuple[RateLimited[str, str], list[Report]]:
-    """One report a second for each key, and the list to which they go."""
+    """A limit of one report a second for each key, and the list that receives them."""
     reports: list[Report] = []
     return RateLimited(clock, lambda *report: reports.append(report)), reports
 
 
 async def test_first_at_once_then_together() -> None:
-    """The first is reported at once, the others of its second together, about the last of them; then it is quiet."""
+    """The first report comes at once, the others of its second as one, with the last item."""
     clock = FakeClock()
     reporting, reports = limited(clock)
     counts = [reporting.add("size", str(number)) for number in range(5)]
@@ -32,7 +32,7 @@ async def test_first_at_once_then_together() -> None:
 
 
 async def test_keys_are_apart() -> None:
-    """One key holds no other back; those of the last second are known."""
+    """One key does not limit another; keys of the last second are remembered."""
     clock = FakeClock()
     reporting, reports = limited(clock)
     reporting.add("a", "one")
@@ -44,7 +44,7 @@ async def test_keys_are_apart() -> None:
 
 
 async def test_each_counts_as_many_as_it_stands_for() -> None:
-    """What is held back is added up."""
+    """The counts of held back reports are added up."""
     clock = FakeClock()
     reporting, reports = limited(clock)
     for count in (2, 3, 4):
@@ -54,7 +54,7 @@ async def test_each_counts_as_many_as_it_stands_for() -> None:
 
 
 async def test_flush() -> None:
-    """What is held back is reported on flush, and no timer is left."""
+    """`flush` reports what is held back and leaves no timer."""
     clock = FakeClock()
     reporting, reports = limited(clock)
     for key, count in (("a", 2), ("a", 3), ("b", 1)):
@@ -67,7 +67,7 @@ async def test_flush() -> None:
 
 
 def test_a_late_timer_loses_nothing() -> None:
-    """A report that comes after the interval, and before its timer, stands for what was held back."""
+    """A report after the interval and before its timer stands for those that were held back, too."""
     clock = FakeClock()
     reporting, reports = limited(clock)
     for _ in range(4):
@@ -79,7 +79,7 @@ def test_a_late_timer_loses_nothing() -> None:
 
 
 def test_a_burst_passes() -> None:
-    """So many reports pass in an interval; the next one after it tells how many did not. No timer is set."""
+    """A number of reports pass in an interval without a timer; the next one after it counts the others."""
     clock = FakeClock()
     reporting: RateLimited[str, None] = RateLimited(clock, interval=60, burst=3)
     assert [reporting.add("a", None) for _ in range(5)] == [1, 1, 1, None, None]
@@ -91,7 +91,7 @@ def test_a_burst_passes() -> None:
 
 
 async def test_not_more_than_so_many_keys() -> None:
-    """With one key more, the one whose interval began first ends, and what it held back is reported."""
+    """One key too many ends the interval that began first, and reports what it held back."""
     clock = FakeClock()
     reports: list[Report] = []
     reporting: RateLimited[str, str] = RateLimited(clock, lambda *report: reports.append(report), max_keys=2)

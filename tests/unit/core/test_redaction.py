@@ -1,4 +1,4 @@
-"""Secrets are found in every form, and nothing else is touched."""
+"""Show that secrets are found in every form, and that nothing else is changed."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ SECRET = "pa/ss+Wörd&1=x y"
     ],
 )
 def test_each_form(written):
-    """As it is, in other letters, quoted for a URL, in JSON, and within other text."""
+    """A secret is masked as it is, in other letter case, quoted for a URL, in JSON, and within other text."""
     said = Redactor([SECRET]).text(f"before {written} after")
     assert said.startswith("before ")
     assert said.endswith(" after")
@@ -39,7 +39,7 @@ def test_each_form(written):
 @pytest.mark.parametrize("user", ["", "a", "ab", "abc", "nemo"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_base64_wherever_it_begins(user, encode):
-    """Encoded after any number of other bytes, as in the header of basic auth, its middle is gone."""
+    """Encoded in base64 after any number of other bytes, as in basic auth, its middle is masked."""
     said = Redactor([SECRET]).text(f"Basic {encode(f'{user}:{SECRET}'.encode()).decode()}!")
     assert "***" in said
     assert len(said) < len("Basic !") + 18
@@ -47,12 +47,12 @@ def test_base64_wherever_it_begins(user, encode):
 
 @pytest.mark.parametrize("length", range(6, len(SECRET)))
 def test_the_beginning_of_one_at_the_end(length):
-    """A message that was cut in the middle of a secret does not hold its beginning."""
+    """A message that was cut in the middle of a secret does not show its beginning."""
     assert Redactor([SECRET]).text(f"you said {SECRET[:length]}") == "you said ***"
 
 
 def test_an_error():
-    """Message, code, and data at any depth, in texts, keys and bytes; kind and the rest stay."""
+    """Message, code and data are masked at any depth, in texts, keys and bytes; kind and the rest stay."""
     error = RejectedError(f"no: {SECRET}", code=SECRET, data={SECRET: [1, SECRET.encode(), {"a": (SECRET, None)}]})
     Redactor([SECRET]).error(error)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(error.to_wire())) == {
@@ -63,7 +63,7 @@ def test_an_error():
 
 
 def test_what_is_no_secret_stays():
-    """Short words are no secrets; without secrets nothing changes; what is learnt later counts, too."""
+    """Short words are not masked; without secrets nothing changes; secrets can be added later."""
     redactor = Redactor(["abc"])
     assert redactor.text("abc, and the alphabet") == "abc, and the alphabet"
     redactor.learn(["alphabet"])

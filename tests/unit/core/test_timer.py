@@ -1,4 +1,4 @@
-"""One timer: set, moved, cancelled."""
+"""Show that one timer can be set, moved and cancelled."""
 
 import math
 
@@ -7,7 +7,7 @@ from tests.support.clock import FakeClock
 
 
 async def test_calls_back_once():
-    """After the time that it was set to, and then it is not set any more."""
+    """A timer calls back after its time, and is not set afterwards."""
     clock, times = FakeClock(now=0.0), []
     timer = Timer(clock)
     timer.set(2.0, lambda: times.append((clock.monotonic(), timer.is_set)))
@@ -19,7 +19,7 @@ async def test_calls_back_once():
 
 
 async def test_set_again():
-    """Only the last time and the last callback count, be it earlier or later."""
+    """Only the last time and the last callback count, whether earlier or later."""
     clock, times = FakeClock(now=0.0), []
     timer = Timer(clock)
     timer.set(2.0, lambda: times.append(("first", clock.monotonic())))
@@ -32,7 +32,7 @@ async def test_set_again():
 
 
 async def test_cancelled():
-    """Nothing comes, nothing is left at the clock, and to cancel twice or too late does nothing."""
+    """A cancelled timer does not call back; cancelling twice or too late does nothing."""
     clock, calls = FakeClock(), []
     timer = Timer(clock)
     timer.cancel()
@@ -49,7 +49,7 @@ async def test_cancelled():
 
 
 async def test_the_callback_sets_it_again():
-    """So it comes at an interval."""
+    """A callback that sets its timer again runs at an interval."""
     clock, times = FakeClock(now=0.0), []
     timer = Timer(clock)
 
@@ -65,7 +65,7 @@ async def test_the_callback_sets_it_again():
 
 
 async def test_caught_up():
-    """What is overdue is called by whoever comes before the event loop; what is not due is left alone."""
+    """`catch_up` calls what is overdue and leaves what is not due."""
     clock, calls = FakeClock(now=0.0), []
     timer = Timer(clock)
     timer.catch_up()
