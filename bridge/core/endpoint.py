@@ -421,7 +421,8 @@ def _check_plaintext(auth: AnyAuth, tls: Tls, schemes: Schemes) -> None:
     """Raise EndpointError where a block means something with TLS only."""
     secure = next((f"`{scheme}://`, or `tls = true`" for scheme, (_, on) in schemes.items() if on), None)
     advice = "this protocol has no TLS" if secure is None else f"write {secure}"
-    if tls != Tls():
+    # `verify = false` alone is left alone: it weakens nothing here, and warns by itself (`Tls.warnings`).
+    if tls.ca is not None or tls.server_name is not None or (secure is None and tls != Tls()):
         raise EndpointError(("tls",), f"there is a `tls` block, but the endpoint is without TLS; {advice}")
     if isinstance(auth, AuthCertificate):
         raise EndpointError(("auth",), f"a client certificate needs TLS; {advice}")

@@ -50,8 +50,8 @@ async def test_something_is_not_well():
         done = status(running.directory)
         assert done.returncode == 1
         assert "gone: not_connected: " in done.stdout
-        assert "gone: `verify = false`: anybody can pose as the remote" in done.stdout
-        await until(lambda: "`verify = false`" in running.text)
+        assert "gone: `tls.verify = false`: anybody can pose as the remote" in done.stdout
+        await until(lambda: "`tls.verify = false`" in running.text)
 
 
 async def test_subscriptions_by_command():

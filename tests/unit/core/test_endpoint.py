@@ -213,7 +213,6 @@ def test_tls_that_contradicts_the_scheme(spec: AdapterSpec, tls: bool) -> None:
     [
         ({"tls": Tls(ca=Path("/etc/https/ca.pem"))}, "^tls: there is a `tls` block, but the endpoint is without TLS"),
         ({"tls": Tls(server_name="x")}, "^tls: "),
-        ({"tls": Tls(verify=False)}, "^tls: "),
         ({"auth": AuthCertificate(type="certificate", cert=Path("c"))}, "^auth: a client certificate needs TLS"),
     ],
 )
@@ -224,6 +223,13 @@ def test_blocks_that_need_tls(spec: AdapterSpec, blocks: dict[str, Any], words: 
         spec.resolve(Endpoint(url=f"{plain}://remote.example"), blocks.get("auth", NO_AUTH), blocks.get("tls"))
     assert f"write `{secure}://`, or `tls = true`" in str(caught.value)
     assert spec.resolve(Endpoint(address="remote.example"), blocks.get("auth", NO_AUTH), blocks.get("tls"))[0].tls
+
+
+@every
+def test_verify_alone_is_no_mistake(spec: AdapterSpec) -> None:
+    """`tls.verify = false` means nothing on a plaintext endpoint; it is a warning there as everywhere."""
+    endpoint = Endpoint(url=f"{scheme_of(spec, tls=False)}://127.0.0.1")
+    assert not spec.resolve(endpoint, NO_AUTH, Tls(verify=False))[0].tls
 
 
 @pytest.mark.parametrize(
