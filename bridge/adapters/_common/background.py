@@ -1,4 +1,4 @@
-"""What a session does on its own between calls: tasks in one TaskGroup, which whoever closes the session awaits."""
+"""Run the tasks of a session in one TaskGroup, which ends with the session."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,24 +8,25 @@ from bridge.core.errors import ConnectionLostError, NotConnectedError
 
 
 class Background:
-    """Tasks of one session, from `open` to `close`.
+    """Runs the tasks of one session, from `open` to `close`.
 
-    Work handles what the outside does by itself. An exception that it lets through is a bug: `on_bug` is told, and
-    `close` raises it.
+    The tasks handle the errors of the outside themselves. An exception that one raises is a bug: it ends all tasks,
+    `on_bug` is called, and `close` raises it.
     """
 
     def __init__(self, on_bug: Callable[[ConnectionLostError], None]) -> None:
+        """Begin closed; `on_bug` is called with the error to report as the loss of the session."""
         self._on_bug = on_bug
         self._group: asyncio.TaskGroup | None = None
         self._owner: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether work can be started."""
+        """Return whether tasks can be started."""
         return self._group is not None
 
     async def open(self) -> None:
-        """Get ready for work."""
+        """Open the group; tasks can be started from now on."""
         ready = asyncio.Event()
         self._owner = asyncio.create_task(self._own(ready))
         self._owner.add_done_callback(self._ended)
@@ -44,14 +45,14 @@ class Background:
             self._on_bug(ConnectionLostError("the session's own work failed"))
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task; it ends with `close` at the latest. Raises NotConnectedError where nothing is open."""
+        """Start a task; `close` cancels it. Raises NotConnectedError where the group is not open."""
         if self._group is None:
             work.close()
             raise NotConnectedError("there is no session")
         return self._group.create_task(work)
 
     async def close(self) -> None:
-        """Cancel all tasks and wait until they are gone; idempotent."""
+        """Cancel all tasks and wait for their end; idempotent. Raises the exception of a bug, in an ExceptionGroup."""
         owner = self._owner
         if owner is None:
             return

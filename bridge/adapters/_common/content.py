@@ -1,9 +1,9 @@
-"""A message's content on wires that carry bytes: `codec = "auto|json|msgpack|text|bytes"`.
+"""Encode and decode the content of messages: `codec = "auto|json|msgpack|text|bytes"`.
 
-See the bus contract, "Values on other wires".
+The rules are those of the bus contract, "Values on other wires".
 
-`auto` sends text as text and everything else as JSON; it reads by the content type where there is one that it knows,
-else JSON where it parses, else text, else bytes.
+`auto` encodes text as text and everything else as JSON. It decodes by the content type where it knows that; else the
+bytes are JSON where they parse as such, else text where they are UTF-8, else they stay bytes.
 """
 
 from collections.abc import Callable
@@ -27,38 +27,43 @@ MSGPACK_TYPES: Final = frozenset({MSGPACK, "application/x-msgpack", "application
 
 
 class Codec:
-    """Values to bytes and back. Neither direction turns a value silently into another."""
+    """Encodes values to bytes and decodes bytes to values. Neither direction changes a value silently."""
 
     def __init__(self, name: CodecName = "auto") -> None:
-        """`name` is the configuration's `codec`."""
+        """Choose the codec; `name` is the configuration's `codec`."""
         self.name = name
         self._encode = _ENCODERS[name]
         self._decode = _DECODERS[name]
 
     def encode(self, value: Any, name: str = "message") -> tuple[bytes, str]:
-        """A value's bytes and their content type.
+        """Encode a value; return its bytes and their content type.
 
         Args:
-            value: JSON's data model, or bytes.
-            name: What the value is called in a complaint.
+            value: A value of JSON's data model, or bytes.
+            name: What an error's message calls the value.
 
         Raises:
-            InvalidError: This codec cannot carry it; the message has the path to the place where it knows one.
+            InvalidError: This codec cannot carry it; the message has the path to the part that it cannot carry.
         """
         return self._encode(value, name)
 
     def decode(self, data: bytes | bytearray, content_type: str | None = None, name: str = "message") -> Any:
-        """The value in what came; `content_type` counts for `auto` only.
+        """Decode bytes.
+
+        Args:
+            data: What came.
+            content_type: Used by `auto` only.
+            name: What an error's message calls the bytes.
 
         Raises:
-            ProtocolError: It is not what the codec says, or holds what the bus cannot carry.
+            ProtocolError: They are not what the codec names, or hold what the bus cannot carry.
         """
         return self._decode(bytes(data), content_type, name)
 
     def decode_or_keep(self, data: bytes | bytearray, content_type: str | None = None) -> tuple[Any, dict[str, str]]:
-        """The value; or the bytes as they came, and the header `codec_error` that says why.
+        """Decode bytes; or return them as they are, with the header `codec_error`, which tells why.
 
-        What cannot be read must not get lost, and must not pass for what it is not.
+        A message that cannot be decoded must neither get lost nor be taken for a decoded value.
         """
         try:
             return self.decode(data, content_type), {}
@@ -77,7 +82,7 @@ def _encode_text(value: Any, name: str) -> tuple[bytes, str]:
     try:
         return value.encode(), TEXT
     except UnicodeEncodeError:
-        raise InvalidError(f"{name}: text with half of a surrogate pair has no UTF-8") from None
+        raise InvalidError(f"{name}: text with half of a surrogate pair cannot be UTF-8") from None
 
 
 def _encode_auto(value: Any, name: str) -> tuple[bytes, str]:
@@ -95,12 +100,12 @@ def _encode_msgpack(value: Any, name: str) -> tuple[bytes, str]:
     try:
         return msgspec.msgpack.encode(value), MSGPACK
     except UnicodeEncodeError:
-        raise InvalidError(f"{name}: text with half of a surrogate pair has no UTF-8") from None
+        raise InvalidError(f"{name}: text with half of a surrogate pair cannot be UTF-8") from None
 
 
 def _decode_json(data: bytes, _: str | None, name: str) -> Any:
     value = json.parse(data, _JSON_DECODER, name)
-    if json.may_not_fit(data):
+    if json.needs_check(data):
         json.check_answer(value, name)
     return value
 
@@ -109,7 +114,7 @@ def _decode_msgpack(data: bytes, _: str | None, name: str) -> Any:
     try:
         value = msgspec.msgpack.decode(data)
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError) as error:
-        raise ProtocolError(f"{name} is no MessagePack ({str(error)[:100]})") from None
+        raise ProtocolError(f"{name} is not MessagePack ({str(error)[:100]})") from None
     except RecursionError:
         raise ProtocolError(f"{name} is nested too deeply") from None
     values.check_value(value, name, values.MSGPACK, json.MAX_DEPTH, ProtocolError)
@@ -120,7 +125,7 @@ def _decode_text(data: bytes, _: str | None, name: str) -> Any:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise ProtocolError(f"{name} is no UTF-8 text") from None
+        raise ProtocolError(f"{name} is not UTF-8 text") from None
 
 
 def _decode_bytes(data: bytes, _content_type: str | None, _name: str) -> Any:

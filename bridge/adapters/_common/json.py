@@ -1,4 +1,4 @@
-"""Values on the JSON wire: what JSON cannot carry is refused before it is sent, what the bus cannot when it comes."""
+"""Encode and decode JSON: refuse values that JSON cannot carry before sending, and those that the bus cannot after."""
 
 import re
 from typing import Any, Final
@@ -8,18 +8,18 @@ import msgspec
 from bridge.core import values
 from bridge.core.errors import InvalidError, ProtocolError
 
-#: The bus allows 32 levels; the envelope's and the response's maps around a value are two of them.
+#: Levels of nesting of one value. The bus allows 32; the maps of the envelope and of the response are two of them.
 MAX_DEPTH: Final = 30
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
 def check_value(value: Any, name: str) -> None:
-    """See that JSON can carry a value exactly; InvalidError where it cannot."""
+    """Check that JSON can carry a value exactly; `name` is what an error's message calls it. Raises InvalidError."""
     values.check_value(value, name, values.JSON, MAX_DEPTH)
 
 
 def encode(value: Any, name: str) -> bytes:
-    """A checked value, or a struct around one, as JSON; InvalidError where its text is no Unicode."""
+    """Encode a checked value, or a struct around one. Raises InvalidError where a text is not valid Unicode."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -27,11 +27,15 @@ def encode(value: Any, name: str) -> bytes:
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:
-    """Decode an answer; `name` is what it is called in a complaint.
+    """Decode what a remote sent. Where `needs_check`, the caller checks it by `check_answer`, too.
+
+    Args:
+        body: The bytes.
+        decoder: Knows the shape.
+        name: What an error's message calls it.
 
     Raises:
-        ProtocolError: It is not JSON, not of the decoder's shape, or holds what cannot go onto the bus. The message
-            never quotes it.
+        ProtocolError: It is not JSON, or not of the decoder's shape. The message does not quote it.
     """
     if not body:
         raise ProtocolError(f"{name} has an empty body")
@@ -40,7 +44,7 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:
     except msgspec.ValidationError as error:
         raise ProtocolError(f"{name} has the wrong shape: {str(error)[:100]}") from None
     except (msgspec.DecodeError, ValueError) as error:
-        what = "HTML" if body.lstrip()[:1] == b"<" else "no JSON"
+        what = "HTML" if body.lstrip()[:1] == b"<" else "not JSON"
         why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:100]
         raise ProtocolError(f"{name} is {what} ({why})") from None
     except RecursionError:
@@ -48,11 +52,11 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:
     return value
 
 
-def may_not_fit(body: bytes) -> bool:
-    """A quick look whether an answer could hold what the bus cannot carry, so that most need no walk through them."""
+def needs_check(body: bytes) -> bool:
+    """Return whether JSON could hold what the bus cannot carry; quick, so that most need no walk through the value."""
     return body.count(b"{") + body.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(body) is not None
 
 
 def check_answer(value: Any, name: str) -> None:
-    """See that the bus can carry what came; ProtocolError where it cannot."""
+    """Check that the bus can carry a decoded value; `name` as for `check_value`. Raises ProtocolError."""
     values.check_value(value, name, values.JSON, MAX_DEPTH, ProtocolError)

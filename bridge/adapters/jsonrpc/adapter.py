@@ -1,9 +1,10 @@
-"""JSON-RPC 2.0 (jsonrpc.org/specification): `type = "json-rpc"`. This is HTTP; with `ws://` and `wss://` see the other.
+"""Call methods by JSON-RPC 2.0 over HTTP (jsonrpc.org/specification): `type = "json-rpc"`.
 
-Each call is a POST of its own, or shares one with others where `batch` is on; there is no session, so calls are tried
-whatever the last check said. Event headers `traceparent` and `hop` travel as the HTTP headers `traceparent` and
-`Nemo-Hop`, others only if `allow_headers` names them. An idempotency key is the request's id, so that a server that
-remembers ids knows a repetition, and also the HTTP header `Idempotency-Key`.
+For `ws://` and `wss://` see `websocket_adapter`. Each call is one POST, or shares it with others where `batch` is on.
+There is no session, so calls are tried whatever the last health check found. The event headers `traceparent` and `hop`
+are sent as the HTTP headers `traceparent` and `Nemo-Hop`, others only if `allow_headers` names them. An idempotency key
+is sent as the request's id, so that a server that remembers ids knows a repetition, and as the HTTP header
+`Idempotency-Key`.
 """
 
 from itertools import count
@@ -14,22 +15,22 @@ from msgspec import UNSET
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.status import check_credentials
 from bridge.adapters._common.http.target import SCHEMES
-from bridge.adapters._common.websocket import opening
+from bridge.adapters._common.websocket import connector
 from bridge.adapters.jsonrpc.batch import Batcher
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
-from bridge.adapters.jsonrpc.websocket import JsonRpcWebSocketAdapter
-from bridge.adapters.jsonrpc.wire import CallId, check_taken, encode_call, read_answer
+from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter
+from bridge.adapters.jsonrpc.wire import CallId, check_accepted, encode_call, read_response
 from bridge.core.model import Command, Request
 from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
 
 
 class JsonRpcAdapter(AdapterBase):
-    """One integration's calls; see `ports.ProtocolAdapter`. Calls run at the same time, each on its own connection."""
+    """Make the calls of one integration; see `ports.ProtocolAdapter`. Concurrent calls use several connections."""
 
     protocol = PROTOCOL
 
     def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where endpoint, auth and TLS do not fit together."""
+        """Take the settings; nothing is opened yet. Raises ValueError where they contradict each other."""
         config = setup.config if isinstance(setup.config, JsonRpcConfig) else JsonRpcConfig()
         config.refuse("ping", transport="HTTP")
         self._config = config
@@ -37,24 +38,34 @@ class JsonRpcAdapter(AdapterBase):
         self._batcher = Batcher(self._client) if config.batch else None
         self._idempotent = frozenset(config.idempotent)
         self._ids = count(1)
-        self._keys: set[str] = set()  # ids that are taken while their calls run
+        self._keys_in_use: set[str] = set()  # idempotency keys that are the id of a running call
 
     async def connect(self) -> None:
-        """Open one connection and keep it; with a `health_method` also call that."""
+        """Open one connection and keep it in the pool; with a `health_method` also call that.
+
+        Raises:
+            NotConnectedError: The server cannot be reached.
+            BridgeError: The call fails.
+        """
         await self._client.open()
         if self._config.health_method is not None:
             await self.check()
 
     async def disconnect(self) -> None:
-        """Close all connections; what is in flight fails with ConnectionLostError."""
+        """Close all connections; calls in flight fail with ConnectionLostError."""
         await self._client.close()
 
     async def check(self) -> None:
-        """A whole HTTP exchange, since a frozen server still accepts connections."""
+        """Make one whole HTTP exchange: a frozen server still accepts connections, but does not answer.
+
+        Raises:
+            AuthError: The server answers 401.
+            BridgeError: There is no answer; or the call of the `health_method` fails.
+        """
         if self._config.health_method is not None:
             call_id = next(self._ids)
             call = encode_call(self._config.health_method, UNSET, call_id)
-            read_answer(await self._client.post(call, b""), call_id)
+            read_response(await self._client.post(call, b""), call_id)
             return
         check_credentials(await self._client.get())
 
@@ -63,26 +74,35 @@ class JsonRpcAdapter(AdapterBase):
         return isinstance(command, Request) and command.method in self._idempotent
 
     async def request(self, command: Request, context: Context) -> Any:
-        """Call a method; `params` by name (dict) or by position (list), or UNSET for none."""
+        """Call a method; its `params` are by name (dict), by position (list), or UNSET for none.
+
+        Returns:
+            The result; None for a notification, when the server has accepted it.
+
+        Raises:
+            InvalidError: `params` cannot be sent as JSON, or a header not by HTTP.
+            RejectedError: The server answers with an error object.
+            BridgeError: There is no answer, or it is not one of JSON-RPC.
+        """
         method, params = command.method, command.params
         headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
         key = context.idempotency_key
         if command.notify:
             return await self._call(method, params, None, headers)
-        if not key or key in self._keys:
+        if not key or key in self._keys_in_use:
             return await self._call(method, params, next(self._ids), headers)
-        self._keys.add(key)
+        self._keys_in_use.add(key)
         try:
             return await self._call(method, params, key, headers)
         finally:
-            self._keys.discard(key)
+            self._keys_in_use.discard(key)
 
     async def _call(self, method: str, params: Any, call_id: CallId | None, headers: bytes) -> Any:
         text = encode_call(method, params, call_id)
         if self._batcher is not None:
             return await self._batcher.call(text, call_id, headers)
         response = await self._client.post(text, headers)
-        return check_taken(response) if call_id is None else read_answer(response, call_id)
+        return check_accepted(response) if call_id is None else read_response(response, call_id)
 
 
 _AUTH: Final = frozenset({"none", "basic", "bearer", "certificate"})
@@ -93,7 +113,7 @@ OVER_WEBSOCKET: Final = AdapterSpec(
     operations=frozenset({"request", "subscribe", "unsubscribe"}),
     auth=_AUTH,
     config=JsonRpcConfig,
-    schemes=opening.SCHEMES,
+    schemes=connector.SCHEMES,
     create=JsonRpcWebSocketAdapter,
 )
 

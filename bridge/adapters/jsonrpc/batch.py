@@ -1,8 +1,8 @@
-"""Joins calls that wait at the same moment into one JSON-RPC array.
+"""Join calls that wait at the same moment into one JSON-RPC array.
 
-There is no task of its own: the first call that finds nobody gathering becomes the leader, lets the loop turn once,
-fetches a connection, sends everything that waits by then, and hands the lead to whoever is left. From there on
-callbacks distribute the answer, so a call that is cancelled, be it the leader's, disturbs no other.
+No task does this. The first call that finds no leader becomes the leader: it lets the event loop run once, gets a
+connection, sends all calls that wait by then, and makes the first of those that are left the next leader. Callbacks
+then distribute the response, so that a cancelled call, even the leader's, does not affect the others.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from bridge.adapters._common.http.message import Response
 from bridge.adapters.jsonrpc.wire import (
     MAX_BATCH,
     CallId,
-    check_taken,
+    check_accepted,
     encode_batch,
-    read_answer,
-    read_answers,
-    settle,
+    read_batch_response,
+    read_response,
+    set_outcome,
 )
 from bridge.core.errors import BridgeError
 
@@ -32,50 +32,56 @@ _LEAD: Final = object()
 
 @dataclass(slots=True, eq=False)
 class _Exchange:
-    """A batch on its way; `live` counts the callers who still want their answer."""
+    """A batch that was sent; `waiting` counts the calls that still wait for the response."""
 
     connection: HttpConnection
     response: asyncio.Future[Response]
-    live: int
+    waiting: int
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
-    """One call; its future brings `_LEAD`, the result, or the error. `call_id` is None for a notification."""
+class _BatchedCall:
+    """One call; its future gets `_LEAD`, the result, or the error. `call_id` is None for a notification."""
 
     text: bytes
     call_id: CallId | None
     future: asyncio.Future[Any]
     exchange: _Exchange | None = None
 
-    def settle(self, outcome: Any) -> None:
-        settle(self.future, outcome)
+    def set_outcome(self, outcome: Any) -> None:
+        set_outcome(self.future, outcome)
 
 
 @dataclass(slots=True, eq=False)
-class _Queue:
-    """Calls with the same HTTP headers; only they can share a request."""
+class _BatchQueue:
+    """The calls with the same HTTP headers; only these can share a request."""
 
-    waiting: deque[_Waiting] = field(default_factory=deque)
-    leader: _Waiting | None = None
+    waiting: deque[_BatchedCall] = field(default_factory=deque)
+    leader: _BatchedCall | None = None
 
 
 class Batcher:
-    """Sends calls over `client`, several in one request where they wait at the same moment."""
+    """Sends calls, several in one request where they wait at the same moment."""
 
     def __init__(self, client: HttpClient) -> None:
+        """Begin without calls; `client` sends them."""
         self._client = client
-        self._queues: dict[bytes, _Queue] = {}
+        self._queues: dict[bytes, _BatchQueue] = {}
 
     async def call(self, text: bytes, call_id: CallId | None, headers: bytes) -> Any:
-        """The result of one call, already encoded; None for a notification, once it is taken.
+        """Send one call and return its result; None for a notification, when the server has accepted it.
+
+        Args:
+            text: The request object, encoded.
+            call_id: Its id; None for a notification.
+            headers: Its HTTP headers; calls with other headers are sent in another request.
 
         Raises:
-            BridgeError: As for a call of its own.
+            BridgeError: As for a call that is sent alone.
         """
-        queue = self._queues.setdefault(headers, _Queue())
+        queue = self._queues.setdefault(headers, _BatchQueue())
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(text, call_id, loop.create_future())
+        waiting = _BatchedCall(text, call_id, loop.create_future())
         queue.waiting.append(waiting)
         try:
             if queue.leader is None:
@@ -88,20 +94,20 @@ class Batcher:
             await self._send(queue, headers)
             return await waiting.future
         finally:
-            self._leave(queue, waiting)
+            self._remove(queue, waiting)
             if not queue.waiting:
                 self._queues.pop(headers, None)
 
-    async def _send(self, queue: _Queue, headers: bytes) -> None:
-        """Send what waits, the leader's own call first in the row."""
+    async def _send(self, queue: _BatchQueue, headers: bytes) -> None:
+        """Send the calls that wait; the leader's own is the first."""
         await asyncio.sleep(0)
         try:
             connection = await self._client.connection()
         except BridgeError as error:
-            # The others were to go by the same connection; each gets an error of its own.
+            # The others were to be sent on the same connection. Each gets an exception of its own to raise.
             for waiting in queue.waiting:
                 if waiting is not queue.leader:
-                    waiting.settle(copy.copy(error))
+                    waiting.set_outcome(copy.copy(error))
             queue.waiting.clear()
             raise
         batch = [queue.waiting.popleft() for _ in range(min(MAX_BATCH, len(queue.waiting)))]
@@ -114,17 +120,17 @@ class Batcher:
         exchange.response.add_done_callback(partial(_distribute, batch))
 
     @staticmethod
-    def _hand_over(queue: _Queue) -> None:
+    def _hand_over(queue: _BatchQueue) -> None:
         if queue.waiting:
             queue.leader = queue.waiting[0]
-            queue.leader.settle(_LEAD)
+            queue.leader.set_outcome(_LEAD)
 
-    def _leave(self, queue: _Queue, waiting: _Waiting) -> None:
+    def _remove(self, queue: _BatchQueue, waiting: _BatchedCall) -> None:
         exchange = waiting.exchange
         if exchange is not None:
-            exchange.live -= 1
-            # After the response the connection may be another exchange's already.
-            if exchange.live == 0 and not exchange.response.done():
+            exchange.waiting -= 1
+            # After the response another exchange may already use the connection.
+            if exchange.waiting == 0 and not exchange.response.done():
                 exchange.connection.abort()
         elif waiting in queue.waiting:
             queue.waiting.remove(waiting)
@@ -133,7 +139,7 @@ class Batcher:
             self._hand_over(queue)
 
 
-def _distribute(batch: list[_Waiting], done: asyncio.Future[Response]) -> None:
+def _distribute(batch: list[_BatchedCall], done: asyncio.Future[Response]) -> None:
     failure = done.exception()
     try:
         if isinstance(failure, Exception):
@@ -141,15 +147,15 @@ def _distribute(batch: list[_Waiting], done: asyncio.Future[Response]) -> None:
         response = done.result()
         call_ids = [waiting.call_id for waiting in batch if waiting.call_id is not None]
         if len(batch) == 1 and call_ids:
-            outcomes = {call_ids[0]: read_answer(response, call_ids[0])}
+            outcomes = {call_ids[0]: read_response(response, call_ids[0])}
         elif call_ids:
-            outcomes = read_answers(response, call_ids)
+            outcomes = read_batch_response(response, call_ids)
         else:
             outcomes = {}
-            check_taken(response)
+            check_accepted(response)
     except BridgeError as error:
         for waiting in batch:
-            waiting.settle(copy.copy(error))
+            waiting.set_outcome(copy.copy(error))
         return
     for waiting in batch:
-        waiting.settle(None if waiting.call_id is None else outcomes[waiting.call_id])
+        waiting.set_outcome(None if waiting.call_id is None else outcomes[waiting.call_id])

@@ -1,4 +1,4 @@
-"""The `config { … }` block of JSON-RPC, whatever it travels over."""
+"""The settings in the `config { … }` block of a JSON-RPC integration, over HTTP and over WebSocket."""
 
 from typing import Annotated, Final
 
@@ -50,7 +50,7 @@ class JsonRpcConfig(Strict):
     ] = 20.0
 
     def refuse(self, *names: str, transport: str) -> None:
-        """ValueError where one of these keys is given, which means nothing over this transport."""
+        """Raise ValueError where one of these keys is given, which have no meaning over `transport`."""
         for name in names:
             if name in self.model_fields_set:
-                raise ValueError(f"config.{name} means nothing over {transport}; leave it out")
+                raise ValueError(f"config.{name} has no meaning over {transport}; leave it out")

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 (jsonrpc.org/specification) as bytes: calls out, answers in, strictly."""
+"""Encode calls and read responses of JSON-RPC 2.0 (jsonrpc.org/specification), strictly."""
 
 import asyncio
 from typing import Any, Final
@@ -11,11 +11,11 @@ from bridge.adapters._common.http.status import credentials_error, status_error,
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError
 
 CallId = int | str
-#: Calls in one array.
+#: The largest number of calls in one array.
 MAX_BATCH: Final = 64
 
 
-class Call(msgspec.Struct, frozen=True):
+class RequestObject(msgspec.Struct, frozen=True):
     """A request object; without an id it is a notification."""
 
     method: str
@@ -24,8 +24,8 @@ class Call(msgspec.Struct, frozen=True):
     jsonrpc: str = "2.0"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A response object, as it came: each member may be missing or of any type."""
+class ResponseObject(msgspec.Struct, frozen=True):
+    """A response object as the server sent it: each member may be missing or of any type."""
 
     jsonrpc: Any = msgspec.UNSET
     id: Any = msgspec.UNSET
@@ -33,22 +33,22 @@ class Answer(msgspec.Struct, frozen=True):
     error: Any = msgspec.UNSET
 
 
-class Message(Answer, frozen=True):
-    """What a server sends by itself: a response, or with a method a notification or a request of its own."""
+class ServerObject(ResponseObject, frozen=True):
+    """An object that a server sends over a WebSocket: a response; with a method a notification, or a request."""
 
     method: Any = msgspec.UNSET
     params: Any = msgspec.UNSET
 
 
-_ONE: Final = msgspec.json.Decoder(Answer)
-_MANY: Final = msgspec.json.Decoder(list[Answer] | Answer)
-_MESSAGES: Final = msgspec.json.Decoder(list[Message] | Message)
+_ONE: Final = msgspec.json.Decoder(ResponseObject)
+_MANY: Final = msgspec.json.Decoder(list[ResponseObject] | ResponseObject)
+_SERVER_OBJECTS: Final = msgspec.json.Decoder(list[ServerObject] | ServerObject)
 #: Error code of a method that is not there (specification, section 5.1).
 _NO_METHOD: Final = -32601
 
 
 def encode_call(method: str, params: Any, call_id: CallId | None) -> bytes:
-    """One request object; `call_id` None makes a notification.
+    """Encode one request object; `call_id` None makes a notification.
 
     Raises:
         InvalidError: `params` is neither an object nor an array, or holds what JSON cannot carry.
@@ -57,20 +57,20 @@ def encode_call(method: str, params: Any, call_id: CallId | None) -> bytes:
         if not isinstance(params, dict | list | tuple):
             raise InvalidError("params: JSON-RPC takes an object (by name) or an array (by position), or none")
         json.check_value(params, "params")
-    return json.encode(Call(method, params, msgspec.UNSET if call_id is None else call_id), "request")
+    return json.encode(RequestObject(method, params, msgspec.UNSET if call_id is None else call_id), "request")
 
 
 def encode_batch(calls: list[bytes]) -> bytes:
-    """One call as it is, several as an array."""
+    """Join encoded calls: one stays as it is, several become an array."""
     return calls[0] if len(calls) == 1 else b"[" + b",".join(calls) + b"]"
 
 
-def result_of(answer: Answer, call_id: CallId) -> Any:
-    """The result in one response object.
+def result_of(answer: ResponseObject, call_id: CallId) -> Any:
+    """Return the result in one response object, which must answer `call_id`.
 
     Raises:
-        RejectedError: It is an error object; code, message and data as sent.
-        ProtocolError: It breaks the specification; the message says how.
+        RejectedError: It has an error; with its code, message and data.
+        ProtocolError: It is not as the specification requires; the message says how.
     """
     failed = answer.error is not msgspec.UNSET
     if answer.jsonrpc != "2.0":
@@ -93,14 +93,14 @@ def _rejection(error: Any) -> RejectedError:
     return RejectedError(error["message"], code=error["code"], data=error.get("data"))
 
 
-def read_answer(response: Response, call_id: CallId) -> Any:
-    """The result in the HTTP response to a single request.
+def read_response(response: Response, call_id: CallId) -> Any:
+    """Return the result in the HTTP response to a single request.
 
-    The credentials' refusal and a `Retry-After` count whatever the body says; then a JSON-RPC error, whatever the
-    status; then the status.
+    In this order: a refusal of the credentials or a `Retry-After` decides, whatever the body; then a JSON-RPC error,
+    whatever the status; then the status.
 
     Raises:
-        BridgeError: As the contract's table has it.
+        BridgeError: As in the bus contract, "Commands".
     """
     if response.status == 200:
         return result_of(_parse_one(response), call_id)
@@ -112,8 +112,11 @@ def read_answer(response: Response, call_id: CallId) -> Any:
     raise _error_object(response) or _status_error(response)
 
 
-def check_taken(response: Response) -> None:
-    """See that the server took a notification: any 2xx will do, whatever its body; else raises like `read_answer`."""
+def check_accepted(response: Response) -> None:
+    """Check that the server accepted a notification: any 2xx will do, whatever its body.
+
+    Raises the errors of `read_response`.
+    """
     if 200 <= response.status < 300:
         return
     error = credentials_error(response) or wait_error(response)
@@ -121,11 +124,11 @@ def check_taken(response: Response) -> None:
 
 
 def _status_error(response: Response) -> BridgeError:
-    return status_error(response) or ProtocolError(f"HTTP {response.status} is no answer")
+    return status_error(response) or ProtocolError(f"HTTP {response.status} is not an answer")
 
 
 def _error_object(response: Response) -> RejectedError | None:
-    """The JSON-RPC error in a response whose status is an error itself, if there is one."""
+    """Return the JSON-RPC error in a response whose status is an error; None where the body holds none."""
     try:
         answer = _parse_one(response)
         if answer.jsonrpc != "2.0" or answer.error is msgspec.UNSET:
@@ -135,38 +138,38 @@ def _error_object(response: Response) -> RejectedError | None:
         return None
 
 
-def _parse_one(response: Response) -> Answer:
+def _parse_one(response: Response) -> ResponseObject:
     name = "the answer" if response.status == 200 else f"the answer (HTTP {response.status})"
-    answer: Answer = json.parse(response.body, _ONE, name)
-    if json.may_not_fit(response.body):
+    answer: ResponseObject = json.parse(response.body, _ONE, name)
+    if json.needs_check(response.body):
         _check(answer)
     return answer
 
 
-def _check(answer: Answer) -> None:
+def _check(answer: ResponseObject) -> None:
     if answer.result is not msgspec.UNSET:
         json.check_answer(answer.result, "result")
     if answer.error is not msgspec.UNSET:
         json.check_answer(answer.error, "error")
 
 
-def read_answers(response: Response, call_ids: list[CallId]) -> dict[CallId, Any]:
-    """The outcomes in the HTTP response to a batch: for each id a result, or a BridgeError (not raised).
+def read_batch_response(response: Response, call_ids: list[CallId]) -> dict[CallId, Any]:
+    """Return the outcomes in the HTTP response to a batch: for each id a result, or a BridgeError (not raised).
 
-    Answers come in any order. A call that the answer leaves out, or has twice, has failed with ProtocolError. One
-    error object in place of the array is everybody's.
+    The response objects may come in any order. A call that has none, or several, has failed with ProtocolError. One
+    error object in place of the array is the error of all calls.
 
     Raises:
-        BridgeError: The response is no answer to any of the calls.
+        BridgeError: The response answers none of the calls.
     """
     error = credentials_error(response) or wait_error(response)
     if error is not None:
         raise error
     try:
-        answers: list[Answer] | Answer = json.parse(response.body, _MANY, "the answer to the batch")
+        answers: list[ResponseObject] | ResponseObject = json.parse(response.body, _MANY, "the answer to the batch")
     except ProtocolError as unreadable:
         raise status_error(response) or unreadable from None
-    if isinstance(answers, Answer):
+    if isinstance(answers, ResponseObject):
         raise (
             _error_object(response)
             or status_error(response)
@@ -174,7 +177,7 @@ def read_answers(response: Response, call_ids: list[CallId]) -> dict[CallId, Any
         )
     outcomes: dict[CallId, Any] = {}
     known = set(call_ids)
-    doubtful = json.may_not_fit(response.body)
+    doubtful = json.needs_check(response.body)
     for answer in answers:
         call_id = answer.id
         if type(call_id) in {int, str} and call_id in known:
@@ -188,7 +191,7 @@ def read_answers(response: Response, call_ids: list[CallId]) -> dict[CallId, Any
     return outcomes
 
 
-def _outcome(answer: Answer, call_id: CallId, *, doubtful: bool) -> Any:
+def _outcome(answer: ResponseObject, call_id: CallId, *, doubtful: bool) -> Any:
     try:
         if doubtful:
             _check(answer)
@@ -197,30 +200,30 @@ def _outcome(answer: Answer, call_id: CallId, *, doubtful: bool) -> Any:
         return error
 
 
-def read_messages(data: bytes) -> list[Message]:
-    """What one message of a session holds, each checked to fit onto the bus.
+def read_server_objects(data: bytes) -> list[ServerObject]:
+    """Return the objects in one WebSocket message; the bus can carry what they hold.
 
     Raises:
-        ProtocolError: It is no JSON object or array of such, or holds what the bus cannot carry.
+        ProtocolError: The message is not a JSON object or an array of objects, or holds what the bus cannot carry.
     """
-    found: list[Message] | Message = json.parse(data, _MESSAGES, "the message")
-    messages = found if isinstance(found, list) else [found]
-    if json.may_not_fit(data):
-        for message in messages:
-            _check(message)
-            if message.params is not msgspec.UNSET:
-                json.check_answer(message.params, "params")
-    return messages
+    found: list[ServerObject] | ServerObject = json.parse(data, _SERVER_OBJECTS, "the message")
+    objects = found if isinstance(found, list) else [found]
+    if json.needs_check(data):
+        for one in objects:
+            _check(one)
+            if one.params is not msgspec.UNSET:
+                json.check_answer(one.params, "params")
+    return objects
 
 
-def refusal(call_id: Any) -> bytes:
-    """The answer to a server's own request: there is no method here."""
+def method_not_found(call_id: Any) -> bytes:
+    """Encode the response to a request of the server: a client has no methods."""
     error = {"code": _NO_METHOD, "message": "this client has no methods"}
     return msgspec.json.encode({"jsonrpc": "2.0", "error": error, "id": call_id})
 
 
-def settle(future: asyncio.Future[Any], outcome: Any) -> None:
-    """Give a caller the result, or the BridgeError, unless it has left."""
+def set_outcome(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Give a future the result, or the BridgeError as its exception, unless nobody waits for it any more."""
     if future.done():
         return
     if isinstance(outcome, BridgeError):

@@ -1,22 +1,19 @@
-"""WebSocket (RFC 6455): `type = "websocket"`.
+"""Send and receive messages over one WebSocket connection (RFC 6455): `type = "websocket"`.
 
-One connection; its one topic is `*`: what is published goes out as one message, each message of the server comes in as
-one. Text, and JSON, are text frames; bytes and MessagePack are binary frames. Frames have no headers, so event headers
-cannot travel with them, and there is no acknowledgement: published means handed to the operating system.
+The only topic is `*`. Each `publish` sends one message, and each message of the server is delivered. Text and JSON are
+sent in text frames, bytes and MessagePack in binary ones. Messages have no headers, so event headers are not sent; and
+there is no acknowledgement: `publish` succeeds when the operating system has taken the message.
 """
 
 from collections import deque
-from typing import Annotated, Any, Final
-
-from pydantic import AfterValidator, Field
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from typing import Any, Final
 
 from bridge.adapters._common.background import Background
-from bridge.adapters._common.content import Codec, CodecName
-from bridge.adapters._common.websocket import opening
-from bridge.core.endpoint import Strict
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError
+from bridge.adapters._common.content import Codec
+from bridge.adapters._common.websocket.connection import WebSocketConnection
+from bridge.adapters._common.websocket.connector import SCHEMES, WebSocketConnector
+from bridge.adapters.websocket.config import WebSocketConfig
+from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
 from bridge.core.model import Inbound, Publish
 from bridge.core.ports import (
     NO_OPTIONS,
@@ -28,109 +25,77 @@ from bridge.core.ports import (
     Subscription,
     SubscriptionOptions,
 )
-from bridge.core.units import PositiveDuration, Size
 
 PROTOCOL: Final = "websocket"
 #: The only topic.
 ALL: Final = "*"
-#: Messages kept until somebody subscribes, as a server's greeting; older ones give way.
+#: The number of messages that are kept until the first subscription; of more, the oldest are dropped.
 _EARLY: Final = 100
-_SIGNS: Final = "!#$%&'*+-.^_`|~"
-
-
-def _subprotocol(name: str) -> str:
-    if not name or not all(sign.isascii() and (sign.isalnum() or sign in _SIGNS) for sign in name):
-        raise ValueError(f"{name!r} is no subprotocol: letters, digits and {_SIGNS} only (RFC 6455, 4.1)")
-    return name
-
-
-class WebSocketConfig(Strict):
-    """`config { … }` of a WebSocket integration."""
-
-    subprotocol: Annotated[
-        Annotated[str, AfterValidator(_subprotocol)] | None,
-        Field(description="the subprotocol to ask for; a server that does not take it is an error"),
-    ] = None
-    ping: Annotated[
-        PositiveDuration,
-        Field(description="the interval of pings; without an answer until the next the session is over"),
-    ] = 20.0
-    max_message: Annotated[
-        Size, Field(description="the largest message that is read, decompressed; a larger one ends the session")
-    ] = 1024 * 1024
-    codec: Annotated[
-        CodecName,
-        Field(
-            description="how messages are written and read; auto sends text as text, bytes as a binary frame and all "
-            "else as JSON, and reads text frames as JSON where they parse and binary ones as bytes"
-        ),
-    ] = "auto"
 
 
 class WebSocketAdapter(AdapterBase):
-    """One connection; see `ports.ProtocolAdapter`."""
+    """Send and receive over one connection; see `ports.ProtocolAdapter`."""
 
     protocol = PROTOCOL
 
     def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where endpoint, auth and TLS do not fit together."""
+        """Take the settings; nothing is opened yet. Raises ValueError where they contradict each other."""
         self._config = setup.config if isinstance(setup.config, WebSocketConfig) else WebSocketConfig()
         self._setup = setup
-        self._opening = opening.Opening(setup)
+        self._connector = WebSocketConnector(setup)
         self._codec = Codec(self._config.codec)
         self._background = Background(self._lose)
-        self._socket: ClientConnection | None = None
+        self._connection: WebSocketConnection | None = None
         self._deliver: Deliver | None = None
         self._early: deque[Inbound] | None = deque(maxlen=_EARLY)
         self._over = False
 
     async def connect(self) -> None:
-        """Open the connection; the server checks the credentials in the opening handshake."""
+        """Open the connection; the server checks the credentials in the opening handshake.
+
+        Raises the errors of `WebSocketConnector.connect`.
+        """
         config = self._config
-        self._socket = await self._opening.open(
+        self._connection = await self._connector.connect(
             ping=config.ping, max_message=config.max_message, subprotocol=config.subprotocol
         )
         await self._background.open()
-        self._background.start(self._read(self._socket))
+        self._background.start(self._read(self._connection))
 
     async def disconnect(self) -> None:
-        """Say goodbye and close."""
+        """Close the connection, with the closing handshake where the server takes part in it."""
         self._over = True
-        socket, self._socket = self._socket, None
+        connection, self._connection = self._connection, None
         await self._background.close()
-        if socket is not None:
-            await opening.close(socket, self._setup.clock)
+        if connection is not None:
+            await connection.close()
 
-    def _live(self) -> ClientConnection:
-        if self._socket is None or self._over:
+    def _live(self) -> WebSocketConnection:
+        if self._connection is None or self._over:
             raise NotConnectedError("there is no connection")
-        return self._socket
+        return self._connection
 
     async def check(self) -> None:
-        """A ping and its pong (RFC 6455, 5.5.2)."""
-        await opening.ping(self._live())
+        """Send a ping and wait for its pong (RFC 6455, 5.5.2). Raises ConnectionLostError, NotConnectedError."""
+        await self._live().ping()
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Send one message; `topic` is `*`. Headers stay behind, since messages have none.
+        """Send one message. Its headers are not sent, because WebSocket messages have none.
 
         Raises:
-            InvalidError: The topic is another, or the codec cannot carry the message; or `qos` or `retain` ask for
-                what a WebSocket does not promise.
-            ConnectionLostError: The connection ended while it was sent.
+            InvalidError: The topic is not `*`, the codec cannot carry the message, or it has `qos` above 0 or `retain`.
+            NotConnectedError: There is no connection.
+            ConnectionLostError: The connection ended while the message was sent.
         """
         _check_topic(command.topic)
         if command.qos or command.retain:
             raise InvalidError("a WebSocket has neither `qos` above 0 nor `retain`")
         data, is_text = self._frame(command.message)
-        socket = self._live()
-        try:
-            await socket.send(data, text=is_text)
-        except (ConnectionClosed, OSError) as error:
-            raise opening.lost_by(error) from None
+        await self._live().send(data, text=is_text)
         return {}
 
     def _frame(self, message: Any) -> tuple[bytes, bool]:
-        """The message's bytes, and whether they go into a text frame."""
+        """Return the message's bytes, and whether they are sent in a text frame."""
         if self._codec.name == "auto" and isinstance(message, bytes):
             return message, False
         data, _ = self._codec.encode(message)
@@ -142,7 +107,12 @@ class WebSocketAdapter(AdapterBase):
         deliver: Deliver,
         options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
     ) -> Subscription:
-        """`topic` is `*`; the server's messages from the opening on, or from here where there was one before."""
+        """Deliver the server's messages: all since the connection was opened, or from now on after an `unsubscribe`.
+
+        Raises:
+            InvalidError: The topic is not `*`.
+            NotConnectedError: There is no connection.
+        """
         _check_topic(topic)
         self._live()
         early, self._early = self._early, None
@@ -152,20 +122,19 @@ class WebSocketAdapter(AdapterBase):
         return Subscription(topic)
 
     async def unsubscribe(self, subscription: Subscription) -> None:  # noqa: ARG002
-        """What comes from here on is dropped."""
+        """Drop what comes from now on."""
         self._deliver = None
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, connection: WebSocketConnection) -> None:
         try:
             while True:
-                frame = await socket.recv()
-                message = self._inbound(frame)
+                message = self._inbound(await connection.receive())
                 if self._deliver is not None:
                     await self._deliver(message)
                 elif self._early is not None:
                     self._early.append(message)
-        except ConnectionClosed as error:
-            self._lose(opening.lost_by(error))
+        except ConnectionLostError as error:
+            self._lose(error)
 
     def _inbound(self, frame: str | bytes) -> Inbound:
         if self._codec.name == "auto" and isinstance(frame, bytes):
@@ -173,7 +142,7 @@ class WebSocketAdapter(AdapterBase):
         try:
             return Inbound(topic=ALL, message=self._codec.decode(frame.encode() if isinstance(frame, str) else frame))
         except ProtocolError as error:
-            # It must not get lost, and must not pass for what it is not.
+            # It must neither get lost nor be taken for a decoded value.
             return Inbound(topic=ALL, message=frame, headers={"codec_error": error.message})
 
     def _lose(self, error: BridgeError) -> None:
@@ -193,6 +162,6 @@ SPEC: Final = AdapterSpec(
     operations=frozenset({"publish", "subscribe", "unsubscribe"}),
     auth=frozenset({"none", "basic", "bearer", "certificate"}),
     config=WebSocketConfig,
-    schemes=opening.SCHEMES,
+    schemes=SCHEMES,
     create=WebSocketAdapter,
 )

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bridge.adapters.jsonrpc.adapter import JsonRpcAdapter, JsonRpcConfig
+from bridge.adapters.jsonrpc.adapter import JsonRpcAdapter
+from bridge.adapters.jsonrpc.config import JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup

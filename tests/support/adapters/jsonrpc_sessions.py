@@ -8,7 +8,8 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from bridge.adapters.jsonrpc.adapter import OVER_WEBSOCKET, JsonRpcConfig
+from bridge.adapters.jsonrpc.adapter import OVER_WEBSOCKET
+from bridge.adapters.jsonrpc.config import JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, Endpoint, Tls
 from bridge.core.errors import BridgeError
 from bridge.core.ports import ProtocolAdapter

@@ -1,1 +1,1 @@
-"""Opening a WebSocket connection, and what its library's errors mean."""
+"""WebSocket for adapters: `connector` opens connections, `connection` is one, `errors` is the table of errors."""

@@ -1,4 +1,4 @@
-"""The one table from what websockets, the operating system and OpenSSL raise to the bridge's errors."""
+"""The table from the errors of websockets, the operating system and OpenSSL to the bridge's."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +20,7 @@ Make = Callable[[Exception], BridgeError]
 
 
 def _unsent(error: Exception) -> BridgeError:
-    return ProtocolError(f"this is no WebSocket server: {error}", maybe_sent=False)
+    return ProtocolError(f"this is not a WebSocket server: {error}", maybe_sent=False)
 
 
 def _status(error: Exception) -> BridgeError:
@@ -36,7 +36,7 @@ def _ended(error: Exception) -> BridgeError:
 
 
 def _system(error: Exception) -> BridgeError:
-    """What ends an open connection."""
+    """Return the error for the end of an open connection."""
     return ConnectionLostError(f"the connection ended: {reason_of(error)}")
 
 
@@ -48,7 +48,9 @@ def _closed(error: Exception) -> BridgeError:
         )
     if isinstance(error, raised.ConnectionClosed) and error.sent is not None and error.sent.code != 1000:
         reason = f": {error.sent.reason}" if error.sent.reason else ""
-        return ConnectionLostError(f"the connection was given up ({error.sent.code}{reason})", code=error.sent.code)
+        return ConnectionLostError(
+            f"the bridge closed the connection ({error.sent.code}{reason})", code=error.sent.code
+        )
     return ConnectionLostError("the connection ended")
 
 
@@ -74,17 +76,19 @@ TABLE: Final[tuple[tuple[type[Exception], Make], ...]] = (
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of the library's. Raises LookupError for a bug of ours."""
+    """Return the bridge's error for one of the library's. Raises LookupError for one that only a bug of ours raises."""
     return look_up(TABLE, error)
 
 
 def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bool) -> BridgeError:
-    """The same while a connection is opened, when nothing of the application's was sent yet.
+    """Return the bridge's error for one that was raised while a connection was opened; nothing was sent then.
 
     Args:
         error: What was raised.
-        server: Where to.
-        secured: Whether there was a connection, and the TLS handshake was over.
+        server: The server of the connection.
+        secured: Whether there was a connection, and the TLS handshake was complete.
+
+    Raises LookupError as `translate`.
     """
     cause = cause_of(error)
     # With TLS 1.3 the refusal of a client certificate comes in place of the answer to the opening handshake.

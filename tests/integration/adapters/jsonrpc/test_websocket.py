@@ -94,9 +94,9 @@ async def test_an_idempotency_key_is_the_id() -> None:
         ({"jsonrpc": "1.0", "id": 1, "result": 1}, ProtocolError, "jsonrpc"),
         ({"jsonrpc": "2.0", "id": 1, "result": 2**64}, ProtocolError, "64 bit"),
         ("<html>", ProtocolError, "HTML"),
-        (b"\xff\xfe", ProtocolError, "no JSON"),
+        (b"\xff\xfe", ProtocolError, "not JSON"),
         ("7", ProtocolError, "wrong shape"),
-        ({"jsonrpc": "2.0", "method": 7}, ProtocolError, "no name"),
+        ({"jsonrpc": "2.0", "method": 7}, ProtocolError, "not a name"),
     ],
 )
 async def test_every_wrong_answer_has_its_error(said: Any, kind: type[BridgeError], words: str) -> None:
@@ -140,7 +140,7 @@ async def test_what_belongs_to_nobody_is_counted_and_harms_nobody() -> None:
         for n in (0, 1):
             await script.say({"jsonrpc": "2.0", "id": n + 2, "result": n})
         assert [await call for call in calls] == [0, 1]
-        assert adapter._calls.strays == 9  # type: ignore[attr-defined]
+        assert adapter._calls.unmatched == 9  # type: ignore[attr-defined]
 
 
 async def test_what_cannot_be_said_is_refused() -> None:

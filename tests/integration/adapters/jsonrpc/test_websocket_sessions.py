@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from bridge.adapters.jsonrpc.adapter import SPEC, JsonRpcConfig
+from bridge.adapters.jsonrpc.adapter import SPEC
+from bridge.adapters.jsonrpc.config import JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import (
     AuthError,
@@ -133,7 +134,7 @@ async def test_the_health_method_must_answer_well() -> None:
 def test_what_means_nothing_over_a_transport_is_said(url: str, config: dict[str, Any]) -> None:
     """In words, with the key."""
     endpoint = Endpoint(url=url)
-    with pytest.raises(ValueError, match=rf"config\.{next(iter(config))} means nothing over"):
+    with pytest.raises(ValueError, match=rf"config\.{next(iter(config))} has no meaning over"):
         SPEC.over(endpoint).create(adapter_setup("x", endpoint, config=JsonRpcConfig(**config)))
 
 

@@ -130,7 +130,7 @@ async def test_what_the_codec_cannot_read_is_not_lost(broker: Mosquitto) -> None
         await other.publish("unreadable", b"{oops")
         await until(lambda: mailbox.messages)
         assert mailbox.contents == [b"{oops"]
-        assert "no JSON" in mailbox.messages[0].headers["codec_error"]
+        assert "not JSON" in mailbox.messages[0].headers["codec_error"]
 
 
 async def test_nobody_subscribed(broker: Mosquitto) -> None:

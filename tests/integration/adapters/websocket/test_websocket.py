@@ -13,7 +13,8 @@ import uvloop
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from bridge.adapters.websocket.adapter import WebSocketAdapter, WebSocketConfig
+from bridge.adapters.websocket.adapter import WebSocketAdapter
+from bridge.adapters.websocket.config import WebSocketConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import (
     AuthError,
@@ -271,8 +272,8 @@ async def test_a_kill_ends_what_is_in_flight() -> None:
                 waiting += [
                     group.create_task(_error_of(adapter.publish("*", os.urandom(1_000_000)))) for _ in range(12)
                 ]
-                socket = adapter._socket
-                assert socket is not None
+                assert adapter._connection is not None
+                socket = adapter._connection._socket
                 await until(lambda: socket.transport.get_write_buffer_size() > 0 and not waiting[0].done())
                 service.kill()
             kinds = {type(task.result()) for task in waiting}

@@ -59,9 +59,9 @@ def test_half_a_surrogate_pair_is_invalid() -> None:
     [
         (b"", "empty body"),
         (b"<html><body>Bad gateway: secret</body></html>", "is HTML"),
-        (b"hello secret", "is no JSON"),
+        (b"hello secret", "is not JSON"),
         (b'{"result": "\xff"}', "not UTF-8"),
-        (b'{"result": 1', "is no JSON"),
+        (b'{"result": 1', "is not JSON"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"result": 1e999}', "wrong shape"),
     ],
@@ -77,6 +77,6 @@ def test_an_unreadable_answer_is_described_not_quoted(body: bytes, complaint: st
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, nested(json.MAX_DEPTH + 1)])
 def test_an_answer_that_the_bus_cannot_carry(value: Any) -> None:
     """The quick look finds what the walk then refuses."""
-    assert json.may_not_fit(msgspec.json.encode(value))
+    assert json.needs_check(msgspec.json.encode(value))
     with pytest.raises(ProtocolError):
         json.check_answer(value, "result")

@@ -58,7 +58,7 @@ async def test_read(tmp_path: Path) -> None:
         assert await adapter.request("read", {"path": "a.bin"}) == b"\xff\x00"
         assert adapter.is_idempotent(Request(method="read"))
     async with opened(tmp_path, codec="json") as adapter:
-        with pytest.raises(ProtocolError, match=r"a\.txt is no JSON"):
+        with pytest.raises(ProtocolError, match=r"a\.txt is not JSON"):
             await adapter.request("read", {"path": "a.txt"})
 
 

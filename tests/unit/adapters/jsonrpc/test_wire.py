@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET
 
 from bridge.adapters._common.http.message import Response
-from bridge.adapters.jsonrpc.wire import check_taken, encode_call, read_answer, read_answers
+from bridge.adapters.jsonrpc.wire import check_accepted, encode_call, read_batch_response, read_response
 from bridge.core.errors import (
     AuthError,
     BridgeError,
@@ -58,7 +58,7 @@ def test_params_are_structured(params: Any) -> None:
 @pytest.mark.parametrize("result", [None, 0, "", False, [], {"a": [1]}])
 def test_a_result_of_any_type(result: Any) -> None:
     """Also null and what is false."""
-    assert read_answer(response(answer(result=result)), 7) == result
+    assert read_response(response(answer(result=result)), 7) == result
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_result_of_any_type(result: Any) -> None:
 def test_an_answer_that_makes_no_sense(body: Any, complaint: str) -> None:
     """Each breach of the specification is a protocol error that says which."""
     with pytest.raises(ProtocolError, match=complaint):
-        read_answer(response(body), 7)
+        read_response(response(body), 7)
 
 
 @pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32099, 1, 0])
@@ -98,14 +98,14 @@ def test_an_answer_that_makes_no_sense(body: Any, complaint: str) -> None:
 def test_every_error_code_is_a_rejection_whatever_the_status(code: int, status: int) -> None:
     """Code, message and data arrive as the server sent them, also with an HTTP error around them."""
     with pytest.raises(RejectedError) as caught:
-        read_answer(response(answer(error={"code": code, "message": "no", "data": [1]}), status), 7)
+        read_response(response(answer(error={"code": code, "message": "no", "data": [1]}), status), 7)
     assert (caught.value.code, caught.value.message, caught.value.data) == (code, "no", [1])
 
 
 def test_an_error_without_id_answers_a_single_call() -> None:
     """A server that could not read the request answers with id null."""
     with pytest.raises(RejectedError) as caught:
-        read_answer(response({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}}), 7)
+        read_response(response({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}}), 7)
     assert caught.value.code == -32700
 
 
@@ -135,27 +135,27 @@ def test_the_status_speaks_where_no_json_rpc_does(
 ) -> None:
     """The contract's table of HTTP statuses, for a call, a notification and a batch alike."""
     with pytest.raises(kind) as caught:
-        read_answer(response(body, status, **headers), 7)
+        read_response(response(body, status, **headers), 7)
     assert caught.value.code == code
     assert caught.value.retry_after_ms == (3000 if "retry_after" in headers else None)
     with pytest.raises(kind):
-        read_answers(response(body, status, **headers), [7, 8])
+        read_batch_response(response(body, status, **headers), [7, 8])
     if status != 204:
         with pytest.raises(kind):
-            check_taken(response(body, status, **headers))
+            check_accepted(response(body, status, **headers))
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (403, AuthError), (503, ThrottledError)])
 def test_credentials_and_retry_after_win_over_a_json_rpc_error(status: int, kind: type[BridgeError]) -> None:
     """These two speak for the server as a whole."""
     with pytest.raises(kind):
-        read_answer(response(answer(error=ERROR), status, retry_after="1"), 7)
+        read_response(response(answer(error=ERROR), status, retry_after="1"), 7)
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b""), (202, b""), (204, b""), (200, b"whatever")])
 def test_a_notification_is_taken_by_any_2xx(status: int, body: bytes) -> None:
     """Nobody answers a notification, so the body says nothing."""
-    check_taken(response(body, status))
+    check_accepted(response(body, status))
 
 
 def test_a_batch_in_any_order() -> None:
@@ -169,7 +169,7 @@ def test_a_batch_in_any_order() -> None:
         {"jsonrpc": "2.0", "id": 6, "result": 1},
         {"jsonrpc": "2.0", "id": 6, "result": 2},
     ]
-    outcomes = read_answers(response(body), [1, 2, 3, 4, 5, 6])
+    outcomes = read_batch_response(response(body), [1, 2, 3, 4, 5, 6])
     assert outcomes[1] == "one"
     assert isinstance(outcomes[2], ProtocolError)
     assert isinstance(outcomes[3], RejectedError)
@@ -182,11 +182,11 @@ def test_a_batch_in_any_order() -> None:
 def test_one_error_object_is_the_whole_batchs() -> None:
     """A server that could not read the array answers with one object."""
     with pytest.raises(RejectedError):
-        read_answers(response({"jsonrpc": "2.0", "id": None, "error": ERROR}), [1, 2])
+        read_batch_response(response({"jsonrpc": "2.0", "id": None, "error": ERROR}), [1, 2])
 
 
 @pytest.mark.parametrize("body", [answer(result=1), 5, [5], b"", "text"])
 def test_a_batch_answered_by_something_else(body: Any) -> None:
     """Anything but an array of objects is a protocol error for everybody."""
     with pytest.raises(ProtocolError):
-        read_answers(response(body), [7, 8])
+        read_batch_response(response(body), [7, 8])

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.target import authorization, resolve
-from bridge.adapters.jsonrpc.adapter import SPEC, JsonRpcConfig
+from bridge.adapters.jsonrpc.adapter import SPEC
+from bridge.adapters.jsonrpc.config import JsonRpcConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthBearer, AuthCertificate, Endpoint, Tls
 from bridge.core.errors import InvalidError
 from bridge.core.ports import AdapterSetup, Context

@@ -12,7 +12,8 @@ from websockets.frames import Close
 from websockets.http11 import Response
 
 from bridge.adapters._common.websocket.errors import TABLE, translate, translate_connect
-from bridge.adapters.websocket.adapter import SPEC, WebSocketConfig
+from bridge.adapters.websocket.adapter import SPEC
+from bridge.adapters.websocket.config import WebSocketConfig
 from bridge.core.endpoint import AuthBearer, Endpoint, ResolvedEndpoint, Tls
 from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
 from tests.support.adapters.setup import adapter_setup

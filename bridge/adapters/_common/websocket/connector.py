@@ -1,27 +1,26 @@
-"""The opening handshake of a WebSocket (RFC 6455, 4): an HTTP request with the integration's credentials."""
+"""Open WebSocket connections: the opening handshake is an HTTP request with the credentials (RFC 6455, 4)."""
 
 import asyncio
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
+from websockets.exceptions import InvalidMessage, WebSocketException
 from websockets.typing import Subprotocol
 
 from bridge.adapters._common import tls
 from bridge.adapters._common.http.target import authorization, resolve
-from bridge.adapters._common.websocket.errors import translate, translate_connect
+from bridge.adapters._common.websocket.connection import CLOSE_TIMEOUT, WebSocketConnection
+from bridge.adapters._common.websocket.errors import translate_connect
 from bridge.core.endpoint import Schemes
-from bridge.core.errors import ConnectionLostError, ProtocolError
-from bridge.core.ports import AdapterSetup, Clock
+from bridge.core.errors import ProtocolError
+from bridge.core.ports import AdapterSetup
 
 #: URL scheme → (default port, TLS).
 SCHEMES: Final[Schemes] = {"ws": (80, False), "wss": (443, True)}
-#: Seconds that a server has to answer the closing handshake.
-_CLOSE: Final = 0.5
 
 
 class _Connection(ClientConnection):
-    """Tells in the opening handshake, too, by what it was lost: with TLS 1.3 the refusal of a client certificate."""
+    """Keeps the cause of a loss in the opening handshake: with TLS 1.3 that may be a refused client certificate."""
 
     opened = False
     """Whether there was a connection, and over it TLS where that was asked for."""
@@ -45,34 +44,34 @@ class _Connection(ClientConnection):
 
 
 class _Connect(connect):
-    """Follows no redirect: credentials stay where they were meant for."""
+    """Follows no redirect, so that credentials go to the configured server only."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
-class Opening:
-    """Opens connections to one integration's server."""
+class WebSocketConnector:
+    """Opens connections to the server of one integration."""
 
     def __init__(self, setup: AdapterSetup) -> None:
-        """Raises ValueError where endpoint, auth and TLS do not fit together, in words for a person."""
+        """Resolve the endpoint. Raises ValueError, in words for a person, where endpoint, auth and TLS do not fit."""
         self._clock = setup.clock
         self._target = resolve(setup, SCHEMES)
         name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
         self._credentials = {name: value} if name else {}
 
-    async def open(self, *, ping: float, max_message: int, subprotocol: str | None = None) -> ClientConnection:
-        """A new connection; the server checks the credentials in the handshake.
+    async def connect(self, *, ping: float, max_message: int, subprotocol: str | None = None) -> WebSocketConnection:
+        """Open a connection; the server checks the credentials in the opening handshake.
 
         Args:
-            ping: Seconds between pings; without an answer until the next the connection is over.
-            max_message: Bytes of the largest message that is read, decompressed; a larger one ends the connection.
-            subprotocol: What to ask for.
+            ping: Seconds between pings; a ping without an answer until the next one ends the connection.
+            max_message: The largest message that is read, in bytes, decompressed; a larger one ends the connection.
+            subprotocol: The subprotocol to ask for; None for none.
 
         Raises:
             NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify.
             AuthError: It refused the credentials; with `permanent`.
-            ProtocolError: It is no WebSocket server, or does not take the subprotocol.
+            ProtocolError: It is not a WebSocket server, or does not accept the subprotocol.
         """
         target = self._target
         more: dict[str, Any] = {}
@@ -90,48 +89,21 @@ class Opening:
                 subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
                 additional_headers=self._credentials,
                 user_agent_header="nemo-bridge",
-                proxy=None,  # the environment's is for other programs
+                proxy=None,  # that of the environment is for other programs
                 open_timeout=None,
                 ping_interval=ping,
                 ping_timeout=ping,
-                close_timeout=_CLOSE,
+                close_timeout=CLOSE_TIMEOUT,
                 max_size=max_message,
-                create_connection=make,  # type: ignore[arg-type]  # a class is only asked for to be called
+                create_connection=make,  # type: ignore[arg-type]  # the library only calls it
                 ssl=target.ssl_context,
                 **more,
             )
         except (OSError, EOFError, WebSocketException) as error:
             secured = any(connection.opened for connection in made)
             raise translate_connect(error, target.server, secured=secured) from None
+        connection = WebSocketConnection(socket, self._clock)
         if subprotocol is not None and socket.subprotocol != subprotocol:
-            await close(socket, self._clock)
-            raise ProtocolError(f"the server does not speak {subprotocol}", maybe_sent=False)
-        return socket
-
-
-async def close(socket: ClientConnection, clock: Clock) -> None:
-    """Say goodbye and close, whatever becomes of the goodbye.
-
-    websockets waits without a limit for room to send it in; a frozen server makes none.
-    """
-    try:
-        async with clock.timeout(2 * _CLOSE):
-            await socket.close()
-    except TimeoutError:
-        pass
-    finally:
-        socket.transport.abort()
-
-
-async def ping(socket: ClientConnection) -> None:
-    """A ping and its pong (RFC 6455, 5.5.2). Raises ConnectionLostError."""
-    try:
-        await (await socket.ping())
-    except (ConnectionClosed, OSError) as error:
-        raise lost_by(error) from None
-
-
-def lost_by(error: Exception) -> ConnectionLostError:
-    """What ended an open connection, as our error."""
-    lost = translate(error)
-    return lost if isinstance(lost, ConnectionLostError) else ConnectionLostError(lost.message)
+            await connection.close()
+            raise ProtocolError(f"the server does not accept the subprotocol {subprotocol}", maybe_sent=False)
+        return connection
