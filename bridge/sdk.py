@@ -6,7 +6,7 @@ docs/adapters.md writes an adapter with it. A name that is here stays, and means
 | --- | --- |
 | the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter` |
 | what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
-| what it gives | `Inbound`, `QueueMessage`, `Subscription`, `Verdict`, and the errors |
+| what it gives | `Inbound`, `QueueMessage`, `Subscription`, `AckDecision`, and the errors |
 | its settings | `Strict`, `Endpoint`, `ResolvedEndpoint`, `Addressing`, `Tls`, `auth`, durations, sizes, rates |
 """
 
@@ -52,6 +52,7 @@ from bridge.core.model import (
 )
 from bridge.core.ports import (
     NO_OPTIONS,
+    AckDecision,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -62,7 +63,6 @@ from bridge.core.ports import (
     ProtocolAdapter,
     Subscription,
     SubscriptionOptions,
-    Verdict,
 )
 from bridge.core.settings import Hold
 from bridge.core.timer import Timer
@@ -73,6 +73,7 @@ __all__ = [
     "NO_AUTH",
     "NO_OPTIONS",
     "Ack",
+    "AckDecision",
     "AdapterBase",
     "AdapterSetup",
     "AdapterSpec",
@@ -120,5 +121,4 @@ __all__ = [
     "Timer",
     "Tls",
     "UnavailableError",
-    "Verdict",
 ]

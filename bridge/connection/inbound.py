@@ -9,7 +9,7 @@ from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import MAX_HOP, Inbound, parse_hop
 from bridge.core.payloads import Message
-from bridge.core.ports import Verdict
+from bridge.core.ports import AckDecision
 
 Emit = str | Callable[[Inbound], str]
 """An event type, or a function that returns one for a message and may raise InvalidError."""
@@ -70,11 +70,11 @@ class Delivery:
         self._duplicates = duplicates
         self._on_bad = on_bad
 
-    def __call__(self, message: Inbound) -> Awaitable[Verdict]:
+    def __call__(self, message: Inbound) -> Awaitable[AckDecision]:
         """Put a message on the bus: at once where there is room, else as soon as there is."""
         self.messages += 1
         if self._duplicates.has(self._number, message, held=self.held):
-            return Verdict.SETTLE
+            return AckDecision.ACK
         said = False
         emits = self.emits
         for done, emit in enumerate(emits):
@@ -82,7 +82,7 @@ class Delivery:
             if outcome is None:
                 return self._wait(message, emits[done:], said=said)
             said = said or outcome
-        return self._verdict(message, said=said)
+        return self._decision(message, said=said)
 
     def bury(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
         """Return a callback for a message that is given up. It is then no duplicate of a later one."""
@@ -93,18 +93,18 @@ class Delivery:
 
         return bury
 
-    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, said: bool) -> Verdict:
+    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, said: bool) -> AckDecision:
         for emit in emits:
             while (outcome := self._say(emit, message)) is None:
                 await self._sink.room()
             said = said or outcome
-        return self._verdict(message, said=said)
+        return self._decision(message, said=said)
 
-    def _verdict(self, message: Inbound, *, said: bool) -> Verdict:
+    def _decision(self, message: Inbound, *, said: bool) -> AckDecision:
         if not said:
-            return Verdict.SETTLE
+            return AckDecision.ACK
         self._duplicates.note(self._number, message)
-        return Verdict.HOLD if self.held and message.message_id is not None else Verdict.SETTLE
+        return AckDecision.HOLD if self.held and message.message_id is not None else AckDecision.ACK
 
     def _say(self, emit: Emit, message: Inbound) -> bool | None:
         """Return whether an event was made of the message; None where the bus has no room."""

@@ -1,7 +1,7 @@
-"""Define the data that passes through the bridge: events, commands, operations, outcomes and messages; all frozen.
+"""The data that the packages pass to each other: events, commands, operations, outcomes, messages. All is frozen.
 
-The bus carries an `Event`. The payload of a command is decoded directly into one of the command structs, so that its
-check and its decoding are one step; `schemas/` is written from the same structs.
+An `Event` is what the bus carries. A command's payload is decoded straight into one of the command structs, so that
+its shape is checked by decoding. `schemas/` is written from these structs, too: their docstrings are its descriptions.
 """
 
 import enum
@@ -25,21 +25,20 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
 def parse_hop(text: str | None) -> int:
-    """Return the number in a `hop` header: 0 where it is missing or not a number, and 1000 where it is larger."""
+    """Return the number in a `hop` header: 0 where there is none, 1000 where it has more than three digits."""
     if text is None or not text.isascii() or not text.isdigit():
         return 0
     return int(text) if len(text) < 4 else 1000
 
 
-#: Headers that belong to one event only; all others are forwarded.
+#: Headers that belong to one event; all others are copied to what the event causes.
 _ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
 
 
 def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
-    """Return the headers of an event or message that is sent because of one with `headers`.
+    """Return the headers for what an event with these headers causes, on the bus or outside it.
 
-    It gets one hop more than `hop`, and all headers that do not belong to the first event alone (bus contract, "Loop
-    protection").
+    That is `hop`, one higher, and the headers that are unknown to the bridge (bus contract, "Loop protection").
     """
     if headers is None:
         return {"hop": "1"} if hop == 0 else {"hop": str(hop + 1)}
@@ -47,17 +46,19 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """One event on the bus. Its payload stays encoded, as a map's value in MessagePack, until somebody asks for it.
+    """An event on the bus.
 
     Attributes:
-        id: Unsigned 64-bit number, rising within one source's life.
+        id: Unsigned 64-bit number; it rises while the source's process runs.
         event_type: Dotted name, the same as the message's first frame.
-        raw: The encoded payload: any value of JSON's data model, or bytes.
+        raw: The content: any value of JSON's data model, or bytes.
         timestamp: Unix time in milliseconds.
-        source: Who emitted it.
-        correlation_id: Ties a response to its request.
-        headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which are forwarded.
+        source: The name of the program that emitted it.
+        correlation_id: Connects a response with its request.
+        headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which are passed on.
     """
+
+    # The payload stays encoded until it is asked for: many events are only passed on, or are not for this bridge.
 
     id: UInt
     event_type: str
@@ -69,24 +70,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def payload(self) -> Any:
-        """Return the payload; it is decoded once."""
+        """The payload, decoded once."""
         return msgspec.msgpack.decode(self.raw)
 
     @property
     def hop(self) -> int:
-        """Return the number in its `hop` header: how often events and messages led to it across the bridge."""
+        """How often the event, or one that caused it, has crossed a bridge."""
         return 0 if self.headers is None else parse_hop(self.headers.get("hop"))
 
     def header(self, name: str) -> str | None:
-        """Return the value of one header, or None."""
+        """Return a header's value; None where there is none."""
         return None if self.headers is None else self.headers.get(name)
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):
-    """The event that made the bridge act; part of each resilience event.
+    """The event that caused an operation; part of each resilience event.
 
     Attributes:
-        source: Who emitted it.
+        source: The name of the program that emitted it.
         id: Its number.
         event_type: Its type.
     """
@@ -104,9 +105,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         method: The remote's method.
-        params: Its arguments; left out, the remote gets none.
-        timeout_ms: The caller's total time in milliseconds, retries included.
-        notify: Do not wait for an answer; the result is null once it is sent.
+        params: Its arguments; if left out, the remote gets none.
+        timeout_ms: Milliseconds that the caller waits in all, retries included.
+        notify: Do not wait for an answer; the result is null when the call is sent.
     """
 
     method: NonEmpty
@@ -119,11 +120,11 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`publish`: send a message to a topic.
 
     Attributes:
-        topic: The topic to publish to.
-        message: The message.
+        topic: The topic.
+        message: The message's content.
         qos: The quality of service, where the protocol has it.
-        retain: Whether the broker keeps it for later subscribers, where the protocol has that.
-        headers: Headers of the message, where the protocol has them.
+        retain: Whether the broker stores the message for later subscribers, where the protocol has that.
+        headers: Headers to send with the message, where the protocol has them.
     """
 
     topic: NonEmpty
@@ -134,13 +135,13 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`subscribe`: bring what is published to a topic onto the bus.
+    """`subscribe`: emit an event for each message that is published to a topic.
 
     Attributes:
-        topic: In the protocol's own pattern language.
-        emit: The type of the events; `message.<id>` where it is left out.
-        qos: The quality of service, where the protocol has it. One topic has one: with another than that of a
-            subscription that is there already the command is `invalid`; left out, it is that one.
+        topic: The topic, or a pattern in the protocol's own language.
+        emit: The type of the events; `message.<id>` if left out.
+        qos: The quality of service, where the protocol has it. All subscriptions to a topic have the same one: if it
+            differs from that of an existing subscription, the command is `invalid`; if left out, that one is used.
     """
 
     topic: NonEmpty
@@ -149,11 +150,11 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Unsubscribe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`unsubscribe`: by the subscription's name, or by topic.
+    """`unsubscribe`: end a subscription by its name, or all subscriptions to a topic.
 
     Attributes:
-        subscription: The name that `subscribe` returned, or a block's label.
-        topic: All subscriptions to this topic.
+        subscription: The name that `subscribe` returned, or the label of a `subscription` block.
+        topic: End all subscriptions to this topic.
     """
 
     subscription: str | None = None
@@ -164,9 +165,9 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`enqueue`: append a message to a queue.
 
     Attributes:
-        queue: The queue to append to.
-        message: The message.
-        headers: Headers of the message, where the protocol has them.
+        queue: The queue.
+        message: The message's content.
+        headers: Headers to send with the message, where the protocol has them.
     """
 
     queue: NonEmpty
@@ -175,12 +176,12 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`dequeue`: take one message, and hold it until `ack` or `nack`.
+    """`dequeue`: take one message from a queue; it stays unacknowledged until `ack` or `nack`.
 
     Attributes:
-        queue: The queue to take from.
-        wait_ms: Milliseconds to wait for one.
-        visibility_ms: Milliseconds after which it is delivered again, where the protocol can.
+        queue: The queue.
+        wait_ms: Milliseconds to wait for a message.
+        visibility_ms: Milliseconds after which an unacknowledged message is delivered again, where the protocol can.
     """
 
     queue: NonEmpty
@@ -189,11 +190,11 @@ class Dequeue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`ack`: acknowledge one message.
+    """`ack`: acknowledge a message, so that it is not delivered again.
 
     Attributes:
-        message_id: The id of the message, as it was delivered.
-        delay_ms: Ignored; it is here because the contract gives `ack` and `nack` the same payload.
+        message_id: The `message_id` with which the message was delivered.
+        delay_ms: Ignored; `ack` and `nack` have the same payload.
     """
 
     message_id: NonEmpty
@@ -201,11 +202,11 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Nack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`nack`: give one message back.
+    """`nack`: return a message to its queue, to be delivered again.
 
     Attributes:
-        message_id: The id of the message, as it was delivered.
-        delay_ms: Milliseconds until it is delivered again; at once where it is left out.
+        message_id: The `message_id` with which the message was delivered.
+        delay_ms: Milliseconds until it is delivered again; at once if left out.
     """
 
     message_id: NonEmpty
@@ -213,17 +214,17 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Empty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The payload of commands without arguments: `pause`, `resume`, `drain`, `circuit.*`, `bridge.status`."""
+    """The empty payload of commands without arguments, for example `pause`, `circuit.reset` or `bridge.status`."""
 
 
 class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters `bridge.dead_letters`, `bridge.replay` and `bridge.discard` mean; nothing given means all.
+    """Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without arguments all.
 
     Attributes:
         integration: Only those of this integration.
-        ids: Only these, by `letter_id`.
-        limit: Not more than so many, the oldest first; `bridge.dead_letters` gives 100 where it is left out.
-        after: Only those behind this one, by `letter_id`: the last of the page before.
+        ids: Only those with these `letter_id`s.
+        limit: At most this many, the oldest first; `bridge.dead_letters` returns at most 100 if left out.
+        after: Only those after this `letter_id`, which is the last one of the page before.
     """
 
     integration: str | None = None
@@ -237,7 +238,7 @@ DEAD_LETTER_OPERATIONS: Final = ("dead_letters", "replay", "discard")
 
 Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
 
-#: The guarded operations, which go to an adapter.
+#: The operations that the guard runs on an adapter.
 OPERATIONS: Final[dict[str, type[Command]]] = {
     "request": Request,
     "publish": Publish,
@@ -248,27 +249,27 @@ OPERATIONS: Final[dict[str, type[Command]]] = {
     "ack": Ack,
     "nack": Nack,
 }
-#: The operations on the integration itself, which no adapter sees.
+#: The operations on the integration itself, which do not go to its adapter.
 CONTROLS: Final = ("pause", "resume", "drain", "circuit.force_open", "circuit.reset")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted command or route, on its way to an adapter.
+    """An operation on an integration, which a command or a route asked for.
 
     Attributes:
         integration: The integration's label.
         name: The operation's name, a key of `OPERATIONS`.
         command: The checked arguments.
         cause: The event that asked for it.
-        correlation_id: The cause's, None where nobody waits for a response.
-        deadline: Monotonic time in seconds by which the caller wants the answer, None for no limit.
-        idempotency_key: The caller's key; its presence makes the call safe to repeat.
-        headers: Headers that go to the remote (`traceparent`, `hop`, unknown ones).
-        route: The route that asked for it, None for a direct command.
-        key: Operations with the same key start in arrival order.
-        hop: The hop of the cause; what is sent because of it gets one more.
-        repeatable: Whether it may be done twice; None where the presence of a key decides. An adapter may allow more.
-        durable: True where it is in the outbox, which decides what its failure means.
+        correlation_id: That of the cause; None where nobody waits for a response.
+        deadline: Monotonic time in seconds by which the caller wants the answer; None for no limit.
+        idempotency_key: The caller's key; with one, the call may be repeated.
+        headers: The headers of the cause.
+        route: The route that asked for it; None for a command.
+        key: Operations with the same key start in the order in which their events arrived.
+        hop: That of the cause; what is sent because of it has one more.
+        repeatable: Whether it may be repeated; None: if it has an idempotency key. An adapter may allow more.
+        durable: True where it is stored in the outbox, which decides what to do after a failure.
     """
 
     integration: str
@@ -291,7 +292,7 @@ class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at: When it began, Unix time in milliseconds.
-        duration_ms: How long it took.
+        duration_ms: How many milliseconds it took.
         error: Why it failed.
     """
 
@@ -304,10 +305,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an operation ended: a result, or an error; never both.
 
     Attributes:
-        result: What the remote answered.
-        error: What went wrong in the end; its `retryable` is already narrowed to this call.
-        attempts: How many attempts were made; 0 where it was refused before the first.
-        duration_ms: From acceptance to the end, in milliseconds.
+        result: The remote's answer.
+        error: The last error; `retryable` holds for this very call.
+        attempts: How many attempts were made; 0 where it was rejected before the first.
+        duration_ms: Milliseconds from acceptance to the end.
         history: The failed attempts, oldest first.
     """
 
@@ -319,7 +320,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether there is a result."""
+        """Whether it ended with a result."""
         return self.error is None
 
 
@@ -344,16 +345,16 @@ class CircuitState(enum.StrEnum):
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
-    """One message from a remote.
+    """A message from outside that an adapter delivers.
 
     Attributes:
-        topic: The topic it was published to; never a pattern.
+        topic: The topic that it was published to; no pattern.
         message: Its decoded content.
-        headers: The protocol's headers.
-        message_id: For `ack` and `nack`, where the protocol acknowledges.
-        attempts: How often it was delivered, where the protocol counts.
-        unique: The sender's own id of the message, where it is not in the header `idempotency_key`; a second message
-            with the same id is a repetition. It is not part of the event.
+        headers: Its headers, where the protocol has them.
+        message_id: Its id for `ack` and `nack`; None where the application does not acknowledge.
+        attempts: How often it was delivered, where the protocol counts that.
+        unique: The sender's own id of the message, where that is not in the header `idempotency_key`; a second message
+            with it is a repetition. It is not part of the event.
     """
 
     topic: str
@@ -365,13 +366,13 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What `dequeue` returns.
+    """The message that `dequeue` returns.
 
     Attributes:
-        message_id: For `ack` and `nack`.
+        message_id: Its id for `ack` and `nack`.
         message: Its content.
         attempts: How often it was delivered.
-        headers: The outside protocol's headers.
+        headers: Its headers, where the protocol has them.
     """
 
     message_id: str

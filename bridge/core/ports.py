@@ -1,6 +1,7 @@
-"""The Protocols between the rooms.
+"""The Protocols between the packages.
 
-What an implementer must keep, and a caller may rely on, is stated here once: order, concurrency, cancellation, errors.
+They state what an implementer must keep and a caller may rely on: order, concurrency, cancellation, errors. A method
+without "Raises" raises nothing that a caller has to handle.
 """
 # ruff: noqa: ARG002  # what refuses an operation looks at no argument
 
@@ -32,31 +33,35 @@ from bridge.core.settings import Hold
 
 
 class Clock(Protocol):
-    """Time, passed in, so that tests do not wait."""
+    """Gives the time and waits for it. It is passed in, so that tests need not wait."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return the seconds of a clock that never goes back."""
         ...
 
     def wall_ms(self) -> int:
-        """Unix time in milliseconds."""
+        """Return Unix time in milliseconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; cancellable."""
+        """Wait; it can be cancelled."""
         ...
 
     def timeout(self, seconds: float | None) -> contextlib.AbstractAsyncContextManager[Any]:
-        """Cancel the body after `seconds` and raise `TimeoutError` from the context; None never does."""
+        """Return a context manager that limits the time of its body; None: no limit.
+
+        Raises:
+            TimeoutError: From the context manager, when its body was cancelled after `seconds`.
+        """
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once after `seconds`; the function returned cancels that. `core.timer.Timer` is what to use."""
+        """Call `callback` once after `seconds`; return a function that cancels that. Use `core.timer.Timer` instead."""
         ...
 
 
 class Publisher(Protocol):
-    """Publishes events: the part of the bus that most parts of the bridge need."""
+    """Publishes events: the part of the bus that most parts of the bridge use."""
 
     def publish(
         self,
@@ -86,31 +91,31 @@ class Publisher(Protocol):
 
 
 class Promise(Protocol):
-    """Where the end of an operation goes that was begun without a task: what `asyncio.Future` has of it.
+    """Takes the result or the error of an operation that was begun without a task, as an `asyncio.Future` does.
 
-    Only the first end counts; whoever has another one for it sees by `done` that nobody waits any more.
+    Only the first result or error counts. Check `done` before: a future raises `InvalidStateError` for a second one.
     """
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Return whether it has a result or an error, or the operation was cancelled: nobody waits any more."""
         ...
 
     def set_result(self, result: Any) -> None:
-        """It has succeeded."""
+        """End the operation with a result."""
         ...
 
     def set_exception(self, error: BridgeError) -> None:
-        """It has failed."""
+        """End the operation with an error."""
         ...
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """What an adapter may know about the operation beyond its arguments.
+    """What an adapter gets about an operation beside its arguments.
 
     Attributes:
-        headers: What travels to the outside in the protocol's own headers, where it has any.
-        idempotency_key: Carried to the remote where the protocol can.
-        idempotent: True where the call may be repeated although it may have been acted on.
+        headers: Headers to send in the protocol's own ones, where it has any.
+        idempotency_key: The key to send to the remote, where the protocol can.
+        idempotent: True where the call may be repeated although the remote may have acted on it.
     """
 
     headers: Mapping[str, str] = {}
@@ -118,43 +123,44 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     idempotent: bool = False
 
     def joined(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
-        """The message's own headers and these, which win."""
+        """Return the message's own headers together with those of the context, which replace equal names."""
         return {**headers, **self.headers} if headers else self.headers
 
 
 NO_CONTEXT: Final = Context()
 
 
-class Verdict(enum.Enum):
-    """What becomes of a message that was delivered. It can be awaited, and is its own result."""
+class AckDecision(enum.Enum):
+    """Whether an adapter acknowledges a message that it has delivered. It can be awaited; the result is itself."""
 
-    #: It may be acknowledged.
-    SETTLE = "settle"
-    #: It is on the bus, and stays unacknowledged until the application's `ack` or `nack` for its `message_id` comes.
+    #: Acknowledge it now.
+    ACK = "ack"
+    #: It is on the bus. Leave it unacknowledged until the application's `ack` or `nack` for its `message_id` comes.
     HOLD = "hold"
 
-    def __await__(self) -> Generator[None, None, "Verdict"]:
+    def __await__(self) -> Generator[None, None, "AckDecision"]:
         return self
         yield
 
 
-Deliver = Callable[[Inbound], Awaitable[Verdict | None]]
-"""Takes one message from outside; to be awaited before the next one is handed over.
+Deliver = Callable[[Inbound], Awaitable[AckDecision | None]]
+"""Delivers one message from outside to the bus. The adapter awaits it before it delivers the next one.
 
-The result says what becomes of the message; None means `Verdict.SETTLE`. Only a subscription that was made with a
-`settings.Hold` may be answered `Verdict.HOLD`. While the bus has no room the wait lasts: a flood is held up at its
-source. What is returned may be a `Verdict` already, which an adapter in a hurry can see without awaiting it.
+The result is whether to acknowledge the message; None means `AckDecision.ACK`. `AckDecision.HOLD` comes only for a
+subscription that was made with a `settings.Hold`. While the bus has no room the wait lasts, so that a flood waits at
+its source. What is returned may already be an `AckDecision`; an adapter may check for that instead of awaiting it.
+It raises nothing: what the bus cannot carry is reported.
 """
 
 
 class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a topic or queue is listened to, beyond its name.
+    """Options of a subscription to a topic or a queue.
 
     Attributes:
         qos: The quality of service; None for the protocol's default. Only where `AdapterSpec.has_qos`.
-        group: Whose members share the messages; None: this one gets all.
-        hold: How messages wait for the application's `ack`; None where they are acknowledged as soon as they were
-            delivered. Only where `AdapterSpec.acknowledges` names the method.
+        group: The group whose members share the messages; None: this subscription gets all of them.
+        hold: How messages wait for the application's `ack`; None: they are acknowledged as soon as they are delivered.
+            Only where `AdapterSpec.acknowledges` names the method.
     """
 
     qos: int | None = None
@@ -167,7 +173,12 @@ NO_OPTIONS: Final = SubscriptionOptions()
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A live subscription of one session."""
+    """A live subscription of one session.
+
+    Attributes:
+        topic: The topic or the queue.
+        handle: The adapter's own data about it.
+    """
 
     topic: str
     handle: Any = None
@@ -176,9 +187,9 @@ class Subscription:
 class ProtocolAdapter(Protocol):
     """One session with one remote.
 
-    A session lives once: `connect`, then any number of operations at the same time, then `disconnect`. Where the
-    protocol has a connection and it breaks, the adapter calls `setup.on_lost(error)` once, fails everything in
-    flight with `ConnectionLostError`, and is only disconnected after that; whoever owns it makes a new one.
+    A session is used once: `connect`, then any number of operations at the same time, then `disconnect`. Where the
+    protocol has a connection and it breaks, the adapter calls `setup.on_lost(error)` once, and fails everything in
+    flight with `ConnectionLostError`. After that only `disconnect` is called; its owner makes a new session.
 
     Every method raises `BridgeError` and nothing else for what the outside did; any other exception is a bug.
     Cancelling an operation abandons it: its connection stays usable or is replaced, and nothing is left running.
@@ -188,11 +199,11 @@ class ProtocolAdapter(Protocol):
 
     @property
     def protocol(self) -> str:
-        """The type's name in the configuration, as in `json-rpc`."""
+        """The `type` in the configuration, for example `json-rpc`."""
         ...
 
     async def connect(self) -> None:
-        """Open the session and prove the credentials where the protocol has a way.
+        """Open the session, and check the credentials where the protocol can.
 
         Raises:
             NotConnectedError: The remote cannot be reached; with `permanent` where its certificate does not verify.
@@ -201,11 +212,15 @@ class ProtocolAdapter(Protocol):
         ...
 
     async def disconnect(self) -> None:
-        """Close in an orderly way; idempotent, safe after any failure, raises nothing of the outside's doing."""
+        """Close the session in an orderly way. Idempotent, and safe after any failure. Raises no BridgeError."""
         ...
 
     async def check(self) -> None:
-        """Make the protocol's real health check, which only a living remote passes. The caller sets the time limit."""
+        """Make the protocol's health check, which only a remote that works passes. The caller limits the time.
+
+        Raises:
+            BridgeError: The remote does not answer, or not as it should; also where the session is not connected.
+        """
         ...
 
     def is_idempotent(self, command: Command) -> bool:
@@ -225,45 +240,60 @@ class ProtocolAdapter(Protocol):
                 A promise that is `done` by then was given up, as by cancelling.
 
         Returns:
-            None: the operation was begun, and what is to be sent was written, so that order is kept; its end goes to
-            `promise`. Or a coroutine that makes the whole operation: the caller runs it in a task, which it may cancel;
-            `promise` is not touched then.
+            None: the operation was begun, and what is to be sent was written, so that order is kept; its result or
+            error goes to `promise`. Or a coroutine that makes the whole operation: the caller runs it in a task, which
+            it may cancel; `promise` is not used then.
 
         Raises:
-            BridgeError: It has failed at once; the promise gets nothing.
+            BridgeError: It has failed at once; the promise gets nothing. The coroutine raises it, too.
         """
         ...
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Listen to a topic; returns when the remote has confirmed. `deliver` is awaited message by message.
+        """Subscribe to a topic; return when the remote has confirmed. `deliver` is awaited message by message.
 
         Raises:
-            InvalidError: No such topic can be, or the protocol lacks what the options ask for.
-            BridgeError: The remote's refusal.
+            InvalidError: The topic is not possible, or the protocol lacks what the options ask for.
+            NotSupportedError: The protocol has no topics.
+            BridgeError: The remote refused, or the connection failed.
         """
         ...
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Read a queue continuously; each message is acknowledged when `deliver` has returned. `unsubscribe` ends it.
+        """Read a queue continuously, in order, until `unsubscribe`; return when the remote has confirmed.
 
-        In order; reading and acknowledging may be done in batches. Raises like `subscribe`.
+        Each message is acknowledged when `deliver` has returned `AckDecision.ACK`. Reading and acknowledging may be
+        done in batches.
+
+        Raises:
+            InvalidError: The queue's name is not possible, or the protocol lacks what the options ask for.
+            NotSupportedError: The protocol has no queues that can be read.
+            BridgeError: The remote refused, or the connection failed.
         """
         ...
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription of this session; nothing is delivered to it after this has returned."""
+        """End a subscription of this session; nothing is delivered to it after this has returned.
+
+        Raises:
+            BridgeError: The remote refused, or the connection failed.
+        """
         ...
 
 
 async def perform(adapter: ProtocolAdapter, command: Command, context: Context) -> Any:
-    """Do one operation, however the adapter begins it, and return its result. Raises the BridgeError of its end."""
+    """Run one operation, however the adapter begins it, and return its result.
+
+    Raises:
+        BridgeError: The operation has failed.
+    """
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     work = adapter.begin(command, context, answer)
     return await (answer if work is None else work)
 
 
 class AdapterBase:
-    """Answers *not supported* to each operation; an adapter overrides the methods of those that its protocol has.
+    """Base class of adapters: raises NotSupportedError for each operation whose method an adapter does not override.
 
     `begin` calls the method of the command. An adapter that can do an operation without a task overrides `begin` for
     that command and leaves the others to this one.
@@ -281,10 +311,10 @@ class AdapterBase:
         """Do nothing: there is nothing to close."""
 
     async def check(self) -> None:
-        """Do nothing: there is nothing that could be dead."""
+        """Do nothing: there is no connection that could fail."""
 
     def is_idempotent(self, command: Command) -> bool:
-        """Return False: no command may be repeated, unless the adapter knows better."""
+        """Return False: no command may be repeated, unless the adapter overrides this."""
         return False
 
     def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
@@ -306,27 +336,30 @@ class AdapterBase:
         raise self._lacks("request")
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
-        """Send the message; return what the broker returned, when it has taken the message over."""
+        """Send the message; return the broker's answer when it has accepted the message."""
         raise self._lacks("publish")
 
     async def enqueue(self, command: Enqueue, context: Context) -> str:
-        """Append the message; return its id, when the remote has stored it."""
+        """Append the message to the queue; return its id when the remote has stored it."""
         raise self._lacks("enqueue")
 
     async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
-        """Take one message; return None after `wait` seconds. It comes again after `visibility` seconds."""
+        """Take one message from the queue; None where there is none within `wait` seconds.
+
+        A message that is not acknowledged within `visibility` seconds is delivered again.
+        """
         raise self._lacks("dequeue")
 
     async def ack(self, message_id: str) -> None:
-        """Settle a message: it is done."""
+        """Acknowledge a message: it is not delivered again."""
         raise self._lacks("ack")
 
     async def nack(self, message_id: str, delay: float | None) -> None:
-        """Give a message back, to come again after `delay` seconds; None: at once."""
+        """Return a message to its queue, to be delivered again after `delay` seconds; None: at once."""
         raise self._lacks("nack")
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Listen to a topic; see `ProtocolAdapter.subscribe`."""
+        """Subscribe to a topic; see `ProtocolAdapter.subscribe`."""
         raise self._lacks("subscribe")
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
@@ -368,17 +401,17 @@ def _ignore(_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSetup:
-    """All that an adapter is made from.
+    """All that an adapter is created from.
 
     Attributes:
-        integration: The integration's label, for messages.
+        integration: The integration's label, for error messages.
         endpoint: None only for protocols that need none.
         auth: Checked against `AdapterSpec.auth` before.
-        tls: Whom to trust.
+        tls: How to check the remote's certificate.
         config: An instance of `AdapterSpec.config`.
-        max_in_flight: How many operations run at the same time at most; sizes the pools.
+        max_in_flight: How many operations run at the same time at most; for the size of pools.
         on_lost: To be called once when the session's connection breaks by itself.
-        hide: To be told of each secret that the adapter reads by itself, in a file: nobody gets to see it then.
+        hide: To be called with each secret that the adapter itself reads from a file; errors and logs then hide it.
         session_state: What one session leaves for the next one of the same integration; empty at first.
         clock: The only time that an adapter reads. A suspended process misses nothing on it.
         random: The only source of random numbers for jitter; not for secrets.
@@ -400,7 +433,7 @@ class AdapterSetup:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSpec:
-    """How a protocol introduces itself; what an entry point of the group `nemo_bridge.adapters` names.
+    """Describes a protocol and creates its sessions; an entry point of the group `nemo_bridge.adapters` names one.
 
     Attributes:
         protocol: The `type` in the configuration.
@@ -410,16 +443,16 @@ class AdapterSpec:
         config: The model of its `config { … }` block.
         schemes: URL scheme, in small letters → (default port, TLS). Where an address has no scheme, the rule for TLS of
             `endpoint.resolve_endpoint` says which one is meant; empty where addresses follow a rule of their own.
-        create: Makes one session. Raises ValueError, in words for a person, where a setting cannot work.
-        has_session: False where each call stands for itself (HTTP): calls are tried while *disconnected*, too.
-        needs_endpoint: False for protocols that reach nothing (timer, static).
-        transports: The same protocol by other ways, each with schemes of its own: what they have differently. They
-            share `protocol`, `auth` and `config` with this one.
+        create: Creates one session. Raises ValueError, with a message for a person, where a setting cannot work.
+        has_session: False where no connection lasts beyond a call (HTTP): calls are tried while *disconnected*, too.
+        needs_endpoint: False for protocols without a remote (timer, static).
+        transports: The specs of the same protocol over other transports, each with schemes of its own. They share
+            `protocol`, `auth` and `config` with this one.
         acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where their
             options have a `Hold`; `ack` and `nack` are among the operations then.
-        unfit_to_hold: Why that cannot work with a `config`, in words for a person; None where it can.
+        unfit_to_hold: Returns why that cannot work with a `config`, for a person; None where it can.
         has_qos: Whether a subscription has a quality of service.
-        addressing: What a `config` says about addresses: further servers, another default port.
+        addressing: Returns what a `config` contains about addresses: further servers, another default port.
     """
 
     protocol: str
@@ -438,18 +471,18 @@ class AdapterSpec:
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
-        """Every scheme of the protocol, and the transport that it means."""
+        """Return each scheme of the protocol, with the spec of its transport."""
         return {scheme: spec for spec in (self, *self.transports) for scheme in spec.schemes}
 
     def over(self, endpoint: Endpoint | None) -> "AdapterSpec":
-        """The transport that an endpoint's scheme means; this one, where it names none or an unknown one."""
+        """Return the spec of the transport for an endpoint's scheme; this one where there is no or no known scheme."""
         scheme = None if endpoint is None else endpoint.scheme
         return self if scheme is None else self.by_scheme().get(scheme, self)
 
     def resolve(
         self, endpoint: Endpoint | None, auth: AnyAuth = NO_AUTH, tls: Tls | None = None, config: Any = None
     ) -> tuple[ResolvedEndpoint, ...]:
-        """The integration's servers, the endpoint first; none where the protocol has no schemes.
+        """Return the integration's servers, the endpoint first; none where the protocol has no schemes.
 
         Raises:
             EndpointError: See `endpoint.resolve_endpoint`.
@@ -459,7 +492,7 @@ class AdapterSpec:
         return resolve_endpoint(endpoint, self.schemes, auth, tls, self.addressing(config))
 
     def warnings(self, endpoint: Endpoint | None, auth: AnyAuth, tls: Tls, config: Any) -> tuple[str, ...]:
-        """What an integration's blocks allow and is not safe, one line each; `check`, log and health show it.
+        """Return what an integration's blocks allow that is not safe, one line each; `check`, log and health show it.
 
         Raises:
             EndpointError: See `endpoint.resolve_endpoint`.

@@ -1,4 +1,4 @@
-"""What the bridge emits when an operation has ended: failure, dead letter, response, receipt, and a route's result."""
+"""Emits what the end of an operation causes: failure, dead letter, response, receipt, and a route's result."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
         outcome: The outcome that the receipt's type names.
         response: The response's payload.
         receipt: The receipt's payload; None where none was asked for.
-        correlation_id: The one of the event that was accepted first.
+        correlation_id: That of the event that was accepted first.
     """
 
     outcome: ReceiptOutcome
@@ -32,10 +32,10 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Responder:
-    """Answers whoever asked for an operation, whether it went through the outbox or not.
+    """Answers all who asked for an operation, whether it went through the outbox or not.
 
-    Nothing here raises: what the bus cannot carry becomes a `protocol` error of that operation, or is reported by the
-    bus (`resilience.bus.rejected`).
+    No method raises: what the bus cannot carry becomes a `protocol` error of that operation, or is reported by the bus
+    (`resilience.bus.rejected`).
     """
 
     def __init__(self, bus: Publisher, *, most: int) -> None:
@@ -43,7 +43,7 @@ class Responder:
 
         Args:
             bus: Where events are emitted.
-            most: Bytes of a payload that the bus carries whatever the event's type and headers are.
+            most: Bytes that a payload may have at most, so that the bus carries it with any event type and headers.
         """
         self._bus = bus
         self.most = most
@@ -58,15 +58,15 @@ class Responder:
         letter: DeadLetter | None = None,
         emit: Callable[[], str] | None = None,
     ) -> None:
-        """Emit all that the end of an operation means, each where it applies, in the order of the arguments.
+        """Emit failure, dead letter, response, receipt and result of an operation, where they apply, in this order.
 
         Args:
-            operation: What was asked for.
+            operation: The operation.
             outcome: How it ended; an error is emitted as `resilience.<id>.failed` before all else.
             askers: Correlation ids of the responses.
-            answer: What `answer` made of this outcome, where it is kept or has a receipt.
-            letter: The dead letter that it became.
-            emit: Makes the type of the event that carries the result of a route; may raise InvalidError.
+            answer: What `answer` returned for this outcome, where it is remembered or has a receipt.
+            letter: The dead letter that the operation became.
+            emit: Returns the type of the event that carries the result of a route; may raise InvalidError.
         """
         if outcome.error is not None:
             self.failed(operation, outcome.error, outcome.attempts)
@@ -83,13 +83,13 @@ class Responder:
     def answer(
         self, operation: Operation, outcome: Outcome, *, receipt: bool, final: ReceiptOutcome | None = None
     ) -> Answer:
-        """Encode the response and the receipt; a result that does not fit on the bus becomes an error.
+        """Encode and return response and receipt; a result that does not fit on the bus becomes an error.
 
         Args:
-            operation: What was asked for.
+            operation: The operation.
             outcome: How it ended.
             receipt: Whether a receipt was asked for.
-            final: The outcome that the receipt names, where `outcome` alone does not tell it.
+            final: The outcome that the receipt names, where it does not follow from `outcome`.
         """
         payload = _response(operation, outcome)
         try:
@@ -106,13 +106,18 @@ class Responder:
         return Answer(final or _final(outcome), response, told, operation.correlation_id)
 
     def repeat(self, operation: Operation, answer: Answer) -> None:
-        """Emit the answer to a key that has ended before; the receipt also to whoever asked first."""
+        """Emit the answer to an idempotency key again; the receipt also to the first who asked.
+
+        Args:
+            operation: The repeated operation.
+            answer: The answer to the first one.
+        """
         asker = operation.correlation_id
         self._respond(operation, msgspec.Raw(answer.response), [] if asker is None else [asker])
         self._receipt(operation, answer, dict.fromkeys((answer.correlation_id, asker)))
 
     def failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:
-        """Emit `resilience.<id>.failed`."""
+        """Emit `resilience.<id>.failed` for an operation that has failed after so many attempts."""
         payload = Failed(
             integration=operation.integration,
             operation=operation.name,
@@ -164,7 +169,7 @@ class Responder:
             self.failed(operation, error, outcome.attempts)
 
     def _publish(self, event_type: str, payload: Any, operation: Operation, correlation_id: str | None) -> None:
-        """Publish what has no substitute; the names in an event may leave no room even for an error."""
+        """Publish an event that nothing can replace: long names in it may leave no room even for an error."""
         headers = forwarded_headers(operation.headers, operation.hop)
         self._bus.publish_or_report(event_type, payload, correlation_id=correlation_id, headers=headers)
 
@@ -178,7 +183,7 @@ def _response(operation: Operation, outcome: Outcome) -> Success | Failure:
 
 
 def _unfit(operation: Operation, outcome: Outcome, why: str) -> Success | Failure:
-    """The response in place of one that the bus cannot carry."""
+    """Return the response in place of one that the bus cannot carry."""
     error = ProtocolError(f"the answer does not fit on the bus: {why}")
     return _response(operation, msgspec.structs.replace(outcome, result=None, error=error))
 
@@ -194,7 +199,7 @@ def _receipt(operation: Operation, attempts: int) -> Receipt:
 
 
 def _final(outcome: Outcome) -> ReceiptOutcome:
-    """The outcome's name in a receipt: what failed for good is `dead_lettered`, also where no letter is kept."""
+    """Return the outcome of a receipt: a failure is `dead_lettered`, also where no dead letter is stored."""
     if outcome.error is None:
         return ReceiptOutcome.DELIVERED
     return ReceiptOutcome.EXPIRED if outcome.error.kind == "deadline" else ReceiptOutcome.DEAD_LETTERED

@@ -16,7 +16,7 @@ from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.topics import matches, plain
 from bridge.adapters.mqtt.unacknowledged import SubscriptionQueue, UnacknowledgedMessages
 from bridge.core.model import Inbound
-from bridge.core.ports import Deliver, Verdict
+from bridge.core.ports import AckDecision, Deliver
 from bridge.core.settings import Hold
 
 #: Messages that wait at most before no more are read.
@@ -161,9 +161,9 @@ class Inbox:
             if subscription.queue is not None and message.qos > 0:
                 queues.append(subscription.queue)
                 continue
-            verdict = subscription.deliver(inbound)
-            if verdict.__class__ is not Verdict:
-                await verdict
+            decision = subscription.deliver(inbound)
+            if decision.__class__ is not AckDecision:
+                await decision
         if not queues:
             self._acks.settle(message)
             return

@@ -19,7 +19,7 @@ from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.core.errors import InvalidError
 from bridge.core.model import Inbound
-from bridge.core.ports import Clock, Deliver, Verdict
+from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
 from bridge.core.timer import Timer
 
@@ -97,7 +97,7 @@ class SubscriptionQueue:
             return
         one.attempts += 1
         try:
-            verdict = await self.deliver(_as_delivered(one))
+            decision = await self.deliver(_as_delivered(one))
         except BaseException:
             one.attempts -= 1
             if one.attempts:
@@ -105,7 +105,7 @@ class SubscriptionQueue:
             else:
                 self._messages.forget(one)
             raise
-        if verdict is not Verdict.HOLD:
+        if decision is not AckDecision.HOLD:
             self._messages.settle(one)
         elif not one.done:
             one.due = self._clock.monotonic() + self.hold.visibility

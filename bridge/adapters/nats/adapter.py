@@ -36,6 +36,7 @@ from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, Rej
 from bridge.core.model import Ack, Command, Enqueue, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
     NO_OPTIONS,
+    AckDecision,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -44,7 +45,6 @@ from bridge.core.ports import (
     Promise,
     Subscription,
     SubscriptionOptions,
-    Verdict,
 )
 
 PROTOCOL: Final = "nats"
@@ -186,14 +186,14 @@ class NatsAdapter(AdapterBase):
             check_subject(options.group, "group")
         decode = self._codec.decode_or_keep
 
-        def arrived(message: NatsMessage) -> Awaitable[Verdict | None] | None:
+        def arrived(message: NatsMessage) -> Awaitable[AckDecision | None] | None:
             headers = message.headers or {}
             content, more = decode(message.data, headers.get(CONTENT_TYPE))
             if more:
                 headers = {**headers, **more}
             unique = headers.get(MESSAGE_ID)
-            verdict = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
-            return None if verdict.__class__ is Verdict else verdict
+            decision = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
+            return None if decision.__class__ is AckDecision else decision
 
         return Subscription(topic, await self._live.subscribe(topic, arrived, options.group or ""))
 

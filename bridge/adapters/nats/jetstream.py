@@ -25,7 +25,7 @@ from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, NatsMessage
 from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.core.model import Inbound, QueueMessage
-from bridge.core.ports import Clock, Deliver, Verdict
+from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
 
 _ACK: Final = b"+ACK"
@@ -298,7 +298,7 @@ class Queues:
 
         Args:
             queue: See `Consumers.find`.
-            deliver: Gets each message. When it returns, the message is acknowledged, unless it returns `Verdict.HOLD`:
+            deliver: Gets each message, which is acknowledged when it returns, unless it returns `AckDecision.HOLD`:
                 then the application acknowledges it.
             group: The consumer, where `queue` names none.
             hold: How many messages the application may leave unacknowledged, and for how long.
@@ -398,7 +398,7 @@ class Queues:
             if hold is not None and hold.max_deliveries is not None and attempts > hold.max_deliveries:
                 hold.on_dead(inbound, f"delivered {attempts - 1} times and never acknowledged")
                 how = _TERM
-            elif await deliver(inbound) is Verdict.HOLD and hold is not None:
+            elif await deliver(inbound) is AckDecision.HOLD and hold is not None:
                 until = self._clock.monotonic() + hold.visibility
                 before, _ = consumption.unanswered.pop(message_id, ("", 0.0))
                 consumption.in_progress.pop(before, None)

@@ -1,4 +1,4 @@
-"""The payloads of all events that the bridge emits; `schemas/` is written from them. Commands are in `model`."""
+"""The payloads of all events that the bridge emits; `schemas/` is written from them. Commands are in `core.model`."""
 
 from bridge.core.errors import ErrorKind, ErrorObject
 from bridge.core.payloads.base import Milliseconds, Payload

@@ -1,4 +1,4 @@
-"""What all payloads have in common."""
+"""The base class of payloads."""
 
 from typing import Annotated
 
@@ -11,6 +11,6 @@ Milliseconds = Annotated[float, Meta(ge=0)]
 class Payload(msgspec.Struct, frozen=True):
     """A payload that the bridge emits, or an object within one.
 
-    What is `UNSET` is left out. The docstrings of the subclasses are part of the bus contract: `schemas/` quotes them,
-    an object's text before its `Attributes:` and each attribute's as the description of that property.
+    An attribute that is `UNSET` is left out. The docstrings of the subclasses are part of the bus contract: `schemas/`
+    has the text before `Attributes:` as the description of an object, and each attribute's text as that of a property.
     """

@@ -12,14 +12,14 @@ LetterId = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 
 
 class LetterEvent(Payload, frozen=True):
-    """The event as it came by the bus.
+    """The event of a dead letter, as it came by the bus.
 
     Attributes:
         id: Its number.
         event_type: Its type.
-        payload: What it says; null where the letter is `cut`.
+        payload: Its payload; null where the letter is `cut`.
         timestamp: Unix time in milliseconds.
-        source: Who emitted it.
+        source: The name of the program that emitted it.
         correlation_id: Its correlation id.
         headers: Its headers.
     """
@@ -34,19 +34,20 @@ class LetterEvent(Payload, frozen=True):
 
 
 class DeadLetter(Payload, frozen=True):
-    """An accepted event was given up, and is kept until a person has it replayed or discarded.
+    """An accepted event became a dead letter; it is stored until a person replays or discards it.
 
     Attributes:
         integration: The integration's label.
         operation: The operation's name.
         cause: The event that asked for it.
-        letter_id: For `bridge.dead_letters`, `bridge.replay` and `bridge.discard`.
+        letter_id: Its id for `bridge.dead_letters`, `bridge.replay` and `bridge.discard`.
         event: The event.
-        error: Why it was given up.
-        unknown: True where the remote may have done it: the call must not be repeated, and its answer never came.
+        error: Why it failed.
+        unknown: True where the remote may have acted on the call: it has not answered, and the call must not be
+            repeated.
         attempts: How many attempts were made.
         history: The failed attempts, oldest first; of more than 100 the first 10 and the last 90.
-        cut: True where payload and history are left out, because they would not fit on the bus.
+        cut: True where payload and history are left out, because they do not fit on the bus.
     """
 
     integration: str
@@ -62,22 +63,22 @@ class DeadLetter(Payload, frozen=True):
 
 
 class Letter(Payload, frozen=True):
-    """A dead letter as it is kept.
+    """A stored dead letter.
 
     Attributes:
-        letter_id: For `bridge.replay` and `bridge.discard`.
+        letter_id: Its id for `bridge.replay` and `bridge.discard`.
         integration: The integration's label.
-        route: The route that made the operation.
+        route: The route that asked for the operation.
         operation: The operation's name.
-        idempotency_key: The caller's, or the one that the bridge made; a replay keeps it.
+        idempotency_key: The caller's key, or the one that the bridge made; a replay uses it again.
         accepted_ms: When the event was accepted, Unix time in milliseconds.
-        at: When it was given up, Unix time in milliseconds.
-        error: Why it was given up.
-        unknown: True where the remote may have done it.
+        at: When it became a dead letter, Unix time in milliseconds.
+        error: Why it failed.
+        unknown: True where the remote may have acted on the call.
         attempts: How many attempts were made.
         history: The failed attempts, oldest first; of more than 100 the first 10 and the last 90.
         event: The event.
-        cut: True where payload and history are left out, because they would not fit on the bus.
+        cut: True where payload and history are left out, because they do not fit on the bus.
     """
 
     letter_id: LetterId
@@ -99,8 +100,8 @@ class LetterList(Payload, frozen=True):
     """Dead letters, oldest first, as many as were asked for and fit on the bus.
 
     Attributes:
-        letters: The letters; the last one's `letter_id` is the next page's `after`.
-        total: How many there are in all, from `after` on.
+        letters: The dead letters; the last one's `letter_id` is the `after` of the next page.
+        total: How many match in all, from `after` on.
     """
 
     letters: list[Letter]
@@ -108,10 +109,10 @@ class LetterList(Payload, frozen=True):
 
 
 class Moved(Payload, frozen=True):
-    """What became of dead letters.
+    """How many dead letters were replayed or discarded.
 
     Attributes:
-        moved: How many were taken up again, or discarded.
+        moved: The number of dead letters.
     """
 
     moved: UInt

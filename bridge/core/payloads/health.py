@@ -8,17 +8,17 @@ from bridge.core.payloads.base import Milliseconds, Payload
 
 
 class Accounting(Payload, frozen=True):
-    """What became of the operations of one integration; `accepted` is the sum of all the others.
+    """Counts of an integration's operations since the start; `accepted` is the sum of all the others.
 
     Attributes:
-        accepted: All that were taken up.
-        succeeded: Ended with a result.
-        failed: Ended with an error after an attempt.
-        dead_lettered: Became dead letters.
-        expired: Ended because the caller's time was up.
-        shed: Ended without an attempt: the circuit was open, the queue full, or the bridge stopping.
-        in_flight: An attempt is running.
-        queued: Waiting, in the outbox too.
+        accepted: Operations that were accepted.
+        succeeded: Those that ended with a result.
+        failed: Those that ended with an error after an attempt.
+        dead_lettered: Those that became dead letters.
+        expired: Those that ended because their deadline had passed.
+        shed: Those that ended without an attempt: the circuit was open, the queue full, or the bridge stopping.
+        in_flight: Those that have a running attempt now.
+        queued: Those that wait now, also in the outbox.
     """
 
     accepted: UInt
@@ -35,8 +35,8 @@ class Asked(Payload, frozen=True):
     """The command that made a subscription.
 
     Attributes:
-        source: Who emitted it.
-        timestamp: Unix time in milliseconds at which it was carried out.
+        source: The name of the program that emitted it.
+        timestamp: When it was executed, Unix time in milliseconds.
     """
 
     source: str | None
@@ -44,15 +44,15 @@ class Asked(Payload, frozen=True):
 
 
 class LiveSubscription(Payload, frozen=True):
-    """One subscription of an integration; it lasts until `unsubscribe`, or until the bridge ends.
+    """A subscription of an integration; it lasts until `unsubscribe`, or until the bridge ends.
 
     Attributes:
-        subscription: Its name, as `unsubscribe` takes it.
-        topic: What it listens to; of a long one the beginning.
+        subscription: Its name, for `unsubscribe`.
+        topic: Its topic or queue; only the beginning of a long one.
         queue: Whether that is a queue.
         emit: The type of its events, or the expression that makes it; null for `message.<id>`.
-        messages: What has come by its topic or queue since that is listened to.
-        asked: Null for one of the configuration.
+        messages: How many messages have come from its topic or queue since the bridge subscribed to it.
+        asked: The command that made it; null for one of the configuration.
     """
 
     subscription: str
@@ -64,23 +64,23 @@ class LiveSubscription(Payload, frozen=True):
 
 
 class IntegrationHealth(Payload, frozen=True):
-    """State of one integration: on every change, as a heartbeat, and at once to whoever subscribes.
+    """The state of an integration, emitted on every change, as a heartbeat, and for each new subscriber.
 
     Attributes:
         integration: Its label.
         type: Its protocol.
-        status: How it is.
+        status: Its status.
         previous: The status before; null where there was no other.
-        since: Unix time in milliseconds at which the status came.
-        circuit: The breaker's state.
-        latency_ms: Milliseconds that the last good check took; null before the first.
-        in_flight: Operations that the remote is working on.
-        queued: Operations that wait.
+        since: When the status began, Unix time in milliseconds.
+        circuit: The circuit breaker's state.
+        latency_ms: Milliseconds that the last successful health check took; null before the first.
+        in_flight: How many operations have a running attempt.
+        queued: How many operations wait, also in the outbox.
         error: Why it is not connected; null where it is.
-        accounting: Its operations since the start.
-        messages: Messages from outside since the start.
-        reconnects: How often it was connected again after the first time.
-        warnings: What is allowed by the configuration and not safe; one line each.
+        accounting: Counts of its operations since the start.
+        messages: How many messages have come from outside since the start.
+        reconnects: How often it has connected again after the first time.
+        warnings: What the configuration allows that is not safe; one line each.
     """
 
     integration: str
@@ -100,15 +100,15 @@ class IntegrationHealth(Payload, frozen=True):
 
 
 class BusCounts(Payload, frozen=True):
-    """The bus, counted since the start.
+    """Counts of the bridge's use of the bus since the start.
 
     Attributes:
-        received: Events that were read.
-        published: Events that were sent.
-        rejected: Messages that were no good events.
-        gaps: Times that events of a source that numbers them were missing.
-        missing: Events missing in all gaps.
-        dropped: The bridge's own events that the bus did not take.
+        received: Events that were received.
+        published: Events that were published.
+        rejected: Messages that were not accepted.
+        gaps: How often events were missing of a source that numbers them.
+        missing: How many events were missing in all.
+        dropped: The bridge's own events that were lost before they were sent.
     """
 
     received: UInt
@@ -120,14 +120,14 @@ class BusCounts(Payload, frozen=True):
 
 
 class OutboxCounts(Payload, frozen=True):
-    """The outbox now.
+    """The content of the outbox.
 
     Attributes:
-        pending: Operations in it.
+        pending: How many operations wait or run.
         bytes: Their size.
-        oldest_ms: Age of the oldest, in milliseconds.
-        dead_letters: Dead letters, which are kept beside them.
-        problem: Why nothing is accepted, and the bridge therefore `degraded`; null where all is well.
+        oldest_ms: The age of the oldest in milliseconds.
+        dead_letters: How many dead letters are stored.
+        problem: Why the outbox accepts nothing, and the bridge is `degraded`; null where it works.
     """
 
     pending: UInt
@@ -141,16 +141,16 @@ BridgeStatus = Literal["starting", "ready", "degraded", "draining", "stopped"]
 
 
 class BridgeHealth(Payload, frozen=True):
-    """State of the bridge: on every change, as a heartbeat, and at once to whoever subscribes.
+    """The state of the bridge, emitted on every change, as a heartbeat, and for each new subscriber.
 
     Attributes:
-        status: How it is.
+        status: Its status.
         version: The program's version.
         name: Its name in the configuration.
         pid: Its process id.
         uptime_ms: Milliseconds since it started.
-        bus: The bus in numbers.
-        outbox: The outbox in numbers.
+        bus: Counts of its use of the bus.
+        outbox: The content of its outbox.
         integrations: The status of each integration, by label.
     """
 
@@ -165,7 +165,7 @@ class BridgeHealth(Payload, frozen=True):
 
 
 class Status(TypedDict):
-    """The fold of all `health.*` events; beside `bridge` there is one entry for each integration, by label.
+    """The payloads of all `health.*` events: one entry for each integration, by its label, and `bridge`.
 
     Attributes:
         bridge: The payload of `health.bridge`.

@@ -12,15 +12,15 @@ from bridge.core.payloads.responses import Message
 
 
 class Retry(Payload, frozen=True):
-    """An attempt failed, and there will be another.
+    """An attempt failed, and another one will follow.
 
     Attributes:
         integration: The integration's label.
         operation: The operation's name.
         cause: The event that asked for it.
-        attempt: The attempt that failed, from 1.
-        max_attempts: How many there are at most.
-        delay_ms: Milliseconds until the next.
+        attempt: The number of the attempt that failed, from 1.
+        max_attempts: How many attempts there are at most.
+        delay_ms: Milliseconds until the next attempt.
         error: Why it failed.
     """
 
@@ -34,14 +34,14 @@ class Retry(Payload, frozen=True):
 
 
 class Failed(Payload, frozen=True):
-    """An operation failed for good, with or without a response that says so.
+    """An operation failed, and there will be no further attempt.
 
     Attributes:
         integration: The integration's label; `bridge` for a command to the bridge itself.
         operation: The operation's name.
-        cause: The event that asked for it; null for a message from outside that no event could be made of.
+        cause: The event that asked for it; null for a message from outside that could not become an event.
         attempts: How many attempts were made.
-        error: Why the last one failed, or why there was none.
+        error: Why the last attempt failed, or why there was none.
     """
 
     integration: str
@@ -52,17 +52,17 @@ class Failed(Payload, frozen=True):
 
 
 class GivenUp(Payload, frozen=True):
-    """A message from outside was delivered as often as it may be, and the application acknowledged none of them.
+    """A message from outside was delivered as often as is allowed, and the application has never acknowledged it.
 
-    A Redis entry lies in the stream `<queue>:dead` then, JetStream was told to deliver it no more, and to MQTT it is
-    acknowledged: this event is the last that is seen of it there.
+    A Redis entry was moved to the stream `<queue>:dead`, JetStream will not deliver the message again, and on MQTT it
+    was acknowledged: there this event is the only copy that is left.
 
     Attributes:
         integration: The integration's label.
         operation: Always `subscribe`.
         cause: Always null: no event asked for it.
         message: The message, as it was delivered last.
-        error: Why it was given up.
+        error: Why it is not delivered again.
     """
 
     integration: str
@@ -73,7 +73,7 @@ class GivenUp(Payload, frozen=True):
 
 
 class CircuitChange(Payload, frozen=True):
-    """The circuit breaker changed its state. Changes come in their order, none twice.
+    """The circuit breaker changed its state. Each change is emitted once, in order.
 
     Attributes:
         integration: The integration's label.
@@ -83,7 +83,7 @@ class CircuitChange(Payload, frozen=True):
         to: The state now.
         failures: Consecutive failures so far.
         retry_after_ms: Milliseconds until it half-opens; null unless it opened by itself.
-        error: The failure that opened it; null where it closes or was changed by hand.
+        error: The failure that opened it; null where it closes, or a command changed it.
     """
 
     integration: str
@@ -100,14 +100,14 @@ ShedReason = ErrorKind | Literal["retry_budget"]
 
 
 class Shed(Payload, frozen=True):
-    """Operations ended without an attempt, or without another one; said once a second at most for each reason.
+    """Operations ended without an attempt, or without a retry; emitted at most once a second for each reason.
 
     Attributes:
         integration: The integration's label.
-        operation: The last operation that is counted.
+        operation: The last of these operations.
         cause: The event that asked for that operation.
         reason: The error's kind, or `retry_budget` where there were too many retries already.
-        count: How many since it was last said.
+        count: How many operations since the last such event.
     """
 
     integration: str
@@ -118,7 +118,7 @@ class Shed(Payload, frozen=True):
 
 
 class Reason(enum.StrEnum):
-    """`reason` of `resilience.bus.rejected`."""
+    """Why messages on the bus were rejected."""
 
     FRAMES = "frames"
     SIZE = "size"
@@ -133,7 +133,7 @@ class Reason(enum.StrEnum):
     DEPTH = "depth"
     #: The event crossed a bridge too often: `hop` is beyond its limit.
     HOP = "hop"
-    #: The broker disconnected a client that announced a frame beyond the hard limit, or broke the protocol.
+    #: The broker disconnected a client that announced a frame beyond the hard limit, or violated the protocol.
     CUT = "cut"
     #: A client that does not speak ZeroMQ connected.
     HANDSHAKE = "handshake"
@@ -146,13 +146,13 @@ class Reason(enum.StrEnum):
 
 
 class BusRejected(Payload, frozen=True):
-    """Messages on the bus were not taken; said once a second at most for each reason.
+    """Messages on the bus were rejected; emitted at most once a second for each reason.
 
     Attributes:
         reason: What was wrong with them.
-        count: How many since it was last said.
-        detail: What exactly was wrong with the last one; nothing of its payload.
-        key: On a closed bus, the fingerprint of the key whose holder it was.
+        count: How many messages since the last such event.
+        detail: What exactly was wrong with the last one; it contains nothing of the payload.
+        key: On a closed bus, the fingerprint of the sender's key.
     """
 
     reason: Reason
@@ -166,7 +166,7 @@ class BusGap(Payload, frozen=True):
 
     Attributes:
         source: The source.
-        missing: How many since it was last said.
+        missing: How many events since the last such event.
     """
 
     source: str

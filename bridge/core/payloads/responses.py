@@ -11,14 +11,14 @@ from bridge.core.payloads.base import Milliseconds, Payload
 
 
 class Success(Payload, frozen=True):
-    """It worked.
+    """The operation has succeeded.
 
     Attributes:
         ok: Always true.
-        result: What the command answers.
-        attempts: How many attempts were made; 0 where no remote was asked.
+        result: The command's result.
+        attempts: How many attempts were made; 0 where no remote was called.
         duration_ms: Milliseconds from acceptance to the end.
-        route: The route that caused it.
+        route: The route that caused the operation.
     """
 
     ok: Annotated[bool, Meta(extra_json_schema={"const": True})]
@@ -29,14 +29,14 @@ class Success(Payload, frozen=True):
 
 
 class Failure(Payload, frozen=True):
-    """It did not work.
+    """The operation has failed.
 
     Attributes:
         ok: Always false.
-        error: What went wrong in the end.
-        attempts: How many attempts were made; 0 where it was refused before the first.
+        error: The last error.
+        attempts: How many attempts were made; 0 where it was rejected before the first.
         duration_ms: Milliseconds from acceptance to the end.
-        route: The route that caused it.
+        route: The route that caused the operation.
     """
 
     ok: Annotated[bool, Meta(extra_json_schema={"const": False})]
@@ -47,16 +47,16 @@ class Failure(Payload, frozen=True):
 
 
 class Nothing(Payload, frozen=True):
-    """There is nothing to say beyond that it worked."""
+    """The result of a command that has none: an empty object."""
 
 
 class Published(TypedDict):
-    """What the broker returned; which of these depends on the protocol, and there may be more.
+    """The broker's answer. Which of these are there depends on the protocol, and there may be more.
 
     Attributes:
-        stream: The stream that took the message.
-        sequence: Its number there.
-        receivers: How many subscribers got it.
+        stream: The stream that stored the message.
+        sequence: The message's number in the stream.
+        receivers: How many subscribers the message was sent to.
     """
 
     stream: NotRequired[str]
@@ -65,30 +65,30 @@ class Published(TypedDict):
 
 
 class Subscribed(Payload, frozen=True):
-    """A subscription that stands.
+    """A subscription that the remote has confirmed.
 
     Attributes:
-        subscription: Its name, for `unsubscribe`; the same for the same topic and `emit`.
+        subscription: Its name, for `unsubscribe`; the same name for the same topic and `emit`.
     """
 
     subscription: str
 
 
 class Enqueued(Payload, frozen=True):
-    """A message that is in its queue.
+    """A message that the queue has stored.
 
     Attributes:
-        message_id: The queue's own id of it.
+        message_id: The message's id in the queue.
     """
 
     message_id: str
 
 
 class Circuit(Payload, frozen=True):
-    """The circuit after the command.
+    """The circuit breaker after the command.
 
     Attributes:
-        state: Its state now.
+        state: Its state.
     """
 
     state: CircuitState
@@ -98,15 +98,15 @@ RestartBlock = Literal["bridge", "log", "bus"]
 
 
 class Reloaded(Payload, frozen=True):
-    """The plan that was carried out.
+    """What reloading the configuration has changed.
 
     Attributes:
-        added: Integrations that are new.
-        changed: Integrations that were replaced, because their blocks changed.
-        removed: Integrations that are gone.
-        unchanged: Integrations that were not touched.
+        added: Integrations that were added.
+        changed: Integrations that were replaced, because their blocks have changed.
+        removed: Integrations that were removed.
+        unchanged: Integrations that stay as they were.
         routes: How many routes there are now.
-        needs_restart: Blocks that changed too, but take effect only at the next start.
+        needs_restart: Blocks that have changed, too, but take effect only at the next start.
     """
 
     added: list[str]
@@ -118,14 +118,14 @@ class Reloaded(Payload, frozen=True):
 
 
 class Message(Payload, frozen=True):
-    """One message from outside.
+    """A message from outside.
 
     Attributes:
-        topic: The concrete topic that it came by.
+        topic: The topic that it was published to; no pattern.
         message: Its content.
-        headers: The outside protocol's headers.
-        message_id: For `ack`, where the protocol acknowledges.
-        attempts: How often it was delivered, where the protocol counts.
+        headers: Its headers; empty where the protocol has none.
+        message_id: Its id for `ack` and `nack`, where the application acknowledges.
+        attempts: How often it was delivered, where the protocol counts that.
     """
 
     topic: str
@@ -136,7 +136,7 @@ class Message(Payload, frozen=True):
 
 
 class ReceiptOutcome(enum.StrEnum):
-    """The one final outcome of an accepted event, as the topic of its receipt names it."""
+    """The final outcome of an accepted event; the last segment of the type of its receipt."""
 
     DELIVERED = "delivered"
     DEAD_LETTERED = "dead_lettered"
@@ -144,15 +144,16 @@ class ReceiptOutcome(enum.StrEnum):
 
 
 class Receipt(Payload, frozen=True):
-    """The one outcome of an accepted event, which the topic names: `delivered`, `dead_lettered` or `expired`.
+    """The final outcome of an accepted event. The event type names it: `delivered`, `dead_lettered` or `expired`.
 
-    It may be said more than once, and is then the same. `dead_lettered`: given up; of an `at_least_once` route the
-    event lies among the dead letters then, of another one `resilience.<id>.failed` has said why.
+    A receipt may be emitted more than once, always with the same outcome. `dead_lettered` means that the operation has
+    failed for good: for an `at_least_once` route the event is now a dead letter; for any other one
+    `resilience.<id>.failed` has the reason.
 
     Attributes:
         integration: The integration's label.
         operation: The operation's name.
-        idempotency_key: The caller's, or for `at_least_once` the one that the bridge made; null where there is none.
+        idempotency_key: The caller's key, or for `at_least_once` the one that the bridge made; null if there is none.
         cause: The event that was accepted.
         attempts: How many attempts were made.
     """

@@ -13,6 +13,7 @@ from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedErr
 from bridge.core.model import OPERATIONS, Enqueue, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
     NO_OPTIONS,
+    AckDecision,
     AdapterBase,
     AdapterSetup,
     AdapterSpec,
@@ -20,7 +21,6 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
-    Verdict,
 )
 from bridge.core.settings import Hold
 
@@ -136,7 +136,7 @@ class MemoryAdapter(AdapterBase):
         hold = self._holds.get(deliver)
         if hold is not None and inbound.message_id is None:
             inbound = msgspec.structs.replace(inbound, message_id=f"held-{next(self._ids)}", attempts=1)
-        if await deliver(inbound) is Verdict.HOLD:
+        if await deliver(inbound) is AckDecision.HOLD:
             assert inbound.message_id is not None
             self._held[inbound.message_id] = (inbound, deliver)
 

@@ -10,7 +10,7 @@ from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound, Subscribe, Unsubscribe
-from bridge.core.ports import NO_OPTIONS, AdapterBase, Subscription, SubscriptionOptions, Verdict
+from bridge.core.ports import NO_OPTIONS, AckDecision, AdapterBase, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
@@ -63,7 +63,7 @@ class Session(AdapterBase):
     async def unsubscribe(self, subscription: Subscription) -> None:
         del self.topics[subscription.topic]
 
-    async def say(self, topic: str, message: Any, **fields: Any) -> Verdict | None:
+    async def say(self, topic: str, message: Any, **fields: Any) -> AckDecision | None:
         return await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
 
 
@@ -316,7 +316,7 @@ async def test_a_full_bus_holds_the_message_up():
     await asyncio.sleep(0)
     assert not saying.done()
     room.sink.has_room.set()
-    assert await saying is Verdict.SETTLE
+    assert await saying is AckDecision.ACK
     assert [kind for kind, _, _ in room.sink.events] == ["a.a", "b.b"]
 
 
@@ -326,12 +326,12 @@ async def test_what_the_broker_delivers_twice_is_one_event():
     await room.subscriptions.restore(room.session)
     key = {"idempotency_key": "k"}
     for _ in range(2):
-        assert await room.session.say("t", 1, message_id="1", attempts=1) is Verdict.SETTLE
-        assert await room.session.say("t", 2, headers=key) is Verdict.SETTLE
-        assert await room.session.say("t", 3, unique="u") is Verdict.SETTLE
-        assert await room.session.say("t", 4) is Verdict.SETTLE
+        assert await room.session.say("t", 1, message_id="1", attempts=1) is AckDecision.ACK
+        assert await room.session.say("t", 2, headers=key) is AckDecision.ACK
+        assert await room.session.say("t", 3, unique="u") is AckDecision.ACK
+        assert await room.session.say("t", 4) is AckDecision.ACK
     assert [payload["message"] for _, payload, _ in room.sink.events] == [1, 2, 3, 4, 4]
-    assert await room.session.say("u", 5, headers=key) is Verdict.SETTLE
+    assert await room.session.say("u", 5, headers=key) is AckDecision.ACK
     assert len(room.sink.events) == 6, "another subscription's messages are others"
     await room.clock.advance(601)
     await room.session.say("t", 6, message_id="1", headers=key)
@@ -346,13 +346,13 @@ async def test_what_the_application_acknowledges_comes_again():
     assert hold.limit == 7
     key = {"idempotency_key": "k"}
     for attempts in (1, 2):
-        verdict = await room.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
-        assert verdict is Verdict.HOLD
-    assert await room.session.say("queue jobs", 1, message_id="2", headers=key) is Verdict.SETTLE
+        decision = await room.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
+        assert decision is AckDecision.HOLD
+    assert await room.session.say("queue jobs", 1, message_id="2", headers=key) is AckDecision.ACK
     assert [payload["attempts"] for _, payload, _ in room.sink.events] == [1, 2]
     hold.on_dead(Inbound(topic="jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
     assert [why for _, why in room.dead] == ["too often"]
-    assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is Verdict.HOLD
+    assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
 
 
 async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
@@ -369,5 +369,5 @@ async def test_what_makes_no_event_is_not_held():
     """Nobody could acknowledge it."""
     room = Room(SubscriptionSpec("w", "jobs", queue=True, hold=Hold()))
     await room.subscriptions.restore(room.session)
-    assert await room.session.say("queue jobs", "too large", message_id="1") is Verdict.SETTLE
-    assert await room.session.say("queue jobs", 1) is Verdict.SETTLE, "it has no id"
+    assert await room.session.say("queue jobs", "too large", message_id="1") is AckDecision.ACK
+    assert await room.session.say("queue jobs", 1) is AckDecision.ACK, "it has no id"

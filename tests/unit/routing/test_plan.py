@@ -23,7 +23,7 @@ def plan(**fields: object) -> RoutePlan:
 
 
 def test_where_must_be_true_or_false():
-    """A number is no verdict."""
+    """A `where` that gives anything else than true or false is an error."""
     assert plan().applies({})
     assert not plan(where=Literal("false", False)).applies({})
     with pytest.raises(InvalidError, match="where"):

@@ -14,7 +14,7 @@ from bridge.adapters.redis.streams.entries import Fields, decode_fields
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read
 from bridge.core.errors import BridgeError, ConnectionLostError
 from bridge.core.model import Inbound
-from bridge.core.ports import Clock, Deliver, Verdict
+from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
 
 _BATCH: Final = 100
@@ -191,12 +191,12 @@ class StreamReader:
     async def _deliver_one(self, entry: str, fields: Fields, attempts: int) -> bool:
         """Deliver an entry, and return whether it may be acknowledged now."""
         try:
-            verdict = self._deliver(self._inbound(entry, fields, attempts))
-            outcome = verdict if verdict.__class__ is Verdict else await verdict
+            decision = self._deliver(self._inbound(entry, fields, attempts))
+            outcome = decision if decision.__class__ is AckDecision else await decision
         except BridgeError as error:
             log.warning("message stays pending", stream=self._consumer.queue, entry=entry, why=error.message)
             return False
-        if outcome is Verdict.HOLD and self._hold is not None:
+        if outcome is AckDecision.HOLD and self._hold is not None:
             self._unacknowledged.pop(entry, None)
             self._unacknowledged[entry] = self._clock.monotonic() + self._hold.visibility
             return False

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.core.errors import BridgeError, UnavailableError
 from bridge.core.model import Inbound
-from bridge.core.ports import Verdict
+from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.adapters.redis_cluster import THIRDS, Migration, cluster_session, queue_between
 from tests.support.servers.redis_server import RedisServer, redis_cluster
@@ -84,9 +84,9 @@ async def test_an_answer_reaches_the_reader(nodes: list[RedisServer]) -> None:
     queue = queue_between("held", *THIRDS[2])
     got: list[Inbound] = []
 
-    async def deliver(message: Inbound) -> Verdict:
+    async def deliver(message: Inbound) -> AckDecision:
         got.append(message)
-        return Verdict.HOLD
+        return AckDecision.HOLD
 
     async with cluster_session(nodes[0]) as adapter:
         migration = Migration(nodes[:3], queue, nodes[2], nodes[1])

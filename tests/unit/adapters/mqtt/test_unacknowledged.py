@@ -10,7 +10,7 @@ from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.unacknowledged import SubscriptionQueue, UnacknowledgedMessages
 from bridge.core.errors import InvalidError
 from bridge.core.model import Inbound
-from bridge.core.ports import Verdict
+from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.adapters.mqtt import begun, message
 from tests.support.clock import FakeClock
@@ -26,7 +26,7 @@ class Session:
         self.delivered: list[tuple[Any, int | None]] = []
         self.ids: dict[Any, str] = {}
         self.dead: list[Inbound] = []
-        self.verdict: Verdict | None = Verdict.HOLD
+        self.decision: AckDecision | None = AckDecision.HOLD
         self.hold = Hold(on_dead=lambda inbound, _: self.dead.append(inbound), **hold)
         self.queue = self.connect(present=True)
 
@@ -37,13 +37,13 @@ class Session:
         self.messages.begin(present=present)
         return self.messages.open("t", self.deliver, self.hold)
 
-    def deliver(self, inbound: Inbound) -> Awaitable[Verdict]:
-        """See `ports.Deliver`; without a verdict the bus never has room."""
-        if self.verdict is None:
+    def deliver(self, inbound: Inbound) -> Awaitable[AckDecision]:
+        """See `ports.Deliver`; without a decision the bus never has room."""
+        if self.decision is None:
             return asyncio.get_running_loop().create_future()
         self.delivered.append((inbound.message, inbound.attempts))
         self.ids[inbound.message] = inbound.message_id or ""
-        return self.verdict
+        return self.decision
 
     async def come(self, *identifiers: int, qos: int = 1) -> None:
         """Messages come; their content is their identifier."""
@@ -141,7 +141,7 @@ async def test_a_message_is_given_up_after_too_many_deliveries():
 async def test_a_message_that_becomes_no_event_is_acknowledged_at_once():
     """The application never sees it, and so cannot acknowledge it."""
     session = Session()
-    session.verdict = Verdict.SETTLE
+    session.decision = AckDecision.ACK
     await session.come(1)
     assert session.broker.acks == [1]
 
@@ -182,13 +182,13 @@ async def test_cancelled_while_the_bus_has_no_room(delivered):
     if delivered:
         await session.come(1)
         session.messages.answer(session.ids[1], again_in=0.0)
-    session.verdict = None
+    session.decision = None
     coming = asyncio.ensure_future(session.queue.deliver_due() if delivered else session.come(1))
     await asyncio.sleep(0)
     coming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await coming
-    session.verdict = Verdict.HOLD
+    session.decision = AckDecision.HOLD
     session.queue = session.connect(present=True)
     await session.come(1)
     assert session.delivered == ([(1, 1), (1, 2)] if delivered else [(1, 1)])

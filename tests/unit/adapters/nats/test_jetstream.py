@@ -12,7 +12,7 @@ from bridge.adapters.nats.jetstream import Queues
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
-from bridge.core.ports import Verdict
+from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
@@ -92,10 +92,10 @@ class Room:
         self.queues._consumers.check_exists = check_exists  # type: ignore[method-assign]
         await self.queues.consume("JOBS/nemo", self.deliver, None, Hold(visibility=60.0))
 
-    async def deliver(self, inbound: Inbound) -> Verdict:
+    async def deliver(self, inbound: Inbound) -> AckDecision:
         """See `ports.Deliver`."""
         self.got.append(inbound.attempts)
-        return Verdict.HOLD
+        return AckDecision.HOLD
 
     async def come(self, delivered: int) -> None:
         """The server delivers the message for the n-th time."""

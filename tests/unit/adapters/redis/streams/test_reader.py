@@ -11,7 +11,7 @@ from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.streams.reader import StreamReader
 from bridge.core.errors import ConnectionLostError
 from bridge.core.model import Inbound
-from bridge.core.ports import Verdict
+from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
@@ -64,9 +64,9 @@ async def reading(clock: FakeClock, **hold: Any) -> AsyncIterator[tuple[Stream, 
     """A reader whose application keeps all that it gets."""
     stream, got = Stream(clock), []
 
-    def deliver(inbound: Inbound) -> Verdict:
+    def deliver(inbound: Inbound) -> AckDecision:
         got.append(inbound)
-        return Verdict.HOLD
+        return AckDecision.HOLD
 
     reader = StreamReader(
         stream,  # type: ignore[arg-type]
