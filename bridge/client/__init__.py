@@ -1,6 +1,6 @@
-"""What a Python program on the bus uses to reach the bridge, and through it the integrations.
+"""Connect a Python program to the bus, and through the bridge to its integrations.
 
-`BusClient` is its place on the bus; `RpcClient`, `PubSubClient` and `QueueClient` speak to one integration each way.
+`BusClient` is the connection to the bus; `RpcClient`, `PubSubClient` and `QueueClient` each use one integration.
 """
 
 from bridge.bus import CurveClient

@@ -1,4 +1,4 @@
-"""A program's place on the bus: emit events, ask and be answered, listen."""
+"""Connect a program to the bus: emit events, send requests and wait for their responses, receive events."""
 
 import asyncio
 import contextlib
@@ -9,31 +9,31 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from bridge.bus import Bus, CurveClient
-from bridge.client.asking import Asking
 from bridge.client.errors import ClosedError
 from bridge.client.listener import Listener
+from bridge.client.pending_request import PendingRequest
 from bridge.core.clock import RealClock
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
 from bridge.core.model import Event
 
-#: Seconds after which a hello is sent again.
-_HELLO_AGAIN: Final = 0.05
-#: Seconds that leaving waits for the broker to have everything.
-_FAREWELL: Final = 1.0
+#: Seconds after which a probe (an event of the client's own, `client.<name>.hello.<n>`) is sent again.
+_PROBE_INTERVAL: Final = 0.05
+#: Seconds that the end waits until the broker has all events.
+_CLOSING_TIME: Final = 1.0
 _RESPONSE: Final = "response."
 
 
 class BusClient:
-    """One program on the bus. Use as an async context manager, once.
+    """One program on the bus. Use it as an async context manager, once.
 
-    Entering waits until the bus carries both ways, because what a PUB socket sends before its subscribers are known
-    is lost without a word (ZeroMQ's slow joiner). Where the broker is restarted later, the client finds it again by
-    itself; what is emitted meanwhile is lost, but for what is asked with a key.
+    Entering waits until the bus forwards events in both directions: what a PUB socket sends before its subscribers are
+    known is lost silently (ZeroMQ's slow joiner). If the broker is restarted later, the client connects again by
+    itself; events that are emitted meanwhile are lost, except requests with a key.
 
     Attributes:
-        source: Goes into each event.
-        clock: For all waiting; a suspended program misses nothing.
+        source: The `source` of each event.
+        clock: Measures all waits; time in which the program is suspended does not count.
     """
 
     def __init__(
@@ -47,32 +47,32 @@ class BusClient:
         patience: float = 5.0,
         curve: CurveClient | None = None,
     ) -> None:
-        """Nothing is opened yet.
+        """Create a client that is not connected yet.
 
         Args:
             publish: Endpoint that publishers connect to; None for the user's default bus.
             subscribe: Endpoint that subscribers connect to; None for the user's default bus.
-            source: Goes into each event; default `client/` and a random name.
-            prefixes: Event types to listen to, by how they start; `""` is everything.
-            max_message: Bytes of the largest message that is taken, as configured on the bus.
-            curve: Keys, where the bus is closed, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
-            patience: Seconds to wait for the bus to answer before `BusError`.
+            source: The `source` of each event; by default `client/` and a random name.
+            prefixes: Prefixes of the event types to receive; `""` is everything.
+            max_message: Bytes of the largest message that is accepted, as configured on the bus.
+            curve: Keys for a closed bus, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
+            patience: Seconds to wait for the bus before `BusError` is raised.
         """
         name = uuid.uuid4().hex[:12]
         self.source = source or f"client/{name}"
         self._own = f"client.{name}" if curve is None else f"{own_type_prefix(curve.pair.public)}.{name}"
         self.clock = RealClock()
         self._numbers = itertools.count(1)
-        self._hello = f"{self._own}.hello.0"
-        self._greeting = 0
+        self._probe = f"{self._own}.hello.0"
+        self._probe_number = 0
         self._patience = patience
         self._prefixes = tuple(prefixes)
-        self._heard = list(prefixes)
-        self._hearing = asyncio.Lock()
-        self._asking: dict[str, Asking] = {}
+        self._all_prefixes = list(prefixes)
+        self._adding = asyncio.Lock()
+        self._pending: dict[str, PendingRequest] = {}
         self._listeners: list[Listener] = []
         self._watchers: list[tuple[Callable[[Event], None], Callable[[], None]]] = []
-        self._carried = asyncio.Event()
+        self._forwarding = asyncio.Event()
         self._open = False
         self._steady = contextlib.ExitStack()
         self._bus = Bus(
@@ -83,13 +83,13 @@ class BusClient:
             source=self.source,
             clock=self.clock,
             on_event=self._on_event,
-            subscriptions=(*prefixes, self._hello),
+            subscriptions=(*prefixes, self._probe),
             own=True,
             curve=curve,
         )
 
     async def __aenter__(self) -> Self:
-        """Connect, and wait until the bus carries both ways.
+        """Connect, and wait until the bus forwards events in both directions.
 
         Raises:
             BusError: Nobody hosts the bus at these endpoints.
@@ -98,12 +98,12 @@ class BusClient:
         try:
             async with self.clock.timeout(self._patience):
                 await self._bus.start()
-                await self._carries_both_ways()
+                await self._wait_until_forwarding()
         except TimeoutError:
             await self._close()
             where = f"{self._bus.publish_endpoint} and {self._bus.subscribe_endpoint}"
             raise BusError(f"no bus answers at {where}; is `nemo-bridge run` up?") from None
-        except BaseException:  # cancelled: nobody will leave what was not entered
+        except BaseException:  # cancelled: __aexit__ is not called
             await self._close()
             raise
         self._open = True
@@ -112,48 +112,48 @@ class BusClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until what was emitted has left, then disconnect. Whoever still asks or listens gets `ClosedError`."""
+        """Wait until the broker has all emitted events, then disconnect; pending requests end with `ClosedError`."""
         self._open = False
-        for asking in self._asking.values():
-            asking.end(ClosedError("the client was left before the answer came"))
+        for pending in self._pending.values():
+            pending.end(ClosedError("the client was closed before the answer came"))
         for listener in self._listeners:
             listener.close()
-        for _, left in tuple(self._watchers):
-            left()
+        for _, on_close in tuple(self._watchers):
+            on_close()
         try:
             if kind is None:
-                # One more hello behind everything that was emitted: when it is back, the broker has all of it.
+                # A probe after all emitted events: when it comes back, the broker has all of them.
                 with contextlib.suppress(TimeoutError):
-                    async with self.clock.timeout(_FAREWELL):
-                        await self._carries_both_ways()
+                    async with self.clock.timeout(_CLOSING_TIME):
+                        await self._wait_until_forwarding()
         finally:
             await self._close()
 
     async def _close(self) -> None:
-        self._carried.set()  # whoever still waits for it
+        self._forwarding.set()  # somebody may still wait for it
         self._steady.close()
         await self._bus.stop()
 
-    async def _carries_both_ways(self) -> None:
-        """Say hello until this very hello comes back."""
-        self._greeting = next(self._numbers)
-        self._carried.clear()
-        while not self._carried.is_set():
-            self._bus.publish(self._hello, self._greeting)
+    async def _wait_until_forwarding(self) -> None:
+        """Send a probe repeatedly until it comes back."""
+        self._probe_number = next(self._numbers)
+        self._forwarding.clear()
+        while not self._forwarding.is_set():
+            self._bus.publish(self._probe, self._probe_number)
             with contextlib.suppress(TimeoutError):
-                async with self.clock.timeout(_HELLO_AGAIN):
-                    await self._carried.wait()
+                async with self.clock.timeout(_PROBE_INTERVAL):
+                    await self._forwarding.wait()
 
     def _on_event(self, event: Event) -> None:
         event_type = event.event_type
         if event_type.startswith("client.") and ".hello." in event_type:
-            if event_type == self._hello and event.payload == self._greeting:
-                self._carried.set()
+            if event_type == self._probe and event.payload == self._probe_number:
+                self._forwarding.set()
             return
         if event.correlation_id is not None and event_type.startswith(_RESPONSE):
-            asking = self._asking.get(event.correlation_id)
-            if asking is not None:
-                asking.answered(event)
+            pending = self._pending.get(event.correlation_id)
+            if pending is not None:
+                pending.answered(event)
         for watcher, _ in tuple(self._watchers):
             watcher(event)
         if event_type.startswith(self._prefixes):
@@ -164,7 +164,7 @@ class BusClient:
         if not self._open:
             raise ClosedError("this client is not connected: use it inside of `async with`")
 
-    # --- emitting and asking
+    # --- events and requests
 
     def emit(
         self,
@@ -174,10 +174,10 @@ class BusClient:
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Put one event on the bus.
+        """Emit one event on the bus.
 
         Raises:
-            InvalidError: The bus cannot carry it; the message says where.
+            InvalidError: The bus cannot carry it; the message names the part that is not valid.
             ClosedError: The client is not connected.
         """
         self._check_open()
@@ -199,29 +199,38 @@ class BusClient:
             payload: The command's arguments.
             timeout: Seconds to wait.
             key: An idempotency key. With one, the event is sent again until it is answered, and the bridge runs it
-                once; it also tells the bridge that the remote may safely see the call twice.
-            deadline: Seconds after which the bridge need not act on it any more (`deadline_ms`); default `timeout`.
+                once; it also allows the bridge to repeat the call at the remote.
+            deadline: Seconds after which the bridge does not begin it any more (`deadline_ms`); default `timeout`.
 
         Raises:
-            TimeoutError: No response in time.
+            TimeoutError: No response has arrived in time.
             InvalidError: The bus cannot carry the event.
-            ClosedError: The client is not connected, or was left meanwhile.
+            ClosedError: The client is not connected, or was closed meanwhile.
         """
         correlation_id = str(uuid.uuid4())
         try:
             async with self.clock.timeout(timeout):
-                await self.hear(f"{_RESPONSE}{event_type}")
+                await self.add_prefix(f"{_RESPONSE}{event_type}")
                 limit = timeout if deadline is None else deadline
-                return await self.begin(correlation_id, event_type, payload, key=key, deadline=limit).answer
+                return await self.start_request(correlation_id, event_type, payload, key=key, deadline=limit).answer
         except TimeoutError:
             raise TimeoutError(f"no response to {event_type} within {timeout:g} s") from None
         finally:
-            self.end(correlation_id)
+            self.end_request(correlation_id)
 
-    def begin(
+    def start_request(
         self, correlation_id: str, event_type: str, payload: Any, *, key: str | None, deadline: float | None = None
-    ) -> Asking:
-        """Ask without waiting; what the answer is to be taken from, until `end`.
+    ) -> PendingRequest:
+        """Emit a request and return it without waiting for its answer; `end_request` ends it.
+
+        The broker must know the prefix of its response already, see `add_prefix`.
+
+        Args:
+            correlation_id: The event's.
+            event_type: As in `integration.backend_api.request`.
+            payload: The command's arguments.
+            key: The idempotency key; with one, the event is emitted again until it is answered.
+            deadline: See `ask`; None for no `deadline_ms`.
 
         Raises:
             InvalidError: The bus cannot carry the event.
@@ -229,7 +238,7 @@ class BusClient:
         """
         until = None if deadline is None else self.clock.monotonic() + deadline
 
-        def say() -> None:
+        def emit() -> None:
             headers: dict[str, str] = {}
             if key is not None:
                 headers["idempotency_key"] = key
@@ -238,25 +247,25 @@ class BusClient:
                 headers["deadline_ms"] = str(self.clock.wall_ms() + round(left * 1000))
             self.emit(event_type, payload, correlation_id=correlation_id, headers=headers or None)
 
-        asking = self._asking[correlation_id] = Asking(say, self.clock, again=key is not None)
-        return asking
+        pending = self._pending[correlation_id] = PendingRequest(emit, self.clock, repeat=key is not None)
+        return pending
 
-    def end(self, correlation_id: str) -> None:
-        """Ask no more; idempotent."""
-        asking = self._asking.pop(correlation_id, None)
-        if asking is not None:
-            asking.end()
+    def end_request(self, correlation_id: str) -> None:
+        """End a request; idempotent."""
+        pending = self._pending.pop(correlation_id, None)
+        if pending is not None:
+            pending.end()
 
-    # --- listening
+    # --- receiving
 
     @contextlib.contextmanager
     def listen(self, most: int = 10_000) -> Iterator[Listener]:
-        """All events that arrive inside the context, in order, with those that this client emits.
+        """Collect all events that arrive inside the context, in order, also those that this client emits.
 
-        Begin to listen before entering the client where the last values of `health.*` are wanted: they come at once.
+        To get the last values of `health.*`, begin before the client is entered: they arrive at once.
 
         Args:
-            most: How many events may wait; beyond, the oldest are lost, and `Listener.missed` says how many.
+            most: How many events may wait; of more, the oldest are lost and counted in `Listener.missed`.
         """
         listener = Listener(most)
         self._listeners.append(listener)
@@ -266,36 +275,36 @@ class BusClient:
             self._listeners.remove(listener)
 
     @contextlib.contextmanager
-    def watch(self, watcher: Callable[[Event], None], left: Callable[[], None]) -> Iterator[None]:
-        """Call `watcher` with each event that this client hears, as it arrives, and `left` when the client is left.
+    def watch(self, watcher: Callable[[Event], None], on_close: Callable[[], None]) -> Iterator[None]:
+        """Call `watcher` with each event that this client receives, and `on_close` when the client is closed.
 
         Neither may raise.
         """
-        both = (watcher, left)
+        both = (watcher, on_close)
         self._watchers.append(both)
         try:
             yield
         finally:
             self._watchers.remove(both)
 
-    async def hear(self, prefix: str) -> None:
-        """Receive event types that start with `prefix`, too, for watchers and answers; returns when the broker knows.
+    async def add_prefix(self, prefix: str) -> None:
+        """Also receive event types with this prefix, for watchers and responses; return when the broker knows it.
 
         Raises:
             ClosedError: The client is not connected.
         """
         self._check_open()
-        if prefix.startswith(tuple(self._heard)):
+        if prefix.startswith(tuple(self._all_prefixes)):
             return
-        async with self._hearing:
-            # Subscriptions reach the broker in order: when it knows a fresh hello, it knows what was before it.
-            self._hello = f"{self._own}.hello.{next(self._numbers)}"
+        async with self._adding:
+            # Subscriptions reach the broker in order: when it knows a new probe, it knows those before it.
+            self._probe = f"{self._own}.hello.{next(self._numbers)}"
             self._bus.read_also(prefix)
-            self._bus.read_also(self._hello)
-            await self._carries_both_ways()
+            self._bus.read_also(self._probe)
+            await self._wait_until_forwarding()
             self._check_open()
-            self._heard.append(prefix)
+            self._all_prefixes.append(prefix)
 
     def own_type(self, what: str) -> str:
-        """A fresh event type that nobody else uses."""
+        """Return a new event type that nobody else uses."""
         return f"{self._own}.{what}.{next(self._numbers)}"

@@ -1,4 +1,4 @@
-"""A command to one integration, and what came of it."""
+"""Send a command to one integration and return its result."""
 
 import uuid
 from typing import Any, Final
@@ -6,9 +6,9 @@ from typing import Any, Final
 from bridge.client.bus import BusClient
 from bridge.client.errors import CallFailedError
 
-#: Seconds more than the bridge has, so that its own answer, which says more, arrives before ours: `deadline`.
-_LATER: Final = 1.0
-#: Seconds between two tries where the bridge could not do it yet.
+#: Seconds to wait longer than the bridge may take: its own error, `deadline`, says more than a TimeoutError.
+_MARGIN: Final = 1.0
+#: Seconds between two attempts where the bridge could not run it yet.
 _PAUSE: Final = 0.25
 
 
@@ -20,21 +20,21 @@ async def command(
     *,
     timeout: float,
     key: str | None,
-    patient: bool = False,
+    retry: bool = False,
 ) -> Any:
-    """Ask for an operation and return its result.
+    """Run an operation and return its result.
 
-    A bridge that is about to stop says `stopping` to what it has not begun; with a key, the next one is asked.
+    A bridge that is about to stop answers `stopping` to what it has not begun; with a key, the command is sent again.
 
     Args:
-        bus: The program's place on the bus.
+        bus: The program's connection to the bus.
         integration: The integration's label.
-        operation: One of the contract's.
+        operation: An operation of the bus contract.
         payload: Its arguments.
         timeout: Total time in seconds.
         key: See `BusClient.ask`.
-        patient: Ask again, while there is time, after every error that may pass by itself; each time with another
-            key, as the answer to one is final.
+        retry: Try again, while there is time, after every error that may pass by itself; each time with another key,
+            because the answer to a key is final.
 
     Raises:
         CallFailedError: The bridge answered with an error, `deadline` among them.
@@ -46,14 +46,14 @@ async def command(
     while True:
         left = until - bus.clock.monotonic()
         event_type = f"integration.{integration}.{operation}"
-        event = await bus.ask(event_type, payload, timeout=left + _LATER, key=key, deadline=left)
+        event = await bus.ask(event_type, payload, timeout=left + _MARGIN, key=key, deadline=left)
         answer = event.payload
         if answer["ok"]:
             return answer["result"]
         error = answer["error"]
-        passes = error["retryable"] if patient else error["kind"] == "stopping"
+        passes = error["retryable"] if retry else error["kind"] == "stopping"
         if key is None or not passes or until - bus.clock.monotonic() <= _PAUSE:
             raise CallFailedError(error, answer["attempts"])
-        if patient:
+        if retry:
             key = str(uuid.uuid4())
         await bus.clock.sleep(_PAUSE)

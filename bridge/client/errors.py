@@ -1,4 +1,4 @@
-"""What a program on the bus may meet."""
+"""Define the errors of the client."""
 
 from typing import Any
 
@@ -18,4 +18,4 @@ class CallFailedError(Exception):
 
 
 class ClosedError(Exception):
-    """The client is not entered, or was left: it works inside its `async with` only."""
+    """The client is not connected: it works only inside its `async with`."""

@@ -1,4 +1,4 @@
-"""What a program reads events from: in order, bounded, and honest about what it was too slow for."""
+"""Collect events for a program to read: in order, with a bound, and with the number of those that were lost."""
 
 import asyncio
 from collections import deque
@@ -12,14 +12,14 @@ _MOST_BYTES: Final = 64 << 20
 
 
 class Listener:
-    """Events in the order of their arrival. Who is too slow loses the oldest ones, is told how many, and goes on.
+    """Collect events in the order of their arrival. A slow reader loses the oldest ones; `missed` says how many.
 
     Attributes:
         missed: How many events were lost right before the one that was read last.
     """
 
     def __init__(self, most: int) -> None:
-        """`most` is how many events may wait."""
+        """Create a listener in which `most` events may wait."""
         self.missed = 0
         self._most = most
         self._events: deque[Event] = deque()
@@ -29,7 +29,7 @@ class Listener:
         self._news = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        """Take an event in; the oldest ones give way."""
+        """Add an event; drop the oldest ones beyond the bound."""
         self._events.append(event)
         self._bytes += len(event.raw)
         while len(self._events) > self._most or (self._bytes > _MOST_BYTES and len(self._events) > 1):
@@ -38,23 +38,23 @@ class Listener:
         self._news.set()
 
     def close(self) -> None:
-        """Nothing will come any more; what waits can still be read."""
+        """End the listener; events that wait can still be read."""
         self._closed = True
         self._news.set()
 
     def empty(self) -> bool:
-        """Whether nothing waits."""
+        """Return whether no event waits."""
         return not self._events
 
     async def get(self) -> Event:
-        """The next event; waits for it. Cancelled, it loses none.
+        """Wait for the next event and return it; a cancelled call loses none.
 
         Raises:
-            ClosedError: The client was left, and nothing waits any more.
+            ClosedError: The client was closed, and no event waits any more.
         """
         while not self._events:
             if self._closed:
-                raise ClosedError("the client was left; there is nothing more to read")
+                raise ClosedError("the client was closed; there is nothing more to read")
             self._news.clear()
             await self._news.wait()
         event = self._events.popleft()

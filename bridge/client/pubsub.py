@@ -1,4 +1,4 @@
-"""Pattern Pub/Sub for programs on the bus."""
+"""Publish and subscribe through the bridge."""
 
 import contextlib
 import uuid
@@ -11,10 +11,10 @@ from bridge.client.subscription import BRIDGE, Subscription
 
 
 class PubSubClient:
-    """Publishes to the topics of one integration through the bridge, and subscribes to them."""
+    """Publish to the topics of one integration through the bridge, and subscribe to them."""
 
     def __init__(self, bus: BusClient, integration: str) -> None:
-        """Take the program's place on the bus, and the integration's label."""
+        """Take the program's connection to the bus, and the integration's label."""
         self._bus = bus
         self._integration = integration
 
@@ -29,18 +29,18 @@ class PubSubClient:
         key: str | None = None,
         timeout: float = 30.0,
     ) -> dict[str, Any]:
-        """Send a message; returns what the broker returned, when it has taken the message over.
+        """Publish a message and return the broker's answer, when the broker has accepted it.
 
-        The command is said again until it is answered, and runs once; a bridge that is killed in between forgets
-        that, and the message may then be sent twice.
+        The command is sent again until it is answered, and runs once. A bridge that is killed in between forgets that
+        it ran, and the message may then be sent twice.
 
         Args:
-            topic: Where to.
-            message: What.
+            topic: The topic to publish to.
+            message: The message.
             qos: The quality of service, where the protocol has it.
             retain: Whether the broker keeps it for later subscribers, where the protocol has that.
-            headers: For the outside, where the protocol has them.
-            key: The idempotency key; a fresh one by default. Its answer is final for ten minutes, as in
+            headers: Headers of the message, where the protocol has them.
+            key: The idempotency key; a new one by default. Its answer is final for ten minutes, as in
                 `QueueClient.enqueue`.
             timeout: Total time in seconds.
 
@@ -73,21 +73,21 @@ class PubSubClient:
         most: int = 10_000,
         timeout: float = 30.0,
     ) -> AsyncIterator[Subscription]:
-        """Be subscribed inside the context: `async with events.subscribe("a/#") as messages`, then `async for`.
+        """Subscribe for the time of the context: `async with events.subscribe("a/#") as messages`, then `async for`.
 
-        The messages come under an event type of this subscription's own, so that programs with the same topic do not
-        end each other's subscriptions. With `emit` they come under that type, for everybody to see; such a
-        subscription may be others' as well, and stays at the bridge when the context ends.
+        The messages have an event type of this subscription's own, so that programs with the same topic do not end
+        each other's subscriptions. With `emit` they have that type, which everybody may receive; other programs may
+        share such a subscription, and it stays at the bridge when the context ends.
 
-        A bridge that is restarted is noticed, and subscribed to again; what is published in between is only kept
-        where the protocol does so. A program that is killed leaves its subscription at the bridge until that ends.
+        When a bridge is restarted, the subscription is made again; what is published in between is kept only where the
+        protocol does so. If the program is killed, its subscription stays at the bridge until the bridge ends.
 
         Args:
-            topic: In the protocol's own pattern language.
+            topic: A topic or pattern, in the protocol's own syntax.
             emit: The type of the events on the bus; fixed text.
             qos: The quality of service, where the protocol has it.
-            most: How many messages may wait; beyond, the oldest are lost, and `Message.missed` says how many.
-            timeout: Seconds that subscribing may take, tries included where the integration is not connected yet.
+            most: How many messages may wait; of more, the oldest are lost and counted in `Message.missed`.
+            timeout: Seconds that subscribing may take, with its retries while the integration is not connected yet.
 
         Raises:
             CallFailedError: The bridge answered with an error that will not pass.
@@ -98,19 +98,19 @@ class PubSubClient:
         subscription = Subscription(self._bus, self._integration, topic, event_type=event_type, qos=qos, most=most)
         try:
             async with self._bus.clock.timeout(timeout):
-                await self._bus.hear(BRIDGE)
-                await self._bus.hear(event_type)
+                await self._bus.add_prefix(BRIDGE)
+                await self._bus.add_prefix(event_type)
                 await subscription.begin(timeout)
             yield subscription
         finally:
             await subscription.end(unsubscribe=emit is None)
 
     async def ack(self, message_id: str, *, timeout: float = 30.0) -> None:
-        """Acknowledge a message of a subscription with `ack = "consumer"`; without it, it comes again.
+        """Acknowledge a message of a subscription with `ack = "consumer"`; without that, it is delivered again.
 
         Raises:
-            CallFailedError: The bridge answered with an error; the message may come again.
-            TimeoutError: The bridge did not answer; the message may come again.
+            CallFailedError: The bridge answered with an error; the message may be delivered again.
+            TimeoutError: The bridge did not answer; the message may be delivered again.
         """
         payload = {"message_id": message_id}
         await command(self._bus, self._integration, "ack", payload, timeout=timeout, key=str(uuid.uuid4()))

@@ -1,4 +1,4 @@
-"""Pattern Queue for programs on the bus."""
+"""Use the queues of an integration through the bridge."""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -9,21 +9,23 @@ from bridge.client.bus import BusClient
 from bridge.client.command import command
 from bridge.client.errors import CallFailedError
 
-#: Seconds that one `dequeue` command waits at most; it must be less than an attempt may take (`resilience.timeout`).
-_PIECE: Final = 1.0
-#: Seconds between two tries of `messages` where the bridge could not do it.
+#: Seconds that one `dequeue` command waits at most; less than the time limit of an attempt (`resilience.timeout`).
+_LONGEST_WAIT: Final = 1.0
+#: Seconds between two attempts of `messages` after an error of the bridge.
 _PAUSE: Final = 1.0
 
 
 class QueueMessage:
-    """One message, held until it is settled: by hand, or by `async with`, which gives it back after an exception.
+    """One message that is held until `ack` or `nack`.
+
+    `async with` calls `ack` at the end of its block, and `nack` after an exception.
 
     Attributes:
-        queue: Where it was taken from.
-        message_id: The remote's name for it.
+        queue: The queue it was taken from.
+        message_id: The remote's id of it.
         message: Its content.
         attempts: How often it was delivered.
-        headers: The outside protocol's headers.
+        headers: The protocol's headers.
     """
 
     def __init__(self, client: "QueueClient", queue: str, taken: Mapping[str, Any]) -> None:
@@ -51,7 +53,7 @@ class QueueMessage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Acknowledge it; after an exception give it back at once. A cancelled holder leaves it to its time."""
+        """Acknowledge it; return it at once after an exception; do neither after a cancellation."""
         if kind is None:
             await self.ack()
         elif issubclass(kind, Exception):
@@ -59,15 +61,15 @@ class QueueMessage:
 
 
 class QueueClient:
-    """Works with the queues of one integration through the bridge.
+    """Use the queues of one integration through the bridge.
 
-    Each command has an idempotency key and is said again until it is answered; the bridge runs it once. What was
-    acknowledged by `enqueue` is stored. A bridge that is killed in between forgets its keys: a message may then be
-    stored twice, with the same key at the remote, and one that was just taken comes again after its time.
+    Each command has an idempotency key and is sent again until it is answered; the bridge runs it once. When `enqueue`
+    returns, the message is stored. A bridge that is killed in between forgets its keys: a message may then be stored
+    twice, with the same key at the remote, and one that was just taken is delivered again after its `visibility`.
     """
 
     def __init__(self, bus: BusClient, integration: str) -> None:
-        """Take the program's place on the bus, and the integration's label."""
+        """Take the program's connection to the bus, and the integration's label."""
         self._bus = bus
         self._integration = integration
 
@@ -80,14 +82,14 @@ class QueueClient:
         key: str | None = None,
         timeout: float = 30.0,
     ) -> str:
-        """Store a message; returns its id, when the remote has it.
+        """Append a message and return its id, when the remote has stored it.
 
         Args:
-            queue: Where to.
-            message: What.
-            headers: For the outside, where the protocol has them.
-            key: The idempotency key; a fresh one by default. The answer to a key is final for ten minutes, a failure
-                as well: what is to be tried again after a `CallFailedError` needs another one.
+            queue: The queue to append to.
+            message: The message.
+            headers: Headers of the message, where the protocol has them.
+            key: The idempotency key; a new one by default. The answer to a key is final for ten minutes, also an
+                error: to try again after a `CallFailedError`, use another one.
             timeout: Total time in seconds.
 
         Raises:
@@ -106,12 +108,12 @@ class QueueClient:
     async def dequeue(
         self, queue: str, *, wait: float = 0.0, visibility: float | None = None, timeout: float = 30.0
     ) -> QueueMessage | None:
-        """Take one message, and hold it until it is settled.
+        """Take one message and hold it until `ack` or `nack`.
 
         Args:
-            queue: Where from.
-            wait: Seconds to wait for one.
-            visibility: Seconds after which it comes again if it is not settled, where the protocol can.
+            queue: The queue to take from.
+            wait: Seconds to wait for a message.
+            visibility: Seconds after which it is delivered again without `ack` or `nack`, where the protocol can.
             timeout: Seconds, beyond those of `wait`, within which the bridge must answer.
 
         Returns:
@@ -119,7 +121,7 @@ class QueueClient:
 
         Raises:
             CallFailedError: The bridge answered with an error.
-            TimeoutError: The bridge did not answer; a message that it has taken comes again after its time.
+            TimeoutError: The bridge did not answer; a message that it has taken is delivered again after `visibility`.
             ClosedError: The bus client is not connected.
         """
         until = self._bus.clock.monotonic() + wait
@@ -127,8 +129,8 @@ class QueueClient:
         if visibility is not None:
             payload["visibility_ms"] = max(1, round(visibility * 1000))
         while True:
-            piece = min(_PIECE, max(0.0, until - self._bus.clock.monotonic()))
-            # A key for each: said again, it gives the same message and takes no second one.
+            piece = min(_LONGEST_WAIT, max(0.0, until - self._bus.clock.monotonic()))
+            # A key for each command: sent again, it returns the same message and takes no second one.
             taken = await self._command("dequeue", {**payload, "wait_ms": round(piece * 1000)}, timeout + piece)
             if taken is not None:
                 return QueueMessage(self, queue, taken)
@@ -138,12 +140,12 @@ class QueueClient:
     async def messages(
         self, queue: str, *, visibility: float | None = None, timeout: float = 30.0
     ) -> AsyncIterator[QueueMessage]:
-        """Message after message, for ever; settle each, most simply by `async with message`.
+        """Return an endless iterator of messages; end each with `ack` or `nack`, most simply by `async with message`.
 
-        It outlasts what may pass by itself: a bridge that does not answer, a remote that is away.
+        It continues after errors that may pass by themselves: a bridge that does not answer, a remote that is down.
 
         Args:
-            queue: Where from.
+            queue: The queue to take from.
             visibility: See `dequeue`.
             timeout: See `dequeue`.
 
@@ -153,7 +155,7 @@ class QueueClient:
         """
         while True:
             try:
-                message = await self.dequeue(queue, wait=_PIECE, visibility=visibility, timeout=timeout)
+                message = await self.dequeue(queue, wait=_LONGEST_WAIT, visibility=visibility, timeout=timeout)
             except TimeoutError:
                 continue
             except CallFailedError as failed:
@@ -165,20 +167,20 @@ class QueueClient:
                 yield message
 
     async def ack(self, message_id: str, *, timeout: float = 30.0) -> None:
-        """Done with it.
+        """Acknowledge a message, so that it is not delivered again.
 
         Raises:
-            CallFailedError: The bridge answered with an error; the message may come again.
-            TimeoutError: The bridge did not answer; the message may come again.
+            CallFailedError: The bridge answered with an error; the message may be delivered again.
+            TimeoutError: The bridge did not answer; the message may be delivered again.
         """
         await self._command("ack", {"message_id": message_id}, timeout)
 
     async def nack(self, message_id: str, *, delay: float | None = None, timeout: float = 30.0) -> None:
-        """Give it back, to come again after `delay` seconds.
+        """Return a message to the queue, to be delivered again after `delay` seconds.
 
         Raises:
-            CallFailedError: The bridge answered with an error; the message comes again after its time.
-            TimeoutError: The bridge did not answer; the message comes again after its time.
+            CallFailedError: The bridge answered with an error; the message is delivered again after `visibility`.
+            TimeoutError: The bridge did not answer; the message is delivered again after `visibility`.
         """
         payload: dict[str, Any] = {"message_id": message_id}
         if delay is not None:

@@ -1,4 +1,4 @@
-"""Pattern RPC for programs on the bus."""
+"""Call methods through the bridge."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from bridge.client.command import command
 
 
 class RpcClient:
-    """Calls methods of one integration through the bridge."""
+    """Call methods of one integration through the bridge."""
 
     def __init__(self, bus: BusClient, integration: str) -> None:
-        """Take the program's place on the bus, and the integration's label."""
+        """Take the program's connection to the bus, and the integration's label."""
         self._bus = bus
         self._integration = integration
 
@@ -24,15 +24,15 @@ class RpcClient:
     ) -> Any:
         """Call a method and return its result.
 
-        Without a key the command goes out once, and may be lost on the bus like any event. With one it is said again
-        until it is answered, and runs once; only a bridge that is killed in between forgets that, and then the remote
-        may be called twice, with the same key.
+        Without a key the command is sent once, and may be lost on the bus like any event. With one it is sent again
+        until it is answered, and runs once. A bridge that is killed in between forgets that it ran, and then the
+        remote may be called twice, with the same key.
 
         Args:
             method: The remote's method.
             params: By position (list), by name (dict), or none.
-            timeout: Total time in seconds, retries included; the bridge is told it as `timeout_ms`.
-            key: An idempotency key, where the remote may safely see the call twice; see `BusClient.ask`.
+            timeout: Total time in seconds, with retries; it is sent to the bridge as `timeout_ms`.
+            key: An idempotency key, where it is safe to repeat the call at the remote; see `BusClient.ask`.
 
         Raises:
             CallFailedError: The bridge answered with an error, `deadline` among them.

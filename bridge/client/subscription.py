@@ -1,4 +1,4 @@
-"""A subscription at the bridge, kept alive over its restarts, and the messages that come by it."""
+"""Keep a subscription at the bridge, also when the bridge restarts, and read its messages."""
 
 import asyncio
 import contextlib
@@ -16,24 +16,24 @@ from bridge.core.timer import Timer
 
 BRIDGE: Final = "health.bridge"
 _CONNECTED: Final = frozenset({"connected", "degraded"})
-#: Seconds without word from the bridge after which it is asked again: three of its usual heartbeats.
+#: Seconds without an event of the bridge after which the subscription is made again: three of its usual heartbeats.
 _SILENCE: Final = 15.0
 #: Seconds until a refused subscription is tried again.
 _PAUSE: Final = 1.0
 #: Seconds that the end may take.
-_FAREWELL: Final = 2.0
+_CLOSING_TIME: Final = 2.0
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message from outside.
+    """One message from a remote.
 
     Attributes:
-        topic: The concrete topic it came by.
+        topic: The topic it was published to; never a pattern.
         message: Its content.
-        headers: The outside protocol's headers.
+        headers: The protocol's headers.
         message_id: For `PubSubClient.ack`, where the protocol acknowledges.
         attempts: How often it was delivered, where the protocol counts.
-        missed: How many messages this program was too slow for, right before this one.
+        missed: How many messages were lost right before this one, because the program read too slowly.
     """
 
     topic: str
@@ -45,20 +45,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscription:
-    """An async iterator of messages; `PubSubClient.subscribe` makes it.
+    """Iterate asynchronously over the messages of a subscription; `PubSubClient.subscribe` makes it.
 
-    The bridge answers a `subscribe` that it knows already with the same name, so it is simply said again whenever the
-    subscription might be gone: another process speaks for the integration, the integration has come back (a reload
-    makes it anew), or nothing was heard for a while.
+    The bridge answers a repeated `subscribe` with the same name. So the command is sent again whenever the subscription
+    may have ended: another process publishes the integration's health, the integration is connected again (a reload
+    makes a new one), or no event of the bridge has arrived for a while.
 
     Attributes:
-        event_type: The type by which the messages come on the bus.
+        event_type: The type of the events that carry the messages.
     """
 
     def __init__(
         self, bus: BusClient, integration: str, topic: str, *, event_type: str, qos: int | None, most: int
     ) -> None:
-        """Nothing is subscribed yet."""
+        """Create it; nothing is subscribed yet."""
         self.event_type = event_type
         self._bus = bus
         self._integration = integration
@@ -68,42 +68,42 @@ class Subscription:
         self._messages = Listener(most)
         self._bridge: tuple[Any, Any] | None = None
         self._was_connected = True
-        self._asking: str | None = None
+        self._pending: str | None = None
         self._subscribed = False
-        self._watching = contextlib.ExitStack()
+        self._watch = contextlib.ExitStack()
         self._timer = Timer(bus.clock)
 
-    # --- life
+    # --- begin and end
 
     async def begin(self, timeout: float) -> None:
-        """Subscribe; returns when the remote has confirmed.
+        """Subscribe; return when the remote has confirmed.
 
         Raises:
-            CallFailedError: The bridge answered with an error that will not pass.
+            CallFailedError: The bridge answered with an error that will not pass by itself.
             TimeoutError: The bridge did not answer.
         """
-        self._watching.enter_context(self._bus.watch(self._see, self._stop))
+        self._watch.enter_context(self._bus.watch(self._on_event, self._stop))
         await self._subscribe(timeout)
         self._subscribed = True
-        self._listen_for(_SILENCE)
+        self._resubscribe_after(_SILENCE)
 
     async def end(self, *, unsubscribe: bool) -> None:
-        """Read no more, and unsubscribe if nobody else may live on it; a bridge that is gone needs no word."""
-        self._watching.close()
+        """End the iteration; unsubscribe if asked to. A bridge that does not answer is no error."""
+        self._watch.close()
         self._stop()
         if not unsubscribe or not self._subscribed:
             return
         with contextlib.suppress(CallFailedError, ClosedError, TimeoutError):
-            async with self._bus.clock.timeout(_FAREWELL):
-                # Names are of one life of the bridge. Asked again, it tells the one that is ours now.
-                name = await self._subscribe(_FAREWELL)
+            async with self._bus.clock.timeout(_CLOSING_TIME):
+                # A restart of the bridge changes the names. A repeated `subscribe` returns the present one.
+                name = await self._subscribe(_CLOSING_TIME)
                 payload = {"subscription": name}
                 key = str(uuid.uuid4())
-                await command(self._bus, self._integration, "unsubscribe", payload, timeout=_FAREWELL, key=key)
+                await command(self._bus, self._integration, "unsubscribe", payload, timeout=_CLOSING_TIME, key=key)
 
     def _stop(self) -> None:
         self._messages.close()
-        self._calm()
+        self._cancel_pending()
 
     async def _subscribe(self, timeout: float) -> str:
         result = await command(
@@ -113,21 +113,21 @@ class Subscription:
             self._command,
             timeout=timeout,
             key=str(uuid.uuid4()),
-            patient=True,
+            retry=True,
         )
         name: str = result["subscription"]
         return name
 
-    # --- upkeep
+    # --- subscribing again
 
-    def _see(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if event.event_type == self.event_type:
             if event.source != self._bus.source:
                 self._messages.put(event)
         elif event.event_type == BRIDGE:
-            self._hear_bridge(event.source, event.payload)
+            self._on_bridge_health(event.source, event.payload)
 
-    def _hear_bridge(self, source: str | None, health: Any) -> None:
+    def _on_bridge_health(self, source: str | None, health: Any) -> None:
         states = health.get("integrations") if isinstance(health, dict) else None
         if not isinstance(states, dict) or self._integration not in states or health.get("status") == "stopped":
             return
@@ -136,34 +136,34 @@ class Subscription:
         news = bridge != self._bridge or (connected and not self._was_connected)
         self._bridge, self._was_connected = bridge, connected
         if self._subscribed:
-            self._listen_for(_SILENCE)
+            self._resubscribe_after(_SILENCE)
             if news:
-                self._again()
+                self._resubscribe()
 
-    def _listen_for(self, seconds: float) -> None:
-        """Subscribe again unless the bridge is heard of within so many seconds."""
-        self._timer.set(seconds, self._again)
+    def _resubscribe_after(self, seconds: float) -> None:
+        """Subscribe again after so many seconds, unless an event of the bridge arrives before."""
+        self._timer.set(seconds, self._resubscribe)
 
-    def _again(self) -> None:
-        """Say it once more; until it is answered, however long that takes."""
-        self._calm()
-        self._listen_for(_SILENCE)
+    def _resubscribe(self) -> None:
+        """Subscribe again, and repeat the command until it is answered, however long that takes."""
+        self._cancel_pending()
+        self._resubscribe_after(_SILENCE)
         event_type = f"integration.{self._integration}.subscribe"
-        self._asking = str(uuid.uuid4())
-        asking = self._bus.begin(self._asking, event_type, self._command, key=self._asking)
-        asking.answer.add_done_callback(self._answered)
+        self._pending = str(uuid.uuid4())
+        pending = self._bus.start_request(self._pending, event_type, self._command, key=self._pending)
+        pending.answer.add_done_callback(self._answered)
 
     def _answered(self, answer: "asyncio.Future[Event]") -> None:
         if answer.cancelled() or answer.exception() is not None:
             return
-        self._calm()
-        self._listen_for(_SILENCE if answer.result().payload["ok"] else _PAUSE)
+        self._cancel_pending()
+        self._resubscribe_after(_SILENCE if answer.result().payload["ok"] else _PAUSE)
 
-    def _calm(self) -> None:
+    def _cancel_pending(self) -> None:
         self._timer.cancel()
-        if self._asking is not None:
-            asking, self._asking = self._asking, None
-            self._bus.end(asking)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._bus.end_request(pending)
 
     # --- reading
 
@@ -177,10 +177,10 @@ class Subscription:
             raise StopAsyncIteration from None
 
     async def get(self) -> Message:
-        """The next message; waits for it.
+        """Wait for the next message and return it.
 
         Raises:
-            ClosedError: The subscription has ended, and nothing waits any more.
+            ClosedError: The subscription has ended, and no message waits any more.
         """
         missed = 0
         while True:
@@ -189,7 +189,7 @@ class Subscription:
             try:
                 message = _MESSAGE.decode(event.raw)
             except msgspec.DecodeError:
-                continue  # somebody else's, of the same type
+                continue  # an event of somebody else, of the same type
             return msgspec.structs.replace(message, missed=missed)
 
 

@@ -83,7 +83,7 @@ async def test_zap_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 assert unlucky.received() == []
         heard = len(here.seen)
         with here.peer(keys) as lucky:
-            await lucky.say_until(lambda: len(here.seen) > heard)
+            await lucky.send_until(lambda: len(here.seen) > heard)
 
 
 async def test_strangers_on_the_ports(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_a_bug_in_the_forwarder_surfaces(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(forwarder.Forwarder, "_look_up", raises)
     with Peer(bus.publish_endpoint, bus.subscribe_endpoint, keys=keys) as app:
         running = asyncio.ensure_future(bus.run())
-        await app.say_until(running.done)
+        await app.send_until(running.done)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await running
     await bus.stop()

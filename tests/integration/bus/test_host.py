@@ -45,7 +45,7 @@ async def hosted(directory: Path | str, **more: Any) -> AsyncIterator[tuple[Bus,
     await bus.start()
     try:
         with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "") as peer:
-            await peer.say_until(lambda: bool(seen))
+            await peer.send_until(lambda: bool(seen))
             await until(lambda: peer.last_id == seen[-1].id)
             seen.clear()
             peer.received()
@@ -248,7 +248,7 @@ async def test_oversized_sender_is_cut(tmp_path: Path) -> None:
     """A frame beyond 16 times the limit ends its sender's connection, an event says so, and others go on."""
     async with hosted(tmp_path) as (bus, seen, peer):
         with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "none") as bad:
-            await bad.say_until(lambda: bool(seen))
+            await bad.send_until(lambda: bool(seen))
             bad.raw(b"data.x", b"x" * (17 * MAX_MESSAGE))
             event = await peer.receive("resilience.bus.rejected")
             assert event["payload"]["reason"] == "cut"
@@ -263,7 +263,7 @@ async def test_leaving_is_no_cut(tmp_path: Path) -> None:
         for _ in range(10):
             seen.clear()
             with Peer(bus.publish_endpoint, bus.subscribe_endpoint) as guest:
-                await guest.say_until(lambda: bool(seen))
+                await guest.send_until(lambda: bool(seen))
         peer.send("data.last")
         await until(lambda: seen[-1].event_type == "data.last")
         assert bus.stats.rejected == 0
@@ -297,7 +297,7 @@ async def test_bug_in_on_event_surfaces(tmp_path: Path) -> None:
     await bus.start()
     with Peer(bus.publish_endpoint, bus.subscribe_endpoint) as peer:
         running = asyncio.ensure_future(bus.run())
-        await peer.say_until(running.done)
+        await peer.send_until(running.done)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await running
         assert len(calls) == 1

@@ -23,7 +23,7 @@ async def test_what_only_the_bridge_says(tmp_path: Path, event_type: str) -> Non
         await here.renewed()
         with here.peer(keys, event_type) as app:
             heard = len(here.seen)
-            await app.say_until(lambda: len(here.seen) > heard)
+            await app.send_until(lambda: len(here.seen) > heard)
             app.send(event_type, "forged")
             told = await here.refused(print_of(keys))
             assert told["detail"] == f"app may not publish '{event_type}'"
@@ -38,8 +38,8 @@ async def test_what_an_event_says_of_itself(tmp_path: Path) -> None:
         await here.renewed()
         own = own_type_prefix(keys[0].decode())
         with here.peer(keys, own, "order.forged") as app, here.peer(others) as other:
-            await app.say_until(lambda: here.saw("order.mine"), "order.mine")
-            await other.say_until(lambda: here.saw("order.theirs"), "order.theirs")
+            await app.send_until(lambda: here.saw("order.mine"), "order.mine")
+            await other.send_until(lambda: here.saw("order.theirs"), "order.theirs")
             for source in ("bridge", "bridge/two"):
                 app.send("order.forged", source=source)
                 app.raw(b"order.forged", msgpack.packb((1, "order.forged", None, 1, source, None)))
@@ -67,7 +67,7 @@ async def test_rights_by_key(tmp_path: Path) -> None:
         await here.renewed()
         with here.peer(tills, "health.", "order.") as till, here.peer(mutes, "order.") as mute:
             await here.refused(print_of(tills), "subscribe to 'order.'")
-            await till.say_until(lambda: here.saw("order.hello"), "order.hello")
+            await till.send_until(lambda: here.saw("order.hello"), "order.hello")
             for event_type in ("cart.a.b", "order.a.b", "orders.x", "integration.api.request", "bridge.reload"):
                 till.send(event_type)
             mute.send("order.quiet")
@@ -116,7 +116,7 @@ async def test_key_taken_away(tmp_path: Path) -> None:
         keys = here.ring.listed("former")
         await here.renewed()
         with here.peer(keys, "order.") as former:
-            await former.say_until(lambda: here.saw("order.mine"), "order.mine")
+            await former.send_until(lambda: here.saw("order.mine"), "order.mine")
             await former.receive("order.mine")
             here.ring.strike("former")
             assert await here.bus.renew_keys() == 1
@@ -138,7 +138,7 @@ async def test_rights_taken_away(tmp_path: Path) -> None:
         keys = here.ring.listed("app")
         await here.renewed()
         with here.peer(keys) as app:
-            await app.say_until(lambda: here.saw("order.mine"), "order.mine")
+            await app.send_until(lambda: here.saw("order.mine"), "order.mine")
             here.ring.list("app", keys, "cart.**")
             await here.renewed()
             app.send("order.forged")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bus.bus import Keys, Peer
+from tests.support.bus.bus import CurveKeys, Peer
 from tests.support.bus.curve import KeyRing
 from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 
@@ -43,7 +43,7 @@ def _rejections(peer: Peer) -> set[str]:
 async def test_stuck_while_large_messages_pass(tmp_path: Path, closed: bool) -> None:
     """Of 250 MB, a reader gets every byte; a subscriber that reads nothing costs less than 150 MB, and is reported."""
     ring = KeyRing(tmp_path / "keys") if closed else None
-    keys: Keys | None = None if ring is None else ring.listed("app")
+    keys: CurveKeys | None = None if ring is None else ring.listed("app")
     with (
         _sidecar(ring) as running,
         Peer(running.publish, running.subscribe, "video.", "response.bridge.ping", keys=keys) as app,
@@ -52,8 +52,8 @@ async def test_stuck_while_large_messages_pass(tmp_path: Path, closed: bool) -> 
     ):
         stuck.sub.rcvhwm = 1
         stuck.sub.subscribe("video.")
-        await app.say_until(lambda: bool(app.received()), "video.start")
-        await app.say_until(lambda: bool(stuck.received()), "video.start")
+        await app.send_until(lambda: bool(app.received()), "video.start")
+        await app.send_until(lambda: bool(stuck.received()), "video.start")
         before = peak = running.rss
         got = 0
         frame = app.event("video.frame", b"x" * _SIZE)
@@ -77,7 +77,7 @@ async def test_stuck_while_large_messages_pass(tmp_path: Path, closed: bool) -> 
             assert time.monotonic() < end
             told |= _rejections(watcher)
         # It wakes up, is connected again, and hears what is said from then on.
-        await stuck.say_until(lambda: any(e["event_type"] == "video.again" for e in stuck.received()), "video.again")
+        await stuck.send_until(lambda: any(e["event_type"] == "video.again" for e in stuck.received()), "video.again")
 
 
 async def test_who_pauses_is_not_stuck() -> None:
@@ -87,8 +87,8 @@ async def test_who_pauses_is_not_stuck() -> None:
         Peer(running.publish, running.subscribe, "resilience.") as app,
         Peer(running.publish, running.subscribe, "small.") as slow,
     ):
-        await app.say_until(lambda: bool(slow.received()), "small.first")
+        await app.send_until(lambda: bool(slow.received()), "small.first")
         for _ in range(100_000):
             app.send("small.event", "x" * 800)
-        await app.say_until(lambda: any(e["event_type"] == "small.last" for e in slow.received()), "small.last")
+        await app.send_until(lambda: any(e["event_type"] == "small.last" for e in slow.received()), "small.last")
         assert "stuck" not in _rejections(app)

@@ -1,4 +1,4 @@
-"""`bridge.client`: a program's place on a bus that another process hosts."""
+"""Show `bridge.client` on a bus that another process hosts."""
 
 import asyncio
 import os
@@ -11,54 +11,57 @@ import pytest
 from bridge.client import BusClient, CallFailedError, RpcClient
 from bridge.core.errors import BusError
 from bridge.core.model import Event
-from tests.support.bus.stand_in import answering, bus_place
+from tests.support.bus.stand_in import answering, bus_endpoints
 from tests.support.wait import until
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[str, str]]:
-    """The endpoints of a bus on which no bridge is."""
-    with bus_place() as place:
-        yield place
+def endpoints() -> Iterator[tuple[str, str]]:
+    """The endpoints of a bus without a bridge."""
+    with bus_endpoints() as endpoints:
+        yield endpoints
 
 
 def descriptors() -> int:
-    """How many files and sockets this process has open."""
+    """Return how many files and sockets this process has open."""
     return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0  # noqa: PTH208
 
 
-async def test_a_call(place: tuple[str, str]):
-    """Method, parameters and the caller's time go out; the result comes back."""
-    async with answering(place, lambda event: {"ok": True, "result": event.payload}) as seen, BusClient(*place) as bus:
+async def test_a_call(endpoints: tuple[str, str]):
+    """A call sends method, parameters and the caller's time, and returns the result."""
+    async with (
+        answering(endpoints, lambda event: {"ok": True, "result": event.payload}) as seen,
+        BusClient(*endpoints) as bus,
+    ):
         api = RpcClient(bus, "api")
         assert await api.call("m", [1], timeout=2) == {"method": "m", "timeout_ms": 2000, "params": [1]}
         assert await api.call("m", timeout=0.0001) == {"method": "m", "timeout_ms": 1}
         assert {event.event_type for event in seen} == {"integration.api.request"}
 
 
-async def test_a_call_that_fails(place: tuple[str, str]):
-    """The error is the contract's, with the number of attempts."""
+async def test_a_call_that_fails(endpoints: tuple[str, str]):
+    """A failed call raises the contract's error with the number of attempts."""
     error = {"kind": "rejected", "message": "sold out", "retryable": False, "code": 7}
     answer = {"ok": False, "error": error, "attempts": 3}
-    async with answering(place, lambda _: answer), BusClient(*place) as bus:
+    async with answering(endpoints, lambda _: answer), BusClient(*endpoints) as bus:
         with pytest.raises(CallFailedError, match="rejected: sold out") as caught:
             await RpcClient(bus, "api").call("m")
     assert (caught.value.error, caught.value.attempts) == (error, 3)
 
 
-async def test_many_at_once_are_told_apart(place: tuple[str, str]):
-    """Each gets its own answer, whatever the order."""
+async def test_many_at_once_are_told_apart(endpoints: tuple[str, str]):
+    """Each of many calls gets its own answer, in whatever order they come."""
     async with (
-        answering(place, lambda event: {"ok": True, "result": event.payload["params"]}),
-        BusClient(*place) as bus,
+        answering(endpoints, lambda event: {"ok": True, "result": event.payload["params"]}),
+        BusClient(*endpoints) as bus,
     ):
         api = RpcClient(bus, "api")
         assert await asyncio.gather(*[api.call("m", [n]) for n in range(50)]) == [[n] for n in range(50)]
 
 
-async def test_nobody_answers(place: tuple[str, str]):
-    """A time limit, and a late answer harms nothing; without a key the event was sent once."""
-    async with answering(place, lambda _: None) as seen, BusClient(*place) as bus:
+async def test_nobody_answers(endpoints: tuple[str, str]):
+    """A call without an answer ends by its time limit; without a key it was sent once, and a late answer is ignored."""
+    async with answering(endpoints, lambda _: None) as seen, BusClient(*endpoints) as bus:
         with pytest.raises(TimeoutError):
             await bus.ask("integration.api.request", {}, timeout=0.4)
         assert len(seen) == 1
@@ -67,15 +70,15 @@ async def test_nobody_answers(place: tuple[str, str]):
             await bus.ask("integration.api.request", {}, timeout=0.01)
 
 
-async def test_with_a_key_it_is_sent_again(place: tuple[str, str]):
-    """Until it is answered: same key, same correlation id; a second answer is not waited for, and harms nothing."""
+async def test_with_a_key_it_is_sent_again(endpoints: tuple[str, str]):
+    """A call with a key is sent again with the same key and correlation id until it is answered."""
     counted: list[Event] = []
 
     def third_time(event: Event) -> dict[str, Any] | None:
         counted.append(event)
         return {"n": len(counted)} if len(counted) >= 3 else None
 
-    async with answering(place, third_time) as seen, BusClient(*place) as bus:
+    async with answering(endpoints, third_time) as seen, BusClient(*endpoints) as bus:
         answer = await bus.ask("integration.api.request", {}, timeout=10, key="order-7")
     assert answer.payload == {"n": 3}
     assert {(event.header("idempotency_key"), event.correlation_id) for event in seen} == {
@@ -83,13 +86,13 @@ async def test_with_a_key_it_is_sent_again(place: tuple[str, str]):
     }
 
 
-async def test_what_was_emitted_has_left(place: tuple[str, str]):
-    """Leaving waits for it, and what arrives keeps its order."""
+async def test_what_was_emitted_has_left(endpoints: tuple[str, str]):
+    """Leaving the client waits until the broker has all events, in order."""
     count = 500
-    listener = BusClient(*place, prefixes=("note.",))
+    listener = BusClient(*endpoints, prefixes=("note.",))
     with listener.listen() as events:
         async with listener:
-            async with BusClient(*place) as bus:
+            async with BusClient(*endpoints) as bus:
                 for n in range(count):
                     bus.emit("note.taken", n)
             async with asyncio.timeout(10):
@@ -98,7 +101,7 @@ async def test_what_was_emitted_has_left(place: tuple[str, str]):
 
 
 async def test_nobody_hosts_a_bus(tmp_path: Path):
-    """It says where, and leaves nothing open."""
+    """Without a bus the error names the endpoints, and nothing stays open."""
     before = descriptors()
     bus = BusClient(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s", patience=0.2)
     with pytest.raises(BusError, match=str(tmp_path)):
@@ -107,8 +110,8 @@ async def test_nobody_hosts_a_bus(tmp_path: Path):
     await until(lambda: descriptors() <= before)
 
 
-class Deaf(BusClient):
-    """Is connected, and never learns that the bus carries."""
+class NeverForwards(BusClient):
+    """A bus that is connected, and never forwards."""
 
     heard = 0
 
@@ -116,19 +119,19 @@ class Deaf(BusClient):
         self.heard += 1
 
 
-async def test_a_bus_that_does_not_carry(place: tuple[str, str]):
-    """Being connected is not enough; patience ends, and nothing is left open."""
+async def test_a_bus_that_does_not_forward(endpoints: tuple[str, str]):
+    """A connected bus that forwards nothing is an error after `patience`; nothing stays open."""
     before = descriptors()
     with pytest.raises(BusError):
-        async with Deaf(*place, patience=0.3):
+        async with NeverForwards(*endpoints, patience=0.3):
             pass
     await until(lambda: descriptors() <= before)
 
 
-async def test_cancelled_at_the_door(place: tuple[str, str]):
-    """Who gives up entering leaves nothing open, either."""
+async def test_cancelled_while_entering(endpoints: tuple[str, str]):
+    """A cancelled `__aenter__` leaves nothing open."""
     before = descriptors()
-    bus = Deaf(*place, patience=60)
+    bus = NeverForwards(*endpoints, patience=60)
     entering = asyncio.create_task(bus.__aenter__())
     await until(lambda: bus.heard)
     entering.cancel()
@@ -137,10 +140,10 @@ async def test_cancelled_at_the_door(place: tuple[str, str]):
     await until(lambda: descriptors() <= before)
 
 
-async def test_cancelled_at_the_end(place: tuple[str, str]):
-    """Who is cancelled while leaving has left all the same."""
+async def test_cancelled_while_leaving(endpoints: tuple[str, str]):
+    """A cancelled `__aexit__` closes the client all the same."""
     before = descriptors()
-    bus = BusClient(*place)
+    bus = BusClient(*endpoints)
     await bus.__aenter__()
     leaving = asyncio.create_task(bus.__aexit__(None, None, None))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""`RpcClient`, `PubSubClient` and `QueueClient` on a real bus, before a stand-in for the bridge."""
+"""Show `RpcClient`, `PubSubClient` and `QueueClient` on a real bus with a stand-in for the bridge."""
 
 import asyncio
 import time
@@ -10,37 +10,37 @@ import pytest
 from bridge.client import BusClient, CallFailedError, ClosedError, PubSubClient, QueueClient, RpcClient
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event
-from tests.support.bus.stand_in import answering, bus_place
+from tests.support.bus.stand_in import answering, bus_endpoints
 from tests.support.wait import until
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[str, str]]:
-    """The endpoints of a bus on which no bridge is."""
-    with bus_place() as place:
-        yield place
+def endpoints() -> Iterator[tuple[str, str]]:
+    """The endpoints of a bus without a bridge."""
+    with bus_endpoints() as endpoints:
+        yield endpoints
 
 
 def good(result: Any = None) -> dict[str, Any]:
-    """A good answer."""
+    """Make an answer with a result."""
     return {"ok": True, "result": result, "attempts": 1}
 
 
 def bad(kind: str, *, retryable: bool = True) -> dict[str, Any]:
-    """A bad answer."""
+    """Make an answer with an error."""
     return {"ok": False, "error": {"kind": kind, "message": "no", "retryable": retryable}, "attempts": 0}
 
 
-async def test_commands(place: tuple[str, str]):
-    """Each method says its command with what it was given; keys are fresh unless given."""
+async def test_commands(endpoints: tuple[str, str]):
+    """Each method sends its command with its arguments, and with a new key unless one is given."""
     results = {
         "publish": {"receivers": 2},
         "enqueue": {"message_id": "jobs/1"},
         "dequeue": {"message_id": "jobs/1", "message": {"n": 1}, "attempts": 3, "headers": {"a": "b"}},
     }
     async with (
-        answering(place, lambda event: good(results.get(event.event_type.rpartition(".")[2], {}))) as seen,
-        BusClient(*place) as bus,
+        answering(endpoints, lambda event: good(results.get(event.event_type.rpartition(".")[2], {}))) as seen,
+        BusClient(*endpoints) as bus,
     ):
         events, jobs = PubSubClient(bus, "events"), QueueClient(bus, "jobs")
         assert await events.publish("t", 1, qos=1, retain=True, headers={"x": "y"}, key="k1") == {"receivers": 2}
@@ -68,17 +68,17 @@ async def test_commands(place: tuple[str, str]):
     assert len(set(keys)) == len(keys)
 
 
-async def test_a_call_has_a_key_only_where_it_is_given(place: tuple[str, str]):
-    """Without one the bridge must not repeat it at the remote."""
-    async with answering(place, lambda _: good()) as seen, BusClient(*place) as bus:
+async def test_a_call_has_a_key_only_where_it_is_given(endpoints: tuple[str, str]):
+    """A call without a key has none, so that the bridge does not repeat it at the remote."""
+    async with answering(endpoints, lambda _: good()) as seen, BusClient(*endpoints) as bus:
         api = RpcClient(bus, "api")
         await api.call("m")
         await api.call("m", key="k")
     assert [one.header("idempotency_key") for one in seen] == [None, "k"]
 
 
-async def test_the_bridge_is_told_when_the_caller_gives_up(place: tuple[str, str]):
-    """`deadline_ms` is the caller's time on the wall clock, in what is said again, too."""
+async def test_the_bridge_is_told_when_the_caller_gives_up(endpoints: tuple[str, str]):
+    """`deadline_ms` is the caller's time limit on the wall clock, also in repetitions."""
     answered = 0
 
     def second_time(_: Event) -> dict[str, Any] | None:
@@ -86,7 +86,7 @@ async def test_the_bridge_is_told_when_the_caller_gives_up(place: tuple[str, str
         answered += 1
         return good() if answered == 2 else None
 
-    async with answering(place, second_time) as seen, BusClient(*place) as bus:
+    async with answering(endpoints, second_time) as seen, BusClient(*endpoints) as bus:
         began = time.time()
         await RpcClient(bus, "api").call("m", timeout=7.0, key="k")
     assert len(seen) == 2
@@ -94,11 +94,11 @@ async def test_the_bridge_is_told_when_the_caller_gives_up(place: tuple[str, str
         assert began + 6.9 < int(event.header("deadline_ms") or "") / 1000 < time.time() + 7.1
 
 
-async def test_what_it_emits_is_numbered(place: tuple[str, str]):
+async def test_what_it_emits_is_numbered(endpoints: tuple[str, str]):
     """`headers.seq` counts all that this program has put on the bus, by one."""
-    listener = BusClient(*place, prefixes=("",))
+    listener = BusClient(*endpoints, prefixes=("",))
     with listener.listen() as events:
-        async with listener, BusClient(*place) as bus:
+        async with listener, BusClient(*endpoints) as bus:
             for n in range(20):
                 bus.emit("note.taken", n)
             with pytest.raises(InvalidError):
@@ -113,10 +113,10 @@ async def test_what_it_emits_is_numbered(place: tuple[str, str]):
     assert numbers == list(range(numbers[0], numbers[0] + 21))
 
 
-async def test_answers_are_heard_whatever_is_listened_to(place: tuple[str, str]):
-    """A client that listens to something else can ask all the same, and its listeners get only what they want."""
-    async with answering(place, lambda event: good(event.payload["params"])):
-        bus = BusClient(*place, prefixes=("note.",))
+async def test_responses_arrive_with_any_prefixes(endpoints: tuple[str, str]):
+    """A client with other prefixes gets its responses, and its listeners get only their prefixes."""
+    async with answering(endpoints, lambda event: good(event.payload["params"])):
+        bus = BusClient(*endpoints, prefixes=("note.",))
         with bus.listen() as events:
             async with bus:
                 api = RpcClient(bus, "api")
@@ -128,8 +128,8 @@ async def test_answers_are_heard_whatever_is_listened_to(place: tuple[str, str])
         assert events.empty()
 
 
-async def test_a_bridge_that_is_stopping_is_asked_again(place: tuple[str, str]):
-    """With a key, while there is time; without one, and when the time is up, it is the caller's error."""
+async def test_a_bridge_that_is_stopping_is_asked_again(endpoints: tuple[str, str]):
+    """`stopping` makes it send again with a key while there is time; otherwise the error is raised."""
     left = 2
 
     def stopping(_: Event) -> dict[str, Any]:
@@ -137,7 +137,7 @@ async def test_a_bridge_that_is_stopping_is_asked_again(place: tuple[str, str]):
         left -= 1
         return bad("stopping") if left >= 0 else good(7)
 
-    async with answering(place, stopping) as seen, BusClient(*place) as bus:
+    async with answering(endpoints, stopping) as seen, BusClient(*endpoints) as bus:
         api = RpcClient(bus, "api")
         assert await api.call("m", key="k") == 7
         assert len(seen) == 3
@@ -150,17 +150,17 @@ async def test_a_bridge_that_is_stopping_is_asked_again(place: tuple[str, str]):
 
 
 @pytest.mark.parametrize("kind", ["not_connected", "circuit_open", "overloaded"])
-async def test_other_errors_are_the_callers(place: tuple[str, str], kind: str):
-    """What may pass by itself is said at once; whether to try again is the program's decision."""
-    async with answering(place, lambda _: bad(kind)) as seen, BusClient(*place) as bus:
+async def test_other_errors_are_the_callers(endpoints: tuple[str, str], kind: str):
+    """Every other error is raised at once; whether to try again is the program's decision."""
+    async with answering(endpoints, lambda _: bad(kind)) as seen, BusClient(*endpoints) as bus:
         with pytest.raises(CallFailedError, match=kind):
             await QueueClient(bus, "jobs").enqueue("q", 1)
     assert len(seen) == 1
 
 
-async def test_a_dequeue_waits_in_pieces(place: tuple[str, str]):
-    """Each has its own key, and none waits longer than an attempt may take."""
-    async with answering(place, lambda _: good(None)) as seen, BusClient(*place) as bus:
+async def test_a_dequeue_waits_in_pieces(endpoints: tuple[str, str]):
+    """A long `dequeue` is several commands with keys of their own, none longer than an attempt may take."""
+    async with answering(endpoints, lambda _: good(None)) as seen, BusClient(*endpoints) as bus:
         jobs = QueueClient(bus, "jobs")
         assert await jobs.dequeue("q") is None
         assert [one.payload["wait_ms"] for one in seen] == [0]
@@ -172,8 +172,8 @@ async def test_a_dequeue_waits_in_pieces(place: tuple[str, str]):
     assert len({one.header("idempotency_key") for one in seen}) == len(seen)
 
 
-async def test_messages_are_settled(place: tuple[str, str]):
-    """Good work is acknowledged, an exception gives back, a cancellation leaves it to its time."""
+async def test_messages_are_settled(endpoints: tuple[str, str]):
+    """A message is acknowledged after its block, returned after an exception, and left after a cancellation."""
     number = 0
 
     def numbered(event: Event) -> dict[str, Any]:
@@ -183,7 +183,7 @@ async def test_messages_are_settled(place: tuple[str, str]):
         number += 1
         return good({"message_id": f"m{number}", "message": number, "attempts": 1, "headers": {}})
 
-    async with answering(place, numbered) as seen, BusClient(*place) as bus:
+    async with answering(endpoints, numbered) as seen, BusClient(*endpoints) as bus:
         jobs = QueueClient(bus, "jobs")
 
         async def work() -> None:
@@ -203,8 +203,8 @@ async def test_messages_are_settled(place: tuple[str, str]):
     assert [one for one in settled if one[1]] == [("ack", "m1"), ("nack", "m2")]
 
 
-async def test_messages_outlast_what_passes(place: tuple[str, str]):
-    """A bridge that is silent, a remote that is away; what will not pass is raised."""
+async def test_messages_outlast_what_passes(endpoints: tuple[str, str]):
+    """`messages` continues after silence of the bridge and errors that pass, and raises others."""
     answers = [None, bad("not_connected"), good(None), good({"message_id": "m", "message": 1, "attempts": 1})]
     keys: list[str | None] = []
 
@@ -215,7 +215,7 @@ async def test_messages_outlast_what_passes(place: tuple[str, str]):
         keys.append(key)
         return answers[len(keys) - 1] if len(keys) <= len(answers) else bad("not_supported", retryable=False)
 
-    async with answering(place, in_turn), BusClient(*place) as bus:
+    async with answering(endpoints, in_turn), BusClient(*endpoints) as bus:
         messages = QueueClient(bus, "jobs").messages("q", timeout=0.1)
         assert (await anext(messages)).message == 1
         with pytest.raises(CallFailedError, match="not_supported"):
@@ -223,9 +223,9 @@ async def test_messages_outlast_what_passes(place: tuple[str, str]):
     assert len(keys) == 5
 
 
-async def test_a_slow_listener_is_told(place: tuple[str, str]):
-    """The number of events that wait is bounded; the others are counted, not kept."""
-    bus = BusClient(*place, prefixes=("note.",))
+async def test_a_slow_listener_is_told(endpoints: tuple[str, str]):
+    """The number of waiting events has a limit; the dropped ones are counted."""
+    bus = BusClient(*endpoints, prefixes=("note.",))
     with bus.listen(most=5) as events:
         async with bus:
             for n in range(50):
@@ -234,9 +234,9 @@ async def test_a_slow_listener_is_told(place: tuple[str, str]):
     assert [one.payload async for one in events] == [46, 47, 48, 49]
 
 
-async def test_outside_of_its_context(place: tuple[str, str]):
-    """Before it is entered and after it is left, it says so, and so do the clients on it."""
-    bus = BusClient(*place)
+async def test_outside_of_its_context(endpoints: tuple[str, str]):
+    """Before and after its context, a client and all that use it raise `ClosedError`."""
+    bus = BusClient(*endpoints)
     calls = (
         lambda: bus.ask("x"),
         lambda: RpcClient(bus, "api").call("m"),
@@ -257,19 +257,19 @@ async def test_outside_of_its_context(place: tuple[str, str]):
     await refused()
 
 
-async def test_left_while_others_ask(place: tuple[str, str]):
-    """They get an error instead of waiting for ever; nothing is left running."""
-    async with BusClient(*place) as bus:
+async def test_closed_with_pending_calls(endpoints: tuple[str, str]):
+    """Closing the client ends pending calls with an error; nothing stays running."""
+    async with BusClient(*endpoints) as bus:
         asking = asyncio.create_task(RpcClient(bus, "api").call("m", key="k"))
         subscribing = asyncio.create_task(PubSubClient(bus, "events").subscribe("t").__aenter__())
-        await until(lambda: len(bus._asking) == 2)
+        await until(lambda: len(bus._pending) == 2)
     done = await asyncio.gather(asking, subscribing, return_exceptions=True)
     assert [type(one) for one in done] == [ClosedError, ClosedError]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_two_programs_with_one_topic(place: tuple[str, str]):
-    """Each has its own event type and ends its own subscription only; with `emit` nobody ends it."""
+async def test_two_programs_with_one_topic(endpoints: tuple[str, str]):
+    """Two programs have their own event types and end only their own subscription; with `emit` neither ends it."""
     names: dict[str, str] = {}
 
     def bridge(event: Event) -> dict[str, Any]:
@@ -279,10 +279,10 @@ async def test_two_programs_with_one_topic(place: tuple[str, str]):
         return good({"subscription": names.setdefault(emit, f"subscription-{len(names) + 1}")})
 
     async with (
-        answering(place, bridge) as seen,
-        BusClient(*place, source="bridge") as speaker,
-        BusClient(*place) as one,
-        BusClient(*place) as two,
+        answering(endpoints, bridge) as seen,
+        BusClient(*endpoints, source="bridge") as speaker,
+        BusClient(*endpoints) as one,
+        BusClient(*endpoints) as two,
         PubSubClient(one, "events").subscribe("t/#") as first,
     ):
         async with (

@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgpack
 import zmq
 
-Keys = tuple[bytes, bytes, bytes]
+CurveKeys = tuple[bytes, bytes, bytes]
 """For CURVE: the own public and secret key, and the server's public one."""
 
 
@@ -16,7 +16,7 @@ class Peer:
     """One PUB and one SUB, connected to a bus; `with` closes them."""
 
     def __init__(
-        self, publish: str, subscribe: str, *prefixes: str, source: str | None = "app", keys: Keys | None = None
+        self, publish: str, subscribe: str, *prefixes: str, source: str | None = "app", keys: CurveKeys | None = None
     ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.pub = self.context.socket(zmq.PUB)
@@ -74,7 +74,7 @@ class Peer:
                 await asyncio.sleep(0.002)
         raise AssertionError(f"no {event_type} within {seconds} s")
 
-    async def say_until(self, done: Callable[[], bool], event_type: str = "hello") -> None:
+    async def send_until(self, done: Callable[[], bool], event_type: str = "hello") -> None:
         """Publish until `done()`: a new publisher's first events are lost until the subscription reaches it."""
 
         def once() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from bridge.bus import Bus
 from bridge.core.clock import RealClock
 from bridge.core.model import Event
-from tests.support.bus.bus import Keys, Peer, until
+from tests.support.bus.bus import CurveKeys, Peer, until
 from tests.support.bus.curve import KeyRing
 
 
@@ -23,7 +23,7 @@ class Closed:
     good: Peer
     heard: list[dict[str, Any]]
 
-    def peer(self, keys: Keys | None, *prefixes: str) -> Peer:
+    def peer(self, keys: CurveKeys | None, *prefixes: str) -> Peer:
         """Another program on it."""
         return Peer(self.bus.publish_endpoint, self.bus.subscribe_endpoint, *prefixes, keys=keys)
 
@@ -90,7 +90,7 @@ async def closed(directory: Path) -> AsyncIterator[Closed]:
     await bus.start()
     try:
         with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "", keys=keys) as good:
-            await good.say_until(lambda: bool(seen))
+            await good.send_until(lambda: bool(seen))
             await until(lambda: good.last_id == seen[-1].id)
             here = Closed(bus, ring, seen, good, [])
             await here.works()

@@ -7,7 +7,7 @@ import zmq.auth
 
 from bridge.bus import CurveServer
 from bridge.core.curve_keys import fingerprint, read_pair
-from tests.support.bus.bus import Keys
+from tests.support.bus.bus import CurveKeys
 
 
 class KeyRing:
@@ -26,19 +26,19 @@ class KeyRing:
         """What a bus is hosted with."""
         return CurveServer(self.server, self.authorized)
 
-    def new(self, name: str) -> Keys:
+    def new(self, name: str) -> CurveKeys:
         """A client's keys, which are not listed."""
         public, secret = zmq.auth.load_certificate(self._certificate(name))
         assert secret is not None
         return public, secret, self.server.public.encode()
 
-    def listed(self, name: str, publish: str = "**", subscribe: str = "**", role: str = "") -> Keys:
+    def listed(self, name: str, publish: str = "**", subscribe: str = "**", role: str = "") -> CurveKeys:
         """A client's keys, which are listed with these rights."""
         keys = self.new(name)
         self.list(name, keys, publish, subscribe, role)
         return keys
 
-    def list(self, name: str, keys: Keys, publish: str = "**", subscribe: str = "**", role: str = "") -> None:
+    def list(self, name: str, keys: CurveKeys, publish: str = "**", subscribe: str = "**", role: str = "") -> None:
         """List a key."""
         text = f'metadata\n    publish = "{publish}"\n    subscribe = "{subscribe}"\n    role = "{role}"\n'
         path = self.authorized / f"{name}.key"
@@ -55,6 +55,6 @@ class KeyRing:
         return secret
 
 
-def print_of(keys: Keys) -> str:
+def print_of(keys: CurveKeys) -> str:
     """A key's fingerprint."""
     return fingerprint(keys[0].decode())

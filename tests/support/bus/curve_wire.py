@@ -11,7 +11,7 @@ from typing import Self
 from nacl.public import Box, PrivateKey, PublicKey
 from zmq.utils import z85
 
-from tests.support.bus.bus import Keys
+from tests.support.bus.bus import CurveKeys
 
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
 
@@ -19,7 +19,7 @@ _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b
 class HandmadeSender:
     """A PUB that has come in; `with` closes it."""
 
-    def __init__(self, endpoint: str, keys: Keys) -> None:
+    def __init__(self, endpoint: str, keys: CurveKeys) -> None:
         """Connect to `tcp://host:port` and shake hands."""
         _, secret, server = (z85.decode(key) for key in keys)
         host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)

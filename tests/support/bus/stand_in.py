@@ -14,7 +14,7 @@ Answer = Callable[[Event], dict[str, Any] | None]
 
 
 @contextmanager
-def bus_place() -> Iterator[tuple[str, str]]:
+def bus_endpoints() -> Iterator[tuple[str, str]]:
     """The endpoints of a bus on which no bridge is."""
     command = [sys.executable, "-m", "tests.support.bus.bus_host", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -27,10 +27,10 @@ def bus_place() -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def answering(place: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
+async def answering(endpoints: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
     """A stand-in for the bridge: gives each command the answer's payload, or none; tells which commands came."""
     seen: list[Event] = []
-    bus = BusClient(*place, source="bridge", prefixes=("integration.",))
+    bus = BusClient(*endpoints, source="bridge", prefixes=("integration.",))
 
     async def work(events: Listener) -> None:
         while True:

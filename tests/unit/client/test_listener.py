@@ -1,4 +1,4 @@
-"""Listeners: in order, bounded, and told what was missed."""
+"""Show that a listener keeps order and bound, and counts what was lost."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ from bridge.core.model import Event
 
 
 def event(number: int, size: int = 1) -> Event:
-    """An event that is told by its id, with a payload of `size` bytes."""
+    """An event that is recognised by its id, with a payload of `size` bytes."""
     raw = msgspec.Raw(b"\xc0" * size)
     return Event(id=number, event_type="x", raw=raw, timestamp=0, source=None, correlation_id=None)
 
 
 async def test_in_order():
-    """What arrives first is read first, and nothing is missed."""
+    """Events are read in the order of their arrival, and none is lost."""
     listener = Listener(10)
     for number in range(10):
         listener.put(event(number))
@@ -26,7 +26,7 @@ async def test_in_order():
 
 
 async def test_a_slow_reader_is_told_what_it_missed():
-    """The oldest give way; the next one that is read says how many, the one after it nothing."""
+    """The oldest events are dropped; `missed` counts them at the next one read, and is 0 afterwards."""
     listener = Listener(3)
     for number in range(10):
         listener.put(event(number))
@@ -39,7 +39,7 @@ async def test_a_slow_reader_is_told_what_it_missed():
 
 
 async def test_bytes_are_bounded_too():
-    """Large events give way before their number is reached, but the newest always stays."""
+    """Large events are dropped before the limit of their number, but the newest always stays."""
     listener = Listener(10_000)
     for number in range(5):
         listener.put(event(number, 20 << 20))
@@ -49,7 +49,7 @@ async def test_bytes_are_bounded_too():
 
 
 async def test_waits_and_loses_nothing_when_cancelled():
-    """Who gives up waiting leaves the event to the next."""
+    """A cancelled `get` leaves the event to the next reader."""
     listener = Listener(3)
     waiting = asyncio.create_task(listener.get())
     await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_waits_and_loses_nothing_when_cancelled():
 
 
 async def test_several_readers_share():
-    """Each event goes to one of them."""
+    """Each event goes to one of several readers."""
     listener = Listener(10)
     readers = [asyncio.create_task(listener.get()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -71,7 +71,7 @@ async def test_several_readers_share():
 
 
 async def test_closed():
-    """What waits is still read; then it is an error to `get`, and the end of `async for`."""
+    """After the end waiting events can be read; then `get` raises and `async for` ends."""
     listener = Listener(3)
     listener.put(event(1))
     late = [asyncio.create_task(listener.get()) for _ in range(2)]
