@@ -50,7 +50,9 @@ class Process:
         return self._runner.run(work)
 
     def end_within(self, seconds: float, exit_code: int, why: str) -> None:
-        """End the process after `seconds`, unless it has ended by itself. An earlier end that was set stays.
+        """End the process after `seconds`, unless it has ended by itself.
+
+        An earlier end that was set stays, with the new exit code and reason.
 
         It may be called from a signal handler.
 

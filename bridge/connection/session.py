@@ -175,7 +175,10 @@ class SessionKeeper:
         return error
 
     async def _put_in_order(self) -> BridgeError | None:
-        """Restore the subscriptions where calls succeed although no `_open` did; return why that failed, or None."""
+        """Restore the subscriptions of a session that works although its opening failed.
+
+        Return the error if restoring them fails, else None.
+        """
         session = self.current
         if session is None or session is self._in_order:
             return None

@@ -35,7 +35,7 @@ def check_event_type(name: str, max_bytes: int = 255) -> None:
 
 
 def to_event_type(value: object) -> str:
-    """Return the event type for a computed value: `/` becomes `.` (bus contract, "Values on other wires").
+    """Return the event type for a computed value: `/` becomes `.` (bus contract).
 
     Raises:
         InvalidError: The value is not a string, is empty, or has spaces, control characters or empty segments.

@@ -29,7 +29,7 @@ class Timer:
         self.due = math.inf
 
     def set(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back once after `seconds`, and not when it was set to before."""
+        """Call back once after `seconds`. A call back that it was set to before does not come."""
         if self.is_set:
             self._cancel()
         self.is_set = True

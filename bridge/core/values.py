@@ -1,7 +1,7 @@
 """Check that a value can be sent exactly: JSON's data model, and bytes where the encoding has them.
 
 Encoders alone would silently write something else: bytes as base64, NaN as null, numbers as keys, dates in forms of
-their own. By the contract such a value is `invalid` ("Values on other wires").
+their own. By the contract such a value is `invalid`.
 """
 
 import enum

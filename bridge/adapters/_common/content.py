@@ -1,6 +1,6 @@
 """Encode and decode the content of messages: `codec = "auto|json|msgpack|text|bytes"`.
 
-The rules are those of the bus contract, "Values on other wires".
+The rules are those of the bus contract.
 
 `auto` encodes text as text and everything else as JSON. It decodes by the content type where it knows that; else the
 bytes are JSON where they parse as such, else text where they are UTF-8, else they stay bytes.

@@ -1,6 +1,6 @@
-"""What was written to a NATS server and what of it the server has: each PONG confirms all that came before its PING.
+"""Confirms each publish to NATS: a PING follows what was written, and its PONG proves that the server has all of it.
 
-All that is published before the event loop's next turn leaves in one write, with one PING behind it.
+Everything that is published in one turn of the event loop leaves in one write, with one PING behind it.
 """
 
 import asyncio
@@ -13,17 +13,20 @@ from bridge.core.ports import Promise
 
 
 class Confirmed:
-    """Promises of what was published; each is settled by the PONG that follows, or fails."""
+    """Keeps the promise of each publish until the PONG that settles it, or until the connection ends."""
 
     def __init__(self, transport: Transport) -> None:
-        """Nothing was published yet. `transport` writes; who reads calls `pong`."""
+        """Write to `transport`. Whoever reads from it calls `pong` for each PONG."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._written: list[tuple[Promise, str]] = []
         self._asked: deque[list[tuple[Promise, str]]] = deque()
 
     def publish(self, data: bytes, promise: Promise, subject: str) -> None:
-        """Write `data`; nothing where it is empty, to hear of what was written before by others."""
+        """Write `data`; `promise` is settled once the server has it.
+
+        With no data, `promise` is settled once the server has all that others have written before.
+        """
         if not self._written:
             self._loop.call_soon(self._ask)
         self._written.append((promise, subject))
