@@ -1,1 +1,1 @@
-"""One file for each protocol; the only place that knows the client libraries."""
+"""One package for each protocol. Client libraries of protocols are imported here and nowhere else."""

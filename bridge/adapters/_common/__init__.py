@@ -1,1 +1,1 @@
-"""What several adapters share: endpoints, TLS, content, JSON, error tables, HTTP and WebSocket transports."""
+"""Parts that several adapters use: endpoints, TLS, content, JSON, error tables, HTTP and WebSocket transports."""

@@ -1,4 +1,4 @@
-"""Where an adapter connects to, and with which TLS: the blocks of an integration, resolved.
+"""Resolve where an adapter connects to, and with which TLS, from the blocks of an integration.
 
 The rules are those of `bridge.core.endpoint.resolve_endpoint`, for every protocol; each brings its table of schemes.
 """
@@ -32,7 +32,7 @@ def tls_context(setup: AdapterSetup, endpoint: ResolvedEndpoint, *, alpn: str | 
         alpn: The application's protocol to agree on (RFC 7301); None for none.
 
     Raises:
-        ValueError: A file does not serve, in words for a person.
+        ValueError: A file cannot be used; the message is in words for a person.
     """
     if not endpoint.tls:
         return None

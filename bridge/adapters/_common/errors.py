@@ -1,4 +1,4 @@
-"""From exceptions of libraries, of the operating system and of OpenSSL to the bridge's errors.
+"""Translate exceptions of libraries, of the operating system and of OpenSSL to the bridge's errors.
 
 Each adapter has a table for its library, and a test that it is complete. What the operating system and OpenSSL raise
 has the same words for every protocol, which are here.
@@ -37,15 +37,15 @@ _ENDED: Final = (
     ssl.SSLZeroReturnError,
 )
 
-#: What was raised, and what makes our error of it; in a table the most specific comes first.
+#: A type of exception, and the function that makes the bridge's error of one; in a table the most specific comes first.
 Row = tuple[type[BaseException], Callable[[Any], BridgeError]]
 
 
 def look_up(table: Iterable[Row], error: Exception) -> BridgeError:
-    """The bridge's error for one of a library's.
+    """Return the bridge's error for one of a library's.
 
     Raises:
-        LookupError: It is not in the table, so it is a bug of ours and not the outside's doing.
+        LookupError: It is not in the table, so only a bug of ours raises it.
     """
     for kind, make in table:
         if isinstance(error, kind):
@@ -54,7 +54,7 @@ def look_up(table: Iterable[Row], error: Exception) -> BridgeError:
 
 
 def reason_of(error: BaseException) -> str:
-    """What the operating system or OpenSSL says, in a few words."""
+    """Return the reason that the operating system or OpenSSL gives, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return str(getattr(error, "verify_message", "") or error)
     if isinstance(error, ssl.SSLError):
@@ -68,7 +68,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def cause_of(error: BaseException) -> OSError | EOFError | None:
-    """The first exception of the operating system, of OpenSSL or of asyncio that a library's exception comes from."""
+    """Return the exception of the operating system, OpenSSL or asyncio that caused a library's, or None."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError | EOFError):

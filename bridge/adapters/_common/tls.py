@@ -1,11 +1,11 @@
-"""TLS, the same for every protocol: the context from the `tls` and `auth` blocks, and what a refusal looks like."""
+"""Make TLS contexts from the `tls` and `auth` blocks, and recognise a refused client certificate."""
 
 import ssl
 from typing import Final
 
 from bridge.core.endpoint import AuthCertificate, Tls
 
-#: Alerts by which a server turns a client's certificate away (RFC 8446, 6.2). With TLS 1.3 they come after the
+#: Alerts by which a server refuses a client's certificate (RFC 8446, 6.2). With TLS 1.3 they come after the
 #: handshake, in place of the first answer.
 _CLIENT_REFUSED: Final = (
     "CERTIFICATE_REQUIRED",
@@ -24,7 +24,7 @@ HANDSHAKE_TIMEOUT: Final = 5.0
 
 
 def refuses_client(error: BaseException | None) -> bool:
-    """Whether the server says by this that it does not take our certificate, or wants one."""
+    """Return whether an error means that the server refuses the client's certificate, or requires one."""
     if not isinstance(error, ssl.SSLError):
         return False
     reason = getattr(error, "reason", None) or ""  # OpenSSL sets it, nobody else
@@ -32,10 +32,10 @@ def refuses_client(error: BaseException | None) -> bool:
 
 
 def client_context(tls: Tls, auth: object) -> ssl.SSLContext:
-    """A context that verifies, unless `tls.verify` is false, and has the client certificate of `auth`, if any.
+    """Make a context that verifies, unless `tls.verify` is false, and has the client certificate of `auth`, if any.
 
     Raises:
-        ValueError: A file does not serve, in words for a person.
+        ValueError: A file cannot be used; the message is in words for a person.
     """
     try:
         context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
@@ -49,5 +49,5 @@ def client_context(tls: Tls, auth: object) -> ssl.SSLContext:
             # Without a password function OpenSSL would ask for one on the terminal.
             context.load_cert_chain(auth.cert, auth.key, password=lambda: "")
         except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"auth: {auth.cert} and its key do not serve as a client certificate: {error}") from None
+            raise ValueError(f"auth: {auth.cert} and its key cannot be used as a client certificate: {error}") from None
     return context

@@ -1,5 +1,5 @@
-"""HTTP for adapters: the one place that knows httpx.
+"""HTTP for adapters; httpx is imported here and nowhere else.
 
-`client` is what an adapter uses; `pool` and `connection` are the transport underneath, `errors` and `status` say what
-a failure or an HTTP status means, `target` makes the configuration's blocks ready for use.
+Adapters use `client`. `pool`, `connection` and `stream` are the transport below it; `errors` and `status` are the
+tables from failures and HTTP statuses to the bridge's errors; `target` resolves the configuration's blocks.
 """

@@ -1,4 +1,4 @@
-"""What an adapter uses: requests to one integration's server, with its credentials, raising the bridge's errors."""
+"""Send HTTP requests to the server of one integration, with its credentials; raises the bridge's errors."""
 
 import asyncio
 import re
@@ -18,9 +18,9 @@ from bridge.core.ports import AdapterSetup, Context
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-#: Event headers that always travel, and what they are called in HTTP.
-_TRAVELLING: Final = {"traceparent": b"traceparent", "hop": b"Nemo-Hop"}
-#: Headers that only the transport writes.
+#: Event headers that are always sent, and their names in HTTP.
+_ALWAYS_SENT: Final = {"traceparent": b"traceparent", "hop": b"Nemo-Hop"}
+#: Headers that the configuration cannot allow, because the bridge writes them itself.
 RESERVED: Final = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"}
     | {"cookie", "expect", "host", "idempotency-key", "keep-alive", "nemo-hop", "proxy-authorization", "te", "trailer"}
@@ -29,14 +29,14 @@ RESERVED: Final = frozenset(
 
 
 class HttpClient:
-    """Requests to the target of one integration.
+    """Sends requests to the server of one integration.
 
     Raises ValueError from its constructor, in words for a person, where the settings cannot work.
 
     Args:
         setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
         max_response: Bytes that a response's body may have, decompressed.
-        allow_headers: Event headers that may travel as HTTP headers, besides `traceparent` and `hop`.
+        allow_headers: Event headers that are sent as HTTP headers, besides `traceparent` and `hop`.
         accept: The `Accept` header of all requests but `stream`.
     """
 
@@ -52,7 +52,7 @@ class HttpClient:
         self._max_response = max_response
         self._clock = setup.clock
         credentials = authorization(setup)
-        self._travelling = _TRAVELLING | {name: name.encode("ascii") for name in allow_headers}
+        self._sent_headers = _ALWAYS_SENT | {name: name.encode("ascii") for name in allow_headers}
         self._path = target.raw_path
         self._base = b"host: %b\r\nuser-agent: nemo-bridge\r\n%b" % (target.authority.encode("ascii"), credentials)
         self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
@@ -62,11 +62,11 @@ class HttpClient:
 
     @property
     def path(self) -> bytes:
-        """The endpoint's own path, with its query if it has one."""
+        """Return the endpoint's own path, with its query if it has one."""
         return self._path
 
     async def open(self) -> None:
-        """See that there is a connection. Raises NotConnectedError; with `permanent` for a bad certificate."""
+        """Open a connection and keep it. Raises NotConnectedError, `permanent` for a bad certificate."""
         try:
             await self._pool.warm()
         except httpx.HTTPError as error:
@@ -77,14 +77,14 @@ class HttpClient:
         await self._pool.aclose()
 
     async def post(self, body: bytes, headers: bytes = b"") -> Response:
-        """POST a JSON body; `headers` as `header_lines` makes them. Raises the errors of `errors.TABLE`."""
+        """Send a POST with a JSON body; `headers` are made by `header_lines`. Raises the errors of `errors.TABLE`."""
         try:
             return await self._pool.exchange(self._posting(body, headers))
         except httpx.HTTPError as error:
             raise translate(error) from None
 
     async def get(self) -> Response:
-        """GET the endpoint's own path. Raises the errors of `errors.TABLE`."""
+        """Send a GET of the endpoint's own path. Raises the errors of `errors.TABLE`."""
         try:
             return await self._pool.exchange(b"GET " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"\r\n")
         except httpx.HTTPError as error:
@@ -93,12 +93,12 @@ class HttpClient:
     async def send(
         self, method: str, path: bytes, headers: bytes = b"", body: bytes | None = None, content_type: str = ""
     ) -> Response:
-        """Any other request.
+        """Send any other request.
 
         Args:
-            method: In upper case, as HTTP has it.
-            path: The request target in origin form, encoded; the caller vouches for it (RFC 9112, 3.2.1).
-            headers: As `header_lines` makes them.
+            method: The HTTP method, in upper case.
+            path: The request target in origin form (RFC 9112, 3.2.1); the caller has encoded and checked it.
+            headers: Made by `header_lines`.
             body: None for no body; then there is no Content-Length either.
             content_type: The body's.
 
@@ -116,7 +116,7 @@ class HttpClient:
             raise translate(error) from None
 
     async def stream(self, path: bytes, accept: str, headers: bytes = b"") -> ResponseStream | Response:
-        """GET a response that does not end, on a connection of its own beside the pool's.
+        """Send a GET whose response does not end, on a connection of its own beside the pool's.
 
         Returns:
             The stream, which the caller closes; or the whole response where its status is not 200.
@@ -131,21 +131,21 @@ class HttpClient:
             raise translate(error) from None
 
     async def connection(self) -> HttpConnection:
-        """A free connection, for one `start_post`. Raises NotConnectedError."""
+        """Take a free connection for one `start_post`, or open one. Raises NotConnectedError."""
         try:
             return await self._pool.acquire()
         except httpx.HTTPError as error:
             raise translate(error) from None
 
     def start_post(self, connection: HttpConnection, body: bytes, headers: bytes = b"") -> asyncio.Future[Response]:
-        """Send a POST without waiting; the future's exception is one for `errors.translate`."""
+        """Send a POST as `post` does, without waiting; the exception of the future is one for `errors.translate`."""
         return connection.start(self._posting(body, headers))
 
     def _posting(self, body: bytes, headers: bytes) -> bytes:
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (self._post, headers, len(body), body)
 
     def header_lines(self, context: Context) -> bytes:
-        """The HTTP headers of one operation.
+        """Return the HTTP headers of one operation, as lines of bytes.
 
         Raises:
             InvalidError: A value cannot be an HTTP header (line breaks, control characters, not ASCII).
@@ -155,7 +155,7 @@ class HttpClient:
             lines = header_line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
         headers: Mapping[str, str] = context.headers
         if headers:
-            for name, http_name in self._travelling.items():
+            for name, http_name in self._sent_headers.items():
                 value = headers.get(name)
                 if value is not None:
                     lines += header_line(name, http_name, value)
@@ -163,16 +163,16 @@ class HttpClient:
 
 
 def header_line(name: str, http_name: bytes, value: str) -> bytes:
-    """One header; `name` is what it is called in a complaint. Raises InvalidError, see `HttpClient.header_lines`."""
+    """Return one header as a line of bytes. Raises InvalidError, whose message calls the header `name`."""
     if _VALUE.fullmatch(value) is None:
-        raise InvalidError(f"headers.{name}: its value cannot be an HTTP header; only printable ASCII can")
+        raise InvalidError(f"headers.{name}: its value cannot be an HTTP header; only printable ASCII can be one")
     return b"%b: %b\r\n" % (http_name, value.strip().encode("ascii"))
 
 
 def check_header_name(name: str) -> str:
-    """A validator for `allow_headers`; ValueError where the name is none, or not the configuration's to allow."""
+    """Check a name in `allow_headers`. Raises ValueError where it is not a header name, or is in `RESERVED`."""
     if _TOKEN.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not an HTTP header name")
     if name.lower() in RESERVED:
-        raise ValueError(f"{name!r} is written by the bridge itself")
+        raise ValueError(f"{name!r} cannot be allowed: the bridge writes it itself")
     return name

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection to a server: asyncio's Protocol, llhttp's parser, one exchange at a time.
+"""Make exchanges on one HTTP/1.1 connection, one at a time, with asyncio's Protocol and the parser of llhttp.
 
-Every way an exchange can end leads through `_settle`, which hands the connection back to its owner exactly once. A
-connection is used again only after a complete response with nothing behind it; after anything else it is closed, so
-that a late answer can never be taken for the next one's.
+An exchange is a request and its response. However it ends, `_end` is called, which returns the connection to its owner
+exactly once. A connection is used again only after a complete response with nothing behind it. After anything else it
+is closed, so that a late response cannot be taken for that of the next request.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ import httpx
 from bridge.adapters._common.http.message import Body, Headers, Response
 from bridge.core.ports import Clock
 
-#: Bytes that a response may spend on its head, and on framing beyond its body.
+#: The largest head of a response, and the largest framing beyond its body, in bytes.
 MAX_HEAD: Final = 64 * 1024
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection. `start` begins an exchange; `on_free` is told when the connection has none any more.
+    """Sends a request by `start`, and calls `on_free` when the exchange has ended.
 
     Args:
-        max_response: Bytes that a body may have, decompressed.
+        max_response: The largest body, in bytes, decompressed.
         clock: Tells when a response came.
-        on_free: Called synchronously when an exchange has ended, however it did.
-        on_closed: Called once when the connection is gone.
+        on_free: Called when an exchange has ended, with or without a response.
+        on_closed: Called once when the connection is closed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_only = False
         self._reset()
         self.idle_since = 0.0
-        """The loop's time at which the last exchange ended, in seconds."""
+        """When the last exchange ended: seconds of `Clock.monotonic`; the pool sets it."""
 
     def _reset(self) -> None:
         self._headers: Headers = []
@@ -62,22 +62,25 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Return whether it is closed, or will be at once."""
         return self._transport.is_closing()
 
     @property
     def usable(self) -> bool:
-        """Whether an exchange may begin: open, and the server has neither closed nor said anything unasked."""
+        """Return whether an exchange may begin: it is open, and the server has neither closed it nor sent anything."""
         if self._transport.is_closing():
             return False
-        # The loop may not have got round to a close that the kernel knows of already.
+        # The kernel may know of a close that the event loop has not handled yet.
         return self._readable is None or not self._readable.poll(0)
 
     def start(self, request: bytes, *, head_only: bool = False) -> "asyncio.Future[Response]":
-        """Send a request, already serialised; the future brings the response, or an `httpx.TransportError`.
+        """Send a request, and return the future of its response, or of an `httpx.TransportError`.
 
-        `head_only` is for HEAD, whose response announces a body that does not come. Whoever gives the future up
-        has to call `abort`.
+        A caller that stops waiting for the future must call `abort`.
+
+        Args:
+            request: All bytes of the request.
+            head_only: For HEAD, whose response has the headers of a body but no body.
         """
         waiter: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
@@ -87,11 +90,11 @@ class HttpConnection(asyncio.Protocol):
         return waiter
 
     def abort(self) -> None:
-        """Close at once and give up what is in flight."""
+        """Close at once; an exchange in flight fails."""
         self._fail(httpx.ReadError("the connection was closed on this side"))
 
     def close(self) -> None:
-        """Close an idle connection in an orderly way."""
+        """Close an idle connection, with the end of TLS where there is TLS."""
         self._transport.close()
 
     # --- asyncio's side
@@ -118,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
                 else httpx.RemoteProtocolError(f"this is not HTTP: {error}")
             )
         except httptools.HttpParserUpgrade:
-            self._fail(httpx.RemoteProtocolError("the server switches protocols, unasked"))
+            self._fail(httpx.RemoteProtocolError("the server switches to another protocol, which was not requested"))
         self._check_framing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,17 +139,17 @@ class HttpConnection(asyncio.Protocol):
     # --- the parser's side
 
     def on_message_begin(self) -> None:
-        """A response begins; one that nobody asked for ends the connection."""
+        """Handle the beginning of a response; one without a request ends the connection."""
         if self._waiter is None:
             self._transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or a trailer, which nobody reads."""
+        """Keep a header; a trailer is ignored."""
         if self._body is None:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Decide how the body ends and how it is packed."""
+        """Decide how the end of the body is found, and how it is compressed."""
         if self._waiter is None:
             return
         self._status = status = self._parser.get_status_code()
@@ -169,28 +172,28 @@ class HttpConnection(asyncio.Protocol):
             self._until_close = status not in {204, 304}
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body, still packed."""
+        """Take a piece of the body, still compressed."""
         if self._body is not None:
             self._body_bytes += len(data)
             self._body.feed(data)
 
     def on_message_complete(self) -> None:
-        """The response is whole; an interim one (1xx) is not the answer (RFC 9110, 15.2)."""
+        """End the exchange; an interim response (1xx) does not (RFC 9110, 15.2)."""
         if self._waiter is None:
             return
         if self._body is None:
             self._headers = []
             return
-        # A server that answers before it has read the request would take the rest of it for another one.
+        # A server that answers before it has read the whole request would take the rest for another request.
         all_sent = self._transport.get_write_buffer_size() == 0
         self._finish(reusable=all_sent and self._parser.should_keep_alive())
 
     # --- the end of an exchange
 
     def _check_framing(self) -> None:
-        """Names, chunk sizes and trailers are kept by the parser until they end, and nobody else limits them.
+        """Limit names, chunk sizes and trailers, which the parser keeps until they end, and which nothing else limits.
 
-        Eight bytes of framing for each byte of body is more than the smallest chunks need.
+        Eight bytes of framing for each byte of body are more than the smallest chunks need.
         """
         if self._waiter is not None and self._received - self._body_bytes > MAX_HEAD + 8 * self._body_bytes:
             self._fail(httpx.RemoteProtocolError(f"the head is over the limit of {MAX_HEAD} bytes"))
@@ -204,17 +207,17 @@ class HttpConnection(asyncio.Protocol):
             return
         if not reusable:
             self._transport.close()
-        self._settle(response)
+        self._end(response)
 
     def _fail(self, error: httpx.RequestError) -> None:
         self._transport.abort()
-        self._settle(error)
+        self._end(error)
 
-    def _settle(self, end: Response | httpx.RequestError) -> None:
+    def _end(self, end: Response | httpx.RequestError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is None:
             return
-        self._reset()  # an idle connection, or one that waits for the collector, must not keep a whole body
+        self._reset()  # an idle connection, or one that waits for the garbage collector, must not keep a whole body
         if not waiter.done():
             if isinstance(end, Response):
                 waiter.set_result(end)

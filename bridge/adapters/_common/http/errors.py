@@ -1,6 +1,6 @@
-"""The one table from what httpx, the operating system and OpenSSL raise to the bridge's errors.
+"""The table from the errors of httpx, the operating system and OpenSSL to the bridge's.
 
-Where the connection could not be opened nothing was sent; everything later may have been acted on.
+Where the connection could not be opened, nothing was sent; after any other error the server may have acted.
 """
 
 import ssl
@@ -36,7 +36,7 @@ def _opening(error: Exception) -> BridgeError:
 
 
 def _tls(error: Exception) -> BridgeError:
-    """What ends an open connection; a refused certificate comes with the first answer (TLS 1.3)."""
+    """Return the error for the end of an open connection; with TLS 1.3 that may be a refused client certificate."""
     cause = error.__cause__
     if cause is not None and refuses_client(cause):
         words = f"the server refused the client certificate: {reason_of(cause)}"
@@ -70,10 +70,10 @@ TABLE: Final[tuple[tuple[type[Exception], type[BaseException] | None, Make], ...
 
 
 def translate(error: Exception) -> BridgeError:
-    """The bridge's error for one of httpx's.
+    """Return the bridge's error for one of httpx's.
 
     Raises:
-        LookupError: It is not in the table, so it is a bug of ours and not the outside's doing.
+        LookupError: It is not in the table, so only a bug of ours raises it.
     """
     for kind, cause, make in TABLE:
         if isinstance(error, kind) and (cause is None or isinstance(error.__cause__, cause)):

@@ -1,8 +1,8 @@
-"""Connections to one server, kept open between exchanges: a transport under httpx's interface.
+"""Keep connections to one server open between exchanges; a transport with httpx's interface.
 
-httpx's own pool looks at all its connections for each request and so gets slower with concurrency; this one takes the
-connection used last from the end of a queue. `exchange` is the short way in, with a serialised request;
-`handle_async_request` is httpx's, so that an `httpx.AsyncClient` can stand on the same connections.
+httpx's own pool checks all its connections for each request, so it gets slower with concurrency; this one takes the
+connection used last from the end of a queue. `exchange` takes all bytes of a request; `handle_async_request` is httpx's
+interface, so that an `httpx.AsyncClient` can use the same connections.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from bridge.adapters._common import tls
 from bridge.adapters._common.errors import opening_error
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
-from bridge.adapters._common.http.target import Target
+from bridge.adapters._common.http.target import HttpTarget
 from bridge.core.errors import BridgeError
 from bridge.core.ports import Clock
 
-#: Seconds after which an unused connection is closed, before something on the way forgets it silently.
+#: Seconds after which an unused connection is closed, before a firewall or proxy drops it without notice.
 KEEP_IDLE: Final = 60.0
 #: Seconds that a server has to confirm the end of TLS.
 _TLS_CLOSE: Final = 1.0
-#: Headers that describe the body as it was on the wire, which `Response.body` no longer is.
+#: Headers that describe the encoded body; `Response.body` is decoded.
 WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 _Connection = TypeVar("_Connection", bound=HttpConnection)
 
 
 class OpeningError(httpx.ConnectError):
-    """No connection could be opened.
+    """Raised where a connection cannot be opened.
 
     Attributes:
         error: The bridge's error, which says why.
@@ -42,7 +42,7 @@ class OpeningError(httpx.ConnectError):
         self.error = error
 
 
-async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
+async def dial(target: HttpTarget, make: Callable[[], _Connection]) -> _Connection:
     """Open a connection, made by `make`. Raises OpeningError."""
     secure = target.ssl_context is not None
     try:
@@ -61,16 +61,16 @@ async def dial(target: Target, make: Callable[[], _Connection]) -> _Connection:
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
-    """Keep-alive connections to one target, at most `size` at a time; more exchanges wait for their turn.
+    """Makes exchanges on at most `size` keep-alive connections to one server; more exchanges wait for their turn.
 
     Args:
-        target: Where to connect.
-        size: Connections at a time.
-        max_response: Bytes that a response's body may have, decompressed.
+        target: The server.
+        size: The largest number of connections.
+        max_response: The largest body of a response, in bytes, decompressed.
         clock: Measures how long a connection was idle.
     """
 
-    def __init__(self, target: Target, *, size: int, max_response: int, clock: Clock) -> None:
+    def __init__(self, target: HttpTarget, *, size: int, max_response: int, clock: Clock) -> None:
         self._target = target
         self._clock = clock
         self._max_response = max_response
@@ -81,10 +81,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._all_gone = asyncio.Event()
 
     async def exchange(self, request: bytes, *, head_only: bool = False) -> Response:
-        """Send one serialised request and bring its response.
+        """Send one request, all its bytes, and return the response.
 
-        Cancelling it closes the connection. Raises an `httpx.TransportError` or `httpx.DecodingError`; it is a
-        `ConnectError` or `ConnectTimeout` exactly where nothing can have been sent.
+        Cancelling it closes the connection.
+
+        Raises an `httpx.TransportError` or `httpx.DecodingError`; it is a
+        `ConnectError` or `ConnectTimeout` where nothing was sent, and only there.
         """
         connection = await self.acquire()
         try:
@@ -94,10 +96,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise
 
     async def acquire(self) -> HttpConnection:
-        """A connection for exactly one `HttpConnection.start`, right after this; it comes back by itself.
+        """Take a connection for exactly one `HttpConnection.start`, at once; its end returns it to the pool.
 
         Raises:
-            httpx.ConnectError: There is none to be had.
+            httpx.ConnectError: No connection can be opened.
         """
         await self._slots.acquire()
         try:
@@ -107,7 +109,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise
 
     async def warm(self) -> None:
-        """See that there is an open connection; raises `httpx.ConnectError`."""
+        """Open a connection if there is no idle one. Raises `httpx.ConnectError`."""
         async with self._slots:
             connection = self._take_idle() or await self._connect()
             self._keep(connection)
@@ -153,7 +155,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             self._all_gone.set()
 
     async def aclose(self) -> None:
-        """Close everything and wait until it is closed; what is in flight fails. Cancelling it closes abruptly."""
+        """Close all connections and wait for it; exchanges in flight fail. When cancelled, it cuts the connections."""
         self._closed = True
         for connection in tuple(self._open):
             if connection in self._idle:
@@ -169,10 +171,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 connection.abort()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request of an `httpx.AsyncClient`; redirects, cookies and the like are the client's matter."""
+        """Make one request of an `httpx.AsyncClient`, which itself handles redirects and cookies."""
         url = request.url
         if (url.scheme, url.raw_host.decode("ascii"), url.port or self._target.default_port) != self._target.key:
-            raise httpx.UnsupportedProtocol("the request is for another server than this connection's")
+            raise httpx.UnsupportedProtocol("the request is for another server than this transport's")
         head = b"%s %s HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
         fields = b"".join(b"%s: %s\r\n" % pair for pair in request.headers.raw)
         body = await request.aread()

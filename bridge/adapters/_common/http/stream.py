@@ -1,4 +1,4 @@
-"""A response that is read while it comes, such as server-sent events: one connection for one request."""
+"""Read a response while it comes, such as server-sent events; each has a connection of its own."""
 
 import asyncio
 import socket
@@ -11,20 +11,25 @@ from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Body, Response
 from bridge.adapters._common.http.pool import dial
-from bridge.adapters._common.http.target import Target
+from bridge.adapters._common.http.target import HttpTarget
 from bridge.core.ports import Clock
 
-#: Bytes that may wait for the reader before the server has to.
+#: Bytes that may wait for the reader; above that, the bridge stops reading from the server.
 _HIGH_WATER: Final = 64 * 1024
-#: A server that vanishes without a word is noticed after 30 s of silence and three unanswered probes.
+#: A server that disappears without closing is noticed after 30 s without data and three unanswered probes.
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
 class ResponseStream(HttpConnection):
-    """The body of a response with status 200, piece by piece; other responses come whole, through `start`'s future."""
+    """Reads the body of a response with status 200 piece by piece; other responses are read as a whole."""
 
     def __init__(self, max_response: int, clock: Clock) -> None:
-        """`max_response` limits the body of other responses, and a length that is announced."""
+        """Begin without a request.
+
+        Args:
+            max_response: The largest body of other responses, and the largest Content-Length, in bytes.
+            clock: Tells when a response came.
+        """
         super().__init__(max_response, clock, self._over, self._over)
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
@@ -32,10 +37,13 @@ class ResponseStream(HttpConnection):
         self._lost = asyncio.Event()
         self._whole: asyncio.Future[Response] | None = None
         self.response: Response | None = None
-        """Status and headers, once they are there and the body is to be read from here."""
+        """Status and headers of a response with status 200; None until they came."""
 
     async def begin(self, request: bytes) -> Response | None:
-        """Send the request; None when `response` is there and `read` may begin, else the whole response."""
+        """Send the request; return None when `read` may begin, or else the whole response.
+
+        Raises an `httpx.TransportError`.
+        """
         self._whole = self.start(request)
         while self.response is None:
             if self._whole.done():
@@ -44,7 +52,7 @@ class ResponseStream(HttpConnection):
         return None
 
     async def read(self) -> bytes:
-        """The next piece; nothing at the end of the body.
+        """Wait for the next piece; return no bytes at the end of the body.
 
         Raises:
             BridgeError: The connection has ended before the body did.
@@ -72,9 +80,9 @@ class ResponseStream(HttpConnection):
         await self._news.wait()
 
     async def aclose(self) -> None:
-        """Close at once, and wait until it is closed; idempotent."""
+        """Close at once, and wait for it; idempotent."""
         if self._whole is not None:
-            self._whole.cancel()  # nobody asks it any more
+            self._whole.cancel()  # nobody waits for it any more
         self._transport.abort()
         await self._lost.wait()
 
@@ -101,17 +109,17 @@ class ResponseStream(HttpConnection):
     # --- the parser's side
 
     def on_headers_complete(self) -> None:
-        """Turn the body of a 200 towards the reader."""
+        """Pass the body of a 200 to the reader from now on."""
         super().on_headers_complete()
         if self._body is None or self._status != 200:
             return
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in self._headers):
             raise httpx.DecodingError("the stream is compressed, which was not asked for")
-        self._body = _Passing(self)
+        self._body = _PassingBody(self)
         self.response = Response(200, self._headers, b"", self._clock.wall_ms())
         self._news.set()
 
-    def arrived(self, data: bytes) -> None:
+    def add_piece(self, data: bytes) -> None:
         """Take a piece of the body."""
         self._pieces.append(data)
         before, self._waiting = self._waiting, self._waiting + len(data)
@@ -120,8 +128,8 @@ class ResponseStream(HttpConnection):
         self._news.set()
 
 
-class _Passing(Body):
-    """Hands on what `Body` would keep."""
+class _PassingBody(Body):
+    """Passes each chunk to the stream instead of keeping it."""
 
     __slots__ = ("_stream",)
 
@@ -130,10 +138,12 @@ class _Passing(Body):
         self._stream = stream
 
     def feed(self, data: bytes) -> None:
-        self._stream.arrived(data)
+        self._stream.add_piece(data)
 
 
-async def open_stream(target: Target, request: bytes, *, max_response: int, clock: Clock) -> ResponseStream | Response:
+async def open_stream(
+    target: HttpTarget, request: bytes, *, max_response: int, clock: Clock
+) -> ResponseStream | Response:
     """Send a request on a connection of its own; see `HttpClient.stream`. Raises an `httpx.TransportError`."""
     stream = await dial(target, lambda: ResponseStream(max_response, clock))
     try:

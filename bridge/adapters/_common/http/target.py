@@ -1,4 +1,4 @@
-"""Where an HTTP adapter's requests go: the `endpoint`, `auth` and `tls` blocks made ready for use."""
+"""Resolve where HTTP requests go, from the `endpoint`, `auth` and `tls` blocks."""
 
 import dataclasses
 import ssl
@@ -18,8 +18,8 @@ SCHEMES: Final[Schemes] = {"http": (80, False), "https": (443, True)}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One server and one path on it; holds no secret but what is inside `ssl_context`.
+class HttpTarget:
+    """A server and a path on it; no secret is in it, except inside `ssl_context`.
 
     Attributes:
         server: Where it is; its host is in ASCII (RFC 5891).
@@ -35,35 +35,35 @@ class Target:
 
     @property
     def default_port(self) -> int:
-        """The scheme's own port."""
+        """Return the port of the scheme."""
         return 443 if self.server.tls else 80
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What two URLs of the same server have in common."""
+        """Return scheme, host and port: two URLs of the same server have these in common."""
         return self.server.scheme, self.server.host, self.server.port
 
     @property
     def authority(self) -> str:
-        """The `Host` header: no port where it is the scheme's own (RFC 9110, 7.2)."""
+        """Return the `Host` header: without the port where it is the scheme's own (RFC 9110, 7.2)."""
         name = self.server.name
         return name.removesuffix(f":{self.default_port}") if self.server.port == self.default_port else name
 
     @property
     def origin(self) -> str:
-        """Scheme and authority, for messages; a path may hold a secret."""
+        """Return scheme and authority, for messages; the path is left out because it may hold a secret."""
         return f"{self.server.scheme}://{self.authority}"
 
 
-def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> Target:
-    """Make the target of one integration.
+def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> HttpTarget:
+    """Resolve the target of one integration.
 
     Args:
-        setup: The integration's.
+        setup: That of the integration.
         schemes: Those of WebSocket, whose opening handshake is an HTTP request (RFC 6455, 1.7), or of HTTP itself.
 
     Raises:
-        ValueError: The blocks contradict each other or name a file that does not serve, in words for a person.
+        ValueError: The blocks contradict each other, or a file cannot be used; the message is in words for a person.
     """
     server = endpoints.resolve(setup, schemes)[0]
     path = server.path
@@ -76,11 +76,11 @@ def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> Target:
     except httpx.InvalidURL as error:
         raise EndpointError(server.key, f"not a URL: {error}") from None
     server = dataclasses.replace(server, host=url.raw_host.decode("ascii"))
-    return Target(server, url.raw_path, tls_context(setup, server, alpn="http/1.1"), server_name(setup, server))
+    return HttpTarget(server, url.raw_path, tls_context(setup, server, alpn="http/1.1"), server_name(setup, server))
 
 
 def authorization(setup: AdapterSetup) -> bytes:
-    """The `Authorization` header line, or nothing.
+    """Return the line of the `Authorization` header; empty without credentials.
 
     Raises:
         ValueError: The credentials hold what a header cannot carry.
