@@ -1,5 +1,5 @@
-# One sidecar that uses everything the stack has: compose.yaml runs it in containers, scripts/stack runs it without.
-# What differs between the two comes from the environment; the defaults are a machine with all servers on it.
+# One sidecar that uses all servers of the stack. compose.yaml runs it in containers, scripts/stack runs it without.
+# The differences come from the environment. The defaults are for one machine that runs all servers.
 
 variable "rpc_url" {
   env     = "RPC_URL"
@@ -54,7 +54,7 @@ route "orders" {
   emit        = "order.confirmed"
 }
 
-# MQTT: lamp.switched → the topic lamps/<room>/set; whatever is said below lamps/ → lamp.seen
+# MQTT: lamp.switched → the topic lamps/<room>/set; all messages below lamps/ → lamp.seen
 integration "devices" {
   type = "mqtt"
 
@@ -165,7 +165,7 @@ subscription "metrics" {
   emit        = "metric.seen"
 }
 
-# HTTP: backbone.asked → a page of NATS' own status server → backbone.answered
+# HTTP: backbone.asked → a page of the NATS server's status pages → backbone.answered
 integration "status" {
   type = "http"
 

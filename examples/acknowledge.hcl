@@ -1,4 +1,4 @@
-# MQTT: jobs that are acknowledged when the application has done them, not when it has heard of them.
+# MQTT: jobs that the application acknowledges when it has done them, not when it has received them.
 integration "plant" {
   type = "mqtt"
 
@@ -14,19 +14,19 @@ integration "plant" {
 
   config {
     client_id   = "nemo-plant"
-    clean_start = false             # the broker keeps what is unanswered while the sidecar is away
+    clean_start = false             # the broker keeps unacknowledged messages while the sidecar is away
   }
 }
 
-# job.come brings {topic, message, headers, message_id, attempts}. The application answers with
-# integration.plant.ack {message_id}, or gives it back with integration.plant.nack {message_id, delay_ms}.
+# The payload of job.come is {topic, message, headers, message_id, attempts}. The application answers with
+# integration.plant.ack {message_id}, or returns the message with integration.plant.nack {message_id, delay_ms}.
 subscription "jobs" {
   integration    = "plant"
   topic          = "jobs/+"
   qos            = 2
   emit           = "job.come"
   ack            = "consumer"
-  prefetch       = 10               # so many may be unanswered at the same time
-  visibility     = "30s"            # what is unanswered for so long comes again, one attempt higher
-  max_deliveries = 5                # then it is given up: resilience.plant.given_up
+  prefetch       = 10               # at most this many unacknowledged messages at a time
+  visibility     = "30s"            # unacknowledged for this long: delivered again, `attempts` one higher
+  max_deliveries = 5                # then the bridge gives the message up: resilience.plant.given_up
 }

@@ -1,9 +1,9 @@
-# A bus beyond one machine, closed with CURVE keys. Beforehand, where the bridge runs:
+# A bus beyond one machine, closed with CURVE keys. First run these commands on the machine of the bridge:
 #
 #   nemo-bridge keys new bridge
 #   nemo-bridge keys authorize till.key --publish 'order.**' --subscribe 'health.**' --subscribe 'response.**'
 #
-# till.key is what the program's user has made on the other machine with `nemo-bridge keys new till`, and sent.
+# The other program's user creates till.key on the other machine with `nemo-bridge keys new till`, and sends you this file.
 bus {
   publish   = "tcp://0.0.0.0:48621"
   subscribe = "tcp://0.0.0.0:48622"
@@ -22,7 +22,7 @@ integration "shop" {
   }
 }
 
-# Only the bridge can say `response.order.created`: the till knows that the answer is no forgery.
+# Only the bridge may publish `response.order.created`. So the till knows that the answer is genuine.
 route "orders" {
   on          = "order.*"
   integration = "shop"

@@ -1,12 +1,12 @@
-# Payments that must not get lost, and must not be made twice; and a stream that gets everything at least once.
+# Payments that must neither get lost nor be made twice, and a stream that gets every event at least once.
 #
 #   nemo-bridge run examples/delivery.hcl
 #   nemo-bridge dead-letters list
 
 bridge {
   outbox {
-    max_bytes = "256MiB" # events and dead letters; beyond, new events are refused as `overloaded`
-    max_age   = "12h"    # tried for so long; then an event is a dead letter
+    max_bytes = "256MiB" # events and dead letters; when it is full, new events are refused as `overloaded`
+    max_age   = "12h"    # an event that is older becomes a dead letter
   }
 }
 
@@ -18,7 +18,7 @@ integration "bank" {
   }
 
   config {
-    idempotent = ["balance.get"] # may be repeated without a key
+    idempotent = ["balance.get"] # these methods may be repeated without a key
   }
 }
 
@@ -30,8 +30,8 @@ integration "ledger" {
   }
 }
 
-# An event with a header `idempotency_key` is tried until the bank answers, which sees that key with each try. One without
-# is tried until it may have been made: if its answer does not come, it is a dead letter marked `unknown`.
+# An event with a header `idempotency_key` is tried until the bank answers. Each try has the same key. An event
+# without the header is never sent twice: if its answer does not come, it becomes a dead letter marked `unknown`.
 route "payments" {
   on          = ["payment.made"]
   integration = "bank"
@@ -40,10 +40,10 @@ route "payments" {
   params      = event.payload
   delivery    = "at_least_once"
   receipts    = true                   # receipt.bank.delivered | dead_lettered | expired
-  key         = event.payload.customer # each customer's payments in their order
+  key         = event.payload.customer # the payments of each customer keep their order
 }
 
-# An entry may come twice, with the same `idempotency_key` among its headers.
+# An entry may appear twice, with the same `idempotency_key` in its headers.
 route "book" {
   on          = ["payment.*"]
   integration = "ledger"

@@ -1,10 +1,10 @@
-# A directory: what applications leave in it becomes events, and events become files.
+# A directory: files that other programs put into it become events, and events become files.
 integration "exchange" {
   type = "file"
 
   config {
-    root     = "exchange"         # nothing outside of it is read or written; no link is followed
-    interval = "500ms"            # between two looks for changes
+    root     = "exchange"         # nothing outside of it is read or written; links are not followed
+    interval = "500ms"            # how often it looks for changes
   }
 }
 
@@ -25,7 +25,7 @@ subscription "arrivals" {
 
 subscription "log_lines" {
   integration = "exchange"
-  topic       = "tail:logs/*.log" # lines, as they are appended
+  topic       = "tail:logs/*.log" # lines that are appended
   emit        = "exchange.line"
 }
 

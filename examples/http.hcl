@@ -6,7 +6,7 @@ integration "shop" {
 
   endpoint {
     address = "https://shop.example.com"
-    path    = "/api"                       # all paths below are below this one
+    path    = "/api"                       # the paths of all requests are below this one
   }
 
   auth {
@@ -15,16 +15,16 @@ integration "shop" {
   }
 
   config {
-    allow_headers = ["Accept-Language"]    # the only ones that a command's params.headers may name
+    allow_headers = ["Accept-Language"]    # a command's params.headers may contain only these
     idempotent    = ["POST /search"]       # may be repeated, besides GET, HEAD, PUT, DELETE and OPTIONS
     max_response  = "4MiB"
     health_path   = "/health"
 
-    # the topic "poll": what is at a path, whenever it has changed
+    # the topic "poll": the content of a path, whenever it has changed
     poll = "30s"
     path = "/stock"
 
-    # the topic "events": server-sent events, going on where they stopped after a reconnection
+    # the topic "events": server-sent events; after a reconnection they continue where they stopped
     events = "/orders/events"
   }
 }

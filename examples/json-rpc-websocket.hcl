@@ -1,8 +1,8 @@
-# A JSON-RPC service over WebSocket: calls, and what the server tells by itself.
+# A JSON-RPC service over WebSocket: calls, and notifications from the server.
 #
 #   QUOTES_TOKEN=… nemo-bridge run examples/json-rpc-websocket.hcl --var quotes_url=wss://quotes.example/rpc
 #
-# One connection carries everything; it is made again when it breaks, and the subscriptions with it.
+# Everything uses one connection. When it breaks, the bridge connects again and restores the subscriptions.
 
 variable "quotes_url" {
   default = "ws://127.0.0.1:8080/rpc"
@@ -21,13 +21,13 @@ integration "quotes" {
   }
 
   config {
-    ping       = "10s"    # without an answer until the next one the connection is given up
-    batch      = true     # calls that wait at the same moment share one array
-    idempotent = ["echo"] # methods that may be repeated although the first call may have got through
+    ping       = "10s"    # no answer until the next ping: the connection is closed and made again
+    batch      = true     # calls that wait at the same time are sent as one JSON array
+    idempotent = ["echo"] # methods that may be repeated even if the first call may have been executed
   }
 }
 
-# The server's notifications of this method are messages; "*" means all of them.
+# The server's notifications of this method become events; "*" means all methods.
 subscription "prices" {
   integration = "quotes"
   topic       = "price"

@@ -3,12 +3,12 @@
 #   API_TOKEN=… nemo-bridge check examples/json-rpc.hcl
 #   API_TOKEN=… nemo-bridge run examples/json-rpc.hcl --var api_url=https://shop.example
 #
-# What is not written has a default that protects; most files need only `type`, `endpoint` and a route.
+# Everything has a safe default. Most files need only `type`, `endpoint` and a route.
 
 bridge {
   name      = "shop"            # events of this sidecar have the source "bridge/shop"
-  heartbeat = "5s"              # how often health is said again
-  stop_with = "system.shutdown" # drain and end when the application says this
+  heartbeat = "5s"              # how often health is published
+  stop_with = "system.shutdown" # drain and stop when this event comes
 }
 
 log {
@@ -19,7 +19,7 @@ log {
 # No `bus` block: the sidecar hosts the bus at the user's default sockets.
 
 variable "api_url" {
-  default = "http://127.0.0.1:8080" # another one with --var api_url=…
+  default = "http://127.0.0.1:8080" # override it with --var api_url=…
 }
 
 integration "shop" {
@@ -35,17 +35,17 @@ integration "shop" {
   }
 
   config {
-    # Methods that may be repeated although the first call may have got through. Others are repeated only where
-    # surely nothing was sent.
+    # Methods that may be repeated even if the first call may have been executed. Other methods are repeated only if
+    # certainly nothing was sent.
     idempotent    = ["orders.get", "orders.create"]
-    health_method = "count"         # without it, any HTTP answer but 401 shows a living server
-    batch         = true            # calls that wait at the same moment share one array on the wire
+    health_method = "count"         # default: any HTTP answer but 401 counts as healthy
+    batch         = true            # calls that wait at the same time are sent as one JSON array
     max_response  = "1MiB"          # after decompression
     allow_headers = ["X-Tenant"]    # event headers that become HTTP headers
   }
 
   resilience {
-    timeout = "2s" # one attempt; a caller's timeout_ms limits all of them together
+    timeout = "2s" # for one attempt; a caller's timeout_ms limits all attempts together
 
     retry {
       max_attempts  = 3
@@ -56,8 +56,8 @@ integration "shop" {
 
     circuit_breaker {
       failure_threshold = 5     # consecutive failures open it
-      timeout           = "10s" # then one call at a time may probe
-      success_threshold = 2     # so many good probes close it
+      timeout           = "10s" # after this time, one call at a time may test the remote
+      success_threshold = 2     # this many successful tests close it
     }
 
     limit {
@@ -73,7 +73,7 @@ integration "shop" {
   }
 }
 
-# order.created → orders.create; the result comes back as order.confirmed.
+# order.created → orders.create; the result is published as order.confirmed.
 route "orders" {
   on          = ["order.created"]
   where       = event.payload.total > 0
@@ -87,7 +87,7 @@ route "orders" {
   emit = "order.confirmed"
 }
 
-# Anything below audit. becomes a call of its own, with the event's type as an argument.
+# Each event whose type begins with audit. becomes one call, with the event's type as an argument.
 route "audit" {
   on          = ["audit.**"]
   integration = "shop"

@@ -1,4 +1,4 @@
-# MQTT 5: sensors and commands over a broker, with a session that the broker keeps while the sidecar is away.
+# MQTT 5: sensors and commands through a broker, with a session that the broker keeps while the sidecar is away.
 integration "events" {
   type = "mqtt"
 
@@ -14,11 +14,11 @@ integration "events" {
 
   config {
     client_id      = "nemo-sidecar"
-    clean_start    = false          # what is published meanwhile arrives later
+    clean_start    = false          # messages published while the sidecar is away arrive later
     session_expiry = "12h"
     keep_alive     = "60s"
 
-    will {                          # said by the broker if the sidecar is gone without a word
+    will {                          # published by the broker if the connection ends without a DISCONNECT
       topic   = "nemo/status"
       message = { status = "gone" }
       retain  = true
@@ -26,7 +26,7 @@ integration "events" {
   }
 }
 
-# QoS 1 unless told otherwise; event headers travel as user properties.
+# The default is QoS 1. Event headers are sent as user properties.
 route "switch" {
   on          = "lamp.*"
   integration = "events"
@@ -37,7 +37,7 @@ route "switch" {
   retain      = true
 }
 
-# Request/response: the method is the topic, the answer comes by the response topic.
+# Request/response: the method is the topic; the answer comes on the response topic.
 route "firmware" {
   on          = "firmware.wanted"
   integration = "events"

@@ -1,9 +1,9 @@
-# NATS: questions to services, messages both ways, and queues on JetStream.
+# NATS: requests to services, messages in both directions, and queues on JetStream.
 integration "backbone" {
   type = "nats"
 
   endpoint {
-    address = "nats.example.com"    # TLS; nats://… in a URL, or tls = false, for a server without
+    address = "nats.example.com"    # TLS; for a server without TLS write nats://… in a URL, or tls = false
   }
 
   auth {
@@ -14,16 +14,16 @@ integration "backbone" {
 
   config {
     servers = ["nats-2.example.com", "nats-3.example.com"]
-    durable = "nemo"                # reads the queue that names no consumer
+    durable = "nemo"                # the consumer of queues that name none
 
-    stream {                        # made if it is not there, checked if it is
+    stream {                        # created if it does not exist; otherwise checked
       name     = "ORDERS"
       subjects = ["orders.*"]
     }
   }
 }
 
-# Stored by JetStream; the event's idempotency key makes a repeated one count once.
+# Stored by JetStream. An event that is repeated with the same idempotency key is stored once.
 route "orders" {
   on          = "order.placed"
   integration = "backbone"
@@ -32,7 +32,7 @@ route "orders" {
   message     = event.payload
 }
 
-# A question to a service, by request/reply.
+# A request to a service, by request/reply.
 route "prices" {
   on          = "price.wanted"
   integration = "backbone"

@@ -6,22 +6,22 @@ integration "store" {
   type = "redis"
 
   endpoint {
-    url = "redis://127.0.0.1:6379/0" # rediss://… with TLS; the path is the number of the database
+    url = "redis://127.0.0.1:6379/0" # rediss://… for TLS; the path is the database number
   }
 
   auth {
-    type     = "basic" # without a username: the server's one password
+    type     = "basic" # leave `username` out for a server with one password only
     username = "shop"
     password = "${env.REDIS_PASSWORD}"
   }
 
   config {
     # cluster  = true     # the endpoint is a node of a cluster; or a list of more nodes, as ["cache-2:6379"]
-    # sentinel = "mymaster" # the endpoint is a Sentinel, which knows where that master is
+    # sentinel = "mymaster" # the endpoint is a Sentinel that knows where this master is
     group          = "shop"
-    max_length     = 100000 # entries a stream keeps; what nobody has acknowledged yet is never trimmed
-    claim_after    = "1m"   # what a consumer took and did not acknowledge within it is delivered again
-    max_deliveries = 5      # then it goes to the stream <queue>:dead
+    max_length     = 100000 # entries per stream; unacknowledged entries are never trimmed
+    claim_after    = "1m"   # an entry that a consumer has not acknowledged after this time is delivered again
+    max_deliveries = 5      # then the entry goes to the stream <queue>:dead
     codec          = "json"
   }
 }
@@ -35,14 +35,14 @@ route "orders" {
   message     = event.payload
 }
 
-# entries of the stream "shipments" → events; each is acknowledged when it is on the bus
+# entries of the stream "shipments" → events; each entry is acknowledged when its event is on the bus
 subscription "shipments" {
   integration = "store"
   queue       = "shipments"
   emit        = "order.shipped"
 }
 
-# all channels that match → events; at most once, as Pub/Sub is
+# messages of all matching channels → events; Pub/Sub delivers at most once
 subscription "prices" {
   integration = "store"
   topic       = "prices.*"

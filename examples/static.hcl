@@ -1,4 +1,4 @@
-# Fixed values: read by key, and said once on the bus when the bridge starts and when a reload changes them.
+# Fixed values. They are read by key, and published once when the bridge starts and when a reload changes them.
 integration "settings" {
   type = "static"
 
@@ -13,10 +13,10 @@ integration "settings" {
   }
 }
 
-# The same from a file: config { file = "settings.yaml" }, or .json, or .csv.
+# Values can also come from a file: config { file = "settings.yaml" }, or .json, or .csv.
 
 subscription "limits" {
   integration = "settings"
-  topic       = "limits"          # one key, or "*" for all of them
+  topic       = "limits"          # one key, or "*" for all keys
   emit        = "data.limits"
 }

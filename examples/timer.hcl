@@ -1,4 +1,4 @@
-# Ticks: each is an event {"scheduled_at": <Unix ms>, "missed": <n>} in the message.
+# Timers. Each tick is an event. Its message is {"scheduled_at": <Unix ms>, "missed": <number of missed ticks>}.
 integration "clock" {
   type = "timer"
 
@@ -9,7 +9,7 @@ integration "clock" {
       immediately = true
     }
 
-    # minute hour day month weekday; 03:00 in Berlin, summer and winter
+    # minute hour day month weekday; at 03:00 Berlin time, in summer and winter
     schedule "nightly" {
       cron      = "0 3 * * *"
       time_zone = "Europe/Berlin"
@@ -19,7 +19,7 @@ integration "clock" {
 
 subscription "poll" {
   integration = "clock"
-  topic       = "poll"            # a schedule's name, or "*" for all of them
+  topic       = "poll"            # the name of a schedule, or "*" for all schedules
   emit        = "timer.poll"
 }
 

@@ -1,4 +1,4 @@
-# A WebSocket server. What comes from it is an event; what is published goes to it as one message.
+# A WebSocket server. Each message from it becomes an event. Each `publish` is sent to it as one message.
 #   emit integration.ticker.publish {"topic": "*", "message": {"subscribe": "EURUSD"}}
 integration "ticker" {
   type = "websocket"
@@ -13,8 +13,8 @@ integration "ticker" {
   }
 
   config {
-    subprotocol = "ticker.v2"        # asked for; left out, none
-    ping        = "20s"              # without a pong until the next one the connection is made anew
+    subprotocol = "ticker.v2"        # requested from the server; default: none
+    ping        = "20s"              # no pong until the next ping: the connection is closed and made again
     max_message = "1MiB"
     codec       = "auto"             # auto | json | msgpack | text | bytes
   }
@@ -22,6 +22,6 @@ integration "ticker" {
 
 subscription "prices" {
   integration = "ticker"
-  topic       = "*"                  # the only one
+  topic       = "*"                  # the only topic
   emit        = "data.prices"
 }
