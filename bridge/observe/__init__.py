@@ -1,1 +1,1 @@
-"""What the bridge shows of itself beside the bus: its log."""
+"""Show the bridge's state beside the bus: log, status page, probes, metrics, and messages to the service manager."""

@@ -1,7 +1,7 @@
-"""The log: structlog, to standard error, for people (`console`) or machines (`json`: one object a line).
+"""Write the log by structlog to standard error, for people (`console`) or machines (`json`: one object a line).
 
-Whatever else would write there, in lines of its own, comes the same way: warnings and errors of libraries, Python's own
-warnings, and the traceback of a crash. Secrets are taken out of it.
+Warnings and errors of libraries, Python's own warnings and the traceback of a crash are written the same way. Secrets
+are masked.
 """
 
 import logging
@@ -18,10 +18,10 @@ from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
 
-#: What the bridge says of itself; values of these keys hold no text of others.
+#: Keys whose values the bridge makes itself; they hold no text of remotes or libraries.
 _OURS: Final = frozenset({"event", "integration", "level", "timestamp", "publish", "subscribe", "name", "status"})
 
-#: So many lines about the same thing pass in so many seconds; the others are counted.
+#: Lines about the same thing that pass in `WINDOW` seconds; the others are counted.
 BURST: Final = 10
 WINDOW: Final = 60.0
 # Things that are remembered at a time.
@@ -29,10 +29,15 @@ _MAX_THINGS: Final = 1000
 
 
 def configure(level: str, form: Literal["console", "json"], redactor: Redactor) -> None:
-    """Set the process' log up; called once, by the command that runs.
+    """Configure the log of the process; called once, by the command that runs.
 
-    Tracebacks are rendered without local variables, which could hold a password. Libraries are heard from `warning`
-    on, whatever the level: below that some of them write down what they send.
+    Tracebacks are written without local variables, which could hold a password. Libraries are logged from `warning` on,
+    whatever the level is: below that some of them log the data that they send.
+
+    Args:
+        level: The lowest level of the bridge's own lines.
+        form: Text for people, or one JSON object a line.
+        redactor: Masks secrets.
     """
 
     def redact(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -72,22 +77,26 @@ def configure(level: str, form: Literal["console", "json"], redactor: Redactor) 
 
 
 class LimitedLines:
-    """A processor of structlog that keeps a remote that is down for hours from filling the disk.
+    """Limit repeated lines, so that a remote that is down for hours does not fill the disk; a structlog processor.
 
-    It lets `BURST` lines about the same thing pass in `WINDOW` seconds. The same thing is the same event of the same
-    integration at the same level, whatever else the line holds. The first line that passes after others were left out
-    has their number (`left_out`). A crash always passes.
+    `BURST` lines about the same thing pass in `WINDOW` seconds. The same thing: the same event of the same integration
+    at the same level, whatever else the line holds. The next line that passes has the number of those that were left
+    out (`left_out`). A crash always passes.
     """
 
     def __init__(self, clock: Clock) -> None:
-        """Nothing was logged yet; `clock` measures the seconds."""
+        """Create it; `clock` measures the seconds."""
         self._lines: RateLimited[tuple[str, str, str], None] = RateLimited(
             clock, interval=WINDOW, burst=BURST, max_keys=_MAX_THINGS
         )
         self._lock = threading.Lock()  # not all threads that log are the event loop's
 
     def __call__(self, _: Any, level: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Return the line, or raise `structlog.DropEvent`."""
+        """Return the line, with `left_out` where lines were left out before.
+
+        Raises:
+            structlog.DropEvent: There were too many lines about the same thing.
+        """
         if level == "critical":
             return line
         key = (level, str(line.get("event")), str(line.get("integration")))
@@ -101,18 +110,18 @@ class LimitedLines:
 
 
 class _Libraries(logging.Handler):
-    """Passes on what libraries log."""
+    """Log by structlog what libraries log."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line of theirs becomes one of ours, under the library's name."""
+        """Write one line of a library, under the library's name."""
         text = self._redactor.text(record.getMessage().strip())
         structlog.get_logger().log(record.levelno, record.name, message=text, exc_info=record.exc_info)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What ends the process is a line of the log, too."""
+    """Log the exception that ends the process."""
     structlog.get_logger().critical("crashed", exc_info=(kind, error, trace))

@@ -1,7 +1,7 @@
-"""`/metrics`: what the bridge says of itself, in Prometheus' words.
+"""Make the text of `/metrics` from the bridge's status, in Prometheus' formats.
 
-Everything is read when it is asked for; nothing is counted for it on the way of an event. There are as many series as
-the configuration has integrations, times a fixed number: no label comes from a message.
+All values are read when they are asked for; nothing is counted for them while events pass. The number of series is a
+fixed number for each integration of the configuration: no label comes from a message.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bridge.core.model import CircuitState, ConnectionStatus
-from bridge.observe.summary import Report, Status, integrations
+from bridge.observe.summary import ReadStatus, Status, integrations
 
 _BRIDGE_STATES: Final = ("starting", "ready", "degraded", "draining", "stopped")
 _BUS: Final = {
@@ -27,32 +27,32 @@ _OUTCOMES: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed")
 
 
 class Metrics:
-    """The process' metrics, for one scrape after the other."""
+    """Make the metrics of the process, for each scrape anew."""
 
-    def __init__(self, report: Report, lag: Callable[[], float]) -> None:
-        """Nothing is registered outside of this object.
+    def __init__(self, read_status: ReadStatus, lag: Callable[[], float]) -> None:
+        """Create a registry of its own; nothing is registered globally.
 
         Args:
-            report: How everything is.
-            lag: Seconds by which the event loop was late at worst.
+            read_status: Returns the answer of `bridge.status`.
+            lag: Returns the seconds by which the event loop was late at most, lately.
         """
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Bridge(report, lag))
+        self._registry.register(_Bridge(read_status, lag))
         ProcessCollector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The body and its content type, in the form that an `Accept` header asks for."""
+        """Return the body and its content type, in the format that an `Accept` header asks for."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
 
 class _Bridge(Collector):
-    def __init__(self, report: Report, lag: Callable[[], float]) -> None:
-        self._report = report
+    def __init__(self, read_status: ReadStatus, lag: Callable[[], float]) -> None:
+        self._read_status = read_status
         self._lag = lag
 
     def collect(self) -> Iterator[Metric]:
-        status = self._report()
+        status = self._read_status()
         yield from _of_bridge(status)
         yield GaugeMetricFamily(
             "nemo_bridge_event_loop_lag_seconds", "How late the event loop was at worst, lately", self._lag()

@@ -1,4 +1,4 @@
-"""Everything by which an outsider sees the bridge beside the bus: status page, probes, metrics, service manager."""
+"""Show the bridge's state beside the bus: status page, probes, metrics, service manager."""
 
 import asyncio
 import contextlib
@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Final, Self
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
-from bridge.observe.summary import Report, headline, is_ready
+from bridge.observe.summary import ReadStatus, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from bridge.observe.metrics import Metrics
 
-#: Seconds between two looks at how late the event loop is, and how many of them are remembered.
+#: Seconds between two measurements of how late the event loop is, and how many of them are kept.
 _TICK: Final = 0.5
 _REMEMBERED: Final = 20
 
 
 class Observer:
-    """Shows how the bridge is, from entering the context to leaving it; `run` holds what takes time.
+    """Show the bridge's state while its context lasts; `run` does what is repeated.
 
-    It reads what `bridge.status` answers and nothing else, so all doors say the same.
+    It reads the answer of `bridge.status` and nothing else, so that page, probes, metrics and service manager agree.
     """
 
     def __init__(
         self,
-        report: Report,
+        read_status: ReadStatus,
         alive: Callable[[], bool],
         *,
         listen: Listen | None,
@@ -40,20 +40,20 @@ class Observer:
         clock: Clock,
         read: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened yet.
 
         Args:
-            report: What `bridge.status` answers.
-            alive: Whether the bus is read.
-            listen: Where the status page is served; None for nowhere.
-            hosts: Names by which it may be asked for, beside this machine's own.
-            must_listen: Whether it is an error if something else listens there; else there is no page then.
-            environ: For the service manager's socket.
+            read_status: Returns the answer of `bridge.status`.
+            alive: Returns whether the bus is read.
+            listen: The address of the status page; None for no page.
+            hosts: Host names under which the page is served, beside this machine's own.
+            must_listen: Whether it is an error if another program listens there; if not, there is no page then.
+            environ: The environment; it names the service manager's socket.
             clock: For the status page.
-            read: The system's monotonic clock, in seconds. The house's own leaves out the time that the process stood
-                still, and that is what is looked for here.
+            read: Returns the system's monotonic clock, in seconds. `clock` leaves out the time in which the process
+                stood still, which is measured here.
         """
-        self._report = report
+        self._read_status = read_status
         self._alive = alive
         self._read = read
         self._late: deque[float] = deque([0.0], _REMEMBERED)
@@ -61,28 +61,28 @@ class Observer:
         self._was_ready = False
         self._metrics: Metrics | None = None
         self._server = (
-            None if listen is None else StatusServer(report, alive, self._scraped, listen, hosts, clock=clock)
+            None if listen is None else StatusServer(read_status, alive, self._scraped, listen, hosts, clock=clock)
         )
         self._must_listen = must_listen
 
     def _scraped(self, accept: str) -> tuple[bytes, str]:
-        """`/metrics`. Its library costs megabytes, and most sidecars on a desktop are never scraped."""
+        """Return the body of `/metrics`; its library is imported only now, since it takes megabytes of memory."""
         from bridge.observe.metrics import Metrics  # noqa: PLC0415
 
         if self._metrics is None:
-            self._metrics = Metrics(self._report, lambda: max(self._late))
+            self._metrics = Metrics(self._read_status, lambda: max(self._late))
         return self._metrics.text(accept)
 
     @property
     def url(self) -> str | None:
-        """Where the status page is; None where there is none."""
+        """Return the URL of the status page; None where there is none."""
         return None if self._server is None else self._server.url
 
     async def __aenter__(self) -> Self:
         """Serve the page.
 
         Raises:
-            ConfigError: Something else listens at the address that was asked for.
+            ConfigError: The page cannot listen at its address.
         """
         if self._server is not None and not await self._server.start(must=self._must_listen):
             self._server = None
@@ -96,7 +96,7 @@ class Observer:
             await self._server.stop()
 
     async def run(self) -> None:
-        """Measure the event loop and let the service manager know that it runs, until cancelled."""
+        """Measure the event loop and tell the service manager that it runs, until cancelled."""
         tick = _TICK if self._manager.watchdog is None else min(_TICK, self._manager.watchdog / 3)
         while True:
             before = self._read()
@@ -106,8 +106,8 @@ class Observer:
                 self._manager.alive()
 
     def changed(self) -> None:
-        """Some status has changed: tell the service manager."""
-        status = self._report()
+        """Tell the service manager that a status has changed."""
+        status = self._read_status()
         self._manager.status(headline(status))
         if is_ready(status):
             if not self._was_ready:
@@ -119,7 +119,7 @@ class Observer:
 
     @contextlib.asynccontextmanager
     async def reloading(self) -> AsyncIterator[None]:
-        """The configuration is being read again; after it, whatever came of it, the bridge is ready."""
+        """Tell the service manager that a reload begins, and at its end that the bridge is ready again."""
         self._manager.reloading()
         try:
             yield

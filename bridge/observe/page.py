@@ -1,7 +1,7 @@
-"""The status page: one HTML file that needs nothing else, filled in for each request.
+"""Render the status page: one HTML file that loads nothing else, filled in for each request.
 
-Names and messages come from configuration, applications and remotes; all of it is escaped, and the page's policy runs
-no script and takes no style but its own.
+Names and messages come from configuration, applications and remotes. All of them are escaped, and the page's policy
+allows no script and no style but its own.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
 
-#: What stands before a state, so that colour alone need not tell.
+#: Colour and symbol of a state; the symbol is for people who do not see the colour.
 _GOOD, _WARN, _BAD = ("good", "●"), ("warn", "◆"), ("bad", "▲")
 _MARKS: Final = {
     "ready": _GOOD,
@@ -32,14 +32,14 @@ _COLUMNS: Final = ("integration", "type", "status", "since", "circuit", "latency
 
 
 class Page:
-    """Renders the page.
+    """Render the status page.
 
     Attributes:
-        policy: The `Content-Security-Policy` under which it works, by the hashes of its own style and script.
+        policy: The page's `Content-Security-Policy`, with the hashes of its own style and script.
     """
 
     def __init__(self, wall_ms: Callable[[], int]) -> None:
-        """`wall_ms` returns Unix time in milliseconds."""
+        """Read the template; `wall_ms` returns Unix time in milliseconds."""
         text = files("bridge.observe").joinpath("page.html").read_text("utf-8")
         self._template = Template(text)
         self._wall_ms = wall_ms
@@ -49,7 +49,7 @@ class Page:
         )
 
     def render(self, status: Status) -> str:
-        """The page for this answer of `bridge.status`."""
+        """Return the page for an answer of `bridge.status`."""
         one = status["bridge"]
         mark = "●" if is_well(status) else "▲"
         title = escape(f"{mark} {one['name']}: {one['status']}")

@@ -1,7 +1,7 @@
-"""The status page's server: four paths, to be read only, over plain HTTP.
+"""Serve the status page, probes and metrics: four paths that can only be read, over plain HTTP.
 
-It is made for this machine. A web page that a browser has open must not read it under a name of its own (DNS
-rebinding), so only known names are answered. No client can hold up the bridge: connections are few, and short.
+It is meant for this machine. A web page that is open in a browser must not read it by a host name of its own (DNS
+rebinding), so only known host names are answered. No client can block the bridge: connections are few, and short.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from bridge.core.errors import ConfigError
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.page import Page
-from bridge.observe.summary import Report, headline, is_ready, reasons
+from bridge.observe.summary import ReadStatus, headline, is_ready, reasons
 
 log = structlog.get_logger()
 
 #: Connections at a time; more are closed at once.
 _MOST_CONNECTIONS: Final = 32
-#: Seconds for a request to come, and as many for its answer to be taken.
+#: Seconds for a request to arrive, and as many for its answer to be read.
 _PATIENCE: Final = 5.0
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -44,7 +44,7 @@ _NOTHING_ELSE: Final = "default-src 'none'; frame-ancestors 'none'"
 
 
 class _Connection(ServerConnection):
-    """One of a bounded number."""
+    """A connection that is closed at once where there are too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -56,11 +56,11 @@ Scrape = Callable[[str], tuple[bytes, str]]
 
 
 class StatusServer:
-    """Serves `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
+    """Serve `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
 
     def __init__(
         self,
-        report: Report,
+        read_status: ReadStatus,
         alive: Callable[[], bool],
         metrics: Scrape,
         listen: Listen,
@@ -68,17 +68,17 @@ class StatusServer:
         *,
         clock: Clock,
     ) -> None:
-        """Nothing is opened yet.
+        """Create it; nothing is opened yet.
 
         Args:
-            report: What `bridge.status` answers.
-            alive: Whether the bus is read.
-            metrics: The body of `/metrics` and its content type, for an `Accept` header.
-            listen: Where.
-            hosts: Names by which it may be asked for, beside this machine's own.
-            clock: For the page's durations, and for the end.
+            read_status: Returns the answer of `bridge.status`.
+            alive: Returns whether the bus is read.
+            metrics: Returns the body of `/metrics` and its content type, for an `Accept` header.
+            listen: The address to listen at.
+            hosts: Host names under which it is served, beside this machine's own.
+            clock: For the page's durations, and the time limit of `stop`.
         """
-        self._report = report
+        self._read_status = read_status
         self._alive = alive
         self._metrics = metrics
         self._listen = listen
@@ -90,17 +90,23 @@ class StatusServer:
 
     @property
     def url(self) -> str:
-        """Where the page is; after `start` with the real port."""
+        """Return the URL of the page; after `start` with the real port."""
         return self._listen.url
 
     async def start(self, *, must: bool) -> bool:
-        """Listen; False where something else listens there already and it need not be there.
+        """Begin to listen.
+
+        Args:
+            must: Whether it is an error if another program listens at the address.
+
+        Returns:
+            Whether it listens; False only where another program does and `must` is False.
 
         Raises:
             ConfigError: It cannot listen there.
         """
         silent = logging.getLogger(__name__)
-        silent.disabled = True  # the library tells of each request, and with a traceback of each that makes no sense
+        silent.disabled = True  # the library logs each request, and a traceback for each that is not valid HTTP
         try:
             self._server = await serve(
                 self._never,
@@ -124,7 +130,7 @@ class StatusServer:
         return True
 
     async def stop(self) -> None:
-        """Close it; nobody is waited for."""
+        """Close the server and its connections; wait one second at most."""
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(TimeoutError):
@@ -133,7 +139,7 @@ class StatusServer:
             self._server = None
 
     async def _never(self, connection: ServerConnection) -> None:
-        """Every request is answered as plain HTTP; none becomes a WebSocket."""
+        """Do nothing: every request is answered as plain HTTP, and none becomes a WebSocket."""
 
     def _answer(self, _: ServerConnection, request: Request) -> Response:
         path = urlsplit(request.path).path
@@ -147,7 +153,7 @@ class StatusServer:
         try:
             response = answer(request)
         except Exception:
-            # An edge of the process: what is wrong with the view must not end the work.
+            # A bug in this view must not end the bridge.
             log.exception("status page failed", path=path)
             response = _response(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log\n")
         if request.method == "HEAD":
@@ -166,7 +172,7 @@ class StatusServer:
     # --- the paths
 
     def _whole(self, _: Request) -> Response:
-        body = self._page.render(self._report())
+        body = self._page.render(self._read_status())
         return _response(HTTPStatus.OK, body, content_type="text/html; charset=utf-8", policy=self._page.policy)
 
     def _live(self, _: Request) -> Response:
@@ -175,8 +181,8 @@ class StatusServer:
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, "the bus is not read\n")
 
     def _ready(self, _: Request) -> Response:
-        """A remote that is down does not make the bridge unready: it answers, and what it says is all there is."""
-        status = self._report()
+        """Answer whether the bridge is ready; a remote that is down does not make it unready."""
+        status = self._read_status()
         code = HTTPStatus.OK if is_ready(status) else HTTPStatus.SERVICE_UNAVAILABLE
         return _response(code, "\n".join([headline(status), *reasons(status), ""]))
 

@@ -1,46 +1,46 @@
-"""The answer of `bridge.status`, read: what status page, metrics, probes and service manager all go by."""
+"""Summarise the answer of `bridge.status` for status page, metrics, probes and service manager."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 Status = Mapping[str, Any]
 """The result of `bridge.status` (bus contract): `bridge`, and one entry for each integration."""
-Report = Callable[[], Status]
-"""Says how everything is at this moment."""
+ReadStatus = Callable[[], Status]
+"""Returns the answer of `bridge.status` at this moment."""
 
 #: The sums that make up `accepted`.
 PARTS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_flight", "queued")
-#: A bridge with one of these takes events and answers them.
+#: A bridge with one of these statuses accepts events and answers them.
 READY: Final = ("ready", "degraded")
-#: Statuses of integrations, those that need a look first.
+#: Statuses of integrations, the most urgent first.
 _URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
 
 
 def integrations(status: Status) -> list[Mapping[str, Any]]:
-    """The integrations, those that need a look first."""
+    """Return the integrations, the most urgent first."""
     found = [one for name, one in status.items() if name != "bridge"]
     return sorted(found, key=lambda one: (_URGENCY.index(one["status"]), one["integration"]))
 
 
 def balanced(sums: Mapping[str, int]) -> bool:
-    """Whether everything that was accepted is accounted for."""
+    """Return whether `accepted` is the sum of its parts."""
     return sums["accepted"] == sum(sums[name] for name in PARTS)
 
 
 def is_ready(status: Status) -> bool:
-    """Whether the bridge takes events and answers them, whatever its remotes do."""
+    """Return whether the bridge accepts events and answers them, whatever its remotes do."""
     return status["bridge"]["status"] in READY
 
 
 def is_well(status: Status) -> bool:
-    """Whether the bridge is ready, and every integration connected and accounted for."""
+    """Return whether the bridge is ready, every integration is connected, and all sums are right."""
     return status["bridge"]["status"] == "ready" and all(
         one["status"] == "connected" and balanced(one["accounting"]) for one in integrations(status)
     )
 
 
 def headline(status: Status) -> str:
-    """One line, as in `ready; 3 of 4 integrations connected; events: disconnected`."""
+    """Return one line, as in `ready; 3 of 4 integrations connected; events: disconnected`."""
     states = status["bridge"]["integrations"]
     others = [f"{name}: {state}" for name, state in sorted(states.items()) if state != "connected"]
     counted = f"{len(states) - len(others)} of {len(states)} integrations connected"
@@ -48,7 +48,7 @@ def headline(status: Status) -> str:
 
 
 def reasons(status: Status) -> Iterator[str]:
-    """What is wrong with the outbox, if anything; and one line for each integration: its status, and why."""
+    """Return one line for each integration, with its status and error; before them the outbox' problem, if any."""
     problem = status["bridge"]["outbox"]["problem"]
     if problem is not None:
         yield f"outbox: {' '.join(problem.split())}"
@@ -62,7 +62,7 @@ def reasons(status: Status) -> Iterator[str]:
 
 
 def span(milliseconds: float) -> str:
-    """A time in two units at most, for a person: `3 d 4 h`."""
+    """Return a time in two units at most, for a person: `3 d 4 h`."""
     seconds = int(milliseconds / 1000)
     for size, unit, rest, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:

@@ -1,4 +1,4 @@
-"""What the service manager is told (sd_notify(3)): datagrams to the socket that `NOTIFY_SOCKET` names."""
+"""Tell the service manager the bridge's state: datagrams to the socket that `NOTIFY_SOCKET` names (sd_notify(3))."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ _MOST: Final = 300
 
 
 class ServiceManager:
-    """Tells the service manager how it stands; says nothing where there is none. Never waits, never fails.
+    """Tell the service manager the bridge's state; without one, do nothing. Never waits, never raises.
 
     Attributes:
-        watchdog: Seconds within which it must hear of us, None where it does not watch.
+        watchdog: Seconds within which `alive` must be called; None where the service manager does not watch.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -30,37 +30,37 @@ class ServiceManager:
         self._said = ""
 
     def ready(self) -> None:
-        """Started, or done with a reload."""
+        """Tell that the start, or a reload, is done."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Reading the configuration again; `ready` follows. systemd wants the time of it, on its own clock."""
+        """Tell that a reload begins; `ready` must follow. systemd needs the time of it, on its own clock."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Tell that the end has begun."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """Not hung."""
+        """Tell that the process does not hang."""
         self._send("WATCHDOG=1")
 
     def status(self, line: str) -> None:
-        """One line for `systemctl status`; said once for each change."""
+        """Tell one line for `systemctl status`, if it has changed."""
         line = " ".join(line.split())[:_MOST]
         if line != self._said:
             self._said = line
             self._send(f"STATUS={line}")
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _send(self, message: str) -> None:
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # gone or full: nothing that the bridge should suffer from
+            with contextlib.suppress(OSError):  # the socket is gone or full, which must not disturb the bridge
                 self._socket.sendto(message.encode(), self._address)
 
 

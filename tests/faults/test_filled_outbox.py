@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.bus.program import Program
 from tests.support.servers.remotes import Entry, Stand, stand
-from tests.support.sidecar.lives import lives
+from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import Sidecar
 
 #: More than are in memory at the same time.
@@ -148,7 +148,7 @@ async def _balanced(program: Program, kind: str) -> None:
 async def test_replaced_removed_and_back(redis: Stand) -> None:
     """An integration whose events wait is replaced, removed, and back in the next life: all are delivered, in order."""
     whole = redis.integration() + _route(redis)
-    with lives(whole, more=_HEARTBEAT) as start:
+    with restarts(whole, more=_HEARTBEAT) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:
@@ -181,7 +181,7 @@ async def test_replaced_removed_and_back(redis: Stand) -> None:
 async def test_replaced_and_removed_while_it_is_delivered(redis: Stand) -> None:
     """Reloads in the middle of delivery lose nothing, and bring nothing out of order."""
     whole = redis.integration(resilience=_RESILIENCE) + _route(redis)
-    with lives(whole, more=_HEARTBEAT) as start:
+    with restarts(whole, more=_HEARTBEAT) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:
@@ -205,7 +205,7 @@ async def test_replaced_and_removed_while_it_is_delivered(redis: Stand) -> None:
 
 async def test_drained_and_ended(redis: Stand) -> None:
     """`drain` is answered at once and keeps what waits; so does SIGTERM, before the remote is back and in delivery."""
-    with lives(redis.integration(resilience=_RESILIENCE) + _route(redis), more=_HEARTBEAT) as start:
+    with restarts(redis.integration(resilience=_RESILIENCE) + _route(redis), more=_HEARTBEAT) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:
@@ -241,7 +241,7 @@ async def test_drained_and_ended(redis: Stand) -> None:
 
 async def test_calls_without_a_key_and_the_end(service: Stand) -> None:
     """SIGTERM in mid delivery of calls that must not be made twice: each is made once, and none ends as unknown."""
-    with lives(service.integration(resilience=_RESILIENCE) + _route(service), more=_HEARTBEAT) as start:
+    with restarts(service.integration(resilience=_RESILIENCE) + _route(service), more=_HEARTBEAT) as start:
         running = start()
         service.kill()
         with running.program(validate_every=100) as program:
@@ -269,7 +269,7 @@ async def test_calls_without_a_key_and_the_end(service: Stand) -> None:
 async def test_full(redis: Stand) -> None:
     """Refused is what finds no room, and nothing else; what was accepted outlives reload and end, and makes room."""
     small = _HEARTBEAT + '\n outbox {\n max_bytes = "512KiB"\n }'
-    with lives(redis.integration() + _route(redis), more=small) as start:
+    with restarts(redis.integration() + _route(redis), more=small) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:

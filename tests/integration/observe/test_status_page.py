@@ -1,4 +1,4 @@
-"""The status page of a running sidecar: its paths, and clients that mean no good."""
+"""Show the paths of the status page of a running sidecar, and that hostile clients cannot harm it."""
 
 import asyncio
 import re
@@ -23,8 +23,8 @@ ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INT
 PAGE = 'status = "127.0.0.1:0"'
 
 
-class House:
-    """A server alone, and what it serves."""
+class ServedPage:
+    """A server without a sidecar, and the answer that it shows."""
 
     def __init__(self) -> None:
         self.answer = ANSWER
@@ -37,26 +37,26 @@ class House:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[House, httpx.AsyncClient]]:
-    """The server on a free port, and a client of it."""
-    house = House()
-    assert await house.server.start(must=True)
+async def serving() -> AsyncIterator[tuple[ServedPage, httpx.AsyncClient]]:
+    """Run the server on a free port, with a client of it."""
+    page = ServedPage()
+    assert await page.server.start(must=True)
     try:
-        async with httpx.AsyncClient(base_url=house.server.url, trust_env=False) as client:
-            yield house, client
+        async with httpx.AsyncClient(base_url=page.server.url, trust_env=False) as client:
+            yield page, client
     finally:
-        await house.server.stop()
+        await page.server.stop()
 
 
 def url_of(running: Sidecar) -> str:
-    """Where its page is."""
+    """Return the URL of a sidecar's page."""
     found = re.search(r"status=(http\S+)", running.text)
     assert found is not None, running.text
     return found[1]
 
 
 async def test_the_sidecar_shows_itself():
-    """Ready although a remote is down, and it says why; metrics and page have what the bus says."""
+    """The sidecar is ready although a remote is down; metrics and page agree with the bus."""
     blocks = json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc")
     with remote() as shop, sidecar(json_rpc("shop", shop.url) + blocks, more=PAGE) as running:
         with running.program() as program:
@@ -80,7 +80,7 @@ async def test_the_sidecar_shows_itself():
 
 
 async def test_draining_is_not_ready():
-    """From SIGTERM on the page says 503, until the last answer is given."""
+    """From SIGTERM until the last answer `/readyz` is 503."""
     block = json_rpc("shop", "URL", timeout="20s")
     with (
         remote() as shop,
@@ -99,7 +99,7 @@ async def test_draining_is_not_ready():
 
 
 async def test_headers_and_methods():
-    """HEAD is GET without a body; all else is refused; every answer forbids what a browser might do with it."""
+    """HEAD is GET without a body; other methods are refused; each answer restricts what a browser may do."""
     async with serving() as (_, client):
         for path in ("/", "/livez", "/readyz", "/metrics", "/nothing"):
             got, head = await client.get(path), await client.head(path)
@@ -132,29 +132,29 @@ async def test_headers_and_methods():
     ],
 )
 async def test_only_known_names(host, code):
-    """A page under another name, which a browser was led to, reads nothing."""
+    """A request with another host name, as in DNS rebinding, gets nothing."""
     async with serving() as (_, client):
         assert (await client.get("/metrics", headers={"Host": host})).status_code == code
 
 
 async def test_not_alive_and_not_ready():
-    """503 where the bus is not read, and where the bridge is not ready; a bug in the view is a 500 and no more."""
-    async with serving() as (house, client):
-        house.alive = False
+    """503 where the bus is not read or the bridge is not ready; a bug in the view is only a 500."""
+    async with serving() as (page, client):
+        page.alive = False
         assert (await client.get("/livez")).status_code == 503
-        house.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "starting"}}
+        page.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "starting"}}
         assert (await client.get("/readyz")).status_code == 503
-        house.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "degraded"}}
+        page.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "degraded"}}
         assert (await client.get("/readyz")).status_code == 200
-        house.answer = {}
+        page.answer = {}
         assert (await client.get("/")).status_code == 500
         assert (await client.get("/nothing")).status_code == 404
 
 
 async def test_clients_that_mean_no_good():
-    """A crowd that says nothing, garbage, and endless headers: some are cut, and the next request is answered."""
-    async with serving() as (house, client):
-        host, port = "127.0.0.1", int(house.server.url.rsplit(":", 1)[1].strip("/"))
+    """Many idle clients, invalid data and endless headers do not stop the next request."""
+    async with serving() as (page, client):
+        host, port = "127.0.0.1", int(page.server.url.rsplit(":", 1)[1].strip("/"))
         crowd = [await asyncio.open_connection(host, port) for _ in range(40)]
         try:
             cut = [asyncio.ensure_future(reader.read()) for reader, _ in crowd]
@@ -180,9 +180,9 @@ async def test_clients_that_mean_no_good():
 
 
 async def test_the_address_is_taken():
-    """An error where the address was asked for, no page where it was only the default."""
-    async with serving() as (house, _):
-        port = int(house.server.url.rsplit(":", 1)[1].strip("/"))
+    """A taken address is an error where it was configured, and no page where it was the default."""
+    async with serving() as (page, _):
+        port = int(page.server.url.rsplit(":", 1)[1].strip("/"))
         report = lambda: ANSWER  # noqa: E731
         second = StatusServer(
             report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), (), clock=RealClock()

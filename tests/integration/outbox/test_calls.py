@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from bridge.cli.main import app
 from tests.support.servers.remote import free_port, remote
-from tests.support.sidecar.lives import lives
+from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import json_rpc
 from tests.support.wait import until
 
@@ -35,7 +35,7 @@ async def test_what_was_accepted_while_the_remote_was_down_comes_after_a_restart
     # Idempotent, so that the kill can never meet a call that must not be repeated.
     text = json_rpc("api", f"http://127.0.0.1:{port}/rpc", timeout="2s", config='idempotent = ["store"]')
     text += route("order", '"store"', "key = event.payload.shop")
-    with lives(text, more='heartbeat = "200ms"') as start:
+    with restarts(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("response.", "receipt.", "health.bridge", "resilience.") as program:
             for number in range(40):
@@ -65,7 +65,7 @@ def pending(program):
 
 async def test_a_call_in_mid_air_is_never_made_twice():
     """Killed before its answer: a dead letter marked unknown, with its receipt; a replay is a person's decision."""
-    with remote() as service, lives(json_rpc("api", service.url, timeout="20s") + route("pay", '"wait"')) as start:
+    with remote() as service, restarts(json_rpc("api", service.url, timeout="20s") + route("pay", '"wait"')) as start:
         running = start()
         with running.program("health.bridge") as program:
             number = program.emit("pay", {"cents": 5}, "c1")
@@ -95,7 +95,7 @@ async def test_a_call_in_mid_air_is_never_made_twice():
 
 async def test_what_the_remote_refuses_is_a_dead_letter_at_once():
     """Event, response and receipt say so; the same key again gets the same, and runs nothing; discard ends it."""
-    with remote() as service, lives(json_rpc("api", service.url) + route("bad", '"error"')) as start:
+    with remote() as service, restarts(json_rpc("api", service.url) + route("bad", '"error"')) as start:
         running = start()
         with running.program("") as program:
             program.emit("bad", 7, "c1", {"idempotency_key": "k"}, source="shop")
@@ -134,7 +134,7 @@ async def test_receipts_without_an_outbox_are_remembered_for_a_while():
     port = free_port()
     text = json_rpc("api", f"http://127.0.0.1:{port}/rpc") + route("good", '"store"') + route("bad", '"http:500"')
     text = text.replace('"at_least_once"', '"at_most_once"')
-    with remote(port) as service, lives(text) as start, start().program("") as program:
+    with remote(port) as service, restarts(text) as start, start().program("") as program:
         for number in range(2):
             program.emit("good", 1, f"g{number}", {"idempotency_key": "g"}, source="shop")
             await program.response(f"g{number}")
@@ -166,7 +166,7 @@ async def output(running, *arguments):
 async def test_what_comes_too_late_is_expired_once():
     """The caller's time of day is kept over a restart, without a remote ever being there."""
     text = json_rpc("api", f"http://127.0.0.1:{free_port()}/rpc") + route("late", '"store"')
-    with lives(text, more='heartbeat = "200ms"') as start:
+    with restarts(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("receipt.", "health.bridge") as program:
             deadline = {"deadline_ms": str(time.time_ns() // 1_000_000 + 2500), "idempotency_key": "k"}

@@ -7,7 +7,7 @@ from tests.support.adapters.mqtt import Mailbox, connected
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.servers.redis_server import redis_server
-from tests.support.sidecar.lives import lives
+from tests.support.sidecar.restarts import restarts
 from tests.support.wait import until
 
 COUNT = 200
@@ -81,7 +81,7 @@ async def drive(start, kill, restart):
 async def test_redis_streams():
     """Every event is in the stream, and repeats carry the same key."""
     with redis_server() as server:
-        with lives(text("redis", server.port, "", 'operation = "enqueue"\n  queue = "orders"')) as start:
+        with restarts(text("redis", server.port, "", 'operation = "enqueue"\n  queue = "orders"')) as start:
             await drive(start, server.kill, server.restart)
         found = {}
         for _, fields in server.client().xrange("orders"):
@@ -94,7 +94,7 @@ async def test_jetstream():
     """`Nats-Msg-Id` is the key, so the stream itself leaves repeats out."""
     with nats_server() as server:
         config = 'stream {\n name = "ORDERS"\n subjects = ["orders.*"]\n }'
-        with lives(text("nats", server.port, config, 'operation = "enqueue"\n  queue = "orders.new"')) as start:
+        with restarts(text("nats", server.port, config, 'operation = "enqueue"\n  queue = "orders.new"')) as start:
             await drive(start, server.kill, server.restart)
         async with nats_client(server.port) as client:
             info = await client.jetstream().stream_info("ORDERS")
@@ -103,7 +103,7 @@ async def test_jetstream():
 
 async def test_mqtt():
     """A session that the broker keeps gets each message, with its key as a user property."""
-    with mosquitto("persistence true") as broker, lives(text("mqtt", broker.port, "", MQTT)) as start:
+    with mosquitto("persistence true") as broker, restarts(text("mqtt", broker.port, "", MQTT)) as start:
         mailbox = Mailbox()
         async with connected(broker.url, clean_start=False, client_id="keeper") as outside:
             await outside.subscribe("orders", mailbox.deliver)

@@ -42,13 +42,13 @@ class Peer:
         self.context.term()
 
     def event(self, event_type: str, payload: Any = None, **more: Any) -> bytes:
-        """The second frame of a good event."""
+        """Return the second frame of a valid event."""
         self.last_id += 1
         base = {"id": self.last_id, "event_type": event_type, "payload": payload, "timestamp": 1}
         return msgpack.packb({**base, "source": self.source, "correlation_id": None, **more})
 
     def send(self, event_type: str, payload: Any = None, **more: Any) -> None:
-        """Publish a good event."""
+        """Publish a valid event."""
         self.raw(event_type.encode(), self.event(event_type, payload, **more))
 
     def raw(self, *frames: bytes) -> None:
@@ -56,7 +56,7 @@ class Peer:
         self.pub.send_multipart(frames)
 
     def received(self) -> list[dict[str, Any]]:
-        """The events that have come by now."""
+        """Return the events that have arrived by now."""
         events = []
         while self.sub.poll(0):
             events.append(msgpack.unpackb(self.sub.recv_multipart()[1]))

@@ -8,7 +8,7 @@ from bridge.core.clock import RealClock
 
 
 async def main() -> None:
-    """Host until killed."""
+    """Host a bus until the process is killed."""
     broker = Broker(sys.argv[1], sys.argv[2], 4096, RealClock())
     await broker.start()
     print(broker.publish_endpoint, broker.subscribe_endpoint, flush=True)

@@ -1,4 +1,4 @@
-"""A closed bus in this process, with a client of good standing that shows that it works."""
+"""Host a closed bus in this process, with a listed client that shows whether it works."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ from tests.support.bus.curve import KeyRing
 
 @dataclass
 class Closed:
-    """A closed bus, and a listed client that hears everything and may say everything that an application may."""
+    """A closed bus, and a listed client that may publish and receive all that an application may."""
 
     bus: Bus
     ring: KeyRing
@@ -24,11 +24,11 @@ class Closed:
     heard: list[dict[str, Any]]
 
     def peer(self, keys: CurveKeys | None, *prefixes: str) -> Peer:
-        """Another program on it."""
+        """Connect another program to it."""
         return Peer(self.bus.publish_endpoint, self.bus.subscribe_endpoint, *prefixes, keys=keys)
 
     async def works(self) -> None:
-        """The good client is heard, and hears the bridge."""
+        """Show that the listed client is heard by the bridge, and hears it."""
         number = self.good.last_id
         self.good.send("order.proof", number)
         await until(lambda: any((e.event_type, e.payload) == ("order.proof", number) for e in self.seen))
@@ -36,16 +36,16 @@ class Closed:
         await self.hears("response.proof", lambda payload: payload == number)
 
     async def renewed(self) -> None:
-        """Read the list again; the forwarder has it when a message has passed."""
+        """Read the access list again; the forwarder has it when a message has passed."""
         await self.bus.renew_keys()
         await self.works()
 
     def saw(self, event_type: str) -> bool:
-        """Whether the bus has taken such an event."""
+        """Return whether the bus has accepted such an event."""
         return any(event.event_type == event_type for event in self.seen)
 
     async def hears(self, event_type: str, fits: Callable[[Any], bool]) -> Any:
-        """Wait until the good client has heard this, now or before; its payload."""
+        """Wait until the listed client has received this event, now or before; return its payload."""
         found: list[Any] = []
 
         def look() -> bool:
@@ -57,7 +57,7 @@ class Closed:
         return found[0]
 
     async def refused(self, key: str | None, about: str = "") -> dict[str, Any]:
-        """Wait until a refusal of this key is told."""
+        """Wait until a refusal of this key is reported."""
 
         def fits(told: dict[str, Any]) -> bool:
             return (told["reason"], told.get("key")) == ("refused", key) and about in told["detail"]
@@ -66,7 +66,7 @@ class Closed:
 
 
 def closed_bus(ring: KeyRing, seen: list[Event], **more: Any) -> Bus:
-    """A bus that is hosted on loopback TCP and closed with this ring."""
+    """Host a bus on loopback TCP that is closed with this ring."""
     settings: dict[str, Any] = {
         "mode": "host",
         "publish": "tcp://127.0.0.1:*",
@@ -82,7 +82,7 @@ def closed_bus(ring: KeyRing, seen: list[Event], **more: Any) -> Bus:
 
 @contextlib.asynccontextmanager
 async def closed(directory: Path) -> AsyncIterator[Closed]:
-    """A closed bus with its good client."""
+    """A closed bus with its listed client."""
     ring = KeyRing(directory)
     keys = ring.listed("good")
     seen: list[Event] = []

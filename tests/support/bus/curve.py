@@ -1,4 +1,4 @@
-"""Keys for a closed bus, written as pyzmq's certificates by pyzmq's own means."""
+"""Write keys for a closed bus as certificates, by pyzmq's own functions."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.bus.bus import CurveKeys
 
 
 class KeyRing:
-    """A server key and a folder of listed ones, in a directory."""
+    """A server key and a folder of listed keys, in a directory."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -23,30 +23,30 @@ class KeyRing:
 
     @property
     def curve(self) -> CurveServer:
-        """What a bus is hosted with."""
+        """Return the keys with which a bus is hosted."""
         return CurveServer(self.server, self.authorized)
 
     def new(self, name: str) -> CurveKeys:
-        """A client's keys, which are not listed."""
+        """Make a client's keys that are not listed."""
         public, secret = zmq.auth.load_certificate(self._certificate(name))
         assert secret is not None
         return public, secret, self.server.public.encode()
 
     def listed(self, name: str, publish: str = "**", subscribe: str = "**", role: str = "") -> CurveKeys:
-        """A client's keys, which are listed with these rights."""
+        """Make a client's keys and list them with these rights."""
         keys = self.new(name)
         self.list(name, keys, publish, subscribe, role)
         return keys
 
     def list(self, name: str, keys: CurveKeys, publish: str = "**", subscribe: str = "**", role: str = "") -> None:
-        """List a key."""
+        """Put a key on the access list."""
         text = f'metadata\n    publish = "{publish}"\n    subscribe = "{subscribe}"\n    role = "{role}"\n'
         path = self.authorized / f"{name}.key"
         path.write_text(f'{text}curve\n    public-key = "{keys[0].decode()}"\n')
         path.chmod(0o600)
 
     def strike(self, name: str) -> None:
-        """Take a key off the list."""
+        """Remove a key from the access list."""
         (self.authorized / f"{name}.key").unlink()
 
     def _certificate(self, name: str) -> Path:
@@ -56,5 +56,5 @@ class KeyRing:
 
 
 def print_of(keys: CurveKeys) -> str:
-    """A key's fingerprint."""
+    """Return a key's fingerprint."""
     return fingerprint(keys[0].decode())

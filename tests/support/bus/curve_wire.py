@@ -17,7 +17,7 @@ _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b
 
 
 class HandmadeSender:
-    """A PUB that has come in; `with` closes it."""
+    """A PUB socket that has finished its handshake; `with` closes it."""
 
     def __init__(self, endpoint: str, keys: CurveKeys) -> None:
         """Connect to `tcp://host:port` and shake hands."""

@@ -1,4 +1,4 @@
-"""Takes what an adapter delivers, and hears of a lost connection."""
+"""Record what an adapter delivers, and the connections that it reports as lost."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from bridge.core.model import Inbound
 
 
 class Listener:
-    """What was delivered, and what was told as lost."""
+    """The messages that were delivered, and the errors of lost connections."""
 
     def __init__(self) -> None:
         self.got: list[Inbound] = []
@@ -19,10 +19,10 @@ class Listener:
 
     @property
     def messages(self) -> list[Any]:
-        """The contents."""
+        """Return the contents of the messages."""
         return [message.message for message in self.got]
 
     @property
     def pairs(self) -> list[tuple[str, Any]]:
-        """Topics and contents."""
+        """Return topics and contents."""
         return [(message.topic, message.message) for message in self.got]

@@ -1,4 +1,4 @@
-"""Numbered commands to one remote, and the account of each: what a fault must never upset."""
+"""Send numbered commands to one remote, and check what became of each."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ _UNHEARD = 0.5
 
 
 class Numbered:
-    """Sends numbers at a steady rate and keeps the account.
+    """Send numbers at a steady rate and record what becomes of each.
 
     Attributes:
         kind: The remote's.
@@ -32,18 +32,18 @@ class Numbered:
         self.outcomes: dict[int, list[str]] = {}
 
     def send(self) -> int:
-        """The next number."""
+        """Send the next number."""
         number, self.sent = self.sent, self.sent + 1
         headers = {"idempotency_key": self.key(number)} if self._keyed else None
         self.bus.emit(self._stand.topic, self._stand.command(number), f"{self._name}/{number}", headers)
         return number
 
     def key(self, number: int) -> str:
-        """The idempotency key of a number."""
+        """Return the idempotency key of a number."""
         return f"{self._name}/{number}" if self._keyed else "-"
 
     def take(self) -> None:
-        """Note the answers that have come."""
+        """Record the answers that have arrived."""
         self.bus.pump()
         for event in self.bus.log[self._seen :]:
             name, _, number = (event["correlation_id"] or "").partition("/")
@@ -54,7 +54,7 @@ class Numbered:
         self._seen = len(self.bus.log)
 
     async def flow(self, seconds: float, rate: float = 200.0) -> None:
-        """Send at this rate, in commands a second, for so long; answers are not waited for."""
+        """Send for some seconds at this rate, in commands a second, without waiting for answers."""
         began, first = time.monotonic(), self.sent
         while (passed := time.monotonic() - began) < seconds:
             while self.sent - first < passed * rate:
@@ -69,11 +69,11 @@ class Numbered:
             assert time.monotonic() < end, f"{self.sent - len(self.outcomes)} of {self.sent} have no answer"
             self.take()
             await asyncio.sleep(0.005)
-        await self.bus.ask("bridge.ping")  # what might still come twice has come before its answer
+        await self.bus.ask("bridge.ping")  # a second answer would have come before this one
         self.take()
 
     async def recovers(self, seconds: float = 10.0) -> float:
-        """Send until one succeeds; the seconds that it took. What is sent while there is no bus is lost: send again."""
+        """Send until one succeeds; return the seconds that it took. What is sent while there is no bus is lost."""
         began, numbers = time.monotonic(), [self.send()]
         sent = began
         while True:
@@ -89,22 +89,22 @@ class Numbered:
 
     @property
     def succeeded(self) -> set[int]:
-        """Numbers that were acknowledged."""
+        """Return the numbers that were acknowledged."""
         return {number for number, how in self.outcomes.items() if "ok" in how}
 
     @property
     def kinds(self) -> Counter[str]:
-        """How many ended in which way."""
+        """Return how many ended in which way."""
         return Counter(one for how in self.outcomes.values() for one in how)
 
     def check(self, *, gone: bool = False) -> None:
-        """Each is answered once; acknowledged ⊆ delivered; nothing twice but what has a key, and then by that key.
+        """Each is answered once; acknowledged ⊆ delivered; delivered twice is only what has a key, and by that key.
 
         Args:
             gone: The bridge ended amid them, so that some have no answer.
 
         Raises:
-            AssertionError: The account does not balance; the message says by which numbers.
+            AssertionError: One of these is not so; the message has the numbers.
         """
         unanswered = set(range(self.sent)) - self.outcomes.keys()
         assert gone or not unanswered, f"no answer: {sorted(unanswered)[:5]}"

@@ -22,7 +22,7 @@ KEYS = ("id", "event_type", "payload", "timestamp", "source", "correlation_id")
 
 
 class Program:
-    """One PUB and one SUB; `with` waits until the bus carries both ways, and closes them in the end.
+    """One PUB and one SUB; `with` waits until the bus carries both ways, and closes them at its end.
 
     Attributes:
         log: Every event that has arrived from others, in order.
@@ -118,7 +118,7 @@ class Program:
     # --- reading
 
     def pump(self) -> int:
-        """Take in what has arrived; returns how many events."""
+        """Read what has arrived; return how many events."""
         count = 0
         while True:
             try:
@@ -144,7 +144,7 @@ class Program:
         self.log.append(event)
 
     def _check(self, frames: list[bytes], event: Event) -> None:
-        """Hold an event of the bridge against the contract."""
+        """Check an event of the bridge against the contract."""
         assert len(frames) == 2, frames
         assert frames[0].decode() == event["event_type"]
         assert event.keys() == {*KEYS, "headers"}, event
@@ -154,12 +154,12 @@ class Program:
             validate_event(event)
 
     def mark(self) -> int:
-        """The place in the log at which everything that comes from now on begins."""
+        """Return the position in the log after which new events will be."""
         self.pump()
         return len(self.log)
 
     def seen(self, event_type: str | None = None, since: int = 0, *, prefix: str = "") -> list[Event]:
-        """The events of one type, or prefix, that have arrived by now."""
+        """Return the events of one type, or prefix, that have arrived by now."""
         self.pump()
         return [
             event
@@ -175,7 +175,7 @@ class Program:
         since: int = 0,
         seconds: float = 10.0,
     ) -> Event:
-        """The first event of a type, from `since` on, for which `matches` is true; waits for it."""
+        """Wait for the first event of a type, from `since` on, for which `matches` is true; return it."""
         end = time.monotonic() + seconds
         position = since
         while True:
@@ -191,7 +191,7 @@ class Program:
             await asyncio.sleep(0.002)
 
     async def response(self, correlation_id: str, *, since: int = 0, seconds: float = 10.0) -> Event:
-        """The response with this correlation id."""
+        """Return the response with this correlation id."""
         end = time.monotonic() + seconds
         position = since
         while True:
@@ -221,7 +221,7 @@ class Program:
         return event["payload"]
 
     async def request(self, integration: str, method: str, params: Any = None, **more: Any) -> Any:
-        """Ask for `integration.<id>.request`."""
+        """Send a command `integration.<id>.request`; return the payload of its response."""
         headers = more.pop("headers", None)
         payload = {"method": method, **({} if params is None else {"params": params}), **more}
         return await self.ask(f"integration.{integration}.request", payload, headers)

@@ -1,4 +1,4 @@
-"""Holds what travels on the bus against the files in `schemas/`."""
+"""Check what is sent on the bus against the files in `schemas/`."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _COMMANDS = ("integration.", "bridge.")
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """The validator of `schemas/<name>.schema.json`."""
+    """Return the validator of `schemas/<name>.schema.json`."""
     return Draft202012Validator(json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")))
 
 
 def check(name: str, value: Any) -> None:
-    """Raise AssertionError, saying where, unless the value fits the schema of this name."""
+    """Raise AssertionError, with the path, unless the value is valid by the schema of this name."""
     faults = sorted(validator(name).iter_errors(value), key=lambda fault: fault.json_path)
     lines = [f"{fault.json_path}: {fault.message}" for fault in faults]
     lines += [f"  {inner.json_path}: {inner.message}" for fault in faults for inner in fault.context or ()]

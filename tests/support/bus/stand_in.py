@@ -1,4 +1,4 @@
-"""A bus on which no bridge is, and a stand-in for one; to test clients against."""
+"""Host a bus without a bridge, and stand in for the bridge, to test clients."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ Answer = Callable[[Event], dict[str, Any] | None]
 
 @contextmanager
 def bus_endpoints() -> Iterator[tuple[str, str]]:
-    """The endpoints of a bus on which no bridge is."""
+    """Host a bus without a bridge; give its endpoints."""
     command = [sys.executable, "-m", "tests.support.bus.bus_host", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -28,7 +28,7 @@ def bus_endpoints() -> Iterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def answering(endpoints: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
-    """A stand-in for the bridge: gives each command the answer's payload, or none; tells which commands came."""
+    """Answer each command by `answer`, or not where that is None; give the commands that came."""
     seen: list[Event] = []
     bus = BusClient(*endpoints, source="bridge", prefixes=("integration.",))
 

@@ -1,4 +1,4 @@
-"""Numbered commands to several remotes at the same time, with and without keys, through one sidecar."""
+"""Send numbered commands to several remotes at the same time, with and without keys, through one sidecar."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ DECLARED = frozenset({"ok", "not_connected", "connection_lost", "timeout", "unav
 
 
 class Flows:
-    """Two to each remote: one of commands without keys, one with.
+    """Two flows of commands to each remote, one without keys and one with.
 
     Attributes:
         all: The accounts.
@@ -25,19 +25,19 @@ class Flows:
         self.all = [Numbered(bus, one, keyed=keyed) for one in stands for keyed in (False, True)]
 
     async def run(self, seconds: float, rate: float = 60.0) -> None:
-        """Send to all, at this rate for each."""
+        """Send to all remotes, at this rate for each."""
         async with asyncio.TaskGroup() as group:
             for flow in self.all:
                 group.create_task(flow.flow(seconds, rate))
 
     async def recover(self) -> None:
-        """Wait until each is well again, which takes 10 s at most."""
+        """Wait until each remote answers again, 10 s at most."""
         async with asyncio.TaskGroup() as group:
             for flow in self.all:
                 group.create_task(flow.recovers(10))
 
     async def account(self, declared: Collection[str] = DECLARED) -> None:
-        """Everything is answered, by declared ways, and adds up, in the bridge's sums, too; nothing is under way."""
+        """Check that each command has a declared answer, the bridge's sums agree, and nothing is in flight."""
         for flow in self.all:
             await flow.settle()
             assert set(flow.kinds) <= set(declared), flow.kinds

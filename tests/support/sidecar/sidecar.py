@@ -1,4 +1,4 @@
-"""The sidecar as a process of its own, as a user starts it."""
+"""Run the sidecar as a process of its own, as a user does."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 def bus_block(directory: Path, more: str = "") -> str:
-    """A `bus` block with its endpoints in a directory."""
+    """Return a `bus` block with its endpoints in a directory."""
     return f"""
 bus {{
   publish   = "ipc://{directory}/p"
@@ -42,7 +42,7 @@ def json_rpc(
     health: str = "",
     more: str = "",
 ) -> str:
-    """An `integration` block with short times; retries wait 20 to 40 ms and have the whole budget."""
+    """Return an `integration` block with short times; retries wait 20 to 40 ms and have the whole budget."""
     return f"""
 integration "{name}" {{
   type = "json-rpc"
@@ -79,12 +79,12 @@ integration "{name}" {{
 
 
 class Sidecar:
-    """One process: `nemo-bridge run` over a configuration text."""
+    """One process of `nemo-bridge run` with a configuration text."""
 
     def __init__(
         self, directory: Path, text: str, *, name: str = "bridge", environ: dict[str, str] | None = None
     ) -> None:
-        """Start it; the bus' endpoints lie in `directory`."""
+        """Start the process; the bus' endpoints are in `directory`."""
         self.directory = directory
         self.file = directory / f"{name}.hcl"
         self.file.write_text(text)
@@ -100,7 +100,7 @@ class Sidecar:
             )
 
     def ready(self, source: str = "bridge") -> Self:
-        """Wait until it says that it is ready."""
+        """Wait until it reports that it is ready."""
         # The printed line comes first, so that one that cannot start is seen at once.
         end = time.monotonic() + 15
         while "ready" not in self.text:
@@ -116,12 +116,12 @@ class Sidecar:
 
     @property
     def text(self) -> str:
-        """What it has printed, without colours."""
+        """Return what it has printed, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.output.read_text())
 
     @property
     def rss(self) -> int:
-        """Resident memory in bytes."""
+        """Return its resident memory in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
@@ -129,35 +129,35 @@ class Sidecar:
 
     @property
     def descriptors(self) -> int:
-        """How many files and sockets it has open."""
+        """Return how many files and sockets it has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     @property
     def threads(self) -> int:
-        """How many threads it has."""
+        """Return how many threads it has."""
         return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
 
     def program(self, *prefixes: str, **more: Any) -> Program:
-        """A program on its bus."""
+        """Connect a program to its bus."""
         return Program(self.publish, self.subscribe, prefixes or ("",), **more)
 
     def term(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float = 15.0) -> int:
-        """Its exit code, once it is gone."""
+        """Wait for its end; return the exit code."""
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Send SIGKILL and wait for the end."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def short_directory() -> Iterator[Path]:
-    """A directory of this user alone, with a path short enough for sockets."""
+    """Make a directory for this user alone, with a path that is short enough for sockets."""
     path = Path(tempfile.mkdtemp(prefix="nb"))
     try:
         yield path
@@ -174,7 +174,7 @@ def sidecar(
     more: str = "",
     environ: dict[str, str] | None = None,
 ) -> Iterator[Sidecar]:
-    """A sidecar that is ready, with this configuration beside its `bridge` and `bus` blocks; gone in the end."""
+    """Run a sidecar that is ready, with this configuration beside its `bridge` and `bus` blocks; end it afterwards."""
     with short_directory() as own:
         place = directory or own
         whole = f'bridge {{\n  heartbeat = "{heartbeat}"\n  {more}\n}}\n{bus_block(place)}\n{text}'

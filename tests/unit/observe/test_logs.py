@@ -1,4 +1,4 @@
-"""The log: one object a line for machines, whoever speaks; no secret, and no flood."""
+"""Show that the log is one object a line for machines, holds no secret, and is not flooded."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ work("local-" + "variable")
 
 
 def lines(form: str) -> list[str]:
-    """What a program that logs, and crashes, writes to standard error; nothing goes to standard output."""
+    """Return what a program that logs and crashes writes to standard error; it writes nothing to standard output."""
     command = [sys.executable, "-c", _PROGRAM.format(form=form)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -41,7 +41,7 @@ def lines(form: str) -> list[str]:
 
 
 def test_for_machines():
-    """Every line is one JSON object with time, level and event, also what libraries say, and the crash."""
+    """Every line is one JSON object with time, level and event, also those of libraries and of the crash."""
     found = [json.loads(line) for line in lines("json")]
     assert all({"timestamp", "level", "event"} <= line.keys() for line in found)
     assert [(line["level"], line["event"]) for line in found] == [
@@ -56,7 +56,7 @@ def test_for_machines():
 
 
 def test_for_people():
-    """The same as text: a line for each, and tracebacks below."""
+    """As text there is one line for each event, with tracebacks below."""
     text = "\n".join(lines("console"))
     for part in ("quiet", "integration=a", "it said ***", "failed", "crashed", "RuntimeError: *** in the error"):
         assert part in text
@@ -70,7 +70,7 @@ class Log:
         self._limit = LimitedLines(self.clock)
 
     def write(self, level: str = "warning", **line: Any) -> dict[str, Any] | None:
-        """The line, None where it was left out."""
+        """Log a line; return it, or None where it was left out."""
         try:
             return dict(self._limit(None, level, {"event": "health", **line}))
         except structlog.DropEvent:
@@ -78,7 +78,7 @@ class Log:
 
 
 async def test_a_flood_is_counted() -> None:
-    """So many a minute pass, whatever else they say; the next one says how many were left out."""
+    """A limited number of lines pass in a minute; the next one has the number of those left out."""
     log = Log()
     passed = [log.write(integration="a", message=str(number)) for number in range(BURST + 7)]
     assert [line is not None for line in passed] == [True] * BURST + [False] * 7
@@ -90,7 +90,7 @@ async def test_a_flood_is_counted() -> None:
 
 
 async def test_hours_of_it() -> None:
-    """A remote that says something new every second for hours leaves a bounded number of lines."""
+    """A remote that logs a line every second for hours leaves a limited number of lines."""
     log = Log()
     count = 0
     for second in range(10_000):
@@ -100,6 +100,6 @@ async def test_hours_of_it() -> None:
 
 
 def test_a_crash_is_always_logged() -> None:
-    """However often it comes."""
+    """A crash is logged however often it comes."""
     log = Log()
     assert all(log.write("critical") for _ in range(BURST * 2))

@@ -1,4 +1,4 @@
-"""`/metrics`: names by convention, values as `bridge.status` has them."""
+"""Show the names of the metrics, and that their values are those of `bridge.status`."""
 
 from copy import deepcopy
 from typing import Any
@@ -14,7 +14,7 @@ ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INT
 
 
 def samples(answer: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every sample by name and labels, as Prometheus reads them."""
+    """Return every sample by name and labels, as Prometheus reads them."""
     body, content_type = Metrics(lambda: answer, lambda: 0.25).text("")
     assert content_type.startswith("text/plain; version=0.0.4")
     families = text_string_to_metric_families(body.decode())
@@ -22,7 +22,7 @@ def samples(answer: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ..
 
 
 def test_the_sums_are_there():
-    """Counters of operations by outcome, gauges of what is open, in base units; they add up."""
+    """Operations are counted by outcome, in base units, and the sums add up."""
     found = samples(ANSWER)
     api = ("integration", "backend_api")
     ended = sum(value for (name, _), value in found.items() if name == "nemo_bridge_operations_ended_total")
@@ -49,7 +49,7 @@ def test_states_are_one_of_all():
 
 
 def test_series_grow_with_the_configuration_only():
-    """What happens makes no new series; an integration more makes as many as every other."""
+    """Events make no new series; another integration makes as many as each of the others."""
     one = samples(ANSWER).keys()
     busy = deepcopy(ANSWER)
     busy["backend_api"] |= {"status": "failed", "error": {"kind": "auth", "message": "x", "retryable": False}}
@@ -60,7 +60,7 @@ def test_series_grow_with_the_configuration_only():
 
 
 def test_open_metrics_where_it_is_asked_for():
-    """Prometheus asks for OpenMetrics, which is stricter; it is that, too."""
+    """Where OpenMetrics is asked for, the text is valid OpenMetrics, which is stricter."""
     body, content_type = Metrics(lambda: ANSWER, lambda: 0.0).text("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {family.name for family in open_families(body.decode())} >= {"nemo_bridge_operations_accepted"}

@@ -1,4 +1,4 @@
-"""The status page: everything is on it, and nothing that others wrote works on it."""
+"""Show that the status page is complete, and that text of others cannot change it."""
 
 import re
 from copy import deepcopy
@@ -12,12 +12,12 @@ HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
 
 
 def status(**more: Any) -> dict[str, Any]:
-    """An answer of `bridge.status`, its integration changed."""
+    """An answer of `bridge.status` with changes to its integration."""
     return {"bridge": deepcopy(examples.BRIDGE), "backend_api": deepcopy(examples.INTEGRATION) | more}
 
 
 class Tags(HTMLParser):
-    """Collects tags, attributes and the text of a page."""
+    """Collects tags, attributes and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class Tags(HTMLParser):
 
 
 def page(answer: dict[str, Any]) -> Tags:
-    """The page a minute after the integration's status came."""
+    """The page one minute after the integration's status came."""
     return Tags(Page(lambda: examples.INTEGRATION["since"] + 61_000).render(answer))
 
 
 def test_it_shows_everything():
-    """Bridge, bus, outbox, and the integration's state and sums."""
+    """The page shows bridge, bus, outbox, and each integration's state and sums."""
     text = " ".join(page(status()).text.split())
     assert "● bridge: ready" in text
     for part in ("up 1 min 1 s", "bus received 120", "0 pending", "backend_api", "● connected", "1 min 1 s", "3.2 ms"):
@@ -46,7 +46,7 @@ def test_it_shows_everything():
 
 
 def test_what_needs_a_look_is_first_and_says_why():
-    """A failed integration stands before a connected one, with its error; a wrong sum is said."""
+    """A failed integration is shown first, with its error; a wrong sum is reported."""
     answer = status()
     sums = answer["backend_api"]["accounting"] | {"accepted": 1}
     error = {"kind": "auth", "message": "no", "retryable": False}
@@ -68,7 +68,7 @@ def test_what_others_wrote_is_text():
 
 
 def test_it_needs_nothing_from_elsewhere():
-    """No address outside of itself; the policy names exactly its own style and script, and nothing works inline."""
+    """The page loads nothing from elsewhere; its policy allows exactly its own style and script."""
     made = Page(lambda: 0)
     html = made.render(status())
     assert not re.search(r"https?://|//[a-z]", html.replace("</", ""))
@@ -79,7 +79,7 @@ def test_it_needs_nothing_from_elsewhere():
 
 
 def test_the_outbox_is_on_it():
-    """Its dead letters, and why it takes nothing, if it does not."""
+    """The page shows dead letters, and why the outbox accepts nothing."""
     answer = status()
     answer["bridge"]["outbox"] |= {"dead_letters": 3, "problem": "the disk is <full>"}
     found = page(answer)

@@ -1,4 +1,4 @@
-"""The service manager is told the truth, over a real datagram socket."""
+"""Show what the service manager is told, over a real datagram socket."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from bridge.observe.systemd import ServiceManager
 
 @contextmanager
 def listening(address: str) -> Iterator[socket.socket]:
-    """A service manager's end."""
+    """The service manager's end of the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         end.settimeout(5)
@@ -23,12 +23,12 @@ def listening(address: str) -> Iterator[socket.socket]:
 
 @pytest.fixture(params=["path", "abstract"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where it listens."""
+    """The address of its socket."""
     return str(tmp_path / "notify") if request.param == "path" else f"@nemo-bridge-test-{os.getpid()}"
 
 
 def test_each_word(address):
-    """Ready, reloading with the time on systemd's clock, stopping, alive, and a status once for each change."""
+    """Each state is told, a reload with the time on systemd's clock, and each change of status once."""
     with listening(address) as end:
         manager = ServiceManager({"NOTIFY_SOCKET": address})
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -49,14 +49,14 @@ def test_each_word(address):
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
 def test_nobody_listens(environ):
-    """Without a socket, and with a kind that is not ours, nothing happens."""
+    """Without a socket, or with one of another kind, nothing happens."""
     manager = ServiceManager(environ | {"WATCHDOG_USEC": "1000000"})
     manager.ready()
     assert manager.watchdog is None
 
 
 def test_it_is_gone(tmp_path):
-    """A service manager that went away harms nothing."""
+    """A service manager that is gone is no error."""
     address = str(tmp_path / "notify")
     with listening(address):
         manager = ServiceManager({"NOTIFY_SOCKET": address})
@@ -76,7 +76,7 @@ def test_it_is_gone(tmp_path):
     ],
 )
 def test_the_watchdog(more, wanted):
-    """Its time in seconds, where it watches this very process."""
+    """The watchdog's time is in seconds, and applies only to the process that it names."""
     manager = ServiceManager({"NOTIFY_SOCKET": "/nowhere"} | more)
     assert manager.watchdog == wanted
     manager.close()

@@ -8,7 +8,7 @@ from tests.support.adapters.mqtt import connected
 from tests.support.bus.program import Program
 from tests.support.servers.mosquitto import Mosquitto, mosquitto
 from tests.support.servers.proxy import fault_proxy
-from tests.support.sidecar.lives import lives
+from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
@@ -137,7 +137,7 @@ async def test_who_never_answers_gets_it_again_until_it_is_given_up():
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_killed_sidecar_delivers_again_what_was_not_acknowledged(qos):
     """With an id of its own, and counted anew; what was acknowledged does not come."""
-    with mosquitto() as broker, lives(block(broker.port, "2s", f"qos = {qos}")) as start:
+    with mosquitto() as broker, restarts(block(broker.port, "2s", f"qos = {qos}")) as start:
         with start().program() as program:
             await in_session(program, "connected")
             await put(broker, 1, 2, 3, qos=qos)

@@ -1,4 +1,4 @@
-"""Sidecars over one data folder, one after the other: what is left of one life is the next one's."""
+"""Start sidecars one after the other over one data folder, so that each finds what the one before has left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 
 
 @contextmanager
-def lives(text: str, *, more: str = "") -> Iterator[Callable[[], Sidecar]]:
-    """A function that starts a sidecar; each call ends the one before by kill -9, if it has not ended yet.
+def restarts(text: str, *, more: str = "") -> Iterator[Callable[[], Sidecar]]:
+    """Give a function that starts a sidecar; each call ends the one before by SIGKILL, if it still runs.
 
     Args:
         text: The configuration beside its `bridge` and `bus` blocks.
