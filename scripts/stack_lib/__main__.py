@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import signal
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from bridge.bus import default_publish, default_subscribe, parse_endpoint
 from bridge.core.errors import BusError
-from stack_lib.check import check
-from stack_lib.plan import COMPOSE, Plan, StackError, make_plan
+from stack_lib.check import check, journeys
+from stack_lib.plan import COMPOSE, PORTS, Plan, StackError, check_installed, make_plan
 from stack_lib.processes import running
 
 
@@ -75,16 +76,36 @@ def _announce(plan: Plan, folder: Path) -> None:
     _say("Ctrl-C ends it.")
 
 
+def _print_plan(folder: Path) -> None:
+    """Print as JSON what would be started, and what `--check` would send and wait for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(folder, own_ports=True)
+    services = {
+        service.name: {"command": service.command, "ports": service.ports} for service in (*plan.servers, plan.sidecar)
+    }
+    check = [{"emit": one.emit, "back": one.back} for one in journeys()]
+    ports = {name: {"service": service, "port": port} for name, (service, port) in PORTS.items()}
+    whole = {"services": services, "environment": plan.environment, "container_ports": ports, "check": check}
+    print(json.dumps(whole, indent=2))
+
+
 def main() -> int:
     """Run the stack; returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/stack", description="What compose/ starts, without containers.")
     parser.add_argument(
         "--check", action="store_true", help="send one event through each route, see each message come back, and end"
     )
+    parser.add_argument(
+        "--plan", type=Path, metavar="FOLDER", help="print as JSON what would be started, with its files in FOLDER"
+    )
     arguments = parser.parse_args()
+    if arguments.plan is not None:
+        _print_plan(arguments.plan)
+        return 0
     with tempfile.TemporaryDirectory(prefix="nemo-stack-") as name:
         folder = Path(name)
         try:
+            check_installed()
             plan = make_plan(folder, own_ports=arguments.check)
             return asyncio.run((_checked if arguments.check else _until_stopped)(plan, folder))
         except StackError as error:

@@ -63,18 +63,30 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def make_plan(folder: Path, *, own_ports: bool) -> Plan:
-    """What to start; `folder` is for files that live as long as the stack.
-
-    Args:
-        folder: A directory that only the user can enter.
-        own_ports: Take free ports always, not only where the usual one is taken.
+def check_installed() -> None:
+    """See that each server is there.
 
     Raises:
         StackError: A server is not installed; the message says how to install it.
     """
+    programs = [service["command"][0] for service in services().values()]
+    missing = [PACKAGES[program] for program in programs if program in PACKAGES and not find(program)]
+    if missing:
+        names = " ".join(missing)
+        raise StackError(
+            f"not installed: {names}. Debian, Ubuntu: sudo apt-get install --no-install-recommends {names}; "
+            f"macOS: brew install {' '.join(FORMULAS.get(name, name) for name in missing)}"
+        )
+
+
+def make_plan(folder: Path, *, own_ports: bool) -> Plan:
+    """Decide what to start, and write the files that it needs; nothing is started.
+
+    Args:
+        folder: A directory that only the user can enter, for files that live as long as the stack.
+        own_ports: Take free ports always, not only where the usual one is taken.
+    """
     commands = {name: service["command"] for name, service in services().items()}
-    _check_installed(commands)
     ports = _ports(own=own_ports)
     exchange = folder / "exchange"
     exchange.mkdir()
@@ -106,16 +118,6 @@ def make_plan(folder: Path, *, own_ports: bool) -> Plan:
             "EXCHANGE": str(exchange),
         },
     )
-
-
-def _check_installed(commands: Mapping[str, list[str]]) -> None:
-    missing = [PACKAGES[command[0]] for command in commands.values() if command[0] in PACKAGES and not find(command[0])]
-    if missing:
-        names = " ".join(missing)
-        raise StackError(
-            f"not installed: {names}. Debian, Ubuntu: sudo apt-get install --no-install-recommends {names}; "
-            f"macOS: brew install {' '.join(FORMULAS.get(name, name) for name in missing)}"
-        )
 
 
 def _ports(*, own: bool) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """compose.yaml, its configuration and scripts/stack say the same, and the containers are held tight."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from bridge.config import BridgeSettings, Configuration, load
 from bridge.core.units import parse_duration
@@ -20,21 +22,37 @@ ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "compose"
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the plan's files are."""
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def plan(folder: Path) -> dict[str, Any]:
+    """What `scripts/stack --plan` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stack_lib", "--plan", str(folder)],
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`stack_lib.plan`; every server counts as installed."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from stack_lib import plan as module
-
-    monkeypatch.setattr(shutil, "which", lambda program, path: f"/servers/{program}")
-    return module
-
-
-@pytest.fixture
-def services(plan: Any) -> Mapping[str, dict[str, Any]]:
+def services() -> Mapping[str, dict[str, Any]]:
     """The services of compose.yaml."""
-    found: Mapping[str, dict[str, Any]] = plan.services()
+    found: Mapping[str, dict[str, Any]] = YAML(typ="safe").load(COMPOSE / "compose.yaml")["services"]
     return found
+
+
+def container_ports(plan: dict[str, Any]) -> set[tuple[str, int]]:
+    """Each service's ports in compose.yaml, as the stack knows them."""
+    return {(one["service"], one["port"]) for one in plan["container_ports"].values()}
 
 
 def configuration(environ: Mapping[str, str]) -> Configuration:
@@ -42,29 +60,28 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
     return load([COMPOSE / "bridge.hcl"], adapters=AdapterRegistry(), environ=environ)
 
 
-def test_it_starts_all_that_the_stack_starts(plan, services, tmp_path):
+def test_it_starts_all_that_the_stack_starts(plan, services, folder):
     """The same services, with the same command before the stack's own options."""
-    made = plan.make_plan(tmp_path, own_ports=True)
-    everything = {service.name: service.command for service in (*made.servers, made.sidecar)}
+    everything = {name: service["command"] for name, service in plan["services"].items()}
     assert set(everything) == set(services) == {"sidecar", "rpc", "mosquitto", "redis", "nats"}
-    programs = {"python": (sys.executable,), "nemo-bridge": (sys.executable, "-m", "bridge")}
+    programs = {"python": [sys.executable], "nemo-bridge": [sys.executable, "-m", "bridge"]}
     for name, service in services.items():
         program, *arguments = service["command"]
-        start = programs.get(program, (f"/servers/{program}",))
-        folders = {"mosquitto.conf": tmp_path}
+        start = programs.get(program) or [everything[name][0]]
+        assert Path(start[0]).name in {program, Path(sys.executable).name}
+        folders = {"mosquitto.conf": folder}
         files = [
             str(folders.get(Path(one).name, COMPOSE) / Path(one).name) if one.startswith("/etc/nemo/") else one
             for one in arguments
         ]
-        assert everything[name][: len(start) + len(files)] == (*start, *files)
+        assert everything[name][: len(start) + len(files)] == [*start, *files]
 
 
-def test_mosquitto_keeps_to_loopback(plan, tmp_path):
+def test_mosquitto_keeps_to_loopback(plan, folder):
     """The stack's copy of its configuration differs in the listener and the user only."""
-    made = plan.make_plan(tmp_path, own_ports=True)
-    port = next(service.ports[0] for service in made.servers if service.name == "mosquitto")
+    (port,) = plan["services"]["mosquitto"]["ports"]
     ours = (COMPOSE / "mosquitto.conf").read_text("utf-8").splitlines()
-    theirs = (tmp_path / "mosquitto.conf").read_text("utf-8").splitlines()
+    theirs = (folder / "mosquitto.conf").read_text("utf-8").splitlines()
     assert next(line for line in theirs if line not in ours) == f"listener {port} 127.0.0.1"
     assert [line for line in ours if line not in theirs] == ["listener 1883"]
     assert theirs[-1].startswith("user ")
@@ -73,25 +90,24 @@ def test_mosquitto_keeps_to_loopback(plan, tmp_path):
 def test_every_port_is_published_on_loopback_and_known_to_the_stack(plan, services):
     """compose.yaml publishes exactly the ports that the stack opens, and none beyond this machine."""
     published = {(name, port) for name, service in services.items() for port in service.get("ports", ())}
-    assert published == {(name, f"127.0.0.1:{port}:{port}") for name, port in plan.PORTS.values()}
+    assert published == {(name, f"127.0.0.1:{port}:{port}") for name, port in container_ports(plan)}
 
 
-def test_the_environment_is_what_the_configuration_asks_for(plan, services, tmp_path):
+def test_the_environment_is_what_the_configuration_asks_for(plan, services):
     """Containers and stack set each variable of bridge.hcl, and each address names a service and its port."""
     asked = set(re.findall(r'^  env +?= "(\w+)"', (COMPOSE / "bridge.hcl").read_text("utf-8"), re.MULTILINE))
     inside = services["sidecar"]["environment"]
     assert asked
-    assert set(inside) == asked == set(plan.make_plan(tmp_path, own_ports=True).environment)
+    assert set(inside) == asked == set(plan["environment"])
     addresses = {
         (found[1], int(found[2])) for text in inside.values() if (found := re.match(r"\w+://(\w+):(\d+)", text))
     }
-    assert addresses == set(plan.PORTS.values())
+    assert addresses == container_ports(plan)
 
 
-def test_the_configuration_is_good_in_both(plan, services, tmp_path):
+def test_the_configuration_is_good_in_both(plan, services):
     """No complaint and no warning with the containers' environment, the stack's, and none."""
-    stack = plan.make_plan(tmp_path, own_ports=True).environment
-    for environ in (services["sidecar"]["environment"], stack, {}):
+    for environ in (services["sidecar"]["environment"], plan["environment"], {}):
         loaded = configuration(environ)
         assert not loaded.warnings
         assert {one.type for one in loaded.integrations.values()} == {
@@ -101,12 +117,11 @@ def test_the_configuration_is_good_in_both(plan, services, tmp_path):
 
 def test_the_check_covers_every_route_and_subscription(plan):
     """Each route is set off, and each type that a route or subscription emits is waited for."""
-    from stack_lib.check import journeys
-
     text = (COMPOSE / "bridge.hcl").read_text("utf-8")
-    assert plan
-    assert {one.emit for one in journeys()} - {None} == set(re.findall(r'^  on +?= \["(.+)"\]$', text, re.MULTILINE))
-    assert {one.back for one in journeys()} == set(re.findall(r'^  emit +?= "(.+)"$', text, re.MULTILINE))
+    assert {one["emit"] for one in plan["check"]} - {None} == set(
+        re.findall(r'^  on +?= \["(.+)"\]$', text, re.MULTILINE)
+    )
+    assert {one["back"] for one in plan["check"]} == set(re.findall(r'^  emit +?= "(.+)"$', text, re.MULTILINE))
 
 
 def test_every_volume_exists(services):
