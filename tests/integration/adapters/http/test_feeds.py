@@ -1,4 +1,4 @@
-"""Polling and server-sent events against real sockets: what is delivered, and how a feed ends and comes back."""
+"""Polling and server-sent events over real sockets: what is delivered, how a feed ends and is opened again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
 async def listening(
     url: str, *, clock: FakeClock | None = None, **config: Any
 ) -> AsyncIterator[tuple[Direct, Listener]]:
-    """A connected adapter and a listener; afterwards no task is left."""
+    """Connect an adapter with a listener; afterwards no task is left."""
     listener, before = Listener(), asyncio.all_tasks()
     auth = AuthBearer(type="bearer", token="t0ken")
     setup = adapter_setup(
@@ -51,7 +51,7 @@ async def listening(
 
 
 class Script:
-    """Answers each request with the next of its answers; the last one again and again."""
+    """Answers each request with the next of its answers; repeats the last one."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -61,7 +61,7 @@ class Script:
 
 
 async def test_polling_says_what_has_changed() -> None:
-    """The first value, then each other one; the same body, or 304, is no news. Entity tags are sent back."""
+    """The first body and each changed one is delivered; the same body, or 304, is not. Entity tags are sent."""
     script = Script(
         http("1", 200, 'ETag: "a"', "Content-Type: application/json", "Nemo-Hop: 2"),
         http("", 304),
@@ -95,7 +95,7 @@ async def test_polling_says_what_has_changed() -> None:
     [("60",), ("Tue, 14 Nov 2023 22:14:30 GMT",), ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT")],
 )
 async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting(wait: tuple[str, ...]) -> None:
-    """What was seen before is no news afterwards. A wait of 60 s that the server asks for in any form is kept."""
+    """A failed poll is one loss; after `connect` only changes are delivered. A `Retry-After` of 60 s is kept."""
     headers = [f"{name}: {value}" for name, value in zip(("Retry-After", "Date"), wait, strict=False)]
     script = Script(http("one"), http("", 503, *headers), http("one"), http("two"))
     clock = FakeClock()
@@ -123,7 +123,7 @@ async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting(wait
 
 
 async def test_events_arrive_as_they_are_said() -> None:
-    """Data by codec, type and id as headers; the request is one for events."""
+    """An event has its data by codec, and type and id as headers; the request asks for an event stream."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e") as (adapter, listener),
@@ -144,7 +144,7 @@ async def test_events_arrive_as_they_are_said() -> None:
 
 
 async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
-    """Its end is told once; connecting opens it again with `Last-Event-ID`."""
+    """The end of a stream is one loss; `connect` opens it again with `Last-Event-ID`."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e") as (adapter, listener),
@@ -176,7 +176,7 @@ async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
     ids=["204", "404", "json", "no-type", "503", "gzip", "nonsense"],
 )
 async def test_what_is_no_stream(answer: bytes, kind: type[BridgeError]) -> None:
-    """Is the subscription's error; nothing is told as lost, since nothing was there."""
+    """An answer that is not a stream fails the subscription, and is not reported as a loss."""
     async with (
         scripted_server(Script(answer)) as server,
         listening(server.url, events="/e") as (adapter, listener),
@@ -195,7 +195,7 @@ async def test_what_is_no_stream(answer: bytes, kind: type[BridgeError]) -> None
     ids=["too-large", "reset"],
 )
 async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -> None:
-    """An event over the limit, a connection that dies."""
+    """An event over the limit, or a connection that dies, ends the stream."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e", max_response=1000, codec="json") as (adapter, listener),
@@ -211,7 +211,7 @@ async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -
 
 
 async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
-    """With the reason beside it; breaking off would only bring it again."""
+    """Data that the codec cannot decode is delivered as it came, with `codec_error`."""
     async with (
         scripted_server(lambda request: request.send(STREAM if b"/e " in request.head else http("{"))) as server,
         listening(server.url, events="/e", poll=60, codec="json") as (adapter, listener),
@@ -226,7 +226,7 @@ async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
 
 
 async def test_topics_that_are_not_there() -> None:
-    """Neither by another name, nor where the configuration does not say where."""
+    """An unknown topic, and one that the configuration does not set up, are `invalid`."""
     async with scripted_server(Received.result) as server, listening(server.url) as (adapter, listener):
         for topic in ("poll", "events", "*"):
             with pytest.raises(InvalidError, match="topic"):
@@ -235,7 +235,7 @@ async def test_topics_that_are_not_there() -> None:
 
 
 async def test_unsubscribing_closes_the_stream() -> None:
-    """And a second subscription to the same topic takes the place of the first."""
+    """`unsubscribe` closes the stream; a second subscription to the topic replaces the first."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e") as (adapter, listener),
@@ -253,7 +253,7 @@ async def test_unsubscribing_closes_the_stream() -> None:
 
 
 async def test_a_slow_listener_slows_the_server() -> None:
-    """What waits for it stays within bounds, and nothing is lost."""
+    """With a slow listener the bridge stops reading, keeps a bounded number of bytes, and loses nothing."""
     gate, got, count = asyncio.Event(), 0, 20_000
 
     async def deliver(message: Inbound) -> None:
@@ -281,7 +281,7 @@ async def test_a_slow_listener_slows_the_server() -> None:
 
 
 def test_streams_on_uvloop() -> None:
-    """The loop that the sidecar runs on."""
+    """Streams work on uvloop, on which the sidecar runs."""
 
     async def main() -> None:
         with http_service() as service:

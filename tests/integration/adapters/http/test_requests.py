@@ -1,4 +1,4 @@
-"""HTTP requests against real sockets: what goes out, what comes back, and what does not."""
+"""HTTP requests over real sockets: what is sent, what comes back, and what is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ BEARER = AuthBearer(type="bearer", token="t0ken")
 
 @asynccontextmanager
 async def adapter_at(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any) -> AsyncIterator[Direct]:
-    """An adapter, disconnected in the end."""
+    """Connect an adapter, and disconnect it at the end."""
     setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), HttpConfig(**config))
     adapter = HttpAdapter(setup)
     try:
@@ -35,7 +35,7 @@ async def adapter_at(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, *
 
 
 async def test_a_request_says_all_that_the_command_says() -> None:
-    """Method, path, query, allowed headers, body; the event's own headers and its key travel, too."""
+    """Method, path, query, allowed headers, body, event headers and idempotency key reach the server."""
     async with (
         scripted_server(
             lambda request: request.send(http("[1]", 201, "Content-Type: application/json", "X-A: b"))
@@ -63,7 +63,7 @@ async def test_a_request_says_all_that_the_command_says() -> None:
 
 
 async def test_head_has_no_body_and_get_no_length() -> None:
-    """Although the answer to HEAD announces one."""
+    """HEAD reads no body although one is announced, and GET sends no length."""
     async with (
         scripted_server(lambda request: request.send(b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n")) as server,
         adapter_at(server.url) as adapter,
@@ -74,7 +74,7 @@ async def test_head_has_no_body_and_get_no_length() -> None:
 
 
 async def test_a_header_that_is_not_allowed_is_refused() -> None:
-    """And so is one that would smuggle another; nothing is sent."""
+    """A header that is not allowed, or has a line break, is refused; nothing is sent."""
     async with scripted_server(Received.result) as server, adapter_at(server.url, allow_headers=["X-A"]) as adapter:
         for headers in ({"X-B": "1"}, {"Authorization": "x"}, {"X-A": "1\r\nX-B: 2"}):
             with pytest.raises(InvalidError, match="header"):
@@ -83,7 +83,7 @@ async def test_a_header_that_is_not_allowed_is_refused() -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """Neither to other hosts nor to the same one; credentials stay where they belong."""
+    """No redirect is followed, so credentials reach the configured server only."""
     async with (
         scripted_server(lambda request: request.send(http("", 302, "Location: /other"))) as server,
         adapter_at(server.url, auth=BEARER) as adapter,
@@ -95,7 +95,7 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_a_body_over_the_limit_is_an_error() -> None:
-    """It is not read to its end."""
+    """A body over the limit is an error, and is not read to its end."""
     async with (
         scripted_server(lambda request: request.send(http("x" * 2000))) as server,
         adapter_at(server.url, max_response=1000) as adapter,
@@ -105,7 +105,7 @@ async def test_a_body_over_the_limit_is_an_error() -> None:
 
 
 async def test_credentials_reach_the_server_and_their_refusal_us() -> None:
-    """Bearer and basic; 401 needs a person, on checking, too."""
+    """Bearer and Basic reach the server; 401 is permanent, for a check, too."""
 
     def respond(request: Received) -> None:
         right = request.header("Authorization") in {"Bearer t0ken", "Basic dTpw"}
@@ -124,7 +124,7 @@ async def test_credentials_reach_the_server_and_their_refusal_us() -> None:
 
 
 async def test_tls_and_client_certificates(tmp_path: Path) -> None:
-    """The right certificate is let in, none is not, and an authority that nobody named is not trusted."""
+    """The right client certificate is accepted, none is not, and an authority that is not named is not trusted."""
     certificates = make_certificates(tmp_path)
     cert, key = certificates.client_files()
     with tls_server(certificates.server_that_asks(), b"{}") as server:
@@ -142,7 +142,7 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["good", "expired", "wrong-host", "unknown-ca"])
 async def test_whom_it_trusts(case: str, tmp_path: Path) -> None:
-    """A certificate that does not verify needs a person, and no token goes out. Plaintext: see test_jsonrpc_tls.py."""
+    """With a certificate that does not verify, no token is sent and the error is permanent."""
     made = make_certificates(tmp_path)
     context = {
         "good": made.server,
@@ -166,7 +166,7 @@ async def test_whom_it_trusts(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (404, False), (503, False)])
 async def test_a_health_path_must_answer_with_a_success(status: int, healthy: bool) -> None:
-    """Without one, any answer but 401 will do."""
+    """With a health path the check needs a success; without one any answer but 401 will do."""
     async with scripted_server(lambda request: request.send(http("", status))) as server:
         async with adapter_at(server.url) as adapter:
             await adapter.check()
@@ -181,7 +181,7 @@ async def test_a_health_path_must_answer_with_a_success(status: int, healthy: bo
 
 
 async def test_cancelling_a_request_ends_its_connection() -> None:
-    """So that its late answer is nobody else's; the next one is right."""
+    """A cancelled request closes its connection, so that its late answer cannot reach the next one."""
     async with scripted_server(
         lambda request: None if b"/slow" in request.head else request.send(http("ok"))
     ) as server:

@@ -1,4 +1,4 @@
-"""Calls joined into arrays on the wire: each keeps its own fate."""
+"""Calls joined into arrays: each call has its own outcome."""
 
 import asyncio
 import json
@@ -25,12 +25,12 @@ from tests.support.wait import until
 
 
 def answers(request: Received) -> list[dict[str, Any]]:
-    """What a good server says to an array of echoes."""
+    """Return what a correct server answers to an array of echoes."""
     return [{"jsonrpc": "2.0", "id": c["id"], "result": c.get("params")} for c in request.call if "id" in c]
 
 
 def echo(request: Received) -> None:
-    """A good server, which answers a batch backwards."""
+    """Answer each batch in reverse order."""
     if isinstance(request.call, dict):
         request.result(request.call.get("params"))
     elif replies := answers(request):
@@ -40,7 +40,7 @@ def echo(request: Received) -> None:
 
 
 async def outcome(call: Any) -> Any:
-    """A call's result, or its error."""
+    """Return a call's result, or its error."""
     try:
         return await call
     except BridgeError as error:
@@ -48,7 +48,7 @@ async def outcome(call: Any) -> Any:
 
 
 async def test_what_waits_at_the_same_moment_goes_together() -> None:
-    """One request, and each call gets its own answer although they come backwards."""
+    """Calls that wait at the same moment share a request, and each gets its own response."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         results = await asyncio.gather(*[adapter.request("m", [n]) for n in range(10)])
         assert results == [[n] for n in range(10)]
@@ -58,14 +58,14 @@ async def test_what_waits_at_the_same_moment_goes_together() -> None:
 
 
 async def test_a_lone_call_is_no_array() -> None:
-    """It costs what it would cost without batching."""
+    """A single call is sent without an array."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         assert await adapter.request("m", [1]) == [1]
         assert isinstance(server.requests[0].call, dict)
 
 
 async def test_more_than_fit_go_in_several() -> None:
-    """In order, and none is left behind."""
+    """More calls than fit into one array are sent in several, in order."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         many = 2 * MAX_BATCH + 3
         results = await asyncio.gather(*[adapter.request("m", [n]) for n in range(many)])
@@ -74,7 +74,7 @@ async def test_more_than_fit_go_in_several() -> None:
 
 
 async def test_notifications_are_in_it_without_an_answer() -> None:
-    """Among calls, and in an array of their own, which has an empty answer."""
+    """Notifications are sent among calls, and in an array of their own, whose answer is empty."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         mixed = [adapter.request("n", [1], notify=True), adapter.request("m", [2])]
         assert await asyncio.gather(*mixed) == [None, [2]]
@@ -84,7 +84,7 @@ async def test_notifications_are_in_it_without_an_answer() -> None:
 
 
 async def test_against_a_real_service() -> None:
-    """Successes and errors side by side."""
+    """A real service answers a batch with successes and errors side by side."""
     with demo_service() as demo:
         async with connected(demo.url, batch=True) as adapter:
             calls = [
@@ -98,7 +98,7 @@ async def test_against_a_real_service() -> None:
 
 
 async def test_calls_with_other_headers_go_alone() -> None:
-    """An idempotency key belongs to one call; the array has only one head."""
+    """A call with an idempotency key is sent in a request of its own, because the header is for one call."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         keyed = [adapter.request("m", [n], context=Context(idempotency_key=f"k{n}")) for n in range(2)]
         plain = [adapter.request("m", [n]) for n in range(2, 4)]
@@ -107,7 +107,7 @@ async def test_calls_with_other_headers_go_alone() -> None:
 
 
 async def test_one_key_twice_in_an_array_is_two_ids() -> None:
-    """Two callers may have chosen the same key; each gets its own answer."""
+    """Two calls with the same key have two ids, and each gets its own response."""
     key = Context(idempotency_key="k")
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         calls = [adapter.request("m", [n], context=key) for n in range(3)]
@@ -117,7 +117,7 @@ async def test_one_key_twice_in_an_array_is_two_ids() -> None:
 
 
 async def test_bad_params_harm_only_their_own_call() -> None:
-    """They never reach the array."""
+    """A call with wrong params fails alone, and is not sent."""
     async with scripted_server(echo) as server, connected(server.url, batch=True) as adapter:
         calls = [adapter.request("m", [1]), adapter.request("m", [b"x"]), adapter.request("m", [3])]
         good, bad, other = await asyncio.gather(*[outcome(call) for call in calls])
@@ -145,7 +145,7 @@ ERROR = {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Par
 async def test_one_wrong_answer_is_everybodys(
     body: str, status: int, headers: tuple[str, ...], kind: type[BridgeError]
 ) -> None:
-    """Each caller gets an error of its own, not one object that all share."""
+    """A wrong answer to the batch fails each call, with an exception of its own."""
 
     def respond(request: Received) -> None:
         request.send(http(body, status, *headers))
@@ -157,7 +157,7 @@ async def test_one_wrong_answer_is_everybodys(
 
 
 async def test_a_missing_answer_is_missed_by_its_own_call() -> None:
-    """The others have theirs."""
+    """A call without a response in the answer fails alone."""
 
     def respond(request: Received) -> None:
         request.send(http(json.dumps(answers(request)[:-1])))
@@ -171,7 +171,7 @@ async def test_a_missing_answer_is_missed_by_its_own_call() -> None:
 @pytest.mark.parametrize("leaver", [0, 1, 2])
 @pytest.mark.parametrize("sent", [False, True])
 async def test_who_leaves_disturbs_no_other(leaver: int, sent: bool) -> None:
-    """Neither the first, who fetches the connection for all, nor one in the middle; before and after sending."""
+    """A cancelled call, the leader or another, before or after sending, does not affect the others."""
     held: list[Received] = []
     async with scripted_server(held.append) as server, connected(server.url, batch=True) as adapter:
         async with asyncio.TaskGroup() as group:
@@ -187,7 +187,7 @@ async def test_who_leaves_disturbs_no_other(leaver: int, sent: bool) -> None:
 
 
 async def test_when_all_have_left_the_connection_goes_too() -> None:
-    """Nobody is there for the answer, so it must not be taken for the next one's."""
+    """When all calls of a request are cancelled, its connection is closed, so that its answer reaches nobody."""
     held: list[Received] = []
     async with scripted_server(held.append) as server, connected(server.url, batch=True) as adapter:
         async with asyncio.TaskGroup() as group:
@@ -199,7 +199,7 @@ async def test_when_all_have_left_the_connection_goes_too() -> None:
 
 
 async def test_a_lost_connection_is_everybodys() -> None:
-    """Outcome unknown for each; and with no server at all, surely not sent."""
+    """A lost connection fails all calls with unknown outcome; without a server they were surely not sent."""
     async with scripted_server(Received.close) as server, connected(server.url, batch=True) as adapter:
         errors = await asyncio.gather(*[outcome(adapter.request("m", [n])) for n in range(3)])
         assert [type(error) for error in errors] == [ConnectionLostError] * 3

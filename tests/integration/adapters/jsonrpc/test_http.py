@@ -1,4 +1,4 @@
-"""HTTP as it really comes: each right and each wrong way for a server to answer."""
+"""JSON-RPC over HTTP: each right and each wrong way for a server to answer."""
 
 import asyncio
 import gzip
@@ -36,7 +36,7 @@ OK = json.dumps({"jsonrpc": "2.0", "result": "ok", "id": 1}).encode()
 
 
 def sends(*pieces: bytes, close: bool = False) -> Callable[[Received], None]:
-    """A server that answers each request with these bytes, in as many segments."""
+    """Make a server that answers each request with these bytes, in as many segments."""
 
     def respond(request: Received) -> None:
         for piece in pieces:
@@ -65,7 +65,7 @@ def sends(*pieces: bytes, close: bool = False) -> Callable[[Received], None]:
     ids=["plain", "gzip", "close", "continue", "hints", "http10", "until-close", "chunked"],
 )
 async def test_every_framing_is_understood(respond: Callable[[Received], None]) -> None:
-    """By length, by chunks, by the end of the connection; after interim responses; compressed."""
+    """Bodies by length, by chunks, by the end of the connection, compressed, and after interim responses are read."""
     async with scripted_server(respond) as server, connected(server.url) as adapter:
         assert await adapter.request("m", UNSET) == "ok"
 
@@ -106,7 +106,7 @@ BIG_LINE = b"X-Big: " + b"x" * 200_000 + b"\r\n"
 async def test_every_wrong_answer_has_its_error(
     respond: Callable[[Received], None], kind: type[BridgeError], complaint: str
 ) -> None:
-    """And the next call is answered as if nothing had been, over a connection that nothing is left in."""
+    """Each wrong answer has its error, and does not affect the next call."""
     wrong = True
 
     def once(request: Received) -> None:
@@ -121,7 +121,7 @@ async def test_every_wrong_answer_has_its_error(
 
 
 async def test_the_request_itself() -> None:
-    """What a server sees: one POST with the right headers and nothing of the environment's."""
+    """A call is one POST with the right headers; the environment adds none."""
     async with scripted_server(Received.result) as server, connected(server.url) as adapter:
         await adapter.request("m", {"a": 1}, context=Context(headers={"hop": "2"}, idempotency_key="k"))
         seen = server.requests[0]
@@ -134,7 +134,7 @@ async def test_the_request_itself() -> None:
 
 
 async def test_an_idempotency_key_is_the_id_of_one_call_at_a_time() -> None:
-    """A repetition has the same id, by which a server knows it; two callers with one key keep their answers apart."""
+    """A repeated call has the same id; two concurrent calls with one key have two ids."""
     key = Context(idempotency_key="order-7")
     async with scripted_server(Received.result) as server, connected(server.url) as adapter:
         await asyncio.gather(adapter.request("m", UNSET, context=key), adapter.request("m", UNSET, context=key))
@@ -145,7 +145,7 @@ async def test_an_idempotency_key_is_the_id_of_one_call_at_a_time() -> None:
 
 
 async def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The configuration says where to connect, and nothing else does."""
+    """A proxy of the environment is not used."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with scripted_server(Received.result) as server, connected(server.url) as adapter:
@@ -153,7 +153,7 @@ async def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyP
 
 
 async def test_connections_are_kept_and_the_last_used_comes_first() -> None:
-    """Sequential calls share one connection; simultaneous ones have one each, up to the limit."""
+    """Sequential calls share a connection; concurrent ones have one each, up to the limit."""
     held: list[Received] = []
     holding = False
 
@@ -184,7 +184,7 @@ async def test_connections_are_kept_and_the_last_used_comes_first() -> None:
 
 
 async def test_a_connection_idle_for_too_long_is_closed() -> None:
-    """Something on the way may have forgotten it: neither the next call takes it, nor is it kept behind others."""
+    """A connection that was idle for too long is closed, and not used again."""
     held: list[Received] = []
     async with scripted_server(held.append) as server, connected(server.url) as adapter:
         async with asyncio.TaskGroup() as group:
@@ -206,7 +206,7 @@ async def test_a_connection_idle_for_too_long_is_closed() -> None:
 
 
 async def test_a_connection_that_died_while_idle_is_not_used() -> None:
-    """The server closes what it keeps, and the next call notices before it writes."""
+    """A connection that the server closed while it was idle is not used."""
     async with scripted_server(Received.result) as server, connected(server.url) as adapter:
         await adapter.request("m", UNSET)
         for transport in tuple(server.live):
@@ -217,7 +217,7 @@ async def test_a_connection_that_died_while_idle_is_not_used() -> None:
 
 
 async def test_a_connection_dying_at_this_very_moment_is_not_used() -> None:
-    """The kernel knows of the end already, the event loop not yet."""
+    """A close that the kernel knows of, and the event loop not yet, is noticed."""
     with demo_service() as demo:
         async with connected(demo.url) as adapter:
             await adapter.request("echo", [])
@@ -229,7 +229,7 @@ async def test_a_connection_dying_at_this_very_moment_is_not_used() -> None:
 
 @pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"garbage"])
 async def test_bytes_behind_the_answer_end_the_connection(more: bytes) -> None:
-    """They could be taken for the next call's answer."""
+    """Bytes after a response close the connection, because they could be taken for the next response."""
 
     def respond(request: Received) -> None:
         request.send(http(json.dumps({"jsonrpc": "2.0", "result": "ok", "id": request.call["id"]})) + more)
@@ -241,7 +241,7 @@ async def test_bytes_behind_the_answer_end_the_connection(more: bytes) -> None:
 
 
 async def test_words_out_of_turn_end_the_connection() -> None:
-    """What a server says unasked on an idle connection is never an answer."""
+    """Bytes on an idle connection close it, and are never a response."""
     async with scripted_server(Received.result) as server, connected(server.url) as adapter:
         await adapter.request("m", UNSET)
         server.requests[0].send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
@@ -251,7 +251,7 @@ async def test_words_out_of_turn_end_the_connection() -> None:
 
 @asynccontextmanager
 async def behind_a_proxy() -> AsyncIterator[tuple[FaultProxy, JsonRpcAdapter]]:
-    """A real service, reached through a proxy that can misbehave."""
+    """Start a service behind a proxy that can misbehave."""
     with demo_service() as demo:
         async with (
             fault_proxy("127.0.0.1", demo.port) as proxy,
@@ -261,7 +261,7 @@ async def behind_a_proxy() -> AsyncIterator[tuple[FaultProxy, JsonRpcAdapter]]:
 
 
 async def test_giving_up_on_a_dripping_server_closes_the_connection() -> None:
-    """The caller's time limit holds, and the late answer reaches nobody."""
+    """The caller's time limit ends a call to a server that sends byte by byte, and closes its connection."""
     async with behind_a_proxy() as (proxy, adapter):
         await adapter.connect()
         proxy.mode = "drip"
@@ -276,7 +276,7 @@ async def test_giving_up_on_a_dripping_server_closes_the_connection() -> None:
 @pytest.mark.parametrize("mode", ["cut", "reset"])
 @pytest.mark.parametrize("after", [0, 10, 60])
 async def test_a_connection_that_ends_in_the_answer(mode: Any, after: int) -> None:
-    """FIN or RST, before the head, in it and in the body: outcome unknown."""
+    """FIN or RST before the head, in it or in the body leaves the outcome unknown."""
     async with behind_a_proxy() as (proxy, adapter):
         await adapter.request("echo", [])
         proxy.after = after
@@ -289,7 +289,7 @@ async def test_a_connection_that_ends_in_the_answer(mode: Any, after: int) -> No
 
 
 async def test_nobody_there() -> None:
-    """Nothing was sent, and the message says where to."""
+    """Where nobody listens, nothing was sent, and the message names the server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     async with connected(f"http://127.0.0.1:{port}/rpc?secret=1") as adapter:
@@ -308,7 +308,7 @@ async def test_no_such_host() -> None:
 
 
 async def test_a_frozen_server_fails_the_check() -> None:
-    """It accepts connections still, by the kernel's hand, but answers nothing."""
+    """A frozen server, whose kernel still accepts connections, does not pass the check."""
     with demo_service() as demo:
         async with connected(demo.url) as adapter:
             await adapter.connect()
@@ -325,7 +325,7 @@ async def test_a_frozen_server_fails_the_check() -> None:
     ("status", "alive"), [(200, True), (403, True), (404, True), (405, True), (500, True), (401, False)]
 )
 async def test_any_answer_but_401_shows_a_living_server(status: int, alive: bool) -> None:
-    """Without a health method the check asks for no more than an answer."""
+    """Without a health method any answer but 401 passes the check."""
     async with scripted_server(sends(http(b"", status))) as server, connected(server.url) as adapter:
         await adapter.connect()
         if status != 401:
@@ -338,7 +338,7 @@ async def test_any_answer_but_401_shows_a_living_server(status: int, alive: bool
 
 
 async def test_a_health_method_is_called_on_connecting_and_checking() -> None:
-    """And its error means that something is wrong."""
+    """The health method is called by `connect` and `check`, and its error fails them."""
     with demo_service() as demo:
         async with connected(demo.url, health_method="count") as adapter:
             await adapter.connect()
@@ -350,7 +350,7 @@ async def test_a_health_method_is_called_on_connecting_and_checking() -> None:
 
 
 async def test_disconnecting_fails_what_is_in_flight() -> None:
-    """And leaves nothing open; a second time does nothing; later calls find no connection."""
+    """`disconnect` fails calls in flight and leaves nothing open; it may be called twice."""
     async with (
         scripted_server(lambda _: None) as server,
         connected(server.url) as adapter,
@@ -374,7 +374,7 @@ async def _error_of(call: Any) -> BridgeError | None:
 
 
 async def test_httpx_stands_on_the_same_transport() -> None:
-    """A client of the library's own sees what it would see over its own pool."""
+    """An `httpx.AsyncClient` over our transport sees what it would see over its own."""
 
     def respond(request: Received) -> None:
         if request.head.startswith(b"HEAD"):

@@ -1,4 +1,4 @@
-"""Many calls, given up at any moment, against a service that also goes away: nothing is mixed up, nothing leaks."""
+"""Many calls, cancelled at any moment, against a service that also dies: no answer is mixed up, nothing leaks."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from tests.support.servers.proxy import fault_proxy
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_storm(batch: bool, seed: int) -> None:
-    """Each answer is its own call's, and afterwards all connections are to be had again."""
+    """Each answer reaches its own call, and afterwards all connections can be used again."""
     rng = random.Random(seed)
     limit, wrong, outcomes = 8, [], {"answered": 0, "given up": 0, "failed": 0}
 

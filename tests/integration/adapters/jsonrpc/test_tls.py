@@ -1,4 +1,4 @@
-"""TLS and credentials against real servers: what connects, what does not, and why."""
+"""TLS and credentials against real servers."""
 
 import asyncio
 import ssl
@@ -20,12 +20,12 @@ from tests.support.servers.tls_server import tls_server
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
-    """Authorities of this test's own."""
+    """Create authorities for this test only."""
     return make_certificates(tmp_path)
 
 
 async def test_a_server_that_the_named_authority_signed(certificates: Certificates) -> None:
-    """Connects once, keeps the connection, checks over it."""
+    """A server whose certificate verifies is connected to, and its connection kept."""
     async with scripted_server(Received.result, certificates.server()) as server:
         url = f"https://127.0.0.1:{server.port}/rpc"
         async with connected(url, tls=Tls(ca=certificates.ca_file)) as adapter:
@@ -47,7 +47,7 @@ async def test_a_server_that_the_named_authority_signed(certificates: Certificat
 async def test_a_certificate_that_does_not_verify_needs_a_person(
     certificates: Certificates, context: Callable[[Certificates], ssl.SSLContext], reason: str
 ) -> None:
-    """Nothing is sent, and the connection's keeper is told not to hurry."""
+    """A certificate that does not verify is permanent, and nothing is sent."""
     async with scripted_server(Received.result, context(certificates)) as server:
         url = f"https://127.0.0.1:{server.port}/rpc"
         async with connected(url, tls=Tls(ca=certificates.ca_file)) as adapter:
@@ -70,7 +70,7 @@ async def test_the_systems_authorities_are_the_default(certificates: Certificate
 
 
 async def test_server_name_is_asked_for_and_verified(certificates: Certificates) -> None:
-    """As where a service is reached by another address than its certificate's."""
+    """`server_name` is sent as SNI and verified, in place of the address."""
     names: list[str | None] = []
     context = certificates.server("rpc.example.org")
     context.sni_callback = lambda _socket, name, _context: names.append(name)
@@ -83,7 +83,7 @@ async def test_server_name_is_asked_for_and_verified(certificates: Certificates)
 
 
 async def test_verification_can_be_turned_off(certificates: Certificates) -> None:
-    """By `verify = false` alone."""
+    """`verify = false` connects to a certificate that does not verify."""
     async with (
         scripted_server(Received.result, certificates.server("x", unknown_ca=True)) as server,
         connected(f"https://127.0.0.1:{server.port}/", tls=Tls(verify=False)) as adapter,
@@ -135,7 +135,7 @@ class _PlainOnly(asyncio.Protocol):
 
 
 async def test_plaintext_where_tls_was_asked() -> None:
-    """There is no way down: no credentials are sent."""
+    """Where TLS was asked for, no credentials are sent without it."""
     seen: list[bytes] = []
     server = await asyncio.get_running_loop().create_server(lambda: _PlainOnly(seen), "127.0.0.1", 0)
     async with server, connected(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/", auth=BEARER) as adapter:
@@ -150,7 +150,7 @@ BEARER = AuthBearer(type="bearer", token="t0ken")
 
 
 async def test_bearer_and_basic_reach_the_server() -> None:
-    """In the header that their specifications name."""
+    """Bearer and Basic are sent in the header that their specifications name."""
     async with scripted_server(Received.result) as server:
         async with connected(server.url, auth=BEARER) as adapter:
             await adapter.request("m", UNSET)
@@ -160,7 +160,7 @@ async def test_bearer_and_basic_reach_the_server() -> None:
 
 
 async def test_refused_credentials_are_auth_and_are_never_shown() -> None:
-    """From a real service: 401 for the wrong token, the answer for the right one."""
+    """A wrong token is `auth` with a message that does not show it; the right one is accepted."""
     with demo_service("--token", "t0ken") as demo:
         async with connected(demo.url, auth=BEARER) as adapter:
             await adapter.check()
@@ -175,7 +175,7 @@ async def test_refused_credentials_are_auth_and_are_never_shown() -> None:
 
 
 async def test_a_remote_that_tells_our_secret_back_is_not_quoted_by_us() -> None:
-    """An error page may repeat the request; our message is made of its status alone."""
+    """An answer that repeats our credentials is not quoted in the message."""
 
     def respond(request: Received) -> None:
         request.send(http(b"<html>" + request.head, 500))

@@ -1,4 +1,4 @@
-"""JSON-RPC over WebSocket: what both sides say over one connection."""
+"""JSON-RPC over WebSocket: calls and notifications over one connection."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.support.wait import until
 
 
 async def test_the_servers_notifications_are_messages() -> None:
-    """By the method's name or all of them, in order; what nobody subscribed to, or no longer, is dropped."""
+    """Notifications are delivered by method or all of them, in order; without a subscription they are dropped."""
     async with scripted() as (script, adapter, ear):
         await adapter.check()
         prices, everything = Listener(), ear
@@ -41,7 +41,7 @@ async def test_the_servers_notifications_are_messages() -> None:
 
 
 async def test_a_greeting_is_not_lost() -> None:
-    """What the server says between the opening and the first subscriptions reaches each that it concerns."""
+    """Notifications between the opening and the first subscriptions are delivered to each that they concern."""
 
     async def greet(connection: ServerConnection) -> None:
         for name in ("a", "b", "a"):
@@ -57,7 +57,7 @@ async def test_a_greeting_is_not_lost() -> None:
 
 
 async def test_calls_that_wait_together_share_a_frame() -> None:
-    """With `batch`, notifications too; the answers may come in any order and in pieces."""
+    """With `batch`, calls and notifications that wait share a frame; responses come in any order and split."""
     async with scripted(batch=True) as (script, adapter, _), asyncio.TaskGroup() as group:
         calls = [group.create_task(adapter.request("m", [n])) for n in range(3)]
         told = group.create_task(adapter.request("n", UNSET, notify=True))
@@ -72,7 +72,7 @@ async def test_calls_that_wait_together_share_a_frame() -> None:
 
 
 async def test_an_idempotency_key_is_the_id() -> None:
-    """A server that remembers ids knows the repetition; a second call with the same key has another meanwhile."""
+    """The idempotency key is the id; a second concurrent call with the same key has another id."""
     async with scripted() as (script, adapter, _), asyncio.TaskGroup() as group:
         context = Context(idempotency_key="order-7")
         calls = [group.create_task(adapter.request("m", UNSET, context=context)) for _ in range(2)]
@@ -100,7 +100,7 @@ async def test_an_idempotency_key_is_the_id() -> None:
     ],
 )
 async def test_every_wrong_answer_has_its_error(said: Any, kind: type[BridgeError], words: str) -> None:
-    """Where only one call can be meant it is told at once; the session goes on."""
+    """A wrong answer that can concern one call only fails that call at once; the session goes on."""
     async with scripted() as (script, adapter, ear), asyncio.TaskGroup() as group:
         call = group.create_task(error_of(adapter.request("m", UNSET)))
         await until(lambda: script.frames)
@@ -118,7 +118,7 @@ async def test_every_wrong_answer_has_its_error(said: Any, kind: type[BridgeErro
 
 
 async def test_what_belongs_to_nobody_is_counted_and_harms_nobody() -> None:
-    """Unknown ids, late answers, and what could be meant for either of two calls; the server's requests are refused."""
+    """Unmatched responses are counted and affect no call; a request of the server is refused."""
     async with scripted() as (script, adapter, _), asyncio.TaskGroup() as group:
         gone = group.create_task(adapter.request("late", UNSET))
         await until(lambda: script.frames)
@@ -144,7 +144,7 @@ async def test_what_belongs_to_nobody_is_counted_and_harms_nobody() -> None:
 
 
 async def test_what_cannot_be_said_is_refused() -> None:
-    """Before anything is sent."""
+    """Params that cannot be sent are `invalid`, before anything is sent."""
     async with scripted() as (script, adapter, _):
         for params in ("text", {"a": b"\x00"}, [float("nan")]):
             with pytest.raises(InvalidError):
@@ -154,7 +154,7 @@ async def test_what_cannot_be_said_is_refused() -> None:
 
 
 async def test_cancelling_leaves_nothing_behind() -> None:
-    """Neither among those that wait for an answer, nor among those that wait to be sent."""
+    """A cancelled call is removed from those that wait for a response, and from those not yet sent."""
     async with scripted() as (script, adapter, _):
         calls = [asyncio.create_task(adapter.request("m", [n])) for n in range(5)]
         await until(lambda: len(script.frames) == 5)

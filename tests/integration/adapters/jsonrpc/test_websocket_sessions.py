@@ -31,7 +31,7 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
 async def test_credentials_are_in_the_opening_handshake() -> None:
-    """Bearer and basic; their refusal needs a person."""
+    """Bearer and Basic are sent in the opening handshake; their refusal is permanent."""
     right = {"Bearer t0ken", "Basic dTpw"}
 
     def guard(connection: ServerConnection, request: Any) -> Any:
@@ -52,7 +52,7 @@ async def test_credentials_are_in_the_opening_handshake() -> None:
 
 @pytest.mark.parametrize("case", ["good", "expired", "wrong-host", "unknown-ca", "client", "no-client", "plaintext"])
 async def test_tls(case: str, tmp_path: Path) -> None:
-    """A certificate that does not verify needs a person, as does a client's that is not there; plaintext is no way."""
+    """A bad certificate, and a missing client certificate, are permanent; nothing is sent without TLS."""
     made = make_certificates(tmp_path)
     context = {
         "good": made.server,
@@ -87,7 +87,7 @@ async def test_tls(case: str, tmp_path: Path) -> None:
 
 
 async def test_a_frozen_server_is_found_by_pings_alone() -> None:
-    """Within two intervals, without a health check; the outcome of what was sent is unknown."""
+    """A frozen server is found within two intervals of pings; the outcome of what was sent is unknown."""
     with jsonrpc_websocket_service() as service:
         async with session(service.url, ping=0.3) as (adapter, ear), asyncio.TaskGroup() as group:
             await adapter.connect()
@@ -100,7 +100,7 @@ async def test_a_frozen_server_is_found_by_pings_alone() -> None:
 
 
 async def test_a_frozen_server_that_leaves_no_room_to_write() -> None:
-    """The check's time limit finds it; what still waits to be sent surely was not; closing does not take long."""
+    """A check of a frozen server ends by its limit; unsent calls were surely not sent; closing is quick."""
     with jsonrpc_websocket_service() as service:
         async with session(service.url) as (adapter, _), asyncio.TaskGroup() as group:
             await adapter.connect()
@@ -118,7 +118,7 @@ async def test_a_frozen_server_that_leaves_no_room_to_write() -> None:
 
 
 async def test_the_health_method_must_answer_well() -> None:
-    """An error object is a failed check, and a session that begins with one does not open."""
+    """An error of the health method fails the check, and a session that begins with one does not open."""
     with jsonrpc_websocket_service() as service:
         async with session(service.url, health_method="count") as (adapter, _):
             await adapter.connect()
@@ -132,7 +132,7 @@ async def test_the_health_method_must_answer_well() -> None:
     ("url", "config"), [("ws://x/", {"allow_headers": ("X-A",)}), ("http://x/", {"ping": 1.0})], ids=["ws", "http"]
 )
 def test_what_means_nothing_over_a_transport_is_said(url: str, config: dict[str, Any]) -> None:
-    """In words, with the key."""
+    """A key that has no meaning over a transport is an error that names it."""
     endpoint = Endpoint(url=url)
     with pytest.raises(ValueError, match=rf"config\.{next(iter(config))} has no meaning over"):
         SPEC.over(endpoint).create(adapter_setup("x", endpoint, config=JsonRpcConfig(**config)))
@@ -158,7 +158,7 @@ route "ask" {
 
 
 async def test_through_the_sidecar_over_a_death() -> None:
-    """Calls, routes and the server's notifications; after a kill and a return the subscription is there again."""
+    """Calls, routes and notifications work again, with the subscription, after the server was killed."""
     with (
         jsonrpc_websocket_service() as first,
         sidecar(json_rpc("quotes", first.url) + _MORE) as running,

@@ -48,7 +48,7 @@ async def echo(connection: ServerConnection) -> None:
 
 @asynccontextmanager
 async def serving(handler: Handler = echo, **options: Any) -> AsyncIterator[str]:
-    """A server in this loop; its address."""
+    """Start a server in this event loop; return its address."""
     async with serve(handler, "127.0.0.1", 0, **options) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         yield f"{'wss' if options.get('ssl') else 'ws'}://127.0.0.1:{port}/"
@@ -58,7 +58,7 @@ async def serving(handler: Handler = echo, **options: Any) -> AsyncIterator[str]
 async def session(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
 ) -> AsyncIterator[tuple[Direct, Listener]]:
-    """A session that is not yet connected, and a listener; disconnected in the end."""
+    """Make an adapter, not yet connected, and a listener; disconnect it at the end."""
     listener = Listener()
     adapter = WebSocketAdapter(
         adapter_setup(
@@ -84,7 +84,7 @@ async def session(
     ],
 )
 async def test_frames_by_codec(codec: Any, message: Any, frame: str | bytes, back: Any) -> None:
-    """Text or binary, out and in."""
+    """The codec decides whether a message is sent in a text or a binary frame, and how it is decoded."""
     frames: list[str | bytes] = []
 
     async def note(connection: ServerConnection) -> None:
@@ -102,7 +102,7 @@ async def test_frames_by_codec(codec: Any, message: Any, frame: str | bytes, bac
 
 
 async def test_what_cannot_be_said_is_refused() -> None:
-    """Another topic, what the codec does not carry, a promise that there is not; the session goes on."""
+    """Another topic, a value that the codec cannot carry, `qos` and `retain` are `invalid`; the session goes on."""
     async with serving() as url, session(url, codec="json") as (adapter, listener):
         await adapter.connect()
         for attempt in (
@@ -118,7 +118,7 @@ async def test_what_cannot_be_said_is_refused() -> None:
 
 
 async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
-    """With the reason beside it."""
+    """A message that the codec cannot decode is delivered as it came, with `codec_error`."""
 
     async def greet(connection: ServerConnection) -> None:
         await connection.send("{")
@@ -133,7 +133,7 @@ async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
 
 
 async def test_a_greeting_is_not_lost() -> None:
-    """What comes between opening and subscribing is kept, in order; after unsubscribing it is dropped."""
+    """Messages between opening and subscribing are kept, in order; after `unsubscribe` they are dropped."""
 
     async def greet(connection: ServerConnection) -> None:
         for n in range(3):
@@ -153,7 +153,7 @@ async def test_a_greeting_is_not_lost() -> None:
 
 
 async def test_the_subprotocol_is_asked_for_and_insisted_on() -> None:
-    """A server that speaks another, or none, is none of ours."""
+    """A server that does not accept the subprotocol is a protocol error."""
     async with serving(subprotocols=["v2"]) as url, session(url, subprotocol="v2") as (adapter, _):
         await adapter.connect()
     async with serving() as url, session(url, subprotocol="v2") as (adapter, _):
@@ -163,7 +163,7 @@ async def test_the_subprotocol_is_asked_for_and_insisted_on() -> None:
 
 
 async def test_credentials_are_in_the_opening_handshake() -> None:
-    """Bearer and basic; their refusal needs a person."""
+    """Bearer and Basic are sent in the opening handshake; their refusal is permanent."""
     right = {"Bearer t0ken", "Basic dTpw"}
 
     def guard(connection: ServerConnection, request: Any) -> Any:
@@ -183,7 +183,7 @@ async def test_credentials_are_in_the_opening_handshake() -> None:
 
 
 async def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is a proxy of the environment used."""
+    """No redirect is followed, and no proxy of the environment is used."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with (
         serving() as elsewhere,
@@ -196,7 +196,7 @@ async def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("case", ["expired", "wrong-host", "unknown-ca"])
 async def test_a_certificate_that_does_not_verify_needs_a_person(case: str, tmp_path: Path) -> None:
-    """And a good one is good."""
+    """A certificate that does not verify is permanent; one that does is accepted."""
     made = make_certificates(tmp_path)
     bad = {
         "expired": made.server(expired=True),
@@ -214,7 +214,7 @@ async def test_a_certificate_that_does_not_verify_needs_a_person(case: str, tmp_
 
 
 async def test_client_certificates(tmp_path: Path) -> None:
-    """The right one is let in; none is refused, with the alert's reason."""
+    """The right client certificate is accepted; none is refused, with the reason of the alert."""
     made = make_certificates(tmp_path)
     cert, key = made.client_files()
     mine, trust = AuthCertificate(type="certificate", cert=cert, key=key), Tls(ca=made.ca_file)
@@ -229,7 +229,7 @@ async def test_client_certificates(tmp_path: Path) -> None:
 
 
 async def test_plaintext_where_tls_was_asked() -> None:
-    """There is no way down."""
+    """Where TLS was asked for, a server without it is not connected to."""
     async with serving() as url, session(url.replace("ws:", "wss:")) as (adapter, _):
         with pytest.raises(NotConnectedError):
             await adapter.connect()
@@ -237,7 +237,7 @@ async def test_plaintext_where_tls_was_asked() -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort", "too-large"])
 async def test_each_end_is_told_once(how: str) -> None:
-    """A goodbye, a reset, a message over the limit; what is called afterwards was surely not sent."""
+    """A close, a reset and a message over the limit are one loss each; later messages were surely not sent."""
 
     async def end(connection: ServerConnection) -> None:
         await connection.recv()
@@ -262,7 +262,7 @@ async def test_each_end_is_told_once(how: str) -> None:
 
 
 async def test_a_kill_ends_what_is_in_flight() -> None:
-    """A check that waits for its pong, and a message that waits for room, end at once; the loss is told once."""
+    """When the server is killed, a check and messages that wait end at once, and the loss is reported once."""
     with websocket_service() as service:
         async with session(service.url) as (adapter, listener):
             await adapter.connect()
@@ -292,7 +292,7 @@ async def _error_of(call: Awaitable[Any]) -> BridgeError | None:
 
 
 async def test_a_frozen_server_is_found_by_pings_alone() -> None:
-    """Within two intervals, without a health check; saying goodbye to it does not take long."""
+    """A frozen server is found within two intervals of pings, and closing is quick."""
     with websocket_service() as service:
         async with session(service.url, ping=0.2) as (adapter, listener):
             await adapter.connect()
@@ -304,7 +304,7 @@ async def test_a_frozen_server_is_found_by_pings_alone() -> None:
 
 
 def test_on_uvloop() -> None:
-    """The loop that the sidecar runs on."""
+    """The adapter works on uvloop, on which the sidecar runs."""
 
     async def main() -> None:
         async with serving() as url, session(url) as (adapter, listener):

@@ -1,4 +1,4 @@
-"""Message contents by codec: back as they went, or refused."""
+"""Content of messages by codec: it comes back as it was sent, or is refused."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ VALUES = st.recursive(SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictio
 
 @given(VALUES)
 def test_json_and_auto_bring_every_json_value_back(value: Any) -> None:
-    """`auto` with the content type that it said itself."""
+    """`json`, and `auto` with its own content type, return every JSON value unchanged."""
     for name in ("json", "auto", "msgpack"):
         codec = Codec(name)
         data, content_type = codec.encode(value)
@@ -46,7 +46,7 @@ def test_json_and_auto_bring_every_json_value_back(value: Any) -> None:
     ],
 )
 def test_auto_reads_by_type_then_by_trying(data: bytes, content_type: str | None, value: Any) -> None:
-    """JSON where it parses and the bus can carry it, else text, else bytes."""
+    """`auto` decodes by content type; without one as JSON, else as text, else it returns the bytes."""
     assert Codec("auto").decode(data, content_type) == value
 
 
@@ -69,7 +69,7 @@ def test_auto_reads_by_type_then_by_trying(data: bytes, content_type: str | None
     ],
 )
 def test_what_a_codec_cannot_carry_is_invalid(name: Any, value: Any) -> None:
-    """It is refused before anything is sent."""
+    """A value that a codec cannot carry is `invalid`, before anything is sent."""
     with pytest.raises(InvalidError, match="message"):
         Codec(name).encode(value)
 
@@ -98,6 +98,6 @@ def _deep(levels: int) -> Any:
     ],
 )
 def test_what_a_codec_cannot_read_is_said(name: Any, data: bytes) -> None:
-    """Only `auto` falls back to something else."""
+    """Bytes that a codec other than `auto` cannot decode are a protocol error."""
     with pytest.raises(ProtocolError, match="message"):
         Codec(name).decode(data)

@@ -1,4 +1,4 @@
-"""What the operating system and OpenSSL raise has the same words for every protocol."""
+"""Errors of the operating system and OpenSSL have the same words for every protocol."""
 
 import errno
 import socket
@@ -16,7 +16,7 @@ HINT = "the port may be one without TLS; if it is, write `tls = false`, or `x://
 
 
 def openssl(reason: str) -> ssl.SSLError:
-    """An error as OpenSSL's binding makes it."""
+    """Make an error as OpenSSL's binding does."""
     error = ssl.SSLError(1, f"[SSL: {reason}] x")
     error.reason = reason
     return error
@@ -38,7 +38,7 @@ def openssl(reason: str) -> ssl.SSLError:
     ],
 )
 def test_a_connection_that_dies_in_the_tls_handshake(error: OSError | EOFError, why: str) -> None:
-    """The error says that the port may be one without TLS; not where TLS was there already, or was not asked for."""
+    """An end in the TLS handshake says that the port may be one without TLS; after it, or without TLS, not."""
     found = opening_error(error, SECURE)
     assert (type(found), found.message) == (NotConnectedError, f"no TLS with [::1]:7: {why}; {HINT}")
     assert not found.permanent
@@ -57,7 +57,7 @@ def test_a_connection_that_dies_in_the_tls_handshake(error: OSError | EOFError, 
     ],
 )
 def test_no_connection_at_all(error: OSError, words: str) -> None:
-    """Nobody was there to speak TLS with, so TLS is not spoken of."""
+    """Where there was no connection, the message does not mention TLS."""
     for server in (SECURE, PLAIN):
         found = opening_error(error, server)
         assert (type(found), found.message) == (NotConnectedError, f"no connection to [::1]:7: {words}")
@@ -65,7 +65,7 @@ def test_no_connection_at_all(error: OSError, words: str) -> None:
 
 
 def test_a_certificate_that_does_not_verify() -> None:
-    """It has words of its own, and a person is needed."""
+    """A certificate that does not verify is permanent, and has a message of its own."""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "certificate has expired"
     found = opening_error(error, SECURE)
@@ -75,7 +75,7 @@ def test_a_certificate_that_does_not_verify() -> None:
 
 @pytest.mark.parametrize("alert", ["TLSV1_ALERT_UNKNOWN_CA", "TLSV13_ALERT_CERTIFICATE_REQUIRED"])
 def test_a_refused_client_certificate(alert: str) -> None:
-    """It is `auth`: the port does speak TLS."""
+    """A refused client certificate is `auth`, and not taken for a port without TLS."""
     found = opening_error(openssl(alert), SECURE)
     assert (type(found), found.permanent, found.maybe_sent) == (AuthError, True, False)
     assert found.message.startswith("[::1]:7 refused the client certificate: ")
@@ -86,14 +86,14 @@ def test_a_refused_client_certificate(alert: str) -> None:
     [("SSLV3_ALERT_HANDSHAKE_FAILURE", True), ("TLSV1_ALERT_PROTOCOL_VERSION", False), ("UNSUPPORTED_PROTOCOL", False)],
 )
 def test_a_server_with_another_tls(alert: str, permanent: bool) -> None:
-    """Its alert shows that it speaks TLS, so plaintext is not advised."""
+    """An alert of the server shows that it has TLS, so the message does not advise to go without."""
     found = opening_error(openssl(alert), SECURE)
     assert (type(found), found.permanent) == (NotConnectedError, permanent)
     assert found.message == f"no TLS with [::1]:7: {alert.replace('_', ' ').lower()}"
 
 
 def test_the_cause_of_a_librarys_exception() -> None:
-    """The first in the chain that is the system's, however the library has wrapped it."""
+    """The first exception of the system in the chain of causes is found."""
     reset, wrapped, again = ConnectionResetError(), KeyError("wrapped"), KeyError("again")
     wrapped.__context__, again.__cause__ = reset, wrapped
     assert cause_of(again) is reset

@@ -1,4 +1,4 @@
-"""What may cross the JSON wire."""
+"""JSON that may be sent and received."""
 
 import datetime as dt
 from typing import Any
@@ -11,7 +11,7 @@ from bridge.core.errors import InvalidError, ProtocolError
 
 
 def nested(levels: int) -> Any:
-    """That many lists around nothing."""
+    """Return that many lists around nothing."""
     value: Any = []
     for _ in range(levels - 1):
         value = [value]
@@ -34,7 +34,7 @@ def nested(levels: int) -> Any:
     ],
 )
 def test_refused_with_the_path_to_the_place(value: Any, complaint: str) -> None:
-    """What JSON cannot carry exactly is `invalid`, and the message says where it is."""
+    """A value that JSON cannot carry exactly is `invalid`, and the message has the path to it."""
     with pytest.raises(InvalidError) as caught:
         json.check_value(value, "params")
     assert complaint in caught.value.message
@@ -49,7 +49,7 @@ def test_accepted_up_to_the_limits(value: Any) -> None:
 
 
 def test_half_a_surrogate_pair_is_invalid() -> None:
-    """Text that is no Unicode cannot be encoded; it is the caller's fault."""
+    """Text that is not valid Unicode is `invalid`."""
     with pytest.raises(InvalidError, match="surrogate"):
         json.encode({"a": "\ud800"}, "params")
 
@@ -67,7 +67,7 @@ def test_half_a_surrogate_pair_is_invalid() -> None:
     ],
 )
 def test_an_unreadable_answer_is_described_not_quoted(body: bytes, complaint: str) -> None:
-    """Whatever comes in place of JSON is a protocol error whose message says what it was, and never holds it."""
+    """Bytes that are not JSON are a protocol error, whose message describes them and does not quote them."""
     with pytest.raises(ProtocolError) as caught:
         json.parse(body, msgspec.json.Decoder(dict[str, Any]), "the answer")
     assert complaint in caught.value.message
@@ -76,7 +76,7 @@ def test_an_unreadable_answer_is_described_not_quoted(body: bytes, complaint: st
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, nested(json.MAX_DEPTH + 1)])
 def test_an_answer_that_the_bus_cannot_carry(value: Any) -> None:
-    """The quick look finds what the walk then refuses."""
+    """`needs_check` is true for whatever `check_answer` refuses."""
     assert json.needs_check(msgspec.json.encode(value))
     with pytest.raises(ProtocolError):
         json.check_answer(value, "result")

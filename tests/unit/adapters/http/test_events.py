@@ -29,20 +29,20 @@ EVENTS = [
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_it_does_not_matter_where_the_pieces_are_cut(cuts: list[int]) -> None:
-    """The same events, whatever line ends the server uses and wherever they are cut in two."""
+    """The events are the same for every line end, and wherever the stream is cut in two."""
     parser, places = EventParser(1000), [0, *sorted(cuts), len(STREAM)]
     found = [event for start, end in itertools.pairwise(places) for event in parser.feed(STREAM[start:end])]
     assert found == EVENTS
 
 
 def test_byte_by_byte() -> None:
-    """The smallest pieces there are."""
+    """The events are the same when the stream comes byte by byte."""
     parser = EventParser(1000)
     assert [event for byte in STREAM for event in parser.feed(bytes([byte]))] == EVENTS
 
 
 def test_an_id_stays_until_there_is_another() -> None:
-    """It is where a new stream goes on; an empty one forgets."""
+    """The last id is kept until there is another; an empty one clears it."""
     parser = EventParser(1000, "3")
     assert parser.feed(b"data: a\n\n") == [ServerEvent("message", "a", "3")]
     assert parser.feed(b"id\ndata: b\n\n") == [ServerEvent("message", "b", "")]
@@ -53,13 +53,13 @@ def test_an_id_stays_until_there_is_another() -> None:
     [[b"data: " + b"x" * 200], [b"data: 3456789\n"] * 10, [b"x" * 60, b"x" * 60], [b"event: " + b"x" * 200 + b"\n"]],
 )
 def test_no_event_grows_without_end(pieces: list[bytes]) -> None:
-    """In one line or in many, cut or whole."""
+    """An event over the limit is an error, in one line or in many, in one piece or in several."""
     parser = EventParser(100)
     with pytest.raises(ProtocolError, match="100 bytes"):
         [parser.feed(piece) for piece in pieces]
 
 
 def test_the_limit_is_for_each_event() -> None:
-    """Many small ones are no large one."""
+    """The limit is for each event, not for all together."""
     parser = EventParser(100)
     assert sum(len(parser.feed(b"data: " + b"x" * 80 + b"\n\n")) for _ in range(10)) == 10

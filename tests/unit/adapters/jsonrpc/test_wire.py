@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 by the letter: each way an answer can be wrong, and what it becomes."""
+"""JSON-RPC 2.0 as bytes: calls, and each way in which a response can be wrong."""
 
 import json
 from typing import Any
@@ -20,14 +20,14 @@ from bridge.core.errors import (
 
 
 def response(body: Any, status: int = 200, **headers: str) -> Response:
-    """An HTTP response; `body` is JSON, unless it is bytes."""
+    """Make an HTTP response; `body` is encoded as JSON, unless it is bytes."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Response(status, pairs, raw, 0)
 
 
 def answer(**members: Any) -> dict[str, Any]:
-    """A response object for call 7."""
+    """Make a response object for call 7."""
     return {"jsonrpc": "2.0", "id": 7, **members}
 
 
@@ -44,20 +44,20 @@ ERROR = {"code": -32000, "message": "no", "data": {"why": 1}}
     ],
 )
 def test_calls_as_the_specification_writes_them(params: Any, call_id: int | None, expected: Any) -> None:
-    """By name, by position, without params, and without an id."""
+    """Calls by name, by position, without params and without an id are as in the specification."""
     assert json.loads(encode_call("m", params, call_id)) == expected
 
 
 @pytest.mark.parametrize("params", [None, 1, "text", True])
 def test_params_are_structured(params: Any) -> None:
-    """A scalar is no `params`."""
+    """`params` that are neither an object nor an array are `invalid`."""
     with pytest.raises(InvalidError, match="params"):
         encode_call("m", params, 1)
 
 
 @pytest.mark.parametrize("result", [None, 0, "", False, [], {"a": [1]}])
 def test_a_result_of_any_type(result: Any) -> None:
-    """Also null and what is false."""
+    """A result may be of any type, also null or false."""
     assert read_response(response(answer(result=result)), 7) == result
 
 
@@ -88,7 +88,7 @@ def test_a_result_of_any_type(result: Any) -> None:
     ],
 )
 def test_an_answer_that_makes_no_sense(body: Any, complaint: str) -> None:
-    """Each breach of the specification is a protocol error that says which."""
+    """Each breach of the specification is a protocol error that names it."""
     with pytest.raises(ProtocolError, match=complaint):
         read_response(response(body), 7)
 
@@ -96,14 +96,14 @@ def test_an_answer_that_makes_no_sense(body: Any, complaint: str) -> None:
 @pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32099, 1, 0])
 @pytest.mark.parametrize("status", [200, 400, 404, 500, 503])
 def test_every_error_code_is_a_rejection_whatever_the_status(code: int, status: int) -> None:
-    """Code, message and data arrive as the server sent them, also with an HTTP error around them."""
+    """An error object gives code, message and data as sent, whatever the HTTP status."""
     with pytest.raises(RejectedError) as caught:
         read_response(response(answer(error={"code": code, "message": "no", "data": [1]}), status), 7)
     assert (caught.value.code, caught.value.message, caught.value.data) == (code, "no", [1])
 
 
 def test_an_error_without_id_answers_a_single_call() -> None:
-    """A server that could not read the request answers with id null."""
+    """An error with id null answers a single call: the server could not read the request."""
     with pytest.raises(RejectedError) as caught:
         read_response(response({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}}), 7)
     assert caught.value.code == -32700
@@ -133,7 +133,7 @@ def test_an_error_without_id_answers_a_single_call() -> None:
 def test_the_status_speaks_where_no_json_rpc_does(
     status: int, headers: dict[str, str], kind: type[BridgeError], code: int | None, body: bytes
 ) -> None:
-    """The contract's table of HTTP statuses, for a call, a notification and a batch alike."""
+    """Without JSON-RPC in the body the status decides, for a call, a notification and a batch alike."""
     with pytest.raises(kind) as caught:
         read_response(response(body, status, **headers), 7)
     assert caught.value.code == code
@@ -147,19 +147,19 @@ def test_the_status_speaks_where_no_json_rpc_does(
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (403, AuthError), (503, ThrottledError)])
 def test_credentials_and_retry_after_win_over_a_json_rpc_error(status: int, kind: type[BridgeError]) -> None:
-    """These two speak for the server as a whole."""
+    """A refusal of credentials and a `Retry-After` come before a JSON-RPC error."""
     with pytest.raises(kind):
         read_response(response(answer(error=ERROR), status, retry_after="1"), 7)
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b""), (202, b""), (204, b""), (200, b"whatever")])
 def test_a_notification_is_taken_by_any_2xx(status: int, body: bytes) -> None:
-    """Nobody answers a notification, so the body says nothing."""
+    """A notification is accepted by any 2xx, whatever the body."""
     check_accepted(response(body, status))
 
 
 def test_a_batch_in_any_order() -> None:
-    """Answers find their calls by id; each fails or succeeds alone."""
+    """Responses of a batch are matched by id, in any order; each call succeeds or fails alone."""
     body = [
         {"jsonrpc": "2.0", "id": 3, "error": {"code": 5, "message": "no"}},
         {"jsonrpc": "2.0", "id": 1, "result": "one"},
@@ -180,13 +180,13 @@ def test_a_batch_in_any_order() -> None:
 
 
 def test_one_error_object_is_the_whole_batchs() -> None:
-    """A server that could not read the array answers with one object."""
+    """One error object in place of the array is the error of the whole batch."""
     with pytest.raises(RejectedError):
         read_batch_response(response({"jsonrpc": "2.0", "id": None, "error": ERROR}), [1, 2])
 
 
 @pytest.mark.parametrize("body", [answer(result=1), 5, [5], b"", "text"])
 def test_a_batch_answered_by_something_else(body: Any) -> None:
-    """Anything but an array of objects is a protocol error for everybody."""
+    """A body that is not an array of objects is a protocol error for the whole batch."""
     with pytest.raises(ProtocolError):
         read_batch_response(response(body), [7, 8])

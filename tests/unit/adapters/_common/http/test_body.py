@@ -1,4 +1,4 @@
-"""Bodies under a size limit, packed in each way that we ask for."""
+"""Bodies of responses: each compression that a request asks for, and the size limit."""
 
 import gzip
 import zlib
@@ -23,7 +23,7 @@ PACKED = {
 @pytest.mark.parametrize("encoding", PACKED)
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 def test_unpacks_whatever_the_chunks(encoding: bytes, chunk: int) -> None:
-    """Each Content-Encoding that the request names, and deflate in both its forms."""
+    """Each Content-Encoding that a request names is decompressed, in chunks of any size."""
     body, packed = Body(len(TEXT), encoding), PACKED[encoding]
     for start in range(0, len(packed), chunk):
         body.feed(packed[start : start + chunk])
@@ -38,7 +38,7 @@ def test_one_byte_over_the_limit_is_too_much(encoding: bytes) -> None:
 
 
 def test_a_bomb_is_never_unpacked() -> None:
-    """50 kB that would become 50 MB stop at the limit."""
+    """50 kB that would become 50 MB are decompressed up to the limit only."""
     bomb = gzip.compress(bytes(50_000_000))
     body = Body(1000, b"gzip")
     with pytest.raises(httpx.RemoteProtocolError):
@@ -49,7 +49,7 @@ def test_a_bomb_is_never_unpacked() -> None:
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
 @pytest.mark.parametrize("packed", [b"this is not packed", None])
 def test_a_broken_stream_is_an_error(encoding: bytes, packed: bytes | None) -> None:
-    """Text under the name of gzip, or a stream that stops in the middle."""
+    """Bytes that are not gzip, and a stream that is not complete, are errors."""
     with pytest.raises(httpx.DecodingError):  # noqa: PT012  # either step may notice
         body = Body(10_000, encoding)
         body.feed(PACKED[encoding][:-5] if packed is None else packed)
@@ -58,18 +58,18 @@ def test_a_broken_stream_is_an_error(encoding: bytes, packed: bytes | None) -> N
 
 @pytest.mark.parametrize("encoding", [b"br", b"zstd", b"gzip, gzip"])
 def test_what_was_not_asked_for_is_an_error(encoding: bytes) -> None:
-    """An encoding that no request names."""
+    """A Content-Encoding that no request names is an error."""
     with pytest.raises(httpx.DecodingError):
         Body(10, encoding)
 
 
 def test_an_empty_packed_body_is_empty() -> None:
-    """204 and the like may name an encoding and have no body."""
+    """A response without a body may name a Content-Encoding."""
     assert Body(10, b"gzip").finish() == b""
 
 
 def test_what_was_unpacked_does_not_outlive_the_error():
-    """Errors and their tracebacks wait for the garbage collector; 16 MiB must not wait with each."""
+    """The error of a body over the limit does not keep the body in memory."""
     body = Body(1 << 20, b"gzip")
     with pytest.raises(httpx.RemoteProtocolError) as caught:
         body.feed(gzip.compress(bytes(8 << 20)))

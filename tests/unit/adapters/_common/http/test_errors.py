@@ -1,4 +1,4 @@
-"""The table from the libraries' exceptions to ours has an entry for each of them."""
+"""The table of errors has an entry for each exception of httpx."""
 
 import errno
 import ssl
@@ -23,14 +23,14 @@ BUGS = {
 
 
 def all_of_httpx() -> list[type[Exception]]:
-    """Each exception class that httpx exports and that is raised itself, not only through its children."""
+    """Return each exception class that httpx exports and raises itself."""
     found = [item for name in httpx.__all__ if isinstance(item := getattr(httpx, name), type)]
     classes = [item for item in found if issubclass(item, Exception)]
     return [item for item in classes if not any(other is not item and issubclass(other, item) for other in classes)]
 
 
 def made(kind: type[Exception], cause: BaseException | None = None) -> Exception:
-    """An exception with a cause."""
+    """Make an exception with a cause."""
     error = kind("https://host")
     error.__cause__ = cause
     return error
@@ -38,20 +38,20 @@ def made(kind: type[Exception], cause: BaseException | None = None) -> Exception
 
 @pytest.mark.parametrize("kind", [kind for kind in all_of_httpx() if kind not in BUGS])
 def test_every_exception_of_httpx_is_mapped(kind: type[Exception]) -> None:
-    """By its own class, so that a new one in the library shows up here."""
+    """Each exception of httpx is in the table by its own class, so that a new one fails this test."""
     assert any(entry[0] is kind for entry in TABLE), f"{kind.__name__} is not in the table"
     assert isinstance(translate(made(kind)), ours.BridgeError)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), httpx.StreamConsumed()])
 def test_a_bug_is_not_taken_for_the_outsides_doing(error: Exception) -> None:
-    """What is not in the table comes out as it is."""
+    """An exception that is not in the table raises LookupError."""
     with pytest.raises(LookupError):
         translate(error)
 
 
 def alert(reason: str) -> ssl.SSLError:
-    """An error as OpenSSL's binding makes it."""
+    """Make an error as OpenSSL's binding does."""
     error = ssl.SSLError(1, f"[SSL: {reason}] alert")
     error.reason = reason
     return error
@@ -73,7 +73,7 @@ def alert(reason: str) -> ssl.SSLError:
 def test_what_becomes_of_which(
     error: Exception, kind: type[ours.BridgeError], maybe_sent: bool, permanent: bool
 ) -> None:
-    """The kind, whether it was surely not sent, and whether a person is needed."""
+    """Each exception becomes the right kind of error, with `maybe_sent` and `permanent` set."""
     translated = translate(error)
     assert type(translated) is kind
     assert (translated.maybe_sent, translated.permanent) == (bool(maybe_sent), bool(permanent))

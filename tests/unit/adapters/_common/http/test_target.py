@@ -1,4 +1,4 @@
-"""`endpoint`, `auth` and `tls` blocks, and what they add up to."""
+"""Where HTTP requests go, and with which headers, by `endpoint`, `auth`, `tls` and `allow_headers`."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.servers.tls import make_certificates
 
 
 def setup(auth: Any = NO_AUTH, trust: Tls | None = None, **endpoint: Any) -> AdapterSetup:
-    """The setup of an integration."""
+    """Make the setup of an integration."""
     return adapter_setup(integration="api", endpoint=Endpoint(**endpoint), auth=auth, tls=trust or Tls())
 
 
@@ -46,7 +46,7 @@ def setup(auth: Any = NO_AUTH, trust: Tls | None = None, **endpoint: Any) -> Ada
     ],
 )
 def test_each_way_to_say_where(endpoint: dict[str, Any], origin: str, port: int, path: bytes) -> None:
-    """A host or a URL; port and TLS by scheme; IPv6 with and without brackets."""
+    """A host or a URL gives host, port and TLS, also for IPv6 with and without brackets."""
     target = resolve(setup(**endpoint))
     assert (target.origin, target.server.port, target.raw_path) == (origin, port, path)
     assert (target.ssl_context is not None) == origin.startswith("https")
@@ -61,7 +61,7 @@ def test_each_way_to_say_where(endpoint: dict[str, Any], origin: str, port: int,
     ],
 )
 def test_contradictions_are_told_in_words(endpoint: dict[str, Any], complaint: str) -> None:
-    """`create` raises ValueError, which `check` shows to a person."""
+    """Blocks that contradict each other raise ValueError with words for a person."""
     with pytest.raises(ValueError, match=complaint):
         SPEC.create(setup(**endpoint))
 
@@ -75,20 +75,20 @@ def test_contradictions_are_told_in_words(endpoint: dict[str, Any], complaint: s
     ],
 )
 def test_credentials_become_a_header(auth: Any, line: str) -> None:
-    """Basic by RFC 7617, also with a password alone, and bearer by RFC 6750."""
+    """User and password become Basic (RFC 7617), a token becomes Bearer (RFC 6750)."""
     assert authorization(setup(auth, address="host")) == f"authorization: {line}\r\n".encode()
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä"])
 def test_a_token_that_no_header_can_carry(token: str) -> None:
-    """It would be another header, or nothing; the complaint does not show it."""
+    """A token that a header cannot carry is refused, and the message does not show it."""
     with pytest.raises(ValueError, match=r"auth\.token") as caught:
         authorization(setup(AuthBearer(type="bearer", token=token), address="host"))
     assert token.strip() == "" or token not in str(caught.value)
 
 
 def test_a_client_certificate_needs_tls(tmp_path: Path) -> None:
-    """In plain http it could prove nothing."""
+    """A client certificate without TLS is refused."""
     cert, key = make_certificates(tmp_path).client_files()
     auth = AuthCertificate(type="certificate", cert=cert, key=key)
     with pytest.raises(ValueError, match="needs TLS"):
@@ -97,7 +97,7 @@ def test_a_client_certificate_needs_tls(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:
-    """A missing authority, or a key without its certificate."""
+    """A missing authority, and a key without its certificate, are named in the message."""
     with pytest.raises(ValueError, match=r"none\.pem"):
         resolve(setup(trust=Tls(ca=tmp_path / "none.pem"), url="https://host"))
     _, key = make_certificates(tmp_path).client_files()
@@ -106,13 +106,13 @@ def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:
 
 
 def test_a_tls_block_without_tls_is_a_mistake(tmp_path: Path) -> None:
-    """Whoever names an authority wants it asked."""
+    """An authority or a server name for an endpoint without TLS is refused."""
     with pytest.raises(ValueError, match="endpoint is without TLS"):
         resolve(setup(trust=Tls(ca=tmp_path / "ca.pem"), url="http://host"))
 
 
 def test_headers_that_travel() -> None:
-    """`traceparent`, `hop`, the idempotency key and what is allowed; nothing else of the event's."""
+    """`traceparent`, `hop`, the idempotency key and allowed headers are sent; no others of the event are."""
     client = HttpClient(setup(url="http://host"), max_response=1, allow_headers=("x-tenant",))
     headers = {"traceparent": "00-1-2-01", "hop": "3", "x-tenant": "a", "seq": "9", "authorization": "stolen"}
     assert client.header_lines(Context(headers=headers, idempotency_key="k1")) == (
@@ -123,7 +123,7 @@ def test_headers_that_travel() -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\0", "ä", "\x7f"])
 def test_no_header_smuggles_another(value: str) -> None:
-    """Line breaks, control characters and what is not ASCII are the caller's mistake."""
+    """A value with line breaks, control characters or non-ASCII text is `invalid`."""
     client = HttpClient(setup(url="http://host"), max_response=1)
     with pytest.raises(InvalidError, match=r"headers\.traceparent"):
         client.header_lines(Context(headers={"traceparent": value}))
@@ -133,6 +133,6 @@ def test_no_header_smuggles_another(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Authorization", "a b", "", "a:b", "x\r\ny"])
 def test_headers_that_nobody_may_allow(name: str) -> None:
-    """What the transport writes itself, and what is no header name."""
+    """Headers that the bridge writes itself, and texts that are not header names, cannot be allowed."""
     with pytest.raises(ValidationError):
         JsonRpcConfig(allow_headers=(name,))

@@ -1,4 +1,4 @@
-"""Every exception of websockets has its error, and what the configuration cannot mean is said."""
+"""The table of errors for WebSocket, and settings of WebSocket that contradict each other."""
 
 import ssl
 from pathlib import Path
@@ -29,19 +29,19 @@ RAISED = [
 
 @pytest.mark.parametrize("kind", [*RAISED, OSError, EOFError, ssl.SSLError], ids=lambda kind: kind.__name__)
 def test_every_exception_is_mapped(kind: type[Exception]) -> None:
-    """None that the outside can cause is left out."""
+    """Each exception of websockets that the outside can cause is in the table."""
     assert any(issubclass(kind, mapped) for mapped, _ in TABLE)
 
 
 def test_the_list_is_the_librarys() -> None:
-    """It was found, and the ones left out exist."""
+    """The list of the library's exceptions was found, and those that are left out exist."""
     assert len(RAISED) > 20
     assert all(hasattr(websockets.exceptions, name) for name in BUGS)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), websockets.exceptions.InvalidState("x")])
 def test_a_bug_is_not_taken_for_the_outsides_doing(error: Exception) -> None:
-    """It goes on as one."""
+    """An exception that is not in the table raises LookupError."""
     with pytest.raises(LookupError):
         translate(error)
 
@@ -70,7 +70,7 @@ def _caused(error: Exception, cause: BaseException) -> Exception:
     ],
 )
 def test_what_becomes_of_which(error: Exception, kind: type[BridgeError], permanent: bool) -> None:
-    """The opening handshake sends nothing of the application's."""
+    """Each exception becomes the right kind of error; before the handshake is over nothing was sent."""
     found = translate(error)
     assert isinstance(found, kind)
     assert found.permanent is permanent
@@ -90,21 +90,21 @@ SERVER = ResolvedEndpoint(scheme="wss", host="h", port=443, tls=True, plain_sche
     ],
 )
 def test_what_fails_while_opening(error: Exception, permanent: bool, words: str) -> None:
-    """As with every other protocol."""
+    """A connection that cannot be opened has the same words as with every other protocol."""
     found = translate_connect(error, SERVER, secured=False)
     assert (type(found), found.permanent, found.maybe_sent) == (NotConnectedError, permanent, False)
     assert words in found.message
 
 
 def test_behind_the_tls_handshake_the_port_is_surely_one_with_tls() -> None:
-    """So a reset there does not advise plaintext."""
+    """A reset after the TLS handshake does not advise to try without TLS."""
     error = _caused(InvalidMessage("no answer"), ConnectionResetError(104, "reset"))
     found = translate_connect(error, SERVER, secured=True)
     assert found.message == "no connection to h:443: reset"
 
 
 def test_the_code_of_a_close_is_told() -> None:
-    """With the reason that the server gave."""
+    """A close by the server becomes an error with its code and its reason."""
     found = translate(ConnectionClosedError(Close(4000, "bye"), None))
     assert (found.code, "bye" in found.message) == (4000, True)
 
@@ -121,13 +121,13 @@ def test_the_code_of_a_close_is_told() -> None:
     ],
 )
 def test_contradictions_are_told_in_words(setup: dict[str, Any], complaint: str) -> None:
-    """In this protocol's own."""
+    """Blocks that contradict each other raise ValueError, with WebSocket's own schemes in the message."""
     with pytest.raises(ValueError, match=complaint):
         SPEC.create(adapter_setup(integration="x", **setup))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "a,b"])
 def test_a_subprotocol_is_a_token(name: str) -> None:
-    """RFC 6455, 4.1."""
+    """A subprotocol that is not a token (RFC 6455, 4.1) is refused."""
     with pytest.raises(ValueError, match="subprotocol"):
         WebSocketConfig(subprotocol=name)
