@@ -109,7 +109,7 @@ class IntegrationGateway:
             settings.data_dir or default_folder(settings.name),
             settings.outbox,
             responder=responder,
-            remote=self._manager.get,
+            connection=self._manager.get,
             clock=self._clock,
             rng=rng,
             on_change=self._publish_health,

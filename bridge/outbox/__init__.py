@@ -1,4 +1,4 @@
-"""The outbox: what `at_least_once` routes accept is on disk before anything else happens with it."""
+"""The outbox: stores what `at_least_once` routes accept on disk, and delivers it from there."""
 
 from bridge.outbox.dead_letters import Selection
 from bridge.outbox.folder import default_folder

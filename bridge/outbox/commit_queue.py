@@ -1,8 +1,8 @@
-"""Takes what is to be written from the event loop to the store's thread, and tells the loop what was committed.
+"""Passes what is to be written from the event loop to the store's thread, and returns to the loop what was committed.
 
-What the loop wants written in one of its turns goes to the thread together. The thread commits what is there when it is
-free: one event alone is committed at once, and under load hundreds share a commit. Nothing waits for a timer, and no
-event costs a hop between threads of its own.
+All writes of one turn of the loop go to the thread together. The thread, when it is free, commits all that is there:
+one event alone is committed at once, and under load hundreds share a commit. Nothing waits for a timer, and not every
+event costs a switch between threads.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: Rows that one transaction takes at most, about.
 _MOST: Final = 1024
-#: Seconds between two tries to write to a disk that refused.
+#: Seconds between two tries to write to a disk that has failed.
 _AGAIN: Final = 1.0
-#: Bytes that a refused disk must take before it counts as good again.
+#: Bytes that must be written to a disk that has failed before it counts as good again.
 _PROBE: Final = 64 << 10
 
 log = structlog.get_logger(__name__)
@@ -36,13 +36,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class StoreTask:
-    """Anything that the store's thread is to do beside writing batches.
+    """A function that the store's thread runs, beside writing batches.
 
     Attributes:
-        act: Runs on the thread.
+        act: The function; it runs on the thread.
         back: Called on the loop with what `act` returned.
         writes: Whether `act` needs a transaction.
-        result: What it returned.
+        result: What `act` returned.
     """
 
     act: Callable[[Store], Any]
@@ -53,7 +53,7 @@ class StoreTask:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """What was asked for in one turn of the loop, or what of it is done: a batch, and tasks that come behind it."""
+    """The work of one turn of the loop, or the part of it that is done: a batch, and then tasks."""
 
     batch: WriteBatch = field(default_factory=WriteBatch)
     tasks: list[StoreTask] = field(default_factory=list)
@@ -65,30 +65,30 @@ class Turn:
 
     @property
     def size(self) -> int:
-        """How much it is, about, in rows."""
+        """About how many rows it writes."""
         return self.batch.rows + len(self.tasks)
 
 
 class CommitQueue:
-    """Owns the thread and, through it, the store.
+    """Owns the store and its thread, and gives it work in the order in which it is asked for.
 
-    What must not be lost (an entry's end, what was tried, what is begun) is kept until the disk takes it, and what
-    came behind it waits. New events are refused meanwhile.
+    While the disk fails, new events are refused. What must not be lost (an entry's end, its progress, its mark as
+    begun) is kept until it can be written, and all work after it waits.
 
     Attributes:
         waiting: Bytes of new events that are not committed yet.
-        totals: What the store holds, as of the last commit that the loop was told of.
-        problem: Why nothing is accepted; None where all is well.
+        totals: The store's totals after the last commit that has come back to the loop.
+        problem: Why nothing is accepted; None where the outbox works.
     """
 
     def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
-        """Nothing runs before `open`.
+        """Create it; nothing runs before `open`.
 
         Args:
             file: The database.
-            max_bytes: What it may hold.
+            max_bytes: The most bytes that entries and dead letters may have.
             back: Called on the loop with what is done, in the order in which it was committed.
-            clock: For how long a disk that refuses is waited for in the end.
+            clock: For how long `close` waits for a disk that fails.
         """
         self._file = file
         self._max_bytes = max_bytes
@@ -104,7 +104,7 @@ class CommitQueue:
         self.problem: str | None = None
 
     async def open(self) -> dict[str, int]:
-        """Open the store; returns how many entries wait for each integration.
+        """Open the store, and return how many entries wait for each integration.
 
         Raises:
             OutboxError: It cannot be opened.
@@ -117,9 +117,9 @@ class CommitQueue:
         return found
 
     async def close(self) -> None:
-        """Commit what is there, as far as the disk takes it, and end the thread.
+        """Commit what was asked for, as far as it can be written, and end the thread.
 
-        What comes back meanwhile is committed, too: that a call which was marked as begun is not made any more.
+        What is asked for while it waits is committed, too: for example that a call is not begun after all.
         """
         if self._thread is not None:
             if not self._over.done():
@@ -131,7 +131,7 @@ class CommitQueue:
             self._thread = None
 
     async def _catch_up(self) -> None:
-        """Wait until all that was asked for is back; not for ever, as the disk may refuse."""
+        """Wait until all that was asked for is done; for a limited time, as the disk may fail."""
         back = asyncio.Event()
         self.on_thread(lambda _: None, lambda _: back.set())
         with contextlib.suppress(TimeoutError):
@@ -139,30 +139,30 @@ class CommitQueue:
                 await back.wait()
 
     async def watch(self) -> None:
-        """Return when the thread has ended; raises what it died of, which is a bug."""
+        """Wait until the thread has ended; raise the exception that ended it, which is a bug."""
         await asyncio.shield(self._over)
 
     # --- on the loop
 
     def accept(self, acceptance: Acceptance) -> None:
-        """Commit a new entry."""
+        """Store a new entry at the next commit."""
         self.waiting += acceptance.entry.size
         self._current.batch.acceptances.append(acceptance)
 
     def settle(self, settlement: Settlement) -> None:
-        """Commit an entry's end."""
+        """Store an entry's end at the next commit."""
         self._current.batch.settlements.append(settlement)
 
     def mark_begun(self, entry: Entry) -> None:
-        """Commit that a call is about to be made which must not be made twice."""
+        """Store at the next commit that a call is about to be made, which must not be made twice."""
         self._current.batch.begun.append(entry)
 
     def store_progress(self, entry: Entry) -> None:
-        """Commit what was tried so far, and that the entry is not begun."""
+        """Store an entry's progress at the next commit, and that its call is not begun."""
         self._current.batch.progress.append(entry)
 
     def on_thread(self, act: Callable[[Store], Any], back: Callable[[Any], None], *, writes: bool = False) -> None:
-        """Do something else on the thread, behind all that was asked for before; see `StoreTask`."""
+        """Run a function on the thread, after all that was asked for before; see `StoreTask`."""
         self._current.tasks.append(StoreTask(act, back, writes))
 
     @property
@@ -199,7 +199,7 @@ class CommitQueue:
 
 
 class Committer:
-    """What the thread does: take what is there, commit it, tell the loop."""
+    """Runs on the thread: takes the work that is there, commits it, and reports to the loop."""
 
     def __init__(
         self,
@@ -217,20 +217,20 @@ class Committer:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is accepted; None where all is well."""
+        """Why nothing is accepted; None where the outbox works."""
         if self._trouble is None and self._store.full:
             return "the outbox is full (`max_bytes`)"
         return self._trouble
 
     def run(self) -> None:
-        """Go on until the queue is closed."""
+        """Take and commit work until the queue is closed."""
         while True:
             self.do(self._take())
             if self._closing and (self._trouble is not None or self._turns.empty()):
                 return
 
     def do(self, turn: Turn) -> None:
-        """Commit it, or keep what must not be lost until the disk takes it."""
+        """Commit a turn; while the disk fails keep what must not be lost."""
         if self._trouble is None:
             self._commit(turn)
             return
@@ -240,7 +240,7 @@ class Committer:
             self._recover()
 
     def _take(self) -> Turn:
-        """Return what is there by now; wait where there is nothing."""
+        """Return the work that is there; wait where there is none."""
         taken = Turn()
         try:
             turn = self._turns.get(timeout=None if self._trouble is None and not self._store.full else _AGAIN)
@@ -256,7 +256,7 @@ class Committer:
 
     def _commit(self, turn: Turn) -> None:
         try:
-            self._store.look()
+            self._store.check_room()
             if turn.batch.rows:
                 self._store.apply(turn.batch)
         except sqlite3.Error as error:
@@ -288,14 +288,14 @@ class Committer:
         self._backlog.add(turn)
 
     def _refuse(self, turn: Turn) -> None:
-        """Turn new events away; the rest stays to be done."""
+        """Refuse new events; the rest of the turn remains to be done."""
         for one in turn.batch.acceptances:
             one.taken, one.answer, one.refusal = False, None, self._trouble
         self._tell_committed(WriteBatch(acceptances=turn.batch.acceptances))
         turn.batch.acceptances = []
 
     def _recover(self) -> None:
-        """See whether the disk takes something again, and what was kept back with it."""
+        """Test whether the disk works again, and write what was kept."""
         store, turn = self._store, self._backlog
         try:
             store.begin()
@@ -315,5 +315,5 @@ class Committer:
         self._do(turn.tasks)
 
     def _tell_committed(self, batch: WriteBatch) -> None:
-        """Tell what was committed; tasks are told one by one when they are done."""
+        """Report to the loop what was committed; each task is reported when it is done."""
         self._tell(Turn(batch), replace(self._store.totals), self.problem)

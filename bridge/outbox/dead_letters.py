@@ -7,23 +7,23 @@ import msgspec
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event, Letters
 from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
-from bridge.outbox.entry import Body, Entry, encode, restored
+from bridge.outbox.entry import Body, Entry, decode_entry, encode
 from bridge.outbox.store import Store
-from bridge.outbox.write_batch import Death
+from bridge.outbox.write_batch import DeadLetterReason
 
-#: Letters that one transaction moves.
+#: Dead letters that one transaction moves.
 CHUNK: Final = 500
 _BODY: Final = msgspec.msgpack.Decoder(Body)
-_DEATH: Final = msgspec.msgpack.Decoder(Death)
+_REASON: Final = msgspec.msgpack.Decoder(DeadLetterReason)
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which dead letters are meant.
+    """Selects dead letters, by default all.
 
     Attributes:
-        integration: Of this integration only.
-        seqs: These only.
-        after: Those behind this one only.
+        integration: Only those of this integration.
+        seqs: Only those with these sequence numbers.
+        after: Only those after this sequence number.
     """
 
     integration: str | None = None
@@ -32,16 +32,16 @@ class Selection(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, letters: Letters) -> "Selection":
-        """As a command says it.
+        """Return the selection that a command's payload describes.
 
         Raises:
-            InvalidError: An id is none.
+            InvalidError: An id is not an id of a dead letter.
         """
         seqs = None if letters.ids is None else [_seq(one) for one in letters.ids]
         return cls(letters.integration, seqs, 0 if letters.after is None else _seq(letters.after))
 
     def where(self) -> tuple[str, list[Any]]:
-        """The same as SQL."""
+        """Return the selection as an SQL condition and its values."""
         terms, values = ["seq > ?"], [self.after]
         if self.integration is not None:
             terms.append("integration = ?")
@@ -58,8 +58,11 @@ def _seq(letter_id: str) -> int:
     raise InvalidError(f"{letter_id[:40]!r} is no id of a dead letter")
 
 
-def listed(store: Store, wanted: Selection, limit: int, room: int) -> LetterList:
-    """Return dead letters, oldest first, at most `limit` and at most `room` bytes; and how many there are."""
+def list_letters(store: Store, wanted: Selection, limit: int, room: int) -> LetterList:
+    """Return dead letters, oldest first, at most `limit` and at most `room` bytes, and how many match in all.
+
+    A letter that alone is larger than `room` is cut: its payload and history are left out.
+    """
     where, values = wanted.where()
     (total,) = store.execute(f"SELECT count(*) FROM letter WHERE {where}", values).fetchone()  # noqa: S608 - our own names
     letters: list[Letter] = []
@@ -81,7 +84,7 @@ def listed(store: Store, wanted: Selection, limit: int, room: int) -> LetterList
 
 
 def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> Letter:
-    entry, why = restored(seq, body, 0, None, 0), _DEATH.decode(death)
+    entry, why = decode_entry(seq, body, 0, None, 0), _REASON.decode(death)
     return Letter(
         letter_id=str(seq),
         integration=entry.body.integration,
@@ -98,7 +101,7 @@ def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> Letter:
     )
 
 
-def announced(entry: Entry, why: Death) -> DeadLetter:
+def event_payload(entry: Entry, why: DeadLetterReason) -> DeadLetter:
     """Return the payload of `resilience.<id>.dead_letter` for an entry that has become a dead letter."""
     return DeadLetter(
         integration=entry.operation.integration,
@@ -125,8 +128,11 @@ def _event(event: Event) -> LetterEvent:
     )
 
 
-def replayed(store: Store, wanted: Selection, most: int, now_ms: int) -> list[Entry]:
-    """Make entries of dead letters, at the end of the order: same key, same correlation, no deadline any more."""
+def replay_letters(store: Store, wanted: Selection, most: int, now_ms: int) -> list[Entry]:
+    """Move at most `most` dead letters back to the entries, at the end of the order, and return these.
+
+    They keep ordering key, idempotency key and correlation id, and have no deadline any more.
+    """
     where, values = wanted.where()
     found = store.execute(
         f"SELECT seq, size, body, length(death) FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
@@ -138,15 +144,15 @@ def replayed(store: Store, wanted: Selection, most: int, now_ms: int) -> list[En
         encoded = encode(body)
         seq, size = store.take_seq(), whole - more
         rows.append((seq, body.integration, body.key, 0, size, now_ms, None, encoded, None))
-        entries.append(restored(seq, encoded, size, None, 0))
+        entries.append(decode_entry(seq, encoded, size, None, 0))
         store.add(pending=1, bytes=size)
     store.insert("entry", rows)
     _remove(store, [(row[0], row[1]) for row in found])
     return entries
 
 
-def discarded(store: Store, wanted: Selection, most: int) -> int:
-    """Remove dead letters; return how many."""
+def discard_letters(store: Store, wanted: Selection, most: int) -> int:
+    """Remove at most `most` dead letters; return how many were removed."""
     where, values = wanted.where()
     found = store.execute(
         f"SELECT seq, size FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608

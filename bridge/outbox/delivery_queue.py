@@ -1,4 +1,4 @@
-"""One integration's entries on their way out: a window of them in memory, in order for each key."""
+"""Delivers one integration's entries, in order for each key; a window of them is in memory."""
 
 import asyncio
 import random
@@ -18,10 +18,10 @@ from bridge.outbox.commit_queue import CommitQueue
 from bridge.outbox.disposition import Disposition, delay_of, disposition_of
 from bridge.outbox.entry import Entry
 from bridge.outbox.order import OrderingKeys
-from bridge.outbox.ports import Remote
+from bridge.outbox.ports import DeliveryConnection
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import Scan, Store
-from bridge.outbox.write_batch import Death, Settlement
+from bridge.outbox.write_batch import DeadLetterReason, Settlement
 from bridge.resilience import Accounting, Stage
 
 #: Entries of one integration, and their bytes, that are in memory at the same time. What comes while it is full is read
@@ -37,21 +37,21 @@ _SWEEP: Final = 100
 
 
 class DeliveryQueue:
-    """Everything of one integration.
+    """Delivers the entries of one integration.
 
-    In memory is a window: entries that may start, that run, and whose end is being committed. All others are on disk
-    and are read in order, up to `_cursor`; what of it could not start is known to `OrderingKeys`.
+    In memory is a window: entries that may start, that run, and whose end is being committed. All others are on disk.
+    They are read in order; all up to `_cursor` have been read. `OrderingKeys` knows those that could not start.
 
     Attributes:
         integration: The integration's label.
-        pending: Entries that have not ended, in memory and on disk.
+        pending: How many entries have not ended, in memory and on disk.
     """
 
     def __init__(
         self,
         integration: str,
         *,
-        remote: Callable[[str], Remote | None],
+        connection: Callable[[str], DeliveryConnection | None],
         commits: CommitQueue,
         responder: Responder,
         clock: Clock,
@@ -60,12 +60,12 @@ class DeliveryQueue:
         max_age_ms: int,
         pending: int = 0,
     ) -> None:
-        """Nothing happens before `wake`.
+        """Create it; nothing happens before `wake`.
 
         Args:
             integration: The integration's label.
-            remote: Finds an integration by its label; None where there is none by that name now.
-            commits: What is to be written goes there.
+            connection: Returns the connection of an integration by its label; None where there is none now.
+            commits: Writes to disk.
             responder: Encodes the answers that are stored.
             clock: For all waiting.
             time: For deadlines and ages.
@@ -75,7 +75,7 @@ class DeliveryQueue:
         """
         self.integration = integration
         self.pending = pending
-        self._find_remote = remote
+        self._find_connection = connection
         self._commits = commits
         self._responder = responder
         self._clock = clock
@@ -103,22 +103,22 @@ class DeliveryQueue:
         self._accounting: Accounting | None = None
 
     def stop(self) -> None:
-        """Start nothing any more; what runs still comes to its end."""
+        """Start no more entries; those that run still come to their end."""
         self._stopping = True
 
     def close(self) -> None:
-        """Do nothing any more, and cancel the timer."""
+        """Stop all work, and cancel the timer."""
         self._stopping = self._closed = True
         self._timer.cancel()
 
     @property
-    def _remote(self) -> Remote | None:
-        return self._find_remote(self.integration)
+    def _connection(self) -> DeliveryConnection | None:
+        return self._find_connection(self.integration)
 
     # --- what happens
 
-    def accepted(self, entry: Entry) -> None:
-        """A new entry is on disk; `pump` follows."""
+    def on_accepted(self, entry: Entry) -> None:
+        """Add a new entry, which is on disk now. The caller schedules `pump`."""
         accounting = self._counted()
         self.pending += 1
         if accounting is not None:
@@ -132,16 +132,16 @@ class DeliveryQueue:
         self._cursor = entry.seq
         self._arrived(entry)
 
-    def settled(self, entry: Entry) -> None:
-        """An entry's end is committed; `pump` follows."""
+    def on_settled(self, entry: Entry) -> None:
+        """Remove an entry whose end is committed. The caller schedules `pump`."""
         self._ending.discard(entry.seq)
         self._held -= entry.size
         self.pending -= 1
         if len(self._keys):
             self._keys.ended(entry.key, entry.seq, self._clock.monotonic())
 
-    def begun(self) -> None:
-        """What was to be marked as begun is, up to the first that is not; they start."""
+    def on_marked(self) -> None:
+        """Start the entries whose mark as begun is committed, in order, up to the first one whose mark is not."""
         while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
             entry = self._beginning.popleft()
             if not self._stopping and not self._keys.must_wait(entry.key, entry.seq):
@@ -155,10 +155,10 @@ class DeliveryQueue:
             self._held -= entry.size
 
     def wake(self) -> None:
-        """The integration's state changed, or there may be another one by this name."""
-        remote = self._remote
+        """Look at the integration again: its state has changed, or it was added, replaced or removed."""
+        connection = self._connection
         self._counted()
-        well = remote is not None and remote.well
+        well = connection is not None and connection.well
         if well and not self._was_well:
             self._paused_until = 0.0
             self._keys.all_due(self._clock.monotonic())
@@ -168,7 +168,7 @@ class DeliveryQueue:
     # --- going on
 
     def schedule_pump(self) -> None:
-        """Call `pump` in this turn of the loop, once."""
+        """Call `pump` once at the end of this turn of the event loop."""
         if not self._closed and not self._pump_scheduled:
             self._pump_scheduled = True
             asyncio.get_running_loop().call_soon(self._scheduled_pump)
@@ -184,13 +184,13 @@ class DeliveryQueue:
             self._timer.set(when - self._clock.monotonic(), self.pump)
 
     def pump(self) -> None:
-        """Start what may start, and read what there is room for."""
-        remote = self._remote
-        if self._ready and remote is not None:
-            capacity, now_ms = remote.capacity, self._time.now_ms()
-            while self._ready and self._may_start(remote, capacity):
-                self._start(self._ready.popleft(), remote, now_ms)
-        if self._stopping or remote is None or not remote.usable:
+        """Start the entries that may start, and read more from disk where there is room for them."""
+        connection = self._connection
+        if self._ready and connection is not None:
+            capacity, now_ms = connection.capacity, self._time.now_ms()
+            while self._ready and self._may_start(connection, capacity):
+                self._start(self._ready.popleft(), connection, now_ms)
+        if self._stopping or connection is None or not connection.usable:
             return
         now = self._clock.monotonic()
         if now < self._paused_until:
@@ -201,9 +201,9 @@ class DeliveryQueue:
         if due is not None and due > now:  # what is due already is read as soon as there is room
             self._pump_at(due)
 
-    def _may_start(self, remote: Remote, capacity: int) -> bool:
+    def _may_start(self, connection: DeliveryConnection, capacity: int) -> bool:
         return (
-            remote.usable
+            connection.usable
             and not self._stopping
             and (not self._paused_until or self._clock.monotonic() >= self._paused_until)
             and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
@@ -215,9 +215,9 @@ class DeliveryQueue:
             and self._held < _WINDOW_BYTES
         )
 
-    def _start(self, entry: Entry, remote: Remote, now_ms: int) -> None:
+    def _start(self, entry: Entry, connection: DeliveryConnection, now_ms: int) -> None:
         if not self._end_if_over(entry, now_ms):
-            entry.to_mark = not (entry.body.repeatable or remote.may_repeat(entry.operation))
+            entry.to_mark = not (entry.body.repeatable or connection.may_repeat(entry.operation))
             if entry.to_mark or self._beginning:
                 self._beginning.append(entry)
                 if entry.to_mark:
@@ -226,7 +226,7 @@ class DeliveryQueue:
                 self._submit(entry)
 
     def _end_if_over(self, entry: Entry, now_ms: int) -> bool:
-        """End an entry that is not to be tried any more: begun in an earlier life, or too late."""
+        """End an entry that must not be tried any more, and return True: it is too old, or was begun before a crash."""
         body = entry.body
         if entry.begun:
             lost = ConnectionLostError("the bridge ended in the middle of the call; it may have been made")
@@ -243,9 +243,9 @@ class DeliveryQueue:
         return True
 
     def _submit(self, entry: Entry) -> None:
-        remote = self._remote
+        connection = self._connection
         operation = entry.operation
-        if remote is None:  # removed since
+        if connection is None:  # removed since
             self._waits(entry, Disposition.ALL_WAIT, NotConnectedError("the integration is gone"))
             return
         if entry.body.deadline_ms is not None:
@@ -255,9 +255,9 @@ class DeliveryQueue:
         self._running[entry.seq] = entry
 
         def done(_: Operation, outcome: Outcome) -> None:
-            self._done(entry, outcome, remote.accounting)
+            self._done(entry, outcome, connection.accounting)
 
-        remote.submit(operation, done)
+        connection.submit(operation, done)
 
     # --- how it went
 
@@ -286,7 +286,7 @@ class DeliveryQueue:
             self._waits(entry, what, error)
 
     def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:
-        """Try it later, and with it all that has its key."""
+        """Let an entry and all others of its key wait for the next try."""
         now = self._clock.monotonic()
         if what is Disposition.ALL_WAIT:
             if now >= self._paused_until:
@@ -320,22 +320,22 @@ class DeliveryQueue:
     def _settlement(self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool) -> Settlement:
         body, operation, now_ms = entry.body, entry.operation, self._time.now_ms()
         entry.progress = whole = entry.progress.after(outcome.attempts, outcome.history)
-        death = None
+        reason = None
         if final is ReceiptOutcome.DEAD_LETTERED:
             assert outcome.error is not None  # noqa: S101 - that is why
-            death = Death(outcome.error.to_wire(), unknown, whole.attempts, whole.history)
+            reason = DeadLetterReason(outcome.error.to_wire(), unknown, whole.attempts, whole.history)
         duration_ms = float(max(0, now_ms - body.accepted_ms))
         outcome = Outcome(result=outcome.result, error=outcome.error, attempts=whole.attempts, duration_ms=duration_ms)
         answer = None
         if operation.correlation_id is not None or body.scope is not None or body.receipts:
             receipt = body.receipts and not body.replayed
             answer = self._responder.answer(operation, outcome, receipt=receipt, final=final)
-        return Settlement(entry, outcome, now_ms, answer, death)
+        return Settlement(entry, outcome, now_ms, answer, reason)
 
     def _counted(self) -> Accounting | None:
-        """The integration's sums, with what waits here counted in; a replaced integration has new ones."""
-        remote = self._remote
-        accounting = None if remote is None else remote.accounting
+        """Return the integration's counts; count what waits here first where they are new, as of a replaced one."""
+        connection = self._connection
+        accounting = None if connection is None else connection.accounting
         if accounting is not self._accounting:
             self._accounting = accounting
             if accounting is not None:
@@ -408,7 +408,7 @@ class DeliveryQueue:
         self.schedule_pump()
 
     def sweep(self) -> None:
-        """End what lies on disk or waits and whose time is up."""
+        """End entries, on disk or waiting, whose deadline has passed or that are too old."""
         if self._loading or not self.pending:
             return
         name, now_ms = self.integration, self._time.now_ms()

@@ -1,4 +1,4 @@
-"""Decides what an error means for an entry: whether it has ended, and if not, what waits, and how long."""
+"""Decides what an error means for an entry: whether it has ended, and if not, which entries wait, and how long."""
 
 import enum
 import random
@@ -18,15 +18,17 @@ class Disposition(enum.Enum):
 
     EXPIRED = "expired"
     DEAD_LETTER = "dead_letter"
-    #: A dead letter, too: the remote may have done it, and it must not be done twice.
+    #: A dead letter, too: the remote may have acted on the call, which must not be repeated.
     UNKNOWN = "unknown"
+    #: The entries of its ordering key wait for the next try.
     KEY_WAITS = "key"
+    #: All entries of the integration wait.
     ALL_WAIT = "all"
     #: It waits longer: only a person can help, as with bad credentials.
     PERSON = "person"
 
 
-#: Errors that are about the remote as a whole: nothing else would fare better now.
+#: Errors that are about the remote as a whole: any other call would fail now, too.
 _OF_ALL: Final = frozenset({"not_connected", "circuit_open", "overloaded", "throttled", "stopping"})
 #: Errors that may be about this one call.
 _OF_ONE: Final = frozenset({"connection_lost", "timeout", "unavailable"})
@@ -36,8 +38,8 @@ def disposition_of(error: BridgeError, *, once: bool) -> Disposition:
     """Decide what becomes of an entry.
 
     Args:
-        error: How the guard ended.
-        once: Whether the call must not be made twice; it was marked as begun then.
+        error: The error of the outcome that the guard reported.
+        once: Whether the call must not be repeated; it was marked as begun then.
     """
     if once and error.maybe_sent:
         return Disposition.UNKNOWN
@@ -51,7 +53,10 @@ def disposition_of(error: BridgeError, *, once: bool) -> Disposition:
 
 
 def delay_of(what: Disposition, round_: int, error: BridgeError, rng: random.Random) -> float:
-    """Seconds until the next try after `round_` of them (1 is the first): doubled each time, with jitter."""
+    """Return the seconds until the next try after `round_` of them (1 is the first): doubled each time, with jitter.
+
+    It is not shorter than the `retry_after_ms` of the error.
+    """
     first, longest = {Disposition.KEY_WAITS: _KEY, Disposition.ALL_WAIT: _ALL, Disposition.PERSON: _PERSON}[what]
     seconds = backoff(first, longest, round_, rng=rng)
     if error.retry_after_ms is not None:

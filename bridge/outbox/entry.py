@@ -1,4 +1,4 @@
-"""What lies in the outbox: one accepted event with the operation that a route made of it."""
+"""An entry of the outbox: an accepted event with the operation that a route made of it, and its encoding on disk."""
 
 import hashlib
 from typing import Any, Final
@@ -7,16 +7,16 @@ import msgspec
 
 from bridge.core.model import OPERATIONS, Cause, Event, FailedAttempt, Operation
 
-#: Attempts whose details an entry keeps: the first ones, which say how it began, and the last.
+#: Attempts whose details an entry keeps: the first ones, which show how it began, and the last.
 _FIRST: Final = 10
 _LAST: Final = 90
 
 Scope = tuple[str | None, str, str | None]
-"""What a key is unique in: source, key, route."""
+"""An idempotency key and where it is unique: source, key, route."""
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
-    """An entry's lasting part, as it lies on disk.
+    """The part of an entry that never changes, as it is on disk.
 
     Attributes:
         integration: The integration's label.
@@ -26,13 +26,13 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
         event: The event, encoded as the bus carries it.
         key: The ordering key.
         idempotency_key: The caller's, or one that was made when the event was accepted.
-        repeatable: Whether it may be done twice although the remote does not know the key.
-        deadline_ms: By when the caller wants it done, None for no limit.
-        emit: The type of the event that follows a good answer.
-        receipts: Whether the outcome is told as a receipt.
-        accepted_ms: When it was accepted.
-        scope: The digest of the caller's key within its scope, None where the caller gave none.
-        replayed: Whether a person took it out of the dead letters.
+        repeatable: Whether the call may be repeated although the remote does not know the key.
+        deadline_ms: By when the caller wants it done, Unix time in milliseconds; None for no limit.
+        emit: The type of the event that carries the result; None for none.
+        receipts: Whether a receipt is emitted.
+        accepted_ms: When it was accepted, Unix time in milliseconds.
+        scope: The digest of the caller's key within its scope; None where the caller gave no key.
+        replayed: Whether it was a dead letter that a person has replayed.
     """
 
     integration: str
@@ -52,11 +52,11 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
-    """What was tried so far.
+    """The attempts of an entry so far.
 
     Attributes:
         attempts: How many attempts were made.
-        rounds: How often it was handed to the guard and came back.
+        rounds: How often the guard has run the operation and failed.
         history: The failed attempts, oldest first; where there are many, the first and the last.
     """
 
@@ -65,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     history: tuple[FailedAttempt, ...] = ()
 
     def after(self, attempts: int, history: tuple[FailedAttempt, ...]) -> "Progress":
-        """With another round of attempts."""
+        """Return the progress after another round of attempts."""
         whole = self.history + history
         if len(whole) > _FIRST + _LAST:
             whole = whole[:_FIRST] + whole[-_LAST:]
@@ -73,16 +73,16 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Entry(msgspec.Struct, eq=False):
-    """One accepted event on its way.
+    """An accepted event that has not ended.
 
     Attributes:
-        body: Its lasting part.
-        size: Bytes that it is counted with.
+        body: The part of it that never changes.
+        size: Bytes that it counts for in the outbox' size.
         event: The event.
-        operation: What is to be done, without a deadline.
-        seq: Its place in the order of arrival; 0 until it is on disk.
-        progress: What was tried so far.
-        to_mark: Whether it must not be done twice, and is therefore marked as begun before it is.
+        operation: The operation, without a deadline.
+        seq: Its sequence number: the order of arrival; 0 until it is on disk.
+        progress: The attempts so far.
+        to_mark: Whether the call must not be repeated, and is therefore marked as begun before it is made.
         begun: Whether that mark is on disk.
     """
 
@@ -102,7 +102,7 @@ class Entry(msgspec.Struct, eq=False):
 
 
 def digest(scope: Scope) -> bytes:
-    """A scope in 16 bytes."""
+    """Return a digest of a scope, 16 bytes."""
     return hashlib.blake2b(msgspec.msgpack.encode(scope), digest_size=16).digest()
 
 
@@ -113,8 +113,8 @@ _EVENT: Final = msgspec.msgpack.Decoder(Event)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 
-def restored(seq: int, body: bytes, size: int, progress: bytes | None, begun: int) -> Entry:
-    """An entry as it lies on disk."""
+def decode_entry(seq: int, body: bytes, size: int, progress: bytes | None, begun: int) -> Entry:
+    """Return the entry of a row on disk."""
     lasting = _BODY.decode(body)
     event = _EVENT.decode(lasting.event)
     command: Any = _COMMANDS[lasting.name].decode(lasting.command)

@@ -1,4 +1,4 @@
-"""The folder that the outbox lies in: for this user alone, and for one sidecar at a time."""
+"""Makes and locks the outbox' folder: for this user alone, and for one sidecar at a time."""
 
 import os
 from pathlib import Path
@@ -13,21 +13,21 @@ _FILE: Final = "outbox.db"
 
 
 def default_folder(name: str) -> Path:
-    """Where a bridge of this name keeps its outbox unless `data_dir` says otherwise."""
+    """Return the folder of the outbox of a bridge of this name, where the configuration has no `data_dir`."""
     return Path(platformdirs.user_state_dir("nemo-bridge", appauthor=False)) / name
 
 
 class Folder:
-    """A folder of mode 0700, its database of mode 0600, and the right to open it."""
+    """Makes a folder of mode 0700 and its database of mode 0600, and locks it against other processes."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is made or opened before `take`."""
+        """Create it; nothing is made or opened before `take`."""
         self.path = path
         self.file = path / _FILE
         self._lock = LockFile(path / f"{_FILE}.lock")
 
     def take(self) -> None:
-        """Make what is missing, and take the lock.
+        """Make the folder and the file where they are missing, and take the lock.
 
         Raises:
             OutboxError: Another process has it (the message names both), or the folder cannot be used.
@@ -54,5 +54,5 @@ class Folder:
             raise OutboxError(f"outbox {self.file}: {error.strerror or error}") from None
 
     def release(self) -> None:
-        """Give the right back; idempotent."""
+        """Release the lock; idempotent."""
         self._lock.release()

@@ -1,4 +1,4 @@
-"""Keeps the order within each key: which keys wait, and which of their entries are on disk meanwhile."""
+"""Keeps the order within each key: which keys wait, and which of their entries are only on disk."""
 
 import heapq
 from bisect import insort
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Blocked:
-    """A key of which something waits for its next try.
+    """A key with entries that wait for their next try. Entries are given by their sequence numbers.
 
     Attributes:
-        waits: The entries that do, in their order; the first is tried before the others.
-        due: When, monotonic.
-        trying: Which of them is on its way; 0 for none. One that was already under way when the first one failed may
-            end at any time, and must not set that one off a second time.
-        after: Up to where the key's entries were started.
-        last: Up to where there may be more of them on disk.
+        waits: The entries that wait, in order; the first is tried before the others.
+        due: When it is tried, in monotonic seconds.
+        trying: The one of them that is being tried; 0 for none. An entry that already ran when the first one failed may
+            end at any time, and must not make that one start a second time.
+        after: The last entry of the key that was started.
+        last: The last entry of the key that may be on disk.
     """
 
     due: float
@@ -27,10 +27,10 @@ class Blocked:
 
 
 class OrderingKeys:
-    """The keys of one integration that do not just go on.
+    """The keys of one integration whose new entries may not start at once. Entries are given by their sequence numbers.
 
-    A blocked key's later entries are not held in memory. When nothing of it waits any more, they are read from disk,
-    in order, before anything newer of the key may start: the key is *behind* until then.
+    A key is *blocked* while an entry of it waits for its next try. Later entries of it are not held in memory. When
+    none waits any more, the key is *behind*: its entries are read from disk, in order, before a newer one may start.
     """
 
     def __init__(self) -> None:
@@ -46,11 +46,11 @@ class OrderingKeys:
 
     @property
     def all(self) -> list[str]:
-        """The keys that a reading in order leaves out."""
+        """All these keys: a scan of the disk leaves their entries out."""
         return [*self._blocked, *self._behind]
 
     def passed_over(self, key: str, seq: int) -> None:
-        """An entry of such a key lies on disk."""
+        """Note that an entry of such a key is on disk and was not read."""
         if key in self._blocked:
             one = self._blocked[key]
             one.last = max(one.last, seq)
@@ -59,20 +59,20 @@ class OrderingKeys:
             self._behind[key] = after, max(last, seq)
 
     def all_passed_over(self, keys: list[str], upto: int) -> None:
-        """A reading left these keys out up to `upto`."""
+        """Note that a scan up to `upto` has left these keys out."""
         for key in keys:
             if key in self:
                 self.passed_over(key, upto)
 
     def block(self, key: str, seq: int, *, due: float, started: int, put_back: Collection[int] = ()) -> None:
-        """An entry waits until `due`.
+        """Block a key: an entry of it waits for its next try.
 
         Args:
-            key: Its key.
-            seq: Its place.
-            due: When, monotonic.
+            key: The key.
+            seq: The entry.
+            due: When it is tried, in monotonic seconds.
             started: The last entry of the key that was started.
-            put_back: Those that were in memory, not started, and are not any more.
+            put_back: Entries of the key that had not started and were removed from memory.
         """
         one = self._blocked.get(key)
         if one is None:
@@ -87,12 +87,12 @@ class OrderingKeys:
         heapq.heappush(self._due, (one.due, key))
 
     def must_wait(self, key: str, seq: int) -> bool:
-        """Whether something earlier of the key waits."""
+        """Return whether an earlier entry of the key waits."""
         one = self._blocked.get(key)
         return one is not None and one.waits[0] < seq
 
     def ended(self, key: str, seq: int, now: float) -> None:
-        """An entry is over; if nothing of its key waits any more, the key goes on."""
+        """Remove an entry that has ended; if no other of its key waits, the key is not blocked any more."""
         one = self._blocked.get(key)
         if one is None or seq not in one.waits:
             return
@@ -108,14 +108,14 @@ class OrderingKeys:
             self._behind[key] = one.after, one.last
 
     def all_due(self, now: float) -> None:
-        """Try everything again now."""
+        """Make all blocked keys due now."""
         for key, one in self._blocked.items():
             if not one.trying and one.due > now:
                 one.due = now
                 heapq.heappush(self._due, (now, key))
 
     def take_due(self, now: float, most: int) -> list[int]:
-        """The first entry of each key whose time has come; they are on their way from now on."""
+        """Return the first entry of each key that is due, at most `most`; they count as being tried from now on."""
         found: list[int] = []
         while self._due and self._due[0][0] <= now and len(found) < most:
             due, key = heapq.heappop(self._due)
@@ -126,7 +126,7 @@ class OrderingKeys:
         return found
 
     def next_due(self) -> float | None:
-        """When the next one's time comes."""
+        """Return when the next key is due, in monotonic seconds; None where none is."""
         while self._due:
             due, key = self._due[0]
             one = self._blocked.get(key)
@@ -136,13 +136,13 @@ class OrderingKeys:
         return None
 
     def behind(self) -> tuple[str, int, int] | None:
-        """A key whose entries are to be read from disk, and the interval that they lie in."""
+        """Return a key whose entries are to be read from disk: those after the second value, up to the third."""
         for key, (after, last) in self._behind.items():
             return key, after, last
         return None
 
     def caught_up(self, key: str, upto: int) -> None:
-        """The key's entries were read up to here."""
+        """Note that the entries of a key were read up to `upto`."""
         _, last = self._behind[key]
         if upto >= last:
             del self._behind[key]

@@ -1,4 +1,4 @@
-"""The outbox: accepts events, delivers them, and has it told how they ended."""
+"""The outbox: accepts events, delivers them, and reports how they ended."""
 
 import asyncio
 import itertools
@@ -21,11 +21,11 @@ from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
 from bridge.core.timer import Timer
 from bridge.outbox.commit_queue import CommitQueue, Turn
-from bridge.outbox.dead_letters import CHUNK, Selection, announced, discarded, listed, replayed
+from bridge.outbox.dead_letters import CHUNK, Selection, discard_letters, event_payload, list_letters, replay_letters
 from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Body, Entry, digest, encode
 from bridge.outbox.folder import Folder
-from bridge.outbox.ports import Remote
+from bridge.outbox.ports import DeliveryConnection
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import OVERHEAD, Store
 from bridge.outbox.write_batch import Acceptance, Settlement
@@ -34,16 +34,16 @@ from bridge.outbox.write_batch import Acceptance, Settlement
 _MOST_WAITING: Final = 64 << 20
 #: Seconds between two looks for what is too old.
 _SWEEP: Final = 1.0
-#: Operations that may be done twice whoever made the key: that is what `at_least_once` promises of them.
+#: Operations that may be repeated also with a key that the bridge made: that is what `at_least_once` means for them.
 _REPEATABLE: Final = frozenset({"publish", "enqueue"})
 
 log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """What `at_least_once` routes accept, until it is delivered, expired or a dead letter.
+    """Accepts the events of `at_least_once` routes, and delivers each until it succeeds, expires or is a dead letter.
 
-    Nothing is sent or answered before it is on disk. Everything here but the store's thread runs on the event loop.
+    Nothing is sent or answered before it is on disk. All methods run on the event loop.
     """
 
     def __init__(
@@ -52,28 +52,28 @@ class Outbox:
         settings: OutboxSettings,
         *,
         responder: Responder,
-        remote: Callable[[str], Remote | None],
+        connection: Callable[[str], DeliveryConnection | None],
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,
         commit_queue: type[CommitQueue] = CommitQueue,
     ) -> None:
-        """Nothing is made or opened before `open`.
+        """Create it; nothing is made or opened before `open`.
 
         Args:
-            folder: Where it lies.
-            settings: Its caps.
+            folder: The folder of its database.
+            settings: Its limits.
             responder: Emits responses, receipts and dead letters.
-            remote: Integrations by label.
+            connection: Returns the connection of an integration by its label; None where there is none.
             clock: For all waiting.
             rng: For jitter.
-            on_change: Called when it stops to accept, or accepts again.
+            on_change: Called when it stops accepting events, or accepts them again.
             commit_queue: Writes to the disk; tests pass one without a thread.
         """
         self._folder = Folder(folder)
         self._settings = settings
         self._responder = responder
-        self._remote = remote
+        self._connection = connection
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
@@ -84,7 +84,7 @@ class Outbox:
         self._told_problem: str | None = None
         self._asked: set[asyncio.Future[Any]] = set()
         self._keys = itertools.count(1)
-        self._born = uuid.uuid4().hex[:16]
+        self._run_id = uuid.uuid4().hex[:16]
         self._time = SteadyTime(clock)
         self._stopping = False
 
@@ -92,16 +92,16 @@ class Outbox:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used."""
+        """Whether it is open."""
         return self._commits is not None
 
     @property
     def exists(self) -> bool:
-        """Whether an earlier life has left something."""
+        """Whether there is a database from an earlier run."""
         return self._folder.file.exists()
 
     async def open(self) -> None:
-        """Open it, and go on with what an earlier life has left.
+        """Open it, and begin to deliver what is left from an earlier run.
 
         Raises:
             OutboxError: Its folder or file cannot be used, or another sidecar uses it.
@@ -125,18 +125,18 @@ class Outbox:
         self._sweep()
 
     async def watch(self) -> None:
-        """Return when it is closed; a bug on its thread comes out here."""
+        """Wait until it is closed; raise a bug of its thread."""
         if self._commits is not None:
             await self._commits.watch()
 
     def stop(self) -> None:
-        """Begin nothing any more; what is under way still comes to its end."""
+        """Start no more operations; those that run still come to their end."""
         self._stopping = True
         for queue in self._queues.values():
             queue.stop()
 
     async def close(self) -> None:
-        """Commit what is left to commit, and let go of the file."""
+        """Commit what is not committed yet, and close and unlock the database."""
         self.stop()
         self._sweeping.cancel()
         if self._commits is not None:
@@ -150,14 +150,16 @@ class Outbox:
             queue.close()
 
     def wake(self) -> None:
-        """Look at all integrations again: one changed its state, or was added or removed."""
+        """Look at all integrations again: one has changed its state, or was added or removed."""
         for queue in self._queues.values():
             queue.wake()
 
     @property
     def orphans(self) -> dict[str, int]:
-        """Entries of integrations that there are not."""
-        return {name: one.pending for name, one in self._queues.items() if one.pending and self._remote(name) is None}
+        """How many entries there are of integrations that do not exist, by label."""
+        return {
+            name: one.pending for name, one in self._queues.items() if one.pending and self._connection(name) is None
+        }
 
     def counts(self) -> OutboxCounts:
         """Return the `outbox` of `health.bridge`."""
@@ -174,22 +176,22 @@ class Outbox:
 
     @property
     def problem(self) -> str | None:
-        """Why it does not accept; None where all is well."""
+        """Why it accepts no events; None where it does."""
         return None if self._commits is None else self._commits.problem
 
     # --- accepting
 
     def accept(self, event: Event, operation: Operation, *, emit: str | None, receipts: bool) -> None:
-        """Take an event over with the operation that a route made of it; the rest is said on the bus.
+        """Accept an event with the operation that a route made of it. What happens with it is emitted on the bus.
 
         Args:
             event: The event.
-            operation: What is to be done; its deadline is kept as a time of day.
-            emit: The type of the event that follows a good answer.
-            receipts: Whether the outcome is told as a receipt.
+            operation: The operation; its deadline is stored as Unix time.
+            emit: The type of the event that carries the result; None for none.
+            receipts: Whether to emit a receipt.
 
         Raises:
-            OverloadedError: There is no room for it now.
+            OverloadedError: There is no room for it now, or the disk does not work.
         """
         assert self._commits is not None  # noqa: S101 - routes that need it exist only while it is open
         if self._commits.problem is not None:
@@ -203,7 +205,7 @@ class Outbox:
         operation = msgspec.structs.replace(
             operation,
             deadline=None,
-            idempotency_key=own or f"{self._born}-{next(self._keys)}",
+            idempotency_key=own or f"{self._run_id}-{next(self._keys)}",
             repeatable=own is not None or operation.name in _REPEATABLE,
             durable=True,
         )
@@ -226,13 +228,13 @@ class Outbox:
         self._commits.accept(Acceptance(Entry(body, len(encoded) + OVERHEAD, event, operation), encoded))
 
     def _returned(self, done: Turn) -> None:
-        """Go on with what was committed."""
+        """Continue with what was committed."""
         touched: set[DeliveryQueue] = set()
         for one in done.batch.acceptances:
             operation = one.entry.operation
             if one.taken:
                 queue = self._queue(operation.integration)
-                queue.accepted(one.entry)
+                queue.on_accepted(one.entry)
                 touched.add(queue)
             elif one.refusal is not None:
                 outcome = Outcome(error=OverloadedError(one.refusal))
@@ -241,13 +243,13 @@ class Outbox:
                 self._responder.repeat(operation, one.answer)
         for settlement in done.batch.settlements:
             queue = self._queue(settlement.entry.body.integration)
-            queue.settled(settlement.entry)
+            queue.on_settled(settlement.entry)
             touched.add(queue)
             self._tell(settlement)
         for entry in done.batch.begun:
             entry.begun = True
         for queue in {self._queue(entry.body.integration) for entry in done.batch.begun}:
-            queue.begun()
+            queue.on_marked()
         for task in done.tasks:
             task.back(task.result)
         for queue in touched:
@@ -257,7 +259,7 @@ class Outbox:
             self._on_change()
 
     def _tell(self, one: Settlement) -> None:
-        """Answer all who asked, now that the end is committed."""
+        """Answer all who asked for an entry, now that its end is committed."""
         entry = one.entry
         emit = entry.body.emit
         self._responder.finish(
@@ -265,7 +267,7 @@ class Outbox:
             one.outcome,
             _askers(entry.operation, *one.askers),
             answer=one.answer,
-            letter=None if one.death is None else announced(entry, one.death),
+            letter=None if one.dead_letter is None else event_payload(entry, one.dead_letter),
             emit=None if emit is None else partial(to_event_type, emit),
         )
 
@@ -276,7 +278,7 @@ class Outbox:
             assert self._commits is not None  # noqa: S101 - queues live while it is open
             queue = self._queues[integration] = DeliveryQueue(
                 integration,
-                remote=self._remote,
+                connection=self._connection,
                 commits=self._commits,
                 responder=self._responder,
                 clock=self._clock,
@@ -299,7 +301,7 @@ class Outbox:
     async def _ask(
         self, act: Callable[[Store], Any], *, writes: bool = False, first: Callable[[Any], None] = lambda _: None
     ) -> Any:
-        """What `act` returns on the thread; `first` is given it in the order in which things were committed."""
+        """Run `act` on the thread and return its result; `first` gets it before, in the order of commits."""
         if self._commits is None:
             raise StoppingError("the outbox is closed")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -315,33 +317,45 @@ class Outbox:
         return await answer
 
     async def letters(self, wanted: Selection, limit: int) -> LetterList:
-        """Return dead letters, oldest first, as many as fit into an answer; and how many there are."""
-        found: LetterList = await self._ask(lambda store: listed(store, wanted, limit, self._responder.most))
+        """Return dead letters, oldest first, as many as fit into an answer, and how many match in all.
+
+        Raises:
+            StoppingError: The outbox is closed, or was closed meanwhile.
+        """
+        found: LetterList = await self._ask(lambda store: list_letters(store, wanted, limit, self._responder.most))
         return found
 
     async def replay(self, wanted: Selection, limit: int | None) -> int:
-        """Deliver dead letters once more; returns how many."""
+        """Deliver dead letters again, at most `limit`; return how many.
+
+        Raises:
+            StoppingError: The outbox is closed, or was closed meanwhile.
+        """
         now_ms = self._time.now_ms()
 
         def take(entries: list[Entry]) -> None:
             for entry in entries:
                 queue = self._queue(entry.body.integration)
-                queue.accepted(entry)
+                queue.on_accepted(entry)
                 queue.schedule_pump()
 
         async def move(most: int) -> int:
             def act(store: Store) -> list[Entry]:
-                return replayed(store, wanted, most, now_ms)
+                return replay_letters(store, wanted, most, now_ms)
 
             return len(await self._ask(act, writes=True, first=take))
 
         return await _in_chunks(move, limit)
 
     async def discard(self, wanted: Selection, limit: int | None) -> int:
-        """Throw dead letters away; returns how many."""
+        """Remove dead letters, at most `limit`; return how many.
+
+        Raises:
+            StoppingError: The outbox is closed, or was closed meanwhile.
+        """
 
         async def move(most: int) -> int:
-            gone: int = await self._ask(lambda store: discarded(store, wanted, most), writes=True)
+            gone: int = await self._ask(lambda store: discard_letters(store, wanted, most), writes=True)
             return gone
 
         return await _in_chunks(move, limit)

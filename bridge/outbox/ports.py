@@ -1,4 +1,4 @@
-"""What the outbox needs of an integration."""
+"""The part of an integration's connection that the outbox uses."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,17 +7,17 @@ from bridge.core.model import Operation, Outcome
 from bridge.resilience import Accounting
 
 
-class Remote(Protocol):
-    """An integration, as far as the outbox needs it; `connection.Connection` is one, and stands above this package."""
+class DeliveryConnection(Protocol):
+    """The part of a `connection.Connection` that the outbox uses; that package may import this one, not the reverse."""
 
     @property
     def accounting(self) -> Accounting:
-        """Its sums, live."""
+        """The counts of the integration's operations, as they are now."""
         ...
 
     @property
     def usable(self) -> bool:
-        """Whether trying makes sense: it is not paused, not draining, and connected."""
+        """Whether operations may be submitted: it is connected, not paused, and not draining."""
         ...
 
     @property
@@ -27,16 +27,16 @@ class Remote(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many operations it takes at the same time."""
+        """How many operations it accepts at the same time."""
         ...
 
     def may_repeat(self, operation: Operation) -> bool:
-        """Whether an operation may be done twice."""
+        """Return whether an operation may be repeated although the remote may have acted on it."""
         ...
 
     def submit(self, operation: Operation, done: Callable[[Operation, Outcome], None]) -> None:
-        """Run an operation that is counted as `Stage.PENDING`; call `done` once with its outcome.
+        """Run an operation that is counted as `Stage.PENDING`, and call `done` once with its outcome. Raises nothing.
 
-        An error leaves it at `Stage.PENDING` again, a result at `Stage.SUCCEEDED`.
+        After an error the operation is counted as `Stage.PENDING` again, after a result as `Stage.SUCCEEDED`.
         """
         ...

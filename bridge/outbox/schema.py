@@ -1,4 +1,4 @@
-"""The outbox' database: opened with the settings that make a commit last, and its tables."""
+"""Opens the outbox' database, with settings that make commits durable, and creates its tables."""
 
 import sqlite3
 from pathlib import Path
@@ -30,11 +30,11 @@ INSERT INTO meta VALUES ('next_seq', 1);
 def connect(file: Path) -> sqlite3.Connection:
     """Open the database; an empty file is given its tables.
 
-    Write-ahead log, and a commit returns when the disk has it (`synchronous=FULL`). It is the only connection there
-    ever is: SQLite 3.40 and others have a fault that needs two.
+    It uses a write-ahead log, and a commit returns when it is on disk (`synchronous=FULL`). There must never be a
+    second connection: SQLite 3.40 and others have a fault that needs two.
 
     Raises:
-        OutboxError: The file is damaged, of another program, or of a later version of this one; it was not touched.
+        OutboxError: The file is damaged, of another program, or of a later version of this one; it was not changed.
     """
     database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:

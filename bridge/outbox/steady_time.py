@@ -1,10 +1,10 @@
-"""Unix time for deadlines and ages: it grows by what really passed, whatever happens to the system's time."""
+"""Unix time for deadlines and ages that does not jump when the system's time is changed."""
 
 from bridge.core.ports import Clock
 
 
 class SteadyTime:
-    """Unix time as it was when this was created, and the monotonic time that has passed since."""
+    """Returns the Unix time at which it was created plus the monotonic time that has passed since."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

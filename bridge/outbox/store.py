@@ -1,7 +1,7 @@
-"""Entries, dead letters and answers on SQLite. Everything here runs on the store's thread.
+"""Stores entries, dead letters and answers in SQLite. Everything here runs on the store's thread.
 
-Statements take many rows at a time: Python gives its lock up for each statement, and a busy event loop is slow to
-return it.
+Statements write many rows at a time: Python releases its lock for each statement, and while the event loop is busy it
+takes long to get it back.
 """
 
 import sqlite3
@@ -12,18 +12,18 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.core.responder import Answer
-from bridge.outbox.entry import Entry, encode, restored
+from bridge.outbox.entry import Entry, decode_entry, encode
 from bridge.outbox.schema import connect
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: How long an answer is kept, in milliseconds, and the share of `max_bytes` that all answers may take.
 KEPT_MS: Final = 24 * 3600 * 1000
 _KNOWN_SHARE: Final = 4
-#: Bytes that a row costs beyond what is in it.
+#: Bytes that a row counts for beyond its content.
 OVERHEAD: Final = 100
-#: Sequence numbers that are set aside at a time; those that are not used are left out.
+#: Sequence numbers that are reserved at a time; those that are not used are left out.
 _RESERVE: Final = 1 << 20
-#: The cap is reached: nothing is accepted until this share of it is free again.
+#: When `max_bytes` is reached, nothing is accepted until one part in so many is free again.
 _HYSTERESIS: Final = 20
 _MOST_ROWS: Final = 128
 _MOST_ASKERS: Final = 100
@@ -31,15 +31,15 @@ _ANSWER: Final = msgspec.msgpack.Decoder(Answer)
 
 
 class Totals(msgspec.Struct):
-    """What the store holds.
+    """Numbers and sizes of what is in the store.
 
     Attributes:
         pending: How many entries.
         bytes: Their size.
-        oldest_ms: When the oldest was accepted, Unix time in milliseconds; None where there is none.
+        oldest_ms: When the oldest entry was accepted, Unix time in milliseconds; None where there is none.
         letters: How many dead letters.
         letter_bytes: Their size.
-        known_bytes: Size of the remembered answers.
+        known_bytes: The size of the remembered answers.
     """
 
     pending: int = 0
@@ -51,12 +51,12 @@ class Totals(msgspec.Struct):
 
 
 class Scan(NamedTuple):
-    """What a reading in order has found.
+    """The result of a scan.
 
     Attributes:
         entries: Entries, in order.
-        upto: Where it stopped: up to here that is all there is.
-        last: The last place that was given to any entry so far.
+        upto: The sequence number up to which these are all.
+        last: The last sequence number that any entry has got so far.
     """
 
     entries: list[Entry]
@@ -65,15 +65,15 @@ class Scan(NamedTuple):
 
 
 class Store:
-    """The database, and sums of what is in it.
+    """The database, and the totals of what is in it.
 
     Attributes:
-        totals: What it holds, as of the last commit.
-        full: Whether the cap was reached.
+        totals: As of the last commit.
+        full: Whether `max_bytes` was reached.
     """
 
     def __init__(self, file: Path, *, max_bytes: int) -> None:
-        """Open it.
+        """Open the database.
 
         Raises:
             OutboxError: See `schema.connect`.
@@ -88,11 +88,15 @@ class Store:
         self._reserved = self._next
 
     def close(self) -> None:
-        """Close the file; what is committed stays."""
+        """Close the database."""
         self._database.close()
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """One statement."""
+        """Execute one SQL statement.
+
+        Raises:
+            sqlite3.Error: It has failed.
+        """
         return self._database.execute(sql, values)
 
     def _one(self, sql: str, values: Sequence[Any] = ()) -> Any:
@@ -118,23 +122,23 @@ class Store:
         self.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Make it last."""
+        """Commit the transaction: when this returns it is on disk."""
         oldest_ms = self._oldest()
         self.execute("COMMIT")
         self.totals.oldest_ms = oldest_ms
 
     def rollback(self) -> None:
-        """Undo it, in the sums too. What was accepted in it is not."""
+        """Undo the transaction, and correct the totals. Entries that were accepted in it are not stored."""
         if self._database.in_transaction:
             self.execute("ROLLBACK")
         self._reserved = self._next  # whatever was set aside may be undone, too
         self._count()
 
     def apply(self, batch: WriteBatch) -> None:
-        """Write a batch and commit it.
+        """Write a batch and commit it. It also sets the results in the batch's acceptances and settlements.
 
         Raises:
-            sqlite3.Error: The disk refuses; the caller has to roll back.
+            sqlite3.Error: It cannot be written; the caller has to roll back.
         """
         self.begin()
         if batch.settlements:
@@ -149,12 +153,12 @@ class Store:
         self.commit()
 
     def add(self, **more: int) -> None:
-        """Change the sums by this much."""
+        """Add to the totals, by name."""
         for name, count in more.items():
             setattr(self.totals, name, getattr(self.totals, name) + count)
 
     def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Put rows into a table."""
+        """Insert rows into a table, or replace those with the same primary key."""
         for start in range(0, len(rows), _MOST_ROWS):
             part = rows[start : start + _MOST_ROWS]
             row = f"({','.join('?' * len(part[0]))})"
@@ -164,8 +168,8 @@ class Store:
     def _settle(self, settlements: list[Settlement]) -> None:
         seqs = [one.entry.seq for one in settlements]
         for one in settlements:
-            if one.death is not None:
-                self._bury(one)
+            if one.dead_letter is not None:
+                self._insert_dead_letter(one)
         self.execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
         self.add(pending=-len(seqs), bytes=-sum(one.entry.size for one in settlements))
         known = []
@@ -180,17 +184,17 @@ class Store:
             self.add(known_bytes=sum(len(row[3]) + OVERHEAD for row in known))
             self._forget(settlements[-1].ended_ms, most=2 * len(known) + 64)
 
-    def _bury(self, one: Settlement) -> None:
-        death = encode(one.death)
+    def _insert_dead_letter(self, one: Settlement) -> None:
+        reason = encode(one.dead_letter)
         moved = self.execute(
             "INSERT INTO letter SELECT seq, integration, size + ?, ?, body, ? FROM entry WHERE seq=?",
-            (len(death), one.ended_ms, death, one.entry.seq),
+            (len(reason), one.ended_ms, reason, one.entry.seq),
         )
         assert moved.rowcount == 1, "an entry that is settled is on disk"  # noqa: S101
-        self.add(letters=1, letter_bytes=one.entry.size + len(death))
+        self.add(letters=1, letter_bytes=one.entry.size + len(reason))
 
     def _forget(self, now_ms: int, *, most: int) -> None:
-        """Forget answers whose time is up, and the oldest where they are too many."""
+        """Remove answers that are too old, and the oldest ones where all together are too large."""
         too_many = self.totals.known_bytes > self._max_bytes // _KNOWN_SHARE
         gone = self.execute(
             f"DELETE FROM known WHERE scope IN (SELECT scope FROM known WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?)"  # noqa: S608
@@ -272,12 +276,12 @@ class Store:
             self.full = True
         return f"the outbox is full: {self._max_bytes} bytes (`max_bytes`)" if self.full else None
 
-    def look(self) -> None:
-        """See whether there is room again."""
+    def check_room(self) -> None:
+        """Update `full`: there may be room again."""
         self._refusal(0)
 
     def take_seq(self) -> int:
-        """The next place in the order of arrival; none is ever given twice."""
+        """Return the next sequence number; none is ever returned twice."""
         if self._next == self._reserved:
             self._reserved = self._next + _RESERVE
             self.execute("UPDATE meta SET value=? WHERE name='next_seq'", (self._reserved,))
@@ -287,11 +291,19 @@ class Store:
     # --- reading
 
     def integrations(self) -> dict[str, int]:
-        """How many entries wait for each integration."""
+        """Return how many entries each integration has."""
         return dict(self.execute("SELECT integration, count(*) FROM entry GROUP BY integration").fetchall())
 
     def scan(self, integration: str, after: int, excluded: Iterable[str], most: int, room: int) -> Scan:
-        """The next entries in their order, but for some keys."""
+        """Return the next entries of an integration in order, without those of some keys.
+
+        Args:
+            integration: The integration's label.
+            after: The sequence number after which to begin.
+            excluded: The keys to leave out.
+            most: How many entries at most.
+            room: How many bytes at most, about.
+        """
         rows = self._rows(
             "WHERE seq > ? AND integration = ? AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
             (after, integration, _json(list(excluded)), most),
@@ -302,7 +314,7 @@ class Store:
         return Scan(rows, rows[-1].seq if stopped else last, last)
 
     def of_key(self, integration: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
-        """The entries of one key behind a place, up to another."""
+        """Return the entries of one key after the first sequence number, up to the second; limits as in `scan`."""
         return self._rows(
             "WHERE integration = ? AND key = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
             (integration, key, *between, most),
@@ -310,11 +322,11 @@ class Store:
         )
 
     def by_seq(self, seqs: list[int]) -> list[Entry]:
-        """Some entries, in their order."""
+        """Return the entries with these sequence numbers, in order."""
         return self._rows("WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq", (_json(seqs),), 1 << 62)
 
     def overdue(self, integration: str, now_ms: int, accepted_before_ms: int, most: int) -> list[Entry]:
-        """Entries whose deadline is over, or who are too old."""
+        """Return entries whose deadline has passed or that were accepted too long ago, at most `most` of each."""
         late = self._rows(
             "WHERE deadline_ms <= ? AND integration = ? ORDER BY deadline_ms LIMIT ?",
             (now_ms, integration, most),
@@ -332,7 +344,7 @@ class Store:
     def _rows(self, where: str, values: Sequence[Any], room: int) -> list[Entry]:
         found = []
         for row in self.execute(f"SELECT seq, body, size, progress, begun FROM entry {where}", values):  # noqa: S608
-            found.append(restored(*row))
+            found.append(decode_entry(*row))
             room -= row[2]
             if room <= 0:
                 break

@@ -1,4 +1,4 @@
-"""What one transaction of the outbox writes."""
+"""The data that one transaction of the outbox writes, and what comes back from it."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,14 @@ from bridge.core.responder import Answer
 from bridge.outbox.entry import Entry
 
 
-class Death(msgspec.Struct, frozen=True, array_like=True):
+class DeadLetterReason(msgspec.Struct, frozen=True, array_like=True):
     """Why an entry became a dead letter.
 
     Attributes:
-        error: The contract's error object.
-        unknown: Whether the remote may have done it.
+        error: The last error, as in the bus contract.
+        unknown: Whether the remote may have acted on the call.
         attempts: How many attempts were made.
-        history: The failed ones.
+        history: The failed attempts, oldest first.
     """
 
     error: ErrorObject
@@ -32,32 +32,34 @@ class Settlement:
 
     Attributes:
         entry: The entry.
-        outcome: How it ended; all its attempts, and the time since it was accepted.
-        ended_ms: When, Unix time in milliseconds.
-        answer: What is to be emitted; None where nobody is told and nobody can ask.
-        death: Why it is a dead letter; None where it is none.
-        askers: Correlation ids of those who asked again, once it is committed.
+        outcome: How it ended, with all its attempts and the time since it was accepted.
+        ended_ms: When it ended, Unix time in milliseconds.
+        answer: The answer to emit; None where nobody has asked and nobody can ask later.
+        dead_letter: Why it became a dead letter; None where it did not.
+        askers: Correlation ids of those who asked again; filled in by the commit.
     """
 
     entry: Entry
     outcome: Outcome
     ended_ms: int
     answer: Answer | None = None
-    death: Death | None = None
+    dead_letter: DeadLetterReason | None = None
     askers: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class Acceptance:
-    """An event that asks to be accepted, and the answer.
+    """A new entry to store, and the result of that, which the commit fills in.
+
+    Without any of the results, an entry with the same idempotency key has not ended; its answer then goes also to who
+    has asked here.
 
     Attributes:
-        encoded: The entry's body, as it goes to disk.
-        taken: It is on disk, at the place that `entry.seq` says.
-        answer: The answer that the same key got before.
-        refusal: Why there is no room for it.
-
-    With none of these, the same key is on its way, and whoever asked is noted.
+        entry: The entry; `entry.seq` is filled in, too.
+        encoded: The entry's body, encoded.
+        taken: Result: it is on disk.
+        answer: Result: the answer that the same idempotency key got before.
+        refusal: Result: why there is no room for it.
     """
 
     entry: Entry
@@ -69,13 +71,13 @@ class Acceptance:
 
 @dataclass(slots=True, eq=False)
 class WriteBatch:
-    """All that is written together.
+    """All that is written in one transaction.
 
     Attributes:
-        acceptances: Events that ask to be accepted.
+        acceptances: New entries.
         settlements: Entries that have ended.
-        begun: Entries that are marked as begun.
-        progress: Entries whose progress is stored, and whose mark as begun is removed.
+        begun: Entries to mark as begun.
+        progress: Entries whose progress to store, and whose mark as begun to remove.
     """
 
     acceptances: list[Acceptance] = field(default_factory=list)
@@ -92,5 +94,5 @@ class WriteBatch:
 
     @property
     def rows(self) -> int:
-        """How many rows it changes, about."""
+        """About how many rows it changes."""
         return len(self.acceptances) + len(self.settlements) + len(self.begun) + len(self.progress)

@@ -1,4 +1,4 @@
-"""The guard's sums balance in every round of the event loop, whatever happens in whichever order."""
+"""The guard's counts balance in every turn of the event loop, whatever happens in whichever order."""
 
 import asyncio
 import random
@@ -79,11 +79,11 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
-class World:
+class GuardWorld:
     """A guard, its clock, its callers and the remote; everything is checked as it goes."""
 
     def __init__(self, blocks: dict[str, Any], promised: Callable[[int], Promised]) -> None:
-        """`promised` says of a call's number how its attempts are made."""
+        """Create it; `promised` returns how the attempts of a call with a given number are made."""
         self.promised = promised
         self.calls: list[AwaitedCall] = []
         self.bugs: list[BaseException] = []
@@ -106,7 +106,7 @@ class World:
         self.attempts: Counter[int] = Counter()
 
     def report(self, what: str, payload: Retry | Shed | CircuitChange, about: Operation) -> None:
-        """Notes what is checked in the end."""
+        """Record a report, to be checked in the end."""
         self.events.append((self.clock.monotonic(), what, payload, about.cause.id))
         if isinstance(payload, Shed):
             self.shed += payload.count if payload.reason != "retry_budget" else 0
@@ -115,13 +115,13 @@ class World:
             self.circuit.append(payload.to)
 
     def ended(self, about: Operation, outcome: Outcome) -> None:
-        """Notes each end with an error."""
+        """Record an outcome with an error."""
         if outcome.error is not None:
             self.events.append((self.clock.monotonic(), outcome.error.to_wire(), outcome.attempts, about.cause.id))
             self.failed[about.cause.id] += 1
 
     def check(self) -> None:
-        """What holds in every round of the loop."""
+        """Check what must hold in every turn of the loop."""
         sums = self.guard.accounting
         told = msgspec.structs.asdict(sums.sums())
         assert told.pop("accepted") == sum(told.values())
@@ -132,18 +132,18 @@ class World:
         assert sums.in_flight >= sum(not promise.done() for call in self.calls for promise in call.promises)
 
     def given_up(self) -> int:
-        """Attempts begun without a task that may still run although nobody waits for them."""
+        """Return how many attempts without a task may still run although nobody waits for them."""
         return sum(promise.done() for call in self.calls for promise in call.promises)
 
     async def watched(self, until: asyncio.Task[Any]) -> None:
-        """Let a task end and check in every round."""
+        """Run a task to its end, and check in every turn of the loop."""
         while not until.done():
             self.check()
             await asyncio.sleep(0)
         await until
 
     async def call(self, steps: list[Any], timeout: float | None, idempotent: bool) -> None:
-        """A caller comes."""
+        """Submit a call."""
         number = len(self.tasks)
         left = list(steps)
 
@@ -170,7 +170,7 @@ class World:
         self.tasks.append(asyncio.create_task(outcome_of(self.guard, self.calls[-1])))
 
     async def act(self, action: tuple[Any, ...]) -> None:
-        """One thing happens."""
+        """Perform one action of the script."""
         match action:
             case ("call", steps, timeout, idempotent):
                 await self.call(steps, timeout, idempotent)
@@ -192,7 +192,7 @@ class World:
         self.check()
 
     async def finish(self) -> None:
-        """Everybody gets an answer, and all sums agree with the answers."""
+        """Check that every call has ended, and that all counts agree with the outcomes."""
         self.guard.resume()
         await self.clock.advance(300)
         self.guard.close()
@@ -231,7 +231,7 @@ class World:
 @settings(max_examples=200, deadline=None)
 @given(blocks=SETTINGS, actions=st.lists(ACTIONS, min_size=15, max_size=60))
 def test_everything_is_accounted_for(blocks: dict[str, Any], actions: list[tuple[Any, ...]]) -> None:
-    """Any mix of calls, time, cancellation and commands leaves nothing open, lost, or told twice."""
+    """Any mix of calls, time, cancellation and commands leaves nothing open, lost, or reported twice."""
     asyncio.run(play(blocks, actions, lambda number: "now" if number % 2 else "no"))
 
 
@@ -251,7 +251,7 @@ def test_both_ways_of_an_attempt_are_the_same(blocks: dict[str, Any], actions: l
 
 
 def ended(task: asyncio.Task[Outcome]) -> Any:
-    """How a call ended."""
+    """Return how a call ended."""
     if task.cancelled():
         return None
     outcome = task.result()
@@ -265,9 +265,9 @@ async def play(
     promised: Callable[[int], Promised],
     *,
     settle: bool = False,
-) -> World:
-    """Let a script happen, and check as it goes; `settle`: what happens next waits until all tasks wait."""
-    world = World(blocks, promised)
+) -> GuardWorld:
+    """Run a script, and check after each action; `settle`: before the next action all tasks must wait."""
+    world = GuardWorld(blocks, promised)
     world.clock.each_round = world.check
     for action in actions:
         await world.act(action)

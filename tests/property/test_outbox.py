@@ -50,11 +50,11 @@ def error(kind: str, *, once: bool) -> tuple[BridgeError, int]:
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Events of three keys; each has one outcome in the end."""
+    """Events of some keys, failures, crashes and time, in any order: each event has exactly one outcome in the end."""
 
     @initialize()
     def begin(self) -> None:
-        """An empty folder."""
+        """Begin with an empty outbox."""
         self.loop = asyncio.new_event_loop()
         self.place = tempfile.TemporaryDirectory()
         self.box = OutboxHarness(Path(self.place.name) / "data")
@@ -72,12 +72,12 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(self.box.open())
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
-        """Let the loop go on with it, and learn what was said."""
+        """Run a coroutine, and check what was submitted and published meanwhile."""
         self.loop.run_until_complete(what)
         self.learn()
 
     def do(self, act: Callable[[], None]) -> None:
-        """Do something on the loop, and let happen what follows from it."""
+        """Call a function on the loop, and let everything happen that follows."""
 
         async def acting() -> None:
             act()
@@ -86,7 +86,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(acting())
 
     def learn(self) -> None:
-        """Take in what was submitted and said, in its order."""
+        """Check what was submitted and published since the last time, in order."""
         news, self.read = self.box.log[self.read :], len(self.box.log)
         for entry in news:
             if len(entry) == 2:
@@ -95,7 +95,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.receipt(int(entry[2][1:]), entry[0])
 
     def submitted(self, number: int, key: str | None) -> None:
-        """An operation goes to its integration."""
+        """Check that an operation may be submitted now."""
         assert number not in self.ended, "what has ended is not done again"
         assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
         self.waiting.discard(number)
@@ -105,7 +105,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert len(self.sent[number]) == 1, "the key stays the same"
 
     def receipt(self, number: int, event_type: str) -> None:
-        """An outcome is told."""
+        """Check that an event has only one outcome."""
         self.told[number].add(event_type)
         assert len(self.told[number]) == 1, "never two different outcomes"
         self.ended[number] = event_type.rpartition(".")[2]
@@ -113,12 +113,12 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(keys=st.text("aab", min_size=1, max_size=8), call=st.booleans(), own=st.booleans(), late=st.booleans())
     def accept(self, keys: str, call: bool, own: bool, late: bool) -> None:
-        """Events come; they are committed before anything else happens."""
+        """Accept events; they are committed before anything else happens."""
         for key in keys:
             self.accept_one(key, call=call, own=own, deadline=5.0 if late else None)
 
     def accept_one(self, key: str, *, call: bool, own: bool, deadline: float | None) -> None:
-        """One of them."""
+        """Accept one event."""
         self.count += 1
         number = self.count
         self.keys[number] = key
@@ -133,19 +133,19 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.own)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
-        """A key comes again: it is answered if it ended, and runs nothing."""
+        """Repeat a key: it is answered if its event has ended, and starts nothing."""
         key = data.draw(st.sampled_from(sorted(self.own)))
         number, before = self.own[key], len(self.box.api.submitted)
         mark = len(self.box.bus.events)
         self.do(lambda: self.box.accept(number, key=self.keys[number], idempotency_key=key))
         assert len(self.box.api.submitted) == before
-        said = [event for event in self.box.bus.events[mark:] if event[0] == "response.order"]
-        assert len(said) == (1 if number in self.ended else 0)
+        responses = [event for event in self.box.bus.events[mark:] if event[0] == "response.order"]
+        assert len(responses) == (1 if number in self.ended else 0)
 
     @precondition(lambda self: self.box.api.running)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        """The remote acknowledges one of what runs."""
+        """End a running operation with a result."""
         number = data.draw(st.sampled_from(numbers(self.box.api)))
         self.do(lambda: self.box.api.end(number))
         assert self.ended[number] == "delivered"
@@ -153,7 +153,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.box.api.running)
     @rule(data=st.data(), kind=ERRORS)
     def fail(self, data: st.DataObject, kind: str) -> None:
-        """The guard gives one of what runs up."""
+        """End a running operation with an error."""
         number = data.draw(st.sampled_from(numbers(self.box.api)))
         made, attempts = error(kind, once=number in self.calls)
         if number in self.calls and made.maybe_sent:
@@ -169,26 +169,26 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 7.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.run(self.box.clock.advance(seconds))
         self.run(self.box.settle())
 
     @rule(usable=st.booleans())
     def switch(self, usable: bool) -> None:
-        """The integration goes away, or comes back."""
+        """Disconnect the integration, or connect it again."""
         self.box.api.usable = self.box.api.well = usable
         self.do(self.box.outbox.wake)
 
     @rule()
     def crash(self) -> None:
-        """Kill -9: what ran and must not be done twice may have been done."""
+        """Crash and start again: a running call without a key may have been made."""
         self.maybe_done |= set(numbers(self.box.api)) & self.calls
         self.waiting.clear()
         self.run(self.box.restart())
 
     @invariant()
     def balanced(self) -> None:
-        """The sums add up, and what lies on disk is what has not ended."""
+        """Check that the counts add up, and that exactly what has not ended is on disk."""
         if not hasattr(self, "box"):
             return
         sums = self.box.api.accounting
@@ -204,12 +204,12 @@ class OutboxMachine(RuleBasedStateMachine):
             self.in_order([number for number, _ in self.box.api.submitted if self.keys[number] == key])
 
     def in_order(self, submitted: list[int]) -> None:
-        """Within one life, an event of a key starts for the first time after all earlier ones of the key."""
+        """Check that between two crashes events of a key start for the first time in order."""
         first = list(dict.fromkeys(submitted))
         assert first == sorted(first)
 
     def teardown(self) -> None:
-        """With a remote that is well, everything comes to its end."""
+        """Check in the end that with a working remote everything ends."""
         if not hasattr(self, "box"):
             return
         try:
@@ -220,7 +220,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.place.cleanup()
 
     def finish(self) -> None:
-        """Bring everything to its end."""
+        """Let all operations succeed until nothing is pending."""
         self.box.api.usable = self.box.api.well = True
         self.do(self.box.outbox.wake)
         for _ in range(2000):

@@ -1,4 +1,4 @@
-"""An outbox on a fake clock, before an integration that a test plays by hand."""
+"""An outbox on a fake clock; the test ends each operation by hand."""
 
 import queue
 import random
@@ -22,7 +22,7 @@ Done = Callable[[Operation, Outcome], None]
 
 
 class InlineCommitQueue(CommitQueue):
-    """Commits at the end of each turn of the loop, without a thread."""
+    """A commit queue without a thread: it commits at the end of each turn of the loop."""
 
     store: Store
 
@@ -39,7 +39,7 @@ class InlineCommitQueue(CommitQueue):
         self.store.close()
 
     async def watch(self) -> None:
-        """There is no thread that could die."""
+        """Return at once: there is no thread."""
 
     def _send(self) -> None:
         if self._turn is not None:
@@ -47,8 +47,8 @@ class InlineCommitQueue(CommitQueue):
             self._committer.do(turn)
 
 
-class FakeRemote:
-    """An integration whose operations a test ends; the guard's accounting goes along.
+class FakeConnection:
+    """A connection whose operations a test ends; it counts them as the guard does.
 
     Attributes:
         running: What was submitted and has not ended, in order.
@@ -56,7 +56,7 @@ class FakeRemote:
     """
 
     def __init__(self, log: list[Any] | None = None) -> None:
-        """What is submitted goes into `log`, too."""
+        """Create it; what is submitted is also appended to `log`."""
         self.log = [] if log is None else log
         self.accounting = Accounting()
         self.usable = self.well = True
@@ -66,7 +66,7 @@ class FakeRemote:
         self.submitted: list[tuple[int, str | None]] = []
 
     def may_repeat(self, operation: Operation) -> bool:
-        """By its key, or because the adapter says so."""
+        """Return whether it has a key, or the adapter allows it."""
         return bool(operation.repeatable) or self.safe
 
     def submit(self, operation: Operation, done: Done) -> None:
@@ -88,10 +88,10 @@ class FakeRemote:
 
 
 class RecordingBus:
-    """What was put on the bus."""
+    """A bus that records what is published."""
 
     def __init__(self, log: list[Any]) -> None:
-        """What is said goes into `log`, too."""
+        """Create it; what is published is also appended to `log`."""
         self.log = log
         self.events: list[tuple[str, Any, str | None]] = []
         self.room = 1 << 20
@@ -109,15 +109,15 @@ class RecordingBus:
         self.publish(event_type, payload, **more)
 
     def of(self, prefix: str) -> list[tuple[str, Any, str | None]]:
-        """Events by how their type starts."""
+        """Return the events whose type starts with a prefix."""
         return [event for event in self.events if event[0].startswith(prefix)]
 
 
 class OutboxHarness:
-    """An outbox with everything around it; `restart` is a crash.
+    """An outbox with a fake clock, a recording bus and a fake connection; `restart` is a crash.
 
     Attributes:
-        log: What was submitted (number, key) and said (type, payload, correlation id), in order, over all lives.
+        log: What was submitted (number, key) and published (type, payload, correlation id), in order, over all runs.
     """
 
     def __init__(self, folder: Path, *, commit_queue: type[CommitQueue] = InlineCommitQueue, **settings: Any) -> None:
@@ -128,7 +128,7 @@ class OutboxHarness:
         self.log: list[Any] = []
         self.bus = RecordingBus(self.log)
         self.responder = Responder(self.bus, most=1 << 20)
-        self.remotes: dict[str, FakeRemote] = {"api": FakeRemote(self.log)}
+        self.connections: dict[str, FakeConnection] = {"api": FakeConnection(self.log)}
         self.outbox = self._make()
 
     def _make(self) -> Outbox:
@@ -136,38 +136,38 @@ class OutboxHarness:
             self.folder,
             self.settings,
             responder=self.responder,
-            remote=self.remotes.get,
+            connection=self.connections.get,
             clock=self.clock,
             rng=random.Random(1),
             commit_queue=self.commit_queue,
         )
 
     @property
-    def api(self) -> FakeRemote:
-        """The one integration."""
-        return self.remotes["api"]
+    def api(self) -> FakeConnection:
+        """The connection of the integration `api`."""
+        return self.connections["api"]
 
     @property
     def store(self) -> Store:
-        """What lies on disk."""
+        """The store of the open outbox."""
         commits = self.outbox._commits
         assert isinstance(commits, InlineCommitQueue)
         return commits.store
 
     async def open(self) -> None:
-        """Open it, and let it go as far as it goes."""
+        """Open the outbox, and let everything happen that needs no time."""
         await self.outbox.open()
         await self.settle()
 
     async def restart(self) -> None:
-        """Kill -9: what is not committed is gone, what runs is never heard of again; then a new life."""
+        """Crash, then open again: what was not committed is lost, and what ran never ends."""
         commits, self.outbox._commits = self.outbox._commits, None
         assert isinstance(commits, InlineCommitQueue)
         commits._turn = None
         commits.store.close()
         await self.outbox.close()
         self.outbox._folder.release()
-        self.remotes["api"] = FakeRemote(self.log)
+        self.connections["api"] = FakeConnection(self.log)
         self.outbox = self._make()
         await self.open()
 
@@ -188,7 +188,7 @@ class OutboxHarness:
         emit: str | None = None,
         payload: Any = None,
     ) -> None:
-        """An event comes; `call` makes it a request, else it is a publish."""
+        """Accept an event; with `call` its operation is a request, otherwise a publish."""
         command: Command = Request(method="m") if call else Publish(topic="t", message=number)
         event = Event(
             id=number,
@@ -215,10 +215,10 @@ class OutboxHarness:
 
     @property
     def pending(self) -> int:
-        """How many entries lie on disk."""
+        """How many entries are on disk."""
         return self.store.totals.pending
 
 
-def numbers(remote: FakeRemote) -> list[int]:
-    """The events whose operations run."""
-    return [operation.cause.id for operation, _ in remote.running]
+def numbers(connection: FakeConnection) -> list[int]:
+    """Return the numbers of the events whose operations run."""
+    return [operation.cause.id for operation, _ in connection.running]

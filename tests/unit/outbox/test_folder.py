@@ -13,7 +13,7 @@ from bridge.outbox.store import Store
 
 
 def test_folder_and_files_are_the_users_alone(tmp_path):
-    """Whatever the umask: 0700 and 0600, the write-ahead log too; an open folder is closed."""
+    """Folder and files get modes 0700 and 0600 with any umask; an existing folder that others may read is closed."""
     place = tmp_path / "a" / "b"
     place.parent.mkdir()
     place.mkdir(mode=0o755)
@@ -32,7 +32,7 @@ def test_folder_and_files_are_the_users_alone(tmp_path):
 
 
 def test_a_second_sidecar_is_told_which_folder_and_whom(tmp_path):
-    """The lock goes with its holder."""
+    """A second sidecar gets an error with the folder and the holder's process, until the lock is released."""
     first, second = Folder(tmp_path), Folder(tmp_path)
     first.take()
     with pytest.raises(OutboxError, match=rf"{tmp_path}/outbox.db: process {os.getpid()} uses it; .* `data_dir`"):
@@ -44,14 +44,14 @@ def test_a_second_sidecar_is_told_which_folder_and_whom(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    """One line, not a traceback."""
+    """A folder that cannot be made gives an error in one line that names it."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutboxError, match=rf"outbox {tmp_path}/file/data: Not a directory"):
         Folder(tmp_path / "file" / "data").take()
 
 
 def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path):
-    """It may hold what somebody needs."""
+    """A damaged database is refused, and its file is not changed."""
     file = tmp_path / "outbox.db"
     file.write_bytes(b"nonsense" * 1000)
     with pytest.raises(OutboxError, match=rf"{file} cannot be used: .*not a database.*move the file"):
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_other_programs_and_later_versions_are_refused(tmp_path):
-    """By SQLite's own marks."""
+    """A database of another program or of a later version is refused."""
     other, later = tmp_path / "other.db", tmp_path / "later.db"
     with sqlite3.connect(other) as database:
         database.execute("CREATE TABLE mine(x)")

@@ -8,7 +8,7 @@ def _tried(keys: OrderingKeys, now: float) -> list[int]:
 
 
 def test_one_on_its_way_is_not_tried_a_second_time():
-    """Another of its key that was under way already fails meanwhile: the first stays on its way, alone."""
+    """While the first entry is being tried, the failure of another of its key starts none."""
     keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     assert _tried(keys, 1.0) == [5]
@@ -20,7 +20,7 @@ def test_one_on_its_way_is_not_tried_a_second_time():
 
 
 def test_the_end_of_another_leaves_it_on_its_way():
-    """As where a later one of the key expires while the first is tried."""
+    """The end of a later entry of the key does not start the first one a second time."""
     keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     keys.block("k", 8, due=1.0, started=8)
@@ -32,7 +32,7 @@ def test_the_end_of_another_leaves_it_on_its_way():
 
 
 def test_one_that_was_put_back_is_tried_again():
-    """It was read but not started when another of its key failed."""
+    """An entry that was read again, but not started when another of its key failed, is tried again."""
     keys = OrderingKeys()
     keys.block("k", 5, due=1.0, started=8)
     assert _tried(keys, 1.0) == [5]

@@ -21,11 +21,11 @@ from bridge.resilience import Stage
 from tests.support.guard.outbox import InlineCommitQueue, OutboxHarness, numbers
 
 
-class Silent(InlineCommitQueue):
-    """A disk that never answers."""
+class SilentCommitQueue(InlineCommitQueue):
+    """A commit queue that never commits."""
 
     async def close(self) -> None:
-        """Nothing that waits is done."""
+        """Close without committing."""
         self._turn = None
         self.store.close()
 
@@ -43,7 +43,7 @@ def box(tmp_path):
 
 
 async def test_a_key_waits_and_others_do_not(box):
-    """While one of a key waits, its later ones do not start; after it, they come in order."""
+    """While an entry of a key waits, later ones of the key do not start; after it they do, in order."""
     await box.open()
     box.api.capacity = 2
     for number, key in enumerate("aabab", start=1):
@@ -83,7 +83,7 @@ async def test_an_integration_that_is_away_is_probed_by_one(box):
 
 
 async def test_becoming_well_ends_all_waiting(box):
-    """Neither the integration's pause nor a key's is sat out once it is connected again."""
+    """When the integration is connected again, neither its pause nor a key's lasts any longer."""
     await box.open()
     box.accept(1, key="a")
     await box.settle()
@@ -99,7 +99,7 @@ async def test_becoming_well_ends_all_waiting(box):
 
 
 async def test_retry_after_is_kept(box):
-    """The remote's word goes before our own backoff."""
+    """An entry waits as long as the remote's `Retry-After`, not only our own backoff."""
     await box.open()
     box.accept(1)
     await box.settle()
@@ -111,7 +111,7 @@ async def test_retry_after_is_kept(box):
 
 
 async def test_refused_credentials_wait_for_a_person_and_then_for_the_age(box):
-    """Slowly again and again, and in the end a dead letter with every attempt."""
+    """With refused credentials an entry is tried slowly, and in the end is a dead letter with all its attempts."""
     await box.open()
     box.accept(1)
     await box.settle()
@@ -130,7 +130,7 @@ async def test_refused_credentials_wait_for_a_person_and_then_for_the_age(box):
 
 @pytest.mark.parametrize("sent", [True, False])
 async def test_what_may_have_been_done_is_not_done_again(box, sent):
-    """A lost connection of a call without a key: unknown, if it was sent; else it waits."""
+    """A call without a key that was sent before the connection broke becomes a dead letter; one not sent waits."""
     await box.open()
     box.accept(1, call=True)
     await box.settle()
@@ -144,7 +144,7 @@ async def test_what_may_have_been_done_is_not_done_again(box, sent):
 
 
 async def test_a_call_that_an_adapter_may_repeat_is_repeated(box):
-    """Over a crash, too: it is not marked as begun."""
+    """A call that the adapter may repeat is not marked as begun, and is made again after a crash."""
     await box.open()
     box.api.safe = True
     box.accept(1, call=True)
@@ -154,7 +154,7 @@ async def test_a_call_that_an_adapter_may_repeat_is_repeated(box):
 
 
 async def test_the_cap_refuses_until_there_is_room(box):
-    """`overloaded` as response and `failed`; the health says why; what ends makes room."""
+    """A full outbox answers `overloaded`, reports its problem, and accepts again when entries have ended."""
     await box.open()
     box.api.usable = False
     accepted = 0
@@ -181,7 +181,7 @@ async def test_the_cap_refuses_until_there_is_room(box):
 
 
 async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, monkeypatch):
-    """No event is accepted, what is running ends as soon as the disk takes it, and nothing is said before."""
+    """While the disk is full no event is accepted; ends are published only when they can be written."""
     await box.open()
     monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
     box.accept(1)
@@ -211,7 +211,7 @@ async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, 
 
 
 async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(box):
-    """It goes to the end of the order, without its old deadline; the response comes again, the receipt does not."""
+    """A replayed letter goes to the end, without its deadline; it gets a response again, but no second receipt."""
     await box.open()
     box.accept(1, idempotency_key="mine", deadline=5)
     await box.settle()
@@ -229,7 +229,7 @@ async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(bo
 
 
 async def test_letters_come_in_pages(box):
-    """By `limit` and `after`, and not more than an answer may hold; ids that are none are refused."""
+    """Letters are listed by `limit` and `after`, as many as an answer may hold; ids that are not valid are refused."""
     await box.open()
     for number in range(1, 6):
         box.accept(number, payload="x" * 100)
@@ -255,7 +255,7 @@ async def test_letters_come_in_pages(box):
 
 
 async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):
-    """Its event is told without the payload; the letter itself is whole."""
+    """A dead letter too large for the bus is published without its payload."""
     await box.open()
     box.accept(1, payload="x" * 3000)
     await box.settle()
@@ -267,7 +267,7 @@ async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):
 
 
 async def test_a_result_follows_as_an_event(box):
-    """`emit` is kept over a crash."""
+    """The result of a route with `emit` is published as an event, also after a crash."""
     await box.open()
     box.accept(1, emit="order.stored")
     await box.settle()
@@ -278,20 +278,20 @@ async def test_a_result_follows_as_an_event(box):
 
 
 async def test_what_waits_for_an_integration_that_is_gone_stays(box):
-    """Nothing is lost by a reload that removes it; it is said how much waits."""
+    """Entries of an integration that was removed are counted, and are delivered when it exists again."""
     await box.open()
-    api = box.remotes.pop("api")
+    api = box.connections.pop("api")
     box.accept(1)
     await box.settle()
     assert box.outbox.orphans == {"api": 1}
-    box.remotes["api"] = api
+    box.connections["api"] = api
     box.outbox.wake()
     await box.settle()
     assert numbers(api) == [1]
 
 
 async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
-    """3,000 entries of an earlier life, of which one key's first waits: the others come in order, that key after it."""
+    """Of 3,000 entries on disk all of the free key start in order, and those of the blocked key after its first."""
     monkeypatch.setattr("bridge.outbox.delivery_queue.WINDOW", 1000)
     box = OutboxHarness(tmp_path / "data")
     await box.open()
@@ -321,8 +321,8 @@ async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
 
 
 async def test_closing_while_somebody_gives_up_asking(tmp_path):
-    """A question whose asker is cancelled in the turn in which the outbox closes is no trouble; another is told."""
-    box = OutboxHarness(tmp_path / "data", commit_queue=Silent)
+    """Closing ends a waiting query with StoppingError, also while another one is being cancelled."""
+    box = OutboxHarness(tmp_path / "data", commit_queue=SilentCommitQueue)
     await box.outbox.open()
     gone, waiting = (asyncio.ensure_future(box.outbox.letters(Selection(), 10)) for _ in range(2))
     await asyncio.sleep(0)
@@ -334,7 +334,7 @@ async def test_closing_while_somebody_gives_up_asking(tmp_path):
 
 
 async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
-    """A call marked as begun, and not made because the bridge ends, is no unknown outcome; it is made later."""
+    """A call that was marked as begun but not made before the end is made after the restart."""
     box = OutboxHarness(tmp_path / "data", commit_queue=commit_queue.CommitQueue)
     await box.outbox.open()
     box.accept(1, call=True)
@@ -351,7 +351,7 @@ async def test_a_mark_that_comes_back_while_closing_is_taken_back(tmp_path):
 
 
 def test_the_commit_queue_of_tests_is_the_real_one_without_a_thread():
-    """It overrides only how a turn gets to the committer and back."""
+    """The tests' commit queue overrides only how work gets to the committer and back."""
     assert issubclass(InlineCommitQueue, commit_queue.CommitQueue)
     assert {name for name in vars(InlineCommitQueue) if not name.startswith("__")} == {
         "open",
