@@ -211,7 +211,7 @@ class Integration:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What its blocks allow and is not safe, one line each."""
+        """Return what its blocks allow although it is not safe, one line each."""
         return self.spec.warnings(self.endpoint, self.auth, self.tls, self.config)
 
 

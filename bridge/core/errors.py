@@ -33,8 +33,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
-#: Characters of a message, and bytes of a remote's code or data, that an error takes along; containers inside one
-#: another in it. An error is said several times over, and must always fit on the bus.
+#: The limits of an error: characters of its message, bytes of the remote's code or data, and containers inside one
+#: another in these. An error is part of several events, and must always fit on the bus.
 MOST_MESSAGE: Final = 2000
 _MOST_DATA: Final = 65_536
 _MOST_DEPTH: Final = 16
@@ -135,7 +135,7 @@ class BridgeError(Exception):
         self.permanent = permanent
 
     def to_wire(self) -> ErrorObject:
-        """The `error` object as events carry it."""
+        """Return the `error` object of the bus contract."""
         return ErrorObject(
             kind=self.kind,
             message=self.message,
@@ -147,7 +147,7 @@ class BridgeError(Exception):
 
 
 class InvalidError(BridgeError):
-    """The payload does not fit the command's schema; the message says where."""
+    """The payload is not valid by the command's schema; the message names the part."""
 
     kind = "invalid"
 

@@ -70,12 +70,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def payload(self) -> Any:
-        """The payload, decoded once."""
+        """Return the payload; it is decoded once."""
         return msgspec.msgpack.decode(self.raw)
 
     @property
     def hop(self) -> int:
-        """How often the event, or one that caused it, has crossed a bridge."""
+        """Return how often the event, or one that caused it, has crossed a bridge."""
         return 0 if self.headers is None else parse_hop(self.headers.get("hop"))
 
     def header(self, name: str) -> str | None:
@@ -320,7 +320,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether it ended with a result."""
+        """Return whether it ended with a result."""
         return self.error is None
 
 

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
-#: Seconds of an interval, where nothing else is said.
+#: Seconds of an interval, by default.
 INTERVAL: Final = 1.0
 
 K = TypeVar("K", bound=Hashable)

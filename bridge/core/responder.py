@@ -76,7 +76,7 @@ class Responder:
             self._respond(operation, msgspec.Raw(answer.response), askers)
             self._receipt(operation, answer, [operation.correlation_id])
         else:
-            self._respond_or_say_why(operation, outcome, askers)
+            self._respond_or_report(operation, outcome, askers)
         if emit is not None and outcome.error is None:
             self._emit(operation, outcome, emit)
 
@@ -102,8 +102,8 @@ class Responder:
             misfit = str(error)
         if misfit:
             response = msgspec.msgpack.encode(_unfit(operation, outcome, misfit))
-        told = msgspec.msgpack.encode(_receipt(operation, outcome.attempts)) if receipt else None
-        return Answer(final or _final(outcome), response, told, operation.correlation_id)
+        encoded = msgspec.msgpack.encode(_receipt(operation, outcome.attempts)) if receipt else None
+        return Answer(final or _final(outcome), response, encoded, operation.correlation_id)
 
     def repeat(self, operation: Operation, answer: Answer) -> None:
         """Emit the answer to an idempotency key again; the receipt also to the first who asked.
@@ -129,7 +129,7 @@ class Responder:
 
     # --- one event each
 
-    def _respond_or_say_why(self, operation: Operation, outcome: Outcome, askers: Iterable[str]) -> None:
+    def _respond_or_report(self, operation: Operation, outcome: Outcome, askers: Iterable[str]) -> None:
         event_type = f"response.{operation.cause.event_type}"
         headers: Mapping[str, str] | None = None
         payload: Success | Failure | None = None

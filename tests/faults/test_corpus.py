@@ -17,7 +17,7 @@ _CASES = [(target, name, data) for target in TARGETS for name, data in corpus(ta
     ("target", "data"), [(one[0], one[2]) for one in _CASES], ids=[f"{one[0]}-{one[1]}" for one in _CASES]
 )
 def test_the_oracles_hold(target: str, data: bytes) -> None:
-    """Both lanes agree, only declared errors come out, complaints have their form, no secret shows."""
+    """Both decoders agree, only declared errors come out, diagnostics have their form, and no secret is shown."""
     TARGETS[target](data)
 
 

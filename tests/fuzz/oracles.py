@@ -25,7 +25,7 @@ from bridge.registry import AdapterRegistry
 #: First byte of an input that names its first frame, too, up to a zero byte; MessagePack itself never uses it.
 NAMES_ITS_FRAME: Final = 0xC1
 _FRAME: Final = b"order.paid"
-_COMPLAINT: Final = re.compile(r"[^\n]*fuzz\.hcl(:\d+)?: [^\n]+")
+_DIAGNOSTIC: Final = re.compile(r"[^\n]*fuzz\.hcl(:\d+)?: [^\n]+")
 _ENVIRON: Final = {"TOKEN": "a-secret-of-the-environment", "N": "7"}
 
 
@@ -101,17 +101,17 @@ def _comes_back(coder: Codec, event: Event) -> None:
 
 
 def hcl(data: bytes) -> None:
-    """A configuration, or complaints: each one line with its file, and with a line where one thing is meant."""
+    """A file gives a configuration or diagnostics: each one line with its file, and a line number where it has one."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fuzz.hcl"
         file.write_bytes(data)
         try:
             configuration = load([file], adapters=AdapterRegistry(), environ=_ENVIRON)
         except ConfigError as error:
-            _must(error.diagnostics, "a refusal without a complaint")
+            _must(error.diagnostics, "a refusal without a diagnostic")
             for line in error.diagnostics:
-                _must(_COMPLAINT.fullmatch(line), f"a complaint of another form: {line!r}")
-                _must(_ENVIRON["TOKEN"] not in line, f"a complaint that holds a secret: {line!r}")
+                _must(_DIAGNOSTIC.fullmatch(line), f"a diagnostic of another form: {line!r}")
+                _must(_ENVIRON["TOKEN"] not in line, f"a diagnostic that holds a secret: {line!r}")
         else:
             _must(_ENVIRON["TOKEN"] not in repr(configuration.integrations), "a configuration that shows a secret")
 

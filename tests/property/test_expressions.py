@@ -1,4 +1,4 @@
-"""Expressions hold for any data, and files of any content end in a configuration or in complaints."""
+"""Show that expressions hold for any data, and that any file gives a configuration or diagnostics."""
 
 import json
 import math
@@ -140,7 +140,7 @@ BLOCKS = st.tuples(
 
 @given(st.lists(BLOCKS, max_size=5).map("".join) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
 def test_any_file_ends_in_a_configuration_or_diagnostics(text):
-    """Whatever a file holds, `load` returns or complains, each complaint on one line and with the file's name."""
+    """Whatever a file holds, `load` returns or raises diagnostics, each on one line and with the file's name."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.hcl"
         file.write_text(text, encoding="utf-8")

@@ -183,7 +183,7 @@ async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[
 
 
 def test_check_says_all_at_once(tmp_path):
-    """Every complaint with file, line, block and key; exit code 2; `run` says the same before it opens anything."""
+    """Every diagnostic has file, line, block and key; the exit code is 2; `run` prints the same at once."""
     file = tmp_path / "app.hcl"
     file.write_text(
         "\n".join(
@@ -229,7 +229,7 @@ def test_check_of_a_good_file(process):
 
 @pytest.mark.parametrize("name", ["missing.hcl", "empty"])
 def test_check_of_nothing(tmp_path, name):
-    """A file or directory without configuration is a complaint, too."""
+    """A file or directory without a configuration is a diagnostic, too."""
     (tmp_path / "empty").mkdir()
     done = _bridge("check", str(tmp_path / name))
     assert done.returncode == 2
