@@ -47,16 +47,16 @@ class Remote(Protocol):
     endpoint: Endpoint | None
 
     def kill(self) -> None:
-        """End it without a word."""
+        """End it at once."""
 
     def freeze(self) -> None:
-        """It lives, and answers nothing."""
+        """Stop its process: it lives, and answers nothing."""
 
     def thaw(self) -> None:
-        """It answers again."""
+        """Let it answer again."""
 
     async def calls(self, method: str) -> int:
-        """How often a method was called."""
+        """Return how often a method was called."""
         ...
 
 
@@ -81,11 +81,11 @@ class Kit:
 
     @property
     def name(self) -> str:
-        """For the names of tests."""
+        """Return the name that the tests show."""
         return f"{self.spec.protocol}-{self.variant}" if self.variant else self.spec.protocol
 
     def create(self, remote: Remote, on_lost: Callable[[BridgeError], None] = lambda _: None) -> Direct:
-        """A session with that remote, not yet connected."""
+        """Make a session with that remote, not yet connected."""
         config = self.spec.config() if self.config is None else self.config(remote)
         return Direct(self.spec.create(adapter_setup("test", remote.endpoint, config=config, on_lost=on_lost)))
 
@@ -181,7 +181,7 @@ async def _websocket() -> AsyncIterator[Remote]:
 
 
 class _Lines:
-    """The protocol of docs/adapters.md, which comes with no release: the adapter of a third party."""
+    """The protocol of docs/adapters.md, whose adapter is that of a third party."""
 
     def __init__(self, service: DemoProcess) -> None:
         self.endpoint = Endpoint(url=service.url)
@@ -205,7 +205,7 @@ async def _lines() -> AsyncIterator[Remote]:
 
 
 class _Local:
-    """A source inside of the process, which neither freezes nor dies."""
+    """A source inside of the process, which can neither freeze nor die."""
 
     endpoint = None
 
@@ -227,7 +227,7 @@ async def _local() -> AsyncIterator[Remote]:
 
 
 class _Directory(_Local):
-    """A directory, which can at least vanish."""
+    """A directory, which can only be deleted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -271,7 +271,7 @@ async def _redis() -> AsyncIterator[Remote]:
 
 
 def _in_wheel(program: str) -> str:
-    """Another version of a server than the system's; no wheel exists for every Python and machine."""
+    """Return the path of a server that a wheel brought; skip the test where there is no such wheel."""
     found = in_wheel(program)
     if found is None:
         pytest.skip(f"there is no wheel with {program} in this environment")

@@ -22,7 +22,7 @@ each_kit = pytest.mark.parametrize("kit", KITS, ids=[kit.name for kit in KITS])
 
 
 def kits_with(*operations: str, remote: str = "") -> pytest.MarkDecorator:
-    """The adapters whose protocol has these operations, and whose remote can do this, too (`Kit.lacks`)."""
+    """Return the adapters whose protocol has these operations, and whose remote can do this, too."""
     having = [kit for kit in KITS if kit.spec.operations.issuperset(operations) and remote not in kit.lacks]
     return pytest.mark.parametrize("kit", having, ids=[kit.name for kit in having])
 
@@ -33,7 +33,7 @@ def _descriptors() -> int:
 
 @asynccontextmanager
 async def session(kit: Kit) -> AsyncIterator[tuple[Direct, Remote]]:
-    """A connected session with a running remote; afterwards no task, socket or file is left of it."""
+    """Connect a session with a running remote; afterwards no task, socket or file of it is left."""
     async with kit.start() as remote:
         first = kit.create(remote)  # event loop and resolver open things of their own at first use
         await first.connect()
@@ -51,7 +51,7 @@ async def session(kit: Kit) -> AsyncIterator[tuple[Direct, Remote]]:
 
 
 async def error_of(call: Awaitable[Any]) -> BridgeError | None:
-    """What a call fails with."""
+    """Return the error with which a call fails."""
     try:
         await call
     except BridgeError as error:
@@ -60,13 +60,13 @@ async def error_of(call: Awaitable[Any]) -> BridgeError | None:
 
 
 async def in_the_middle_of(remote: Remote, method: str, before: int = 0) -> None:
-    """Wait until the remote has taken up a call more."""
+    """Wait until the remote has begun one call more."""
     while await remote.calls(method) <= before:  # noqa: ASYNC110  # the remote may be another process
         await asyncio.sleep(0.005)
 
 
 def test_every_adapter_is_in_the_list() -> None:
-    """The entry points in pyproject.toml, and the kits, are the same, but for the tests' own."""
+    """The entry points in pyproject.toml and the kits are the same, except for the tests' own."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     registered = project["project"]["entry-points"]["nemo_bridge.adapters"]
     assert {kit.spec.protocol for kit in KITS} - {"lines", "memory"} == registered.keys()
@@ -74,7 +74,7 @@ def test_every_adapter_is_in_the_list() -> None:
 
 @each_kit
 async def test_connect_check_disconnect(kit: Kit) -> None:
-    """A session opens, proves alive, and closes as often as one likes."""
+    """A session opens, passes its check, and may be closed several times."""
     async with session(kit) as (adapter, _):
         assert adapter.protocol == kit.spec.protocol
         await adapter.check()
@@ -101,7 +101,7 @@ async def _ignore(_: Inbound) -> None:
 
 @each_kit
 async def test_what_the_protocol_lacks_is_not_supported(kit: Kit) -> None:
-    """Each operation that the spec does not name, and none that it does."""
+    """Each operation that the spec does not name is not supported, and no other."""
     assert CALLS.keys() == OPERATIONS.keys()
     async with session(kit) as (adapter, _):
         for operation in OPERATIONS.keys() - kit.spec.operations:
@@ -110,7 +110,7 @@ async def test_what_the_protocol_lacks_is_not_supported(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_values_come_back_as_they_went(kit: Kit) -> None:
-    """JSON's data model, up to 64 bits."""
+    """Values of JSON's data model come back unchanged, up to 64 bits."""
     value = {"text": "ä\u2028\n", "list": [1, -1.5, None, True, 2**64 - 1, -(2**63)], "map": {"": {}}}
     async with session(kit) as (adapter, _):
         assert await adapter.request("echo", value) == value
@@ -119,7 +119,7 @@ async def test_values_come_back_as_they_went(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_many_at_the_same_time(kit: Kit) -> None:
-    """Each caller gets its own answer."""
+    """Each of many concurrent callers gets its own answer."""
     async with session(kit) as (adapter, _):
         results = await asyncio.gather(*[adapter.request("echo", {"n": n}) for n in range(300)])
         assert results == [{"n": n} for n in range(300)]
@@ -127,7 +127,7 @@ async def test_many_at_the_same_time(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_one_after_the_other_arrives_in_order(kit: Kit) -> None:
-    """A call that is over has happened before the next."""
+    """A call has been carried out before the next one begins."""
     async with session(kit) as (adapter, _):
         numbers = [(await adapter.request("orders.create", {"id": n}))["number"] for n in range(20)]
         assert numbers == list(range(20))
@@ -135,7 +135,7 @@ async def test_one_after_the_other_arrives_in_order(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_a_refusal_arrives_as_the_remote_said_it(kit: Kit) -> None:
-    """Code, message and data; and the session lives on."""
+    """A refusal has the remote's code, message and data, and the session goes on."""
     async with session(kit) as (adapter, _):
         with pytest.raises(RejectedError) as caught:
             await adapter.request("fail", {"code": 42, "message": "out of stock", "data": {"left": 0}})
@@ -145,7 +145,7 @@ async def test_a_refusal_arrives_as_the_remote_said_it(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_a_notification_is_sent_and_has_no_result(kit: Kit) -> None:
-    """Not even an error."""
+    """A notification is sent and has no result, not even an error."""
     async with session(kit) as (adapter, remote):
         assert await adapter.request("echo", [1], notify=True) is None
         assert await adapter.request("no.such.method", [1], notify=True) is None
@@ -154,7 +154,7 @@ async def test_a_notification_is_sent_and_has_no_result(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_cancelling_one_call_harms_no_other(kit: Kit) -> None:
-    """Neither the one beside it nor the next."""
+    """A cancelled call affects neither the one beside it nor the next."""
     async with session(kit) as (adapter, remote), asyncio.TaskGroup() as group:
         cancelled = group.create_task(adapter.request("sleep", {"ms": 60_000}))
         await in_the_middle_of(remote, "sleep")
@@ -167,7 +167,7 @@ async def test_cancelling_one_call_harms_no_other(kit: Kit) -> None:
 
 @kits_with("request", remote="methods")
 async def test_a_remote_that_dies_under_a_call(kit: Kit) -> None:
-    """The call ends with one of the declared kinds, outcome unknown; the next was surely not sent; closing is safe."""
+    """When the remote dies, the outcome of a call is unknown, and the next one was surely not sent."""
     async with session(kit) as (adapter, remote), asyncio.TaskGroup() as group:
         calls = [group.create_task(error_of(adapter.request("sleep", {"ms": 60_000}))) for _ in range(3)]
         await in_the_middle_of(remote, "sleep", before=2)
@@ -186,7 +186,7 @@ async def test_a_remote_that_dies_under_a_call(kit: Kit) -> None:
 
 @kits_with(remote="death")
 async def test_the_loss_of_a_session_is_told_once(kit: Kit) -> None:
-    """Where there is a session; where each call stands for itself nothing can be lost between calls."""
+    """The loss of a session is reported once; without a session nothing is lost between calls."""
     told: list[BridgeError] = []
     async with kit.start() as remote:
         adapter = kit.create(remote, told.append)
@@ -200,7 +200,7 @@ async def test_the_loss_of_a_session_is_told_once(kit: Kit) -> None:
 
 @kits_with(remote="death")
 async def test_connecting_to_nobody(kit: Kit) -> None:
-    """Fails at once, nothing was sent, and closing is safe."""
+    """Connecting to a port where nobody listens fails at once, and closing is safe."""
     async with kit.start() as remote:
         remote.kill()
         adapter = kit.create(remote)
@@ -212,7 +212,7 @@ async def test_connecting_to_nobody(kit: Kit) -> None:
 
 @kits_with(remote="frost")
 async def test_a_frozen_remote_fails_the_check(kit: Kit) -> None:
-    """It only looks alive. The caller's time limit ends the check; once thawed it is good again."""
+    """A frozen remote does not pass the check; when it runs again, it does."""
     async with session(kit) as (adapter, remote):
         remote.freeze()
         with pytest.raises(TimeoutError):
@@ -224,7 +224,7 @@ async def test_a_frozen_remote_fails_the_check(kit: Kit) -> None:
 
 @kits_with("publish", "subscribe", "unsubscribe", remote="topics")
 async def test_messages_reach_the_subscriber_in_order(kit: Kit) -> None:
-    """From the moment subscribe returns until unsubscribe does."""
+    """Messages are delivered in order, from `subscribe` to `unsubscribe`."""
     got: list[Any] = []
 
     async def deliver(inbound: Inbound) -> None:
@@ -244,7 +244,7 @@ async def test_messages_reach_the_subscriber_in_order(kit: Kit) -> None:
 
 @kits_with("enqueue", "dequeue", "ack", "nack")
 async def test_a_queue_gives_until_it_is_acknowledged(kit: Kit) -> None:
-    """In order; what is given back comes again and counts; what is acknowledged does not; empty means None."""
+    """A queue gives messages in order; after `nack` again and counted, after `ack` never; None when empty."""
     async with session(kit) as (adapter, _):
         sent = [await adapter.enqueue("queue", {"n": n}) for n in range(3)]
         taken = [await adapter.dequeue("queue", wait=1.0) for _ in range(3)]

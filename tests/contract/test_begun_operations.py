@@ -20,7 +20,7 @@ _BEGUN: Final = {"publish": {"mqtt", "nats", "redis"}, "enqueue": {"redis"}}
 
 
 def kits_that_begin(operation: str) -> pytest.MarkDecorator:
-    """The adapters that have a way without a task for it."""
+    """Return the adapters that can do this operation without a task."""
     having = [kit for kit in KITS if kit.spec.protocol in _BEGUN[operation]]
     return pytest.mark.parametrize("kit", having, ids=[kit.name for kit in having])
 
@@ -40,7 +40,7 @@ async def test_only_those_begin(kit: Kit) -> None:
 
 
 def begin(adapter: ProtocolAdapter, command: Any, promise: asyncio.Future[Any]) -> bool:
-    """Begin it; whether that was without a task. The promise never hears anything before this returns."""
+    """Begin an operation; return whether that was without a task. The promise gets nothing before this returns."""
     work = adapter.begin(command, _CONTEXT, promise)
     assert not promise.done()
     if work is not None:
@@ -49,13 +49,13 @@ def begin(adapter: ProtocolAdapter, command: Any, promise: asyncio.Future[Any]) 
 
 
 def promises(count: int) -> list[asyncio.Future[Any]]:
-    """Some that nobody has settled yet."""
+    """Make promises without an outcome."""
     return [asyncio.get_running_loop().create_future() for _ in range(count)]
 
 
 @kits_that_begin("publish")
 async def test_what_is_begun_arrives_in_order(kit: Kit) -> None:
-    """Each promise has what the method returns; one that was given up holds up no other."""
+    """Each promise gets what the method returns, in order; a cancelled one does not delay the others."""
     got: list[Any] = []
 
     async def deliver(inbound: Inbound) -> None:
@@ -75,7 +75,7 @@ async def test_what_is_begun_arrives_in_order(kit: Kit) -> None:
 
 @kits_that_begin("enqueue")
 async def test_what_is_begun_is_stored_in_order(kit: Kit) -> None:
-    """The result is the contract's, `{message_id}`, and the message is there under that id."""
+    """The result is `{message_id}`, and the message is stored under that id."""
     async with session(kit) as (adapter, _):
         made = promises(20)
         for n, promise in enumerate(made):
@@ -88,7 +88,7 @@ async def test_what_is_begun_is_stored_in_order(kit: Kit) -> None:
 
 @kits_that_begin("publish")
 async def test_a_remote_that_dies_under_what_was_begun(kit: Kit) -> None:
-    """Each fails once, outcome unknown; what is begun after that fails at once, and surely was not sent."""
+    """When the remote dies, each operation fails once, with unknown outcome; later ones fail at once, unsent."""
     async with session(kit) as (adapter, remote):
         remote.freeze()
         made = promises(10)
@@ -106,7 +106,7 @@ async def test_a_remote_that_dies_under_what_was_begun(kit: Kit) -> None:
 
 @kits_that_begin("publish")
 async def test_what_cannot_be_sent_fails_at_once(kit: Kit) -> None:
-    """The error is raised, the promise hears nothing, and the session is as good as before."""
+    """An operation that cannot be sent raises its error, the promise gets nothing, and the session goes on."""
     async with session(kit) as (adapter, _):
         promise = promises(1)[0]
         with pytest.raises(InvalidError):
@@ -137,7 +137,7 @@ _HOSTILE: Final[dict[str, list[Command]]] = {
 
 @kits_that_begin("publish")
 async def test_hostile_names_are_refused(kit: Kit) -> None:
-    """They are invalid, and the session is as good as before."""
+    """Names with control characters and the like are `invalid`, and the session goes on."""
     async with session(kit) as (adapter, _):
         for command in _HOSTILE[kit.spec.protocol]:
             with pytest.raises(InvalidError):

@@ -1,4 +1,4 @@
-"""Every messaging adapter with every codec: what goes out comes back, or is refused; nothing becomes something else."""
+"""Every messaging adapter with every codec: a value comes back unchanged, or is refused."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def _kits(*operations: str, without: str = "") -> pytest.MarkDecorator:
 
 
 def _with(kit: Kit, codec: str) -> Kit:
-    """The same adapter with this codec."""
+    """Return the same kit with this codec."""
 
     def config(remote: Any) -> Any:
         made = kit.spec.config() if kit.config is None else kit.config(remote)
@@ -51,13 +51,13 @@ def _with(kit: Kit, codec: str) -> Kit:
 
 
 def _same(came: Any, went: Any) -> bool:
-    """Equal, and of the same types: 1 is not True, "7" is not 7."""
+    """Return whether values are equal and of the same types: 1 is not True, "7" is not 7."""
     return repr(came) == repr(went)
 
 
 @_kits("publish", "subscribe")
 async def test_messages(kit: Kit) -> None:
-    """Published and received, codec by codec, over one server."""
+    """Published values are received unchanged, or refused, with every codec."""
     async with kit.start() as remote:
         for codec, values in GOOD.items():
             got: list[Any] = []
@@ -84,7 +84,7 @@ async def test_messages(kit: Kit) -> None:
 
 @_kits("enqueue", "dequeue", "ack")
 async def test_entries_of_queues(kit: Kit) -> None:
-    """Stored and taken, codec by codec, over one server."""
+    """Enqueued values are dequeued unchanged, or refused, with every codec."""
     async with kit.start() as remote:
         for codec, values in GOOD.items():
             adapter = _with(kit, codec).create(remote)
@@ -105,7 +105,7 @@ async def test_entries_of_queues(kit: Kit) -> None:
 
 @_kits("publish", "subscribe", without="websocket")  # whose server sends back to the sender only; it has its own test
 async def test_what_the_codec_cannot_read_comes_as_it_is(kit: Kit) -> None:
-    """With the reason beside it in `codec_error`; it neither gets lost nor passes for what it is not."""
+    """A message that the codec cannot decode is delivered as bytes, with `codec_error`."""
     got: list[Inbound] = []
 
     async def deliver(inbound: Inbound) -> None:

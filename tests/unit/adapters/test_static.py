@@ -1,4 +1,4 @@
-"""Static values: what a file may hold, reading by key, and saying the values once."""
+"""Static values: what a file may hold, reading by key, and delivering each value once."""
 
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,21 @@ from tests.support.adapters.setup import adapter_setup
 
 
 async def opened(**config: Any) -> StaticAdapter:
-    """A connected adapter."""
+    """Connect an adapter."""
     adapter = StaticAdapter(adapter_setup("fixed", None, config=StaticConfig(**config)))
     await adapter.connect()
     return Direct(adapter)
 
 
 def written(directory: Path, name: str, text: str) -> Path:
-    """A file of values."""
+    """Write a file of values."""
     file = directory / name
     file.write_text(text, "utf-8")
     return file
 
 
 async def test_get_reads_by_key() -> None:
-    """The value as it stands there, None included."""
+    """`get` returns the value of a key, None included."""
     adapter = await opened(values={"a": {"b": [1, None]}, "nothing": None})
     assert await adapter.request("get", {"key": "a"}) == {"b": [1, None]}
     assert await adapter.request("get", {"key": "nothing"}) is None
@@ -39,7 +39,7 @@ async def test_get_reads_by_key() -> None:
 
 
 async def test_get_of_an_unknown_key_is_rejected() -> None:
-    """With a code that a program can test; a notification has no answer, so no error either."""
+    """An unknown key is rejected with the code `not_found`; a notification has no error."""
     adapter = await opened(values={"a": 1})
     with pytest.raises(RejectedError, match="no key 'b'") as caught:
         await adapter.request("get", {"key": "b"})
@@ -49,21 +49,21 @@ async def test_get_of_an_unknown_key_is_rejected() -> None:
 
 @pytest.mark.parametrize("params", [UNSET, None, {}, {"key": 1}, {"key": "a", "more": 1}, ["a"]])
 async def test_wrong_params_are_invalid(params: Any) -> None:
-    """Nothing is guessed."""
+    """Params other than `{key}` are `invalid`."""
     adapter = await opened(values={"a": 1})
     with pytest.raises(InvalidError, match=r"params: `get` takes"):
         await adapter.request("get", params)
 
 
 async def test_there_is_no_other_method() -> None:
-    """And the message says which there is."""
+    """Another method is not supported, and the message names `get`."""
     adapter = await opened(values={"a": 1})
     with pytest.raises(NotSupportedError, match="there is `get`"):
         await adapter.request("set", {"key": "a"})
 
 
 async def test_a_subscription_says_the_value_once() -> None:
-    """A key its own, `*` all of them; then no more."""
+    """A subscription to a key gets its value once, one to `*` all values, and then nothing."""
     got: list[tuple[str, Any]] = []
 
     async def deliver(message: Inbound) -> None:
@@ -81,7 +81,7 @@ async def test_a_subscription_says_the_value_once() -> None:
 
 
 async def test_without_a_session_nothing_works() -> None:
-    """Neither before nor after."""
+    """Nothing works before `connect` or after `disconnect`."""
     adapter = await opened(values={"a": 1})
     await adapter.disconnect()
     with pytest.raises(NotConnectedError):
@@ -101,7 +101,7 @@ async def test_without_a_session_nothing_works() -> None:
     ],
 )
 async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dict[str, Any]) -> None:
-    """JSON and YAML 1.2 as they are; CSV as text."""
+    """JSON and YAML 1.2 keep their types; CSV gives text."""
     adapter = await opened(file=written(tmp_path, name, text))
     assert {key: await adapter.request("get", {"key": key}) for key in values} == values
 
@@ -133,13 +133,13 @@ async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dic
     ],
 )
 def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str, complaint: str) -> None:
-    """It is said before anything runs."""
+    """Each mistake in a file is an error of the configuration."""
     with pytest.raises(ValidationError, match=complaint):
         StaticConfig(file=written(tmp_path, name, text))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """Missing, or not UTF-8."""
+    """A file that is missing, or not UTF-8, is an error of the configuration."""
     with pytest.raises(ValidationError, match="cannot be read: No such file"):
         StaticConfig(file=tmp_path / "v.json")
     (tmp_path / "v.csv").write_bytes(b"\xff")
@@ -149,13 +149,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [{}, {"values": {}, "file": Path("v.json")}])
 def test_one_source(config: dict[str, Any]) -> None:
-    """Values or a file, not neither, not both."""
+    """There must be `values` or `file`, and not both."""
     with pytest.raises(ValidationError, match="give either `values` or `file`"):
         StaticConfig(**config)
 
 
 def test_a_changed_file_is_a_changed_configuration(tmp_path: Path) -> None:
-    """So that a reload replaces the session, and leaves it alone where nothing changed."""
+    """A changed file makes the configuration unequal, so that a reload makes a new session."""
     file = written(tmp_path, "v.csv", "key,value\na,1\n")
     first, same = StaticConfig(file=file), StaticConfig(file=file)
     written(tmp_path, "v.csv", "key,value\na,2\n")
@@ -164,7 +164,7 @@ def test_a_changed_file_is_a_changed_configuration(tmp_path: Path) -> None:
 
 
 def test_a_bad_file_is_a_complaint_with_its_line(tmp_path: Path) -> None:
-    """Found by `nemo-bridge check`; the path starts at the configuration's folder."""
+    """`nemo-bridge check` reports a bad file with its line; the path is relative to the configuration."""
     written(tmp_path, "values.json", "[]")
     text = 'integration "fixed" {\n  type = "static"\n  config {\n    file = "values.json"\n  }\n}\n'
     with pytest.raises(ConfigError, match=r"bridge.hcl:3: .* must hold a map"):
@@ -172,6 +172,6 @@ def test_a_bad_file_is_a_complaint_with_its_line(tmp_path: Path) -> None:
 
 
 def test_without_a_config_block_there_is_nothing() -> None:
-    """The adapter says so."""
+    """An integration without a `config` block is refused."""
     with pytest.raises(ValueError, match="needs a `config` block"):
         SPEC.create(adapter_setup("fixed", None))

@@ -1,4 +1,4 @@
-"""The file adapter whole: methods, publishing, subscriptions, the loss of its root."""
+"""The file adapter: methods, publishing, subscriptions, and the loss of its root."""
 
 import asyncio
 import gc
@@ -43,12 +43,12 @@ async def opened(root: Path, lost: list[BridgeError] | None = None, **config: An
 
 
 def descriptors() -> int:
-    """How many this process holds."""
+    """Return how many file descriptors this process has open."""
     return len(list(Path("/dev/fd").iterdir()))
 
 
 async def test_read(tmp_path: Path) -> None:
-    """By codec: `auto` reads JSON where it is, else text, else bytes."""
+    """`read` decodes by codec; `auto` returns JSON where it parses, else text, else bytes."""
     (tmp_path / "a.json").write_text('{"a": [1]}')
     (tmp_path / "a.txt").write_text("grüße\n")
     (tmp_path / "a.bin").write_bytes(b"\xff\x00")
@@ -63,7 +63,7 @@ async def test_read(tmp_path: Path) -> None:
 
 
 async def test_list(tmp_path: Path) -> None:
-    """Files and directories of the root, of a directory, by glob."""
+    """`list` returns files and directories of the root or of a directory, by glob."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x.txt").write_text("12")
     (tmp_path / "a.txt").touch()
@@ -97,7 +97,7 @@ async def test_list(tmp_path: Path) -> None:
     ],
 )
 async def test_what_cannot_be(tmp_path: Path, method: str, params: Any, error: type[BridgeError]) -> None:
-    """One error each; a notification has none, since it has no answer."""
+    """Each wrong request has its error; a notification has none, since it has no answer."""
     async with opened(tmp_path) as adapter:
         with pytest.raises(error):
             await adapter.request(method, params)
@@ -105,7 +105,7 @@ async def test_what_cannot_be(tmp_path: Path, method: str, params: Any, error: t
 
 
 async def test_publish_writes_and_appends(tmp_path: Path) -> None:
-    """Whole files as they are; appended text as lines. The header goes before the configuration."""
+    """`publish` replaces a file, or appends lines; the header `append` overrides the configuration."""
     async with opened(tmp_path) as adapter:
         assert await adapter.publish("out/a.json", {"a": 1}) == {"size": 7}
         await adapter.publish("out/a.json", "text")
@@ -127,7 +127,7 @@ async def test_publish_writes_and_appends(tmp_path: Path) -> None:
 
 
 def test_only_replacing_may_be_repeated(tmp_path: Path) -> None:
-    """Appending twice is not appending once."""
+    """Replacing a file may be repeated, appending may not."""
     plain = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path)))
     appending = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path, append=True)))
     command = Publish(topic="x", message=1)
@@ -137,7 +137,7 @@ def test_only_replacing_may_be_repeated(tmp_path: Path) -> None:
 
 
 async def test_many_writers_at_once(tmp_path: Path) -> None:
-    """No line is torn, no file is mixed."""
+    """Concurrent writers tear no line and mix no file."""
     async with opened(tmp_path) as adapter:
         append = {"append": "true"}
         await asyncio.gather(*[adapter.publish("log", {"n": n, "x": "x" * 500}, headers=append) for n in range(50)])
@@ -148,7 +148,7 @@ async def test_many_writers_at_once(tmp_path: Path) -> None:
 
 
 async def test_changes_and_lines(tmp_path: Path) -> None:
-    """Told from the moment subscribe returns until unsubscribe does; the adapter's own drafts are none."""
+    """Changes and lines are delivered from `subscribe` to `unsubscribe`; the adapter's own drafts are not."""
     got: list[tuple[str, Any]] = []
 
     async def change(message: Inbound) -> None:
@@ -174,7 +174,7 @@ async def test_changes_and_lines(tmp_path: Path) -> None:
 
 
 async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is not delivered, a warning is logged, and the next one comes."""
+    """A line that the codec cannot decode is not delivered; a warning is logged, and the next one comes."""
     got: list[Any] = []
 
     async def line(message: Inbound) -> None:
@@ -189,7 +189,7 @@ async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest
 
 
 async def test_the_loss_of_the_root(tmp_path: Path) -> None:
-    """It is told once, although several tasks notice; then nothing works, and closing is quiet."""
+    """The loss of the root is reported once, although several tasks notice; then no method works."""
     lost: list[BridgeError] = []
     root = tmp_path / "root"
     root.mkdir()
@@ -210,7 +210,7 @@ async def test_the_loss_of_the_root(tmp_path: Path) -> None:
 
 
 async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) -> None:
-    """Leaves no descriptor behind."""
+    """A `subscribe` that is cancelled leaves no descriptor open."""
     for n in range(20):
         (tmp_path / f"{n}.log").touch()
 
@@ -227,7 +227,7 @@ async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) 
 
 
 async def test_a_poll_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cancelled work is awaited, and its error, which nobody wants any more, is not complained about."""
+    """`unsubscribe` waits for a poll in its thread, whose error is then ignored."""
     begun, go_on, complaints = threading.Event(), threading.Event(), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
@@ -254,7 +254,7 @@ async def test_a_poll_that_fails_after_its_end(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_configuration(tmp_path: Path) -> None:
-    """The root must be named."""
+    """A configuration without `root` is refused."""
     with pytest.raises(ValidationError, match="root"):
         FileConfig.model_validate({})
     with pytest.raises(ValueError, match="needs a `config` block"):

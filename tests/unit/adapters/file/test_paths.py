@@ -1,4 +1,4 @@
-"""Paths that stay below the root, and globs like a shell's."""
+"""Paths that stay below the root, and globs like those of a shell."""
 
 import pytest
 from hypothesis import given
@@ -20,20 +20,20 @@ from bridge.core.errors import InvalidError
     ],
 )
 def test_good_paths(text: str, parts: tuple[str, ...]) -> None:
-    """Dots and doubled slashes say nothing."""
+    """Dots and doubled slashes in a path mean nothing."""
     assert split_path(text) == parts
 
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "..", "../x", "a/../../x", "a/..", "a\0b", "/", "x/" * 65])
 def test_bad_paths(text: str) -> None:
-    """Absolute, climbing, with NUL, or endlessly deep."""
+    """A path that is absolute, climbs, holds NUL or is too deep is `invalid`."""
     with pytest.raises(InvalidError, match="path: "):
         split_path(text)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "\0", "..."]), max_size=8))
 def test_no_path_climbs(segments: list[str]) -> None:
-    """Whatever is accepted holds plain names only."""
+    """Every path that is accepted has plain names only."""
     try:
         parts = split_path("/".join(segments))
     except InvalidError:
@@ -57,7 +57,7 @@ def test_no_path_climbs(segments: list[str]) -> None:
     ],
 )
 def test_globs(glob: str, good: list[str], bad: list[str]) -> None:
-    """Stars stay within a segment, and hidden names need to be asked for; each way to a match is entered."""
+    """Stars match within a segment, hidden names only if asked for; directories on the way to a match are entered."""
     pattern = Glob(glob)
     for path in good:
         parts = path.split("/")
@@ -69,18 +69,18 @@ def test_globs(glob: str, good: list[str], bad: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "/a", "../*", "a/../*"])
 def test_bad_globs(text: str) -> None:
-    """Those that name nothing, or leave the root."""
+    """A glob that is empty or leaves the root is `invalid`."""
     with pytest.raises(InvalidError, match="glob: "):
         Glob(text)
 
 
 def test_many_stars_cost_little() -> None:
-    """No pattern makes matching take for ever."""
+    """No pattern makes matching slow."""
     assert not Glob("**/a/" * 15 + "b").matches(["a"] * 60)
 
 
 def test_what_cannot_match_is_not_entered() -> None:
-    """So that a narrow glob below a huge tree is cheap."""
+    """Directories in which nothing can match are not entered."""
     assert not Glob("a/*.txt").enters(["b"])
     assert not Glob("a/*.txt").enters(["a", "b"])
     assert not Glob("**/x").enters([".git"])

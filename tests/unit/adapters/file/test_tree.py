@@ -15,7 +15,7 @@ from bridge.core.errors import BridgeError, NotConnectedError, RejectedError
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root, beside which lies a secret."""
+    """Make a root, and beside it a secret."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "key").write_text("secret")
     made = tmp_path / "root"
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def code(call: object) -> str | int | None:
-    """What a call is rejected with."""
+    """Return the code with which a call is rejected."""
     assert callable(call)
     with pytest.raises(RejectedError) as caught:
         call()
@@ -32,12 +32,12 @@ def code(call: object) -> str | int | None:
 
 
 def descriptors() -> int:
-    """How many this process holds."""
+    """Return how many file descriptors this process has open."""
     return len(list(Path("/dev/fd").iterdir()))
 
 
 def test_write_and_read(root: Path) -> None:
-    """Directories on the way are made; nothing else is left in them."""
+    """What is written is read back; missing directories are created, and no draft is left in them."""
     tree = Tree(root)
     assert tree.replace(("a", "b", "c.txt"), b"hello") == 5
     assert tree.read(("a", "b", "c.txt"), 5) == b"hello"
@@ -46,7 +46,7 @@ def test_write_and_read(root: Path) -> None:
 
 
 def test_replacing_is_atomic(root: Path) -> None:
-    """Who has the old file open still reads it whole; permissions stay."""
+    """A reader that has the old file open still reads all of it; permissions are kept."""
     file = root / "x"
     file.write_text("old")
     file.chmod(0o640)
@@ -58,7 +58,7 @@ def test_replacing_is_atomic(root: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither half a file nor a draft."""
+    """A write that fails leaves the old file and no draft."""
     (root / "x").write_text("old")
 
     def full(*_: object) -> None:
@@ -72,7 +72,7 @@ def test_a_failed_write_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_append(root: Path) -> None:
-    """The file is made, then grows."""
+    """Appending creates the file, then grows it."""
     tree = Tree(root)
     assert tree.append(("d", "log"), b"a\n") == 2
     assert tree.append(("d", "log"), b"b\n") == 4
@@ -81,7 +81,7 @@ def test_append(root: Path) -> None:
 
 @pytest.mark.parametrize("target", ["../secret/key", "inner"])
 def test_no_link_is_followed_as_a_file(root: Path, target: str) -> None:
-    """Wherever it points; what it points to stays as it is."""
+    """A link in place of a file is refused, and what it points to is not changed."""
     (root / "inner").write_text("inner")
     (root / "link").symlink_to(target)
     tree = Tree(root)
@@ -92,7 +92,7 @@ def test_no_link_is_followed_as_a_file(root: Path, target: str) -> None:
 
 
 def test_no_link_is_followed_as_a_directory(root: Path) -> None:
-    """Not for reading, writing, listing or watching."""
+    """A link in place of a directory is not followed for reading, writing, listing or watching."""
     (root / "link").symlink_to("../secret")
     tree = Tree(root)
     assert code(lambda: tree.read(("link", "key"), 100)) == "not_a_directory"
@@ -105,7 +105,7 @@ def test_no_link_is_followed_as_a_directory(root: Path) -> None:
 
 
 def test_nothing_is_written_through_a_hard_link(root: Path) -> None:
-    """A second name outside of the root keeps its content: appending is refused, replacing makes a new file."""
+    """A file's second name outside of the root keeps its content: no append; a replacement is a new file."""
     (root / "key").hardlink_to(root / "../secret/key")
     tree = Tree(root)
     assert code(lambda: tree.append(("key",), b"x")) == "link"
@@ -115,7 +115,7 @@ def test_nothing_is_written_through_a_hard_link(root: Path) -> None:
 
 
 def test_a_directory_that_becomes_a_link_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Swapped between two steps of the walk, it leads nowhere."""
+    """A directory that becomes a link between two steps is not followed."""
     (root / "a" / "b").mkdir(parents=True)
     tree = Tree(root)
     really_open = os.open
@@ -133,7 +133,7 @@ def test_a_directory_that_becomes_a_link_meanwhile(root: Path, monkeypatch: pyte
 
 
 def test_only_regular_files(root: Path) -> None:
-    """A pipe does not make the caller wait, and is no file to be replaced."""
+    """A pipe is refused at once, and is not replaced."""
     os.mkfifo(root / "pipe")
     (root / "directory").mkdir()
     tree = Tree(root)
@@ -146,7 +146,7 @@ def test_only_regular_files(root: Path) -> None:
 
 
 def test_what_is_not_there_or_too_large(root: Path) -> None:
-    """Said with a code each."""
+    """A missing file, a directory and a file over the limit are rejected with a code each."""
     (root / "x").write_text("12345")
     tree = Tree(root)
     assert code(lambda: tree.read(("y",), 100)) == "not_found"
@@ -156,7 +156,7 @@ def test_what_is_not_there_or_too_large(root: Path) -> None:
 
 
 def test_scan(root: Path) -> None:
-    """Sorted, without hidden ones, directories only where they are asked for."""
+    """A scan is sorted, without hidden names, and with directories only where they are asked for."""
     for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt", ".hidden/e.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -168,7 +168,7 @@ def test_scan(root: Path) -> None:
 
 
 def test_the_root_is_that_very_directory(root: Path) -> None:
-    """Gone, or another one in its place: the session is over."""
+    """A root that is gone, or replaced by another directory, ends the session."""
     with pytest.raises(NotConnectedError, match="No such file"):
         Tree(root / "missing")
     tree = Tree(root)
@@ -182,7 +182,7 @@ def test_the_root_is_that_very_directory(root: Path) -> None:
 
 
 def test_nothing_stays_open(root: Path) -> None:
-    """Neither after success nor after failure."""
+    """No descriptor stays open, after success or after failure."""
     os.mkfifo(root / "pipe")
     tree = Tree(root)
     before = descriptors()
@@ -199,14 +199,14 @@ def test_nothing_stays_open(root: Path) -> None:
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_error_of_the_system_is_ours(number: int) -> None:
-    """With the path as it was asked for, and nothing that could be tried again for ever where a person is needed."""
+    """Each error number has its error, with the path as given; none that needs a person is retryable."""
     error = translate(OSError(number, os.strerror(number)), "a/b")
     assert error.kind in {"rejected", "invalid", "overloaded", "unavailable"}
     assert error.message == f"a/b: {os.strerror(number)}"
 
 
 def test_every_class_of_the_system_is_ours() -> None:
-    """Python's own subclasses of OSError, some of which come without a number."""
+    """Python's subclasses of OSError are translated, also those without a number."""
     classes = [
         one for one in vars(__import__("builtins")).values() if isinstance(one, type) and issubclass(one, OSError)
     ]

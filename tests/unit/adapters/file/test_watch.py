@@ -14,7 +14,7 @@ from bridge.core.errors import NotConnectedError
 
 
 def changes(root: Path, glob: str = "**") -> Changes:
-    """A watch that has begun."""
+    """Make a `Changes` that has begun."""
     made = Changes(Tree(root), Glob(glob))
     made.begin()
     return made
@@ -22,7 +22,7 @@ def changes(root: Path, glob: str = "**") -> Changes:
 
 @pytest.fixture
 def tail_of(tmp_path: Path) -> Any:
-    """Makes tails that have begun; closes them in the end."""
+    """Make tails that have begun; close them at the end."""
     made: list[Tail] = []
 
     def tail(glob: str = "*.log", max_line: int = 100) -> Tail:
@@ -47,7 +47,7 @@ def told(watch: Changes) -> list[tuple[str, str]]:
 
 
 def test_created_changed_deleted(tmp_path: Path) -> None:
-    """Once each; what was there in the beginning is no news."""
+    """Each change is reported once; what was there at first is not."""
     (tmp_path / "old").write_text("x")
     watch = changes(tmp_path)
     assert told(watch) == []
@@ -65,7 +65,7 @@ def test_created_changed_deleted(tmp_path: Path) -> None:
 
 
 def test_an_atomic_replacement_is_a_change(tmp_path: Path) -> None:
-    """Even of the same size at the same time."""
+    """A replacement is a change, even of the same size at the same time."""
     (tmp_path / "x").write_text("1")
     os.utime(tmp_path / "x", ns=(0, 0))
     watch = changes(tmp_path)
@@ -76,7 +76,7 @@ def test_an_atomic_replacement_is_a_change(tmp_path: Path) -> None:
 
 
 def test_a_rename_is_two_changes(tmp_path: Path) -> None:
-    """The old name goes first."""
+    """A rename is a deletion and a creation, in this order."""
     (tmp_path / "a").touch()
     watch = changes(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
@@ -84,7 +84,7 @@ def test_a_rename_is_two_changes(tmp_path: Path) -> None:
 
 
 def test_a_watch_without_its_root(tmp_path: Path) -> None:
-    """Says so, and no file as deleted."""
+    """The loss of the root is an error, and no file is reported as deleted."""
     (tmp_path / "root").mkdir()
     watch = changes(tmp_path / "root")
     (tmp_path / "root").rmdir()
@@ -93,7 +93,7 @@ def test_a_watch_without_its_root(tmp_path: Path) -> None:
 
 
 def test_lines_as_they_come(tmp_path: Path, tail_of: Any) -> None:
-    """From the end of what is there; only whole ones, without their ends."""
+    """New lines are read from the end of what was there; only whole ones, without their line ends."""
     file = tmp_path / "a.log"
     file.write_text("before\nhalf")
     tail = tail_of()
@@ -105,7 +105,7 @@ def test_lines_as_they_come(tmp_path: Path, tail_of: Any) -> None:
 
 
 def test_a_new_file_is_read_from_its_beginning(tmp_path: Path, tail_of: Any) -> None:
-    """It was written after we began."""
+    """A file that is created later is read from its beginning."""
     tail = tail_of()
     (tmp_path / "b.log").write_text("1\n2\n")
     (tmp_path / "b.txt").write_text("no\n")
@@ -114,7 +114,7 @@ def test_a_new_file_is_read_from_its_beginning(tmp_path: Path, tail_of: Any) -> 
 
 @pytest.mark.parametrize("glob", ["a.log", "a.log*"])
 def test_rotation_by_renaming_loses_nothing(tmp_path: Path, tail_of: Any, glob: str) -> None:
-    """Also what is still written to the old file; its lines come before the new one's, and none twice."""
+    """After a rotation the rest of the old file is read before the new one, and no line twice."""
     file = tmp_path / "a.log"
     file.touch()
     tail = tail_of(glob)
@@ -134,7 +134,7 @@ def test_rotation_by_renaming_loses_nothing(tmp_path: Path, tail_of: Any, glob: 
 
 
 def test_a_deleted_file_is_let_go(tmp_path: Path, tail_of: Any) -> None:
-    """After its last line, whole or not, and some patience; then no descriptor is left."""
+    """A deleted file is closed after some polls without a new line, and its last, incomplete line delivered."""
     before = len(list(Path("/dev/fd").iterdir()))
     file = tmp_path / "a.log"
     file.touch()
@@ -147,7 +147,7 @@ def test_a_deleted_file_is_let_go(tmp_path: Path, tail_of: Any) -> None:
 
 
 def test_rotation_by_truncating(tmp_path: Path, tail_of: Any) -> None:
-    """It begins again."""
+    """A truncated file is read from its beginning."""
     file = tmp_path / "a.log"
     file.write_text("long text\n")
     tail = tail_of()
@@ -157,7 +157,7 @@ def test_rotation_by_truncating(tmp_path: Path, tail_of: Any) -> None:
 
 
 def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
-    """With and without an end in sight; memory stays bounded."""
+    """A line over the limit comes in pieces, with or without an end, and memory stays bounded."""
     tail = tail_of(max_line=4)
     file = tmp_path / "a.log"
     file.write_text("123456789\nabcdefghij")
@@ -167,7 +167,7 @@ def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
 
 
 def test_much_comes_in_several_polls(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each bounded; `more` says that there is no need to wait."""
+    """Much content is read in several polls, and `more` tells that the next should follow at once."""
     monkeypatch.setattr(module, "_CHUNK", 10)
     tail = tail_of()
     (tmp_path / "a.log").write_text("".join(f"{n}\n" for n in range(10, 30)))
@@ -182,7 +182,7 @@ def test_much_comes_in_several_polls(tmp_path: Path, tail_of: Any, monkeypatch: 
 
 
 def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
-    """Neither from the beginning nor later."""
+    """Links are not followed, neither at first nor later."""
     (tmp_path / "outside").write_text("secret\n")
     (tmp_path / "a.log").symlink_to("outside")
     tail = tail_of()
@@ -191,7 +191,7 @@ def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
 
 
 def test_following_has_a_limit(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is beyond waits until another file is let go."""
+    """Files beyond the limit are followed when another one is closed."""
     monkeypatch.setattr(module, "MAX_FOLLOWED", 1)
     (tmp_path / "a.log").touch()
     tail = tail_of()

@@ -1,4 +1,4 @@
-"""Timers on a fake clock: no drift, missed ticks said, daylight saving, jitter, clocks that are set."""
+"""Timers on a fake clock: no drift, missed ticks, daylight saving time, jitter, and clocks that are set."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ START = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
 
 
 class Ticking:
-    """A connected timer, and what it has said: (topic, scheduled_at, missed)."""
+    """A connected timer, and the ticks that it has delivered: (topic, scheduled_at, missed)."""
 
     def __init__(self, clock: FakeClock, config: TimerConfig, seed: int = 0) -> None:
         self.clock = clock
@@ -42,13 +42,13 @@ class Ticking:
 
     @property
     def times(self) -> list[int]:
-        """Only when, in ms since the start."""
+        """Return when it ticked, in ms since the start."""
         return [at - START for _, at, _ in self.said]
 
 
 @asynccontextmanager
 async def ticking(topic: str = "default", *, clock: FakeClock | None = None, **config: Any) -> AsyncIterator[Ticking]:
-    """A timer with one subscription."""
+    """Connect a timer with one subscription."""
     timer = Ticking(clock or FakeClock(), TimerConfig(**config))
     await timer.adapter.connect()
     await timer.adapter.subscribe(topic, timer.deliver)
@@ -60,29 +60,29 @@ async def ticking(topic: str = "default", *, clock: FakeClock | None = None, **c
 
 
 def at(text: str, fold: int = 0) -> int:
-    """Berlin's local time as Unix ms."""
+    """Return Berlin's local time as Unix ms."""
     return round(datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold).timestamp() * 1000)
 
 
 def clock_at(text: str, fold: int = 0) -> FakeClock:
-    """A clock that shows Berlin's local time."""
+    """Make a clock that shows Berlin's local time."""
     return FakeClock(wall_ms=at(text, fold))
 
 
 def local(timer: Ticking) -> list[str]:
-    """When it ticked, as Berlin's clocks show it."""
+    """Return when it ticked, in Berlin's local time."""
     return [datetime.fromtimestamp(when / 1000, BERLIN).isoformat(" ", "minutes") for _, when, _ in timer.said]
 
 
 async def test_an_interval_ticks_on_its_grid() -> None:
-    """The first after one interval, each where the grid has it."""
+    """An interval ticks first after one interval, and then at its multiples."""
     async with ticking(every="1.5s") as timer:
         await timer.clock.advance(4.6)
         assert timer.said == [("default", START + n * 1500, 0) for n in (1, 2, 3)]
 
 
 async def test_an_interval_does_not_drift() -> None:
-    """A subscriber that takes its time moves no later tick."""
+    """A slow subscriber does not move later ticks."""
     timer = Ticking(FakeClock(), TimerConfig(every=1))
 
     async def slow(message: Inbound) -> None:
@@ -97,7 +97,7 @@ async def test_an_interval_does_not_drift() -> None:
 
 
 async def test_missed_ticks_are_said() -> None:
-    """One late tick stands for all that were due meanwhile, and names the latest; the grid stays."""
+    """One late tick stands for all that were due, with the time of the latest and the number of the missed."""
     timer = Ticking(FakeClock(), TimerConfig(every=1))
     naps = itertools.chain([3.5], itertools.repeat(0.0))
 
@@ -113,7 +113,7 @@ async def test_missed_ticks_are_said() -> None:
 
 
 async def test_immediately_ticks_at_once_too() -> None:
-    """And then as without."""
+    """`immediately` ticks once at the subscription, and then as without it."""
     async with ticking(every="10s", immediately=True) as timer:
         assert timer.said == [("default", START, 0)]
         await timer.clock.advance(10)
@@ -121,7 +121,7 @@ async def test_immediately_ticks_at_once_too() -> None:
 
 
 async def test_jitter_delays_each_tick_and_moves_none() -> None:
-    """Within its bounds, different each time; the scheduled time stays on the grid."""
+    """Jitter is within its bounds and different each time; the scheduled time stays the same."""
     async with ticking(every="10s", jitter="4s") as timer:
         await timer.clock.advance(204)
         assert timer.times == [n * 10_000 for n in range(1, 21)]
@@ -131,7 +131,7 @@ async def test_jitter_delays_each_tick_and_moves_none() -> None:
 
 
 async def test_schedules_by_name() -> None:
-    """Each has its topic; `*` brings all; what is unsubscribed ends."""
+    """Each schedule has its topic, `*` delivers all, and `unsubscribe` ends the ticks."""
     schedules = {"fast": {"every": 2}, "slow": {"every": 3}}
     async with ticking("slow", every=5, schedule=schedules) as timer:
         await timer.clock.advance(3)
@@ -149,7 +149,7 @@ async def test_schedules_by_name() -> None:
 
 
 async def test_cron_in_utc() -> None:
-    """At the minute, whatever the seconds at the start."""
+    """A cron expression ticks at the minute, whatever the seconds at the start."""
     async with ticking(cron="*/15 * * * *") as timer:
         await timer.clock.advance(3600)
         assert [when % 900_000 for _, when, _ in timer.said] == [0] * 4
@@ -158,7 +158,7 @@ async def test_cron_in_utc() -> None:
 
 
 async def test_cron_with_seconds() -> None:
-    """Six fields begin with the second."""
+    """A cron expression of six fields begins with the seconds."""
     async with ticking(cron="*/20 * * * * *") as timer:
         await timer.clock.advance(60)
         assert timer.times == [20_000, 40_000, 60_000]
@@ -179,7 +179,7 @@ async def test_fall_back() -> None:
 
 
 async def test_a_start_within_the_second_pass() -> None:
-    """The first pass' tick is over and does not come from the past."""
+    """A start within the hour that comes twice does not tick for its first pass."""
     clock = clock_at("2024-10-27T02:10", fold=1)
     async with ticking(cron="30 2 * * *", time_zone="Europe/Berlin", clock=clock) as timer:
         await timer.clock.advance(2 * 86_400 + 3600)
@@ -188,7 +188,7 @@ async def test_a_start_within_the_second_pass() -> None:
 
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-06-01", 24), ("2024-10-27", 25)])
 async def test_what_ticks_all_hours_follows_real_time(day: str, hours: int) -> None:
-    """A day has as many hours as it has."""
+    """A schedule for all half hours ticks every 30 minutes of real time, on a day of a change, too."""
     async with ticking(cron="*/30 * * * *", time_zone="Europe/Berlin", clock=clock_at(f"{day}T00:00")) as timer:
         await timer.clock.advance(hours * 3600)
         whens = [when for _, when, _ in timer.said]
@@ -197,7 +197,7 @@ async def test_what_ticks_all_hours_follows_real_time(day: str, hours: int) -> N
 
 
 async def test_a_clock_set_forward_is_noticed_within_a_minute() -> None:
-    """As after a suspended night: one tick, which says what was missed."""
+    """A clock that is set forward gives one tick within a minute, with the number of the missed."""
     async with ticking(cron="0 * * * *") as timer:
         timer.clock._wall_offset += 8 * 3_600_000
         await timer.clock.advance(60)
@@ -209,7 +209,7 @@ async def test_a_clock_set_forward_is_noticed_within_a_minute() -> None:
 
 
 async def test_a_clock_set_back_a_little_repeats_nothing() -> None:
-    """The hour that was ticked already passes a second time in silence."""
+    """A clock that is set back by an hour repeats no tick."""
     async with ticking(cron="0 * * * *") as timer:
         await timer.clock.advance(3600)
         timer.clock._wall_offset -= 3_600_000
@@ -219,7 +219,7 @@ async def test_a_clock_set_back_a_little_repeats_nothing() -> None:
 
 
 async def test_a_clock_that_was_far_ahead_is_believed_again() -> None:
-    """Set back by a year, it does not keep silent for a year."""
+    """A clock that is set back by a year does not stop the ticks for a year."""
     async with ticking(cron="0 * * * *") as timer:
         await timer.clock.advance(3600)
         timer.clock._wall_offset -= 365 * 86_400_000
@@ -228,7 +228,7 @@ async def test_a_clock_that_was_far_ahead_is_believed_again() -> None:
 
 
 async def test_counting_missed_ticks_has_an_end() -> None:
-    """A year of missed seconds is said as 10,000, and the next tick is on time."""
+    """A year of missed seconds counts as 10,000, and the next tick is on time."""
     async with ticking(cron="* * * * * *") as timer:
         timer.clock._wall_offset += 365 * 86_400_000
         await timer.clock.advance(1)
@@ -238,7 +238,7 @@ async def test_counting_missed_ticks_has_an_end() -> None:
 
 
 async def test_a_bug_of_a_subscriber_ends_the_session_loudly() -> None:
-    """The loss is told, and closing raises the bug."""
+    """An exception of a subscriber is a loss of the session, and closing raises it."""
     timer = Ticking(FakeClock(), TimerConfig(every=1))
 
     async def broken(message: Inbound) -> None:
@@ -257,7 +257,7 @@ async def test_a_bug_of_a_subscriber_ends_the_session_loudly() -> None:
 
 
 async def test_closing_leaves_no_task() -> None:
-    """Not even one that is in the middle of delivering."""
+    """Closing leaves no task, not even one that is delivering."""
     before = asyncio.all_tasks()
     timer = Ticking(FakeClock(), TimerConfig(every=1))
 
@@ -292,13 +292,13 @@ async def test_closing_leaves_no_task() -> None:
     ],
 )
 def test_what_cannot_work_is_said(config: dict[str, Any], complaint: str) -> None:
-    """Before anything runs."""
+    """Settings that cannot work are errors of the configuration."""
     with pytest.raises(ValidationError, match=complaint):
         TimerConfig(**config)
 
 
 def test_schedule_blocks_in_a_file(tmp_path: Path) -> None:
-    """They are read by label, and a complaint has the line."""
+    """`schedule` blocks are read by label, and an error in one has its line."""
     text = (
         'integration "clock" {\n  type = "timer"\n  config {\n    every = "1m"\n'
         '    schedule "nightly" {\n      cron      = "0 3 * * *"\n      time_zone = "Europe/Berlin"\n    }\n  }\n}\n'
@@ -314,6 +314,6 @@ def test_schedule_blocks_in_a_file(tmp_path: Path) -> None:
 
 
 def test_without_a_config_block_there_is_nothing() -> None:
-    """The adapter says so."""
+    """A timer without a `config` block is refused."""
     with pytest.raises(ValueError, match="needs a `config` block"):
         SPEC.create(adapter_setup("timer", None))
