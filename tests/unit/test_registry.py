@@ -1,4 +1,4 @@
-"""Adapters by entry point."""
+"""Show how installed adapters are found by their entry points."""
 
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -10,7 +10,7 @@ from bridge.registry import GROUP, AdapterRegistry
 
 
 def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
-    """All installed adapters are known; with `bundled` those of third parties are not."""
+    """All installed adapters are listed, without being imported; with `bundled` those of third parties are not."""
     found = EntryPoints(
         [
             EntryPoint("json-rpc", "bridge.adapters.jsonrpc:SPEC", GROUP),
@@ -19,12 +19,14 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
     assert list(AdapterRegistry()) == ["carrier-pigeon", "json-rpc"]
-    assert list(AdapterRegistry(bundled=True)) == ["json-rpc"]
+    assert "carrier-pigeon" in AdapterRegistry()
+    assert (list(AdapterRegistry(bundled=True)), len(AdapterRegistry(bundled=True))) == (["json-rpc"], 1)
+    assert "carrier-pigeon" not in AdapterRegistry(bundled=True)
     assert AdapterRegistry(bundled=True)["json-rpc"].protocol == "json-rpc"
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         ("no_such_package:SPEC", "No module named 'no_such_package'"),
         ("bridge.registry:SPEC", "no attribute 'SPEC'"),
@@ -32,11 +34,11 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
         ("fails_at_import:SPEC", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, says: str):
-    """Whatever is wrong with a third party's package, there is one kind of error, which says it."""
+def test_what_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, message: str):
+    """Any fault of a third party's package is an ImportError with the cause."""
     (tmp_path / "fails_at_import.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     found = EntryPoints([EntryPoint("carrier-pigeon", value, GROUP)])
     monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
-    with pytest.raises(ImportError, match=says):
+    with pytest.raises(ImportError, match=message):
         AdapterRegistry()["carrier-pigeon"]

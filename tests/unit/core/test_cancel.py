@@ -1,4 +1,4 @@
-"""What is cancelled is over in bounded time, whatever it makes of its cancellation."""
+"""Show that cancelled work ends in bounded time, whatever it does with its cancellation."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from tests.support.stubborn import Stubborn
 
 
 async def _cancelled(clock: FakeClock, task: asyncio.Task[Any]) -> float:
-    """Seconds from the cancellation of a task to its end."""
+    """Return the seconds from the cancellation of a task to its end."""
     began = clock.monotonic()
     task.cancel()
     await clock.settle()
@@ -38,7 +38,7 @@ async def _wait_for_3_11() -> str:
 
 
 async def test_a_result_and_an_error_come_through():
-    """Where nobody cancels, it is as if the work was awaited directly."""
+    """Without a cancellation, result and error are the same as if the work was awaited directly."""
     tasks = BoundedTasks(clock=FakeClock())
 
     async def refuse() -> None:
@@ -54,7 +54,7 @@ async def test_a_result_and_an_error_come_through():
     [(0, 1, 0.0), (1, 2, PATIENCE), (2, 2, 2 * PATIENCE), (math.inf, 2, 2 * PATIENCE)],
 )
 async def test_who_waits_is_free_in_bounded_time(times: float, cancellations: int, seconds: float):
-    """Cancelled, cancelled again, cut; what is cut is logged by name, and nothing else is."""
+    """Work is cancelled, cancelled again, then cut; only what is cut is logged, by its name."""
     clock, work = FakeClock(), Stubborn(times)
     caller = asyncio.ensure_future(BoundedTasks(clock=clock, integration="api").run(work(), "connect"))
     await clock.settle()
@@ -69,7 +69,7 @@ async def test_who_waits_is_free_in_bounded_time(times: float, cancellations: in
 
 
 async def test_a_cancellation_that_a_library_forgets_is_the_callers_all_the_same():
-    """The work comes to its result; its caller was cancelled and ends so."""
+    """A cancelled caller ends as cancelled, even if its work swallowed the cancellation and has a result."""
     clock = FakeClock()
     caller = asyncio.ensure_future(BoundedTasks(clock=clock).run(_wait_for_3_11(), "connect"))
     await asyncio.sleep(0)
@@ -79,7 +79,7 @@ async def test_a_cancellation_that_a_library_forgets_is_the_callers_all_the_same
 
 
 async def test_a_caller_that_is_cancelled_again_waits_no_longer():
-    """What it has started is still cancelled twice, and cut."""
+    """A caller that is cancelled twice ends at once; its work is still cancelled twice, and cut."""
     clock, work = FakeClock(), Stubborn(math.inf)
     caller = asyncio.ensure_future(BoundedTasks(clock=clock).run(work(), "connect"))
     await clock.settle()
@@ -95,7 +95,7 @@ async def test_a_caller_that_is_cancelled_again_waits_no_longer():
 
 
 async def test_a_time_limit_holds_over_stubborn_work():
-    """The clock's time limit ends as a time limit, twice the patience late at most."""
+    """A time limit ends as a TimeoutError even if the work resists, at most twice the patience late."""
     clock, work = FakeClock(), Stubborn(math.inf)
     tasks = BoundedTasks(clock=clock)
 
@@ -112,7 +112,7 @@ async def test_a_time_limit_holds_over_stubborn_work():
 
 
 async def test_a_library_that_cancels_itself_has_lost_the_connection():
-    """A CancelledError that nobody asked for is an error, and not the end of who waits."""
+    """A CancelledError that nobody requested becomes an error, and does not end the caller."""
     tasks = BoundedTasks(clock=FakeClock())
 
     async def cancel_itself() -> None:
@@ -123,7 +123,7 @@ async def test_a_library_that_cancels_itself_has_lost_the_connection():
 
 
 async def test_close_ends_or_cuts_all():
-    """All at the same time; afterwards nothing starts."""
+    """`close` ends or cuts all work at the same time; afterwards nothing can start."""
     clock, works = FakeClock(), [Stubborn(times) for times in (0, 1, math.inf)]
     tasks = BoundedTasks(clock=clock)
     started = [tasks.start(work(), f"call {number}") for number, work in enumerate(works)]
@@ -140,7 +140,7 @@ async def test_close_ends_or_cuts_all():
 
 
 async def test_close_leaves_time_to_end_in_order():
-    """What ends by itself within the grace is not cancelled."""
+    """Work that ends by itself within the grace is not cancelled by `close`."""
     clock = FakeClock()
     tasks = BoundedTasks(clock=clock)
     soon, late = tasks.start(clock.sleep(0.5), "soon"), tasks.start(clock.sleep(2.0), "late")
@@ -172,7 +172,7 @@ def _fail_when_cancelled() -> Coroutine[Any, Any, None]:
 
 @pytest.mark.parametrize(("work", "bugs"), [(_fail_at_once, 1), (_fail_when_cancelled, 0)])
 async def test_a_bug_is_told(work: Callable[[], Coroutine[Any, Any, None]], bugs: int):
-    """A task that nobody awaits tells its bug; what comes at the end is a line of the log."""
+    """A bug in a task that nobody awaits is reported; one that comes at the end is logged."""
     clock, told = FakeClock(), []
     tasks = BoundedTasks(clock=clock, on_bug=told.append)
     tasks.start(work(), "call")
