@@ -274,7 +274,7 @@ def test_an_unverified_certificate_is_a_warning(load_text):
 
 
 def test_credentials_in_the_clear_are_a_warning(load_text):
-    """With its place, and without the password."""
+    """Credentials over a connection without TLS are a warning that names the line, and not the password."""
     auth = 'auth {\n type = "basic"\n password = env.PASSWORD\n}'
     text = _rpc(auth, "address = env.HOST\n port = 80")
     (warning,) = load_text(text, {"PASSWORD": "hunter2", "HOST": "inner.example"}).warnings
@@ -288,7 +288,7 @@ def test_credentials_in_the_clear_are_a_warning(load_text):
 
 
 def test_an_address_from_the_environment_is_not_repeated(diagnostics):
-    """A complaint about it has the place alone."""
+    """A diagnostic about an address from the environment has its location, and not its value."""
     (line,) = diagnostics(_rpc(endpoint='address = "http://${env.HOST}"\n tls = true'), {"HOST": "inner.example"})
     assert '"a" > endpoint > tls: `tls` says true, but the address says "http"' in line
     (line,) = diagnostics(_rpc(endpoint="address = env.HOST"), {"HOST": "inner..example"})
