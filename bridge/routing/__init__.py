@@ -1,1 +1,1 @@
-"""From an event to its answer: commands, routes, and the bridge's own operations."""
+"""Runs the commands and routes of events, and the bridge's own operations, and answers them."""

@@ -1,7 +1,7 @@
-"""From an event to its answer: commands and routes are checked, handed to a connection, and responded to.
+"""Takes events from the bus: checks commands and routes, submits their operations to connections, and answers.
 
-Everything here happens on the bus reader's turn and returns at once; what takes time runs in a connection's guard, or
-as a task of the gateway (`Controls.later`).
+Everything here runs in the bus' callback and returns at once; what takes time runs in a connection's guard, or as a
+task of the gateway (`Controls.later`).
 """
 
 from collections.abc import Coroutine
@@ -50,7 +50,12 @@ _NOTHING: Final = Empty()
 
 
 class Dispatcher:
-    """Takes every event that the bus read; answers commands; sets off routes."""
+    """Takes every event from the bus, executes commands, and starts the routes that match.
+
+    Attributes:
+        router: Decides what an event leads to; replaced when the configuration is reloaded.
+        stopping: Whether new operations are rejected with `stopping`.
+    """
 
     def __init__(
         self,
@@ -77,7 +82,7 @@ class Dispatcher:
         self._peers = Peers(source, clock)
 
     def on_event(self, event: Event) -> None:
-        """Act on one event."""
+        """Execute the command that the event is, or the routes that it matches. Raises nothing: errors are answered."""
         decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
@@ -105,33 +110,33 @@ class Dispatcher:
         if isinstance(addressee.problem, UnknownIntegrationError) and self._peers.have(addressee.integration or ""):
             return
         name = addressee.integration or "bridge"
-        asked = self._begin(event, name, addressee.operation)
-        if asked is None:
+        caller = self._begin(event, name, addressee.operation)
+        if caller is None:
             return
         try:
             if addressee.problem is not None:
                 raise addressee.problem
             if addressee.integration is None:
-                self._bridge_command(event, addressee.operation, asked)
+                self._bridge_command(event, addressee.operation, caller)
             else:
-                self._integration_command(event, addressee.integration, addressee.operation, asked)
+                self._integration_command(event, addressee.integration, addressee.operation, caller)
         except BridgeError as error:
-            asked.done(operation_of(event, addressee.operation, name, _NOTHING), Outcome(error=error))
+            caller.done(operation_of(event, addressee.operation, name, _NOTHING), Outcome(error=error))
 
-    def _integration_command(self, event: Event, name: str, operation: str, asked: "_Asked") -> None:
+    def _integration_command(self, event: Event, name: str, operation: str, caller: "_Caller") -> None:
         connection = self._connection(name)
         if operation in CONTROLS:
             check_empty(event, operation)
-            self._control(operation_of(event, operation, name, _NOTHING), connection, asked)
+            self._control(operation_of(event, operation, name, _NOTHING), connection, caller)
         else:
             command = parse_command(operation, event)
             deadline = self._deadline(event, command)
-            connection.submit(operation_of(event, operation, name, command, deadline=deadline), asked.done)
+            connection.submit(operation_of(event, operation, name, command, deadline=deadline), caller.done)
 
-    def _control(self, operation: Operation, connection: Connection, asked: "_Asked") -> None:
+    def _control(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
         if operation.name == "drain":
             connection.guard.stop_accepting()  # at once, for what comes right behind
-            self._controls.later(self._drain(operation, connection, asked))
+            self._controls.later(self._drain(operation, connection, caller))
             return
         outcome = _DONE
         if operation.name == "pause":
@@ -140,69 +145,69 @@ class Dispatcher:
             connection.resume()
         else:
             breaker = connection.guard.breaker
-            # What changes is told with who asked for it.
+            # The event about the change names this command as its cause.
             change = breaker.force_open if operation.name == "circuit.force_open" else breaker.reset
             change(operation)
             outcome = Outcome(result=Circuit(state=breaker.state))
-        asked.done(operation, outcome)
+        caller.done(operation, outcome)
 
-    async def _drain(self, operation: Operation, connection: Connection, asked: "_Asked") -> None:
+    async def _drain(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
         await connection.drain()
-        asked.done(operation, _DONE)
+        caller.done(operation, _DONE)
 
-    def _bridge_command(self, event: Event, name: str, asked: "_Asked") -> None:
+    def _bridge_command(self, event: Event, name: str, caller: "_Caller") -> None:
         operation = operation_of(event, name, "bridge", _NOTHING)
         if name == "ping":
-            asked.done(operation, Outcome(result=event.raw))
+            caller.done(operation, Outcome(result=event.raw))
         elif name == "status":
             check_empty(event, name)
-            asked.done(operation, Outcome(result=self._controls.status()))
+            caller.done(operation, Outcome(result=self._controls.status()))
         elif name == "subscriptions":
             check_empty(event, name)
-            asked.done(operation, Outcome(result=self._controls.subscriptions()))
+            caller.done(operation, Outcome(result=self._controls.subscriptions()))
         elif name in DEAD_LETTER_OPERATIONS:
             self._controls.later(
-                self._answer_later(operation, self._controls.letters(name, parse_letters(name, event)), asked)
+                self._answer_later(operation, self._controls.letters(name, parse_letters(name, event)), caller)
             )
         elif name == "reload":
             if self.stopping:
                 raise StoppingError("the bridge is stopping")
             check_empty(event, name)
-            self._controls.later(self._answer_later(operation, self._controls.reload(), asked))
+            self._controls.later(self._answer_later(operation, self._controls.reload(), caller))
         else:
             raise UnknownOperationError(f"the bridge has no operation {name!r}")
 
-    async def _answer_later(self, operation: Operation, work: Coroutine[Any, Any, Any], asked: "_Asked") -> None:
+    async def _answer_later(self, operation: Operation, work: Coroutine[Any, Any, Any], caller: "_Caller") -> None:
         try:
             outcome = Outcome(result=await work)
         except BridgeError as error:
             outcome = Outcome(error=error)
-        asked.done(operation, outcome)
+        caller.done(operation, outcome)
 
     # --- routes
 
     def _route(self, event: Event, plan: RoutePlan) -> None:
         route, scope = plan.route, {"event": event}
-        asked: _Asked | None = None
+        caller: _Caller | None = None
         try:
             if not plan.applies(scope):
                 return
             if route.durable:
                 self._accept(event, plan, scope)
                 return
-            if plan.heard or event.correlation_id is not None or event.headers is not None:
-                asked = self._begin(event, route.integration, route.operation, plan)
-                if asked is None:
+            if plan.needs_outcome or event.correlation_id is not None or event.headers is not None:
+                caller = self._begin(event, route.integration, route.operation, plan)
+                if caller is None:
                     return
             connection = self._connection(route.integration)
-            done: Done = self._unheard if asked is None else asked.done
+            done: Done = self._report_failure if caller is None else caller.done
             connection.submit(self._planned(event, plan, scope), done)
         except BridgeError as error:
             operation = operation_of(event, route.operation, route.integration, _NOTHING, route=route)
-            (asked or _Asked(self, event, plan, None)).done(operation, Outcome(error=error))
+            (caller or _Caller(self, event, plan, None)).done(operation, Outcome(error=error))
 
     def _accept(self, event: Event, plan: RoutePlan, scope: Scope) -> None:
-        """Give an event to the outbox, which answers a repeated key, and everything that comes after."""
+        """Give an event to the outbox, which then does all the rest; it also answers repeated idempotency keys."""
         if self.stopping:
             raise StoppingError("the bridge is stopping")
         emit = plan.emitted_type(scope) if plan.emits else None
@@ -213,8 +218,8 @@ class Dispatcher:
         deadline = self._deadline(event, command)
         return operation_of(event, route.operation, route.integration, command, deadline=deadline, route=route, key=key)
 
-    def _unheard(self, operation: Operation, outcome: Outcome) -> None:
-        """The end of an operation that nobody asked about; its failure is still reported."""
+    def _report_failure(self, operation: Operation, outcome: Outcome) -> None:
+        """Report the failure of an operation whose outcome nobody waits for."""
         if outcome.error is not None:
             self._responder.failed(operation, outcome.error, outcome.attempts)
 
@@ -234,8 +239,8 @@ class Dispatcher:
             return None
         return deadline_of(event, timeout_ms, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())
 
-    def _begin(self, event: Event, integration: str, name: str, plan: RoutePlan | None = None) -> "_Asked | None":
-        """Where the outcome is to go; None where a repeated key is answered from memory, or when the first one ends."""
+    def _begin(self, event: Event, integration: str, name: str, plan: RoutePlan | None = None) -> "_Caller | None":
+        """Return who gets the outcome; None for a repeated key, which is answered from memory or with the first one."""
         route = None if plan is None else plan.route
         key = key_of(event, None if route is None else route.name)
         if key is not None:
@@ -244,12 +249,12 @@ class Dispatcher:
                 if answer is not None:
                     self._responder.repeat(operation_of(event, name, integration, _NOTHING, route=route), answer)
                 return None
-        return _Asked(self, event, plan, key)
+        return _Caller(self, event, plan, key)
 
     def finish(
         self, event: Event, plan: RoutePlan | None, key: Key | None, operation: Operation, outcome: Outcome
     ) -> None:
-        """Answer who asked, and remember the answer where it has a key."""
+        """Answer all who asked for an operation, and remember the answer where it has an idempotency key."""
         askers = [] if event.correlation_id is None else [event.correlation_id]
         if plan is None and key is None:
             self._responder.finish(operation, outcome, askers)
@@ -264,8 +269,8 @@ class Dispatcher:
         self._responder.finish(operation, outcome, askers, answer=answer, emit=emit)
 
 
-class _Asked:
-    """One command or route on its way: takes its outcome to the dispatcher."""
+class _Caller:
+    """Who asked for an operation, by command or route: passes its outcome to the dispatcher with that."""
 
     __slots__ = ("_dispatcher", "_event", "_key", "_plan")
 
@@ -276,10 +281,10 @@ class _Asked:
         self._key = key
 
     def done(self, operation: Operation, outcome: Outcome) -> None:
-        """As a connection calls it, once."""
+        """Take the outcome; the connection calls this once."""
         self._dispatcher.finish(self._event, self._plan, self._key, operation, outcome)
 
 
 def _is_final(outcome: Outcome) -> bool:
-    """Whether the outcome of an accepted event is decided; what was shed before an attempt was not accepted."""
+    """Return whether the outcome of an accepted event is final; what was shed before an attempt was not accepted."""
     return outcome.attempts > 0 or (outcome.error is not None and outcome.error.kind == "deadline")

@@ -1,9 +1,9 @@
-"""Answers by idempotency key: a repeated command is answered from memory and runs once.
+"""Remembers answers by idempotency key, so that a repeated command is answered from memory and runs once.
 
 The bus is lossy, so `bridge.client` sends a command again, with the same key, until its response comes. The scope of a
 key is `(source, key)`, and of a route `(source, key, route)`; an answer is remembered for ten minutes (bus contract,
-"receipts" and "Delivery"). What was rejected without an attempt (circuit open, overloaded, stopping) is not remembered:
-a caller who tries later, as told, wants it tried.
+"receipts" and "Delivery"). What was rejected without an attempt (circuit open, overloaded, stopping) is not remembered,
+so that a caller can try it again later.
 """
 
 from collections import OrderedDict
@@ -41,8 +41,8 @@ class AnswerMemory:
         """Register a command.
 
         Returns:
-            `(True, None)`: it is new, run it. `(False, answer)`: it was answered already, with this.
-            `(False, None)`: it is running; the asker gets the answer when it comes.
+            `(True, None)`: it is new; run it. `(False, answer)`: it was answered already, with this.
+            `(False, None)`: it is running; the answer will go to this correlation id, too.
         """
         self._expire()
         answered = self._answered.get(key)

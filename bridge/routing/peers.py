@@ -1,27 +1,27 @@
-"""Other bridges on the same bus, and which integrations they have, so that their commands are left to them."""
+"""Knows the other bridges on the bus and their integrations, so that this bridge does not answer their commands."""
 
 from typing import Final
 
 from bridge.core.model import ConnectionStatus, Event
 from bridge.core.ports import Clock
 
-#: Integrations that are remembered; names can be invented, memory cannot.
+#: Integrations that are remembered at most, since programs on the bus can invent any number of names.
 _MOST: Final = 10_000
-#: Seconds without a heartbeat after which another bridge is taken for dead, and its commands are answered again.
+#: Seconds without a heartbeat after which another bridge counts as ended, and its commands are answered by this one.
 _SILENCE: Final = 60.0
 
 
 class Peers:
-    """Learns from `health.<id>` of others."""
+    """Remembers the integrations of other bridges from their `health.<id>` events."""
 
     def __init__(self, source: str, clock: Clock) -> None:
-        """`source` is what stands in our own events."""
+        """Create it empty; `source` is the `source` of our own events."""
         self._source = source
         self._clock = clock
         self._until: dict[str, float] = {}
 
     def learn(self, event: Event) -> None:
-        """Take note of one event of health, whoever it is of."""
+        """Note the integration of a `health.<id>` event, if another bridge emitted it."""
         name, source = event.event_type.removeprefix("health."), event.source or ""
         if source == self._source or source.partition("/")[0] != "bridge":
             return
@@ -33,5 +33,5 @@ class Peers:
             self._until.pop(name, None)
 
     def have(self, integration: str) -> bool:
-        """Whether one of them has this integration, and lives."""
+        """Return whether another bridge that is running has this integration."""
         return self._until.get(integration, 0.0) > self._clock.monotonic()

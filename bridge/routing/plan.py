@@ -1,6 +1,6 @@
-"""A route made ready for many events: what is the same for each of them is worked out once.
+"""Prepares a route for many events: what is the same for each of them is computed once.
 
-Pure, like the router: the same event always gives the same command.
+The same event always gives the same command; nothing here does input or output.
 """
 
 from collections.abc import Callable
@@ -13,31 +13,31 @@ from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import Command, Enqueue, Publish, Request
 
-Part = Callable[[Scope], Any]
-"""One argument for one event; raises InvalidError where it cannot be had, or is not what the operation takes."""
+Argument = Callable[[Scope], Any]
+"""Returns an argument for an event; raises InvalidError where that fails, or the operation does not take the value."""
 
 
 class RoutePlan:
-    """What a route does with an event.
+    """Evaluates a route's expressions for an event.
 
     Attributes:
         route: The route.
-        command: Makes the operation's arguments of a scope. Raises InvalidError where an expression fails on this
-            event, or gives what the operation cannot take.
-        emits: Whether a good answer is followed by an event.
-        heard: Whether somebody hears of each outcome, whatever the event says: by `emit`, or by receipts.
+        command: Returns the operation's arguments for a scope. Raises InvalidError where an expression fails on this
+            event, or gives a value that the operation does not take.
+        emits: Whether the result is emitted as an event.
+        needs_outcome: Whether each outcome is emitted, for any event: by `emit` or as a receipt.
     """
 
-    __slots__ = ("command", "emits", "heard", "route")
+    __slots__ = ("command", "emits", "needs_outcome", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.command: Callable[[Scope], Command] = _COMMANDS[route.operation](route)
         self.emits = route.emit is not None
-        self.heard = self.emits or route.receipts
+        self.needs_outcome = self.emits or route.receipts
 
     def applies(self, scope: Scope) -> bool:
-        """Whether the route's `where` holds.
+        """Return whether the route's `where` is true, or there is none.
 
         Raises:
             InvalidError: It fails on this event, or gives something else than true or false.
@@ -46,7 +46,7 @@ class RoutePlan:
         return where is None or _truth(where.evaluate(scope), "where")
 
     def emitted_type(self, scope: Scope) -> str:
-        """Return the type of the event that follows a good answer; only for a route that `emits`.
+        """Return the type of the event that carries the result; only for a route that `emits`.
 
         Raises:
             InvalidError: The expression fails on this event, or gives no event type that a route may emit.
@@ -55,7 +55,7 @@ class RoutePlan:
         return to_emitted_type(self.route.emit.evaluate(scope))
 
     def key(self, scope: Scope) -> str | None:
-        """The route's own ordering key, None where it has none; texts and numbers make different keys.
+        """Return the route's own ordering key; None where it has none. A text and a number never give the same key.
 
         Raises:
             InvalidError: It fails on this event, or gives something else than text, a whole number, true or false.
@@ -89,11 +89,11 @@ def _enqueue(route: Route) -> Callable[[Scope], Command]:
 _COMMANDS: Final = {"request": _request, "publish": _publish, "enqueue": _enqueue}
 
 
-def _value(expression: Expression | None, unset: Any) -> Part:
+def _value(expression: Expression | None, unset: Any) -> Argument:
     return (lambda _: unset) if expression is None else expression.evaluate
 
 
-def _checked(expression: Expression | None, check: Callable[[Any], Any], *, unset: Any = None) -> Part:
+def _checked(expression: Expression | None, check: Callable[[Any], Any], *, unset: Any = None) -> Argument:
     if expression is None:
         return lambda _: unset
     if expression.constant:
@@ -101,13 +101,13 @@ def _checked(expression: Expression | None, check: Callable[[Any], Any], *, unse
         try:
             checked = check(value)
         except InvalidError:
-            pass  # to be said for each event
+            pass  # the error must come for each event
         else:
             return lambda _: checked
     return lambda scope: check(expression.evaluate(scope))
 
 
-def _text(expression: Expression | None, where: str) -> Part:
+def _text(expression: Expression | None, where: str) -> Argument:
     def check(value: Any) -> str:
         if not isinstance(value, str) or not value:
             raise InvalidError(f"{where}: expected text, got {type(value).__name__}")

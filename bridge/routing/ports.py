@@ -1,4 +1,4 @@
-"""The parts of the gateway and of the bus that the dispatcher needs."""
+"""The parts of the gateway and of the bus that the dispatcher uses."""
 
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -9,18 +9,18 @@ from bridge.core.ports import Publisher
 
 
 class EventBus(Publisher, Protocol):
-    """The part of the bus that the dispatcher needs."""
+    """The part of the bus that the dispatcher uses."""
 
     def reject_loop(self, event_type: str) -> None:
-        """Count and report an event that crossed the bridge too often."""
+        """Count and report an event that has crossed bridges too often (bus contract, "Loop protection")."""
         ...
 
 
 class Controls(Protocol):
-    """What the gateway does for the commands of `bridge.<operation>`."""
+    """The part of the gateway that executes the commands `bridge.<operation>`."""
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that takes time as a task of the gateway; a bug in it ends the bridge."""
+        """Run a coroutine as a task of the gateway; a bug in it ends the process."""
         ...
 
     def status(self) -> dict[str, BridgeHealth | IntegrationHealth]:
@@ -32,10 +32,10 @@ class Controls(Protocol):
         ...
 
     async def letters(self, operation: str, wanted: Letters) -> LetterList | Moved:
-        """Return the result of `bridge.dead_letters`, or carry `bridge.replay` or `bridge.discard` out.
+        """Execute `bridge.dead_letters`, `bridge.replay` or `bridge.discard`, and return its result.
 
         Raises:
-            InvalidError: An id is none.
+            InvalidError: An id is not an id of a dead letter.
             StoppingError: The bridge is about to end.
         """
         ...
@@ -44,7 +44,7 @@ class Controls(Protocol):
         """Read the configuration again and apply it.
 
         Raises:
-            InvalidError: It cannot be applied; everything is as it was.
-            StoppingError: The bridge is about to end; everything is as it was.
+            InvalidError: It cannot be applied; nothing has changed.
+            StoppingError: The bridge is about to end; nothing has changed.
         """
         ...

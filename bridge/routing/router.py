@@ -1,4 +1,4 @@
-"""Event → what to do. Pure: no sockets, no tasks, no time but what is passed in.
+"""Decides what to do with an event. No input or output, no tasks, and no time but what is passed in.
 
 A command names its integration in its type; any other event is matched against the routes. The decision for a type is
 made once and kept, so that a message costs the same with one route and with a thousand.
@@ -37,7 +37,13 @@ _MOST_DIGITS: Final = 20
 
 
 class Addressee(msgspec.Struct, frozen=True):
-    """A command's addressee: an integration's operation, or (integration None) one of the bridge itself."""
+    """What a command is addressed to.
+
+    Attributes:
+        integration: The integration's label; None for the bridge itself.
+        operation: The operation's name.
+        problem: Why there is no such integration or operation; None where there is.
+    """
 
     integration: str | None
     operation: str
@@ -45,7 +51,13 @@ class Addressee(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What an event type leads to: one command, or any number of routes, or nothing; and whether it tells of health."""
+    """What an event type leads to: one command, or any number of routes.
+
+    Attributes:
+        addressee: The addressee of a command; None for any other event.
+        routes: The routes that match, in the order of the configuration.
+        health: Whether it is a `health.*` event.
+    """
 
     addressee: Addressee | None
     routes: tuple[RoutePlan, ...]
@@ -56,13 +68,13 @@ class Router:
     """Decides by event type, and builds operations from events."""
 
     def __init__(self, integrations: Mapping[str, frozenset[str]], routes: Iterable[Route]) -> None:
-        """Take the integrations' operations by id, and the routes in the order of the configuration."""
+        """Create it from each integration's operations, by label, and the routes in the order of the configuration."""
         self._integrations = integrations
         self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), RoutePlan(route)) for route in routes)
         self._decisions: dict[str, Decision] = {}
 
     def decide(self, event_type: str) -> Decision:
-        """The decision for a type; commands never set off routes."""
+        """Return the decision for an event type; a command never starts a route."""
         decision = self._decisions.get(event_type)
         if decision is None:
             if len(self._decisions) >= _REMEMBERED:
@@ -96,10 +108,10 @@ _DECODERS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OP
 
 
 def parse_command(operation: str, event: Event) -> Command:
-    """The command's checked arguments, decoded straight from the event's payload.
+    """Return the checked arguments of a command, decoded directly from the event's payload.
 
     Raises:
-        InvalidError: The payload does not fit; the message says where.
+        InvalidError: The payload does not fit; the message names the place.
     """
     try:
         command: Command = _DECODERS[operation].decode(event.raw)
@@ -112,10 +124,10 @@ _EMPTY: Final = msgspec.msgpack.Decoder(Empty | None)
 
 
 def check_empty(event: Event, operation: str) -> None:
-    """For commands that take nothing.
+    """Check that the payload of a command without arguments is null or an empty map.
 
     Raises:
-        InvalidError: The payload says something.
+        InvalidError: It is not.
     """
     try:
         _EMPTY.decode(event.raw)
@@ -127,10 +139,10 @@ _LETTERS: Final = msgspec.msgpack.Decoder(Letters | None)
 
 
 def parse_letters(operation: str, event: Event) -> Letters:
-    """Which dead letters a command means; null is all.
+    """Return which dead letters a command selects; a payload of null selects all.
 
     Raises:
-        InvalidError: The payload does not fit; the message says where.
+        InvalidError: The payload does not fit; the message names the place.
     """
     try:
         return _LETTERS.decode(event.raw) or Letters()
@@ -139,12 +151,18 @@ def parse_letters(operation: str, event: Event) -> Letters:
 
 
 def cause_of(event: Event) -> Cause:
-    """The part of an event that resilience events carry."""
+    """Return the part of an event that resilience events contain."""
     return Cause(event.source, event.id, event.event_type)
 
 
 def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
-    """The earlier of `timeout_ms` and the header `deadline_ms` (Unix ms), as monotonic seconds; None for no limit.
+    """Return the earlier of `timeout_ms` and the header `deadline_ms`, in monotonic seconds; None for no limit.
+
+    Args:
+        event: The event; its header `deadline_ms` is Unix time in milliseconds.
+        timeout_ms: The caller's time in milliseconds; None for no limit.
+        now: The monotonic time in seconds.
+        wall_ms: The Unix time in milliseconds.
 
     Raises:
         InvalidError: The header is not a number.
@@ -173,7 +191,17 @@ def operation_of(
     route: Route | None = None,
     key: str | None = None,
 ) -> Operation:
-    """One operation, ready for the guard."""
+    """Return the operation that an event asks for.
+
+    Args:
+        event: The event.
+        name: The operation's name.
+        integration: The integration's label.
+        command: The checked arguments.
+        deadline: Monotonic time in seconds; None for no limit.
+        route: The route that asks for it; None for a command.
+        key: The ordering key; None for the event type.
+    """
     return Operation(
         integration=integration,
         name=name,

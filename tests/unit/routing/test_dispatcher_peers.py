@@ -1,4 +1,4 @@
-"""Several bridges on one bus leave each other's integrations alone."""
+"""Of several bridges on one bus, each leaves the others' integrations to them."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from tests.support.clock import FakeClock
 
 class _Bus:
     def __init__(self) -> None:
-        self.said: list[tuple[str, Any]] = []
+        self.published: list[tuple[str, Any]] = []
 
     def publish(self, event_type: str, payload: Any, **_: Any) -> None:
-        self.said.append((event_type, payload))
+        self.published.append((event_type, payload))
 
     publish_or_report = publish
 
@@ -28,7 +28,7 @@ def _event(event_type: str, payload: Any, source: str) -> Event:
 
 
 async def _answered(*before: Event, later: float = 0.0) -> bool:
-    """Whether a command to `theirs` is answered, as unknown, so many seconds after these events."""
+    """Return whether a command to `theirs` is answered, as unknown, so many seconds after these events."""
     bus, clock = _Bus(), FakeClock()
     dispatcher = Dispatcher(
         Router({}, ()),
@@ -44,7 +44,7 @@ async def _answered(*before: Event, later: float = 0.0) -> bool:
         dispatcher.on_event(event)
     await clock.advance(later)
     dispatcher.on_event(_event("integration.theirs.request", {"method": "m"}, "app"))
-    return any(event_type == "response.integration.theirs.request" for event_type, _ in bus.said)
+    return any(event_type == "response.integration.theirs.request" for event_type, _ in bus.published)
 
 
 def _health(status: str, source: str = "bridge/other") -> Event:
@@ -52,13 +52,13 @@ def _health(status: str, source: str = "bridge/other") -> Event:
 
 
 async def test_another_bridges_integration_is_left_to_it():
-    """Its health has shown that it is there."""
+    """A command to an integration whose health another bridge has published is not answered."""
     assert not await _answered(_health("connecting"))
     assert not await _answered(_health("stopped"), _health("failed"))
 
 
-async def test_a_bridge_that_died_without_a_word_is_missed():
-    """After a minute without a heartbeat nobody is waited for."""
+async def test_a_bridge_without_a_heartbeat_counts_as_ended():
+    """After a minute without a heartbeat of another bridge, commands to its integration are answered as unknown."""
     assert not await _answered(_health("connected"), later=59.0)
     assert await _answered(_health("connected"), later=61.0)
 
@@ -66,8 +66,8 @@ async def test_a_bridge_that_died_without_a_word_is_missed():
 @pytest.mark.parametrize(
     "before",
     [(), (_health("connected"), _health("stopped")), (_health("connected", "app"),), (_health("connected", "bridge"),)],
-    ids=["never heard of", "stopped", "said by an application", "said by ourselves"],
+    ids=["no health", "stopped", "health from an application", "our own health"],
 )
 async def test_what_nobody_has_is_unknown(before):
-    """Somebody has to say so."""
+    """A command to an integration that no other running bridge has is answered as unknown."""
     assert await _answered(*before)

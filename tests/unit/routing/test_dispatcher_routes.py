@@ -1,4 +1,4 @@
-"""Which events set routes off."""
+"""Which events start routes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class _Bus:
         self.loops: list[str] = []
 
     def publish(self, *_: Any, **__: Any) -> None:
-        raise AssertionError("nothing is to be said")
+        raise AssertionError("nothing may be published")
 
     def reject_loop(self, event_type: str) -> None:
         self.loops.append(event_type)
@@ -34,7 +34,7 @@ class _Connection:
 
 
 def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], list[str]]:
-    """The routes that one event sets off, and the loops that were counted."""
+    """Return the routes that one event starts, and the loops that were counted."""
     bus, connection = _Bus(), _Connection()
     router = Router({"api": frozenset({"request"})}, routes)
     dispatcher = Dispatcher(
@@ -60,22 +60,22 @@ def _route(name: str, *, own: bool = False) -> Route:
 
 
 def test_every_route_that_matches_acts():
-    """Each for itself, in the order of the configuration."""
+    """An event starts all routes that match, in the order of the configuration."""
     assert _started("app", 1, _route("one"), _route("two")) == (["one", "two"], [])
 
 
-def test_the_bridges_own_events_set_off_only_routes_that_say_so():
-    """Others are not even looked at."""
+def test_the_bridges_own_events_start_only_routes_with_own():
+    """The bridge's own events start only routes with `own`."""
     assert _started("bridge", 1, _route("one"), _route("two", own=True)) == (["two"], [])
 
 
 def test_another_bridges_events_are_anybodys():
-    """`bridge/other` is not `bridge`."""
+    """Events of another bridge start routes like those of an application."""
     assert _started("bridge/other", 1, _route("one")) == (["one"], [])
 
 
 def test_an_event_that_went_round_too_often_is_counted_once():
-    """However many routes it would have set off; and not at all where it would have set off none."""
+    """An event beyond the limit of hops is counted once, however many routes match, and not where none matches."""
     assert _started("app", MAX_HOP, _route("one"), _route("two")) == ([], ["a.b"])
     assert _started("bridge", MAX_HOP, _route("one")) == ([], [])
     assert _started("app", MAX_HOP - 1, _route("one")) == (["one"], [])

@@ -14,18 +14,18 @@ from tests.support.clock import FakeClock
 
 
 class _Bus:
-    """Carries events whose type, payload and correlation id together are not longer than `room`."""
+    """A bus that takes only events whose type, payload and correlation id together have at most `room` bytes."""
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.said: list[tuple[str, Any, str | None]] = []
+        self.published: list[tuple[str, Any, str | None]] = []
         self.unpublished: list[str] = []
 
     def publish(self, event_type: str, payload: Any, *, correlation_id: str | None = None, **_: Any) -> None:
         size = len(event_type) + len(msgspec.msgpack.encode(payload)) + len(correlation_id or "")
         if size > self.room:
             raise InvalidError("too large")
-        self.said.append((event_type, msgspec.msgpack.decode(msgspec.msgpack.encode(payload)), correlation_id))
+        self.published.append((event_type, msgspec.msgpack.decode(msgspec.msgpack.encode(payload)), correlation_id))
 
     def publish_or_report(self, event_type: str, payload: Any, **more: Any) -> None:
         try:
@@ -72,29 +72,29 @@ def _event(correlation_id: str | None, key: str | None = None, event_type: str =
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_a_result_too_large_is_a_protocol_error(key):
-    """RecordingBus to who asked; a key remembers that answer."""
+    """Who asked gets a `protocol` error, also a second time by the same key."""
     dispatcher, bus = _dispatcher(900)
     for asker in ("one", "two"):
         dispatcher.on_event(_event(asker, key))
-    assert [(payload["error"]["kind"], asker) for _, payload, asker in bus.said] == [
+    assert [(payload["error"]["kind"], asker) for _, payload, asker in bus.published] == [
         ("protocol", "one"),
         ("protocol", "two"),
     ]
 
 
-def test_a_repeated_key_whose_first_answer_nobody_heard():
-    """The answer was noted without being said; saying it later must not fail either."""
+def test_a_repeated_key_whose_first_answer_was_not_published():
+    """An answer that nobody waited for is remembered as an error that fits, and published when the key is repeated."""
     dispatcher, bus = _dispatcher(900)
     dispatcher.on_event(_event(None, "k"))
     dispatcher.on_event(_event("late", "k"))
-    assert [(payload["error"]["kind"], asker) for _, payload, asker in bus.said] == [("protocol", "late")]
+    assert [(payload["error"]["kind"], asker) for _, payload, asker in bus.published] == [("protocol", "late")]
 
 
 @pytest.mark.parametrize("event_type", ["integration.api.request", "integration.no.request", "bridge.dance"])
 def test_not_even_an_error_fits(event_type):
-    """It is counted, and the next event is handled as ever."""
+    """A response that cannot be published at all is reported, and the next event is handled as usual."""
     dispatcher, bus = _dispatcher(900)
     dispatcher.on_event(_event("c" * 2000, event_type=event_type))
     assert f"response.{event_type}" in bus.unpublished
     dispatcher.on_event(_event("good"))
-    assert bus.said[-1][2] == "good"
+    assert bus.published[-1][2] == "good"

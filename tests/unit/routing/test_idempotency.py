@@ -24,7 +24,7 @@ def test_the_scope_of_a_key_is_source_key_and_route():
 
 
 def test_a_key_runs_once_and_is_answered_again():
-    """The second time, the payload is there at once."""
+    """A key that was answered gives the same answer at once."""
     memory = AnswerMemory(FakeClock())
     assert memory.begin(KEY, "c1") == (True, None)
     assert memory.finish(KEY, ANSWER, remember=True) == ["c1"]
@@ -32,7 +32,7 @@ def test_a_key_runs_once_and_is_answered_again():
 
 
 def test_all_who_ask_while_it_runs_get_the_answer():
-    """Once each, however often they ask; who asks without a correlation id gets none."""
+    """All who repeat a running key are returned at its end, each once; those without a correlation id are not."""
     memory = AnswerMemory(FakeClock())
     assert memory.begin(KEY, None) == (True, None)
     for asker in ("c1", "c2", "c1", None):
@@ -41,7 +41,7 @@ def test_all_who_ask_while_it_runs_get_the_answer():
 
 
 def test_what_was_never_tried_may_be_tried_again():
-    """A rejection is not remembered."""
+    """The answer of a command that was rejected without an attempt is not remembered."""
     memory = AnswerMemory(FakeClock())
     memory.begin(KEY, "c1")
     memory.finish(KEY, ANSWER, remember=False)
@@ -49,7 +49,7 @@ def test_what_was_never_tried_may_be_tried_again():
 
 
 async def test_an_answer_is_kept_for_ten_minutes():
-    """Not longer, and not shorter."""
+    """An answer is remembered for exactly ten minutes."""
     clock = FakeClock()
     memory = AnswerMemory(clock)
     memory.begin(KEY, None)
@@ -61,7 +61,7 @@ async def test_an_answer_is_kept_for_ten_minutes():
 
 
 def test_the_memory_is_bounded(monkeypatch):
-    """By entries and by bytes; the oldest goes first, what runs stays."""
+    """The memory has a limit of entries and of bytes; the oldest answer is removed first, a running key never."""
     monkeypatch.setattr(idempotency, "_MOST_BYTES", 1000)
     memory = AnswerMemory(FakeClock())
     memory.begin(("app", "running", None), "c")

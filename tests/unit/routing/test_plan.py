@@ -9,7 +9,7 @@ from bridge.routing.plan import RoutePlan
 
 
 class FromEvent(Expression):
-    """Looks a name up, as a path would."""
+    """An expression that looks up a name, as a path does."""
 
     def evaluate(self, scope: Scope) -> object:
         """The value of that name."""
@@ -17,7 +17,7 @@ class FromEvent(Expression):
 
 
 def plan(**fields: object) -> RoutePlan:
-    """Of a route of one operation, `request` unless said otherwise."""
+    """Return the plan of a route, by default of a `request`."""
     values = {"operation": "request", "method": Literal('"m"', "m"), **fields}
     return RoutePlan(Route(name="r", on=("**",), integration="api", **values))
 
@@ -31,7 +31,7 @@ def test_where_must_be_true_or_false():
 
 
 def test_a_route_makes_each_kind_of_command():
-    """Request, publish and enqueue, from expressions."""
+    """Routes make requests, publishes and enqueues from their expressions."""
     message = Literal('"x"', "x")
     assert plan(params=Literal("[1]", [1])).command({}) == Request(method="m", params=[1])
     publish = plan(operation="publish", topic=Literal('"t"', "t"), message=message, qos=Literal("1", 1))
@@ -40,8 +40,8 @@ def test_a_route_makes_each_kind_of_command():
     assert enqueue.command({}) == Enqueue(queue="q", message="x")
 
 
-def test_what_depends_on_the_event_is_worked_out_for_each():
-    """Only what is constant is kept from one event to the next."""
+def test_what_depends_on_the_event_is_evaluated_for_each():
+    """An expression that depends on the event is evaluated for each event."""
     names = {name: FromEvent(name) for name in ("topic", "message", "qos", "retain", "key")}
     one = plan(operation="publish", **names)
     first = {"topic": "a", "message": 1, "qos": 1, "retain": False, "key": 5}
@@ -54,7 +54,7 @@ def test_what_depends_on_the_event_is_worked_out_for_each():
 @pytest.mark.parametrize("method", [5, "", None])
 @pytest.mark.parametrize("kind", [lambda value: Literal("?", value), lambda _: FromEvent("it")])
 def test_a_computed_name_must_be_text(method, kind):
-    """The error names the key, and comes with each event, whether or not it depends on it."""
+    """A name that is not text is an error that names the key, for each event, also where it is constant."""
     wrong = plan(method=kind(method))
     for _ in range(2):
         with pytest.raises(InvalidError, match="method"):
@@ -63,14 +63,14 @@ def test_a_computed_name_must_be_text(method, kind):
 
 @pytest.mark.parametrize("qos", [3, "1", True])
 def test_a_computed_qos_must_be_one(qos):
-    """What the protocol cannot mean is that message's own error."""
+    """A `qos` that is not 0, 1 or 2 is an error of that event."""
     wrong = plan(operation="publish", topic=Literal('"t"', "t"), message=Literal("1", 1), qos=Literal("?", qos))
     with pytest.raises(InvalidError, match="qos"):
         wrong.command({})
 
 
-def test_somebody_hears_of_outcomes_by_emit_or_receipts():
-    """Where neither is set, only the event itself can ask for an answer."""
-    assert not plan().heard
-    assert plan(emit=Literal('"done"', "done")).heard
-    assert plan(receipts=True).heard
+def test_outcomes_are_needed_for_emit_or_receipts():
+    """A route needs each outcome only where it has `emit` or `receipts`."""
+    assert not plan().needs_outcome
+    assert plan(emit=Literal('"done"', "done")).needs_outcome
+    assert plan(receipts=True).needs_outcome

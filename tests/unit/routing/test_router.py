@@ -27,7 +27,7 @@ def router(*routes: Route) -> Router:
 
 
 def test_a_command_names_its_integration_and_operation():
-    """The rest of the type, dots and all, is the operation."""
+    """The second segment is the integration; the rest, also with dots, is the operation."""
     addressee = router().decide("integration.api.circuit.reset").addressee
     assert (addressee.integration, addressee.operation, addressee.problem) == ("api", "circuit.reset", None)
 
@@ -42,25 +42,25 @@ def test_a_command_names_its_integration_and_operation():
     ],
 )
 def test_a_command_that_leads_nowhere_says_why(event_type, kind):
-    """Unknown names and operations that the protocol lacks are told apart."""
+    """An unknown integration, an unknown operation and one that the protocol lacks give different errors."""
     assert router().decide(event_type).addressee.problem.kind == kind
 
 
 def test_a_command_to_the_bridge():
-    """No integration is meant."""
+    """`bridge.<operation>` has no integration."""
     addressee = router().decide("bridge.ping").addressee
     assert (addressee.integration, addressee.operation) == (None, "ping")
 
 
 @pytest.mark.parametrize("event_type", ["bridge", "integration"])
 def test_the_bare_words_are_plain_events(event_type):
-    """Only what follows the dot makes a command."""
+    """`integration` and `bridge` without a dot are plain events."""
     everything = route(on=("**",))
     assert [plan.route for plan in router(everything).decide(event_type).routes] == [everything]
 
 
 def test_all_matching_routes_in_the_order_of_the_configuration():
-    """By exact type and by pattern; a command sets none off."""
+    """Routes match by exact type and by pattern, in the order of the configuration; a command starts none."""
     first, second, other = route("a"), route("b", on=("x", "order.created")), route("c", on=("cart.**",))
     every = route("d", on=("**",))
     decide = router(first, second, other, every).decide
@@ -79,7 +79,7 @@ def test_a_flood_of_types_does_not_fill_the_memory():
 
 
 def test_a_command_is_decoded_into_its_struct():
-    """Missing parameters are told from null ones."""
+    """A payload is decoded into the command's struct, and missing `params` differ from null."""
     assert parse_command("request", event(payload={"method": "m"})).params is msgspec.UNSET
     assert parse_command("request", event(payload={"method": "m", "params": None})).params is None
 
@@ -96,13 +96,13 @@ def test_a_command_is_decoded_into_its_struct():
     ],
 )
 def test_a_command_that_does_not_fit_says_where(payload, where):
-    """The message names the key."""
+    """The error of a payload that does not fit names the key."""
     with pytest.raises(InvalidError, match=where):
         parse_command("request", event(payload=payload))
 
 
 def test_the_earlier_of_two_deadlines_counts():
-    """`timeout_ms` is relative, the header is a time of day."""
+    """Of `timeout_ms`, which is relative, and `deadline_ms`, which is Unix time, the earlier counts."""
     headers = {"deadline_ms": "1500"}
     assert deadline_of(event(headers=headers), 2000, now=10.0, wall_ms=1000) == 10.5
     assert deadline_of(event(headers=headers), 100, now=10.0, wall_ms=1000) == 10.1
@@ -111,20 +111,20 @@ def test_the_earlier_of_two_deadlines_counts():
 
 @pytest.mark.parametrize("value", ["soon", "-5", "1.5", "²", "9" * 21, "9" * 6000])
 def test_a_deadline_that_is_no_number_is_invalid(value):
-    """It is not silently no deadline at all."""
+    """A `deadline_ms` that is not a number is an error, and not no deadline."""
     with pytest.raises(InvalidError, match="deadline_ms"):
         deadline_of(event(headers={"deadline_ms": value}), None, now=0.0, wall_ms=0)
 
 
 @pytest.mark.parametrize(("value", "hop"), [("3", 3), ("x", 0), ("-1", 0), ("", 0), ("9" * 5000, 1000)])
 def test_hops_are_digits(value, hop):
-    """Anything else counts as none behind it; a long number is surely too many."""
+    """A `hop` that is not digits counts as 0; a long number is beyond the limit."""
     assert event(headers={"hop": value}).hop == hop
     assert event().hop == 0
 
 
 def test_an_operation_carries_its_cause():
-    """Key, correlation and hop come from the event."""
+    """An operation has key, correlation id and hop of its event."""
     cause = event(headers={"idempotency_key": "k", "hop": "2"})
     operation = operation_of(cause, "request", "api", Request(method="m"), route=route())
     assert (operation.cause.source, operation.cause.id, operation.cause.event_type) == ("app", 7, "order.created")
