@@ -1,6 +1,6 @@
 """nemo-bridge: the sidecar between a Nemo application's event bus and the outside world.
 
-The way through the house is drawn in `docs/architecture.md`; start reading at `bridge.gateway`.
+`docs/architecture.md` describes how it works and where to find what; start reading at `bridge.gateway`.
 """
 
 from typing import Final

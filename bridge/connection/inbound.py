@@ -75,38 +75,38 @@ class Delivery:
         self.messages += 1
         if self._duplicates.has(self._number, message, held=self.held):
             return AckDecision.ACK
-        said = False
+        published = False
         emits = self.emits
         for done, emit in enumerate(emits):
-            outcome = self._say(emit, message)
+            outcome = self._publish(emit, message)
             if outcome is None:
-                return self._wait(message, emits[done:], said=said)
-            said = said or outcome
-        return self._decision(message, said=said)
+                return self._wait(message, emits[done:], published=published)
+            published = published or outcome
+        return self._decision(message, published=published)
 
-    def bury(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
-        """Return a callback for a message that is given up. It is then no duplicate of a later one."""
+    def forgetting(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
+        """Return `on_dead`, after which the message is forgotten: a later one with its id is no duplicate."""
 
-        def bury(message: Inbound, why: str) -> None:
+        def forget(message: Inbound, why: str) -> None:
             self._duplicates.forget(self._number, message)
             on_dead(message, why)
 
-        return bury
+        return forget
 
-    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, said: bool) -> AckDecision:
+    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, published: bool) -> AckDecision:
         for emit in emits:
-            while (outcome := self._say(emit, message)) is None:
+            while (outcome := self._publish(emit, message)) is None:
                 await self._sink.room()
-            said = said or outcome
-        return self._decision(message, said=said)
+            published = published or outcome
+        return self._decision(message, published=published)
 
-    def _decision(self, message: Inbound, *, said: bool) -> AckDecision:
-        if not said:
+    def _decision(self, message: Inbound, *, published: bool) -> AckDecision:
+        if not published:
             return AckDecision.ACK
         self._duplicates.note(self._number, message)
         return AckDecision.HOLD if self.held and message.message_id is not None else AckDecision.ACK
 
-    def _say(self, emit: Emit, message: Inbound) -> bool | None:
+    def _publish(self, emit: Emit, message: Inbound) -> bool | None:
         """Return whether an event was made of the message; None where the bus has no room."""
         hop = message.headers.get("hop")
         headers = _FIRST_CROSSING

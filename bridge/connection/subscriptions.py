@@ -21,13 +21,13 @@ from bridge.core.settings import Hold
 _MOST_LISTED: Final = 100
 _MOST_TOPIC: Final = 200
 
-Place = tuple[str, bool, str | None]
-"""What a subscription at the remote reads: a topic or queue, whether it is a queue, and the group."""
+SubscriptionKey = tuple[str, bool, str | None]
+"""What identifies a subscription at the remote: the topic or queue, whether it is a queue, and the group."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSpec:
-    """A subscription that somebody wants, by a `subscription` block or a `subscribe` command.
+    """Describe a subscription that a `subscription` block or a `subscribe` command asks for.
 
     Attributes:
         name: The block's label, or a made-up one.
@@ -54,14 +54,19 @@ class SubscriptionSpec:
     asked: tuple[str | None, int] | None = field(default=None, compare=False)
 
     @property
-    def place(self) -> Place:
-        """What it reads; a queue may have the name of a topic."""
+    def key(self) -> SubscriptionKey:
+        """What identifies its subscription at the remote; a queue may have the name of a topic."""
         return self.topic, self.queue, self.group
 
 
 @dataclass(slots=True)
-class _Source:
-    """One subscription at the remote, wanted by one spec or several."""
+class _RemoteSubscription:
+    """One subscription at the remote, which one spec or several share.
+
+    Attributes:
+        delivery: Puts its messages on the bus.
+        live: The adapter's handle; None where the current session has not subscribed yet.
+    """
 
     delivery: Delivery
     live: Subscription | None = None
@@ -100,7 +105,7 @@ class Subscriptions:
         self._has_qos = has_qos
         self._default = f"message.{integration}"
         self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
-        self._sources: dict[Place, _Source] = {}
+        self._remote: dict[SubscriptionKey, _RemoteSubscription] = {}
         # One change at a time: commands run side by side, and two for one topic must make one subscription.
         self._changing = asyncio.Lock()
         self._sink = sink
@@ -109,14 +114,14 @@ class Subscriptions:
         self._clock = clock
         self._tasks = tasks
         self._duplicates = Duplicates(clock)
-        self._places = itertools.count(1)
-        self._gone = 0
+        self._delivery_numbers = itertools.count(1)
+        self._removed_messages = 0
         self._numbers = itertools.count(1)
 
     @property
     def messages(self) -> int:
         """How many messages have come."""
-        return self._gone + sum(source.delivery.messages for source in self._sources.values())
+        return self._removed_messages + sum(remote.delivery.messages for remote in self._remote.values())
 
     def listed(self) -> list[LiveSubscription]:
         """Return at most 100 of them for `bridge.subscriptions`: those by command first, the latest of those first."""
@@ -128,7 +133,7 @@ class Subscriptions:
                 topic=spec.topic[:_MOST_TOPIC],
                 queue=spec.queue,
                 emit=None if spec.text is None else spec.text[:_MOST_TOPIC],
-                messages=self._sources[spec.place].delivery.messages if spec.place in self._sources else 0,
+                messages=self._remote[spec.key].delivery.messages if spec.key in self._remote else 0,
                 asked=None if spec.asked is None else Asked(source=spec.asked[0], timestamp=spec.asked[1]),
             )
             for spec in specs[:_MOST_LISTED]
@@ -141,8 +146,8 @@ class Subscriptions:
             BridgeError: The remote refused a subscription or did not answer.
         """
         async with self._changing:
-            for source in self._sources.values():
-                source.live = None
+            for remote in self._remote.values():
+                remote.live = None
             for spec in tuple(self._specs.values()):
                 await self._subscribe(session, spec)
 
@@ -158,13 +163,13 @@ class Subscriptions:
         event_type = None if command.emit is None else to_emitted_type(command.emit)
         async with self._changing:
             for spec in self._specs.values():
-                if spec.place != (command.topic, False, None):
+                if spec.key != (command.topic, False, None):
                     continue
                 _check_qos(spec, command)
                 if spec.text == event_type:
                     return spec.name
                 if spec.hold is not None:
-                    raise InvalidError(f'topic: {spec.name!r} listens to it, with `ack = "consumer"`')
+                    raise InvalidError(f'topic: {spec.name!r} subscribes to it with `ack = "consumer"`')
             spec = SubscriptionSpec(
                 name=f"subscription-{next(self._numbers)}",
                 topic=command.topic,
@@ -198,51 +203,53 @@ class Subscriptions:
             if not gone:
                 raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
             for spec in gone:
-                source = self._forget(spec)
-                if source is not None and source.live is not None:
-                    await self._tasks.run(session.unsubscribe(source.live), "unsubscribe")
+                remote = self._forget(spec)
+                if remote is not None and remote.live is not None:
+                    await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe")
 
-    def _forget(self, spec: SubscriptionSpec) -> _Source | None:
+    def _forget(self, spec: SubscriptionSpec) -> _RemoteSubscription | None:
         """Remove a spec; return its subscription at the remote if no other spec shares it."""
         del self._specs[spec.name]
-        place = spec.place
-        if self._settle_on(place):
+        key = spec.key
+        if self._set_emits(key):
             return None
-        source = self._sources.pop(place, None)
-        if source is not None:
-            self._gone += source.delivery.messages
-        return source
+        remote = self._remote.pop(key, None)
+        if remote is not None:
+            self._removed_messages += remote.delivery.messages
+        return remote
 
-    def _settle_on(self, place: Place) -> bool:
-        """Set the event types of a place to those of its specs; return whether it has any."""
-        specs = [spec for spec in self._specs.values() if spec.place == place]
-        source = self._sources.get(place)
-        if source is not None:
-            source.delivery.emits = tuple(self._default if spec.emit is None else spec.emit for spec in specs)
+    def _set_emits(self, key: SubscriptionKey) -> bool:
+        """Set the event types of a subscription at the remote to those of its specs; return whether it has any."""
+        specs = [spec for spec in self._specs.values() if spec.key == key]
+        remote = self._remote.get(key)
+        if remote is not None:
+            remote.delivery.emits = tuple(self._default if spec.emit is None else spec.emit for spec in specs)
         return bool(specs)
 
     async def _subscribe(self, session: ProtocolAdapter, spec: SubscriptionSpec) -> None:
-        place = spec.place
-        source = self._sources.get(place)
-        if source is None:
-            number = next(self._places)
+        key = spec.key
+        remote = self._remote.get(key)
+        if remote is None:
+            number = next(self._delivery_numbers)
             delivery = Delivery(number, sink=self._sink, duplicates=self._duplicates, on_bad=self._on_bad)
-            source = self._sources[place] = _Source(delivery)
-        self._settle_on(place)
-        if source.live is not None:
+            remote = self._remote[key] = _RemoteSubscription(delivery)
+        self._set_emits(key)
+        if remote.live is not None:
             return
         hold: Hold | None = None
-        holds = [one.hold for one in self._specs.values() if one.place == place and one.hold is not None]
+        holds = [one.hold for one in self._specs.values() if one.key == key and one.hold is not None]
         if holds:
-            source.delivery.held = True
-            hold = dataclasses.replace(holds[0], on_dead=source.delivery.bury(self._on_dead))
+            remote.delivery.held = True
+            hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
         options = SubscriptionOptions(qos=spec.qos, group=spec.group, hold=hold)
         listen = session.consume if spec.queue else session.subscribe
-        source.live = await self._tasks.run(listen(spec.topic, source.delivery, options), "subscribe")
+        remote.live = await self._tasks.run(listen(spec.topic, remote.delivery, options), "subscribe")
 
 
 def _check_qos(spec: SubscriptionSpec, command: Subscribe) -> None:
     """Check that a command asks for the quality of service that its topic has already: the remote knows only one."""
     has = DEFAULT_QOS if spec.qos is None else spec.qos
     if command.qos not in {None, has}:
-        raise InvalidError(f"qos: {spec.name!r} listens to this topic with {has}; leave it out, or unsubscribe first")
+        raise InvalidError(
+            f"qos: {spec.name!r} subscribes to this topic with {has}; leave it out, or unsubscribe first"
+        )

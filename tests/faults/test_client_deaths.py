@@ -53,8 +53,8 @@ integration "{name}" {{
 """
 
 
-class House:
-    """A sidecar that can be killed and started again in the same place."""
+class RestartableSidecar:
+    """A sidecar that can be killed and started again in the same directory."""
 
     def __init__(self, sidecar: Callable[[], Sidecar]) -> None:
         self._start = sidecar
@@ -72,11 +72,11 @@ class House:
 
 
 @asynccontextmanager
-async def house(text: str) -> AsyncIterator[tuple[House, BusClient]]:
+async def restartable_sidecar(text: str) -> AsyncIterator[tuple[RestartableSidecar, BusClient]]:
     """The sidecar, and a program on its bus."""
     with short_directory() as place:
         whole = f'bridge {{\n  heartbeat = "500ms"\n}}\n{bus_block(place)}\n{text}'
-        running = House(lambda: Sidecar(place, whole))
+        running = RestartableSidecar(lambda: Sidecar(place, whole))
         try:
             await running.ready()
             async with BusClient(f"ipc://{place}/p", f"ipc://{place}/s", patience=15) as bus:
@@ -154,7 +154,7 @@ async def test_sidecar_and_redis_killed_while_programs_enqueue() -> None:
             server.kill()
             await asyncio.to_thread(server.restart)
 
-        async with house(integration("jobs", "redis", server.port)) as (running, bus):
+        async with restartable_sidecar(integration("jobs", "redis", server.port)) as (running, bus):
             work = Work(QueueClient(bus, "jobs"), "work")
             count = await work.during(running.kill_and_start, kill_redis, running.kill_and_start)
         assert sorted(work.stored) == list(range(count))
@@ -170,7 +170,7 @@ async def test_nats_and_sidecar_killed_while_programs_enqueue() -> None:
     """As with Redis; and as JetStream knows keys, what is repeated with the same one is stored once."""
     stream = 'config {\n    stream {\n      name     = "WORK"\n      subjects = ["work"]\n    }\n  }'
     with nats_server() as server:
-        async with house(integration("jobs", "nats", server.port, stream)) as (running, bus):
+        async with restartable_sidecar(integration("jobs", "nats", server.port, stream)) as (running, bus):
             work = Work(QueueClient(bus, "jobs"), "work")
             count = await work.during(lambda: asyncio.to_thread(server.restart), running.kill_and_start)
         assert sorted(work.stored) == list(range(count))
@@ -189,7 +189,7 @@ async def test_nats_and_sidecar_killed_while_programs_enqueue() -> None:
 async def test_calls_in_flight_are_answered_by_the_next_sidecar() -> None:
     """With a key each call is answered once; a killed sidecar forgets keys, so the remote sees such a call twice."""
     with remote() as service:
-        async with house(json_rpc("api", service.url, timeout="20s")) as (running, bus):
+        async with restartable_sidecar(json_rpc("api", service.url, timeout="20s")) as (running, bus):
             api = RpcClient(bus, "api")
             calls = [asyncio.create_task(api.call("wait", [n], key=f"key-{n}")) for n in range(20)]
             await until(lambda: service.calls["wait"] == 20)
@@ -207,7 +207,7 @@ async def test_sidecar_killed_while_a_program_works() -> None:
     """Each message is worked on; one whose holder was not told of it comes again, and nothing is left pending."""
     with redis_server() as server:
         jobs_block = integration("jobs", "redis", server.port, 'config {\n    claim_after = "1s"\n  }')
-        async with house(jobs_block) as (running, bus):
+        async with restartable_sidecar(jobs_block) as (running, bus):
             jobs = QueueClient(bus, "jobs")
             count = 150
             await asyncio.gather(*[jobs.enqueue("work", number) for number in range(count)])
@@ -235,7 +235,7 @@ async def test_sidecar_killed_while_a_program_works() -> None:
 async def test_a_key_takes_one_message() -> None:
     """A `dequeue` that is said again with its key gives the same message; the other one stays where it is."""
     with redis_server() as server:
-        async with house(integration("jobs", "redis", server.port)) as (_, bus):
+        async with restartable_sidecar(integration("jobs", "redis", server.port)) as (_, bus):
             jobs = QueueClient(bus, "jobs")
             for number in range(2):
                 await jobs.enqueue("work", number)
@@ -253,7 +253,7 @@ async def test_a_key_takes_one_message() -> None:
 async def test_a_subscription_survives() -> None:
     """The sidecar killed, the integration made anew by a reload, the broker killed: messages come again."""
     with mosquitto() as broker:
-        async with house(integration("events", "mqtt", broker.port)) as (running, bus):
+        async with restartable_sidecar(integration("events", "mqtt", broker.port)) as (running, bus):
             events = PubSubClient(bus, "events")
             numbers = itertools.count()
 

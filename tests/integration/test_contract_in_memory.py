@@ -31,10 +31,10 @@ bus {{
   publish   = "ipc://{0}/p"
   subscribe = "ipc://{0}/s"
 }}
-integration "house" {{
+integration "shop" {{
   type = "memory"
   endpoint {{
-    address = "house"
+    address = "shop"
   }}
 }}
 integration "ruin" {{
@@ -55,7 +55,7 @@ integration "ruin" {{
   }}
 }}
 subscription "work" {{
-  integration    = "house"
+  integration    = "shop"
   topic          = "work"
   emit           = "work.come"
   ack            = "consumer"
@@ -63,7 +63,7 @@ subscription "work" {{
 }}
 route "echo" {{
   on          = "order.*"
-  integration = "house"
+  integration = "shop"
   operation   = "request"
   method      = "echo"
   params      = event.payload
@@ -71,7 +71,7 @@ route "echo" {{
 }}
 route "keep" {{
   on          = "keep.*"
-  integration = "house"
+  integration = "shop"
   operation   = "request"
   method      = event.payload.method
   params      = event.payload.params
@@ -90,7 +90,7 @@ def envelope(event: Event) -> dict[str, Any]:
 @pytest.fixture
 def remotes(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryRemote]:
     """What the integrations talk to; the ruin is not there at first."""
-    made = {"house": MemoryRemote(), "ruin": MemoryRemote(alive=False)}
+    made = {"shop": MemoryRemote(), "ruin": MemoryRemote(alive=False)}
     monkeypatch.setattr(MemoryAdapter, "remotes", made)
     return made
 
@@ -128,14 +128,14 @@ async def trouble(client: BusClient, ruin: MemoryRemote, events: Sequence[Event]
 
 async def held(client: BusClient, events: Sequence[Event]) -> None:
     """A message that the application gives back as often as it may."""
-    await client.ask("integration.house.publish", {"topic": "work", "message": 1})
+    await client.ask("integration.shop.publish", {"topic": "work", "message": 1})
     for attempts in (1, 2):
 
         def come(attempts: int = attempts) -> list[Event]:
             return [one for one in events if one.event_type == "work.come" and one.payload["attempts"] == attempts]
 
         await until(come, "the message")
-        answer = await client.ask("integration.house.nack", {"message_id": come()[0].payload["message_id"]})
+        answer = await client.ask("integration.shop.nack", {"message_id": come()[0].payload["message_id"]})
         assert answer.payload["ok"]
 
 
@@ -150,12 +150,12 @@ async def kept(client: BusClient, events: Sequence[Event]) -> None:
     def said(event_type: str) -> int:
         return sum(event.event_type == event_type for event in events)
 
-    await until(lambda: said("receipt.house.expired") == 1, "the receipt of what came too late")
+    await until(lambda: said("receipt.shop.expired") == 1, "the receipt of what came too late")
     letters = (await client.ask("bridge.dead_letters", {}, timeout=10)).payload["result"]["letters"]
     ids = [letter["letter_id"] for letter in letters]
     assert len(ids) == 1
     assert (await client.ask("bridge.replay", {"ids": ids}, timeout=10)).payload["ok"]
-    await until(lambda: said("resilience.house.dead_letter") == 2, "the letter that is dead again")
+    await until(lambda: said("resilience.shop.dead_letter") == 2, "the letter that is dead again")
     assert (await client.ask("bridge.discard", {}, timeout=10)).payload["ok"]
 
 
@@ -166,40 +166,40 @@ async def commands(client: BusClient) -> None:
         answer = (await client.ask(event_type, payload, timeout=10)).payload
         return answer.get("result") if answer["ok"] else answer["error"]["kind"]
 
-    async def house(operation: str, **payload: Any) -> Any:
-        return await ask(f"integration.house.{operation}", payload)
+    async def shop(operation: str, **payload: Any) -> Any:
+        return await ask(f"integration.shop.{operation}", payload)
 
-    taken = await house("subscribe", topic="news", emit="data.news")
-    await house("subscribe", topic="news")
-    assert await house("publish", topic="news", message=b"\x00\x01") == {}
-    assert await house("unsubscribe", **taken) == {}
-    assert await house("unsubscribe", topic="news") == {}
-    queued = await house("enqueue", queue="work", message={"n": 1})
-    first = await house("dequeue", queue="work")
+    taken = await shop("subscribe", topic="news", emit="data.news")
+    await shop("subscribe", topic="news")
+    assert await shop("publish", topic="news", message=b"\x00\x01") == {}
+    assert await shop("unsubscribe", **taken) == {}
+    assert await shop("unsubscribe", topic="news") == {}
+    queued = await shop("enqueue", queue="work", message={"n": 1})
+    first = await shop("dequeue", queue="work")
     assert first == queued | {"message": {"n": 1}, "attempts": 1, "headers": {}}
-    assert await house("nack", message_id=first["message_id"]) == {}
-    assert (await house("dequeue", queue="work"))["attempts"] == 2
-    assert await house("ack", message_id=first["message_id"]) == {}
-    assert await house("dequeue", queue="work") is None
-    assert await house("request", method="echo", params=[1.5, None]) == [1.5, None]
-    assert await house("request", method="fail", params={"code": 7, "message": "no", "data": [1]}) == "rejected"
-    assert await house("request", method="sleep", timeout_ms=20) == "deadline"
-    assert await house("nonsense") == "unknown_operation"
-    assert await house("request") == "invalid"
+    assert await shop("nack", message_id=first["message_id"]) == {}
+    assert (await shop("dequeue", queue="work"))["attempts"] == 2
+    assert await shop("ack", message_id=first["message_id"]) == {}
+    assert await shop("dequeue", queue="work") is None
+    assert await shop("request", method="echo", params=[1.5, None]) == [1.5, None]
+    assert await shop("request", method="fail", params={"code": 7, "message": "no", "data": [1]}) == "rejected"
+    assert await shop("request", method="sleep", timeout_ms=20) == "deadline"
+    assert await shop("nonsense") == "unknown_operation"
+    assert await shop("request") == "invalid"
     assert await ask("integration.garden.request", {"method": "echo"}) == "unknown_integration"
-    assert await ask("integration.house") == "unknown_operation"
+    assert await ask("integration.shop") == "unknown_operation"
     assert await ask("bridge.nonsense") == "unknown_operation"
     assert await ask("order.made", {"id": 1}) == {"id": 1}
-    assert await house("pause") == {}
-    assert await house("resume") == {}
-    assert await house("circuit.force_open") == {"state": "open"}
-    assert await house("request", method="echo") == "circuit_open"
-    assert await house("circuit.reset") == {"state": "closed"}
-    assert await house("drain") == {}
-    assert await house("request", method="echo") == "stopping"
+    assert await shop("pause") == {}
+    assert await shop("resume") == {}
+    assert await shop("circuit.force_open") == {"state": "open"}
+    assert await shop("request", method="echo") == "circuit_open"
+    assert await shop("circuit.reset") == {"state": "closed"}
+    assert await shop("drain") == {}
+    assert await shop("request", method="echo") == "stopping"
     assert await ask("bridge.ping", [1]) == [1]
-    assert set(await ask("bridge.status")) == {"bridge", "house", "ruin"}
-    assert set(await ask("bridge.subscriptions")) == {"house", "ruin"}
+    assert set(await ask("bridge.status")) == {"bridge", "shop", "ruin"}
+    assert set(await ask("bridge.subscriptions")) == {"shop", "ruin"}
     assert (await ask("bridge.reload"))["needs_restart"] == []
 
 
@@ -224,7 +224,7 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
         with client.listen() as queue:
             async with client:
                 collecting = group.create_task(collect(queue))
-                await until(lambda: remotes["house"].sessions, "the session")
+                await until(lambda: remotes["shop"].sessions, "the session")
                 gateway.bus.reject_loop("order.round")
                 await held(client, events)
                 await kept(client, events)

@@ -47,13 +47,13 @@ Reader = Callable[..., Configuration]
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """Makes a configuration with integrations of these names."""
-    monkeypatch.setattr(MemoryAdapter, "remotes", {"house": MemoryRemote()})
+    monkeypatch.setattr(MemoryAdapter, "remotes", {"shop": MemoryRemote()})
     monkeypatch.setattr(Sticky, "leaving", 0)
 
     def configuration(*names: str) -> Configuration:
         file = tmp_path / "bridge.hcl"
         bus = f'bus {{\n  publish = "ipc://{tmp_path}/p"\n  subscribe = "ipc://{tmp_path}/s"\n}}\n'
-        one = 'integration "{}" {{\n  type = "memory"\n  endpoint {{\n    address = "house"\n  }}\n}}\n'
+        one = 'integration "{}" {{\n  type = "memory"\n  endpoint {{\n    address = "shop"\n  }}\n}}\n'
         file.write_text(bus + "".join(one.format(name) for name in names))
         return load([file], adapters=ADAPTERS, environ={})
 

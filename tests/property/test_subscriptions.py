@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.errors import InvalidError, NotConnectedError
 from bridge.core.model import Subscribe, Unsubscribe
-from tests.unit.connection.test_subscriptions import Room, Session
+from tests.unit.connection.test_subscriptions import Fixture, Session
 
 TOPICS = st.sampled_from(["a", "b", "c"])
 EMITS = st.sampled_from([None, "seen.x", "seen.y"])
@@ -23,7 +23,7 @@ class SubscriptionSet(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.room = Room(CONFIGURED)
+        self.fixture = Fixture(CONFIGURED)
         self.session: Session | None = None
         self.wanted: dict[str, tuple[str, str | None]] = {"configured": ("a", "seen.x")}
 
@@ -35,7 +35,7 @@ class SubscriptionSet(RuleBasedStateMachine):
         """All of it is subscribed again, or the session is none."""
         session = Session()
         session.refuses = refused
-        restoring = self.room.subscriptions.restore(session)
+        restoring = self.fixture.subscriptions.restore(session)
         if refused and self.wanted:
             with pytest.raises(NotConnectedError):
                 self.runner.run(restoring)
@@ -51,7 +51,7 @@ class SubscriptionSet(RuleBasedStateMachine):
         """The same spec has the same name; the remote is asked only for a topic that is not there yet."""
         assert self.session is not None
         self.session.refuses = refused
-        adding = self.room.subscriptions.add(self.session, Subscribe(topic=topic, emit=emit))
+        adding = self.fixture.subscriptions.add(self.session, Subscribe(topic=topic, emit=emit))
         if refused and topic not in {one for one, _ in self.wanted.values()}:
             with pytest.raises(NotConnectedError):
                 self.runner.run(adding)
@@ -78,7 +78,7 @@ class SubscriptionSet(RuleBasedStateMachine):
 
     def leave(self, gone: list[str], command: Unsubscribe) -> None:
         assert self.session is not None
-        removing = self.room.subscriptions.remove(self.session, command)
+        removing = self.fixture.subscriptions.remove(self.session, command)
         if not gone:
             with pytest.raises(InvalidError):
                 self.runner.run(removing)
@@ -93,9 +93,9 @@ class SubscriptionSet(RuleBasedStateMachine):
         """It makes one event for each that wants its topic, in their order, and no other."""
         assert self.session is not None
         topic = data.draw(st.sampled_from(sorted({topic for topic, _ in self.wanted.values()})))
-        before = len(self.room.sink.events)
+        before = len(self.fixture.sink.events)
         self.runner.run(self.session.say(topic, number))
-        made = [event_type for event_type, _, _ in self.room.sink.events[before:]]
+        made = [event_type for event_type, _, _ in self.fixture.sink.events[before:]]
         assert made == [emit or "message.api" for one, emit in self.wanted.values() if one == topic]
 
     @invariant()

@@ -40,7 +40,7 @@ integration "facts" {
 """
 
 
-class House:
+class ClosedBus:
     """A sidecar that hosts a closed bus on TCP, and the folder of its keys."""
 
     def __init__(self, directory: Path, rights: Sequence[str], more: str) -> None:
@@ -84,39 +84,39 @@ class House:
 
 
 @contextmanager
-def house(rights: Sequence[str] = (), more: str = "") -> Iterator[House]:
+def closed_bus(rights: Sequence[str] = (), more: str = "") -> Iterator[ClosedBus]:
     """Up, and gone in the end; it has never shown a secret."""
     with short_directory() as directory:
-        here = House(directory, rights, more)
+        closed = ClosedBus(directory, rights, more)
         try:
-            here.ready()
-            yield here
+            closed.ready()
+            yield closed
         finally:
-            here.sidecar.kill()
-        assert "Traceback" not in here.sidecar.text, here.sidecar.text
+            closed.sidecar.kill()
+        assert "Traceback" not in closed.sidecar.text, closed.sidecar.text
         for file in (directory / "keys").glob("*.key_secret"):
-            assert file.read_text().split('secret-key = "')[1][:40] not in here.sidecar.text
+            assert file.read_text().split('secret-key = "')[1][:40] not in closed.sidecar.text
 
 
 async def test_closed_bus_as_its_user_sees_it() -> None:
     """A listed client calls; one that is not is refused until a reload lists it, and again when it is struck off."""
-    with house() as here:
-        async with here.client("till") as till:
+    with closed_bus() as closed:
+        async with closed.client("till") as till:
             command = ("integration.facts.request", {"method": "get", "params": {"key": "answer"}})
             assert (await till.ask(*command)).payload["result"] == 42
-            here.command("keys", "new", "late")
+            closed.command("keys", "new", "late")
             with pytest.raises(BusError, match="our key is not listed"):
-                async with here.client("late", patience=1.0):
+                async with closed.client("late", patience=1.0):
                     pass
-            here.command(
+            closed.command(
                 "keys", "authorize", "keys/late.key", "--publish", "integration.facts.*", "--subscribe", "response.**"
             )
             assert (await till.ask("bridge.reload", {})).payload["ok"]
-            async with here.client("late") as late:
+            async with closed.client("late") as late:
                 assert (await late.ask(*command)).payload["result"] == 42
-                (here.directory / "keys/authorized/late.key").unlink()
-                here.sidecar.process.send_signal(signal.SIGHUP)
-                await until(lambda: here.sidecar.text.count("reloaded") == 2)
+                (closed.directory / "keys/authorized/late.key").unlink()
+                closed.sidecar.process.send_signal(signal.SIGHUP)
+                await until(lambda: closed.sidecar.text.count("reloaded") == 2)
                 with pytest.raises(TimeoutError):
                     await late.ask(*command, timeout=0.5)
             assert (await till.ask(*command)).payload["result"] == 42
@@ -124,15 +124,15 @@ async def test_closed_bus_as_its_user_sees_it() -> None:
 
 async def test_command_line() -> None:
     """`call` comes in with a key, or with the bridge's own configuration; without any it is told why not."""
-    with house() as here:
-        place = ["--publish", here.endpoints[0], "--subscribe", here.endpoints[1]]
+    with closed_bus() as closed:
+        place = ["--publish", closed.endpoints[0], "--subscribe", closed.endpoints[1]]
         call = ["call", "facts", "get", '{"key": "answer"}', *place]
         keys = ["--key", "keys/till.key_secret", "--server-key", "keys/bridge.key"]
-        assert here.command(*call, *keys).strip() == "42"
+        assert closed.command(*call, *keys).strip() == "42"
         watched = ["tap", "health.**", "--count", "1", *place, "--config", "bridge.hcl"]
-        assert "health." in here.command(*watched)
-        assert "a closed bus needs both" in here.command(*call, *keys[:2], good=False)
-        assert "one side has CURVE keys" in here.command(*call, good=False)
+        assert "health." in closed.command(*watched)
+        assert "a closed bus needs both" in closed.command(*call, *keys[:2], good=False)
+        assert "one side has CURVE keys" in closed.command(*call, good=False)
 
 
 def _readme_rights() -> list[str]:
@@ -158,8 +158,8 @@ async def test_clients_of_all_patterns(rights: list[str], prefixes: Sequence[str
                 ("jobs", "redis", f"redis://127.0.0.1:{redis.port}"),
             )
         )
-        with house(rights, more) as here:
-            async with here.client("till", prefixes=prefixes) as till:
+        with closed_bus(rights, more) as closed:
+            async with closed.client("till", prefixes=prefixes) as till:
                 assert await RpcClient(till, "facts").call("get", {"key": "answer"}) == 42
                 events, jobs = PubSubClient(till, "events"), QueueClient(till, "jobs")
                 async with events.subscribe("orders/#") as messages:
@@ -170,6 +170,6 @@ async def test_clients_of_all_patterns(rights: list[str], prefixes: Sequence[str
                     async with job:
                         assert job.message == {"order": 8}
                     break
-            async with here.client("bridge") as owner:
+            async with closed.client("bridge") as owner:
                 status = (await owner.ask("bridge.status", {})).payload["result"]
                 assert status["bridge"]["bus"]["rejected"] == 0

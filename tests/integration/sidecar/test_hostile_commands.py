@@ -120,7 +120,7 @@ REFUSED_THERE: Final[list[Row]] = [
 
 
 @dataclass(frozen=True)
-class House:
+class Target:
     """A sidecar with all its remotes, and a listener that none of them is."""
 
     program: Program
@@ -149,7 +149,7 @@ def _block(name: str, kind: str, where: str, config: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
+def target() -> Iterator[Target]:
     """All of it."""
     with ExitStack() as stack:
         directory = stack.enter_context(short_directory())
@@ -173,22 +173,22 @@ def house() -> Iterator[House]:
             )
         )
         running = stack.enter_context(sidecar(text))
-        yield House(stack.enter_context(running.program()), directory, evil)
+        yield Target(stack.enter_context(running.program()), directory, evil)
 
 
-async def test_hostile_commands(house: House) -> None:
+async def test_hostile_commands(target: Target) -> None:
     """Each is refused where it should be; nothing is called, written or lost that was not configured."""
-    program = house.program
+    program = target.program
     remotes = ("rpc", "http", "mqtt", "redis", "nats", "ws")
     for name in remotes:
         await program.wait(f"health.{name}", lambda event: event["payload"]["status"] == "connected")
     since = program.mark()
-    wrong = [(row, kind) for row in INVALID if (kind := await house.kind(row)) != "invalid"]
-    wrong += [(row, kind) for row in REFUSED_THERE if (kind := await house.kind(row)) != "rejected"]
+    wrong = [(row, kind) for row in INVALID if (kind := await target.kind(row)) != "invalid"]
+    wrong += [(row, kind) for row in REFUSED_THERE if (kind := await target.kind(row)) != "rejected"]
     assert not wrong, "\n".join(f"{kind}: {ascii(row)[:150]}" for row, kind in wrong)
     with pytest.raises(BlockingIOError):
-        house.evil.accept()
-    assert list((house.directory / "root").iterdir()) == []
+        target.evil.accept()
+    assert list((target.directory / "root").iterdir()) == []
     states = {event["payload"]["status"] for event in program.seen(prefix="health.", since=since)}
     assert states.isdisjoint({"disconnected", "failed"})
     good: list[Row] = [
@@ -197,4 +197,4 @@ async def test_hostile_commands(house: House) -> None:
         *_publish("ws", "*"),
         *_publish("files", "fine.txt"),
     ]
-    assert [await house.kind(row) for row in good] == ["ok"] * len(good)
+    assert [await target.kind(row) for row in good] == ["ok"] * len(good)

@@ -135,7 +135,7 @@ async def test_the_quality_of_a_subscription_by_command() -> None:
         assert await quality("zero") == 0
         refused = await subscribe(emit="data.plant", qos=2)
         assert refused["error"]["kind"] == "invalid"
-        assert refused["error"]["message"].startswith("qos: 'subscription-1' listens to this topic with 0")
+        assert refused["error"]["message"].startswith("qos: 'subscription-1' subscribes to this topic with 0")
         assert (await subscribe(emit="data.plant"))["result"] == first["result"]
         ended = await program.ask("integration.events.unsubscribe", first["result"])
         assert ended["ok"], ended

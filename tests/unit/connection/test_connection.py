@@ -54,22 +54,22 @@ class Adapter(AdapterBase):
 
     protocol = "fake"
 
-    def __init__(self, house: "House") -> None:
-        self._house = house
+    def __init__(self, running: "RunningConnection") -> None:
+        self._running = running
 
     async def connect(self) -> None:
-        if self._house.refuse is not None:
-            raise self._house.refuse
+        if self._running.refuse is not None:
+            raise self._running.refuse
 
     async def check(self) -> None:
         await self.connect()
 
     async def request(self, command: Request, context: Context) -> Any:
-        self._house.contexts.append(context)
+        self._running.contexts.append(context)
         if command.method == "hang":
             await asyncio.Event().wait()
-        if self._house.fail is not None:
-            raise self._house.fail
+        if self._running.fail is not None:
+            raise self._running.fail
         return command.method
 
 
@@ -91,7 +91,7 @@ class Settings:
     health: HealthSettings = field(default_factory=HealthSettings)
 
 
-class House:
+class RunningConnection:
     """A connection that runs, on a fake clock."""
 
     def __init__(self, *, has_session: bool = True) -> None:
@@ -151,82 +151,82 @@ class House:
 
 async def test_health_is_said_once_for_each_change():
     """With the status before, and the time since; the gateway is told, too."""
-    async with House() as house:
-        assert house.statuses() == ["connecting", "connected"]
-        now = house.bus.kept["health.api"]
-        assert (now["previous"], now["since"], now["circuit"]) == ("connecting", house.clock.wall_ms(), "closed")
-        await house.clock.advance(100.0)
-        assert house.statuses() == ["connecting", "connected"]
-        assert house.changes == 1
+    async with RunningConnection() as running:
+        assert running.statuses() == ["connecting", "connected"]
+        now = running.bus.kept["health.api"]
+        assert (now["previous"], now["since"], now["circuit"]) == ("connecting", running.clock.wall_ms(), "closed")
+        await running.clock.advance(100.0)
+        assert running.statuses() == ["connecting", "connected"]
+        assert running.changes == 1
 
 
 async def test_a_heartbeat_says_it_again():
     """The same state, also where nothing changed."""
-    async with House() as house:
-        house.connection.publish_health(heartbeat=True)
-        assert house.statuses() == ["connecting", "connected", "connected"]
+    async with RunningConnection() as running:
+        running.connection.publish_health(heartbeat=True)
+        assert running.statuses() == ["connecting", "connected", "connected"]
 
 
 async def test_a_call_is_answered():
     """With the result, through the callback."""
-    async with House() as house:
-        outcome = await house.call("hello")
+    async with RunningConnection() as running:
+        outcome = await running.call("hello")
         assert (outcome.result, outcome.attempts) == ("hello", 1)
 
 
 async def test_connected_with_an_open_circuit_is_degraded():
     """The health changes with the circuit, and the events of the circuit come first."""
-    async with House() as house:
-        house.fail = ConnectionLostError("gone")
-        await house.call()
-        await house.call()
-        assert house.statuses() == ["connecting", "connected", "degraded"]
-        assert house.said() == ["resilience.api.circuit.opened"]
-        assert (await house.call()).error.kind == "circuit_open"
+    async with RunningConnection() as running:
+        running.fail = ConnectionLostError("gone")
+        await running.call()
+        await running.call()
+        assert running.statuses() == ["connecting", "connected", "degraded"]
+        assert running.said() == ["resilience.api.circuit.opened"]
+        assert (await running.call()).error.kind == "circuit_open"
 
 
 async def test_reports_carry_operation_and_cause():
     """As the contract says for all resilience events."""
-    async with House() as house:
-        house.fail = ConnectionLostError("gone")
-        await house.call()
-        await house.call()
-        (opened,) = [payload for event_type, payload in house.bus.events if event_type.startswith("resilience.")]
+    async with RunningConnection() as running:
+        running.fail = ConnectionLostError("gone")
+        await running.call()
+        await running.call()
+        (opened,) = [payload for event_type, payload in running.bus.events if event_type.startswith("resilience.")]
         assert (opened["integration"], opened["operation"]) == ("api", "request")
         assert opened["cause"] == {"source": "app", "id": 1, "event_type": "integration.api.request"}
 
 
 async def test_refused_credentials_are_failed_until_a_call_gets_through():
     """A person is needed; what a person mended is noticed."""
-    async with House(has_session=False) as house:
-        house.fail = AuthError("no", permanent=True)
-        await house.call()
-        assert house.statuses()[-1] == "failed"
-        assert house.bus.kept["health.api"]["error"]["kind"] == "auth"
-        house.fail = None
-        await house.call()
-        assert house.statuses()[-1] == "connected"
-        assert house.bus.kept["health.api"]["error"] is None
+    async with RunningConnection(has_session=False) as running:
+        running.fail = AuthError("no", permanent=True)
+        await running.call()
+        assert running.statuses()[-1] == "failed"
+        assert running.bus.kept["health.api"]["error"]["kind"] == "auth"
+        running.fail = None
+        await running.call()
+        assert running.statuses()[-1] == "connected"
+        assert running.bus.kept["health.api"]["error"] is None
 
 
 async def test_a_call_does_not_outweigh_a_loss_that_the_adapter_reports():
     """Calls go through, but what the adapter listens to is gone: that stays told until it is back."""
-    async with House(has_session=False) as house:
-        house.refuse = NotConnectedError("no stream")
-        house.setup.on_lost(ConnectionLostError("the stream ended"))
-        await house.clock.settle()
-        await house.clock.advance(1.0)
-        assert house.statuses()[-1] == "disconnected"
-        assert (await house.call()).ok
-        assert house.statuses()[-1] == "disconnected"
+    async with RunningConnection(has_session=False) as running:
+        running.refuse = NotConnectedError("no stream")
+        running.setup.on_lost(ConnectionLostError("the stream ended"))
+        await running.clock.settle()
+        await running.clock.advance(1.0)
+        assert running.statuses()[-1] == "disconnected"
+        assert (await running.call()).ok
+        assert running.statuses()[-1] == "disconnected"
 
 
 async def test_a_session_protocol_answers_not_connected_at_once():
     """And says why there is no connection."""
-    house = House()
-    house.refuse = NotConnectedError("refused by the remote")
-    async with house:
-        outcome = await house.call()
+    running = RunningConnection()
+    running.refuse = NotConnectedError("refused by the remote")
+    async with running:
+        outcome = await running.call()
         assert outcome.error.kind == "not_connected"
         assert "refused by the remote" in outcome.error.message
         assert outcome.attempts == 1
@@ -234,38 +234,38 @@ async def test_a_session_protocol_answers_not_connected_at_once():
 
 async def test_paused_and_resumed():
     """What comes in between waits."""
-    async with House() as house:
-        house.connection.pause()
-        assert await house.call() is None
-        assert house.bus.kept["health.api"]["status"] == "paused"
-        assert house.bus.kept["health.api"]["queued"] == 0
-        assert house.connection.health().queued == 1
-        house.connection.resume()
-        await house.clock.settle()
-        assert house.outcomes[-1].ok
-        assert house.bus.kept["health.api"]["status"] == "connected"
+    async with RunningConnection() as running:
+        running.connection.pause()
+        assert await running.call() is None
+        assert running.bus.kept["health.api"]["status"] == "paused"
+        assert running.bus.kept["health.api"]["queued"] == 0
+        assert running.connection.health().queued == 1
+        running.connection.resume()
+        await running.clock.settle()
+        assert running.outcomes[-1].ok
+        assert running.bus.kept["health.api"]["status"] == "connected"
 
 
 async def test_draining_ends_in_stopped_and_resume_begins_again():
     """What runs is finished first; what comes meanwhile is answered `stopping`."""
-    async with House() as house:
-        await house.call("hang", deadline=house.clock.monotonic() + 1.0)
-        draining = asyncio.ensure_future(house.connection.drain())
-        await house.clock.settle()
-        assert (await house.call()).error.kind == "stopping"
+    async with RunningConnection() as running:
+        await running.call("hang", deadline=running.clock.monotonic() + 1.0)
+        draining = asyncio.ensure_future(running.connection.drain())
+        await running.clock.settle()
+        assert (await running.call()).error.kind == "stopping"
         assert not draining.done()
-        await house.clock.advance(1.1)
+        await running.clock.advance(1.1)
         assert draining.done()
-        assert house.bus.kept["health.api"]["status"] == "stopped"
-        house.connection.resume()
-        assert (await house.call()).ok
+        assert running.bus.kept["health.api"]["status"] == "stopped"
+        running.connection.resume()
+        assert (await running.call()).ok
 
 
 async def test_what_is_cut_off_by_the_end_is_still_answered():
     """The bridge ends in mid call: the caller hears `stopping`, once."""
-    async with House() as house:
-        assert await house.call("hang") is None
-    (outcome,) = house.outcomes
+    async with RunningConnection() as running:
+        assert await running.call("hang") is None
+    (outcome,) = running.outcomes
     assert outcome.error.kind == "stopping"
     assert outcome.error.maybe_sent
 
@@ -273,49 +273,49 @@ async def test_what_is_cut_off_by_the_end_is_still_answered():
 async def test_what_travels_outside():
     """Unknown headers and one hop more; the bus's own headers do not."""
     headers = {"traceparent": "t", "idempotency_key": "k", "seq": "4", "deadline_ms": "5", "hop": "2"}
-    async with House() as house:
-        await house.call(headers=headers, hop=2, idempotency_key="k")
-        (context,) = house.contexts
+    async with RunningConnection() as running:
+        await running.call(headers=headers, hop=2, idempotency_key="k")
+        (context,) = running.contexts
         assert context.headers == {"traceparent": "t", "hop": "3"}
         assert (context.idempotency_key, context.idempotent) == ("k", True)
 
 
 async def test_an_operation_that_the_adapter_lacks():
     """Not supported is an outcome like any other."""
-    async with House() as house:
-        outcome = await house.call(name="publish", command=Publish(topic="t", message=1))
+    async with RunningConnection() as running:
+        outcome = await running.call(name="publish", command=Publish(topic="t", message=1))
         assert outcome.error.kind == "not_supported"
 
 
 async def test_what_is_not_safe_is_told():
     """Once in the log when it begins, and in each health, without what the configuration keeps secret."""
-    house = House()
-    spec = replace(house.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
+    running = RunningConnection()
+    spec = replace(running.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
     auth = AuthBasic(type="basic", password=SecretStr("hunter2"))
     settings = Settings(spec, endpoint=Endpoint(url="x://inner.example"), auth=auth)
-    house.connection = Connection(
-        settings, (), bus=house.bus, clock=house.clock, rng=random.Random(1), redactor=Redactor(["inner.example"])
+    running.connection = Connection(
+        settings, (), bus=running.bus, clock=running.clock, rng=random.Random(1), redactor=Redactor(["inner.example"])
     )
     told = "`auth`: the password travels unencrypted to ***:1; use TLS, by `xs://` or `tls = true`"
     with capture_logs() as logs:
-        async with house:
-            await house.clock.advance(100)
-            assert house.connection.health().warnings == [told]
+        async with running:
+            await running.clock.advance(100)
+            assert running.connection.health().warnings == [told]
     assert [line["why"] for line in logs if line["event"] == "not safe"] == [told]
 
 
 async def test_health_holds_the_sums():
     """`health.<id>` accounts for every operation, and counts each connection after the first."""
-    async with House() as house:
-        await house.call("go")
-        house.fail = RejectedError("no")
-        await house.call("go")
-        health = msgspec.to_builtins(house.connection.health())
+    async with RunningConnection() as running:
+        await running.call("go")
+        running.fail = RejectedError("no")
+        await running.call("go")
+        health = msgspec.to_builtins(running.connection.health())
         assert health["accounting"] == {
             "accepted": 2, "succeeded": 1, "failed": 1, "dead_lettered": 0, "expired": 0, "shed": 0,
             "in_flight": 0, "queued": 0,
         }  # fmt: skip
         assert (health["reconnects"], health["messages"], health["warnings"]) == (0, 0, [])
-        house.setup.on_lost(ConnectionLostError("gone"))
-        await house.clock.advance(6)
-        assert house.connection.health().reconnects == 1
+        running.setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(6)
+        assert running.connection.health().reconnects == 1

@@ -87,8 +87,8 @@ class Settings:
     health: HealthSettings = field(default_factory=HealthSettings)
 
 
-class House:
-    """A manager at work."""
+class RunningManager:
+    """A manager that runs, on a fake clock."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -146,106 +146,108 @@ class House:
 
 async def test_the_plan():
     """Sorted, and carried out: what did not change keeps its session, what did gets a new one."""
-    house = House()
-    await house.manager.apply(house.wanted("b", "a", "c"), {})
-    async with house:
+    running = RunningManager()
+    await running.manager.apply(running.wanted("b", "a", "c"), {})
+    async with running:
         slow = ResilienceSettings(timeout=1.0)
-        wanted = house.wanted("d", "a") | house.wanted("b", resilience=slow)
-        plan = await house.manager.apply(wanted, {})
-        await house.clock.settle()
+        wanted = running.wanted("d", "a") | running.wanted("b", resilience=slow)
+        plan = await running.manager.apply(wanted, {})
+        await running.clock.settle()
         assert plan == {"added": ["d"], "changed": ["b"], "removed": ["c"], "unchanged": ["a"]}
-        assert house.sessions() == {"a": [False], "b": [True, False], "c": [True], "d": [False]}
-        assert sorted(one.id for one in house.manager) == ["a", "b", "d"]
-        assert {one.status.value for one in house.manager} == {"connected"}
+        assert running.sessions() == {"a": [False], "b": [True, False], "c": [True], "d": [False]}
+        assert sorted(one.id for one in running.manager) == ["a", "b", "d"]
+        assert {one.status.value for one in running.manager} == {"connected"}
         # The last that is said of what is gone is its end, and a late subscriber hears nothing of it.
-        assert house.bus.gone == [("health.c", "stopped")]
-        assert set(house.bus.kept) == {"health.a", "health.b", "health.d"}
-        again = await house.manager.apply(wanted, {})
+        assert running.bus.gone == [("health.c", "stopped")]
+        assert set(running.bus.kept) == {"health.a", "health.b", "health.d"}
+        again = await running.manager.apply(wanted, {})
         assert again == {"added": [], "changed": [], "removed": [], "unchanged": ["a", "b", "d"]}
-    assert all(closed for sessions in house.sessions().values() for closed in sessions[-1:])
+    assert all(closed for sessions in running.sessions().values() for closed in sessions[-1:])
 
 
 async def test_every_part_of_the_settings_counts():
     """A difference anywhere makes a new connection; its subscriptions are a part."""
-    house = House()
-    await house.manager.apply(house.wanted("a"), {})
-    async with house:
-        one = house.wanted("a")["a"]
+    running = RunningManager()
+    await running.manager.apply(running.wanted("a"), {})
+    async with running:
+        one = running.wanted("a")["a"]
         for changed in (
             replace(one, tls=Tls(verify=False)),
             replace(one, config=Strict()),
             replace(one, health=HealthSettings(interval=1.0)),
             replace(one, spec=replace(one.spec, summary="another")),
         ):
-            assert (await house.manager.apply({"a": changed}, {}))["changed"] == ["a"]
+            assert (await running.manager.apply({"a": changed}, {}))["changed"] == ["a"]
         specs = {"a": [SubscriptionSpec("w", "topic")]}
-        assert (await house.manager.apply({"a": changed}, specs))["changed"] == ["a"]
-        assert (await house.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "topic")]}))["unchanged"] == [
+        assert (await running.manager.apply({"a": changed}, specs))["changed"] == ["a"]
+        assert (await running.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "topic")]}))["unchanged"] == [
             "a"
         ]
-        assert (await house.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "other")]}))["changed"] == ["a"]
+        assert (await running.manager.apply({"a": changed}, {"a": [SubscriptionSpec("w", "other")]}))["changed"] == [
+            "a"
+        ]
 
 
 async def test_what_cannot_be_made_changes_nothing():
     """All complaints come at once; what runs is not touched."""
-    house = House()
-    await house.manager.apply(house.wanted("a", "b"), {})
-    async with house:
+    running = RunningManager()
+    await running.manager.apply(running.wanted("a", "b"), {})
+    async with running:
         with pytest.raises(ConfigError) as caught:
-            await house.manager.apply(house.wanted("impossible", "b", "impossible2"), {})
+            await running.manager.apply(running.wanted("impossible", "b", "impossible2"), {})
         assert caught.value.diagnostics == (
             'integration "impossible": that cannot work',
             'integration "impossible2": that cannot work',
         )
-        assert house.sessions() == {"a": [False], "b": [False]}
-        house.submit("a", "echo")
-        await house.clock.settle()
-        assert [(method, outcome.ok) for method, outcome in house.outcomes] == [("echo", True)]
+        assert running.sessions() == {"a": [False], "b": [False]}
+        running.submit("a", "echo")
+        await running.clock.settle()
+        assert [(method, outcome.ok) for method, outcome in running.outcomes] == [("echo", True)]
 
 
 async def test_calls_of_what_goes_are_answered():
     """What waits and what is in flight, each once, with `stopping`; the new connection takes calls at once."""
-    house = House()
+    running = RunningManager()
     one_at_a_time = ResilienceSettings(limit=LimitSettings(max_in_flight=1))
-    await house.manager.apply(house.wanted("a", resilience=one_at_a_time), {})
-    async with house:
-        house.submit("a", "hang")
-        await house.clock.settle()
-        house.submit("a", "waits")
-        await house.clock.settle()
-        await house.manager.apply(house.wanted("a"), {})
-        await house.clock.settle()
-        kinds = {method: outcome.error.kind for method, outcome in house.outcomes if outcome.error is not None}
+    await running.manager.apply(running.wanted("a", resilience=one_at_a_time), {})
+    async with running:
+        running.submit("a", "hang")
+        await running.clock.settle()
+        running.submit("a", "waits")
+        await running.clock.settle()
+        await running.manager.apply(running.wanted("a"), {})
+        await running.clock.settle()
+        kinds = {method: outcome.error.kind for method, outcome in running.outcomes if outcome.error is not None}
         assert kinds == {"hang": "stopping", "waits": "stopping"}
-        assert len(house.outcomes) == 2
-        house.submit("a", "echo")
-        await house.clock.settle()
-        assert house.outcomes[-1][1].result == "echo"
+        assert len(running.outcomes) == 2
+        running.submit("a", "echo")
+        await running.clock.settle()
+        assert running.outcomes[-1][1].result == "echo"
 
 
 async def test_the_end_closes_everything():
     """Calls in flight are answered; afterwards nothing starts any more."""
-    house = House()
-    await house.manager.apply(house.wanted("a", "b"), {})
-    async with house:
-        house.submit("a", "hang")
-        await house.clock.settle()
-    assert house.sessions() == {"a": [True], "b": [True]}
-    assert [outcome.error.kind for _, outcome in house.outcomes if outcome.error] == ["stopping"]
-    await house.manager.apply(house.wanted("a", "b", "late"), {})
-    await house.clock.settle()
-    house.submit("late", "echo")
-    assert house.outcomes[-1][1].error is not None
-    assert house.outcomes[-1][1].error.kind == "not_connected"
+    running = RunningManager()
+    await running.manager.apply(running.wanted("a", "b"), {})
+    async with running:
+        running.submit("a", "hang")
+        await running.clock.settle()
+    assert running.sessions() == {"a": [True], "b": [True]}
+    assert [outcome.error.kind for _, outcome in running.outcomes if outcome.error] == ["stopping"]
+    await running.manager.apply(running.wanted("a", "b", "late"), {})
+    await running.clock.settle()
+    running.submit("late", "echo")
+    assert running.outcomes[-1][1].error is not None
+    assert running.outcomes[-1][1].error.kind == "not_connected"
 
 
 async def test_looking_at_all_while_they_change():
     """Who waits between two is not disturbed by a reload."""
-    house = House()
-    await house.manager.apply(house.wanted("a", "b"), {})
-    async with house:
+    running = RunningManager()
+    await running.manager.apply(running.wanted("a", "b"), {})
+    async with running:
         seen = []
-        for connection in house.manager:
+        for connection in running.manager:
             seen.append(connection.id)
-            await house.manager.apply(house.wanted("c"), {})
+            await running.manager.apply(running.wanted("c"), {})
         assert seen == ["a", "b"]

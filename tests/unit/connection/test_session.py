@@ -54,8 +54,8 @@ class Session(AdapterBase):
             raise self.remote.check
 
 
-class House:
-    """A keeper, its remote, and all statuses that it told, without repeats."""
+class RunningKeeper:
+    """A keeper that runs, its remote, and all statuses that it reported, without repeats."""
 
     def __init__(
         self, *, has_session: bool = True, order: Callable[[AdapterBase], Awaitable[None]] | None = None
@@ -110,130 +110,130 @@ class House:
 
 async def test_it_connects_and_says_so():
     """First connecting, then connected; in the end the session is closed."""
-    async with House() as house:
-        assert house.told == ["connecting", "connected"]
-        assert house.keeper.current is house.remote.sessions[0]
-    assert house.remote.sessions[0].closed
-    assert house.keeper.current is None
+    async with RunningKeeper() as running:
+        assert running.told == ["connecting", "connected"]
+        assert running.keeper.current is running.remote.sessions[0]
+    assert running.remote.sessions[0].closed
+    assert running.keeper.current is None
 
 
 async def test_it_checks_at_the_interval():
     """And measures how long a check took."""
-    async with House() as house:
-        await house.clock.advance(29.9)
-        assert house.remote.checks == 0
-        await house.clock.advance(0.2)
-        assert house.remote.checks == 1
-        assert house.keeper.latency == 0.0
+    async with RunningKeeper() as running:
+        await running.clock.advance(29.9)
+        assert running.remote.checks == 0
+        await running.clock.advance(0.2)
+        assert running.remote.checks == 1
+        assert running.keeper.latency == 0.0
 
 
 async def test_a_frozen_remote_is_found_within_interval_and_limit():
     """A check without an answer is a dead connection; operations find no session any more."""
-    async with House() as house:
-        house.remote.frozen = True
-        await house.clock.advance(35.1)
-        assert house.told == ["connecting", "connected", "disconnected"]
-        assert house.errors[-1].kind == "timeout"
-        assert house.keeper.current is None
-        assert house.remote.sessions[0].closed
+    async with RunningKeeper() as running:
+        running.remote.frozen = True
+        await running.clock.advance(35.1)
+        assert running.told == ["connecting", "connected", "disconnected"]
+        assert running.errors[-1].kind == "timeout"
+        assert running.keeper.current is None
+        assert running.remote.sessions[0].closed
 
 
 async def test_after_a_death_a_new_session_must_pass_a_check():
     """A frozen remote still accepts connections; that is not enough."""
-    async with House() as house:
-        house.remote.frozen = True
-        await house.clock.advance(120.0)
-        assert house.told == ["connecting", "connected", "disconnected"]
-        house.remote.frozen = False
-        await house.clock.advance(12.0)
-        assert house.told[-1] == "connected"
-        assert house.keeper.current is house.remote.sessions[-1]
+    async with RunningKeeper() as running:
+        running.remote.frozen = True
+        await running.clock.advance(120.0)
+        assert running.told == ["connecting", "connected", "disconnected"]
+        running.remote.frozen = False
+        await running.clock.advance(12.0)
+        assert running.told[-1] == "connected"
+        assert running.keeper.current is running.remote.sessions[-1]
 
 
 async def test_a_lost_session_is_replaced_at_once():
     """The adapter says so; nobody waits for a check."""
-    async with House() as house:
-        first = house.remote.sessions[0]
+    async with RunningKeeper() as running:
+        first = running.remote.sessions[0]
         first.setup.on_lost(ConnectionLostError("gone"))
-        await house.clock.advance(1.2)
-        assert house.told == ["connecting", "connected", "disconnected", "connected"]
-        assert len(house.remote.sessions) == 2
+        await running.clock.advance(1.2)
+        assert running.told == ["connecting", "connected", "disconnected", "connected"]
+        assert len(running.remote.sessions) == 2
         assert first.closed
 
 
 async def test_reconnection_backs_off_to_five_seconds_at_most():
     """The tries come further apart, but never more than five seconds."""
-    async with House() as house:
-        house.remote.connect = NotConnectedError("refused")
-        house.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
-        await house.clock.advance(60.0)
-        few = len(house.remote.sessions)
+    async with RunningKeeper() as running:
+        running.remote.connect = NotConnectedError("refused")
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(60.0)
+        few = len(running.remote.sessions)
         assert 12 <= few <= 40
-        house.remote.connect = None
-        await house.clock.advance(5.1)
-        assert house.told[-1] == "connected"
+        running.remote.connect = None
+        await running.clock.advance(5.1)
+        assert running.told[-1] == "connected"
 
 
 async def test_what_needs_a_person_is_tried_slowly():
     """Bad credentials are `failed`, and no hot loop."""
-    house = House()
-    house.remote.connect = AuthError("no", permanent=True)
-    async with house:
-        await house.clock.advance(59.0)
-        assert house.told == ["connecting", "failed"]
-        assert len(house.remote.sessions) == 1
-        house.remote.connect = None
-        await house.clock.advance(2.0)
-        assert house.told[-1] == "connected"
+    running = RunningKeeper()
+    running.remote.connect = AuthError("no", permanent=True)
+    async with running:
+        await running.clock.advance(59.0)
+        assert running.told == ["connecting", "failed"]
+        assert len(running.remote.sessions) == 1
+        running.remote.connect = None
+        await running.clock.advance(2.0)
+        assert running.told[-1] == "connected"
 
 
 async def test_suspicion_leads_to_one_check_a_second_at_most():
     """Thousands of failing calls are no storm of checks."""
-    async with House() as house:
+    async with RunningKeeper() as running:
         for _ in range(50):
-            house.keeper.suspect()
-            await house.clock.advance(0.1)
-        assert 3 <= house.remote.checks <= 6
+            running.keeper.suspect()
+            await running.clock.advance(0.1)
+        assert 3 <= running.remote.checks <= 6
 
 
 async def test_without_sessions_there_is_one_from_the_start_and_for_ever():
     """HTTP tries each call, also while disconnected."""
-    house = House(has_session=False)
-    only = house.keeper.current
+    running = RunningKeeper(has_session=False)
+    only = running.keeper.current
     assert only is not None
-    house.remote.connect = NotConnectedError("refused")
-    async with house:
-        assert house.told == ["connecting", "disconnected"]
-        assert house.keeper.current is only
-        await house.clock.advance(20.0)
-        assert house.remote.sessions == [only]
+    running.remote.connect = NotConnectedError("refused")
+    async with running:
+        assert running.told == ["connecting", "disconnected"]
+        assert running.keeper.current is only
+        await running.clock.advance(20.0)
+        assert running.remote.sessions == [only]
 
 
 async def test_a_call_that_gets_through_ends_the_wait():
     """A success is proof enough; the next try is not waited for."""
-    house = House(has_session=False)
-    house.remote.connect = NotConnectedError("refused")
-    async with house:
-        await house.clock.advance(30.0)
-        house.remote.connect = None
-        house.keeper.alive()
-        await house.clock.settle()
-        assert house.told == ["connecting", "disconnected", "connected"]
+    running = RunningKeeper(has_session=False)
+    running.remote.connect = NotConnectedError("refused")
+    async with running:
+        await running.clock.advance(30.0)
+        running.remote.connect = None
+        running.keeper.alive()
+        await running.clock.settle()
+        assert running.told == ["connecting", "disconnected", "connected"]
 
 
 async def test_a_call_proves_nothing_about_a_loss_that_the_session_told_of():
     """As of a stream of events beside the calls: only connecting again brings it back."""
-    house = House(has_session=False)
-    async with house:
-        house.remote.connect = NotConnectedError("no stream")
-        house.remote.sessions[0].setup.on_lost(ConnectionLostError("the stream ended"))
-        await house.clock.advance(20.0)
-        house.keeper.alive()
-        await house.clock.settle()
-        assert house.told == ["connecting", "connected", "disconnected"]
-        house.remote.connect = None
-        await house.clock.advance(10.0)
-        assert house.told[-1] == "connected"
+    running = RunningKeeper(has_session=False)
+    async with running:
+        running.remote.connect = NotConnectedError("no stream")
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("the stream ended"))
+        await running.clock.advance(20.0)
+        running.keeper.alive()
+        await running.clock.settle()
+        assert running.told == ["connecting", "connected", "disconnected"]
+        running.remote.connect = None
+        await running.clock.advance(10.0)
+        assert running.told[-1] == "connected"
 
 
 async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
@@ -245,17 +245,17 @@ async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
         if answer is not None:
             raise answer
 
-    house = House(has_session=False, order=order)
-    house.remote.connect = NotConnectedError("refused")
-    async with house:
-        await house.clock.advance(30.0)
-        house.keeper.alive()
-        await house.clock.settle()
-        assert house.told == ["connecting", "disconnected"]
-        house.remote.connect = None
-        await house.clock.advance(10.0)
-        assert house.told == ["connecting", "disconnected", "connected"]
-        assert house.ordered == house.remote.sessions * 2
+    running = RunningKeeper(has_session=False, order=order)
+    running.remote.connect = NotConnectedError("refused")
+    async with running:
+        await running.clock.advance(30.0)
+        running.keeper.alive()
+        await running.clock.settle()
+        assert running.told == ["connecting", "disconnected"]
+        running.remote.connect = None
+        await running.clock.advance(10.0)
+        assert running.told == ["connecting", "disconnected", "connected"]
+        assert running.ordered == running.remote.sessions * 2
 
 
 async def test_a_session_is_put_in_order_before_it_counts():
@@ -264,23 +264,23 @@ async def test_a_session_is_put_in_order_before_it_counts():
     async def refuse(_: AdapterBase) -> None:
         raise NotConnectedError("no such topic")
 
-    async with House(order=refuse) as house:
-        assert house.told == ["connecting", "disconnected"]
-    async with House() as house:
-        house.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
-        await house.clock.advance(1.2)
-        assert house.ordered == house.remote.sessions
+    async with RunningKeeper(order=refuse) as running:
+        assert running.told == ["connecting", "disconnected"]
+    async with RunningKeeper() as running:
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(1.2)
+        assert running.ordered == running.remote.sessions
 
 
 async def test_connecting_has_a_time_limit():
     """A remote that never answers the greeting is disconnected, not connecting for ever."""
-    house = House()
+    running = RunningKeeper()
 
     async def hang(self: Session) -> None:
         await asyncio.Event().wait()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "connect", hang)
-        async with house:
-            await house.clock.advance(10.1)
-            assert house.told == ["connecting", "disconnected"]
+        async with running:
+            await running.clock.advance(10.1)
+            assert running.told == ["connecting", "disconnected"]

@@ -36,15 +36,15 @@ _TIMES = pytest.mark.parametrize("times", [1, 2, math.inf])
 class Adapter(AdapterBase):
     """Where `stubborn` names a method, that does not end at its first cancellations."""
 
-    def __init__(self, house: "House", setup: AdapterSetup) -> None:
-        self._house = house
+    def __init__(self, running: "RunningManager", setup: AdapterSetup) -> None:
+        self._running = running
         self._setup = setup
         self.closed = False
 
     async def _go_through(self, method: str) -> None:
-        if method in self._house.stubborn:
-            work = Stubborn(self._house.times)
-            self._house.works.append(work)
+        if method in self._running.stubborn:
+            work = Stubborn(self._running.times)
+            self._running.works.append(work)
             await work()
 
     async def connect(self) -> None:
@@ -66,8 +66,8 @@ class Adapter(AdapterBase):
         return Subscription(topic)
 
 
-class House:
-    """A manager with one integration."""
+class RunningManager:
+    """A manager that runs with one integration."""
 
     def __init__(self, times: float, *stubborn: str) -> None:
         self.times = times
@@ -95,7 +95,7 @@ class House:
     async def __aenter__(self) -> Self:
         """Run it with the integration `api`, which has one subscription."""
         await self.manager.apply({"api": Settings("api", self.spec)}, {"api": [SubscriptionSpec("w", "topic")]})
-        self.running = asyncio.create_task(self.manager.run())
+        self.task = asyncio.create_task(self.manager.run())
         await self.clock.settle()
         return self
 
@@ -106,7 +106,7 @@ class House:
         for work in self.works:
             work.released.set()
         await self.clock.advance(10.0)
-        await self.running
+        await self.task
 
     async def submit(self, command: Any, name: str = "request") -> None:
         """Begin an operation."""
@@ -135,26 +135,26 @@ class House:
 @pytest.mark.parametrize("where", ["connect", "check", "subscribe", "request", "disconnect"])
 async def test_the_end_comes_in_bounded_time(where: str, times: float):
     """Wherever the cancellation is swallowed; the session is closed, and the call is answered."""
-    async with House(times, where) as house:
-        await house.submit(Request(method="m"))
+    async with RunningManager(times, where) as running:
+        await running.submit(Request(method="m"))
         if where == "check":
-            await house.clock.advance(30.0)
-        assert bool(house.works) == (where != "disconnect")
-        house.manager.close()
-        await house.within(_LONGEST_END, house.running)
-        assert all(adapter.closed for adapter in house.adapters)
-        assert len(house.outcomes) == 1
+            await running.clock.advance(30.0)
+        assert bool(running.works) == (where != "disconnect")
+        running.manager.close()
+        await running.within(_LONGEST_END, running.task)
+        assert all(adapter.closed for adapter in running.adapters)
+        assert len(running.outcomes) == 1
 
 
 async def test_the_end_comes_in_bounded_time_where_everything_hangs():
     """All cut one after the other, and each is named in the log."""
-    async with House(math.inf, "check", "request", "disconnect") as house:
-        await house.clock.advance(29.0)
-        await house.submit(Request(method="m"))
-        await house.clock.advance(1.0)
+    async with RunningManager(math.inf, "check", "request", "disconnect") as running:
+        await running.clock.advance(29.0)
+        await running.submit(Request(method="m"))
+        await running.clock.advance(1.0)
         with capture_logs() as logs:
-            house.manager.close()
-            await house.within(_LONGEST_END, house.running)
+            running.manager.close()
+            await running.within(_LONGEST_END, running.task)
         assert [(line["integration"], line["what"]) for line in logs if line["event"].startswith("cut")] == [
             ("api", "check"),
             ("api", "disconnect"),
@@ -165,28 +165,28 @@ async def test_the_end_comes_in_bounded_time_where_everything_hangs():
 @_TIMES
 async def test_a_reload_takes_a_stubborn_integration_away(times: float):
     """It is gone, and what was in flight is answered."""
-    async with House(times, "request", "disconnect") as house:
-        await house.submit(Request(method="m"))
-        applying = asyncio.create_task(house.manager.apply({}, {}))
-        await house.within(_LONGEST_END, applying)
-        assert [outcome.error.kind for outcome in house.outcomes if outcome.error is not None] == ["stopping"]
-        assert house.manager.get("api") is None
+    async with RunningManager(times, "request", "disconnect") as running:
+        await running.submit(Request(method="m"))
+        applying = asyncio.create_task(running.manager.apply({}, {}))
+        await running.within(_LONGEST_END, applying)
+        assert [outcome.error.kind for outcome in running.outcomes if outcome.error is not None] == ["stopping"]
+        assert running.manager.get("api") is None
 
 
 @_TIMES
 async def test_a_call_has_its_time_limit(times: float):
     """It ends as a timeout and gives its slot back, also where its task can only be cut."""
-    async with House(times, "request") as house:
-        connection = house.manager.get("api")
+    async with RunningManager(times, "request") as running:
+        connection = running.manager.get("api")
         assert connection is not None
         limit = connection.settings.resilience.timeout
-        await house.submit(Request(method="m"))
-        await house.clock.advance(limit + 2 * PATIENCE + 0.01)
-        house.stubborn.clear()
-        await house.clock.advance(60.0)
-        errors: list[BridgeError | None] = [outcome.error for outcome in house.outcomes]
+        await running.submit(Request(method="m"))
+        await running.clock.advance(limit + 2 * PATIENCE + 0.01)
+        running.stubborn.clear()
+        await running.clock.advance(60.0)
+        errors: list[BridgeError | None] = [outcome.error for outcome in running.outcomes]
         assert errors[0] is None or errors[0].kind == "timeout"
-        assert len(house.works) == 1
+        assert len(running.works) == 1
         assert connection.accounting.in_flight == 0
 
 
@@ -194,25 +194,25 @@ async def test_a_call_has_its_time_limit(times: float):
 @pytest.mark.parametrize("where", ["connect", "subscribe", "check", "disconnect"])
 async def test_the_next_try_comes(where: str, times: float):
     """A session that hangs is closed, and the next one is tried."""
-    async with House(times, where, *(["check"] if where == "disconnect" else [])) as house:
-        await house.clock.advance(60.0)
-        house.stubborn.clear()
-        await house.clock.advance(20.0)
-        assert house.health["status"] == "connected"
-        assert all(adapter.closed for adapter in house.adapters[:-1])
+    async with RunningManager(times, where, *(["check"] if where == "disconnect" else [])) as running:
+        await running.clock.advance(60.0)
+        running.stubborn.clear()
+        await running.clock.advance(20.0)
+        assert running.health["status"] == "connected"
+        assert all(adapter.closed for adapter in running.adapters[:-1])
 
 
 @_TIMES
 async def test_a_subscription_that_hangs_does_not_hold_up_the_others(times: float):
     """A `subscribe` command whose remote never answers ends in time, and the next one is carried out."""
-    async with House(times) as house:
-        house.stubborn.add("subscribe")
-        await house.submit(Subscribe(topic="a"), "subscribe")
-        connection = house.manager.get("api")
+    async with RunningManager(times) as running:
+        running.stubborn.add("subscribe")
+        await running.submit(Subscribe(topic="a"), "subscribe")
+        connection = running.manager.get("api")
         assert connection is not None
-        house.stubborn.clear()
-        await house.submit(Subscribe(topic="b"), "subscribe")
-        await house.clock.advance(connection.settings.resilience.timeout + 2 * PATIENCE + 0.01)
+        running.stubborn.clear()
+        await running.submit(Subscribe(topic="b"), "subscribe")
+        await running.clock.advance(connection.settings.resilience.timeout + 2 * PATIENCE + 0.01)
         topics = [one.topic for one in connection.subscriptions.listed()]
     assert "b" in topics
-    assert None in [outcome.error for outcome in house.outcomes]
+    assert None in [outcome.error for outcome in running.outcomes]

@@ -67,8 +67,8 @@ class Session(AdapterBase):
         return await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
 
 
-class Room:
-    """Subscriptions with everything around them."""
+class Fixture:
+    """Subscriptions with a sink and a session, and what they reported."""
 
     def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False) -> None:
         self.sink = Sink()
@@ -90,11 +90,11 @@ class Room:
 
 async def test_a_message_becomes_an_event():
     """With topic, message and headers; id and attempts where the protocol has them; one hop more."""
-    room = Room(SubscriptionSpec("w", "t"))
-    await room.subscriptions.restore(room.session)
-    await room.session.say("t", 1, headers={"a": "b"})
-    await room.session.say("t", 2, headers={"hop": "3"}, message_id="m", attempts=2)
-    assert room.sink.events == [
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t", 1, headers={"a": "b"})
+    await fixture.session.say("t", 2, headers={"hop": "3"}, message_id="m", attempts=2)
+    assert fixture.sink.events == [
         ("message.api", {"topic": "t", "message": 1, "headers": {"a": "b"}}, {"hop": "1"}),
         (
             "message.api",
@@ -106,28 +106,30 @@ async def test_a_message_becomes_an_event():
 
 async def test_a_message_that_goes_in_circles_stops():
     """Beyond eight hops it is counted, not carried."""
-    room = Room(SubscriptionSpec("w", "t"))
-    await room.subscriptions.restore(room.session)
-    await room.session.say("t", 1, headers={"hop": "7"})
-    await room.session.say("t", 1, headers={"hop": "8"})
-    assert len(room.sink.events) == 1
-    assert room.sink.loops == ["message.api"]
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t", 1, headers={"hop": "7"})
+    await fixture.session.say("t", 1, headers={"hop": "8"})
+    assert len(fixture.sink.events) == 1
+    assert fixture.sink.loops == ["message.api"]
 
 
 async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_event():
     """The remote sees one; the bus sees both."""
-    room = Room(SubscriptionSpec("a", "t"), SubscriptionSpec("b", "t", lambda message: f"data.{message.topic}", "data"))
-    await room.subscriptions.restore(room.session)
-    await room.session.say("t", 1)
-    assert [event for event, _, _ in room.sink.events] == ["message.api", "data.t"]
+    fixture = Fixture(
+        SubscriptionSpec("a", "t"), SubscriptionSpec("b", "t", lambda message: f"data.{message.topic}", "data")
+    )
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t", 1)
+    assert [event for event, _, _ in fixture.sink.events] == ["message.api", "data.t"]
 
 
 async def test_a_queue_is_consumed():
     """A queue's messages become events as a topic's do."""
-    room = Room(SubscriptionSpec("w", "jobs", queue=True))
-    await room.subscriptions.restore(room.session)
-    await room.session.say("queue jobs", 1, message_id="7", attempts=1)
-    assert [event for event, _, _ in room.sink.events] == ["message.api"]
+    fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("queue jobs", 1, message_id="7", attempts=1)
+    assert [event for event, _, _ in fixture.sink.events] == ["message.api"]
 
 
 async def test_what_no_event_can_be_made_of_is_told_and_settled():
@@ -136,67 +138,67 @@ async def test_what_no_event_can_be_made_of_is_told_and_settled():
     def refuse(_: Inbound) -> str:
         raise InvalidError("not an event type")
 
-    room = Room(SubscriptionSpec("a", "t", refuse, "x"), SubscriptionSpec("b", "u"))
-    await room.subscriptions.restore(room.session)
-    await room.session.say("t", 1)
-    await room.session.say("u", "too large")
-    await room.session.say("u", 1)
-    assert [error.kind for error in room.bad] == ["invalid", "invalid"]
-    assert len(room.sink.events) == 1
+    fixture = Fixture(SubscriptionSpec("a", "t", refuse, "x"), SubscriptionSpec("b", "u"))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t", 1)
+    await fixture.session.say("u", "too large")
+    await fixture.session.say("u", 1)
+    assert [error.kind for error in fixture.bad] == ["invalid", "invalid"]
+    assert len(fixture.sink.events) == 1
 
 
 async def test_a_new_session_has_all_of_them_again():
     """Those from the configuration and those from commands."""
-    room = Room(SubscriptionSpec("w", "t"))
-    await room.subscriptions.restore(room.session)
-    await room.subscriptions.add(room.session, Subscribe(topic="u"))
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="u"))
     fresh = Session()
-    await room.subscriptions.restore(fresh)
+    await fixture.subscriptions.restore(fresh)
     assert set(fresh.topics) == {"t", "u"}
 
 
 async def test_subscribing_twice_is_one_subscription():
     """The same spec has the same name; another event type is another spec."""
-    room = Room()
-    first = await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"))
-    assert await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b")) == first
-    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) != first
-    await room.session.say("t", 1)
-    assert sorted(event for event, _, _ in room.sink.events) == ["a.b", "message.api"]
+    fixture = Fixture()
+    first = await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a.b"))
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a.b")) == first
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) != first
+    await fixture.session.say("t", 1)
+    assert sorted(event for event, _, _ in fixture.sink.events) == ["a.b", "message.api"]
 
 
 async def test_one_topic_has_one_quality_of_service():
     """What is there already counts: left out it is taken, another is refused, whatever the event; 1 is the default."""
-    room = Room(SubscriptionSpec("w", "t", qos=2), has_qos=True)
-    await room.subscriptions.restore(room.session)
-    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) == "w"
-    assert await room.subscriptions.add(room.session, Subscribe(topic="t", qos=2)) == "w"
+    fixture = Fixture(SubscriptionSpec("w", "t", qos=2), has_qos=True)
+    await fixture.subscriptions.restore(fixture.session)
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) == "w"
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=2)) == "w"
     for qos, emit in ((0, None), (1, None), (1, "other")):
-        with pytest.raises(InvalidError, match="qos: 'w' listens to this topic with 2"):
-            await room.subscriptions.add(room.session, Subscribe(topic="t", qos=qos, emit=emit))
-    plain = await room.subscriptions.add(room.session, Subscribe(topic="u"))
-    assert await room.subscriptions.add(room.session, Subscribe(topic="u", qos=1)) == plain
+        with pytest.raises(InvalidError, match="qos: 'w' subscribes to this topic with 2"):
+            await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=qos, emit=emit))
+    plain = await fixture.subscriptions.add(fixture.session, Subscribe(topic="u"))
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="u", qos=1)) == plain
     with pytest.raises(InvalidError, match="with 1"):
-        await room.subscriptions.add(room.session, Subscribe(topic="u", qos=2))
-    assert set(room.session.topics) == {"t", "u"}
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="u", qos=2))
+    assert set(fixture.session.topics) == {"t", "u"}
 
 
 async def test_a_quality_of_service_that_the_protocol_lacks():
     """Above 0 it is refused, not ignored; 0 is what there is."""
-    room = Room()
+    fixture = Fixture()
     with pytest.raises(InvalidError, match="qos: this protocol has none"):
-        await room.subscriptions.add(room.session, Subscribe(topic="t", qos=1))
-    await room.subscriptions.add(room.session, Subscribe(topic="t", qos=0))
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=1))
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=0))
 
 
 async def test_what_there_is_can_be_listed():
     """The latest by command first, with who asked for it; long names and long lists are cut."""
-    room = Room(SubscriptionSpec("w", "jobs", queue=True))
-    await room.subscriptions.restore(room.session)
-    await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a.b"), "shop")
-    await room.session.say("t", 1)
-    first, last = msgspec.to_builtins(room.subscriptions.listed())
-    assert first.pop("asked") == {"source": "shop", "timestamp": room.clock.wall_ms()}
+    fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a.b"), "shop")
+    await fixture.session.say("t", 1)
+    first, last = msgspec.to_builtins(fixture.subscriptions.listed())
+    assert first.pop("asked") == {"source": "shop", "timestamp": fixture.clock.wall_ms()}
     assert first == {"subscription": "subscription-1", "topic": "t", "queue": False, "emit": "a.b", "messages": 1}
     assert last == {
         "subscription": "w",
@@ -207,32 +209,32 @@ async def test_what_there_is_can_be_listed():
         "asked": None,
     }
     for n in range(150):
-        await room.subscriptions.add(room.session, Subscribe(topic=f"{n}" * 500))
-    listed = room.subscriptions.listed()
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic=f"{n}" * 500))
+    listed = fixture.subscriptions.listed()
     assert len(listed) == 100
     assert {len(one.topic) for one in listed} == {200}
 
 
 async def test_a_refused_wish_is_forgotten():
     """It does not come back with the next session."""
-    room = Room()
-    room.session.refuses = True
+    fixture = Fixture()
+    fixture.session.refuses = True
     with pytest.raises(NotConnectedError):
-        await room.subscriptions.add(room.session, Subscribe(topic="t"))
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
     fresh = Session()
-    await room.subscriptions.restore(fresh)
+    await fixture.subscriptions.restore(fresh)
     assert fresh.topics == {}
 
 
 async def test_unsubscribing_by_name_and_by_topic():
     """The remote is told when nobody wants the topic any more."""
-    room = Room()
-    name = await room.subscriptions.add(room.session, Subscribe(topic="t"))
-    await room.subscriptions.add(room.session, Subscribe(topic="t", emit="a"))
-    await room.subscriptions.remove(room.session, Unsubscribe(subscription=name))
-    assert set(room.session.topics) == {"t"}
-    await room.subscriptions.remove(room.session, Unsubscribe(topic="t"))
-    assert room.session.topics == {}
+    fixture = Fixture()
+    name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a"))
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(subscription=name))
+    assert set(fixture.session.topics) == {"t"}
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(topic="t"))
+    assert fixture.session.topics == {}
 
 
 @pytest.mark.parametrize(
@@ -241,35 +243,35 @@ async def test_unsubscribing_by_name_and_by_topic():
 )
 async def test_unsubscribing_from_nothing_is_invalid(command):
     """So is giving both ways or none."""
-    room = Room()
+    fixture = Fixture()
     with pytest.raises(InvalidError, match="unsubscribe"):
-        await room.subscriptions.remove(room.session, command)
+        await fixture.subscriptions.remove(fixture.session, command)
 
 
 async def test_an_event_type_from_a_command_is_checked():
     """Spaces are no event type; what is the bridge's own to say is none to have it say."""
-    room = Room()
+    fixture = Fixture()
     for emit in ("a b", "health.bridge", "integration.api.request"):
         with pytest.raises(InvalidError, match="not an event type"):
-            await room.subscriptions.add(room.session, Subscribe(topic="t", emit=emit))
-    assert not room.session.topics
+            await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit=emit))
+    assert not fixture.session.topics
 
 
 async def test_a_queue_may_have_the_name_of_a_topic():
     """Each is listened to, each message makes its own spec's event, and each ends by itself."""
-    room = Room(SubscriptionSpec("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
-    await room.subscriptions.restore(room.session)
-    name = await room.subscriptions.add(room.session, Subscribe(topic="orders", emit="from.queue"))
+    fixture = Fixture(SubscriptionSpec("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
+    await fixture.subscriptions.restore(fixture.session)
+    name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="orders", emit="from.queue"))
     assert name != "q"
-    assert set(room.session.topics) == {"queue orders", "orders"}
-    await room.session.say("orders", 1)
-    await room.session.say("queue orders", 2)
-    assert [(kind, payload["message"]) for kind, payload, _ in room.sink.events] == [
+    assert set(fixture.session.topics) == {"queue orders", "orders"}
+    await fixture.session.say("orders", 1)
+    await fixture.session.say("queue orders", 2)
+    assert [(kind, payload["message"]) for kind, payload, _ in fixture.sink.events] == [
         ("from.queue", 1),
         ("from.queue", 2),
     ]
-    await room.subscriptions.remove(room.session, Unsubscribe(subscription=name))
-    assert set(room.session.topics) == {"queue orders"}
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(subscription=name))
+    assert set(fixture.session.topics) == {"queue orders"}
 
 
 class Slow(Session):
@@ -282,92 +284,92 @@ class Slow(Session):
 
 async def test_two_at_once_share_one_subscription():
     """Commands run side by side; the remote is asked once, each message makes one event for each of them."""
-    room = Room()
-    room.session = Slow()
-    add = room.subscriptions.add
+    fixture = Fixture()
+    fixture.session = Slow()
+    add = fixture.subscriptions.add
     names = await asyncio.gather(
-        *[add(room.session, Subscribe(topic="t", emit=emit)) for emit in ("a", "b", "a", "b")],
+        *[add(fixture.session, Subscribe(topic="t", emit=emit)) for emit in ("a", "b", "a", "b")],
     )
     assert len(set(names)) == 2
-    await room.session.say("t", 1)
-    assert [kind for kind, _, _ in room.sink.events] == ["a", "b"]
+    await fixture.session.say("t", 1)
+    assert [kind for kind, _, _ in fixture.sink.events] == ["a", "b"]
 
 
 async def test_who_asks_for_the_same_waits_for_the_same():
     """The second is not told of a subscription that the remote then refuses to the first."""
-    room = Room()
-    room.session = Slow()
-    room.session.refuses = True
+    fixture = Fixture()
+    fixture.session = Slow()
+    fixture.session.refuses = True
     found = await asyncio.gather(
-        *[room.subscriptions.add(room.session, Subscribe(topic="t")) for _ in range(2)], return_exceptions=True
+        *[fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) for _ in range(2)], return_exceptions=True
     )
     assert [type(one) for one in found] == [NotConnectedError, NotConnectedError]
     with pytest.raises(InvalidError):
-        await room.subscriptions.remove(room.session, Unsubscribe(topic="t"))
+        await fixture.subscriptions.remove(fixture.session, Unsubscribe(topic="t"))
 
 
 async def test_a_full_bus_holds_the_message_up():
     """It is not acknowledged before its last event is on the bus, and each event is there once."""
-    room = Room(SubscriptionSpec("a", "t", "a.a", "a.a"), SubscriptionSpec("b", "t", "b.b", "b.b"))
-    await room.subscriptions.restore(room.session)
-    room.sink.has_room.clear()
-    saying = asyncio.create_task(room.session.say("t", 1, message_id="1"))
+    fixture = Fixture(SubscriptionSpec("a", "t", "a.a", "a.a"), SubscriptionSpec("b", "t", "b.b", "b.b"))
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.has_room.clear()
+    saying = asyncio.create_task(fixture.session.say("t", 1, message_id="1"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not saying.done()
-    room.sink.has_room.set()
+    fixture.sink.has_room.set()
     assert await saying is AckDecision.ACK
-    assert [kind for kind, _, _ in room.sink.events] == ["a.a", "b.b"]
+    assert [kind for kind, _, _ in fixture.sink.events] == ["a.a", "b.b"]
 
 
 async def test_what_the_broker_delivers_twice_is_one_event():
     """By its id, or by its sender's key; it is acknowledged all the same; after a while it counts anew."""
-    room = Room(SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u"))
-    await room.subscriptions.restore(room.session)
+    fixture = Fixture(SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u"))
+    await fixture.subscriptions.restore(fixture.session)
     key = {"idempotency_key": "k"}
     for _ in range(2):
-        assert await room.session.say("t", 1, message_id="1", attempts=1) is AckDecision.ACK
-        assert await room.session.say("t", 2, headers=key) is AckDecision.ACK
-        assert await room.session.say("t", 3, unique="u") is AckDecision.ACK
-        assert await room.session.say("t", 4) is AckDecision.ACK
-    assert [payload["message"] for _, payload, _ in room.sink.events] == [1, 2, 3, 4, 4]
-    assert await room.session.say("u", 5, headers=key) is AckDecision.ACK
-    assert len(room.sink.events) == 6, "another subscription's messages are others"
-    await room.clock.advance(601)
-    await room.session.say("t", 6, message_id="1", headers=key)
-    assert len(room.sink.events) == 7
+        assert await fixture.session.say("t", 1, message_id="1", attempts=1) is AckDecision.ACK
+        assert await fixture.session.say("t", 2, headers=key) is AckDecision.ACK
+        assert await fixture.session.say("t", 3, unique="u") is AckDecision.ACK
+        assert await fixture.session.say("t", 4) is AckDecision.ACK
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [1, 2, 3, 4, 4]
+    assert await fixture.session.say("u", 5, headers=key) is AckDecision.ACK
+    assert len(fixture.sink.events) == 6, "another subscription's messages are others"
+    await fixture.clock.advance(601)
+    await fixture.session.say("t", 6, message_id="1", headers=key)
+    assert len(fixture.sink.events) == 7
 
 
 async def test_what_the_application_acknowledges_comes_again():
     """The broker's redelivery is an event again; a second message with the sender's key is none, until it is dead."""
-    room = Room(SubscriptionSpec("w", "jobs", queue=True, hold=Hold(limit=7)))
-    await room.subscriptions.restore(room.session)
-    hold = room.session.holds["jobs"]
+    fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True, hold=Hold(limit=7)))
+    await fixture.subscriptions.restore(fixture.session)
+    hold = fixture.session.holds["jobs"]
     assert hold.limit == 7
     key = {"idempotency_key": "k"}
     for attempts in (1, 2):
-        decision = await room.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
+        decision = await fixture.session.say("queue jobs", 1, message_id="1", headers=key, attempts=attempts)
         assert decision is AckDecision.HOLD
-    assert await room.session.say("queue jobs", 1, message_id="2", headers=key) is AckDecision.ACK
-    assert [payload["attempts"] for _, payload, _ in room.sink.events] == [1, 2]
+    assert await fixture.session.say("queue jobs", 1, message_id="2", headers=key) is AckDecision.ACK
+    assert [payload["attempts"] for _, payload, _ in fixture.sink.events] == [1, 2]
     hold.on_dead(Inbound(topic="jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
-    assert [why for _, why in room.dead] == ["too often"]
-    assert await room.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
+    assert [why for _, why in fixture.dead] == ["too often"]
+    assert await fixture.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
 
 
 async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
     """What it would have acknowledged at once waits for the application; the very same spec is that subscription."""
-    room = Room(SubscriptionSpec("w", "t", hold=Hold()))
-    await room.subscriptions.restore(room.session)
-    with pytest.raises(InvalidError, match="'w' listens to it"):
-        await room.subscriptions.add(room.session, Subscribe(topic="t", emit="other"))
-    assert await room.subscriptions.add(room.session, Subscribe(topic="t")) == "w"
-    assert await room.subscriptions.add(room.session, Subscribe(topic="u", emit="other")) != "w"
+    fixture = Fixture(SubscriptionSpec("w", "t", hold=Hold()))
+    await fixture.subscriptions.restore(fixture.session)
+    with pytest.raises(InvalidError, match="'w' subscribes to it"):
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="other"))
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) == "w"
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="u", emit="other")) != "w"
 
 
 async def test_what_makes_no_event_is_not_held():
     """Nobody could acknowledge it."""
-    room = Room(SubscriptionSpec("w", "jobs", queue=True, hold=Hold()))
-    await room.subscriptions.restore(room.session)
-    assert await room.session.say("queue jobs", "too large", message_id="1") is AckDecision.ACK
-    assert await room.session.say("queue jobs", 1) is AckDecision.ACK, "it has no id"
+    fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True, hold=Hold()))
+    await fixture.subscriptions.restore(fixture.session)
+    assert await fixture.session.say("queue jobs", "too large", message_id="1") is AckDecision.ACK
+    assert await fixture.session.say("queue jobs", 1) is AckDecision.ACK, "it has no id"
