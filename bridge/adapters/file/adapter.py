@@ -190,11 +190,11 @@ class FileAdapter(AdapterBase):
         """
         tree, glob = self._open_tree(), Glob(topic.removeprefix(TAIL))
 
-        async def change(path: str, news: Any) -> None:
-            await deliver(Inbound(topic=path, message=news))
+        async def change(path: str, message: Any) -> None:
+            await deliver(Inbound(topic=path, message=message))
 
-        async def line(path: str, news: bytes) -> None:
-            await self._deliver_line(path, news, deliver)
+        async def line(path: str, content: bytes) -> None:
+            await self._deliver_line(path, content, deliver)
 
         tails = topic.startswith(TAIL)
         watch: _Watch = Tail(tree, glob, self._config.max_line) if tails else Changes(tree, glob)
@@ -225,8 +225,8 @@ class FileAdapter(AdapterBase):
             while True:
                 if not watch.more:
                     await self._clock.sleep(self._config.interval)
-                for path, news in await _in_thread(watch.poll):
-                    await report(path, news)
+                for path, found in await _in_thread(watch.poll):
+                    await report(path, found)
         except BridgeError as error:
             self._lose(error)
 
@@ -265,7 +265,7 @@ def _text_params(params: Any, method: str, *needed: str, **optional: str) -> dic
 async def _in_thread(work: Callable[[], Result]) -> Result:
     """Run work in a thread; a cancellation waits for its end, because its files must not be closed under it."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to take it
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # a cancelled caller takes no exception
     try:
         await asyncio.wait({future})
     except asyncio.CancelledError:

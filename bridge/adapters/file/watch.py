@@ -43,15 +43,15 @@ class Changes:
         """Return (path, message) for each change, deleted files first. Raises BridgeError where the root is gone."""
         now = self._tree.scan(self._glob)
         before, self._known = self._known, now
-        news: list[tuple[str, dict[str, Any]]] = [
+        changes: list[tuple[str, dict[str, Any]]] = [
             (path, {"change": "deleted", "path": path}) for path in before if path not in now
         ]
         for path, found in now.items():
             if path not in before:
-                news.append((path, {"change": "created", **describe(path, found)}))
+                changes.append((path, {"change": "created", **describe(path, found)}))
             elif _mark(found) != _mark(before[path]):
-                news.append((path, {"change": "changed", **describe(path, found)}))
-        return news
+                changes.append((path, {"change": "changed", **describe(path, found)}))
+        return changes
 
     def close(self) -> None:
         """Do nothing: no file is open."""
@@ -146,11 +146,11 @@ class Tail:
                 self._followed[key].path = path
             else:
                 self._follow(path, from_end=False)
-        news: list[tuple[str, bytes]] = []
+        lines: list[tuple[str, bytes]] = []
         self.more = False
         for key, file in list(self._followed.items()):
             with translated(file.path):
-                news += [(file.path, line) for line in file.lines(self._max_line)]
+                lines += [(file.path, line) for line in file.lines(self._max_line)]
             if file.more:
                 # The rest of it comes before its successor's first line, and not all of a large file at once.
                 self.more = True
@@ -159,9 +159,9 @@ class Tail:
                 file.idle = 0
             elif file.idle >= _IDLE_POLLS:
                 if file.rest:
-                    news.append((file.path, file.rest))
+                    lines.append((file.path, file.rest))
                 os.close(self._followed.pop(key).descriptor)
-        return news
+        return lines
 
     def close(self) -> None:
         """Close all files."""

@@ -110,7 +110,7 @@ class HttpAdapter(AdapterBase):
         check_credentials(response)
 
     def is_idempotent(self, command: Command) -> bool:
-        """Return whether the HTTP method is idempotent (RFC 9110, 9.2.2), or the configuration says so."""
+        """Return whether the HTTP method is idempotent (RFC 9110, 9.2.2), or `idempotent` names the method."""
         if not isinstance(command, Request):
             return False
         return http_method(command.method) in IDEMPOTENT or command.method in self._idempotent

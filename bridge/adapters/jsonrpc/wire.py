@@ -70,7 +70,7 @@ def result_of(answer: ResponseObject, call_id: CallId) -> Any:
 
     Raises:
         RejectedError: It has an error; with its code, message and data.
-        ProtocolError: It is not as the specification requires; the message says how.
+        ProtocolError: It is not as the specification requires; the message tells how.
     """
     failed = answer.error is not msgspec.UNSET
     if answer.jsonrpc != "2.0":

@@ -1,4 +1,4 @@
-"""Makes adapters for tests."""
+"""Make adapters for tests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from tests.support.adapters.setup import adapter_setup
 
 
 def jsonrpc(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, limit: int = 64, **config: Any) -> JsonRpcAdapter:
-    """A JSON-RPC adapter, not yet connected."""
+    """Make a JSON-RPC adapter, not yet connected."""
     return JsonRpcAdapter(
         adapter_setup(
             integration="test",
@@ -27,7 +27,7 @@ def jsonrpc(url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, limit: int
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[Direct]:
-    """The same, disconnected in the end."""
+    """Make a JSON-RPC adapter, and disconnect it at the end."""
     adapter = jsonrpc(url, **options)
     try:
         yield Direct(adapter)

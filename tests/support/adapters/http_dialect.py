@@ -1,4 +1,4 @@
-"""HTTP has paths, not methods: the contract suite's calls, said as the requests that `http_service` knows."""
+"""Translate the contract suite's calls to the HTTP requests of `http_service`, because HTTP has paths, not methods."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sessions of JSON-RPC over WebSocket, and servers in the test's own loop whose words the test writes."""
+"""Make sessions of JSON-RPC over WebSocket, and servers in the test's own loop whose answers the test writes."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 async def session(
     url: str, *, auth: Any = NO_AUTH, tls: Tls | None = None, **config: Any
 ) -> AsyncIterator[tuple[Direct, Listener]]:
-    """A session that is not yet connected; disconnected in the end."""
+    """Make an adapter, not yet connected; disconnect it at the end."""
     ear = Listener()
     setup = adapter_setup(
         "test", Endpoint(url=url), auth, tls or Tls(), JsonRpcConfig(**config), on_lost=ear.lost.append
@@ -58,7 +58,7 @@ class Script:
 
 @asynccontextmanager
 async def serving(handler: Handler, **options: Any) -> AsyncIterator[str]:
-    """A server in this loop; its address."""
+    """Start a server in this event loop; return its address."""
     async with serve(handler, "127.0.0.1", 0, **options) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         yield f"{'wss' if options.get('ssl') else 'ws'}://127.0.0.1:{port}/rpc"
@@ -66,7 +66,7 @@ async def serving(handler: Handler, **options: Any) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def scripted(**config: Any) -> AsyncIterator[tuple[Script, ProtocolAdapter, Listener]]:
-    """A connected session with a scripted server."""
+    """Connect a session with a scripted server."""
     script = Script()
     async with serving(script.serve) as url, session(url, **config) as (adapter, ear):
         await adapter.connect()
@@ -74,7 +74,7 @@ async def scripted(**config: Any) -> AsyncIterator[tuple[Script, ProtocolAdapter
 
 
 async def error_of(call: Awaitable[Any]) -> BridgeError | None:
-    """What a call fails with."""
+    """Return the error with which a call fails."""
     try:
         await call
     except BridgeError as error:

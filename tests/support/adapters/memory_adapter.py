@@ -1,4 +1,4 @@
-"""An adapter with every pattern, whose remote is an object in memory: the contract suite's simplest subject."""
+"""An adapter with every operation, whose remote is an object in memory, for the contract suite."""
 
 import asyncio
 from collections import Counter, deque
@@ -27,7 +27,7 @@ from bridge.core.settings import Hold
 
 @dataclass(eq=False)
 class MemoryRemote:
-    """What the sessions talk to. Dead it refuses, frozen it never answers."""
+    """The remote of the sessions. When dead it refuses, when frozen it never answers."""
 
     alive: bool = True
     frozen: bool = False
@@ -38,14 +38,14 @@ class MemoryRemote:
     sessions: set["MemoryAdapter"] = field(default_factory=set)
 
     def kill(self) -> None:
-        """End every session, as a server does that dies."""
+        """Die, and end every session."""
         self.alive = False
         self.subscribers.clear()
         for session in tuple(self.sessions):
             session.break_off()
 
     def answer(self, method: str, params: Any) -> Any:
-        """The same methods as the demo service."""
+        """Call a method: the same as those of the demo service."""
         self.calls[method] += 1
         match method:
             case "echo":
@@ -59,7 +59,7 @@ class MemoryRemote:
 
 
 class MemoryConfig(Strict):
-    """Nothing to configure."""
+    """An empty configuration."""
 
 
 class MemoryAdapter(AdapterBase):
@@ -81,7 +81,7 @@ class MemoryAdapter(AdapterBase):
         self._ids = count(1)
 
     def break_off(self) -> None:
-        """The remote is gone."""
+        """Lose the session, because the remote has died."""
         if self._open:
             self._open = False
             self._broken.set()

@@ -23,7 +23,7 @@ class StubbornConfig(Strict):
 
 
 class StubbornAdapter(AdapterBase):
-    """Hangs where its configuration says so."""
+    """Hangs where its configuration tells it to."""
 
     protocol = "stubborn"
 

@@ -1,4 +1,4 @@
-"""WebSocket has one topic: the contract suite's, said as that one; the service sends back what is published."""
+"""Translate the contract suite's topics to `*`, the only one of WebSocket."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from bridge.core.ports import NO_OPTIONS, Context, Deliver, Subscription, Subscr
 
 
 class WebSocketDialect(WebSocketAdapter):
-    """Any topic is `*`, and what comes has the name that was subscribed to."""
+    """Uses `*` for any topic, and gives messages the name that was subscribed to."""
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
         return await super().publish(msgspec.structs.replace(command, topic="*"), context)

@@ -1,4 +1,4 @@
-"""The demo service, and others, as processes of their own, so that tests can kill and freeze them."""
+"""Run the demo service, and others, as processes that tests can kill and freeze."""
 
 import signal
 import subprocess
@@ -14,42 +14,42 @@ _ROOT = Path(__file__).parents[3]
 
 @dataclass
 class DemoProcess:
-    """A running service; `url` is where it answers."""
+    """A running service; `url` is its address."""
 
     url: str
     process: subprocess.Popen[str]
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Return the port on which it listens."""
         port = urlsplit(self.url).port
         assert port is not None
         return port
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Send SIGKILL, and wait for its end."""
         self.process.kill()
         self.process.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP: it still accepts connections, by the kernel's hand, and says nothing."""
+        """Send SIGSTOP: the kernel still accepts connections, and nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def demo_service(*arguments: str, port: int = 0) -> Iterator[DemoProcess]:
-    """Start the service with these arguments, wait until it listens, kill it in the end."""
+    """Start the service with these arguments, wait until it listens, and kill it at the end."""
     with service_process("bridge.cli.demo_service", "--port", str(port), *arguments) as service:
         yield service
 
 
 @contextmanager
 def service_process(module: str, *arguments: str) -> Iterator[DemoProcess]:
-    """A module that prints its URL as soon as it listens; killed in the end."""
+    """Start a module that prints its URL when it listens; kill it at the end."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

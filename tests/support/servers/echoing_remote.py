@@ -1,4 +1,4 @@
-"""A hostile remote for every protocol: it refuses, and repeats in its refusal all that it was told, credentials too."""
+"""A hostile remote for every protocol: it refuses, and repeats in its refusal all that it received, credentials too."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ HTTP = re.compile(rb"(?:GET|POST|PUT|HEAD|DELETE) ")
 
 
 def _opened(text: str) -> str:
-    """What it was told, as it came, decoded, and quoted again."""
+    """Return what it received: as it came, decoded, and quoted again."""
     found = [text]
     for blob in re.findall(r"[A-Za-z0-9+/]{8,}={0,2}", text):
         with suppress(binascii.Error, UnicodeDecodeError):
@@ -67,7 +67,7 @@ class _Handler(socketserver.BaseRequestHandler):
         )
 
     def _mqtt(self, data: bytes) -> None:
-        """CONNACK of MQTT 5: bad user name or password, with a reason (3.2.2.3.9)."""
+        """Make a CONNACK of MQTT 5: bad user name or password, with a reason (3.2.2.3.9)."""
         said = "".join(letter for letter in data.decode("utf-8", "replace") if letter.isprintable())[:110].encode()
         properties = b"\x1f" + struct.pack(">H", len(said)) + said
         body = b"\x00\x86" + bytes([len(properties)]) + properties
@@ -86,7 +86,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 @contextmanager
 def echoing_remote(*, speaks_first: bool = False) -> Iterator[int]:
-    """Its port; `speaks_first` for NATS, whose servers do."""
+    """Listen, and return the port; `speaks_first` is for NATS, whose servers send the first message."""
     with _Server(speaks_first=speaks_first) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

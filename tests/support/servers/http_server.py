@@ -1,4 +1,4 @@
-"""A scripted HTTP server inside the test's own loop: says exactly the bytes it is told to, right or wrong."""
+"""A scripted HTTP server in the test's own loop: it sends exactly the bytes that the test gives, right or wrong."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @dataclass
 class Received:
-    """One request, and the connection it came by."""
+    """One request, and the connection on which it came."""
 
     head: bytes
     body: bytes
@@ -25,29 +25,29 @@ class Received:
 
     @property
     def call(self) -> Any:
-        """The JSON body."""
+        """Return the decoded JSON body."""
         return json.loads(self.body)
 
     def header(self, name: str) -> str | None:
-        """One header's value."""
+        """Return the value of a header."""
         found = re.search(rf"^{re.escape(name)}: *(.*)\r$".encode(), self.head, re.IGNORECASE | re.MULTILINE)
         return None if found is None else found[1].decode()
 
     def send(self, data: bytes) -> None:
-        """Send exactly this."""
+        """Send exactly these bytes."""
         self.transport.write(data)
 
     def close(self) -> None:
-        """End the connection in an orderly way."""
+        """Close the connection."""
         self.transport.close()
 
     def result(self, value: Any = "ok") -> None:
-        """Answer rightly."""
+        """Send a correct response."""
         self.send(http(json.dumps({"jsonrpc": "2.0", "result": value, "id": self.call["id"]})))
 
 
 def http(body: bytes | str = b"", status: int = 200, *headers: str) -> bytes:
-    """A response with its length."""
+    """Make a response with its length."""
     data = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(data)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + data
@@ -58,7 +58,7 @@ Respond = Callable[[Received], None]
 
 @dataclass
 class ScriptedServer:
-    """What the test sees of the server."""
+    """The requests and connections of the server, for the test."""
 
     port: int = 0
     connections: int = 0
@@ -68,7 +68,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        """Where it answers, in plain http."""
+        """Return its address, in plain http."""
         return f"http://127.0.0.1:{self.port}/rpc"
 
 

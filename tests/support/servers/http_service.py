@@ -24,7 +24,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 class Service(ThreadingHTTPServer):
-    """What all connections share."""
+    """The state that all connections share."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def answer(self, status: int, value: Any = None, **headers: str) -> None:
         body = b"" if value is None else value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def http_service(port: int = 0) -> Iterator[DemoProcess]:
-    """Start it, wait until it listens, kill it in the end."""
+    """Start the service, wait until it listens, and kill it at the end."""
     command = [sys.executable, "-m", "tests.support.servers.http_service", str(port)]
     with Popen(command, cwd=_ROOT, stdout=PIPE, text=True) as process:
         try:

@@ -68,7 +68,7 @@ async def _serve(port: int, file: int) -> None:
 
 
 class LedgerService:
-    """Start and kill it as often as one likes, on the same port."""
+    """A service that can be started and killed several times, on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -89,7 +89,7 @@ class LedgerService:
             assert time.monotonic() < end, "the ledger does not listen"
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Send SIGKILL, and wait for its end."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -97,24 +97,24 @@ class LedgerService:
             self._process.stdout.close()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def entries(self) -> list[tuple[str, int]]:
-        """The idempotency key (`-`: none) and number of each call, in order."""
+        """Return the idempotency key (`-`: none) and number of each call, in order."""
         lines = self._file.read_text().split("\n")[:-1]
         return [(key, int(number)) for key, number in (line.split() for line in lines)]
 
 
 @contextmanager
 def ledger_service() -> Iterator[LedgerService]:
-    """A running service; killed in the end."""
+    """Start a service, and kill it at the end."""
     with TemporaryDirectory() as folder:
         service = LedgerService(Path(folder))
         try:

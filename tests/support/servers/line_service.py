@@ -93,7 +93,7 @@ async def _main(port: int) -> None:
 
 @contextmanager
 def line_service(port: int = 0) -> Iterator[DemoProcess]:
-    """Start it, wait until it listens, kill it in the end."""
+    """Start the service, wait until it listens, and kill it at the end."""
     command = [sys.executable, "-m", "tests.support.servers.line_service", str(port)]
     with Popen(command, cwd=_ROOT, stdout=PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""Where a server's program is: on the PATH, or in a wheel of the test environment."""
+"""Find a server's program: on the PATH, or in a wheel of the test environment."""
 
 import os
 import shutil

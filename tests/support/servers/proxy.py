@@ -38,7 +38,7 @@ class FaultProxy:
 
     @property
     def mode(self) -> Mode:
-        """What is done to answers now."""
+        """Return what it does with answers now."""
         return self._mode
 
     @mode.setter
@@ -48,7 +48,7 @@ class FaultProxy:
         self._changed = asyncio.Event()
 
     def end_all(self, *, reset: bool = False) -> None:
-        """End every live connection now."""
+        """Close every live connection now."""
         for link in tuple(self._live):
             link.end(reset=reset)
 
@@ -123,7 +123,7 @@ class _Ended(Exception):  # noqa: N818  # no error: it ends a connection's tasks
 
 
 class _Link:
-    """One forwarded connection, and how it is to end."""
+    """One forwarded connection, and how to close it."""
 
     def __init__(self) -> None:
         self.reset = False
@@ -140,7 +140,7 @@ class _Link:
 
 @asynccontextmanager
 async def fault_proxy(host: str, port: int) -> AsyncIterator[FaultProxy]:
-    """A proxy on a free port of loopback, gone with all its connections in the end."""
+    """Start a proxy on a free port of loopback; close it with all its connections at the end."""
     proxy = FaultProxy(host, port)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)

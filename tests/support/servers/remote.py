@@ -1,4 +1,4 @@
-"""A JSON-RPC service in a thread that does right and wrong on demand: the called method says what happens."""
+"""A JSON-RPC service in a thread; the called method decides what it answers, right or wrong."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Remote:
-    """What a test sees of it.
+    """The calls and the address of the service, for the test.
 
     Attributes:
         calls: How often each method was called.
@@ -31,7 +31,7 @@ class Remote:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Return its address."""
         return f"http://127.0.0.1:{self.port}/rpc"
 
 
@@ -140,7 +140,7 @@ def remote(port: int = 0) -> Iterator[Remote]:
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """Return a port of loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

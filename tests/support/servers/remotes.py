@@ -54,7 +54,7 @@ _RESILIENCE = """
 
 
 class Stand(ABC):
-    """One remote that can be hurt.
+    """One remote that can be killed, frozen and restarted.
 
     Attributes:
         kind: The protocol, which is the integration's label, too.
@@ -79,23 +79,23 @@ class Stand(ABC):
 
     @abstractmethod
     def command(self, number: int) -> dict[str, Any]:
-        """The payload that carries a number."""
+        """Return the payload that carries a number."""
 
     @abstractmethod
     def ledger(self) -> list[Entry]:
-        """The idempotency key (`-`: none) and number of all that has reached it, in order."""
+        """Return the idempotency key (`-`: none) and number of all that it has received, in order."""
 
     @abstractmethod
     def settings(self, port: int) -> str:
-        """`type`, `endpoint` and `config` in HCL, with this port."""
+        """Return `type`, `endpoint` and `config` in HCL, with this port."""
 
     def integration(self, port: int | None = None, resilience: str = _RESILIENCE) -> str:
-        """The `integration` block; `port` where something stands between."""
+        """Return the `integration` block; `port` is that of a proxy before it."""
         return f'\nintegration "{self.kind}" {{\n{self.settings(port or self.port)}\n{resilience}\n}}\n'
 
     @property
     def topic(self) -> str:
-        """The command's event type."""
+        """Return the event type of the command."""
         return f"integration.{self.kind}.{self.operation}"
 
 
@@ -155,7 +155,7 @@ class _NatsStand(Stand):
         return {"queue": "numbers.new", "message": {"number": number}}
 
     def ledger(self) -> list[Entry]:
-        """In a thread with a loop of its own, since tests call it from within theirs."""
+        """Run in a thread with an event loop of its own, because tests call it from within theirs."""
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(lambda: asyncio.run(self._read())).result()
 
@@ -267,7 +267,7 @@ class _MqttStand(Stand):
         return {"topic": "numbers", "message": {"number": number}, "qos": 1}
 
     def ledger(self) -> list[Entry]:
-        """What the subscriber has when it has caught up with the broker: a last message comes behind all others."""
+        """Publish a last message, wait for it, and return what the subscriber has received before it."""
         self._caught_up.clear()
         publish.single("numbers", self._marker, qos=1, hostname="127.0.0.1", port=self.port)
         assert self._caught_up.wait(20), "the subscriber does not catch up"
@@ -287,7 +287,7 @@ KINDS = ("json-rpc", "redis", "nats", "mqtt")
 
 @contextmanager
 def stand(kind: str) -> Iterator[Stand]:
-    """A running remote of this kind; killed in the end."""
+    """Start a remote of this kind, and kill it at the end."""
     match kind:
         case "json-rpc":
             with ledger_service() as service:

@@ -1,4 +1,4 @@
-"""The seven protocols that reach something, each with a server of its own, behind one handle."""
+"""Start a server for each of the seven protocols that have one, with the same interface for all."""
 
 import shutil
 import subprocess
@@ -44,7 +44,7 @@ class Served:
     thaw: Callable[[], None] = lambda: None
 
     def integration(self, more: str = "", port: int | None = None) -> str:
-        """Its block; `port` where something stands between."""
+        """Return its block; `port` is that of a proxy before it."""
         url = self.url.format(port=port or self.port)
         auth = f"  auth {{\n{self.auth}\n  }}\n" if self.auth else ""
         head = f'integration "{self.name}" {{\n  type = "{self.type}"\n  endpoint {{\n    url = "{url}"\n  }}\n'
@@ -57,7 +57,7 @@ def _of(name: str, kind: str, url: str, server: Any) -> Served:
 
 @contextmanager
 def seven() -> Iterator[list[Served]]:
-    """All of them, open to everybody."""
+    """Start all servers, without credentials."""
     with ExitStack() as stack:
         enter = stack.enter_context
         yield [
@@ -77,7 +77,7 @@ _WRONG_PASSWORD = '    type = "basic"\n    username = "user"\n    password = "wr
 
 @asynccontextmanager
 async def seven_that_refuse(folder: Path) -> AsyncIterator[list[Served]]:
-    """All of them, with integrations whose credentials are wrong."""
+    """Start all servers, with integrations whose credentials are wrong."""
     users = folder / "users"
     users.touch(mode=0o600)
     program = shutil.which("mosquitto_passwd")

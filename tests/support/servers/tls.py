@@ -1,4 +1,4 @@
-"""Certificates for tests: good ones and each kind of bad one."""
+"""Make certificates for tests: good ones and each kind of bad one."""
 
 import datetime as dt
 import ssl
@@ -18,7 +18,7 @@ class Certificates:
 
     @property
     def ca_file(self) -> Path:
-        """The trusted authority as a PEM file, for `tls.ca`."""
+        """Return the trusted authority as a PEM file, for `tls.ca`."""
         path = self.folder / "ca.pem"
         self.trusted.cert_pem.write_to_path(path)
         return path
@@ -30,7 +30,7 @@ class Certificates:
         return authority.issue_cert(host, not_before=started, not_after=ended)
 
     def server(self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for `host`."""
+        """Make a server's context with a certificate for `host`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._issue(host, unknown_ca=unknown_ca, expired=expired).configure_cert(context)
         return context
@@ -38,7 +38,7 @@ class Certificates:
     def server_files(
         self, host: str = "127.0.0.1", *, unknown_ca: bool = False, expired: bool = False
     ) -> tuple[Path, Path]:
-        """A server's certificate for `host` and its key as PEM files."""
+        """Make a server's certificate for `host`; return it and its key as PEM files."""
         issued = self._issue(host, unknown_ca=unknown_ca, expired=expired)
         cert, key = self.folder / "server.pem", self.folder / "server.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -46,7 +46,7 @@ class Certificates:
         return cert, key
 
     def server_that_asks(self, host: str = "127.0.0.1", *, tls13: bool = True) -> ssl.SSLContext:
-        """A server's context that wants a client certificate of the trusted authority."""
+        """Make a server's context that requires a client certificate of the trusted authority."""
         context = self.server(host)
         context.verify_mode = ssl.CERT_REQUIRED
         self.trusted.configure_trust(context)
@@ -55,7 +55,7 @@ class Certificates:
         return context
 
     def client_files(self, *, unknown_ca: bool = False) -> tuple[Path, Path]:
-        """A client certificate and its key as PEM files."""
+        """Make a client certificate; return it and its key as PEM files."""
         issued = (self.unknown if unknown_ca else self.trusted).issue_cert("client@example.org")
         cert, key = self.folder / "client.pem", self.folder / "client.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -64,5 +64,5 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """New authorities; their files go into `folder`."""
+    """Make new authorities; their files are written to `folder`."""
     return Certificates(trustme.CA(), trustme.CA(), folder)

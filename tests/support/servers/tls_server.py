@@ -1,4 +1,4 @@
-"""A TLS server on blocking sockets in a thread: asyncio's own never sends the alert by which it turns a client away."""
+"""A TLS server on blocking sockets in a thread, because asyncio's never sends the alert that refuses a client."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ from tests.support.servers.http_server import http
 
 @dataclass
 class TlsServer:
-    """Where it listens, and the requests it has read."""
+    """Its address, and the requests that it has read."""
 
     url: str
     requests: list[bytes] = field(default_factory=list)

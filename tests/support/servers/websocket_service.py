@@ -27,7 +27,7 @@ async def _main(port: int) -> None:
 
 @contextmanager
 def websocket_service(port: int = 0) -> Iterator[DemoProcess]:
-    """Start it, wait until it listens, kill it in the end."""
+    """Start the service, wait until it listens, and kill it at the end."""
     with service_process("tests.support.servers.websocket_service", str(port)) as service:
         yield service
 
