@@ -1,19 +1,19 @@
-"""The bus contract as data: what `schemas/` is written from. Nothing here runs in the sidecar."""
+"""The bus contract as data, from which `schemas/` is written. Nothing here runs in the sidecar."""
 
 from bridge.contract.asyncapi import asyncapi
-from bridge.contract.catalogue import CHANNELS, ENTRIES, Channel, Entry, entry_for
+from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, Channel, MessageType, message_type_for
 from bridge.contract.files import drift, files, write
 from bridge.contract.schemas import documents
 
 __all__ = [
     "CHANNELS",
-    "ENTRIES",
+    "MESSAGE_TYPES",
     "Channel",
-    "Entry",
+    "MessageType",
     "asyncapi",
     "documents",
     "drift",
-    "entry_for",
     "files",
+    "message_type_for",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""`python -m bridge.contract FOLDER [--check]`: write `schemas/`, or say what would change."""
+"""`python -m bridge.contract FOLDER [--check]`: write `schemas/`, or list the files that would change."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from bridge.registry import AdapterRegistry
 
 
 def main() -> int:
-    """Returns the exit code: 1 where `--check` finds a difference."""
+    """Run the command; return the exit code: 1 where `--check` finds a difference."""
     parser = argparse.ArgumentParser(prog="scripts/schemas", description="Write schemas/ from the models.")
     parser.add_argument("folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if something would change")

@@ -1,9 +1,9 @@
-"""The contract as one AsyncAPI 3.0 document, seen from the bridge; its payloads refer to the schema files beside it."""
+"""Makes the AsyncAPI 3.0 document of the contract, from the bridge's view; payloads refer to the schema files."""
 
 import re
 from typing import Any, Final
 
-from bridge.contract.catalogue import CHANNELS, ENTRIES, Channel, Entry
+from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, Channel, MessageType
 
 #: JSON Schema draft 2020-12 within AsyncAPI (AsyncAPI 3.0, "Multi Format Schema Object").
 _FORMAT: Final = "application/schema+json;version=draft-2020-12"
@@ -22,7 +22,7 @@ _PARAMETERS: Final = {
 
 
 def asyncapi() -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     return {
         "asyncapi": "3.0.0",
         "id": "urn:nemo-bridge:v1",
@@ -54,9 +54,9 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
-def message_key(entry: Entry) -> str:
-    """The message's key within the document."""
-    return entry.name.replace("/", ".")
+def message_key(kind: MessageType) -> str:
+    """Return the key of a type of message within the document."""
+    return kind.name.replace("/", ".")
 
 
 def _server(name: str, text: str) -> dict[str, Any]:
@@ -74,12 +74,12 @@ def _server(name: str, text: str) -> dict[str, Any]:
     }
 
 
-def _of(channel: Channel) -> list[Entry]:
-    return [entry for entry in ENTRIES if entry.channel == channel.name]
+def _of(channel: Channel) -> list[MessageType]:
+    return [kind for kind in MESSAGE_TYPES if kind.channel == channel.name]
 
 
 def _keys(channel: Channel) -> list[str]:
-    return [message_key(entry) for entry in _of(channel)] or ["event"]
+    return [message_key(kind) for kind in _of(channel)] or ["event"]
 
 
 def _channel(channel: Channel) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _parameter(channel: Channel, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"description": _PARAMETERS[name]}
     if name in {"operation", "what", "outcome"}:
         before = channel.address.partition(f"{{{name}}}")[0]
-        values = [entry.topic.removeprefix(before) for entry in _of(channel)]
+        values = [kind.topic.removeprefix(before) for kind in _of(channel)]
         found["examples" if any("{" in value for value in values) else "enum"] = [
             value for value in values if "{" not in value
         ]
@@ -123,9 +123,9 @@ def _operation(channel: Channel) -> dict[str, Any]:
 def _messages() -> dict[str, Any]:
     event: dict[str, Any] = {"$ref": "./event.schema.json"}
     found = {"event": _message("Event of the application", event)}
-    for entry in ENTRIES:
-        payload = {"allOf": [event, {"properties": {"payload": {"$ref": f"./{entry.name}.schema.json"}}}]}
-        found[message_key(entry)] = _message(entry.title, payload)
+    for kind in MESSAGE_TYPES:
+        payload = {"allOf": [event, {"properties": {"payload": {"$ref": f"./{kind.name}.schema.json"}}}]}
+        found[message_key(kind)] = _message(kind.title, payload)
     return found
 
 

@@ -1,13 +1,13 @@
-"""Every message of the bus contract in one table: its topic, its payload's model, and an example.
+"""Lists all messages of the bus contract in one table: each one's topic, its payload's model, and an example.
 
-Schemas, the AsyncAPI document, the table in `schemas/README.md` and the tests' validation are all made from it.
+Schemas, the AsyncAPI document, the table in `schemas/README.md` and the checks in the tests are all made from it.
 """
 
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from bridge.contract import examples as say
+from bridge.contract import examples
 from bridge.core import payloads
 from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
 
@@ -18,13 +18,13 @@ _ANYTHING: Final = r".*"
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A family of topics.
+    """A channel of the AsyncAPI document: topics of one form.
 
     Attributes:
-        name: Its key in the AsyncAPI document.
+        name: Its key in the document.
         address: The topic, with its parameters in braces.
-        action: What the bridge does.
-        title: A few words.
+        action: Whether the bridge receives or sends these messages.
+        title: A short description.
         reply: The channel of the responses, for commands.
     """
 
@@ -71,17 +71,17 @@ CHANNELS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One kind of message.
+class MessageType:
+    """One type of message on the bus.
 
     Attributes:
-        name: Names the schema: `schemas/<name>.schema.json`.
-        channel: The `Channel` that it belongs to.
-        topic: The event type; braces stand for what varies.
-        title: A few words.
+        name: The schema's name: `schemas/<name>.schema.json`.
+        channel: The name of the `Channel` that it belongs to.
+        topic: The event type; a name in braces stands for any text.
+        title: A short description.
         model: The payload's type; of a response, its result's type.
         example: One payload.
-        also: What its schema demands beyond the model.
+        also: What its schema requires beyond the model.
     """
 
     name: str
@@ -94,11 +94,11 @@ class Entry:
 
     @property
     def is_response(self) -> bool:
-        """True where `model` is the type of the result within a response."""
+        """Whether `model` is the type of the result within a response."""
         return self.topic.startswith("response.")
 
     def matches(self, event_type: str) -> bool:
-        """Whether an event of this type is of this kind; the first of `ENTRIES` that matches counts."""
+        """Return whether an event type fits `topic`; the first of `MESSAGE_TYPES` that matches counts."""
         parts = re.split(r"\{(\w+)\}", self.topic)
         patterns = [_PLACES.get(part, _ANYTHING) if index % 2 else re.escape(part) for index, part in enumerate(parts)]
         return re.fullmatch("".join(patterns), event_type) is not None
@@ -119,7 +119,7 @@ _RESULTS: Final[dict[str, Any]] = {
     "circuit.force_open": payloads.Circuit,
     "circuit.reset": payloads.Circuit,
 }
-#: Operations of the bridge itself: what they take and what they answer.
+#: The operations of the bridge itself: the types of their payload and of their result.
 _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
     "status": (Empty | None, payloads.Status),
@@ -134,126 +134,134 @@ _EITHER: Final = {
 }
 
 
-def _commands() -> list[Entry]:
+def _commands() -> list[MessageType]:
     models: dict[str, Any] = {**OPERATIONS, **dict.fromkeys(CONTROLS, Empty | None)}
-    entries = [
-        Entry(
+    kinds = [
+        MessageType(
             f"command/{name}",
             "integrationCommands",
             f"integration.{{integration}}.{name}",
             f"Command {name}",
             model,
-            say.COMMANDS.get(name, {}),
+            examples.COMMANDS.get(name, {}),
             _EITHER if name == "unsubscribe" else {},
         )
         for name, model in models.items()
     ]
-    return entries + [
-        Entry(
+    return kinds + [
+        MessageType(
             f"command/bridge.{name}",
             "bridgeCommands",
             f"bridge.{name}",
             f"Command bridge.{name}",
             model,
-            say.COMMANDS.get(f"bridge.{name}", {}),
+            examples.COMMANDS.get(f"bridge.{name}", {}),
         )
         for name, (model, _) in _BRIDGE.items()
     ]
 
 
-def _responses() -> list[Entry]:
-    entries = [
-        Entry(
+def _responses() -> list[MessageType]:
+    kinds = [
+        MessageType(
             f"response/{name}",
             "integrationResponses",
             f"response.integration.{{integration}}.{name}",
             f"Response to {name}",
             model,
-            say.success(say.RESULTS.get(name, {}), attempts=int(name in OPERATIONS)),
+            examples.success(examples.RESULTS.get(name, {}), attempts=int(name in OPERATIONS)),
         )
         for name, model in _RESULTS.items()
     ]
-    entries += [
-        Entry(
+    kinds += [
+        MessageType(
             f"response/bridge.{name}",
             "bridgeResponses",
             f"response.bridge.{name}",
             f"Response to bridge.{name}",
             model,
-            say.success(say.RESULTS[f"bridge.{name}"], attempts=0),
+            examples.success(examples.RESULTS[f"bridge.{name}"], attempts=0),
         )
         for name, (_, model) in _BRIDGE.items()
     ]
-    unknown = ("response/unknown", "Response to a command that does not exist", None, say.UNKNOWN)
+    unknown = ("response/unknown", "Response to a command that does not exist", None, examples.UNKNOWN)
     for channel, topic in (
         ("integrationResponses", "response.integration.{anything}"),
         ("bridgeResponses", "response.bridge.{anything}"),
     ):
-        entries.append(Entry(unknown[0], channel, topic, *unknown[1:]))
-    route = Entry("response/route", "routeResponses", "response.{event_type}", "Response of a route", Any, say.ROUTE)
-    return [*entries, route]
+        kinds.append(MessageType(unknown[0], channel, topic, *unknown[1:]))
+    route = MessageType(
+        "response/route", "routeResponses", "response.{event_type}", "Response of a route", Any, examples.ROUTE
+    )
+    return [*kinds, route]
 
 
-def _resilience() -> list[Entry]:
+def _resilience() -> list[MessageType]:
     changes = {"opened": "open", "half_opened": "half_open", "closed": "closed"}
-    kinds: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
-        ("bus.rejected", "Messages that were not taken", payloads.BusRejected, say.BUS_REJECTED, {}),
-        ("bus.gap", "Events that did not arrive", payloads.BusGap, say.BUS_GAP, {}),
-        ("retry", "There will be another attempt", payloads.Retry, say.RETRY, {}),
-        ("failed", "An operation failed for good", payloads.Failed, say.FAILED, {}),
+    rows: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
+        ("bus.rejected", "Messages that were not taken", payloads.BusRejected, examples.BUS_REJECTED, {}),
+        ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP, {}),
+        ("retry", "There will be another attempt", payloads.Retry, examples.RETRY, {}),
+        ("failed", "An operation failed for good", payloads.Failed, examples.FAILED, {}),
         *(
             (
                 f"circuit.{what}",
                 f"The circuit is {state.replace('_', '-')} now",
                 payloads.CircuitChange,
-                say.circuit(state),
+                examples.circuit(state),
                 {"properties": {"to": {"const": state}}},
             )
             for what, state in changes.items()
         ),
-        ("shed", "Operations were shed", payloads.Shed, say.SHED, {}),
-        ("given_up", "A message from outside was given up", payloads.GivenUp, say.GIVEN_UP, {}),
-        ("dead_letter", "An accepted event was given up", payloads.DeadLetter, say.DEAD_LETTER, {}),
+        ("shed", "Operations were shed", payloads.Shed, examples.SHED, {}),
+        ("given_up", "A message from outside was given up", payloads.GivenUp, examples.GIVEN_UP, {}),
+        ("dead_letter", "An accepted event was given up", payloads.DeadLetter, examples.DEAD_LETTER, {}),
     ]
-    entries = []
-    for what, title, model, example, also in kinds:
+    found = []
+    for what, title, model, example, also in rows:
         ours = what.startswith("bus.")
         topic = f"resilience.{what}" if ours else f"resilience.{{integration}}.{what}"
         channel = "busResilience" if ours else "integrationResilience"
-        entries.append(Entry(f"resilience/{what}", channel, topic, title, model, example, also))
-    return entries
+        found.append(MessageType(f"resilience/{what}", channel, topic, title, model, example, also))
+    return found
 
 
-def _receipts() -> list[Entry]:
+def _receipts() -> list[MessageType]:
     titles = {
         "delivered": "The remote has acknowledged it",
         "dead_lettered": "It was given up",
         "expired": "The caller's time was up",
     }
     return [
-        Entry(f"receipt/{name}", "receipts", f"receipt.{{integration}}.{name}", title, payloads.Receipt, say.RECEIPT)
+        MessageType(
+            f"receipt/{name}", "receipts", f"receipt.{{integration}}.{name}", title, payloads.Receipt, examples.RECEIPT
+        )
         for name, title in titles.items()
     ]
 
 
-ENTRIES: Final = (
+MESSAGE_TYPES: Final = (
     *_commands(),
     *_responses(),
-    Entry("message", "messages", "message.{integration}", "Message from outside", payloads.Message, say.MESSAGE),
-    Entry("health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", payloads.BridgeHealth, say.BRIDGE),
-    Entry(
+    MessageType(
+        "message", "messages", "message.{integration}", "Message from outside", payloads.Message, examples.MESSAGE
+    ),
+    MessageType(
+        "health/bridge", "bridgeHealth", "health.bridge", "Health of the bridge", payloads.BridgeHealth, examples.BRIDGE
+    ),
+    MessageType(
         "health/integration",
         "integrationHealth",
         "health.{integration}",
         "Health of an integration",
         payloads.IntegrationHealth,
-        say.INTEGRATION,
+        examples.INTEGRATION,
     ),
     *_resilience(),
     *_receipts(),
 )
 
 
-def entry_for(event_type: str) -> Entry | None:
-    """What the contract says of an event type; None for an application's own."""
-    return next((entry for entry in ENTRIES if entry.matches(event_type)), None)
+def message_type_for(event_type: str) -> MessageType | None:
+    """Return the type of message that the contract has for an event type; None for an application's own."""
+    return next((kind for kind in MESSAGE_TYPES if kind.matches(event_type)), None)

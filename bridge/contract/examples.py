@@ -1,4 +1,4 @@
-"""One example of each payload; a test holds them against their schemas."""
+"""One example of each payload; a test checks them with their schemas."""
 
 from typing import Any, Final
 
@@ -127,7 +127,7 @@ RESULTS: Final[dict[str, Any]] = {
 
 
 def success(result: Any, *, attempts: int) -> dict[str, Any]:
-    """A response that says: it worked."""
+    """Return a response with a result."""
     return {"ok": True, "result": result, "attempts": attempts, "duration_ms": 4.125}
 
 
@@ -172,7 +172,7 @@ _BEFORE: Final = {"open": "closed", "half_open": "open", "closed": "half_open"}
 
 
 def circuit(state: str) -> dict[str, Any]:
-    """A change to this state."""
+    """Return the payload of a change of the circuit breaker to this state."""
     opened = state == "open"
     return _HEAD | {
         "from": _BEFORE[state],

@@ -1,4 +1,4 @@
-"""The files of `schemas/`: written, and compared with what they would be."""
+"""Makes the files of `schemas/`, writes them, and compares them with those that are there."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.contract.asyncapi import asyncapi
-from bridge.contract.catalogue import ENTRIES
+from bridge.contract.catalogue import MESSAGE_TYPES
 from bridge.contract.schemas import documents
 from bridge.core.ports import AdapterSpec
 
@@ -31,7 +31,7 @@ that come with the bridge.
 
 
 def files(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
-    """The text of each file by its path within `schemas/`; the same models give the same bytes."""
+    """Return the text of each file by its path within `schemas/`; the same models give the same bytes."""
     texts = {f"{name}.schema.json": _json(schema) for name, schema in documents(adapters).items()}
     texts["asyncapi.json"] = _json(asyncapi())
     texts["README.md"] = _README.format(rows="\n".join(_rows()))
@@ -39,7 +39,7 @@ def files(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> list[str]:
-    """Bring the folder in line; returns the paths that changed, removed ones included."""
+    """Write and remove files so that the folder has just these; return the paths that changed."""
     changed = drift(folder, texts)
     for path in changed:
         target = folder / path
@@ -52,7 +52,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> list[str]:
 
 
 def drift(folder: Path, texts: Mapping[str, str]) -> list[str]:
-    """The paths, sorted, that are missing, differ, or do not belong there."""
+    """Return the paths, sorted, of files that are missing, differ, or do not belong there."""
     there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return sorted(
         path
@@ -67,8 +67,8 @@ def _json(value: Any) -> str:
 
 def _rows() -> list[str]:
     rows = []
-    for entry in ENTRIES:
-        topic = entry.topic.replace("{integration}", "<id>").replace("{event_type}", "<type>")
+    for kind in MESSAGE_TYPES:
+        topic = kind.topic.replace("{integration}", "<id>").replace("{event_type}", "<type>")
         topic = topic.replace("{anything}", "<anything else>")
-        rows.append(f"| `{topic}` | [`{entry.name}.schema.json`]({entry.name}.schema.json) |")
+        rows.append(f"| `{topic}` | [`{kind.name}.schema.json`]({kind.name}.schema.json) |")
     return rows

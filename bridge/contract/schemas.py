@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) from the models and their docstrings; each stands for itself, without its neighbours."""
+"""Makes JSON Schemas (draft 2020-12) from the models and their docstrings; no schema refers to another file."""
 
 import inspect
 import re
@@ -10,7 +10,7 @@ import msgspec
 
 from bridge import config
 from bridge.contract import examples
-from bridge.contract.catalogue import ENTRIES, Entry
+from bridge.contract.catalogue import MESSAGE_TYPES, MessageType
 from bridge.core import payloads
 from bridge.core.model import Event
 from bridge.core.ports import AdapterSpec
@@ -23,21 +23,21 @@ _OTHERS: Final[dict[str, Any]] = {
     "Published": Any,
     "Event": Any,  # a reader ignores keys that it does not know
 }
-#: Attributes that the bus calls otherwise.
+#: Attributes that have another name on the bus.
 _WIRE_NAMES: Final = {"raw": "payload"}
 _ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
 def documents(adapters: Mapping[str, AdapterSpec]) -> dict[str, dict[str, Any]]:
-    """Every schema by its name, as in `command/request`.
+    """Return all schemas by name, for example `command/request`.
 
     Args:
-        adapters: Whose `config` blocks the configuration may hold.
+        adapters: The adapters whose `config` blocks the configuration may contain, by protocol.
     """
     found = {"event": _document("event", "Event", Event, examples.EVENT)}
-    for entry in ENTRIES:
-        if entry.name not in found:
-            found[entry.name] = _response(entry) if entry.is_response else _payload(entry)
+    for kind in MESSAGE_TYPES:
+        if kind.name not in found:
+            found[kind.name] = _response(kind) if kind.is_response else _payload(kind)
     whole = config.schema(adapters)
     found["configuration"] = _head("configuration", whole.pop("title"), whole.pop("description")) | {
         key: value for key, value in whole.items() if key != "$schema"
@@ -50,10 +50,10 @@ def _head(name: str, title: str, description: str) -> dict[str, Any]:
     return {"$schema": DIALECT, "$id": identity, "title": title, "description": description}
 
 
-def _payload(entry: Entry) -> dict[str, Any]:
-    schema = _document(entry.name, entry.title, entry.model, entry.example)
-    if entry.also:
-        schema["allOf"] = [deepcopy(entry.also)]
+def _payload(kind: MessageType) -> dict[str, Any]:
+    schema = _document(kind.name, kind.title, kind.model, kind.example)
+    if kind.also:
+        schema["allOf"] = [deepcopy(kind.also)]
     return schema
 
 
@@ -68,29 +68,29 @@ def _document(name: str, title: str, model: Any, example: Any) -> dict[str, Any]
     return _head(name, title, text) | schema | _tail(definitions, example)
 
 
-def _response(entry: Entry) -> dict[str, Any]:
-    """Success with this command's result, or failure; for a route, with its name."""
+def _response(kind: MessageType) -> dict[str, Any]:
+    """Return the schema of a response: success with this command's result, or failure; for a route, with its name."""
     _, definitions = _parts(payloads.Failure)
     forms = ["Failure"]
-    if entry.model is not None:
-        result, used = _parts(entry.model)
+    if kind.model is not None:
+        result, used = _parts(kind.model)
         definitions |= used | _parts(payloads.Success)[1]
         result_text = definitions["Success"]["properties"]["result"]
         definitions["Success"]["properties"]["result"] = result_text | result
         forms.insert(0, "Success")
     for form in forms:
-        if entry.channel == "routeResponses":
+        if kind.channel == "routeResponses":
             definitions[form]["required"].append("route")
         else:
             del definitions[form]["properties"]["route"]
-    what = entry.topic.removeprefix("response.").replace("{integration}", "<id>")
+    what = kind.topic.removeprefix("response.").replace("{integration}", "<id>")
     text = f"What `{what}` is answered with; the envelope's `correlation_id` is that of the command."
-    if entry.model is None:
+    if kind.model is None:
         text = "A command by a name that does not exist is refused; the `correlation_id` is that of the command."
-    elif entry.channel == "routeResponses":
+    elif kind.channel == "routeResponses":
         text = "What an event that set off a route is answered with, once by each route."
     body = {"oneOf": [{"$ref": _REFERENCE + form} for form in forms]}
-    return _head(entry.name, entry.title, text) | body | _tail(definitions, entry.example)
+    return _head(kind.name, kind.title, text) | body | _tail(definitions, kind.example)
 
 
 def _tail(definitions: dict[str, Any], example: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _tail(definitions: dict[str, Any], example: Any) -> dict[str, Any]:
 
 
 def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The schema of a model and of all that it refers to, described and closed."""
+    """Return the schema of a model, and those of all that it refers to, with descriptions and no further properties."""
     (schema,), definitions = msgspec.json.schema_components([model], ref_template=_REFERENCE + "{name}")
     for name, definition in list(definitions.items()):
         _describe(definition)
@@ -114,7 +114,7 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _describe(definition: dict[str, Any]) -> None:
-    """Turn a docstring into the description of the object and of its properties, which take its order."""
+    """Turn a docstring into the descriptions of the object and of its properties, which get its order."""
     text, _, attributes = inspect.cleandoc(definition.get("description", "")).partition("\n\nAttributes:\n")
     definition["description"] = " ".join(text.split())
     properties = definition.get("properties")

@@ -15,7 +15,7 @@ import zmq
 
 from bridge.client import BusClient, Listener
 from bridge.config import load
-from bridge.contract import ENTRIES, entry_for
+from bridge.contract import MESSAGE_TYPES, message_type_for
 from bridge.core.model import Event
 from bridge.gateway import IntegrationGateway
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
@@ -234,5 +234,5 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
                 await asyncio.wait_for(collecting, 10)
     for event in events:
         validate_event(envelope(event), commands=False)
-    seen = {entry.name for event in events if (entry := entry_for(event.event_type)) is not None}
-    assert {entry.name for entry in ENTRIES} - seen == set()
+    seen = {kind.name for event in events if (kind := message_type_for(event.event_type)) is not None}
+    assert {kind.name for kind in MESSAGE_TYPES} - seen == set()

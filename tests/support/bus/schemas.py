@@ -8,11 +8,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from bridge.contract import entry_for
+from bridge.contract import message_type_for
 
 FOLDER = Path(__file__).resolve().parents[3] / "schemas"
 #: What only the bridge says: such an event from the bridge has a schema.
-_SPOKEN_BY_THE_BRIDGE = ("response.", "health.", "resilience.", "receipt.")
+_EMITTED_BY_THE_BRIDGE = ("response.", "health.", "resilience.", "receipt.")
 _COMMANDS = ("integration.", "bridge.")
 
 
@@ -43,8 +43,8 @@ def validate_event(envelope: Mapping[str, Any], *, commands: bool = True) -> Non
     own = source is not None and (source == "bridge" or source.startswith("bridge/"))
     if not (own or (commands and event_type.startswith(_COMMANDS))):
         return  # an application's own event, whatever it is called
-    entry = entry_for(event_type)
-    if entry is not None:
-        check(entry.name, envelope["payload"])
-    elif own and event_type.startswith(_SPOKEN_BY_THE_BRIDGE):
-        raise AssertionError(f"the bridge says {event_type}, and no schema knows that type: {dict(envelope)!r}")
+    kind = message_type_for(event_type)
+    if kind is not None:
+        check(kind.name, envelope["payload"])
+    elif own and event_type.startswith(_EMITTED_BY_THE_BRIDGE):
+        raise AssertionError(f"the bridge has emitted {event_type}, which has no schema: {dict(envelope)!r}")

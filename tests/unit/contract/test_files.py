@@ -10,12 +10,12 @@ from tests.support.bus.schemas import FOLDER
 
 
 def test_the_folder_is_up_to_date():
-    """No file differs from what the models say, none is missing, none is left over: else run scripts/schemas."""
+    """No file differs from the models, none is missing, none is left over; otherwise run scripts/schemas."""
     assert drift(FOLDER, files(AdapterRegistry(bundled=True))) == []
 
 
 def test_the_same_models_give_the_same_bytes():
-    """Another process, with another hash seed, writes the same."""
+    """Another process, with another hash seed, writes the same bytes."""
     command = [sys.executable, "-m", "bridge.contract", str(FOLDER), "--check"]
     for seed in ("1", "2"):
         done = subprocess.run(command, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=False)
@@ -23,7 +23,7 @@ def test_the_same_models_give_the_same_bytes():
 
 
 def test_drift_is_found_and_repaired(tmp_path: Path):
-    """A changed, a missing and a surplus file are named; writing brings all three in line."""
+    """A changed, a missing and a surplus file are found, and writing corrects all three."""
     texts = {"a/one.json": "1\n", "two.json": "2\n"}
     assert write(tmp_path, texts) == ["a/one.json", "two.json"]
     assert drift(tmp_path, texts) == []

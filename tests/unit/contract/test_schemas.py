@@ -9,7 +9,7 @@ import pytest
 
 from bridge.bus.codec import Codec
 from bridge.bus.rejection import Reason, Rejected
-from bridge.contract import ENTRIES, documents
+from bridge.contract import MESSAGE_TYPES, documents
 from bridge.core.errors import BridgeError, ErrorKind, InvalidError, RejectedError, ThrottledError
 from bridge.core.model import CONTROLS, OPERATIONS, Event, Outcome
 from bridge.registry import AdapterRegistry
@@ -66,8 +66,8 @@ def error_classes(root: type[BridgeError]) -> Iterator[type[BridgeError]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_schema_is_one(name: str):
-    """Each is valid JSON Schema 2020-12 with an id of its own, a title, a description and an example that fits."""
+def test_a_schema_is_valid(name: str):
+    """Each schema is valid JSON Schema 2020-12 with its own id, a title, a description and an example that fits."""
     schema = DOCUMENTS[name]
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -80,7 +80,7 @@ def test_a_schema_is_one(name: str):
 
 
 def test_a_schema_refers_only_to_itself():
-    """References stay inside the file and lead somewhere, and nothing is defined that is not used."""
+    """References of a schema stay inside its file and resolve, and each definition is used."""
 
     def references(value: Any) -> Iterator[str]:
         if isinstance(value, dict):
@@ -99,7 +99,7 @@ def test_a_schema_refers_only_to_itself():
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "configuration"])
 def test_every_property_is_described(name: str):
-    """A reader finds a sentence at each property of a payload."""
+    """Each property of a payload has a description."""
     schema = DOCUMENTS[name]
     for one in (schema, *schema.get("$defs", {}).values()):
         for key, value in one.get("properties", {}).items():
@@ -108,21 +108,21 @@ def test_every_property_is_described(name: str):
 
 @pytest.mark.parametrize(("operation", "payload"), FITTING)
 def test_what_the_bridge_takes_fits_the_schema(operation: str, payload: Any):
-    """A command that is accepted is one by its schema."""
+    """A command that the bridge accepts fits its schema."""
     parse_command(operation, event(payload))
     check(f"command/{operation}", payload)
 
 
 @pytest.mark.parametrize(("operation", "payload"), UNFITTING)
 def test_what_the_bridge_refuses_does_not_fit(operation: str, payload: Any):
-    """A command that is refused is none by its schema."""
+    """A command that the bridge refuses does not fit its schema."""
     with pytest.raises(InvalidError):
         parse_command(operation, event(payload))
     assert not validator(f"command/{operation}").is_valid(payload)
 
 
 def test_unsubscribe_names_one_thing():
-    """The subscription or the topic: neither and both do not fit, and a null does not count."""
+    """`unsubscribe` fits with a subscription or a topic, not with neither or both; null counts as left out."""
     unsubscribe = validator("command/unsubscribe")
     assert not unsubscribe.is_valid({})
     assert not unsubscribe.is_valid({"subscription": "a", "topic": "b"})
@@ -130,7 +130,7 @@ def test_unsubscribe_names_one_thing():
 
 
 def test_the_envelope_is_what_the_codec_reads():
-    """Leaving out or mistyping a key is an offence to both; unknown keys are none, nor is a missing `headers`."""
+    """Schema and codec refuse the same events: a missing or mistyped key, but no unknown key or missing `headers`."""
     codec, good = Codec(), DOCUMENTS["event"]["examples"][0]
     frame = good["event_type"].encode()
     for bad in [
@@ -149,12 +149,12 @@ def test_the_envelope_is_what_the_codec_reads():
 
 
 def test_error_kinds_are_those_of_the_errors():
-    """The closed list in the schema is the error tree's."""
+    """The schema's list of error kinds is the one of the error classes."""
     assert set(get_args(ErrorKind)) == {one.kind for one in error_classes(BridgeError)}
 
 
 def test_errors_fit():
-    """What errors write of themselves fits, with and without what the remote said; and a new key would not."""
+    """All errors fit the schema, with and without the remote's data; one with an unknown key does not."""
     full = msgspec.to_builtins(RejectedError("no", code=-32601, data={"a": 1}).to_wire())
     for error in (*(msgspec.to_builtins(one("words").to_wire()) for one in error_classes(BridgeError)), full):
         check("response/unknown", {"ok": False, "error": error, "attempts": 0, "duration_ms": 0.0})
@@ -176,19 +176,19 @@ def test_a_response_is_good_or_bad():
 
 
 def test_reasons_of_rejection_are_known():
-    """Each reason that the bus has fits."""
+    """Each reason of the bus fits the schema of `resilience.bus.rejected`."""
     for reason in Reason:
         check("resilience/bus.rejected", {"reason": reason.value, "count": 1})
 
 
 def test_every_command_has_a_schema_and_an_answer():
-    """What the router knows as an operation has a schema for its payload and one for its response."""
-    names = {entry.name for entry in ENTRIES}
+    """Each operation that the router knows has a schema for its payload and one for its response."""
+    names = {kind.name for kind in MESSAGE_TYPES}
     for operation in (*OPERATIONS, *CONTROLS):
         assert {f"command/{operation}", f"response/{operation}"} <= names
 
 
 def test_outcomes_keep_no_more_than_the_response_says():
-    """A response is made of an outcome: the fields that it tells exist there."""
+    """The fields of a response exist in an outcome, from which it is made."""
     told = set(DOCUMENTS["response/request"]["$defs"]["Success"]["properties"]) - {"ok"}
     assert told <= {field.name for field in msgspec.structs.fields(Outcome)}

@@ -1,4 +1,4 @@
-"""Topics: the table knows all that the code says, and the AsyncAPI document says the same as the table."""
+"""The table has all topics that the code emits, and the AsyncAPI document has those of the table."""
 
 import ast
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge.contract import CHANNELS, ENTRIES, asyncapi, entry_for
+from bridge.contract import CHANNELS, MESSAGE_TYPES, asyncapi, message_type_for
 from bridge.contract.asyncapi import message_key
 from bridge.core.model import DEAD_LETTER_OPERATIONS
 from tests.support.bus.schemas import FOLDER, validate_event
@@ -22,19 +22,19 @@ REPORTS = {"report", "_report"}
 
 
 def calls(folder: str) -> Iterator[ast.Call]:
-    """All calls in a room."""
+    """Yield all calls in a package."""
     for path in (PACKAGE / folder).rglob("*.py"):
         yield from (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
 
 
 def texts(path: str) -> set[str]:
-    """All string constants in a file."""
+    """Return all string constants in a file."""
     tree = ast.parse((PACKAGE / path).read_text("utf-8"))
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def references(value: Any) -> Iterator[str]:
-    """All `$ref`s of a document."""
+    """Yield all `$ref`s of a document."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "$ref":
@@ -69,31 +69,31 @@ def references(value: Any) -> Iterator[str]:
         ("healthy.api", None),
     ],
 )
-def test_an_event_type_finds_its_entry(event_type: str, name: str | None):
-    """The first entry that matches counts, and what is an application's own has none."""
-    entry = entry_for(event_type)
-    assert (None if entry is None else entry.name) == name
+def test_an_event_type_finds_its_message_type(event_type: str, name: str | None):
+    """An event type finds the first message type that matches; an application's own finds none."""
+    kind = message_type_for(event_type)
+    assert (None if kind is None else kind.name) == name
 
 
-def test_every_report_in_the_code_has_an_entry():
-    """What guard, connections and responder report, and the bus of itself, is in the table; and nothing else is."""
-    said = {
+def test_every_report_in_the_code_is_in_the_table():
+    """The table has exactly the reports of guard, connections, responder and bus."""
+    reported = {
         call.args[0].value
-        for room in ("resilience", "connection")
-        for call in calls(room)
+        for package in ("resilience", "connection")
+        for call in calls(package)
         if getattr(call.func, "attr", getattr(call.func, "id", None)) in REPORTS
         if isinstance(call.args[0], ast.Constant)
     }
-    said |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
-    found = {f"resilience.{{integration}}.{what}" for what in said}
+    reported |= {text for text in texts("resilience/guard.py") if re.fullmatch(r"circuit\.\w+", text)}
+    found = {f"resilience.{{integration}}.{what}" for what in reported}
     responder = texts("core/responder.py")
     found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in responder}
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
-    assert found == {entry.topic for entry in ENTRIES if entry.topic.startswith("resilience.")}
+    assert found == {kind.topic for kind in MESSAGE_TYPES if kind.topic.startswith("resilience.")}
 
 
-def test_every_command_of_the_bridge_has_an_entry():
-    """What the dispatcher compares with is in the table; and nothing else is."""
+def test_every_command_of_the_bridge_is_in_the_table():
+    """The table has exactly the bridge's commands that the dispatcher knows."""
     tree = ast.parse((PACKAGE / "routing" / "dispatcher.py").read_text("utf-8"))
     (method,) = (node for node in ast.walk(tree) if getattr(node, "name", "") == "_bridge_command")
     compared = {
@@ -102,11 +102,11 @@ def test_every_command_of_the_bridge_has_an_entry():
         if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant)
     }
     compared |= set(DEAD_LETTER_OPERATIONS)
-    assert {f"bridge.{name}" for name in compared} == {e.topic for e in ENTRIES if e.channel == "bridgeCommands"}
+    assert {f"bridge.{name}" for name in compared} == {e.topic for e in MESSAGE_TYPES if e.channel == "bridgeCommands"}
 
 
 def test_every_reference_leads_somewhere():
-    """Pointers resolve within the document, and files exist."""
+    """Each reference resolves within the document, or to a file that exists."""
     for reference in references(DOCUMENT):
         if reference.startswith("#/"):
             found: Any = DOCUMENT
@@ -117,24 +117,24 @@ def test_every_reference_leads_somewhere():
 
 
 def test_every_schema_file_is_referred_to():
-    """The document leaves no schema out."""
+    """The document refers to every schema."""
     referred = {reference.removeprefix("./") for reference in references(DOCUMENT) if not reference.startswith("#")}
     assert referred == {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.schema.json")}
 
 
-def test_every_entry_is_a_message_of_its_channel():
-    """Table and document hold the same messages, and each topic is one of its channel's address."""
+def test_every_message_type_is_in_its_channel():
+    """Each channel of the document has the table's messages, whose topics fit its address."""
     for channel in CHANNELS:
         beginning = channel.address.partition("{")[0]
-        entries = [entry for entry in ENTRIES if entry.channel == channel.name]
-        keys = {message_key(entry) for entry in entries} or {"event"}
+        kinds = [kind for kind in MESSAGE_TYPES if kind.channel == channel.name]
+        keys = {message_key(kind) for kind in kinds} or {"event"}
         assert set(DOCUMENT["channels"][channel.name]["messages"]) == keys
-        assert all(entry.topic.startswith(beginning) for entry in entries)
-    assert {entry.channel for entry in ENTRIES} < {channel.name for channel in CHANNELS}
+        assert all(kind.topic.startswith(beginning) for kind in kinds)
+    assert {kind.channel for kind in MESSAGE_TYPES} < {channel.name for channel in CHANNELS}
 
 
 def test_every_channel_has_an_operation_and_commands_a_reply():
-    """Seen from the bridge: it receives commands and events, answers them, and sends the rest."""
+    """The bridge receives commands and events, with a reply, and sends the rest."""
     for name, operation in DOCUMENT["operations"].items():
         assert operation["channel"] == {"$ref": f"#/channels/{name}"}
         assert ("reply" in operation) == (operation["action"] == "receive")
@@ -142,7 +142,7 @@ def test_every_channel_has_an_operation_and_commands_a_reply():
 
 
 def test_parameters_are_those_of_the_address():
-    """AsyncAPI 3.0, "Channel Object": each expression in the address is a parameter, and the other way round."""
+    """Each expression in an address is a parameter, and vice versa (AsyncAPI 3.0, "Channel Object")."""
     for channel in asyncapi()["channels"].values():
         assert set(channel.get("parameters", {})) == set(re.findall(r"\{(\w+)\}", channel["address"]))
 
@@ -171,13 +171,13 @@ def envelope(event_type: str, payload: Any, source: str | None = "bridge") -> di
     ],
 )
 def test_a_bad_event_is_seen(bad: dict[str, Any]):
-    """The tests' own validation fails on what breaks the contract."""
+    """The tests' check of events fails on an event that violates the contract."""
     with pytest.raises(AssertionError):
         validate_event(bad)
 
 
-def test_what_an_application_says_is_its_own():
-    """Only the bridge is bound by the schemas of what the bridge says; bad commands may be let pass."""
+def test_an_applications_events_are_its_own():
+    """An application's events are not checked with the schemas of the bridge's; bad commands may be left unchecked."""
     validate_event(envelope("health.api", {}, "app"))
     validate_event(envelope("order.created", b"\x00", None))
     validate_event(envelope("integration.api.request", {}, "app"), commands=False)
