@@ -1,5 +1,5 @@
 """Redis: Pub/Sub and Streams: `type = "redis"`."""
 
-from bridge.adapters.redis.adapter import SPEC
+from bridge.adapters.redis.spec import SPEC
 
 __all__ = ["SPEC"]

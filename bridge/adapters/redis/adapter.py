@@ -14,13 +14,12 @@ import contextlib
 import operator
 import socket
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
 from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnPush, ignore_push
 from bridge.adapters.redis.pubsub import PubSub, is_pattern
@@ -29,24 +28,20 @@ from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters.redis.streams.groups import TRIM, Consumer
 from bridge.adapters.redis.streams.reader import StreamReader, StreamSubscription
-from bridge.adapters.redis.target import SCHEMES, Target, addressing, targets
+from bridge.adapters.redis.target import Target, targets
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
     NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
-    AdapterSpec,
     Context,
     Deliver,
     Promise,
-    ProtocolAdapter,
     Subscription,
     SubscriptionOptions,
 )
 from bridge.core.settings import Hold
-
-PROTOCOL: Final = "redis"
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +52,7 @@ class RedisAdapter(AdapterBase):
     The first of them that breaks ends the session. See `ports.ProtocolAdapter`.
     """
 
-    protocol = PROTOCOL
+    protocol = "redis"
 
     def __init__(self, setup: AdapterSetup, target: Target | None = None, *, asking: bool = False) -> None:
         """Make one session; nothing is opened yet.
@@ -326,28 +321,3 @@ def _note_trimming(reply: asyncio.Future[Any]) -> None:
     error = None if reply.cancelled() else reply.exception()
     if error is not None and not isinstance(error, NotConnectedError):
         log.warning("stream not trimmed", why=str(error))
-
-
-def _create(setup: AdapterSetup) -> ProtocolAdapter:
-    config = setup.config if isinstance(setup.config, RedisConfig) else RedisConfig()
-    if config.cluster is False:
-        return RedisAdapter(setup)
-    if config.sentinel is not None:
-        raise ValueError("config: `sentinel` and `cluster` exclude each other")
-    seeds = targets(setup, config)
-    if seeds[0].db:
-        raise ValueError("a cluster has the database 0 only")
-    return RedisClusterAdapter(setup, seeds, RedisAdapter)
-
-
-SPEC: Final = AdapterSpec(
-    protocol=PROTOCOL,
-    summary="Redis: channels and patterns of Pub/Sub, queues on Streams",
-    operations=frozenset({"publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack"}),
-    auth=frozenset({"none", "basic", "certificate"}),
-    config=RedisConfig,
-    schemes=SCHEMES,
-    acknowledges=frozenset({"consume"}),
-    create=_create,
-    addressing=addressing,
-)

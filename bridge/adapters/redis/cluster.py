@@ -11,9 +11,10 @@ subscribers through any node; `receivers` counts those of one node.
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from bridge.adapters._common.background import Background
+from bridge.adapters.redis.adapter import RedisAdapter
 from bridge.adapters.redis.errors import AskError
 from bridge.adapters.redis.slots import Node, SlotMap, read_slots
 from bridge.adapters.redis.streams.entries import parse_message_id
@@ -27,7 +28,6 @@ from bridge.core.ports import (
     Context,
     Deliver,
     Promise,
-    ProtocolAdapter,
     Subscription,
     SubscriptionOptions,
     perform,
@@ -39,36 +39,19 @@ _REDIRECTS: Final = 4
 _T = TypeVar("_T")
 
 
-class NodeSession(ProtocolAdapter, Protocol):
-    """A session with one node of the cluster."""
-
-    def settled(self, message_id: str, *, again_in: float | None = None) -> None:
-        """Tell the readers of that stream in this session that the application has answered."""
-        ...
-
-
-class MakeSession(Protocol):
-    """Make a session with one node, not yet connected; with `asking` it is for slots that the node imports."""
-
-    def __call__(self, setup: AdapterSetup, target: Target, *, asking: bool = False) -> NodeSession:
-        """Return the session."""
-        ...
-
-
 class RedisClusterAdapter(AdapterBase):
-    """See `ports.ProtocolAdapter`."""
+    """A session with a cluster: one `RedisAdapter` for each master, which it opens. See `ports.ProtocolAdapter`."""
 
     protocol = "redis"
 
-    def __init__(self, setup: AdapterSetup, seeds: Sequence[Target], make: MakeSession) -> None:
-        """`seeds` are the nodes that are asked for the table of slots, in order."""
+    def __init__(self, setup: AdapterSetup, seeds: Sequence[Target]) -> None:
+        """Create it; `seeds` are the nodes that are asked for the table of slots, in order."""
         self._setup = setup
         self._seeds = seeds
-        self._make = make
         self._map = SlotMap()
         self._reads = 0
-        self._nodes: dict[Node, NodeSession] = {}
-        self._importing: dict[Node, NodeSession] = {}
+        self._nodes: dict[Node, RedisAdapter] = {}
+        self._importing: dict[Node, RedisAdapter] = {}
         self._changing = asyncio.Lock()
         self._background = Background(self._on_lost)
         self._closed = False
@@ -92,7 +75,7 @@ class RedisClusterAdapter(AdapterBase):
             self._map = found
             self._reads += 1
 
-    async def _importing_session(self, node: Node) -> NodeSession:
+    async def _importing_session(self, node: Node) -> RedisAdapter:
         """Return the session for slots that a node imports; the table may not know that node yet."""
         async with self._changing:
             if node not in self._importing:
@@ -100,9 +83,9 @@ class RedisClusterAdapter(AdapterBase):
                 self._importing[node] = await self._open(node, asking=True)
             return self._importing[node]
 
-    async def _open(self, node: Node, *, asking: bool = False) -> NodeSession:
+    async def _open(self, node: Node, *, asking: bool = False) -> RedisAdapter:
         setup = dataclasses.replace(self._setup, on_lost=self._on_lost)
-        session = self._make(setup, self._seeds[0].at(*node), asking=asking)
+        session = RedisAdapter(setup, self._seeds[0].at(*node), asking=asking)
         try:
             await session.connect()
         except BaseException:
@@ -113,7 +96,7 @@ class RedisClusterAdapter(AdapterBase):
             raise NotConnectedError("the session is closed")
         return session
 
-    def _sessions(self) -> tuple[NodeSession, ...]:
+    def _sessions(self) -> tuple[RedisAdapter, ...]:
         return (*self._nodes.values(), *self._importing.values())
 
     def _on_lost(self, error: BridgeError) -> None:
@@ -147,7 +130,7 @@ class RedisClusterAdapter(AdapterBase):
 
     # --- operations
 
-    async def _at_owner(self, key: str, call: Callable[[NodeSession], Awaitable[_T]]) -> _T:
+    async def _at_owner(self, key: str, call: Callable[[RedisAdapter], Awaitable[_T]]) -> _T:
         """Call at the node that has the key, and follow redirections. Raises UnavailableError after four of them."""
         asked: Node | None = None
         for _ in range(_REDIRECTS):
@@ -207,10 +190,10 @@ class RedisClusterAdapter(AdapterBase):
 class _NodeSubscription:
     """A subscription, and the session of the node that has it."""
 
-    node: ProtocolAdapter
+    node: RedisAdapter
     subscription: Subscription
 
 
-async def _subscribed_at(node: ProtocolAdapter, making: Awaitable[Subscription]) -> Subscription:
+async def _subscribed_at(node: RedisAdapter, making: Awaitable[Subscription]) -> Subscription:
     made = await making
     return Subscription(made.topic, _NodeSubscription(node, made))

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from bridge.contract import message_type_for
 
 FOLDER = Path(__file__).resolve().parents[3] / "schemas"
-#: What only the bridge says: such an event from the bridge has a schema.
+#: Types that only the bridge emits: each of its events has a schema.
 _EMITTED_BY_THE_BRIDGE = ("response.", "health.", "resilience.", "receipt.")
 _COMMANDS = ("integration.", "bridge.")
 
