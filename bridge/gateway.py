@@ -41,23 +41,23 @@ from bridge.outbox import Outbox, Selection, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 
-#: Seconds that the end may take beyond `drain_timeout`.
+#: Seconds that stopping may take beyond `drain_timeout`.
 LONGEST_CLOSE: Final = 2.0
-#: Seconds of these for the last events to leave by the bus.
+#: Seconds of these in which the bus may send the last events.
 _BUS_TIME: Final = 0.6
-#: Bytes of an event that are left for its type, ids and headers.
+#: Bytes of an event that are reserved for its type, ids and headers.
 _ENVELOPE: Final = 4096
 
-#: Blocks whose changes wait for the next start.
+#: Blocks whose changes take effect at the next start.
 _RESTART_BLOCKS: Final[tuple[RestartBlock, ...]] = ("bridge", "log", "bus")
 
 log = structlog.get_logger()
 
 
 class IntegrationGateway:
-    """The sidecar. `run` runs it from start to end; `stop`, or the application's `stop_with` event, ends it in order.
+    """Run the sidecar from start to end. `stop`, or the application's `stop_with` event, stops it in order.
 
-    Everything is built from the configuration at construction; nothing is opened before `run`.
+    The constructor builds all parts from the configuration. Nothing is opened before `run`.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class IntegrationGateway:
         redactor: Redactor | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Build everything; open nothing.
+        """Build all parts; open nothing.
 
         Args:
             configuration: What to run.
             load: Reads the configuration again, for `bridge.reload`; None where it cannot be read again.
-            clock: The real one unless a test passes its own.
-            rng: For jitter.
-            redactor: Takes secrets out of what remotes say; a new one where none is given.
-            on_end: Called when the end begins, at least once.
+            clock: Default: the real clock.
+            rng: Source of random numbers for jitter.
+            redactor: Removes secrets from texts of remotes; a new one by default.
+            on_end: Called at least once when stopping begins.
         """
         self._configuration = configuration
         self._load = load
@@ -149,15 +149,15 @@ class IntegrationGateway:
         operations = {name: one.spec.operations for name, one in configuration.integrations.items()}
         return Router(operations, configuration.routes)
 
-    # --- life
+    # --- start and stop
 
     async def run(self) -> None:
-        """Start, serve until `stop`, drain, end.
+        """Start, serve until `stop` is called, drain, and close everything.
 
         Raises:
             BusError: The bus cannot be hosted or joined.
-            ConfigError: An adapter cannot be made from its settings, or the status page not be served where it should.
-            OutboxError: What is kept on disk cannot be used.
+            ConfigError: An adapter cannot be created from its settings, or the status page cannot be served.
+            OutboxError: The files of the outbox cannot be used.
         """
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration))
         if self._outbox.exists or _needs_outbox(self._configuration):
@@ -213,10 +213,10 @@ class IntegrationGateway:
         observing.cancel()
 
     def stop(self, reason: str) -> None:
-        """Begin the end: drain, then close. Further calls do nothing.
+        """Begin to stop: drain, then close. Further calls do nothing.
 
         Args:
-            reason: For the log.
+            reason: The reason for the log.
         """
         if not self._stop.is_set():
             log.info("stopping", reason=reason)
@@ -224,7 +224,7 @@ class IntegrationGateway:
             self._stop.set()
 
     async def _drain(self) -> None:
-        """Answer what waits with `stopping`, and wait for what is in flight, at most for `drain_timeout`."""
+        """Answer waiting operations with `stopping`, and wait at most `drain_timeout` for those in flight."""
         self._dispatcher.stopping = True
         self._outbox.stop()
         self._set_status("draining")
@@ -233,7 +233,7 @@ class IntegrationGateway:
         try:
             async with self._clock.timeout(limit):
                 async with self._applying:
-                    pass  # a reload that is being carried out comes to its end, and none begins any more
+                    pass  # let a running reload end; none begins any more
                 for connection in self._manager:
                     await connection.stop_queued()
                 for connection in self._manager:
@@ -249,7 +249,7 @@ class IntegrationGateway:
         return max(PATIENCE, self._closed_by - self._clock.monotonic())
 
     async def _close_outbox(self) -> None:
-        """Close the outbox, at most as long as there is time: a disk may hang. A second call does nothing."""
+        """Close the outbox within the time that is left, because a disk may hang. A second call does nothing."""
         if self._outbox_is_closed:
             return
         self._outbox_is_closed = True
@@ -257,7 +257,9 @@ class IntegrationGateway:
             async with self._clock.timeout(self._left):
                 await self._outbox.close()
         except TimeoutError:
-            log.warning("cut: the outbox could not be closed in time; what it had not committed is delivered again")
+            log.warning(
+                "aborted: the outbox could not be closed in time; entries that it had not committed are delivered again"
+            )
 
     def _on_bug(self, bug: BaseException) -> None:
         """Raise a bug from `run`, so that the process ends with its traceback."""
@@ -265,7 +267,7 @@ class IntegrationGateway:
             self._group.create_task(_raise(bug))
 
     async def _beat(self) -> None:
-        """Publish every health at the interval of the heartbeat, so that silence means that the bridge is dead."""
+        """Publish every health at the interval of the heartbeat. Without heartbeats the bridge is dead."""
         while True:
             await self._clock.sleep(self._configuration.bridge.heartbeat)
             for connection in self._manager:
@@ -273,7 +275,7 @@ class IntegrationGateway:
             self._publish_health()
 
     def _on_event(self, event: Event) -> None:
-        if self._early is not None:  # the bus carries already, the rest is not up yet
+        if self._early is not None:  # the bus works already, the other parts do not yet
             self._early.append(event)
             return
         if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
@@ -281,15 +283,15 @@ class IntegrationGateway:
             return
         self._dispatcher.on_event(event)
 
-    # --- what the dispatcher asks for
+    # --- routing.ports.Controls
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `controls.Controls.later`."""
+        """See `routing.ports.Controls.later`."""
         assert self._group is not None  # noqa: S101 - events come only while the group is open
         self._tasks.start(work, getattr(work, "__name__", "work"))
 
     async def letters(self, operation: str, wanted: Letters) -> LetterList | Moved:
-        """See `controls.Controls.letters`."""
+        """See `routing.ports.Controls.letters`."""
         which = Selection.of(wanted)
         if not self._outbox.is_open:
             return LetterList(letters=[], total=0) if operation == "dead_letters" else Moved(moved=0)
@@ -299,11 +301,11 @@ class IntegrationGateway:
         return Moved(moved=await move(which, wanted.limit))
 
     def status(self) -> dict[str, BridgeHealth | IntegrationHealth]:
-        """See `controls.Controls.status`."""
+        """See `routing.ports.Controls.status`."""
         return {"bridge": self._health(), **{one.id: one.health() for one in self._manager}}
 
     def subscriptions(self) -> dict[str, list[LiveSubscription]]:
-        """See `controls.Controls.subscriptions`."""
+        """See `routing.ports.Controls.subscriptions`."""
         return {one.id: one.subscriptions.listed() for one in self._manager}
 
     def reload_soon(self) -> None:
@@ -319,13 +321,13 @@ class IntegrationGateway:
             self.later(reload())
 
     async def reload(self) -> Reloaded:
-        """See `controls.Controls.reload`.
+        """See `routing.ports.Controls.reload`.
 
         Integrations, routes and the list of keys change at once; a changed `bridge`, `log` or `bus` block is named
         under `needs_restart` and waits for one.
         """
         if self._load is None:
-            raise InvalidError("this bridge was not started from files; there is nothing to read again")
+            raise InvalidError("this bridge was not started from files, so it cannot reload them")
         async with self._reloading, self._observer.reloading():
             try:
                 fresh = await asyncio.to_thread(self._load)
@@ -334,7 +336,7 @@ class IntegrationGateway:
                     await self._outbox.open()
                     self.later(self._outbox.watch())
                 async with self._applying:
-                    if self._stop.is_set():  # meanwhile; what is added now would never be stopped
+                    if self._stop.is_set():  # an integration that is added now would never be stopped
                         raise StoppingError("the bridge is stopping")
                     keys = await self.bus.renew_keys()
                     plan = await self._manager.apply(fresh.integrations, _subscriptions_of(fresh))
@@ -363,7 +365,7 @@ class IntegrationGateway:
     def _log_orphans(self) -> None:
         for name, pending in self._outbox.orphans.items():
             log.warning(
-                "events wait in the outbox for an integration that there is not", integration=name, pending=pending
+                "events wait in the outbox for an integration that does not exist", integration=name, pending=pending
             )
 
     def _publish_health(self) -> None:

@@ -12,25 +12,25 @@ from bridge.core.errors import InvalidError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bridge.cli.talk import Place
+    from bridge.cli.talk import BusOptions
 
 #: Seconds that a bridge may take to answer.
 _PATIENCE: Final = 30.0
-#: Letters that are asked for at a time.
+#: Dead letters that are requested at a time.
 _PAGE: Final = 200
 
-app = typer.Typer(help="List, show, replay and discard what could not be delivered.", no_args_is_help=True)
+app = typer.Typer(help="List, show, replay and discard events that could not be delivered.", no_args_is_help=True)
 
-Integration = Annotated[str | None, typer.Option(help="Only letters of this integration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, for machines; one letter a line.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `list` shows them.")]
-Every = Annotated[bool, typer.Option("--all", help="All of them, or all of one integration.")]
+Integration = Annotated[str | None, typer.Option(help="Only dead letters of this integration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="The ids that `list` shows.")]
+Every = Annotated[bool, typer.Option("--all", help="All dead letters, or all of one integration.")]
 
 
 @app.command("list")
 def list_(
     integration: Integration = None,
-    limit: Annotated[int, typer.Option(help="Not more than so many, the oldest first.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(help="At most this many, the oldest first.", min=1)] = 100,
     json: AsJson = False,
     config: ConfigFile = None,
     publish: PublishTo = None,
@@ -39,10 +39,10 @@ def list_(
     server_key: ServerKeyFile = None,
 ) -> None:
     """List dead letters, the oldest first."""
-    from bridge.cli.talk import Place  # noqa: PLC0415 - each command pays only for what it needs
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415 - each command imports only what it needs
 
     wanted = {} if integration is None else {"integration": integration}
-    letters, total = asyncio.run(_read(Place(config, publish, subscribe, key_file, server_key), wanted, limit))
+    letters, total = asyncio.run(_read(BusOptions(config, publish, subscribe, key_file, server_key), wanted, limit))
     if json:
         for letter in letters:
             typer.echo(_as_json(letter))
@@ -56,7 +56,7 @@ def list_(
 
 @app.command()
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `list` shows.")],
     json: AsJson = False,
     config: ConfigFile = None,
     publish: PublishTo = None,
@@ -65,9 +65,11 @@ def show(
     server_key: ServerKeyFile = None,
 ) -> None:
     """Show one dead letter: the event, the error, every attempt."""
-    from bridge.cli.talk import Place  # noqa: PLC0415
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
-    letters, _ = asyncio.run(_read(Place(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1))
+    letters, _ = asyncio.run(
+        _read(BusOptions(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1)
+    )
     if not letters:
         raise InvalidError(f"there is no dead letter {letter_id}")
     if json:
@@ -87,11 +89,11 @@ def replay(
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Deliver dead letters once more, with the same key and correlation."""
-    from bridge.cli.talk import Place  # noqa: PLC0415
+    """Deliver dead letters again, with the same idempotency key and correlation id."""
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
     wanted = _wanted(ids, integration, every=every)
-    typer.echo(f"replayed: {_move(Place(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
+    typer.echo(f"replayed: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
 
 
 @app.command()
@@ -99,21 +101,21 @@ def discard(
     ids: Ids = None,
     every: Every = False,
     integration: Integration = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Throw dead letters away for good."""
-    from bridge.cli.talk import Place  # noqa: PLC0415
+    """Delete dead letters for ever."""
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
     wanted = _wanted(ids, integration, every=every)
     if every and not yes:
         whose = "" if integration is None else f" of {integration}"
-        typer.confirm(f"Throw all dead letters{whose} away?", abort=True)
-    typer.echo(f"discarded: {_move(Place(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
+        typer.confirm(f"Delete all dead letters{whose}?", abort=True)
+    typer.echo(f"discarded: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
 
 
 def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> dict[str, Any]:
@@ -123,21 +125,21 @@ def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> d
     return wanted | ({"ids": ids} if ids else {})
 
 
-async def _ask(place: "Place", commands: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    async with place.client(("response.bridge.",)) as bus:
+async def _ask(options: "BusOptions", commands: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    async with options.client(("response.bridge.",)) as bus:
         answers = []
         for name, payload in commands:
             try:
                 answer = (await bus.ask(f"bridge.{name}", payload, timeout=_PATIENCE)).payload
             except TimeoutError:
-                raise InvalidError("no bridge answered; is `nemo-bridge run` up?") from None
+                raise InvalidError("no bridge answered; is `nemo-bridge run` running?") from None
             if not answer["ok"]:
                 raise InvalidError(answer["error"]["message"])
             answers.append(answer["result"])
         return answers
 
 
-async def _read(place: "Place", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:
+async def _read(options: "BusOptions", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:
     """Return dead letters and how many there are; ask page by page, since an answer holds a limited number."""
     letters: list[dict[str, Any]] = []
     total = 0
@@ -145,7 +147,7 @@ async def _read(place: "Place", wanted: dict[str, Any], limit: int) -> tuple[lis
         page = wanted | {"limit": min(_PAGE, limit - len(letters))}
         if letters:
             page["after"] = letters[-1]["letter_id"]
-        (found,) = await _ask(place, [("dead_letters", page)])
+        (found,) = await _ask(options, [("dead_letters", page)])
         total = total or found["total"]
         if not found["letters"]:
             break
@@ -153,13 +155,13 @@ async def _read(place: "Place", wanted: dict[str, Any], limit: int) -> tuple[lis
     return letters, total
 
 
-def _move(place: "Place", what: str, wanted: dict[str, Any]) -> int:
-    (found,) = asyncio.run(_ask(place, [(what, wanted)]))
+def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
+    (found,) = asyncio.run(_ask(options, [(what, wanted)]))
     moved: int = found["moved"]
     return moved
 
 
-# --- for a person
+# --- output
 
 
 def _as_json(letter: dict[str, Any]) -> str:
@@ -220,7 +222,7 @@ def _page(one: dict[str, Any]) -> "RenderableType":
         "accepted": _when(one["accepted_ms"]),
         "given up": _when(one["at"]),
         "error": _as_json(one["error"]),
-        "outcome": "unknown: the remote may have done it" if one["unknown"] else "not done",
+        "outcome": "unknown: the remote may have executed it" if one["unknown"] else "not executed",
         "event": f"{event['event_type']} {event['id']} from {event['source']}, correlation {event['correlation_id']}",
         "payload": _as_json(event["payload"]),
         "attempts": str(one["attempts"]),

@@ -1,4 +1,4 @@
-"""How the demo looks: a title for each act, one line for each event, a summary with what was measured."""
+"""Show the demo: a title for each part, one line for each event, and a summary of the measurements."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _MIN_WIDTH, _MAX_WIDTH = 80, 100
 
 class _Output(Console):
     def on_broken_pipe(self) -> None:
-        """Rich would end the process at once; the demo has others to stop first."""
+        """Raise BrokenPipeError. Rich would end the process at once, but the demo must stop its processes first."""
         try:
             super().on_broken_pipe()
         except SystemExit:
@@ -30,18 +30,18 @@ class _Output(Console):
 
 
 class Screen:
-    """Writes to a console; colours and width are the console's business."""
+    """Print the demo on a console, which decides about colours and width."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or _Output(highlight=False)
         self.console.width = max(_MIN_WIDTH, min(_MAX_WIDTH, self.console.width))
         plain = self.console.options.ascii_only
         self._signs = {"in": ">", "out": "<", "act": "*"} if plain else {"in": "→", "out": "←", "act": "●"}
-        self._acts = 0
+        self._parts = 0
         self._health: dict[str, tuple[Any, ...]] = {}
 
     def opening(self) -> None:
-        """Say what is to be seen, and how to read it."""
+        """Print the heading and the meaning of the signs."""
         self.console.print()
         self.console.print(Text("nemo-bridge demo", style="bold"))
         legend = Text(style="dim")
@@ -51,9 +51,9 @@ class Screen:
         self.console.print(legend)
 
     def title(self, headline: str, *explanation: str) -> None:
-        """Open an act."""
-        self._acts += 1
-        self._headline(f"{self._acts}  {headline}")
+        """Begin a part: print its number and title."""
+        self._parts += 1
+        self._headline(f"{self._parts}  {headline}")
         for line in explanation:
             self.console.print(Padding(Text(line, style="italic dim"), (0, 1)))
 
@@ -62,22 +62,22 @@ class Screen:
         self.console.print(Rule(Text(text, style="bold"), align="left", style="dim"))
 
     def code(self, text: str) -> None:
-        """Show a piece of configuration."""
+        """Print a part of the configuration."""
         self.console.print(Padding(Text(text.strip("\n"), style="dim"), (0, 4)))
 
     def act(self, what: str) -> None:
-        """One line for what the demo itself does, with the time of now."""
+        """Print one line for an action of the demo itself, with the current time."""
         self._line(time.time(), "act", Text(what, style="magenta"), None)
 
     def event(self, event: Event) -> None:
-        """One line for an event, with its own time stamp; health is shown only when it changes."""
-        if event.event_type.startswith("health.") and not self._is_news(event):
+        """Print one line for an event, with its own time stamp; health only when it has changed."""
+        if event.event_type.startswith("health.") and not self._has_changed(event):
             return
         detail, style = describe(event)
         way = "out" if (event.source or "").startswith("bridge") else "in"
         self._line(event.timestamp / 1000, way, Text(event.event_type, style=style), Text(detail))
 
-    def _is_news(self, event: Event) -> bool:
+    def _has_changed(self, event: Event) -> bool:
         health = event.payload
         facts = (health["status"], health.get("circuit"))
         known = self._health.get(event.event_type)
@@ -104,8 +104,8 @@ class Screen:
         self.console.print(grid)
 
     def summary(self, rows: Iterable[tuple[str, str]]) -> None:
-        """What was shown, with its numbers."""
-        self._headline("All of it happened")
+        """Print the measurements, each with its meaning."""
+        self._headline("Every step happened")
         grid = Table.grid(padding=(0, 2))
         grid.add_column(justify="right", style="bold green", no_wrap=True, width=10)
         grid.add_column()
@@ -114,17 +114,17 @@ class Screen:
         self.console.print(grid)
         self.console.print()
 
-    def missed(self, expected: str, log: str) -> None:
-        """Say which step did not happen, and what the sidecar had to say."""
+    def failed(self, expected: str, log: str) -> None:
+        """Print which step did not happen, and the end of the sidecar's log."""
         self.console.print()
-        self.console.print(Text(f"Not shown: {expected}", style="bold red"))
+        self.console.print(Text(f"This did not happen: {expected}", style="bold red"))
         if log:
-            self.console.print(Text("The sidecar's last words:", style="red"))
+            self.console.print(Text("The end of the sidecar's log:", style="red"))
             self.console.print(Padding(Text(log, style="dim"), (0, 2)))
 
 
 def describe(event: Event) -> tuple[str, str]:
-    """The few fields of an event that matter, in words, and the style of its type."""
+    """Return the most important fields of an event as text, and the style for its type."""
     kind, payload = event.event_type, event.payload
     if kind.startswith("response."):
         return _response(payload)

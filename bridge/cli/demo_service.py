@@ -1,7 +1,7 @@
-"""A real JSON-RPC 2.0 service over HTTP, for the demo, the benchmark and the tests.
+"""Run a JSON-RPC 2.0 service over HTTP, for the demo, the benchmark and the tests.
 
-Run it with ``python -m bridge.cli.demo_service --port 0``; it prints its URL, then serves until SIGTERM. It stands on
-`asyncio.Protocol` and httptools, so that what is measured is the client.
+Run it with ``python -m bridge.cli.demo_service --port 0``; it prints its URL, then serves until SIGTERM. It uses
+`asyncio.Protocol` and httptools, so that it is fast and measurements show the client.
 
 Methods: `echo` (params back), `add` (numbers by position or `a`, `b`), `sleep` (`ms`), `fail` (`code`, `message`,
 `data`), `http` (`status`, `retry_after`: that HTTP status without a body), `count` (calls so far, of one `method` or
@@ -40,14 +40,18 @@ class _Request(msgspec.Struct):
 
 @dataclass
 class Service:
-    """The methods and their state. `token` is what `Authorization: Bearer …` must carry, None for no check."""
+    """Run the methods and keep their state.
+
+    Attributes:
+        token: The bearer token that each request must have; None for no check.
+    """
 
     token: str | None = None
     calls: Counter[str] = field(default_factory=Counter)
     orders: dict[str, Any] = field(default_factory=dict)
 
     def call(self, method: str, params: Any) -> tuple[Any, float, int]:
-        """Run one method: its result, the seconds to wait before answering, the HTTP status (200 for JSON)."""
+        """Run a method; return its result, the seconds to wait before answering, and the HTTP status."""
         self.calls[method] += 1
         named = params if isinstance(params, dict) else {}
         match method:
@@ -84,7 +88,7 @@ class Service:
         return _reply(request.id, result=result), delay, status
 
     def answer(self, body: bytes) -> tuple[bytes, float]:
-        """The whole HTTP response for one body, and the seconds to wait before it is sent."""
+        """Return the HTTP response for a request's body, and the seconds to wait before it is sent."""
         try:
             requests = msgspec.json.decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -98,8 +102,8 @@ class Service:
         if not requests:
             return _http(200, msgspec.json.encode(_error(None, *_INVALID_REQUEST))), 0.0
         replies, delays, _ = zip(*map(self._one, requests), strict=True)
-        spoken = [reply for reply in replies if reply is not None]
-        return (_http(200, msgspec.json.encode(spoken)) if spoken else _http(204, b"")), max(delays)
+        answers = [reply for reply in replies if reply is not None]
+        return (_http(200, msgspec.json.encode(answers)) if answers else _http(204, b"")), max(delays)
 
 
 def _reply(call_id: Any, **members: Any) -> dict[str, Any] | None:
@@ -175,7 +179,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(host: str, port: int, service: Service) -> None:
-    """Serve until SIGTERM or SIGINT; the URL is printed once the port is open."""
+    """Serve until SIGTERM or SIGINT. Print the URL when the port is open."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -187,11 +191,11 @@ async def serve(host: str, port: int, service: Service) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Parse the command line and serve."""
     arguments = argparse.ArgumentParser(description="JSON-RPC 2.0 service over HTTP for demo, bench and tests")
     arguments.add_argument("--host", default="127.0.0.1")
     arguments.add_argument("--port", type=int, default=0, help="0: any free one; the URL is printed")
-    arguments.add_argument("--token", help="the bearer token that each request must carry")
+    arguments.add_argument("--token", help="the bearer token that each request must have")
     chosen = arguments.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(chosen.host, chosen.port, Service(token=chosen.token)))

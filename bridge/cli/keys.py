@@ -1,11 +1,11 @@
-"""`nemo-bridge keys`: the CURVE keys of a closed bus. A secret key is written to its file and never shown."""
+"""The command `nemo-bridge keys`: create and list the CURVE keys of a closed bus. It never shows a secret key."""
 
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-app = typer.Typer(help="Make, list and look at the keys of a closed bus.", no_args_is_help=True)
+app = typer.Typer(help="Create, show and authorize the keys of a closed bus.", no_args_is_help=True)
 
 _BLOCK: Final = """  bus {{
     curve {{
@@ -17,11 +17,11 @@ _BLOCK: Final = """  bus {{
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="What the key is for, as in bridge or till.")],
-    into: Annotated[Path, typer.Option(help="The folder; made with mode 0700.")] = Path("keys"),
+    name: Annotated[str, typer.Argument(help="The name of the key, such as bridge or till.")],
+    into: Annotated[Path, typer.Option(help="The folder. It is created with mode 0700.")] = Path("keys"),
 ) -> None:
-    """Make a key pair: NAME.key_secret, which stays where it is, and NAME.key, which may be given away."""
-    from bridge.bus import new_pair  # noqa: PLC0415 - each command pays only for what it needs
+    """Create a key pair: NAME.key_secret must stay on this machine; NAME.key may be given to others."""
+    from bridge.bus import new_pair  # noqa: PLC0415 - each command imports only what it needs
     from bridge.core.curve_keys import check_name, fingerprint, write_key_file  # noqa: PLC0415
 
     public_file, secret_file = into / f"{check_name(name)}.key", into / f"{name}.key_secret"
@@ -32,11 +32,11 @@ def new(
     except BaseException:
         public_file.unlink()
         raise
-    typer.echo(f"{secret_file}: the key pair; it never leaves this machine")
+    typer.echo(f"{secret_file}: the key pair; keep it on this machine")
     typer.echo(f"{public_file}: the public key, fingerprint {fingerprint(public)}")
-    typer.echo("next, for the bridge that hosts the bus:")
+    typer.echo("next, for the bridge that hosts the bus, configure:")
     typer.echo(_BLOCK.format(secret_file, into / "authorized"))
-    typer.echo("or, for a program on it: list the public key where the bridge runs,")
+    typer.echo("or, for a program on the bus: authorize its public key on the machine of the bridge:")
     typer.echo(f"  nemo-bridge keys authorize {public_file} --publish 'order.**' --subscribe '**'")
 
 
@@ -44,7 +44,7 @@ def new(
 def show(
     paths: Annotated[list[Path], typer.Argument(help="Key files, or folders of *.key.", metavar="PATH…")],
 ) -> None:
-    """Show name, fingerprint, public key and rights."""
+    """Show the name, fingerprint, public key and rights of keys."""
     from bridge.core.curve_keys import KeyFileError, fingerprint, read_grant, read_pair  # noqa: PLC0415
 
     files = [file for path in paths for file in (sorted(path.glob("*.key")) if path.is_dir() else [path])]
@@ -64,17 +64,15 @@ def show(
 @app.command()
 def authorize(
     public_key: Annotated[Path, typer.Argument(help="The public key file, NAME.key.")],
-    into: Annotated[Path, typer.Option(help="The list: the folder that `authorized_keys` names.")] = Path(
-        "keys/authorized"
-    ),
-    publish: Annotated[list[str], typer.Option(help="What it may publish, as in order.**; may be repeated.")] = ["**"],  # noqa: B006
-    subscribe: Annotated[list[str], typer.Option(help="What it may hear, as in health.**.")] = ["**"],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="Its name in the list; the file's by default.")] = None,
+    into: Annotated[Path, typer.Option(help="The folder that `authorized_keys` names.")] = Path("keys/authorized"),
+    publish: Annotated[list[str], typer.Option(help="Event types that it may publish; repeatable.")] = ["**"],  # noqa: B006
+    subscribe: Annotated[list[str], typer.Option(help="Event types that it may receive; repeatable.")] = ["**"],  # noqa: B006
+    name: Annotated[str | None, typer.Option(help="The name of the key in the list; default: the file's name.")] = None,
     bridge: Annotated[
-        bool, typer.Option("--bridge", help="A bridge that joins: it may say what else only this one may.")
+        bool, typer.Option("--bridge", help="The key of a bridge: it may also publish what only bridges may publish.")
     ] = False,
 ) -> None:
-    """Let a key in, with its rights."""
+    """Add a public key with its rights to the list of a closed bus."""
     from bridge.core.curve_keys import (  # noqa: PLC0415
         Grant,
         KeyFileError,
@@ -99,7 +97,7 @@ def authorize(
         rights["role"] = "bridge"
     file = into / f"{name}.key"
     write_key_file(file, public, rights=rights)
-    typer.echo(f"{file}: {fingerprint(public)} may publish {rights['publish']}, and hear {rights['subscribe']}")
-    typer.echo("next: a running bridge reads its list again on SIGHUP, or when told")
+    typer.echo(f"{file}: {fingerprint(public)} may publish {rights['publish']}, and subscribe to {rights['subscribe']}")
+    typer.echo("next: a running bridge reads its list again on SIGHUP, or with")
     typer.echo("  nemo-bridge emit bridge.reload '{}'")
-    typer.echo("The program needs the bus' public key, too: the bridge's own .key file, which is no secret.")
+    typer.echo("The program also needs the public key of the bus: the bridge's own .key file, which is not secret.")

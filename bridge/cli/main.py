@@ -1,4 +1,4 @@
-"""`nemo-bridge`: the commands, their arguments, and how their failures look to a person: one line, no traceback."""
+"""Define the command line `nemo-bridge`: its commands and their arguments. Errors are one line, without a traceback."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from bridge.core.errors import BridgeError, BusError, ConfigError, OutboxError
 
 app = typer.Typer(
     name="nemo-bridge",
-    help="The sidecar between a Nemo application's event bus and the outside world.",
+    help="The sidecar that connects a Nemo application's event bus with services and message brokers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,7 +22,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 
 Files = Annotated[list[Path], typer.Argument(help="HCL files, or directories of *.hcl.", metavar="FILE…")]
-Variables = Annotated[list[str], typer.Option("--var", help="Value of a variable, as in api_url=https://…")]
+Variables = Annotated[list[str], typer.Option("--var", help="The value of a variable, such as api_url=https://…")]
 
 
 def _version(value: bool) -> None:
@@ -34,7 +34,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -43,7 +43,7 @@ def _options(
 @app.command()
 def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies it
     """Run the sidecar until SIGTERM, Ctrl-C or the application's `system.shutdown`."""
-    from bridge.cli import sidecar  # noqa: PLC0415 - each command pays only for what it needs
+    from bridge.cli import sidecar  # noqa: PLC0415 - each command imports only what it needs
 
     sidecar.run(files, var)
 
@@ -52,11 +52,13 @@ def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies
 def check(
     files: Files,
     var: Variables = [],  # noqa: B006 - typer copies it
-    connect: Annotated[bool, typer.Option("--connect", help="Also try each endpoint and its credentials.")] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also connect to each endpoint and test the credentials.")
+    ] = False,
 ) -> None:
-    """Check a configuration; print every fault at once and exit with 2 if there are any.
+    """Check a configuration; print all its errors and exit with 2 if there are any.
 
-    Nothing is connected to, unless --connect asks for it; an endpoint that fails then makes it exit with 1.
+    With --connect, also connect to each endpoint, and exit with 1 if one of them fails.
     """
     from bridge.cli import sidecar  # noqa: PLC0415
 
@@ -73,81 +75,97 @@ def adapters() -> None:
 
 @app.command()
 def emit(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="As in order.created.")],
-    payload: Annotated[str, typer.Argument(metavar="JSON", help='As in {"id": 7}; "-" reads standard input.')] = "null",
-    correlation_id: Annotated[str | None, typer.Option(help="Ask for a response with this id.")] = None,
-    header: Annotated[list[str], typer.Option(help="As in traceparent=00-….")] = [],  # noqa: B006
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="The event type, such as order.created.")],
+    payload: Annotated[
+        str, typer.Argument(metavar="JSON", help='The payload, such as {"id": 7}; "-" reads standard input.')
+    ] = "null",
+    correlation_id: Annotated[str | None, typer.Option(help="Request a response with this correlation id.")] = None,
+    header: Annotated[list[str], typer.Option(help="A header, such as traceparent=00-…; may be repeated.")] = [],  # noqa: B006
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Put one event on the bus."""
+    """Publish one event on the bus."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    talk.emit(talk.Place(config, publish, subscribe, key_file, server_key), event_type, payload, correlation_id, header)
+    talk.emit(
+        talk.BusOptions(config, publish, subscribe, key_file, server_key), event_type, payload, correlation_id, header
+    )
 
 
 @app.command()
 def call(
     integration: Annotated[str, typer.Argument(help="The integration's label.")],
     method: Annotated[str, typer.Argument(help="The remote's method.")],
-    params: Annotated[str, typer.Argument(metavar="JSON", help="An array or an object; none by default.")] = "",
-    timeout: Annotated[str, typer.Option(help="Total time, retries included.")] = "30s",
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the call may be repeated safely.")] = None,
+    params: Annotated[
+        str, typer.Argument(metavar="JSON", help="The parameters: an array or an object; default: none.")
+    ] = "",
+    timeout: Annotated[str, typer.Option(help="The time limit for the call with all retries.")] = "30s",
+    key: Annotated[
+        str | None, typer.Option(help="An idempotency key. With a key the call may be repeated safely.")
+    ] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Call a method through the bridge and print its result as JSON; exits with 1 if it fails."""
+    """Call a method through the bridge and print its result as JSON; exit with 1 if it fails."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    talk.call(talk.Place(config, publish, subscribe, key_file, server_key), integration, method, params, timeout, key)
+    talk.call(
+        talk.BusOptions(config, publish, subscribe, key_file, server_key), integration, method, params, timeout, key
+    )
 
 
 @app.command()
 def status(
-    json: Annotated[bool, typer.Option("--json", help="The answer of `bridge.status` as one JSON object.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until interrupted.")] = False,
-    timeout: Annotated[str, typer.Option(help="How long to wait for the bridge.")] = "5s",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answer of `bridge.status` as one JSON object.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the output every second until interrupted.")] = False,
+    timeout: Annotated[str, typer.Option(help="How long to wait for an answer of the bridge.")] = "5s",
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Show how the bridge and its integrations are.
+    """Show the state of the bridge and its integrations.
 
-    Exits with 0 if all is well, with 1 if anything is not, with 2 if no bridge answers.
+    Exit with 0 if all is well, with 1 if something is not, and with 2 if no bridge answers.
     """
     from bridge.cli import status as view  # noqa: PLC0415
     from bridge.cli import talk  # noqa: PLC0415
 
-    place = talk.Place(config, publish, subscribe, key_file, server_key)
-    raise typer.Exit(view.status(place, as_json=json, watch=watch, timeout=timeout))
+    options = talk.BusOptions(config, publish, subscribe, key_file, server_key)
+    raise typer.Exit(view.status(options, as_json=json, watch=watch, timeout=timeout))
 
 
 @app.command()
 def tap(
-    patterns: Annotated[list[str], typer.Argument(metavar="PATTERN…", help="As in health.* or order.**.")] = ["**"],  # noqa: B006
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
-    count: Annotated[int, typer.Option(help="Leave after so many events; 0: never.")] = 0,
-    record: Annotated[Path | None, typer.Option(help="Also append them to this file, in MessagePack.")] = None,
-    replay: Annotated[Path | None, typer.Option("--from", help="Show a recording in place of the bus.")] = None,
+    patterns: Annotated[
+        list[str], typer.Argument(metavar="PATTERN…", help="Patterns of event types, such as health.* or order.**.")
+    ] = ["**"],  # noqa: B006
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    count: Annotated[int, typer.Option(help="Exit after this many events; 0: never.")] = 0,
+    record: Annotated[Path | None, typer.Option(help="Also append the events to this file, in MessagePack.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--from", help="Show the events of a recording instead of the bus.")
+    ] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Show the events on the bus as they pass."""
+    """Show the events on the bus."""
     from bridge.cli import talk  # noqa: PLC0415
 
-    place = talk.Place(config, publish, subscribe, key_file, server_key)
-    talk.tap(place, patterns, as_json=json, count=count, record=record, replay=replay)
+    options = talk.BusOptions(config, publish, subscribe, key_file, server_key)
+    talk.tap(options, patterns, as_json=json, count=count, record=record, replay=replay)
 
 
 app.add_typer(dead_letters.app, name="dead-letters")
@@ -155,14 +173,14 @@ app.add_typer(dead_letters.app, name="dead-letters")
 
 @app.command()
 def demo() -> None:
-    """Show all of it in 20 seconds: a call, a dead remote, retries, the circuit breaker, and recovery."""
+    """Show in 20 seconds a call, a killed service, retries, the circuit breaker, and recovery."""
     from bridge.cli import demo as show  # noqa: PLC0415
 
     raise typer.Exit(show.run())
 
 
 def main() -> None:
-    """Run a command; every failure that a person can mend is one line on standard error."""
+    """Run a command. Print each error that the user can fix as one line on standard error."""
     try:
         app()
     except ConfigError as error:

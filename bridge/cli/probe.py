@@ -1,4 +1,4 @@
-"""Try each endpoint and its credentials, for `nemo-bridge check --connect`."""
+"""Connect to each endpoint and test the credentials, for `nemo-bridge check --connect`."""
 
 import asyncio
 import random
@@ -17,10 +17,10 @@ _LONGEST_CLOSE = 1.0
 
 
 async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict[str, str | None]:
-    """Connect to each, check it as the sidecar does, and disconnect; all at the same time.
+    """Connect to all integrations at the same time, check them as the sidecar does, and disconnect.
 
     Returns:
-        For each id what went wrong, without secrets; None where all is well.
+        For each id the error, without secrets; None if there was none.
     """
     found: dict[str, str | None] = {}
     clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy

@@ -1,4 +1,4 @@
-"""The event loop of a command, and the end of its process within a time limit, whatever hangs."""
+"""Run a command's event loop, and end the process within a time limit even if something hangs."""
 
 import asyncio
 import math
@@ -12,11 +12,11 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-#: Seconds for what is left when the work is done: tasks that were cut, and threads in the middle of a name lookup.
+#: Seconds for what still runs when the work is done: abandoned tasks, and threads in a name lookup.
 _LEFT_OVER: Final = 0.5
 #: Seconds of a step of the countdown. A step that takes longer, because the process stood still, counts as two.
 _STEP: Final = 0.25
-#: Seconds that the last line of the log may take; whoever reads the log may have stopped to.
+#: Seconds that the last line of the log may take; the reader of the log may have stopped reading.
 _LAST_LINE: Final = 0.2
 
 T = TypeVar("T")
@@ -25,23 +25,23 @@ log = structlog.get_logger(__name__)
 
 
 class Process:
-    """Run a coroutine, and end the process in time when that is over.
+    """Run a coroutine, and end the process within a time limit after that.
 
     A thread ends the process when its time is up. It needs neither the event loop nor the main thread, which may hang.
 
     Attributes:
-        exit_code: Set it when the work is done; it counts where closing the event loop hangs.
+        exit_code: Set it when the work is done. It is used if closing the event loop hangs.
     """
 
     def __init__(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
-        """Create the event loop when it is needed, by `loop_factory`."""
+        """Create nothing yet; the event loop is created by `loop_factory` when it is needed."""
         self._runner = asyncio.Runner(loop_factory=loop_factory)
-        # It may be written to from a signal handler, whatever the main thread is doing.
+        # A signal handler may write to it, whatever the main thread is doing.
         self._limits: queue.SimpleQueue[tuple[float, int, str]] = queue.SimpleQueue()
         self.exit_code = 1
 
     def __enter__(self) -> Self:
-        """Start the thread."""
+        """Start the thread that ends the process when its time is up."""
         threading.Thread(target=self._watch, name="end", daemon=True).start()
         return self
 
@@ -52,22 +52,20 @@ class Process:
     def end_within(self, seconds: float, exit_code: int, why: str) -> None:
         """End the process after `seconds`, unless it has ended by itself.
 
-        An earlier end that was set stays, with the new exit code and reason.
-
-        It may be called from a signal handler.
+        An earlier limit stays, but gets the new exit code and reason. It may be called from a signal handler.
 
         Args:
-            seconds: 0 for at once.
-            exit_code: The process' exit code then.
-            why: What the log says then.
+            seconds: 0 ends it at once.
+            exit_code: The exit code of the process in that case.
+            why: The reason for the log.
         """
         self._limits.put((seconds, exit_code, why))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the event loop; the process ends soon, also where this hangs."""
-        self.end_within(_LEFT_OVER, self.exit_code, "what was cut or is under way in a thread does not end")
+        """Close the event loop. The process ends soon, even if this hangs."""
+        self.end_within(_LEFT_OVER, self.exit_code, "an abandoned task or a thread does not end")
         self._runner.close()
 
     def _watch(self) -> None:

@@ -54,12 +54,11 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         pairs: Variables, as `NAME=VALUE`.
         connect: Also try each endpoint, and print whether it can be reached.
 
-
     Returns:
         The exit code: 1 where an endpoint fails.
     """
     configuration = read(files, pairs)
-    _try_out(configuration)
+    _check_adapters(configuration)
     for warning in configuration.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(
@@ -83,14 +82,14 @@ def _show(configuration: Configuration, failures: Mapping[str, str | None] | Non
         typer.echo(f"  {name}: {one.type}{state}")
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
-        typer.echo(f"left alone, not the bridge's: {blocks}")
+        typer.echo(f"ignored, because they do not belong to the bridge: {blocks}")
 
 
-def _try_out(configuration: Configuration) -> None:
-    """Create every adapter without connecting it, and check the bus endpoints: some settings only fail together.
+def _check_adapters(configuration: Configuration) -> None:
+    """Create every adapter without connecting it, and check the bus addresses: settings may be wrong only together.
 
     Raises:
-        ConfigError: With what each adapter and the bus say.
+        ConfigError: With all errors of the adapters and the bus.
     """
     diagnostics = []
     bus = configuration.bus
@@ -124,13 +123,13 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     """
     load_again = partial(_read_and_forget, files, pairs)
     configuration = load_again()
-    # What is imported from here on takes the parser's place in memory.
+    # Free the parser's memory, so that the following imports use it.
     gc.collect()
-    # What is there now stays, and a burst of events makes many objects at once that all live until they are answered:
-    # looking through them as often as Python does by default costs a third of the throughput.
+    # All objects so far stay. A burst of events makes many objects that live until they are answered. If Python's
+    # garbage collector looked through them as often as by default, this would cost a third of the throughput.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    from bridge.observe import logs  # noqa: PLC0415 - a wrong configuration is said before the rest is imported
+    from bridge.observe import logs  # noqa: PLC0415 - errors in the configuration are reported before the rest is imported
 
     redactor = Redactor(configuration.secrets)
     logs.configure(configuration.log.level, configuration.log.format, redactor)
@@ -150,7 +149,7 @@ def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configurati
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     if sys.platform == "win32":
         return None
-    import uvloop  # noqa: PLC0415 - not to be had on Windows
+    import uvloop  # noqa: PLC0415 - there is none on Windows
 
     return uvloop.Loop
 
@@ -163,12 +162,12 @@ async def _serve(
 
     clock = RealClock()
     seconds = configuration.bridge.drain_timeout + LONGEST_CLOSE
-    limit_end = partial(process.end_within, seconds, 1, f"the end took longer than {seconds:g} s")
+    limit_end = partial(process.end_within, seconds, 1, f"stopping took longer than {seconds:g} s")
     gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor, on_end=limit_end)
     loop = asyncio.get_running_loop()
     signals: list[str] = []
 
-    # Not `loop.add_signal_handler`: an event loop that hangs would never hear of the signal.
+    # Not `loop.add_signal_handler`: it would not get the signal while the event loop hangs.
     def on_signal(number: int, _: object) -> None:
         name = signal.Signals(number).name
         signals.append(name)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.cli.talk import Place, harmless
+from bridge.cli.talk import BusOptions, harmless
 from bridge.client import BusClient
 from bridge.core.errors import BusError, InvalidError
 from bridge.core.units import parse_duration
@@ -25,7 +25,7 @@ WELL: Final = 0
 NOT_WELL: Final = 1
 NO_ANSWER: Final = 2
 
-#: Seconds between two looks with `--watch`.
+#: Seconds between two updates with `--watch`.
 _EVERY: Final = 1.0
 _COLOURS: Final = {
     "connected": "green",
@@ -40,21 +40,23 @@ _COLOURS: Final = {
 }
 
 
-def status(place: Place, *, as_json: bool, watch: bool, timeout: str) -> int:
+def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> int:
     """Ask the bridge, show its answer, and return the exit code."""
     try:
         seconds = float(parse_duration(timeout))
     except ValueError as error:
         raise InvalidError(f"--timeout: {error}") from None
     try:
-        return asyncio.run(_watch(place, seconds, as_json=as_json) if watch else _once(place, seconds, as_json=as_json))
+        return asyncio.run(
+            _watch(options, seconds, as_json=as_json) if watch else _once(options, seconds, as_json=as_json)
+        )
     except (BusError, TimeoutError) as error:
         typer.echo(f"nemo-bridge: {str(error) or f'no bridge answered within {timeout}'}", err=True)
         return NO_ANSWER
 
 
-async def _once(place: Place, seconds: float, *, as_json: bool) -> int:
-    async with place.client(("response.bridge.",)) as bus:
+async def _once(options: BusOptions, seconds: float, *, as_json: bool) -> int:
+    async with options.client(("response.bridge.",)) as bus:
         found = await _ask(bus, seconds)
         if as_json:
             typer.echo(_as_json(found))
@@ -63,10 +65,10 @@ async def _once(place: Place, seconds: float, *, as_json: bool) -> int:
     return WELL if is_well(found) else NOT_WELL
 
 
-async def _watch(place: Place, seconds: float, *, as_json: bool) -> int:
+async def _watch(options: BusOptions, seconds: float, *, as_json: bool) -> int:
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=console.is_terminal and not as_json) as live:
-        async with place.client(("response.bridge.",)) as bus:
+        async with options.client(("response.bridge.",)) as bus:
             while True:
                 try:
                     found = await _ask(bus, seconds)
@@ -101,7 +103,7 @@ def _as_json(found: Status) -> str:
     return json.dumps(found, ensure_ascii=False)
 
 
-# --- for a person
+# --- output
 
 
 def _page(found: Status, made: Subscriptions) -> RenderableType:

@@ -30,11 +30,14 @@ _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilienc
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the bus is, and the keys to it: from a configuration, or one by one, or the default.
+class BusOptions:
+    """The options that tell where the bus is and which keys to use. What is missing has a default.
 
     Attributes:
-        key: The file of our own key pair, for a closed bus.
+        config: A configuration file that names the addresses and the keys.
+        publish: The address to publish to; it comes before the configuration's.
+        subscribe: The address to subscribe to; it comes before the configuration's.
+        key: The file of the key pair to use on a closed bus.
         server_key: The file of that bus' public key.
     """
 
@@ -45,14 +48,20 @@ class Place:
     server_key: Path | None = None
 
     def client(self, prefixes: Sequence[str]) -> BusClient:
-        """Return a client for this bus."""
+        """Return a client for this bus, which subscribes to event types with these prefixes.
+
+        Raises:
+            InvalidError: Only one of the two keys is given.
+            ConfigError: The configuration has errors.
+            KeyFileError: A key file cannot be read.
+        """
         publish, subscribe, curve = self.publish, self.subscribe, None
         key, server_key = self.key, self.server_key
         if self.config is not None:
             bus = sidecar.read([self.config]).bus
             publish, subscribe = publish or bus.publish, subscribe or bus.subscribe
             if bus.curve is not None:
-                # Whoever can read the bridge's own key may come in with it, as an application.
+                # A program that can read the bridge's own key may use it, as an application.
                 key = key or bus.curve.secret_key
                 server_key = server_key or bus.curve.server_key or bus.curve.secret_key
         if key is not None and server_key is not None:
@@ -68,7 +77,7 @@ def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        hint = ' (text is written in quotes: "…")' if text[:1].isalpha() else ""
+        hint = ' (text needs quotes: "…")' if text[:1].isalpha() else ""
         raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
 
 
@@ -77,8 +86,8 @@ def _fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def emit(place: Place, event_type: str, payload: str, correlation_id: str | None, header: Sequence[str]) -> None:
-    """Put one event on the bus."""
+def emit(options: BusOptions, event_type: str, payload: str, correlation_id: str | None, header: Sequence[str]) -> None:
+    """Publish one event on the bus."""
     value = _json(payload, "the payload")
     headers = {}
     for pair in header:
@@ -88,13 +97,13 @@ def emit(place: Place, event_type: str, payload: str, correlation_id: str | None
         headers[name] = text
 
     async def put() -> None:
-        async with place.client(()) as bus:
+        async with options.client(()) as bus:
             bus.emit(event_type, value, correlation_id=correlation_id, headers=headers or None)
 
     asyncio.run(put())
 
 
-def call(place: Place, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:
+def call(options: BusOptions, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:
     """Call a method and print its result."""
     arguments = _json(params, "JSON") if params else None
     try:
@@ -103,7 +112,7 @@ def call(place: Place, integration: str, method: str, params: str, timeout: str,
         raise InvalidError(f"--timeout: {error}") from None
 
     async def ask() -> Any:
-        async with place.client(("response.",)) as bus:
+        async with options.client(("response.",)) as bus:
             return await RpcClient(bus, integration).call(method, arguments, timeout=seconds, key=key)
 
     try:
@@ -118,7 +127,7 @@ def call(place: Place, integration: str, method: str, params: str, timeout: str,
 
 
 def tap(
-    place: Place, patterns: Sequence[str], *, as_json: bool, count: int, record: Path | None, replay: Path | None
+    options: BusOptions, patterns: Sequence[str], *, as_json: bool, count: int, record: Path | None, replay: Path | None
 ) -> None:
     """Show events, from the bus or from a recording, until interrupted, or until `count` of them."""
     try:
@@ -143,7 +152,7 @@ def tap(
             kept = filter(take, read_events(files.enter_context(_opened(replay, "rb"))))
             deque(islice(kept, count or None), maxlen=0)
         else:
-            asyncio.run(_watch(place, take, count))
+            asyncio.run(_watch(options, take, count))
 
 
 def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
@@ -153,9 +162,9 @@ def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
         raise InvalidError(f"{path}: {error.strerror}") from None
 
 
-async def _watch(place: Place, take: Callable[[Event], bool], count: int) -> None:
+async def _watch(options: BusOptions, take: Callable[[Event], bool], count: int) -> None:
     shown = 0
-    bus = place.client(("",))
+    bus = options.client(("",))
     with bus.listen() as events:
         async with bus:
             while count == 0 or shown < count:

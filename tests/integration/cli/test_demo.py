@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from bridge.cli import demo
-from bridge.cli.demo_stage import Stage
+from bridge.cli.demo_processes import DemoProcesses
 
 pytestmark = pytest.mark.alone
 
@@ -133,14 +133,14 @@ def test_ends_when_nobody_reads(tmp_path):
 def test_says_which_step_was_missed(monkeypatch):
     """A service that survives makes the demo fail, with what was expected and what the sidecar said."""
 
-    async def spared(_: Stage) -> None:
+    async def spared(_: DemoProcesses) -> None:
         """Do not kill it."""
 
-    monkeypatch.setattr(Stage, "kill_service", spared)
+    monkeypatch.setattr(DemoProcesses, "kill_service", spared)
     console = Console(file=io.StringIO(), width=80)
     assert demo.run(console) == 1
     assert isinstance(console.file, io.StringIO)
     output = console.file.getvalue()
-    assert "Not shown: health.shop says `disconnected`, within 5 s" in output
-    assert "last words" in output
-    assert "All of it happened" not in output
+    assert "This did not happen: health.shop reports `disconnected`, within 5 s" in output
+    assert "The end of the sidecar's log" in output
+    assert "Every step happened" not in output

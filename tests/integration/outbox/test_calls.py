@@ -120,7 +120,7 @@ async def test_what_the_remote_refuses_is_a_dead_letter_at_once():
             (line,) = (await output(running, "list", "--json")).splitlines()
             letter = json.loads(line)["letter_id"]
             shown = await output(running, "show", letter)
-            assert "not done" in shown
+            assert "not executed" in shown
             assert "correlation c1" in shown
             assert await output(running, "replay", letter) == "replayed: 1\n"
             await program.wait("resilience.api.dead_letter", lambda event: event["payload"]["letter_id"] != letter)

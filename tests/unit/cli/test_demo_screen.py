@@ -1,4 +1,4 @@
-"""How the demo looks."""
+"""What the demo prints."""
 
 import io
 
@@ -61,7 +61,7 @@ def test_tells_the_fields_that_matter(event_type, payload, words):
 
 
 def test_health_is_shown_when_it_changes():
-    """A heartbeat that says the same again makes no line; another status or circuit does."""
+    """A heartbeat without a change makes no line; another status or circuit does."""
     screen, text = shown()
     for payload in (health("connected"), health("connected"), health("connected", "open"), health("connected")):
         screen.event(event("health.shop", payload))

@@ -1,4 +1,4 @@
-"""The demo's processes: a JSON-RPC service that can be killed and started again, and the sidecar."""
+"""Start, kill and stop the demo's processes: a JSON-RPC service and the sidecar."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-#: Seconds that a process gets to start, and to end in order before it is killed.
+#: Seconds that a process may take to start, and to end before it is killed.
 _PATIENCE: Final = 10.0
 
 INTEGRATION: Final = """
@@ -19,7 +19,7 @@ integration "shop" {
   }
 
   config {
-    idempotent = ["orders.create"] # the shop knows an order by its id
+    idempotent = ["orders.create"] # the shop recognises an order by its id
   }
 
   resilience {
@@ -61,12 +61,12 @@ route "orders" {
 """
 
 
-class Missed(Exception):  # noqa: N818 - a step of the demo, not a fault of the program
-    """Something that the demo is to show did not happen; the text says what was expected."""
+class StepFailedError(Exception):
+    """A step of the demo did not happen in time; the text tells what was expected."""
 
 
-class Stage:
-    """Starts what the demo needs in a directory of its own. Use `close` in the end, whatever happened."""
+class DemoProcesses:
+    """Start and stop the demo's processes in a directory. Call `close` at the end in every case."""
 
     def __init__(self, directory: Path) -> None:
         self.publish = f"ipc://{directory / 'publish.sock'}"
@@ -78,10 +78,10 @@ class Stage:
         self._sidecar: asyncio.subprocess.Process | None = None
 
     async def start_service(self) -> int:
-        """Start the JSON-RPC service, the second time on the same port; returns its process id.
+        """Start the JSON-RPC service, the second time on the same port, and return its process id.
 
         Raises:
-            Missed: It does not come up.
+            StepFailedError: It does not start in time.
         """
         port = urlsplit(self.url).port or 0
         self._service = process = await asyncio.create_subprocess_exec(
@@ -96,18 +96,18 @@ class Stage:
         with contextlib.suppress(TimeoutError):
             line = await asyncio.wait_for(process.stdout.readline(), _PATIENCE)
         if not line.startswith(b"http://"):
-            raise Missed(f"the JSON-RPC service listens within {_PATIENCE:g} s")
+            raise StepFailedError(f"the JSON-RPC service listens within {_PATIENCE:g} s")
         self.url = line.decode().strip()
         return process.pid
 
     async def kill_service(self) -> None:
-        """Kill -9."""
+        """Kill the service with SIGKILL."""
         assert self._service is not None  # noqa: S101 - the demo starts it first
         self._service.kill()
         await self._service.wait()
 
     async def start_sidecar(self) -> int:
-        """Write `demo.hcl` and run it; returns the sidecar's process id."""
+        """Write `demo.hcl`, run the sidecar with it, and return its process id."""
         bus = f'bus {{\n  publish   = "{self.publish}"\n  subscribe = "{self.subscribe}"\n}}\n'
         hcl = self._directory / "demo.hcl"
         hcl.write_text(bus + INTEGRATION.replace("URL", self.url) + ROUTE)
@@ -123,25 +123,25 @@ class Stage:
         return self._sidecar.pid
 
     async def sidecar_ended(self) -> int:
-        """Wait for the sidecar's end; returns its exit code.
+        """Wait until the sidecar has ended and return its exit code.
 
         Raises:
-            Missed: It goes on.
+            StepFailedError: It does not end in time.
         """
         assert self._sidecar is not None  # noqa: S101 - the demo starts it first
         try:
             return await asyncio.wait_for(self._sidecar.wait(), _PATIENCE)
         except TimeoutError:
-            raise Missed(f"the sidecar ends within {_PATIENCE:g} s") from None
+            raise StepFailedError(f"the sidecar ends within {_PATIENCE:g} s") from None
 
     def log(self) -> str:
-        """The last lines that the sidecar wrote."""
+        """Return the last lines of the sidecar's log."""
         if not self._log.exists():
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
 
     async def close(self) -> None:
-        """Stop what still runs: SIGTERM first, SIGKILL for what does not heed it."""
+        """Stop the processes that still run: first with SIGTERM, then with SIGKILL."""
         running = [one for one in (self._sidecar, self._service) if one is not None and one.returncode is None]
         for process in running:
             process.terminate()

@@ -1,4 +1,4 @@
-"""Watches the bus as any program could, and checks that what the demo promises really happens."""
+"""Record the events on the bus, as any program can, and wait for those that the demo expects."""
 
 import asyncio
 import time
@@ -6,63 +6,63 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.cli.demo_stage import Missed
+from bridge.cli.demo_processes import StepFailedError
 from bridge.client import Listener
 from bridge.core.model import Event
 
-#: Seconds of quiet before lines are drawn, so that drawing never delays what is being measured.
-_QUIET: Final = 0.02
+#: Seconds without events before lines are printed, so that printing does not delay what is measured.
+_IDLE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """An event, and when it arrived here (`time.perf_counter`, seconds)."""
+class ReceivedEvent:
+    """An event and when it was received (`time.perf_counter`, seconds)."""
 
     event: Event
     at: float
 
 
-class Witness:
-    """Keeps every event in the order of arrival, hands it on to be shown, and waits for expected ones."""
+class EventRecorder:
+    """Record all events in the order of arrival, pass them to be shown, and wait for expected ones."""
 
     def __init__(self, events: Listener, show: Callable[[Event], None]) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[ReceivedEvent] = []
         self._events = events
         self._show = show
         self._shown = 0
-        self._news = asyncio.Event()
+        self._received = asyncio.Event()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Record until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._record())
-            group.create_task(self._draw())
+            group.create_task(self._print())
 
     async def _record(self) -> None:
         while True:
             event = await self._events.get()
-            self.seen.append(Seen(event, time.perf_counter()))
-            self._news.set()
+            self.seen.append(ReceivedEvent(event, time.perf_counter()))
+            self._received.set()
 
-    async def _draw(self) -> None:
+    async def _print(self) -> None:
         while True:
-            await asyncio.sleep(_QUIET)
-            if self.seen and time.perf_counter() - self.seen[-1].at > _QUIET:
+            await asyncio.sleep(_IDLE)
+            if self.seen and time.perf_counter() - self.seen[-1].at > _IDLE:
                 self.flush()
 
     def flush(self) -> None:
-        """Show what has not been shown yet."""
+        """Show the events that have not been shown yet."""
         while self._shown < len(self.seen):
             self._show(self.seen[self._shown].event)
             self._shown += 1
 
     async def expect(
         self, what: str, matches: Callable[[Event], bool], *, seconds: float = 5.0, after: int = 0
-    ) -> Seen:
-        """The first event at or behind position `after` that matches, past or future.
+    ) -> ReceivedEvent:
+        """Return the first matching event at position `after` or later; wait for it if it has not come yet.
 
         Raises:
-            Missed: None came within `seconds`.
+            StepFailedError: No such event came within `seconds`.
         """
         position = after
         try:
@@ -72,8 +72,8 @@ class Witness:
                         position += 1
                         if matches(seen.event):
                             return seen
-                    self._news.clear()
-                    await self._news.wait()
+                    self._received.clear()
+                    await self._received.wait()
         except TimeoutError:
             self.flush()
-            raise Missed(f"{what}, within {seconds:g} s") from None
+            raise StepFailedError(f"{what}, within {seconds:g} s") from None
