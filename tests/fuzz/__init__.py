@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing; `oracles` says what must hold and needs no fuzzer."""
+"""Coverage-guided fuzzing; `oracles` checks what must hold, and needs no fuzzer."""

@@ -31,7 +31,7 @@ def _options() -> argparse.Namespace:
 
 
 def _fuzz(name: str, seconds: int, seed: int, folder: Path) -> bool:
-    """Fuzz one target and say what came of it; True where nothing was found."""
+    """Fuzz one target and print the result; return True where nothing was found."""
     seeds, fresh = folder / "seeds", folder / "fresh"
     for place in (seeds, fresh):
         place.mkdir(parents=True)
@@ -60,11 +60,11 @@ def _fuzz(name: str, seconds: int, seed: int, folder: Path) -> bool:
     output = done.stdout + done.stderr
     runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", output)
     covered = re.findall(r" cov: (\d+)", output)
-    said = f"{runs[1] if runs else '?'} runs, {covered[-1] if covered else '?'} places covered"
+    summary = f"{runs[1] if runs else '?'} runs, {covered[-1] if covered else '?'} places covered"
     if done.returncode == 0:
-        print(f"{name}: nothing found in {seconds} s ({said})", flush=True)
+        print(f"{name}: nothing found in {seconds} s ({summary})", flush=True)
         return True
-    print(f"{name}: FOUND ({said})", flush=True)
+    print(f"{name}: FOUND ({summary})", flush=True)
     for file in sorted(folder.glob("found-*")):
         print(f"  input   {file.read_bytes()!r}\n  in hex  {file.read_bytes().hex()}")
     report = output.partition("=== Uncaught Python exception: ===")[2] or output[-3000:]
@@ -77,7 +77,7 @@ def _quoted(word: bytes) -> str:
 
 
 def main() -> int:
-    """Fuzz each target in turn; 1 where something was found."""
+    """Fuzz each target in turn; return 1 where something was found."""
     options = _options()
     good = True
     with tempfile.TemporaryDirectory(prefix="nemo-fuzz-") as folder:

@@ -30,7 +30,7 @@ _ENVIRON: Final = {"TOKEN": "a-secret-of-the-environment", "N": "7"}
 
 
 class BrokenError(Exception):
-    """Something that must hold does not."""
+    """Raised where something that must hold does not."""
 
 
 def _must(condition: object, what: str) -> None:
@@ -42,7 +42,7 @@ def _must(condition: object, what: str) -> None:
 
 
 def codec(data: bytes) -> None:
-    """Only `Rejected` comes out; both lanes agree; what was decoded and can be sent comes back the same."""
+    """Check that both decoders agree and raise only `Rejected`, and that encoding what was decoded changes nothing."""
     frame, body = _FRAME, data
     if data[:1] == bytes([NAMES_ITS_FRAME]):
         frame, _, body = data[1:].partition(b"\0")
@@ -92,7 +92,7 @@ def _comes_back(coder: Codec, event: Event) -> None:
             headers=event.headers,
         )
     except InvalidError:
-        return  # NaN, keys that are no strings: read from others, never said by us
+        return  # NaN, keys that are no strings: read from others, never encoded by us
     again = coder.decode(*frames)
     _must(_fields(again)[:3] + _fields(again)[4:] == _fields(event)[:3] + _fields(event)[4:], "no round trip")
 
@@ -101,7 +101,7 @@ def _comes_back(coder: Codec, event: Event) -> None:
 
 
 def hcl(data: bytes) -> None:
-    """A file gives a configuration or diagnostics: each one line with its file, and a line number where it has one."""
+    """Check that a file gives a configuration, or diagnostics of one line each, with file and line."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fuzz.hcl"
         file.write_bytes(data)
@@ -149,7 +149,7 @@ _EVENTS: Final[tuple[dict[str, Any], ...]] = (
 
 
 def expressions(data: bytes) -> None:
-    """Compiling ends in an expression or a fault; evaluating in a value or `InvalidError`, for any message."""
+    """Check that compiling gives an expression or a fault, and evaluating a value or `InvalidError`."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""One target under the fuzzer, as a process of its own.
+"""Runs one target under the fuzzer, as a process of its own.
 
 `python -m tests.fuzz.target NAME LIBFUZZER-OPTION …`
 """

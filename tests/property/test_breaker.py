@@ -25,13 +25,13 @@ PERSON = 0
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Plays callers, results, timers and a person's hand."""
+    """Callers, results, timers and commands, in any order; the breaker must do what the model does."""
 
     permits: Bundle[tuple[int, int]] = Bundle("permits")
 
     @initialize(failures=st.integers(1, 4), successes=st.integers(1, 3), seed=st.integers(0, 99))
     def start(self, failures: int, successes: int, seed: int) -> None:
-        """A closed breaker and its model."""
+        """Begin with a closed breaker and its model."""
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
         self.seen: list[Transition] = []
@@ -57,7 +57,7 @@ class BreakerMachine(RuleBasedStateMachine):
     # --- the model
 
     def enter(self, state: CircuitState, cause: int) -> None:
-        """A transition: every permit given so far is stale."""
+        """Note a transition in the model: every permit given so far is stale."""
         self.state = state
         self.succeeded = 0
         self.valid.clear()
@@ -65,7 +65,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.expected.append((str(state), cause))
 
     def opened(self, cause: int) -> None:
-        """It opened by itself, for a time within its bounds."""
+        """Check that it opened by itself, for a time within the limits."""
         self.enter(CircuitState.OPEN, cause)
         self.opened_by = cause
         self.until = self.breaker._timer.due
@@ -76,7 +76,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert told / 1000 >= wait
 
     def failure_counts(self, cause: int) -> None:
-        """One counted failure."""
+        """Count a failure in the model."""
         self.failed += 1
         if self.state is CircuitState.HALF_OPEN:
             self.k += 1
@@ -85,7 +85,7 @@ class BreakerMachine(RuleBasedStateMachine):
             self.opened(cause)
 
     def time_passed(self) -> None:
-        """What timers did by now; one after the other, since a late probe opens and that may half-open again."""
+        """Let the model do what timers have done; in order, since a late probe opens it, and it may half-open again."""
         if self.clock.monotonic() < self.until:
             return
         if self.state is CircuitState.OPEN:
@@ -98,7 +98,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(target=permits)
     def admit(self) -> tuple[int, int]:
-        """A caller comes."""
+        """Ask for a permit."""
         self.number += 1
         allowed = self.breaker.allows()
         permit = self.breaker.admit(operation(self.number), PROBE_LIMIT)
@@ -115,7 +115,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(permit=consumes(permits))
     def succeed(self, permit: tuple[int, int]) -> None:
-        """An attempt succeeds."""
+        """Let an attempt succeed."""
         self.breaker.success(permit[0], operation(permit[1]))
         if permit[1] not in self.valid:
             return
@@ -130,7 +130,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(permit=consumes(permits))
     def fail(self, permit: tuple[int, int]) -> None:
-        """An attempt fails."""
+        """Let an attempt fail."""
         self.breaker.failure(permit[0], operation(permit[1]), UnavailableError("down"))
         if permit[1] in self.valid:
             self.valid.discard(permit[1])
@@ -138,7 +138,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(permit=consumes(permits))
     def release(self, permit: tuple[int, int]) -> None:
-        """An attempt is cancelled or ignored."""
+        """Let an attempt be cancelled or ignored."""
         self.breaker.release(permit[0])
         if permit[1] in self.valid:
             self.valid.discard(permit[1])
@@ -147,21 +147,21 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(ticks=TICKS)
     def wait(self, ticks: int) -> None:
-        """Time passes, timers fire on time."""
+        """Let time pass; timers fire on time."""
         for _ in range(ticks):
             self.loop.run_until_complete(self.clock.advance(TICK))
             self.time_passed()
 
     @rule(ticks=TICKS)
     def stall(self, ticks: int) -> None:
-        """The process is stopped for a while: the next caller comes before any timer."""
+        """Suspend the process for a while: the next caller comes before any timer."""
         self.clock._now += ticks * TICK
         self.breaker.allows()
         self.time_passed()
 
     @rule()
     def force_open(self) -> None:
-        """A person opens it."""
+        """Open the circuit by hand."""
         self.breaker.force_open(operation(PERSON))
         self.forced = True
         self.until = math.inf
@@ -170,7 +170,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def reset(self) -> None:
-        """A person closes it."""
+        """Close the circuit by hand."""
         self.breaker.reset(operation(PERSON))
         self.forced = False
         self.failed = 0
@@ -180,7 +180,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def equal_to_the_model(self) -> None:
-        """State, and each transition once, in order, with its cause."""
+        """Check the state, and that each transition was reported once, in order, with its cause."""
         if not hasattr(self, "loop"):
             return
         assert (self.breaker.state, self.breaker.forced) == (self.state, self.forced)

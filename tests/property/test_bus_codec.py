@@ -52,7 +52,7 @@ odd = (
 
 
 def fields(event: Event) -> tuple[Any, ...]:
-    """All that an event says."""
+    """Return all fields of an event."""
     return (
         event.id,
         event.event_type,
@@ -65,7 +65,7 @@ def fields(event: Event) -> tuple[Any, ...]:
 
 
 def outcome(decode: Any) -> Any:
-    """The event's fields, or the reason."""
+    """Return the event's fields, or the reason of its rejection."""
     try:
         return fields(decode())
     except Rejected as rejected:
@@ -73,7 +73,7 @@ def outcome(decode: Any) -> Any:
 
 
 def both(body: bytes, name: str) -> tuple[Any, Any]:
-    """What the codec and what the reference decoder alone make of it."""
+    """Return the result of the codec and that of the reference decoder alone."""
 
     def reference() -> Event:
         event = decode_reference(body, DEFAULT_LIMITS)

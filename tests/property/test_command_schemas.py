@@ -29,7 +29,7 @@ VALUES = st.one_of(
 
 @st.composite
 def commands(draw: st.DrawFn) -> tuple[str, Any]:
-    """An operation, and a good payload that was changed here and there; or something else altogether."""
+    """Draw an operation, and a valid payload with some changes, or any other value."""
     operation = draw(st.sampled_from(sorted(OPERATIONS)))
     if draw(st.integers(0, 9)) == 0:
         return operation, draw(VALUES)
@@ -44,7 +44,7 @@ def commands(draw: st.DrawFn) -> tuple[str, Any]:
 
 @given(commands())
 def test_schema_and_decoder_agree(command: tuple[str, Any]):
-    """What one takes the other takes; that `unsubscribe` names one thing is the connection's to check."""
+    """Schema and decoder accept the same payloads, except where `unsubscribe` must have one of two keys."""
     operation, payload = command
     raw = msgspec.Raw(msgspec.msgpack.encode(payload))
     read = Event(id=1, event_type="x", raw=raw, timestamp=1, source=None, correlation_id=None)

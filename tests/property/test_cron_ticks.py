@@ -1,4 +1,4 @@
-"""Cron schedules against any moment: always forward, always at a time that the expression names, nothing left out."""
+"""Cron schedules for any moment: ticks go forward, are at times that the expression names, and none is left out."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ def test_a_fixed_time_comes_once_a_day(zone: str, moment: datetime, hour: int, m
 
 @given(ZONES, MOMENTS)
 def test_every_minute_is_every_minute(zone: str, moment: datetime) -> None:
-    """Also in the night of a change."""
+    """A schedule of every minute ticks every minute, also in the night of a clock change."""
     ticks = CronTicks("* * * * *", ZoneInfo(zone), FakeClock())
     start = round(moment.timestamp() * 1000)
     assert ticks.after(start) == (start // 60_000 + 1) * 60_000

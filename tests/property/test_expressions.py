@@ -54,7 +54,7 @@ def test_a_path_leads_where_python_would(steps, leaf):
 
 @given(VALUES.filter(lambda value: not isinstance(value, dict) or "zz" not in value))
 def test_a_missing_path_is_invalid(payload):
-    """No payload makes a path to nothing anything but an error of its own kind."""
+    """A path to nothing gives an error of its own kind, for any payload."""
     try:
         _evaluate("event.payload.zz", payload)
     except InvalidError as error:
@@ -111,7 +111,7 @@ def test_comparisons_are_pythons(left, right, operator):
 
 @given(VALUES, VALUES, st.sampled_from(["+", "-", "*", "/", "%", "<", "==", "&&", "||"]))
 def test_any_operands_end_in_a_value_or_an_error(left, right, operator):
-    """No operands, however odd, make anything but a value or `invalid`."""
+    """Any operands give a value or `invalid`."""
     try:
         _evaluate(f"event.payload.a {operator} event.payload.b", {"a": left, "b": right})
     except InvalidError as error:
@@ -120,7 +120,7 @@ def test_any_operands_end_in_a_value_or_an_error(left, right, operator):
 
 @given(st.text(string.ascii_letters + string.digits + ' "${}[]().,?:!=<>&|+-*/%_\n', max_size=40))
 def test_any_text_is_an_expression_or_a_fault(text):
-    """No text, however odd, makes the compiler fail in another way."""
+    """Any text gives an expression or a fault with a message."""
     compiler = Compiler(Names({}), "event")
     try:
         compiler.compile(parse_expression(text, 1))

@@ -11,7 +11,7 @@ patterns = st.lists(segments | st.sampled_from(["*", "**"]), min_size=1, max_siz
 
 
 def matches(pattern: list[str], name: list[str]) -> bool:
-    """The rule itself."""
+    """Return whether a glob matches, by the plain rule."""
     if not pattern:
         return not name
     if pattern[0] == "**":
@@ -21,7 +21,7 @@ def matches(pattern: list[str], name: list[str]) -> bool:
 
 @given(patterns, names)
 def test_glob(pattern: list[str], name: list[str]) -> None:
-    """The compiled glob says what the rule says."""
+    """A compiled glob matches exactly what the rule does."""
     assert Glob(".".join(pattern)).matches(".".join(name)) == matches(pattern, name)
 
 

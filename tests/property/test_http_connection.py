@@ -1,4 +1,4 @@
-"""One HTTP connection against whatever bytes in whatever pieces."""
+"""One HTTP connection that receives any bytes in any pieces."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ BODIES = st.binary(max_size=300)
 
 
 class Wire(asyncio.Transport):
-    """A transport that goes nowhere."""
+    """A transport that is connected to nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Wire(asyncio.Transport):
 
 
 async def exchange(pieces: list[bytes]) -> tuple[Response | Exception, int, bool]:
-    """What becomes of one exchange; how often the connection came back; whether it was still open before the end."""
+    """Return the end of one exchange, how often the connection was given back, and whether it was open until then."""
     free: list[HttpConnection] = []
     connection = HttpConnection(1000, FakeClock(), free.append, lambda _: None)
     wire = Wire()
@@ -62,18 +62,18 @@ async def exchange(pieces: list[bytes]) -> tuple[Response | Exception, int, bool
 
 
 def run(pieces: list[bytes]) -> tuple[Response | Exception, int, bool]:
-    """The same, on a loop of its own, since Hypothesis calls plain functions."""
+    """Run `exchange` on a loop of its own, since Hypothesis calls plain functions."""
     return asyncio.run(exchange(pieces))
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    """The same bytes in pieces."""
+    """Return the same bytes in pieces."""
     marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[a:b] for a, b in pairwise(marks) if a < b]
 
 
 def framed(body: bytes, how: str) -> bytes:
-    """A response with this body."""
+    """Return a response with this body."""
     if how == "length":
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     if how == "gzip":
@@ -103,7 +103,7 @@ def test_pieces_do_not_matter(body: bytes, how: str, cuts: list[int]) -> None:
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([b"HTTP/1.1 200 OK\r\n", b"\r\n", b"a: b\r\n"]), max_size=10))
 @settings(deadline=None)
 def test_any_bytes_end_in_a_response_or_in_a_known_error(pieces: list[bytes]) -> None:
-    """Never in another exception, never in a hang, and the connection comes back exactly once."""
+    """Any bytes end in a response or a known error, and the connection is given back exactly once."""
     end, freed, _ = run(pieces)
     assert isinstance(end, Response | httpx.TransportError | httpx.DecodingError)
     assert freed == 1
@@ -112,7 +112,7 @@ def test_any_bytes_end_in_a_response_or_in_a_known_error(pieces: list[bytes]) ->
 @given(body=st.binary(min_size=1, max_size=300), how=st.sampled_from(["length", "gzip", "chunked"]), cut=st.integers(0))
 @settings(deadline=None)
 def test_a_response_cut_short_is_never_taken_for_whole(body: bytes, how: str, cut: int) -> None:
-    """Wherever the connection ends before the last byte, that is an error."""
+    """A connection that ends before the last byte of a response gives an error."""
     whole = framed(body, how)
     end, freed, _ = run([whole[: cut % len(whole)]])
     assert isinstance(end, httpx.TransportError | httpx.DecodingError)

@@ -1,4 +1,4 @@
-"""MQTT packets: what paho writes is read as it was meant, and nothing that a broker sends does harm."""
+"""MQTT packets: what paho writes is read correctly, and any bytes of a broker give a packet or a known error."""
 
 import contextlib
 from itertools import pairwise
@@ -62,14 +62,14 @@ def test_what_paho_writes_is_read(
 
 @given(st.integers(0, 255), st.binary(max_size=60), st.booleans())
 def test_arbitrary_bytes(command: int, packet: bytes, version5: bool) -> None:
-    """They are a message, or the error by which the connection ends."""
+    """Any bytes give a message, or the error that ends the connection."""
     with contextlib.suppress(MalformedPacketError):
         decode(command, packet, version5=version5)
 
 
 @given(st.binary(max_size=30), st.booleans())
 def test_arbitrary_answers_to_subscribe(body: bytes, version5: bool) -> None:
-    """They have an identifier and reason codes, or end the connection."""
+    """Any bytes of an answer give an identifier and reason codes, or the error that ends the connection."""
     with contextlib.suppress(MalformedPacketError):
         identifier, codes = decode_answer(body, version5=version5)
         assert 0 <= identifier <= 65_535
@@ -83,7 +83,7 @@ PACKETS = st.lists(
 
 @given(packets=PACKETS, cuts=st.lists(st.integers(0, 30_000), max_size=12), stop=st.integers(0, 9))
 def test_packets_are_found_however_they_are_cut(packets: list[tuple[int, bytes]], cuts: list[int], stop: int) -> None:
-    """In pieces of any size, also where the reader was left in the middle of a piece."""
+    """Packets are found in pieces of any size, also where the reader stopped in the middle of a piece."""
     stream = b"".join(join(first, body) for first, body in packets)
     reader, found = PacketReader(), []
     for start, end in pairwise([0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]):
@@ -98,7 +98,7 @@ def test_packets_are_found_however_they_are_cut(packets: list[tuple[int, bytes]]
 
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_split_or_refused(data: bytes) -> None:
-    """Nothing is lost: what is returned and what is kept are what came."""
+    """Each packet that is returned is part of the bytes that came; others give the error that ends the connection."""
     reader = PacketReader()
     reader.feed(data)
     with contextlib.suppress(MalformedPacketError):

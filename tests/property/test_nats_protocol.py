@@ -1,4 +1,4 @@
-"""The NATS protocol: however its bytes are cut, the same operations come out, and no bytes do harm."""
+"""The NATS protocol: any pieces of the same bytes give the same operations, and any bytes only known errors."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def _read(parser: Parser, pieces: list[bytes]) -> list[Operation]:
     stream=st.lists(st.one_of(messages(), st.sampled_from([b"PING\r\n", b"+OK\r\n", b"-ERR 'x'\r\n"]))), data=st.data()
 )
 def test_cuts_change_nothing(stream: list[bytes], data: st.DataObject) -> None:
-    """Each message is one message, whatever is in it, and in whatever pieces it comes."""
+    """Messages with any content, in any pieces, are parsed as the same messages."""
     whole = b"".join(stream)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)))))
     pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
@@ -43,14 +43,14 @@ def test_cuts_change_nothing(stream: list[bytes], data: st.DataObject) -> None:
 
 @given(pieces=st.lists(st.binary(max_size=100)))
 def test_no_bytes_do_harm(pieces: list[bytes]) -> None:
-    """They are operations or malformed, and nothing else is raised."""
+    """Any bytes give operations or MalformedError, and no other exception."""
     with contextlib.suppress(MalformedError):
         _read(Parser(), pieces)
 
 
 @given(block=BLOCKS)
 def test_no_headers_do_harm(block: bytes) -> None:
-    """What is read of them can be carried: names and values are text."""
+    """Any header block gives names and values that can be encoded as text."""
     headers, _ = read_headers(block)
     for text in (*headers, *headers.values()):
         text.encode()
@@ -62,7 +62,7 @@ def test_no_headers_do_harm(block: bytes) -> None:
     headers=st.dictionaries(st.from_regex(r"[A-Za-z-]+", fullmatch=True), st.from_regex(r"([!-~]+)?", fullmatch=True)),
 )
 def test_what_is_written_is_read(subject: str, payload: bytes, headers: dict[str, str]) -> None:
-    """A message that a server passes on is the one that was published."""
+    """A message that was published and is sent on by a server is parsed as it was."""
     block = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     written = publish_line(subject, payload, f"NATS/1.0\r\n{block}\r\n".encode())
     assert written.startswith(b"HPUB ")

@@ -18,7 +18,7 @@ CONFIGURED = SubscriptionSpec("configured", "a", emit="seen.x", text="seen.x")
 
 
 class SubscriptionSet(RuleBasedStateMachine):
-    """Model: the names, each with its topic and the type of its events, in the order in which they came."""
+    """Any order of sessions, subscribe and unsubscribe; the subscriptions must be those of a model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class SubscriptionSet(RuleBasedStateMachine):
 
     @rule(refused=st.booleans())
     def a_new_session(self, refused: bool) -> None:
-        """All of it is subscribed again, or the session is none."""
+        """A new session subscribes to everything again, or fails."""
         session = Session()
         session.refuses = refused
         restoring = self.fixture.subscriptions.restore(session)
@@ -66,13 +66,13 @@ class SubscriptionSet(RuleBasedStateMachine):
     @precondition(lambda self: self.session is not None)
     @rule(topic=TOPICS)
     def unsubscribe_a_topic(self, topic: str) -> None:
-        """All of it go; where there is none, it is said."""
+        """Unsubscribing from a topic removes all its subscriptions; without any it is an error."""
         self.leave([name for name, spec in self.wanted.items() if spec[0] == topic], Unsubscribe(topic=topic))
 
     @precondition(lambda self: self.session is not None)
     @rule(data=st.data())
     def unsubscribe_a_name(self, data: st.DataObject) -> None:
-        """That one goes."""
+        """Unsubscribing by name removes that subscription."""
         name = data.draw(st.sampled_from([*self.wanted, "nobody"]))
         self.leave([name] if name in self.wanted else [], Unsubscribe(subscription=name))
 
@@ -90,7 +90,7 @@ class SubscriptionSet(RuleBasedStateMachine):
     @precondition(lambda self: self.session is not None and self.wanted)
     @rule(data=st.data(), number=st.integers(0, 9))
     def a_message(self, data: st.DataObject, number: int) -> None:
-        """It makes one event for each that wants its topic, in their order, and no other."""
+        """A message gives one event for each subscription to its topic, in order, and no other."""
         assert self.session is not None
         topic = data.draw(st.sampled_from(sorted({topic for topic, _ in self.wanted.values()})))
         before = len(self.fixture.sink.events)
@@ -100,7 +100,7 @@ class SubscriptionSet(RuleBasedStateMachine):
 
     @invariant()
     def the_remote_has_what_is_wanted(self) -> None:
-        """Each topic once, and none that nobody wants."""
+        """The session is subscribed to exactly the topics of the model, each once."""
         if self.session is not None:
             assert set(self.session.topics) == {topic for topic, _ in self.wanted.values()}
 

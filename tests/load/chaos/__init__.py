@@ -1,1 +1,1 @@
-"""At-least-once delivery, proved from outside: an independent program, a ledger at the remote, and two killers."""
+"""Tests at-least-once delivery from outside: remote and sidecar are killed while a program sends events."""

@@ -13,7 +13,7 @@ _PROGRAMS = {
     "nats": ("nats-server", nats_server.PROGRAM),
     "mqtt": ("mosquitto", mosquitto.PROGRAM),
 }
-_HEAD = "protocol  seed  events  delivered  duplicates  said  outcomes  kills: remote  sidecar  longest recovery  time"
+_HEAD = "protocol  seed  events  delivered  duplicates  sent  outcomes  kills: remote  sidecar  longest recovery  time"
 
 
 def _options() -> argparse.Namespace:
@@ -36,13 +36,13 @@ def _options() -> argparse.Namespace:
 def _line(one: Result) -> str:
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(one.outcomes.items())) or "none"
     return (
-        f"{one.protocol:<9} {one.seed:>4} {one.events:>7} {one.delivered:>10} {one.duplicates:>11} {one.said:>6}"
+        f"{one.protocol:<9} {one.seed:>4} {one.events:>7} {one.delivered:>10} {one.duplicates:>11} {one.sent:>6}"
         f"  {outcomes}  {one.remote_kills:>5} {one.sidecar_kills:>8} {one.longest:>14.1f} s {one.seconds:>7.1f} s"
     )
 
 
 def main() -> int:
-    """Run all; 1 where something was violated, 2 where a server is missing."""
+    """Run all; return 1 where something was violated, 2 where a server is missing."""
     options = _options()
     protocols = options.protocol or list(KINDS)
     if missing := [name for kind, (name, path) in _PROGRAMS.items() if kind in protocols and path is None]:
@@ -67,7 +67,7 @@ def main() -> int:
             for violation in one.violations:
                 print(f"  VIOLATED  {violation}", flush=True)
             if one.refused:
-                print(f"  not accepted at first, and said again: {dict(one.refused)}", flush=True)
+                print(f"  not accepted at first, and sent again: {dict(one.refused)}", flush=True)
             good = good and not one.violations
     print("every event delivered, one outcome each, duplicates only by the same key" if good else "VIOLATED")
     return 0 if good else 1

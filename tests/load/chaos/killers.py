@@ -1,4 +1,4 @@
-"""Two killers, each with dice of its own from one seed: one for the remote, one for the sidecar."""
+"""Kills the remote and the sidecar at random times, which one seed decides."""
 
 import asyncio
 import random
@@ -13,8 +13,8 @@ from tests.support.sidecar.sidecar import Sidecar
 _AWAY = 1.0
 
 
-class Lives:
-    """The sidecar, one life after another, over one folder.
+class SidecarRuns:
+    """Starts and kills sidecars, one after another, that use the same folder.
 
     Attributes:
         kills: How often it was killed.
@@ -27,17 +27,17 @@ class Lives:
         self.kills = 0
 
     def start(self) -> Sidecar:
-        """The next life; not yet ready."""
+        """Start the next sidecar; it is not ready yet."""
         self._running = Sidecar(self._folder, self._text)
         return self._running
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Kill the sidecar by SIGKILL, and wait until it has ended."""
         if self._running is not None:
             self._running.kill()
 
     def next(self) -> None:
-        """Kill it and start it again.
+        """Kill the sidecar and start it again.
 
         Raises:
             AssertionError: It had died by itself; its last words are in the message.
@@ -49,13 +49,13 @@ class Lives:
         self.start()
 
     def check(self) -> None:
-        """Raise AssertionError where any life has ended with a traceback."""
+        """Raise AssertionError where any sidecar has ended with a traceback."""
         assert self._running is not None
         assert "Traceback" not in self._running.text, self._running.text[-4000:]
 
 
 class Killers:
-    """Kill at random until cancelled.
+    """Kills remote and sidecar at random until cancelled.
 
     Attributes:
         remote_kills: How often the remote was killed.
@@ -63,20 +63,20 @@ class Killers:
     """
 
     def __init__(
-        self, stand: Stand, lives: Lives, *, seed: int, every: float, most: int, last: Callable[[], float]
+        self, stand: Stand, sidecar: SidecarRuns, *, seed: int, every: float, most: int, last: Callable[[], float]
     ) -> None:
-        """Nothing is killed yet.
+        """Create it; nothing is killed yet.
 
         Args:
             stand: The remote.
-            lives: The sidecar.
+            sidecar: The sidecar.
             seed: Decides when.
             every: Mean seconds between two kills by one killer.
             most: Kills by each at most.
             last: Tells when an event has reached its outcome, on the monotonic clock.
         """
         self._stand = stand
-        self._lives = lives
+        self._sidecar = sidecar
         self._every = every
         self._most = most
         self._last = last
@@ -86,7 +86,7 @@ class Killers:
         self.recoveries: list[float] = []
 
     async def run(self) -> None:
-        """Both of them."""
+        """Kill both, again and again."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kill_remotes(self._dice[0]))
             group.create_task(self._kill_sidecars(self._dice[1]))
@@ -105,21 +105,21 @@ class Killers:
         await asyncio.to_thread(self._stand.start)
 
     async def _kill_sidecars(self, dice: random.Random) -> None:
-        while self._lives.kills < self._most:
+        while self._sidecar.kills < self._most:
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
-            self._lives.next()
+            self._sidecar.next()
             await self._recovered()
 
     async def _recovered(self) -> None:
-        """Wait until an event has reached its outcome again, or the other killer has been there meanwhile."""
-        began, kills = time.monotonic(), self.remote_kills + self._lives.kills
+        """Wait until an event has an outcome again, or the other of the two was killed meanwhile."""
+        began, kills = time.monotonic(), self.remote_kills + self._sidecar.kills
         while self._last() < began:
-            if self.remote_kills + self._lives.kills != kills or self._down.locked():
+            if self.remote_kills + self._sidecar.kills != kills or self._down.locked():
                 return
             await asyncio.sleep(0.02)
         self.recoveries.append(self._last() - began)
 
     async def end(self) -> None:
-        """Wait until the remote is back where it was being killed."""
+        """Wait until the remote runs again, where it is being killed."""
         async with self._down:
             pass

@@ -1,4 +1,4 @@
-"""One run: one protocol, one seed."""
+"""Runs the test once: with one protocol and one seed."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.load.chaos.killers import Killers, Lives
+from tests.load.chaos.killers import Killers, SidecarRuns
 from tests.load.chaos.sender import EVENT, Sender
 from tests.support.bus.program import Program
 from tests.support.servers.remotes import Stand, stand
@@ -22,7 +22,7 @@ _ROUTES = {
 
 @dataclass
 class Result:
-    """What became of one run.
+    """The result of one run.
 
     Attributes:
         violations: What must never be, each one line.
@@ -34,7 +34,7 @@ class Result:
     seconds: float = 0.0
     delivered: int = 0
     duplicates: int = 0
-    said: int = 0
+    sent: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     remote_kills: int = 0
     sidecar_kills: int = 0
@@ -71,8 +71,8 @@ async def run(protocol: str, seed: int, *, events: int, rate: float, every: floa
     """
     result = Result(protocol, seed, events)
     with stand(protocol) as one, short_directory() as folder:
-        lives = Lives(folder, _configuration(one, folder))
-        process = lives.start()
+        sidecar = SidecarRuns(folder, _configuration(one, folder))
+        process = sidecar.start()
         try:
             process.ready()
             with Program(process.publish, process.subscribe, ("receipt.", "response."), validate_every=100) as bus:
@@ -80,15 +80,15 @@ async def run(protocol: str, seed: int, *, events: int, rate: float, every: floa
                 await _chaos(
                     result,
                     sender,
-                    Killers(one, lives, seed=seed, every=every, most=kills, last=lambda: sender.last),
+                    Killers(one, sidecar, seed=seed, every=every, most=kills, last=lambda: sender.last),
                     rate,
                     limit,
                 )
-                result.sidecar_kills = lives.kills
+                result.sidecar_kills = sidecar.kills
             _judge(result, sender, one)
-            lives.check()
+            sidecar.check()
         finally:
-            lives.kill()
+            sidecar.kill()
     return result
 
 
@@ -115,7 +115,7 @@ def _judge(result: Result, sender: Sender, one: Stand) -> None:
     reached = Counter(number for _, number in ledger)
     result.delivered = len(reached)
     result.duplicates = len(ledger) - len(reached)
-    result.said = sender.attempts.total()
+    result.sent = sender.attempts.total()
     result.refused = sender.refused
     result.outcomes = Counter(outcomes[0] for outcomes in sender.outcomes.values())
 

@@ -1,4 +1,4 @@
-"""The application: it sends each event with a key, and says it again until it has been told what became of it."""
+"""The application: it sends each event with a key, and sends it again until a receipt with its outcome comes."""
 
 import asyncio
 import time
@@ -8,21 +8,21 @@ from typing import Final
 from tests.support.bus.program import Program
 
 EVENT: Final = "chaos.event"
-#: Seconds without a receipt after which an event is said again.
+#: Seconds without a receipt after which an event is sent again.
 _AGAIN: Final = 1.5
 #: Events without an outcome, at most, before the next one waits.
 _WINDOW: Final = 1500
 #: Events with the same ordering key follow one another; so many keys there are.
-_LANES: Final = 50
+_KEYS: Final = 50
 
 
 class Sender:
     """Sends numbers as events and takes receipts.
 
     Attributes:
-        outcomes: Number → every outcome that a receipt told, in order.
-        attempts: Number → how often it was said.
-        refused: Kinds of errors by which an event was not accepted; it is said again.
+        outcomes: Number → the outcomes of all its receipts, in order.
+        attempts: Number → how often it was sent.
+        refused: Kinds of errors by which an event was not accepted; it is sent again.
         last: When the last receipt for an event that had none came, on the monotonic clock.
     """
 
@@ -36,34 +36,34 @@ class Sender:
         self.last = time.monotonic()
 
     def key(self, number: int) -> str:
-        """The idempotency key of an event."""
+        """Return the idempotency key of an event."""
         return f"{self._seed}-{number}"
 
     async def send_all(self, events: int, rate: float) -> None:
-        """Return when each event has an outcome."""
+        """Send all events, and wait until each has an outcome."""
         began, sent = time.monotonic(), 0
         while len(self.outcomes) < events:
             now = time.monotonic()
             while sent < events and sent < (now - began) * rate and len(self._open) < _WINDOW:
-                self._say(sent)
+                self._send(sent)
                 sent += 1
-            for number, said in tuple(self._open.items()):
-                if now - said < _AGAIN:
-                    break  # the dictionary is in the order of saying
-                self._say(number)
+            for number, sent_at in tuple(self._open.items()):
+                if now - sent_at < _AGAIN:
+                    break  # the dictionary is in the order of sending
+                self._send(number)
             self.take()
             await asyncio.sleep(0.01)
 
-    def _say(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         self._open.pop(number, None)
         self._open[number] = time.monotonic()
         self.attempts[number] += 1
-        payload = {"number": number, "lane": f"lane-{number % _LANES}"}
+        payload = {"number": number, "lane": f"lane-{number % _KEYS}"}
         headers = {"idempotency_key": self.key(number)}
         self._bus.emit(EVENT, payload, f"event/{number}", headers, source="chaos")
 
     def take(self) -> None:
-        """Note the receipts that have come."""
+        """Read the receipts that have come."""
         self._bus.pump()
         for event in self._bus.log:
             name, _, number = (event["correlation_id"] or "").partition("/")

@@ -19,7 +19,7 @@ from tests.support.sidecar.sidecar import Sidecar, sidecar
 _TICK: Final = 0.02
 _SAMPLE_EVERY: Final = 5.0
 _PING_EVERY: Final = 0.25
-_SAY_EVERY: Final = 60.0
+_REPORT_EVERY: Final = 60.0
 #: Seconds after the last command until everything has its answer.
 _SETTLE: Final = 30.0
 _INBOUND: Final = """
@@ -68,14 +68,14 @@ class _Soak:
         self.load = Load(bus, stands)
         self.trouble = Trouble(process, bus, stands, options.seed)
         self.samples: list[Sample] = []
-        self._told = 0
+        self._reported = 0
 
     @property
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
     async def run(self) -> None:
-        """Load, faults and samples until the time is up; then wait for the last answers."""
+        """Make load, faults and samples until the time is up; then wait for the last answers."""
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(self._sample()), group.create_task(self._ping())]
             if self._options.fault_every:
@@ -114,28 +114,28 @@ class _Soak:
                 await asyncio.shield(self.trouble.next())
 
     async def _sample(self) -> None:
-        said = 0.0
+        last_report = 0.0
         while True:
             await asyncio.sleep(_SAMPLE_EVERY)
             trips, self.load.trips = self.load.trips, []
             one = take(self._process.process.pid, self._elapsed, trips)
             self.samples.append(one)
-            if one.at - said >= _SAY_EVERY:
-                said = one.at
-                self._say(one)
+            if one.at - last_report >= _REPORT_EVERY:
+                last_report = one.at
+                self._report(one)
 
-    def _say(self, one: Sample) -> None:
+    def _report(self, one: Sample) -> None:
         load = self.load
         process = f"{one.resident:6.1f} MiB  {one.descriptors:.0f} descriptors  {one.threads:.0f} threads"
         speed = f"ping {one.lag:.1f} ms, worst {one.worst:.0f}  cpu {one.processor / one.at:.1%}"
         commands = f"{load.sent} sent, {load.open} open, {load.errors.total()} failed"
-        faults = ", ".join(self.trouble.made[self._told :]) or "no fault"
-        self._told = len(self.trouble.made)
+        faults = ", ".join(self.trouble.made[self._reported :]) or "no fault"
+        self._reported = len(self.trouble.made)
         print(f"{one.at / 60:5.1f} min  {process}  {speed}  {commands}; {faults}", flush=True)
 
 
 async def _balance(soak: _Soak, bus: Program, stands: Sequence[Stand]) -> list[str]:
-    """What does not add up, each one line."""
+    """Return what does not add up, one line each."""
     load, wrong = soak.load, []
     if load.open or load.twice:
         wrong.append(f"{load.open} commands without an answer, {load.twice} answered twice")
@@ -214,7 +214,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run it; 1 where something leaks or is lost, 2 where a server is missing."""
+    """Run the soak; return 1 where something leaks or is lost, 2 where a server is missing."""
     options = _options()
     programs = {
         "mosquitto": mosquitto.PROGRAM,

@@ -1,4 +1,4 @@
-"""The load: commands to every integration at a steady rate, and the account of what became of each."""
+"""Sends commands to every integration at a steady rate, and counts their answers."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ _KEYED: Final = 4
 
 
 class Load:
-    """Sends, and takes answers, events from outside and pings in.
+    """Sends commands and pings, and reads answers and events.
 
     Attributes:
         sent: How many commands.
@@ -35,20 +35,20 @@ class Load:
         self.trips: list[float] = []
 
     def send(self) -> None:
-        """The next command."""
+        """Send the next command."""
         number, self.sent = self.sent, self.sent + 1
         one = self._stands[number % len(self._stands)]
         headers = {"idempotency_key": f"soak-{number}"} if number // len(self._stands) % _KEYED == 0 else None
         self._bus.emit(one.topic, one.command(number), f"{one.kind}/{number}", headers)
 
     def ping(self) -> None:
-        """Ask the sidecar to answer at once."""
+        """Send a ping to the sidecar."""
         name = f"ping/{len(self._pings)}/{time.monotonic()}"
         self._pings[name] = time.monotonic()
         self._bus.emit("bridge.ping", None, name)
 
     def take(self) -> None:
-        """Note what has come."""
+        """Read what has come."""
         self._bus.pump()
         now = time.monotonic()
         for event in self._bus.log:
@@ -84,5 +84,5 @@ class Load:
 
     @property
     def twice(self) -> int:
-        """How many were answered more than once."""
+        """How many commands were answered more than once."""
         return sum(1 for count in self._answered.values() if count > 1)

@@ -21,7 +21,7 @@ FIGURES: Final[dict[str, tuple[str, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The sidecar at one moment.
+    """Measurements of the sidecar at one moment.
 
     Attributes:
         at: Seconds since the start.
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """How one figure moved over the judged part of the run; `an_hour` is None where time has no part in it."""
+    """How one figure changed over the later part of the run; `an_hour` is None where it does not depend on time."""
 
     figure: str
     first: float
@@ -55,7 +55,7 @@ class Slope:
 
     @property
     def good(self) -> bool:
-        """Whether it grew no more than it may."""
+        """Whether it grew no more than is allowed."""
         return self.growth <= self.allowed
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ def take(pid: int, at: float, trips: Sequence[float]) -> Sample:
 
 
 def slopes(samples: Sequence[Sample]) -> list[Slope]:
-    """The slope of each figure: the median of those between all pairs (Theil and Sen), which no peak can bend."""
+    """Return the slope of each figure: the median of those of all pairs (Theil and Sen), which peaks do not change."""
     judged = [one for one in samples if one.at >= samples[-1].at * WARM_UP]
     span = judged[-1].at - judged[0].at
     found = []

@@ -13,7 +13,7 @@ from tests.support.sidecar.sidecar import Sidecar
 
 
 class Trouble:
-    """Makes faults in turn, in an order that the seed decides.
+    """Makes faults, one after another, in an order that the seed decides.
 
     Attributes:
         garbage: Messages sent that are no events.
@@ -37,7 +37,7 @@ class Trouble:
         self._waiting: list[str] = []
 
     async def next(self) -> None:
-        """Make the next fault; all come up once before any comes again."""
+        """Make the next fault; each is made once before any is made again."""
         if not self._waiting:
             self._waiting = list(self._kinds)
             self._rng.shuffle(self._waiting)
@@ -66,7 +66,7 @@ class Trouble:
             self.garbage += 1
 
     async def _subscribers(self) -> None:
-        """A hundred that come, never read, and go."""
+        """Connect a hundred subscribers that never read, and disconnect them."""
         with zmq.Context() as context:
             sockets = [context.socket(zmq.SUB) for _ in range(100)]
             for number, socket in enumerate(sockets):

@@ -1,1 +1,1 @@
-"""`scripts/storm`: one sidecar with all nine integrations, whose remotes die in turn under load."""
+"""`scripts/storm`: one sidecar with all nine integrations under load, whose remotes are killed in turn."""

@@ -12,8 +12,8 @@ from typing import Final
 
 from tests.load.soak.samples import Sample, take
 from tests.load.storm.account import Accounts
-from tests.load.storm.field import READ, Way, field
-from tests.load.storm.verdict import Outage, table, verdict
+from tests.load.storm.checks import Outage, broken_promises, table
+from tests.load.storm.integrations import READ, LoadedIntegration, running_integrations
 from tests.support.bus.program import Program
 from tests.support.sidecar.sidecar import Sidecar, sidecar
 
@@ -40,9 +40,15 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class _Storm:
-    def __init__(self, process: Sidecar, accounts: Accounts, ways: Sequence[Way], options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        process: Sidecar,
+        accounts: Accounts,
+        integrations: Sequence[LoadedIntegration],
+        options: argparse.Namespace,
+    ) -> None:
         self._process = process
-        self._ways = [way for way in ways if way.kill is not None]
+        self._integrations = [one for one in integrations if one.kill is not None]
         self._options = options
         self._rng = random.Random(options.seed)
         self._over = False
@@ -51,7 +57,7 @@ class _Storm:
         self.samples: list[Sample] = []
 
     async def until(self, condition: object, seconds: float) -> bool:
-        """Take in what comes until a condition is true, or time is up."""
+        """Read from the bus until a condition is true, or the time is up."""
         assert callable(condition)
         end = time.monotonic() + seconds
         while not condition():
@@ -62,7 +68,7 @@ class _Storm:
         return True
 
     async def run(self) -> None:
-        """The load beside the kills; then wait for the last answers and events."""
+        """Make load and kill remotes; then wait for the last answers and events."""
         async with asyncio.TaskGroup() as group:
             load = group.create_task(self._load())
             await self._kill_in_turn()
@@ -88,45 +94,45 @@ class _Storm:
         self._sample()
         first = True
         while first or time.monotonic() < end:
-            round_of = list(self._ways)
+            round_of = list(self._integrations)
             self._rng.shuffle(round_of)
-            for way in round_of:
+            for one in round_of:
                 if first or time.monotonic() < end:
-                    await self._kill(way)
+                    await self._kill(one)
             self._sample()
             first = False
 
-    async def _kill(self, way: Way) -> None:
-        assert way.kill is not None
-        account, died = self.accounts.of[way.name], time.monotonic()
-        way.kill()
+    async def _kill(self, one: LoadedIntegration) -> None:
+        assert one.kill is not None
+        account, died = self.accounts.of[one.name], time.monotonic()
+        one.kill()
         await asyncio.sleep(self._rng.uniform(0.3, 1.0))
-        await asyncio.to_thread(way.start)
+        await asyncio.to_thread(one.start)
         began, answered = time.monotonic(), len(account.succeeded)
         back = await self.until(lambda: account.status == "connected" and len(account.succeeded) > answered + 1, _BACK)
-        self.outages.append(Outage(way.name, died, time.monotonic(), time.monotonic() - began if back else None))
+        self.outages.append(Outage(one.name, died, time.monotonic(), time.monotonic() - began if back else None))
         await asyncio.sleep(_CALM)
 
 
 async def _run(options: argparse.Namespace) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="nemo-storm-") as place,
-        field(Path(place)) as (ways, text),
+        running_integrations(Path(place)) as (integrations, text),
         sidecar(text, heartbeat="1s") as process,
         process.program("response.", "seen.", "health.", validate_every=500) as bus,
     ):
-        accounts = Accounts(bus, ways)
-        storm = _Storm(process, accounts, ways, options)
+        accounts = Accounts(bus, integrations)
+        storm = _Storm(process, accounts, integrations, options)
         if not await storm.until(lambda: all(one.status == "connected" for one in accounts.of.values()), _CONNECT):
             states = {name: one.status for name, one in accounts.of.items()}
             print(f"not connected within {_CONNECT:g} s: {states}", file=sys.stderr)
             return 1
         await storm.run()
-        ledgers = {way.name: way.ledger() for way in ways if way.ledger is not None}
+        ledgers = {one.name: one.ledger() for one in integrations if one.ledger is not None}
         await storm.until(lambda: not any(ledgers[name] - accounts.of[name].seen.keys() for name in READ), _SETTLE)
         status = await _status(bus)
     print(table(accounts, storm.outages, ledgers))
-    broken = verdict(accounts, storm.outages, ledgers, status, storm.samples)
+    broken = broken_promises(accounts, storm.outages, ledgers, status, storm.samples)
     for line in broken:
         print(f"BROKEN  {line}")
     resident = " → ".join(f"{one.resident:.1f}" for one in storm.samples)
@@ -143,7 +149,7 @@ async def _status(bus: Program) -> dict[str, dict[str, object]]:
 
 
 def main() -> int:
-    """Run it; 1 where a promise is broken."""
+    """Run the storm; return 1 where a promise is broken."""
     return asyncio.run(_run(_options()))
 
 

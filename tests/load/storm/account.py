@@ -1,4 +1,4 @@
-"""What was sent to each integration, and what became of it."""
+"""Counts what was sent to each integration, and what came back."""
 
 import time
 from collections import Counter
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.load.storm.field import Way
+from tests.load.storm.integrations import LoadedIntegration
 from tests.support.bus.program import Program
 
 
 @dataclass(slots=True)
 class Account:
-    """One integration's.
+    """The counts of one integration.
 
     Attributes:
         sent: Number → when (monotonic seconds).
@@ -44,47 +44,47 @@ _KEYED: Final = 4
 
 
 class Accounts:
-    """All integrations' accounts, kept from what passes on the bus."""
+    """Sends commands to all integrations, and counts what comes back on the bus."""
 
-    def __init__(self, bus: Program, ways: Sequence[Way]) -> None:
+    def __init__(self, bus: Program, integrations: Sequence[LoadedIntegration]) -> None:
         self._bus = bus
-        self._ways = [way for way in ways if way.operation is not None]
+        self._integrations = [one for one in integrations if one.operation is not None]
         self._number = 0
-        self.of = {way.name: Account() for way in ways}
+        self.of = {one.name: Account() for one in integrations}
 
     def send(self) -> None:
-        """The next command, to the next integration."""
-        way = self._ways[self._number % len(self._ways)]
+        """Send the next command, to the next integration."""
+        one = self._integrations[self._number % len(self._integrations)]
         number, self._number = self._number, self._number + 1
-        keyed = way.keyed and number // len(self._ways) % _KEYED == 0
+        keyed = one.keyed and number // len(self._integrations) % _KEYED == 0
         headers = {"idempotency_key": f"storm-{number}"} if keyed else None
-        account = self.of[way.name]
+        account = self.of[one.name]
         account.sent[number] = time.monotonic()
         account.open.add(number)
-        topic = f"integration.{way.name}.{way.operation}"
-        self._bus.emit(topic, way.command(number), f"{way.name}/{number}", headers)
+        topic = f"integration.{one.name}.{one.operation}"
+        self._bus.emit(topic, one.command(number), f"{one.name}/{number}", headers)
 
     @property
     def sent(self) -> int:
-        """How many commands in all."""
+        """How many commands were sent in all."""
         return self._number
 
     @property
     def open(self) -> int:
-        """How many have no answer yet."""
+        """How many commands have no answer yet."""
         return sum(len(one.open) for one in self.of.values())
 
     def take(self) -> None:
-        """Note what has come."""
+        """Read what has come."""
         self._bus.pump()
         now = time.monotonic()
         for event in self._bus.log:
-            room, _, rest = event["event_type"].partition(".")
-            if room == "response":
+            family, _, rest = event["event_type"].partition(".")
+            if family == "response":
                 self._answered(event, now)
-            elif room == "seen":
+            elif family == "seen":
                 self._seen(rest, event["payload"])
-            elif room == "health" and rest in self.of:
+            elif family == "health" and rest in self.of:
                 account, status = self.of[rest], event["payload"]["status"]
                 if status == "connected" and account.status != "connected":
                     account.connected_at = now

@@ -25,7 +25,7 @@ def publish(reports: Reports, event_type: str, payload: Any, **_: Any) -> None:
 
 def make(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> Bus:
     """A bus that was not started, and what it publishes."""
-    heard: list[Event] = []
+    received: list[Event] = []
     bus = Bus(
         mode="connect",
         publish="ipc:///nowhere/pub",
@@ -33,7 +33,7 @@ def make(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> Bus:
         max_message=4096,
         source="bridge",
         clock=FakeClock(),
-        on_event=heard.append,
+        on_event=received.append,
     )
     monkeypatch.setattr(bus, "publish", partial(publish, reports))
     return bus

@@ -1,4 +1,4 @@
-"""What was promised, and whether it was kept; each broken promise is one line."""
+"""Checks what the bridge promises; each broken promise is one line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tests.load.soak.samples import Sample
 from tests.load.storm.account import Account, Accounts
-from tests.load.storm.field import READ
+from tests.load.storm.integrations import READ
 
 #: Seconds within which a remote is used again, and the longest that a call to another one may take meanwhile.
 BACK: Final = 10.0
@@ -22,7 +22,7 @@ _ENDS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_f
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """One kill.
+    """The time in which a remote was not used because it had been killed.
 
     Attributes:
         name: Whose remote.
@@ -38,7 +38,7 @@ class Outage:
 
 
 def _slowest(account: Account, outages: Sequence[Outage], name: str) -> float:
-    """The longest wait for an answer that came while others were away, and not itself."""
+    """Return the longest wait for an answer while other remotes were away, and its own was not."""
     own = [one for one in outages if one.name == name]
     waits = [
         wait
@@ -53,13 +53,13 @@ def _touches(since: float, until: float, outages: Sequence[Outage]) -> bool:
 
 
 def _disturbed(account: Account, outages: Sequence[Outage], name: str) -> int:
-    """Failures that no outage of its own explains."""
+    """Return how many failures no outage of its own remote explains."""
     own = [one for one in outages if one.name == name]
     return sum(1 for at in account.failed_at if not _touches(at - SLOWEST, at, own))
 
 
 def table(accounts: Accounts, outages: Sequence[Outage], ledgers: Mapping[str, set[int]]) -> str:
-    """One line for each integration."""
+    """Return a table with one line for each integration."""
     head = (
         f"{'':<10} {'sent':>6} {'good':>6} {'failed':>7} {'stored':>7} {'came in':>8} {'kills':>6} {'back, worst':>12}"
     )
@@ -76,14 +76,14 @@ def table(accounts: Accounts, outages: Sequence[Outage], ledgers: Mapping[str, s
     return "\n".join(lines)
 
 
-def verdict(
+def broken_promises(
     accounts: Accounts,
     outages: Sequence[Outage],
     ledgers: Mapping[str, set[int]],
     status: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Sample],
 ) -> list[str]:
-    """What was not kept."""
+    """Return the promises that were broken, one line each."""
     broken = [
         f"{one.name}: not back within {BACK:g} s of its remote"
         for one in outages

@@ -1,4 +1,4 @@
-"""The nine integrations: their configuration, one command for each, and the remotes that can be killed."""
+"""The nine integrations of the storm: their configuration, their commands, and the remotes that can be killed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,12 +81,12 @@ subscription "from_timer" {
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class LoadedIntegration:
     """One integration under load.
 
     Attributes:
         name: Its label.
-        operation: What is asked of it; None where it only speaks.
+        operation: The operation of its commands; None where it only emits events.
         command: The payload that carries a number.
         kill: Kill -9 of its remote; None where it has none.
         start: The remote again, where it was, with what it had stored.
@@ -108,7 +108,7 @@ READ: Final = ("redis", "nats", "mqtt", "file")
 
 
 class _Restarted:
-    """A service that is started anew on its port."""
+    """A service that is started again on the same port."""
 
     def __init__(self, stack: ExitStack, make: Callable[..., Any]) -> None:
         self._stack, self._make = stack, make
@@ -121,8 +121,8 @@ class _Restarted:
         self.process = self._stack.enter_context(self._make(self.process.port))
 
 
-def _acknowledging(one: Stand) -> Way:
-    return Way(
+def _acknowledging(one: Stand) -> LoadedIntegration:
+    return LoadedIntegration(
         one.kind,
         one.operation,
         one.command,
@@ -145,39 +145,39 @@ def _reached(name: str, url: str) -> str:
 
 
 @contextmanager
-def field(folder: Path) -> Iterator[tuple[list[Way], str]]:
-    """All nine running, and their configuration; `folder` is the file integration's place."""
+def running_integrations(folder: Path) -> Iterator[tuple[list[LoadedIntegration], str]]:
+    """Start the remotes of all nine, and yield the integrations and their configuration; files are in `folder`."""
     root = folder / "files"
     root.mkdir()
     (root / "numbers.txt").touch()
     with ExitStack() as stack:
         stands = [stack.enter_context(stand(kind)) for kind in KINDS]
         web, socket = _Restarted(stack, http_service), _Restarted(stack, websocket_service)
-        ways = [_acknowledging(one) for one in stands]
-        ways += [
-            Way(
+        integrations = [_acknowledging(one) for one in stands]
+        integrations += [
+            LoadedIntegration(
                 "http",
                 "request",
                 lambda number: {"method": "POST /echo", "params": {"body": {"number": number}}},
                 web.kill,
                 web.start,
             ),
-            Way(
+            LoadedIntegration(
                 "websocket",
                 "publish",
                 lambda number: {"topic": "*", "message": {"number": number}},
                 socket.kill,
                 socket.start,
             ),
-            Way(
+            LoadedIntegration(
                 "file",
                 "publish",
                 lambda number: {"topic": "numbers.txt", "message": str(number), "headers": {"append": "true"}},
                 ledger=lambda: {int(line) for line in (root / "numbers.txt").read_text().split()},
             ),
-            Way("static", "request", lambda _: {"method": "get", "params": {"key": "key"}}),
-            Way("timer", None),
+            LoadedIntegration("static", "request", lambda _: {"method": "get", "params": {"key": "key"}}),
+            LoadedIntegration("timer", None),
         ]
         text = "".join(map(_stand_text, stands)) + _reached("http", web.process.url)
         text += _reached("websocket", socket.process.url) + _LOCAL.format(root=root) + _INBOUND
-        yield ways, text
+        yield integrations, text
