@@ -1,4 +1,4 @@
-"""One integration at work: its health, its answers, and what it reports."""
+"""A running integration: its health, its answers and its reports."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ from tests.support.guard.operations import operation
 
 
 class Bus:
-    """Keeps what is said."""
+    """Records published events and last values."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -50,7 +50,7 @@ class Bus:
 
 
 class Adapter(AdapterBase):
-    """Answers what the test says; `hang` never answers."""
+    """Answers as the test sets it; the method `hang` never answers."""
 
     protocol = "fake"
 
@@ -133,7 +133,7 @@ class RunningConnection:
         await asyncio.wait([self.task])
 
     async def call(self, method: str = "m", **fields: Any) -> Outcome | None:
-        """Submit one request; its outcome if it has one already."""
+        """Submit one request and return its outcome, if it has one already."""
         before = len(self.outcomes)
         what: Operation = operation(**{"command": Request(method=method), **fields})
         self.connection.submit(what, lambda _, outcome: self.outcomes.append(outcome))
@@ -141,16 +141,16 @@ class RunningConnection:
         return self.outcomes[-1] if len(self.outcomes) > before else None
 
     def statuses(self) -> list[str]:
-        """What `health.api` said, in order."""
+        """Return the published payloads of `health.api`, in order."""
         return [payload["status"] for event_type, payload in self.bus.events if event_type == "health.api"]
 
     def said(self) -> list[str]:
-        """Resilience events, in order."""
+        """Return the resilience events, in order."""
         return [event_type for event_type, _ in self.bus.events if event_type.startswith("resilience.")]
 
 
-async def test_health_is_said_once_for_each_change():
-    """With the status before, and the time since; the gateway is told, too."""
+async def test_health_is_published_once_for_each_change():
+    """Health has the previous status and the time of the change; the gateway gets a callback, too."""
     async with RunningConnection() as running:
         assert running.statuses() == ["connecting", "connected"]
         now = running.bus.kept["health.api"]
@@ -160,15 +160,15 @@ async def test_health_is_said_once_for_each_change():
         assert running.changes == 1
 
 
-async def test_a_heartbeat_says_it_again():
-    """The same state, also where nothing changed."""
+async def test_a_heartbeat_publishes_health_again():
+    """A heartbeat publishes the same state again, without a change."""
     async with RunningConnection() as running:
         running.connection.publish_health(heartbeat=True)
         assert running.statuses() == ["connecting", "connected", "connected"]
 
 
 async def test_a_call_is_answered():
-    """With the result, through the callback."""
+    """A call gets its result through the callback."""
     async with RunningConnection() as running:
         outcome = await running.call("hello")
         assert (outcome.result, outcome.attempts) == ("hello", 1)
@@ -186,7 +186,7 @@ async def test_connected_with_an_open_circuit_is_degraded():
 
 
 async def test_reports_carry_operation_and_cause():
-    """As the contract says for all resilience events."""
+    """Each resilience event names its operation and its cause, as the bus contract requires."""
     async with RunningConnection() as running:
         running.fail = ConnectionLostError("gone")
         await running.call()
@@ -197,7 +197,7 @@ async def test_reports_carry_operation_and_cause():
 
 
 async def test_refused_credentials_are_failed_until_a_call_gets_through():
-    """A person is needed; what a person mended is noticed."""
+    """Refused credentials make the status `failed`; a successful call ends it."""
     async with RunningConnection(has_session=False) as running:
         running.fail = AuthError("no", permanent=True)
         await running.call()
@@ -210,7 +210,7 @@ async def test_refused_credentials_are_failed_until_a_call_gets_through():
 
 
 async def test_a_call_does_not_outweigh_a_loss_that_the_adapter_reports():
-    """Calls go through, but what the adapter listens to is gone: that stays told until it is back."""
+    """If the adapter reports a lost feed, the integration stays `disconnected` although calls succeed."""
     async with RunningConnection(has_session=False) as running:
         running.refuse = NotConnectedError("no stream")
         running.setup.on_lost(ConnectionLostError("the stream ended"))
@@ -222,7 +222,7 @@ async def test_a_call_does_not_outweigh_a_loss_that_the_adapter_reports():
 
 
 async def test_a_session_protocol_answers_not_connected_at_once():
-    """And says why there is no connection."""
+    """The error names the reason why there is no connection."""
     running = RunningConnection()
     running.refuse = NotConnectedError("refused by the remote")
     async with running:
@@ -233,7 +233,7 @@ async def test_a_session_protocol_answers_not_connected_at_once():
 
 
 async def test_paused_and_resumed():
-    """What comes in between waits."""
+    """Operations that come during a pause wait for `resume`."""
     async with RunningConnection() as running:
         running.connection.pause()
         assert await running.call() is None
@@ -247,7 +247,7 @@ async def test_paused_and_resumed():
 
 
 async def test_draining_ends_in_stopped_and_resume_begins_again():
-    """What runs is finished first; what comes meanwhile is answered `stopping`."""
+    """Draining finishes what runs and answers new operations with `stopping`."""
     async with RunningConnection() as running:
         await running.call("hang", deadline=running.clock.monotonic() + 1.0)
         draining = asyncio.ensure_future(running.connection.drain())
@@ -262,7 +262,7 @@ async def test_draining_ends_in_stopped_and_resume_begins_again():
 
 
 async def test_what_is_cut_off_by_the_end_is_still_answered():
-    """The bridge ends in mid call: the caller hears `stopping`, once."""
+    """If the bridge ends during a call, the caller gets `stopping`, once."""
     async with RunningConnection() as running:
         assert await running.call("hang") is None
     (outcome,) = running.outcomes
@@ -271,7 +271,7 @@ async def test_what_is_cut_off_by_the_end_is_still_answered():
 
 
 async def test_what_travels_outside():
-    """Unknown headers and one hop more; the bus's own headers do not."""
+    """The adapter gets unknown headers and `hop` plus one, but not the headers of the bus."""
     headers = {"traceparent": "t", "idempotency_key": "k", "seq": "4", "deadline_ms": "5", "hop": "2"}
     async with RunningConnection() as running:
         await running.call(headers=headers, hop=2, idempotency_key="k")
@@ -281,14 +281,14 @@ async def test_what_travels_outside():
 
 
 async def test_an_operation_that_the_adapter_lacks():
-    """Not supported is an outcome like any other."""
+    """An operation that the adapter does not have ends as `not_supported`."""
     async with RunningConnection() as running:
         outcome = await running.call(name="publish", command=Publish(topic="t", message=1))
         assert outcome.error.kind == "not_supported"
 
 
 async def test_what_is_not_safe_is_told():
-    """Once in the log when it begins, and in each health, without what the configuration keeps secret."""
+    """A warning is once in the log and in each health, without secrets of the configuration."""
     running = RunningConnection()
     spec = replace(running.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
     auth = AuthBasic(type="basic", password=SecretStr("hunter2"))

@@ -1,4 +1,4 @@
-"""How long, and how much of, what came from outside is remembered."""
+"""How long, and how many, messages from outside are remembered."""
 
 import time
 
@@ -12,7 +12,7 @@ def _message(number: int) -> Inbound:
 
 
 async def test_what_is_too_old_takes_no_memory():
-    """With steady traffic it stays at what came within the window."""
+    """With steady traffic, only the messages within the time window are remembered."""
     clock = FakeClock()
     seen = Duplicates(clock)
     for number in range(1000):
@@ -24,7 +24,7 @@ async def test_what_is_too_old_takes_no_memory():
 
 
 async def test_what_comes_again_is_as_good_as_new():
-    """It is remembered from its last time on, and keeps nothing older from being forgotten."""
+    """A message that comes again is remembered from then on; older messages are still forgotten."""
     clock = FakeClock()
     seen = Duplicates(clock)
     seen.note(1, _message(1))
@@ -38,7 +38,7 @@ async def test_what_comes_again_is_as_good_as_new():
 
 
 def test_a_flood_has_its_bound():
-    """The oldest go."""
+    """Beyond the limit the oldest messages are forgotten."""
     seen = Duplicates(FakeClock())
     for number in range(MOST):
         seen.note(1, _message(number))
@@ -47,7 +47,7 @@ def test_a_flood_has_its_bound():
 
 
 def test_a_message_costs_the_same_when_the_memory_is_full():
-    """To drop the oldest is not to look for it: what comes beyond the bound takes no longer than what came before."""
+    """Forgetting the oldest message needs no search: beyond the limit, a message takes no longer than before."""
     seen = Duplicates(FakeClock())
     messages = [Inbound(topic="t", message=None, message_id=str(number)) for number in range(2 * MOST)]
 

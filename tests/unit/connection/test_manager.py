@@ -1,4 +1,4 @@
-"""All integrations together: what a new configuration adds, changes, removes and leaves alone."""
+"""All integrations: what a new configuration adds, changes, removes and leaves unchanged."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from tests.support.guard.operations import operation
 
 
 class Bus:
-    """Keeps the last values."""
+    """Records last values."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
@@ -55,7 +55,7 @@ class Bus:
 
 
 class Adapter(AdapterBase):
-    """`hang` never answers."""
+    """Answers every method but `hang`."""
 
     def __init__(self, setup: AdapterSetup) -> None:
         self.setup = setup
@@ -75,7 +75,7 @@ class Adapter(AdapterBase):
 
 @dataclass(frozen=True)
 class Settings:
-    """One integration's block."""
+    """The settings of one integration."""
 
     id: str
     spec: AdapterSpec
@@ -113,11 +113,11 @@ class RunningManager:
         return self.made[-1]
 
     def wanted(self, *names: str, **changes: Any) -> dict[str, Settings]:
-        """Settings of these integrations."""
+        """Return the settings of these integrations."""
         return {name: Settings(name, self.spec, **changes) for name in names}
 
     def submit(self, name: str, method: str) -> None:
-        """Ask one integration for a method."""
+        """Call a method of one integration."""
 
         def done(asked: Operation, outcome: Outcome) -> None:
             assert isinstance(asked.command, Request)
@@ -128,7 +128,7 @@ class RunningManager:
         connection.submit(operation(command=Request(method=method)), done)
 
     def sessions(self) -> dict[str, list[bool]]:
-        """By integration: of each session whether it is closed."""
+        """Return for each integration which of its sessions are closed."""
         found: dict[str, list[bool]] = {}
         for one in self.made:
             found.setdefault(one.setup.integration, []).append(one.closed)
@@ -145,7 +145,7 @@ class RunningManager:
 
 
 async def test_the_plan():
-    """Sorted, and carried out: what did not change keeps its session, what did gets a new one."""
+    """An unchanged integration keeps its session; a changed one gets a new session."""
     running = RunningManager()
     await running.manager.apply(running.wanted("b", "a", "c"), {})
     async with running:
@@ -166,7 +166,7 @@ async def test_the_plan():
 
 
 async def test_every_part_of_the_settings_counts():
-    """A difference anywhere makes a new connection; its subscriptions are a part."""
+    """Any difference in settings or subscriptions makes a new connection."""
     running = RunningManager()
     await running.manager.apply(running.wanted("a"), {})
     async with running:
@@ -189,7 +189,7 @@ async def test_every_part_of_the_settings_counts():
 
 
 async def test_what_cannot_be_made_changes_nothing():
-    """All complaints come at once; what runs is not touched."""
+    """All errors are reported at once, and running integrations stay unchanged."""
     running = RunningManager()
     await running.manager.apply(running.wanted("a", "b"), {})
     async with running:
@@ -206,7 +206,7 @@ async def test_what_cannot_be_made_changes_nothing():
 
 
 async def test_calls_of_what_goes_are_answered():
-    """What waits and what is in flight, each once, with `stopping`; the new connection takes calls at once."""
+    """Waiting operations and those in flight get `stopping`, once; the new connection accepts calls at once."""
     running = RunningManager()
     one_at_a_time = ResilienceSettings(limit=LimitSettings(max_in_flight=1))
     await running.manager.apply(running.wanted("a", resilience=one_at_a_time), {})
@@ -226,7 +226,7 @@ async def test_calls_of_what_goes_are_answered():
 
 
 async def test_the_end_closes_everything():
-    """Calls in flight are answered; afterwards nothing starts any more."""
+    """At the end calls in flight are answered; afterwards no operation starts."""
     running = RunningManager()
     await running.manager.apply(running.wanted("a", "b"), {})
     async with running:
@@ -241,8 +241,8 @@ async def test_the_end_closes_everything():
     assert running.outcomes[-1][1].error.kind == "not_connected"
 
 
-async def test_looking_at_all_while_they_change():
-    """Who waits between two is not disturbed by a reload."""
+async def test_iterating_while_connections_change():
+    """A loop over the connections that awaits something is not disturbed by a reload."""
     running = RunningManager()
     await running.manager.apply(running.wanted("a", "b"), {})
     async with running:

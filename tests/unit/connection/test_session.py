@@ -1,4 +1,4 @@
-"""A session keeper connects, checks, notices death and connects again."""
+"""The session keeper connects, checks, notices a dead connection, and connects again."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from tests.support.clock import FakeClock
 
 
 class Remote:
-    """What the sessions talk to: each field is the error that a step meets, or None."""
+    """The remote of the sessions: each field is the error that a step raises, or None."""
 
     def __init__(self) -> None:
         self.connect: BridgeError | None = None
@@ -108,8 +108,8 @@ class RunningKeeper:
         await asyncio.wait([self.task])
 
 
-async def test_it_connects_and_says_so():
-    """First connecting, then connected; in the end the session is closed."""
+async def test_it_connects_and_reports_it():
+    """The status is first `connecting`, then `connected`; at the end the session is closed."""
     async with RunningKeeper() as running:
         assert running.told == ["connecting", "connected"]
         assert running.keeper.current is running.remote.sessions[0]
@@ -118,7 +118,7 @@ async def test_it_connects_and_says_so():
 
 
 async def test_it_checks_at_the_interval():
-    """And measures how long a check took."""
+    """It checks at the configured interval and measures how long a check takes."""
     async with RunningKeeper() as running:
         await running.clock.advance(29.9)
         assert running.remote.checks == 0
@@ -128,7 +128,7 @@ async def test_it_checks_at_the_interval():
 
 
 async def test_a_frozen_remote_is_found_within_interval_and_limit():
-    """A check without an answer is a dead connection; operations find no session any more."""
+    """After a check without an answer, the connection counts as dead and operations get no session."""
     async with RunningKeeper() as running:
         running.remote.frozen = True
         await running.clock.advance(35.1)
@@ -139,7 +139,7 @@ async def test_a_frozen_remote_is_found_within_interval_and_limit():
 
 
 async def test_after_a_death_a_new_session_must_pass_a_check():
-    """A frozen remote still accepts connections; that is not enough."""
+    """After a failure, connecting is not enough, because a frozen remote still accepts connections."""
     async with RunningKeeper() as running:
         running.remote.frozen = True
         await running.clock.advance(120.0)
@@ -151,7 +151,7 @@ async def test_after_a_death_a_new_session_must_pass_a_check():
 
 
 async def test_a_lost_session_is_replaced_at_once():
-    """The adapter says so; nobody waits for a check."""
+    """When the adapter reports the loss, the next session is created without waiting for a check."""
     async with RunningKeeper() as running:
         first = running.remote.sessions[0]
         first.setup.on_lost(ConnectionLostError("gone"))
@@ -162,7 +162,7 @@ async def test_a_lost_session_is_replaced_at_once():
 
 
 async def test_reconnection_backs_off_to_five_seconds_at_most():
-    """The tries come further apart, but never more than five seconds."""
+    """The wait between two tries grows, but never beyond five seconds."""
     async with RunningKeeper() as running:
         running.remote.connect = NotConnectedError("refused")
         running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
@@ -174,8 +174,8 @@ async def test_reconnection_backs_off_to_five_seconds_at_most():
         assert running.told[-1] == "connected"
 
 
-async def test_what_needs_a_person_is_tried_slowly():
-    """Bad credentials are `failed`, and no hot loop."""
+async def test_a_permanent_failure_is_tried_slowly():
+    """With bad credentials the status is `failed`, and the next try comes after a minute."""
     running = RunningKeeper()
     running.remote.connect = AuthError("no", permanent=True)
     async with running:
@@ -188,7 +188,7 @@ async def test_what_needs_a_person_is_tried_slowly():
 
 
 async def test_suspicion_leads_to_one_check_a_second_at_most():
-    """Thousands of failing calls are no storm of checks."""
+    """Thousands of failing calls cause one check a second at most."""
     async with RunningKeeper() as running:
         for _ in range(50):
             running.keeper.suspect()
@@ -197,7 +197,7 @@ async def test_suspicion_leads_to_one_check_a_second_at_most():
 
 
 async def test_without_sessions_there_is_one_from_the_start_and_for_ever():
-    """HTTP tries each call, also while disconnected."""
+    """A protocol without sessions, such as HTTP, tries each call, also while disconnected."""
     running = RunningKeeper(has_session=False)
     only = running.keeper.current
     assert only is not None
@@ -210,7 +210,7 @@ async def test_without_sessions_there_is_one_from_the_start_and_for_ever():
 
 
 async def test_a_call_that_gets_through_ends_the_wait():
-    """A success is proof enough; the next try is not waited for."""
+    """A successful call makes the integration connected without waiting for the next try."""
     running = RunningKeeper(has_session=False)
     running.remote.connect = NotConnectedError("refused")
     async with running:
@@ -221,8 +221,8 @@ async def test_a_call_that_gets_through_ends_the_wait():
         assert running.told == ["connecting", "disconnected", "connected"]
 
 
-async def test_a_call_proves_nothing_about_a_loss_that_the_session_told_of():
-    """As of a stream of events beside the calls: only connecting again brings it back."""
+async def test_a_call_proves_nothing_about_a_loss_that_the_session_reported():
+    """After a reported loss, such as of an event stream, only connecting again makes it connected."""
     running = RunningKeeper(has_session=False)
     async with running:
         running.remote.connect = NotConnectedError("no stream")
@@ -237,7 +237,7 @@ async def test_a_call_proves_nothing_about_a_loss_that_the_session_told_of():
 
 
 async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
-    """The proof spares the next try, not what the first try did not get to; if that fails, there is no connection."""
+    """A successful call replaces the next try but not the subscriptions; if these fail, it is not connected."""
     answers: list[BridgeError | None] = [RejectedError("no such topic"), None]
 
     async def order(_: AdapterBase) -> None:
@@ -259,7 +259,7 @@ async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
 
 
 async def test_a_session_is_put_in_order_before_it_counts():
-    """Its subscriptions are there when it is connected; if they cannot be, it is not."""
+    """A session counts as connected only when its subscriptions are restored."""
 
     async def refuse(_: AdapterBase) -> None:
         raise NotConnectedError("no such topic")
@@ -273,7 +273,7 @@ async def test_a_session_is_put_in_order_before_it_counts():
 
 
 async def test_connecting_has_a_time_limit():
-    """A remote that never answers the greeting is disconnected, not connecting for ever."""
+    """If the remote never answers the greeting, the status is `disconnected` after the time limit."""
     running = RunningKeeper()
 
     async def hang(self: Session) -> None:

@@ -1,4 +1,4 @@
-"""An adapter that swallows its cancellation holds nothing up: not the end, not a reload, not the next try."""
+"""An adapter that ignores its cancellation delays neither the end, nor a reload, nor the next try."""
 
 import asyncio
 import math
@@ -34,7 +34,7 @@ _TIMES = pytest.mark.parametrize("times", [1, 2, math.inf])
 
 
 class Adapter(AdapterBase):
-    """Where `stubborn` names a method, that does not end at its first cancellations."""
+    """An adapter whose methods in `stubborn` ignore their first cancellations."""
 
     def __init__(self, running: "RunningManager", setup: AdapterSetup) -> None:
         self._running = running
@@ -100,7 +100,7 @@ class RunningManager:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End it, and what was cut."""
+        """End the manager and everything that was abandoned."""
         self.manager.close()
         self.stubborn.clear()
         for work in self.works:
@@ -109,7 +109,7 @@ class RunningManager:
         await self.task
 
     async def submit(self, command: Any, name: str = "request") -> None:
-        """Begin an operation."""
+        """Submit an operation."""
 
         def done(_: Operation, outcome: Outcome) -> None:
             self.outcomes.append(outcome)
@@ -121,12 +121,12 @@ class RunningManager:
 
     @property
     def health(self) -> dict[str, Any]:
-        """The last `health.api`."""
+        """Return the last `health.api`."""
         found: dict[str, Any] = msgspec.to_builtins(self.bus.kept["health.api"])
         return found
 
     async def within(self, seconds: float, task: asyncio.Task[Any]) -> None:
-        """See that a task ends in time."""
+        """Check that a task ends within the time limit."""
         await self.clock.advance(seconds + 0.01)
         assert task.done()
 
@@ -134,7 +134,7 @@ class RunningManager:
 @_TIMES
 @pytest.mark.parametrize("where", ["connect", "check", "subscribe", "request", "disconnect"])
 async def test_the_end_comes_in_bounded_time(where: str, times: float):
-    """Wherever the cancellation is swallowed; the session is closed, and the call is answered."""
+    """Whichever method ignores the cancellation, the session is closed and the call is answered."""
     async with RunningManager(times, where) as running:
         await running.submit(Request(method="m"))
         if where == "check":
@@ -147,7 +147,7 @@ async def test_the_end_comes_in_bounded_time(where: str, times: float):
 
 
 async def test_the_end_comes_in_bounded_time_where_everything_hangs():
-    """All cut one after the other, and each is named in the log."""
+    """If everything hangs, each task is abandoned in turn, and the log names it."""
     async with RunningManager(math.inf, "check", "request", "disconnect") as running:
         await running.clock.advance(29.0)
         await running.submit(Request(method="m"))
@@ -164,7 +164,7 @@ async def test_the_end_comes_in_bounded_time_where_everything_hangs():
 
 @_TIMES
 async def test_a_reload_takes_a_stubborn_integration_away(times: float):
-    """It is gone, and what was in flight is answered."""
+    """A reload removes the integration, and operations in flight are answered."""
     async with RunningManager(times, "request", "disconnect") as running:
         await running.submit(Request(method="m"))
         applying = asyncio.create_task(running.manager.apply({}, {}))
@@ -175,7 +175,7 @@ async def test_a_reload_takes_a_stubborn_integration_away(times: float):
 
 @_TIMES
 async def test_a_call_has_its_time_limit(times: float):
-    """It ends as a timeout and gives its slot back, also where its task can only be cut."""
+    """A call ends as a timeout and frees its slot, even if its task must be abandoned."""
     async with RunningManager(times, "request") as running:
         connection = running.manager.get("api")
         assert connection is not None

@@ -16,7 +16,7 @@ from tests.support.clock import FakeClock
 
 
 class Sink:
-    """The bus: keeps what is published."""
+    """The bus: records published events."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any, Any]] = []
@@ -40,7 +40,7 @@ class Sink:
 
 
 class Session(AdapterBase):
-    """A session that remembers who wants what."""
+    """A session that records its subscriptions."""
 
     def __init__(self) -> None:
         self.topics: dict[str, Any] = {}
@@ -89,7 +89,7 @@ class Fixture:
 
 
 async def test_a_message_becomes_an_event():
-    """With topic, message and headers; id and attempts where the protocol has them; one hop more."""
+    """The event has topic, message and headers, with `hop` plus one, and id and attempts if there are any."""
     fixture = Fixture(SubscriptionSpec("w", "t"))
     await fixture.subscriptions.restore(fixture.session)
     await fixture.session.say("t", 1, headers={"a": "b"})
@@ -105,7 +105,7 @@ async def test_a_message_becomes_an_event():
 
 
 async def test_a_message_that_goes_in_circles_stops():
-    """Beyond eight hops it is counted, not carried."""
+    """A message with more than eight hops is counted and makes no event."""
     fixture = Fixture(SubscriptionSpec("w", "t"))
     await fixture.subscriptions.restore(fixture.session)
     await fixture.session.say("t", 1, headers={"hop": "7"})
@@ -114,8 +114,8 @@ async def test_a_message_that_goes_in_circles_stops():
     assert fixture.sink.loops == ["message.api"]
 
 
-async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_event():
-    """The remote sees one; the bus sees both."""
+async def test_specs_for_one_topic_share_a_subscription_and_each_has_its_event():
+    """Two specs for one topic make one subscription at the remote, and two events for each message."""
     fixture = Fixture(
         SubscriptionSpec("a", "t"), SubscriptionSpec("b", "t", lambda message: f"data.{message.topic}", "data")
     )
@@ -125,15 +125,15 @@ async def test_wishes_for_one_topic_share_a_subscription_and_have_each_their_eve
 
 
 async def test_a_queue_is_consumed():
-    """A queue's messages become events as a topic's do."""
+    """Messages of a queue become events like those of a topic."""
     fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True))
     await fixture.subscriptions.restore(fixture.session)
     await fixture.session.say("queue jobs", 1, message_id="7", attempts=1)
     assert [event for event, _, _ in fixture.sink.events] == ["message.api"]
 
 
-async def test_what_no_event_can_be_made_of_is_told_and_settled():
-    """The message is that message's own error; the next one is carried."""
+async def test_a_message_that_makes_no_event_is_reported_and_acknowledged():
+    """A message from which no event can be made is reported; the next one makes an event."""
 
     def refuse(_: Inbound) -> str:
         raise InvalidError("not an event type")
@@ -148,7 +148,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_settled():
 
 
 async def test_a_new_session_has_all_of_them_again():
-    """Those from the configuration and those from commands."""
+    """A new session restores the subscriptions of the configuration and those by command."""
     fixture = Fixture(SubscriptionSpec("w", "t"))
     await fixture.subscriptions.restore(fixture.session)
     await fixture.subscriptions.add(fixture.session, Subscribe(topic="u"))
@@ -168,7 +168,7 @@ async def test_subscribing_twice_is_one_subscription():
 
 
 async def test_one_topic_has_one_quality_of_service():
-    """What is there already counts: left out it is taken, another is refused, whatever the event; 1 is the default."""
+    """The existing `qos` holds for a topic: a command may leave it out, but not change it; the default is 1."""
     fixture = Fixture(SubscriptionSpec("w", "t", qos=2), has_qos=True)
     await fixture.subscriptions.restore(fixture.session)
     assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) == "w"
@@ -184,15 +184,15 @@ async def test_one_topic_has_one_quality_of_service():
 
 
 async def test_a_quality_of_service_that_the_protocol_lacks():
-    """Above 0 it is refused, not ignored; 0 is what there is."""
+    """If the protocol has no `qos`, a value above 0 is refused, not ignored."""
     fixture = Fixture()
     with pytest.raises(InvalidError, match="qos: this protocol has none"):
         await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=1))
     await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", qos=0))
 
 
-async def test_what_there_is_can_be_listed():
-    """The latest by command first, with who asked for it; long names and long lists are cut."""
+async def test_subscriptions_are_listed():
+    """The list begins with the latest by command, with who asked; long names and lists are cut."""
     fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True))
     await fixture.subscriptions.restore(fixture.session)
     await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a.b"), "shop")
@@ -215,8 +215,8 @@ async def test_what_there_is_can_be_listed():
     assert {len(one.topic) for one in listed} == {200}
 
 
-async def test_a_refused_wish_is_forgotten():
-    """It does not come back with the next session."""
+async def test_a_refused_subscription_is_forgotten():
+    """A subscription that the remote refused is not restored by the next session."""
     fixture = Fixture()
     fixture.session.refuses = True
     with pytest.raises(NotConnectedError):
@@ -227,7 +227,7 @@ async def test_a_refused_wish_is_forgotten():
 
 
 async def test_unsubscribing_by_name_and_by_topic():
-    """The remote is told when nobody wants the topic any more."""
+    """The remote gets `unsubscribe` when no spec is left for the topic."""
     fixture = Fixture()
     name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
     await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a"))
@@ -242,14 +242,14 @@ async def test_unsubscribing_by_name_and_by_topic():
     [Unsubscribe(), Unsubscribe(topic="t", subscription="s"), Unsubscribe(topic="t"), Unsubscribe(subscription="s")],
 )
 async def test_unsubscribing_from_nothing_is_invalid(command):
-    """So is giving both ways or none."""
+    """An unknown subscription is invalid; so is a command with both or neither of the two fields."""
     fixture = Fixture()
     with pytest.raises(InvalidError, match="unsubscribe"):
         await fixture.subscriptions.remove(fixture.session, command)
 
 
 async def test_an_event_type_from_a_command_is_checked():
-    """Spaces are no event type; what is the bridge's own to say is none to have it say."""
+    """An event type with spaces is invalid, and so is a reserved one."""
     fixture = Fixture()
     for emit in ("a b", "health.bridge", "integration.api.request"):
         with pytest.raises(InvalidError, match="not an event type"):
@@ -258,7 +258,7 @@ async def test_an_event_type_from_a_command_is_checked():
 
 
 async def test_a_queue_may_have_the_name_of_a_topic():
-    """Each is listened to, each message makes its own spec's event, and each ends by itself."""
+    """A queue and a topic of one name have separate subscriptions, events and ends."""
     fixture = Fixture(SubscriptionSpec("q", "orders", queue=True, emit=lambda _: "from.queue", text="from.queue"))
     await fixture.subscriptions.restore(fixture.session)
     name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="orders", emit="from.queue"))
@@ -275,7 +275,7 @@ async def test_a_queue_may_have_the_name_of_a_topic():
 
 
 class Slow(Session):
-    """Takes its time to confirm."""
+    """A session that confirms late."""
 
     async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         await asyncio.sleep(0)
@@ -283,7 +283,7 @@ class Slow(Session):
 
 
 async def test_two_at_once_share_one_subscription():
-    """Commands run side by side; the remote is asked once, each message makes one event for each of them."""
+    """Two commands at the same time make one subscription at the remote, and one event each per message."""
     fixture = Fixture()
     fixture.session = Slow()
     add = fixture.subscriptions.add
@@ -296,7 +296,7 @@ async def test_two_at_once_share_one_subscription():
 
 
 async def test_who_asks_for_the_same_waits_for_the_same():
-    """The second is not told of a subscription that the remote then refuses to the first."""
+    """If the remote refuses the first of two equal commands, the second does not succeed."""
     fixture = Fixture()
     fixture.session = Slow()
     fixture.session.refuses = True
@@ -309,7 +309,7 @@ async def test_who_asks_for_the_same_waits_for_the_same():
 
 
 async def test_a_full_bus_holds_the_message_up():
-    """It is not acknowledged before its last event is on the bus, and each event is there once."""
+    """While the bus is full, the message is not acknowledged; then each of its events is published once."""
     fixture = Fixture(SubscriptionSpec("a", "t", "a.a", "a.a"), SubscriptionSpec("b", "t", "b.b", "b.b"))
     await fixture.subscriptions.restore(fixture.session)
     fixture.sink.has_room.clear()
@@ -323,7 +323,7 @@ async def test_a_full_bus_holds_the_message_up():
 
 
 async def test_what_the_broker_delivers_twice_is_one_event():
-    """By its id, or by its sender's key; it is acknowledged all the same; after a while it counts anew."""
+    """A message with a known id or key is acknowledged and makes no event, until it is forgotten."""
     fixture = Fixture(SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u"))
     await fixture.subscriptions.restore(fixture.session)
     key = {"idempotency_key": "k"}
@@ -341,7 +341,7 @@ async def test_what_the_broker_delivers_twice_is_one_event():
 
 
 async def test_what_the_application_acknowledges_comes_again():
-    """The broker's redelivery is an event again; a second message with the sender's key is none, until it is dead."""
+    """A redelivery makes an event again; another message with the same key makes none until the first is given up."""
     fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True, hold=Hold(limit=7)))
     await fixture.subscriptions.restore(fixture.session)
     hold = fixture.session.holds["jobs"]
@@ -357,8 +357,8 @@ async def test_what_the_application_acknowledges_comes_again():
     assert await fixture.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
 
 
-async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
-    """What it would have acknowledged at once waits for the application; the very same spec is that subscription."""
+async def test_a_command_cannot_subscribe_to_what_the_application_acknowledges():
+    """A command for a topic with `ack = "consumer"` is refused, unless it is the same subscription."""
     fixture = Fixture(SubscriptionSpec("w", "t", hold=Hold()))
     await fixture.subscriptions.restore(fixture.session)
     with pytest.raises(InvalidError, match="'w' subscribes to it"):
@@ -367,8 +367,8 @@ async def test_a_command_cannot_listen_to_what_the_application_acknowledges():
     assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="u", emit="other")) != "w"
 
 
-async def test_what_makes_no_event_is_not_held():
-    """Nobody could acknowledge it."""
+async def test_a_message_without_an_event_is_acknowledged():
+    """A message that makes no event is acknowledged, because the application cannot do it."""
     fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True, hold=Hold()))
     await fixture.subscriptions.restore(fixture.session)
     assert await fixture.session.say("queue jobs", "too large", message_id="1") is AckDecision.ACK
