@@ -75,7 +75,7 @@ class Connection:
         What a session's errors say goes through `redactor` before anybody else sees them.
 
         Raises:
-            ValueError: The adapter says that a setting cannot work.
+            ValueError: A setting cannot work with this adapter.
         """
         self.settings = settings
         self.subscription_specs = tuple(specs)
@@ -235,7 +235,7 @@ class Connection:
             if self._bugs is not None:
                 self._bugs.create_task(work)
                 return
-        except RuntimeError:  # an earlier bug has ended the group, which says so only thus
+        except RuntimeError:  # an earlier bug has ended the group; there is no other way to know
             pass
         work.close()
         log.error("bug", integration=self.id, exc_info=bug)

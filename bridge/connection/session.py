@@ -51,7 +51,7 @@ class SessionKeeper:
         """Create the first session, and open nothing.
 
         Raises:
-            ValueError: The adapter says that a setting cannot work.
+            ValueError: A setting cannot work with this adapter.
 
         Args:
             spec: The protocol.
@@ -78,7 +78,7 @@ class SessionKeeper:
         self._lost: BridgeError | None = None
         self._connected = False
         self._proved = False
-        # Made now, so that a setting that cannot work is said before anything runs.
+        # Made now, so that a setting that cannot work is reported before anything runs.
         self._next: ProtocolAdapter | None = self._make()
         self.current: ProtocolAdapter | None = None if spec.has_session else self._next
         self._unclosed = self.current

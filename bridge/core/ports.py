@@ -442,7 +442,7 @@ class AdapterSpec:
         auth: Kinds of `auth` that it has a meaning for.
         config: The model of its `config { … }` block.
         schemes: URL scheme, in small letters → (default port, TLS). Where an address has no scheme, the rule for TLS of
-            `endpoint.resolve_endpoint` says which one is meant; empty where addresses follow a rule of their own.
+            `endpoint.resolve_endpoint` decides; empty where addresses follow a rule of their own.
         create: Creates one session. Raises ValueError, with a message for a person, where a setting cannot work.
         has_session: False where no connection lasts beyond a call (HTTP): calls are tried while *disconnected*, too.
         needs_endpoint: False for protocols without a remote (timer, static).
