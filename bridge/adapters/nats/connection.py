@@ -172,7 +172,15 @@ class NatsConnection:
     # --- loss
 
     def _end(self, error: Exception | None) -> None:
-        self.lose(ConnectionLostError("the connection ended") if error is None else _loss(translate(error)))
+        """End the session, whatever ended the connection: nobody else would notice."""
+        if error is None:
+            self.lose(ConnectionLostError("the connection ended"))
+            return
+        try:
+            loss = _loss(translate(error))
+        except LookupError:
+            loss = ConnectionLostError(f"the connection ended: {error!r}")
+        self.lose(loss)
 
     def lose(self, error: BridgeError) -> None:
         """End the session: what is in flight fails at once, and `on_lost` is told."""

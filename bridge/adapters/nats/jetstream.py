@@ -16,6 +16,7 @@ from nats.errors import Error
 from nats.js.errors import APIError
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.json import parse as parse_json
 from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
 from bridge.adapters.nats.consumers import Consumer, Consumers
@@ -159,8 +160,8 @@ class Queues:
         if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
             raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
         try:
-            stored = _PUB_ACK.decode(answer.data)
-        except msgspec.DecodeError:
+            stored: _PubAck = parse_json(answer.data, _PUB_ACK, "the answer")
+        except ProtocolError:
             raise ProtocolError(f'what answered on "{subject}" is no stream') from None
         if stored.error is not None:
             try:

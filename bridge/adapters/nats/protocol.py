@@ -187,7 +187,7 @@ def _other(line: bytes) -> Operation:
     if word == b"INFO":
         try:
             return _INFO.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedError("an INFO that cannot be read") from None
     raise MalformedError(f'"{_text(line[:40])}", which is no operation of NATS')
 

@@ -99,6 +99,8 @@ class Transport:
             return self._gets(False)
         except TypeError as error:  # a map of RESP3 whose key is a list or a map
             raise InvalidResponse(str(error)) from None
+        except MemoryError:  # hiredis makes room for all elements of an array as soon as it knows how many there are
+            raise InvalidResponse("a reply that is too large for the memory") from None
 
     async def receive(self) -> None:
         """Wait for more bytes. Raises redis-py's ConnectionError at the end of the connection, or OSError."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
@@ -14,7 +15,7 @@ from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotC
 from bridge.core.model import Inbound
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
-from tests.support.servers.nats_server import nats_server
+from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.wait import until
 
 INFO = b'INFO {"server_id":"x","version":"2.9.10","headers":true}\r\n'
@@ -150,6 +151,7 @@ async def test_more_than_a_greeting_before_tls(more: bytes) -> None:
         (b"MSG a 1 2\r\nxyz\r\n", "without its end"),
         (b"-ERR 'Bad \xff'\r\n", r"Bad \\xff"),
         (b"INFO {\r\n", "INFO that cannot be read"),
+        (b'INFO {"x":' + b"[" * 20_000 + b"\r\n", "INFO that cannot be read"),
     ],
 )
 async def test_a_server_gone_mad(data: bytes, words: str) -> None:
@@ -300,3 +302,33 @@ async def test_a_forged_message_to_who_waits_for_one() -> None:
         taken = await adapter.dequeue("ORDERS/worker", wait=5.0)
         assert taken is not None
         await adapter.disconnect()
+
+
+async def test_a_server_name_that_cannot_be_one() -> None:
+    """`tls.server_name` that OpenSSL takes for no host name is an error that lasts until a person acts."""
+    async with _scripted(INFO.replace(b'"x"', b'"x","tls_required":true')) as server:
+        endpoint = Endpoint(url=f"tls://127.0.0.1:{server.port}")
+        adapter = NatsAdapter(adapter_setup("test", endpoint, tls=Tls(server_name=".example.com"), config=NatsConfig()))
+        with pytest.raises(NotConnectedError) as caught:
+            await adapter.connect()
+        assert caught.value.permanent
+        await adapter.disconnect()
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b'{"stream":"\xff","seq":1}', b'{"x":' + b"[" * 20_000, b'{"seq":1}'])
+async def test_an_answer_to_a_stored_message_that_makes_no_sense(answer: bytes) -> None:
+    """Whatever answers on the subject: the call fails, and the session lives on."""
+    with nats_server() as server:
+        async with nats_client(server.port) as client:
+
+            async def respond(message: Msg) -> None:
+                await message.respond(answer)
+
+            await client.subscribe("orders.new", cb=respond)
+            await client.flush()
+            adapter = _adapter(server.port)
+            await adapter.connect()
+            with pytest.raises(ProtocolError):
+                await adapter.enqueue("orders.new", 1)
+            await adapter.check()
+            await adapter.disconnect()

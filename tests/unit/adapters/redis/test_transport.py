@@ -129,3 +129,15 @@ def test_commands_are_packed_as_redis_reads_them():
 async def test_a_write_at_the_end_of_a_connection_is_nothing():
     """The transport of uvloop refuses one that comes before the reader has heard of the end; no traceback."""
     (await fed()).write(b"PING")
+
+
+async def test_a_reply_that_is_too_large_for_the_memory():
+    """An array with more elements than the memory takes is no reply of Redis; it ends the session only."""
+    transport = await fed(b"*2147483647\r\n")
+
+    def gets(_):
+        raise MemoryError
+
+    transport._gets = gets
+    with pytest.raises(exceptions.InvalidResponse, match="too large for the memory"):
+        transport.next_reply()
