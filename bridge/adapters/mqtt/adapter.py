@@ -156,7 +156,12 @@ class MqttAdapter(AdapterBase):
             self._inbox.end()
             if connection is not None:
                 self._requests.fail(ConnectionLostError("the session was closed"))
-                connection.close(orderly=connection.error is None and not self._doubtful)
+                is_orderly = connection.error is None and not self._doubtful
+                try:
+                    if is_orderly:  # the broker reads it all; whoever closes the session limits the time
+                        await connection.drain()
+                finally:
+                    connection.close(orderly=is_orderly and connection.error is None)
 
     async def check(self) -> None:
         """Ask the broker for an answer, by ending a subscription that never was, which needs no rights."""
@@ -253,7 +258,7 @@ class MqttAdapter(AdapterBase):
         try:
             await connection.subscribe(handle.topic, qos, handle.identifier if has_identifiers else None)
         except BaseException:
-            self._inbox.close(handle)
+            self._inbox.withdraw(handle)
             raise
         return Subscription(topic, handle)
 

@@ -153,6 +153,7 @@ class MqttConnection:
         self._flush_is_due = False
         self._paused = False
         self._closing = False
+        self._drained: asyncio.Future[None] | None = None
         self._timer = Timer(clock)
         self._paho_socket = ControlSocket(transport.fileno(), self._write)
         protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
@@ -182,6 +183,17 @@ class MqttConnection:
         self._check_keep_alive()
         await self._accepted
 
+    async def drain(self) -> None:
+        """Wait until everything that was sent is in the operating system's hands, or the connection has ended."""
+        if self._is_open() and not self._transport.is_empty:
+            self._drained = self._drained or self._loop.create_future()
+            await self._drained
+
+    def _set_drained(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
     def close(self, *, orderly: bool) -> None:
         """End the connection. Only an orderly end sends DISCONNECT, by which the broker forgets the will."""
         self._closing = True
@@ -199,6 +211,7 @@ class MqttConnection:
     def _ended(self, error: BridgeError) -> None:
         """Close the socket, fail everything that waits, and report the loss; nothing happens a second time."""
         self._timer.cancel()
+        self._set_drained()
         descriptor = self._transport.fileno()
         if descriptor >= 0:
             self._loop.remove_reader(descriptor)
@@ -308,6 +321,7 @@ class MqttConnection:
         try:
             if self._transport.flush():
                 self._loop.remove_writer(descriptor)
+                self._set_drained()
             else:
                 self._loop.add_writer(descriptor, self._flush)
         except OSError:

@@ -118,6 +118,13 @@ class Inbox:
             if subscription.queue is not None:
                 self._unacknowledged.close(subscription.topic)
 
+    def withdraw(self, subscription: TopicSubscription) -> None:
+        """Undo `open`, because the broker has not confirmed: what is unacknowledged is kept for the next try."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            if subscription.queue is not None:
+                self._unacknowledged.withdraw(subscription.topic)
+
     def has_others(self, subscription: TopicSubscription) -> bool:
         """Return whether another subscription has the same filter."""
         return any(one.topic == subscription.topic for one in self._subscriptions if one is not subscription)

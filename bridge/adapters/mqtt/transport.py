@@ -50,6 +50,11 @@ class SocketTransport:
         """Whether bytes are here already that the operating system will not announce, because OpenSSL has them."""
         return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._waiting
+
     def write(self, data: bytes | bytearray) -> None:
         """Add data to what `flush` sends."""
         self._waiting += data

@@ -195,6 +195,10 @@ class UnacknowledgedMessages:
         for one in [one for one in self._by_id.values() if one.queue is queue]:
             self.settle(one)
 
+    def withdraw(self, topic: str) -> None:
+        """Deliver no more in this connection; the messages stay, until `open` or `close_others`."""
+        self._open.discard(topic)
+
     def close_others(self) -> None:
         """End the subscriptions that this connection does not have."""
         for topic in self._queues.keys() - self._open:

@@ -160,3 +160,24 @@ async def test_another_client_of_the_same_name_takes_the_session() -> None:
     assert isinstance(lost[0], ConnectionLostError)
     assert lost[0].permanent
     assert "taken over" in lost[0].message
+
+
+async def test_an_orderly_end_sends_everything_first() -> None:
+    """What was answered as sent reaches a broker that reads, and DISCONNECT behind it."""
+    got, ended = bytearray(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x03\x00\x00\x00")  # CONNACK
+        while data := await reader.read(65_536):
+            got.extend(data)
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        async with connected(f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}") as session:
+            for _ in range(200):
+                assert await session.publish("t", "x" * 100_000, qos=0) == {}
+        await asyncio.wait_for(ended.wait(), 10)
+    assert got.count(b"x" * 1000) == 20_000
+    assert got.endswith(b"\xe0\x00")

@@ -220,3 +220,17 @@ async def test_a_subscription_that_is_not_made_again():
     with pytest.raises(InvalidError):
         session.messages.answer(session.ids[1])
     assert broker.acks == [1]
+
+
+async def test_a_subscription_that_the_broker_does_not_confirm():
+    """What is unacknowledged stays for the next try; the broker hears of it when the application acknowledges."""
+    session = Session(visibility=30.0)
+    await session.come(7)
+    session.connect(present=True)
+    session.messages.withdraw("t")
+    assert session.broker.acks == []
+    session.queue = session.connect(present=True)
+    await session.come(7)
+    assert session.broker.acks == []
+    session.messages.answer(session.ids[7])
+    assert session.broker.acks == [7]
