@@ -12,7 +12,7 @@ from typing import Final
 
 from bridge.core.backoff import backoff
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import AttemptTimeoutError, BridgeError, NotConnectedError
+from bridge.core.errors import AttemptTimeoutError, BridgeError, ConnectionLostError, NotConnectedError
 from bridge.core.model import ConnectionStatus
 from bridge.core.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
 from bridge.core.settings import HealthSettings
@@ -238,6 +238,6 @@ class SessionKeeper:
         try:
             async with self._clock.timeout(_LONGEST_CLOSE):
                 await self._tasks.run(session.disconnect(), "disconnect")
-        except TimeoutError:
+        except (TimeoutError, ConnectionLostError):  # the second: its library cancelled it
             pass
         self._unclosed = None

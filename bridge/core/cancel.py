@@ -135,10 +135,12 @@ class BoundedTasks:
         return task
 
     def _cancel_again(self, task: asyncio.Task[Any], state: "_State", timer: Timer) -> None:
-        timer.set(PATIENCE, partial(self._cut, state))
+        timer.set(PATIENCE, partial(self._cut, task, state))
         task.cancel()
 
-    def _cut(self, state: "_State") -> None:
+    def _cut(self, task: asyncio.Task[Any], state: "_State") -> None:
+        if task.done():  # in this very turn of the loop; `_ended` comes next
+            return
         log.warning("cut: it went on after it was cancelled twice", what=state.what, **self._fields)
         state.end()
         if state.on_cut is not None:

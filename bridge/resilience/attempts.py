@@ -95,7 +95,7 @@ class Attempts:
         """Settle an attempt whose task goes on although it was cancelled: nobody waits for it any longer."""
         if attempt.expired:
             attempt.set_exception(self._timed_out(attempt))
-        else:
+        elif not attempt.done():  # its task may end in the same turn of the loop
             self._drop(attempt)
 
     # --- begin and end
@@ -154,9 +154,13 @@ class Attempts:
                 work.close()  # it never began, and would be complained about
         if attempt.task is None:  # begun without a task in the end
             return
-        if not attempt.done():
-            attempt.close()
-            self._give_up(attempt, task.cancelled())
+        if attempt.done():
+            return
+        if attempt.expired and task.cancelled():  # before its first step: libuv runs timers before what is ready
+            attempt.set_exception(self._timed_out(attempt))
+            return
+        attempt.close()
+        self._give_up(attempt, task.cancelled())
 
     # --- time limits
 

@@ -88,6 +88,14 @@ class FakeClock:
                 await self.settle()
         self._now = max(self._now, until)
 
+    def fire(self, seconds: float) -> None:
+        """Let `seconds` pass, and call back what is due before any task runs, as an event loop may do."""
+        self._now += seconds
+        while self._timers and self._timers[0][0] <= self._now + _ROUNDING:
+            callback = self._callbacks.pop(heapq.heappop(self._timers)[1], None)
+            if callback is not None:
+                callback()
+
     async def settle(self) -> None:
         """Let tasks run until none is ready; no time passes."""
         loop = asyncio.get_running_loop()

@@ -216,3 +216,18 @@ async def test_a_subscription_that_hangs_does_not_hold_up_the_others(times: floa
         topics = [one.topic for one in connection.subscriptions.listed()]
     assert "b" in topics
     assert None in [outcome.error for outcome in running.outcomes]
+
+
+async def test_a_client_library_that_cancels_its_own_close():
+    """The session counts as closed, and the next one is tried."""
+    async with RunningManager(1, "check") as running:
+
+        async def cancelled() -> None:
+            raise asyncio.CancelledError
+
+        running.adapters[0].disconnect = cancelled  # type: ignore[method-assign]
+        await running.clock.advance(60.0)
+        running.stubborn.clear()
+        await running.clock.advance(20.0)
+        assert running.health["status"] == "connected"
+        assert len(running.adapters) > 1

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.core.cancel import BoundedTasks
+from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import (
     AttemptTimeoutError,
@@ -341,3 +341,43 @@ async def test_on_the_real_clock() -> None:
     assert late.error is not None
     assert (slow.error.kind, late.error.kind) == ("timeout", "deadline")
     guard.close()
+
+
+async def test_time_that_is_up_before_the_first_step_of_a_task() -> None:
+    """A busy event loop may run a timer before the new task: the call is expired, as with any other attempt."""
+    guarded = GuardHarness()
+    task = guarded.call(guarded.operation(timeout=1.0), script("late"))
+    await asyncio.sleep(0)  # the call is submitted, and its task is made
+    assert guarded.guard.accounting.in_flight == 1
+    assert guarded.started == []
+    guarded.clock.fire(2.0)
+    outcome = await task
+    assert isinstance(outcome.error, DeadlineError)
+    assert guarded.guard.accounting.sums().expired == 1
+
+
+async def test_a_cancelled_attempt_that_ends_just_when_it_would_be_cut() -> None:
+    """Its end counts, once; the sums balance."""
+    guarded = GuardHarness()
+    release = asyncio.Event()
+
+    async def stubborn() -> str:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return "done"
+
+    task = guarded.call(guarded.operation(), stubborn)
+    await guarded.clock.settle()
+    guarded.guard.cancel(guarded.calls[-1])
+    await guarded.clock.settle()
+    await guarded.clock.advance(PATIENCE)
+    release.set()
+    await asyncio.sleep(0)
+    guarded.clock.fire(PATIENCE)
+    await guarded.clock.settle()
+    await asyncio.gather(task, return_exceptions=True)
+    sums = guarded.guard.accounting.sums()
+    assert (sums.accepted, sums.in_flight) == (1, 0)
