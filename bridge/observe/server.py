@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -108,25 +109,29 @@ class StatusServer:
         silent = logging.getLogger(__name__)
         silent.disabled = True  # the library logs each request, and a traceback for each that is not valid HTTP
         try:
-            self._server = await serve(
-                self._never,
-                self._listen.host,
-                self._listen.port,
-                process_request=self._answer,
-                create_connection=_Connection,
-                compression=None,
-                server_header=None,
-                open_timeout=_PATIENCE,
-                close_timeout=_PATIENCE,
-                logger=silent,
-            )
+            listening = _listening_socket(self._listen)
+            try:
+                self._server = await serve(
+                    self._never,
+                    sock=listening,
+                    process_request=self._answer,
+                    create_connection=_Connection,
+                    compression=None,
+                    server_header=None,
+                    open_timeout=_PATIENCE,
+                    close_timeout=_PATIENCE,
+                    logger=silent,
+                )
+            except BaseException:
+                listening.close()
+                raise
         except OSError as error:
             if error.errno == errno.EADDRINUSE and not must:
                 log.info("no status page: something else listens at its address", status=self._listen.url)
                 return False
             reason = "something else listens there" if error.errno == errno.EADDRINUSE else error.strerror
             raise ConfigError([f"bridge > status: {self._listen.host}:{self._listen.port}: {reason}"]) from None
-        self._listen = Listen(self._listen.host, self._server.sockets[0].getsockname()[1])
+        self._listen = Listen(self._listen.host, listening.getsockname()[1])
         return True
 
     async def stop(self) -> None:
@@ -189,6 +194,16 @@ class StatusServer:
     def _sums(self, request: Request) -> Response:
         body, content_type = self._metrics(", ".join(request.headers.get_all("Accept")))
         return _response(HTTPStatus.OK, body, content_type=content_type)
+
+
+def _listening_socket(listen: Listen) -> socket.socket:
+    """Return a socket that listens. Raises OSError where it cannot.
+
+    An event loop may begin to listen later than it binds. Of two programs that bind at the same moment, one then has a
+    server without a socket instead of an error.
+    """
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    return socket.create_server((listen.host, listen.port), family=family)
 
 
 def _response(

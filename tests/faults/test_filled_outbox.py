@@ -12,6 +12,7 @@ from tests.support.bus.program import Program
 from tests.support.servers.remotes import Entry, Stand, stand
 from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import Sidecar
+from tests.support.wait import until
 
 #: More than are in memory at the same time.
 COUNT = 4500
@@ -114,6 +115,7 @@ async def _told_again(program: Program) -> None:
         outcomes = {e["payload"]["idempotency_key"]: e["event_type"] for e in program.seen(prefix="receipt.")}
     told = {(e["payload"]["idempotency_key"], e["event_type"]) for e in program.seen(prefix="receipt.")}
     assert told == {(f"k{number}", "receipt.redis.delivered") for number in range(COUNT)}
+    await until(lambda: len(program.seen("response.kept", since)) >= COUNT, "a response to each")
     assert len(program.seen("response.kept", since)) == COUNT
     assert await _pending(program) == 0
 
