@@ -92,10 +92,12 @@ class Attempts:
         self._give_up(attempt, True)
 
     def _cut(self, attempt: RunningAttempt) -> None:
-        """Settle an attempt whose task goes on although it was cancelled: nobody waits for it any longer."""
+        """Settle an attempt whose task was cancelled, whether that has ended or goes on: nobody waits for it."""
+        if attempt.done():  # its task may end in the same turn of the loop
+            return
         if attempt.expired:
             attempt.set_exception(self._timed_out(attempt))
-        elif not attempt.done():  # its task may end in the same turn of the loop
+        else:
             self._drop(attempt)
 
     # --- begin and end
@@ -139,10 +141,6 @@ class Attempts:
             result = await work
         except BridgeError as error:
             attempt.set_exception(error)
-        except asyncio.CancelledError:
-            if not attempt.expired:
-                raise
-            attempt.set_exception(self._timed_out(attempt))
         else:
             attempt.set_result(result)
 
@@ -152,15 +150,13 @@ class Attempts:
             self._not_entered -= 1
             if work is not None:
                 work.close()  # it never began, and would be complained about
-        if attempt.task is None:  # begun without a task in the end
+        if attempt.task is None or attempt.done():  # begun without a task in the end, or settled
             return
-        if attempt.done():
-            return
-        if attempt.expired and task.cancelled():  # before its first step: libuv runs timers before what is ready
-            attempt.set_exception(self._timed_out(attempt))
-            return
-        attempt.close()
-        self._give_up(attempt, task.cancelled())
+        if task.cancelled():
+            self._cut(attempt)
+        else:
+            attempt.close()
+            self._give_up(attempt, False)
 
     # --- time limits
 
