@@ -229,6 +229,17 @@ class Tls(Strict):
     server_name: Annotated[str | None, Field(description="the name that the certificate must carry")] = None
     verify: bool = True
 
+    @field_validator("server_name")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        """Refuse what OpenSSL would refuse at each connection, with an error of Python's own kind."""
+        if name is not None:
+            try:
+                check_host(name)
+            except ValueError as error:
+                raise ValueError(f"cannot be the name of a server: {error}") from None
+        return name
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and not safe, one line each; log, health and `check` show it."""

@@ -106,7 +106,7 @@ class NatsConnection:
             await self._background.open()
             self._inbox = self.new_inbox()
             await self.subscribe(f"{self._inbox}.*", self._on_reply)
-        except (BridgeError, OSError, UnicodeError) as error:
+        except (BridgeError, OSError) as error:
             await self.close()
             raise translate_connect(self._error, error, server) from None
         except BaseException:

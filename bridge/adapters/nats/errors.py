@@ -135,8 +135,6 @@ def translate_connect(said: BridgeError | None, error: Exception, server: Resolv
         ours = said
     elif isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return opening_error(error, server, secured=True)
-    elif isinstance(error, UnicodeError):  # of `tls.server_name`, which OpenSSL wants as a host name
-        return NotConnectedError(f"no connection to {server.name}: {error}", permanent=True)
     else:
         ours = translate(error)
     if isinstance(ours, AuthError | NotConnectedError):

@@ -225,6 +225,13 @@ def test_blocks_that_need_tls(spec: AdapterSpec, blocks: dict[str, Any], words: 
     assert spec.resolve(Endpoint(address="remote.example"), blocks.get("auth", NO_AUTH), blocks.get("tls"))[0].tls
 
 
+@pytest.mark.parametrize("name", ["", ".example.com", "a..b", "a" * 64, "ex ample", "a\n"])
+def test_a_server_name_that_cannot_be_one(name: str) -> None:
+    """`tls.server_name` that OpenSSL takes for no host name is an error of the configuration, for every protocol."""
+    with pytest.raises(ValidationError, match="cannot be the name of a server"):
+        Tls(server_name=name)
+
+
 @every
 def test_verify_alone_is_no_mistake(spec: AdapterSpec) -> None:
     """`tls.verify = false` means nothing on a plaintext endpoint; it is a warning there as everywhere."""

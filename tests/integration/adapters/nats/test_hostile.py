@@ -304,17 +304,6 @@ async def test_a_forged_message_to_who_waits_for_one() -> None:
         await adapter.disconnect()
 
 
-async def test_a_server_name_that_cannot_be_one() -> None:
-    """`tls.server_name` that OpenSSL takes for no host name is an error that lasts until a person acts."""
-    async with _scripted(INFO.replace(b'"x"', b'"x","tls_required":true')) as server:
-        endpoint = Endpoint(url=f"tls://127.0.0.1:{server.port}")
-        adapter = NatsAdapter(adapter_setup("test", endpoint, tls=Tls(server_name=".example.com"), config=NatsConfig()))
-        with pytest.raises(NotConnectedError) as caught:
-            await adapter.connect()
-        assert caught.value.permanent
-        await adapter.disconnect()
-
-
 @pytest.mark.parametrize("answer", [b"", b"{", b'{"stream":"\xff","seq":1}', b'{"x":' + b"[" * 20_000, b'{"seq":1}'])
 async def test_an_answer_to_a_stored_message_that_makes_no_sense(answer: bytes) -> None:
     """Whatever answers on the subject: the call fails, and the session lives on."""
