@@ -24,7 +24,6 @@ from bridge.adapters.http.response import body_of, check_status, headers_of
 from bridge.core.errors import InvalidError
 from bridge.core.model import Command, Request
 from bridge.core.ports import (
-    NO_CONTEXT,
     NO_OPTIONS,
     AdapterBase,
     AdapterSetup,
@@ -134,7 +133,7 @@ class HttpAdapter(AdapterBase):
         if request.headers:
             given = {self._allowed[name.lower()]: value for name, value in request.headers.items()}
             context = msgspec.structs.replace(context, headers={**context.headers, **given})
-        headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
+        headers = self._client.header_lines(context)
         response = await self._client.send(request.method, request.target, headers, request.body, request.content_type)
         check_status(response, self._codec)
         if command.notify:

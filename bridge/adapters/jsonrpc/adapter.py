@@ -21,7 +21,7 @@ from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
 from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter
 from bridge.adapters.jsonrpc.wire import CallId, check_accepted, encode_call, read_response
 from bridge.core.model import Command, Request
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
 
 
 class JsonRpcAdapter(AdapterBase):
@@ -85,7 +85,7 @@ class JsonRpcAdapter(AdapterBase):
             BridgeError: There is no answer, or it is not one of JSON-RPC.
         """
         method, params = command.method, command.params
-        headers = self._client.header_lines(context) if context is not NO_CONTEXT else b""
+        headers = self._client.header_lines(context)
         key = context.idempotency_key
         if command.notify:
             return await self._call(method, params, None, headers)

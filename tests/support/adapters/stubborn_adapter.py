@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.core.endpoint import Strict
-from bridge.core.ports import NO_CONTEXT, AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.model import Request
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
 from tests.support.stubborn import Stubborn
 
 
@@ -49,9 +50,9 @@ class StubbornAdapter(AdapterBase):
     async def disconnect(self) -> None:
         await self._go_through("disconnect")
 
-    async def request(self, method: str, params: Any, *, notify: bool = False, context: Context = NO_CONTEXT) -> Any:
+    async def request(self, command: Request, context: Context) -> Any:
         await self._go_through("request")
-        return method
+        return command.method
 
 
 SPEC = AdapterSpec(
