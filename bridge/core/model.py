@@ -353,6 +353,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         headers: Its headers, where the protocol has them.
         message_id: Its id for `ack` and `nack`; None where the application does not acknowledge.
         attempts: How often it was delivered, where the protocol counts that.
+        retained: Whether the broker kept it as its topic's last value.
         unique: The sender's own id of the message, where that is not in the header `idempotency_key`; a second message
             with it is a repetition. It is not part of the event.
     """
@@ -362,6 +363,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     message_id: str | None = None
     attempts: int | None = None
+    retained: bool = False
     unique: str | None = None
 
 

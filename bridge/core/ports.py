@@ -150,6 +150,9 @@ The result is whether to acknowledge the message; None means `AckDecision.ACK`. 
 subscription that was made with a `settings.Hold`. While the bus has no room the wait lasts, so that a flood waits at
 its source. What is returned may already be an `AckDecision`; an adapter may check for that instead of awaiting it.
 It raises nothing: what the bus cannot carry is reported.
+
+The wait may last for hours where nobody on the bus listens to the event. So an adapter reads on meanwhile (answers,
+acknowledgements and keep-alives of the connection), and the wait must not be bounded by anything but the session's end.
 """
 
 
@@ -191,6 +194,9 @@ class ProtocolAdapter(Protocol):
     protocol has a connection and it breaks, the adapter calls `setup.on_lost(error)` once, and fails everything in
     flight with `ConnectionLostError`. After that only `disconnect` is called; its owner makes a new session.
 
+    One failure is one failure. What concerns one subscription is told by `setup.on_subscription_ended`, what concerns
+    one message from outside by `setup.on_dropped`; neither ends the session.
+
     Every method raises `BridgeError` and nothing else for what the outside did; any other exception is a bug.
     Cancelling an operation abandons it: its connection stays usable or is replaced, and nothing is left running.
     An operation that the protocol lacks raises `NotSupportedError`. Adapters have no retries and no time limits of
@@ -200,6 +206,14 @@ class ProtocolAdapter(Protocol):
     @property
     def protocol(self) -> str:
         """The `type` in the configuration, for example `json-rpc`."""
+        ...
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the remote, on `setup.clock.monotonic()`; None where the adapter does not know.
+
+        A check that had no answer in its time has not failed where other data has come meanwhile.
+        """
         ...
 
     async def connect(self) -> None:
@@ -304,6 +318,11 @@ class AdapterBase:
     def _lacks(self, operation: str) -> NotSupportedError:
         return NotSupportedError(f"{self.protocol} has no {operation}")
 
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the remote; see `ProtocolAdapter.last_heard`. None: not known."""
+        return None
+
     async def connect(self) -> None:
         """Do nothing: there is nothing to open."""
 
@@ -395,7 +414,7 @@ async def _settle(adapter: AdapterBase, command: Ack | Nack) -> dict[str, Any]:
     return {}
 
 
-def _ignore(_: object) -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -411,6 +430,13 @@ class AdapterSetup:
         config: An instance of `AdapterSpec.config`.
         max_in_flight: How many operations run at the same time at most; for the size of pools.
         on_lost: To be called once when the session's connection breaks by itself.
+        on_subscription_ended: To be called once with a live subscription of the session that the remote has ended, or
+            that cannot go on, and why, while the session itself goes on. The owner subscribes again later.
+        on_dropped: To be called with an error and the topic for what came from the remote and cannot be delivered as a
+            message: it says what it was and why. The owner counts and reports it.
+        on_warning: To be called with a name and a text for what a person should know although all goes on, for example
+            that the remote granted less than was asked; None takes the text of that name back. Health shows the texts
+            of the current session.
         hide: To be called with each secret that the adapter itself reads from a file; errors and logs then hide it.
         session_state: What one session leaves for the next one of the same integration; empty at first.
         clock: The only time that an adapter reads. A suspended process misses nothing on it.
@@ -424,6 +450,9 @@ class AdapterSetup:
     config: Any = None
     max_in_flight: int = 64
     on_lost: Callable[[BridgeError], None] = _ignore
+    on_subscription_ended: Callable[[Subscription, BridgeError], None] = _ignore
+    on_dropped: Callable[[BridgeError, str], None] = _ignore
+    on_warning: Callable[[str, str | None], None] = _ignore
     hide: Callable[[str], None] = _ignore
     session_state: dict[str, Any] = field(default_factory=dict, compare=False)
     _: KW_ONLY
