@@ -6,7 +6,7 @@ what is wrong with the file, a reload notices that it has changed, and a session
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -27,11 +27,14 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 
 PROTOCOL: Final = "static"
 #: The topic that means every key.
 ALL: Final = "*"
+#: The one method.
+GET: Final = "get"
 
 
 class StaticConfig(Strict):
@@ -178,8 +181,8 @@ class StaticAdapter(AdapterBase):
         self._need_open()
         method, params = command.method, command.params
         error: BridgeError | None = None
-        if method != "get":
-            error = NotSupportedError(f"`static` has no method {method!r}; there is `get`")
+        if method != GET:
+            error = _no_method(method)
         elif not isinstance(params, dict) or params.keys() != {"key"} or not isinstance(params["key"], str):
             error = InvalidError('params: `get` takes {"key": text}')
         elif params["key"] not in self._values:
@@ -202,14 +205,31 @@ class StaticAdapter(AdapterBase):
             InvalidError: There is no such key.
         """
         self._need_open()
-        if topic != ALL and topic not in self._values:
-            raise InvalidError(f"there is no key {topic!r}")
+        _check_key(topic, self._values)
         for key in list(self._values) if topic == ALL else [topic]:
             await deliver(Inbound(topic=key, message=self._values[key]))
         return Subscription(topic)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Do nothing: all values were delivered by `subscribe`."""
+
+
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:
+    """Check that there is such a method, or such a key to subscribe to; see `ports.NameCheck`."""
+    if operation != "request":
+        refuse_group(PROTOCOL, group)
+        _check_key(name, config.content)
+    elif name != GET:
+        raise _no_method(name)
+
+
+def _check_key(key: str, values: Collection[str]) -> None:
+    if key != ALL and key not in values:
+        raise InvalidError(f"topic: there is no key {key!r}")
+
+
+def _no_method(method: str) -> NotSupportedError:
+    return NotSupportedError(f"method: `static` has no {method!r}; there is `{GET}`")
 
 
 SPEC: Final = AdapterSpec(
@@ -221,4 +241,5 @@ SPEC: Final = AdapterSpec(
     schemes={},
     create=StaticAdapter,
     needs_endpoint=False,
+    check_names=check_names,
 )

@@ -232,12 +232,12 @@ class BlockReader:
             return f"must be {expected.replace(chr(39), '`')}{hint}"
         if kind in _PLAIN_WORDS:
             return _PLAIN_WORDS[kind]
-        return _unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
+        return unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
 
     @staticmethod
     def message_of(message: str, key: KeyPath, data: Data) -> str:
         """Return the message about a key; another one without the value where it would repeat a secret."""
-        return _unless_secret(message, data.secret_values(key))
+        return unless_secret(message, data.secret_values(key))
 
 
 def anchored(value: Any, location: Location) -> Any:
@@ -277,7 +277,8 @@ def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or any(_holds(argument, kind) for argument in typing.get_args(annotation))
 
 
-def _unless_secret(message: str, secrets: Iterable[str]) -> str:
+def unless_secret(message: str, secrets: Iterable[str]) -> str:
+    """Return the message; another one without the value where it would repeat a part of a secret."""
     if any(_echoes(message, secret) for secret in secrets):
         return "its value is not valid (it is not shown, because it is secret)"
     return message

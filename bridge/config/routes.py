@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from bridge.config.blocks import BlockReader, Data
+from bridge.config.blocks import BlockReader, Data, unless_secret
 from bridge.config.diagnostics import Diagnostics, near, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import (
@@ -16,7 +16,7 @@ from bridge.config.models import (
     SubscriptionSettings,
 )
 from bridge.config.syntax import Block
-from bridge.core.errors import InvalidError
+from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.filters import check_pattern
 
@@ -48,7 +48,9 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
         except ValueError as error:
             fault = "one of them is not a pattern of event types" if ("on",) in data.secret_keys else str(error)
             reader.diagnostics.add(data.location(("on",)), f"{subject} > on", fault)
-    _check_integration(settings.integration, settings.operation, data, reader, integrations, key="operation")
+    integration = _check_integration(
+        settings.integration, settings.operation, data, reader, integrations, key="operation"
+    )
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
         if (key,) not in data.locations:
@@ -57,6 +59,10 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
     if settings.delivery == "at_least_once" and qos is not None and qos.constant and qos.evaluate({}) == 0:
         message = 'messages with QoS 0 are not acknowledged; `delivery = "at_least_once"` needs 1 or 2'
         reader.diagnostics.add(data.location(("qos",)), f"{subject} > qos", message)
+    for key in needed[:1]:
+        value = computed.get(key)
+        if value is not None and value.constant and isinstance(text := value.evaluate({}), str) and text:
+            _check_names(integration, settings.operation, data, reader, key=key, value=text, secret=value.secret)
     for key in _ARGUMENTS:
         if (key,) in data.locations and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
@@ -87,7 +93,12 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
     if (("topic",) in data.locations) == (("queue",) in data.locations):
         reader.diagnostics.add(block.location, subject, "give either `topic` or `queue`")
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
-    _check_integration(settings.integration, operation, data, reader, integrations, key=key)
+    integration = _check_integration(settings.integration, operation, data, reader, integrations, key=key)
+    for name, value in (("topic", settings.topic), ("queue", settings.queue)):
+        if value is not None:
+            operation = "consume" if name == "queue" else "subscribe"
+            secret = (name,) in data.secret_keys
+            _check_names(integration, operation, data, reader, key=name, value=value, secret=secret)
     _check_qos(settings, data, reader, integrations)
     held = settings.ack == "consumer"
     if held:
@@ -119,20 +130,45 @@ def _check_name(block: Block, reader: BlockReader) -> None:
         reader.diagnostics.add(block.location, str(block), "a label has letters, digits, `_` and `-` only")
 
 
+def _check_names(
+    integration: Integration | None,
+    operation: str,
+    data: Data,
+    reader: BlockReader,
+    *,
+    key: str,
+    value: str,
+    secret: bool,
+) -> None:
+    """Check what can be known of a method, topic, queue or group without the remote."""
+    if integration is None:
+        return
+    try:
+        integration.spec.check_names(operation, value, data.values.get("group"), integration.config)
+    except BridgeError as error:
+        named, colon, rest = error.message.partition(": ")
+        at, message = (named, rest) if colon and (named,) in data.locations else (key, error.message)
+        message = unless_secret(message, [value] if secret else data.secret_values((at,)))
+        reader.diagnostics.add(data.location((at,)), f"{data.subject} > {at}", message)
+
+
 def _check_integration(
     name: str, operation: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str
-) -> None:
+) -> Integration | None:
+    """Check that there is such an integration with such an operation; return it, None where there is none."""
     if name not in integrations:
         shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
         hint = near(name, integrations) or (f"; there are {one_of(integrations)}" if integrations else "")
         location = data.location(("integration",))
         reader.diagnostics.add(location, f"{data.subject} > integration", f"there is no {shown}{hint}")
-        return
+        return None
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:
         has = one_of(integration.spec.operations)
         message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
         reader.diagnostics.add(data.location((key,)), f"{data.subject} > {key}", message)
+        return None
+    return integration
 
 
 def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str) -> None:

@@ -27,7 +27,7 @@ from bridge.core.endpoint import (
     Tls,
     resolve_endpoint,
 )
-from bridge.core.errors import BridgeError, NotSupportedError
+from bridge.core.errors import BridgeError, InvalidError, NotSupportedError
 from bridge.core.model import Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
 from bridge.core.settings import Hold
 
@@ -460,6 +460,21 @@ class AdapterSetup:
     random: Random
 
 
+def refuse_group(protocol: str, group: str | None) -> None:
+    """Raise InvalidError where a subscription has a group: the protocol has none."""
+    if group is not None:
+        raise InvalidError(f"group: `{protocol}` has no groups")
+
+
+NameCheck = Callable[[str, str, str | None, Any], None]
+"""Checks the names of an operation, so that `nemo-bridge check` finds what no remote can accept.
+
+The arguments are the operation (`request`, `publish`, `enqueue`, `subscribe` or `consume`), the method, topic or queue,
+the group of a subscription (None: no group), and the `config`. The adapter makes the same check when it runs.
+It raises InvalidError or NotSupportedError; a message about one key begins with it, as in `topic: …`.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AdapterSpec:
     """Describes a protocol and creates its sessions; an entry point of the group `nemo_bridge.adapters` names one.
@@ -482,6 +497,7 @@ class AdapterSpec:
         unfit_to_hold: Returns why that cannot work with a `config`, for a person; None where it can.
         has_qos: Whether a subscription has a quality of service.
         addressing: Returns what a `config` contains about addresses: further servers, another default port.
+        check_names: Checks what of an operation's names can be known without the remote; see `NameCheck`.
     """
 
     protocol: str
@@ -498,6 +514,7 @@ class AdapterSpec:
     unfit_to_hold: Callable[[Any], str | None] = lambda _: None
     has_qos: bool = False
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
+    check_names: NameCheck = lambda *_: None
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Return each scheme of the protocol, with the spec of its transport."""

@@ -31,6 +31,7 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 
 PROTOCOL: Final = "file"
@@ -129,6 +130,7 @@ class FileAdapter(AdapterBase):
         """
         tree = self._open_tree()
         try:
+            _check_method(command.method)
             result = await self._answer(tree, command.method, command.params)
         except BridgeError:
             if not command.notify:
@@ -141,12 +143,10 @@ class FileAdapter(AdapterBase):
             path = _text_params(params, method, "path")["path"]
             parts = _file_parts(path)
             return self._codec.decode(await asyncio.to_thread(tree.read, parts, self._config.max_size), name=path[:200])
-        if method == "list":
-            given = _text_params(params, method, path=".", glob="*")
-            below, glob = split_path(given["path"]), Glob(given["glob"])
-            found = await asyncio.to_thread(tree.scan, glob, below, directories=True)
-            return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
-        raise NotSupportedError(f"`file` has no method {method!r}; there are `read` and `list`")
+        given = _text_params(params, method, path=".", glob="*")
+        below, glob = split_path(given["path"]), Glob(given["glob"])
+        found = await asyncio.to_thread(tree.scan, glob, below, directories=True)
+        return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
         """Write a file, whole or not at all, or append to it; missing directories are created.
@@ -188,7 +188,7 @@ class FileAdapter(AdapterBase):
         Raises:
             InvalidError: The glob is wrong.
         """
-        tree, glob = self._open_tree(), Glob(topic.removeprefix(TAIL))
+        tree, glob = self._open_tree(), Glob(topic.removeprefix(TAIL), "topic")
 
         async def change(path: str, message: Any) -> None:
             await deliver(Inbound(topic=path, message=message))
@@ -239,6 +239,23 @@ class FileAdapter(AdapterBase):
         await deliver(Inbound(topic=path, message=message))
 
 
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:  # noqa: ARG001
+    """Check the method of a request, the file of a publish, or the glob of a subscription; see `ports.NameCheck`."""
+    match operation:
+        case "request":
+            _check_method(name)
+        case "publish":
+            _file_parts(name, "topic")
+        case _:
+            refuse_group(PROTOCOL, group)
+            Glob(name.removeprefix(TAIL), "topic")
+
+
+def _check_method(method: str) -> None:
+    if method not in {"read", "list"}:
+        raise NotSupportedError(f"method: `file` has no {method!r}; there are `read` and `list`")
+
+
 def _kind(found: os.stat_result) -> str:
     return "directory" if stat.S_ISDIR(found.st_mode) else "file"
 
@@ -283,4 +300,5 @@ SPEC: Final = AdapterSpec(
     schemes={},
     create=FileAdapter,
     needs_endpoint=False,
+    check_names=check_names,
 )

@@ -41,11 +41,11 @@ class Glob:
     As in a shell, names that begin with a dot match only a segment that begins with one, and `**` enters none of them.
     """
 
-    def __init__(self, text: str) -> None:
-        """Parse the pattern. Raises InvalidError where `split_path` does, or where it is empty."""
-        segments = split_path(text, "glob")
+    def __init__(self, text: str, name: str = "glob") -> None:
+        """Parse the pattern. Raises InvalidError where `split_path` does, or where it is empty; `name` as there."""
+        segments = split_path(text, name)
         if not segments:
-            raise InvalidError("glob: must not be empty")
+            raise InvalidError(f"{name}: must not be empty")
         if segments[-1] == "**":
             segments = (*segments, "*")
         self._segments = [None if one == "**" else _Segment(one) for one in segments]

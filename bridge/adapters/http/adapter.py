@@ -19,7 +19,7 @@ from bridge.adapters._common.http.status import check_credentials
 from bridge.adapters._common.http.target import SCHEMES
 from bridge.adapters.http.config import HttpConfig
 from bridge.adapters.http.feeds import EVENTS, POLL, EventFeed, Feed, PollFeed
-from bridge.adapters.http.request import IDEMPOTENT, HttpRequest, http_method, join_path
+from bridge.adapters.http.request import IDEMPOTENT, HttpRequest, http_method, join_path, split_method
 from bridge.adapters.http.response import body_of, check_status, headers_of
 from bridge.core.errors import InvalidError
 from bridge.core.model import Command, Request
@@ -32,6 +32,7 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 
 PROTOCOL: Final = "http"
@@ -173,15 +174,12 @@ class HttpAdapter(AdapterBase):
 
     def _make_feed(self, topic: str) -> Feed:
         config, base = self._config, self._client.path
+        check_feed(topic, config)
         if topic == POLL and config.poll is not None:
             path = base if config.path is None else join_path(base, config.path)
             return PollFeed(self._client, path, config.poll, self._codec, self._clock)
-        if topic == EVENTS and config.events is not None:
-            path = join_path(base, config.events)
-            return EventFeed(self._client, path, self._codec, config.max_response, self._clock)
-        if topic in {POLL, EVENTS}:
-            raise InvalidError(f'topic "{topic}" needs `{topic}` in the `config` block')
-        raise InvalidError(f'there is no topic {topic!r}; there are "{POLL}" and "{EVENTS}"')
+        path = join_path(base, config.events or "")
+        return EventFeed(self._client, path, self._codec, config.max_response, self._clock)
 
     async def _begin(self, open_feed: _OpenFeed) -> None:
         if not self._background.is_open:
@@ -210,6 +208,23 @@ class HttpAdapter(AdapterBase):
         await open_feed.feed.aclose()
 
 
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:
+    """Check the method of a request, or the topic of a subscription; see `ports.NameCheck`."""
+    if operation == "request":
+        split_method(name)
+    else:
+        refuse_group(PROTOCOL, group)
+        check_feed(name, config)
+
+
+def check_feed(topic: str, config: HttpConfig) -> None:
+    """Raise InvalidError unless there is a feed of this name, and the configuration has a setting for it."""
+    if topic not in {POLL, EVENTS}:
+        raise InvalidError(f'topic: there is no {topic!r}; there are "{POLL}" and "{EVENTS}"')
+    if (config.poll if topic == POLL else config.events) is None:
+        raise InvalidError(f'topic: "{topic}" needs `{topic}` in the `config` block')
+
+
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
     summary="HTTP or HTTPS: any request, polling, server-sent events",
@@ -219,4 +234,5 @@ SPEC: Final = AdapterSpec(
     schemes=SCHEMES,
     create=HttpAdapter,
     has_session=False,
+    check_names=check_names,
 )

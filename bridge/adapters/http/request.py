@@ -74,12 +74,7 @@ class HttpRequest:
         Raises:
             InvalidError: Method or params are wrong; the message says where.
         """
-        found = _METHOD.fullmatch(method)
-        if found is None:
-            raise InvalidError('method: write an HTTP method and a path, as in "GET /items/{id}"')
-        name, template = found[1], found[2]
-        if name in _REFUSED:
-            raise InvalidError(f"method: {name} is not allowed")
+        name, template = split_method(method)
         try:
             given = Params() if params is msgspec.UNSET else msgspec.convert(params, Params)
         except msgspec.ValidationError as error:
@@ -102,6 +97,16 @@ class HttpRequest:
         if pairs:
             target += b"?" + "&".join(pairs).encode("ascii")
         return cls(name, target, given.headers, body, content_type)
+
+
+def split_method(method: str) -> tuple[str, str]:
+    """Split a method as in `GET /items/{id}` into HTTP's method and the path. Raises InvalidError."""
+    found = _METHOD.fullmatch(method)
+    if found is None:
+        raise InvalidError('method: write an HTTP method and a path, as in "GET /items/{id}"')
+    if found[1] in _REFUSED:
+        raise InvalidError(f"method: {found[1]} is not allowed")
+    return found[1], found[2]
 
 
 def join_path(base: bytes, path: str) -> bytes:

@@ -21,7 +21,7 @@ from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
 from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter
 from bridge.adapters.jsonrpc.wire import CallId, check_accepted, encode_call, read_response
 from bridge.core.model import Command, Request
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context, refuse_group
 
 
 class JsonRpcAdapter(AdapterBase):
@@ -115,6 +115,7 @@ OVER_WEBSOCKET: Final = AdapterSpec(
     config=JsonRpcConfig,
     schemes=connector.SCHEMES,
     create=JsonRpcWebSocketAdapter,
+    check_names=lambda _operation, _name, group, _config: refuse_group(PROTOCOL, group),
 )
 
 SPEC: Final = AdapterSpec(

@@ -28,7 +28,7 @@ from bridge.adapters.mqtt.inbox import Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.rpc import PendingRequests
-from bridge.adapters.mqtt.topics import check_filter, check_topic, shared
+from bridge.adapters.mqtt.topics import check_names, check_topic, no_requests, shared_filter
 from bridge.adapters.mqtt.transport import open_transport
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import (
@@ -176,7 +176,7 @@ class MqttAdapter(AdapterBase):
         """Publish to the topic `method`, and wait for the answer unless it is a notification."""
         connection, method, params = self._open_connection(), command.method, command.params
         if not self._version5:
-            raise NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
+            raise no_requests()
         check_topic(method, "method")
         payload, content_type = (b"", "") if params is UNSET else self._codec.encode(params, "params")
         properties = message_properties(
@@ -248,10 +248,7 @@ class MqttAdapter(AdapterBase):
         With `hold`, a message that was published with QoS 0 is only delivered: nobody can acknowledge it.
         """
         connection = self._open_connection()
-        check_filter(topic)
-        if options.group is not None and not self._version5:
-            raise NotSupportedError('MQTT 3.1.1 has no shared subscriptions; version = "5" has')
-        topic_filter = topic if options.group is None else shared(topic, options.group)
+        topic_filter = shared_filter(topic, options.group, version5=self._version5)
         handle = self._inbox.open(topic_filter, deliver, options.hold)
         has_identifiers = self._version5 and connection.limits.subscription_identifiers
         qos = DEFAULT_QOS if options.qos is None else options.qos
@@ -339,4 +336,5 @@ SPEC: Final = AdapterSpec(
     acknowledges=frozenset({"subscribe"}),
     unfit_to_hold=_unfit_to_hold,
     has_qos=True,
+    check_names=check_names,
 )

@@ -4,9 +4,9 @@ They are checked before they are sent: a broker ends the connection for a bad on
 """
 
 import re
-from typing import Final
+from typing import Any, Final
 
-from bridge.core.errors import InvalidError
+from bridge.core.errors import InvalidError, NotSupportedError
 
 _MAX_BYTES: Final = 65_535
 #: A broker may close the connection for these (MQTT 5, 1.5.4): NUL must not be there, the others should not.
@@ -63,6 +63,36 @@ def shared(topic: str, group: str) -> str:
     if not group or any(sign in group for sign in "/+#"):
         raise InvalidError("group: the name of a group is never empty and has no /, + or #")
     return f"{_SHARE}{check_text(group, 'group')}/{topic}"
+
+
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:
+    """Check the topic or filter of an operation, and its group; see `ports.NameCheck`."""
+    if operation == "subscribe":
+        shared_filter(name, group, version5=config.version == "5")
+    elif operation == "request" and config.version != "5":
+        raise no_requests()
+    else:
+        check_topic(name, "method" if operation == "request" else "topic")
+
+
+def no_requests() -> NotSupportedError:
+    """Return the error of a request over MQTT 3.1.1."""
+    return NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')
+
+
+def shared_filter(topic: str, group: str | None, *, version5: bool) -> str:
+    """Check a filter and its group, and return the filter to subscribe to.
+
+    Raises:
+        InvalidError: The filter or the group is not possible.
+        NotSupportedError: MQTT 3.1.1 has no groups.
+    """
+    check_filter(topic)
+    if group is None:
+        return topic
+    if not version5:
+        raise NotSupportedError('group: MQTT 3.1.1 has no shared subscriptions; version = "5" has')
+    return shared(topic, group)
 
 
 def plain(topic: str) -> str:

@@ -28,6 +28,7 @@ from bridge.adapters.nats.subjects import (
     CONTENT_TYPE,
     MESSAGE_ID,
     Outgoing,
+    check_names,
     check_subject,
     header_block,
     outgoing_headers,
@@ -241,4 +242,5 @@ SPEC: Final = AdapterSpec(
     create=NatsAdapter,
     acknowledges=frozenset({"consume"}),
     addressing=addressing,
+    check_names=check_names,
 )

@@ -17,7 +17,7 @@ from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
 from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.errors import translate
 from bridge.adapters.nats.protocol import STATUS, NatsMessage
-from bridge.adapters.nats.subjects import check_subject
+from bridge.adapters.nats.subjects import split_queue
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
 
 #: Seconds; JetStream's own default.
@@ -157,16 +157,11 @@ class Consumers:
         known = self._named.get((queue, group))
         if known is not None:
             return known
-        stream, slash, name = queue.partition("/")
-        name = name if slash else group or self._config.durable or ""
-        if not name:
-            raise InvalidError(f'queue: "{queue}" names no consumer; write "stream/consumer", or set `durable`')
+        named, name = split_queue(queue, group or self._config.durable)
         try:
-            if not slash:
-                stream = await self._stream_of(queue)
-            for part in (stream, name):
-                if not re.fullmatch(NAME_PATTERN, part):
-                    raise InvalidError(f'queue: "{part}" cannot be the name of a stream or consumer')
+            stream = await self._stream_of(queue) if named is None else named
+            if not re.fullmatch(NAME_PATTERN, stream):
+                raise InvalidError(f'queue: "{stream}" cannot be the name of a stream')
             config = await self._look_up(stream, name)
         except Error as error:
             raise translate(error) from None
@@ -203,7 +198,6 @@ class Consumers:
         """The stream of that name, or the one that stores this subject and no other."""
         if self._config.stream is not None and queue == self._config.stream.name:
             return queue
-        check_subject(queue, "queue", wildcards=True)
         try:
             name = await _answer(self._jetstream.find_stream_name_by_subject(queue))
         except NotFoundError:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from bridge.adapters.nats.config import NAME_PATTERN
 from bridge.core.errors import InvalidError
 from bridge.core.ports import Context
 
@@ -50,6 +51,41 @@ def check_subject(subject: str, what: str, *, wildcards: bool = False) -> str:
         if not wild and wildcards and ("*" in part or ">" in part):
             raise InvalidError(f'{what}: "{subject}": a wildcard is a part of its own, and ">" the last')
     return subject
+
+
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:
+    """Check the subject or queue of an operation, and its group; see `ports.NameCheck`."""
+    match operation:
+        case "subscribe":
+            check_subject(name, "topic", wildcards=True)
+            if group is not None:
+                check_subject(group, "group")
+        case "consume":
+            split_queue(name, group or config.durable)
+        case _:
+            check_subject(name, {"request": "method", "publish": "topic"}.get(operation, "queue"))
+
+
+def split_queue(queue: str, durable: str | None) -> tuple[str | None, str]:
+    """Split the name of a queue that is read into stream and consumer.
+
+    Returns:
+        The stream, None where the server must be asked which one is meant; the consumer, which is `durable` where the
+        queue names none.
+
+    Raises:
+        InvalidError: It names no consumer, or a name that JetStream cannot have.
+    """
+    stream, slash, name = queue.partition("/")
+    name = name if slash else durable or ""
+    if not name:
+        raise InvalidError(f'queue: "{queue}" names no consumer; write "stream/consumer", or set `durable`')
+    for part in (stream, name) if slash else (name,):
+        if not re.fullmatch(NAME_PATTERN, part):
+            raise InvalidError(f'queue: "{part}" cannot be the name of a stream or consumer')
+    if not slash:
+        check_subject(queue, "queue", wildcards=True)
+    return stream if slash else None, name
 
 
 def outgoing_headers(headers: Mapping[str, str] | None, context: Context, content_type: str) -> dict[str, str]:

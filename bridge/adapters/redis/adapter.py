@@ -22,7 +22,8 @@ from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.config import RedisConfig
 from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnPush, ignore_push
-from bridge.adapters.redis.pubsub import PubSub, is_pattern
+from bridge.adapters.redis.names import check_channel, check_pattern, check_stream
+from bridge.adapters.redis.pubsub import PubSub
 from bridge.adapters.redis.sentinel import master_of
 from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
@@ -172,16 +173,13 @@ class RedisAdapter(AdapterBase):
         if command.qos or command.retain:
             raise InvalidError("Redis Pub/Sub has neither `qos` above 0 nor `retain`; `enqueue` stores")
         topic = command.topic
-        if is_pattern(check_name(topic, "topic")):
-            raise InvalidError("topic: one publishes to one channel; `*`, `?`, `[` and `\\` are for subscribing")
+        check_channel(topic)
         data, _ = self._codec.encode(command.message)
         self._open_commands().send(Converted(promise, "PUBLISH", _receivers), "PUBLISH", topic, data)
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Send SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard; `qos` has no meaning here."""
-        check_name(topic, "topic")
-        if options.group is not None:
-            raise InvalidError("Redis Pub/Sub has no groups; read a stream, with `queue`, to share messages")
+        check_pattern(topic, options.group)
         self._open_commands()
         async with self._opening:
             if self._pubsub is None:
@@ -238,8 +236,7 @@ class RedisAdapter(AdapterBase):
         """Read a stream in batches, each acknowledged by one XACK; with `hold` entries wait for `ack` or `nack`."""
         self._open_commands()
         group, hold = options.group, options.hold
-        if group is not None and "/" in group:
-            raise InvalidError("group: a slash cannot be part of it")
+        check_stream(queue, group)
         connection = await self._open()
         reader = StreamReader(
             connection,

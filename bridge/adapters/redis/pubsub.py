@@ -1,24 +1,18 @@
 """Subscribe to channels and patterns, over a connection of their own."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.connection import Connection
+from bridge.adapters.redis.names import is_pattern
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
 from bridge.core.ports import Deliver
 
-_WILDCARDS: Final = frozenset("*?[\\")
-
 log = structlog.get_logger(__name__)
-
-
-def is_pattern(topic: str) -> bool:
-    """Return whether a topic needs PSUBSCRIBE, for its wildcards or for the backslash that escapes them."""
-    return not _WILDCARDS.isdisjoint(topic)
 
 
 class PubSub:

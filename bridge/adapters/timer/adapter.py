@@ -4,7 +4,8 @@ A subscription to a schedule's name gets `{"scheduled_at": <Unix ms>, "missed": 
 the beginning of the session. What was due while the bridge was not running is not delivered later.
 """
 
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from bridge.adapters._common.background import Background
@@ -20,6 +21,7 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 
 PROTOCOL: Final = "timer"
@@ -66,8 +68,7 @@ class TimerAdapter(AdapterBase):
             InvalidError: There is no such schedule.
         """
         await self.check()
-        if topic != ALL and topic not in self._schedules:
-            raise InvalidError(f"there is no schedule {topic!r}; there are {', '.join(sorted(self._schedules))}")
+        _check_schedule(topic, self._schedules)
         names = list(self._schedules) if topic == ALL else [topic]
         return Subscription(topic, [self._background.start(self._run(name, deliver)) for name in names])
 
@@ -93,6 +94,17 @@ class TimerAdapter(AdapterBase):
             await deliver(_message(name, tick))
 
 
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:  # noqa: ARG001
+    """Check that there is a schedule of that name; see `ports.NameCheck`."""
+    refuse_group(PROTOCOL, group)
+    _check_schedule(name, config.schedules)
+
+
+def _check_schedule(name: str, schedules: Collection[str]) -> None:
+    if name != ALL and name not in schedules:
+        raise InvalidError(f"topic: there is no schedule {name!r}; there are {', '.join(sorted(schedules))}")
+
+
 def _message(name: str, tick: Tick) -> Inbound:
     return Inbound(topic=name, message={"scheduled_at": tick.scheduled_at, "missed": tick.missed})
 
@@ -106,4 +118,5 @@ SPEC: Final = AdapterSpec(
     schemes={},
     create=TimerAdapter,
     needs_endpoint=False,
+    check_names=check_names,
 )

@@ -24,6 +24,7 @@ from bridge.core.ports import (
     Deliver,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 
 PROTOCOL: Final = "websocket"
@@ -151,9 +152,15 @@ class WebSocketAdapter(AdapterBase):
             self._setup.on_lost(error)
 
 
+def check_names(operation: str, name: str, group: str | None, config: Any) -> None:  # noqa: ARG001
+    """Check the topic of a publish or a subscription; see `ports.NameCheck`."""
+    refuse_group(PROTOCOL, group)
+    _check_topic(name)
+
+
 def _check_topic(topic: str) -> None:
     if topic != ALL:
-        raise InvalidError(f'there is no topic {topic!r}; the only one is "{ALL}"')
+        raise InvalidError(f'topic: there is no {topic!r}; the only one is "{ALL}"')
 
 
 SPEC: Final = AdapterSpec(
@@ -164,4 +171,5 @@ SPEC: Final = AdapterSpec(
     config=WebSocketConfig,
     schemes=SCHEMES,
     create=WebSocketAdapter,
+    check_names=check_names,
 )

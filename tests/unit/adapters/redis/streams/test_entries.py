@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.pubsub import is_pattern
+from bridge.adapters.redis.names import is_pattern
 from bridge.adapters.redis.streams.entries import decode_fields, encode_headers, message_id, parse_message_id
 from bridge.adapters.redis.streams.groups import parse_read
 from bridge.core.errors import InvalidError, ProtocolError
