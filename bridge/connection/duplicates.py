@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from typing import Final
 
+import msgspec
+
 from bridge.core.model import Inbound
 from bridge.core.ports import Clock
 
@@ -10,19 +12,30 @@ from bridge.core.ports import Clock
 WINDOW: Final = 600.0
 MOST: Final = 50_000
 
+#: What cannot be encoded cannot be put on the bus either: see `bridge.core.values.check_value`.
+_UNENCODABLE: Final = (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError)
+
+_Name = tuple[int, str, str, bool]
+"""The number of the subscription, the topic, and a position (True) or a sender's key (False)."""
+
 
 class Duplicates:
-    """Remember what was put on the bus, by the message's id and by its sender's key.
+    """Remember what was put on the bus, by the message's position at the broker and by its sender's key.
 
     A message that was put on the bus is not put there again because its acknowledgement was lost on the way, or because
-    its sender repeated it. Where the application acknowledges (`held`) the broker's own redelivery is wanted, and only
-    a second message with the same sender's key is a duplicate: the broker still has what it repeats.
+    its sender repeated it. A lost message is worse than one that comes twice. So a message is a duplicate only if the
+    subscription, the topic and the content are the same, too. And a position identifies a message only if the broker
+    delivers it again (`attempts` above 1, or not known): where a stream was made again, its positions are given to new
+    messages.
+
+    Where the application acknowledges (`held`) the broker's own redelivery is wanted, and only a second message with
+    the same sender's key is a duplicate: the broker still has what it repeats.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # In the order of time. To find the first key of a plain dict that loses its first ones takes ever longer.
-        self._seen: OrderedDict[tuple[int, str], tuple[float, str | None]] = OrderedDict()
+        self._seen: OrderedDict[_Name, tuple[float, str | None, int | None]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -35,34 +48,41 @@ class Duplicates:
             message: The message.
             held: Whether the application acknowledges: the broker's own redelivery is no duplicate then.
         """
-        if message.message_id is not None and not held and self._fresh((place, message.message_id)) is not None:
-            return True
+        position = message.message_id
+        if position is not None and not held and message.attempts != 1:
+            before = self._fresh((place, message.topic, position, True))
+            if before is not None and before[2] == _digest(message):
+                return True
         key = _key(message)
         if key is None:
             return False
-        before = self._fresh((place, key))
-        return before is not None and not (held and before[1] == message.message_id)
+        before = self._fresh((place, message.topic, key, False))
+        if before is None or (held and before[1] == position):
+            return False
+        return before[2] == _digest(message)
 
     def note(self, place: int, message: Inbound) -> None:
         """Remember a message that was put on the bus."""
+        names = _names(place, message)
+        if not names:
+            return
         now = self._clock.monotonic()
-        for name in (message.message_id, _key(message)):
-            if name is not None:
-                self._seen[place, name] = (now, message.message_id)
-                self._seen.move_to_end((place, name))
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if len(self._seen) <= MOST and now - self._seen[oldest][0] < WINDOW:
+        seen, noted = self._seen, (now, message.message_id, _digest(message))
+        for name in names:
+            seen[name] = noted
+            seen.move_to_end(name)
+        while seen:
+            oldest = next(iter(seen))
+            if len(seen) <= MOST and now - seen[oldest][0] < WINDOW:
                 break
-            del self._seen[oldest]
+            del seen[oldest]
 
     def forget(self, place: int, message: Inbound) -> None:
         """Forget a message that was given up: if it is sent again, it is new."""
-        for name in (message.message_id, _key(message)):
-            if name is not None:
-                self._seen.pop((place, name), None)
+        for name in _names(place, message):
+            self._seen.pop(name, None)
 
-    def _fresh(self, name: tuple[int, str]) -> tuple[float, str | None] | None:
+    def _fresh(self, name: _Name) -> tuple[float, str | None, int | None] | None:
         found = self._seen.get(name)
         if found is None or self._clock.monotonic() - found[0] < WINDOW:
             return found
@@ -70,6 +90,28 @@ class Duplicates:
         return None
 
 
+def _names(place: int, message: Inbound) -> list[_Name]:
+    names: list[_Name] = []
+    if message.message_id is not None:
+        names.append((place, message.topic, message.message_id, True))
+    key = _key(message)
+    if key is not None:
+        names.append((place, message.topic, key, False))
+    return names
+
+
 def _key(message: Inbound) -> str | None:
     """Return the sender's key: the protocol's own one, else the header `idempotency_key`."""
     return message.unique or message.headers.get("idempotency_key")
+
+
+def _digest(message: Inbound) -> int | None:
+    """Return a number that differs for different contents; None for a content that the bus cannot carry.
+
+    Python's hash of bytes depends on a secret of the process (SipHash, PEP 456), so nobody can make two contents with
+    the same number.
+    """
+    try:
+        return hash(msgspec.msgpack.encode(message.message))
+    except _UNENCODABLE:
+        return None

@@ -8,7 +8,8 @@ from tests.support.clock import FakeClock
 
 
 def _message(number: int) -> Inbound:
-    return Inbound(topic="t", message=None, message_id=f"m{number}", headers={"idempotency_key": f"k{number}"})
+    key = {"idempotency_key": f"k{number}"}
+    return Inbound(topic="t", message=None, message_id=f"m{number}", attempts=2, headers=key)
 
 
 async def test_what_is_too_old_takes_no_memory():

@@ -323,21 +323,62 @@ async def test_a_full_bus_holds_the_message_up():
 
 
 async def test_what_the_broker_delivers_twice_is_one_event():
-    """A message with a known id or key is acknowledged and makes no event, until it is forgotten."""
+    """A redelivery and a repeated key are acknowledged and make no event, until the message is forgotten."""
     fixture = Fixture(SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u"))
     await fixture.subscriptions.restore(fixture.session)
     key = {"idempotency_key": "k"}
-    for _ in range(2):
-        assert await fixture.session.say("t", 1, message_id="1", attempts=1) is AckDecision.ACK
+    for attempts in (1, 2, None):
+        assert await fixture.session.say("t", 1, message_id="1", attempts=attempts) is AckDecision.ACK
         assert await fixture.session.say("t", 2, headers=key) is AckDecision.ACK
         assert await fixture.session.say("t", 3, unique="u") is AckDecision.ACK
         assert await fixture.session.say("t", 4) is AckDecision.ACK
-    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [1, 2, 3, 4, 4]
-    assert await fixture.session.say("u", 5, headers=key) is AckDecision.ACK
-    assert len(fixture.sink.events) == 6, "another subscription's messages are others"
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [1, 2, 3, 4, 4, 4]
+    assert await fixture.session.say("u", 2, headers=key) is AckDecision.ACK
+    assert len(fixture.sink.events) == 7, "another subscription's messages are others"
     await fixture.clock.advance(601)
-    await fixture.session.say("t", 6, message_id="1", headers=key)
-    assert len(fixture.sink.events) == 7
+    await fixture.session.say("t", 2, headers=key)
+    assert len(fixture.sink.events) == 8
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"unique": "7"}, {"unique": "7", "message": "another"}, id="a key with another content"),
+        pytest.param({"unique": "7"}, {"unique": "7", "topic": "other"}, id="a key on another topic"),
+        pytest.param(
+            {"headers": {"idempotency_key": "7"}},
+            {"headers": {"idempotency_key": "7"}, "message": {"b": 1, "a": 2}},
+            id="a header with another content",
+        ),
+        pytest.param(
+            {"message_id": "s/1", "attempts": 1},
+            {"message_id": "s/1", "attempts": 1},
+            id="a position that a new stream gives again, with an equal content",
+        ),
+        pytest.param(
+            {"message_id": "s/1", "attempts": 1},
+            {"message_id": "s/1", "attempts": 2, "message": "another"},
+            id="a redelivered position with another content",
+        ),
+        pytest.param({"message_id": "7", "attempts": 1}, {"unique": "7"}, id="a key that is another's position"),
+    ],
+)
+async def test_a_message_is_not_lost_as_a_duplicate(first: dict[str, Any], second: dict[str, Any]):
+    """The same key or position on another topic, with another content or in a new stream is another message."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    for fields in (first, second):
+        await fixture.session.topics["t"](Inbound(**{"topic": "t", "message": "one", **fields}))
+    assert len(fixture.sink.events) == 2
+
+
+async def test_a_key_with_a_content_that_no_event_can_have():
+    """A message that the bus cannot carry is reported, also where its key has come before."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t", 1, unique="7")
+    for value in (1 << 70, {1: {2}}, "\ud800"):
+        assert not fixture.subscriptions._duplicates.has(1, Inbound(topic="t", message=value, unique="7"), held=False)
 
 
 async def test_what_the_application_acknowledges_comes_again():
@@ -352,7 +393,7 @@ async def test_what_the_application_acknowledges_comes_again():
         assert decision is AckDecision.HOLD
     assert await fixture.session.say("queue jobs", 1, message_id="2", headers=key) is AckDecision.ACK
     assert [payload["attempts"] for _, payload, _ in fixture.sink.events] == [1, 2]
-    hold.on_dead(Inbound(topic="jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
+    hold.on_dead(Inbound(topic="queue jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
     assert [why for _, why in fixture.dead] == ["too often"]
     assert await fixture.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
 
