@@ -9,37 +9,38 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from bridge.cli.terminal import console
 from bridge.core.ports import AdapterSpec
 from bridge.registry import AdapterRegistry
 
 
 def show() -> None:
     """Print every adapter, with its operations, kinds of auth, default ports and configuration keys."""
-    console = Console(highlight=False)
+    output = console()
     registry = AdapterRegistry()
     for name in registry:
         try:
-            _show(console, registry[name])
+            _show(output, registry[name])
         except ImportError as error:
-            console.print(f"[bold]{name}[/]  [red]cannot be loaded: {escape(str(error))}[/]\n")
+            output.print(f"[bold]{name}[/]  [red]cannot be loaded: {escape(str(error))}[/]\n")
 
 
-def _show(console: Console, spec: AdapterSpec) -> None:
-    console.print(f"[bold]{spec.protocol}[/]  {escape(spec.summary)}")
-    console.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
+def _show(output: Console, spec: AdapterSpec) -> None:
+    output.print(f"[bold]{spec.protocol}[/]  {escape(spec.summary)}")
+    output.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
     for other in spec.transports:
         more = ", ".join(sorted(other.operations - spec.operations))
-        console.print(f"              over {' and '.join(other.schemes)} also {more}")
-    console.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
+        output.print(f"              over {' and '.join(other.schemes)} also {more}")
+    output.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
     if spec.needs_endpoint:
-        console.print(f"  endpoint    {', '.join(_schemes(spec))}")
+        output.print(f"  endpoint    {', '.join(_schemes(spec))}")
     if spec.config.model_fields:
         table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for key, default, meaning in config_keys(spec.config):
             table.add_row(key, escape(default), escape(meaning))
-        console.print("  config:")
-        console.print(Padding(table, (0, 0, 0, 4)))
-    console.print()
+        output.print("  config:")
+        output.print(Padding(table, (0, 0, 0, 4)))
+    output.print()
 
 
 def _schemes(spec: AdapterSpec) -> list[str]:

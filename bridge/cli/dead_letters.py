@@ -1,13 +1,14 @@
 """The command `nemo-bridge dead-letters`: list, replay and discard events that could not be delivered."""
 
 import asyncio
-import json as text
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
+from bridge.cli.terminal import console, json_text, say
 from bridge.core.errors import InvalidError
+from bridge.core.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,13 +46,13 @@ def list_(
     letters, total = asyncio.run(_read(BusOptions(config, publish, subscribe, key_file, server_key), wanted, limit))
     if json:
         for letter in letters:
-            typer.echo(_as_json(letter))
+            say(_as_json(letter))
     elif letters:
-        _print(_table(letters))
+        console().print(_table(letters))
         if total > len(letters):
-            typer.echo(f"{len(letters)} of {total}; --limit shows more")
+            say(f"{len(letters)} of {total}; --limit shows more")
     else:
-        typer.echo("no dead letters")
+        say("no dead letters")
 
 
 @app.command()
@@ -73,9 +74,9 @@ def show(
     if not letters:
         raise InvalidError(f"there is no dead letter {letter_id}")
     if json:
-        typer.echo(_as_json(letters[0]))
+        say(_as_json(letters[0]))
     else:
-        _print(_page(letters[0]))
+        console().print(_page(letters[0]))
 
 
 @app.command()
@@ -93,7 +94,7 @@ def replay(
     from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
     wanted = _wanted(ids, integration, every=every)
-    typer.echo(f"replayed: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
+    say(f"replayed: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
 
 
 @app.command()
@@ -115,7 +116,7 @@ def discard(
     if every and not yes:
         whose = "" if integration is None else f" of {integration}"
         typer.confirm(f"Delete all dead letters{whose}?", abort=True)
-    typer.echo(f"discarded: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
+    say(f"discarded: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
 
 
 def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> dict[str, Any]:
@@ -165,19 +166,11 @@ def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
 
 
 def _as_json(letter: dict[str, Any]) -> str:
-    return text.dumps(letter, ensure_ascii=False, default=lambda value: f"<{len(value)} bytes>")
-
-
-def _print(what: "RenderableType") -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    Console(highlight=False).print(what)
+    return json_text(letter, default=lambda value: f"<{len(value)} bytes>")
 
 
 def _table(letters: list[dict[str, Any]]) -> "RenderableType":
     from rich.table import Table  # noqa: PLC0415
-
-    from bridge.cli.talk import harmless  # noqa: PLC0415
 
     table = Table(
         "id",
@@ -202,14 +195,12 @@ def _table(letters: list[dict[str, Any]]) -> "RenderableType":
             f"unknown outcome; {error}" if one["unknown"] else error,
             str(one["attempts"]),
         )
-        table.add_row(*(_plain(harmless(cell)) for cell in cells))
+        table.add_row(*(_plain(printable(cell)) for cell in cells))
     return table
 
 
 def _page(one: dict[str, Any]) -> "RenderableType":
     from rich.table import Table  # noqa: PLC0415
-
-    from bridge.cli.talk import harmless  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
@@ -228,10 +219,10 @@ def _page(one: dict[str, Any]) -> "RenderableType":
         "attempts": str(one["attempts"]),
     }
     for name, value in rows.items():
-        table.add_row(name, _plain(harmless(value)))
+        table.add_row(name, _plain(printable(value)))
     for attempt in one["history"]:
         line = f"{_when(attempt['at'])}, {attempt['duration_ms']:.0f} ms: {attempt['error']['kind']}: "
-        table.add_row("", _plain(harmless(line + attempt["error"]["message"])))
+        table.add_row("", _plain(printable(line + attempt["error"]["message"])))
     return table
 
 

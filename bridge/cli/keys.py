@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from bridge.cli.terminal import say
+
 app = typer.Typer(help="Create, show and authorize the keys of a closed bus.", no_args_is_help=True)
 
 _BLOCK: Final = """  bus {{
@@ -32,12 +34,12 @@ def new(
     except BaseException:
         public_file.unlink()
         raise
-    typer.echo(f"{secret_file}: the key pair; keep it on this machine")
-    typer.echo(f"{public_file}: the public key, fingerprint {fingerprint(public)}")
-    typer.echo("next, for the bridge that hosts the bus, configure:")
-    typer.echo(_BLOCK.format(secret_file, into / "authorized"))
-    typer.echo("or, for a program on the bus: authorize its public key on the machine of the bridge:")
-    typer.echo(f"  nemo-bridge keys authorize {public_file} --publish 'order.**' --subscribe '**'")
+    say(f"{secret_file}: the key pair; keep it on this machine")
+    say(f"{public_file}: the public key, fingerprint {fingerprint(public)}")
+    say("next, for the bridge that hosts the bus, configure:")
+    say(_BLOCK.format(secret_file, into / "authorized"))
+    say("or, for a program on the bus: authorize its public key on the machine of the bridge:")
+    say(f"  nemo-bridge keys authorize {public_file} --publish 'order.**' --subscribe '**'")
 
 
 @app.command()
@@ -53,12 +55,12 @@ def show(
     for file in files:
         if file.suffix == ".key_secret":
             pair = read_pair(file)
-            typer.echo(f"{pair.name}  {fingerprint(pair.public)}  {pair.public}")
+            say(f"{pair.name}  {fingerprint(pair.public)}  {pair.public}")
             continue
         grant = read_grant(file)
-        typer.echo(f"{grant.name}  {fingerprint(grant.public)}  {grant.public}{'  a bridge' if grant.bridge else ''}")
-        typer.echo(f"  publish:   {', '.join(grant.publish) or 'nothing'}")
-        typer.echo(f"  subscribe: {', '.join(grant.subscribe) or 'nothing'}")
+        say(f"{grant.name}  {fingerprint(grant.public)}  {grant.public}{'  a bridge' if grant.bridge else ''}")
+        say(f"  publish:   {', '.join(grant.publish) or 'nothing'}")
+        say(f"  subscribe: {', '.join(grant.subscribe) or 'nothing'}")
 
 
 @app.command()
@@ -97,7 +99,7 @@ def authorize(
         rights["role"] = "bridge"
     file = into / f"{name}.key"
     write_key_file(file, public, rights=rights)
-    typer.echo(f"{file}: {fingerprint(public)} may publish {rights['publish']}, and subscribe to {rights['subscribe']}")
-    typer.echo("next: a running bridge reads its list again on SIGHUP, or with")
-    typer.echo("  nemo-bridge emit bridge.reload '{}'")
-    typer.echo("The program also needs the public key of the bus: the bridge's own .key file, which is not secret.")
+    say(f"{file}: {fingerprint(public)} may publish {rights['publish']}, and subscribe to {rights['subscribe']}")
+    say("next: a running bridge reads its list again on SIGHUP, or with")
+    say("  nemo-bridge emit bridge.reload '{}'")
+    say("The program also needs the public key of the bus: the bridge's own .key file, which is not secret.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import dead_letters, keys
+from bridge.cli import dead_letters, keys, terminal
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
 from bridge.core.curve_keys import KeyFileError
 from bridge.core.errors import BridgeError, BusError, ConfigError, OutboxError
@@ -102,9 +102,11 @@ def call(
     params: Annotated[
         str, typer.Argument(metavar="JSON", help="The parameters: an array or an object; default: none.")
     ] = "",
-    timeout: Annotated[str, typer.Option(help="The time limit for the call with all retries.")] = "30s",
-    key: Annotated[
-        str | None, typer.Option(help="An idempotency key. With a key the call may be repeated safely.")
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="The time limit for the call with all retries, such as 500ms or 2.")
+    ] = "30s",
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="With such a key the call may be repeated safely.")
     ] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
@@ -116,7 +118,12 @@ def call(
     from bridge.cli import talk  # noqa: PLC0415
 
     talk.call(
-        talk.BusOptions(config, publish, subscribe, key_file, server_key), integration, method, params, timeout, key
+        talk.BusOptions(config, publish, subscribe, key_file, server_key),
+        integration,
+        method,
+        params,
+        timeout,
+        idempotency_key,
     )
 
 
@@ -126,7 +133,9 @@ def status(
         bool, typer.Option("--json", help="Print the answer of `bridge.status` as one JSON object.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update the output every second until interrupted.")] = False,
-    timeout: Annotated[str, typer.Option(help="How long to wait for an answer of the bridge.")] = "5s",
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long to wait for an answer of the bridge, such as 500ms or 2.")
+    ] = "5s",
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
@@ -181,14 +190,16 @@ def demo() -> None:
 
 def main() -> None:
     """Run a command. Print each error that the user can fix as one line on standard error."""
+    terminal.prepare()
     try:
-        app()
+        with terminal.output_written():
+            app()
     except ConfigError as error:
         for diagnostic in error.diagnostics:
-            typer.echo(diagnostic, err=True)
+            terminal.say(diagnostic, err=True)
         sys.exit(2)
     except (BusError, OutboxError, BridgeError, KeyFileError) as error:
-        typer.echo(f"nemo-bridge: {error}", err=True)
+        terminal.complain(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,9 +1,15 @@
 """Define the options that several commands have."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+from bridge.core.errors import InvalidError
+from bridge.core.units import parse_duration
+
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="Use the bus addresses and keys of this configuration.")
@@ -17,9 +23,24 @@ SubscribeTo = Annotated[
 ]
 KeyFile = Annotated[
     Path | None,
-    typer.Option("--key", envvar="NEMO_BUS_KEY", help="Your key pair for a closed bus: the file NAME.key_secret."),
+    typer.Option("--key-file", envvar="NEMO_BUS_KEY", help="Your key pair for a closed bus: the file NAME.key_secret."),
 ]
 ServerKeyFile = Annotated[
     Path | None,
     typer.Option("--server-key", envvar="NEMO_BUS_SERVER_KEY", help="The public key of the closed bus: a .key file."),
 ]
+
+
+def seconds(option: str, text: str) -> float:
+    """Return the seconds of a duration on the command line: `2`, `"2s"`, `"500ms"`.
+
+    Raises:
+        InvalidError: It is not a duration above 0; the message names the option.
+    """
+    try:
+        found = float(text) if _NUMBER.fullmatch(text) else float(parse_duration(text))
+    except ValueError as error:
+        raise InvalidError(f"{option}: {error}") from None
+    if not found:
+        raise InvalidError(f"{option}: write a time above 0")
+    return found

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import typer
-
 from bridge.bus import parse_endpoint
 from bridge.cli.probe import probe
 from bridge.cli.process import Process
+from bridge.cli.terminal import say
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.core.clock import RealClock
@@ -60,8 +59,8 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
     configuration = read(files, pairs)
     _check_adapters(configuration)
     for warning in configuration.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(
+        say(f"warning: {warning}", err=True)
+    say(
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
     )
@@ -79,10 +78,10 @@ def _show(configuration: Configuration, failures: Mapping[str, str | None] | Non
     """Print each integration, and where `failures` is given whether it could be reached."""
     for name, one in configuration.integrations.items():
         state = "" if failures is None else f"  {failures[name] or 'connected'}"
-        typer.echo(f"  {name}: {one.type}{state}")
+        say(f"  {name}: {one.type}{state}")
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
-        typer.echo(f"ignored, because they do not belong to the bridge: {blocks}")
+        say(f"ignored, because they do not belong to the bridge: {blocks}")
 
 
 def _check_adapters(configuration: Configuration) -> None:

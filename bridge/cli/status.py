@@ -1,21 +1,21 @@
 """The command `nemo-bridge status`: ask a bridge over the bus for its state and show it."""
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bridge.cli.talk import BusOptions, harmless
+from bridge.cli.options import seconds
+from bridge.cli.talk import BusOptions
+from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient
-from bridge.core.errors import BusError, InvalidError
-from bridge.core.units import parse_duration
+from bridge.core.errors import BusError
+from bridge.core.printable import printable
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
@@ -42,65 +42,56 @@ _COLOURS: Final = {
 
 def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> int:
     """Ask the bridge, show its answer, and return the exit code."""
+    limit = seconds("--timeout", timeout)
     try:
-        seconds = float(parse_duration(timeout))
-    except ValueError as error:
-        raise InvalidError(f"--timeout: {error}") from None
-    try:
-        return asyncio.run(
-            _watch(options, seconds, as_json=as_json) if watch else _once(options, seconds, as_json=as_json)
-        )
+        return asyncio.run(_watch(options, limit, as_json=as_json) if watch else _once(options, limit, as_json=as_json))
     except (BusError, TimeoutError) as error:
-        typer.echo(f"nemo-bridge: {str(error) or f'no bridge answered within {timeout}'}", err=True)
+        complain(str(error) or f"no bridge answered within {limit:g} s")
         return NO_ANSWER
 
 
-async def _once(options: BusOptions, seconds: float, *, as_json: bool) -> int:
+async def _once(options: BusOptions, limit: float, *, as_json: bool) -> int:
     async with options.client(("response.bridge.",)) as bus:
-        found = await _ask(bus, seconds)
+        found = await _ask(bus, limit)
         if as_json:
-            typer.echo(_as_json(found))
+            say(json_text(found))
         else:
-            Console(highlight=False).print(_page(found, await _subscriptions(bus, seconds)))
+            console().print(_page(found, await _subscriptions(bus, limit)))
     return WELL if is_well(found) else NOT_WELL
 
 
-async def _watch(options: BusOptions, seconds: float, *, as_json: bool) -> int:
-    console = Console(highlight=False)
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal and not as_json) as live:
+async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> int:
+    screen = console()
+    with Live(console=screen, auto_refresh=False, screen=screen.is_terminal and not as_json) as live:
         async with options.client(("response.bridge.",)) as bus:
             while True:
                 try:
-                    found = await _ask(bus, seconds)
-                    made = {} if as_json else await _subscriptions(bus, seconds)
+                    found = await _ask(bus, limit)
+                    made = {} if as_json else await _subscriptions(bus, limit)
                 except TimeoutError:
-                    typer.echo("no bridge answers", err=True)
+                    complain("no bridge answers")
                     continue
                 if as_json:
-                    print(_as_json(found), flush=True)
+                    print(json_text(found), flush=True)
                 else:
                     live.update(_page(found, made), refresh=True)
                 await asyncio.sleep(_EVERY)
 
 
-async def _ask(bus: BusClient, seconds: float) -> Status:
-    answer = await bus.ask("bridge.status", {}, timeout=seconds)
+async def _ask(bus: BusClient, limit: float) -> Status:
+    answer = await bus.ask("bridge.status", {}, timeout=limit)
     result: Status = answer.payload["result"]
     return result
 
 
-async def _subscriptions(bus: BusClient, seconds: float) -> Subscriptions:
+async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
     """Return the subscriptions; none where an older bridge does not know the command or our key may not give it."""
     try:
-        answer = await bus.ask("bridge.subscriptions", {}, timeout=seconds)
+        answer = await bus.ask("bridge.subscriptions", {}, timeout=limit)
     except TimeoutError:
         return {}
     found: Subscriptions = answer.payload.get("result") or {}
     return found
-
-
-def _as_json(found: Status) -> str:
-    return json.dumps(found, ensure_ascii=False)
 
 
 # --- output
@@ -109,7 +100,7 @@ def _as_json(found: Status) -> str:
 def _page(found: Status, made: Subscriptions) -> RenderableType:
     one = found["bridge"]
     head = Text("bridge ")
-    head.append(harmless(one["name"]), style="bold").append("  ")
+    head.append(printable(one["name"]), style="bold").append("  ")
     head.append(one["status"], style=_colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = (_line(name, one[name]) for name in ("bus", "outbox"))
@@ -129,8 +120,8 @@ def _states(found: Status) -> Table:
     table = _table("integration", "type", "status", "since", "circuit", "latency")
     for one in integrations(found):
         table.add_row(
-            Text(harmless(one["integration"])),
-            Text(harmless(one["type"])),
+            Text(printable(one["integration"])),
+            Text(printable(one["type"])),
             Text(one["status"], style=_colour(one["status"])),
             span(time.time() * 1000 - one["since"]),
             Text(one["circuit"].replace("_", "-"), style=_colour(one["circuit"])),
@@ -145,7 +136,7 @@ def _sums(found: Status) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for one in integrations(found):
-        table.add_row(Text(harmless(one["integration"])), *(str(one["accounting"][name]) for name in names))
+        table.add_row(Text(printable(one["integration"])), *(str(one["accounting"][name]) for name in names))
     return table
 
 
@@ -157,11 +148,11 @@ def _asked(made: Subscriptions) -> Iterator[RenderableType]:
             if subscription["asked"] is not None:
                 table.add_row(
                     Text(subscription["subscription"]),
-                    Text(harmless(integration)),
-                    Text(harmless(subscription["topic"])),
+                    Text(printable(integration)),
+                    Text(printable(subscription["topic"])),
                     str(subscription["messages"]),
                     span(time.time() * 1000 - subscription["asked"]["timestamp"]),
-                    Text(harmless(subscription["asked"]["source"] or "-")),
+                    Text(printable(subscription["asked"]["source"] or "-")),
                 )
     if table.row_count:
         yield Text()
@@ -177,13 +168,13 @@ def _table(*columns: str) -> Table:
 def _notes(found: Status) -> Iterator[Text]:
     problem = found["bridge"]["outbox"]["problem"]
     if problem is not None:
-        yield Text(f"outbox: {harmless(problem)}", style="red")
+        yield Text(f"outbox: {printable(problem)}", style="red")
     for one in integrations(found):
-        name = harmless(one["integration"])
+        name = printable(one["integration"])
         if one["error"] is not None:
-            yield Text(f"{name}: {one['error']['kind']}: {harmless(one['error']['message'])}", style="red")
+            yield Text(f"{name}: {one['error']['kind']}: {printable(one['error']['message'])}", style="red")
         for warning in one["warnings"]:
-            yield Text(f"{name}: {harmless(warning)}", style="yellow")
+            yield Text(f"{name}: {printable(warning)}", style="yellow")
         if not balanced(one["accounting"]):
             yield Text(f"{name}: the sums do not balance", style="red")
 

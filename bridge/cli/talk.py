@@ -19,14 +19,18 @@ from rich.text import Text
 
 from bridge.bus import read_events, write_event
 from bridge.cli import sidecar
+from bridge.cli.options import seconds
+from bridge.cli.terminal import complain, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.core.errors import InvalidError
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
-from bridge.core.units import parse_duration
+from bridge.core.printable import printable
 
 #: Colour of an event type by its first segment; others are plain.
 _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}
+#: The ends of event types that say that something has failed.
+_FAILURES = (".opened", ".failed", ".rejected", ".dead_letter", ".given_up", ".dead_lettered", ".expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,9 @@ class BusOptions:
         if key is not None and server_key is not None:
             curve = CurveClient.read(key, server_key)
         elif key is not None or server_key is not None:
-            raise InvalidError("a closed bus needs both: --key, our key pair, and --server-key, the bus' public key")
+            raise InvalidError(
+                "a closed bus needs both: --key-file, our key pair, and --server-key, the bus' public key"
+            )
         return BusClient(publish, subscribe, prefixes=prefixes, curve=curve)
 
 
@@ -82,7 +88,7 @@ def _json(text: str, what: str) -> Any:
 
 
 def _fail(message: str) -> typer.Exit:
-    typer.echo(f"nemo-bridge: {message}", err=True)
+    complain(message)
     return typer.Exit(1)
 
 
@@ -106,14 +112,11 @@ def emit(options: BusOptions, event_type: str, payload: str, correlation_id: str
 def call(options: BusOptions, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:
     """Call a method and print its result."""
     arguments = _json(params, "JSON") if params else None
-    try:
-        seconds = float(parse_duration(timeout))
-    except ValueError as error:
-        raise InvalidError(f"--timeout: {error}") from None
+    limit = seconds("--timeout", timeout)
 
     async def ask() -> Any:
         async with options.client(("response.",)) as bus:
-            return await RpcClient(bus, integration).call(method, arguments, timeout=seconds, key=key)
+            return await RpcClient(bus, integration).call(method, arguments, timeout=limit, key=key)
 
     try:
         result = asyncio.run(ask())
@@ -121,9 +124,9 @@ def call(options: BusOptions, integration: str, method: str, params: str, timeou
         raise _fail(f"{integration} {method}: {failed} (attempts: {failed.attempts})") from None
     except TimeoutError:
         raise _fail(
-            f"no response within {timeout}; is a bridge with integration {integration!r} on this bus?"
+            f"no response within {limit:g} s; is a bridge with integration {integration!r} on this bus?"
         ) from None
-    typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    say(json_text(result, indent=2))
 
 
 def tap(
@@ -170,7 +173,7 @@ async def _watch(options: BusOptions, take: Callable[[Event], bool], count: int)
             while count == 0 or shown < count:
                 event = await events.get()
                 if events.missed:
-                    typer.echo(f"nemo-bridge: too slow for {events.missed} events, which are not shown", err=True)
+                    complain(f"too slow for {events.missed} events, which are not shown")
                 shown += event.source != bus.source and take(event)
 
 
@@ -183,9 +186,9 @@ def _plain(value: Any) -> str:
 def _as_json(value: Any) -> str:
     """Return an event's content as JSON text, as near as JSON can express it: MessagePack has keys that JSON lacks."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+        return json_text(value, default=_plain)
     except TypeError:
-        return json.dumps(_with_plain_keys(value), ensure_ascii=False, default=_plain)
+        return json_text(_with_plain_keys(value), default=_plain)
 
 
 def _with_plain_keys(value: Any) -> Any:
@@ -205,11 +208,6 @@ def _time(milliseconds: int) -> str:
     return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
 
 
-def harmless(text: str) -> str:
-    """Return the text without control characters that a terminal would obey, since anybody may write to the bus."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
-
-
 def _show_json(_: Console, event: Event) -> None:
     line = {
         "id": event.id,
@@ -223,17 +221,25 @@ def _show_json(_: Console, event: Event) -> None:
     print(_as_json(line), flush=True)
 
 
+def _is_failure(event: Event) -> bool:
+    """Return whether an event says that something has failed."""
+    family = event.event_type.partition(".")[0]
+    if family == "response":
+        return isinstance(event.payload, dict) and event.payload.get("ok") is False
+    return family in {"resilience", "receipt"} and event.event_type.endswith(_FAILURES)
+
+
 def _show(console: Console, event: Event) -> None:
     colour = _COLOURS.get(event.event_type.partition(".")[0], "white")
-    if event.event_type.startswith("resilience.") and event.event_type.endswith(("opened", "failed", "rejected")):
+    if _is_failure(event):
         colour = "red"
     line = Text(f"{_time(event.timestamp)}  ", style="dim")
-    line.append(harmless(event.event_type), style=f"bold {colour}")
-    line.append(f"  {harmless(event.source or '-')}", style="dim")
+    line.append(printable(event.event_type), style=f"bold {colour}")
+    line.append(f"  {printable(event.source or '-')}", style="dim")
     if event.correlation_id:
-        line.append(f"  ↔ {harmless(event.correlation_id[:8])}", style="dim")
+        line.append(f"  ↔ {printable(event.correlation_id[:8])}", style="dim")
     console.print(line)
     body = _as_json(event.payload)
     if len(body) > 400:
         body = body[:400] + " …"
-    console.print(JSONHighlighter()(Text(f"    {harmless(body)}")))
+    console.print(JSONHighlighter()(Text(f"    {body}")))

@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from bridge.bus.address import DEFAULT_PUBLISH_PORT, DEFAULT_SUBSCRIBE_PORT
 from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, Channel, MessageType
 
 #: JSON Schema draft 2020-12 within AsyncAPI (AsyncAPI 3.0, "Multi Format Schema Object").
@@ -34,8 +35,8 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": _CONTENT_TYPE,
         "servers": {
-            "publish": _server("publish", "Publishers connect a PUB here."),
-            "subscribe": _server("subscribe", "Subscribers connect a SUB here."),
+            "publish": _server("publish", "Publishers connect a PUB here.", DEFAULT_PUBLISH_PORT),
+            "subscribe": _server("subscribe", "Subscribers connect a SUB here.", DEFAULT_SUBSCRIBE_PORT),
         },
         "channels": {channel.name: _channel(channel) for channel in CHANNELS},
         "operations": {channel.name: _operation(channel) for channel in CHANNELS},
@@ -59,7 +60,7 @@ def message_key(kind: MessageType) -> str:
     return kind.name.replace("/", ".")
 
 
-def _server(name: str, text: str) -> dict[str, Any]:
+def _server(name: str, text: str, port: int) -> dict[str, Any]:
     return {
         "host": f"{{{name}}}",
         "protocol": "zmq",
@@ -68,7 +69,7 @@ def _server(name: str, text: str) -> dict[str, Any]:
         "variables": {
             name: {
                 "description": f"`bus {{ {name} = … }}` of the configuration.",
-                "examples": [f"/run/user/1000/nemo/bus-{name}.sock", "127.0.0.1:48621"],
+                "examples": [f"/run/user/1000/nemo/bus-{name}.sock", f"127.0.0.1:{port}"],
             }
         },
     }

@@ -4,6 +4,7 @@ Warnings and errors of libraries, Python's own warnings and the traceback of a c
 are masked.
 """
 
+import json
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ import structlog
 
 from bridge.core.clock import RealClock
 from bridge.core.ports import Clock
+from bridge.core.printable import printable, printable_json
 from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
 
@@ -57,12 +59,13 @@ def configure(level: str, form: Literal["console", "json"], redactor: Redactor) 
         processors += [
             structlog.processors.ExceptionRenderer(tracebacks),
             redact,
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+            structlog.processors.JSONRenderer(_json_line, default=str),
         ]
     else:
         processors += [
             structlog.processors.format_exc_info,
             redact,
+            _escape,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
     structlog.configure(
@@ -74,6 +77,18 @@ def configure(level: str, form: Literal["console", "json"], redactor: Redactor) 
     logging.basicConfig(handlers=[_Libraries(redactor)], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     sys.excepthook = _crashed
+
+
+def _escape(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what a terminal would obey; other values than text are written by `repr`, which does that, too."""
+    for key, value in line.items():
+        if isinstance(value, str):
+            line[key] = printable(value, keep="\n\t" if key == "exception" else "")
+    return line
+
+
+def _json_line(line: Any, **options: Any) -> str:
+    return printable_json(json.dumps(line, ensure_ascii=False, **options))
 
 
 class LimitedLines:

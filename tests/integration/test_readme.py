@@ -7,15 +7,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from bridge.bus.address import default_publish, default_subscribe, runtime_directory
 from bridge.cli.main import app
 from bridge.cli.sidecar import read
 from bridge.client import BusClient
@@ -219,3 +222,17 @@ def test_links_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_plain_zeromq_finds_the_default_sockets(tmp_path, monkeypatch):
+    """Also where XDG_RUNTIME_DIR is not set, the snippet's addresses are those of the bridge."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    directory = runtime_directory()
+    if not directory.is_relative_to(tmp_path):
+        pytest.skip("this user has a runtime directory, which a running bridge may be using")
+    directory.mkdir(parents=True)
+    found: dict[str, Any] = {}
+    exec(ZEROMQ[: ZEROMQ.index("context = ")], found)
+    assert f"{found['sockets']}publish.sock" == default_publish()
+    assert f"{found['sockets']}subscribe.sock" == default_subscribe()

@@ -142,7 +142,7 @@ async def test_no_secret_gets_out(form):
         port = stack.enter_context(echoing_remote())
         nats = stack.enter_context(echoing_remote(speaks_first=True))
         cert, key = make_certificates(directory).client_files()
-        text = 'bridge {\n  status = "127.0.0.1:0"\n  heartbeat = "200ms"\n}\n'
+        text = 'bridge {\n  status = "127.0.0.1:0"\n  heartbeat = "1s"\n}\n'
         text += f'log {{\n  level = "debug"\n  format = "{form}"\n}}\n'
         credentials = directory / "user.creds"
         credentials.write_text(Operator().credentials())

@@ -3,9 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
+
+#: Seconds that a test waits for what must come about, where it is not about the time: enough for a busy machine.
+PATIENCE: Final = 30.0
 
 
-async def until(condition: Callable[[], object], what: str = "the condition", seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str = "the condition", seconds: float = PATIENCE) -> None:
     """Return as soon as `condition()` is true; AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

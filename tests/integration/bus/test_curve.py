@@ -13,9 +13,10 @@ from bridge.bus import Bus, CurveClient
 from bridge.bus.broker import forwarder
 from bridge.core.curve_keys import read_pair
 from bridge.core.errors import BusError
-from tests.support.bus.bus import Peer, until
+from tests.support.bus.bus import Peer
 from tests.support.bus.closed_bus import closed, closed_bus
 from tests.support.bus.curve import KeyRing, print_of
+from tests.support.wait import until
 
 
 async def test_there_and_back(tmp_path: Path) -> None:

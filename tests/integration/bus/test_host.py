@@ -15,7 +15,8 @@ import zmq
 from bridge.bus import Bus, Reason
 from bridge.core.clock import RealClock
 from bridge.core.model import Event
-from tests.support.bus.bus import Peer, until
+from tests.support.bus.bus import Peer
+from tests.support.wait import until
 
 MAX_MESSAGE = 4096
 

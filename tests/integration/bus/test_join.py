@@ -16,8 +16,9 @@ from bridge.bus import Broker, Bus
 from bridge.core.clock import RealClock
 from bridge.core.errors import BusError
 from bridge.core.model import Event
-from tests.support.bus.bus import Peer, until
+from tests.support.bus.bus import Peer
 from tests.support.servers.proxy import fault_proxy
+from tests.support.wait import until
 
 
 def make(publish: str, subscribe: str, seen: list[Event], **more: Any) -> Bus:

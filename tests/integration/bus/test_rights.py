@@ -7,9 +7,9 @@ import pytest
 
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
-from tests.support.bus.bus import until
 from tests.support.bus.closed_bus import closed
 from tests.support.bus.curve import print_of
+from tests.support.wait import until
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 
 from bridge.client import BusClient, CurveClient, PubSubClient, QueueClient, RpcClient
 from bridge.core.errors import BusError
-from tests.support.bus.bus import until
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.redis_server import redis_server
 from tests.support.sidecar.sidecar import Sidecar, short_directory
+from tests.support.wait import until
 
 _CONFIGURATION = """
 bridge {
@@ -127,7 +127,7 @@ async def test_command_line() -> None:
     with closed_bus() as closed:
         place = ["--publish", closed.endpoints[0], "--subscribe", closed.endpoints[1]]
         call = ["call", "facts", "get", '{"key": "answer"}', *place]
-        keys = ["--key", "keys/till.key_secret", "--server-key", "keys/bridge.key"]
+        keys = ["--key-file", "keys/till.key_secret", "--server-key", "keys/bridge.key"]
         assert closed.command(*call, *keys).strip() == "42"
         watched = ["tap", "health.**", "--count", "1", *place, "--config", "bridge.hcl"]
         assert "health." in closed.command(*watched)

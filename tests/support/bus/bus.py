@@ -8,6 +8,8 @@ from typing import Any, Self
 import msgpack
 import zmq
 
+from tests.support.wait import PATIENCE, until
+
 CurveKeys = tuple[bytes, bytes, bytes]
 """For CURVE: the own public and secret key, and the server's public one."""
 
@@ -62,10 +64,10 @@ class Peer:
             events.append(msgpack.unpackb(self.sub.recv_multipart()[1]))
         return events
 
-    async def receive(self, event_type: str, seconds: float = 10) -> dict[str, Any]:
+    async def receive(self, event_type: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for an event of one type; others are skipped."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             if self.sub.poll(0):
                 frames = self.sub.recv_multipart()
                 if frames[0] == event_type.encode():
@@ -82,12 +84,3 @@ class Peer:
             return done()
 
         await until(once)
-
-
-async def until(done: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `done()` is true."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise AssertionError("it did not happen in time")
-        await asyncio.sleep(0.002)

@@ -9,8 +9,9 @@ from typing import Any
 from bridge.bus import Bus
 from bridge.core.clock import RealClock
 from bridge.core.model import Event
-from tests.support.bus.bus import CurveKeys, Peer, until
+from tests.support.bus.bus import CurveKeys, Peer
 from tests.support.bus.curve import KeyRing
+from tests.support.wait import until
 
 
 @dataclass

@@ -15,6 +15,7 @@ import msgpack
 import zmq
 
 from tests.support.bus.schemas import validate_event
+from tests.support.wait import PATIENCE
 
 Event = dict[str, Any]
 Shape = Literal["map", "array"]
@@ -173,7 +174,7 @@ class Program:
         matches: Callable[[Event], object] | None = None,
         *,
         since: int = 0,
-        seconds: float = 10.0,
+        seconds: float = PATIENCE,
     ) -> Event:
         """Wait for the first event of a type, from `since` on, for which `matches` is true; return it."""
         end = time.monotonic() + seconds
@@ -190,7 +191,7 @@ class Program:
                 raise AssertionError(f"no fitting {event_type} within {seconds:g} s; the last events: {tail}")
             await asyncio.sleep(0.002)
 
-    async def response(self, correlation_id: str, *, since: int = 0, seconds: float = 10.0) -> Event:
+    async def response(self, correlation_id: str, *, since: int = 0, seconds: float = PATIENCE) -> Event:
         """Return the response with this correlation id."""
         end = time.monotonic() + seconds
         position = since
@@ -211,7 +212,7 @@ class Program:
         headers: Mapping[str, str] | None = None,
         *,
         shape: Shape | None = None,
-        seconds: float = 10.0,
+        seconds: float = PATIENCE,
     ) -> Any:
         """Emit with a fresh correlation id; the payload of its response."""
         since, correlation_id = self.mark(), str(uuid.uuid4())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.bus.program import Program
+from tests.support.wait import PATIENCE
 
 _ROOT = Path(__file__).parents[3]
 
@@ -102,7 +103,7 @@ class Sidecar:
     def ready(self, source: str = "bridge") -> Self:
         """Wait until it reports that it is ready."""
         # The printed line comes first, so that one that cannot start is seen at once.
-        end = time.monotonic() + 15
+        end = time.monotonic() + PATIENCE
         while "ready" not in self.text:
             assert self.process.poll() is None, self.text
             assert time.monotonic() < end, self.text

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bridge.cli.talk import _show, _show_json
+from bridge.cli.talk import _is_failure, _show, _show_json
 from bridge.core.model import Event
 
 ESCAPE = "\x1b[2J"
@@ -56,3 +56,22 @@ def test_one_line_for_machines(odd: Event, capsys: pytest.CaptureFixture[str]):
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert json.loads(printed)["timestamp"] == odd.timestamp
+
+
+@pytest.mark.parametrize(
+    ("event_type", "payload", "failure"),
+    [
+        ("response.shop.call", {"ok": True}, False),
+        ("response.shop.call", {"ok": False}, True),
+        ("response.shop.call", "no object", False),
+        ("resilience.shop.failed", {}, True),
+        ("resilience.shop.circuit.opened", {}, True),
+        ("resilience.shop.retry", {}, False),
+        ("receipt.shop.dead_lettered", {}, True),
+        ("receipt.shop.delivered", {}, False),
+        ("order.failed", {}, False),
+    ],
+)
+def test_failures_are_red(event_type: str, payload: Any, failure: bool):
+    """What says that something has failed stands out; a program's own event never does."""
+    assert _is_failure(event(payload, event_type=event_type)) is failure

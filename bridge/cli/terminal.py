@@ -1,0 +1,92 @@
+"""Write to the terminal: every command prints by these functions, so that nothing that others wrote controls it."""
+
+import codecs
+import contextlib
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import typer
+
+from bridge.core.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: The exit code where the output cannot be written.
+NOT_WRITTEN: Final = 1
+
+#: What writing raises where the device or the reader takes no more; see write(2).
+_OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print text of one or several lines to standard output, or to standard error.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    typer.echo(printable(str(text), keep="\n\t"), err=err)
+
+
+def complain(message: object) -> None:
+    """Print an error as one line on standard error, whatever its message holds."""
+    typer.echo(f"nemo-bridge: {printable(str(message))}", err=True)
+
+
+def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+    """Return a value as JSON that is safe to print; beyond ASCII only where standard output is UTF-8.
+
+    Raises:
+        TypeError: It has keys that JSON lacks, or values for which `default` is None or fails.
+    """
+    return printable_json(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), indent=indent, default=default))
+
+
+def console() -> "Console":
+    """Return a console of `rich` for standard output, without highlighting of its own."""
+    from rich.console import Console  # noqa: PLC0415 - not all commands need it
+
+    return Console(highlight=False)
+
+
+def prepare() -> None:
+    """Let standard output escape what its encoding lacks, as standard error does already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def output_written() -> Iterator[None]:
+    """Write out standard output at the end of the body; where that is impossible, say so and exit with 1.
+
+    Raises:
+        SystemExit: Standard output cannot be written, in the body or at its end.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        _abandon_output()
+        if error.errno != errno.EPIPE:  # whoever reads has enough: nothing to complain about
+            complain(f"the output cannot be written: {error.strerror}")
+        sys.exit(NOT_WRITTEN)
+
+
+def _abandon_output() -> None:
+    """Send standard output nowhere, so that the end of the process does not fail on what is still to be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return codecs.lookup(stream.encoding or "ascii").name == "utf-8"
