@@ -10,6 +10,8 @@ from bridge.core.errors import InvalidError, ProtocolError
 
 #: Levels of nesting of one value. The bus allows 32; the maps of the envelope and of the response are two of them.
 MAX_DEPTH: Final = 30
+#: What some programs write before UTF-8.
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
@@ -37,6 +39,7 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:
     Raises:
         ProtocolError: It is not JSON, or not of the decoder's shape. The message does not quote it.
     """
+    body = body.removeprefix(BYTE_ORDER_MARK)  # a reader may ignore it (RFC 8259, 8.1)
     if not body:
         raise ProtocolError(f"{name} has an empty body")
     try:

@@ -36,7 +36,7 @@ class HttpConfig(Strict):
     ] = 16 * 1024 * 1024
     allow_headers: Annotated[
         tuple[Annotated[str, AfterValidator(check_header_name)], ...],
-        Field(description="headers that commands may give, and event headers that travel, besides traceparent and hop"),
+        Field(description="headers that commands may give, and event headers that travel, besides hop and the trace's"),
     ] = ()
     codec: Annotated[
         CodecName,

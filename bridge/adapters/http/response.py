@@ -9,8 +9,19 @@ from bridge.adapters._common.http.pool import WIRE_HEADERS
 from bridge.adapters._common.http.status import status_error
 from bridge.core.errors import ProtocolError, RejectedError
 
-#: The charsets besides UTF-8 in which text is decoded; in others it is text if it is UTF-8 all the same.
-_CHARSET: Final = re.compile(r"charset=\"?(us-ascii|iso-8859-1|iso-8859-15|windows-1252|utf-16)\b")
+_CHARSET: Final = re.compile(r"charset=[\"']?([^\"';,\s]+)")
+#: The charsets besides UTF-8 in which text is decoded, and what Python calls them. A table, because Python's own search
+#: by name remembers each name that it does not know. In other charsets text is decoded if it is UTF-8 all the same.
+_CODECS: Final = {
+    **{name: name for name in ("us-ascii", "ascii", "latin1", "koi8-r", "koi8-u", "gbk", "gb2312", "gb18030", "big5")},
+    **{name: name for name in ("shift_jis", "euc-jp", "euc-kr", "iso-2022-jp", "iso-2022-kr", "hz-gb-2312")},
+    **{name: name for name in ("utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be")},
+    **{f"iso-8859-{part}": f"iso-8859-{part}" for part in range(1, 17) if part != 12},
+    **{f"windows-{page}": f"cp{page}" for page in (874, *range(1250, 1259))},
+    "windows-31j": "cp932",
+}
+#: Charsets whose bytes look like UTF-8 but mean something else, and which are not decoded.
+_NOT_DECODED: Final = frozenset({"utf-7"})
 #: The largest body that becomes the `data` of an error, in bytes.
 _MAX_ERROR_DATA: Final = 16 * 1024
 _LEFT_OUT: Final = WIRE_HEADERS | {b"set-cookie", b"connection", b"keep-alive"}
@@ -34,7 +45,7 @@ def body_of(response: Response, codec: Codec) -> Any:
     """Decode the body of a response; None where it is empty.
 
     With the codec `auto` the content type decides: JSON and MessagePack are decoded; binary types stay bytes; all else
-    is text in the type's charset or UTF-8, or bytes where it cannot be decoded so.
+    is text in the type's charset or UTF-8, without a byte-order mark, or bytes where it cannot be decoded so.
 
     Raises:
         ProtocolError: The body is not what its type, or the codec, names.
@@ -52,9 +63,12 @@ def body_of(response: Response, codec: Codec) -> Any:
         return Codec("msgpack").decode(body, name="the body")
     if kind == BYTES or kind.startswith(("image/", "audio/", "video/", "font/")):
         return body
-    charset = _CHARSET.search(parameters)
+    found = _CHARSET.search(parameters)
+    charset = "utf-8" if found is None else found[1]
+    if charset in _NOT_DECODED:
+        return body
     try:
-        return body.decode("utf-8" if charset is None else charset[1])
+        return body.decode(_CODECS.get(charset, "utf-8")).removeprefix("\ufeff")
     except UnicodeDecodeError:
         return body
 

@@ -1,10 +1,10 @@
 """Call methods by JSON-RPC 2.0 over HTTP (jsonrpc.org/specification): `type = "json-rpc"`.
 
 For `ws://` and `wss://` see `websocket_adapter`. Each call is one POST, or shares it with others where `batch` is on.
-There is no session, so calls are tried whatever the last health check found. The event headers `traceparent` and `hop`
-are sent as the HTTP headers `traceparent` and `Nemo-Hop`, others only if `allow_headers` names them. An idempotency key
-is sent as the request's id, so that a server that remembers ids knows a repetition, and as the HTTP header
-`Idempotency-Key`.
+There is no session, so calls are tried whatever the last health check found. The event headers of the trace
+(`traceparent`, `tracestate`, `baggage`) and `hop` are sent as HTTP headers (`hop` as `Nemo-Hop`), others only if
+`allow_headers` names them. An idempotency key is sent as the request's id, so that a server that remembers ids knows a
+repetition, and as the HTTP header `Idempotency-Key`.
 """
 
 from itertools import count

@@ -31,7 +31,7 @@ class JsonRpcConfig(Strict):
     ] = 16 * 1024 * 1024
     allow_headers: Annotated[
         tuple[Annotated[str, AfterValidator(check_header_name)], ...],
-        Field(description="event headers that travel as HTTP headers, besides traceparent and hop; HTTP only"),
+        Field(description="event headers that travel as HTTP headers, besides hop and the trace's; HTTP only"),
     ] = ()
     health_method: Annotated[
         str | None,

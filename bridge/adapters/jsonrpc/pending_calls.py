@@ -9,7 +9,15 @@ from typing import Any
 
 import structlog
 
-from bridge.adapters.jsonrpc.wire import MAX_BATCH, ResponseObject, encode_batch, encode_call, result_of, set_outcome
+from bridge.adapters.jsonrpc.wire import (
+    MAX_BATCH,
+    ResponseObject,
+    encode_batch,
+    encode_call,
+    id_of,
+    result_of,
+    set_outcome,
+)
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
 
 log = structlog.get_logger(__name__)
@@ -93,7 +101,8 @@ class PendingCalls:
 
     def handle_response(self, response: ResponseObject) -> None:
         """Give a response to the call with its id."""
-        call = self._waiting.get(response.id) if type(response.id) in {int, str} else None
+        call_id = id_of(response)
+        call = None if call_id is None else self._waiting.get(call_id)
         if call is not None and call.frame is not None and not call.future.done():
             call.set_outcome(_outcome(response, call))
         elif response.id is not None or not self._set_outcome_of_only_frame(lambda call: _outcome(response, call)):

@@ -68,29 +68,46 @@ def encode_batch(calls: list[bytes]) -> bytes:
 def result_of(answer: ResponseObject, call_id: CallId) -> Any:
     """Return the result in one response object, which must answer `call_id`.
 
+    A `null` beside the other member is as if it were missing: many servers write both, as JSON-RPC 1.0 does.
+
     Raises:
         RejectedError: It has an error; with its code, message and data.
         ProtocolError: It is not as the specification requires; the message tells how.
     """
-    failed = answer.error is not msgspec.UNSET
+    result, error = answer.result, answer.error
     if answer.jsonrpc != "2.0":
         raise ProtocolError('the answer has not the member "jsonrpc": "2.0"')
-    if failed and answer.result is not msgspec.UNSET:
+    failed = error is not msgspec.UNSET and (error is not None or result is msgspec.UNSET)
+    if failed and result is not msgspec.UNSET and result is not None:
         raise ProtocolError("the answer has both a result and an error")
-    if not failed and answer.result is msgspec.UNSET:
+    if not failed and result is msgspec.UNSET:
         raise ProtocolError("the answer has neither a result nor an error")
     # A server that could not read the request cannot know its id (specification, section 5).
-    if not (failed and answer.id is None) and (type(answer.id) is not type(call_id) or answer.id != call_id):
+    if not (failed and answer.id is None) and id_of(answer) != call_id:
         raise ProtocolError("the answer's id is not the request's")
     if failed:
-        raise _rejection(answer.error)
-    return answer.result
+        raise _rejection(error)
+    return result
+
+
+def id_of(answer: ResponseObject) -> CallId | None:
+    """Return the id of a response; None where it is none of ours. 1.0 is 1: JSON has one type for both."""
+    call_id = answer.id
+    if type(call_id) is int or type(call_id) is str:
+        return call_id
+    return _integer(call_id)
+
+
+def _integer(number: Any) -> int | None:
+    return int(number) if type(number) is float and number.is_integer() else None
 
 
 def _rejection(error: Any) -> RejectedError:
-    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+    code = error.get("code") if isinstance(error, dict) else None
+    code = code if type(code) is int else _integer(code)
+    if code is None or not isinstance(error.get("message"), str):
         raise ProtocolError("the answer's error object lacks a code or a message, or they are of the wrong type")
-    return RejectedError(error["message"], code=error["code"], data=error.get("data"))
+    return RejectedError(error["message"], code=code, data=error.get("data"))
 
 
 def read_response(response: Response, call_id: CallId) -> Any:
@@ -131,7 +148,7 @@ def _error_object(response: Response) -> RejectedError | None:
     """Return the JSON-RPC error in a response whose status is an error; None where the body holds none."""
     try:
         answer = _parse_one(response)
-        if answer.jsonrpc != "2.0" or answer.error is msgspec.UNSET:
+        if answer.jsonrpc != "2.0" or answer.error is msgspec.UNSET or answer.error is None:
             return None
         return _rejection(answer.error)
     except ProtocolError:
@@ -179,8 +196,8 @@ def read_batch_response(response: Response, call_ids: list[CallId]) -> dict[Call
     known = set(call_ids)
     doubtful = json.needs_check(response.body)
     for answer in answers:
-        call_id = answer.id
-        if type(call_id) in {int, str} and call_id in known:
+        call_id = id_of(answer)
+        if call_id is not None and call_id in known:
             outcomes[call_id] = (
                 ProtocolError("the answer to the batch has this call twice")
                 if call_id in outcomes

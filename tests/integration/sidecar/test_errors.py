@@ -135,7 +135,7 @@ async def test_names_that_lead_nowhere(bus: Program, event_type: str, kind: str)
         ("http:429:Retry-After:2", "throttled", True),
         ("http:503:Retry-After:2", "throttled", True),
         ("http:401", "auth", False),
-        ("http:403", "auth", False),
+        ("http:403", "rejected", False),
         ("http:404", "rejected", False),
         ("http:302:Location:/elsewhere", "rejected", False),
         ("error", "rejected", False),

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["wrong_id"]:
                 self._json({**good, "id": "another"})
             case ["both"]:
-                self._json({**good, "error": {"code": 1, "message": "m"}})
+                self._json({**good, "result": 1, "error": {"code": 1, "message": "m"}})
             case ["neither"]:
                 self._json({"jsonrpc": "2.0", "id": body["id"]})
             case ["version"]:

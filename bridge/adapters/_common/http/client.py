@@ -19,7 +19,12 @@ from bridge.core.ports import AdapterSetup, Context
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 #: Event headers that are always sent, and their names in HTTP.
-_ALWAYS_SENT: Final = {"traceparent": b"traceparent", "hop": b"Nemo-Hop"}
+_ALWAYS_SENT: Final = {
+    "traceparent": b"traceparent",
+    "tracestate": b"tracestate",
+    "baggage": b"baggage",
+    "hop": b"Nemo-Hop",
+}
 #: Headers that the configuration cannot allow, because the bridge writes them itself.
 RESERVED: Final = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"}
@@ -36,7 +41,8 @@ class HttpClient:
     Args:
         setup: The integration's endpoint, auth and TLS; its `max_in_flight` sizes the pool.
         max_response: Bytes that a response's body may have, decompressed.
-        allow_headers: Event headers that are sent as HTTP headers, besides `traceparent` and `hop`.
+        allow_headers: Event headers that are sent as HTTP headers, besides `hop` and those of the trace (`traceparent`,
+            `tracestate`, `baggage`).
         accept: The `Accept` header of all requests but `stream`.
     """
 

@@ -155,15 +155,19 @@ class HttpConnection(asyncio.Protocol):
         self._status = status = self._parser.get_status_code()
         if status < 200:
             return
-        length = encoding = framed = None
+        length = encoding = coding = framed = None
         for name, value in self._headers:
             if name == b"content-length":
                 length = framed = value
             elif name == b"transfer-encoding":
-                framed = value
+                framed = coding = value if coding is None else coding + b", " + value
             elif name == b"content-encoding":
-                encoding = value
-        self._body = Body(self._max_response, encoding or b"identity")
+                encoding = value if encoding is None else encoding + b", " + value
+        if coding is not None and coding.strip().lower() not in {b"chunked", b"identity"}:
+            raise httpx.DecodingError(
+                f"the body has the Transfer-Encoding {coding[:40].decode('latin-1')!r}, which was not asked for"
+            )
+        self._body = Body(self._max_response, encoding or b"identity", optional=status >= 300)
         if self._head_only:
             self._finish(reusable=False)
         elif length is not None and length.isdigit() and int(length[:20]) > self._max_response:
@@ -184,9 +188,10 @@ class HttpConnection(asyncio.Protocol):
         if self._body is None:
             self._headers = []
             return
-        # A server that answers before it has read the whole request would take the rest for another request.
+        # A server that answers before it has read the whole request would take the rest for another request. One that
+        # says that it is the wrong one (421) may be left for another by a new connection (RFC 9110, 15.5.20).
         all_sent = self._transport.get_write_buffer_size() == 0
-        self._finish(reusable=all_sent and self._parser.should_keep_alive())
+        self._finish(reusable=all_sent and self._status != 421 and self._parser.should_keep_alive())
 
     # --- the end of an exchange
 

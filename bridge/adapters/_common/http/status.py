@@ -9,22 +9,20 @@ from bridge.adapters._common.http.message import Response
 from bridge.core.errors import AuthError, BridgeError, RejectedError, ThrottledError, UnavailableError
 
 _DAY_MS: Final = 24 * 3600 * 1000
+_MOST_LOCATION: Final = 200
 
 
 def credentials_error(response: Response) -> AuthError | None:
-    """Return the error of 401 and 403, whatever the body; None for others. Only 401 is surely permanent."""
-    match response.status:
-        case 401:
-            return AuthError("the server refused the credentials (HTTP 401)", code=401, permanent=True)
-        case 403:
-            return AuthError("the credentials do not permit this (HTTP 403)", code=403)
-    return None
+    """Return the error of 401, whatever the body; None for others."""
+    if response.status != 401:
+        return None
+    return AuthError("the server refused the credentials (HTTP 401)", code=401, permanent=True)
 
 
 def check_credentials(response: Response) -> None:
     """Raise AuthError for 401; any other status shows a server that is alive and may take the credentials."""
     error = credentials_error(response)
-    if error is not None and error.permanent:
+    if error is not None:
         raise error
 
 
@@ -47,11 +45,20 @@ def status_error(response: Response) -> BridgeError | None:
     text = f"the server answered {_named(response)}"
     if status == 429:
         return ThrottledError(text, code=status)
+    if status == 421:
+        # Not this server, or not over this connection; it has not acted on the request (RFC 9110, 15.5.20).
+        return UnavailableError(text, code=status, maybe_sent=False)
     if status == 408 or status >= 500:
         return UnavailableError(text, code=status)
     if 300 <= status < 400:
-        text += ", and redirects are not followed"
+        text += f", and redirects are not followed{_location(response)}"
     return RejectedError(text, code=status)
+
+
+def _location(response: Response) -> str:
+    """Return where a redirect leads, in words; without the query, which may hold a secret."""
+    location = (response.header(b"location") or "").partition("?")[0].partition("#")[0]
+    return f"; it leads to {location[:_MOST_LOCATION]}" if location and "@" not in location else ""
 
 
 def retry_after_ms(response: Response) -> int | None:
@@ -77,9 +84,9 @@ def retry_after_ms(response: Response) -> int | None:
 def _unix(date: str) -> float | None:
     try:
         parsed = parsedate_to_datetime(date)
-    except ValueError:
+        return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):  # what the library raises on dates that are none
         return None
-    return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def _named(response: Response) -> str:

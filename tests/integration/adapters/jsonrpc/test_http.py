@@ -23,6 +23,7 @@ from bridge.core.errors import (
     NotConnectedError,
     ProtocolError,
     RejectedError,
+    UnavailableError,
 )
 from bridge.core.ports import Context
 from tests.support.adapters.adapters import connected
@@ -52,6 +53,9 @@ def sends(*pieces: bytes, close: bool = False) -> Callable[[Received], None]:
     [
         sends(http(OK)),
         sends(http(gzip.compress(OK), 200, "Content-Encoding: gzip")),
+        sends(http(gzip.compress(OK[:9]) + gzip.compress(OK[9:]), 200, "Content-Encoding: gzip")),
+        sends(http(b"\xef\xbb\xbf" + OK)),
+        sends(b"HTTP/1.1 200 \xff\xfe\r\nX-Y: \xff\xfe\r\nContent-Length: %d\r\n\r\n%b" % (len(OK), OK)),
         sends(http(OK, 200, "Connection: close"), close=True),
         sends(b"HTTP/1.1 100 Continue\r\n\r\n", http(OK)),
         sends(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + http(OK)),
@@ -62,7 +66,19 @@ def sends(*pieces: bytes, close: bool = False) -> Callable[[Received], None]:
             f"{len(OK) - 3:x}\r\n".encode() + OK[3:] + b"\r\n0\r\nX-Trailer: yes\r\n\r\n",
         ),
     ],
-    ids=["plain", "gzip", "close", "continue", "hints", "http10", "until-close", "chunked"],
+    ids=[
+        "plain",
+        "gzip",
+        "members",
+        "byte-order-mark",
+        "no-text",
+        "close",
+        "continue",
+        "hints",
+        "http10",
+        "until-close",
+        "chunked",
+    ],
 )
 async def test_every_framing_is_understood(respond: Callable[[Received], None]) -> None:
     """Bodies by length, by chunks, by the end of the connection, compressed, and after interim responses are read."""
@@ -70,6 +86,7 @@ async def test_every_framing_is_understood(respond: Callable[[Received], None]) 
         assert await adapter.request("m", UNSET) == "ok"
 
 
+GZIP = gzip.compress(OK)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BIG_LINE = b"X-Big: " + b"x" * 200_000 + b"\r\n"
 
@@ -97,6 +114,18 @@ BIG_LINE = b"X-Big: " + b"x" * 200_000 + b"\r\n"
         (sends(http(gzip.compress(bytes(10_000_000)), 200, "Content-Encoding: gzip")), ProtocolError, "over the limit"),
         (sends(http(b"no gzip", 200, "Content-Encoding: gzip")), ProtocolError, "Content-Encoding"),
         (sends(http(OK, 200, "Content-Encoding: br")), ProtocolError, "Content-Encoding"),
+        (sends(http(OK, 200, "Content-Encoding: \\xff")), ProtocolError, "Content-Encoding"),
+        (sends(http(GZIP, 200, "Content-Encoding: gzip", "Content-Encoding: gzip")), ProtocolError, "gzip, gzip"),
+        (sends(http(GZIP[:-9], 200, "Content-Encoding: gzip")), ProtocolError, "too early"),
+        (sends(http(GZIP + b"more", 200, "Content-Encoding: gzip")), ProtocolError, "does not fit"),
+        (sends(http(OK, 500, "Content-Encoding: br")), UnavailableError, "500"),
+        (sends(CHUNKED.replace(b"chunked", b"gzip, chunked")), ProtocolError, "Transfer-Encoding"),
+        (sends(CHUNKED.replace(b"chunked", b"gzip\r\nTransfer-Encoding: chunked")), ProtocolError, "Transfer-Encoding"),
+        (sends(CHUNKED + b"\xff\xfe\r\n"), ProtocolError, "chunk size"),
+        (sends(b"HTTP/1.1 \xff\xff\xff\r\n\r\n"), ProtocolError, "not HTTP"),
+        (sends(b"HTTP/1.1 200 OK\r\n\xff: a\r\n\r\n"), ProtocolError, "not HTTP"),
+        (sends(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n"), ProtocolError, "not HTTP"),
+        (sends(http(b"", 503, "Retry-After: Mon, 01 Jan 2024 00:00:00 +99999999999999")), UnavailableError, "503"),
         (sends(http(b"", 302, "Location: http://elsewhere.invalid/")), RejectedError, "302"),
         (sends(http(b"<html>", 502)), BridgeError, "502"),
         (sends(http(b"")), ProtocolError, "empty body"),

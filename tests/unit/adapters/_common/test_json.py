@@ -58,6 +58,8 @@ def test_half_a_surrogate_pair_is_invalid() -> None:
     ("body", "complaint"),
     [
         (b"", "empty body"),
+        (b"\xef\xbb\xbf", "empty body"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "is not JSON"),
         (b"<html><body>Bad gateway: secret</body></html>", "is HTML"),
         (b"hello secret", "is not JSON"),
         (b'{"result": "\xff"}', "not UTF-8"),

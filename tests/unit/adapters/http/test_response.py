@@ -32,13 +32,23 @@ from bridge.core.errors import (
         (b"\xe4", "text/plain; charset=iso-8859-1", "ä"),
         (b"\xe4", 'text/plain; charset="windows-1252"', "ä"),
         (b"\xe4", "text/plain; charset=unicode_escape", b"\xe4"),
+        (b"\x83e", "text/plain; charset='Shift_JIS'", "テ"),
+        (b"a\x1b$B%F\x1b(B", "text/plain;charset=iso-2022-jp", "aテ"),
+        (b"+AGE-", "text/plain; charset=utf-7", b"+AGE-"),
+        (b"\xc3\xa4", "text/plain; charset=\xff\x00no-such", "ä"),
+        (b"\xc3\xa4", 'text/plain; charset="', "ä"),
+        (b"\xef\xbb\xbfabc", "text/plain", "abc"),
+        (b"\xff\xfea\0", "text/plain; charset=utf-16", "a"),
+        (b"\xff\xfea\0", "text/plain; charset=utf-16le", "a"),
+        (b"\xef\xbb\xbf[1]", "application/json", [1]),
+        (b"\xef\xbb\xbfabc", "application/octet-stream", b"\xef\xbb\xbfabc"),
         (b"\xe4", "text/plain", b"\xe4"),
         (b"", "application/json", None),
     ],
 )
 def test_bodies_come_in_by_content_type(body: bytes, content_type: str | None, value: Any) -> None:
     """A body is decoded as JSON where its type says so, else as text, else it stays bytes."""
-    headers = [] if content_type is None else [(b"content-type", content_type.encode())]
+    headers = [] if content_type is None else [(b"content-type", content_type.encode("latin-1"))]
     assert body_of(Response(200, headers, body, 0), Codec()) == value
 
 
@@ -62,7 +72,8 @@ def test_headers_of_a_response() -> None:
         (400, [], RejectedError),
         (404, [], RejectedError),
         (401, [], AuthError),
-        (403, [], AuthError),
+        (403, [], RejectedError),
+        (421, [], UnavailableError),
         (408, [], UnavailableError),
         (429, [], ThrottledError),
         (500, [], UnavailableError),

@@ -66,15 +66,15 @@ def test_a_result_of_any_type(result: Any) -> None:
     [
         (answer(result=1, id=8), "id is not"),
         (answer(result=1, id="7"), "id is not"),
-        (answer(result=1, id=7.0), "id is not"),
         (answer(result=1, id=None), "id is not"),
         ({"jsonrpc": "2.0", "result": 1}, "id is not"),
         (answer(result=1, error=ERROR), "both"),
-        (answer(result=None, error=ERROR), "both"),
+        (answer(result=False, error=ERROR), "both"),
         (answer(), "neither"),
         (answer(result=1, jsonrpc="1.0"), "jsonrpc"),
         ({"id": 7, "result": 1}, "jsonrpc"),
         (answer(error=None), "error object"),
+        (answer(result=None, error=0), "error object"),
         (answer(error="no"), "error object"),
         (answer(error={"code": "x", "message": "m"}), "error object"),
         (answer(error={"code": True, "message": "m"}), "error object"),
@@ -91,6 +91,38 @@ def test_an_answer_that_makes_no_sense(body: Any, complaint: str) -> None:
     """Each breach of the specification is a protocol error that names it."""
     with pytest.raises(ProtocolError, match=complaint):
         read_response(response(body), 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(result=1, error=None),
+        answer(result=1) | {"id": 7.0},
+        b"\xef\xbb\xbf" + json.dumps(answer(result=1)).encode(),
+    ],
+    ids=["error-null", "id-7.0", "byte-order-mark"],
+)
+def test_what_servers_write_that_means_the_same(body: Any) -> None:
+    """`error: null` beside a result, an id 7.0 for 7, and a byte-order mark do not hide the result, nor in a batch."""
+    assert read_response(response(body), 7) == 1
+    if isinstance(body, dict):
+        assert read_batch_response(response([body, answer(result=2) | {"id": 8.0}]), [7, 8]) == {7: 1, 8: 2}
+
+
+@pytest.mark.parametrize("error", [ERROR, ERROR | {"code": float(ERROR["code"])}], ids=["code", "code-as-float"])
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_a_null_result_beside_an_error(error: dict[str, Any], status: int) -> None:
+    """`result: null` beside an error is an error, and a code with a decimal point is a code."""
+    with pytest.raises(RejectedError) as caught:
+        read_response(response(answer(result=None, error=error), status), 7)
+    assert (caught.value.code, type(caught.value.code)) == (ERROR["code"], int)
+
+
+@pytest.mark.parametrize("call_id", [True, 7.5, 1e308, "7", "7.0", [7], None, {}])
+def test_ids_that_are_not_ours(call_id: Any) -> None:
+    """An id of another type or value is not the request's."""
+    with pytest.raises(ProtocolError, match="id"):
+        read_response(response(answer(result=1) | {"id": call_id}), 1 if call_id is True else 7)
 
 
 @pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32099, 1, 0])
@@ -115,11 +147,12 @@ def test_an_error_without_id_answers_a_single_call() -> None:
         (301, {}, RejectedError, 301),
         (307, {"location": "http://elsewhere"}, RejectedError, 307),
         (401, {}, AuthError, 401),
-        (403, {}, AuthError, 403),
+        (403, {}, RejectedError, 403),
         (404, {}, RejectedError, 404),
         (408, {}, UnavailableError, 408),
         (408, {"retry_after": "3"}, ThrottledError, 408),
         (413, {}, RejectedError, 413),
+        (421, {}, UnavailableError, 421),
         (429, {}, ThrottledError, 429),
         (429, {"retry_after": "3"}, ThrottledError, 429),
         (500, {}, UnavailableError, 500),
@@ -145,7 +178,7 @@ def test_the_status_speaks_where_no_json_rpc_does(
             check_accepted(response(body, status, **headers))
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (403, AuthError), (503, ThrottledError)])
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (503, ThrottledError)])
 def test_credentials_and_retry_after_win_over_a_json_rpc_error(status: int, kind: type[BridgeError]) -> None:
     """A refusal of credentials and a `Retry-After` come before a JSON-RPC error."""
     with pytest.raises(kind):

@@ -14,6 +14,7 @@ PACKED = {
     b"": TEXT,
     b"identity": TEXT,
     b"gzip": gzip.compress(TEXT),
+    b"GZip": b"".join(gzip.compress(part) for part in (TEXT[:7], b"", TEXT[7:500], TEXT[500:])) + bytes(20),
     b"X-Gzip": gzip.compress(TEXT),
     b"deflate": zlib.compress(TEXT),
     b" Deflate ": RAW.compress(TEXT) + RAW.flush(),
@@ -60,7 +61,65 @@ def test_a_broken_stream_is_an_error(encoding: bytes, packed: bytes | None) -> N
 def test_what_was_not_asked_for_is_an_error(encoding: bytes) -> None:
     """A Content-Encoding that no request names is an error."""
     with pytest.raises(httpx.DecodingError):
-        Body(10, encoding)
+        Body(10, encoding).feed(b"x")
+    body = Body(10, encoding, optional=True)
+    body.feed(b"x")
+    body.feed(b"y" * 10)
+    assert body.finish() == b""
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"gzip", b"deflate"])
+def test_no_body_needs_no_encoding(encoding: bytes) -> None:
+    """A response without a body may name any encoding, as those to HEAD do."""
+    assert Body(10, encoding).finish() == b""
+
+
+def _behind(packed: bytes, more: bytes) -> list[list[bytes]]:
+    return [[packed + more], [packed, more], [packed, *(more[n : n + 1] for n in range(len(more)))]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "chunks"),
+    [
+        *((b"gzip", chunks) for chunks in _behind(PACKED[b"gzip"], b"more than there should be")),
+        *((b"gzip", chunks) for chunks in _behind(PACKED[b"gzip"], PACKED[b"gzip"][:-3])),
+        *((b"gzip", chunks) for chunks in _behind(PACKED[b"gzip"], b"\x1f")),
+        *((b"deflate", chunks) for chunks in _behind(PACKED[b"deflate"], b"x")),
+        *((b"deflate", chunks) for chunks in _behind(PACKED[b" Deflate "], b"xyz")),
+        *((b"deflate", chunks) for chunks in _behind(PACKED[b"deflate"], PACKED[b"deflate"])),
+    ],
+)
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_is_behind_the_end_is_an_error(encoding: bytes, chunks: list[bytes], optional: bool) -> None:
+    """Bytes behind the end of what is compressed, and a member that is cut off, are an error, not half a body."""
+    body = Body(1 << 20, encoding, optional=optional)
+    if optional:
+        for chunk in chunks:
+            body.feed(chunk)
+        assert body.finish() == b""
+        return
+    with pytest.raises(httpx.DecodingError):  # noqa: PT012  # either step may notice
+        for chunk in chunks:
+            body.feed(chunk)
+        body.finish()
+
+
+def test_members_that_hold_nothing_have_a_limit() -> None:
+    """A gzip of empty members never grows, so what is received is limited, too; reading them is not slow."""
+    empty, body, fed = gzip.compress(b"") * 5000, Body(1000, b"gzip"), 0
+    with pytest.raises(httpx.RemoteProtocolError, match="over the limit"):  # noqa: PT012
+        while True:
+            body.feed(empty)
+            fed += 1
+    assert fed == 0
+
+
+def test_a_bomb_behind_a_member_is_never_unpacked() -> None:
+    """The limit holds over all members together."""
+    body = Body(1000, b"gzip")
+    with pytest.raises(httpx.RemoteProtocolError, match="over the limit"):
+        body.feed(gzip.compress(bytes(999)) + gzip.compress(bytes(50_000_000)))
+    assert sum(map(len, body._chunks)) <= 1000
 
 
 def test_an_empty_packed_body_is_empty() -> None:

@@ -112,11 +112,13 @@ def test_a_tls_block_without_tls_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_headers_that_travel() -> None:
-    """`traceparent`, `hop`, the idempotency key and allowed headers are sent; no others of the event are."""
+    """The trace's headers, `hop`, the idempotency key and allowed headers are sent; no others of the event are."""
     client = HttpClient(setup(url="http://host"), max_response=1, allow_headers=("x-tenant",))
-    headers = {"traceparent": "00-1-2-01", "hop": "3", "x-tenant": "a", "seq": "9", "authorization": "stolen"}
+    trace = {"traceparent": "00-1-2-01", "tracestate": "v=1,w=2", "baggage": "user=7;p, b=2"}
+    headers = trace | {"hop": "3", "x-tenant": "a", "seq": "9", "authorization": "stolen"}
     assert client.header_lines(Context(headers=headers, idempotency_key="k1")) == (
-        b"Idempotency-Key: k1\r\ntraceparent: 00-1-2-01\r\nNemo-Hop: 3\r\nx-tenant: a\r\n"
+        b"Idempotency-Key: k1\r\ntraceparent: 00-1-2-01\r\ntracestate: v=1,w=2\r\nbaggage: user=7;p, b=2\r\n"
+        b"Nemo-Hop: 3\r\nx-tenant: a\r\n"
     )
     assert client.header_lines(Context()) == b""
 
