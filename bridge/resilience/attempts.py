@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import AttemptTimeoutError, BridgeError
+from bridge.core.errors import AttemptTimeoutError, BridgeError, ConnectionLostError
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 from bridge.resilience.guarded_call import RunningAttempt
@@ -84,7 +84,7 @@ class Attempts:
         if attempt.task is None:
             self._drop(attempt)
         else:
-            attempt.expired = False
+            attempt.expired, attempt.cancelled = False, True
             self._tasks.cancel(attempt.task, partial(self._cut, attempt))
 
     def _drop(self, attempt: RunningAttempt) -> None:
@@ -145,7 +145,7 @@ class Attempts:
             attempt.set_result(result)
 
     def _ended(self, attempt: RunningAttempt, work: Coroutine[Any, Any, Any] | None, task: asyncio.Task[None]) -> None:
-        """Give the attempt of a task up that has ended without settling it: it was cancelled, or a bug ended it."""
+        """Settle the attempt of a task that has ended without doing so: it was cancelled, or a bug ended it."""
         if not attempt.entered:
             self._not_entered -= 1
             if work is not None:
@@ -153,7 +153,10 @@ class Attempts:
         if attempt.task is None or attempt.done():  # begun without a task in the end, or settled
             return
         if task.cancelled():
-            self._cut(attempt)
+            if attempt.expired or attempt.cancelled:
+                self._cut(attempt)
+            else:  # a client library does so when its connection ends
+                attempt.set_exception(ConnectionLostError("the client library cancelled the call"))
         else:
             attempt.close()
             self._give_up(attempt, False)

@@ -87,10 +87,23 @@ class RunningAttempt:
         task: What makes it; None for one that was begun without.
         entered: The task has made its first step.
         expired: Its time is up, and the task was cancelled for that.
+        cancelled: The task was cancelled because the call was.
         timer: For its time limit, where that is not the usual one.
     """
 
-    __slots__ = ("_open", "_settle", "began", "call", "entered", "expired", "limit", "permit", "task", "timer")
+    __slots__ = (
+        "_open",
+        "_settle",
+        "began",
+        "call",
+        "cancelled",
+        "entered",
+        "expired",
+        "limit",
+        "permit",
+        "task",
+        "timer",
+    )
 
     def __init__(
         self,
@@ -109,6 +122,7 @@ class RunningAttempt:
         self.task: asyncio.Task[None] | None = None
         self.entered = False
         self.expired = False
+        self.cancelled = False
         self.timer: Timer | None = None
 
     def done(self) -> bool:

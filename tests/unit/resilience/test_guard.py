@@ -381,3 +381,22 @@ async def test_a_cancelled_attempt_that_ends_just_when_it_would_be_cut() -> None
     await asyncio.gather(task, return_exceptions=True)
     sums = guarded.guard.accounting.sums()
     assert (sums.accepted, sums.in_flight) == (1, 0)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_an_attempt_that_its_library_cancels_is_a_lost_connection(idempotent: bool) -> None:
+    """A cancellation that nobody here asked for is `connection_lost`, maybe sent: only what may be is tried again."""
+    guarded = GuardHarness()
+    guarded.promised = "no"  # only a task can be cancelled
+    steps = iter([asyncio.CancelledError()])
+
+    async def attempt() -> str:
+        for cancelled in steps:
+            raise cancelled
+        return "done"
+
+    outcome = await guarded.run(attempt, idempotent=idempotent)
+    assert [one.error.kind for one in outcome.history] == ["connection_lost"]
+    assert (outcome.ok, outcome.attempts) == ((True, 2) if idempotent else (False, 1))
+    sums = guarded.guard.accounting.sums()
+    assert (sums.accepted, sums.in_flight, sums.queued) == (1, 0, 0)
