@@ -104,7 +104,8 @@ class IntegrationGateway:
         self._manager = ConnectionManager(
             bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change, redactor=self._redactor
         )
-        responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE)
+        responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
+        self._responder = responder
         self._outbox = Outbox(
             settings.data_dir or default_folder(settings.name),
             settings.outbox,
@@ -166,6 +167,7 @@ class IntegrationGateway:
             await self._run()
         finally:
             await self._close_outbox()
+            self._responder.close()
         log.info("stopped")
 
     async def _run(self) -> None:
@@ -294,7 +296,10 @@ class IntegrationGateway:
         """See `routing.ports.Controls.letters`."""
         which = Selection.of(wanted)
         if not self._outbox.is_open:
-            return LetterList(letters=[], total=0) if operation == "dead_letters" else Moved(moved=0)
+            if operation == "dead_letters":
+                return LetterList(letters=[], total=0)
+            which.check_all_found(())
+            return Moved(moved=0)
         if operation == "dead_letters":
             return await self._outbox.letters(which, wanted.limit or 100)
         move = self._outbox.replay if operation == "replay" else self._outbox.discard

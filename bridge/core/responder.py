@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError
+from bridge.core.failure_log import FailureLog
 from bridge.core.model import Operation, Outcome, forwarded_headers
 from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
-from bridge.core.ports import Publisher
+from bridge.core.ports import Clock, Publisher
 from bridge.core.values import BUS, check_value
 
 #: Containers inside one another in a payload, at most; the bus has the same limit.
@@ -38,15 +39,21 @@ class Responder:
     (`resilience.bus.rejected`).
     """
 
-    def __init__(self, bus: Publisher, *, most: int) -> None:
+    def __init__(self, bus: Publisher, *, most: int, clock: Clock) -> None:
         """Create it.
 
         Args:
             bus: Where events are emitted.
             most: Bytes that a payload may have at most, so that the bus carries it with any event type and headers.
+            clock: Limits how often failures are logged.
         """
         self._bus = bus
+        self._log = FailureLog(clock)
         self.most = most
+
+    def close(self) -> None:
+        """Log the failures that are counted and not yet logged."""
+        self._log.close()
 
     def finish(
         self,
@@ -68,8 +75,12 @@ class Responder:
             letter: The dead letter that the operation became.
             emit: Returns the type of the event that carries the result of a route; may raise InvalidError.
         """
+        if letter is not None:
+            self._log.dead_letter(operation, letter)
+        elif outcome.error is not None:
+            self._log.failed(operation, outcome.error.to_wire())
         if outcome.error is not None:
-            self.failed(operation, outcome.error, outcome.attempts)
+            self._failed(operation, outcome.error, outcome.attempts)
         if letter is not None:
             self._dead_letter(operation, letter)
         if answer is not None:
@@ -117,7 +128,11 @@ class Responder:
         self._receipt(operation, answer, dict.fromkeys((answer.correlation_id, asker)))
 
     def failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:
-        """Emit `resilience.<id>.failed` for an operation that has failed after so many attempts."""
+        """Log and emit that an operation has failed after so many attempts."""
+        self._log.failed(operation, error.to_wire())
+        self._failed(operation, error, attempts)
+
+    def _failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:
         payload = Failed(
             integration=operation.integration,
             operation=operation.name,

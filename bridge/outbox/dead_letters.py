@@ -1,10 +1,11 @@
 """Lists, replays and discards dead letters. The functions here run on the store's thread."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
 
-from bridge.core.errors import InvalidError
+from bridge.core.errors import InvalidError, RejectedError
 from bridge.core.model import Event, Letters
 from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
 from bridge.outbox.entry import Body, Entry, decode_entry, encode
@@ -13,6 +14,8 @@ from bridge.outbox.write_batch import DeadLetterReason
 
 #: Dead letters that one transaction moves.
 CHUNK: Final = 500
+#: Ids that an error names.
+_MOST_NAMED: Final = 10
 _BODY: Final = msgspec.msgpack.Decoder(Body)
 _REASON: Final = msgspec.msgpack.Decoder(DeadLetterReason)
 
@@ -40,6 +43,18 @@ class Selection(msgspec.Struct, frozen=True):
         seqs = None if letters.ids is None else [_seq(one) for one in letters.ids]
         return cls(letters.integration, seqs, 0 if letters.after is None else _seq(letters.after))
 
+    def check_all_found(self, found: Collection[int]) -> None:
+        """Check that there is a dead letter for each id that was named; `found` are those that there are.
+
+        Raises:
+            RejectedError: There is none for some of them.
+        """
+        missing = [str(seq) for seq in self.seqs or () if seq not in found]
+        if missing:
+            shown = ", ".join(missing[:_MOST_NAMED]) + (", …" if len(missing) > _MOST_NAMED else "")
+            whose = "" if self.integration is None else f" of {self.integration}"
+            raise RejectedError(f"there is no dead letter{whose} {shown}; nothing was done", code="not_found")
+
     def where(self) -> tuple[str, list[Any]]:
         """Return the selection as an SQL condition and its values."""
         terms, values = ["seq > ?"], [self.after]
@@ -56,6 +71,12 @@ def _seq(letter_id: str) -> int:
     if letter_id.isascii() and letter_id.isdigit() and len(letter_id) < 19:
         return int(letter_id)
     raise InvalidError(f"{letter_id[:40]!r} is no id of a dead letter")
+
+
+def found_seqs(store: Store, wanted: Selection) -> set[int]:
+    """Return the sequence numbers of the dead letters of a selection."""
+    where, values = wanted.where()
+    return {seq for (seq,) in store.execute(f"SELECT seq FROM letter WHERE {where}", values)}  # noqa: S608 - our own names
 
 
 def list_letters(store: Store, wanted: Selection, limit: int, room: int) -> LetterList:

@@ -288,7 +288,7 @@ class DeliveryQueue:
     def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:
         """Let an entry and all others of its key wait for the next try."""
         now = self._clock.monotonic()
-        if what is Disposition.ALL_WAIT:
+        if what is not Disposition.KEY_WAITS:
             if now >= self._paused_until:
                 self._failures += 1
                 self._paused_until = now + delay_of(what, self._failures, error, self._rng)

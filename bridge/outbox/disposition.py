@@ -24,7 +24,7 @@ class Disposition(enum.Enum):
     KEY_WAITS = "key"
     #: All entries of the integration wait.
     ALL_WAIT = "all"
-    #: It waits longer: only a person can help, as with bad credentials.
+    #: All entries of the integration wait, and longer: only a person can help, as with bad credentials.
     PERSON = "person"
 
 

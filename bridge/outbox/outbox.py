@@ -21,7 +21,15 @@ from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
 from bridge.core.timer import Timer
 from bridge.outbox.commit_queue import CommitQueue, Turn
-from bridge.outbox.dead_letters import CHUNK, Selection, discard_letters, event_payload, list_letters, replay_letters
+from bridge.outbox.dead_letters import (
+    CHUNK,
+    Selection,
+    discard_letters,
+    event_payload,
+    found_seqs,
+    list_letters,
+    replay_letters,
+)
 from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Body, Entry, digest, encode
 from bridge.outbox.folder import Folder
@@ -329,6 +337,7 @@ class Outbox:
         """Deliver dead letters again, at most `limit`; return how many.
 
         Raises:
+            RejectedError: An id is named of which there is no dead letter; nothing was done.
             StoppingError: The outbox is closed, or was closed meanwhile.
         """
         now_ms = self._time.now_ms()
@@ -345,12 +354,14 @@ class Outbox:
 
             return len(await self._ask(act, writes=True, first=take))
 
+        await self._check_all_found(wanted)
         return await _in_chunks(move, limit)
 
     async def discard(self, wanted: Selection, limit: int | None) -> int:
         """Remove dead letters, at most `limit`; return how many.
 
         Raises:
+            RejectedError: An id is named of which there is no dead letter; nothing was done.
             StoppingError: The outbox is closed, or was closed meanwhile.
         """
 
@@ -358,7 +369,12 @@ class Outbox:
             gone: int = await self._ask(lambda store: discard_letters(store, wanted, most), writes=True)
             return gone
 
+        await self._check_all_found(wanted)
         return await _in_chunks(move, limit)
+
+    async def _check_all_found(self, wanted: Selection) -> None:
+        if wanted.seqs is not None:
+            wanted.check_all_found(await self._ask(lambda store: found_seqs(store, wanted)))
 
 
 async def _in_chunks(move: Callable[[int], Any], limit: int | None) -> int:

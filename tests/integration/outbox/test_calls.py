@@ -83,7 +83,8 @@ async def test_a_call_in_mid_air_is_never_made_twice():
             assert (letter["error"]["kind"], letter["error"]["retryable"]) == ("connection_lost", False)
             assert (letter["event"]["id"], letter["event"]["payload"]) == (number, {"cents": 5})
             assert service.calls["wait"] == 1
-            assert (await program.ask("bridge.replay", {"ids": ["4711"]}))["result"] == {"moved": 0}
+            missing = await program.ask("bridge.replay", {"ids": ["4711"]})
+            assert (missing["ok"], missing["error"]["code"]) == (False, "not_found")
             since = program.mark()
             assert (await program.ask("bridge.replay", {"ids": [letter["letter_id"]]}))["result"] == {"moved": 1}
             answer = await program.response("c1", since=since)
@@ -122,6 +123,8 @@ async def test_what_the_remote_refuses_is_a_dead_letter_at_once():
             shown = await output(running, "show", letter)
             assert "not executed" in shown
             assert "correlation c1" in shown
+            for command in ("replay", "discard"):
+                assert "no dead letter 4711" in await output(running, command, "4711", letter, exit_code=1)
             assert await output(running, "replay", letter) == "replayed: 1\n"
             await program.wait("resilience.api.dead_letter", lambda event: event["payload"]["letter_id"] != letter)
             assert service.calls["error"] == 2
@@ -155,12 +158,12 @@ async def test_receipts_without_an_outbox_are_remembered_for_a_while():
         assert len(program.seen(prefix="receipt.")) == 7
 
 
-async def output(running, *arguments):
-    """What `nemo-bridge dead-letters` prints."""
+async def output(running, *arguments, exit_code=0):
+    """What `nemo-bridge dead-letters` prints, or the error that it ends with."""
     command = ["dead-letters", *arguments, "--publish", running.publish, "--subscribe", running.subscribe]
     done = await asyncio.to_thread(CliRunner().invoke, app, command, env={"COLUMNS": "200"})
-    assert done.exit_code == 0, done.output
-    return done.output
+    assert done.exit_code == exit_code, done.output
+    return f"{done.output}{done.exception}" if exit_code else done.output
 
 
 async def test_what_comes_too_late_is_expired_once():

@@ -127,7 +127,7 @@ class OutboxHarness:
         self.clock = FakeClock()
         self.log: list[Any] = []
         self.bus = RecordingBus(self.log)
-        self.responder = Responder(self.bus, most=1 << 20)
+        self.responder = Responder(self.bus, most=1 << 20, clock=self.clock)
         self.connections: dict[str, FakeConnection] = {"api": FakeConnection(self.log)}
         self.outbox = self._make()
 

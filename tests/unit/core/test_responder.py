@@ -4,12 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from bridge.core.errors import DeadlineError, InvalidError, RejectedError
-from bridge.core.model import Operation, Outcome
-from bridge.core.payloads import ReceiptOutcome
+from bridge.core.errors import DeadlineError, InvalidError, RejectedError, UnavailableError
+from bridge.core.model import Operation, Outcome, Request
+from bridge.core.payloads import DeadLetter, LetterEvent, ReceiptOutcome
 from bridge.core.responder import Responder
 from bridge.core.values import BUS, check_value
+from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
 
 GOOD = Outcome(result={"id": 7}, attempts=1, duration_ms=2.0)
@@ -51,7 +53,7 @@ def asked(**fields: Any) -> Operation:
 def test_success_is_a_response_and_the_routes_event() -> None:
     """In this order; the headers travel on with one hop more."""
     bus = Bus()
-    Responder(bus, most=1000).finish(asked(route="r"), GOOD, ["c", "d"], emit=lambda: "order.stored")
+    Responder(bus, most=1000, clock=FakeClock()).finish(asked(route="r"), GOOD, ["c", "d"], emit=lambda: "order.stored")
     response = {"ok": True, "result": {"id": 7}, "attempts": 1, "duration_ms": 2.0, "route": "r"}
     assert bus.events == [
         ("response.integration.api.request", response, "c"),
@@ -64,7 +66,7 @@ def test_success_is_a_response_and_the_routes_event() -> None:
 def test_failure_is_reported_before_it_is_answered_and_emits_no_result() -> None:
     """`resilience.<id>.failed` comes also where nobody asked for an answer."""
     bus = Bus()
-    responder = Responder(bus, most=1000)
+    responder = Responder(bus, most=1000, clock=FakeClock())
     responder.finish(asked(), BAD, ["c"], emit=lambda: "never")
     responder.finish(asked(correlation_id=None), BAD, [])
     assert bus.types == ["resilience.api.failed", "response.integration.api.request", "resilience.api.failed"]
@@ -86,7 +88,7 @@ def test_a_route_whose_event_type_cannot_be_made_has_failed() -> None:
     def emit() -> str:
         raise InvalidError("no event type")
 
-    Responder(bus, most=1000).finish(asked(), GOOD, ["c"], emit=emit)
+    Responder(bus, most=1000, clock=FakeClock()).finish(asked(), GOOD, ["c"], emit=emit)
     assert bus.types == ["response.integration.api.request", "resilience.api.failed"]
 
 
@@ -102,7 +104,7 @@ def test_a_route_whose_event_type_cannot_be_made_has_failed() -> None:
 def test_the_receipt_names_the_outcome(outcome: Outcome, final: ReceiptOutcome | None, named: str) -> None:
     """By the error's kind, unless whoever asks for the answer has decided otherwise."""
     bus = Bus()
-    responder = Responder(bus, most=1000)
+    responder = Responder(bus, most=1000, clock=FakeClock())
     made = asked(idempotency_key="k")
     responder.finish(made, outcome, ["c"], answer=responder.answer(made, outcome, receipt=True, final=final))
     assert bus.types[-1] == f"receipt.api.{named}"
@@ -112,7 +114,7 @@ def test_the_receipt_names_the_outcome(outcome: Outcome, final: ReceiptOutcome |
 def test_a_repeated_key_gets_the_same_answer() -> None:
     """The response goes to who asks now, the receipt to who asked first, too."""
     bus = Bus()
-    responder = Responder(bus, most=1000)
+    responder = Responder(bus, most=1000, clock=FakeClock())
     answer = responder.answer(asked(), GOOD, receipt=True)
     responder.repeat(asked(correlation_id="later"), answer)
     assert [(event_type, asker) for event_type, _, asker in bus.events] == [
@@ -131,7 +133,7 @@ def test_a_repeated_key_gets_the_same_answer() -> None:
 def test_a_result_that_does_not_fit_is_a_protocol_error(result: Any, kept: bool) -> None:
     """Whether the answer is kept or emitted at once; it is never an exception."""
     bus = CheckedBus(1000)
-    responder = Responder(bus, most=1000)
+    responder = Responder(bus, most=1000, clock=FakeClock())
     outcome = Outcome(result=result, attempts=1)
     made = asked()
     answer = responder.answer(made, outcome, receipt=False) if kept else None
@@ -151,5 +153,39 @@ class CheckedBus(Bus):
 def test_what_the_bus_cannot_carry_at_all_is_counted() -> None:
     """An event's own names may leave no room even for an error."""
     bus = Bus(room=1)
-    Responder(bus, most=1000).finish(asked(), BAD, ["c"])
+    Responder(bus, most=1000, clock=FakeClock()).finish(asked(), BAD, ["c"])
     assert bus.unpublished == ["resilience.api.failed", "response.integration.api.request"]
+
+
+def _letter(made: Operation) -> DeadLetter:
+    event = LetterEvent(1, "order", "secret payload", 1, "app", "c", None)
+    error = RejectedError("no").to_wire()
+    return DeadLetter(made.integration, made.name, made.cause, "7", event, error, False, 1, ())
+
+
+async def test_failures_show_in_the_log_at_a_limited_rate() -> None:
+    """The first of each integration and kind at once, then one line with the count; no payload is logged."""
+    clock = FakeClock()
+    responder = Responder(Bus(), most=1000, clock=clock)
+    made = asked(command=Request(method="m", params="secret payload"))
+    with capture_logs() as logs:
+        for _ in range(5):
+            responder.finish(made, BAD, ["c"])
+        responder.finish(made, Outcome(error=UnavailableError("503"), attempts=3), ["c"])
+        responder.failed(asked(integration="other"), RejectedError("not this one"), 1)
+        responder.finish(made, BAD, [], letter=_letter(made))
+        assert [(line["event"], line["integration"], line["error"], line["count"]) for line in logs] == [
+            ("failed", "api", "rejected", 1),
+            ("failed", "api", "unavailable", 1),
+            ("failed", "other", "rejected", 1),
+            ("dead letter", "api", "rejected", 1),
+        ]
+        logs.clear()
+        await clock.advance(31)
+        responder.finish(made, BAD, [], letter=_letter(made))
+        responder.finish(made, BAD, [], letter=_letter(made))
+        responder.close()
+    assert [(line["event"], line["count"]) for line in logs] == [("failed", 4), ("dead letter", 1), ("dead letter", 1)]
+    assert {line["log_level"] for line in logs} == {"warning"}
+    assert "secret payload" not in repr(logs)
+    assert clock.timers == 0

@@ -128,6 +128,21 @@ async def test_refused_credentials_wait_for_a_person_and_then_for_the_age(box):
     assert box.api.accounting.count(Stage.DEAD_LETTERED) == box.api.accounting.accepted == 1
 
 
+async def test_refused_credentials_concern_the_whole_integration(box):
+    """Credentials that are refused for one operation would be for all: none starts before the next try."""
+    await box.open()
+    box.api.capacity = 1
+    for number in (1, 2, 3):
+        box.accept(number, key=str(number))
+    await box.settle()
+    box.api.end(1, AuthError("wrong password"))
+    await box.clock.advance(14)
+    assert numbers(box.api) == []
+    assert box.outbox.counts().dead_letters == 0
+    await box.clock.advance(17)
+    assert len(numbers(box.api)) == 1
+
+
 @pytest.mark.parametrize("sent", [True, False])
 async def test_what_may_have_been_done_is_not_done_again(box, sent):
     """A call without a key that was sent before the connection broke becomes a dead letter; one not sent waits."""
@@ -252,6 +267,26 @@ async def test_letters_come_in_pages(box):
         Selection.of(Letters(ids=["x"]))
     assert await box.outbox.discard(Selection(), 3) == 3
     assert (await box.outbox.letters(Selection(), 10)).total == 2
+
+
+@pytest.mark.parametrize("what", ["replay", "discard"])
+async def test_a_letter_that_does_not_exist_is_named(box, what):
+    """Where an id is named of which there is no letter nothing is moved, and the error names the ids."""
+    await box.open()
+    box.accept(1)
+    await box.settle()
+    box.api.end(1, RejectedError("no"))
+    await box.settle()
+    (letter,) = (await box.outbox.letters(Selection(), 10)).letters
+    move = getattr(box.outbox, what)
+    with pytest.raises(RejectedError, match="no dead letter 77, 78; nothing") as missing:
+        await move(Selection.of(Letters(ids=["77", letter.letter_id, "78"])), None)
+    assert missing.value.code == "not_found"
+    with pytest.raises(RejectedError, match=f"no dead letter of other {letter.letter_id}"):
+        await move(Selection.of(Letters(integration="other", ids=[letter.letter_id])), None)
+    assert (await box.outbox.letters(Selection(), 10)).total == 1
+    assert await move(Selection.of(Letters(ids=[letter.letter_id])), None) == 1
+    assert await move(Selection(), None) == 0, "without ids none is no error"
 
 
 async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):

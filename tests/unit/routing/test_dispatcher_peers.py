@@ -36,7 +36,7 @@ async def _answered(*before: Event, later: float = 0.0) -> bool:
         None,
         outbox=None,
         bus=bus,
-        responder=Responder(bus, most=1000),
+        responder=Responder(bus, most=1000, clock=FakeClock()),
         source="bridge",
         clock=clock,
     )

@@ -43,7 +43,7 @@ def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], l
         None,
         outbox=None,
         bus=bus,
-        responder=Responder(bus, most=1000),
+        responder=Responder(bus, most=1000, clock=FakeClock()),
         source="bridge",
         clock=FakeClock(),
     )

@@ -50,7 +50,7 @@ def _dispatcher(room: int) -> tuple[Dispatcher, _Bus]:
         None,
         outbox=None,
         bus=bus,
-        responder=Responder(bus, most=room - 100),
+        responder=Responder(bus, most=room - 100, clock=FakeClock()),
         source="bridge",
         clock=FakeClock(),
     ), bus
