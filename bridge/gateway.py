@@ -98,7 +98,7 @@ class IntegrationGateway:
             source=self.source,
             clock=self._clock,
             on_event=self._on_event,
-            own=_wants_own(configuration),
+            own=self._sets_off,
             curve=_curve(configuration.bus),
         )
         self._manager = ConnectionManager(
@@ -285,6 +285,10 @@ class IntegrationGateway:
             return
         self._dispatcher.on_event(event)
 
+    def _sets_off(self, event_type: str) -> bool:
+        """Return whether an event of this type, also one of our own, sets off a route."""
+        return self._dispatcher.router.has_routes(event_type)
+
     # --- routing.ports.Controls
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -351,7 +355,7 @@ class IntegrationGateway:
             blocks = [name for name in _RESTART_BLOCKS if getattr(fresh, name) != getattr(old, name)]
             self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
             self._dispatcher.router = self._router(fresh)
-            self.bus.own = _wants_own(fresh)
+            self.bus.pass_own(self._sets_off)
             self._on_change()
             self._log_orphans()
             log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
@@ -425,11 +429,6 @@ def _emit(emit: Expression) -> Emit:
 
 def _event_type(emit: Expression, message: Inbound) -> str:
     return to_emitted_type(emit.evaluate({"message": message}))
-
-
-def _wants_own(configuration: Configuration) -> bool:
-    """Return whether any route may react to the bridge's own events; if none may, they are not decoded."""
-    return any(route.own for route in configuration.routes)
 
 
 def _needs_outbox(configuration: Configuration) -> bool:

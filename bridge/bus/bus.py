@@ -34,6 +34,8 @@ _SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
 # Refusals are reported separately for so many keys and reasons a second; beyond, together.
 _MAX_REPORTED: Final = 64
+# Own event types that are remembered as passed or dropped; when more turn up, the memory starts anew.
+_MOST_OWN_TYPES: Final = 4096
 
 
 class Bus:
@@ -43,7 +45,6 @@ class Bus:
 
     Attributes:
         stats: Counts since the start.
-        own: Whether events of the own source are passed to `on_event`, too.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Bus:
         on_event: Callable[[Event], None],
         subscriptions: Sequence[str] = ("",),
         number: bool = True,
-        own: bool = False,
+        own: Callable[[str], bool] = lambda _: False,
         join_timeout: float = _JOIN,
         curve: CurveServer | CurveClient | None = None,
     ) -> None:
@@ -74,7 +75,7 @@ class Bus:
             on_event: Called with each valid event, in order. It must not raise: see `run`.
             subscriptions: Prefixes of the event types to read. Gaps are looked for only where all is read (`""`).
             number: Whether to number the events that are published, in `headers.seq`.
-            own: Whether to pass events of the own source to `on_event`, too.
+            own: Returns whether to pass events of the own source and this type to `on_event`, too; see `pass_own`.
             join_timeout: Seconds in which the bus must answer at the start.
             curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
 
@@ -94,7 +95,8 @@ class Bus:
         self._on_event = on_event
         self._subscriptions = tuple(subscriptions)
         self._number = number
-        self.own = own
+        self._own = own
+        self._own_types: dict[bytes, bool] = {}
         self._join_timeout = join_timeout
         self._codec = Codec(Limits(max_message=max_message))
         self._gaps = GapDetector() if "" in self._subscriptions else None
@@ -211,6 +213,14 @@ class Bus:
             self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
         except InvalidError as error:
             self.reject(Reason.SIZE, f"{event_type[:100]} could not be published: {error.message[:200]}")
+
+    def pass_own(self, own: Callable[[str], bool]) -> None:
+        """Pass events of the own source to `on_event`, too, if `own` returns True for their type.
+
+        The answer for a type is kept until the next call. The other own events are dropped without decoding them.
+        """
+        self._own = own
+        self._own_types.clear()
 
     def read_also(self, prefix: str) -> None:
         """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
@@ -393,7 +403,7 @@ class Bus:
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
-        if self._loopback.is_own(body) and not self.own:
+        if self._loopback.is_own(body) and not self._passes_own(frame):
             return
         try:
             event = self._codec.decode(frame, body)
@@ -401,7 +411,7 @@ class Bus:
             self.reject(rejected.reason, rejected.detail)
             return
         if event.source == self._source:
-            if not self.own:
+            if not self._passes_own(frame):
                 return
         elif self._gaps is not None and (missing := self._gaps.missing(event)):
             self.stats.gaps += 1
@@ -414,6 +424,14 @@ class Bus:
             self._on_event(event)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by `run`
             self._fail(error)
+
+    def _passes_own(self, frame: bytes) -> bool:
+        passes = self._own_types.get(frame)
+        if passes is None:
+            if len(self._own_types) >= _MOST_OWN_TYPES:
+                self._own_types.clear()
+            passes = self._own_types[frame] = self._own(frame.decode("utf-8", "replace"))
+        return passes
 
     def _fail(self, error: BaseException) -> None:
         if self._receiver is not None:

@@ -84,7 +84,7 @@ class BusClient:
             clock=self.clock,
             on_event=self._on_event,
             subscriptions=(*prefixes, self._probe),
-            own=True,
+            own=lambda _: True,
             curve=curve,
         )
 

@@ -187,6 +187,9 @@ class BlockReader:
         known = _keys(level.model)
         hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
         message = f"unknown key{hint}"
+        gone: Mapping[str, str] = getattr(level.model, "GONE", {})
+        if name in gone:
+            message = f"there is no such key any more; {gone[name]}"
         self.diagnostics.add(location, f"{level.subject} > {name}", message)
         return False
 

@@ -53,6 +53,11 @@ class Expression(ABC):
         """Return whether the value is known already."""
         return False
 
+    @property
+    def shape(self) -> tuple[str | None, ...]:
+        """Return what is known of the text that it gives: its parts in order, None for each part that is computed."""
+        return (None,)
+
     @abstractmethod
     def evaluate(self, scope: Scope) -> Any:
         """Return the value for one message.
@@ -78,6 +83,11 @@ class Literal(Expression):
     def constant(self) -> bool:
         """Return True: nothing is left to compute."""
         return True
+
+    @property
+    def shape(self) -> tuple[str | None, ...]:
+        """See `Expression.shape`."""
+        return (self.value,) if isinstance(self.value, str) else (None,)
 
     def evaluate(self, scope: Scope) -> Any:  # noqa: ARG002 - it needs no message
         """Return the value."""
@@ -174,6 +184,11 @@ class TemplateExpression(Expression):
     def __init__(self, text: str, parts: tuple[str | Expression, ...], *, secret: bool = False) -> None:
         super().__init__(text, secret=secret)
         self._parts = parts
+
+    @property
+    def shape(self) -> tuple[str | None, ...]:
+        """See `Expression.shape`."""
+        return tuple(part if isinstance(part, str) else None for part in self._parts)
 
     def evaluate(self, scope: Scope) -> str:
         """See `Expression.evaluate`."""

@@ -10,6 +10,7 @@ from bridge.config.compiler import Names
 from bridge.config.diagnostics import Diagnostics, near
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
+from bridge.config.loops import check_loops
 from bridge.config.models import (
     BridgeSettings,
     BusSettings,
@@ -70,6 +71,10 @@ def load(
     check_shared_sources(filter(None, subscriptions), diagnostics)
     if diagnostics:
         diagnostics.fail()
+    # Only where all else is right: a circle goes through names and patterns that must be valid.
+    loops = check_loops(list(filter(None, routes)), list(filter(None, subscriptions)), integrations, diagnostics)
+    if diagnostics:
+        diagnostics.fail()
     secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
     return Configuration(
         bridge=bridge or BridgeSettings(),
@@ -79,7 +84,7 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets)),
+        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *loops),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
         secrets=secrets,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
@@ -132,6 +132,12 @@ class VariableBlock(Strict):
 class RouteBlock(Strict):
     """`route "name" { … }`: an event on the bus starts an operation. Values for each event may be expressions."""
 
+    #: Keys that earlier versions had, and what holds now.
+    GONE: ClassVar[Mapping[str, str]] = {
+        "own": "leave it out: a route is set off by every event that matches `on`, also by one that a subscription or "
+        "a route emits; only `health`, `resilience`, `response` and `receipt` must be named in `on`"
+    }
+
     on: Annotated[list[str], Field(min_length=1, description="event types; `*` one segment, `**` zero or more")]
     integration: str
     operation: Literal["request", "publish", "enqueue"]
@@ -145,7 +151,6 @@ class RouteBlock(Strict):
     queue: Annotated[Any, Field(description="enqueue: the queue")] = None
     emit: Annotated[Any, Field(description="event type for the bare result")] = None
     key: Annotated[Any, Field(description="expression: the ordering key; default: the event type")] = None
-    own: Annotated[bool, Field(description="whether the bridge's own events count, too")] = False
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
 
@@ -244,7 +249,6 @@ class Route:
     queue: Expression | None = None
     emit: Expression | None = None
     key: Expression | None = None
-    own: bool = False
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
     location: Location = NOWHERE

@@ -72,7 +72,6 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
         on=tuple(settings.on),
         integration=settings.integration,
         operation=settings.operation,
-        own=settings.own,
         delivery=settings.delivery,
         receipts=settings.receipts,
         location=block.location,

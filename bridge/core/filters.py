@@ -7,6 +7,7 @@ any position), by source; and these combined with and (`&`), or (`|`), not (`~`)
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from bridge.core.event_type import check_event_type
 
@@ -80,6 +81,32 @@ class Glob(Filter):
     def matches(self, event_type: str, source: str | None = None) -> bool:  # noqa: ARG002
         """See `Filter.matches`."""
         return self._match(f"{event_type}.") is not None
+
+
+#: The first segments of the types by which the bridge reports.
+_REPORTS: Final = ("health.", "resilience.", "response.", "receipt.")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger(Filter):
+    """Select the types that set off a route with this pattern in its `on`.
+
+    What the bridge reports has to be named: a pattern whose first segment is `*` or `**` does not select it.
+    """
+
+    pattern: str
+    _glob: Glob = field(init=False, repr=False, compare=False)
+    _open: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_glob", Glob(self.pattern))
+        object.__setattr__(self, "_open", self.pattern.startswith("*"))
+
+    def matches(self, event_type: str, source: str | None = None) -> bool:
+        """See `Filter.matches`."""
+        if self._open and event_type.startswith(_REPORTS):
+            return False
+        return self._glob.matches(event_type, source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -498,6 +498,8 @@ class AdapterSpec:
         has_qos: Whether a subscription has a quality of service.
         addressing: Returns what a `config` contains about addresses: further servers, another default port.
         check_names: Checks what of an operation's names can be known without the remote; see `NameCheck`.
+        comes_back: Returns whether what is sent to a topic (or method) comes to a subscription to a pattern; None where
+            only the remote knows.
     """
 
     protocol: str
@@ -515,6 +517,7 @@ class AdapterSpec:
     has_qos: bool = False
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
     check_names: NameCheck = lambda *_: None
+    comes_back: Callable[[str, str], bool] | None = None
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Return each scheme of the protocol, with the spec of its transport."""

@@ -86,16 +86,11 @@ class Dispatcher:
         decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
-        own = event.source == self._source
         if decision.addressee is not None:
-            if not own and self._crosses(event):
+            if event.source != self._source and self._crosses(event):
                 self._command(event, decision.addressee)
-            return
-        plans = decision.routes
-        if own:
-            plans = tuple(plan for plan in plans if plan.route.own)
-        if plans and self._crosses(event):
-            for plan in plans:
+        elif decision.routes and self._crosses(event):
+            for plan in decision.routes:
                 self._route(event, plan)
 
     def _crosses(self, event: Event) -> bool:

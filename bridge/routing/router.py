@@ -17,7 +17,7 @@ from bridge.core.errors import (
     UnknownIntegrationError,
     UnknownOperationError,
 )
-from bridge.core.filters import AnyOf, Glob
+from bridge.core.filters import AnyOf, Trigger
 from bridge.core.model import (
     CONTROLS,
     OPERATIONS,
@@ -70,7 +70,7 @@ class Router:
     def __init__(self, integrations: Mapping[str, frozenset[str]], routes: Iterable[Route]) -> None:
         """Create it from each integration's operations, by label, and the routes in the order of the configuration."""
         self._integrations = integrations
-        self._routes = tuple((AnyOf(tuple(Glob(one) for one in route.on)), RoutePlan(route)) for route in routes)
+        self._routes = tuple((AnyOf(tuple(Trigger(one) for one in route.on)), RoutePlan(route)) for route in routes)
         self._decisions: dict[str, Decision] = {}
 
     def decide(self, event_type: str) -> Decision:
@@ -81,6 +81,10 @@ class Router:
                 self._decisions.clear()
             decision = self._decisions[event_type] = self._decide(event_type)
         return decision
+
+    def has_routes(self, event_type: str) -> bool:
+        """Return whether events of this type set off a route."""
+        return bool(self.decide(event_type).routes)
 
     def _decide(self, event_type: str) -> Decision:
         head, _, rest = event_type.partition(".")

@@ -38,7 +38,6 @@ route "out" {{
   operation   = "enqueue"
   queue       = "sidecar"
   message     = event.payload.message
-  own         = true
 }}
 """
 

@@ -251,6 +251,11 @@ def check_names(operation: str, name: str, group: str | None, config: Any) -> No
             Glob(name.removeprefix(TAIL), "topic")
 
 
+def comes_back(path: str, topic: str) -> bool:
+    """Return whether a file that is written is noticed by a subscription; see `AdapterSpec.comes_back`."""
+    return Glob(topic.removeprefix(TAIL), "topic").matches(split_path(path))
+
+
 def _check_method(method: str) -> None:
     if method not in {"read", "list"}:
         raise NotSupportedError(f"method: `file` has no {method!r}; there are `read` and `list`")
@@ -301,4 +306,5 @@ SPEC: Final = AdapterSpec(
     create=FileAdapter,
     needs_endpoint=False,
     check_names=check_names,
+    comes_back=comes_back,
 )

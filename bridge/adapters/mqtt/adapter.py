@@ -28,7 +28,7 @@ from bridge.adapters.mqtt.inbox import Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.rpc import PendingRequests
-from bridge.adapters.mqtt.topics import check_names, check_topic, no_requests, shared_filter
+from bridge.adapters.mqtt.topics import check_names, check_topic, comes_back, no_requests, shared_filter
 from bridge.adapters.mqtt.transport import open_transport
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import (
@@ -337,4 +337,5 @@ SPEC: Final = AdapterSpec(
     unfit_to_hold=_unfit_to_hold,
     has_qos=True,
     check_names=check_names,
+    comes_back=comes_back,
 )

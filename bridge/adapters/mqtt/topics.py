@@ -75,6 +75,11 @@ def check_names(operation: str, name: str, group: str | None, config: Any) -> No
         check_topic(name, "method" if operation == "request" else "topic")
 
 
+def comes_back(topic: str, topic_filter: str) -> bool:
+    """Return whether a message to a topic comes to a subscription; see `AdapterSpec.comes_back`."""
+    return matches(plain(topic_filter), topic)
+
+
 def no_requests() -> NotSupportedError:
     """Return the error of a request over MQTT 3.1.1."""
     return NotSupportedError('MQTT 3.1.1 has no request/response; version = "5" has')

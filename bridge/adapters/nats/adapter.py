@@ -30,6 +30,7 @@ from bridge.adapters.nats.subjects import (
     Outgoing,
     check_names,
     check_subject,
+    comes_back,
     header_block,
     outgoing_headers,
 )
@@ -243,4 +244,5 @@ SPEC: Final = AdapterSpec(
     acknowledges=frozenset({"consume"}),
     addressing=addressing,
     check_names=check_names,
+    comes_back=comes_back,
 )

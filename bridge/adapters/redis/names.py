@@ -1,5 +1,6 @@
 """Check the names of channels, patterns, streams and groups, so that the server is not asked for what cannot be."""
 
+import re
 from typing import Any, Final
 
 from bridge.adapters.redis.streams.entries import check_name
@@ -19,6 +20,32 @@ def check_names(operation: str, name: str, group: str | None, config: Any) -> No
             check_stream(name, group)
         case _:
             check_name(name, "queue")
+
+
+def comes_back(channel: str, pattern: str) -> bool:
+    """Return whether a message to a channel comes to a subscription; see `AdapterSpec.comes_back`."""
+    if not is_pattern(pattern):
+        return channel == pattern
+    try:
+        return _expression(pattern).fullmatch(channel) is not None
+    except re.error:  # an empty group, or a range that ends before it begins
+        return False
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of Redis (`stringmatchlen` in its `util.c`) as a regular expression."""
+    written = ""
+    for escaped, group, sign in re.findall(r"\\(.)|\[((?:\\.|[^\]])*)\]?|(.)", pattern, re.DOTALL):
+        if escaped:
+            written += re.escape(escaped)
+        elif sign:
+            written += {"*": ".*", "?": "."}.get(sign) or re.escape(sign)
+        else:
+            negated, signs = ("^", group[1:]) if group.startswith("^") else ("", group)
+            # A backslash and a range mean the same in both languages.
+            inside = re.sub(r"[\[&~|^]", lambda found: f"\\{found[0]}", signs)
+            written += f"[{negated}{inside}]" if inside else "."
+    return re.compile(written, re.DOTALL)
 
 
 def is_pattern(topic: str) -> bool:

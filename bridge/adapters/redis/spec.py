@@ -5,7 +5,7 @@ from typing import Final
 from bridge.adapters.redis.adapter import RedisAdapter
 from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
-from bridge.adapters.redis.names import check_names
+from bridge.adapters.redis.names import check_names, comes_back
 from bridge.adapters.redis.target import SCHEMES, addressing, targets
 from bridge.core.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
 
@@ -33,4 +33,5 @@ SPEC: Final = AdapterSpec(
     create=_create,
     addressing=addressing,
     check_names=check_names,
+    comes_back=comes_back,
 )

@@ -100,7 +100,7 @@ async def test_own_events_stay_out(tmp_path: Path) -> None:
 async def test_own_events_on_request(tmp_path: Path) -> None:
     """With `own`, own events are passed on, with ids and numbers from 1."""
     seen: list[Event] = []
-    bus = make(tmp_path, seen.append, own=True)
+    bus = make(tmp_path, seen.append, own=lambda _: True)
     await bus.start()
     for number in range(3):
         bus.publish("data.mine", number)
@@ -235,7 +235,7 @@ async def test_burst_is_not_lost(tmp_path: Path) -> None:
 async def test_own_burst_is_not_lost(tmp_path: Path) -> None:
     """50,000 own events in one go: nothing is dropped on the way to the broker, order kept."""
     seen: list[int] = []
-    bus = make(tmp_path, lambda event: seen.append(event.payload), own=True)
+    bus = make(tmp_path, lambda event: seen.append(event.payload), own=lambda _: True)
     await bus.start()
     for number in range(50_000):
         bus.publish("data.x", number)

@@ -23,7 +23,7 @@ from tests.support.wait import until
 
 def make(publish: str, subscribe: str, seen: list[Event], **more: Any) -> Bus:
     """A bus that joins."""
-    settings: dict[str, Any] = {"mode": "connect", "source": "bridge/two", "max_message": 4096, "own": True}
+    settings: dict[str, Any] = {"mode": "connect", "source": "bridge/two", "max_message": 4096, "own": lambda _: True}
     return Bus(publish=publish, subscribe=subscribe, clock=RealClock(), on_event=seen.append, **{**settings, **more})
 
 
@@ -122,8 +122,8 @@ async def test_nobody_hosts(tmp_path: Path) -> None:
 async def test_two_on_one_bus(tmp_path: Path) -> None:
     """A joined bus and the hosting one hear each other, from the first event on, with no gap."""
     heard: dict[str, list[Event]] = {"one": [], "two": []}
-    one = make(*pair(tmp_path), heard["one"], mode="host", source="one", own=False)
-    two = make(*pair(tmp_path), heard["two"], source="two", own=False)
+    one = make(*pair(tmp_path), heard["one"], mode="host", source="one", own=lambda _: False)
+    two = make(*pair(tmp_path), heard["two"], source="two", own=lambda _: False)
     await one.start()
     await two.start()
     for number in range(1000):
@@ -139,13 +139,15 @@ async def test_two_on_one_bus(tmp_path: Path) -> None:
 
 async def test_a_subscription_that_reaches_the_broker_late() -> None:
     """A bus that has joined hears all that is published from then on, however late its subscription arrives."""
-    hosting = make("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", [], mode="host", source="one", own=False)
+    hosting = make("tcp://127.0.0.1:*", "tcp://127.0.0.1:*", [], mode="host", source="one", own=lambda _: False)
     await hosting.start()
     host, port = hosting.subscribe_endpoint.removeprefix("tcp://").split(":")
     async with fault_proxy(host, int(port)) as proxy:
         proxy.mode = "late"
         heard: list[Event] = []
-        joined = make(hosting.publish_endpoint, f"tcp://127.0.0.1:{proxy.port}", heard, source="two", own=False)
+        joined = make(
+            hosting.publish_endpoint, f"tcp://127.0.0.1:{proxy.port}", heard, source="two", own=lambda _: False
+        )
         await joined.start()
         for number in range(10):
             hosting.publish("data.one", number)

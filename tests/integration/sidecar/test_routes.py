@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.bus.bus import until
 from tests.support.bus.program import Program
 from tests.support.servers.remote import Remote, remote
 from tests.support.sidecar.sidecar import json_rpc, sidecar
@@ -39,8 +40,9 @@ route "fails" {
   emit        = "never.emitted"
 }
 
-route "loop" {
+route "ring" {
   on          = ["ring.turn"]
+  where       = event.payload != "stop"
   integration = "api"
   operation   = "request"
   method      = "ring"
@@ -48,14 +50,38 @@ route "loop" {
   emit        = "ring.turn"
 }
 
-route "own_loop" {
-  on          = ["own.turn"]
+integration "clock" {
+  type = "timer"
+
+  config {
+    every       = "1h"
+    immediately = true
+  }
+}
+
+subscription "first_tick" {
+  integration = "clock"
+  topic       = "*"
+  emit        = "clock.first"
+}
+
+route "on_tick" {
+  on          = ["clock.*"]
   integration = "api"
   operation   = "request"
-  method      = "own"
-  params      = [1]
-  emit        = "own.turn"
-  own         = true
+  method      = "orders.create"
+  params      = {
+    id = "tick"
+  }
+  emit        = "tick.done"
+}
+
+route "after_tick" {
+  on          = ["tick.done"]
+  integration = "api"
+  operation   = "request"
+  method      = "after_tick"
+  params      = [event.payload.id]
 }
 
 route "bad_emit" {
@@ -162,24 +188,20 @@ async def test_a_computed_type_that_cannot_be(bus: Program) -> None:
     assert (failed["payload"]["error"]["kind"], failed["correlation_id"]) == ("invalid", "c7")
 
 
-async def test_own_events_set_nothing_off(bus: Program, service: Remote) -> None:
-    """A route that emits what it listens to runs once."""
-    since = bus.mark()
-    bus.emit("ring.turn", None, "c8")
-    await bus.wait("ring.turn", since=since)
-    await bus.ask("bridge.ping")
-    assert service.calls["ring"] == 1
+async def test_an_event_of_a_subscription_and_one_of_a_route_set_off_routes(bus: Program, service: Remote) -> None:
+    """A tick becomes an event that sets off a route, whose `emit` sets off the next one."""
+    await until(lambda: service.calls["after_tick"] == 1)
 
 
-async def test_a_loop_of_own_events_ends(bus: Program, service: Remote) -> None:
-    """With `own = true` the circle is stopped past 8 hops, and said."""
+async def test_a_circle_of_routes_ends(bus: Program, service: Remote) -> None:
+    """A circle that `where` may end is stopped past 8 hops otherwise, and an event tells."""
     since = bus.mark()
-    bus.emit("own.turn", None, "c9")
+    bus.emit("ring.turn", None, "c9")
     rejected = await bus.wait("resilience.bus.rejected", lambda e: e["payload"]["reason"] == "hop", since=since)
     assert rejected["payload"]["count"] == 1
-    hops = [int(event["headers"]["hop"]) for event in bus.seen("own.turn", since)]
+    hops = [int(event["headers"]["hop"]) for event in bus.seen("ring.turn", since)]
     assert hops == list(range(1, 9))
-    assert service.calls["own"] == 8
+    assert service.calls["ring"] == 8
 
 
 @pytest.mark.parametrize("event_type", ["integration.api.request", "order.created"])

@@ -43,12 +43,11 @@ route "orders" {
   params      = { id = event.payload.id, total = event.payload.total * 100, list = [1, "x-${event.type}"] }
   emit        = "order.created"
   key         = event.payload.id
-  own         = true
 }
 """
     ).routes
     scope = _event(id=7, total=150.5)
-    assert (route.name, route.integration, route.operation, route.own) == ("orders", "rpc", "request", True)
+    assert (route.name, route.integration, route.operation) == ("orders", "rpc", "request")
     assert route.on == ("order.*", "cart.checked_out", "a.**.b")
     assert route.where.evaluate(scope) is True
     assert route.method.evaluate({}) == "orders.create"

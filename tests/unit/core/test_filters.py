@@ -4,7 +4,17 @@ import time
 
 import pytest
 
-from bridge.core.filters import AllOf, AnyOf, Exact, Glob, Prefix, Source, parse_pattern, subscription_prefix
+from bridge.core.filters import (
+    AllOf,
+    AnyOf,
+    Exact,
+    Glob,
+    Prefix,
+    Source,
+    Trigger,
+    parse_pattern,
+    subscription_prefix,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +74,24 @@ def test_hostile_pattern_is_fast() -> None:
     started = time.perf_counter()
     assert not wanted.matches(".".join(["a"] * 120))
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        (
+            "**",
+            ["order", "message.api", "health", "healthy.x"],
+            ["health.api", "response.a.b", "receipt.api.delivered"],
+        ),
+        ("*.*", ["order.new"], ["health.api", "resilience.api"]),
+        ("**.failed", ["order.failed"], ["resilience.api.failed"]),
+        ("resilience.**", ["resilience.api.failed"], ["order"]),
+        ("health.*", ["health.api"], ["health"]),
+    ],
+)
+def test_trigger(pattern: str, yes: list[str], no: list[str]) -> None:
+    """A pattern that begins with `*` or `**` selects nothing of what the bridge reports; a named family is selected."""
+    wanted = Trigger(pattern)
+    assert [name for name in yes if not wanted.matches(name)] == []
+    assert [name for name in no if wanted.matches(name)] == []

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from bridge.config import Literal, Route
 from bridge.core.model import MAX_HOP, Event, Operation
@@ -54,9 +55,9 @@ def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], l
     return [one.route for one in connection.submitted], bus.loops
 
 
-def _route(name: str, *, own: bool = False) -> Route:
+def _route(name: str, on: str = "a.*") -> Route:
     method = Literal('"m"', "m")
-    return Route(name=name, on=("a.*",), integration="api", operation="request", method=method, own=own)
+    return Route(name=name, on=(on,), integration="api", operation="request", method=method)
 
 
 def test_every_route_that_matches_acts():
@@ -64,18 +65,14 @@ def test_every_route_that_matches_acts():
     assert _started("app", 1, _route("one"), _route("two")) == (["one", "two"], [])
 
 
-def test_the_bridges_own_events_start_only_routes_with_own():
-    """The bridge's own events start only routes with `own`."""
-    assert _started("bridge", 1, _route("one"), _route("two", own=True)) == (["two"], [])
-
-
-def test_another_bridges_events_are_anybodys():
-    """Events of another bridge start routes like those of an application."""
-    assert _started("bridge/other", 1, _route("one")) == (["one"], [])
+@pytest.mark.parametrize("source", ["app", "bridge", "bridge/other"])
+def test_whoever_said_it(source: str):
+    """An event starts a route, whether an application, the bridge itself or another bridge emitted it."""
+    assert _started(source, 1, _route("one"), _route("no", on="b.*")) == (["one"], [])
 
 
 def test_an_event_that_went_round_too_often_is_counted_once():
     """An event beyond the limit of hops is counted once, however many routes match, and not where none matches."""
     assert _started("app", MAX_HOP, _route("one"), _route("two")) == ([], ["a.b"])
-    assert _started("bridge", MAX_HOP, _route("one")) == ([], [])
+    assert _started("bridge", MAX_HOP, _route("one", on="b.*")) == ([], [])
     assert _started("app", MAX_HOP - 1, _route("one")) == (["one"], [])

@@ -1,0 +1,225 @@
+"""Find routes that set themselves off: by their `emit`, or by a message that comes back from the remote.
+
+Where a protocol has no headers, `hop` ends at the remote, and nothing else would stop such a circle.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from bridge.config.diagnostics import Diagnostics
+from bridge.config.expressions import Expression
+from bridge.config.models import Integration, Route, SubscriptionSettings
+from bridge.core.event_type import to_emitted_type
+from bridge.core.filters import Trigger
+
+#: The argument that names where an operation sends.
+_DESTINATION: Final = {"publish": "topic", "request": "method", "enqueue": "queue"}
+_ANY: Final = "**"
+#: Segments of an event type at most: it has at most 255 bytes.
+_MOST_SEGMENTS: Final = 128
+
+
+class _Listening:
+    """A route as its `on` sees events; prepared once, since each route is compared with all others."""
+
+    def __init__(self, route: Route) -> None:
+        self.name = route.name
+        self.always = route.where is None
+        self._triggers = [Trigger(pattern) for pattern in route.on]
+        self._globs = [tuple(pattern.split(".")) for pattern in route.on]
+
+    def hears(self, event_type: str) -> bool:
+        """Return whether an event of this type sets off the route, but for its `where`."""
+        return any(trigger.matches(event_type) for trigger in self._triggers)
+
+    def may_hear(self, types: tuple[str, ...]) -> bool:
+        """Return whether one of the types that a glob stands for may set off the route."""
+        return any(_overlap(types, glob) for glob in self._globs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One route sets off another.
+
+    Attributes:
+        route: The route that is set off.
+        how: How, for a person; it begins with a verb.
+        certain: Whether each event of the first route does it, as far as the configuration tells.
+    """
+
+    route: str
+    how: str
+    certain: bool
+
+
+def check_loops(
+    routes: Sequence[Route],
+    subscriptions: Sequence[SubscriptionSettings],
+    integrations: Mapping[str, Integration | None],
+    diagnostics: Diagnostics,
+) -> list[str]:
+    """Add a diagnostic for each circle that is certain; return a warning for each that is possible."""
+    listening = [_Listening(route) for route in routes]
+    steps = {route.name: list(_steps(route, listening, subscriptions, integrations)) for route in routes}
+    certain = _without_ends({name: [step for step in found if step.certain] for name, found in steps.items()})
+    steps = _without_ends(steps)
+    reported: set[frozenset[str]] = set()
+    warnings: list[str] = []
+    for route in routes:
+        circle = _circle(route.name, certain) if route.name in certain else []
+        if circle and _is_new(circle, reported):
+            diagnostics.add(route.location, f'route "{route.name}"', f"sets itself off without end: {_told(circle)}")
+    for route in routes:
+        circle = _circle(route.name, steps) if route.name in steps else []
+        if circle and _is_new(circle, reported):
+            warnings.append(f'{route.location}: route "{route.name}": may set itself off: {_told(circle)}')
+    return warnings
+
+
+def _is_new(circle: Sequence[_Step], reported: set[frozenset[str]]) -> bool:
+    members = frozenset(step.route for step in circle)
+    if members in reported:
+        return False
+    reported.add(members)
+    return True
+
+
+def _told(circle: Sequence[_Step]) -> str:
+    return "; ".join(f'it {step.how}, which sets off route "{step.route}"' for step in circle)
+
+
+def _circle(start: str, steps: Mapping[str, Sequence[_Step]]) -> list[_Step]:
+    """Return the shortest way from a route back to itself; empty where there is none."""
+    came_by: dict[str, tuple[str, _Step]] = {}
+    waiting = deque([start])
+    while waiting:
+        name = waiting.popleft()
+        for step in steps[name]:
+            if step.route in came_by:
+                continue
+            came_by[step.route] = (name, step)
+            if step.route == start:
+                return _way(start, came_by)
+            waiting.append(step.route)
+    return []
+
+
+def _way(start: str, came_by: Mapping[str, tuple[str, _Step]]) -> list[_Step]:
+    name, step = came_by[start]
+    way = [step]
+    while name != start:
+        name, step = came_by[name]
+        way.append(step)
+    return way[::-1]
+
+
+def _without_ends(steps: Mapping[str, Sequence[_Step]]) -> dict[str, list[_Step]]:
+    """Return the routes that may be part of a circle: without those that set nothing off, again and again."""
+    left = {name: list(found) for name, found in steps.items()}
+    while ends := {name for name, found in left.items() if not found}:
+        left = {
+            name: [step for step in found if step.route not in ends]
+            for name, found in left.items()
+            if name not in ends
+        }
+    return left
+
+
+def _steps(
+    route: Route,
+    listening: Sequence[_Listening],
+    subscriptions: Sequence[SubscriptionSettings],
+    integrations: Mapping[str, Integration | None],
+) -> Iterator[_Step]:
+    """Yield what a route sets off."""
+    if route.emit is not None:
+        yield from _set_off(route.emit, f"emits {route.emit.text}", listening, certain=True)
+    destination: Expression | None = getattr(route, _DESTINATION[route.operation])
+    own = integrations.get(route.integration)
+    if destination is None or own is None:
+        return
+    for one in subscriptions:
+        other = integrations.get(one.integration)
+        if other is None:
+            continue
+        if not _may_be_same_remote(own, other) or not _comes_back(route, destination, one, own):
+            continue
+        certain = destination.constant and _is_same_remote(own, other) and (one.group is None or one.queue is not None)
+        how = f'sends to {destination.text}, which subscription "{one.name}" receives'
+        default = f"message.{one.integration}"
+        yield from _set_off(default if one.emit is None else one.emit, how, listening, certain=certain)
+
+
+def _may_be_same_remote(one: Integration, other: Integration) -> bool:
+    if one.id == other.id:
+        return True
+    return one.type == other.type and one.endpoint is not None and one.endpoint == other.endpoint
+
+
+def _is_same_remote(one: Integration, other: Integration) -> bool:
+    """Return whether what one integration sends certainly reaches the other one at their common remote."""
+    return one.id == other.id or (one.auth, one.config) == (other.auth, other.config)
+
+
+def _comes_back(route: Route, destination: Expression, subscription: SubscriptionSettings, own: Integration) -> bool:
+    """Return whether what a route sends may come to a subscription."""
+    if (route.operation == "enqueue") != (subscription.queue is not None):
+        return False
+    pattern = subscription.queue or subscription.topic or ""
+    shape = destination.shape
+    if route.operation == "enqueue":
+        return _fullmatch(shape, pattern)
+    comes_back = own.spec.comes_back
+    if comes_back is None:
+        return False
+    # What an expression gives is not known: one word is tried in its place, and whether it can give the pattern itself.
+    text = "".join("x" if part is None else part for part in shape)
+    return comes_back(text, pattern) or (not destination.constant and _fullmatch(shape, pattern))
+
+
+def _fullmatch(shape: tuple[str | None, ...], text: str) -> bool:
+    pattern = "".join(".*" if part is None else re.escape(part) for part in shape)
+    return re.fullmatch(pattern, text, re.DOTALL) is not None
+
+
+def _set_off(emit: Expression | str, how: str, listening: Iterable[_Listening], *, certain: bool) -> Iterator[_Step]:
+    """Yield the routes that an event type sets off."""
+    if isinstance(emit, Expression) and emit.constant:
+        emit = to_emitted_type(emit.evaluate({}))
+    if isinstance(emit, str):
+        for route in listening:
+            if route.hears(emit):
+                yield _Step(route.name, how, certain and route.always)
+        return
+    types = _glob(emit.shape)
+    for route in listening:
+        if route.may_hear(types):
+            yield _Step(route.name, how, certain=False)
+
+
+def _glob(shape: tuple[str | None, ...]) -> tuple[str, ...]:
+    """Return the types that a template may give as a glob; an expression in it may give any number of segments."""
+    text = "".join("\0" if part is None else part.replace("/", ".") for part in shape)
+    return tuple(_ANY if "\0" in segment else segment for segment in text.split("."))
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether two globs have a type in common."""
+    if len(one) > _MOST_SEGMENTS or len(other) > _MOST_SEGMENTS:
+        return False
+
+    @cache
+    def common(i: int, j: int) -> bool:
+        if i < len(one) and one[i] == _ANY:
+            return common(i + 1, j) or (j < len(other) and common(i, j + 1))
+        if j < len(other) and other[j] == _ANY:
+            return common(i, j + 1) or (i < len(one) and common(i + 1, j))
+        if i == len(one) or j == len(other):
+            return i == len(one) and j == len(other)
+        return ("*" in (one[i], other[j]) or one[i] == other[j]) and common(i + 1, j + 1)
+
+    return common(0, 0)
