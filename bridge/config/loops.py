@@ -122,9 +122,7 @@ def _without_ends(steps: Mapping[str, Sequence[_Step]]) -> dict[str, list[_Step]
     left = {name: list(found) for name, found in steps.items()}
     while ends := {name for name, found in left.items() if not found}:
         left = {
-            name: [step for step in found if step.route not in ends]
-            for name, found in left.items()
-            if name not in ends
+            name: [step for step in found if step.route not in ends] for name, found in left.items() if name not in ends
         }
     return left
 

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
-from bridge.core.model import MAX_HOP, Inbound, parse_hop
+from bridge.core.model import MAX_HOP, TRACE_CONTEXT, Inbound, parse_hop, trace_of
 from bridge.core.payloads import Message
 from bridge.core.ports import AckDecision
 
@@ -108,28 +108,36 @@ class Delivery:
 
     def _publish(self, emit: Emit, message: Inbound) -> bool | None:
         """Return whether an event was made of the message; None where the bus has no room."""
-        hop = message.headers.get("hop")
-        headers = _FIRST_CROSSING
-        if hop is not None:
-            crossed = parse_hop(hop) + 1
-            headers = {"hop": str(crossed)}
-            if crossed > MAX_HOP:
-                self._sink.reject_loop(emit if isinstance(emit, str) else "a message from outside")
-                return False
+        headers: Mapping[str, str] = _FIRST_CROSSING
+        trace: Mapping[str, str] | None = None
+        if message.headers:
+            hop = message.headers.get("hop")
+            trace = trace_of(message.headers)
+            if hop is not None or trace is not None:
+                crossed = parse_hop(hop) + 1
+                headers = {"hop": str(crossed), **(trace or {})}
+                if crossed > MAX_HOP:
+                    self._sink.reject_loop(emit if isinstance(emit, str) else "a message from outside")
+                    return False
+        payload = payload_of(message, None if trace is None else _without_trace(message.headers))
         try:
             event_type = emit if isinstance(emit, str) else emit(message)
-            return True if self._sink.offer(event_type, payload_of(message), headers=headers) else None
+            return True if self._sink.offer(event_type, payload, headers=headers) else None
         except InvalidError as error:
             self._on_bad(error, message)
             return False
 
 
-def payload_of(message: Inbound) -> Message:
-    """Return the payload of `message.<id>` (bus contract, "Messages from outside")."""
+def payload_of(message: Inbound, headers: dict[str, str] | None = None) -> Message:
+    """Return the payload of `message.<id>` (bus contract, "Messages from outside"), if need be with other headers."""
     return Message(
         message.topic,
         message.message,
-        message.headers,
+        message.headers if headers is None else headers,
         UNSET if message.message_id is None else message.message_id,
         UNSET if message.attempts is None else message.attempts,
     )
+
+
+def _without_trace(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in TRACE_CONTEXT}

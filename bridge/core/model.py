@@ -5,6 +5,7 @@ its shape is checked by decoding. `schemas/` is written from these structs, too:
 """
 
 import enum
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
@@ -43,6 +44,23 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
     if headers is None:
         return {"hop": "1"} if hop == 0 else {"hop": str(hop + 1)}
     return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
+
+
+#: The headers of a trace's context (W3C Trace Context, W3C Baggage): where a message has them, its event has them, too.
+TRACE_CONTEXT: Final = frozenset({"traceparent", "tracestate", "baggage"})
+
+
+def trace_of(headers: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the headers of the trace's context, in lower case; None where there are none.
+
+    Some libraries write them in other cases, and HTTP's headers have none (RFC 9110, 5.1).
+    """
+    found: dict[str, str] | None = None
+    for name, value in headers.items():
+        if name.lower() in TRACE_CONTEXT:
+            found = found or {}
+            found[name.lower()] = value
+    return found
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):

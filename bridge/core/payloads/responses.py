@@ -123,7 +123,8 @@ class Message(Payload, frozen=True):
     Attributes:
         topic: The topic that it was published to; no pattern.
         message: Its content.
-        headers: Its headers; empty where the protocol has none.
+        headers: Its headers; empty where the protocol has none. `traceparent`, `tracestate` and `baggage` are headers
+            of the event instead.
         message_id: Its id for `ack` and `nack`, where the application acknowledges.
         attempts: How often it was delivered, where the protocol counts that.
     """

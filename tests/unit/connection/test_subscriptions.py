@@ -104,6 +104,20 @@ async def test_a_message_becomes_an_event():
     ]
 
 
+async def test_the_context_of_a_trace_becomes_headers_of_the_event():
+    """W3C's three headers, in any case of letters, are the event's own and not in its payload; others stay there."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    trace = {"traceparent": "00-1-2-01", "Tracestate": "a=1", "BAGGAGE": "k=v"}
+    await fixture.session.say("t", 1, headers={**trace, "mine": "x"})
+    await fixture.session.say("t", 2, headers={**trace, "hop": "3"})
+    said = {"traceparent": "00-1-2-01", "tracestate": "a=1", "baggage": "k=v"}
+    assert [(payload["headers"], headers) for _, payload, headers in fixture.sink.events] == [
+        ({"mine": "x"}, {"hop": "1", **said}),
+        ({"hop": "3"}, {"hop": "4", **said}),
+    ]
+
+
 async def test_a_message_that_goes_in_circles_stops():
     """A message with more than eight hops is counted and makes no event."""
     fixture = Fixture(SubscriptionSpec("w", "t"))
