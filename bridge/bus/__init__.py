@@ -5,7 +5,7 @@ from bridge.bus.broker.broker import Broker
 from bridge.bus.broker.curve import CurveClient, CurveServer, new_pair
 from bridge.bus.bus import Bus
 from bridge.bus.codec import Codec
-from bridge.bus.recording import read_events, write_event
+from bridge.bus.recording import encode_event, read_events
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.stats import BusStats
 
@@ -21,8 +21,8 @@ __all__ = [
     "Rejected",
     "default_publish",
     "default_subscribe",
+    "encode_event",
     "new_pair",
     "parse_endpoint",
     "read_events",
-    "write_event",
 ]

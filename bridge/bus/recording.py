@@ -1,4 +1,4 @@
-"""Reads and writes events in a file: one MessagePack value after the other, as in the second frames of messages.
+"""Reads recordings, and encodes events for them: one MessagePack value after the other, as in messages' second frames.
 
 There is no index and no framing, so another program can read or write such a file with any MessagePack library. Both
 forms of an event are accepted.
@@ -20,8 +20,8 @@ _CHUNK = 1 << 20
 _LARGEST = 256 << 20
 
 
-def write_event(file: BinaryIO, event: Event) -> None:
-    """Append one event, in the map form."""
+def encode_event(event: Event) -> bytes:
+    """Return what a recording holds for one event: its map form."""
     fields = {
         "id": event.id,
         "event_type": event.event_type,
@@ -32,7 +32,7 @@ def write_event(file: BinaryIO, event: Event) -> None:
     }
     if event.headers is not None:
         fields["headers"] = event.headers
-    file.write(msgspec.msgpack.encode(fields))
+    return msgspec.msgpack.encode(fields)
 
 
 def read_events(file: BinaryIO) -> Iterator[Event]:

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from bridge.bus import read_events, write_event
+from bridge.bus import encode_event, read_events
 from bridge.cli import sidecar
 from bridge.cli.options import seconds
 from bridge.cli.terminal import complain, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.core.errors import InvalidError
+from bridge.core.files import append_whole
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
 from bridge.core.printable import printable
@@ -147,8 +148,10 @@ def tap(
                 return False
             show(console, event)
             if copy is not None:
-                write_event(copy, event)
-                copy.flush()
+                try:
+                    append_whole(copy.fileno(), encode_event(event))
+                except OSError as error:
+                    raise _fail(f"{record}: {error.strerror}; the recording ends before this event") from None
             return True
 
         if replay is not None:

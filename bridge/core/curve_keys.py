@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.core.event_type import BRIDGE_ONLY
+from bridge.core.files import read_regular
 from bridge.core.filters import Glob, check_pattern
 
 #: First segment of the event types that only one key's holder may publish: see `own_type_prefix`.
@@ -232,7 +233,7 @@ def write_key_file(
         rights: The metadata: name and value of each right.
 
     Raises:
-        KeyFileError: There is such a file already, which stays as it is; or the folder cannot be written to.
+        KeyFileError: There is such a file already, which stays as it is; or it cannot be written, and there is none.
     """
     lines = [f"#   ZeroMQ CURVE {'**secret**' if secret else 'public'} certificate, by nemo-bridge", "", "metadata"]
     lines += [f'    {name} = "{value}"' for name, value in (rights or {}).items()]
@@ -246,8 +247,12 @@ def write_key_file(
         raise KeyFileError(f"{path}: is there already, and stays as it is") from None
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError as error:
+        path.unlink()  # half a key would stay as it is, too
+        raise KeyFileError(f"{path}: {error.strerror}") from None
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -263,8 +268,7 @@ def _only_ours(path: Path) -> None:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return the `curve` and the `metadata` part of a certificate; other lines are ignored."""
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_LARGEST)
+        text = read_regular(path, _LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

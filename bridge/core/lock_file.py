@@ -5,6 +5,7 @@ The kernel releases the lock when the process ends, even after `kill -9`.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -34,13 +35,10 @@ class LockFile:
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip()
             os.close(file)
             raise HeldError(f"process {holder}" if holder.isdigit() else "another process") from None
-        try:
+        self._file = file
+        with suppress(OSError):  # the number is for a person only, and a full disk has no room for it
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
-        except OSError:
-            os.close(file)
-            raise
-        self._file = file
 
     def release(self) -> None:
         """Release the lock; idempotent. The file stays: if it were removed, two processes could lock two files."""

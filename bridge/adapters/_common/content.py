@@ -60,15 +60,29 @@ class Codec:
         """
         return self._decode(bytes(data), content_type, name)
 
-    def decode_or_keep(self, data: bytes | bytearray, content_type: str | None = None) -> tuple[Any, dict[str, str]]:
+    def decode_or_keep(
+        self, data: bytes | bytearray, content_type: str | None = None, *, as_text: bool = False
+    ) -> tuple[Any, dict[str, str]]:
         """Decode bytes; or return them as they are, with the header `codec_error`, which tells why.
 
         A message that cannot be decoded must neither get lost nor be taken for a decoded value.
+
+        Args:
+            data: What came.
+            content_type: Used by `auto` only.
+            as_text: Where the protocol carries text: what cannot be decoded is returned as text, if it is UTF-8.
         """
         try:
             return self.decode(data, content_type), {}
         except ProtocolError as error:
-            return bytes(data), {"codec_error": error.message}
+            return _text_or_bytes(data) if as_text else bytes(data), {"codec_error": error.message}
+
+
+def _text_or_bytes(data: bytes | bytearray) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return bytes(data)
 
 
 def _encode_json(value: Any, name: str) -> tuple[bytes, str]:

@@ -8,10 +8,12 @@ is not reported later.
 import asyncio
 import os
 import stat
+import threading
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
-import structlog
 from msgspec import UNSET
 
 from bridge.adapters._common.background import Background
@@ -19,8 +21,8 @@ from bridge.adapters._common.content import BYTES, MSGPACK, Codec
 from bridge.adapters.file.config import FileConfig
 from bridge.adapters.file.paths import Glob, split_path
 from bridge.adapters.file.tree import Tree
-from bridge.adapters.file.watch import Changes, Tail, describe
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, ProtocolError
+from bridge.adapters.file.watch import MAX_OPEN, Changes, Tail, describe
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError
 from bridge.core.model import Command, Inbound, Publish, Request
 from bridge.core.ports import (
     NO_OPTIONS,
@@ -40,7 +42,15 @@ TAIL: Final = "tail:"
 #: The header of `publish` that overrides the configuration's `append`.
 APPEND: Final = "append"
 
-log = structlog.get_logger(__name__)
+#: Codecs whose content is no text, so that a byte-order mark would be a part of it.
+_BINARY: Final = frozenset({"bytes", "msgpack"})
+#: Files that a warning names.
+_NAMED: Final = 3
+_CROWDED: Final = (
+    f'"{{}}" matches more than {MAX_OPEN} files: only those that grew last are kept open; what is written to another '
+    "one is lost if that is renamed or deleted before the next look. Narrow the glob, or make several subscriptions"
+)
+
 Result = TypeVar("Result")
 
 
@@ -49,6 +59,10 @@ class _Watch(Protocol):
 
     @property
     def more(self) -> bool: ...
+    @property
+    def left_out(self) -> dict[str, str]: ...
+    @property
+    def crowded(self) -> bool: ...
     def begin(self) -> None: ...
     def poll(self) -> list[tuple[str, Any]]: ...
     def close(self) -> None: ...
@@ -65,8 +79,9 @@ class FileAdapter(AdapterBase):
             raise ValueError("`file` needs a `config` block with `root`")  # noqa: TRY004  # the port's error
         self._config = setup.config
         self._codec = Codec(setup.config.codec)
+        self._setup = setup
         self._clock = setup.clock
-        self._on_lost = setup.on_lost
+        self._appending = setup.session_state.setdefault("appending", threading.Lock())
         self._background = Background(self._lose)
         self._tree: Tree | None = None
         self._watches: list[_Watch] = []
@@ -74,7 +89,7 @@ class FileAdapter(AdapterBase):
     async def connect(self) -> None:
         """Check that the root can be listed, and again at each `interval`. Raises NotConnectedError where it cannot."""
         root = self._config.root.absolute()
-        tree = await asyncio.to_thread(Tree, root)
+        tree = await asyncio.to_thread(Tree, root, self._appending)
         await asyncio.to_thread(tree.check)
         await self._background.open()
         self._tree = tree
@@ -99,7 +114,7 @@ class FileAdapter(AdapterBase):
     def _lose(self, error: BridgeError) -> None:
         if self._tree is not None:
             self._tree = None
-            self._on_lost(error)
+            self._setup.on_lost(error)
 
     async def _guard_root(self, tree: Tree) -> None:
         while True:
@@ -142,11 +157,19 @@ class FileAdapter(AdapterBase):
         if method == "read":
             path = _text_params(params, method, "path")["path"]
             parts = _file_parts(path)
-            return self._codec.decode(await asyncio.to_thread(tree.read, parts, self._config.max_size), name=path[:200])
+            return self._decoded(await asyncio.to_thread(tree.read, parts, self._config.max_size), path[:200])
         given = _text_params(params, method, path=".", glob="*")
         below, glob = split_path(given["path"]), Glob(given["glob"])
-        found = await asyncio.to_thread(tree.scan, glob, below, directories=True)
+        found, left_out = await asyncio.to_thread(tree.scan, glob, below, directories=True)
+        self._setup.on_warning("list", _left_out_of("`list`", left_out) if left_out else None)
         return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
+
+    def _decoded(self, content: bytes, name: str) -> Any:
+        """Return the content of a file; without its byte-order mark where it is text."""
+        if self._codec.name not in _BINARY and content.startswith(BOM_UTF8):
+            value = self._codec.decode(content[len(BOM_UTF8) :], name=name)
+            return content if isinstance(value, bytes) else value
+        return self._codec.decode(content, name=name)
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:
         """Write a file, whole or not at all, or append to it; missing directories are created.
@@ -164,7 +187,7 @@ class FileAdapter(AdapterBase):
             return {"size": await asyncio.to_thread(tree.replace, parts, content)}
         is_text = content_type not in {MSGPACK, BYTES}
         line = content + b"\n" if is_text and not content.endswith(b"\n") else content
-        return {"size": await asyncio.to_thread(tree.append, parts, line)}
+        return {"size": await asyncio.to_thread(tree.append, parts, line, as_line=is_text)}
 
     def _appends(self, headers: Mapping[str, str] | None) -> bool:
         value = (headers or {}).get(APPEND)
@@ -194,14 +217,17 @@ class FileAdapter(AdapterBase):
             await deliver(Inbound(topic=path, message=message))
 
         async def line(path: str, content: bytes) -> None:
-            await self._deliver_line(path, content, deliver)
+            message, headers = self._codec.decode_or_keep(content, as_text=True)
+            await deliver(Inbound(topic=path, message=message, headers=headers))
 
         tails = topic.startswith(TAIL)
-        watch: _Watch = Tail(tree, glob, self._config.max_line) if tails else Changes(tree, glob)
+        is_text = self._codec.name not in _BINARY
+        watch: _Watch = Tail(tree, glob, self._config.max_line, is_text=is_text) if tails else Changes(tree, glob)
         self._watches.append(watch)
         try:
             await _in_thread(watch.begin)
-            task = self._background.start(self._poll_until_lost(watch, line if tails else change))
+            self._tell(topic, watch, {}, crowded=False)
+            task = self._background.start(self._poll_until_lost(topic, watch, line if tails else change))
         except BaseException:
             self._forget(watch)
             raise
@@ -214,29 +240,45 @@ class FileAdapter(AdapterBase):
             task.cancel()
             await asyncio.wait({task})
             self._forget(watch)
+            for name in _warnings_of(subscription.topic):
+                self._setup.on_warning(name, None)
 
     def _forget(self, watch: _Watch) -> None:
         watch.close()
         if watch in self._watches:
             self._watches.remove(watch)
 
-    async def _poll_until_lost(self, watch: _Watch, report: Callable[[str, Any], Awaitable[None]]) -> None:
+    async def _poll_until_lost(self, topic: str, watch: _Watch, report: Callable[[str, Any], Awaitable[None]]) -> None:
         try:
             while True:
                 if not watch.more:
                     await self._clock.sleep(self._config.interval)
-                for path, found in await _in_thread(watch.poll):
-                    await report(path, found)
+                before, crowded = watch.left_out, watch.crowded
+                found = await _in_thread(watch.poll)
+                self._tell(topic, watch, before, crowded=crowded)
+                for path, content in found:
+                    await report(path, content)
         except BridgeError as error:
             self._lose(error)
 
-    async def _deliver_line(self, path: str, line: bytes, deliver: Deliver) -> None:
-        try:
-            message = self._codec.decode(line, name="the line")
-        except ProtocolError as error:
-            log.warning("line not delivered: codec cannot read it", path=path, error=error.message)
-            return
-        await deliver(Inbound(topic=path, message=message))
+    def _tell(self, topic: str, watch: _Watch, left_out: Mapping[str, str], *, crowded: bool) -> None:
+        """Tell what a watch cannot do, where that has changed: files left out, more files than can be kept open."""
+        names, now = _warnings_of(topic), watch.left_out
+        if now != left_out:
+            self._setup.on_warning(names[0], _left_out_of(f'"{topic}"', now) if now else None)
+        if watch.crowded != crowded:
+            self._setup.on_warning(names[1], _CROWDED.format(topic) if watch.crowded else None)
+
+
+def _warnings_of(topic: str) -> tuple[str, str]:
+    """Return the names of the warnings that a subscription may give: files left out, and too many files."""
+    return f"left out: {topic}", f"too many files: {topic}"
+
+
+def _left_out_of(what: str, files: Mapping[str, str]) -> str:
+    some = ", ".join(f"{path} ({why})" for path, why in islice(files.items(), _NAMED))
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return f"{what} leaves out {some}{more}"
 
 
 def check_names(operation: str, name: str, group: str | None, config: Any) -> None:  # noqa: ARG001

@@ -27,4 +27,7 @@ class FileConfig(Strict):
         ),
     ] = False
     max_size: Annotated[Size, Field(description="the largest file that `read` takes")] = 16 * 1024 * 1024
-    max_line: Annotated[Size, Field(description="a longer line comes in pieces")] = 256 * 1024
+    max_line: Annotated[
+        Annotated[Size, Field(ge=4)],
+        Field(description="a longer line comes in pieces, none of which ends within a character; 4 bytes or more"),
+    ] = 256 * 1024

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bridge.core.errors import BridgeError, InvalidError, OverloadedError, RejectedError, UnavailableError
+from bridge.core.files import TornWriteError
 
 #: errno → (our error, its code). What is not named here is *unavailable*: a full or failing disk, a server gone stale.
 _TABLE: Final[dict[int, tuple[type[BridgeError], str | None]]] = {
@@ -35,9 +36,18 @@ def translate(error: OSError, path: str) -> BridgeError:
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Translate an OSError that the body raises to the bridge's error; `path` as for `translate`."""
+def translated(path: str, *, maybe_sent: bool | None = None) -> Iterator[None]:
+    """Translate an OSError that the body raises to the bridge's error.
+
+    Args:
+        path: As for `translate`.
+        maybe_sent: Whether the body may have changed something before; None: as the error's type has it. A
+            TornWriteError always has.
+    """
     try:
         yield
     except OSError as error:
-        raise translate(error, path) from None
+        failure = translate(error, path)
+        if maybe_sent is not None:
+            failure.maybe_sent = maybe_sent or isinstance(error, TornWriteError)
+        raise failure from None

@@ -1,6 +1,7 @@
 """Parse paths and globs below a root, written as text: `a/b.txt`, `inbox/*.json`, `**/*.log`."""
 
 import fnmatch
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -33,6 +34,21 @@ def split_path(text: str, name: str = "path") -> tuple[str, ...]:
     if _CONTROL.search(text):
         raise InvalidError(f"{name}: a file name must not hold control characters")
     return parts
+
+
+def unfit_name(name: str) -> str | None:
+    """Return why a name that was found in a directory cannot be used; None where it can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python represents other bytes by halves of surrogate pairs
+        return "its name is not UTF-8"
+    return "its name has control characters" if _CONTROL.search(name) else None
+
+
+def shown(path: str) -> str:
+    """Return a path as a person may read it, with escapes for what is no text, and cut after 200 characters."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)[:200]
 
 
 class Glob:

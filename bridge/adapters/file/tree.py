@@ -8,25 +8,52 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from bridge.adapters.file.errors import translated
-from bridge.adapters.file.paths import MAX_DEPTH, Glob
+from bridge.adapters.file.paths import MAX_DEPTH, Glob, shown, unfit_name
 from bridge.core.errors import NotConnectedError, RejectedError
+from bridge.core.files import append_whole
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: opening a pipe must not wait for its other end
 
 
+#: Errors of an entry that was removed, or became a link, between two steps.
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+class Scan(NamedTuple):
+    """What a scan has found.
+
+    Attributes:
+        found: Path from the root → stat, sorted.
+        left_out: What also matches but cannot be used, as a person may read it → why.
+    """
+
+    found: dict[str, os.stat_result]
+    left_out: dict[str, str]
+
+
 class Tree:
     """Access to the files below a root. The directory must stay the one that was there at first (device and inode)."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the root once, to learn which directory it is. Raises NotConnectedError where it cannot be opened."""
+    def __init__(self, root: Path, appending: AbstractContextManager[Any] | None = None) -> None:
+        """Open the root once, to learn which directory it is.
+
+        Args:
+            root: The directory.
+            appending: Held while something is appended; the same one for all trees of an integration.
+
+        Raises:
+            NotConnectedError: It cannot be opened.
+        """
         self._root = root
+        self._appending = appending or threading.Lock()
         self._identity: tuple[int, int] | None = None
         with self.opened() as descriptor:
             found = os.fstat(descriptor)
@@ -94,19 +121,38 @@ class Tree:
             raise RejectedError(f"{path}: larger than {limit} bytes", code="too_large")
         return content
 
-    def append(self, parts: Sequence[str], content: bytes) -> int:
+    def append(self, parts: Sequence[str], content: bytes, *, as_line: bool = False) -> int:
         """Write to the end of a file, creating it where it is missing; return its size.
 
-        Raises the errors of `errors`.
+        What is written in part only, because the disk is full, is taken back.
+
+        Args:
+            parts: The path below the root.
+            content: What to write.
+            as_line: Whether to end an unfinished line before it, which a killed program may have left.
+
+        Raises the errors of `errors`; `maybe_sent` is False where the file is as it was.
         """
-        with translated("/".join(parts)):
-            descriptor = self.open_file(parts, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            with os.fdopen(descriptor, "ab", buffering=0) as file:
-                if os.fstat(descriptor).st_nlink > 1:
+        with self._appending, translated("/".join(parts), maybe_sent=False):
+            descriptor = self._open_to_append(parts, read=as_line)
+            try:
+                before = os.fstat(descriptor)
+                if before.st_nlink > 1:
                     # Its other name may be outside of the root.
                     raise OSError(errno.ELOOP, "has several names (hard links)")
-                _write_all(file.fileno(), content)
-                return os.fstat(file.fileno()).st_size
+                if as_line and _ends_within_a_line(descriptor, before.st_size):
+                    content = b"\n" + content
+                append_whole(descriptor, content)
+                return before.st_size + len(content)
+            finally:
+                os.close(descriptor)
+
+    def _open_to_append(self, parts: Sequence[str], *, read: bool) -> int:
+        flags = os.O_APPEND | os.O_CREAT
+        if read:
+            with suppress(PermissionError):  # we may be allowed to write only
+                return self.open_file(parts, os.O_RDWR | flags)
+        return self.open_file(parts, os.O_WRONLY | flags)
 
     def replace(self, parts: Sequence[str], content: bytes) -> int:
         """Replace a file's content so that readers see all of the old or all of the new; return its size.
@@ -131,10 +177,11 @@ class Tree:
             os.fsync(directory)
         return len(content)
 
-    def scan(self, glob: Glob, below: Sequence[str] = (), *, directories: bool = False) -> dict[str, os.stat_result]:
-        """Return the regular files that match, sorted: path from the root → stat.
+    def scan(self, glob: Glob, below: Sequence[str] = (), *, directories: bool = False) -> Scan:
+        """Return the regular files that match.
 
-        What is deleted meanwhile or may not be read is left out, and so are names that are not UTF-8.
+        What is deleted meanwhile is left out. What cannot be used is named: a directory that may not be read or is too
+        deep, a name that is not UTF-8 or has control characters.
 
         Args:
             glob: What to match, from `below` on.
@@ -143,35 +190,65 @@ class Tree:
 
         Raises the errors of `errors`.
         """
-        found: dict[str, os.stat_result] = {}
+        scanning = _Scanning(glob, directories)
         with translated("/".join(below) or "."), self.opened(below) as directory:
-            _scan(directory, (), glob, found, directories=directories)
+            scanning.enter(directory, ())
         prefix = "".join(f"{part}/" for part in below)
-        return {prefix + path: found[path] for path in sorted(found)}
+        return Scan(
+            {prefix + path: scanning.found[path] for path in sorted(scanning.found)},
+            {prefix + path: why for path, why in sorted(scanning.left_out.items())},
+        )
 
 
-def _scan(
-    directory: int, parts: tuple[str, ...], glob: Glob, found: dict[str, os.stat_result], *, directories: bool
-) -> None:
-    inner: list[str] = []
-    with closing(os.scandir(directory)) as entries:
-        for entry in entries:
-            path = (*parts, entry.name)
-            with suppress(OSError, UnicodeEncodeError):
-                entry.name.encode()
-                is_directory = entry.is_dir(follow_symlinks=False)
-                if is_directory and len(path) < MAX_DEPTH and glob.enters(path):
-                    inner.append(entry.name)
-                wanted = directories if is_directory else entry.is_file(follow_symlinks=False)
-                if wanted and glob.matches(path):
-                    found["/".join(path)] = entry.stat(follow_symlinks=False)
-    for name in inner:
-        with suppress(OSError):
-            descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+class _Scanning:
+    """One scan in progress; see `Tree.scan`."""
+
+    def __init__(self, glob: Glob, directories: bool) -> None:
+        self._glob = glob
+        self._directories = directories
+        self.found: dict[str, os.stat_result] = {}
+        self.left_out: dict[str, str] = {}
+
+    def enter(self, directory: int, parts: tuple[str, ...]) -> None:
+        """Add what is in a directory and below it; `parts` is its path."""
+        inner: list[str] = []
+        with closing(os.scandir(directory)) as entries:
+            for entry in entries:
+                try:
+                    if self._add(entry, (*parts, entry.name)):
+                        inner.append(entry.name)
+                except OSError as error:
+                    self._leave_out((*parts, entry.name), error)
+        for name in inner:
             try:
-                _scan(descriptor, (*parts, name), glob, found, directories=directories)
-            finally:
-                os.close(descriptor)
+                descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+                try:
+                    self.enter(descriptor, (*parts, name))
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                self._leave_out((*parts, name), error)
+
+    def _add(self, entry: "os.DirEntry[str]", path: tuple[str, ...]) -> bool:
+        """Add one entry if it matches; return whether it is a directory to enter. Raises OSError."""
+        is_directory = entry.is_dir(follow_symlinks=False)
+        enters = is_directory and self._glob.enters(path)
+        wanted = self._directories if is_directory else entry.is_file(follow_symlinks=False)
+        wanted = wanted and self._glob.matches(path)
+        if not (enters or wanted):
+            return False
+        unfit = unfit_name(entry.name)
+        if unfit is None and wanted:
+            self.found["/".join(path)] = entry.stat(follow_symlinks=False)
+        if unfit is None and enters and len(path) >= MAX_DEPTH:
+            unfit = f"is deeper than {MAX_DEPTH} levels"
+        if unfit is not None:
+            self.left_out[shown("/".join(path))] = unfit
+        return enters and unfit is None
+
+    def _leave_out(self, path: tuple[str, ...], error: OSError) -> None:
+        if error.errno not in _GONE:
+            self.left_out[shown("/".join(path))] = error.strerror or type(error).__name__
 
 
 def _mode_to_keep(name: str, directory: int) -> int | None:
@@ -185,6 +262,13 @@ def _mode_to_keep(name: str, directory: int) -> int | None:
     if not stat.S_ISREG(there.st_mode):
         raise OSError(errno.ENXIO, "not a regular file")
     return stat.S_IMODE(there.st_mode)
+
+
+def _ends_within_a_line(descriptor: int, size: int) -> bool:
+    try:
+        return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    except OSError:  # it was opened for writing only
+        return False
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -180,6 +180,9 @@ async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[
     assert "\x1b" not in _bridge("tap", "--from", file).stdout
     missing = _bridge("tap", "--from", file + ".not")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    full = _bridge("tap", "--from", file, "--record", "/dev/full")
+    assert full.returncode == 1
+    assert full.stderr == "nemo-bridge: /dev/full: No space left on device; the recording ends before this event\n"
 
 
 def test_check_says_all_at_once(tmp_path):

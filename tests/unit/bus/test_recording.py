@@ -5,7 +5,7 @@ import io
 import msgpack
 import pytest
 
-from bridge.bus import Codec, read_events, recording, write_event
+from bridge.bus import Codec, encode_event, read_events, recording
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 
@@ -16,10 +16,7 @@ def _event(number: int, **fields: object) -> Event:
 
 
 def _recording(*events: Event) -> bytes:
-    file = io.BytesIO()
-    for event in events:
-        write_event(file, event)
-    return file.getvalue()
+    return b"".join(encode_event(event) for event in events)
 
 
 def test_what_is_written_is_read():

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
+from bridge.adapters.file import watch
 from bridge.adapters.file.adapter import SPEC, FileAdapter
 from bridge.adapters.file.config import FileConfig
 from bridge.adapters.file.watch import Changes
@@ -159,7 +161,7 @@ async def test_changes_and_lines(tmp_path: Path) -> None:
 
     async with opened(tmp_path) as adapter:
         watching = await adapter.subscribe("*.txt", change)
-        await adapter.publish("a.txt", "x")
+        await adapter.publish("a.txt", "x\n")
         await until(lambda: got == [("a.txt", "created")], "the news of a file")
         await adapter.unsubscribe(watching)
         got.clear()
@@ -173,19 +175,114 @@ async def test_changes_and_lines(tmp_path: Path) -> None:
             await adapter.subscribe("tail:../x", line)
 
 
-async def test_a_line_that_the_codec_does_not_know(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A line that the codec cannot decode is not delivered; a warning is logged, and the next one comes."""
-    got: list[Any] = []
+@pytest.mark.parametrize(
+    ("codec", "line", "message"),
+    [
+        ("json", b"not json", "not json"),
+        ("json", b"", ""),
+        ("json", b"\xff", b"\xff"),
+        ("text", b"\xff\xfe", b"\xff\xfe"),
+        ("msgpack", b"\xc1", b"\xc1"),
+    ],
+)
+async def test_a_line_that_the_codec_cannot_read(tmp_path: Path, codec: Any, line: bytes, message: Any) -> None:
+    """It is delivered as text, or as bytes where it is none, with the reason in a header; it is not lost."""
+    got: list[Inbound] = []
 
-    async def line(message: Inbound) -> None:
-        got.append(message.message)
+    async def take(message: Inbound) -> None:
+        got.append(message)
 
-    async with opened(tmp_path, codec="json") as adapter:
-        await adapter.subscribe("tail:log", line)
-        (tmp_path / "log").write_text('no json\n{"a": 1}\n')
-        await until(lambda: got, "the good line")
-    assert got == [{"a": 1}]
-    assert "line not delivered" in capfd.readouterr().out
+    async with opened(tmp_path, codec=codec) as adapter:
+        await adapter.subscribe("tail:log", take)
+        (tmp_path / "log").write_bytes(line + b"\n")
+        await until(lambda: got, "the line")
+    assert (got[0].topic, got[0].message) == ("log", message)
+    assert "not " in got[0].headers["codec_error"] or "empty" in got[0].headers["codec_error"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "content", "value"),
+    [
+        ("auto", b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        ("auto", b"\xef\xbb\xbfhello", "hello"),
+        ("auto", b"\xef\xbb\xbf\xff", b"\xef\xbb\xbf\xff"),
+        ("json", b"\xef\xbb\xbf[1]", [1]),
+        ("text", b"\xef\xbb\xbfhello\n", "hello\n"),
+        ("bytes", b"\xef\xbb\xbfhello", b"\xef\xbb\xbfhello"),
+    ],
+)
+async def test_reading_a_file_with_a_byte_order_mark(tmp_path: Path, codec: Any, content: bytes, value: Any) -> None:
+    """A byte-order mark at the beginning of a text file is not a part of its content; bytes stay as they are."""
+    (tmp_path / "x").write_bytes(content)
+    async with opened(tmp_path, codec=codec) as adapter:
+        assert await adapter.request("read", {"path": "x"}) == value
+
+
+async def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
+    """A subscription and `list` warn of files whose names are no text, and take the warning back; the others go on."""
+    got: list[str] = []
+    warnings: dict[str, str] = {}
+
+    def warn(name: str, text: str | None) -> None:
+        if text is None:
+            warnings.pop(name, None)
+        else:
+            warnings[name] = text
+
+    async def take(message: Inbound) -> None:
+        got.append(message.topic)
+
+    bad = os.fsencode(tmp_path) + b"/\xff.log"
+    os.close(os.open(bad, os.O_CREAT))
+    setup = adapter_setup("files", None, config=FileConfig(root=tmp_path, interval=0.01), on_warning=warn)
+    adapter = Direct(FileAdapter(setup))
+    await adapter.connect()
+    try:
+        subscriptions = [await adapter.subscribe(topic, take) for topic in ("*.log", "tail:*.log")]
+        assert await adapter.request("list", UNSET) == []
+        assert warnings == {
+            "left out: *.log": r'"*.log" leaves out \xff.log (its name is not UTF-8)',
+            "left out: tail:*.log": r'"tail:*.log" leaves out \xff.log (its name is not UTF-8)',
+            "list": r"`list` leaves out \xff.log (its name is not UTF-8)",
+        }
+        (tmp_path / "good.log").write_text("line\n")
+        await until(lambda: got.count("good.log") >= 2, "the change and the line")
+        os.remove(bad)  # noqa: PTH107  # its name is bytes
+        await until(lambda: list(warnings) == ["list"], "the end of two warnings")
+        assert len(await adapter.request("list", UNSET)) == 1
+        assert warnings == {}
+        os.close(os.open(bad, os.O_CREAT))
+        await until(lambda: len(warnings) == 2, "two new warnings")
+        for subscription in subscriptions:
+            await adapter.unsubscribe(subscription)
+        assert warnings == {}
+    finally:
+        await adapter.disconnect()
+
+
+async def test_too_many_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If more files match than can be kept open, a warning says what that means."""
+    monkeypatch.setattr(watch, "MAX_OPEN", 1)
+    warnings: list[tuple[str, str | None]] = []
+
+    async def ignore(_: Inbound) -> None:
+        pass
+
+    for name in "ab":
+        (tmp_path / name).touch()
+    setup = adapter_setup(
+        "files", None, config=FileConfig(root=tmp_path), on_warning=lambda *warning: warnings.append(warning)
+    )
+    adapter = FileAdapter(setup)
+    await adapter.connect()
+    try:
+        await adapter.subscribe("tail:*", ignore)
+    finally:
+        await adapter.disconnect()
+    ((name, text),) = warnings
+    assert name == "too many files: tail:*"
+    assert text is not None
+    assert "is lost if that is renamed or deleted" in text
 
 
 async def test_the_loss_of_the_root(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.file.errors import translate
-from bridge.adapters.file.paths import Glob
+from bridge.adapters.file.paths import MAX_DEPTH, Glob
 from bridge.adapters.file.tree import Tree
-from bridge.core.errors import BridgeError, NotConnectedError, RejectedError
+from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, UnavailableError
 
 
 @pytest.fixture
@@ -79,6 +79,63 @@ def test_append(root: Path) -> None:
     assert (root / "d" / "log").read_text() == "a\nb\n"
 
 
+def full_after(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Let `os.write` fail as on a full disk after so many bytes in all."""
+    really_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = really_write(descriptor, bytes(data)[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+
+
+@pytest.mark.parametrize("room", [0, 1, 5])
+def test_an_append_that_fails_half_way_is_taken_back(root: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """A full disk leaves no torn line; the error says that nothing was written, so that it may be tried again."""
+    (root / "log").write_text("before\n")
+    with monkeypatch.context() as patched:
+        full_after(patched, room)
+        with pytest.raises(UnavailableError, match=r"log: No space left on device$") as caught:
+            Tree(root).append(("log",), b"a long line\n", as_line=True)
+    assert not caught.value.maybe_sent
+    assert (root / "log").read_text() == "before\n"
+    Tree(root).append(("log",), b"again\n", as_line=True)
+    assert (root / "log").read_text() == "before\nagain\n"
+
+
+def test_what_another_program_appended_is_not_taken_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another program has appended after a torn line, nothing is removed, and the error says so."""
+    really_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if bytes(data) != b"a line\n":
+            with (root / "log").open("ab") as other:
+                other.write(b"other\n")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_write(descriptor, bytes(data)[:2])
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(UnavailableError, match="2 bytes of it are in the file and cannot be taken back") as caught:
+        Tree(root).append(("log",), b"a line\n")
+    assert caught.value.maybe_sent
+    assert (root / "log").read_bytes() == b"a other\n"
+
+
+def test_a_line_begins_after_an_unfinished_one(root: Path) -> None:
+    """A line is not glued to what a killed program left behind; other content is."""
+    tree = Tree(root)
+    (root / "log").write_text("torn")
+    assert tree.append(("log",), b"whole\n", as_line=True) == 11
+    (root / "data").write_text("a")
+    tree.append(("data",), b"b")
+    assert [(root / name).read_text() for name in ("log", "data")] == ["torn\nwhole\n", "ab"]
+
+
 @pytest.mark.parametrize("target", ["../secret/key", "inner"])
 def test_no_link_is_followed_as_a_file(root: Path, target: str) -> None:
     """A link in place of a file is refused, and what it points to is not changed."""
@@ -99,7 +156,7 @@ def test_no_link_is_followed_as_a_directory(root: Path) -> None:
     assert code(lambda: tree.replace(("link", "key"), b"x")) == "not_a_directory"
     assert code(lambda: tree.append(("link", "new"), b"x")) == "not_a_directory"
     assert code(lambda: tree.scan(Glob("*"), ("link",))) == "not_a_directory"
-    assert not tree.scan(Glob("**"), directories=True)
+    assert not tree.scan(Glob("**"), directories=True).found
     assert [path.name for path in (root / "../secret").iterdir()] == ["key"]
     assert (root / "../secret/key").read_text() == "secret"
 
@@ -142,7 +199,7 @@ def test_only_regular_files(root: Path) -> None:
     assert code(lambda: tree.replace(("pipe",), b"x")) == "not_a_file"
     assert code(lambda: tree.read(("directory",), 100)) == "not_a_file"
     assert code(lambda: tree.replace(("directory",), b"x")) == "not_a_file"
-    assert not tree.scan(Glob("pipe"))
+    assert not tree.scan(Glob("pipe")).found
 
 
 def test_what_is_not_there_or_too_large(root: Path) -> None:
@@ -160,11 +217,59 @@ def test_scan(root: Path) -> None:
     for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt", ".hidden/e.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    Path(os.fsdecode(os.fsencode(root) + b"/\xff.txt")).touch()
     tree = Tree(root)
-    assert list(tree.scan(Glob("*.txt"))) == ["a.txt", "b.txt"]
-    assert list(tree.scan(Glob("**"), ("sub",))) == ["sub/c.txt", "sub/deep/d.txt"]
-    assert list(tree.scan(Glob("*"), directories=True)) == ["a.txt", "b.txt", "sub"]
+    assert list(tree.scan(Glob("*.txt")).found) == ["a.txt", "b.txt"]
+    assert list(tree.scan(Glob("**"), ("sub",)).found) == ["sub/c.txt", "sub/deep/d.txt"]
+    assert list(tree.scan(Glob("*"), directories=True).found) == ["a.txt", "b.txt", "sub"]
+    assert tree.scan(Glob("**")).left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "why"),
+    [
+        (b"\xff.txt", r"\xff.txt", "its name is not UTF-8"),
+        (b"a\nb.txt", r"a\x0ab.txt", "its name has control characters"),
+        (b"\xed\xa0\x80.txt", r"\xed\xa0\x80.txt", "its name is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("directory", [False, True])
+def test_names_that_cannot_be_used(root: Path, name: bytes, shown: str, why: str, *, directory: bool) -> None:
+    """A name that is no plain text is left out, with its reason; what is beside it is found."""
+    path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+    if directory:
+        path.mkdir()
+    else:
+        path.touch()
+    (root / "good.txt").touch()
+    tree = Tree(root)
+    scan = tree.scan(Glob("**"))
+    assert list(scan.found) == ["good.txt"]
+    assert scan.left_out == {shown: why}
+    assert tree.scan(Glob("good*")).left_out == {}
+
+
+def test_directories_that_are_too_deep(root: Path) -> None:
+    """What is deeper than the limit is left out, and the directory is named."""
+    (root / "/".join("d" * MAX_DEPTH)).mkdir(parents=True)
+    scan = Tree(root).scan(Glob("**"))
+    assert scan.left_out == {"/".join("d" * MAX_DEPTH): f"is deeper than {MAX_DEPTH} levels"}
+
+
+def test_directories_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that may not be read is named, and what is beside it is found."""
+    (root / "secret").mkdir()
+    (root / "good").touch()
+    really_open = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really_open(path, flags, mode, dir_fd=dir_fd)
+
+    tree = Tree(root)
+    monkeypatch.setattr(os, "open", refusing)
+    scan = tree.scan(Glob("**"))
+    assert (list(scan.found), scan.left_out) == (["good"], {"secret": "Permission denied"})
 
 
 def test_the_root_is_that_very_directory(root: Path) -> None:

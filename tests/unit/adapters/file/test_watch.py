@@ -171,14 +171,49 @@ def test_much_comes_in_several_polls(tmp_path: Path, tail_of: Any, monkeypatch: 
     monkeypatch.setattr(module, "_CHUNK", 10)
     tail = tail_of()
     (tmp_path / "a.log").write_text("".join(f"{n}\n" for n in range(10, 30)))
-    (tmp_path / "b.log").write_text("b\n")
-    first = tail.poll()
-    assert len(first) == 3
+    lines = tail.poll()
+    assert len(lines) == 3
     assert tail.more
-    lines = [line for _, line in first]
     while tail.more:
-        lines += [line for _, line in tail.poll()]
-    assert lines == [*(str(n).encode() for n in range(10, 30)), b"b"]
+        lines += tail.poll()
+    assert lines == [("a.log", str(n).encode()) for n in range(10, 30)]
+
+
+def test_a_large_file_keeps_nobody_waiting(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files take turns: while a large one is read, lines of its neighbours come with the next polls."""
+    monkeypatch.setattr(module, "_CHUNK", 10)
+    monkeypatch.setattr(module, "_POLL", 25)
+    tail = tail_of()
+    for name in "abcdefgh":
+        (tmp_path / f"{name}.log").write_text(f"{name}\n" * (100 if name in "ac" else 1))
+    polls = 0
+    waiting = set("bdefgh")
+    while waiting:
+        lines = tail.poll()
+        polls += 1
+        assert len(lines) <= 15
+        waiting -= {line.decode() for _, line in lines}
+    assert polls <= 4
+    count = 0
+    while tail.more:
+        count += len(tail.poll())
+    assert count > 100
+
+
+def test_a_successor_waits_for_its_predecessor(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a rotated file is read before the file that has its name now, wherever a poll begins."""
+    monkeypatch.setattr(module, "_CHUNK", 10)
+    monkeypatch.setattr(module, "_POLL", 10)
+    tail = tail_of()
+    for name in ("a.log", "b.log"):
+        add(tmp_path / name, f"{name[0]}{name[0]}\n" * 20)
+    lines = tail.poll()
+    (tmp_path / "a.log").rename(tmp_path / "a.old")
+    add(tmp_path / "a.log", "new\n")
+    while tail.more:
+        lines += tail.poll()
+    assert [line for _, line in lines if line != b"bb"] == [*[b"aa"] * 20, b"new"]
+    assert [line for _, line in lines].count(b"bb") == 20
 
 
 def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
@@ -190,12 +225,110 @@ def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
     assert tail.poll() == []
 
 
-def test_following_has_a_limit(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files beyond the limit are followed when another one is closed."""
-    monkeypatch.setattr(module, "MAX_FOLLOWED", 1)
-    (tmp_path / "a.log").touch()
+def test_more_files_than_can_be_open(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of a glob is read, however many there are; only some of them are kept open."""
+    monkeypatch.setattr(module, "MAX_OPEN", 3)
+    for n in range(5):
+        (tmp_path / f"{n}.log").write_text("before\n")
+    before = len(list(Path("/dev/fd").iterdir()))
     tail = tail_of()
-    (tmp_path / "b.log").write_text("b\n")
+    assert tail.crowded
+    for n in range(5, 10):
+        (tmp_path / f"{n}.log").write_text(f"{n}-0\n")
+    got = tail.poll()
+    for turn in range(1, 4):
+        for n in range(10):
+            add(tmp_path / f"{n}.log", f"{n}-{turn}\n{n}-half")
+        got += tail.poll()
+        for n in range(10):
+            add(tmp_path / f"{n}.log", "way\n")
+        got += tail.poll()
+    assert len(list(Path("/dev/fd").iterdir())) <= before + 3
+    for n in range(10):
+        lines = [line.decode() for path, line in got if path == f"{n}.log"]
+        turns = [line for turn in range(1, 4) for line in (f"{n}-{turn}", f"{n}-halfway")]
+        assert lines == ([f"{n}-0"] if n >= 5 else []) + turns
+    for n in range(7):
+        (tmp_path / f"{n}.log").unlink()
+    for _ in range(20):
+        tail.poll()
+    assert not tail.crowded
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be read is named while it is so; its neighbours are read, and it is when it can be."""
+    tail = tail_of()
+    really_open = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "a.log":
+            raise PermissionError(13, "Permission denied")
+        return really_open(path, flags, mode, dir_fd=dir_fd)
+
+    add(tmp_path / "a.log", "a\n")
+    add(tmp_path / "b.log", "b\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refusing)
+        assert tail.poll() == [("b.log", b"b")]
+        assert tail.left_out == {"a.log": "Permission denied"}
+    assert tail.poll() == [("a.log", b"a")]
+    assert tail.left_out == {}
+
+
+def test_a_file_whose_reading_fails(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk error in one file is told as that file's; its neighbours are read, and it is read again later."""
+    tail = tail_of()
+    (tmp_path / "a.log").touch()
+    (tmp_path / "b.log").touch()
     assert tail.poll() == []
-    (tmp_path / "a.log").unlink()
-    assert [line for _ in range(20) for _, line in tail.poll()] == [b"b"]
+    add(tmp_path / "a.log", "a\n")
+    add(tmp_path / "b.log", "b\n")
+    bad = (tmp_path / "a.log").stat().st_ino
+    really_read = os.pread
+
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == bad:
+            raise OSError(5, "Input/output error")
+        return really_read(descriptor, count, offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", failing)
+        assert tail.poll() == [("b.log", b"b")]
+        assert tail.left_out == {"a.log": "Input/output error"}
+    assert tail.poll() == [("a.log", b"a")]
+    assert tail.left_out == {}
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+def test_a_byte_order_mark(tmp_path: Path, tail_of: Any, mark: bytes) -> None:
+    """A byte-order mark at the beginning of a file is not a part of its first line; elsewhere it stays."""
+    tail = tail_of()
+    (tmp_path / "a.log").write_bytes(mark)
+    assert tail.poll() == []
+    with (tmp_path / "a.log").open("ab") as file:
+        file.write(b"one\n\xef\xbb\xbftwo\n")
+    assert [line for _, line in tail.poll()] == [b"one", b"\xef\xbb\xbftwo"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("letter", ["é", "€", "😀", "e"])
+def test_no_piece_ends_within_a_character(tmp_path: Path, tail_of: Any, letter: str, *, ended: bool) -> None:
+    """The pieces of a long line are text each, wherever the limit falls, and together they are the line."""
+    tail = tail_of(max_line=100)
+    for shift in range(5):
+        text = "x" * (96 + shift) + letter * 80
+        file = tmp_path / f"{shift}.log"
+        file.write_text(text + "\n" if ended else text)
+        pieces = [line for path, line in tail.poll() if path == file.name]
+        assert all(96 < len(piece) <= 100 for piece in pieces[:-1])
+        add(file, "" if ended else "\n")
+        pieces += [line for path, line in tail.poll() if path == file.name]
+        assert "".join(piece.decode() for piece in pieces) == text
+
+
+def test_pieces_of_what_is_no_text(tmp_path: Path, tail_of: Any) -> None:
+    """Bytes that are no text come in pieces, too, and none is lost."""
+    data = bytes(255 - n % 128 for n in range(1000)).replace(b"\n", b"")
+    tail = tail_of(max_line=7)
+    (tmp_path / "a.log").write_bytes(data + b"\n")
+    assert b"".join(line for _, line in tail.poll()) == data
