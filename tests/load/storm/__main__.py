@@ -14,7 +14,9 @@ from tests.load.soak.samples import Sample, take
 from tests.load.storm.account import Accounts
 from tests.load.storm.checks import Outage, broken_promises, table
 from tests.load.storm.integrations import READ, LoadedIntegration, running_integrations
+from tests.load.storm.misbehaving import broken_by, misbehaving_servers
 from tests.support.bus.program import Program
+from tests.support.servers.scripted.server import ScriptedServer
 from tests.support.sidecar.sidecar import Sidecar, sidecar
 
 _TICK: Final = 0.01
@@ -32,7 +34,9 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts")
     parser.add_argument("--rate", type=float, default=200.0, help="commands a second, over all integrations")
-    parser.add_argument("--seed", type=int, default=1, help="decides the order and how long each is away")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="decides the order, how long each is away, and what misbehaves"
+    )
     options = parser.parse_args(arguments)
     if options.seconds <= 0 or options.rate <= 0:
         parser.error("--seconds and --rate are more than 0")
@@ -115,10 +119,15 @@ class _Storm:
 
 
 async def _run(options: argparse.Namespace) -> int:
+    async with misbehaving_servers(options.seed) as (servers, more):
+        return await _run_beside(servers, more, options)
+
+
+async def _run_beside(servers: dict[str, ScriptedServer], more: str, options: argparse.Namespace) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="nemo-storm-") as place,
         running_integrations(Path(place)) as (integrations, text),
-        sidecar(text, heartbeat="1s") as process,
+        sidecar(text + more, heartbeat="1s") as process,
         process.program("response.", "seen.", "health.", validate_every=500) as bus,
     ):
         accounts = Accounts(bus, integrations)
@@ -132,12 +141,13 @@ async def _run(options: argparse.Namespace) -> int:
         await storm.until(lambda: not any(ledgers[name] - accounts.of[name].seen.keys() for name in READ), _SETTLE)
         status = await _status(bus)
     print(table(accounts, storm.outages, ledgers))
-    broken = broken_promises(accounts, storm.outages, ledgers, status, storm.samples)
+    broken = [*broken_promises(accounts, storm.outages, ledgers, status, storm.samples), *broken_by(servers)]
     for line in broken:
         print(f"BROKEN  {line}")
     resident = " → ".join(f"{one.resident:.1f}" for one in storm.samples)
     descriptors = " → ".join(f"{one.descriptors:.0f}" for one in storm.samples)
     print(f"\n{accounts.sent} commands, {len(storm.outages)} kills")
+    print(f"beside servers that misbehave: {', '.join(servers)}")
     print(f"before, after each round, at rest: resident {resident} MiB; descriptors {descriptors}")
     print("every promise kept" if not broken else f"{len(broken)} promises broken")
     return 1 if broken else 0

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -185,13 +187,18 @@ class ScriptedServer:
 
     Attributes:
         port: Where it listens on loopback.
-        connections: How many it has accepted.
+        connections: When it accepted each, in monotonic seconds.
         acted: How often its fault has happened.
     """
 
     port: int = 0
-    connections: int = 0
+    connections: list[float] = field(default_factory=list)
     acted: int = 0
+
+    def most_connections(self, seconds: float) -> int:
+        """Return the largest number of connections within any so many seconds."""
+        times = self.connections
+        return max((bisect_right(times, begin + seconds) - at for at, begin in enumerate(times)), default=0)
 
 
 @asynccontextmanager
@@ -208,7 +215,7 @@ async def scripted_server(conversation: Conversation, fault: Fault | None = None
     counted = None if fault is None else Fault(fault.at, fault.name, count)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        found.connections += 1
+        found.connections.append(time.monotonic())
         task = asyncio.current_task()
         assert task is not None
         talking.add(task)
