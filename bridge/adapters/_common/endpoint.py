@@ -5,7 +5,7 @@ The rules are those of `bridge.core.endpoint.resolve_endpoint`, for every protoc
 
 import ssl
 
-from bridge.adapters._common.tls import client_context
+from bridge.adapters._common.tls import ClientTls
 from bridge.core.endpoint import NO_ADDRESSING, Addressing, ResolvedEndpoint, Schemes, resolve_endpoint
 from bridge.core.ports import AdapterSetup
 
@@ -23,23 +23,24 @@ def resolve(
     return resolve_endpoint(setup.endpoint, schemes, setup.auth, setup.tls, addressing)
 
 
-def tls_context(setup: AdapterSetup, endpoint: ResolvedEndpoint, *, alpn: str | None = None) -> ssl.SSLContext | None:
-    """Return the context for connections to an endpoint; None where it is without TLS.
+def client_tls(setup: AdapterSetup, endpoint: ResolvedEndpoint, *, alpn: str | None = None) -> ClientTls | None:
+    """Return what makes the TLS contexts for connections to an endpoint; None where it is without TLS.
 
     Args:
-        setup: Its `tls` and `auth` blocks name the files, which are read now.
+        setup: Its `tls` and `auth` blocks name the files. They are read now, and again when they have changed.
         endpoint: One that `resolve` returned.
         alpn: The application's protocol to agree on (RFC 7301); None for none.
 
     Raises:
         ValueError: A file cannot be used; the message is in words for a person.
     """
-    if not endpoint.tls:
-        return None
-    context = client_context(setup.tls, setup.auth)
-    if alpn is not None:
-        context.set_alpn_protocols([alpn])
-    return context
+    return ClientTls(setup.tls, setup.auth, alpn=alpn) if endpoint.tls else None
+
+
+def tls_context(setup: AdapterSetup, endpoint: ResolvedEndpoint) -> ssl.SSLContext | None:
+    """Return the context for a connection that is opened at once; see `client_tls`. Raises ValueError."""
+    secure = client_tls(setup, endpoint)
+    return None if secure is None else secure.latest
 
 
 def server_name(setup: AdapterSetup, endpoint: ResolvedEndpoint) -> str:

@@ -98,6 +98,10 @@ def opening_error(error: OSError | EOFError, server: ResolvedEndpoint, *, secure
     alert = (getattr(error, "reason", None) or "") if isinstance(error, ssl.SSLError) else ""
     if server.tls and not secured and (isinstance(error, _ENDED) or alert in _NO_TLS):
         return NotConnectedError(f"no TLS with {server.name}: {why}; {server.plaintext_hint}")
+    if server.tls and secured and isinstance(error, _ENDED):
+        # Some servers refuse a client certificate without a word; with TLS 1.3 the handshake is over by then.
+        hint = "it may have refused the client certificate, or require one"
+        return NotConnectedError(f"{server.name} ended the connection after the TLS handshake: {why}; {hint}")
     if isinstance(error, ssl.SSLError):
         # Before TLS 1.3 this alert also answers a missing client certificate; else there is no common cipher.
         return NotConnectedError(f"no TLS with {server.name}: {why}", permanent="HANDSHAKE_FAILURE" in alert)

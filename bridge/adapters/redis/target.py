@@ -1,9 +1,10 @@
 """Where a Redis session goes: the `endpoint`, `auth` and `tls` blocks, checked and resolved."""
 
 import copy
+import ssl
 from typing import Final
 
-from bridge.adapters._common.endpoint import resolve, server_name, tls_context
+from bridge.adapters._common.endpoint import client_tls, resolve, server_name
 from bridge.adapters.redis.config import RedisConfig
 from bridge.core.endpoint import NO_ADDRESSING, Addressing, AuthBasic, EndpointError, ResolvedEndpoint, Schemes
 from bridge.core.errors import ProtocolError
@@ -22,7 +23,6 @@ class Target:
         server: Where it is.
         db: Number of the database.
         credentials: Name and password, or None.
-        context: For TLS; None where the connection is plain.
     """
 
     def __init__(self, setup: AdapterSetup, server: ResolvedEndpoint, db: int) -> None:
@@ -32,8 +32,16 @@ class Target:
         self.credentials: tuple[str, str] | None = None
         if isinstance(setup.auth, AuthBasic):
             self.credentials = (setup.auth.username or "default", setup.auth.password.get_secret_value())
-        self.context = tls_context(setup, server)
+        self._client_tls = client_tls(setup, server)
         self._setup = setup
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context for a connection that is opened now; None where the connection is plain.
+
+        Raises:
+            NotConnectedError: A file of the `tls` or `auth` block has changed and cannot be used.
+        """
+        return None if self._client_tls is None else self._client_tls.context()
 
     @property
     def name(self) -> str:

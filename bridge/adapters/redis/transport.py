@@ -130,18 +130,20 @@ async def open_transport(target: Target) -> Transport:
     """Connect, prove the credentials and select the database.
 
     Raises:
-        NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify.
+        NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify, or a
+            file of ours cannot be used.
         AuthError: It refused the client certificate.
         RedisError: It refuses the session.
         OSError: The connection broke while the session was opened.
     """
+    context = target.context()
     try:
         stream, writer = await asyncio.open_connection(
             target.server.host,
             target.server.port,
-            ssl=target.context,
+            ssl=context,
             server_hostname=target.server_name,
-            ssl_handshake_timeout=None if target.context is None else tls.HANDSHAKE_TIMEOUT,
+            ssl_handshake_timeout=None if context is None else tls.HANDSHAKE_TIMEOUT,
         )
     except OSError as error:
         raise opening_error(error, target.server) from None

@@ -17,7 +17,7 @@ from bridge.adapters._common.errors import opening_error
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.target import HttpTarget
-from bridge.core.errors import BridgeError
+from bridge.core.errors import BridgeError, NotConnectedError
 from bridge.core.ports import Clock
 
 #: Seconds after which an unused connection is closed, before a firewall or proxy drops it without notice.
@@ -44,13 +44,17 @@ class OpeningError(httpx.ConnectError):
 
 async def dial(target: HttpTarget, make: Callable[[], _Connection]) -> _Connection:
     """Open a connection, made by `make`. Raises OpeningError."""
-    secure = target.ssl_context is not None
+    try:
+        context = target.ssl_context()
+    except NotConnectedError as error:
+        raise OpeningError(error) from None
+    secure = context is not None
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
             make,
             target.server.host,
             target.server.port,
-            ssl=target.ssl_context,
+            ssl=context,
             server_hostname=target.server_name if secure else None,
             ssl_handshake_timeout=tls.HANDSHAKE_TIMEOUT if secure else None,
             ssl_shutdown_timeout=_TLS_CLOSE if secure else None,

@@ -9,7 +9,8 @@ from typing import Final
 import httpx
 
 from bridge.adapters._common import endpoint as endpoints
-from bridge.adapters._common.endpoint import server_name, tls_context
+from bridge.adapters._common.endpoint import client_tls, server_name
+from bridge.adapters._common.tls import ClientTls
 from bridge.core.endpoint import AuthBasic, AuthBearer, EndpointError, ResolvedEndpoint, Schemes
 from bridge.core.ports import AdapterSetup
 
@@ -19,19 +20,27 @@ SCHEMES: Final[Schemes] = {"http": (80, False), "https": (443, True)}
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """A server and a path on it; no secret is in it, except inside `ssl_context`.
+    """A server and a path on it; no secret is in it, except inside `client_tls`.
 
     Attributes:
         server: Where it is; its host is in ASCII (RFC 5891).
         raw_path: Path and query, encoded.
-        ssl_context: None without TLS.
+        client_tls: Makes the TLS context of each connection; None without TLS.
         server_name: What the certificate must carry.
     """
 
     server: ResolvedEndpoint
     raw_path: bytes
-    ssl_context: ssl.SSLContext | None
+    client_tls: ClientTls | None
     server_name: str
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the context for a connection that is opened now; None without TLS.
+
+        Raises:
+            NotConnectedError: A file of the `tls` or `auth` block has changed and cannot be used.
+        """
+        return None if self.client_tls is None else self.client_tls.context()
 
     @property
     def default_port(self) -> int:
@@ -76,7 +85,7 @@ def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> HttpTarget:
     except httpx.InvalidURL as error:
         raise EndpointError(server.key, f"not a URL: {error}") from None
     server = dataclasses.replace(server, host=url.raw_host.decode("ascii"))
-    return HttpTarget(server, url.raw_path, tls_context(setup, server, alpn="http/1.1"), server_name(setup, server))
+    return HttpTarget(server, url.raw_path, client_tls(setup, server, alpn="http/1.1"), server_name(setup, server))
 
 
 def authorization(setup: AdapterSetup) -> bytes:

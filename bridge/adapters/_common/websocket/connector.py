@@ -69,13 +69,16 @@ class WebSocketConnector:
             subprotocol: The subprotocol to ask for; None for none.
 
         Raises:
-            NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify.
+            NotConnectedError: The server cannot be reached; with `permanent` where its certificate does not verify, or
+                a file of ours cannot be used.
             AuthError: It refused the credentials; with `permanent`.
+            ThrottledError: It asks to wait.
             ProtocolError: It is not a WebSocket server, or does not accept the subprotocol.
         """
         target = self._target
         more: dict[str, Any] = {}
-        if target.ssl_context is not None:
+        context = target.ssl_context()
+        if context is not None:
             more = {"server_hostname": target.server_name, "ssl_handshake_timeout": tls.HANDSHAKE_TIMEOUT}
         made: list[_Connection] = []
 
@@ -96,12 +99,12 @@ class WebSocketConnector:
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=max_message,
                 create_connection=make,  # type: ignore[arg-type]  # the library only calls it
-                ssl=target.ssl_context,
+                ssl=context,
                 **more,
             )
         except (OSError, EOFError, WebSocketException) as error:
             secured = any(connection.opened for connection in made)
-            raise translate_connect(error, target.server, secured=secured) from None
+            raise translate_connect(error, target.server, secured=secured, now_ms=self._clock.wall_ms()) from None
         connection = WebSocketConnection(socket, self._clock)
         if subprotocol is not None and socket.subprotocol != subprotocol:
             await connection.close()

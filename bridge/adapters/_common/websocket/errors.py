@@ -6,6 +6,8 @@ from typing import Final
 from websockets import exceptions as raised
 
 from bridge.adapters._common.errors import cause_of, look_up, opening_error, reason_of
+from bridge.adapters._common.http.message import Response
+from bridge.adapters._common.http.status import retry_after_ms
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
     AuthError,
@@ -14,6 +16,7 @@ from bridge.core.errors import (
     InvalidError,
     NotConnectedError,
     ProtocolError,
+    ThrottledError,
 )
 
 Make = Callable[[Exception], BridgeError]
@@ -23,11 +26,23 @@ def _unsent(error: Exception) -> BridgeError:
     return ProtocolError(f"this is not a WebSocket server: {error}", maybe_sent=False)
 
 
-def _status(error: Exception) -> BridgeError:
-    status = error.response.status_code if isinstance(error, raised.InvalidStatus) else 0
+def _status(error: Exception, now_ms: int = 0) -> BridgeError:
+    """Return the error of a refused opening handshake. `now_ms`: Unix time, for a `Retry-After` that is a date."""
+    if not isinstance(error, raised.InvalidStatus):
+        return _unsent(error)
+    status = error.response.status_code
+    # The library's `get` raises for a name that comes twice.
+    headers = [
+        (name.lower().encode(), value.encode("latin-1", "replace"))
+        for name, value in error.response.headers.raw_items()
+        if name.lower() in {"retry-after", "date"}
+    ]
+    wait = retry_after_ms(Response(status, headers, b"", now_ms))
     text = f"the server refused the opening handshake (HTTP {status})"
     if status in {401, 403}:
-        return AuthError(text, code=status, maybe_sent=False, permanent=status == 401)
+        return AuthError(text, code=status, maybe_sent=False, permanent=status == 401, retry_after_ms=wait)
+    if wait is not None:
+        return ThrottledError(f"{text} and asks to wait", code=status, retry_after_ms=wait)
     return NotConnectedError(text, code=status)
 
 
@@ -80,18 +95,23 @@ def translate(error: Exception) -> BridgeError:
     return look_up(TABLE, error)
 
 
-def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bool) -> BridgeError:
+def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bool, now_ms: int) -> BridgeError:
     """Return the bridge's error for one that was raised while a connection was opened; nothing was sent then.
 
     Args:
         error: What was raised.
         server: The server of the connection.
         secured: Whether there was a connection, and the TLS handshake was complete.
+        now_ms: Unix time in milliseconds, for a `Retry-After` that is a date.
 
     Raises LookupError as `translate`.
     """
+    if isinstance(error, raised.InvalidStatus):
+        return _status(error, now_ms)
     cause = cause_of(error)
     # With TLS 1.3 the refusal of a client certificate comes in place of the answer to the opening handshake.
     if isinstance(cause, OSError) and isinstance(error, OSError | raised.InvalidMessage):
+        return opening_error(cause, server, secured=secured)
+    if isinstance(cause, EOFError) and secured and server.tls:
         return opening_error(cause, server, secured=secured)
     return translate(error)

@@ -116,6 +116,29 @@ async def test_client_certificates(certificates: Certificates, tls13: bool) -> N
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("which", ["authority", "client"])
+async def test_files_that_are_renewed_while_it_runs(tmp_path: Path, which: str) -> None:
+    """A renewed authority or client certificate is in use for the next connection, without a new session."""
+    (tmp_path / "other").mkdir()
+    made, other = make_certificates(tmp_path), make_certificates(tmp_path / "other")
+    ca, (cert, key) = made.ca_file, made.client_files(unknown_ca=which == "client")
+    if which == "authority":
+        ca.write_bytes(other.ca_file.read_bytes())
+    mine = AuthCertificate(type="certificate", cert=cert, key=key)
+    with tls_server(made.server_that_asks(), OK) as server:
+        async with connected(server.url, tls=Tls(ca=ca), auth=mine) as adapter:
+            with pytest.raises(BridgeError) as caught:
+                await adapter.check()
+            assert caught.value.permanent
+            key.write_text("no key")
+            with pytest.raises(NotConnectedError, match=r"client\.pem and its key"):
+                await adapter.check()
+            made.client_files()
+            assert made.ca_file == ca
+            await adapter.check()
+            assert len(server.requests) == 1
+
+
 OK = b'{"jsonrpc": "2.0", "result": "ok", "id": 1}'
 
 

@@ -214,18 +214,23 @@ async def test_a_certificate_that_does_not_verify_needs_a_person(case: str, tmp_
 
 
 async def test_client_certificates(tmp_path: Path) -> None:
-    """The right client certificate is accepted; none is refused, with the reason of the alert."""
+    """The right client certificate is accepted; none, and a wrong one, need a person, as with https."""
     made = make_certificates(tmp_path)
     cert, key = made.client_files()
     mine, trust = AuthCertificate(type="certificate", cert=cert, key=key), Tls(ca=made.ca_file)
     async with serving(ssl=made.server_that_asks()) as url, session(url, tls=trust, auth=mine) as (adapter, _):
         await adapter.connect()
         await adapter.check()
-    with tls_server(made.server_that_asks(), b"") as server:
-        async with session(server.url.replace("https", "wss"), tls=trust) as (adapter, _):
-            with pytest.raises(AuthError) as caught:
-                await adapter.connect()
-            assert caught.value.permanent
+    cert, key = made.client_files(unknown_ca=True)
+    wrong = AuthCertificate(type="certificate", cert=cert, key=key)
+    for tls13 in (True, False):
+        with tls_server(made.server_that_asks(tls13=tls13), b"") as server:
+            for auth in (NO_AUTH, wrong):
+                async with session(server.url.replace("https", "wss"), tls=trust, auth=auth) as (adapter, _):
+                    # Before TLS 1.3 a missing certificate has no alert of its own.
+                    with pytest.raises(AuthError if tls13 or auth is wrong else NotConnectedError) as caught:
+                        await adapter.connect()
+                    assert caught.value.permanent
 
 
 async def test_plaintext_where_tls_was_asked() -> None:

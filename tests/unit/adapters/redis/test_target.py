@@ -37,7 +37,7 @@ def test_addresses(endpoint, host, port, tls, db):
     """Host, port, TLS and database from each way to write them."""
     made = target(**endpoint)
     assert (made.server.host, made.server.port, made.db) == (host, port, db)
-    assert (made.server.tls, made.context is not None) == (tls, tls)
+    assert (made.server.tls, made.context() is not None) == (tls, tls)
     assert made.server_name == (host if tls else None)
 
 
@@ -65,10 +65,10 @@ def test_a_server_that_a_cluster_or_a_sentinel_names():
     """It has the same settings; a name that is none is the remote's fault, and does not end the process."""
     first = target(2, url="rediss://cache", trust=Tls(server_name="redis.example"))
     other = first.at("10.0.0.2", 7001)
-    assert (other.name, other.db, other.context, other.server_name) == (
+    assert (other.name, other.db, other.context(), other.server_name) == (
         "10.0.0.2:7001",
         2,
-        first.context,
+        first.context(),
         "redis.example",
     )
     assert target(url="rediss://cache").at("10.0.0.2", 7001).server_name == "10.0.0.2"

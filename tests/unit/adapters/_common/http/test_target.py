@@ -49,7 +49,7 @@ def test_each_way_to_say_where(endpoint: dict[str, Any], origin: str, port: int,
     """A host or a URL gives host, port and TLS, also for IPv6 with and without brackets."""
     target = resolve(setup(**endpoint))
     assert (target.origin, target.server.port, target.raw_path) == (origin, port, path)
-    assert (target.ssl_context is not None) == origin.startswith("https")
+    assert (target.ssl_context() is not None) == origin.startswith("https")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_client_certificate_needs_tls(tmp_path: Path) -> None:
     auth = AuthCertificate(type="certificate", cert=cert, key=key)
     with pytest.raises(ValueError, match="needs TLS"):
         resolve(setup(auth, url="http://host"))
-    assert resolve(setup(auth, url="https://host")).ssl_context is not None
+    assert resolve(setup(auth, url="https://host")).ssl_context() is not None
 
 
 def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bridge.adapters._common.websocket.errors import TABLE, translate, translate
 from bridge.adapters.websocket.adapter import SPEC
 from bridge.adapters.websocket.config import WebSocketConfig
 from bridge.core.endpoint import AuthBearer, Endpoint, ResolvedEndpoint, Tls
-from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, ThrottledError
 from tests.support.adapters.setup import adapter_setup
 
 #: What only a wrong use of the library raises.
@@ -91,16 +91,44 @@ SERVER = ResolvedEndpoint(scheme="wss", host="h", port=443, tls=True, plain_sche
 )
 def test_what_fails_while_opening(error: Exception, permanent: bool, words: str) -> None:
     """A connection that cannot be opened has the same words as with every other protocol."""
-    found = translate_connect(error, SERVER, secured=False)
+    found = translate_connect(error, SERVER, secured=False, now_ms=0)
     assert (type(found), found.permanent, found.maybe_sent) == (NotConnectedError, permanent, False)
     assert words in found.message
 
 
-def test_behind_the_tls_handshake_the_port_is_surely_one_with_tls() -> None:
-    """A reset after the TLS handshake does not advise to try without TLS."""
-    error = _caused(InvalidMessage("no answer"), ConnectionResetError(104, "reset"))
-    found = translate_connect(error, SERVER, secured=True)
-    assert found.message == "no connection to h:443: reset"
+@pytest.mark.parametrize("cause", [ConnectionResetError(104, "reset"), EOFError("reset")])
+def test_behind_the_tls_handshake_the_port_is_surely_one_with_tls(cause: Exception) -> None:
+    """An end after the TLS handshake does not advise to try without TLS; it may be about the client certificate."""
+    found = translate_connect(_caused(InvalidMessage("no answer"), cause), SERVER, secured=True, now_ms=0)
+    assert type(found) is NotConnectedError
+    assert found.message.startswith("h:443 ended the connection after the TLS handshake: reset; it may have refused")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "wait"),
+    [
+        (503, [("Retry-After", "7")], ThrottledError, 7000),
+        (429, [("retry-after", "7"), ("Retry-After", "9")], ThrottledError, 7000),
+        (500, [("Retry-After", "Tue, 14 Nov 2023 22:14:20 GMT")], ThrottledError, 60_000),
+        (
+            503,
+            [("Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"), ("Date", "Sun, 06 Nov 1994 08:49:37 GMT")],
+            ThrottledError,
+            60_000,
+        ),
+        (401, [("Retry-After", "7")], AuthError, 7000),
+        (503, [("Retry-After", "\xff")], NotConnectedError, None),
+        (503, [("Retry-After", "Mon, 01 Jan 2024 00:00:00 +99999999999999")], NotConnectedError, None),
+    ],
+)
+def test_a_refusal_that_asks_to_wait(
+    status: int, headers: list[tuple[str, str]], kind: type[BridgeError], wait: int | None
+) -> None:
+    """A `Retry-After` of a refused opening handshake is kept with the error, whatever the header holds."""
+    found = translate_connect(
+        InvalidStatus(Response(status, "X", Headers(headers))), SERVER, secured=True, now_ms=1_700_000_000_000
+    )
+    assert (type(found), found.code, found.retry_after_ms, found.maybe_sent) == (kind, status, wait, False)
 
 
 def test_the_code_of_a_close_is_told() -> None:
