@@ -16,7 +16,7 @@ from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient
 from bridge.core.errors import BusError
 from bridge.core.printable import printable
-from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
+from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
 """What `bridge.subscriptions` answers."""
@@ -173,6 +173,8 @@ def _notes(found: Status) -> Iterator[Text]:
         name = printable(one["integration"])
         if one["error"] is not None:
             yield Text(f"{name}: {one['error']['kind']}: {printable(one['error']['message'])}", style="red")
+        for line in unwell(one):
+            yield Text(f"{name}: {printable(line)}", style="red")
         for warning in one["warnings"]:
             yield Text(f"{name}: {printable(warning)}", style="yellow")
         if not balanced(one["accounting"]):

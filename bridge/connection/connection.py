@@ -2,8 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -24,14 +26,34 @@ from bridge.core.model import (
     Unsubscribe,
     forwarded_headers,
 )
-from bridge.core.payloads import Failed, GivenUp, IntegrationHealth, Nothing, Payload, Subscribed
-from bridge.core.ports import Clock, Context, Promise, ProtocolAdapter, Publisher
+from bridge.core.payloads import (
+    Degraded,
+    Failed,
+    GivenUp,
+    IntegrationHealth,
+    Nothing,
+    Payload,
+    Subscribed,
+    SubscriptionHealth,
+)
+from bridge.core.ports import AdapterSetup, Clock, Context, Promise, ProtocolAdapter, Publisher
+from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
 from bridge.resilience import Accounting, Guard, GuardedCall
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 #: Kinds of errors of a call after which the connection may be dead.
 _SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
+#: Kinds of errors that, where they are `permanent`, concern the whole integration and not one operation.
+_OF_ALL: Final = frozenset({"auth", "not_connected"})
+#: How many messages from outside that cannot become events are reported one by one in a second, for each kind of error.
+_REPORTED: Final = 5
+#: How much of a topic such a report has, and how much of a warning health has, in characters.
+_MOST_TOPIC: Final = 200
+_MOST_WARNING: Final = 500
+#: How many warnings of a session health has.
+_MOST_WARNINGS: Final = 20
+_OTHER_WARNINGS: Final = ("more", f"there are more than {_MOST_WARNINGS} warnings; the log has all of them")
 #: The context of operations whose event has no headers: not idempotent, idempotent.
 _FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempotent) for idempotent in (False, True))
 
@@ -67,12 +89,14 @@ class Connection:
         bus: IntegrationBus,
         clock: Clock,
         rng: random.Random,
+        drain_timeout: float = 10.0,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
-        What a session's errors say goes through `redactor` before anybody else sees them.
+        When a session is replaced, what is in flight on it has `drain_timeout` seconds to end. What a session's errors
+        say goes through `redactor` before anybody else sees them.
 
         Raises:
             ValueError: A setting cannot work with this adapter.
@@ -84,13 +108,22 @@ class Connection:
         self._clock = clock
         self._on_change = on_change
         self._redactor = redactor or Redactor()
+        self._drain_timeout = drain_timeout
         unsafe = settings.spec.warnings(settings.endpoint, settings.auth, settings.tls, settings.config)
         self._warnings = [self._redactor.text(warning) for warning in unsafe]
+        self._session_warnings: dict[str, str] = {}
+        self._told_warnings: dict[str, str] = {}
+        self._new_warnings: RateLimited[str, str] = RateLimited(clock, self._report_warning, max_keys=100)
+        self._dropped = 0
+        self._drops: RateLimited[str, tuple[BridgeError, str]] = RateLimited(
+            clock, self._report_drop, burst=_REPORTED, max_keys=100
+        )
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
         self._stopped = False
         self._error: BridgeError | None = None
         self._said: tuple[Any, ...] = ()
+        self._said_details: tuple[Any, ...] = ()
         self._status = ConnectionStatus.CONNECTING
         self._previous: ConnectionStatus | None = None
         self._since = clock.wall_ms()
@@ -111,25 +144,25 @@ class Connection:
             self.subscription_specs,
             sink=bus,
             clock=clock,
+            rng=rng,
             tasks=self._tasks,
-            on_bad=self._on_bad,
+            limit=settings.resilience.timeout,
+            on_bad=lambda error, message: self._on_dropped(error, message.topic),
             on_dead=self._on_dead,
+            on_change=self.publish_health,
+            redact=self._redactor.error,
             has_qos=settings.spec.has_qos,
         )
-        session_state: dict[str, Any] = {}
+        self._rng = rng
+        self._session_state: dict[str, Any] = {}
         self._keeper = SessionKeeper(
             settings.spec,
-            lambda on_lost: replace(
-                setup_of(settings, clock=clock, random=rng, on_lost=on_lost, redactor=self._redactor),
-                session_state=session_state,
-            ),
+            self,
             settings.health,
             connect_timeout=settings.resilience.timeout,
             clock=clock,
             rng=rng,
             tasks=self._tasks,
-            on_status=self._set_base,
-            on_session=self.subscriptions.restore,
         )
 
     # --- life
@@ -148,6 +181,8 @@ class Connection:
         finally:
             self._bugs = None
             self.guard.close()
+            self._drops.flush()
+            self._new_warnings.flush()
 
     def pause(self) -> None:
         """Start no operation until `resume`; what is submitted waits in the queue."""
@@ -260,17 +295,65 @@ class Connection:
             self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
-        if error.permanent:
-            self._set_base(ConnectionStatus.FAILED, error)
+        if error.permanent and error.kind in _OF_ALL:
+            self.on_status(ConnectionStatus.FAILED, error)
         elif error.kind in _SUSPICIOUS:
             self._keeper.suspect()
 
     # --- reports and health
 
-    def _on_bad(self, error: BridgeError, message: Inbound) -> None:
-        log.warning("message not put on the bus", integration=self.id, topic=message.topic, error=error.message)
-        failed = Failed(integration=self.id, operation="subscribe", cause=None, attempts=0, error=error.to_wire())
+    def _on_dropped(self, error: BridgeError, topic: str) -> None:
+        """Count and report a message from outside that cannot become an event."""
+        self._dropped += 1
+        self._drops.add(error.kind, (error, topic[:_MOST_TOPIC]))
+
+    def _report_drop(self, _: str, count: int, last: tuple[BridgeError, str]) -> None:
+        error, topic = last
+        self._redactor.error(error)
+        log.warning("message not put on the bus", integration=self.id, topic=topic, count=count, error=error.message)
+        failed = Failed(
+            integration=self.id,
+            operation="subscribe",
+            cause=None,
+            attempts=0,
+            error=error.to_wire(),
+            topic=topic,
+            count=count,
+        )
         self._report("failed", failed)
+
+    def _on_warning(self, warnings: dict[str, str], name: str, text: str | None) -> None:
+        """Show a warning of a session, or take it back, and report a new one.
+
+        Args:
+            warnings: All of that session.
+            name: What the warning is about.
+            text: The warning, or None.
+        """
+        if warnings is not self._session_warnings:  # a session that is over
+            return
+        if text is None:
+            self._told_warnings.pop(name, None)
+            if warnings.pop(name, None) is not None:
+                self.publish_health()
+            return
+        text = self._redactor.text(text)[:_MOST_WARNING]
+        if name not in warnings and len(warnings) >= _MOST_WARNINGS:
+            log.warning("degraded", integration=self.id, warning=name, why=text)
+            name, text = _OTHER_WARNINGS
+        if warnings.get(name) != text:
+            warnings[name] = text
+            self._new_warnings.add(name, text)
+
+    def _report_warning(self, name: str, _: int, text: str) -> None:
+        self.publish_health()
+        if self._told_warnings.get(name) == text:  # the session before this one has said it
+            return
+        self._told_warnings[name] = text
+        if len(self._told_warnings) > 2 * _MOST_WARNINGS:
+            del self._told_warnings[next(iter(self._told_warnings))]
+        log.warning("degraded", integration=self.id, warning=name, why=text)
+        self._report("degraded", Degraded(integration=self.id, operation=None, cause=None, warning=name, text=text))
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)
@@ -293,7 +376,53 @@ class Connection:
         if what.startswith("circuit."):
             self.publish_health()
 
-    def _set_base(self, status: ConnectionStatus, error: BridgeError | None) -> None:
+    # --- as its session sees it (`SessionOwner`)
+
+    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
+        """See `SessionOwner.setup`."""
+        warnings = self._session_warnings = {}
+        return replace(
+            setup_of(self.settings, clock=self._clock, random=self._rng, on_lost=on_lost, redactor=self._redactor),
+            on_outdated=on_outdated,
+            on_subscription_ended=self.subscriptions.ended,
+            on_dropped=self._on_dropped,
+            on_warning=partial(self._on_warning, warnings),
+            session_state=self._session_state,
+        )
+
+    async def on_session(self, session: ProtocolAdapter) -> bool:
+        """See `SessionOwner.on_session`."""
+        return await self.subscriptions.restore(session)
+
+    def on_session_over(self, session: ProtocolAdapter) -> None:
+        """See `SessionOwner.on_session_over`."""
+        self.subscriptions.session_over(session)
+
+    async def before_replacing(self, session: ProtocolAdapter) -> None:
+        """See `SessionOwner.before_replacing`."""
+        await self.subscriptions.leave(session)
+
+    async def operations_ended(self) -> None:
+        """See `SessionOwner.operations_ended`."""
+        try:
+            async with self._clock.timeout(self._drain_timeout):
+                await self.guard.attempts_ended()
+        except TimeoutError:
+            log.warning("operations in flight on the connection that was replaced", integration=self.id)
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """See `SessionOwner.quiet`."""
+        self.guard.pause()
+        try:
+            await self.operations_ended()
+            yield
+        finally:
+            if not self._paused:
+                self.guard.resume_starting()
+
+    def on_status(self, status: ConnectionStatus, error: BridgeError | None) -> None:
+        """See `SessionOwner.on_status`."""
         if status is ConnectionStatus.CONNECTED and self._base is not status:
             self._connects += 1
         if error is not None:
@@ -308,9 +437,22 @@ class Connection:
             return ConnectionStatus.STOPPED
         if self._paused:
             return ConnectionStatus.PAUSED
-        if self._base is ConnectionStatus.CONNECTED and (self._checks_are_slow() or not self._circuit_is_closed()):
+        if self._base is ConnectionStatus.CONNECTED and (
+            not self._circuit_is_closed() or not self.subscriptions.well or self._checks_are_slow()
+        ):
             return ConnectionStatus.DEGRADED
         return self._base
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know although all goes on; one line each."""
+        found = [*self._warnings, *(self._redactor.text(text)[:_MOST_WARNING] for text in self._keeper.warnings)]
+        more = self.subscriptions.unwell_and_not_named
+        if more and self._base is ConnectionStatus.CONNECTED:
+            found.append(f"{more} more subscriptions are not live; the log has all of them")
+        return [*found, *self._session_warnings.values()]
+
+    def _unwell(self) -> dict[str, SubscriptionHealth]:
+        return self.subscriptions.unwell() if self._base is ConnectionStatus.CONNECTED else {}
 
     def _circuit_is_closed(self) -> bool:
         return self.guard.breaker.state is CircuitState.CLOSED
@@ -337,20 +479,23 @@ class Connection:
             error=None if self._error is None else self._error.to_wire(),
             accounting=sums,
             messages=self.subscriptions.messages,
+            dropped=self._dropped,
             reconnects=max(0, self._connects - 1),
-            warnings=self._warnings.copy(),
+            warnings=self.warnings(),
+            subscriptions=self._unwell(),
         )
 
     def publish_health(self, *, heartbeat: bool = False) -> None:
-        """Publish `health.<id>` if status, circuit or error has changed, or as a heartbeat."""
+        """Publish `health.<id>` if what it says about the state has changed, or as a heartbeat."""
         status, circuit, error = self.status, self.guard.breaker.state, self._error
         changed = status is not self._status
         if changed:
             self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()
         facts = (status, circuit, None if error is None else (error.kind, error.message))
         news = facts != self._said
-        if news or heartbeat:
-            self._said = facts
+        details = (tuple(self.warnings()), self._unwell())
+        if news or heartbeat or details != self._said_details:
+            self._said, self._said_details = facts, details
             self._bus.keep(f"health.{self.id}", self.health())
         if news:
             say = log.warning if error is not None or circuit is not CircuitState.CLOSED else log.info

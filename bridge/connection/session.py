@@ -2,30 +2,94 @@
 
 An adapter's session lives once; when it dies a new one is made. Nothing else in the bridge reconnects. The wait
 between two tries grows from 100 ms to 5 s with jitter, or is a whole minute where a person is needed (bad credentials,
-bad certificate), so that nothing loops hot and everything is back within 10 s of its remote.
+bad certificate), so that nothing loops hot and everything is back within 10 s of its remote. A session that ends soon
+after it was opened counts as a failed try (`core.backoff`).
+
+A session that lives, but is not the right one any more, is replaced: its server says that another one is in charge, or
+its settings or files have changed. What is in flight then ends on the old session.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from bridge.core.backoff import backoff
+from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, ConnectionLostError, NotConnectedError
 from bridge.core.model import ConnectionStatus
 from bridge.core.ports import AdapterSetup, AdapterSpec, Clock, ProtocolAdapter
 from bridge.core.settings import HealthSettings
+from bridge.core.timer import Timer
 
-_FIRST_WAIT: Final = 0.1
-_LONGEST_WAIT: Final = 5.0
-_WAIT_FOR_A_PERSON: Final = 60.0
 #: Suspicions raised by failing calls lead to at most one check in this time, in seconds.
 _CHECK_SPACING: Final = 1.0
 #: Seconds that closing a session may take.
 _LONGEST_CLOSE: Final = 1.0
+#: How often in a row a connection must have ended soon after it was opened, to be reported as one that does not last.
+_SHORT_LIVES: Final = 3
+#: Seconds that a session that asked for another one is kept while no other can be opened.
+_LONGEST_OUTDATED: Final = 30.0
+#: Errors that say no more than that the connection is gone.
+_NO_REASON: Final = frozenset({"connection_lost", "not_connected"})
 
 StatusListener = Callable[[ConnectionStatus, BridgeError | None], None]
+
+
+class SessionOwner(Protocol):
+    """What a `SessionKeeper` needs of the rest of its integration."""
+
+    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
+        """Return the setup of a new session."""
+        ...
+
+    def on_status(self, status: ConnectionStatus, error: BridgeError | None) -> None:
+        """Take the status after each step; it may be the same as before."""
+        ...
+
+    async def on_session(self, session: ProtocolAdapter) -> bool:
+        """Put a new session in order (its subscriptions) before it counts as connected.
+
+        Return whether it has shown that it works; if not, it must pass a check.
+
+        Raises:
+            BridgeError: The session is of no use.
+        """
+        ...
+
+    def on_session_over(self, session: ProtocolAdapter) -> None:
+        """Note that a session has ended that was put in order."""
+        ...
+
+    async def before_replacing(self, session: ProtocolAdapter) -> None:
+        """End the subscriptions of a session that goes on until its operations have ended. Raises nothing."""
+        ...
+
+    async def operations_ended(self) -> None:
+        """Return when all operations have ended that are in flight now, or may wait no longer."""
+        ...
+
+    def quiet(self) -> AbstractAsyncContextManager[None]:
+        """Let no operation start inside; it is entered as soon as those in flight have ended, or may wait no longer."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """One session of the adapter.
+
+    Attributes:
+        adapter: It.
+        lost: Why its connection broke by itself, or a part of it.
+        in_order: Whether its subscriptions were made.
+    """
+
+    adapter: ProtocolAdapter
+    lost: BridgeError | None = None
+    in_order: bool = False
 
 
 class SessionKeeper:
@@ -38,15 +102,13 @@ class SessionKeeper:
     def __init__(
         self,
         spec: AdapterSpec,
-        setup: Callable[[Callable[[BridgeError], None]], AdapterSetup],
+        owner: SessionOwner,
         health: HealthSettings,
         *,
         connect_timeout: float,
         clock: Clock,
         rng: random.Random,
         tasks: BoundedTasks,
-        on_status: StatusListener,
-        on_session: Callable[[ProtocolAdapter], Awaitable[None]],
     ) -> None:
         """Create the first session, and open nothing.
 
@@ -55,42 +117,63 @@ class SessionKeeper:
 
         Args:
             spec: The protocol.
-            setup: Makes the setup of one session from the function that it calls when its connection breaks.
+            owner: Told what happens.
             health: Interval and time limit of checks, in seconds.
             connect_timeout: Seconds that opening a session may take.
             clock: For all waiting.
             rng: For jitter.
             tasks: Run the adapter's code.
-            on_status: Told the status after each step; it may be the same as before.
-            on_session: Puts a new session in order (its subscriptions) before it counts as connected.
         """
         self._spec = spec
-        self._setup = setup
+        self._owner = owner
         self._health = health
         self._connect_timeout = connect_timeout
         self._clock = clock
-        self._rng = rng
         self._tasks = tasks
-        self._on_status = on_status
-        self._on_session = on_session
-        self._in_order: ProtocolAdapter | None = None
+        self._backoff = Backoff(clock, rng)
+        self._lives = Timer(clock)
         self._wake = asyncio.Event()
-        self._lost: BridgeError | None = None
+        self._retry = asyncio.Event()
         self._connected = False
         self._proved = False
+        self._outdated: BridgeError | None = None
+        self._last_error: BridgeError | None = None
+        self._unclosed: set[_Session] = set()
         # Made now, so that a setting that cannot work is reported before anything runs.
-        self._next: ProtocolAdapter | None = self._make()
-        self.current: ProtocolAdapter | None = None if spec.has_session else self._next
-        self._unclosed = self.current
+        self._next: _Session | None = self._make()
+        self._session: _Session | None = None
+        self.current: ProtocolAdapter | None = None
+        if not spec.has_session:
+            self._use(self._next)
         self.latency: float | None = None
         """Seconds that the last good check took."""
 
-    def _make(self) -> ProtocolAdapter:
-        return self._spec.create(self._setup(self._session_lost))
+    def _make(self) -> _Session:
+        # An adapter may tell of a loss only once it is made, but the callback must exist before.
+        made: list[_Session] = []
+        setup = self._owner.setup(
+            lambda error: self._session_lost(made[0], error), lambda error: self._session_outdated(made[0], error)
+        )
+        made.append(_Session(self._spec.create(setup)))
+        self._unclosed.add(made[0])
+        return made[0]
 
-    def _session_lost(self, error: BridgeError) -> None:
-        self._lost = error
-        self._wake.set()
+    def _use(self, session: _Session | None) -> None:
+        self._session = session
+        self.current = None if session is None else session.adapter
+
+    def _session_lost(self, session: _Session, error: BridgeError) -> None:
+        if session.lost is None:
+            session.lost = error
+        if self._spec.has_session:
+            self._owner.on_session_over(session.adapter)
+        if session is self._session and self._connected:
+            self._wake.set()
+
+    def _session_outdated(self, session: _Session, error: BridgeError) -> None:
+        if session is self._session and self._outdated is None:
+            self._outdated = error
+            self._wake.set()
 
     def suspect(self) -> None:
         """Check soon, because a call failed as it does when the connection is dead."""
@@ -102,142 +185,254 @@ class SessionKeeper:
 
         It proves nothing where the session itself has reported a loss, for example of a stream beside the calls.
         """
-        if self._lost is not None:
+        if self._session is not None and self._session.lost is not None:
             return
         if self._connected:
-            self._on_status(ConnectionStatus.CONNECTED, None)
+            self._owner.on_status(ConnectionStatus.CONNECTED, None)
         else:
             self._proved = True
-            self._wake.set()
+            self._retry.set()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of the session although it is connected."""
+        found = []
+        flaps = self._backoff.failures >= _SHORT_LIVES and not self._backoff.lasts
+        if self._connected and self._last_error is not None and flaps:
+            found.append(f"the connection does not last; the one before ended with: {self._last_error.message}")
+        if self._outdated is not None:
+            found.append(f"another session is needed: {self._outdated.message}")
+        return found
 
     async def run(self) -> None:
         """Connect and stay connected until cancelled; then disconnect."""
         try:
             await self._keep()
         finally:
-            self.current = None
+            self._lives.cancel()
+            self._use(None)
             # A session that was being opened may have come to be connected although that was cancelled.
-            if self._unclosed is not None:
-                await self._close(self._unclosed)
+            for session in tuple(self._unclosed):
+                await self._close(session)
 
     async def _keep(self) -> None:
-        self._on_status(ConnectionStatus.CONNECTING, None)
-        failures = 0
+        self._owner.on_status(ConnectionStatus.CONNECTING, None)
         while True:
-            error = await (self._put_in_order() if self._proved else self._open(verify=failures > 0))
+            proved, self._proved = self._proved, False
+            if proved and self._session is not None:
+                error = await self._put_in_order(self._session, verify=False)
+            else:
+                error = await self._open()
             if error is None:
-                failures, self._connected = 0, True
-                self._on_status(ConnectionStatus.CONNECTED, None)
-                error = await self._watch()
-                self._connected = self._proved = False
-            failures += 1
-            self._on_status(ConnectionStatus.FAILED if error.permanent else ConnectionStatus.DISCONNECTED, error)
-            if self._spec.has_session and self.current is not None:
-                session, self.current = self.current, None
-                await self._close(session)
-            await self._pause(self._wait(failures, error))
+                error = await self._stay_connected()
+            wait = self._backoff.failed(error)
+            self._last_error = error
+            self._owner.on_status(ConnectionStatus.FAILED if error.permanent else ConnectionStatus.DISCONNECTED, error)
+            if self._spec.has_session:
+                await self._end_current()
+            await self._pause(wait, self._retry)
 
-    def _wait(self, failures: int, error: BridgeError) -> float:
-        if error.permanent:
-            return _WAIT_FOR_A_PERSON
-        return backoff(_FIRST_WAIT, _LONGEST_WAIT, failures, rng=self._rng)
-
-    async def _open(self, *, verify: bool) -> BridgeError | None:
-        """Open a session; return why that failed, or None.
-
-        Args:
-            verify: Also ask for a good check, since a frozen remote still accepts connections.
-        """
-        lost, self._lost = self._lost, None
+    async def _stay_connected(self) -> BridgeError:
+        """Count as connected; return why that is over."""
+        self._connected = True
         self._wake.clear()
-        session = self.current or self._next or self._make()
-        self._next = None
-        self._unclosed = session
+        self._retry.clear()
+        self._begin_to_live()
+        self._owner.on_status(ConnectionStatus.CONNECTED, None)
         try:
-            async with self._clock.timeout(self._connect_timeout):
-                await self._tasks.run(session.connect(), "connect")
-                if session is not self._in_order:
-                    await self._on_session(session)
-                    self._in_order = session
-        except TimeoutError:
-            error: BridgeError | None = NotConnectedError(f"no connection within {self._connect_timeout:g} s")
-        except BridgeError as refused:
-            error = refused
-        else:
-            error = await self._check(session) if verify else None
+            return await self._watch()
+        finally:
+            self._lives.cancel()
+            self._connected = False
+            self._outdated = None
+
+    def _begin_to_live(self) -> None:
+        self._backoff.opened()
+        self._lives.set(self._backoff.lives_after, lambda: self._owner.on_status(ConnectionStatus.CONNECTED, None))
+
+    async def _end_current(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        self._use(None)
+        self._owner.on_session_over(session.adapter)
+        await self._close(session)
+
+    # --- opening
+
+    async def _open(self) -> BridgeError | None:
+        """Open a session and use it; return why that failed, or None.
+
+        After a failure it must also pass a check, since a frozen remote still accepts connections.
+        """
+        try:
+            session = self._session or self._next or self._make()
+        except ValueError as unfit:  # a file that was good at the start
+            return NotConnectedError(str(unfit), permanent=True)
+        self._next = None
+        # A session without a connection is opened again, and what it has lost before is to be made again.
+        before, session.lost = session.lost, None
+        error = await self._connect(session)
         if error is None:
-            self.current = session
+            error = await self._put_in_order(session, verify=self._backoff.failures > 0)
+        if error is None:
+            self._use(session)
             return None
-        if self._lost is None:
-            self._lost = lost
-        if session is not self.current:
+        if session.lost is None:
+            session.lost = before
+        if session is not self._session:
+            self._owner.on_session_over(session.adapter)
             await self._close(session)
         return error
 
-    async def _put_in_order(self) -> BridgeError | None:
-        """Restore the subscriptions of a session that works although its opening failed.
-
-        Return the error if restoring them fails, else None.
-        """
-        session = self.current
-        if session is None or session is self._in_order:
-            return None
+    async def _connect(self, session: _Session) -> BridgeError | None:
         try:
-            async with self._clock.timeout(self._connect_timeout):
-                await self._on_session(session)
+            await self._tasks.run(session.adapter.connect(), "connect", limit=self._connect_timeout)
         except TimeoutError:
-            self._lost = NotConnectedError(f"no subscriptions within {self._connect_timeout:g} s")
-        except BridgeError as refused:
-            self._lost = refused
+            return NotConnectedError(f"no connection within {self._connect_timeout:g} s")
+        except BridgeError as error:
+            return _reason(error, session.lost)
+        return session.lost
+
+    async def _put_in_order(self, session: _Session, *, verify: bool) -> BridgeError | None:
+        """Restore the subscriptions of a session, and check it where it has to show that it works."""
+        if not session.in_order:
+            try:
+                works = await self._owner.on_session(session.adapter)
+            except BridgeError as refused:
+                session.lost = _reason(refused, session.lost)
+                return session.lost
+            session.in_order = True
+            verify = verify or not works
+        error = await self._check(session.adapter) if verify and session.lost is None else None
+        return session.lost if error is None else _reason(error, session.lost)
+
+    # --- replacing
+
+    async def _replace(self, session: _Session, why: BridgeError) -> BridgeError | None:
+        """Change to another session, as the current one asked for; return why there is none now."""
+        give_up = self._clock.monotonic() + _LONGEST_OUTDATED
+        error: BridgeError | None = why
+        while error is not None:
+            self._last_error = error
+            until = self._clock.monotonic() + self._backoff.failed(error)
+            while session.lost is None and (left := until - self._clock.monotonic()) > 0:
+                await self._pause(left, self._wake)
+            if session.lost is not None:
+                return session.lost
+            if until > give_up:
+                return error
+            error = await self._open_another(session)
+        return None
+
+    async def _open_another(self, old: _Session) -> BridgeError | None:
+        """Open a new session in place of one that works, and use it; return why that failed, or None.
+
+        What is in flight on the old session ends there. Where both may be open at the same time, operations go to the
+        old one until the new one works; else they wait.
+        """
+        if not self._spec.side_by_side:
+            async with self._owner.quiet():
+                self._owner.on_status(ConnectionStatus.CONNECTING, None)
+                await self._end_current()
+                error = await self._open()
+                old.lost = error
         else:
-            self._in_order = session
-        return self._lost
+            error = await self._open_beside(old)
+        if error is None:
+            self._outdated = None
+            self._begin_to_live()
+            self._owner.on_status(ConnectionStatus.CONNECTED, None)
+        return error
+
+    async def _open_beside(self, old: _Session) -> BridgeError | None:
+        try:
+            new = self._next or self._make()
+        except ValueError as unfit:
+            return NotConnectedError(str(unfit), permanent=True)
+        self._next = None
+        failure = await self._connect(new) or await self._check(new.adapter)
+        if failure is not None:
+            await self._close(new)
+            return _reason(failure, new.lost)
+        await self._owner.before_replacing(old.adapter)
+        error = await self._put_in_order(new, verify=False)
+        if error is not None:  # the old one has no subscriptions any more
+            self._owner.on_session_over(new.adapter)
+            old.lost = error
+            await self._close(new)
+            return error
+        self._use(new)
+        self._retire(old)
+        return None
+
+    def _retire(self, session: _Session) -> None:
+        async def close() -> None:
+            await self._owner.operations_ended()
+            await self._close(session)
+
+        self._tasks.start(close(), "close")
+
+    # --- staying connected
 
     async def _watch(self) -> BridgeError:
         """Check at the interval, or sooner on suspicion; return why the connection is dead."""
         last = self._clock.monotonic()
         while True:
-            await self._pause(self._health.interval)
-            if self._lost is not None:
-                return self._lost
+            await self._pause(self._health.interval, self._wake)
+            session = self._session
+            if session is None:
+                return NotConnectedError("the session is gone")
+            if session.lost is not None:
+                return session.lost
+            if self._outdated is not None:
+                error = await self._replace(session, self._outdated)
+                if error is not None:
+                    return error
+                continue
             since = self._clock.monotonic() - last
             if since < _CHECK_SPACING:
                 await self._clock.sleep(_CHECK_SPACING - since)
             last = self._clock.monotonic()
-            session = self.current
-            if session is None:
-                return NotConnectedError("the session is gone")
-            error = await self._check(session)
+            error = await self._check(session.adapter)
             if error is not None:
-                return error
-            self._on_status(ConnectionStatus.CONNECTED, None)
+                return _reason(error, session.lost)
+            self._owner.on_status(ConnectionStatus.CONNECTED, None)
 
-    async def _pause(self, seconds: float) -> None:
-        try:
+    async def _pause(self, seconds: float, wake: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
             async with self._clock.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
+                await wake.wait()
+        wake.clear()
 
     async def _check(self, session: ProtocolAdapter) -> BridgeError | None:
         limit = self._health.timeout
         started = self._clock.monotonic()
         try:
-            async with self._clock.timeout(limit):
-                await self._tasks.run(session.check(), "check")
+            await self._tasks.run(session.check(), "check", limit=limit)
         except TimeoutError:
-            return AttemptTimeoutError(f"the health check had no answer within {limit:g} s")
+            # The answer may wait behind the data that comes: a remote that sends is alive.
+            if not heard_since(session, started):
+                return AttemptTimeoutError(f"the health check had no answer within {limit:g} s")
         except BridgeError as error:
             return error
         self.latency = self._clock.monotonic() - started
         return None
 
-    async def _close(self, session: ProtocolAdapter) -> None:
+    async def _close(self, session: _Session) -> None:
         """Disconnect within a time limit: a frozen remote must not hold up the next try or the end."""
-        try:
-            async with self._clock.timeout(_LONGEST_CLOSE):
-                await self._tasks.run(session.disconnect(), "disconnect")
-        except (TimeoutError, ConnectionLostError):  # the second: its library cancelled it
-            pass
-        self._unclosed = None
+        # ConnectionLostError: its library cancelled it.
+        with contextlib.suppress(TimeoutError, ConnectionLostError):
+            await self._tasks.run(session.adapter.disconnect(), "disconnect", limit=_LONGEST_CLOSE)
+        self._unclosed.discard(session)
+
+
+def heard_since(session: ProtocolAdapter, moment: float) -> bool:
+    """Return whether data has come from the remote after a moment of the session's clock."""
+    heard = session.last_heard
+    return heard is not None and heard > moment
+
+
+def _reason(error: BridgeError, lost: BridgeError | None) -> BridgeError:
+    """Return which of two errors says more: that of the step that failed, or that with which the connection ended."""
+    return error if lost is None or error.permanent or error.kind not in _NO_REASON else lost

@@ -1,25 +1,52 @@
-"""Keep the subscriptions of one integration over reconnections."""
+"""Keep the subscriptions of one integration over reconnections.
+
+Each subscription at the remote is made, fails and is tried again by itself. That one of them is refused, or ends, says
+nothing about the others or about the session (bus contract, "One failure is one failure").
+"""
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
+
+import msgspec
+import structlog
+from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emit, MessageSink
+from bridge.connection.session import heard_since
+from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import BridgeError, InvalidError
+from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
-from bridge.core.payloads import Asked, LiveSubscription
+from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
 from bridge.core.ports import Clock, ProtocolAdapter, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
+from bridge.core.timer import Timer
 
 #: How many subscriptions of one integration are listed, and how much of a topic: a list must always fit on the bus.
 _MOST_LISTED: Final = 100
 _MOST_TOPIC: Final = 200
+#: How many subscriptions that are not well are named in health, and how much of an error's text.
+_MOST_UNWELL: Final = 20
+_MOST_REASON: Final = 300
+#: How many subscriptions are made at the same time on a new session.
+_AT_A_TIME: Final = 16
+#: Seconds that a session that goes on without its subscriptions may take to end each of them.
+_LONGEST_LEAVE: Final = 0.5
+#: Kinds of errors that stay until a person changes something, at the remote or in the configuration.
+_FOR_A_PERSON: Final = frozenset({"invalid", "not_supported", "rejected", "auth"})
+#: Kinds of errors that may mean that the whole session is dead.
+_SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
+
+log = structlog.get_logger(__name__)
 
 SubscriptionKey = tuple[str, bool, str | None]
 """What identifies a subscription at the remote: the topic or queue, whether it is a queue, and the group."""
@@ -59,17 +86,40 @@ class SubscriptionSpec:
         return self.topic, self.queue, self.group
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _RemoteSubscription:
     """One subscription at the remote, which one spec or several share.
 
     Attributes:
+        key: What identifies it.
         delivery: Puts its messages on the bus.
-        live: The adapter's handle; None where the current session has not subscribed yet.
+        backoff: How long to wait before it is tried again.
+        retry: Tries it again.
+        changing: Held while it is made or removed: two commands for one topic must make one subscription.
+        live: The adapter's handle; None where the current session has not subscribed yet, or it has ended.
+        error: Why it was refused, or has ended; None where it is well or was not tried yet.
+        needs_person: Whether it stays so until a person changes something.
+        task: Makes it, where no command does.
     """
 
+    key: SubscriptionKey
     delivery: Delivery
+    backoff: Backoff
+    retry: Timer
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     live: Subscription | None = None
+    error: BridgeError | None = None
+    needs_person: bool = False
+    task: asyncio.Task[None] | None = None
+
+    def health(self) -> SubscriptionHealth:
+        """Return the state of one that is not live."""
+        if self.error is None:
+            return SubscriptionHealth(status="connecting", error=None)
+        error = msgspec.structs.replace(self.error.to_wire(), data=UNSET)
+        if len(error.message) > _MOST_REASON:
+            error = msgspec.structs.replace(error, message=f"{error.message[:_MOST_REASON]}…")
+        return SubscriptionHealth(status="failed" if self.needs_person else "disconnected", error=error)
 
 
 class Subscriptions:
@@ -85,9 +135,13 @@ class Subscriptions:
         *,
         sink: MessageSink,
         clock: Clock,
+        rng: random.Random,
         tasks: BoundedTasks,
+        limit: float,
         on_bad: Callable[[BridgeError, Inbound], None],
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
+        on_change: Callable[[], None] = lambda: None,
+        redact: Callable[[BridgeError], None] = lambda _: None,
         has_qos: bool = False,
     ) -> None:
         """Subscribe to nothing before `restore`.
@@ -96,22 +150,33 @@ class Subscriptions:
             integration: The label.
             specs: From the configuration.
             sink: Where the events go.
-            clock: For how long a message is remembered.
+            clock: For how long a message is remembered, and for the waits before another try.
+            rng: For jitter.
             tasks: Run the adapter's code, so that what hangs there holds up no other subscription.
+            limit: Seconds in which the remote must confirm a subscription, or send anything at all.
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
             on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
+            on_change: Called when a subscription has become well, or is so no longer.
+            redact: Removes secrets from an error.
             has_qos: Whether the protocol has a quality of service for subscriptions.
         """
+        self.limit = limit
+        self._integration = integration
         self._has_qos = has_qos
         self._default = f"message.{integration}"
         self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
         self._remote: dict[SubscriptionKey, _RemoteSubscription] = {}
-        # One change at a time: commands run side by side, and two for one topic must make one subscription.
-        self._changing = asyncio.Lock()
+        self._session: ProtocolAdapter | None = None
+        self._at_a_time = asyncio.Semaphore(_AT_A_TIME)
+        # An adapter may report the end of a subscription before its caller has taken it.
+        self._ended_early: list[tuple[Subscription, BridgeError]] = []
         self._sink = sink
         self._on_bad = on_bad
         self._on_dead = on_dead
+        self._on_change = on_change
+        self._redact = redact
         self._clock = clock
+        self._rng = rng
         self._tasks = tasks
         self._duplicates = Duplicates(clock)
         self._delivery_numbers = itertools.count(1)
@@ -122,6 +187,27 @@ class Subscriptions:
     def messages(self) -> int:
         """How many messages have come."""
         return self._removed_messages + sum(remote.delivery.messages for remote in self._remote.values())
+
+    @property
+    def well(self) -> bool:
+        """Whether all of them are live."""
+        return all(remote.live is not None for remote in self._remote.values())
+
+    def unwell(self) -> dict[str, SubscriptionHealth]:
+        """Return the state of those that are not live, by name: at most 20, those that need a person first."""
+        found = [
+            (spec.name, remote)
+            for spec in self._specs.values()
+            if (remote := self._remote.get(spec.key)) is not None and remote.live is None
+        ]
+        found.sort(key=lambda one: (not one[1].needs_person, one[1].error is None))
+        return {name: remote.health() for name, remote in found[:_MOST_UNWELL]}
+
+    @property
+    def unwell_and_not_named(self) -> int:
+        """How many are not live and too many to be named by `unwell`."""
+        keys = {remote.key for remote in self._remote.values() if remote.live is None}
+        return max(0, sum(spec.key in keys for spec in self._specs.values()) - _MOST_UNWELL) if keys else 0
 
     def listed(self) -> list[LiveSubscription]:
         """Return at most 100 of them for `bridge.subscriptions`: those by command first, the latest of those first."""
@@ -139,17 +225,71 @@ class Subscriptions:
             for spec in specs[:_MOST_LISTED]
         ]
 
-    async def restore(self, session: ProtocolAdapter) -> None:
-        """Subscribe to everything on a new session.
+    # --- a session begins and ends
 
-        Raises:
-            BridgeError: The remote refused a subscription or did not answer.
+    async def restore(self, session: ProtocolAdapter) -> bool:
+        """Subscribe to everything on a new session; return when each is confirmed or refused, or the time is up.
+
+        Those that are refused, or have no answer yet, go on by themselves.
+
+        Returns:
+            Whether this has shown that the session works. It has not where one had no answer and nothing else came
+            from the remote, or failed as it does where the session is dead.
         """
-        async with self._changing:
-            for remote in self._remote.values():
+        self._session = session
+        self._ended_early.clear()
+        began = self._clock.monotonic()
+        for spec in self._specs.values():
+            if spec.key not in self._remote:
+                self._add_remote(spec.key)
+        tries: list[asyncio.Task[None]] = []
+        for remote in self._remote.values():
+            remote.live = None
+            self._set_emits(remote.key)
+            task = self._begin(remote)
+            if task is not None:
+                tries.append(task)
+        if tries:
+            try:
+                async with self._clock.timeout(self.limit):
+                    await asyncio.wait(tries)
+            except TimeoutError:
+                return heard_since(session, began)
+        return not any(
+            remote.live is None and (remote.error is None or remote.error.kind in _SUSPICIOUS)
+            for remote in self._remote.values()
+        )
+
+    def session_over(self, session: ProtocolAdapter) -> None:
+        """Note that a session has ended: nothing is tried again on it."""
+        if session is not self._session:
+            return
+        self._session = None
+        for remote in self._remote.values():
+            self._stop(remote)
+            remote.live = None
+
+    async def leave(self, session: ProtocolAdapter) -> None:
+        """End all subscriptions of a session, which goes on without them."""
+        if session is not self._session:
+            return
+        live = [remote.live for remote in self._remote.values() if remote.live is not None]
+        self.session_over(session)
+        for one in live:
+            with contextlib.suppress(BridgeError, TimeoutError):
+                await self._tasks.run(session.unsubscribe(one), "unsubscribe", limit=_LONGEST_LEAVE)
+
+    def ended(self, subscription: Subscription, error: BridgeError) -> None:
+        """Note that a live subscription has ended by itself; it is tried again."""
+        for remote in self._remote.values():
+            if remote.live is subscription:
                 remote.live = None
-            for spec in tuple(self._specs.values()):
-                await self._subscribe(session, spec)
+                self._failed(remote, error)
+                return
+        if any(remote.changing.locked() for remote in self._remote.values()):
+            self._ended_early.append((subscription, error))
+
+    # --- commands
 
     async def add(self, session: ProtocolAdapter, command: Subscribe, source: str | None = None) -> str:
         """Carry out a `subscribe` command of `source`; return its name, the same for the same command.
@@ -157,93 +297,211 @@ class Subscriptions:
         Raises:
             InvalidError: What is there for this topic has another quality of service, or waits for the application,
                 which this subscription's messages would not; or the protocol has no quality of service.
+            BridgeError: The remote refused, or the connection failed.
         """
         if command.qos and not self._has_qos:
             raise InvalidError("qos: this protocol has none above 0 for topics; leave it out")
         event_type = None if command.emit is None else to_emitted_type(command.emit)
-        async with self._changing:
-            for spec in self._specs.values():
-                if spec.key != (command.topic, False, None):
-                    continue
-                _check_qos(spec, command)
-                if spec.text == event_type:
-                    return spec.name
-                if spec.hold is not None:
-                    raise InvalidError(f'topic: {spec.name!r} subscribes to it with `ack = "consumer"`')
-            spec = SubscriptionSpec(
-                name=f"subscription-{next(self._numbers)}",
-                topic=command.topic,
-                emit=event_type,
-                text=event_type,
-                qos=command.qos,
-                asked=(source, self._clock.wall_ms()),
-            )
+        async with self._alone((command.topic, False, None)) as remote:
+            spec, is_new = self._spec_for(command, event_type, source)
             self._specs[spec.name] = spec
+            self._set_emits(spec.key)
             try:
-                await self._subscribe(session, spec)
+                if remote.live is None:
+                    await self._subscribe(session, remote)
             except BaseException:
-                self._forget(spec)
+                if is_new:
+                    self._forget(spec)
                 raise
             return spec.name
+
+    def _spec_for(
+        self, command: Subscribe, event_type: str | None, source: str | None
+    ) -> tuple[SubscriptionSpec, bool]:
+        """Return the spec that a command asks for, and whether it is a new one."""
+        for spec in self._specs.values():
+            if spec.key != (command.topic, False, None):
+                continue
+            _check_qos(spec, command)
+            if spec.text == event_type:
+                return spec, False
+            if spec.hold is not None:
+                raise InvalidError(f'topic: {spec.name!r} subscribes to it with `ack = "consumer"`')
+        spec = SubscriptionSpec(
+            name=f"subscription-{next(self._numbers)}",
+            topic=command.topic,
+            emit=event_type,
+            text=event_type,
+            qos=command.qos,
+            asked=(source, self._clock.wall_ms()),
+        )
+        return spec, True
 
     async def remove(self, session: ProtocolAdapter, command: Unsubscribe) -> None:
         """Carry out an `unsubscribe` command, by name or by topic.
 
         Raises:
             InvalidError: Neither or both are given, or there is no such subscription.
+            BridgeError: The remote refused, or the connection failed.
         """
         if (command.subscription is None) == (command.topic is None):
             raise InvalidError("unsubscribe: give either `subscription` or `topic`")
-        async with self._changing:
-            gone = [
-                spec
-                for spec in self._specs.values()
-                if command.subscription == spec.name or command.topic == spec.topic
-            ]
-            if not gone:
-                raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
-            for spec in gone:
-                remote = self._forget(spec)
-                if remote is not None and remote.live is not None:
-                    await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe")
+        gone = [
+            spec for spec in self._specs.values() if command.subscription == spec.name or command.topic == spec.topic
+        ]
+        if not gone:
+            raise InvalidError(f"unsubscribe: there is no subscription {command.subscription or command.topic!r}")
+        for spec in gone:
+            await self._remove(session, spec)
+
+    async def _remove(self, session: ProtocolAdapter, spec: SubscriptionSpec) -> None:
+        remote = self._remote.get(spec.key)
+        if remote is not None and not any(one.key == spec.key for one in self._specs.values() if one is not spec):
+            self._stop(remote)
+        async with self._alone(spec.key):
+            if self._specs.get(spec.name) is not spec:  # another command was first
+                return
+            remote = self._forget(spec)
+            if remote is not None and remote.live is not None:
+                await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe")
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, key: SubscriptionKey) -> AsyncIterator[_RemoteSubscription]:
+        """Yield the subscription at the remote for a key, while nobody else changes it; make a new one if needed."""
+        while True:
+            remote = self._remote.get(key) or self._add_remote(key)
+            async with remote.changing:
+                if self._remote.get(key) is not remote:  # it was removed meanwhile
+                    continue
+                try:
+                    yield remote
+                finally:
+                    if not self._specs_of(key):
+                        self._drop(remote)
+                return
+
+    # --- one subscription at the remote
+
+    def _add_remote(self, key: SubscriptionKey) -> _RemoteSubscription:
+        number = next(self._delivery_numbers)
+        delivery = Delivery(number, sink=self._sink, duplicates=self._duplicates, on_bad=self._on_bad)
+        remote = _RemoteSubscription(key, delivery, Backoff(self._clock, self._rng), Timer(self._clock))
+        self._remote[key] = remote
+        return remote
 
     def _forget(self, spec: SubscriptionSpec) -> _RemoteSubscription | None:
         """Remove a spec; return its subscription at the remote if no other spec shares it."""
         del self._specs[spec.name]
-        key = spec.key
-        if self._set_emits(key):
+        if self._set_emits(spec.key):
             return None
-        remote = self._remote.pop(key, None)
+        remote = self._remote.get(spec.key)
         if remote is not None:
-            self._removed_messages += remote.delivery.messages
+            self._drop(remote)
         return remote
+
+    def _drop(self, remote: _RemoteSubscription) -> None:
+        if self._remote.get(remote.key) is remote:
+            del self._remote[remote.key]
+            self._removed_messages += remote.delivery.messages
+            remote.retry.cancel()
+            self._on_change()
+
+    def _specs_of(self, key: SubscriptionKey) -> list[SubscriptionSpec]:
+        return [spec for spec in self._specs.values() if spec.key == key]
 
     def _set_emits(self, key: SubscriptionKey) -> bool:
         """Set the event types of a subscription at the remote to those of its specs; return whether it has any."""
-        specs = [spec for spec in self._specs.values() if spec.key == key]
+        specs = self._specs_of(key)
         remote = self._remote.get(key)
         if remote is not None:
             remote.delivery.emits = tuple(self._default if spec.emit is None else spec.emit for spec in specs)
         return bool(specs)
 
-    async def _subscribe(self, session: ProtocolAdapter, spec: SubscriptionSpec) -> None:
-        key = spec.key
-        remote = self._remote.get(key)
-        if remote is None:
-            number = next(self._delivery_numbers)
-            delivery = Delivery(number, sink=self._sink, duplicates=self._duplicates, on_bad=self._on_bad)
-            remote = self._remote[key] = _RemoteSubscription(delivery)
-        self._set_emits(key)
-        if remote.live is not None:
-            return
+    def _begin(self, remote: _RemoteSubscription) -> asyncio.Task[None] | None:
+        remote.retry.cancel()
+        remote.task = self._tasks.start(self._try(remote), "subscribe")
+        return remote.task
+
+    def _try_again(self, remote: _RemoteSubscription) -> None:
+        self._begin(remote)
+
+    def _stop(self, remote: _RemoteSubscription) -> None:
+        remote.retry.cancel()
+        if remote.task is not None:
+            self._tasks.cancel(remote.task)
+            remote.task = None
+
+    async def _try(self, remote: _RemoteSubscription) -> None:
+        """Make a subscription on the current session; if that fails, it is tried again."""
+        session = self._session
+        async with remote.changing:
+            if session is None or remote.live is not None or self._remote.get(remote.key) is not remote:
+                return
+            try:
+                async with self._at_a_time:
+                    await self._subscribe(session, remote)
+            except BridgeError as error:
+                if session is self._session:
+                    self._failed(remote, error)
+
+    async def _subscribe(self, session: ProtocolAdapter, remote: _RemoteSubscription) -> None:
+        """Make a subscription at the remote.
+
+        Raises:
+            AttemptTimeoutError: Neither a confirmation nor anything else came from the remote within the time limit.
+            BridgeError: The remote refused, or the connection failed.
+        """
+        topic, queue, _ = remote.key
+        specs = self._specs_of(remote.key)
         hold: Hold | None = None
-        holds = [one.hold for one in self._specs.values() if one.key == key and one.hold is not None]
+        holds = [spec.hold for spec in specs if spec.hold is not None]
         if holds:
             remote.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
-        options = SubscriptionOptions(qos=spec.qos, group=spec.group, hold=hold)
-        listen = session.consume if spec.queue else session.subscribe
-        remote.live = await self._tasks.run(listen(spec.topic, remote.delivery, options), "subscribe")
+        options = SubscriptionOptions(qos=specs[0].qos, group=specs[0].group, hold=hold)
+        listen = session.consume if queue else session.subscribe
+        try:
+            live = await self._tasks.run(
+                listen(topic, remote.delivery, options),
+                "subscribe",
+                limit=self.limit,
+                extend=partial(heard_since, session),
+            )
+        except TimeoutError:
+            raise AttemptTimeoutError(f"the remote has not confirmed it within {self.limit:g} s") from None
+        if self._session not in {None, session}:
+            raise NotConnectedError("the connection was replaced meanwhile")
+        for one in self._ended_early:
+            if one[0] is live:
+                self._ended_early.remove(one)
+                raise one[1]
+        remote.live = live
+        remote.backoff.opened()
+        remote.retry.cancel()
+        if remote.error is not None:
+            remote.error, remote.needs_person = None, False
+            log.info("subscribed again", integration=self._integration, topic=topic[:_MOST_TOPIC])
+        self._on_change()
+
+    def _failed(self, remote: _RemoteSubscription, error: BridgeError) -> None:
+        self._redact(error)
+        before = remote.error
+        remote.error = error
+        remote.needs_person = error.permanent or error.kind in _FOR_A_PERSON
+        wait = remote.backoff.failed(error, for_a_person=remote.needs_person)
+        if self._session is not None:
+            remote.retry.set(wait, lambda: self._try_again(remote))
+        if before is None or (before.kind, before.message) != (error.kind, error.message):
+            names = [spec.name for spec in self._specs_of(remote.key)]
+            log.warning(
+                "not subscribed",
+                integration=self._integration,
+                subscriptions=names,
+                topic=remote.key[0][:_MOST_TOPIC],
+                error=error.kind,
+                message=error.message,
+            )
+        self._on_change()
 
 
 def _check_qos(spec: SubscriptionSpec, command: Subscribe) -> None:

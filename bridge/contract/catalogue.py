@@ -214,6 +214,7 @@ def _resilience() -> list[MessageType]:
             for what, state in changes.items()
         ),
         ("shed", "Operations were shed", payloads.Shed, examples.SHED, {}),
+        ("degraded", "It goes on, but not as it was asked for", payloads.Degraded, examples.DEGRADED, {}),
         ("given_up", "A message from outside was given up", payloads.GivenUp, examples.GIVEN_UP, {}),
         ("dead_letter", "An accepted event was given up", payloads.DeadLetter, examples.DEAD_LETTER, {}),
     ]

@@ -71,8 +71,10 @@ INTEGRATION: Final = {
         "queued": 0,
     },
     "messages": 0,
+    "dropped": 0,
     "reconnects": 1,
     "warnings": [],
+    "subscriptions": {},
 }
 
 _ORDER: Final = {
@@ -148,6 +150,13 @@ GIVEN_UP: Final = {
     "cause": None,
     "message": MESSAGE | {"attempts": 5},
     "error": {"kind": "rejected", "message": "delivered 5 times and never acknowledged", "retryable": False},
+}
+DEGRADED: Final = {
+    "integration": "events",
+    "operation": None,
+    "cause": None,
+    "warning": "qos metrics/#",
+    "text": "the broker granted quality of service 0 for metrics/#, and 1 was asked for",
 }
 SHED: Final = _HEAD | {"reason": "circuit_open", "count": 12}
 RECEIPT: Final = {

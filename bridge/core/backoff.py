@@ -90,6 +90,11 @@ class Backoff:
         """How many seconds it must be open to forget its failures."""
         return _LIVED * self._longest
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it is open, and has been for long enough to forget its failures."""
+        return self._opened is not None and self._clock.monotonic() - self._opened >= self.lives_after
+
     def opened(self) -> None:
         """Note that it is open from now on."""
         self._opened = self._clock.monotonic()
@@ -102,10 +107,8 @@ class Backoff:
                 (`retry_after_ms`), it is at least that, up to five minutes.
             for_a_person: Only a person can help, although the error is not `permanent`.
         """
-        opened, self._opened = self._opened, None
-        if opened is not None and self._clock.monotonic() - opened >= self.lives_after:
-            self.failures = 0
-        self.failures += 1
+        self.failures = 1 if self.lasts else self.failures + 1
+        self._opened = None
         wait = backoff(self._first, self._longest, self.failures, rng=self._rng)
         if for_a_person or (error is not None and error.permanent):
             wait = WAIT_FOR_A_PERSON

@@ -66,28 +66,50 @@ class BoundedTasks:
             return None
         return self._start(work, _State(what, self._on_bug))
 
-    async def run(self, work: Coroutine[Any, Any, T], what: str) -> T:
+    async def run(
+        self,
+        work: Coroutine[Any, Any, T],
+        what: str,
+        *,
+        limit: float | None = None,
+        extend: Callable[[float], bool] = lambda _: False,
+    ) -> T:
         """Await `work` in a task of its own.
 
-        When the caller is cancelled, `work` is cancelled and has its time to end; then the cancellation goes on,
-        whatever became of `work`. A caller that is cancelled again meanwhile waits no longer.
+        When the caller is cancelled, or the time limit ends, `work` is cancelled and has its time to end; then the
+        cancellation goes on, whatever became of `work`. A caller that is cancelled again meanwhile waits no longer.
 
         Args:
             work: What to await.
             what: Names it in the log.
+            limit: Seconds that it may take; None: as long as it likes.
+            extend: Called at the end of the time limit with the time when it began; True gives as much time again.
 
         Raises:
+            TimeoutError: It took longer.
             ConnectionLostError: `work` ended as if it had been cancelled, and nobody had cancelled it.
             Exception: What `work` raises.
         """
         state = _State(what, None)
         task = self._start(work, state)
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            self.cancel(task)
-            await asyncio.wait({state.ending()})
-            raise
+        began = self._clock.monotonic()
+        while True:
+            try:
+                async with self._clock.timeout(limit):
+                    await asyncio.wait({task})
+                break
+            except TimeoutError:
+                if task.done():
+                    break
+                if not extend(began):
+                    self.cancel(task)
+                    await asyncio.wait({state.ending()})
+                    raise
+                began = self._clock.monotonic()
+            except asyncio.CancelledError:
+                self.cancel(task)
+                await asyncio.wait({state.ending()})
+                raise
         if task.cancelled() and not state.cancelled:
             raise ConnectionLostError(f"{what}: the client library cancelled it")
         return task.result()

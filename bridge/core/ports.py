@@ -195,7 +195,8 @@ class ProtocolAdapter(Protocol):
     flight with `ConnectionLostError`. After that only `disconnect` is called; its owner makes a new session.
 
     One failure is one failure. What concerns one subscription is told by `setup.on_subscription_ended`, what concerns
-    one message from outside by `setup.on_dropped`; neither ends the session.
+    one message from outside by `setup.on_dropped`; neither ends the session. Where the connection lives but is not the
+    right one any more, `setup.on_outdated` asks for a new session.
 
     Every method raises `BridgeError` and nothing else for what the outside did; any other exception is a bug.
     Cancelling an operation abandons it: its connection stays usable or is replaced, and nothing is left running.
@@ -430,6 +431,10 @@ class AdapterSetup:
         config: An instance of `AdapterSpec.config`.
         max_in_flight: How many operations run at the same time at most; for the size of pools.
         on_lost: To be called once when the session's connection breaks by itself.
+        on_outdated: To be called where the connection lives but another one is needed: its server is not the one for
+            us any more (a primary that has become a replica), or is about to stop. The error says why; calls after the
+            first do nothing. The owner opens a new session, with backoff, and ends this one when its operations are
+            over. An operation that finds this out fails by itself; it is not repeated on the new session by this.
         on_subscription_ended: To be called once with a live subscription of the session that the remote has ended, or
             that cannot go on, and why, while the session itself goes on. The owner subscribes again later.
         on_dropped: To be called with an error and the topic for what came from the remote and cannot be delivered as a
@@ -450,6 +455,7 @@ class AdapterSetup:
     config: Any = None
     max_in_flight: int = 64
     on_lost: Callable[[BridgeError], None] = _ignore
+    on_outdated: Callable[[BridgeError], None] = _ignore
     on_subscription_ended: Callable[[Subscription, BridgeError], None] = _ignore
     on_dropped: Callable[[BridgeError, str], None] = _ignore
     on_warning: Callable[[str, str | None], None] = _ignore
@@ -496,6 +502,8 @@ class AdapterSpec:
             options have a `Hold`; `ack` and `nack` are among the operations then.
         unfit_to_hold: Returns why that cannot work with a `config`, for a person; None where it can.
         has_qos: Whether a subscription has a quality of service.
+        side_by_side: Whether a new session may be opened while another one of the integration is open, so that
+            changing to it holds up no operation. False where the second ends the first (MQTT: the same client id).
         addressing: Returns what a `config` contains about addresses: further servers, another default port.
         check_names: Checks what of an operation's names can be known without the remote; see `NameCheck`.
         comes_back: Returns whether what is sent to a topic (or method) comes to a subscription to a pattern; None where
@@ -515,6 +523,7 @@ class AdapterSpec:
     acknowledges: frozenset[str] = frozenset()
     unfit_to_hold: Callable[[Any], str | None] = lambda _: None
     has_qos: bool = False
+    side_by_side: bool = False
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
     check_names: NameCheck = lambda *_: None
     comes_back: Callable[[str, str], bool] | None = None

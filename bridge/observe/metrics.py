@@ -88,6 +88,12 @@ def _of_integrations(status: Status) -> Iterator[Metric]:
     )
     queued = GaugeMetricFamily("nemo_bridge_operations_queued", "Operations that wait", labels=label)
     messages = CounterMetricFamily("nemo_bridge_messages", "Messages from outside", labels=label)
+    dropped = CounterMetricFamily(
+        "nemo_bridge_messages_dropped", "Messages from outside that could not become an event", labels=label
+    )
+    unwell = GaugeMetricFamily(
+        "nemo_bridge_subscriptions_unwell", "Subscriptions that are not live, of those named in health", labels=label
+    )
     reconnects = CounterMetricFamily("nemo_bridge_reconnects", "Connections after the first", labels=label)
     latency = GaugeMetricFamily("nemo_bridge_check_latency_seconds", "What the last good check took", labels=label)
     states = GaugeMetricFamily(
@@ -105,6 +111,8 @@ def _of_integrations(status: Status) -> Iterator[Metric]:
         in_flight.add_metric(name, sums["in_flight"])
         queued.add_metric(name, sums["queued"])
         messages.add_metric(name, one["messages"])
+        dropped.add_metric(name, one["dropped"])
+        unwell.add_metric(name, len(one["subscriptions"]))
         reconnects.add_metric(name, one["reconnects"])
         if one["latency_ms"] is not None:
             latency.add_metric(name, one["latency_ms"] / 1000)
@@ -113,4 +121,5 @@ def _of_integrations(status: Status) -> Iterator[Metric]:
         since.add_metric(name, one["since"] / 1000)
         for circuit in CircuitState:
             circuits.add_metric([*name, circuit.value], circuit.value == one["circuit"])
-    yield from (accepted, ended, in_flight, queued, messages, reconnects, latency, states, since, circuits)
+    yield from (accepted, ended, in_flight, queued, messages, dropped, unwell, reconnects)
+    yield from (latency, states, since, circuits)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
-from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span
+from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 #: Colour and symbol of a state; the symbol is for people who do not see the colour.
 _GOOD, _WARN, _BAD = ("good", "●"), ("warn", "◆"), ("bad", "▲")
@@ -89,6 +89,8 @@ class Page:
         yield "</tr>"
         if one["error"] is not None:
             yield _note("bad", f"{one['error']['kind']}: {one['error']['message']}")
+        for line in unwell(one):
+            yield _note("bad", line)
         for warning in one["warnings"]:
             yield _note("warn", warning)
         if not balanced(sums):

@@ -27,6 +27,13 @@ def balanced(sums: Mapping[str, int]) -> bool:
     return sums["accepted"] == sum(sums[name] for name in PARTS)
 
 
+def unwell(integration: Mapping[str, Any]) -> Iterator[str]:
+    """Return one line for each subscription of an integration that is not live."""
+    for name, one in integration["subscriptions"].items():
+        why = "" if one["error"] is None else f": {one['error']['kind']}: {one['error']['message']}"
+        yield f"subscription {name}: {one['status']}{why}"
+
+
 def is_ready(status: Status) -> bool:
     """Return whether the bridge accepts events and answers them, whatever its remotes do."""
     return status["bridge"]["status"] in READY

@@ -144,8 +144,17 @@ class Guard:
         """Undo `pause`, `stop_accepting` and `stop_queued`: accept new calls, and start those that wait."""
         self._accepting = True
         self._stopping = False
+        self.resume_starting()
+
+    def resume_starting(self) -> None:
+        """Undo `pause` alone: start those that wait."""
         self._limiter.resume()
         self._pump()
+
+    async def attempts_ended(self) -> None:
+        """Wait until each attempt has ended that runs now; others may begin meanwhile."""
+        running = set(self._running)
+        await self._until(lambda: running.isdisjoint(self._running))
 
     def stop_accepting(self) -> None:
         """Reject new calls with `stopping`. Calls that were accepted go on to their end, with their retries."""
@@ -237,6 +246,8 @@ class Guard:
                 self._failed_attempt(attempt, error, now)
                 self._limiter.release()
                 self._go_on(call, error)
+                if self._watchers:
+                    self._changed()
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
         self._pump(now)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.connection.subscriptions import SubscriptionSpec
-from bridge.core.errors import InvalidError, NotConnectedError
+from bridge.core.errors import InvalidError, NotConnectedError, UnavailableError
 from bridge.core.model import Subscribe, Unsubscribe
 from tests.unit.connection.test_subscriptions import Fixture, Session
 
@@ -32,18 +32,36 @@ class SubscriptionSet(RuleBasedStateMachine):
 
     @rule(refused=st.booleans())
     def a_new_session(self, refused: bool) -> None:
-        """A new session subscribes to everything again, or fails."""
+        """A new session subscribes to everything again, or has not shown that it works."""
+        if self.session is not None:
+            self.fixture.subscriptions.session_over(self.session)
         session = Session()
         session.refuses = refused
-        restoring = self.fixture.subscriptions.restore(session)
-        if refused and self.wanted:
-            with pytest.raises(NotConnectedError):
-                self.runner.run(restoring)
-            self.session = None
-        else:
-            self.runner.run(restoring)
+        works = self.runner.run(self.fixture.subscriptions.restore(session))
+        assert works == (not refused or not self.wanted)
+        if works:
             session.refuses = False
             self.session = session
+        else:
+            self.fixture.subscriptions.session_over(session)
+            self.session = None
+
+    @precondition(lambda self: self.session is not None and self.wanted)
+    @rule(data=st.data(), refused=st.integers(0, 3))
+    def a_subscription_ends(self, data: st.DataObject, refused: int) -> None:
+        """What the remote has ended is made again, however often that is refused."""
+        assert self.session is not None
+        topic = data.draw(st.sampled_from(sorted({topic for topic, _ in self.wanted.values()})))
+        del self.session.topics[topic]
+        self.session.refuses_topics[topic] = UnavailableError("no leader")
+        self.fixture.subscriptions.ended(self.session.live[topic], UnavailableError("ended"))
+        assert not self.fixture.subscriptions.well
+        for _ in range(refused):
+            self.runner.run(self.fixture.clock.advance(5.0))
+            assert topic not in self.session.topics
+        self.session.refuses_topics.clear()
+        self.runner.run(self.fixture.clock.advance(5.0))
+        assert self.fixture.subscriptions.well
 
     @precondition(lambda self: self.session is not None)
     @rule(topic=TOPICS, emit=EMITS, refused=st.booleans())

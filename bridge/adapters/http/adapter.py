@@ -233,6 +233,7 @@ SPEC: Final = AdapterSpec(
     config=HttpConfig,
     schemes=SCHEMES,
     create=HttpAdapter,
+    side_by_side=True,
     has_session=False,
     check_names=check_names,
 )

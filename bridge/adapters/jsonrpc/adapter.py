@@ -115,6 +115,7 @@ OVER_WEBSOCKET: Final = AdapterSpec(
     config=JsonRpcConfig,
     schemes=connector.SCHEMES,
     create=JsonRpcWebSocketAdapter,
+    side_by_side=True,
     check_names=lambda _operation, _name, group, _config: refuse_group(PROTOCOL, group),
 )
 
@@ -126,6 +127,7 @@ SPEC: Final = AdapterSpec(
     config=JsonRpcConfig,
     schemes=SCHEMES,
     create=JsonRpcAdapter,
+    side_by_side=True,
     has_session=False,
     transports=(OVER_WEBSOCKET,),
 )

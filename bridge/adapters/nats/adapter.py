@@ -241,6 +241,7 @@ SPEC: Final = AdapterSpec(
     config=NatsConfig,
     schemes=SCHEMES,
     create=NatsAdapter,
+    side_by_side=True,
     acknowledges=frozenset({"consume"}),
     addressing=addressing,
     check_names=check_names,

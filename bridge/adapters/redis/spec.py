@@ -31,6 +31,7 @@ SPEC: Final = AdapterSpec(
     schemes=SCHEMES,
     acknowledges=frozenset({"consume"}),
     create=_create,
+    side_by_side=True,
     addressing=addressing,
     check_names=check_names,
     comes_back=comes_back,

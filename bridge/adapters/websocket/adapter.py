@@ -171,5 +171,6 @@ SPEC: Final = AdapterSpec(
     config=WebSocketConfig,
     schemes=SCHEMES,
     create=WebSocketAdapter,
+    side_by_side=True,
     check_names=check_names,
 )

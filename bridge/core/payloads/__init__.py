@@ -13,11 +13,13 @@ from bridge.core.payloads.health import (
     LiveSubscription,
     OutboxCounts,
     Status,
+    SubscriptionHealth,
 )
 from bridge.core.payloads.resilience import (
     BusGap,
     BusRejected,
     CircuitChange,
+    Degraded,
     Failed,
     GivenUp,
     Reason,
@@ -51,6 +53,7 @@ __all__ = [
     "Circuit",
     "CircuitChange",
     "DeadLetter",
+    "Degraded",
     "Enqueued",
     "ErrorKind",
     "ErrorObject",
@@ -79,5 +82,6 @@ __all__ = [
     "ShedReason",
     "Status",
     "Subscribed",
+    "SubscriptionHealth",
     "Success",
 ]

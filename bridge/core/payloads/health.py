@@ -63,6 +63,19 @@ class LiveSubscription(Payload, frozen=True):
     asked: Asked | None
 
 
+class SubscriptionHealth(Payload, frozen=True):
+    """The state of a subscription that is not live although its integration is connected.
+
+    Attributes:
+        status: `connecting`: the remote has not confirmed it yet. `disconnected`: it is tried again within seconds.
+            `failed`: only a person can help; it is tried again each minute.
+        error: Why; null while it is `connecting`.
+    """
+
+    status: Literal["connecting", "disconnected", "failed"]
+    error: ErrorObject | None
+
+
 class IntegrationHealth(Payload, frozen=True):
     """The state of an integration, emitted on every change, as a heartbeat, and for each new subscriber.
 
@@ -79,8 +92,11 @@ class IntegrationHealth(Payload, frozen=True):
         error: Why it is not connected; null where it is.
         accounting: Counts of its operations since the start.
         messages: How many messages have come from outside since the start.
+        dropped: How many messages from outside could not become an event.
         reconnects: How often it has connected again after the first time.
-        warnings: What the configuration allows that is not safe; one line each.
+        warnings: What a person should know although it works, one line each: what the configuration allows that is not
+            safe, and what the current connection has shown, for example that the remote granted less than was asked.
+        subscriptions: Those that are not live while it is connected, by name; at most 20.
     """
 
     integration: str
@@ -95,8 +111,10 @@ class IntegrationHealth(Payload, frozen=True):
     error: ErrorObject | None
     accounting: Accounting
     messages: UInt
+    dropped: UInt
     reconnects: UInt
     warnings: list[str]
+    subscriptions: dict[str, SubscriptionHealth]
 
 
 class BusCounts(Payload, frozen=True):

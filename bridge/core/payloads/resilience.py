@@ -42,6 +42,8 @@ class Failed(Payload, frozen=True):
         cause: The event that asked for it; null for a message from outside that could not become an event.
         attempts: How many attempts were made.
         error: Why the last attempt failed, or why there was none.
+        topic: Of a message from outside: where it came from; only the beginning of a long one.
+        count: Of messages from outside: how many this event stands for, where more than one within a second.
     """
 
     integration: str
@@ -49,6 +51,26 @@ class Failed(Payload, frozen=True):
     cause: Cause | None
     attempts: UInt
     error: ErrorObject
+    topic: str | UnsetType = UNSET
+    count: Positive | UnsetType = UNSET
+
+
+class Degraded(Payload, frozen=True):
+    """Something goes on, but not as it was asked for. `health.<id>` has the same text under `warnings`.
+
+    Attributes:
+        integration: The integration's label.
+        operation: Always null: no operation failed.
+        cause: Always null: no event asked for it.
+        warning: What the text is about; a later event with the same name replaces it.
+        text: One line for a person.
+    """
+
+    integration: str
+    operation: None
+    cause: None
+    warning: str
+    text: str
 
 
 class GivenUp(Payload, frozen=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -9,11 +10,28 @@ import msgspec
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from bridge.connection import Connection
+from bridge.connection import Connection, SubscriptionSpec
 from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint, Strict, Tls
-from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+    RejectedError,
+)
 from bridge.core.model import Operation, Outcome, Publish, Request
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context
+from bridge.core.ports import (
+    NO_OPTIONS,
+    AdapterBase,
+    AdapterSetup,
+    AdapterSpec,
+    Context,
+    Deliver,
+    Subscription,
+    SubscriptionOptions,
+)
 from bridge.core.redaction import Redactor
 from bridge.core.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
 from tests.support.clock import FakeClock
@@ -64,6 +82,12 @@ class Adapter(AdapterBase):
     async def check(self) -> None:
         await self.connect()
 
+    async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        if topic not in self._running.topics:
+            raise RejectedError("forbidden")
+        self._running.subscribed.append(Subscription(topic))
+        return self._running.subscribed[-1]
+
     async def request(self, command: Request, context: Context) -> Any:
         self._running.contexts.append(context)
         if command.method == "hang":
@@ -94,7 +118,7 @@ class Settings:
 class RunningConnection:
     """A connection that runs, on a fake clock."""
 
-    def __init__(self, *, has_session: bool = True) -> None:
+    def __init__(self, *, has_session: bool = True, specs: Sequence[SubscriptionSpec] = ()) -> None:
         self.clock = FakeClock()
         self.bus = Bus()
         self.refuse: BridgeError | None = None
@@ -102,6 +126,8 @@ class RunningConnection:
         self.contexts: list[Context] = []
         self.outcomes: list[Outcome] = []
         self.changes = 0
+        self.topics: set[str] = set()
+        self.subscribed: list[Subscription] = []
         spec = AdapterSpec(
             protocol="fake",
             summary="",
@@ -113,7 +139,7 @@ class RunningConnection:
             has_session=has_session,
         )
         self.connection = Connection(
-            Settings(spec), (), bus=self.bus, clock=self.clock, rng=random.Random(1), on_change=self._changed
+            Settings(spec), specs, bus=self.bus, clock=self.clock, rng=random.Random(1), on_change=self._changed
         )
 
     def _create(self, setup: AdapterSetup) -> Adapter:
@@ -139,6 +165,11 @@ class RunningConnection:
         self.connection.submit(what, lambda _, outcome: self.outcomes.append(outcome))
         await self.clock.settle()
         return self.outcomes[-1] if len(self.outcomes) > before else None
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """The last payload of `health.api`."""
+        return self.bus.kept["health.api"]
 
     def statuses(self) -> list[str]:
         """Return the published payloads of `health.api`, in order."""
@@ -319,3 +350,69 @@ async def test_health_holds_the_sums():
         running.setup.on_lost(ConnectionLostError("gone"))
         await running.clock.advance(6)
         assert running.connection.health().reconnects == 1
+
+
+async def test_a_subscription_that_is_not_live_is_told():
+    """The integration is degraded and names it; it is well again when the subscription is."""
+    async with RunningConnection(specs=[SubscriptionSpec("w", "t")]) as running:
+        assert running.health["status"] == "degraded"
+        error = {"kind": "rejected", "message": "forbidden", "retryable": False}
+        assert running.health["subscriptions"] == {"w": {"status": "failed", "error": error}}
+        assert (await running.call()).ok
+        running.topics.add("t")
+        await running.clock.advance(60.1)
+        assert running.health["status"] == "connected"
+        assert running.health["subscriptions"] == {}
+        running.topics.clear()
+        running.setup.on_subscription_ended(running.subscribed[0], RejectedError("revoked"))
+        assert running.health["status"] == "degraded"
+        assert running.health["subscriptions"]["w"]["error"]["message"] == "revoked"
+
+
+async def test_dropped_messages_are_counted_and_reported_at_a_limited_rate():
+    """Five of a kind in a second are events of their own, the rest of a flood is one; none is uncounted."""
+    async with RunningConnection() as running:
+        with capture_logs() as logs:
+            for _ in range(1000):
+                running.setup.on_dropped(ProtocolError("no JSON, token=s3cret"), "t" * 500)
+            running.setup.on_dropped(InvalidError("no event type"), "u")
+            await running.clock.advance(1.1)
+        failed = [payload for event, payload in running.bus.events if event == "resilience.api.failed"]
+        assert [one["count"] for one in failed if one["error"]["kind"] == "protocol"] == [1] * 5 + [995]
+        assert [one["count"] for one in failed if one["error"]["kind"] == "invalid"] == [1]
+        assert (failed[0]["operation"], failed[0]["cause"], len(failed[0]["topic"])) == ("subscribe", None, 200)
+        assert running.connection.health().dropped == 1001
+        assert len([line for line in logs if line["event"] == "message not put on the bus"]) == 7
+
+
+async def test_warnings_of_a_session():
+    """Each new text is one event, health has those of the current session, and a text can be taken back."""
+    async with RunningConnection() as running:
+
+        def told() -> list[str]:
+            return [payload["text"] for event, payload in running.bus.events if event == "resilience.api.degraded"]
+
+        running.setup.on_warning("qos", "granted 0")
+        running.setup.on_warning("qos", "granted 0")
+        assert running.health["warnings"] == ["granted 0"]
+        assert told() == ["granted 0"]
+        for n in range(100):
+            running.setup.on_warning("other", f"text {n}")
+        await running.clock.advance(1.1)
+        assert running.health["warnings"] == ["granted 0", "text 99"]
+        assert told() == ["granted 0", "text 0", "text 99"]
+        running.setup.on_warning("other", None)
+        assert running.health["warnings"] == ["granted 0"]
+        before = running.setup
+        running.setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(1.0)
+        assert running.health["warnings"] == []
+        before.on_warning("qos", "late")
+        running.setup.on_warning("qos", "granted 0")
+        assert running.health["warnings"] == ["granted 0"]
+        assert told() == ["granted 0", "text 0", "text 99"], "the next session says the same, which is no news"
+        for n in range(50):
+            running.setup.on_warning(f"name {n}", "x" * 2000)
+        assert len(running.health["warnings"]) <= 21
+        assert max(map(len, running.health["warnings"])) <= 500
+        assert any("more than 20" in text for text in running.health["warnings"])

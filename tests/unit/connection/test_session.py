@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Self
 
 import pytest
@@ -10,8 +11,15 @@ import pytest
 from bridge.connection.session import SessionKeeper
 from bridge.core.cancel import BoundedTasks
 from bridge.core.endpoint import Strict
-from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, RejectedError
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    NotConnectedError,
+    RejectedError,
+    UnavailableError,
+)
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, ProtocolAdapter
 from bridge.core.settings import HealthSettings
 from tests.support.adapters.setup import adapter_setup
 from tests.support.clock import FakeClock
@@ -24,6 +32,9 @@ class Remote:
         self.connect: BridgeError | None = None
         self.check: BridgeError | None = None
         self.frozen = False
+        self.unfit: str | None = None
+        self.dies: BridgeError | None = None
+        self.heard: float | None = None
         self.sessions: list[Session] = []
         self.checks = 0
 
@@ -32,6 +43,8 @@ class Session(AdapterBase):
     """One session with the remote."""
 
     def __init__(self, remote: Remote, setup: AdapterSetup) -> None:
+        if remote.unfit is not None:
+            raise ValueError(remote.unfit)
         self.remote = remote
         self.setup = setup
         self.connects = 0
@@ -40,8 +53,14 @@ class Session(AdapterBase):
 
     async def connect(self) -> None:
         self.connects += 1
+        if self.remote.dies is not None:
+            self.setup.on_lost(self.remote.dies)
         if self.remote.connect is not None:
             raise self.remote.connect
+
+    @property
+    def last_heard(self) -> float | None:
+        return self.remote.heard
 
     async def disconnect(self) -> None:
         self.closed = True
@@ -58,13 +77,21 @@ class RunningKeeper:
     """A keeper that runs, its remote, and all statuses that it reported, without repeats."""
 
     def __init__(
-        self, *, has_session: bool = True, order: Callable[[AdapterBase], Awaitable[None]] | None = None
+        self,
+        *,
+        has_session: bool = True,
+        order: Callable[[ProtocolAdapter], Awaitable[bool]] | None = None,
+        side_by_side: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.remote = Remote()
         self.told: list[str] = []
         self.errors: list[BridgeError | None] = []
-        self.ordered: list[AdapterBase] = []
+        self.ordered: list[ProtocolAdapter] = []
+        self.over: list[ProtocolAdapter] = []
+        self.left: list[ProtocolAdapter] = []
+        self.idle = asyncio.Event()
+        self.idle.set()
         spec = AdapterSpec(
             protocol="fake",
             summary="",
@@ -74,26 +101,42 @@ class RunningKeeper:
             schemes={},
             create=lambda setup: Session(self.remote, setup),
             has_session=has_session,
+            side_by_side=side_by_side,
         )
 
-        async def put_in_order(session: AdapterBase) -> None:
-            self.ordered.append(session)
-            if order is not None:
-                await order(session)
-
+        self.order = order
         self.keeper = SessionKeeper(
             spec,
-            lambda on_lost: adapter_setup(integration="x", endpoint=None, on_lost=on_lost),
+            self,
             HealthSettings(interval=30.0, timeout=5.0),
             connect_timeout=10.0,
             clock=self.clock,
             rng=random.Random(1),
             tasks=BoundedTasks(clock=self.clock),
-            on_status=self._on_status,
-            on_session=put_in_order,
         )
 
-    def _on_status(self, status: str, error: BridgeError | None) -> None:
+    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
+        return adapter_setup(integration="x", on_lost=on_lost, on_outdated=on_outdated)
+
+    async def on_session(self, session: ProtocolAdapter) -> bool:
+        self.ordered.append(session)
+        return self.order is None or await self.order(session)
+
+    def on_session_over(self, session: ProtocolAdapter) -> None:
+        self.over.append(session)
+
+    async def before_replacing(self, session: ProtocolAdapter) -> None:
+        self.left.append(session)
+
+    async def operations_ended(self) -> None:
+        await self.idle.wait()
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        await self.idle.wait()
+        yield
+
+    def on_status(self, status: str, error: BridgeError | None) -> None:
         if not self.told or self.told[-1] != status:
             self.told.append(str(status))
             self.errors.append(error)
@@ -240,10 +283,11 @@ async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
     """A successful call replaces the next try but not the subscriptions; if these fail, it is not connected."""
     answers: list[BridgeError | None] = [RejectedError("no such topic"), None]
 
-    async def order(_: AdapterBase) -> None:
+    async def order(_: ProtocolAdapter) -> bool:
         answer = answers.pop(0)
         if answer is not None:
             raise answer
+        return True
 
     running = RunningKeeper(has_session=False, order=order)
     running.remote.connect = NotConnectedError("refused")
@@ -261,7 +305,7 @@ async def test_subscriptions_are_made_where_a_call_was_first_to_get_through():
 async def test_a_session_is_put_in_order_before_it_counts():
     """A session counts as connected only when its subscriptions are restored."""
 
-    async def refuse(_: AdapterBase) -> None:
+    async def refuse(_: ProtocolAdapter) -> bool:
         raise NotConnectedError("no such topic")
 
     async with RunningKeeper(order=refuse) as running:
@@ -284,3 +328,193 @@ async def test_connecting_has_a_time_limit():
         async with running:
             await running.clock.advance(10.1)
             assert running.told == ["connecting", "disconnected"]
+
+
+@pytest.mark.parametrize("says", [None, NotConnectedError("closed"), ConnectionLostError("closed")])
+async def test_a_session_that_dies_while_it_opens_is_followed_by_a_wait(says: BridgeError | None):
+    """The loss of a session that is being opened does not skip the wait, and its reason is the one that is told."""
+    running = RunningKeeper()
+    running.remote.dies = ConnectionLostError("session taken over")
+    running.remote.connect = says
+    async with running:
+        await running.clock.advance(10.0)
+        assert 5 <= len(running.remote.sessions) <= 10
+        assert running.told == ["connecting", "disconnected"]
+        assert running.errors[-1] is running.remote.dies
+
+
+async def test_a_refusal_says_more_than_the_loss_that_follows_it():
+    """A remote that refuses the credentials and closes is `failed`, whichever comes first."""
+    running = RunningKeeper()
+    running.remote.dies = ConnectionLostError("closed")
+    running.remote.connect = AuthError("wrong password", permanent=True)
+    async with running:
+        assert running.told == ["connecting", "failed"]
+        assert running.errors[-1] is running.remote.connect
+
+
+async def test_a_session_that_never_lasts_is_opened_less_and_less_often():
+    """Each connection is good and ends at once: ten in ten seconds at most, and a warning says why."""
+    async with RunningKeeper() as running:
+        opened: list[float] = []
+        while running.clock.monotonic() < 1060.0:
+            current = running.keeper.current
+            if current is not None:
+                opened.append(running.clock.monotonic())
+                if len(opened) > 4:
+                    assert running.keeper.warnings == [
+                        "the connection does not last; the one before ended with: session taken over"
+                    ]
+                running.remote.sessions[-1].setup.on_lost(ConnectionLostError("session taken over"))
+            await running.clock.advance(0.01)
+        assert max(sum(since <= one < since + 10.0 for one in opened) for since in opened) <= 10
+        assert 12 <= len(opened) <= 36
+        await running.clock.advance(17.0)
+        assert running.told[-1] == "connected"
+        assert running.keeper.warnings == []
+        await running.clock.advance(1.0)
+        running.remote.sessions[-1].setup.on_lost(ConnectionLostError("restarted"))
+        await running.clock.advance(0.11)
+        assert running.told[-1] == "connected", "a session that has lived is replaced at once"
+
+
+async def test_a_check_without_an_answer_has_not_failed_while_data_arrives():
+    """A remote that sends is alive, also at the check that follows a failure; one that has become silent is not."""
+    async with RunningKeeper() as running:
+        running.remote.frozen = True
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("cut"))
+        for _ in range(80):
+            await running.clock.advance(0.5)
+            running.remote.heard = running.clock.monotonic()
+        assert running.told == ["connecting", "connected", "disconnected", "connected"]
+        assert running.remote.checks == 2
+        assert running.keeper.latency == 5.0
+        await running.clock.advance(40.0)
+        assert running.told[-1] == "disconnected"
+
+
+async def test_a_restoring_that_proves_nothing_is_followed_by_a_check():
+    """If the subscriptions do not show that the session works, a check decides."""
+    works = [False, True]
+
+    async def order(_: ProtocolAdapter) -> bool:
+        return works.pop(0)
+
+    async with RunningKeeper(order=order) as running:
+        assert running.told == ["connecting", "connected"]
+        assert running.remote.checks == 1
+
+
+async def test_the_reason_of_the_loss_is_told_and_not_that_of_the_check():
+    """If a check fails because the session has ended, the reason for that end is what health shows."""
+    async with RunningKeeper() as running:
+        running.remote.check = ConnectionLostError("the session is closed")
+        original = Session.check
+
+        async def check(self: Session) -> None:
+            self.setup.on_lost(RejectedError("NOPERM"))
+            await original(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "check", check)
+            await running.clock.advance(30.1)
+        assert running.told == ["connecting", "connected", "disconnected"]
+        assert running.errors[-1].message == "NOPERM"
+
+
+async def test_settings_that_a_file_has_made_unfit():
+    """A certificate that has become unreadable is `failed` and tried again, and does not end the process."""
+    async with RunningKeeper() as running:
+        running.remote.unfit = "ca.pem: no certificate"
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(1.0)
+        assert running.told[-1] == "failed"
+        assert running.errors[-1].message == "ca.pem: no certificate"
+        running.remote.unfit = None
+        await running.clock.advance(60.0)
+        assert running.told[-1] == "connected"
+
+
+READONLY = UnavailableError("READONLY You can't write against a read only replica")
+
+
+async def test_an_outdated_session_is_replaced_while_it_works():
+    """The new session is open before the old one ends, and the old one ends when its operations have."""
+    async with RunningKeeper(side_by_side=True) as running:
+        first = running.remote.sessions[0]
+        running.idle.clear()
+        first.setup.on_outdated(READONLY)
+        first.setup.on_outdated(READONLY)
+        assert running.keeper.warnings == [f"another session is needed: {READONLY.message}"]
+        await running.clock.advance(0.11)
+        first, second = running.remote.sessions
+        assert running.keeper.current is second
+        assert running.left == [first]
+        assert running.ordered == [first, second]
+        assert not first.closed
+        assert running.keeper.warnings == []
+        running.idle.set()
+        await running.clock.settle()
+        assert first.closed
+        assert running.told == ["connecting", "connected"]
+        first.setup.on_lost(ConnectionLostError("of the one before"))
+        first.setup.on_outdated(READONLY)
+        await running.clock.advance(10.0)
+        assert running.keeper.current is second
+        assert len(running.remote.sessions) == 2
+
+
+async def test_an_outdated_session_of_which_there_is_only_one():
+    """Where the second session would end the first, operations end before, and no other starts meanwhile."""
+    async with RunningKeeper() as running:
+        first = running.remote.sessions[0]
+        running.idle.clear()
+        first.setup.on_outdated(READONLY)
+        await running.clock.advance(5.0)
+        assert running.keeper.current is first
+        running.idle.set()
+        await running.clock.advance(0.01)
+        assert first.closed
+        assert running.over == [first]
+        assert running.keeper.current is running.remote.sessions[1]
+        assert running.told == ["connecting", "connected", "connecting", "connected"]
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+async def test_a_server_that_is_outdated_at_once_is_left_less_and_less_often(side_by_side: bool):
+    """A new session that is outdated, too, waits as after a failure."""
+    async with RunningKeeper(side_by_side=side_by_side) as running:
+        for _ in range(1000):
+            running.remote.sessions[-1].setup.on_outdated(READONLY)
+            await running.clock.advance(0.01)
+        assert 5 <= len(running.remote.sessions) <= 10
+
+
+async def test_an_outdated_session_is_kept_until_another_can_be_opened():
+    """Operations go to it meanwhile; after half a minute it counts as dead."""
+    async with RunningKeeper(side_by_side=True) as running:
+        first = running.remote.sessions[0]
+        running.remote.connect = NotConnectedError("no other")
+        first.setup.on_outdated(READONLY)
+        await running.clock.advance(20.0)
+        assert running.keeper.current is first
+        assert all(session.closed for session in running.remote.sessions[1:])
+        await running.clock.advance(20.0)
+        assert running.keeper.current is None
+        assert running.told == ["connecting", "connected", "disconnected"]
+        assert first.closed
+        running.remote.connect = None
+        await running.clock.advance(5.1)
+        assert running.told[-1] == "connected"
+
+
+async def test_an_outdated_session_that_is_lost_before_another_is_open():
+    """Its loss is a loss like any other."""
+    async with RunningKeeper(side_by_side=True) as running:
+        running.remote.connect = NotConnectedError("no other")
+        running.remote.sessions[0].setup.on_outdated(READONLY)
+        await running.clock.advance(2.0)
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(0.01)
+        assert running.told == ["connecting", "connected", "disconnected"]
+        assert running.errors[-1].message == "gone"

@@ -1,6 +1,7 @@
 """Messages from outside become events; subscriptions outlive sessions."""
 
 import asyncio
+import random
 from typing import Any
 
 import msgspec
@@ -8,7 +9,16 @@ import pytest
 
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    RejectedError,
+    ThrottledError,
+    UnavailableError,
+)
 from bridge.core.model import Inbound, Subscribe, Unsubscribe
 from bridge.core.ports import NO_OPTIONS, AckDecision, AdapterBase, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
@@ -40,20 +50,41 @@ class Sink:
 
 
 class Session(AdapterBase):
-    """A session that records its subscriptions."""
+    """A session that records its subscriptions.
+
+    Attributes:
+        refuses_topics: What subscribing to a topic raises.
+        hangs: Topics that are never confirmed.
+        heard: When data came last.
+    """
 
     def __init__(self) -> None:
+        self.refuses_topics: dict[str, BridgeError] = {}
+        self.hangs: set[str] = set()
+        self.heard: float | None = None
+        self.tries: list[str] = []
+        self.live: dict[str, Subscription] = {}
         self.topics: dict[str, Any] = {}
         self.holds: dict[str, Any] = {}
         self.refuses = False
 
     async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+        self.tries.append(topic)
         if self.refuses:
             raise NotConnectedError("no")
+        if topic in self.refuses_topics:
+            raise self.refuses_topics[topic]
+        if topic in self.hangs:
+            await asyncio.Event().wait()
         assert topic not in self.topics
         self.topics[topic] = deliver
         self.holds[topic] = options.hold
-        return Subscription(topic)
+        self.live[topic] = Subscription(topic)
+        return self.live[topic]
+
+    @property
+    def last_heard(self) -> float | None:
+        return self.heard
 
     async def consume(self, queue: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         self.holds[queue] = options.hold
@@ -80,12 +111,27 @@ class Fixture:
             specs,
             sink=self.sink,
             clock=self.clock,
+            rng=random.Random(1),
             tasks=BoundedTasks(clock=self.clock),
+            limit=10.0,
             on_bad=lambda error, _: self.bad.append(error),
             on_dead=lambda message, why: self.dead.append((message, why)),
+            on_change=self._changed,
             has_qos=has_qos,
         )
         self.session = Session()
+        self.changes = 0
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    @property
+    def unwell(self) -> dict[str, tuple[str, str | None]]:
+        """Those that are not live: status, and kind of error."""
+        return {
+            name: (one.status, None if one.error is None else one.error.kind)
+            for name, one in self.subscriptions.unwell().items()
+        }
 
 
 async def test_a_message_becomes_an_event():
@@ -428,3 +474,227 @@ async def test_a_message_without_an_event_is_acknowledged():
     await fixture.subscriptions.restore(fixture.session)
     assert await fixture.session.say("queue jobs", "too large", message_id="1") is AckDecision.ACK
     assert await fixture.session.say("queue jobs", 1) is AckDecision.ACK, "it has no id"
+
+
+# --- one failure is one failure
+
+FORBIDDEN = RejectedError("not permitted", code=135)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "seconds"),
+    [
+        (FORBIDDEN, "failed", 60.0),
+        (InvalidError("a..b is no subject"), "failed", 60.0),
+        (AuthError("no"), "failed", 60.0),
+        (UnavailableError("no leader", permanent=True), "failed", 60.0),
+        (UnavailableError("no leader"), "disconnected", 0.1),
+        (ThrottledError("slowly", retry_after_ms=7_000), "disconnected", 7.0),
+    ],
+)
+async def test_a_refused_subscription_is_its_own_failure(error: BridgeError, status: str, seconds: float):
+    """The others are made, the refused one is named with the reason, and tried again until it is made."""
+    fixture = Fixture(SubscriptionSpec("bad", "b"), SubscriptionSpec("good", "g"))
+    fixture.session.refuses_topics["b"] = error
+    assert await fixture.subscriptions.restore(fixture.session), "the session works"
+    assert set(fixture.session.topics) == {"g"}
+    assert fixture.unwell == {"bad": (status, error.kind)}
+    fixture.session.refuses_topics.clear()
+    await fixture.clock.advance(seconds * 0.49)
+    assert not fixture.subscriptions.well
+    before = fixture.changes
+    await fixture.clock.advance(seconds * 0.52)
+    assert fixture.subscriptions.well
+    assert fixture.unwell == {}
+    assert fixture.changes == before + 1
+
+
+async def test_a_subscription_that_is_refused_again_and_again_waits_longer():
+    """Ten tries in ten seconds at most, and at last one in five seconds."""
+    fixture = Fixture(SubscriptionSpec("bad", "b"))
+    fixture.session.refuses_topics["b"] = UnavailableError("no leader")
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.clock.advance(10.0)
+    assert 5 <= len(fixture.session.tries) <= 10
+    await fixture.clock.advance(60.0)
+    assert len(fixture.session.tries) <= 10 + 60 / 2.5
+
+
+async def test_a_subscription_that_ends_is_made_again():
+    """What the remote ends later is told and made again; one that never lasts waits longer each time."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    for _ in range(4):
+        before = len(fixture.session.tries)
+        del fixture.session.topics["t"]
+        fixture.subscriptions.ended(fixture.session.live["t"], UnavailableError("deleted"))
+        assert fixture.unwell == {"w": ("disconnected", "unavailable")}
+        await fixture.clock.advance(1.0)
+        assert fixture.subscriptions.well
+        assert len(fixture.session.tries) == before + 1
+    del fixture.session.topics["t"]
+    fixture.subscriptions.ended(fixture.session.live["t"], UnavailableError("deleted"))
+    await fixture.clock.advance(0.5)
+    assert not fixture.subscriptions.well
+    fixture.subscriptions.ended(Subscription("t"), UnavailableError("of an earlier session"))
+    await fixture.clock.advance(2.0)
+    assert fixture.subscriptions.well
+
+
+async def test_one_made_by_command_is_made_again_too():
+    """A command that is refused fails and leaves nothing; a live one that ends later is tried again."""
+    fixture = Fixture()
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.session.refuses_topics["t"] = FORBIDDEN
+    with pytest.raises(RejectedError):
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
+    assert fixture.subscriptions.well
+    await fixture.clock.advance(61.0)
+    assert fixture.session.tries == ["t"]
+    fixture.session.refuses_topics.clear()
+    name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
+    del fixture.session.topics["t"]
+    fixture.subscriptions.ended(fixture.session.live["t"], FORBIDDEN)
+    assert fixture.unwell == {name: ("failed", "rejected")}
+    await fixture.clock.advance(60.1)
+    assert fixture.subscriptions.well
+    fixture.subscriptions.ended(fixture.session.live["t"], FORBIDDEN)
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(subscription=name))
+    await fixture.clock.advance(61.0)
+    assert fixture.session.tries == ["t", "t", "t"], "a removed one is not tried again"
+    assert fixture.clock.timers == 0
+
+
+async def test_a_command_for_one_that_is_refused_tries_it_at_once():
+    """A command does not say that a subscription is made which is not; if it succeeds, so has the block's."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    fixture.session.refuses_topics["t"] = FORBIDDEN
+    await fixture.subscriptions.restore(fixture.session)
+    with pytest.raises(RejectedError):
+        await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
+    assert fixture.unwell == {"w": ("failed", "rejected")}
+    fixture.session.refuses_topics.clear()
+    assert await fixture.subscriptions.add(fixture.session, Subscribe(topic="t")) == "w"
+    assert fixture.subscriptions.well
+    await fixture.clock.advance(120.0)
+    assert len(fixture.session.tries) == 3
+
+
+async def test_an_end_that_is_told_before_the_confirmation_is_taken():
+    """An adapter may report the end in the moment in which it confirms."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+
+    class Hasty(Session):
+        async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+            made = await super().subscribe(topic, deliver, options)
+            del self.topics[topic]
+            fixture.subscriptions.ended(made, UnavailableError("and gone"))
+            return made
+
+    hasty = Hasty()
+    await fixture.subscriptions.restore(hasty)
+    assert fixture.unwell == {"w": ("disconnected", "unavailable")}
+    await fixture.clock.advance(10.0)
+    assert 2 <= len(hasty.tries) <= 10
+
+
+@pytest.mark.parametrize("kind", [NotConnectedError, ConnectionLostError])
+async def test_what_may_be_the_end_of_the_session(kind: type[BridgeError]):
+    """After an error as of a dead connection the session must show that it works; the others are made all the same."""
+    fixture = Fixture(SubscriptionSpec("bad", "b"), SubscriptionSpec("good", "g"))
+    fixture.session.refuses_topics["b"] = kind("closed")
+    assert not await fixture.subscriptions.restore(fixture.session)
+    assert set(fixture.session.topics) == {"g"}
+
+
+async def test_a_subscription_without_an_answer():
+    """One that hangs holds up no other; after the time limit the session must show that it works, and it is retried."""
+    fixture = Fixture(SubscriptionSpec("bad", "b"), SubscriptionSpec("good", "g"))
+    fixture.session.hangs.add("b")
+    restoring = asyncio.create_task(fixture.subscriptions.restore(fixture.session))
+    await fixture.clock.advance(9.9)
+    assert set(fixture.session.topics) == {"g"}
+    assert not restoring.done()
+    await fixture.clock.advance(0.11)
+    assert not await restoring
+    await fixture.clock.settle()
+    assert fixture.unwell == {"bad": ("disconnected", "timeout")}
+    fixture.session.hangs.clear()
+    await fixture.clock.advance(1.0)
+    assert fixture.subscriptions.well
+
+
+async def test_arriving_data_is_a_sign_of_life():
+    """A confirmation that waits behind a flood has not failed: it is not cancelled, and the session works."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    confirmed = asyncio.Event()
+
+    class Flooded(Session):
+        async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
+            await confirmed.wait()
+            return await super().subscribe(topic, deliver, options)
+
+    session = Flooded()
+    restoring = asyncio.create_task(fixture.subscriptions.restore(session))
+    for _ in range(70):
+        await fixture.clock.advance(0.5)
+        session.heard = fixture.clock.monotonic()
+    assert await restoring
+    assert fixture.unwell == {"w": ("connecting", None)}
+    confirmed.set()
+    await fixture.clock.settle()
+    assert fixture.subscriptions.well
+    assert session.tries == ["t"]
+
+
+async def test_nothing_is_tried_on_a_session_that_is_over():
+    """Retries end with their session; the next one makes all of them, and remembers how often they failed."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    fixture.session.refuses_topics["t"] = UnavailableError("no leader")
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.clock.advance(20.0)
+    tries = len(fixture.session.tries)
+    fixture.subscriptions.session_over(Session())
+    assert fixture.clock.timers == 1, "another session's end is another's"
+    fixture.subscriptions.session_over(fixture.session)
+    await fixture.clock.advance(60.0)
+    assert len(fixture.session.tries) == tries
+    assert fixture.clock.timers == 0
+    fresh = Session()
+    fresh.refuses_topics["t"] = UnavailableError("no leader")
+    await fixture.subscriptions.restore(fresh)
+    await fixture.clock.advance(2.4)
+    assert len(fresh.tries) == 1
+
+
+async def test_many_that_are_not_well_are_counted():
+    """Twenty are named, those that need a person first, and with texts of bounded length."""
+    fixture = Fixture(*(SubscriptionSpec(f"s{n}", f"t{n}") for n in range(50)))
+    for n in range(50):
+        error = RejectedError if n == 49 else UnavailableError
+        fixture.session.refuses_topics[f"t{n}"] = error("x" * 2000, data={"a": "b"})
+    await fixture.subscriptions.restore(fixture.session)
+    unwell = fixture.subscriptions.unwell()
+    assert len(unwell) == 20
+    assert next(iter(unwell)) == "s49"
+    assert fixture.subscriptions.unwell_and_not_named == 30
+    assert all(len(msgspec.json.encode(one)) < 500 for one in unwell.values())
+
+
+async def test_a_session_is_left_without_its_subscriptions():
+    """A session that goes on for its operations has no subscriptions any more, even if one cannot be ended."""
+    fixture = Fixture(SubscriptionSpec("a", "t"), SubscriptionSpec("b", "u"))
+    await fixture.subscriptions.restore(fixture.session)
+    unsubscribe = fixture.session.unsubscribe
+
+    async def refuse(subscription: Subscription) -> None:
+        if subscription.topic == "t":
+            raise ConnectionLostError("closed")
+        await unsubscribe(subscription)
+
+    fixture.session.unsubscribe = refuse  # type: ignore[method-assign]
+    await fixture.subscriptions.leave(fixture.session)
+    assert set(fixture.session.topics) == {"t"}
+    fresh = Session()
+    await fixture.subscriptions.restore(fresh)
+    assert set(fresh.topics) == {"t", "u"}
