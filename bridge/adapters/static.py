@@ -13,10 +13,12 @@ from typing import Annotated, Any, Final
 from pydantic import Field, PrivateAttr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
-from bridge.adapters._common.json import check_value
+from bridge.adapters._common.json import check_value, encode
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError, RejectedError
+from bridge.core.files import read_regular
 from bridge.core.model import Command, Inbound, Request
 from bridge.core.ports import (
     NO_OPTIONS,
@@ -33,6 +35,13 @@ from bridge.core.ports import (
 PROTOCOL: Final = "static"
 #: The topic that means every key.
 ALL: Final = "*"
+#: Bytes of a file of values; and of one in YAML, of which ruamel.yaml reads some 70 kB a second.
+_LARGEST: Final = 16 << 20
+_LARGEST_YAML: Final = 1 << 20
+#: Values that the aliases of a file repeat in all.
+_MOST_REPEATED: Final = 100_000
+#: What ruamel.yaml raises where a value is not as its tag says, as in `!!bool x`.
+_YAML_BUGS: Final = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 #: The one method.
 GET: Final = "get"
 
@@ -59,6 +68,7 @@ class StaticConfig(Strict):
         read = self.values if self.file is None else _read_file(self.file)
         try:
             check_value(read, "values")
+            encode(read, "values")
         except InvalidError as error:
             raise ValueError(error.message) from None
         self._read.update(read or {})
@@ -75,7 +85,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     if reader is None:
         raise ValueError(f"`file` must be named *.json, *.yaml or *.csv, not {path.name}")
     try:
-        return reader(path.read_text("utf-8-sig"))
+        return reader(read_regular(path, _LARGEST_YAML if reader is _yaml_values else _LARGEST).decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"`file` cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -101,14 +111,44 @@ def _json_values(text: str) -> dict[str, Any]:
 
 def _yaml_values(text: str) -> dict[str, Any]:
     try:
+        if "*" in text:
+            _check_aliases(text)
         # The pure loader knows YAML 1.2, where `NO` is a text and `12:30` no number of minutes.
         values = YAML(typ="safe", pure=True).load(text)
+    except _YAML_BUGS as error:
+        raise ValueError(f"`file` holds a value that is not as its tag says ({type(error).__name__})") from None
     except YAMLError as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         place = "" if mark is None else f", line {mark.line + 1}"
         problem = error.problem if isinstance(error, MarkedYAMLError) else str(error).splitlines()[0]
         raise ValueError(f"`file`{place}: {problem}") from None
     return _as_map(values)
+
+
+def _check_aliases(text: str) -> None:
+    """Raise ValueError where aliases repeat so much that a small file becomes endless values; or YAMLError."""
+    sizes: dict[str, int] = {}  # of what has an anchor, in values
+    inside: list[list[Any]] = []  # the anchor and the size of each collection that is not complete yet
+    repeated = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, AliasEvent):
+            anchor, size = None, sizes.get(event.anchor, 1)
+            repeated += size
+            if repeated > _MOST_REPEATED:
+                raise ValueError(f"`file` repeats more than {_MOST_REPEATED} values by aliases")
+        elif isinstance(event, ScalarEvent):
+            anchor, size = event.anchor, 1 + len(event.value) // 64  # a long text weighs more
+        elif isinstance(event, CollectionStartEvent):
+            inside.append([event.anchor, 1])
+            continue
+        elif isinstance(event, CollectionEndEvent):
+            anchor, size = inside.pop()
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if inside:
+            inside[-1][1] += size
 
 
 def _as_map(values: Any) -> dict[str, Any]:

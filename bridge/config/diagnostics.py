@@ -3,9 +3,12 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from bridge.core.errors import ConfigError
+
+#: The most characters of a subject, and of a message.
+_LONGEST: Final = 600
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,7 +58,7 @@ class Diagnostics:
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
             message: What is wrong, and what would be right.
         """
-        text = f"{subject}: {message}" if subject else message
+        text = f"{_shortened(subject)}: {_shortened(message)}" if subject else _shortened(message)
         # A quotation from the file may hold line breaks and control characters, which a terminal would execute.
         self._found.add((location, "".join(one if one.isprintable() else _escaped(one) for one in text)))
 
@@ -73,6 +76,11 @@ class Diagnostics:
             ConfigError: Always, with all diagnostics.
         """
         raise ConfigError(self.lines())
+
+
+def _shortened(text: str) -> str:
+    """Return a text without its middle where it is longer than a person reads: a quotation may be a whole file."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def _escaped(letter: str) -> str:

@@ -72,11 +72,11 @@ class ExpressionReader:
         """
         if depth > MAX_DEPTH:
             raise Fault(self.line(node), f"nested more than {MAX_DEPTH} deep")
+        while node.data in _WRAPPERS:  # parentheses, too; a loop, since there may be any number of them
+            node = _trees(_meaningful(node))[0]
         if node.data in _UNSUPPORTED:
             raise Fault(self.line(node), _UNSUPPORTED[node.data])
         children = _meaningful(node)
-        if node.data in _WRAPPERS:
-            return self.read(_trees(children)[0], depth)
         line, text = self.line(node), self.source(node)
         match node.data:
             case "identifier" | "keyword":

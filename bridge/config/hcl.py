@@ -12,9 +12,10 @@ from bridge.config.diagnostics import Diagnostics, Fault, Location
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import parse
 from bridge.config.syntax import Attribute, Block
+from bridge.core.files import read_regular
 
-#: Bytes. A configuration is text that a person writes; a larger file is something else.
-MAX_FILE_SIZE: Final = 4 << 20
+#: Bytes. A configuration is text that a person writes; a larger file is something else. Parsing so much takes seconds.
+MAX_FILE_SIZE: Final = 1 << 20
 
 
 def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
@@ -43,9 +44,6 @@ def read_blocks(path: Path, ours: frozenset[str], diagnostics: Diagnostics, igno
         tree = parse(text)
     except UnexpectedInput as error:
         diagnostics.add(Location(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
-        return
-    except RecursionError:
-        diagnostics.add(Location(file), "", "nested too deep")
         return
     reader = _FileReader(file, ExpressionReader(text), diagnostics)
     for node in _trees(_trees(tree.children)[0].children):
@@ -115,22 +113,19 @@ class _FileReader:
 def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
     location = Location(str(path))
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_SIZE + 1)
+        data = read_regular(path, MAX_FILE_SIZE)
     except FileNotFoundError:
         diagnostics.add(location, "", "there is no such file")
+        return None
     except OSError as error:
         diagnostics.add(location, "", f"cannot be read: {error.strerror or error}")
-    else:
-        if len(data) > MAX_FILE_SIZE:
-            diagnostics.add(location, "", f"is larger than {MAX_FILE_SIZE >> 20} MiB")
-            return None
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            diagnostics.add(Location(str(path), line), "", "is not UTF-8 text")
-    return None
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        diagnostics.add(Location(str(path), line), "", "is not UTF-8 text")
+        return None
 
 
 def _trees(children: "list[Node | Token]") -> list[Node]:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.core.errors import AuthError
+from bridge.core.files import read_regular
 
 if TYPE_CHECKING:
     from nkeys import KeyPair
 
 _JWT: Final = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
+#: Bytes of a credentials file.
+_LARGEST: Final = 65_536
 _SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
 
 
@@ -119,7 +122,7 @@ def _pair(seed: str) -> "KeyPair":
 
 def _part(path: Path, pattern: re.Pattern[str], name: str) -> str:
     try:
-        text = path.read_text("ascii")
+        text = read_regular(path, _LARGEST).decode("ascii")
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"auth.file: {path} cannot be read as text") from None
     found = pattern.search(text)

@@ -1,5 +1,6 @@
 """Static values: what a file may hold, reading by key, and delivering each value once."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ from bridge.core.model import Inbound, Request
 from bridge.registry import AdapterRegistry
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
+
+#: 341 bytes that become 10**9 values.
+BOMB = "".join(
+    f"{letter}: &{letter} [{', '.join([f'*{before}' if before else 'x'] * 9)}]\n"
+    for before, letter in zip(["", *"abcdefgh"], "abcdefghi", strict=True)
+)
+#: The same with keys that are merged.
+MERGES = "a: &a {x: 1, y: 2}\n" + "".join(
+    f"{letter}: &{letter} {{<<: [{', '.join([f'*{before}'] * 9)}]}}\n"
+    for before, letter in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 
 async def opened(**config: Any) -> StaticAdapter:
@@ -124,6 +136,16 @@ async def test_files_of_values(tmp_path: Path, name: str, text: str, values: dic
         ("v.yaml", "a: .nan", "values.a: neither NaN"),
         ("v.yaml", "a: \x01", "unacceptable character"),
         ("v.yaml", "[" * 5000, "nested too deeply"),
+        ("v.yaml", "a: !!bool x", r"not as its tag says \(KeyError\)"),
+        ("v.yaml", 'a: !!int ""', r"not as its tag says \(IndexError\)"),
+        ("v.yaml", "? !!seq [[1]]\n: 1", r"not as its tag says \(TypeError\)"),
+        ("v.yaml", 'a: "\\U99999999"', r"not as its tag says \(OverflowError\)"),
+        ("v.yaml", 'a: "\\ud800"', "values: text with half of a surrogate pair cannot be JSON"),
+        ("v.json", '{"a": "\\ud800"}', "values: text with half of a surrogate pair cannot be JSON"),
+        ("v.yaml", "a: &a [*a]", "nested deeper than 30 levels"),
+        ("v.yaml", BOMB, "repeats more than 100000 values by aliases"),
+        ("v.yaml", MERGES, "repeats more than 100000 values by aliases"),
+        ("v.yaml", f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1000)}]", "repeats more than 100000 values"),
         ("v.csv", "", "needs a header"),
         ("v.csv", "key,key\n", "needs a header"),
         ("v.csv", "key,value\na\n", "line 2: 1 columns, the header has 2"),
@@ -136,6 +158,29 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, text: str, complai
     """Each mistake in a file is an error of the configuration."""
     with pytest.raises(ValidationError, match=complaint):
         StaticConfig(file=written(tmp_path, name, text))
+
+
+def test_aliases_that_are_few(tmp_path: Path) -> None:
+    """Aliases and merged keys have their values."""
+    text = "a: &a {x: [1, 2]}\nb: *a\nc: {<<: *a, y: 3}\nd: [*a, *a]\n"
+    content = StaticConfig(file=written(tmp_path, "v.yaml", text)).content
+    a = {"x": [1, 2]}
+    assert content == {"a": a, "b": a, "c": {**a, "y": 3}, "d": [a, a]}
+
+
+def test_only_regular_files_of_a_size_are_read(tmp_path: Path) -> None:
+    """A pipe, a device and a file that is too large are refused at once; a pipe would be waited for."""
+    os.mkfifo(tmp_path / "v.yaml")
+    (tmp_path / "v.csv").symlink_to("/dev/zero")
+    with (tmp_path / "v.json").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    for name, why in (
+        ("v.yaml", "is not a regular file"),
+        ("v.csv", "is not a regular file"),
+        ("v.json", "is larger than 16 MiB"),
+    ):
+        with pytest.raises(ValidationError, match=f"cannot be read: {why}"):
+            StaticConfig(file=tmp_path / name)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Show which files are read, in which order, and the diagnostics of broken ones."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from bridge.config import load
@@ -45,7 +48,7 @@ def test_faults_of_files_are_diagnostics(tmp_path, adapters):
     found = _diagnostics([tmp_path / name for name in ("no.hcl", "empty", "latin.hcl", "huge.hcl")], adapters)
     assert found == (
         f"{tmp_path}/empty: the directory holds no *.hcl file",
-        f"{tmp_path}/huge.hcl: is larger than 4 MiB",
+        f"{tmp_path}/huge.hcl: cannot be read: is larger than 1 MiB",
         f"{tmp_path}/latin.hcl:2: is not UTF-8 text",
         f"{tmp_path}/no.hcl: there is no such file",
     )
@@ -166,3 +169,61 @@ def test_a_diagnostic_is_one_line(tmp_path, adapters):
     assert found
     assert "a\\n\\x1b[31mb" in found[0]
     assert all(line.isprintable() for line in found)
+
+
+@pytest.mark.parametrize("count", [100, 1000, 10_000])
+@pytest.mark.parametrize("inner", ["1", "event.payload.id", "event.payload.id + 1"])
+def test_any_number_of_parentheses(load_text, count, inner):
+    """Parentheses around an expression have no meaning, however many there are."""
+    text = f"""
+integration "rpc" {{
+  type = "json-rpc"
+  endpoint {{
+    url = "https://h/rpc"
+  }}
+}}
+route "r" {{
+  on          = "a"
+  integration = "rpc"
+  operation   = "request"
+  method      = "m"
+  params      = {"(" * count}{inner}{")" * count}
+}}
+"""
+    (route,) = load_text(text).routes
+    assert route.params.evaluate({"event": {"payload": {"id": 1}}}) == (2 if "+" in inner else 1)
+
+
+#: How each kind of nesting begins and ends.
+NESTINGS = {
+    "list": ("[", "]"),
+    "map": ("{a = ", "}"),
+    "sum": ("1 + ", ""),
+    "conditional": ("true ? 1 : ", ""),
+    "call": ("lower(", ")"),
+    "call in parentheses": ("(lower(", "))"),
+    "template": ('"${', '}"'),
+}
+
+
+@pytest.mark.parametrize("kind", NESTINGS)
+def test_what_is_nested_too_deep_is_one_diagnostic(diagnostics, kind):
+    """Everything else that is nested too deep is a diagnostic at its line, and no traceback."""
+    begin, end = NESTINGS[kind]
+    found = diagnostics(f'variable "x" {{\n  default = {begin * 2000}1{end * 2000}\n}}\n')
+    assert 'bridge.hcl:2: variable "x" > default: nested more than 48 deep' in found
+
+
+def test_a_long_quotation_is_shortened(diagnostics):
+    """A diagnostic quotes no more than a person reads."""
+    (_, found) = diagnostics(f'variable "x" {{\n  default = <<X\n{"${" * 5000}1{"}" * 5000}\nX\n}}\n')
+    assert len(found) < 800
+    assert found.endswith("cannot be parsed")
+
+
+def test_a_pipe_is_no_configuration(tmp_path, adapters):
+    """A pipe or a device in place of a file is refused at once."""
+    os.mkfifo(tmp_path / "bridge.hcl")
+    for path in (tmp_path / "bridge.hcl", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="cannot be read: is not a regular file"):
+            load([path], adapters=adapters, environ={})
