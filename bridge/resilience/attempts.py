@@ -51,6 +51,17 @@ class Attempts:
         self._timer = Timer(clock)
         self._not_entered = 0  # tasks that have not made their first step: nobody may overtake those
 
+    def change(self, limit: float) -> None:
+        """Use another time limit for the attempts that begin from now on; those that run keep theirs."""
+        self._timer.cancel()
+        now = self._clock.monotonic()
+        for attempt in tuple(self._usual):
+            attempt.timer = Timer(self._clock)
+            attempt.timer.set(max(0.0, attempt.began + self._limit - now), partial(self._expire, attempt))
+            self._others[attempt] = None
+        self._usual.clear()
+        self._limit = limit
+
     def __iter__(self) -> Iterator[RunningAttempt]:
         return iter((*self._usual, *self._others))
 
@@ -187,6 +198,7 @@ class Attempts:
                 self._expire(attempt)
 
     def _timed_out(self, attempt: RunningAttempt) -> BridgeError:
-        if attempt.limit < self._limit:
+        deadline = attempt.call.operation.deadline
+        if attempt.limit != self._limit and deadline is not None and deadline - attempt.began <= attempt.limit:
             return attempt.call.expired(during=True)
-        return AttemptTimeoutError(f"no answer within {self._limit:g} s")
+        return AttemptTimeoutError(f"no answer within {attempt.limit:g} s")

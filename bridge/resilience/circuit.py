@@ -106,6 +106,10 @@ class CircuitBreaker:
         self._opened_by: Operation | None = None
         self._error: BridgeError | None = None
 
+    def change(self, settings: CircuitBreakerSettings) -> None:
+        """Use other settings from now on; the state, and the time for which it stays open, are as they were."""
+        self._settings = settings
+
     @property
     def state(self) -> CircuitState:
         """The state: closed, open or half-open. A circuit that was opened by hand is open."""

@@ -101,6 +101,15 @@ class Guard:
         self._stopping = False
         self._pumping = False
 
+    def change(self, settings: ResilienceSettings) -> None:
+        """Use other settings from now on. Nothing ends by that, neither what runs nor what waits."""
+        self._timeout = settings.timeout
+        self.breaker.change(settings.circuit_breaker)
+        self._limiter.change(settings.limit)
+        self._running.change(settings.timeout)
+        self._retries.change(settings.retry)
+        self._pump()
+
     def submit(self, call: GuardedCall) -> None:
         """Run an operation, with as many attempts as it may have; its outcome goes to `GuardedCall.end`.
 

@@ -50,12 +50,22 @@ class Limiter(Generic[Waiter]):
         """Create it with all slots free; `on_token` is called when the rate allows a waiter to start."""
         self._clock = clock
         self._on_token = on_token
+        self._settings = settings
         self._queue_limit = settings.queue
         self._rate = None if settings.rate is None else TokenBucket(settings.rate)
-        self._free = settings.max_in_flight
+        self._free = settings.max_in_flight  # below 0 while more attempts run than changed settings allow
         self._waiting: OrderedDict[Waiter, None] = OrderedDict()
         self._paused = False
         self._timer = Timer(clock)
+
+    def change(self, settings: LimitSettings) -> None:
+        """Use other settings from now on; who has a slot keeps it, and who waits goes on waiting. Then ask `next`."""
+        self._free += settings.max_in_flight - self._settings.max_in_flight
+        self._queue_limit = settings.queue
+        if settings.rate != self._settings.rate:
+            self._rate = None if settings.rate is None else TokenBucket(settings.rate)
+            self.close()
+        self._settings = settings
 
     def __iter__(self) -> Iterator[Waiter]:
         return iter(self._waiting)
@@ -75,12 +85,12 @@ class Limiter(Generic[Waiter]):
     def wait(self, waiter: Waiter) -> None:
         """Put a waiter at the end of the queue. The caller has checked `full`."""
         self._waiting[waiter] = None
-        if self._rate is not None and self._free and not self._paused:
+        if self._rate is not None and self._free > 0 and not self._paused:
             self._wait_for_token(self._rate)
 
     def next(self) -> Waiter | None:
         """Take a slot for the first waiter and return it; None where nobody may start."""
-        if not self._waiting or not self._free or self._paused:
+        if not self._waiting or self._free <= 0 or self._paused:
             return None
         if self._rate is not None and self._wait_for_token(self._rate):
             return None
@@ -121,7 +131,7 @@ class Limiter(Generic[Waiter]):
         self._timer.cancel()
 
     def _ready(self) -> bool:
-        if not self._free or self._waiting or self._paused:
+        if self._free <= 0 or self._waiting or self._paused:
             return False
         return self._rate is None or not self._rate.wait(self._clock.monotonic())
 

@@ -55,7 +55,7 @@ class RetryBudget:
     """
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._attempts: deque[list[int]] = deque()
         self._retries: deque[list[int]] = deque()
         self._attempt_total = 0
@@ -76,7 +76,7 @@ class RetryBudget:
         bucket = int(now * _BUCKETS_PER_SECOND)
         self._forget(bucket)
         # 0.1 * 30 is a little more than 3, 0.7 * 10 could as well be a little less than 7.
-        if self._retry_total + 1 > max(BUDGET_FLOOR, self._share * self._attempt_total + 1e-9):
+        if self._retry_total + 1 > max(BUDGET_FLOOR, self.share * self._attempt_total + 1e-9):
             return False
         self._retry_total += 1
         if self._retries and self._retries[-1][0] == bucket:
@@ -113,6 +113,11 @@ class Retries:
         self._budget = RetryBudget(settings.budget)
         #: To be called with the time (monotonic, in seconds) of each attempt that begins.
         self.count = self._budget.attempt
+
+    def change(self, settings: RetrySettings) -> None:
+        """Use other settings from now on; the budget keeps what was counted."""
+        self._settings = settings
+        self._budget.share = settings.budget
 
     def delay(self, call: GuardedCall, error: BridgeError) -> float | None:
         """Return the seconds until the next attempt, and report it; None where there will be none.

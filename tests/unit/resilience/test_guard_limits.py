@@ -1,11 +1,13 @@
 """The guard's queue: order, bounds, pausing, draining and cancellation in each phase."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from bridge.core.errors import UnavailableError
-from bridge.core.model import Outcome
+from bridge.core.model import CircuitState, Outcome
+from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Stage
 from tests.support.guard.harness import GuardHarness, script
 
@@ -278,3 +280,61 @@ async def test_close_leaves_no_timer() -> None:
     guarded.guard.close()
     assert [payload["count"] for payload in guarded.payloads("shed")] == [1, 2]
     assert guarded.clock.timers == 0
+
+
+async def test_settings_that_change_while_operations_run() -> None:
+    """What runs keeps time limit and slot, what waits goes on waiting, and the rest follows the new settings."""
+    guarded = GuardHarness(timeout="10s", limit={"max_in_flight": 3}, retry={"max_attempts": 1})
+    tasks = [await guarded.start(number) for number in range(1, 6)]
+    later = await guarded.start(6, timeout=4.0)
+
+    def change(**blocks: Any) -> None:
+        guarded.guard.change(ResilienceSettings.model_validate(blocks))
+
+    change(timeout="2s", limit={"max_in_flight": 1}, retry={"max_attempts": 2, "initial_delay": "1s", "jitter": False})
+    await guarded.end(1)
+    await guarded.end(2)
+    assert guarded.started == [1, 2, 3], "one at a time from now on"
+    await guarded.clock.advance(9.9)
+    assert not tasks[2].done()
+    assert later.result().error is not None
+    assert later.result().error.kind == "deadline"
+    await guarded.clock.advance(0.2)
+    assert guarded.started == [1, 2, 3, 4], "the time limit of the third was 10 s, as when it began"
+    await guarded.clock.advance(2.0)
+    assert guarded.payloads("retry")[0]["error"]["message"] == "no answer within 10 s"
+    assert guarded.payloads("retry")[1]["error"]["message"] == "no answer within 2 s"
+    change(timeout="2s", limit={"max_in_flight": 64, "rate": "1000/s"})
+    await guarded.clock.advance(0.1)
+    assert {3, 5} <= set(guarded.started[4:])
+    assert guarded.guard.accounting.count(Stage.SUCCEEDED) == 2
+
+
+async def test_each_limit_of_time_says_whose_it_was() -> None:
+    """After a change, an attempt that began before it ends with the old time limit, or at its caller's deadline."""
+    guarded = GuardHarness(timeout="10s", retry={"max_attempts": 1})
+    slow, hasty = await guarded.start(1), await guarded.start(2, timeout=3.0)
+    guarded.guard.change(ResilienceSettings.model_validate({"timeout": "60s", "retry": {"max_attempts": 1}}))
+    fresh = await guarded.start(3)
+    await guarded.clock.advance(10.1)
+    errors = [task.result().error for task in (hasty, slow)]
+    assert [error.kind for error in errors if error is not None] == ["deadline", "timeout"]
+    assert not fresh.done()
+    await guarded.clock.advance(50.0)
+    assert fresh.result().error is not None
+    assert fresh.result().error.message == "no answer within 60 s"
+
+
+async def test_a_circuit_stays_as_it_is_when_its_settings_change() -> None:
+    """An open circuit stays open for the time that it said; the thresholds count from now on."""
+    guarded = GuardHarness(retry={"max_attempts": 1}, circuit_breaker={"failure_threshold": 1, "timeout": "20s"})
+    await guarded.run(script(DOWN))
+    assert guarded.guard.breaker.state is CircuitState.OPEN
+    guarded.guard.change(
+        ResilienceSettings.model_validate({"circuit_breaker": {"success_threshold": 1, "failure_threshold": 9}})
+    )
+    assert guarded.guard.breaker.state is CircuitState.OPEN
+    await guarded.clock.advance(30.0)
+    assert guarded.guard.breaker.state is CircuitState.HALF_OPEN
+    await guarded.run(script("ok"), number=2)
+    assert guarded.guard.breaker.state is CircuitState.CLOSED
