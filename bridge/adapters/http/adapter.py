@@ -2,8 +2,8 @@
 
 A command makes any request (`request`). There are two topics (`feeds`): `poll` requests one path at an interval, and
 `events` are server-sent events. Requests do not depend on each other, so they are tried whatever the last health check
-found. A feed that ends is reported as a lost session; `connect` opens it again, so that reconnection is the same as for
-all protocols. Redirects are never followed. Event headers and idempotency key are sent as with JSON-RPC.
+found. A feed that ends is reported as the end of its subscription; the owner subscribes again. Redirects are never
+followed. Event headers and idempotency key are sent as with JSON-RPC.
 """
 
 import asyncio
@@ -36,14 +36,18 @@ from bridge.core.ports import (
 )
 
 PROTOCOL: Final = "http"
+#: Where a session leaves the last id of its server-sent events for the next one: the adapter, the source, the id.
+_LEFT: Final = "http.events"
 
 
 @dataclass(slots=True)
 class _OpenFeed:
-    """The feed of a subscription, the function that takes its messages, and its task while it runs."""
+    """The feed of a topic, with the subscription and its task while it runs.
+
+    It stays when the feed has ended or could not be opened: it remembers what was delivered, and how long to wait.
+    """
 
     feed: Feed
-    deliver: Deliver
     task: asyncio.Task[None] | None = None
 
 
@@ -65,27 +69,24 @@ class HttpAdapter(AdapterBase):
         self._codec = Codec(config.codec)
         self._idempotent = frozenset(config.idempotent)
         self._allowed = {name.lower(): name for name in config.allow_headers}
-        self._on_lost = setup.on_lost
-        self._loss_reported = False
+        self._on_subscription_ended = setup.on_subscription_ended
+        self._on_dropped = setup.on_dropped
+        self._session_state = setup.session_state
         self._background = Background(setup.on_lost)
         self._feeds: dict[str, _OpenFeed] = {}
 
     async def connect(self) -> None:
-        """Open one connection and keep it in the pool; open all feeds again, because each may have died unnoticed.
+        """Open one connection and keep it in the pool.
 
         Raises:
             NotConnectedError: The server cannot be reached.
-            BridgeError: The health check or a feed fails.
+            BridgeError: The health check fails.
         """
-        self._loss_reported = False
         await self._client.open()
         if self._config.health_path is not None:
             await self.check()
         if not self._background.is_open:
             await self._background.open()
-        for open_feed in tuple(self._feeds.values()):
-            await self._stop(open_feed)
-            await self._begin(open_feed)
 
     async def disconnect(self) -> None:
         """Close all feeds and connections; requests in flight fail with ConnectionLostError."""
@@ -159,18 +160,28 @@ class HttpAdapter(AdapterBase):
         """
         open_feed = self._feeds.get(topic)
         if open_feed is None:
-            open_feed = _OpenFeed(self._make_feed(topic), deliver)
-        open_feed.deliver = deliver
+            open_feed = self._feeds[topic] = _OpenFeed(self._make_feed(topic))
         await self._stop(open_feed)
-        await self._begin(open_feed)
-        self._feeds[topic] = open_feed
-        return Subscription(topic)
+        if not self._background.is_open:
+            await self._background.open()
+        subscription = Subscription(topic)
+        try:
+            await open_feed.feed.open()
+            open_feed.task = self._background.start(self._run(open_feed, subscription, deliver))
+        except BaseException:
+            await open_feed.feed.aclose()
+            raise
+        return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Close the feed; nothing is delivered after this."""
         open_feed = self._feeds.pop(subscription.topic, None)
-        if open_feed is not None:
-            await self._stop(open_feed)
+        if open_feed is None:
+            return
+        await self._stop(open_feed)
+        if isinstance(open_feed.feed, EventFeed):
+            # The next session goes on from here. In this one, to subscribe again is to begin again.
+            self._session_state[_LEFT] = (self, open_feed.feed.source, open_feed.feed.last_id)
 
     def _make_feed(self, topic: str) -> Feed:
         config, base = self._config, self._client.path
@@ -179,25 +190,18 @@ class HttpAdapter(AdapterBase):
             path = base if config.path is None else join_path(base, config.path)
             return PollFeed(self._client, path, config.poll, self._codec, self._clock)
         path = join_path(base, config.events or "")
-        return EventFeed(self._client, path, self._codec, config.max_response, self._clock)
+        limit, on_dropped = config.max_response, self._on_dropped
+        feed = EventFeed(self._client, path, self._codec, limit=limit, clock=self._clock, on_dropped=on_dropped)
+        adapter, source, last_id = self._session_state.pop(_LEFT, (self, "", ""))
+        if adapter is not self and source == feed.source:
+            feed.last_id = last_id
+        return feed
 
-    async def _begin(self, open_feed: _OpenFeed) -> None:
-        if not self._background.is_open:
-            await self._background.open()
-        try:
-            await open_feed.feed.open()
-            open_feed.task = self._background.start(self._run(open_feed))
-        except BaseException:
-            await open_feed.feed.aclose()
-            raise
-
-    async def _run(self, open_feed: _OpenFeed) -> None:
-        error = await open_feed.feed.run(open_feed.deliver)
+    async def _run(self, open_feed: _OpenFeed, subscription: Subscription, deliver: Deliver) -> None:
+        error = await open_feed.feed.run(deliver)
         await open_feed.feed.aclose()
         open_feed.task = None
-        if not self._loss_reported:
-            self._loss_reported = True
-            self._on_lost(error)
+        self._on_subscription_ended(subscription, error)
 
     @staticmethod
     async def _stop(open_feed: _OpenFeed) -> None:

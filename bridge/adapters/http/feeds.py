@@ -1,8 +1,10 @@
 """Receive messages from an HTTP server: by polling one path, or as server-sent events.
 
-A feed is opened, runs until it fails, and may be opened again: it remembers what it has delivered.
+A feed is opened, runs until it fails, and may be opened again: it remembers what it has delivered, and how long the
+server asked it to wait.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from bridge.adapters._common.content import Codec
@@ -130,7 +132,16 @@ def _conditions(response: Response) -> bytes:
 class EventFeed:
     """Receives server-sent events (WHATWG HTML, section 9.2), from the one after the last that was delivered."""
 
-    def __init__(self, client: HttpClient, path: bytes, codec: Codec, limit: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        path: bytes,
+        codec: Codec,
+        *,
+        limit: int,
+        clock: Clock,
+        on_dropped: Callable[[BridgeError, str], None],
+    ) -> None:
         """Make the feed; nothing is requested yet.
 
         Args:
@@ -139,19 +150,24 @@ class EventFeed:
             codec: Decodes the data of events.
             limit: The largest event, in bytes.
             clock: Measures waits that the server asks for.
+            on_dropped: Told of an event that cannot be delivered.
         """
         self._client = client
         self._path = path
         self._codec = codec
         self._limit = limit
-        self._last_id = ""
+        self._on_dropped = on_dropped
+        self.source = f"{client.origin}{path.decode('ascii')}"
+        """Where the events come from; ids of another source mean nothing here."""
+        self.last_id = ""
+        """The id of the last event that was delivered, or that has nothing to deliver."""
         self._retry_after = _RetryAfter(clock)
         self._stream: ResponseStream | None = None
 
     async def open(self) -> None:
         """Request the stream, and check that the answer is one; see `Feed.open`."""
         self._retry_after.check()
-        headers = b"last-event-id: %b\r\n" % self._last_id.encode() if self._last_id else b""
+        headers = b"last-event-id: %b\r\n" % self.last_id.encode() if self.last_id else b""
         answer = await self._client.stream(self._path, "text/event-stream", headers)
         if isinstance(answer, ResponseStream):
             kind = headers_of(answer.response).get("content-type", "") if answer.response is not None else ""
@@ -173,12 +189,16 @@ class EventFeed:
         stream = self._stream
         if stream is None:
             return ConnectionLostError("there is no stream of events")
-        parser = EventParser(self._limit, self._last_id)
+        parser = EventParser(self._limit, self.last_id)
         try:
             while piece := await stream.read():
                 for event in parser.feed(piece):
-                    await deliver(self._message(event))
-                    self._last_id = event.last_id
+                    if event.data is not None:
+                        await deliver(self._message(event, event.data))
+                    elif event.fault is not None:
+                        # With its id remembered, the server does not send it again after each reconnection.
+                        self._on_dropped(ProtocolError(event.fault), EVENTS)
+                    self.last_id = event.last_id
         except BridgeError as error:
             return error
         return ConnectionLostError("the server ended the stream of events")
@@ -189,15 +209,15 @@ class EventFeed:
         if stream is not None:
             await stream.aclose()
 
-    def _message(self, event: ServerEvent) -> Inbound:
-        headers, value = _headers(event), event.data
+    def _message(self, event: ServerEvent, data: str) -> Inbound:
+        headers, value = {"event": event.kind}, data
+        if event.last_id:
+            headers["id"] = event.last_id
+        if event.fault is not None:
+            headers["codec_error"] = event.fault
         try:
-            value = self._codec.decode(event.data.encode(), name="the event's data")
+            value = self._codec.decode(data.encode(), name="the event's data")
         except ProtocolError as error:
             # Ending the stream here would bring the same event again after each reconnection.
             headers["codec_error"] = error.message
         return Inbound(topic=EVENTS, message=value, headers=headers)
-
-
-def _headers(event: ServerEvent) -> dict[str, str]:
-    return {"event": event.kind, "id": event.last_id} if event.last_id else {"event": event.kind}

@@ -71,6 +71,11 @@ class HttpClient:
         """Return the endpoint's own path, with its query if it has one."""
         return self._path
 
+    @property
+    def origin(self) -> str:
+        """Return scheme, host and port of the server."""
+        return self._target.origin
+
     async def open(self) -> None:
         """Open a connection and keep it. Raises NotConnectedError, `permanent` for a bad certificate."""
         try:

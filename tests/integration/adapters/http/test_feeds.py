@@ -33,13 +33,21 @@ STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
 
 @asynccontextmanager
 async def listening(
-    url: str, *, clock: FakeClock | None = None, **config: Any
+    url: str, *, clock: FakeClock | None = None, state: dict[str, Any] | None = None, **config: Any
 ) -> AsyncIterator[tuple[Direct, Listener]]:
     """Connect an adapter with a listener; afterwards no task is left."""
     listener, before = Listener(), asyncio.all_tasks()
     auth = AuthBearer(type="bearer", token="t0ken")
     setup = adapter_setup(
-        "test", Endpoint(url=url), auth, config=HttpConfig(**config), on_lost=listener.lost.append, clock=clock
+        "test",
+        Endpoint(url=url),
+        auth,
+        config=HttpConfig(**config),
+        on_lost=listener.lost.append,
+        on_subscription_ended=listener.on_ended,
+        on_dropped=listener.on_dropped,
+        session_state=state if state is not None else {},
+        clock=clock,
     )
     adapter = HttpAdapter(setup)
     await adapter.connect()
@@ -94,8 +102,8 @@ async def test_polling_says_what_has_changed() -> None:
     "wait",
     [("60",), ("Tue, 14 Nov 2023 22:14:30 GMT",), ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT")],
 )
-async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting(wait: tuple[str, ...]) -> None:
-    """A failed poll is one loss; after `connect` only changes are delivered. A `Retry-After` of 60 s is kept."""
+async def test_a_poll_that_fails_is_told_once_and_begun_again_by_subscribing(wait: tuple[str, ...]) -> None:
+    """A failed poll ends its subscription, not the session; then only changes are delivered. `Retry-After` is kept."""
     headers = [f"{name}: {value}" for name, value in zip(("Retry-After", "Date"), wait, strict=False)]
     script = Script(http("one"), http("", 503, *headers), http("one"), http("two"))
     clock = FakeClock()
@@ -103,23 +111,25 @@ async def test_a_poll_that_fails_is_told_once_and_begun_again_by_connecting(wait
         scripted_server(script) as server,
         listening(server.url, clock=clock, poll=10) as (adapter, listener),
     ):
-        await adapter.subscribe("poll", listener.deliver)
+        subscription = await adapter.subscribe("poll", listener.deliver)
         await until(lambda: listener.got and clock.timers)
         await clock.advance(10)
-        await until(lambda: listener.lost)
-        assert isinstance(listener.lost[0], ThrottledError)
+        await until(lambda: listener.ended)
+        [(ended, error)] = listener.ended
+        assert ended is subscription
+        assert (type(error), error.retry_after_ms) == (ThrottledError, 60_000)
         await clock.advance(59)
         with pytest.raises(ThrottledError) as caught:
-            await adapter.connect()
+            await adapter.subscribe("poll", listener.deliver)
         assert caught.value.retry_after_ms == 1000
         assert len(server.requests) == 2
         await clock.advance(1)
-        await adapter.connect()
+        await adapter.subscribe("poll", listener.deliver)
         await until(lambda: clock.timers)
         await clock.advance(10)
         await until(lambda: len(listener.got) == 2)
         assert listener.messages == ["one", "two"]
-        assert len(listener.lost) == 1
+        assert (len(listener.ended), listener.lost) == (1, [])
 
 
 async def test_events_arrive_as_they_are_said() -> None:
@@ -144,22 +154,65 @@ async def test_events_arrive_as_they_are_said() -> None:
 
 
 async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
-    """The end of a stream is one loss; `connect` opens it again with `Last-Event-ID`."""
+    """The end of a stream ends its subscription; to subscribe again opens it with `Last-Event-ID`."""
     async with (
         scripted_server(lambda request: request.send(STREAM)) as server,
         listening(server.url, events="/e") as (adapter, listener),
     ):
-        await adapter.subscribe("events", listener.deliver)
-        server.requests[0].send(b"id: 7\ndata: a\n\nid: 8\ndata: half")
+        subscription = await adapter.subscribe("events", listener.deliver)
+        server.requests[0].send(b"id: 7\ndata: a\n\nid: 8\n\nid: 9\ndata: half")
         server.requests[0].close()
-        await until(lambda: listener.lost)
-        assert isinstance(listener.lost[0], ConnectionLostError)
-        await adapter.connect()
-        assert server.requests[1].header("Last-Event-ID") == "7"
+        await until(lambda: listener.ended)
+        [(ended, error)] = listener.ended
+        assert (ended is subscription, type(error)) == (True, ConnectionLostError)
+        await adapter.subscribe("events", listener.deliver)
+        assert server.requests[1].header("Last-Event-ID") == "8"
         server.requests[1].send(b"data: b\n\n")
         await until(lambda: len(listener.got) == 2)
         assert listener.messages == ["a", "b"]
-        assert len(listener.lost) == 1
+        assert (len(listener.ended), listener.lost) == (1, [])
+
+
+async def test_a_new_session_goes_on_after_the_last_event() -> None:
+    """A session that replaces another one begins after the last event of that; of another path it begins anew."""
+    state: dict[str, Any] = {}
+    async with scripted_server(lambda request: request.send(STREAM)) as server:
+        for path in ("/e", "/e", "/other"):
+            async with listening(server.url, state=state, events=path) as (adapter, listener):
+                subscription = await adapter.subscribe("events", listener.deliver)
+                server.requests[-1].send(b"id: 7\ndata: a\n\n")
+                await until(lambda listener=listener: listener.got)
+                await adapter.unsubscribe(subscription)
+                await adapter.subscribe("events", listener.deliver)
+                await adapter.unsubscribe(subscription)
+                await adapter.subscribe("events", listener.deliver)
+                server.requests[-1].send(b"id: 8\ndata: a\n\n")
+                await until(lambda listener=listener: len(listener.got) == 2)
+                await adapter.unsubscribe(subscription)
+        assert [request.header("Last-Event-ID") for request in server.requests] == [*(None,) * 3, "8", *(None,) * 5]
+
+
+@pytest.mark.parametrize("field", ["data: ", ": ", "unknown: ", ""])
+async def test_an_event_of_three_mebibytes(field: str) -> None:
+    """An event over the limit, third of six, is left out and told; the others come, in order, by one request."""
+    large = field.encode() + b"x" * (3 << 20)
+    async with (
+        scripted_server(lambda request: request.send(STREAM)) as server,
+        listening(server.url, events="/e", max_response="2MiB") as (adapter, listener),
+    ):
+        await adapter.subscribe("events", listener.deliver)
+        for number in range(1, 7):
+            server.requests[0].send(b"id: %d\n%bdata: %d\n\n" % (number, large + b"\n" if number == 3 else b"", number))
+        await until(lambda: listener.got and listener.messages[-1] == 6)
+        assert listener.messages == [1, 2, *(() if field == "data: " else (3,)), 4, 5, 6]
+        assert [(type(error), topic) for error, topic in listener.dropped] == (
+            [(ProtocolError, "events")] if field == "data: " else []
+        )
+        server.requests[0].close()
+        await until(lambda: listener.ended)
+        await adapter.subscribe("events", listener.deliver)
+        assert server.requests[1].header("Last-Event-ID") == "6"
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -178,36 +231,37 @@ async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
 async def test_what_is_no_stream(answer: bytes, kind: type[BridgeError]) -> None:
     """An answer that is not a stream fails the subscription, and is not reported as a loss."""
     async with (
-        scripted_server(Script(answer)) as server,
+        scripted_server(lambda request: request.send(answer if b"/e " in request.head else http(""))) as server,
         listening(server.url, events="/e") as (adapter, listener),
     ):
         with pytest.raises(kind):
             await adapter.subscribe("events", listener.deliver)
-        assert listener.lost == []
+        assert (listener.lost, listener.ended) == ([], [])
+        await adapter.check()
 
 
 @pytest.mark.parametrize(
     ("more", "kind"),
     [
-        (b"data: " + b"x" * 2000, ProtocolError),
+        (b"zz\r\n", ProtocolError),
         (None, ConnectionLostError),
     ],
-    ids=["too-large", "reset"],
+    ids=["no-chunk", "reset"],
 )
 async def test_what_ends_a_stream(more: bytes | None, kind: type[BridgeError]) -> None:
-    """An event over the limit, or a connection that dies, ends the stream."""
+    """What is not HTTP, or a connection that dies, ends the stream."""
     async with (
-        scripted_server(lambda request: request.send(STREAM)) as server,
-        listening(server.url, events="/e", max_response=1000, codec="json") as (adapter, listener),
+        scripted_server(lambda request: request.send(STREAM[:-2] + b"Transfer-Encoding: chunked\r\n\r\n")) as server,
+        listening(server.url, events="/e") as (adapter, listener),
     ):
         await adapter.subscribe("events", listener.deliver)
         if more is None:
             server.requests[0].transport.abort()
         else:
             server.requests[0].send(more)
-        await until(lambda: listener.lost)
-        assert isinstance(listener.lost[0], kind)
-        assert listener.got == []
+        await until(lambda: listener.ended)
+        assert isinstance(listener.ended[0][1], kind)
+        assert (listener.got, listener.lost) == ([], [])
 
 
 async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
@@ -218,10 +272,10 @@ async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
     ):
         await adapter.subscribe("poll", listener.deliver)
         await adapter.subscribe("events", listener.deliver)
-        server.requests[-1].send(b"data: {\n\ndata: {}\n\n")
-        await until(lambda: len(listener.got) == 3)
-        assert listener.messages == [b"{", "{", {}]
-        assert ["codec_error" in message.headers for message in listener.got] == [True, True, False]
+        server.requests[-1].send(b'data: {\n\ndata: {}\n\ndata: "\xff"\n\n')
+        await until(lambda: len(listener.got) == 4)
+        assert listener.messages == [b"{", "{", {}, "\ufffd"]
+        assert ["codec_error" in message.headers for message in listener.got] == [True, True, False, True]
         assert listener.lost == []
 
 
@@ -292,8 +346,8 @@ def test_streams_on_uvloop() -> None:
                 await until(lambda: len(listener.got) == 3)
                 assert [message.headers["id"] for message in listener.got] == ["1", "2", "3"]
                 service.kill()
-                await until(lambda: listener.lost)
-                assert isinstance(listener.lost[0], ConnectionLostError)
+                await until(lambda: listener.ended)
+                assert isinstance(listener.ended[0][1], ConnectionLostError)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
