@@ -5,7 +5,7 @@ import dataclasses
 import math
 import os
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -160,6 +160,7 @@ class IntegrationGateway:
             ConfigError: An adapter cannot be created from its settings, or the status page cannot be served.
             OutboxError: The files of the outbox cannot be used.
         """
+        _log_warnings(self._configuration.warnings)
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration))
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
@@ -358,6 +359,7 @@ class IntegrationGateway:
             self.bus.pass_own(self._sets_off)
             self._on_change()
             self._log_orphans()
+            _log_warnings(warning for warning in fresh.warnings if warning not in old.warnings)
             log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
             return Reloaded(**plan, routes=len(fresh.routes), needs_restart=blocks)
 
@@ -392,6 +394,12 @@ class IntegrationGateway:
             outbox=self._outbox.counts(),
             integrations={one.id: one.status for one in self._manager},
         )
+
+
+def _log_warnings(warnings: Iterable[str]) -> None:
+    """Log what `nemo-bridge check` warns of."""
+    for warning in warnings:
+        log.warning("configuration", warning=warning)
 
 
 def _curve(bus: BusSettings) -> CurveServer | CurveClient | None:

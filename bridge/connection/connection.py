@@ -169,8 +169,6 @@ class Connection:
 
     async def run(self) -> None:
         """Stay connected and execute what is submitted, until cancelled."""
-        for warning in self._warnings:
-            log.warning("not safe", integration=self.id, why=warning)
         try:
             async with asyncio.TaskGroup() as self._bugs:
                 try:

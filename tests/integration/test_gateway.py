@@ -207,3 +207,17 @@ async def test_a_reload_that_cannot_read_does_not_hold_the_end(read: Reader):
         assert time.monotonic() - began < 0.1 + LONGEST_CLOSE + 1.0
     finally:
         may_go_on.set()
+
+
+async def test_warnings_of_the_configuration_are_logged(read: Reader):
+    """What `nemo-bridge check` warns of is logged at the start, and what a reload adds to it then."""
+
+    def again() -> Configuration:
+        return dataclasses.replace(read("kept"), warnings=("the first", "the second"))
+
+    gateway = IntegrationGateway(dataclasses.replace(read("kept"), warnings=("the first",)), load=again)
+    with capture_logs() as logs:
+        async with running(gateway):
+            assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first"]
+            await gateway.reload()
+    assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first", "the second"]
