@@ -51,8 +51,8 @@ def test_no_bytes_do_harm(pieces: list[bytes]) -> None:
 @given(block=BLOCKS)
 def test_no_headers_do_harm(block: bytes) -> None:
     """Any header block gives names and values that can be encoded as text."""
-    headers, _ = read_headers(block)
-    for text in (*headers, *headers.values()):
+    headers, _, status = read_headers(block)
+    for text in (*headers, *headers.values(), status):
         text.encode()
 
 

@@ -4,26 +4,27 @@
   as NATS services send it (ADR-32); the body is its data. Nobody there is `unavailable`, and surely nothing was done.
 * `publish`, `subscribe`: core NATS, at most once. `publish` returns when the server has confirmed that it has it.
 * `enqueue`: the queue is a subject that a stream stores. `dequeue` and a subscription's `queue` name `stream/consumer`,
-  or a stream (or its only subject) that `durable` reads. JetStream has one `ack_wait` for a whole consumer, so
-  `visibility_ms` is not used.
+  or a stream (or its only subject) that `durable` reads. JetStream has one `ack_wait` for a whole consumer; for another
+  `visibility_ms` the adapter tells the server that the message is in progress, and gives it back in the end.
 
 Event headers travel as headers of the same name, an idempotency key as `Nats-Msg-Id`, by which JetStream drops what
 it has already, the content's type as `Content-Type`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
-import structlog
 from msgspec import UNSET
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import SCHEMES, NatsConfig, addressing, resolve
-from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
+from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.jetstream import Consumption, Queues
-from bridge.adapters.nats.protocol import STATUS, NatsMessage
+from bridge.adapters.nats.protocol import Info, NatsMessage
+from bridge.adapters.nats.servers import Servers
 from bridge.adapters.nats.subjects import (
     CONTENT_TYPE,
     MESSAGE_ID,
@@ -33,7 +34,9 @@ from bridge.adapters.nats.subjects import (
     comes_back,
     header_block,
     outgoing_headers,
+    shown_headers,
 )
+from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
 from bridge.core.model import Ack, Command, Enqueue, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
@@ -53,8 +56,6 @@ PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
 _ERROR_CODE: Final = "Nats-Service-Error-Code"
 
-log = structlog.get_logger(__name__)
-
 
 class NatsAdapter(AdapterBase):
     """One session; see `ports.ProtocolAdapter`."""
@@ -66,6 +67,7 @@ class NatsAdapter(AdapterBase):
         self._setup = setup
         self._config = setup.config if isinstance(setup.config, NatsConfig) else NatsConfig()
         self._target = resolve(setup, self._config)
+        self._servers = Servers(self._target.servers, self._target.server_name, setup.session_state)
         self._codec = Codec(self._config.codec)
         self._idempotent = frozenset(self._config.idempotent)
         self._outgoing = Outgoing()
@@ -78,8 +80,11 @@ class NatsAdapter(AdapterBase):
         """Connect to the first server that takes us, and make or check the stream of the configuration."""
         connection = await self._open()
         try:
-            queues = Queues(connection, self._config, self._codec, self._setup.clock)
-            await queues.prepare()
+            queues = Queues(connection, self._config, self._codec, self._setup)
+            try:
+                await queues.prepare()
+            except BridgeError as error:
+                raise NotConnectedError(error.message, permanent=error.permanent) from None
             connection.arm()
         except BaseException:
             await connection.close()
@@ -88,21 +93,31 @@ class NatsAdapter(AdapterBase):
 
     async def _open(self) -> NatsConnection:
         failure: BridgeError = NotConnectedError("there is no server to go to")
-        for server in self._target.servers:
+        for server, server_name in self._servers.in_order():
             connection = NatsConnection(
                 self._target,
-                name=f"nemo-bridge/{self._setup.integration}",
+                self._setup,
                 inbox_prefix=self._config.inbox_prefix,
-                clock=self._setup.clock,
-                on_lost=self._setup.on_lost,
+                on_info=partial(self._learn, server),
             )
+            self._servers.trying(server)
             try:
-                await connection.open(server)
+                await connection.open(server, server_name)
             except BridgeError as error:
                 failure = failure if failure.permanent else error
             else:
+                if not connection.is_lame_duck:
+                    self._servers.works(server)
                 return connection
         raise failure
+
+    def _learn(self, server: ResolvedEndpoint, info: Info) -> None:
+        """Remember what a server says about its cluster; leave it where it is about to end."""
+        self._servers.learn(info.connect_urls or ())
+        if info.lame_duck:
+            self._servers.avoid(server)
+            words = f"{server.name} is about to end and closes its connections (lame duck mode)"
+            self._setup.on_outdated(NotConnectedError(words))
 
     async def disconnect(self) -> None:
         """Close at once; what is in flight fails with ConnectionLostError."""
@@ -113,6 +128,11 @@ class NatsAdapter(AdapterBase):
     async def check(self) -> None:
         """PING, which only a server that is not frozen answers."""
         await self._live.flushed()
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the server; see `ProtocolAdapter.last_heard`."""
+        return None if self._connection is None else self._connection.last_heard
 
     @property
     def _live(self) -> NatsConnection:
@@ -155,7 +175,7 @@ class NatsAdapter(AdapterBase):
 
     def _result(self, answer: NatsMessage, subject: str) -> Any:
         headers = answer.headers or {}
-        if headers.get(STATUS) == NO_RESPONDERS:
+        if answer.says_no_responders:
             raise UnavailableError(f'nobody answers on "{subject}"', maybe_sent=False)
         content = None
         if answer.data:
@@ -178,7 +198,10 @@ class NatsAdapter(AdapterBase):
             raise InvalidError("core NATS has neither `qos` above 0 nor `retain`; `enqueue` stores")
         payload, content_type = self._codec.encode(command.message)
         subject = self._outgoing.subject(command.topic, "topic")
-        self._live.send(subject, payload, self._outgoing.headers(command.headers, context, content_type), promise)
+        live = self._live
+        if command.headers:
+            _check_headers(live, command.headers, context)
+        live.send(subject, payload, self._outgoing.headers(command.headers, context, content_type), promise)
         return None
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
@@ -189,7 +212,7 @@ class NatsAdapter(AdapterBase):
         decode = self._codec.decode_or_keep
 
         def arrived(message: NatsMessage) -> Awaitable[AckDecision | None] | None:
-            headers = message.headers or {}
+            headers = shown_headers(message)
             content, more = decode(message.data, headers.get(CONTENT_TYPE))
             if more:
                 headers = {**headers, **more}
@@ -197,7 +220,11 @@ class NatsAdapter(AdapterBase):
             decision = deliver(Inbound(topic=message.subject, message=content, headers=headers, unique=unique))
             return None if decision.__class__ is AckDecision else decision
 
-        return Subscription(topic, await self._live.subscribe(topic, arrived, options.group or ""))
+        def ended(error: BridgeError) -> None:
+            self._setup.on_subscription_ended(subscription, error)
+
+        subscription = Subscription(topic, await self._live.subscribe(topic, arrived, options.group or "", ended))
+        return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription or a `consume`."""
@@ -213,16 +240,27 @@ class NatsAdapter(AdapterBase):
     async def enqueue(self, command: Enqueue, context: Context) -> str:
         """Store a message under a subject; return `stream/sequence`, when it is stored."""
         payload, content_type = self._codec.encode(command.message)
+        if command.headers:
+            _check_headers(self._live, command.headers, context)
         block = header_block(outgoing_headers(command.headers, context, content_type))
         return await self._jetstream.enqueue(check_subject(command.queue, "queue"), payload, block)
 
-    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:  # noqa: ARG002
-        """Take one message, or None after `wait` seconds; it comes again after the consumer's `ack_wait`."""
-        return await self._jetstream.dequeue(queue, wait)
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
+        """Take one message, or None after `wait` seconds.
+
+        It comes again after `visibility` seconds, or where that is None after the consumer's `ack_wait`.
+        """
+        return await self._jetstream.dequeue(queue, wait, visibility)
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Read a queue continuously; `group` is the durable consumer's name where the queue names none."""
-        return Subscription(queue, await self._jetstream.consume(queue, deliver, options.group, options.hold))
+
+        def ended(error: BridgeError) -> None:
+            self._setup.on_subscription_ended(subscription, error)
+
+        handle = await self._jetstream.consume(queue, deliver, options.group, options.hold, ended)
+        subscription = Subscription(queue, handle)
+        return subscription
 
     async def ack(self, message_id: str) -> None:
         """Done with it; returns when the server has confirmed."""
@@ -231,6 +269,12 @@ class NatsAdapter(AdapterBase):
     async def nack(self, message_id: str, delay: float | None) -> None:
         """Give it back, to come again after `delay` seconds; returns when the server has confirmed."""
         await self._jetstream.nack(message_id, delay)
+
+
+def _check_headers(connection: NatsConnection, headers: Mapping[str, str], context: Context) -> None:
+    """Raise InvalidError for headers that the application asks for and a server without headers would not get."""
+    if connection.lacks_headers and not headers.keys() <= context.headers.keys():
+        raise InvalidError("headers: the server takes none (its `no_header_support`); leave them out")
 
 
 SPEC: Final = AdapterSpec(

@@ -54,14 +54,21 @@ class Confirmed:
                 if not promise.done():
                     promise.set_exception(error())
 
-    def forbid(self, complaint: str, error: BridgeError) -> None:
+    def forbid(self, forbidden: str, error: Callable[[], BridgeError]) -> bool:
         """Fail what was published to the subject of a permissions violation, which comes before the PONG.
 
         Args:
-            complaint: What the server says, in small letters.
-            error: What the promises get.
+            forbidden: The subject.
+            error: Makes the error of each promise.
+
+        Returns:
+            Whether there was any, be it that nobody waits for it any more.
         """
+        found = False
         for group in (*self._asked, self._written):
             for promise, subject in group:
-                if subject and not promise.done() and f'publish to "{subject.lower()}"' in complaint:
-                    promise.set_exception(error)
+                if subject == forbidden:
+                    found = True
+                    if not promise.done():
+                        promise.set_exception(error())
+        return found

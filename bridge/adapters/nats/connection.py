@@ -4,6 +4,8 @@
 * A publish succeeds when the server has answered a PING that was written behind it; see `Confirmed`. A PING is never
   taken back: who has given up waiting is passed over when its PONG comes.
 * Messages do not wait in a queue for a task: each `NatsSubscription` delivers its messages while they are read.
+* What a server forbids belongs to whom it concerns: a publish, a request, one subscription. It may come at any time, as
+  permissions may be revoked while connected. What belongs to nobody is a warning.
 * A bug in what handles a message ends the session, and `close` raises it.
 """
 
@@ -13,7 +15,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from typing import Any, Final
 
-import structlog
 from nats.nuid import NUID
 
 from bridge import __version__
@@ -22,7 +23,16 @@ from bridge.adapters.nats.auth import connect_fields
 from bridge.adapters.nats.config import Target
 from bridge.adapters.nats.confirmed import Confirmed
 from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
-from bridge.adapters.nats.errors import refused, translate, translate_connect, violates_permissions
+from bridge.adapters.nats.errors import (
+    Permission,
+    Violation,
+    read_violation,
+    refused,
+    refuses_a_subscription,
+    translate,
+    translate_connect,
+    violates_permissions,
+)
 from bridge.adapters.nats.protocol import (
     PONG,
     Info,
@@ -37,13 +47,25 @@ from bridge.adapters.nats.protocol import (
 )
 from bridge.adapters.nats.transport import STEP, Transport
 from bridge.core.endpoint import ResolvedEndpoint
-from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError
-from bridge.core.ports import Clock, Promise
+from bridge.core.errors import (
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+    RejectedError,
+)
+from bridge.core.ports import AdapterSetup, Promise
 
-#: Status of the server's own answer to a request that nobody takes.
-NO_RESPONDERS: Final = "503"
-
-log = structlog.get_logger(__name__)
+#: Names of our warnings.
+_NO_ANSWERS: Final = "answers"
+_NO_HEADERS: Final = "headers"
+_FORBIDDEN: Final = "permissions"
+_NO_HEADERS_TEXT: Final = (
+    "the server takes no headers: hops, trace context, content types and idempotency keys are not sent to it"
+)
+#: Refusals of a session that are remembered, so that each is told once.
+_MOST_REPORTED: Final = 1024
 
 
 class NatsConnection:
@@ -52,44 +74,52 @@ class NatsConnection:
     def __init__(
         self,
         target: Target,
+        setup: AdapterSetup,
         *,
-        name: str,
         inbox_prefix: str,
-        clock: Clock,
-        on_lost: Callable[[BridgeError], None],
+        on_info: Callable[[Info], None],
     ) -> None:
         """Nothing is opened yet.
 
         Args:
             target: TLS and credentials.
-            name: What the server shows of us.
+            setup: Of the adapter. `on_lost` is told once when the connection is lost, and only after `arm`.
             inbox_prefix: What the subjects of answers begin with.
-            clock: Limits the steps of opening.
-            on_lost: Is told once when the connection is lost, and only after `arm`.
+            on_info: Told what the server says about itself, each time.
         """
         self._target = target
-        self._name = name
+        self._setup = setup
         self._inbox_prefix = inbox_prefix
-        self._clock = clock
-        self._on_lost = on_lost
-        self._transport = Transport(self._receive, self._end, clock)
+        self._on_info = on_info
+        self._clock = setup.clock
+        self._transport = Transport(self._receive, self._end, setup.clock)
         self._confirmed = Confirmed(self._transport)
         self._background = Background(self.lose)
         self._subscriptions: dict[int, NatsSubscription] = {}
-        self._sids = count(1)
+        self._last_sid = 0
         self._nuid = NUID()
         self._inbox = ""
+        self._answers: NatsSubscription | None = None
+        self._subscribing_to_answers = asyncio.Lock()
         self._tokens = count(1)
         self._replies: dict[str, asyncio.Future[NatsMessage]] = {}
-        self._waiting: dict[asyncio.Future[Any], str] = {}
+        self._waiting: dict[asyncio.Future[Any], Permission | None] = {}
+        self._reported: set[str] = set()
         self._info = Info()
         self._open = self._armed = self._closed = False
+        self._lacks_headers = self._warned_of_headers = False
         self._error: BridgeError | None = None
+        self.on_forbidden_post: Callable[[str, BridgeError], bool] = lambda _subject, _error: False
+        """Called with the subject of what `post` has written and the server forbids; returns whether it was known."""
 
     # --- life
 
-    async def open(self, server: ResolvedEndpoint) -> None:
+    async def open(self, server: ResolvedEndpoint, server_name: str | None) -> None:
         """Connect.
+
+        Args:
+            server: Where to.
+            server_name: The name that its certificate must carry; None for its host.
 
         Raises:
             NotConnectedError: The server cannot be reached, or has no TLS where that was asked for.
@@ -97,15 +127,19 @@ class NatsConnection:
         """
         target = self._target
         try:
-            self._info = await self._transport.open(server, target.context, target.server_name)
-            fields = connect_fields(target.credentials, target.keys, self._info.nonce)
-            self._transport.begin(connect_line(self._info, fields, self._name, __version__))
+            info = await self._transport.open(server, target.context, server_name)
+            fields = connect_fields(target.credentials, target.keys, info.nonce)
+            name = f"nemo-bridge/{self._setup.integration}"
+            self._transport.begin(connect_line(info, fields, name, __version__))
             self._open = True
             async with self._clock.timeout(STEP):
                 await self.flushed()
             await self._background.open()
             self._inbox = self.new_inbox()
-            await self.subscribe(f"{self._inbox}.*", self._on_reply)
+            self._learn(info)
+            # Who may only publish has no use for answers.
+            with contextlib.suppress(RejectedError):
+                await self._subscribe_to_answers()
         except (BridgeError, OSError) as error:
             await self.close()
             raise translate_connect(self._error, error, server) from None
@@ -140,12 +174,15 @@ class NatsConnection:
             subscription = self._subscriptions.get(operation.sid)
             if subscription is not None:
                 self._deliver(subscription, operation)
+            elif not 0 < operation.sid <= self._last_sid:  # else it was given up a moment ago
+                words = "the server has sent a message for a subscription that there never was"
+                self._setup.on_dropped(ProtocolError(words), operation.subject)
         elif operation is Signal.PONG:
             self._confirmed.pong()
         elif operation is Signal.PING:
             self._transport.write(PONG)
         elif isinstance(operation, Info):
-            self._info = operation
+            self._learn(operation)
         elif isinstance(operation, ServerError):
             self._refuse(operation.text)
 
@@ -158,16 +195,52 @@ class NatsConnection:
             with contextlib.suppress(NotConnectedError):
                 self.start(_raise(error))
 
+    def _learn(self, info: Info) -> None:
+        self._info = info
+        self._lacks_headers = not info.headers
+        self._on_info(info)
+
     def _refuse(self, text: str) -> None:
-        """Handle `-ERR`. Where permissions are missing, only what needs them fails; anything else ends the session."""
-        if not violates_permissions(text):
+        """Handle `-ERR`: fail what the server refuses. What is not about one thing ends the session."""
+        if refuses_a_subscription(text):
+            # The server does not say which. Answers come in order, so it is one that waits for its confirmation.
+            self._settle_refusal(text, self._fail_waiting(text, lambda use: use.action == "subscription"))
+        elif violates_permissions(text):
+            violation = read_violation(text)
+            self._settle_refusal(text, violation is not None and self._forbid(violation, text))
+        else:
             self.lose(_loss(refused(text)))
-            return
-        complaint = text.lower()
+
+    def _forbid(self, violation: Violation, text: str) -> bool:
+        """Fail what lacks a permission; return whether there was anything."""
+        permission, sid = violation
+        if sid is not None:
+            subscription = self._subscriptions.pop(sid, None)
+            if subscription is not None:
+                subscription.end(refused(text))
+            return True  # otherwise it was given up a moment ago
+        found = self._fail_waiting(text, lambda use: use == permission)
+        if permission.action == "publish":
+            found = self._confirmed.forbid(permission.subject, lambda: refused(text)) or found
+            found = self.on_forbidden_post(permission.subject, refused(text)) or found
+        return found
+
+    def _fail_waiting(self, text: str, concerns: Callable[[Permission], bool]) -> bool:
+        """Fail all that waits for what a refusal concerns; return whether there was anything."""
+        found = False
         for future, use in self._waiting.items():
-            if use and use in complaint and not future.done():
-                future.set_exception(refused(text))
-        self._confirmed.forbid(complaint, refused(text))
+            if use is not None and concerns(use):
+                found = True
+                if not future.done():
+                    future.set_exception(refused(text))
+        return found
+
+    def _settle_refusal(self, text: str, found: bool) -> None:
+        """Warn of a refusal that belongs to nobody who waits, unless the same one was somebody's before."""
+        if text not in self._reported and len(self._reported) < _MOST_REPORTED:
+            self._reported.add(text)
+            if not found:
+                self._setup.on_warning(_FORBIDDEN, f"the server refuses: {text}")
 
     # --- loss
 
@@ -190,13 +263,33 @@ class NatsConnection:
         self._fail_all(error.message)
         self._transport.abort()
         if self._armed:
-            self._on_lost(error)
+            self._setup.on_lost(error)
 
     def _fail_all(self, message: str) -> None:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(ConnectionLostError(message))
         self._confirmed.fail(lambda: ConnectionLostError(message))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is open, and neither lost nor closed."""
+        return self._open and self._error is None and not self._closed
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the server, on the clock."""
+        return self._transport.last_heard
+
+    @property
+    def is_lame_duck(self) -> bool:
+        """Whether the server has said that it is about to end."""
+        return self._info.lame_duck
+
+    @property
+    def lacks_headers(self) -> bool:
+        """Whether the server takes no messages with headers (`no_header_support`)."""
+        return self._lacks_headers
 
     def _check_live(self) -> None:
         if self._error is not None or self._closed or not self._open:
@@ -205,11 +298,11 @@ class NatsConnection:
     # --- operations
 
     @contextlib.contextmanager
-    def expected(self, use: str) -> Iterator[asyncio.Future[Any]]:
+    def expected(self, use: Permission | None) -> Iterator[asyncio.Future[Any]]:
         """Give a future that fails when the connection is lost, or when the server forbids what it is for.
 
         Args:
-            use: What the server would name in a permissions violation, in small letters.
+            use: The permission that is needed; None for none.
 
         Raises:
             NotConnectedError: There is no connection (any more).
@@ -224,7 +317,7 @@ class NatsConnection:
             if not future.cancel() and not future.cancelled():
                 future.exception()  # it may have failed in the same moment as its caller; that is one error, not two
 
-    async def flushed(self, use: str = "") -> None:
+    async def flushed(self, use: Permission | None = None) -> None:
         """Return when the server has taken all that was written before; calls at the same moment share one PING.
 
         Raises:
@@ -242,7 +335,7 @@ class NatsConnection:
         Args:
             subject: It has been checked.
             payload: The content.
-            headers: As `header_block` makes them.
+            headers: As `header_block` makes them. A server that takes none gets none; a warning says so.
             promise: Fails when the connection is lost or the server forbids the subject.
 
         Raises:
@@ -250,14 +343,25 @@ class NatsConnection:
             InvalidError: The server takes no message so large.
         """
         self._check_live()
+        if self._lacks_headers and headers:
+            headers = self._leave_out_headers()
         self._check_size(len(payload) + len(headers))
         self._confirmed.publish(publish_line(subject, payload, headers), promise, subject)
 
     def post(self, subject: str, payload: bytes, headers: bytes = b"", reply: str = "") -> None:
         """Write one message, and wait for nothing; arguments and errors as for `send`."""
         self._check_live()
+        if self._lacks_headers and headers:
+            headers = self._leave_out_headers()
         self._check_size(len(payload) + len(headers))
         self._transport.write(publish_line(subject, payload, headers, reply))
+
+    def _leave_out_headers(self) -> bytes:
+        """Return no headers, for a server that would end the connection over them, and warn of that."""
+        if not self._warned_of_headers:
+            self._warned_of_headers = True
+            self._setup.on_warning(_NO_HEADERS, _NO_HEADERS_TEXT)
+        return b""
 
     def _check_size(self, size: int) -> None:
         """Raise InvalidError for a message over the limit, for which the server would end the connection."""
@@ -270,11 +374,13 @@ class NatsConnection:
         Raises:
             NotConnectedError: There is no connection (any more).
             ConnectionLostError: It was lost meanwhile.
-            RejectedError: The server forbids the subject.
+            RejectedError: The server forbids the subject, or to receive answers.
             InvalidError: The server takes no message so large.
         """
+        if self._answers is None:
+            await self._subscribe_to_answers()
         token = str(next(self._tokens))
-        with self.expected(f'publish to "{subject.lower()}"') as future:
+        with self.expected(Permission("publish", subject)) as future:
             self._replies[token] = future
             try:
                 self.post(subject, payload, headers, f"{self._inbox}.{token}")
@@ -288,13 +394,49 @@ class NatsConnection:
         if future is not None and not future.done():
             future.set_result(message)
 
-    async def subscribe(self, subject: str, on_message: OnMessage, group: str = "") -> NatsSubscription:
+    async def _subscribe_to_answers(self) -> None:
+        """Subscribe to the subject of answers, unless that is done.
+
+        Raises:
+            RejectedError: The server forbids it; a warning says so until it permits it.
+            BridgeError: See `subscribe`.
+        """
+        async with self._subscribing_to_answers:
+            if self._answers is not None:
+                return
+            try:
+                self._answers = await self.subscribe(f"{self._inbox}.*", self._on_reply, on_ended=self._lose_answers)
+            except RejectedError as error:
+                self._warn_of_no_answers(error)
+                raise
+            self._setup.on_warning(_NO_ANSWERS, None)
+
+    def _lose_answers(self, error: BridgeError) -> None:
+        """Fail what waits for an answer: the server forbids to receive any, from now on."""
+        self._answers = None
+        self._warn_of_no_answers(error)
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(RejectedError(error.message, code=error.code, maybe_sent=True))
+
+    def _warn_of_no_answers(self, error: BridgeError) -> None:
+        words = f"requests and queues cannot work, as the server lets no answer through: {error.message}"
+        self._setup.on_warning(_NO_ANSWERS, words)
+
+    async def subscribe(
+        self,
+        subject: str,
+        on_message: OnMessage,
+        group: str = "",
+        on_ended: Callable[[BridgeError], None] = lambda _: None,
+    ) -> NatsSubscription:
         """Subscribe; returns when the server has confirmed.
 
         Args:
             subject: It has been checked; wildcards are allowed.
             on_message: Gets each message; see `OnMessage`.
             group: The queue group, if any.
+            on_ended: Called if the server ends it after this has returned, while the connection goes on.
 
         Raises:
             NotConnectedError: There is no connection (any more).
@@ -302,20 +444,31 @@ class NatsConnection:
             RejectedError: The server forbids it.
         """
         self._check_live()
-        subscription = NatsSubscription(next(self._sids), on_message, self.start)
+        self._last_sid += 1
+        subscription = NatsSubscription(
+            self._last_sid,
+            subject,
+            group,
+            on_message,
+            start=self.start,
+            on_ended=on_ended,
+            on_dropped=self._setup.on_dropped,
+        )
         self._subscriptions[subscription.sid] = subscription
         self._transport.write(subscribe_line(subscription.sid, subject, group))
         try:
-            await self.flushed(f'subscription to "{subject.lower()}"')
+            await self.flushed(Permission("subscription", subject, group))
+            subscription.check()
         except BaseException:
             self.unsubscribe(subscription)
             raise
+        subscription.is_confirmed = True
         return subscription
 
     def unsubscribe(self, subscription: NatsSubscription) -> None:
         """End a subscription and do not wait for the server; no more of its messages are delivered."""
         self._subscriptions.pop(subscription.sid, None)
-        if self._error is None and not self._closed:
+        if self.is_live and subscription.error is None:
             self._transport.write(unsubscribe_line(subscription.sid))
 
     def new_inbox(self) -> str:

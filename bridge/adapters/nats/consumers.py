@@ -2,26 +2,29 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 from nats.aio.client import Client, ServerVersion
 from nats.errors import Error, NoRespondersError
 from nats.js import JetStreamManager
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NotFoundError
 
 from bridge.adapters.nats.config import NAME_PATTERN, NatsConfig
-from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
+from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.errors import translate
-from bridge.adapters.nats.protocol import STATUS, NatsMessage
+from bridge.adapters.nats.protocol import NatsMessage
 from bridge.adapters.nats.subjects import split_queue
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, ProtocolError, RejectedError
+from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError
+from bridge.core.ports import AdapterSetup
 
 #: Seconds; JetStream's own default.
 _ACK_WAIT: Final = 30.0
+_CREATED: Final = "created"
 
 _T = TypeVar("_T")
 
@@ -49,7 +52,7 @@ class _Requests:
     async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> NatsMessage:  # noqa: ARG002
         """Ask the server. It fails at once when the connection is lost; time limits are the guard's."""
         answer = await self._connection.ask(subject, payload)
-        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+        if answer.says_no_responders:
             raise NoRespondersError
         return answer
 
@@ -65,14 +68,6 @@ async def _answer(call: Awaitable[_T]) -> _T:
         return await call
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise _unreadable() from None
-
-
-async def _consumer_of(call: Awaitable[ConsumerInfo]) -> ConsumerConfig:
-    """How a consumer is configured; errors as for `_answer`."""
-    config: Any = (await _answer(call)).config
-    if not isinstance(config, ConsumerConfig):
-        raise _unreadable()
-    return config
 
 
 def _unreadable() -> ProtocolError:
@@ -100,59 +95,104 @@ class Consumer:
 class Consumers:
     """Find, make and check the consumers of one session."""
 
-    def __init__(self, connection: NatsConnection, config: NatsConfig) -> None:
-        """Nothing is asked of the server before `prepare`."""
+    def __init__(
+        self,
+        connection: NatsConnection,
+        config: NatsConfig,
+        setup: AdapterSetup,
+        on_made_again: Callable[[str], None],
+    ) -> None:
+        """Nothing is asked of the server before `prepare`.
+
+        Args:
+            connection: Where to ask.
+            config: Of the integration.
+            setup: Its session state remembers when streams and consumers were made, over sessions.
+            on_made_again: Called with the name of a stream that was made again, or one of whose consumers was: sequence
+                numbers of before mean nothing any more.
+        """
         self._jetstream = JetStreamManager(cast("Client", _Requests(connection)))
         self._config = config
+        self._on_warning = setup.on_warning
+        self._created: dict[str, str] = setup.session_state.setdefault(_CREATED, {})
+        self._on_made_again = on_made_again
         self._consumers: dict[tuple[str, str], Consumer] = {}
         self._named: dict[tuple[str, str | None], Consumer] = {}
 
-    async def prepare(self) -> None:
-        """Make or check what the configuration names.
+    async def prepare(self) -> bool:
+        """Make or check what the configuration names; return whether anything was made.
 
         Raises:
-            NotConnectedError: It is there and different, or cannot be made; `permanent`.
+            RejectedError: It is there and different, or JetStream refuses.
+            UnavailableError: JetStream does not answer.
+            BridgeError: See `NatsConnection.ask`.
         """
         stream = self._config.stream
         if stream is None:
-            return
+            return False
         try:
-            await self._prepare_stream(stream.name, stream.subjects)
+            made = await self._prepare_stream(stream.name, stream.subjects)
             if self._config.durable is not None:
-                await self._prepare_consumer(stream.name, self._config.durable)
+                made = await self._prepare_consumer(stream.name, self._config.durable) or made
         except Error as error:
             ours = translate(error)
-            message = f"JetStream: stream {stream.name}: {ours.message}"
-            raise NotConnectedError(message, permanent=isinstance(ours, RejectedError)) from None
-        except BridgeError as error:
-            raise NotConnectedError(f"JetStream: {error.message}", permanent=error.permanent) from None
+            raise type(ours)(f"stream {stream.name}: {ours.message}", code=ours.code, maybe_sent=False) from None
+        return made
 
-    async def _prepare_stream(self, name: str, subjects: tuple[str, ...]) -> None:
+    async def _prepare_stream(self, name: str, subjects: tuple[str, ...]) -> bool:
         try:
             there = await self._subjects(name)
         except NotFoundError:
-            await _answer(self._jetstream.add_stream(name=name, subjects=list(subjects)))
-            return
+            made = await _answer(self._jetstream.add_stream(name=name, subjects=list(subjects)))
+            self._note_created(name, f"stream {name}", made)
+            return True
         if set(there) != set(subjects):
             message = f"stream {name} stores {', '.join(there)}; the configuration says {', '.join(subjects)}"
-            raise NotConnectedError(message, permanent=True)
+            raise RejectedError(message)
+        return False
 
-    async def _prepare_consumer(self, stream: str, name: str) -> None:
+    async def _prepare_consumer(self, stream: str, name: str) -> bool:
+        made = False
         try:
-            config = await _consumer_of(self._jetstream.consumer_info(stream, name))
+            config = await self._consumer_config(stream, name)
         except NotFoundError:
-            made = self._jetstream.add_consumer(stream, durable_name=name, ack_policy=AckPolicy.EXPLICIT)
-            config = await _consumer_of(made)
+            await _answer(self._jetstream.add_consumer(stream, durable_name=name, ack_policy=AckPolicy.EXPLICIT))
+            config, made = await self._consumer_config(stream, name), True
         unfit = _unfit(config)
         if unfit is not None:
-            raise NotConnectedError(f"consumer {stream}/{name}: {unfit}", permanent=True)
+            raise RejectedError(f"consumer {stream}/{name}: {unfit}")
+        return made
+
+    async def _consumer_config(self, stream: str, name: str) -> ConsumerConfig:
+        """Ask how a consumer is configured. Raises what `_answer` does."""
+        info = await _answer(self._jetstream.consumer_info(stream, name))
+        config: Any = info.config
+        if not isinstance(config, ConsumerConfig):
+            raise _unreadable()
+        self._note_created(stream, f"consumer {stream}/{name}", info)
+        return config
+
+    def _note_created(self, stream: str, what: str, info: object) -> None:
+        """Remember when a stream or consumer was made; warn where it was made again since it was last seen."""
+        created = getattr(info, "created", None)
+        if not isinstance(created, datetime):
+            return
+        now, before = created.isoformat(timespec="milliseconds"), self._created.get(what)
+        self._created[what] = now
+        if before is not None and before != now:
+            self._on_made_again(stream)
+            self._on_warning(
+                what,
+                f"{what} was made again at {now}; before, it was that of {before}: "
+                "what it held may be lost, and what it holds may come again",
+            )
 
     async def find(self, queue: str, group: str | None = None) -> Consumer:
         """The consumer that a queue's name means: `stream/consumer`, or a stream or its only subject read by `durable`.
 
         Raises:
             InvalidError: The name means none.
-            RejectedError: There is no such stream or consumer.
+            RejectedError: There is no such stream or consumer. Those of the configuration are made instead.
         """
         known = self._named.get((queue, group))
         if known is not None:
@@ -162,7 +202,7 @@ class Consumers:
             stream = await self._stream_of(queue) if named is None else named
             if not re.fullmatch(NAME_PATTERN, stream):
                 raise InvalidError(f'queue: "{stream}" cannot be the name of a stream')
-            config = await self._look_up(stream, name)
+            config = await self._look_up_or_make(stream, name)
         except Error as error:
             raise translate(error) from None
         unfit = _unfit(config)
@@ -173,9 +213,18 @@ class Consumers:
         self._named[queue, group] = consumer
         return consumer
 
+    async def _look_up_or_make(self, stream: str, name: str) -> ConsumerConfig:
+        try:
+            return await self._look_up(stream, name)
+        except RejectedError:
+            ours = self._config.stream
+            if ours is None or ours.name != stream or self._config.durable != name or not await self.prepare():
+                raise
+        return await self._look_up(stream, name)
+
     async def _look_up(self, stream: str, name: str) -> ConsumerConfig:
         try:
-            return await _consumer_of(self._jetstream.consumer_info(stream, name))
+            return await self._consumer_config(stream, name)
         except Error as error:
             ours = translate(error)
             if isinstance(ours, RejectedError):
@@ -191,13 +240,20 @@ class Consumers:
         try:
             await self._look_up(consumer.stream, consumer.name)
         except BridgeError:
-            self._named.clear()
+            self.forget()
             raise
+
+    def forget(self) -> None:
+        """Ask the server again for each queue that is named from now on."""
+        self._named.clear()
 
     async def _stream_of(self, queue: str) -> str:
         """The stream of that name, or the one that stores this subject and no other."""
         if self._config.stream is not None and queue == self._config.stream.name:
             return queue
+        ours = self._config.stream
+        if ours is not None and queue in ours.subjects:
+            await self.prepare()
         try:
             name = await _answer(self._jetstream.find_stream_name_by_subject(queue))
         except NotFoundError:
@@ -212,7 +268,9 @@ class Consumers:
 
     async def _subjects(self, stream: str) -> list[str]:
         """What a stream stores. Raises what `_answer` does."""
-        config: Any = (await _answer(self._jetstream.stream_info(stream))).config
+        info = await _answer(self._jetstream.stream_info(stream))
+        self._note_created(stream, f"stream {stream}", info)
+        config: Any = info.config
         subjects = (config.subjects or []) if isinstance(config, StreamConfig) else None
         if not isinstance(subjects, list) or not all(isinstance(subject, str) for subject in subjects):
             raise _unreadable()

@@ -12,12 +12,14 @@ from typing import Any, Final
 import structlog
 
 from bridge.adapters.nats.protocol import NatsMessage
-from bridge.core.errors import BridgeError
+from bridge.core.errors import BridgeError, OverloadedError
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
 #: slow consumer is of the same size).
 _MOST: Final = 65_536
 _MOST_BYTES: Final = 64 << 20
+#: Bytes that Python needs for a header beside its characters.
+_HEADER_BYTES: Final = 200
 
 log = structlog.get_logger(__name__)
 
@@ -30,23 +32,46 @@ class NatsSubscription:
 
     Attributes:
         sid: The number by which the server knows it.
+        subject: What it subscribes to.
+        group: Its queue group; empty for none.
+        is_confirmed: Whether the server has confirmed it.
+        error: Why the server has ended it; None while it goes on.
     """
 
-    def __init__(self, sid: int, on_message: OnMessage, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(
+        self,
+        sid: int,
+        subject: str,
+        group: str,
+        on_message: OnMessage,
+        *,
+        start: Callable[[Coroutine[Any, Any, None]], object],
+        on_ended: Callable[[BridgeError], None],
+        on_dropped: Callable[[BridgeError, str], None],
+    ) -> None:
         """Nothing has come yet.
 
         Args:
             sid: The number by which the server knows it.
+            subject: What it subscribes to.
+            group: Its queue group; empty for none.
             on_message: Gets each message, one after another.
             start: Runs what is to be awaited, for as long as the connection lives.
+            on_ended: Called when the server ends it after it was confirmed.
+            on_dropped: Called for each message that is dropped, with the reason and the message's subject.
         """
         self.sid = sid
+        self.subject = subject
+        self.group = group
+        self.is_confirmed = False
+        self.error: BridgeError | None = None
         self._on_message = on_message
         self._start = start
-        self._waiting: deque[NatsMessage] = deque()
+        self._on_ended = on_ended
+        self._on_dropped = on_dropped
+        self._waiting: deque[tuple[NatsMessage, int]] = deque()
         self._bytes = 0
         self._busy = False
-        self._dropping = False
         self._flawed = False
 
     def put(self, message: NatsMessage) -> None:
@@ -60,13 +85,24 @@ class NatsSubscription:
                 self._busy = True
                 self._start(self._deliver_waiting(pending))
             return
+        size = _size(message)
         if len(self._waiting) >= _MOST or self._bytes >= _MOST_BYTES:
-            if not self._dropping:
-                self._dropping = True
-                log.warning("messages dropped: more came than could be taken", subject=message.subject)
+            self._on_dropped(OverloadedError("dropped: more messages came than could be taken"), message.subject)
             return
-        self._waiting.append(message)
-        self._bytes += len(message.data)
+        self._waiting.append((message, size))
+        self._bytes += size
+
+    def end(self, error: BridgeError) -> None:
+        """Note that the server has ended it. Only the first error counts."""
+        if self.error is None:
+            self.error = error
+            if self.is_confirmed:
+                self._on_ended(error)
+
+    def check(self) -> None:
+        """Raise the error with which the server has ended it, if it has."""
+        if self.error is not None:
+            raise self.error
 
     async def _deliver_waiting(self, pending: Awaitable[object] | None) -> None:
         with contextlib.suppress(BridgeError):  # the connection is gone, and with it all that waits
@@ -75,7 +111,15 @@ class NatsSubscription:
                     await pending
                 if not self._waiting:
                     break
-                message = self._waiting.popleft()
-                self._bytes -= len(message.data)
+                message, size = self._waiting.popleft()
+                self._bytes -= size
                 pending = self._on_message(message)
-        self._busy = self._dropping = False
+        self._busy = False
+
+
+def _size(message: NatsMessage) -> int:
+    """Return about how many bytes of memory the content of a message takes."""
+    headers = message.headers
+    if not headers:
+        return len(message.data)
+    return len(message.data) + sum(len(name) + len(value) + _HEADER_BYTES for name, value in headers.items())

@@ -5,28 +5,27 @@ through another consumer its id names that, too, since several consumers may hol
 """
 
 import asyncio
+import contextlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import structlog
-from nats.errors import Error
-from nats.js.errors import APIError
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters._common.json import parse as parse_json
 from bridge.adapters.nats.config import NatsConfig
-from bridge.adapters.nats.connection import NO_RESPONDERS, NatsConnection
+from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.consumers import Consumer, Consumers
 from bridge.adapters.nats.delivery import NatsSubscription
-from bridge.adapters.nats.errors import translate
-from bridge.adapters.nats.protocol import DESCRIPTION, STATUS, NatsMessage
-from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID
+from bridge.adapters.nats.errors import Permission, refused_by_jetstream
+from bridge.adapters.nats.protocol import NO_RESPONDERS, NatsMessage
+from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID, shown_headers
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
 from bridge.core.model import Inbound, QueueMessage
-from bridge.core.ports import AckDecision, Clock, Deliver
+from bridge.core.ports import AckDecision, AdapterSetup, Deliver
 from bridge.core.settings import Hold
 
 _ACK: Final = b"+ACK"
@@ -48,7 +47,16 @@ _PULL_AGAIN_REASONS: Final = ("leadership change", "server shutdown")
 #: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
 _MOST_UNACKNOWLEDGED: Final = 65_536
 
-log = structlog.get_logger(__name__)
+#: Name of the warning about the configured stream.
+_STREAM: Final = "stream"
+
+
+class _ApiError(msgspec.Struct):
+    """An error as JetStream sends it."""
+
+    code: int | None = None
+    err_code: int | None = None
+    description: str | None = None
 
 
 class _PubAck(msgspec.Struct):
@@ -56,7 +64,7 @@ class _PubAck(msgspec.Struct):
 
     stream: str = ""
     seq: int = 0
-    error: dict[str, Any] | None = None
+    error: _ApiError | None = None
 
 
 _PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
@@ -99,6 +107,8 @@ class Consumption:
     """A running `consume`.
 
     Attributes:
+        consumer: Where the messages come from.
+        on_ended: Called when it ends by itself, with the reason, while the connection goes on.
         subscription: That of `inbox`.
         inbox: The subject to which the server sends messages, and the status of a pull.
         arrivals: Messages and statuses that were not handled yet.
@@ -111,6 +121,8 @@ class Consumption:
         tasks: What delivers the messages, and what tells the server of those in progress.
     """
 
+    consumer: Consumer
+    on_ended: Callable[[BridgeError], None]
     subscription: NatsSubscription
     inbox: str
     arrivals: asyncio.Queue[NatsMessage]
@@ -129,26 +141,68 @@ class Consumption:
 class Queues:
     """The JetStream queues of one session."""
 
-    def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec, clock: Clock) -> None:
+    def __init__(self, connection: NatsConnection, config: NatsConfig, codec: Codec, setup: AdapterSetup) -> None:
         """Nothing is asked of the server yet."""
         self._connection = connection
         self._config = config
         self._codec = codec
-        self._clock = clock
-        self._consumers = Consumers(connection, config)
+        self._setup = setup
+        self._clock = setup.clock
+        self._consumers = Consumers(connection, config, setup, self._forget_messages)
         self._unacknowledged: dict[str, str] = {}
         self._settling: set[str] = set()  # reply subjects on which an acknowledgement is on its way
         self._running: list[Consumption] = []
         self._tokens = 0
+        connection.on_forbidden_post = self._forbidden
 
-    async def prepare(self) -> None:
-        """Make or check the configured stream and consumer; see `Consumers.prepare`."""
-        await self._consumers.prepare()
+    async def prepare(self) -> bool:
+        """Make or check the configured stream and consumer; return whether anything was made.
+
+        What fails is a warning: it concerns the queues, which try it again when they are used, and nothing else.
+
+        Raises:
+            BridgeError: The connection is lost.
+        """
+        try:
+            made = await self._consumers.prepare()
+        except BridgeError as error:
+            if not self._connection.is_live:
+                raise
+            self._setup.on_warning(_STREAM, f"JetStream: {error.message}")
+            return False
+        self._setup.on_warning(_STREAM, None)
+        return made
+
+    def _forget_messages(self, stream: str) -> None:
+        """Forget the messages of a stream that was made again: acknowledging one would acknowledge another."""
+        for message_id in [one for one in self._unacknowledged if one.partition("/")[0] == stream]:
+            del self._unacknowledged[message_id]
+
+    def _forbidden(self, subject: str, error: BridgeError) -> bool:
+        """End what the server does not let pull or acknowledge any more; return whether it was anything of ours."""
+        acknowledged = None
+        if subject.startswith(_ACK_SUBJECT):
+            try:
+                metadata = read_metadata(subject)
+            except ProtocolError:
+                return False
+            acknowledged = metadata.stream, metadata.consumer
+        ended = [
+            consumption
+            for consumption in self._running
+            if subject == consumption.consumer.next_subject
+            or acknowledged == (consumption.consumer.stream, consumption.consumer.name)
+        ]
+        for consumption in ended:
+            self._end(consumption, error)
+        return bool(ended)
 
     # --- in
 
     async def enqueue(self, subject: str, payload: bytes, headers: bytes) -> str:
-        """Store a message; return its id when JetStream has confirmed that it is stored.
+        """Store a message under a subject; return its id when JetStream has confirmed that it is stored.
+
+        Where no stream stores the subject, that of the configuration is made, should it be gone.
 
         Raises:
             UnavailableError: No stream stores the subject, or JetStream is off.
@@ -157,30 +211,36 @@ class Queues:
             BridgeError: See `NatsConnection.ask`.
         """
         answer = await self._connection.ask(subject, payload, headers)
-        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+        if answer.says_no_responders and self._config.stream is not None and await self.prepare():
+            answer = await self._connection.ask(subject, payload, headers)  # surely not stored before
+        if answer.says_no_responders:
             raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
         try:
             stored: _PubAck = parse_json(answer.data, _PUB_ACK, "the answer")
         except ProtocolError:
             raise ProtocolError(f'what answered on "{subject}" is no stream') from None
-        if stored.error is not None:
-            try:
-                APIError.from_error(stored.error)
-            except (Error, KeyError, TypeError) as error:
-                raise translate(error) if isinstance(error, Error) else ProtocolError(str(error)) from None
+        refusal = stored.error
+        if refusal is not None:
+            raise refused_by_jetstream(refusal.code, refusal.err_code, refusal.description)
         if not stored.stream:
             raise ProtocolError(f'what answered on "{subject}" is no stream')
         return f"{stored.stream}/{stored.seq}"
 
     # --- out, one by one
 
-    async def dequeue(self, queue: str, wait: float) -> QueueMessage | None:
+    async def dequeue(self, queue: str, wait: float, visibility: float | None) -> QueueMessage | None:
         """Take one message; return None where none has come within `wait` seconds.
+
+        Args:
+            queue: See `Consumers.find`.
+            wait: Seconds.
+            visibility: Seconds until the message comes again if it is not acknowledged; None: the `ack_wait` of the
+                consumer.
 
         Raises:
             InvalidError: `queue` names no consumer.
             RejectedError: The consumer is gone, or a pull from it cannot work.
-            ProtocolError: The message cannot be read; it is terminated, so that it does not come again.
+            ProtocolError: The message is none of JetStream's.
             BridgeError: See `NatsConnection.subscribe`.
         """
         consumer = await self._consumers.find(queue)
@@ -189,7 +249,7 @@ class Queues:
         token = str(self._tokens)
         ask: dict[str, Any] = {"batch": 1}
         ask |= {"expires": max(1, int(wait * _NANO))} if wait > 0 else {"no_wait": True}
-        with self._connection.expected(f'publish to "{consumer.next_subject.lower()}"') as future:
+        with self._connection.expected(Permission("publish", consumer.next_subject)) as future:
             consumer.waiting[token] = future
             try:
                 reply = f"{consumer.inbox}.{token}"
@@ -204,7 +264,26 @@ class Queues:
         if not message.reply.startswith(_ACK_SUBJECT):
             await self._check_empty(message, consumer)
             return None
-        return await self._as_queue_message(message)
+        taken = self._as_queue_message(message)
+        if visibility is not None:
+            self._connection.start(self._keep_invisible(consumer, taken.message_id, message.reply, visibility))
+        return taken
+
+    async def _keep_invisible(self, consumer: Consumer, message_id: str, reply: str, visibility: float) -> None:
+        """Give a message back after `visibility` seconds, unless it was acknowledged; not before.
+
+        JetStream has one `ack_wait` for all messages of a consumer. So the server is told now and then that the message
+        is in progress. A late acknowledgement still counts.
+        """
+        until = self._clock.monotonic() + visibility
+        with contextlib.suppress(BridgeError):  # the connection is lost: it comes again after `ack_wait`
+            while (left := until - self._clock.monotonic()) > 0:
+                self._connection.post(reply, _IN_PROGRESS)
+                await self._clock.sleep(min(left, consumer.ack_wait / 3))
+                if self._unacknowledged.get(message_id) != reply:
+                    return
+            if reply not in self._settling:
+                self._connection.post(reply, _NAK)
 
     async def _listen(self, consumer: Consumer) -> None:
         async with consumer.opening:
@@ -214,8 +293,14 @@ class Queues:
             def arrived(message: NatsMessage) -> None:
                 self._arrived(consumer, message)
 
+            def ended(error: BridgeError) -> None:
+                consumer.subscription = None
+                for future in consumer.waiting.values():
+                    if not future.done():
+                        future.set_exception(RejectedError(error.message, code=error.code))
+
             consumer.inbox = self._connection.new_inbox()
-            consumer.subscription = await self._connection.subscribe(f"{consumer.inbox}.*", arrived)
+            consumer.subscription = await self._connection.subscribe(f"{consumer.inbox}.*", arrived, on_ended=ended)
 
     def _arrived(self, consumer: Consumer, message: NatsMessage) -> None:
         """Give a status to the call whose pull it answers, and a message to the call that has waited longest."""
@@ -231,19 +316,16 @@ class Queues:
         # The call that asked for it was given up. Given back, the message goes to another now, not after `ack_wait`.
         self._connection.post(message.reply, _NAK)
 
-    async def _as_queue_message(self, message: NatsMessage) -> QueueMessage:
+    def _as_queue_message(self, message: NatsMessage) -> QueueMessage:
         message_id, attempts = self._track(message)
-        try:
-            content = self._content(message)
-        except ProtocolError:
-            await self._settle(message_id, _TERM)
-            raise
-        return QueueMessage(
-            message_id=message_id, message=content, attempts=attempts, headers=dict(message.headers or {})
-        )
+        content, headers = self._content(message)
+        return QueueMessage(message_id=message_id, message=content, attempts=attempts, headers=headers)
 
-    def _content(self, message: NatsMessage) -> Any:
-        return self._codec.decode(message.data, (message.headers or {}).get(CONTENT_TYPE))
+    def _content(self, message: NatsMessage) -> tuple[Any, dict[str, str]]:
+        """Return the content of a message, or its bytes where the codec cannot read them, and its headers."""
+        headers = shown_headers(message)
+        content, more = self._codec.decode_or_keep(message.data, headers.get(CONTENT_TYPE))
+        return content, {**headers, **more} if more else headers
 
     def _track(self, message: NatsMessage) -> tuple[str, int]:
         """Remember a message until it is acknowledged; return its id and how often it was delivered.
@@ -282,7 +364,7 @@ class Queues:
             answer = await self._connection.ask(reply, how)
         finally:
             self._settling.discard(reply)
-        if answer.headers and answer.headers.get(STATUS) == NO_RESPONDERS:
+        if answer.says_no_responders:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
         if self._unacknowledged.get(message_id) == reply:
             del self._unacknowledged[message_id]
@@ -294,7 +376,14 @@ class Queues:
 
     # --- out, continuously
 
-    async def consume(self, queue: str, deliver: Deliver, group: str | None, hold: Hold | None) -> Consumption:
+    async def consume(
+        self,
+        queue: str,
+        deliver: Deliver,
+        group: str | None,
+        hold: Hold | None,
+        on_ended: Callable[[BridgeError], None],
+    ) -> Consumption:
         """Deliver messages one by one; return when the server has taken the first pull.
 
         Args:
@@ -303,6 +392,7 @@ class Queues:
                 then the application acknowledges it.
             group: The consumer, where `queue` names none.
             hold: How many messages the application may leave unacknowledged, and for how long.
+            on_ended: Called if it ends by itself after this has returned, while the connection goes on.
 
         Raises:
             BridgeError: See `Consumers.find` and `NatsConnection.subscribe`.
@@ -316,24 +406,33 @@ class Queues:
                 in_progress[message.reply] = None
             arrivals.put_nowait(message)
 
+        def ended(error: BridgeError) -> None:
+            self._end(consumption, error)
+
         inbox = self._connection.new_inbox()
-        consumption = Consumption(await self._connection.subscribe(inbox, arrived), inbox, arrivals, hold, in_progress)
-        first = await self._pull(consumer, consumption)
-        await self._connection.flushed(f'publish to "{consumer.next_subject.lower()}"')
+        subscription = await self._connection.subscribe(inbox, arrived, on_ended=ended)
+        consumption = Consumption(consumer, on_ended, subscription, inbox, arrivals, hold, in_progress)
+        try:
+            first = await self._pull(consumption)
+            await self._connection.flushed(Permission("publish", consumer.next_subject))
+            subscription.check()
+            consumption.tasks = (
+                self._connection.start(self._deliver_all(consumption, deliver, first)),
+                self._connection.start(self._extend(consumption)),
+            )
+        except BaseException:
+            self._connection.unsubscribe(subscription)
+            raise
         self._running.append(consumption)
-        consumption.tasks = (
-            self._connection.start(self._deliver_all(consumer, consumption, deliver, first)),
-            self._connection.start(self._extend(consumer, consumption)),
-        )
         return consumption
 
-    async def _pull(self, consumer: Consumer, consumption: Consumption) -> int:
+    async def _pull(self, consumption: Consumption) -> int:
         """Ask for as many messages as there is room for, and return their number; wait until there is room for one."""
         while (room := consumption.room) <= 0:
             consumption.answered.clear()
             await consumption.answered.wait()
         ask = json.dumps({"batch": room, "expires": int(_EXPIRES * _NANO)}).encode()
-        self._connection.post(consumer.next_subject, ask, reply=consumption.inbox)
+        self._connection.post(consumption.consumer.next_subject, ask, reply=consumption.inbox)
         return room
 
     async def stop(self, consumption: Consumption) -> None:
@@ -342,14 +441,30 @@ class Queues:
         It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
         listens to any more.
         """
-        self._running.remove(consumption)
-        self._connection.unsubscribe(consumption.subscription)
-        for task in consumption.tasks:
-            task.cancel()
+        if consumption in self._running:
+            self._running.remove(consumption)
+            self._connection.unsubscribe(consumption.subscription)
+            for task in consumption.tasks:
+                task.cancel()
         await asyncio.gather(*consumption.tasks, return_exceptions=True)
         await self._connection.flushed()
 
-    async def _deliver_all(self, consumer: Consumer, consumption: Consumption, deliver: Deliver, left: int) -> None:
+    def _end(self, consumption: Consumption, error: BridgeError) -> None:
+        """End a `consume` that cannot go on. A lost connection ends them all, and was told already."""
+        if consumption not in self._running or not self._connection.is_live:
+            return
+        self._running.remove(consumption)
+        self._connection.unsubscribe(consumption.subscription)
+        self._consumers.forget()
+        if isinstance(error, RejectedError):
+            # Its stream may be another one from now on, whose numbers mean other messages.
+            self._forget_messages(consumption.consumer.stream)
+        for task in consumption.tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        consumption.on_ended(error)
+
+    async def _deliver_all(self, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
             while True:
                 while left:
@@ -357,54 +472,48 @@ class Queues:
                         async with self._clock.timeout(_EXPIRES + _LATE):
                             message = await consumption.arrivals.get()
                     except TimeoutError:
-                        await self._consumers.check_exists(consumer)
+                        await self._consumers.check_exists(consumption.consumer)
                         break
                     if not message.reply.startswith(_ACK_SUBJECT):
-                        await self._check_pull(message, consumer)
+                        await self._check_pull(message, consumption.consumer)
                         break
                     await self._deliver(message, consumption, deliver)
                     left -= 1
-                left = await self._pull(consumer, consumption)
+                left = await self._pull(consumption)
         except BridgeError as error:
-            # A lost connection was told already; anything else ends the session, so that health shows it.
-            self._connection.lose(error)
+            self._end(consumption, error)
 
     async def _deliver(self, message: NatsMessage, consumption: Consumption, deliver: Deliver) -> None:
         try:
             message_id, attempts = self._track(message)
         except ProtocolError as error:
             consumption.in_progress.pop(message.reply, None)
-            log.warning("message without metadata is left out", subject=message.subject, error=error.message)
+            self._setup.on_dropped(error, message.subject)
             return
         if self._is_unanswered(message_id, message, consumption):
             return
         how = _ACK
-        try:
-            content = self._content(message)
-        except ProtocolError as error:
-            log.warning(
-                "message cannot be read, and is not asked for again", subject=message.subject, error=error.message
-            )
+        content, headers = self._content(message)
+        inbound = Inbound(
+            topic=message.subject,
+            message=content,
+            headers=headers,
+            message_id=message_id,
+            attempts=attempts,
+            unique=headers.get(MESSAGE_ID),
+        )
+        hold = consumption.hold
+        if hold is not None and hold.max_deliveries is not None and attempts > hold.max_deliveries:
+            # It is not delivered this time, so the times before count.
+            given_up = msgspec.structs.replace(inbound, attempts=attempts - 1)
+            hold.on_dead(given_up, f"delivered {attempts - 1} times and never acknowledged")
             how = _TERM
-        else:
-            inbound = Inbound(
-                topic=message.subject,
-                message=content,
-                headers=message.headers or {},
-                message_id=message_id,
-                attempts=attempts,
-                unique=(message.headers or {}).get(MESSAGE_ID),
-            )
-            hold = consumption.hold
-            if hold is not None and hold.max_deliveries is not None and attempts > hold.max_deliveries:
-                hold.on_dead(inbound, f"delivered {attempts - 1} times and never acknowledged")
-                how = _TERM
-            elif await deliver(inbound) is AckDecision.HOLD and hold is not None:
-                until = self._clock.monotonic() + hold.visibility
-                before, _ = consumption.unanswered.pop(message_id, ("", 0.0))
-                consumption.in_progress.pop(before, None)
-                consumption.unanswered[message_id] = (message.reply, until)
-                return
+        elif await deliver(inbound) is AckDecision.HOLD and hold is not None:
+            until = self._clock.monotonic() + hold.visibility
+            before, _ = consumption.unanswered.pop(message_id, ("", 0.0))
+            consumption.in_progress.pop(before, None)
+            consumption.unanswered[message_id] = (message.reply, until)
+            return
         self._unacknowledged.pop(message_id, None)
         consumption.in_progress.pop(message.reply, None)
         # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
@@ -423,12 +532,12 @@ class Queues:
         self._connection.post(message.reply, _IN_PROGRESS)
         return True
 
-    async def _extend(self, consumer: Consumer, consumption: Consumption) -> None:
+    async def _extend(self, consumption: Consumption) -> None:
         """Tell the server again and again which messages are in progress, so that it does not deliver them again.
 
         A message that the application has not acknowledged in time is given back; a late acknowledgement still counts.
         """
-        step = consumer.ack_wait / 3
+        step = consumption.consumer.ack_wait / 3
         if consumption.hold is not None:
             step = min(step, consumption.hold.visibility / 4)
         try:
@@ -444,22 +553,20 @@ class Queues:
                 for reply in tuple(consumption.in_progress):
                     self._connection.post(reply, _IN_PROGRESS)
         except BridgeError as error:
-            self._connection.lose(error)
+            self._end(consumption, error)
 
     async def _check_empty(self, status: NatsMessage, consumer: Consumer) -> None:
         """Return where a status tells that there is no message for now; raise an error for any other status."""
-        headers = status.headers or {}
-        code = headers.get(STATUS)
         queue = f"queue {consumer.stream}/{consumer.name}"
-        if code == NO_RESPONDERS:
+        if status.code == NO_RESPONDERS:
             # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
             await self._consumers.check_exists(consumer)
             raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
-        if code not in _PULL_AGAIN:
-            raise RejectedError(f"{queue}: {headers.get(DESCRIPTION, 'refused')}", code=code, maybe_sent=False)
+        if status.code not in _PULL_AGAIN:
+            raise RejectedError(f"{queue}: {status.description or 'refused'}", code=status.code, maybe_sent=False)
 
     async def _check_pull(self, status: NatsMessage, consumer: Consumer) -> None:
         """Return where the consumer is to be pulled from again after a status; else as `_check_empty`."""
-        reason = (status.headers or {}).get(DESCRIPTION, "").lower()
+        reason = status.description.lower()
         if not any(words in reason for words in _PULL_AGAIN_REASONS):
             await self._check_empty(status, consumer)

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-#: NkeySigner under which `read_headers` gives the code and the words of a status line.
-STATUS: Final = "Status"
-DESCRIPTION: Final = "Description"
+#: Code of the server's own answer to a request that nobody takes.
+NO_RESPONDERS: Final = "503"
 
 PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
@@ -40,8 +39,10 @@ class NatsMessage(msgspec.Struct):
         subject: Where it was published; bytes that are not UTF-8 show as `\xff`.
         reply: Where an answer is wanted; empty where none is.
         data: The payload.
-        headers: None where it has none. A status is under `STATUS`, its words under `DESCRIPTION`.
+        headers: None where it has none. Values of a name that repeats are joined with `, `, in their order.
         flaw: What could not be read of it, for a person; empty where all could.
+        status: A code and, behind a space, words, as in `404 No Messages`; empty where it has none. It stands in front
+            of the headers and is none of them. Whoever may publish may send one, but only servers are expected to.
     """
 
     sid: int
@@ -50,16 +51,46 @@ class NatsMessage(msgspec.Struct):
     data: bytes
     headers: dict[str, str] | None = None
     flaw: str = ""
+    status: str = ""
+
+    @property
+    def code(self) -> str:
+        """The code of the status; empty where there is none."""
+        return self.status.partition(" ")[0]
+
+    @property
+    def description(self) -> str:
+        """The words of the status."""
+        return self.status.partition(" ")[2]
+
+    @property
+    def says_no_responders(self) -> bool:
+        """Return whether this is the server's answer to a request that nobody takes; it has no content."""
+        return not self.data and self.code == NO_RESPONDERS
 
 
 class Info(msgspec.Struct):
-    """What a server says about itself. Unknown fields are passed over."""
+    """What a server says about itself. Unknown fields are passed over.
+
+    Attributes:
+        version: Of the server.
+        headers: Whether it takes messages with headers.
+        max_payload: Bytes of a message at most, headers included.
+        tls_required: It speaks only TLS after this.
+        tls_available: It speaks TLS after this, if the client begins to.
+        nonce: What it wants signed; empty where it wants no signature.
+        connect_urls: The servers of its cluster, as `host:port`, itself among them.
+        lame_duck: It is about to end, and closes all connections little by little ("lame duck mode").
+    """
 
     version: str = ""
     headers: bool = False
     max_payload: int = 1_048_576
     tls_required: bool = False
+    tls_available: bool = False
     nonce: str = ""
+    connect_urls: list[str] | None = None
+    lame_duck: bool = msgspec.field(default=False, name="ldm")
 
 
 class ServerError(msgspec.Struct):
@@ -157,7 +188,7 @@ def _number(field: bytes) -> int:
 
 def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMessage:
     subject, sid, reply = fields[1], _number(fields[2]), b""
-    headers, flaw = None, ""
+    headers, flaw, status = None, "", ""
     if len(fields[0]) == 3:
         if len(fields) == 5:
             reply = fields[3]
@@ -168,13 +199,13 @@ def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMes
         if start + size > stop:
             raise MalformedError("headers that are longer than their message")
         if size:
-            headers, flaw = read_headers(data[start : start + size])
+            headers, flaw, status = read_headers(data[start : start + size])
             start += size
     try:
-        return NatsMessage(sid, subject.decode(), reply.decode(), data[start:stop], headers, flaw)
+        return NatsMessage(sid, subject.decode(), reply.decode(), data[start:stop], headers, flaw, status)
     except UnicodeDecodeError:
         flaw = "its subject is not UTF-8"
-        return NatsMessage(sid, _text(subject), _text(reply), data[start:stop], headers, flaw)
+        return NatsMessage(sid, _text(subject), _text(reply), data[start:stop], headers, flaw, status)
 
 
 def _other(line: bytes) -> Operation:
@@ -196,32 +227,47 @@ def _text(data: bytes) -> str:
     return data.decode(errors="backslashreplace")
 
 
-def read_headers(block: bytes) -> tuple[dict[str, str], str]:
-    """The headers in front of a payload (ADR-4), and what could not be read of them, which is left out.
+def read_headers(block: bytes) -> tuple[dict[str, str], str, str]:
+    """Read the headers in front of a payload (ADR-4).
 
-    Of a name that comes twice the last value counts. Bytes of a value that are not UTF-8 become U+FFFD.
+    Bytes of a value that are not UTF-8 become U+FFFD.
+
+    Returns:
+        The headers, what could not be read of them, which is left out, and the status; see `NatsMessage`.
     """
     first, *lines = block.split(b"\r\n")
-    flaw = "" if first.startswith(_VERSION_LINE) else "its headers do not begin as NATS' do"
     headers: dict[str, str] = {}
-    status = first[len(_VERSION_LINE) :].strip()
-    if status and not flaw:
-        code, _, words = status.partition(b" ")
-        if code.isdigit():
-            headers[STATUS] = code.decode()
-            if words:
-                headers[DESCRIPTION] = words.strip().decode(errors="replace")
-        else:
-            flaw = "its status is no number"
+    repeated: dict[str, list[str]] = {}
+    flaw = status = ""
+    if first != _VERSION_LINE:
+        status, flaw = _read_status(first)
     for line in lines:
         if line:
-            name, colon, value = line.partition(b":")
-            name = name.strip()
-            if colon and _NAME.fullmatch(name):
-                headers[name.decode()] = value.strip().decode(errors="replace")
-            else:
+            raw, colon, text = line.partition(b":")
+            raw = raw.strip()
+            if not colon or not _NAME.fullmatch(raw):
                 flaw = "a header cannot be read"
-    return headers, flaw
+                continue
+            name, value = raw.decode(), text.strip().decode(errors="replace")
+            if name in headers:
+                repeated.setdefault(name, [headers[name]]).append(value)
+            else:
+                headers[name] = value
+    for name, values in repeated.items():
+        headers[name] = ", ".join(values)
+    return headers, flaw, status
+
+
+def _read_status(line: bytes) -> tuple[str, str]:
+    """Return the status in the first line of a block of headers, and what could not be read of it."""
+    if not line.startswith(_VERSION_LINE):
+        return "", "its headers do not begin as NATS' do"
+    code, _, words = line[len(_VERSION_LINE) :].strip().partition(b" ")
+    if not code:
+        return "", ""
+    if not code.isdigit():
+        return "", "its status is no number"
+    return f"{code.decode()} {words.strip().decode(errors='replace')}".rstrip(), ""
 
 
 def connect_line(info: Info, credentials: Mapping[str, str], name: str, version: str) -> bytes:

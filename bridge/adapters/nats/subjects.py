@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bridge.adapters.nats.config import NAME_PATTERN
+from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import InvalidError
 from bridge.core.ports import Context
 
 #: The header by which JetStream recognises a repeated message.
 MESSAGE_ID: Final = "Nats-Msg-Id"
 CONTENT_TYPE: Final = "Content-Type"
+#: The names under which other clients of NATS show a status.
+STATUS: Final = "Status"
+DESCRIPTION: Final = "Description"
 
 #: The server ends a connection whose control line is over 4,096 bytes; it holds a subject, a reply and two numbers.
 _MAX_SUBJECT: Final = 2048
@@ -128,6 +132,18 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
         except UnicodeEncodeError:
             raise InvalidError(f"headers.{name}: text with half of a surrogate pair has no UTF-8") from None
     return merged
+
+
+def shown_headers(message: NatsMessage) -> dict[str, str]:
+    """Return the headers of a message as an application sees them: with its status, if it has one.
+
+    A publisher may send a status, as for the idle heartbeats of JetStream. A header of that name goes before it.
+    """
+    headers = message.headers or {}
+    if not message.status:
+        return headers
+    status = {STATUS: message.code, DESCRIPTION: message.description}
+    return {name: value for name, value in status.items() if value} | headers
 
 
 def header_block(headers: Mapping[str, str]) -> bytes:

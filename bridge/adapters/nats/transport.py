@@ -27,7 +27,11 @@ _PLAINTEXT: Final = "more than a greeting before TLS"
 
 
 class Transport(asyncio.Protocol):
-    """One socket, to be opened once. The methods of `asyncio.Protocol` are called by the event loop only."""
+    """One socket, to be opened once. The methods of `asyncio.Protocol` are called by the event loop only.
+
+    Attributes:
+        last_heard: When bytes last came, on the clock; None before the first ones.
+    """
 
     def __init__(
         self,
@@ -53,7 +57,9 @@ class Transport(asyncio.Protocol):
         self._greeted = asyncio.Event()
         self._pending: list[bytes] = []
         self._awaits_tls = self._is_open = self._is_ended = False
+        self._wants_tls = self._is_refused = False
         self._reason: Exception | None = None
+        self.last_heard: float | None = None
 
     # --- opening
 
@@ -72,16 +78,17 @@ class Transport(asyncio.Protocol):
             NotConnectedError: It has no TLS where that was asked for, or TLS fails.
             AuthError: It refuses the client certificate.
         """
+        self._wants_tls = context is not None
         async with self._clock.timeout(STEP):
             await self._loop.create_connection(lambda: self, server.host, server.port)
         async with self._clock.timeout(STEP):
             await self._greeted.wait()
         info = self._info
-        if info is None and server.tls and self._reason is None:
+        if info is None and server.tls and self._reason is None and not self._is_refused:
             raise NotConnectedError(f"no TLS with {server.name}: {_NO_GREETING}")
         if info is None or self._socket is None or self._socket.is_closing():
             raise ConnectionResetError(_ENDED)
-        if info.tls_required:
+        if self._uses_tls(info):
             await self._start_tls(server, self._socket, context or ssl.create_default_context(), server_name)
         elif context is not None:
             words = f"no TLS with {server.name}: the server has none, and nothing was sent to it"
@@ -89,6 +96,10 @@ class Transport(asyncio.Protocol):
         else:
             self._socket.resume_reading()
         return info
+
+    def _uses_tls(self, info: Info) -> bool:
+        """Return whether TLS follows the greeting: the server insists, or we do and it can (its `allow_non_tls`)."""
+        return info.tls_required or (info.tls_available and self._wants_tls)
 
     async def _start_tls(
         self, server: ResolvedEndpoint, plain: asyncio.Transport, context: ssl.SSLContext, server_name: str | None
@@ -150,6 +161,7 @@ class Transport(asyncio.Protocol):
         """Read what has come."""
         if self._is_ended:
             return
+        self.last_heard = self._clock.monotonic()
         try:
             for operation in self._parser.feed(data):
                 if self._info is None:
@@ -167,10 +179,11 @@ class Transport(asyncio.Protocol):
 
     def _greet(self, operation: Operation) -> None:
         if isinstance(operation, ServerError):
+            self._is_refused = True
             self._on_operation(operation)
             self._end(None)
         elif isinstance(operation, Info) and self._socket is not None:
-            self._info, self._awaits_tls = operation, operation.tls_required
+            self._info, self._awaits_tls = operation, self._uses_tls(operation)
             # Whatever follows is read when it is known whether TLS comes first.
             self._socket.pause_reading()
             self._greeted.set()

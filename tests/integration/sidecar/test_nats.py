@@ -1,8 +1,11 @@
 """NATS through the whole sidecar, seen by a program on the bus."""
 
 import json
+import shutil
+from contextlib import contextmanager
 
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_responder, nats_server
+from tests.support.servers.remote import free_port
 from tests.support.sidecar.sidecar import sidecar
 
 
@@ -117,6 +120,29 @@ async def test_a_restart_and_a_freeze():
             await program.wait("data.prices.usd", since=since)
 
 
+async def test_a_stream_that_is_made_again():
+    """It counts from 1 again: no new message is taken for an old one, and health says what has happened."""
+    with nats_server() as server, sidecar(integration(server)) as running, running.program() as program:
+        await connected(program)
+        for number in range(3):
+            assert (await program.ask("integration.backbone.enqueue", {"queue": "orders.x", "message": number}))["ok"]
+            await program.wait("order.stored", lambda event, n=number: event["payload"]["message"] == n)
+        since = program.mark()
+        server.kill()
+        shutil.rmtree(server.folder / "store")
+        server.start()
+        await connected(program, since)
+        new = [f"new {number}" for number in range(8)]
+        for number in new:
+            assert (await program.ask("integration.backbone.enqueue", {"queue": "orders.x", "message": number}))["ok"]
+        await program.wait("order.stored", lambda event: event["payload"]["message"] == new[-1], since=since)
+        stored = [event["payload"] for event in program.seen("order.stored", since)]
+        assert [payload["message"] for payload in stored] == new
+        assert (stored[0]["message_id"], stored[0]["attempts"]) == ("ORDERS/1", 1)
+        degraded = program.seen("resilience.backbone.degraded", since)
+        assert any("stream ORDERS was made again" in event["payload"]["text"] for event in degraded)
+
+
 async def test_wrong_credentials():
     """`failed`, with slow retry, and the password nowhere."""
     auth = 'auth {\n    type     = "basic"\n    username = "u"\n    password = "${env.SECRET}"\n  }'
@@ -127,3 +153,72 @@ async def test_wrong_credentials():
             assert failed["payload"]["error"]["kind"] == "auth"
             assert "hunter2wrong" not in running.text
             assert "hunter2wrong" not in str(program.log)
+
+
+@contextmanager
+def cluster():
+    """Two servers of one cluster, without JetStream; each names the other one to its clients."""
+    routes = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+
+    def settings(own: str, other: str) -> str:
+        return f"""
+lame_duck_grace_period: "1s"
+lame_duck_duration: "30s"
+cluster {{
+  name: c
+  listen: "{own}"
+  routes: ["nats-route://{other}"]
+}}
+"""
+
+    there, back = (nats_server(settings(*one), jetstream=False) for one in (routes, routes[::-1]))
+    with there as first, back as second:
+        for server, other in ((first, second), (second, first)):
+            while f"127.0.0.1:{other.port}" not in server.greeting().get("connect_urls", []):
+                pass
+        yield first, second
+
+
+async def test_a_cluster_of_which_the_configured_server_goes():
+    """It says that it is about to end: publishing goes on without a failure, on a server that it has named before.
+
+    From then on that one is enough, though it, too, is killed and started again.
+    """
+    text = """
+integration "backbone" {{
+  type = "nats"
+  endpoint {{
+    url = "nats://127.0.0.1:{port}"
+  }}
+  health {{
+    interval = "300ms"
+    timeout  = "300ms"
+  }}
+}}
+
+subscription "news" {{
+  integration = "backbone"
+  topic       = "news.>"
+  emit        = "data.news"
+}}
+"""
+    with cluster() as (first, second), sidecar(text.format(port=first.port)) as running, running.program() as program:
+        await connected(program)
+        since = program.mark()
+        first.lame_duck()
+        published = 0
+        while first.process.poll() is None:
+            answer = await program.ask("integration.backbone.publish", {"topic": "news.x", "message": published})
+            assert answer["ok"], answer
+            published += 1
+        assert published
+        changed = program.seen("health.backbone", since)
+        assert {event["payload"]["status"] for event in changed} <= {"connected", "degraded"}
+
+        since = program.mark()
+        second.kill()
+        await program.wait("health.backbone", lambda event: event["payload"]["status"] == "disconnected", since=since)
+        second.start()
+        await connected(program, since)
+        await program.ask("integration.backbone.publish", {"topic": "news.y", "message": "again"})
+        await program.wait("data.news", lambda event: event["payload"]["message"] == "again", since=since)

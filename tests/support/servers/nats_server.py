@@ -22,32 +22,42 @@ from nats.aio.msg import Msg
 from tests.support.servers.programs import on_path
 
 PROGRAM = on_path("nats-server")
+_RELOADED = "Reloaded server configuration"
 
 
 class NatsServer:
     """A running server; `restart` brings it back on the same port with the same store."""
 
-    def __init__(self, folder: Path, settings: str = "", program: str | None = PROGRAM) -> None:
+    def __init__(
+        self, folder: Path, settings: str = "", program: str | None = PROGRAM, *, jetstream: bool = True
+    ) -> None:
         """Nothing runs before `start`; `settings` goes into the configuration file."""
         self.folder = folder
         self.settings = settings
         self.program = program
+        self.jetstream = jetstream
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, on a free port the first time, and wait until it greets."""
-        file = self.folder / "nats.conf"
-        file.write_text(self.settings)
+        file = self._configure()
         ports = self.folder / "ports"
         ports.mkdir(exist_ok=True)
         arguments = ["--addr", "127.0.0.1", "--port", str(self.port or -1), "--config", str(file)]
-        arguments += ["--jetstream", "--store_dir", str(self.folder / "store"), "--ports_file_dir", str(ports)]
+        arguments += ["--ports_file_dir", str(ports)]
         assert self.program is not None
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.program, *arguments], stdout=log, stderr=log)
         self.port = self.port or self._wait_for_port(ports)
         self._wait_for_greeting()
+
+    def _configure(self) -> Path:
+        """Write the configuration file. JetStream is in it, as a reload turns off what is an argument alone."""
+        file = self.folder / "nats.conf"
+        jetstream = f'jetstream {{ store_dir: "{self.folder / "store"}" }}\n' if self.jetstream else ""
+        file.write_text(jetstream + self.settings)
+        return file
 
     def _wait_for_port(self, folder: Path) -> int:
         assert self.process is not None
@@ -62,11 +72,16 @@ class NatsServer:
         while True:
             self._check()
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
-                    if probe.recv(4) == b"INFO":
-                        return
+                if self.greeting():
+                    return
             except ConnectionError:
                 time.sleep(0.005)
+
+    def greeting(self) -> dict[str, Any]:
+        """Return what it says about itself to a new client; nothing where it ends the connection before."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe, probe.makefile("rb") as lines:
+            line = lines.readline()
+        return dict(json.loads(line[5:])) if line.startswith(b"INFO ") else {}
 
     def _check(self) -> None:
         assert self.process is not None
@@ -83,6 +98,23 @@ class NatsServer:
         self.kill()
         self.start()
 
+    def reload(self, settings: str) -> None:
+        """Change the configuration file while it runs, and wait until the server has read it."""
+        assert self.process is not None
+        log = self.folder / "log"
+        before = log.read_text().count(_RELOADED)
+        self.settings = settings
+        self._configure()
+        self.process.send_signal(signal.SIGHUP)
+        while log.read_text().count(_RELOADED) == before:
+            self._check()
+            time.sleep(0.005)
+
+    def lame_duck(self) -> None:
+        """Let it enter lame duck mode: it takes no new connections, and ends the others little by little."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR2)
+
     def freeze(self) -> None:
         """SIGSTOP, and wait until it really stands still."""
         assert self.process is not None
@@ -96,14 +128,14 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(settings: str = "", *, program: str | None = PROGRAM) -> Iterator[NatsServer]:
-    """A server on a free port of loopback with JetStream; skipped where there is none, but never in CI."""
+def nats_server(settings: str = "", *, program: str | None = PROGRAM, jetstream: bool = True) -> Iterator[NatsServer]:
+    """A server on a free port of loopback; skipped where there is none, but never in CI."""
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("nats-server is missing")
         pytest.skip("nats-server is not installed (Debian: nats-server)")
     folder = Path(tempfile.mkdtemp(prefix="nb-nats"))
-    server = NatsServer(folder, settings, program)
+    server = NatsServer(folder, settings, program, jetstream=jetstream)
     try:
         server.start()
         yield server

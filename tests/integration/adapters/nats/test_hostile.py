@@ -10,74 +10,33 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
 from bridge.adapters.nats.protocol import NatsMessage
-from bridge.core.endpoint import Endpoint, Tls
-from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
+from bridge.core.endpoint import Endpoint
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+    RejectedError,
+)
 from bridge.core.model import Inbound
+from bridge.core.ports import Context
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
+from tests.support.adapters.told import Told
+from tests.support.clock import FakeClock
 from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.scripted_nats import INFO, scripted_nats
 from tests.support.wait import until
 
-INFO = b'INFO {"server_id":"x","version":"2.9.10","headers":true}\r\n'
 JETSTREAM = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "worker"}
 
 
-def _adapter(port: int, lost: list[BridgeError] | None = None, *, tls: bool = False, **config: object) -> Direct:
+def _adapter(port: int, told: Told | None = None, *, tls: bool = False, **config: object) -> Direct:
     endpoint = Endpoint(url=f"{'tls' if tls else 'nats'}://127.0.0.1:{port}")
-    told = [] if lost is None else lost
-    setup = adapter_setup("test", endpoint, tls=Tls(), config=NatsConfig.model_validate(config), on_lost=told.append)
-    return Direct(NatsAdapter(setup))
-
-
-class ScriptedServer:
-    """Greets as it is told, answers each PING, and answers requests whose subject it knows; then a test sends more."""
-
-    def __init__(self, greeting: bytes, *, pongs: bool, hang_up: bool) -> None:
-        self.greeting = greeting
-        self.pongs = pongs
-        self.hang_up = hang_up
-        self.got = b""
-        self.answers: dict[bytes, bytes] = {}
-        self.port = 0
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        writer.write(self.greeting)
-        if self.hang_up:
-            writer.close()
-            return
-        try:
-            while line := await reader.readline():
-                self.got += line
-                self.answer(line.split(), writer)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    def answer(self, words: list[bytes], writer: asyncio.StreamWriter) -> None:
-        if words[:1] == [b"PING"] and self.pongs:
-            writer.write(b"PONG\r\n")
-        elif words[:1] == [b"PUB"] and len(words) == 4:
-            for subject, answer in self.answers.items():
-                if words[1].startswith(subject):
-                    writer.write(b"MSG %b 1 %d\r\n%b\r\n" % (words[2], len(answer), answer))
-
-    def send(self, data: bytes) -> None:
-        assert self.writer is not None
-        self.writer.write(data)
-
-
-@asynccontextmanager
-async def _scripted(
-    greeting: bytes = INFO, *, pongs: bool = True, hang_up: bool = False
-) -> AsyncIterator[ScriptedServer]:
-    scripted = ScriptedServer(greeting, pongs=pongs, hang_up=hang_up)
-    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
-    async with server:
-        scripted.port = server.sockets[0].getsockname()[1]
-        yield scripted
+    callbacks = {} if told is None else told.callbacks
+    return Direct(NatsAdapter(adapter_setup("test", endpoint, config=NatsConfig.model_validate(config), **callbacks)))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +54,7 @@ async def _scripted(
 )
 async def test_greetings_of_no_server(greeting: bytes, words: str) -> None:
     """The session does not open and says why; it is tried again."""
-    async with _scripted(greeting, pongs=False) as server:
+    async with scripted_nats(greeting, pongs=False) as server:
         adapter = _adapter(server.port)
         with pytest.raises(NotConnectedError, match=words) as caught:
             await adapter.connect()
@@ -106,7 +65,7 @@ async def test_greetings_of_no_server(greeting: bytes, words: str) -> None:
 @pytest.mark.parametrize("greeting", [b"", INFO, INFO[:20]])
 async def test_a_server_that_hangs_up(greeting: bytes) -> None:
     """Before, in and after its greeting."""
-    async with _scripted(greeting, hang_up=True) as server:
+    async with scripted_nats(greeting, hang_up=True) as server:
         adapter = _adapter(server.port)
         with pytest.raises(NotConnectedError, match=r"ended|reset|Broken pipe"):
             await adapter.connect()
@@ -115,16 +74,89 @@ async def test_a_server_that_hangs_up(greeting: bytes) -> None:
 
 async def test_a_refusal_before_anything_else() -> None:
     """What a server says of the credentials counts, whenever it comes."""
-    async with _scripted(b"-ERR 'Authorization Violation'\r\n") as server:
+    async with scripted_nats(b"-ERR 'Authorization Violation'\r\n") as server:
         adapter = _adapter(server.port)
         with pytest.raises(AuthError, match="Authorization Violation"):
             await adapter.connect()
         await adapter.disconnect()
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [("Authorization Violation", AuthError), ("maximum account active connections exceeded", NotConnectedError)],
+)
+async def test_a_refusal_in_place_of_a_greeting(said: str, error: type[BridgeError], tls: bool) -> None:
+    """The error is the server's own reason, also where TLS was asked for."""
+    async with scripted_nats(b"-ERR '%b'\r\n" % said.encode()) as server:
+        adapter = _adapter(server.port, tls=tls)
+        with pytest.raises(error, match=said) as caught:
+            await adapter.connect()
+        await adapter.disconnect()
+    assert caught.value.permanent == (error is AuthError)
+    assert "TLS" not in caught.value.message
+
+
+async def test_a_server_without_headers() -> None:
+    """It would end the connection over them: what goes out has none, and a warning says so, once.
+
+    What the application asks for by itself cannot be sent, so it is refused.
+    """
+    told = Told()
+    async with scripted_nats(INFO.replace(b'"headers":true', b'"headers":false')) as server:
+        server.answers = {b"ask": b"5", b"orders": b'{"stream":"ORDERS","seq":1}'}
+        adapter = _adapter(server.port, told)
+        await adapter.connect()
+        assert not told.warnings
+        context = Context({"hop": "1"}, idempotency_key="key")
+        assert await adapter.publish("t", 1, context=context) == {}
+        assert await adapter.request("ask", 1, context=context) == 5
+        assert await adapter.enqueue("orders", 1, context=context) == "ORDERS/1"
+        assert list(told.warnings) == ["headers"]
+        for call in (adapter.publish, adapter.enqueue):
+            with pytest.raises(InvalidError, match="headers"):
+                await call("t", 1, headers={"a": "b"})
+        await adapter.disconnect()
+    assert b"HPUB" not in server.got
+    assert server.got.count(b"PUB ") == 3
+
+
+async def test_a_header_that_looks_like_a_status() -> None:
+    """An answer's own `Status: 503` does not mean that nobody answers."""
+    block = b"NATS/1.0\r\nStatus: 503\r\n\r\n"
+    async with scripted_nats() as server:
+
+        def answer(words: list[bytes]) -> bytes:
+            if words[:2] != [b"HPUB", b"ask"]:
+                return b""
+            return b"HMSG %b 1 %d %d\r\n%b7\r\n" % (words[2], len(block), len(block) + 1, block)
+
+        server.on_line = answer
+        adapter = _adapter(server.port)
+        await adapter.connect()
+        assert await adapter.request("ask", 1) == 7
+        await adapter.disconnect()
+
+
+async def test_when_it_was_last_heard() -> None:
+    """Any bytes of the server are a sign of life, also where a check waits behind them."""
+    clock = FakeClock()
+    async with scripted_nats() as server:
+        setup = adapter_setup("test", Endpoint(url=f"nats://127.0.0.1:{server.port}"), clock=clock)
+        adapter = NatsAdapter(setup)
+        assert adapter.last_heard is None
+        await adapter.connect()
+        assert adapter.last_heard == clock.monotonic()
+        clock._now += 5.0
+        server.pongs = False
+        server.send(b"MSG a 77 1\r\n")
+        await until(lambda: adapter.last_heard == clock.monotonic(), "the bytes")
+        await adapter.disconnect()
+
+
 async def test_a_ping_before_connect() -> None:
     """It is answered behind CONNECT, which comes first."""
-    async with _scripted(INFO + b"PING\r\nPING\r\n") as server:
+    async with scripted_nats(INFO + b"PING\r\nPING\r\n") as server:
         adapter = _adapter(server.port)
         await adapter.connect()
         await adapter.disconnect()
@@ -135,7 +167,7 @@ async def test_a_ping_before_connect() -> None:
 @pytest.mark.parametrize("more", [INFO, b"PONG\r\n", b"MSG a 1 0\r\n\r\n", b"MSG a 1 9", b"INF"])
 async def test_more_than_a_greeting_before_tls(more: bytes) -> None:
     """Whoever stands between may have added it: the session does not open, and nothing is sent."""
-    async with _scripted(INFO.replace(b'"x"', b'"x","tls_required":true') + more) as server:
+    async with scripted_nats(INFO.replace(b'"x"', b'"x","tls_required":true') + more) as server:
         adapter = _adapter(server.port, tls=True)
         with pytest.raises(NotConnectedError, match="more than a greeting before TLS"):
             await adapter.connect()
@@ -156,9 +188,9 @@ async def test_more_than_a_greeting_before_tls(more: bytes) -> None:
 )
 async def test_a_server_gone_mad(data: bytes, words: str) -> None:
     """The session is lost, once, and what is in flight fails at once."""
-    lost: list[BridgeError] = []
-    async with _scripted() as server:
-        adapter = _adapter(server.port, lost)
+    told = Told()
+    async with scripted_nats() as server:
+        adapter = _adapter(server.port, told)
         await adapter.connect()
         server.pongs = False
         call = asyncio.ensure_future(adapter.publish("t", 1))
@@ -169,7 +201,8 @@ async def test_a_server_gone_mad(data: bytes, words: str) -> None:
         with pytest.raises(NotConnectedError):
             await adapter.publish("t", 1)
         await adapter.disconnect()
-    assert [type(error) for error in lost] == [ConnectionLostError]
+    assert [type(error) for error in told.lost] == [ConnectionLostError]
+    assert [topic for topic, _ in told.dropped] == ["nobody"]
 
 
 @pytest.mark.parametrize(
@@ -177,15 +210,20 @@ async def test_a_server_gone_mad(data: bytes, words: str) -> None:
 )
 @pytest.mark.parametrize("call", ["INFO", "CREATE"])
 async def test_answers_of_jetstream_that_make_no_sense(call: str, answer: bytes) -> None:
-    """The session does not open and says that; it is no bug of ours."""
-    async with _scripted() as server:
+    """The session opens, and a warning says it; a queue fails, and publishing works."""
+    async with scripted_nats() as server:
         missing = b'{"error":{"code":404,"err_code":10059,"description":"stream not found"}}'
         server.answers = {b"$JS.API.STREAM.INFO": answer if call == "INFO" else missing}
         server.answers |= {b"$JS.API.STREAM.CREATE": answer, b"$JS.API.CONSUMER.": answer}
-        adapter = _adapter(server.port, **JETSTREAM)
-        with pytest.raises(NotConnectedError, match="JetStream"):
-            await adapter.connect()
+        told = Told()
+        adapter = _adapter(server.port, told, **JETSTREAM)
+        await adapter.connect()
+        assert "JetStream" in told.warnings["stream"]
+        with pytest.raises((ProtocolError, RejectedError)):
+            await adapter.dequeue("ORDERS/worker")
+        await adapter.publish("t", 1)
         await adapter.disconnect()
+    assert not told.lost
 
 
 @asynccontextmanager
@@ -205,14 +243,14 @@ def _with_headers(subject: bytes, block: bytes, payload: bytes = b"1") -> bytes:
 
 async def test_messages_of_any_bytes() -> None:
     """Each is delivered with what can be read of it; the log says once that this was not all; the session lives on."""
-    lost: list[BridgeError] = []
+    told = Told()
     got: list[Inbound] = []
 
     async def deliver(message: Inbound) -> None:
         got.append(message)
 
     with nats_server() as server, capture_logs() as logs:
-        adapter = _adapter(server.port, lost)
+        adapter = _adapter(server.port, told)
         await adapter.connect()
         await adapter.subscribe("in.>", deliver)
         async with _stranger(server.port) as stranger:
@@ -230,7 +268,7 @@ async def test_messages_of_any_bytes() -> None:
     assert got[2].headers == {"ok": "yes"}
     assert got[4].headers == {"x": "\ufffd"}
     assert [log["event"] for log in logs] == ["a message cannot be read in full"]
-    assert not lost
+    assert not told.lost
 
 
 async def test_stored_messages_of_any_bytes() -> None:
@@ -261,14 +299,14 @@ async def test_a_forged_message_of_jetstream() -> None:
 
     nats-server itself passes none on from a client; another way into the cluster may.
     """
-    lost: list[BridgeError] = []
+    told = Told()
     got: list[Inbound] = []
 
     async def deliver(message: Inbound) -> None:
         got.append(message)
 
-    with nats_server() as server, capture_logs() as logs:
-        adapter = _adapter(server.port, lost, **JETSTREAM)
+    with nats_server() as server:
+        adapter = _adapter(server.port, told, **JETSTREAM)
         await adapter.connect()
         consumption = (await adapter.consume("ORDERS/worker", deliver)).handle
         connection = adapter._connection
@@ -279,8 +317,8 @@ async def test_a_forged_message_of_jetstream() -> None:
         await until(lambda: got, "the message")
         assert not consumption.in_progress
         await adapter.disconnect()
-    assert [log["event"] for log in logs] == ["message without metadata is left out"] * 2
-    assert not lost
+    assert [error.kind for _, error in told.dropped] == ["protocol"] * 2
+    assert not told.lost
 
 
 async def test_a_forged_message_to_who_waits_for_one() -> None:

@@ -1,6 +1,7 @@
 """JetStream against the real server: storing, taking, settling, consuming."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,9 +14,7 @@ from bridge.adapters.nats import jetstream
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
 from bridge.core.endpoint import Endpoint
 from bridge.core.errors import (
-    BridgeError,
     InvalidError,
-    NotConnectedError,
     ProtocolError,
     RejectedError,
     UnavailableError,
@@ -24,6 +23,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import Context
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
+from tests.support.adapters.told import Told
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_server
 from tests.support.servers.programs import in_wheel, on_path
 from tests.support.wait import until
@@ -32,11 +32,14 @@ _ORDERS = {"stream": {"name": "ORDERS", "subjects": ["orders.*"]}, "durable": "w
 
 
 @asynccontextmanager
-async def _session(server: NatsServer, lost: list[BridgeError] | None = None, **config: Any) -> AsyncIterator[Direct]:
-    told = [] if lost is None else lost
+async def _session(
+    server: NatsServer, told: Told | None = None, state: dict[str, Any] | None = None, **config: Any
+) -> AsyncIterator[Direct]:
     endpoint = Endpoint(url=f"nats://127.0.0.1:{server.port}")
-    setup = adapter_setup("test", endpoint, config=NatsConfig.model_validate(config or _ORDERS), on_lost=told.append)
-    adapter = NatsAdapter(setup)
+    callbacks = {} if told is None else told.callbacks
+    settings = NatsConfig.model_validate(config or _ORDERS)
+    kept = {} if state is None else state
+    adapter = NatsAdapter(adapter_setup("test", endpoint, config=settings, session_state=kept, **callbacks))
     await adapter.connect()
     try:
         yield Direct(adapter)
@@ -51,14 +54,17 @@ async def _quick_consumer(client: Client) -> None:
 
 
 async def test_the_stream_is_made_once_and_then_checked() -> None:
-    """A second session finds it; one that wants other subjects is told so, and needs a person."""
+    """A second session finds it; one that wants other subjects says so, and all but that stream works."""
+    told, words = Told(), r"stores orders\.\*; the configuration says other"
     with nats_server() as server:
-        async with _session(server), _session(server):
-            pass
-        with pytest.raises(NotConnectedError, match=r"stores orders\.\*; the configuration says other") as caught:
-            async with _session(server, stream={"name": "ORDERS", "subjects": ["other"]}):
-                pass
-        assert caught.value.permanent
+        async with _session(server), _session(server, told):
+            assert not told.warnings
+        async with _session(server, told, stream={"name": "ORDERS", "subjects": ["other"]}, durable="w") as adapter:
+            assert re.search(words, told.warnings["stream"])
+            with pytest.raises(RejectedError, match=words):
+                await adapter.dequeue("ORDERS")
+            await adapter.publish("t", 1)
+    assert not told.lost
 
 
 async def test_a_consumer_that_cannot_be_acknowledged_is_refused() -> None:
@@ -68,10 +74,12 @@ async def test_a_consumer_that_cannot_be_acknowledged_is_refused() -> None:
             jetstream = outside.jetstream()
             await jetstream.add_stream(name="ORDERS", subjects=["orders.*"])
             await jetstream.add_consumer("ORDERS", durable_name="worker", ack_policy=AckPolicy.ALL)
-        with pytest.raises(NotConnectedError, match="not explicit") as caught:
-            async with _session(server):
-                pass
-        assert caught.value.permanent
+        told = Told()
+        async with _session(server, told) as adapter:
+            assert "not explicit" in told.warnings["stream"]
+            with pytest.raises(InvalidError, match="not explicit"):
+                await adapter.dequeue("ORDERS")
+            await adapter.publish("t", 1)
 
 
 async def test_an_idempotency_key_is_stored_once() -> None:
@@ -250,30 +258,28 @@ async def test_what_was_not_delivered_comes_again() -> None:
     assert all(attempts > 1 for _, attempts in got)
 
 
-async def test_poison_does_not_come_again() -> None:
-    """What the codec cannot read is terminated, and the next message comes."""
+async def test_what_the_codec_cannot_read_comes_as_bytes() -> None:
+    """With the reason as a header, and acknowledged like any other: consumed, or taken one by one."""
     got: list[Any] = []
 
     async def deliver(message: Inbound) -> None:
-        got.append(message.message)
+        got.append((message.message, "codec_error" in message.headers))
 
     with nats_server() as server:
         async with _session(server, **_ORDERS, codec="json") as adapter, nats_client(server.port) as outside:
-            for data in (b"{no json", b"1", b"{no json"):
+            await outside.jetstream().publish("orders.new", b"{no json")
+            taken = await adapter.dequeue("ORDERS", wait=5)
+            assert taken is not None
+            assert (taken.message, "is not JSON" in taken.headers["codec_error"]) == (b"{no json", True)
+            await adapter.ack(taken.message_id)
+            for data in (b"{no json", b"1"):
                 await outside.jetstream().publish("orders.new", data)
             subscription = await adapter.consume("ORDERS/worker", deliver)
-            await until(lambda: got == [1], "the good one")
+            await until(lambda: len(got) == 2, "both")
             await adapter.unsubscribe(subscription)
-            await outside.jetstream().publish("orders.new", b"{no json")
-
-            async def raises_protocol_error() -> None:
-                while await adapter.dequeue("ORDERS", wait=5) is not None:
-                    pass
-
-            with pytest.raises(ProtocolError):
-                await raises_protocol_error()
             info = await outside.jetstream().consumer_info("ORDERS", "worker")
-            assert info.num_ack_pending + info.num_pending <= 1
+            assert (info.num_ack_pending, info.num_pending) == (0, 0)
+    assert got == [(b"{no json", True), (1, False)]
 
 
 async def test_a_slow_delivery_is_not_delivered_twice() -> None:
@@ -298,22 +304,26 @@ async def test_a_slow_delivery_is_not_delivered_twice() -> None:
     assert got == [(0, 1), (1, 1), (2, 1)]
 
 
-async def test_a_consumer_that_is_deleted_ends_the_session() -> None:
-    """Nothing would ever come again; health must show it."""
-    lost: list[BridgeError] = []
+async def test_a_consumer_that_is_deleted_ends_its_subscription() -> None:
+    """Nothing would ever come again. The session goes on, and subscribing again makes the consumer again."""
+    told = Told()
 
     async def deliver(_: Inbound) -> None:
         pass
 
     with nats_server() as server:
-        async with _session(server, lost) as adapter, nats_client(server.port) as outside:
-            await adapter.consume("ORDERS/worker", deliver)
+        async with _session(server, told) as adapter, nats_client(server.port) as outside:
+            subscription = await adapter.consume("ORDERS/worker", deliver)
             while not (await outside.jetstream().consumer_info("ORDERS", "worker")).num_waiting:  # noqa: ASYNC110  # the server's
                 await asyncio.sleep(0.005)
             await outside.jetstream().delete_consumer("ORDERS", "worker")
-            await until(lambda: lost, "the news")
-    assert lost[0].kind == "rejected"
-    assert "Consumer Deleted" in lost[0].message
+            await until(lambda: told.ended, "the news")
+            await adapter.unsubscribe(subscription)
+            await adapter.consume("ORDERS/worker", deliver)
+            assert "consumer ORDERS/worker was made again" in told.warnings["consumer ORDERS/worker"]
+    (topic, error), *more = told.ended
+    assert (topic, error.kind, more, told.lost) == ("ORDERS/worker", "rejected", [], [])
+    assert "Consumer Deleted" in error.message
 
 
 @pytest.mark.parametrize("find", [on_path, in_wheel])
@@ -333,17 +343,17 @@ async def test_a_consumer_that_was_deleted_before_is_noticed(
 async def test_nothing_is_lost_over_a_restart() -> None:
     """The server dies and comes back: what was stored and not acknowledged comes, to a new session."""
     got: list[Any] = []
-    lost: list[BridgeError] = []
+    told = Told()
 
     async def deliver(message: Inbound) -> None:
         got.append(message.message)
 
     with nats_server() as server:
-        async with _session(server, lost) as adapter:
+        async with _session(server, told) as adapter:
             for n in range(50):
                 await adapter.enqueue("orders.new", n)
             server.restart()
-            await until(lambda: lost, "the news")
+            await until(lambda: told.lost, "the news")
         async with _session(server) as adapter:
             await adapter.consume("ORDERS/worker", deliver)
             await until(lambda: len(got) == 50, "all messages")
@@ -351,11 +361,18 @@ async def test_nothing_is_lost_over_a_restart() -> None:
 
 
 async def test_jetstream_is_off() -> None:
-    """The configuration wants a stream that cannot be: said in words."""
+    """The configuration wants a stream that cannot be: a warning; queues fail, and publishing works."""
+
+    async def deliver(_: Inbound) -> None:
+        pass
+
+    told = Told()
     with nats_server("accounts { A { users: [ { user: a, password: b } ] } }\nno_auth_user: a") as server:
-        with pytest.raises(NotConnectedError, match="JetStream"):
-            async with _session(server):
-                pass
-        async with _session(server, codec="auto") as adapter:
+        async with _session(server, told) as adapter:
+            assert "JetStream" in told.warnings["stream"]
             with pytest.raises(UnavailableError):
                 await adapter.enqueue("orders.new", 1)
+            with pytest.raises((UnavailableError, RejectedError)):
+                await adapter.consume("ORDERS", deliver)
+            await adapter.publish("t", 1)
+    assert not told.lost

@@ -174,6 +174,23 @@ async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:
         await adapter.disconnect()
 
 
+async def test_a_server_that_leaves_tls_to_its_clients(tmp_path: Path) -> None:
+    """Its `allow_non_tls`: with TLS where that was asked for, without where not."""
+    certificates = make_certificates(tmp_path)
+    with nats_server(_settings(certificates) + "\nallow_non_tls: true") as server:
+        for tls in (Tls(ca=certificates.ca_file), None):
+            endpoint = Endpoint(address="127.0.0.1", port=server.port, tls=tls is not None)
+            adapter = NatsAdapter(adapter_setup("test", endpoint, tls=tls, config=NatsConfig()))
+            await adapter.connect()
+            connection = adapter._connection
+            assert connection is not None
+            socket = connection._transport._socket
+            assert socket is not None
+            assert (socket.get_extra_info("ssl_object") is None) == (tls is None)
+            await adapter.check()
+            await adapter.disconnect()
+
+
 @pytest.mark.parametrize(
     "auth",
     [
@@ -182,7 +199,7 @@ async def test_a_server_that_insists_on_tls(tmp_path: Path) -> None:
         AuthBearer(type="bearer", token=SecretStr("secret")),
     ],
 )
-@pytest.mark.parametrize("more", [b"", b',"auth_required":true', b',"tls_required":false', b',"tls_available":true'])
+@pytest.mark.parametrize("more", [b"", b',"auth_required":true', b',"tls_required":false'])
 async def test_a_plaintext_server_where_tls_was_asked(tmp_path: Path, auth: Any, more: bytes) -> None:
     """Not one byte goes to it: neither credentials nor anything else."""
     certificates = make_certificates(tmp_path)
@@ -197,11 +214,12 @@ async def test_a_plaintext_server_where_tls_was_asked(tmp_path: Path, auth: Any,
     assert caught.value.permanent
 
 
-async def test_a_server_that_only_claims_tls(tmp_path: Path) -> None:
-    """It says that it requires TLS and speaks plaintext: it gets a TLS greeting and no credentials."""
+@pytest.mark.parametrize("claim", [b"tls_required", b"tls_available"])
+async def test_a_server_that_only_claims_tls(tmp_path: Path, claim: bytes) -> None:
+    """It says that it requires TLS, or has it, and speaks plaintext: it gets a TLS greeting and no credentials."""
     certificates = make_certificates(tmp_path)
     auth = AuthBearer(type="bearer", token=SecretStr("secret"))
-    async with _plain_server(b'{"server_id":"x","version":"2.9.10","tls_required":true}') as (port, got, over):
+    async with _plain_server(b'{"server_id":"x","version":"2.9.10","%b":true}' % claim) as (port, got, over):
         adapter = _adapter(port, Tls(ca=certificates.ca_file), auth)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):

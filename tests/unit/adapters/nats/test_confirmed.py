@@ -97,11 +97,13 @@ async def test_a_pong_that_nobody_asked_for() -> None:
 
 
 async def test_a_forbidden_subject_fails_alone() -> None:
-    """The server's complaint names the subject in small letters; others go on."""
+    """All that was published to it fails, and others go on; a subject of nobody is told as such."""
     wire = Wire()
     bad, good, same = wire.publish(b"1", "Secret.A"), wire.publish(b"2", "open"), wire.publish(b"3", "Secret.A")
     await turn()
-    wire.confirmed.forbid('permissions violation for publish to "secret.a"', RejectedError("no"))
+    assert not wire.confirmed.forbid("secret.a", lambda: RejectedError("no"))
+    assert wire.confirmed.forbid("Secret.A", lambda: RejectedError("no"))
+    assert wire.confirmed.forbid("Secret.A", lambda: RejectedError("again"))
     assert [promise.done() for promise in (bad, good, same)] == [True, False, True]
     wire.confirmed.pong()
     await turn()

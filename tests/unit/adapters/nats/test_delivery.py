@@ -7,19 +7,35 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.nats.delivery import NatsSubscription
+from bridge.adapters.nats import delivery as module
+from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
 from bridge.adapters.nats.protocol import NatsMessage
+from bridge.core.errors import BridgeError, RejectedError
 
 
 def _message(number: int, flaw: str = "") -> NatsMessage:
     return NatsMessage(1, f"s.{number}", "", b"x", flaw=flaw)
 
 
+class Subscribed:
+    """A subscription, and what it has told of."""
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+        self.ended: list[BridgeError] = []
+        self.dropped: list[str] = []
+        self.subscription = NatsSubscription(
+            *(1, "s.*", "", on_message),
+            start=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            on_ended=self.ended.append,
+            on_dropped=lambda _, subject: self.dropped.append(subject),
+        )
+
+
 async def test_messages_wait_for_those_before_them() -> None:
     """Where one is to be awaited, the next ones come after it, and in order."""
     got: list[str] = []
     go_on = asyncio.Event()
-    tasks: list[asyncio.Task[None]] = []
 
     async def slowly(message: NatsMessage) -> None:
         await go_on.wait()
@@ -31,13 +47,13 @@ async def test_messages_wait_for_those_before_them() -> None:
         got.append(message.subject)
         return None
 
-    delivery = NatsSubscription(1, take, lambda work: tasks.append(asyncio.ensure_future(work)))
+    subscribed = Subscribed(take)
     for number in range(4):
-        delivery.put(_message(number))
+        subscribed.subscription.put(_message(number))
     assert got == ["s.0"]
     go_on.set()
-    await asyncio.gather(*tasks)
-    delivery.put(_message(4))
+    await asyncio.gather(*subscribed.tasks)
+    subscribed.subscription.put(_message(4))
     assert got == [f"s.{number}" for number in range(5)]
 
 
@@ -45,9 +61,58 @@ async def test_messages_wait_for_those_before_them() -> None:
 def test_a_flaw_is_told_once(flaws: tuple[str, ...], times: int) -> None:
     """The messages are delivered all the same. Whoever may publish may send any number of them."""
     got: list[NatsMessage] = []
-    delivery = NatsSubscription(1, got.append, lambda _: None)
+    subscription = Subscribed(got.append).subscription
     with capture_logs() as logs:
         for number, flaw in enumerate(flaws):
-            delivery.put(_message(number, flaw))
+            subscription.put(_message(number, flaw))
     assert len(got) == len(flaws)
     assert [log["flaw"] for log in logs] == ["bad"] * times
+
+
+HEADER = {"name": "x" * 1000}
+
+
+@pytest.mark.parametrize(
+    ("message", "most", "most_bytes", "kept"),
+    [
+        (NatsMessage(1, "s", "", b"x"), 3, 1 << 20, 3),
+        (NatsMessage(1, "s", "", b"x" * 1000), 100, 2500, 3),
+        (NatsMessage(1, "s", "", b"", HEADER), 100, 2500, 3),
+        (NatsMessage(1, "s", "", b"", {str(n): "" for n in range(100)}), 100, 30_000, 2),
+    ],
+)
+async def test_what_waits_is_bounded(
+    message: NatsMessage, most: int, most_bytes: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In number and in bytes, headers among them; each message beyond that is told, and what waits is delivered."""
+    monkeypatch.setattr(module, "_MOST", most)
+    monkeypatch.setattr(module, "_MOST_BYTES", most_bytes)
+    go_on = asyncio.Event()
+    got: list[NatsMessage] = []
+
+    async def take(one: NatsMessage) -> None:
+        await go_on.wait()
+        got.append(one)
+
+    subscribed = Subscribed(take)
+    for _ in range(10):
+        subscribed.subscription.put(message)
+    assert subscribed.dropped == ["s"] * (10 - 1 - kept)
+    go_on.set()
+    await asyncio.gather(*subscribed.tasks)
+    assert len(got) == 1 + kept
+    subscribed.subscription.put(message)
+    assert len(subscribed.dropped) == 10 - 1 - kept
+
+
+def test_its_end_is_told_once() -> None:
+    """Not before it was confirmed: until then who subscribes hears of it."""
+    for confirmed, times in ((True, 1), (False, 0)):
+        subscribed = Subscribed(lambda _: None)
+        subscribed.subscription.is_confirmed = confirmed
+        subscribed.subscription.check()
+        for text in ("first", "second"):
+            subscribed.subscription.end(RejectedError(text))
+        assert [error.message for error in subscribed.ended] == ["first"] * times
+        with pytest.raises(RejectedError, match="first"):
+            subscribed.subscription.check()

@@ -8,7 +8,18 @@ import ssl
 import nats
 import pytest
 
-from bridge.adapters.nats.errors import TABLE, refused, translate, translate_connect, violates_permissions
+from bridge.adapters.nats.errors import (
+    TABLE,
+    Permission,
+    Violation,
+    read_violation,
+    refused,
+    refused_by_jetstream,
+    translate,
+    translate_connect,
+    unquote,
+    violates_permissions,
+)
 from bridge.adapters.nats.protocol import MalformedError
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import (
@@ -89,6 +100,13 @@ def test_jetstream_says_code_and_description() -> None:
         ("Authorization Violation", AuthError, True, False),
         ("User Authentication Expired", AuthError, True, False),
         ("Account Authentication Expired", AuthError, True, False),
+        ("User Authentication Revoked", AuthError, True, False),
+        ("Failed Account Registration", AuthError, True, False),
+        ("maximum account active connections exceeded", ProtocolError, False, False),
+        ("maximum connections exceeded", ProtocolError, False, False),
+        ("maximum subscriptions exceeded", RejectedError, False, False),
+        ("Invalid Subject", RejectedError, False, False),
+        ('Permissions Violation for Publish to "authorization violation"', RejectedError, False, True),
         ('Permissions Violation for Publish to "x"', RejectedError, False, True),
         ("Stale Connection", ProtocolError, False, False),
         ("", ProtocolError, False, False),
@@ -99,6 +117,64 @@ def test_what_a_server_refuses(text: str, kind: type[BridgeError], permanent: bo
     ours = refused(text)
     assert (type(ours), ours.permanent, violates_permissions(text)) == (kind, permanent, permissions)
     assert text in ours.message
+
+
+@pytest.mark.parametrize(
+    ("text", "violation"),
+    [
+        ('Permissions Violation for Publish to "A.b"', Violation(Permission("publish", "A.b"), None)),
+        ('permissions violation for publish to "a"', Violation(Permission("publish", "a"), None)),
+        (
+            'Permissions Violation for Subscription to "a.>" using queue "q\\"" (sid "7")',
+            Violation(Permission("subscription", "a.>", 'q"'), 7),
+        ),
+        ('Permissions Violation for Subscription to "a" (sid 7)', Violation(Permission("subscription", "a"), 7)),
+        (
+            'Permissions Violation for Subscription to "a.b", too many tokens',
+            Violation(Permission("subscription", "a.b"), None),
+        ),
+        ('Permissions Violation for Publish with Reply of "a"', None),
+        ('Permissions Violation for Publish to "a', None),
+        ("Stale Connection", None),
+    ],
+)
+def test_permissions_violations(text: str, violation: Violation | None) -> None:
+    """What is missing, and the subscription that a server has ended."""
+    assert read_violation(text) == violation
+
+
+@pytest.mark.parametrize(
+    ("quoted", "subject"),
+    [
+        ('a\\"b', 'a"b'),
+        ("a\\\\b", "a\\b"),
+        ("\\a\\b\\f\\n\\r\\t\\v", "\a\b\f\n\r\t\v"),
+        ("\\x00\\x7f\\u0085\\u200b\\U000e0001", "\x00\x7f\x85\u200b\U000e0001"),
+        ("ä.日", "ä.日"),
+        ("\\U00110000", "\ufffd"),
+        ("\\q\\x0", "qx0"),
+    ],
+)
+def test_what_go_quotes(quoted: str, subject: str) -> None:
+    """As strconv.Quote writes subjects with quotes, backslashes and what is not printable."""
+    assert unquote(quoted) == subject
+
+
+@pytest.mark.parametrize(
+    ("code", "precise", "kind", "ours"),
+    [(503, 10008, UnavailableError, 10008), (500, None, UnavailableError, 500), (400, 10054, RejectedError, 10054)],
+)
+def test_refusals_of_jetstream(code: int, precise: int | None, kind: type[BridgeError], ours: int) -> None:
+    """From 500 on it cannot at the moment; nothing was done in any case."""
+    error = refused_by_jetstream(code, precise, None)
+    assert (type(error), error.code, error.maybe_sent) == (kind, ours, False)
+
+
+@pytest.mark.parametrize("part", ["x", [], {}, 1.5, None])
+def test_a_refusal_of_the_wrong_types(part: object) -> None:
+    """nats-py takes them as they come; they are left out."""
+    error = translate(nats.js.errors.APIError(code=part, err_code=part, description=part))  # type: ignore[arg-type]
+    assert (error.kind, error.code) == ("rejected", None)
 
 
 SERVER = ResolvedEndpoint(scheme="tls", host="nats", port=4222, tls=True, plain_scheme="nats")

@@ -1,20 +1,27 @@
 """How long a consumption lets the application keep a message, on the bridge's clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+
+import pytest
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.nats.consumers import Consumer
+from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
+from bridge.adapters.nats.errors import Permission
 from bridge.adapters.nats.jetstream import Queues
 from bridge.adapters.nats.protocol import NatsMessage
-from bridge.core.errors import BridgeError
+from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
+from tests.support.adapters.setup import adapter_setup
 from tests.support.clock import FakeClock
+
+HOLD = Hold(visibility=60.0)
 
 
 class Server:
@@ -24,25 +31,46 @@ class Server:
         self.posts: list[tuple[str, bytes]] = []
         self.asked: list[tuple[str, bytes]] = []
         self.answer: asyncio.Future[NatsMessage] = asyncio.get_running_loop().create_future()
-        self.lost: list[BridgeError] = []
+        self.unsubscribed: list[NatsSubscription] = []
+        self.posting_fails: BridgeError | None = None
+        self.is_live = True
+        self.on_forbidden_post: Callable[[str, BridgeError], bool] = lambda _, __: False
         self.tasks: list[asyncio.Task[None]] = []
-        self.arrived: Callable[[NatsMessage], None] = lambda _: None
+        self.arrived: OnMessage = lambda _: None
 
     def new_inbox(self) -> str:
         """See `NatsConnection`."""
         return "_INBOX.x"
 
-    async def subscribe(self, _subject: str, arrived: Callable[[NatsMessage], None]) -> None:
+    async def subscribe(
+        self, subject: str, arrived: OnMessage, on_ended: Callable[[BridgeError], None]
+    ) -> NatsSubscription:
         """See `NatsConnection`."""
         self.arrived = arrived
+        subscription = NatsSubscription(
+            *(1, subject, "", arrived), start=self.start, on_ended=on_ended, on_dropped=lambda _, __: None
+        )
+        subscription.is_confirmed = True
+        return subscription
+
+    def unsubscribe(self, subscription: NatsSubscription) -> None:
+        """See `NatsConnection`."""
+        self.unsubscribed.append(subscription)
 
     def post(self, subject: str, payload: bytes, *, reply: str = "") -> None:
         """See `NatsConnection`."""
+        if self.posting_fails is not None:
+            raise self.posting_fails
         if subject.startswith("$JS.ACK."):
             self.posts.append((subject, payload))
 
-    async def flushed(self, *_: str) -> None:
+    async def flushed(self, *_: Permission) -> None:
         """See `NatsConnection`."""
+
+    @contextmanager
+    def expected(self, _use: Permission) -> Iterator[asyncio.Future[Any]]:
+        """See `NatsConnection`."""
+        yield asyncio.get_running_loop().create_future()
 
     async def ask(self, subject: str, payload: bytes) -> NatsMessage:
         """See `NatsConnection`; answered when the test says so."""
@@ -53,10 +81,6 @@ class Server:
         """See `NatsConnection`."""
         self.tasks.append(asyncio.create_task(work))
         return self.tasks[-1]
-
-    def lose(self, error: BridgeError) -> None:
-        """See `NatsConnection`."""
-        self.lost.append(error)
 
 
 def reply_to(delivered: int) -> str:
@@ -76,11 +100,18 @@ class Room:
 
     def __init__(self, clock: FakeClock, server: Server) -> None:
         self.clock, self.server = clock, server
-        self.queues = Queues(server, NatsConfig(), Codec(), clock)  # type: ignore[arg-type]
+        setup = adapter_setup("test", clock=clock)
+        self.queues = Queues(server, NatsConfig(), Codec(), setup)  # type: ignore[arg-type]
+        self.ended: list[BridgeError] = []
         self.got: list[int | None] = []
 
-    async def begin(self) -> None:
+    async def begin(self, hold: Hold) -> None:
         """Begin to consume; the server hears of what is kept every 10 s."""
+        self.find()
+        await self.queues.consume("JOBS/nemo", self.deliver, None, hold, self.ended.append)
+
+    def find(self) -> None:
+        """Let the consumer be there."""
 
         async def find(_queue: str, _group: str | None = None) -> Consumer:
             return Consumer("JOBS", "nemo", ack_wait=30.0)
@@ -90,7 +121,6 @@ class Room:
 
         self.queues._consumers.find = find  # type: ignore[method-assign]
         self.queues._consumers.check_exists = check_exists  # type: ignore[method-assign]
-        await self.queues.consume("JOBS/nemo", self.deliver, None, Hold(visibility=60.0))
 
     async def deliver(self, inbound: Inbound) -> AckDecision:
         """See `ports.Deliver`."""
@@ -104,10 +134,10 @@ class Room:
 
 
 @asynccontextmanager
-async def consuming() -> AsyncIterator[Room]:
+async def consuming(hold: Hold = HOLD) -> AsyncIterator[Room]:
     """A running consumption; the application has the message."""
     room = Room(FakeClock(), Server())
-    await room.begin()
+    await room.begin(hold)
     await room.come(1)
     assert room.got == [1]
     try:
@@ -117,7 +147,7 @@ async def consuming() -> AsyncIterator[Room]:
         for task in room.server.tasks:
             task.cancel()
         await asyncio.gather(*room.server.tasks, return_exceptions=True)
-    assert room.server.lost == []
+    assert room.ended == []
 
 
 async def test_given_back_when_its_time_is_over() -> None:
@@ -158,3 +188,105 @@ async def test_given_back_and_delivered_at_once() -> None:
         await giving
         await room.clock.advance(75.0)
         assert room.server.posts[-1] == (reply_to(2), b"-NAK")
+
+
+async def test_given_up_after_so_many_deliveries() -> None:
+    """The message that is reported as given up says how often it was delivered; the next time it is terminated."""
+    dead: list[tuple[int | None, str]] = []
+    hold = Hold(visibility=60.0, max_deliveries=3, on_dead=lambda message, why: dead.append((message.attempts, why)))
+    async with consuming(hold) as room:
+        for delivered in (2, 3, 4):
+            await room.clock.advance(75.0)
+            await room.come(delivered)
+        assert room.got == [1, 2, 3]
+        assert dead == [(3, "delivered 3 times and never acknowledged")]
+        assert room.server.posts[-1] == (reply_to(4), b"+TERM")
+
+
+@asynccontextmanager
+async def taken(visibility: float | None) -> AsyncIterator[Room]:
+    """The application has taken the message by `dequeue`."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    taking = asyncio.create_task(room.queues.dequeue("JOBS/nemo", 5.0, visibility))
+    await room.clock.settle()
+    await room.come(1)
+    message = await taking
+    assert message is not None
+    assert message.message_id == room.message_id
+    try:
+        yield room
+    finally:
+        for task in room.server.tasks:
+            task.cancel()
+        await asyncio.gather(*room.server.tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("visibility", [4.0, 30.0, 95.0])
+async def test_given_back_when_its_visibility_is_over(visibility: float) -> None:
+    """Shorter or longer than the consumer's 30 s: until then the server hears that it is in progress."""
+    async with taken(visibility) as room:
+        await room.clock.advance(visibility - 0.5)
+        assert set(room.server.posts) == {(reply_to(1), b"+WPI")}
+        assert len(room.server.posts) >= visibility / 10
+        await room.clock.advance(1.0)
+        assert room.server.posts[-1] == (reply_to(1), b"-NAK")
+        before = len(room.server.posts)
+        await room.clock.advance(200.0)
+        assert len(room.server.posts) == before
+
+
+async def test_acknowledged_before_its_visibility_is_over() -> None:
+    """The server hears no more of it."""
+    async with taken(60.0) as room:
+        room.server.answer.set_result(NatsMessage(1, "", "", b""))
+        await room.queues.ack(room.message_id)
+        before = len(room.server.posts)
+        await room.clock.advance(200.0)
+        assert len(room.server.posts) == before
+
+
+async def test_without_a_visibility_the_consumer_decides() -> None:
+    """The server hears nothing, and delivers it again after `ack_wait`."""
+    async with taken(None) as room:
+        await room.clock.advance(200.0)
+        assert room.server.posts == []
+        assert room.server.tasks == []
+
+
+async def test_a_subscription_that_cannot_go_on() -> None:
+    """It ends once, and unsubscribes; what it held is acknowledged no more, should the stream be another one then."""
+    room = Room(FakeClock(), Server())
+    await room.begin(HOLD)
+    await room.come(1)
+    room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="409 Consumer Deleted"))
+    await room.clock.settle()
+    assert [error.message for error in room.ended] == ["queue JOBS/nemo: Consumer Deleted"]
+    assert len(room.server.unsubscribed) == 1
+    await room.clock.advance(200.0)
+    assert all(task.done() for task in room.server.tasks)
+    with pytest.raises(InvalidError, match="holds no message"):
+        await room.queues.ack(room.message_id)
+    assert len(room.ended) == 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_consume_that_does_not_begin_unsubscribes(cancelled: bool) -> None:
+    """Whether its first pull fails or is given up: nothing is left at the server."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    if not cancelled:
+        room.server.posting_fails = InvalidError("no")
+    else:
+
+        async def stuck(*_: Permission) -> None:
+            await asyncio.Event().wait()
+
+        room.server.flushed = stuck  # type: ignore[method-assign]
+    consuming = asyncio.create_task(room.queues.consume("JOBS/nemo", room.deliver, None, None, room.ended.append))
+    await room.clock.settle()
+    consuming.cancel()
+    with pytest.raises((InvalidError, asyncio.CancelledError)):
+        await consuming
+    assert len(room.server.unsubscribed) == 1
+    assert (room.server.tasks, room.ended) == ([], [])

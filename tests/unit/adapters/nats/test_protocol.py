@@ -5,8 +5,6 @@ import json
 import pytest
 
 from bridge.adapters.nats.protocol import (
-    DESCRIPTION,
-    STATUS,
     Info,
     MalformedError,
     NatsMessage,
@@ -76,29 +74,57 @@ def test_subjects_of_any_bytes(subject: bytes, shown: str, reply: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("block", "headers", "flawed"),
+    ("block", "headers", "flawed", "status"),
     [
-        (b"NATS/1.0\r\n\r\n", {}, False),
-        (b"NATS/1.0 503\r\n\r\n", {STATUS: "503"}, False),
-        (b"NATS/1.0 404 No Messages\r\n\r\n", {STATUS: "404", DESCRIPTION: "No Messages"}, False),
-        (b"NATS/1.0 100 Idle\r\nA: b\r\n\r\n", {STATUS: "100", DESCRIPTION: "Idle", "A": "b"}, False),
-        (b"NATS/1.0\r\na:b\r\na: c: d \r\n\r\n", {"a": "c: d"}, False),
-        (b"NATS/1.0\r\na: \xc3\xa4 \xff\r\n\r\n", {"a": "ä \ufffd"}, False),
-        (b"NATS/1.0 \xb2\xff\r\nA: b\r\n\r\n", {"A": "b"}, True),
-        (b"NATS/1.0 \xc2\xb2\r\n\r\n", {}, True),
-        (b"NATS/1.0 503 \xff\r\n\r\n", {STATUS: "503", DESCRIPTION: "\ufffd"}, False),
-        (b"NATS/1.0\r\n\xff: 1\r\nb: 2\r\n\r\n", {"b": "2"}, True),
-        (b"NATS/1.0\r\nno colon\r\n: empty\r\na b: 1\r\nb: 2\r\n\r\n", {"b": "2"}, True),
-        (b"HTTP/1.1 503\r\nb: 2\r\n\r\n", {"b": "2"}, True),
-        (b"\xff", {}, True),
-        (b"\r\n", {}, True),
+        (b"NATS/1.0\r\n\r\n", {}, False, ""),
+        (b"NATS/1.0 503\r\n\r\n", {}, False, "503"),
+        (b"NATS/1.0 404 No Messages\r\n\r\n", {}, False, "404 No Messages"),
+        (b"NATS/1.0 100 Idle\r\nA: b\r\n\r\n", {"A": "b"}, False, "100 Idle"),
+        (b"NATS/1.0 100\r\nStatus: 503\r\n\r\n", {"Status": "503"}, False, "100"),
+        (
+            b"NATS/1.0\r\na:b\r\nb: 1\r\na: c: d \r\nA: x\r\na:\r\n\r\n",
+            {"a": "b, c: d, ", "b": "1", "A": "x"},
+            False,
+            "",
+        ),
+        (b"NATS/1.0\r\na: \xc3\xa4 \xff\r\n\r\n", {"a": "ä \ufffd"}, False, ""),
+        (b"NATS/1.0 \xb2\xff\r\nA: b\r\n\r\n", {"A": "b"}, True, ""),
+        (b"NATS/1.0 \xc2\xb2\r\n\r\n", {}, True, ""),
+        (b"NATS/1.0 503 \xff\r\n\r\n", {}, False, "503 \ufffd"),
+        (b"NATS/1.0\r\n\xff: 1\r\nb: 2\r\n\r\n", {"b": "2"}, True, ""),
+        (b"NATS/1.0\r\nno colon\r\n: empty\r\na b: 1\r\nb: 2\r\n\r\n", {"b": "2"}, True, ""),
+        (b"HTTP/1.1 503\r\nb: 2\r\n\r\n", {"b": "2"}, True, ""),
+        (b"\xff", {}, True, ""),
+        (b"\r\n", {}, True, ""),
     ],
 )
-def test_headers_of_any_bytes(block: bytes, headers: dict[str, str], flawed: bool) -> None:
-    """What can be read is there, and where something cannot, the message says so."""
-    got, flaw = read_headers(block)
-    assert got == headers
+def test_headers_of_any_bytes(block: bytes, headers: dict[str, str], flawed: bool, status: str) -> None:
+    """What can be read is there, repeated names joined in their order; where something cannot, the message says so."""
+    got, flaw, got_status = read_headers(block)
+    assert (got, got_status) == (headers, status)
     assert bool(flaw) == flawed
+
+
+def test_a_header_that_repeats_very_often() -> None:
+    """200,000 repetitions, as many as a message may have, are joined once and not again with each."""
+    headers, flaw, _ = read_headers(b"NATS/1.0\r\n" + b"a:x\r\n" * 200_000)
+    assert (headers, flaw) == ({"a": ", ".join("x" * 200_000)}, "")
+
+
+@pytest.mark.parametrize(
+    ("block", "data", "nobody"),
+    [
+        (b"NATS/1.0 503\r\n\r\n", b"", True),
+        (b"NATS/1.0 503\r\n\r\n", b"x", False),
+        (b"NATS/1.0\r\nStatus: 503\r\n\r\n", b"", False),
+        (b"NATS/1.0 408 Request Timeout\r\n\r\n", b"", False),
+    ],
+)
+def test_no_responders(block: bytes, data: bytes, nobody: bool) -> None:
+    """The server says it by a status without content. A header `Status` of an answer is the answer's own."""
+    (message,) = Parser().feed(b"HMSG a 1 %d %d\r\n%b%b\r\n" % (len(block), len(block) + len(data), block, data))
+    assert isinstance(message, NatsMessage)
+    assert message.says_no_responders == nobody
 
 
 @pytest.mark.parametrize(
