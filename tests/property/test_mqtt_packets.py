@@ -10,9 +10,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.adapters.mqtt.packets.message import decode
-from bridge.adapters.mqtt.packets.reader import PacketReader, join
+from bridge.adapters.mqtt.packets.reader import PacketReader
 from bridge.adapters.mqtt.packets.subscriptions import decode_answer
-from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError
+from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError, variable_integer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=5, unique_by=lambda pair: pair[0])
@@ -84,7 +84,7 @@ PACKETS = st.lists(
 @given(packets=PACKETS, cuts=st.lists(st.integers(0, 30_000), max_size=12), stop=st.integers(0, 9))
 def test_packets_are_found_however_they_are_cut(packets: list[tuple[int, bytes]], cuts: list[int], stop: int) -> None:
     """Packets are found in pieces of any size, also where the reader stopped in the middle of a piece."""
-    stream = b"".join(join(first, body) for first, body in packets)
+    stream = b"".join(b"%c%b%b" % (first, variable_integer(len(body)), body) for first, body in packets)
     reader, found = PacketReader(), []
     for start, end in pairwise([0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]):
         reader.feed(stream[start:end])

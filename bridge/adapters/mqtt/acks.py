@@ -1,11 +1,12 @@
 """The order of acknowledgements to the broker.
 
 PUBACK and PUBREC go out in the order of their PUBLISH (MQTT 5 and 3.1.1, [MQTT-4.6.0-2] and [MQTT-4.6.0-3]): a message
-that is settled early waits for those that came before it with the same QoS.
+that is settled early waits for those that came before it with the same QoS. Only messages that may have to wait for
+long are set aside, so that they do not hold up those of other subscriptions.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 
@@ -21,6 +22,7 @@ class Acks:
     def __init__(self) -> None:
         self._send: Callable[[IncomingMessage], bool] = lambda _: False
         self._queues: tuple[deque[IncomingMessage], deque[IncomingMessage]] = (deque(), deque())
+        self._aside: set[IncomingMessage] = set()
         self._before: dict[tuple[int, int], IncomingMessage] = {}
         self._answered: set[int] = set()
 
@@ -32,7 +34,8 @@ class Acks:
             present: Whether the broker had kept the session.
         """
         self._send = send
-        left = [message for queue in self._queues for message in queue]
+        left = [*self._aside, *self._queues[0], *self._queues[1]]
+        self._aside.clear()
         for queue in self._queues:
             queue.clear()
         if present:
@@ -62,27 +65,40 @@ class Acks:
         return before
 
     def settle(self, message: IncomingMessage) -> None:
-        """Acknowledge a message as soon as all that came before it are settled."""
+        """Acknowledge a message as soon as all that came before it are settled, or set aside."""
         message.settled = True
         if message.qos == 0:
             return
-        queue = self._queues[message.qos - 1]
+        if message.aside:
+            if self._send(message):
+                self._aside.discard(message)
+                self._acknowledged(message)
+            return
+        self._acknowledge_settled(self._queues[message.qos - 1])
+
+    def _acknowledge_settled(self, queue: deque[IncomingMessage]) -> None:
         while queue and queue[0].settled and self._send(queue[0]):
-            done = queue.popleft()
-            if done.qos == 2:
-                self._answered.add(done.identifier)
+            self._acknowledged(queue.popleft())
+
+    def _acknowledged(self, message: IncomingMessage) -> None:
+        if message.qos == 2:
+            self._answered.add(message.identifier)
 
     def released(self, identifier: int) -> None:
         """Take note of PUBREL: the broker may use this identifier for another message of QoS 2 from now on."""
         self._answered.discard(identifier)
 
-    def set_aside(self, message: IncomingMessage) -> None:
-        """Let other messages overtake one that may have to wait for long."""
-        if message.qos:
-            self._queues[message.qos - 1].remove(message)
-
-    def put_first(self, messages: Sequence[IncomingMessage]) -> None:
-        """Put messages that were set aside before all that are not settled."""
-        for message in reversed(messages):
-            if message.qos:
-                self._queues[message.qos - 1].appendleft(message)
+    def set_aside(self, messages: Collection[IncomingMessage]) -> None:
+        """Let other messages be acknowledged before these, which may have to wait for long."""
+        waiting = {message for message in messages if message.qos and not message.aside and not message.settled}
+        for message in waiting:
+            message.aside = True
+        self._aside |= waiting
+        for queue in self._queues:
+            if queue and queue[-1] in waiting and len(waiting) == 1:
+                queue.pop()
+            elif not waiting.isdisjoint(queue):
+                kept = [message for message in queue if message not in waiting]
+                queue.clear()
+                queue.extend(kept)
+            self._acknowledge_settled(queue)

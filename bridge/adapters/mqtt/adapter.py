@@ -8,7 +8,8 @@ reconnection. A bearer token is sent as the password, with the user name `bearer
 
 import asyncio
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,12 +24,15 @@ from bridge.adapters._common.errors import opening_error
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
 from bridge.adapters.mqtt.connection import MqttConnection
-from bridge.adapters.mqtt.errors import translate
+from bridge.adapters.mqtt.errors import refused
 from bridge.adapters.mqtt.inbox import Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
 from bridge.adapters.mqtt.packets.message import IncomingMessage
+from bridge.adapters.mqtt.packets.outgoing import UnfinishedMessages
+from bridge.adapters.mqtt.packets.wire_format import FAILURE
 from bridge.adapters.mqtt.rpc import PendingRequests
-from bridge.adapters.mqtt.topics import check_names, check_topic, comes_back, no_requests, shared_filter
+from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
+from bridge.adapters.mqtt.topics import check_names, check_text, check_topic, comes_back, no_requests, shared_filter
 from bridge.adapters.mqtt.transport import open_transport
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import (
@@ -37,6 +41,7 @@ from bridge.core.errors import (
     InvalidError,
     NotConnectedError,
     NotSupportedError,
+    RejectedError,
 )
 from bridge.core.model import DEFAULT_QOS, Command, Publish, Request
 from bridge.core.ports import (
@@ -56,6 +61,8 @@ PROTOCOL: Final = "mqtt"
 #: A topic that nobody subscribes to; `check` ends a subscription to it.
 _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
+#: Bytes of a will's message (MQTT 5, 3.1.3.4; 3.1.1, 3.1.3.3).
+_MOST_WILL: Final = 65_535
 
 
 class MqttAdapter(AdapterBase):
@@ -74,14 +81,35 @@ class MqttAdapter(AdapterBase):
         self._will = self._make_will()
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
-        self._acks, self._unacknowledged = setup.session_state.setdefault(PROTOCOL, _session_state(setup.clock))
-        self._inbox = Inbox(self._codec, acks=self._acks, unacknowledged=self._unacknowledged)
+        state: _SessionState = setup.session_state.setdefault(PROTOCOL, _SessionState.new(setup.clock))
+        self._unfinished, self._acks, self._unacknowledged = state.unfinished, state.acks, state.unacknowledged
+        self._background = Background(self._on_bug)
+        self._stale = StaleMessages(
+            state.filters,
+            live=self._live_filters,
+            unsubscribe=self._unsubscribe,
+            settle=self._acks.settle,
+            set_aside=self._acks.set_aside,
+            start=self._background.start,
+            on_dropped=setup.on_dropped,
+            on_warning=setup.on_warning,
+        )
+        self._inbox = Inbox(
+            self._codec,
+            acks=self._acks,
+            unacknowledged=self._unacknowledged,
+            stale=self._stale,
+            clock=setup.clock,
+            start=self._background.start,
+            on_dropped=setup.on_dropped,
+        )
         self._requests = PendingRequests(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")
         self._reply_lock = asyncio.Lock()
         self._reply_topic_is_open = False
-        self._background = Background(self._on_bug)
-        self._doubtful = False
+        # When the check began that has no answer yet; None where there is none.
+        self._unanswered_check: float | None = None
+        self._has_bug = False
 
     def _make_will(self) -> aiomqtt.Will | None:
         will = self._config.will
@@ -91,6 +119,8 @@ class MqttAdapter(AdapterBase):
             payload, _ = self._codec.encode(will.message, "will.message")
         except InvalidError as error:
             raise ValueError(error.message) from None
+        if len(payload) > _MOST_WILL:
+            raise ValueError(f"will.message: {len(payload)} bytes, MQTT has room for {_MOST_WILL}")
         return aiomqtt.Will(will.topic, payload, will.qos, will.retain)
 
     # --- life
@@ -112,6 +142,7 @@ class MqttAdapter(AdapterBase):
             clock=self._setup.clock,
             version5=self._version5,
             clean=config.clean_start,
+            unfinished=self._unfinished,
             on_accepted=self._on_accepted,
             on_message=self._on_message,
             on_released=self._acks.released,
@@ -123,20 +154,17 @@ class MqttAdapter(AdapterBase):
             will=self._will,
             properties=self._connect_properties(),
         )
-        self._inbox.on_full, self._inbox.on_room = connection.pause, connection.resume
         self._connection = connection
         try:
+            await self._background.open()
             await connection.open()
         except BaseException as error:
             self._connection = None
             connection.close(orderly=False)
-            if isinstance(error, aiomqtt.MqttError):
-                raise translate(error) from None
+            await self._background.close()
             if isinstance(error, ConnectionLostError):
                 raise NotConnectedError(error.message, code=error.code, permanent=error.permanent) from None
             raise
-        await self._background.open()
-        self._background.start(self._inbox.run())
 
     def _connect_properties(self) -> Properties | None:
         if not self._version5:
@@ -156,19 +184,30 @@ class MqttAdapter(AdapterBase):
             self._inbox.end()
             if connection is not None:
                 self._requests.fail(ConnectionLostError("the session was closed"))
-                is_orderly = connection.error is None and not self._doubtful
+                is_orderly = connection.error is None and not self._is_doubtful(connection)
                 try:
                     if is_orderly:  # the broker reads it all; whoever closes the session limits the time
                         await connection.drain()
                 finally:
                     connection.close(orderly=is_orderly and connection.error is None)
 
+    def _is_doubtful(self, connection: MqttConnection) -> bool:
+        """Whether the session may be dead: nothing has come since a check began that has no answer."""
+        since = self._unanswered_check
+        return self._has_bug or (since is not None and (connection.last_heard or 0.0) <= since)
+
     async def check(self) -> None:
         """Ask the broker for an answer, by ending a subscription that never was, which needs no rights."""
-        self._doubtful = True
-        await self._open_connection().unsubscribe(_CHECK)
-        self._doubtful = False
+        connection = self._open_connection()
+        self._unanswered_check = self._setup.clock.monotonic()
+        await connection.unsubscribe(_CHECK)
+        self._unanswered_check = None
         self._inbox.settle()
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the broker; see `ProtocolAdapter.last_heard`."""
+        return None if self._connection is None else self._connection.last_heard
 
     # --- RPC
 
@@ -206,6 +245,7 @@ class MqttAdapter(AdapterBase):
             return
         async with self._reply_lock:
             if not self._reply_topic_is_open:
+                check_text(self._reply_topic, "client_id: the topic for answers")
                 await connection.subscribe(self._reply_topic, 1, None)
                 self._reply_topic_is_open = True
 
@@ -245,7 +285,9 @@ class MqttAdapter(AdapterBase):
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Subscribe, with QoS 1 by default; members of a `group` share the messages (MQTT 5).
 
-        With `hold`, a message that was published with QoS 0 is only delivered: nobody can acknowledge it.
+        With `hold`, a message that was published with QoS 0 is only delivered: nobody can acknowledge it. Where the
+        broker grants a lower quality than `qos`, that is a warning; QoS 0 with a `hold` fails, since nothing is left to
+        acknowledge.
         """
         connection = self._open_connection()
         topic_filter = shared_filter(topic, options.group, version5=self._version5)
@@ -253,10 +295,17 @@ class MqttAdapter(AdapterBase):
         has_identifiers = self._version5 and connection.limits.subscription_identifiers
         qos = DEFAULT_QOS if options.qos is None else options.qos
         try:
-            await connection.subscribe(handle.topic, qos, handle.identifier if has_identifiers else None)
+            granted = await connection.subscribe(handle.topic, qos, handle.identifier if has_identifiers else None)
+            if held_without_ack := granted == 0 < qos and options.hold is not None:
+                await connection.unsubscribe(handle.topic)
         except BaseException:
             self._inbox.withdraw(handle)
             raise
+        if held_without_ack:
+            self._inbox.withdraw(handle)
+            raise RejectedError(f"the broker grants {topic!r} only QoS 0: there is nothing left to acknowledge")
+        lower = f"the broker grants {topic!r} only QoS {granted} in place of {qos}" if granted < qos else None
+        self._setup.on_warning(f"qos of {topic}", lower)
         return Subscription(topic, handle)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
@@ -265,8 +314,11 @@ class MqttAdapter(AdapterBase):
         if not isinstance(handle, TopicSubscription):
             raise InvalidError("unsubscribe: not a subscription of this session")
         if not self._inbox.has_others(handle):
-            await connection.unsubscribe(handle.topic)
+            for code in await connection.unsubscribe(handle.topic):
+                if code >= FAILURE:
+                    raise refused(PacketTypes.UNSUBACK, code)
         self._inbox.close(handle)
+        self._setup.on_warning(f"qos of {subscription.topic}", None)
 
     async def ack(self, message_id: str) -> None:
         """Acknowledge a message; the broker gets its acknowledgement after those of all earlier messages."""
@@ -288,6 +340,12 @@ class MqttAdapter(AdapterBase):
             raise NotConnectedError(connection.error.message, permanent=connection.error.permanent)
         return connection
 
+    def _live_filters(self) -> set[str]:
+        return self._inbox.topics() | {self._reply_topic}
+
+    async def _unsubscribe(self, *topics: str) -> Sequence[int]:
+        return await self._open_connection().unsubscribe(*topics)
+
     def _on_message(self, message: IncomingMessage) -> None:
         if message.topic == self._reply_topic:
             self._acks.came(message)
@@ -297,8 +355,9 @@ class MqttAdapter(AdapterBase):
             self._inbox.put(message)
 
     def _on_accepted(self, present: bool) -> None:
-        if self._connection is not None:
-            self._inbox.begin(self._connection.acknowledge, present=present)
+        connection = self._connection
+        if connection is not None:
+            self._inbox.begin(connection.acknowledge, present=present, pause=connection.pause, resume=connection.resume)
 
     def _on_lost(self, error: BridgeError) -> None:
         self._requests.fail(error)
@@ -307,13 +366,23 @@ class MqttAdapter(AdapterBase):
     def _on_bug(self, error: BridgeError) -> None:
         """A bug ended the deliveries: end the session, too; `disconnect` then raises it."""
         if self._connection is not None and self._connection.error is None:
-            self._doubtful = True
+            self._has_bug = True
             self._on_lost(error)
 
 
-def _session_state(clock: Clock) -> tuple[Acks, UnacknowledgedMessages]:
-    acks = Acks()
-    return acks, UnacknowledgedMessages(acks, clock)
+@dataclass(frozen=True, slots=True)
+class _SessionState:
+    """What the connections of one session have in common: the broker knows it, too."""
+
+    acks: Acks
+    unacknowledged: UnacknowledgedMessages
+    unfinished: UnfinishedMessages = field(default_factory=UnfinishedMessages)
+    filters: KnownFilters = field(default_factory=KnownFilters)
+
+    @classmethod
+    def new(cls, clock: Clock) -> "_SessionState":
+        acks = Acks()
+        return cls(acks, UnacknowledgedMessages(acks, clock))
 
 
 def _unfit_to_hold(config: MqttConfig) -> str | None:

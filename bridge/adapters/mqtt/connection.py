@@ -1,36 +1,38 @@
 """One MQTT connection.
 
-Two parties share the socket. aiomqtt's client and paho under it open the session, keep it alive and close it: CONNECT,
-CONNACK, PINGREQ, PINGRESP and DISCONNECT are theirs. The packets that carry a packet identifier are written and read by
-`packets`, because aiomqtt acknowledges a message that it has only received, drops messages where its queue is full,
-gives each call a time limit in place of noticing that the broker is gone, and runs a task for each message.
+aiomqtt's client, and paho under it, write CONNECT. All else is written and read by `packets`. aiomqtt acknowledges a
+message that it has only received, drops messages where its queue is full, gives each call a time limit in place of
+noticing that the broker is gone, and runs a task for each message. paho raises what it likes on bytes that are no MQTT,
+connects again by itself with an older version, and takes nothing for a sign of life but its own packets.
 """
-# ruff: noqa: ARG002  # the signatures of callbacks are paho's
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.client import ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
-from bridge.adapters.mqtt.errors import lost, refused
+from bridge.adapters.mqtt.errors import lost, refused, refused_connection
+from bridge.adapters.mqtt.packets import properties as names
 from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
-from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages
-from bridge.adapters.mqtt.packets.reader import PacketReader, join
+from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages, UnfinishedMessages
+from bridge.adapters.mqtt.packets.reader import PacketReader
+from bridge.adapters.mqtt.packets.session import Verdict, decode_connack, decode_disconnect
 from bridge.adapters.mqtt.packets.subscriptions import decode_answer, subscribe, unsubscribe
 from bridge.adapters.mqtt.packets.wire_format import (
+    CONNACK,
+    DISCONNECT,
     FAILURE,
     KIND,
     LARGEST,
+    PINGREQ,
+    PINGRESP,
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -42,24 +44,31 @@ from bridge.adapters.mqtt.packets.wire_format import (
     acknowledgement,
 )
 from bridge.adapters.mqtt.transport import ControlSocket, SocketTransport
-from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
+from bridge.core.errors import (
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    NotSupportedError,
+    ProtocolError,
+)
 from bridge.core.ports import Clock, Promise
 from bridge.core.timer import Timer
 
 #: Names of the libraries that are not public, and why there is no other way.
 PRIVATE_NAMES: Final = {
-    "aiomqtt.Client._client": "aiomqtt has no other way to paho's client, whose callbacks tell what the broker allows",
+    "aiomqtt.Client._client": "aiomqtt has no other way to paho's client, which writes CONNECT",
     "paho.mqtt.client.Client._create_socket": "paho cannot be given a socket; its own blocks, and needs a thread",
 }
 
-#: Seconds between two looks of paho's at its keep-alive.
-_KEEP_ALIVE_INTERVAL: Final = 1.0
-#: A reason code (MQTT 5, 2.4).
-_KEEP_ALIVE_TIMEOUT: Final = 0x8D
-#: Packets that `packets` reads, by the upper four bits of their first byte.
+#: Bytes that wait to be written beyond which messages wait, too.
+_MOST_UNWRITTEN: Final = 1 << 20
 _ANSWERS_TO_PUBLISH: Final = frozenset({PUBACK, PUBREC, PUBCOMP})
-_ANSWERS_TO_CALLS: Final = {SUBACK: PacketTypes.SUBACK, UNSUBACK: PacketTypes.UNSUBACK}
-_OURS: Final = frozenset({PUBLISH, PUBREL & KIND, *_ANSWERS_TO_PUBLISH, *_ANSWERS_TO_CALLS})
+_ANSWERS_TO_CALLS: Final = frozenset({SUBACK, UNSUBACK})
+#: Neither a granted quality of service nor a refusal.
+_NO_CODE: Final = 3
+#: DISCONNECT with the reason code of a protocol error (MQTT 5, 4.13.2); the broker publishes the will.
+_PROTOCOL_ERROR: Final = b"%c\x01\x82" % DISCONNECT
 
 
 @dataclass(frozen=True)
@@ -71,26 +80,34 @@ class Limits:
         packet_size: Bytes of the largest packet that it takes.
         qos: The highest quality of service of a message.
         retain: It keeps retained messages.
+        wildcards: It takes topic filters with wildcards.
+        shared: It takes shared subscriptions.
         subscription_identifiers: It sends subscription identifiers along with messages.
+        keep_alive: Seconds that it wants for the keep-alive; None: those of CONNECT.
     """
 
     receive_maximum: int = 65_535
     packet_size: int = LARGEST
     qos: int = 2
     retain: bool = True
+    wildcards: bool = True
+    shared: bool = True
     subscription_identifiers: bool = True
+    keep_alive: int | None = None
 
     @classmethod
-    def of(cls, properties: Properties) -> "Limits":
-        """Read the properties of CONNACK; what it does not name is not limited."""
+    def of(cls, verdict: Verdict) -> "Limits":
+        """Read the properties of CONNACK; what it does not name, and a limit of nothing at all, is not limited."""
+        found = verdict.properties
         return cls(
-            receive_maximum=getattr(properties, "ReceiveMaximum", cls.receive_maximum),
-            packet_size=getattr(properties, "MaximumPacketSize", cls.packet_size),
-            qos=getattr(properties, "MaximumQoS", cls.qos),
-            retain=bool(getattr(properties, "RetainAvailable", cls.retain)),
-            subscription_identifiers=bool(
-                getattr(properties, "SubscriptionIdentifierAvailable", cls.subscription_identifiers)
-            ),
+            receive_maximum=found.get(names.RECEIVE_MAXIMUM) or cls.receive_maximum,
+            packet_size=found.get(names.MAXIMUM_PACKET_SIZE) or cls.packet_size,
+            qos=found.get(names.MAXIMUM_QOS, cls.qos),
+            retain=bool(found.get(names.RETAIN_AVAILABLE, cls.retain)),
+            wildcards=bool(found.get(names.WILDCARDS_AVAILABLE, cls.wildcards)),
+            shared=bool(found.get(names.SHARED_AVAILABLE, cls.shared)),
+            subscription_identifiers=bool(found.get(names.IDENTIFIERS_AVAILABLE, cls.subscription_identifiers)),
+            keep_alive=found.get(names.SERVER_KEEP_ALIVE),
         )
 
 
@@ -100,6 +117,7 @@ class MqttConnection:
     Attributes:
         limits: What the broker allows.
         error: Why there is no connection (any more); None while there is one.
+        last_heard: When bytes last came, on the clock's `monotonic`; None: never.
     """
 
     def __init__(
@@ -109,6 +127,7 @@ class MqttConnection:
         clock: Clock,
         version5: bool,
         clean: bool,
+        unfinished: UnfinishedMessages,
         on_accepted: Callable[[bool], None],
         on_message: Callable[[IncomingMessage], None],
         on_released: Callable[[int], None],
@@ -121,19 +140,21 @@ class MqttConnection:
 
         Args:
             transport: The open socket.
-            clock: For looking after the keep-alive; paho measures its interval by itself.
+            clock: Measures the keep-alive.
             version5: MQTT 5; else 3.1.1.
             clean: Let the broker forget what it kept of an earlier session.
+            unfinished: What earlier connections of this session have left at the broker.
             on_accepted: Called once, before any message comes, with whether the broker had kept this client's session.
             on_message: Takes each message, in order; it is to be acknowledged by `acknowledge`.
             on_released: Called with each packet identifier that PUBREL frees.
             on_lost: Called once if the connection breaks after it was accepted.
-            keep_alive: Seconds of silence after which paho sends PINGREQ; without an answer for as long again the
-                connection is lost.
+            keep_alive: Seconds after which PINGREQ is sent. If nothing at all comes for as long again, the connection
+                is lost.
             properties: Of CONNECT, with MQTT 5.
             settings: Those of `aiomqtt.Client` that go into CONNECT.
         """
         self._transport = transport
+        self._clock = clock
         self._version5 = version5
         self._clean = clean
         self._on_accepted = on_accepted
@@ -144,10 +165,20 @@ class MqttConnection:
         self._properties = properties
         self.limits = Limits()
         self.error: BridgeError | None = NotConnectedError("there is no session")
+        self.last_heard: float | None = None
         self._loop = asyncio.get_running_loop()
         self._reader = PacketReader()
         self._identifiers = Identifiers()
-        self._outgoing = OutgoingMessages(self._write, self._identifiers, version5=version5)
+        self._outgoing = OutgoingMessages(
+            self._write,
+            self._identifiers,
+            version5=version5,
+            unfinished=unfinished,
+            has_room=lambda: transport.waiting < _MOST_UNWRITTEN,
+            on_written=lambda promise: self._unanswered.append((transport.written, promise)),
+        )
+        # Messages of QoS 0, which nobody answers: how much must be sent until they are, and their promises.
+        self._unanswered: deque[tuple[int, Promise]] = deque()
         self._calls: dict[int, asyncio.Future[bytes]] = {}
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._flush_is_due = False
@@ -155,18 +186,10 @@ class MqttConnection:
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self._timer = Timer(clock)
-        self._paho_socket = ControlSocket(transport.fileno(), self._write)
+        self._last_ping: float | None = None
         protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
         session: dict[str, Any] = {} if version5 else {"clean_session": clean}
         self._client = aiomqtt.Client("broker", protocol=protocol, **session, **settings)
-        self._paho = paho = self._client._client  # noqa: SLF001
-        paho._create_socket = lambda: self._paho_socket  # type: ignore[method-assign]  # noqa: SLF001
-        paho.disable_logger()  # what it would log is raised or told
-        paho.on_connect = self._on_connect
-        paho.on_disconnect = self._on_disconnect
-        # aiomqtt would register the socket with the loop; without these paho writes at once.
-        paho.on_socket_open = paho.on_socket_close = None
-        paho.on_socket_register_write = paho.on_socket_unregister_write = None
 
     # --- life
 
@@ -174,18 +197,22 @@ class MqttConnection:
         """Send CONNECT and wait until the broker accepts.
 
         Raises:
-            MqttConnectError: The broker refuses.
-            BridgeError: The connection ends before.
+            BridgeError: The broker refuses, or the connection ends before.
         """
         more: dict[str, Any] = {"clean_start": self._clean, "properties": self._properties} if self._version5 else {}
-        self._paho.connect("broker", keepalive=self._keep_alive, **more)
+        paho = self._client._client  # noqa: SLF001
+        paho._create_socket = lambda: ControlSocket(self._transport.fileno(), self._write)  # type: ignore[method-assign]  # noqa: SLF001
+        # aiomqtt would register the socket with the loop; without these paho writes at once.
+        paho.on_socket_open = paho.on_socket_close = paho.on_disconnect = None
+        paho.on_socket_register_write = paho.on_socket_unregister_write = None
+        paho.disable_logger()
+        paho.connect("broker", keepalive=self._keep_alive, **more)
         self._loop.add_reader(self._transport.fileno(), self._on_readable)
-        self._check_keep_alive()
         await self._accepted
 
     async def drain(self) -> None:
         """Wait until everything that was sent is in the operating system's hands, or the connection has ended."""
-        if self._is_open() and not self._transport.is_empty:
+        if self._is_open() and self._transport.waiting:
             self._drained = self._drained or self._loop.create_future()
             await self._drained
 
@@ -197,18 +224,12 @@ class MqttConnection:
     def close(self, *, orderly: bool) -> None:
         """End the connection. Only an orderly end sends DISCONNECT, by which the broker forgets the will."""
         self._closing = True
-        if orderly:
-            self._paho.disconnect()
+        if orderly and self._is_open():
+            self._transport.write(b"%c\x00" % DISCONNECT)
         self._end(ConnectionLostError("the session was closed"))
         self.error = NotConnectedError("the session is closed")
 
     def _end(self, error: BridgeError) -> None:
-        """Close the socket, and let paho find it closed."""
-        self._ended(error)
-        self._paho_socket.end()
-        self._paho.loop_read()
-
-    def _ended(self, error: BridgeError) -> None:
         """Close the socket, fail everything that waits, and report the loss; nothing happens a second time."""
         self._timer.cancel()
         self._set_drained()
@@ -222,11 +243,15 @@ class MqttConnection:
             self._accepted.exception()  # whoever waited may have been cancelled
         is_loss = self.error is None and not self._closing
         if self.error is None:
-            self.error = NotConnectedError(error.message, permanent=error.permanent)
+            self.error = NotConnectedError(error.message, code=error.code, permanent=error.permanent)
         calls, self._calls = self._calls, {}
         for call in calls.values():
             if not call.done():
                 call.set_exception(ConnectionLostError(error.message, code=error.code))
+        unanswered, self._unanswered = self._unanswered, deque()
+        for _, promise in unanswered:
+            if not promise.done():
+                promise.set_exception(ConnectionLostError(error.message, code=error.code))
         self._outgoing.fail(lambda: ConnectionLostError(error.message, code=error.code))
         if is_loss:
             self._on_lost(error)
@@ -239,8 +264,8 @@ class MqttConnection:
         """Publish a message.
 
         The promise gets `{}` when the broker has taken the message over, `{"receivers": 0}` where the broker found no
-        subscriber. It fails with the error by which the broker refuses, or with ConnectionLostError where the
-        connection breaks before.
+        subscriber; with QoS 0, when the message is in the operating system's hands. It fails with the error by which
+        the broker refuses, or with ConnectionLostError where the connection breaks before.
 
         Raises:
             NotConnectedError: There is no connection.
@@ -248,41 +273,63 @@ class MqttConnection:
         """
         self._check_open()
         self._outgoing.publish(topic, payload, qos, retain=retain, properties=properties, promise=promise)
-        if qos == 0:
-            self._loop.call_soon(_settle, promise)
 
-    async def subscribe(self, topic: str, qos: int, subscription: int | None) -> None:
+    async def subscribe(self, topic: str, qos: int, subscription: int | None) -> int:
         """Subscribe to a topic filter; with MQTT 5 messages come with the identifier `subscription`.
+
+        Returns:
+            The quality of service that the broker grants, which may be lower than `qos`.
 
         Raises:
             NotConnectedError: There is no connection.
             ConnectionLostError: It breaks before the broker answers.
+            NotSupportedError: The broker takes no such filter, by its CONNACK; nothing was sent.
+            InvalidError: The packet is larger than the broker takes; nothing was sent.
             BridgeError: The broker refuses.
         """
         self._check_open()
+        if not self.limits.shared and topic.startswith("$share/"):
+            raise NotSupportedError("the broker has no shared subscriptions")
+        if not self.limits.wildcards and not {"+", "#"}.isdisjoint(topic):
+            raise NotSupportedError("the broker takes no wildcards in topics")
         identifier = self._identifiers.take()
-        await self._call(
-            identifier, subscribe(identifier, topic, qos, version5=self._version5, subscription=subscription), SUBACK
-        )
+        packet = subscribe(identifier, topic, qos, version5=self._version5, subscription=subscription)
+        codes = await self._call(identifier, packet)
+        granted = codes[0] if len(codes) == 1 else _NO_CODE
+        if granted >= FAILURE:
+            raise refused(PacketTypes.SUBACK, granted)
+        if granted > 2:
+            raise ProtocolError("the broker's answer to SUBSCRIBE makes no sense", maybe_sent=False)
+        return granted
 
-    async def unsubscribe(self, topic: str) -> None:
-        """End a subscription; any broker answers, whether there was one or not. Raises like `subscribe`."""
+    async def unsubscribe(self, *topics: str) -> Sequence[int]:
+        """End subscriptions to topic filters; any broker answers, whether there were any or not.
+
+        Returns:
+            A reason code for each filter; none with MQTT 3.1.1.
+
+        Raises:
+            NotConnectedError: There is no connection.
+            ConnectionLostError: It breaks before the broker answers.
+        """
         self._check_open()
         identifier = self._identifiers.take()
-        await self._call(identifier, unsubscribe(identifier, topic, version5=self._version5), UNSUBACK)
+        return await self._call(identifier, unsubscribe(identifier, topics, version5=self._version5))
 
-    async def _call(self, identifier: int, packet: bytes, answer: int) -> None:
+    async def _call(self, identifier: int, packet: bytes) -> bytes:
+        """Send SUBSCRIBE or UNSUBSCRIBE; return the reason codes of the answer."""
+        if len(packet) > self.limits.packet_size:
+            self._identifiers.release(identifier)
+            raise InvalidError(f"topic: a packet of {len(packet)} bytes; the broker takes {self.limits.packet_size}")
         call: asyncio.Future[bytes] = self._loop.create_future()
         self._calls[identifier] = call
         self._write(packet)
-        for code in await call:
-            if code >= FAILURE:
-                raise refused(_ANSWERS_TO_CALLS[answer], code)
+        return await call
 
     def _check_open(self) -> None:
         if self.error is not None:
             error = self.error
-            raise NotConnectedError(error.message, permanent=error.permanent)
+            raise NotConnectedError(error.message, code=error.code, permanent=error.permanent)
 
     def acknowledge(self, message: IncomingMessage) -> bool:
         """Send PUBACK or PUBREC for a message of QoS 1 or 2; return False where the connection is gone."""
@@ -292,7 +339,7 @@ class MqttConnection:
         return True
 
     def pause(self) -> None:
-        """Read no more until `resume`: the broker keeps, by its own rules, what it cannot send."""
+        """Read nothing until `resume`, answers of the broker included: only for a moment, so that a flood waits."""
         if not self._paused and self._is_open():
             self._paused = True
             self._loop.remove_reader(self._transport.fileno())
@@ -319,13 +366,22 @@ class MqttConnection:
         if descriptor < 0:
             return
         try:
-            if self._transport.flush():
-                self._loop.remove_writer(descriptor)
-                self._set_drained()
-            else:
-                self._loop.add_writer(descriptor, self._flush)
+            is_empty = self._transport.flush()
         except OSError:
-            self._end(lost(self._transport.failure, None))
+            self._end(lost(self._transport.failure, None, version5=self._version5))
+            return
+        sent, unanswered = self._transport.sent, self._unanswered
+        while unanswered and unanswered[0][0] <= sent:
+            promise = unanswered.popleft()[1]
+            if not promise.done():
+                promise.set_result({})
+        self._outgoing.send_waiting()
+        if is_empty:
+            self._loop.remove_writer(descriptor)
+        else:
+            self._loop.add_writer(descriptor, self._flush)
+        if not self._transport.waiting:
+            self._set_drained()
 
     def _on_readable(self) -> None:
         if self._paused or not self._is_open():
@@ -337,10 +393,11 @@ class MqttConnection:
         if data is None:
             return
         if data:
+            self.last_heard = self._clock.monotonic()
             self._reader.feed(data)
             self._go_on()
         else:
-            self._end(lost(self._transport.failure, None))
+            self._end(lost(self._transport.failure, None, version5=self._version5))
 
     def _go_on(self) -> None:
         """Handle the packets that are here, until there is no room for messages or the connection ends."""
@@ -352,6 +409,8 @@ class MqttConnection:
                 if self._paused:
                     return
         except MalformedPacketError as error:
+            if self._version5 and self._is_open():
+                self._transport.write(_PROTOCOL_ERROR)
             self._end(ConnectionLostError(f"the broker sent what is no MQTT: {error}"))
         if self._is_open() and self._transport.has_more():
             self._loop.call_soon(self._on_readable)
@@ -361,23 +420,49 @@ class MqttConnection:
 
     def _take(self, first: int, body: bytes) -> None:
         kind = first & KIND
-        if kind not in _OURS:
-            self._paho_socket.offer(join(first, body))
-            self._paho.loop_read()
-        elif self.error is not None:
-            raise MalformedPacketError("a packet before CONNACK")
+        if self.error is not None:
+            self._begin(kind, body)
         elif kind == PUBLISH:
             self._on_message(decode(first, body, version5=self._version5))
+        elif kind == PINGRESP:
+            pass
+        elif kind == DISCONNECT and self._version5:
+            self._end(lost(None, decode_disconnect(body)))
         elif len(body) < 2:
             raise MalformedPacketError("a packet without its identifier")
         elif kind in _ANSWERS_TO_PUBLISH:
             self._outgoing.on_answer(kind, body[0] << 8 | body[1], body[2] if len(body) > 2 else 0)
         elif kind in _ANSWERS_TO_CALLS:
             self._on_answer(*decode_answer(body, version5=self._version5))
-        else:  # PUBREL, also for what an earlier connection of this session had confirmed
+        elif kind == PUBREL & KIND:  # also for what an earlier connection of this session had confirmed
             identifier = body[0] << 8 | body[1]
             self._on_released(identifier)
             self._write(acknowledgement(PUBCOMP, identifier))
+        else:
+            raise MalformedPacketError("a packet that only a client sends, or a second CONNACK")
+
+    def _begin(self, kind: int, body: bytes) -> None:
+        """Take the first packet, which is CONNACK ([MQTT-3.2.0-1]), or with MQTT 5 perhaps DISCONNECT."""
+        if kind == DISCONNECT and self._version5:
+            self._end(lost(None, decode_disconnect(body)))
+            return
+        if kind != CONNACK:
+            raise MalformedPacketError("a packet before CONNACK")
+        verdict = decode_connack(body, version5=self._version5)
+        if verdict.code:
+            self._end(refused_connection(verdict))
+            return
+        limits = self.limits = Limits.of(verdict)
+        self._keep_alive = self._keep_alive if limits.keep_alive is None else limits.keep_alive
+        self._outgoing.limit(window=limits.receive_maximum, packet_size=limits.packet_size)
+        self._outgoing.begin(present=verdict.present)
+        if not self._accepted.done():
+            self._accepted.set_result(None)
+        self._on_accepted(verdict.present)
+        # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
+        self.error = None
+        if self._keep_alive:
+            self._timer.set(self._keep_alive, self._ping)
 
     def _on_answer(self, identifier: int, codes: bytes) -> None:
         call = self._calls.pop(identifier, None)
@@ -386,36 +471,11 @@ class MqttConnection:
             if not call.done():
                 call.set_result(codes)
 
-    # --- paho
-
-    def _check_keep_alive(self) -> None:
-        """Let paho send PINGREQ, or find that its answer does not come."""
-        if self._paho.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._is_open():
-            self._timer.set(_KEEP_ALIVE_INTERVAL, self._check_keep_alive)
-
-    def _on_connect(
-        self, client: Any, userdata: Any, flags: ConnectFlags, reason_code: ReasonCode, properties: Any = None
-    ) -> None:
-        if self._accepted.done():
+    def _ping(self) -> None:
+        """Send PINGREQ; where nothing at all has come since the last one, the broker is gone."""
+        if self._last_ping is not None and (self.last_heard or 0.0) < self._last_ping:
+            self._end(ConnectionLostError(f"the broker has sent nothing for {self._keep_alive} s (keep-alive)"))
             return
-        if reason_code.is_failure:
-            self._accepted.set_exception(MqttConnectError(reason_code))
-            self._accepted.exception()  # whoever waited may have been cancelled
-            return
-        self.limits = Limits.of(properties)
-        self._outgoing.limit(window=self.limits.receive_maximum, packet_size=self.limits.packet_size)
-        self._accepted.set_result(None)
-        self._on_accepted(flags.session_present)
-        # Not later: messages that the broker had kept, or its DISCONNECT, may be in the same read.
-        self.error = None
-
-    def _on_disconnect(
-        self, client: Any, userdata: Any, flags: DisconnectFlags, reason_code: ReasonCode, properties: Any = None
-    ) -> None:
-        has_reason = flags.is_disconnect_packet_from_server or reason_code.value == _KEEP_ALIVE_TIMEOUT
-        self._ended(lost(self._transport.failure, reason_code if has_reason else None))
-
-
-def _settle(promise: Promise) -> None:
-    if not promise.done():
-        promise.set_result({})
+        self._last_ping = self._clock.monotonic()
+        self._write(b"%c\x00" % PINGREQ)
+        self._timer.set(self._keep_alive, self._ping)

@@ -2,39 +2,40 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
-from zlib import crc32
-
-import structlog
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.headers import inbound_headers
 from bridge.adapters.mqtt.packets.message import IncomingMessage
-from bridge.adapters.mqtt.topics import matches, plain
+from bridge.adapters.mqtt.stale import StaleMessages
+from bridge.adapters.mqtt.topics import identifier_of, matches, plain
 from bridge.adapters.mqtt.unacknowledged import SubscriptionQueue, UnacknowledgedMessages
+from bridge.core.errors import BridgeError, OverloadedError, ProtocolError
 from bridge.core.model import Inbound
-from bridge.core.ports import AckDecision, Deliver
+from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
+from bridge.core.timer import Timer
 
-#: Messages that wait at most before no more are read.
-MAX_WAITING: Final = 2_000
-#: Subscription identifiers are 1 to this (MQTT 5, 3.8.2.1.2).
-_MAX_IDENTIFIER: Final = 268_435_455
+#: Messages of QoS 0, and their bytes, that wait at most for one subscription. Those of QoS 1 and 2 are bounded by
+#: `receive_maximum`, and with MQTT 3.1.1 by the broker's own rule.
+MOST_LOOSE: Final = 2_000
+MOST_LOOSE_BYTES: Final = 16 << 20
+#: Seconds that reading stops, so that the flood waits at its source, before messages of QoS 0 are dropped.
+LONGEST_PAUSE: Final = 1.0
+#: Seconds after which a delivery that waits holds up the acknowledgements of other subscriptions no longer.
+PATIENCE: Final = 1.0
+#: Messages that one subscription delivers before all others have their turn.
+MOST_IN_A_TURN: Final = 200
 
-log = structlog.get_logger(__name__)
-
-
-def identifier_of(topic: str) -> int:
-    """Return the subscription identifier of a filter: the same in every session, because the broker keeps both."""
-    return crc32(topic.encode()) % _MAX_IDENTIFIER + 1
+_Result = TypeVar("_Result")
 
 
 @dataclass(eq=False, slots=True)
 class TopicSubscription:
-    """One subscription of this connection.
+    """One subscription of this connection. It delivers its messages one after the other, in a task of its own.
 
     Attributes:
         topic: The filter as it was sent, with `$share/<group>/` in front where there is a group.
@@ -42,6 +43,13 @@ class TopicSubscription:
         filter: The filter that topics are compared with.
         identifier: The subscription identifier.
         queue: Where messages wait for the application's acknowledgement; None where it gives none.
+        waiting: Messages that are not delivered; the first one may be on its way.
+        arrived: Set when there is something to deliver.
+        task: Delivers; None once it is over.
+        loose: How many messages of QoS 0 wait.
+        loose_bytes: Bytes of their contents.
+        overflows: So many messages of QoS 0 wait, and for so long, that more are dropped.
+        stalled: A delivery waits for long: acknowledgements of others need not wait for this subscription.
     """
 
     topic: str
@@ -49,149 +57,322 @@ class TopicSubscription:
     filter: str
     identifier: int
     queue: SubscriptionQueue | None = None
+    waiting: deque[IncomingMessage] = field(default_factory=deque)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    loose: int = 0
+    loose_bytes: int = 0
+    overflows: bool = False
+    stalled: bool = False
+
+    def fits(self, message: IncomingMessage) -> bool:
+        """Return whether this subscription is to deliver a message."""
+        if message.subscriptions and self.identifier not in message.subscriptions:
+            return False
+        if message.owed is not None and self.topic not in message.owed:
+            return False
+        return matches(self.filter, message.topic)
 
 
 class Inbox:
-    """Delivers one message after the other, in the order of their arrival.
+    """Delivers messages: for each subscription in the order of their arrival, and each by itself.
 
     A broker that had kept the session sends at once what was published meanwhile, before the subscriptions are made
     again. Such messages wait until their subscription comes, or until `settle`, after which none will come.
-
-    Attributes:
-        on_full: Called when so many messages wait that no more should be read.
-        on_room: Called when none waits any more.
     """
 
-    def __init__(self, codec: Codec, *, acks: Acks, unacknowledged: UnacknowledgedMessages) -> None:
-        """`acks` and `unacknowledged` may be those of an earlier connection."""
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        acks: Acks,
+        unacknowledged: UnacknowledgedMessages,
+        stale: StaleMessages,
+        clock: Clock,
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        on_dropped: Callable[[BridgeError, str], None],
+    ) -> None:
+        """Deliver nothing before `begin`.
+
+        Args:
+            codec: Decodes the contents.
+            acks: Of the session; maybe with messages of an earlier connection.
+            unacknowledged: The same.
+            stale: Takes the messages that no subscription wants.
+            clock: For how long deliveries wait.
+            start: Starts a task of the session.
+            on_dropped: Told of each message that is not delivered; see `AdapterSetup.on_dropped`.
+        """
         self._codec = codec
         self._acks = acks
         self._unacknowledged = unacknowledged
+        self._stale = stale
+        self._clock = clock
+        self._start = start
+        self._on_dropped = on_dropped
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
-        self._waiting: deque[IncomingMessage] = deque()
         self._unclaimed: list[IncomingMessage] = []
         self._settled = False
-        self._arrived = asyncio.Event()
-        self.on_full: Callable[[], None] = lambda: None
-        self.on_room: Callable[[], None] = lambda: None
+        # Filters that the broker did not confirm, and that will be tried again.
+        self._withdrawn: set[str] = set()
+        self._flood = Timer(clock)
+        self._pause: Callable[[], None] = lambda: None
+        self._resume: Callable[[], None] = lambda: None
 
-    def begin(self, acknowledge: Callable[[IncomingMessage], bool], *, present: bool) -> None:
+    def begin(
+        self,
+        acknowledge: Callable[[IncomingMessage], bool],
+        *,
+        present: bool,
+        pause: Callable[[], None] = lambda: None,
+        resume: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begin a connection.
 
         Args:
             acknowledge: Sends the acknowledgement of a message; returns False where there is no connection any more.
             present: Whether the broker had kept the session.
+            pause: Stops reading from the broker.
+            resume: Goes on reading.
         """
         self._session_is_kept = present
+        self._pause, self._resume = pause, resume
         self._acks.begin(acknowledge, present=present)
         self._unacknowledged.begin(present=present)
-        self._unacknowledged.wake = self._arrived.set
+
+    # --- what comes
 
     def put(self, message: IncomingMessage) -> None:
-        """Add a message, which `run` delivers."""
+        """Take a message, which the task of each subscription that it fits delivers."""
         before = self._acks.came(message)
-        if before is not None and (before.settled or self._unacknowledged.adopt(before, message)):
+        if message.fault is not None:
+            self._on_dropped(ProtocolError(f"the broker sent {message.fault}"), message.topic)
+            self._acks.settle(message)
             return
-        self._waiting.append(message)
-        self._arrived.set()
-        if len(self._waiting) >= MAX_WAITING:
-            self.on_full()
+        if before is not None:
+            if before.settled:
+                return
+            if self._unacknowledged.adopt(before, message):
+                message.owed = before.owed
+                if not message.owed:
+                    return
+        subscriptions = [one for one in self._subscriptions if one.fits(message)]
+        if subscriptions:
+            self._hand_out(message, subscriptions)
+        else:
+            self._nobody_wants(message)
+
+    def _hand_out(self, message: IncomingMessage, subscriptions: list[TopicSubscription]) -> None:
+        if message.owed is None:
+            message.holders = len(subscriptions)
+            if len(subscriptions) > 1:
+                message.owed = {one.topic for one in subscriptions}
+        for one in subscriptions:
+            if message.qos == 0 and not self._has_room(one, message):
+                continue
+            one.waiting.append(message)
+            one.arrived.set()
+            if one.stalled and message.qos:
+                self._acks.set_aside((message,))
+
+    def _nobody_wants(self, message: IncomingMessage) -> None:
+        wanted_later = self._session_is_kept and not self._settled
+        if not wanted_later and not self._withdrawn_fits(message):
+            self._give_up(message)
+        elif message.qos == 0 and len(self._unclaimed) >= MOST_LOOSE:
+            self._on_dropped(OverloadedError("too many messages wait for their subscription"), message.topic)
+        else:
+            self._acks.set_aside((message,))
+            self._unclaimed.append(message)
+
+    def _give_up(self, message: IncomingMessage) -> None:
+        if message.owed is None:
+            self._stale.add(message)
+            return
+        message.holders -= len(message.owed)  # the other subscriptions that it fitted have it
+        message.owed = None
+        if message.holders <= 0:
+            self._acks.settle(message)
+
+    def _withdrawn_fits(self, message: IncomingMessage) -> bool:
+        return any(matches(plain(topic), message.topic) for topic in self._withdrawn)
+
+    # --- subscriptions
 
     def open(self, topic: str, deliver: Deliver, hold: Hold | None = None) -> TopicSubscription:
         """Begin to deliver what matches a filter, first of all what has waited for it."""
         queue = None if hold is None else self._unacknowledged.open(topic, deliver, hold)
         subscription = TopicSubscription(topic, deliver, plain(topic), identifier_of(topic), queue)
+        if queue is not None:
+            queue.wake = subscription.arrived.set
+        self._withdrawn.discard(topic)
+        self._stale.subscribed(topic)
         self._subscriptions.append(subscription)
-        claimed = [message for message in self._unclaimed if self._fits(subscription, message)]
-        if claimed:
-            self._unclaimed = [message for message in self._unclaimed if message not in claimed]
-            self._waiting.extendleft(reversed(claimed))
-            self._acks.put_first(claimed)
-            self._arrived.set()
+        claimed = [message for message in self._unclaimed if subscription.fits(message)]
+        self._unclaimed = [message for message in self._unclaimed if not subscription.fits(message)]
+        for message in claimed:
+            self._hand_out(message, [subscription])
+        subscription.arrived.set()  # what an earlier connection left may be due
+        subscription.task = self._start(self._run(subscription))
         return subscription
 
     def close(self, subscription: TopicSubscription) -> None:
-        """Deliver no more to this subscription."""
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
-            if subscription.queue is not None:
-                self._unacknowledged.close(subscription.topic)
+        """Deliver no more to this subscription. What waits for it is acknowledged: nobody wants it any more."""
+        left = self._take_away(subscription)
+        if subscription.queue is not None:
+            for message in self._unacknowledged.close(subscription.topic):
+                self._acks.settle(message)
+        for message in left:
+            self._stale.drop(message)
+            self._done(subscription, message)
+        if not self.has_others(subscription):
+            self._stale.ended(subscription.topic)
 
     def withdraw(self, subscription: TopicSubscription) -> None:
         """Undo `open`, because the broker has not confirmed: what is unacknowledged is kept for the next try."""
+        left = self._take_away(subscription)
+        if subscription.queue is not None:
+            left += self._unacknowledged.withdraw(subscription.topic)
+        self._withdrawn.add(subscription.topic)
+        self._acks.set_aside(left)
+        self._unclaimed += left
+
+    def _take_away(self, subscription: TopicSubscription) -> list[IncomingMessage]:
+        """End a subscription's deliveries; return the messages that were not delivered."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
-            if subscription.queue is not None:
-                self._unacknowledged.withdraw(subscription.topic)
+        task, subscription.task = subscription.task, None
+        if task is not None:
+            task.cancel()
+        left = [*subscription.waiting]
+        subscription.waiting.clear()
+        self._end_flood(subscription)
+        return left
 
     def has_others(self, subscription: TopicSubscription) -> bool:
         """Return whether another subscription has the same filter."""
         return any(one.topic == subscription.topic for one in self._subscriptions if one is not subscription)
 
+    def topics(self) -> set[str]:
+        """Return the filters that are subscribed to, or that will be tried again."""
+        return self._withdrawn | {one.topic for one in self._subscriptions}
+
     def settle(self) -> None:
-        """Acknowledge what no subscription wants, now that all of them are made: it would fill the broker's window."""
+        """Let go of what no subscription wants, now that all of them are made: it would fill the broker's window."""
         self._settled = True
-        self._unacknowledged.close_others()
+        for message in self._unacknowledged.close_others(self._withdrawn):
+            self._stale.add(message)
         unclaimed, self._unclaimed = self._unclaimed, []
         for message in unclaimed:
-            self._discard(message)
-
-    def _discard(self, message: IncomingMessage) -> None:
-        log.warning("message of a subscription that is no more", topic=message.topic)
-        self._acks.put_first((message,))
-        self._acks.settle(message)
-
-    async def run(self) -> None:
-        """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
-        while True:
-            self._arrived.clear()
-            while self._waiting:
-                await self._deliver(self._waiting.popleft())
-            for queue in self._unacknowledged.queues():
-                await queue.deliver_due()
-            self.on_room()
-            await self._arrived.wait()
-
-    async def _deliver(self, message: IncomingMessage) -> None:
-        subscriptions = [one for one in self._subscriptions if self._fits(one, message)]
-        if not subscriptions:
-            if message.qos > 0 and not self._settled and self._session_is_kept:
-                self._acks.set_aside(message)
+            if self._withdrawn_fits(message):
                 self._unclaimed.append(message)
             else:
-                self._acks.settle(message)
-            return
-        inbound = self._inbound(message)
-        queues: list[SubscriptionQueue] = []
-        for subscription in subscriptions:
-            if subscription.queue is not None and message.qos > 0:
-                queues.append(subscription.queue)
-                continue
-            decision = subscription.deliver(inbound)
-            if decision.__class__ is not AckDecision:
-                await decision
-        if not queues:
-            self._acks.settle(message)
-            return
-        message.holders = len(queues)
-        for queue in queues:
-            queue.add(message, inbound)
-        for queue in queues:
-            await queue.deliver_due()
+                self._give_up(message)
 
     def end(self) -> None:
         """End the connection."""
+        self._flood.cancel()
         self._unacknowledged.end()
 
-    @staticmethod
-    def _fits(subscription: TopicSubscription, message: IncomingMessage) -> bool:
-        if message.subscriptions and subscription.identifier not in message.subscriptions:
-            return False
-        return matches(subscription.filter, message.topic)
+    # --- delivery
+
+    async def _run(self, subscription: TopicSubscription) -> None:
+        """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
+        waiting, deliver, queue = subscription.waiting, subscription.deliver, subscription.queue
+        turn = 0
+        while True:
+            subscription.arrived.clear()
+            while waiting:
+                turn += 1
+                if turn % MOST_IN_A_TURN == 0:
+                    await asyncio.sleep(0)
+                message = waiting[0]
+                if queue is not None and message.qos > 0:
+                    queue.add(waiting.popleft(), self._inbound(message))
+                    continue
+                decision = deliver(message.inbound or self._inbound(message))
+                if decision.__class__ is not AckDecision:
+                    await self._patiently(subscription, decision)
+                waiting.popleft()
+                self._done(subscription, message)
+            if queue is not None:
+                await self._patiently(subscription, queue.deliver_due())
+            await subscription.arrived.wait()
+
+    async def _patiently(self, subscription: TopicSubscription, delivery: Awaitable[_Result]) -> _Result:
+        """Wait for a delivery; while that takes long, let other subscriptions' acknowledgements go before."""
+        timer = Timer(self._clock)
+        timer.set(PATIENCE, lambda: self._stall(subscription))
+        try:
+            return await delivery
+        finally:
+            timer.cancel()
+            subscription.stalled = False
+
+    def _stall(self, subscription: TopicSubscription) -> None:
+        subscription.stalled = True
+        self._acks.set_aside(subscription.waiting)
+        if subscription.queue is not None:
+            self._acks.set_aside(subscription.queue.messages())
+
+    def _done(self, subscription: TopicSubscription, message: IncomingMessage) -> None:
+        """Acknowledge a message, if this was the last subscription that had to be done with it."""
+        if message.qos == 0:
+            subscription.loose -= 1
+            subscription.loose_bytes -= len(message.payload)
+            if (subscription.overflows or self._flood.is_set) and self._is_half_empty(subscription):
+                self._end_flood(subscription)
+            return
+        message.holders -= 1
+        if message.owed is not None:
+            message.owed.discard(subscription.topic)
+        if message.holders <= 0:
+            self._acks.settle(message)
 
     def _inbound(self, message: IncomingMessage) -> Inbound:
         headers = inbound_headers(message)
         content, more = self._codec.decode_or_keep(message.payload, message.content_type)
-        headers |= more
-        return Inbound(topic=message.topic, message=content, headers=headers)
+        if more:
+            headers |= more
+        elif message.unreadable is not None:
+            headers["codec_error"] = message.unreadable
+        inbound = Inbound(topic=message.topic, message=content, headers=headers, retained=message.retain)
+        if message.holders > 1:
+            message.inbound = inbound
+        return inbound
+
+    # --- floods of QoS 0
+
+    def _has_room(self, subscription: TopicSubscription, message: IncomingMessage) -> bool:
+        """Count a message of QoS 0 as waiting; return False, and tell of it, where it is dropped."""
+        if subscription.overflows:
+            why = f"{subscription.loose} messages wait for the bus, and QoS 0 waits nowhere else"
+            self._on_dropped(OverloadedError(why), message.topic)
+            return False
+        subscription.loose += 1
+        subscription.loose_bytes += len(message.payload)
+        if self._is_full(subscription) and not self._flood.is_set:
+            self._pause()
+            self._flood.set(LONGEST_PAUSE, self._overflow)
+        return True
+
+    @staticmethod
+    def _is_full(subscription: TopicSubscription) -> bool:
+        return subscription.loose >= MOST_LOOSE or subscription.loose_bytes >= MOST_LOOSE_BYTES
+
+    def _overflow(self) -> None:
+        """Read on after a pause that has not helped: the connection's answers and other subscriptions need it."""
+        for one in self._subscriptions:
+            one.overflows = self._is_full(one)
+        self._resume()
+
+    @staticmethod
+    def _is_half_empty(subscription: TopicSubscription) -> bool:
+        return subscription.loose <= MOST_LOOSE // 2 and subscription.loose_bytes <= MOST_LOOSE_BYTES // 2
+
+    def _end_flood(self, subscription: TopicSubscription) -> None:
+        subscription.overflows = False
+        if self._flood.is_set and not any(self._is_full(one) for one in self._subscriptions):
+            self._flood.cancel()
+            self._resume()

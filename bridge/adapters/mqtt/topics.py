@@ -5,6 +5,7 @@ They are checked before they are sent: a broker ends the connection for a bad on
 
 import re
 from typing import Any, Final
+from zlib import crc32
 
 from bridge.core.errors import InvalidError, NotSupportedError
 
@@ -12,6 +13,8 @@ _MAX_BYTES: Final = 65_535
 #: A broker may close the connection for these (MQTT 5, 1.5.4): NUL must not be there, the others should not.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _SHARE: Final = "$share/"
+#: Subscription identifiers are 1 to this (MQTT 5, 3.8.2.1.2).
+_MAX_IDENTIFIER: Final = 268_435_455
 #: First levels that belong to the broker itself (4.7.2); other topics that begin with $ belong to some service.
 _INTERNAL: Final = ("$SYS/", "$CONTROL/", _SHARE)
 
@@ -62,7 +65,17 @@ def shared(topic: str, group: str) -> str:
     """Return the filter by which the members of a group share messages (MQTT 5, 4.8.2); raises InvalidError."""
     if not group or any(sign in group for sign in "/+#"):
         raise InvalidError("group: the name of a group is never empty and has no /, + or #")
-    return f"{_SHARE}{check_text(group, 'group')}/{topic}"
+    return check_text(f"{_SHARE}{check_text(group, 'group')}/{topic}", "topic with its group")
+
+
+def group_of(topic: str) -> str | None:
+    """Return the group in a filter with `$share/<group>/`; None where there is none."""
+    return topic.split("/", 2)[1] if plain(topic) != topic else None
+
+
+def identifier_of(topic: str) -> int:
+    """Return the subscription identifier of a filter: the same in every session, because the broker keeps both."""
+    return crc32(topic.encode()) % _MAX_IDENTIFIER + 1
 
 
 def check_names(operation: str, name: str, group: str | None, config: Any) -> None:

@@ -1,7 +1,7 @@
 """The sockets of an MQTT connection: the real one, and the one that paho is given.
 
 aiomqtt opens its socket in a thread, which a cancelled call leaves behind together with the socket. So the socket is
-opened here. paho gets a `ControlSocket`, through which it sees the packets that it is to handle and no others.
+opened here. paho gets a `ControlSocket`, into which it writes CONNECT.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ class SocketTransport:
 
     Attributes:
         failure: The last error of the operating system or of OpenSSL; None where there was none.
+        sent: How many bytes the operating system has taken.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -31,6 +32,7 @@ class SocketTransport:
         self._sock = sock
         self._waiting = bytearray()
         self.failure: OSError | None = None
+        self.sent = 0
 
     def receive(self) -> bytes | None:
         """Return what has come, empty at the end of the connection; None where nothing has come yet.
@@ -51,9 +53,14 @@ class SocketTransport:
         return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits to be written."""
-        return not self._waiting
+    def waiting(self) -> int:
+        """How many bytes wait to be written."""
+        return len(self._waiting)
+
+    @property
+    def written(self) -> int:
+        """How many bytes `write` has taken in all; `sent` has reached this once they are sent."""
+        return self.sent + len(self._waiting)
 
     def write(self, data: bytes | bytearray) -> None:
         """Add data to what `flush` sends."""
@@ -67,7 +74,9 @@ class SocketTransport:
         """
         try:
             while self._waiting:
-                del self._waiting[: self._sock.send(self._waiting)]
+                count = self._sock.send(self._waiting)
+                del self._waiting[:count]
+                self.sent += count
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
@@ -101,38 +110,20 @@ class SocketTransport:
 
 
 class ControlSocket:
-    """What paho takes for its socket (paho's `SocketLike`): it reads one packet at a time, and never waits."""
+    """What paho takes for its socket (paho's `SocketLike`): there is never anything to read."""
 
     def __init__(self, descriptor: int, write: Callable[[bytes], None]) -> None:
         """What paho writes goes to `write`; `descriptor` is that of the real socket, which paho does not close."""
         self._descriptor = descriptor
         self._write = write
-        self._packet = b""
-        self._is_open = True
 
-    def offer(self, packet: bytes) -> None:
-        """Let paho read a whole packet."""
-        self._packet = packet
-
-    def end(self) -> None:
-        """Let paho find the connection closed."""
-        self._is_open = False
-
-    def recv(self, size: int) -> bytes:
-        """Return the next bytes of the packet that was offered, or nothing once the connection is closed.
-
-        Raises:
-            BlockingIOError: paho has read all.
-        """
-        if not self._packet and self._is_open:
-            raise BlockingIOError
-        read, self._packet = self._packet[:size], self._packet[size:]
-        return read
+    def recv(self, _size: int) -> bytes:
+        """Raise BlockingIOError: nothing is here to be read."""
+        raise BlockingIOError
 
     def send(self, data: bytes | bytearray) -> int:
         """Write a packet of paho's."""
-        if self._is_open:
-            self._write(bytes(data))
+        self._write(bytes(data))
         return len(data)
 
     def fileno(self) -> int:
@@ -143,8 +134,7 @@ class ControlSocket:
         """It never blocks, whatever paho asks for."""
 
     def close(self) -> None:
-        """Take note that paho has closed the connection."""
-        self._is_open = False
+        """Do nothing: the real socket has an owner."""
 
 
 async def open_transport(

@@ -9,7 +9,7 @@ import heapq
 import math
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import count
 
@@ -49,11 +49,17 @@ class SubscriptionQueue:
     """The messages of one subscription.
 
     At most `hold.limit` are delivered and unacknowledged at a time; the others wait, in order.
+
+    Attributes:
+        topic: The filter of the subscription.
+        wake: To be set; called when something can be delivered.
     """
 
-    def __init__(self, messages: "UnacknowledgedMessages", deliver: Deliver, hold: Hold) -> None:
+    def __init__(self, messages: "UnacknowledgedMessages", topic: str, deliver: Deliver, hold: Hold) -> None:
         """`deliver` and `hold` are those of the subscription in this connection."""
+        self.topic = topic
         self.deliver, self.hold = deliver, hold
+        self.wake: Callable[[], None] = _nothing
         self._messages = messages
         self._new: deque[tuple[IncomingMessage, Inbound]] = deque()
         # By id; the one that was delivered first comes first.
@@ -100,10 +106,7 @@ class SubscriptionQueue:
             decision = await self.deliver(_as_delivered(one))
         except BaseException:
             one.attempts -= 1
-            if one.attempts:
-                self.deliver_again(one, one.due)
-            else:
-                self._messages.forget(one)
+            self.deliver_again(one, one.due)
             raise
         if decision is not AckDecision.HOLD:
             self._messages.settle(one)
@@ -133,7 +136,11 @@ class SubscriptionQueue:
             self._timer.set(due - self._clock.monotonic(), self._on_timer)
 
     def _on_timer(self) -> None:
-        self._messages.wake()
+        self.wake()
+
+    def messages(self) -> list[IncomingMessage]:
+        """Return all that the broker has no acknowledgement of because of this subscription."""
+        return [message for message, _ in self._new] + self._messages.of(self)
 
     def end(self) -> list[IncomingMessage]:
         """Stop at the end of a connection; return what was not delivered, which the broker sends again."""
@@ -144,16 +151,11 @@ class SubscriptionQueue:
 
 
 class UnacknowledgedMessages:
-    """The unacknowledged messages of one client; like `Acks` they outlive its connections.
-
-    Attributes:
-        wake: To be set; called when something can be delivered.
-    """
+    """The unacknowledged messages of one client; like `Acks` they outlive its connections."""
 
     def __init__(self, acks: Acks, clock: Clock) -> None:
         """`acks` are told which messages are settled; `clock` measures how long the application may take."""
         self.clock = clock
-        self.wake: Callable[[], None] = lambda: None
         self._acks = acks
         self._queues: dict[str, SubscriptionQueue] = {}
         self._open: set[str] = set()
@@ -178,41 +180,49 @@ class UnacknowledgedMessages:
         """Return the queue of a subscription, which may be that of an earlier connection."""
         queue = self._queues.get(topic)
         if queue is None:
-            queue = self._queues[topic] = SubscriptionQueue(self, deliver, hold)
+            queue = self._queues[topic] = SubscriptionQueue(self, topic, deliver, hold)
         queue.deliver, queue.hold = deliver, hold
         self._open.add(topic)
-        self.wake()
         return queue
 
-    def close(self, topic: str) -> None:
-        """End a subscription: its messages are settled, because nobody waits for them any more."""
+    def close(self, topic: str) -> list[IncomingMessage]:
+        """End a subscription; return the messages that nobody waits for any more, which are to be settled."""
         self._open.discard(topic)
         queue = self._queues.pop(topic, None)
         if queue is None:
-            return
-        for message in queue.end():
-            self._release(message)
+            return []
+        messages = queue.end()
         for one in [one for one in self._by_id.values() if one.queue is queue]:
-            self.settle(one)
+            message = one.message
+            self.forget(one)
+            if message is not None:
+                messages.append(message)
+        return [message for message in messages if self._is_last(message)]
 
-    def withdraw(self, topic: str) -> None:
-        """Deliver no more in this connection; the messages stay, until `open` or `close_others`."""
+    def withdraw(self, topic: str) -> list[IncomingMessage]:
+        """Deliver no more in this connection; return what was not delivered yet. The rest stays until `open`."""
         self._open.discard(topic)
+        queue = self._queues.get(topic)
+        return [] if queue is None else queue.end()
 
-    def close_others(self) -> None:
-        """End the subscriptions that this connection does not have."""
-        for topic in self._queues.keys() - self._open:
-            self.close(topic)
+    def close_others(self, but: Collection[str] = ()) -> list[IncomingMessage]:
+        """End the subscriptions that this connection does not have; see `close`.
+
+        Args:
+            but: Filters that will be subscribed to again.
+        """
+        others = self._queues.keys() - self._open - set(but)
+        return [message for topic in others for message in self.close(topic)]
 
     def end(self) -> None:
         """End the connection."""
-        self.wake = lambda: None
         for queue in self._queues.values():
+            queue.wake = _nothing
             queue.end()
 
-    def queues(self) -> tuple[SubscriptionQueue, ...]:
-        """Return those of this connection's subscriptions."""
-        return tuple(self._queues[topic] for topic in self._open)
+    def of(self, queue: SubscriptionQueue) -> list[IncomingMessage]:
+        """Return the messages that a queue has delivered, or delivers."""
+        return [one.message for one in self._by_id.values() if one.queue is queue and one.message is not None]
 
     def adopt(self, before: IncomingMessage, message: IncomingMessage) -> bool:
         """Let `message`, which the broker has sent again, take the place of `before`.
@@ -235,6 +245,8 @@ class UnacknowledgedMessages:
         one = Unacknowledged(msgspec.structs.replace(inbound, message_id=message_id), message, queue)
         self._by_id[message_id] = one
         self._by_message.setdefault(message, []).append(one)
+        if message.owed is not None:
+            message.owed.discard(queue.topic)
         return one
 
     def answer(self, message_id: str, *, again_in: float | None = None) -> None:
@@ -250,7 +262,7 @@ class UnacknowledgedMessages:
             self.settle(one)
         else:
             one.queue.deliver_again(one, self.clock.monotonic() + again_in)
-        self.wake()
+        one.queue.wake()
 
     def settle(self, one: Unacknowledged) -> None:
         """Forget a message that is done; it is acknowledged to the broker once all subscriptions are done with it."""
@@ -258,11 +270,11 @@ class UnacknowledgedMessages:
             return
         message = one.message
         self.forget(one)
-        if message is not None:
-            self._release(message)
+        if message is not None and self._is_last(message):
+            self._acks.settle(message)
 
     def forget(self, one: Unacknowledged) -> None:
-        """Forget a message without acknowledging it: the broker sends it again with the next connection."""
+        """Forget a message without acknowledging it."""
         one.done = True
         one.queue.make_room(one)
         self._by_id.pop(one.inbound.message_id or "", None)
@@ -272,10 +284,15 @@ class UnacknowledgedMessages:
             if not others:
                 del self._by_message[one.message]
 
-    def _release(self, message: IncomingMessage) -> None:
+    @staticmethod
+    def _is_last(message: IncomingMessage) -> bool:
+        """Count a subscription as done with a message; return whether no other has to be."""
         message.holders -= 1
-        if message.holders == 0:
-            self._acks.settle(message)
+        return message.holders <= 0
+
+
+def _nothing() -> None:
+    """Nothing is delivered any more."""
 
 
 def _as_delivered(one: Unacknowledged) -> Inbound:

@@ -1,5 +1,1 @@
-"""The MQTT packets that this adapter writes and reads by itself, without any I/O.
-
-These are the packets that carry a packet identifier: PUBLISH and its acknowledgements, SUBSCRIBE and UNSUBSCRIBE. The
-other ones (CONNECT, CONNACK, PINGREQ, PINGRESP, DISCONNECT, AUTH) are paho's.
-"""
+"""The MQTT packets, without any I/O: what a broker sends, and what is written to it but CONNECT, which is paho's."""

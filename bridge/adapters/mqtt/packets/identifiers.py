@@ -1,5 +1,6 @@
 """Packet identifiers: one supply for all packets that wait for an answer of the broker (MQTT 5, 2.2.1)."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from bridge.core.errors import OverloadedError
@@ -28,6 +29,10 @@ class Identifiers:
         used.add(identifier)
         self._last = identifier
         return identifier
+
+    def reserve(self, identifiers: Iterable[int]) -> None:
+        """Take identifiers that are in use at the broker already."""
+        self._used.update(identifiers)
 
     def release(self, identifier: int) -> None:
         """Make an identifier free again; nothing happens where it is."""

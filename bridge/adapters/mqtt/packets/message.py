@@ -3,30 +3,25 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from bridge.adapters.mqtt.packets.properties import FORMS, LENGTHS, VARIABLE
 from bridge.adapters.mqtt.packets.wire_format import (
     MalformedPacketError,
-    decode_text,
     part,
     read_binary,
     read_variable_integer,
+    readable_text,
 )
+from bridge.core.model import Inbound
 
-_BYTE, _SHORT, _LONG, _TEXT, _BINARY, _VARIABLE, _PAIR = range(7)
-#: The properties that PUBLISH may have (MQTT 5, 2.2.2.2), and how each is written.
-_FORMS: Final = {
-    0x01: _BYTE,
-    0x02: _LONG,
-    0x03: _TEXT,
-    0x08: _TEXT,
-    0x09: _BINARY,
-    0x0B: _VARIABLE,
-    0x23: _SHORT,
-    0x26: _PAIR,
-}
-_LENGTHS: Final = {_BYTE: 1, _SHORT: 2, _LONG: 4}
 _CONTENT_TYPE: Final = 0x03
 _RESPONSE_TOPIC: Final = 0x08
+_CORRELATION_DATA: Final = 0x09
+_TOPIC_ALIAS: Final = 0x23
 _USER: Final = 0x26
+#: The properties that PUBLISH may have (MQTT 5, 3.3.2.3).
+_PROPERTIES: Final = frozenset(
+    {0x01, 0x02, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, 0x0B, _TOPIC_ALIAS, _USER}
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +34,18 @@ class IncomingMessage:
         qos: 0, 1 or 2; with 1 and 2 it is to be acknowledged.
         retain: It is the topic's retained message, not a new one.
         identifier: Its packet identifier; 0 with QoS 0.
-        headers: User properties; one that comes twice has both values, with a comma between them.
+        headers: User properties; those of one name are joined with `, ` in their order.
         content_type: The publisher's content type.
         response_topic: Where an answer goes.
         correlation: Correlation data, which ties an answer to its request.
         subscriptions: Identifiers of the subscriptions that it matches; empty where the broker sends none.
-        holders: How many subscriptions keep it until the application acknowledges it.
+        unreadable: What in it is not UTF-8, in words; its strings then have U+FFFD in those places. None: nothing.
+        fault: Why it cannot be delivered although its head could be read; None where it can.
+        inbound: It as it is delivered, once that was made.
+        owed: Filters of the subscriptions that have not taken it yet, where it matches more than one.
+        holders: How many subscriptions have to be done with it before it may be acknowledged.
         settled: It may be acknowledged to the broker, or was.
+        aside: Its acknowledgement is sent without regard to the order.
     """
 
     topic: str
@@ -58,55 +58,93 @@ class IncomingMessage:
     response_topic: str | None = None
     correlation: bytes = b""
     subscriptions: tuple[int, ...] = ()
+    unreadable: str | None = None
+    fault: str | None = None
+    inbound: Inbound | None = None
+    owed: set[str] | None = None
     holders: int = 0
     settled: bool = False
+    aside: bool = False
 
 
 def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
     """Decode PUBLISH: its first byte, and all that follows its length.
 
+    A message whose properties make no sense, or that has no topic, comes with its `fault`: it costs nobody the
+    connection.
+
     Raises:
-        MalformedPacketError: It is no such packet.
+        MalformedPacketError: It is no such packet: not even topic, QoS and packet identifier can be read.
     """
     topic, end = read_binary(body, 0)
     qos = first >> 1 & 3
     if qos == 3:
         raise MalformedPacketError("there is no QoS 3")
-    message = IncomingMessage(decode_text(topic), b"", qos, bool(first & 1))
+    try:
+        message = IncomingMessage(topic.decode(), b"", qos, bool(first & 1))
+    except UnicodeDecodeError:
+        message = IncomingMessage(readable_text(topic), b"", qos, bool(first & 1), unreadable="the topic is not UTF-8")
     if qos:
         message.identifier = int.from_bytes(part(body, end, end + 2), "big")
         end += 2
     if version5:
-        length, start = read_variable_integer(body, end)
-        end = start + length
-        if length:
-            _read_properties(message, part(body, start, end))
+        try:
+            length, start = read_variable_integer(body, end)
+            end = start + length
+            if length:
+                _read_properties(message, part(body, start, end))
+        except MalformedPacketError as error:
+            message.fault = f"a message whose properties make no sense: {error}"
+    if not topic and message.fault is None:
+        message.fault = "a message without a topic"
     message.payload = body[end:]
     return message
 
 
 def _read_properties(message: IncomingMessage, data: bytes) -> None:
     position = 0
+    repeated: dict[str, list[str]] = {}
+    numbers: list[int] = []
     while position < len(data):
         kind = data[position]
-        form = _FORMS.get(kind)
         position += 1
-        if form is None:
+        if kind not in _PROPERTIES:
             raise MalformedPacketError(f"PUBLISH has no property {kind}")
-        if form in _LENGTHS:
-            position += _LENGTHS[form]
-        elif form == _VARIABLE:
+        form = FORMS[kind]
+        if form in LENGTHS:
+            start, position = position, position + LENGTHS[form]
+            if kind == _TOPIC_ALIAS and not message.topic:
+                # None was ever set: CONNECT allows none (3.1.2.11.5).
+                alias = int.from_bytes(data[start:position], "big")
+                message.fault = f"a message whose topic is the alias {alias}, which is not known"
+        elif form == VARIABLE:
             number, position = read_variable_integer(data, position)
-            message.subscriptions += (number,)
+            numbers.append(number)
         else:
             value, position = read_binary(data, position)
-            if kind == _USER:
-                other, position = read_binary(data, position)
-                name, content = decode_text(value), decode_text(other)
-                message.headers[name] = f"{message.headers[name]}, {content}" if name in message.headers else content
-            elif kind == _CONTENT_TYPE:
-                message.content_type = decode_text(value)
-            elif kind == _RESPONSE_TOPIC:
-                message.response_topic = decode_text(value)
-            else:
+            if kind == _CORRELATION_DATA:
                 message.correlation = value
+                continue
+            text = _text(message, value)
+            if kind == _USER:
+                value, position = read_binary(data, position)
+                content = _text(message, value)
+                if text in message.headers:
+                    repeated.setdefault(text, [message.headers[text]]).append(content)
+                else:
+                    message.headers[text] = content
+            elif kind == _CONTENT_TYPE:
+                message.content_type = text
+            else:
+                message.response_topic = text
+    message.subscriptions = tuple(numbers)
+    for name, contents in repeated.items():
+        message.headers[name] = ", ".join(contents)
+
+
+def _text(message: IncomingMessage, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        message.unreadable = message.unreadable or "a property is not UTF-8"
+        return readable_text(value)

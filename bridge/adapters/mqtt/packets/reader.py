@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError, variable_integer
+from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError
 
 #: First byte and length of the shortest packet.
 _SHORTEST: Final = 2
@@ -67,8 +67,3 @@ def _long_length(data: bytearray, position: int) -> tuple[int, int]:
         if byte < 128:
             return length, position + digit + 1
     raise MalformedPacketError("a length of more than four bytes")
-
-
-def join(first: int, body: bytes) -> bytes:
-    """Return the bytes of a packet, from its first byte and its body."""
-    return b"%c%b%b" % (first, variable_integer(len(body)), body)

@@ -1,5 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE, and their answers (sections 3.8 to 3.11 of MQTT 5 and 3.1.1)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from bridge.adapters.mqtt.packets.wire_format import (
@@ -30,9 +31,10 @@ def subscribe(identifier: int, topic: str, qos: int, *, version5: bool, subscrip
     return _request(SUBSCRIBE, identifier, properties, with_length(topic.encode()) + bytes((qos,)), version5=version5)
 
 
-def unsubscribe(identifier: int, topic: str, *, version5: bool) -> bytes:
-    """Encode UNSUBSCRIBE for one topic filter."""
-    return _request(UNSUBSCRIBE, identifier, b"", with_length(topic.encode()), version5=version5)
+def unsubscribe(identifier: int, topics: Sequence[str], *, version5: bool) -> bytes:
+    """Encode UNSUBSCRIBE for topic filters."""
+    payload = b"".join(with_length(topic.encode()) for topic in topics)
+    return _request(UNSUBSCRIBE, identifier, b"", payload, version5=version5)
 
 
 def _request(first: int, identifier: int, properties: bytes, payload: bytes, *, version5: bool) -> bytes:

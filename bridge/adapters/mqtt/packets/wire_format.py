@@ -3,6 +3,7 @@
 from typing import Final
 
 #: First bytes; the lower four bits of PUBLISH are flags.
+CONNACK: Final = 0x20
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
 PUBREC: Final = 0x50
@@ -12,6 +13,9 @@ SUBSCRIBE: Final = 0x82
 SUBACK: Final = 0x90
 UNSUBSCRIBE: Final = 0xA2
 UNSUBACK: Final = 0xB0
+PINGREQ: Final = 0xC0
+PINGRESP: Final = 0xD0
+DISCONNECT: Final = 0xE0
 #: The bits of a first byte that say which packet it is.
 KIND: Final = 0xF0
 #: Bytes of the largest packet that MQTT has: one, a length of four, and so many (2.1.4).
@@ -76,12 +80,9 @@ def with_length(value: bytes) -> bytes:
     return b"%c%c%b" % (len(value) >> 8, len(value) & 0xFF, value)
 
 
-def decode_text(value: bytes) -> str:
-    """Decode a string; raises MalformedPacketError where it is not UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise MalformedPacketError("a string is not UTF-8") from None
+def readable_text(value: bytes) -> str:
+    """Decode a string; what is not UTF-8 becomes U+FFFD, so that one bad string does not cost the connection."""
+    return value.decode(errors="replace")
 
 
 def acknowledgement(first: int, identifier: int) -> bytes:

@@ -129,4 +129,4 @@ async def test_the_keep_alive(answers: bool) -> None:
         async with connected(f"mqtt://127.0.0.1:{port}", on_lost=lost.append, keep_alive=1.0):
             await until(lambda: len(pings) >= 3 if answers else lost)
         await ended.wait()
-    assert ["Keep alive timeout" in error.message for error in lost] == ([] if answers else [True])
+    assert ["keep-alive" in error.message for error in lost] == ([] if answers else [True])

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.core.endpoint import AuthBasic, AuthBearer, AuthCertificate, Tls
-from bridge.core.errors import AuthError, NotConnectedError
+from bridge.core.errors import AuthError, NotConnectedError, RejectedError
 from tests.support.adapters.mqtt import Mailbox, adapter, connected
 from tests.support.servers.mosquitto import Mosquitto, mosquitto
 from tests.support.servers.tls import Certificates, make_certificates
@@ -74,10 +74,10 @@ async def test_bad_credentials_need_a_person(guarded: Mosquitto, auth: Any, vers
 
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_topic_without_rights(guarded: Mosquitto, qos: int) -> None:
-    """It is that call's failure, with the broker's code, and not the connection's."""
+    """It is that call's failure, with the broker's code; neither the connection's nor that of the credentials."""
     auth = AuthBasic(type="basic", username="user", password=PASSWORD)
     async with connected(guarded.url, auth=auth) as session:
-        with pytest.raises(AuthError, match="Not authorized") as caught:
+        with pytest.raises(RejectedError, match="Not authorized") as caught:
             await session.publish("secret", 1, qos=qos)
         assert not caught.value.permanent
         assert caught.value.code == 0x87

@@ -21,19 +21,36 @@ def test_acknowledgements_keep_the_order_of_the_messages():
 
 
 def test_what_is_set_aside_holds_nobody_up():
-    """And comes before the others when it is taken back."""
+    """Its acknowledgement is sent when it is settled, without regard to the others."""
     acks = Acks()
     broker = begun(acks)
-    aside, second, third = message(1), message(2), message(3)
-    for one in (aside, second, third):
+    aside, second, third, last = message(1), message(2), message(3), message(4)
+    for one in (aside, second, third, last):
         acks.came(one)
-    acks.set_aside(aside)
     acks.settle(second)
-    acks.put_first((aside,))
-    acks.settle(third)
+    assert broker.acks == []
+    acks.set_aside((aside,))
     assert broker.acks == [2]
+    acks.set_aside((last,))
+    acks.settle(last)
+    assert broker.acks == [2, 4]
     acks.settle(aside)
-    assert broker.acks == [2, 1, 3]
+    acks.settle(third)
+    assert broker.acks == [2, 4, 1, 3]
+
+
+def test_what_is_set_aside_is_known_again():
+    """Over a reconnection, as all that is not acknowledged."""
+    acks = Acks()
+    broker = begun(acks)
+    acks.came(one := message(1, qos=2))
+    acks.set_aside((one,))
+    broker.there = False
+    acks.settle(one)
+    broker = begun(acks)
+    assert acks.came(again := message(1, qos=2)) is one
+    assert again.settled
+    assert broker.acks == [1]
 
 
 def test_what_could_not_be_acknowledged_is_known_again():

@@ -94,7 +94,7 @@ async def test_a_message_without_an_answer_is_delivered_again():
     """When its `visibility` has passed on the bridge's clock, and on no other."""
     session = Session(limit=2, visibility=30.0)
     woken: list[float] = []
-    session.messages.wake = lambda: woken.append(session.clock.monotonic())
+    session.queue.wake = lambda: woken.append(session.clock.monotonic())
     begin = session.clock.monotonic()
     await session.come(1)
     await session.clock.advance(10.0)
@@ -195,18 +195,16 @@ async def test_cancelled_while_the_bus_has_no_room(delivered):
 
 
 async def test_an_ended_subscription():
-    """All its messages are acknowledged to the broker; the application cannot acknowledge them any more."""
+    """All its messages are to be settled; the application cannot acknowledge them any more."""
     session = Session(limit=1)
     await session.come(1, 2)
-    session.messages.close("t")
-    assert session.broker.acks == [1, 2]
+    assert [one.identifier for one in session.messages.close("t")] == [2, 1]
     with pytest.raises(InvalidError):
         session.messages.answer(session.ids[1])
-    assert session.messages.queues() == ()
 
 
 async def test_a_subscription_that_is_not_made_again():
-    """Its messages are settled once all subscriptions of the new connection are there."""
+    """Its messages are given back once all subscriptions are there, unless it will be tried again."""
     session = Session()
     await session.come(1)
     session.messages.end()
@@ -216,10 +214,11 @@ async def test_a_subscription_that_is_not_made_again():
     assert before is not None
     assert session.messages.adopt(before, one)
     assert broker.acks == []
-    session.messages.close_others()
+    assert session.messages.close_others(["t"]) == []
+    assert session.messages.close_others() == [one]
     with pytest.raises(InvalidError):
         session.messages.answer(session.ids[1])
-    assert broker.acks == [1]
+    assert broker.acks == []
 
 
 async def test_a_subscription_that_the_broker_does_not_confirm():

@@ -8,19 +8,35 @@ import pytest
 from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.message import decode
-from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages
+from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages, UnfinishedMessages
 from bridge.adapters.mqtt.packets.wire_format import LARGEST, PUBACK, PUBCOMP, PUBREC, variable_integer
-from bridge.core.errors import AuthError, ConnectionLostError, InvalidError, RejectedError, ThrottledError
+from bridge.core.errors import ConnectionLostError, InvalidError, RejectedError, ThrottledError
 
 
 class Sent:
     """`OutgoingMessages` whose packets are kept."""
 
-    def __init__(self, *, window: int = 65_535, packet_size: int = LARGEST, version5: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        window: int = 65_535,
+        packet_size: int = LARGEST,
+        version5: bool = True,
+        unfinished: UnfinishedMessages | None = None,
+        present: bool = False,
+    ) -> None:
         self.packets: list[bytes] = []
         self.version5 = version5
         self.identifiers = Identifiers()
-        self.outgoing = OutgoingMessages(self.packets.append, self.identifiers, version5=version5)
+        self.room = True
+        self.outgoing = OutgoingMessages(
+            self.packets.append,
+            self.identifiers,
+            version5=version5,
+            unfinished=UnfinishedMessages() if unfinished is None else unfinished,
+            has_room=lambda: self.room,
+        )
+        self.outgoing.begin(present=present)
         self.outgoing.limit(window=window, packet_size=packet_size)
 
     def publish(self, payload: bytes = b"x", qos: int = 1, **more: Any) -> asyncio.Future[Any]:
@@ -75,7 +91,7 @@ async def test_answers() -> None:
     for identifier, code in ((1, 0), (2, 0x10), (3, 0x87), (4, 0x97), (99, 0)):
         sent.outgoing.on_answer(PUBACK, identifier, code)
     assert (good.result(), alone.result()) == ({}, {"receivers": 0})
-    with pytest.raises(AuthError):
+    with pytest.raises(RejectedError):
         forbidden.result()
     with pytest.raises(ThrottledError):
         full.result()
@@ -89,7 +105,7 @@ async def test_quality_two_is_done_with_pubcomp() -> None:
     sent.outgoing.on_answer(PUBREC, 2, 0x87)
     assert sent.packets[2:] == [b"\x62\x02\x00\x01"]
     assert not good.done()
-    with pytest.raises(AuthError):
+    with pytest.raises(RejectedError):
         bad.result()
     sent.outgoing.on_answer(PUBCOMP, 1, 0)
     assert good.result() == {}
@@ -143,3 +159,65 @@ async def test_a_packet_larger_than_the_broker_takes(qos: int) -> None:
     with pytest.raises(InvalidError, match=f"{len(packet) + 1} bytes"):
         sent.publish(bytes(31), qos, properties=properties)
     assert len(sent.packets) == 1
+
+
+async def test_nobody_subscribed_with_quality_two() -> None:
+    """PUBREC says so, and PUBCOMP ends it."""
+    sent = Sent()
+    alone = sent.publish(qos=2)
+    sent.outgoing.on_answer(PUBREC, 1, 0x10)
+    sent.outgoing.on_answer(PUBCOMP, 1, 0)
+    assert alone.result() == {"receivers": 0}
+
+
+async def test_a_kept_session_of_an_earlier_process() -> None:
+    """The broker may have any identifier: it releases each one before its first message, and never again."""
+    unfinished = UnfinishedMessages()
+    sent = Sent(unfinished=unfinished, present=True)
+    for _ in range(2):
+        promise = sent.publish(qos=2)
+        sent.outgoing.on_answer(PUBCOMP, 1, 0x92)  # answers the release, not the message
+        assert not promise.done()
+        sent.outgoing.on_answer(PUBREC, 1, 0)
+        sent.outgoing.on_answer(PUBCOMP, 1, 0)
+        assert promise.result() == {}
+        sent.identifiers._last = 0
+    assert [packet[0] for packet in sent.packets] == [0x62, 0x34, 0x62, 0x34, 0x62]
+    again = Sent(unfinished=unfinished, present=True)
+    again.publish(qos=2)
+    again.publish(qos=1)
+    assert [packet[0] for packet in again.packets] == [0x34, 0x32]
+    other = Sent(unfinished=UnfinishedMessages(), present=False)
+    other.publish(qos=2)
+    assert [packet[0] for packet in other.packets] == [0x34]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_messages_wait_while_the_connection_has_no_room(qos: int) -> None:
+    """In order, without those that were given up, and those are forgotten."""
+    sent = Sent()
+    sent.room = False
+    promises = [sent.publish(bytes([n]), qos) for n in range(4)]
+    promises[0].cancel()
+    promises[2].cancel()
+    promises.append(sent.publish(b"\x04", qos))
+    assert sent.packets == []
+    sent.room = True
+    sent.outgoing.send_waiting()
+    assert [payload for _, payload in sent.seen()] == [b"\x01", b"\x03", b"\x04"]
+    assert [promise.done() for promise in promises] == [True, qos == 0, True, qos == 0, qos == 0]
+
+
+async def test_the_size_of_a_packet_counts_everything() -> None:
+    """Topic, properties and the packet's own head: a broker hangs up on one byte too many."""
+    properties = PropertyWriter()
+    properties.pair("idempotency_key", "k" * 120)
+    sent = Sent()
+    sent.publish(b"x" * 1_800, properties=properties)
+    size = len(sent.packets[0])
+    assert size > 1_940
+    exact = Sent(packet_size=size)
+    exact.publish(b"x" * 1_800, properties=properties)
+    with pytest.raises(InvalidError, match=f"{size + 1} bytes with topic and headers; the broker takes {size}"):
+        exact.publish(b"x" * 1_801, properties=properties)
+    assert len(exact.packets) == 1

@@ -15,8 +15,8 @@ from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError
             subscribe(10, "ä", 0, version5=True, subscription=300),
             b"\x82\x0b\x00\x0a\x03\x0b\xac\x02\x00\x02\xc3\xa4\x00",
         ),
-        (unsubscribe(0x1234, "a/b", version5=False), b"\xa2\x07\x12\x34\x00\x03a/b"),
-        (unsubscribe(0x1234, "a/b", version5=True), b"\xa2\x08\x12\x34\x00\x00\x03a/b"),
+        (unsubscribe(0x1234, ["a/b"], version5=False), b"\xa2\x07\x12\x34\x00\x03a/b"),
+        (unsubscribe(0x1234, ["a/b", "c"], version5=True), b"\xa2\x0b\x12\x34\x00\x00\x03a/b\x00\x01c"),
     ],
 )
 def test_requests(packet: bytes, expected: bytes) -> None:

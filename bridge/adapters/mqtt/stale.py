@@ -1,0 +1,189 @@
+"""Messages of subscriptions that are no more, and the end of these subscriptions at the broker.
+
+A broker that keeps a session keeps its subscriptions, too: also one that has been taken out of the configuration since.
+It goes on sending their messages, in a shared group those that another member would have got. MQTT cannot list a
+session's subscriptions. So UNSUBSCRIBE is sent for every filter that a message's topic may have come by.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+
+from bridge.adapters.mqtt.packets.message import IncomingMessage
+from bridge.adapters.mqtt.topics import group_of, identifier_of, matches, plain, shared
+from bridge.core.errors import BridgeError, InvalidError
+
+#: Levels of a topic for which every filter is tried; of longer ones, those with `+` only in the last of so many.
+_MOST_LEVELS: Final = 8
+#: Filters in one UNSUBSCRIBE.
+_AT_A_TIME: Final = 50
+#: Filters that are remembered as tried, and that a warning names; characters of a topic in it.
+_MOST_REMEMBERED: Final = 20_000
+_MOST_NAMED: Final = 5
+_MOST_SHOWN: Final = 200
+#: Names of warnings.
+WARNING: Final = "stale subscription"
+UNKNOWN: Final = "unknown subscription"
+
+
+def candidates(topic: str) -> list[str]:
+    """Return the filters without a group that match a topic; of very many levels, the likely ones."""
+    levels = topic.split("/")
+    fixed, free = levels[:-_MOST_LEVELS], levels[-_MOST_LEVELS:]
+    found = []
+    for length in range(len(free), -1, -1):
+        for choice in product(*((level, "+") for level in free[:length])):
+            start = [*fixed, *choice]
+            found.append("/".join((*start, "#")))
+            if length == len(free):
+                found.append("/".join(start))
+    return [one for one in dict.fromkeys(found) if one and matches(one, topic)]
+
+
+class KnownFilters:
+    """The filters that were subscribed to in this process; it outlives a connection."""
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+
+    def exact(self, message: IncomingMessage) -> list[str]:
+        """Return what a message has come by, as its subscription identifiers say; nothing where they say nothing."""
+        return [one for one in self.all(message) if identifier_of(one) in message.subscriptions]
+
+    def all(self, message: IncomingMessage) -> list[str]:
+        """Return what a message may have come by, what is known first."""
+        known = sorted(one for one in self.topics if matches(plain(one), message.topic))
+        filters = candidates(message.topic)
+        groups = sorted({group for one in self.topics if (group := group_of(one)) is not None})
+        return list(dict.fromkeys([*known, *filters, *(shared(one, group) for group in groups for one in filters)]))
+
+
+class StaleMessages:
+    """Takes messages that no subscription wants; ends their subscriptions, tells of it, and then acknowledges them."""
+
+    def __init__(
+        self,
+        known: KnownFilters,
+        *,
+        live: Callable[[], Collection[str]],
+        unsubscribe: Callable[..., Awaitable[Sequence[int]]],
+        settle: Callable[[IncomingMessage], None],
+        set_aside: Callable[[Collection[IncomingMessage]], None],
+        start: Callable[[Coroutine[Any, Any, None]], object],
+        on_dropped: Callable[[BridgeError, str], None],
+        on_warning: Callable[[str, str | None], None],
+    ) -> None:
+        """Take nothing yet.
+
+        Args:
+            known: The filters that this process knows of.
+            live: Returns the filters that must not be ended.
+            unsubscribe: Sends UNSUBSCRIBE for filters; returns the broker's reason codes.
+            settle: Acknowledges a message.
+            set_aside: Lets other messages be acknowledged before these.
+            start: Starts a task of the session.
+            on_dropped: See `AdapterSetup`.
+            on_warning: See `AdapterSetup`.
+        """
+        self._known = known
+        self._live = live
+        self._unsubscribe = unsubscribe
+        self._settle = settle
+        self._set_aside = set_aside
+        self._start = start
+        self._on_dropped = on_dropped
+        self._on_warning = on_warning
+        self._waiting: list[IncomingMessage] = []
+        self._ended: set[str] = set()
+        self._named: list[str] = []
+        self._absent: set[str] = set()
+        self._works = False
+
+    def add(self, message: IncomingMessage) -> None:
+        """Take a message; it is acknowledged once the broker has ended the subscription that it came by."""
+        self._waiting.append(message)
+        self._set_aside((message,))
+        if not self._works:
+            self._works = True
+            self._start(self._work())
+
+    def drop(self, message: IncomingMessage) -> None:
+        """Tell of a message that is acknowledged without being delivered."""
+        why = "no subscription wants it any more, so it was acknowledged and dropped"
+        self._on_dropped(InvalidError(why), message.topic)
+
+    def ended(self, topic: str) -> None:
+        """Take note that a subscription was ended: what still comes is on its way already."""
+        self._known.topics.discard(topic)
+        _bounded(self._ended, (topic,))
+
+    def subscribed(self, topic: str) -> None:
+        """Take note that a filter was subscribed to."""
+        self._known.topics.add(topic)
+        self._ended.discard(topic)
+        self._absent.discard(topic)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                left, self._waiting = self._waiting, []
+                for guess in (self._known.exact, self._known.all):
+                    left = await self._find({message: guess(message) for message in left})
+                for message in left:
+                    self._leave(message)
+        except BridgeError:  # the connection is gone: the broker keeps the messages
+            pass
+        finally:
+            self._works = False
+
+    async def _find(self, guesses: Mapping[IncomingMessage, Sequence[str]]) -> list[IncomingMessage]:
+        """End the subscriptions that messages may have come by; return the messages whose one was not among them."""
+        await self._end(tuple(dict.fromkeys(topic for topics in guesses.values() for topic in topics)))
+        left = []
+        for message, topics in guesses.items():
+            if self._ended.isdisjoint(topics):
+                left.append(message)
+            else:
+                self.drop(message)
+                self._settle(message)
+        return left
+
+    async def _end(self, topics: Sequence[str]) -> None:
+        """Send UNSUBSCRIBE for filters that are neither live nor tried already."""
+        live = self._live()
+        topics = [one for one in topics if one not in live and one not in self._ended and one not in self._absent]
+        for start in range(0, len(topics), _AT_A_TIME):
+            some = topics[start : start + _AT_A_TIME]
+            codes = await self._unsubscribe(*some)
+            # MQTT 3.1.1 does not say which of them there was: then one of all of them.
+            ended = [topic for topic, code in zip(some, codes, strict=False) if code == 0] if codes else some
+            _bounded(self._absent, set(some).difference(ended))
+            for topic in ended:
+                self.ended(topic)
+            if ended:
+                self._tell(ended if codes else ended[:1])
+
+    def _tell(self, topics: Sequence[str]) -> None:
+        self._named = [*self._named, *topics][:_MOST_NAMED]
+        self._on_warning(
+            WARNING,
+            f"unsubscribed from {', '.join(self._named)}: the broker had kept what this configuration does not have",
+        )
+
+    def _leave(self, message: IncomingMessage) -> None:
+        """Leave a message unacknowledged, whose subscription cannot be found: perhaps another group's job."""
+        if message.qos == 0:
+            self.drop(message)
+        self._on_warning(
+            UNKNOWN,
+            f"the broker sends {message.topic[:_MOST_SHOWN]!r} by a subscription of this `client_id` that is not in"
+            " this configuration and cannot be found, perhaps in a shared group; such messages stay unacknowledged."
+            " Configure it again, or use another `client_id`",
+        )
+
+
+def _bounded(known: set[str], more: Collection[str]) -> None:
+    """Add to what is remembered; where that is too much, begin anew."""
+    if len(known) + len(more) > _MOST_REMEMBERED:
+        known.clear()
+    known.update(more)
