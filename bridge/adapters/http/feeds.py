@@ -4,6 +4,7 @@ A feed is opened, runs until it fails, and may be opened again: it remembers wha
 server asked it to wait.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -20,6 +21,8 @@ from bridge.core.ports import Clock, Deliver
 #: Topics of an HTTP integration.
 POLL: Final = "poll"
 EVENTS: Final = "events"
+#: Server-sent events that are delivered before other tasks of the process have their turn.
+_IN_A_TURN: Final = 32
 
 
 class Feed(Protocol):
@@ -192,7 +195,9 @@ class EventFeed:
         parser = EventParser(self._limit, self.last_id)
         try:
             while piece := await stream.read():
-                for event in parser.feed(piece):
+                for number, event in enumerate(parser.feed(piece), 1):
+                    if number % _IN_A_TURN == 0:
+                        await asyncio.sleep(0)
                     if event.data is not None:
                         await deliver(self._message(event, event.data))
                     elif event.fault is not None:
