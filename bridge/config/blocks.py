@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Diagnostics, Location, near, one_of
 from bridge.config.expressions import Expression
+from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Attribute, Block
+from bridge.core.endpoint import PlainFault
 
 Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str, ...]
@@ -48,7 +50,7 @@ class Data:
     Attributes:
         values: The block as plain data.
         locations: The location of each key.
-        secret_keys: Keys whose value came from the environment.
+        secrets: Keys whose value came from the environment, or a part of it, each with the value.
         broken: Keys that have a diagnostic already.
     """
 
@@ -56,7 +58,7 @@ class Data:
     subject: str
     values: dict[str, Any] = field(default_factory=dict)
     locations: dict[KeyPath, Location] = field(default_factory=dict)
-    secret_keys: set[KeyPath] = field(default_factory=set)
+    secrets: dict[KeyPath, SecretValue] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
 
     def location(self, key: KeyPath) -> Location:
@@ -67,16 +69,14 @@ class Data:
             key = key[:-1]
         return self.block.location
 
-    def secret_values(self, key: KeyPath) -> list[str]:
-        """Return the secret values at a key, inside it and around it."""
-        related = [found for found in self.secret_keys if key[: len(found)] == found or found[: len(key)] == key]
-        return [str(self._value(found)) for found in related]
+    @property
+    def secret_keys(self) -> frozenset[KeyPath]:
+        """Return the keys whose value came from the environment."""
+        return frozenset(self.secrets)
 
-    def _value(self, key: KeyPath) -> Any:
-        value: Any = self.values
-        for part in key:
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        return value
+    def secret_values(self, key: KeyPath) -> list[SecretValue]:
+        """Return the secret values at a key, inside it and around it."""
+        return [value for at, value in self.secrets.items() if key[: len(at)] == at or at[: len(key)] == key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class BlockReader:
             value = expression.evaluate({})
             level.values[name] = anchored(value, attribute.location) if _holds(level.annotation(name), Path) else value
             if expression.secret:
-                data.secret_keys.add(key)
+                data.secrets[key] = SecretValue.of(expression)
         for child in level.block.blocks:
             if self._known(child.type, level, child.location):
                 self._child(child, level, data)
@@ -223,7 +223,7 @@ class BlockReader:
     @staticmethod
     def _message(detail: ErrorDetails, key: KeyPath, data: Data, model: type[BaseModel], *, secret: bool) -> str:
         kind, given = detail["type"], detail.get("input")
-        secrets = [str(given)] if secret else data.secret_values(key)
+        secrets = [SecretValue.whole(given)] if secret else data.secret_values(key)
         if kind == "extra_forbidden":
             return f"unknown key{near(key[-1], _keys(model))}"
         if given is None and kind != "missing":
@@ -235,6 +235,8 @@ class BlockReader:
             return f"must be {expected.replace(chr(39), '`')}{hint}"
         if kind in _PLAIN_WORDS:
             return _PLAIN_WORDS[kind]
+        if isinstance(detail.get("ctx", {}).get("error"), PlainFault):
+            secrets = []
         return unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
 
     @staticmethod
@@ -280,13 +282,8 @@ def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or any(_holds(argument, kind) for argument in typing.get_args(annotation))
 
 
-def unless_secret(message: str, secrets: Iterable[str]) -> str:
+def unless_secret(message: str, secrets: Iterable[SecretValue]) -> str:
     """Return the message; another one without the value where it would repeat a part of a secret."""
-    if any(_echoes(message, secret) for secret in secrets):
-        return "its value is not valid (it is not shown, because it is secret)"
+    for secret in secrets:
+        message = secret.hidden(message)
     return message
-
-
-def _echoes(message: str, secret: str) -> bool:
-    """Return whether a message may repeat a part of a secret: a number or a longer word of it is in the secret."""
-    return secret in message or any(word in secret for word in re.findall(r"\d+|[\w.-]{3,}", message))

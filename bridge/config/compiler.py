@@ -77,7 +77,7 @@ class Compiler:
                 return self._reference(term)
             case Template():
                 parts = tuple(part if isinstance(part, str) else self.compile(part) for part in term.parts)
-                inner = [part for part in parts if isinstance(part, Expression)]
+                inner = [Literal(part, part) if isinstance(part, str) else part for part in parts]
                 return self._fold(TemplateExpression(term.text, parts, secret=_secret(inner)), inner, term)
             case Sequence():
                 items = tuple(self.compile(item) for item in term.items)
@@ -95,8 +95,10 @@ class Compiler:
     ) -> Expression:
         if self.faults or not all(part.constant for part in parts):
             return expression
+        joined = isinstance(expression, TemplateExpression | ListExpression | ObjectExpression)
+        pieces = [part for part in parts if isinstance(part, Literal)] if joined else ()
         try:
-            return Literal(term.text, expression.evaluate({}), secret=expression.secret)
+            return Literal(term.text, expression.evaluate({}), secret=expression.secret, parts=pieces)
         except InvalidError as error:
             return self._fail(term, error.message)
 

@@ -6,7 +6,7 @@ followed directly; lists, maps and templates evaluate their parts; anything with
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import MsgspecError
@@ -71,13 +71,26 @@ class Expression(ABC):
 
 
 class Literal(Expression):
-    """A value that is known when the configuration is loaded."""
+    """A value that is known when the configuration is loaded.
 
-    __slots__ = ("value",)
+    Attributes:
+        value: The value.
+        parts: What a template, list or map was made of, where all of it is known; empty for a value of one piece.
+    """
 
-    def __init__(self, text: str, value: Any, *, secret: bool = False) -> None:
+    __slots__ = ("parts", "value")
+
+    def __init__(self, text: str, value: Any, *, secret: bool = False, parts: "Iterable[Literal]" = ()) -> None:
         super().__init__(text, secret=secret)
         self.value = value
+        self.parts = tuple(parts)
+
+    def pieces(self) -> Iterator["Literal"]:
+        """Yield the values of one piece that this one is made of; itself where it is one."""
+        if not self.parts:
+            yield self
+        for part in self.parts:
+            yield from part.pieces()
 
     @property
     def constant(self) -> bool:

@@ -15,6 +15,7 @@ from bridge.config.models import (
     SubscriptionBlock,
     SubscriptionSettings,
 )
+from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Block
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import to_emitted_type
@@ -147,7 +148,7 @@ def _check_names(
     except BridgeError as error:
         named, colon, rest = error.message.partition(": ")
         at, message = (named, rest) if colon and (named,) in data.locations else (key, error.message)
-        message = unless_secret(message, [value] if secret else data.secret_values((at,)))
+        message = unless_secret(message, [SecretValue.whole(value)] if secret else data.secret_values((at,)))
         reader.diagnostics.add(data.location((at,)), f"{data.subject} > {at}", message)
 
 

@@ -1,14 +1,21 @@
 """Collect the secret values of a configuration: all credentials, and what came from the environment."""
 
 import base64
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from bridge.config.expressions import Expression, Literal
 from bridge.config.models import Integration
 from bridge.core.endpoint import AnyAuth, AuthBasic, Endpoint
+
+_HIDDEN: Final = "its value is not valid (it is not shown, because it is secret)"
+#: Characters from which on a secret counts wherever it is in a message; a shorter one is in every sentence.
+_LONG: Final = 3
 
 
 def collect_secrets(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
@@ -78,3 +85,49 @@ def _parts(text: str) -> Iterator[str]:
     yield parts.query
     for _, value in parse_qsl(parts.query):
         yield value
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """A value that holds secrets, so that no diagnostic may repeat it.
+
+    Attributes:
+        text: All of it.
+        secrets: Its parts that are secret.
+        plain: Its other parts, which the file itself has; a diagnostic may repeat them.
+    """
+
+    text: str
+    secrets: tuple[str, ...]
+    plain: tuple[str, ...] = ()
+
+    @classmethod
+    def whole(cls, value: Any) -> "SecretValue":
+        """Return a value all of which is secret."""
+        return cls(str(value), (str(value),))
+
+    @classmethod
+    def of(cls, expression: Expression) -> "SecretValue":
+        """Return the value of an expression that needs no message."""
+        if not isinstance(expression, Literal):
+            return cls.whole(expression.evaluate({}))
+        pieces = list(expression.pieces())
+        return cls(
+            str(expression.value),
+            tuple(str(piece.value) for piece in pieces if piece.secret),
+            tuple(str(piece.value) for piece in pieces if not piece.secret),
+        )
+
+    def hidden(self, message: str) -> str:
+        """Return the message; another one without the value where it may repeat a secret part of it."""
+        return _HIDDEN if self._is_in(message) else message
+
+    def _is_in(self, message: str) -> bool:
+        for secret in filter(None, self.secrets):
+            if len(secret) >= _LONG and secret in message:
+                return True
+            if re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", message):
+                return True
+        # A message may also quote a piece, as of a URL: a number, or a longer word.
+        words = re.findall(r"\d+|[\w.-]{3,}", message)
+        return any(word in self.text and not any(word in part for part in self.plain) for word in words)

@@ -19,6 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 Schemes = Mapping[str, tuple[int, bool]]
 
 
+class PlainFault(ValueError):  # noqa: N818 - it becomes part of a diagnostic
+    """A fault whose message repeats nothing of the value, so that it is shown even where the value is secret."""
+
+
 class Strict(BaseModel):
     """The base of every configuration model: frozen, and an unknown key is an error."""
 
@@ -90,32 +94,33 @@ class Address:
         authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
         path = rest[len(authority) :]
         shown = text[: len(text) - len(path)]
+        # Behind a slash there may be the rest of a password, and this the beginning.
+        quoted = "this" if "@" in text else f'"{shown}"'
         if "@" in authority:
-            raise ValueError("credentials do not belong into the address; use an `auth` block")
+            raise PlainFault("credentials do not belong into the address; use an `auth` block")
         if path and not mark:
             words = "is no host name; write a URL with its scheme, or put the rest into `path`"
-            raise ValueError(f'"{shown}{path[0]}…" {words}')
+            raise ValueError(f"{quoted} {words}" if "@" in text else f'"{shown}{path[0]}…" {words}')
         if "#" in path:
-            raise ValueError("a fragment (`#…`) means nothing to a server")
+            raise PlainFault("a fragment (`#…`) means nothing to a server")
         if not path.isprintable():
-            raise ValueError("its path has a control character")
+            raise PlainFault("its path has a control character")
         if not mark and authority.count(":") > 1 and not authority.startswith("["):
             authority = f"[{authority}]"
         if not authority.isprintable() or " " in authority:
-            raise ValueError(f"{shown!a} names no host: it has a space or a control character")
+            found = "this" if "@" in text else ascii(shown)
+            raise ValueError(f"{found} names no host: it has a space or a control character")
         try:
             parts = urlsplit(f"//{authority}")
             host, port = parts.hostname or "", parts.port
         except ValueError:
             host, port = "", 0
         if port == 0:
-            # Behind a slash there may be the rest of a password, and this the beginning.
-            shown = "this" if "@" in text else f'"{shown}"'
-            raise ValueError(f'{shown} is no address; write "host:port" or a URL, with a port from 1 to 65535')
+            raise ValueError(f'{quoted} is no address; write "host:port" or a URL, with a port from 1 to 65535')
         try:
             check_host(host)
         except ValueError as error:
-            raise ValueError(f'"{shown}" names no host: {error}') from None
+            raise ValueError(f"{quoted} names no host: {error}") from None
         return cls(shown, scheme.lower() if mark else None, host, port, path)
 
 
@@ -147,12 +152,12 @@ class Endpoint(Strict):
     @model_validator(mode="after")
     def _one_form(self) -> "Endpoint":
         if (self.address is None) == (self.url is None):
-            raise ValueError("give either `address` or `url`")
+            raise PlainFault("give either `address` or `url`")
         if self.url is not None and (self.port, self.path, self.tls) != (None, None, None):
-            raise ValueError("`url` says port, path and tls already; leave them out")
+            raise PlainFault("`url` says port, path and tls already; leave them out")
         address = self.written
         if self.url is not None and address.scheme is None:
-            raise ValueError('a `url` starts with its scheme, as in "https://host/path"')
+            raise PlainFault('a `url` starts with its scheme, as in "https://host/path"')
         if address.port is not None and self.port is not None and address.port != self.port:
             raise ValueError(f"`port` says {self.port}, the address says {address.port}")
         return self

@@ -1,6 +1,7 @@
 """Show how `integration` blocks are read and checked."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,39 @@ def test_credentials_in_the_clear_are_a_warning(load_text):
         == ()
     )
     assert load_text(text, {"PASSWORD": "hunter2", "HOST": "127.0.0.1"}).warnings == ()
+
+
+@pytest.mark.parametrize("value", ["pw", "hunter2", "the-password", "use", "credentials", "x y", "#", ""])
+@pytest.mark.parametrize("text", ["http://user:${env.X}@h/rpc", "http://${env.X}:pw@h", "${env.X}@h", "${env.ALL}"])
+def test_credentials_in_an_address(diagnostics, text, value):
+    """The diagnostic says why, and what is right, whatever the secret is; it does not show it."""
+    environ = {"X": value, "ALL": f"http://user:{value}@h/rpc"}
+    (line,) = diagnostics(_rpc(endpoint=f'url = "{text}"'), environ)
+    place = 'bridge.hcl:4: integration "a" > endpoint > url: '
+    assert line.startswith(place)
+    assert "hunter2" not in line
+    if not set(value) & set("/ #"):
+        assert line == f"{place}credentials do not belong into the address; use an `auth` block"
+
+
+@pytest.mark.parametrize(
+    "value", ["hunter2/abc", "hunter2#abc", "abc?hunter2", "hunter2 abc", "hunter2..abc", "abc:hunter2"]
+)
+@pytest.mark.parametrize(
+    "text", ["x${env.X}y", "http://x${env.X}y:z@", "http://u:x${env.X}y@h", "${env.X}", "x${env.X}@h"]
+)
+def test_a_piece_of_a_secret_is_never_repeated(diagnostics, text, value):
+    """Whatever piece of an address a diagnostic is about, it shows nothing of the environment's part."""
+    for key in ("url", "address"):
+        found = "\n".join(diagnostics(_rpc(endpoint=f'{key} = "{text}"'), {"X": value}))
+        assert not re.search("hunter2|abc", found), found
+
+
+def test_only_the_secret_part_of_a_value_is_secret(diagnostics):
+    """A diagnostic may repeat what the file itself says, beside the value from the environment."""
+    text = _rpc(endpoint='url = "http://${env.X}.example:99999/"')
+    (line,) = diagnostics(text, {"X": "q7"})
+    assert line.endswith("its value is not valid (it is not shown, because it is secret)")
 
 
 def test_an_address_from_the_environment_is_not_repeated(diagnostics):
