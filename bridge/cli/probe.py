@@ -1,6 +1,7 @@
 """Connect to each endpoint and test the credentials, for `nemo-bridge check --connect`."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Iterable
 
@@ -20,14 +21,18 @@ async def probe(integrations: Iterable[Integration], redactor: Redactor) -> dict
     """Connect to all integrations at the same time, check them as the sidecar does, and disconnect.
 
     Returns:
-        For each id the error, without secrets; None if there was none.
+        For each id the error or the warning, without secrets; None if there was none.
     """
     found: dict[str, str | None] = {}
     clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
 
     async def one(integration: Integration) -> None:
-        session = integration.spec.create(setup_of(integration, clock=clock, random=rng, redactor=redactor))
+        warnings: dict[str, str | None] = {}
+        setup = setup_of(integration, clock=clock, random=rng, redactor=redactor)
+        session = integration.spec.create(dataclasses.replace(setup, on_warning=warnings.__setitem__))
         wrong = await _probe(session, integration, clock)
+        if wrong is None:  # a session that works, but not as the configuration has it
+            wrong = next((f"connected, but {text}" for text in warnings.values() if text is not None), None)
         found[integration.id] = None if wrong is None else redactor.text(wrong)
 
     with clock.steady():

@@ -49,6 +49,11 @@ _MOST_UNACKNOWLEDGED: Final = 65_536
 
 #: Name of the warning about the configured stream.
 _STREAM: Final = "stream"
+#: Seconds that JetStream has to answer about the configured stream. Without a leader it is silent, and a session that
+#: is opened does not wait for it.
+_PREPARE: Final = 2.0
+#: Seconds until the configured stream is tried again, for as long as that fails.
+_PREPARE_AGAIN: Final = 15.0
 
 
 class _ApiError(msgspec.Struct):
@@ -153,25 +158,51 @@ class Queues:
         self._settling: set[str] = set()  # reply subjects on which an acknowledgement is on its way
         self._running: list[Consumption] = []
         self._tokens = 0
+        self._is_unprepared = False
         connection.on_forbidden_post = self._forbidden
 
-    async def prepare(self) -> bool:
-        """Make or check the configured stream and consumer; return whether anything was made.
+    async def prepare(self) -> None:
+        """Make or check the configured stream and consumer, for a new session.
 
-        What fails is a warning: it concerns the queues, which try it again when they are used, and nothing else.
+        What fails is a warning: it concerns the queues and nothing else. It is tried again until it succeeds.
 
         Raises:
             BridgeError: The connection is lost.
         """
+        await self._prepare()
+
+    async def _prepare(self) -> bool:
+        """Make or check the configured stream and consumer; return whether anything was made.
+
+        Raises:
+            BridgeError: The connection is lost. Any other failure is a warning.
+        """
         try:
-            made = await self._consumers.prepare()
+            async with self._clock.timeout(_PREPARE):
+                made = await self._consumers.prepare()
+        except TimeoutError:
+            self._warn_of_stream("there is no answer")
+            return False
         except BridgeError as error:
             if not self._connection.is_live:
                 raise
-            self._setup.on_warning(_STREAM, f"JetStream: {error.message}")
+            self._warn_of_stream(error.message)
             return False
+        self._is_unprepared = False
         self._setup.on_warning(_STREAM, None)
         return made
+
+    def _warn_of_stream(self, why: str) -> None:
+        self._setup.on_warning(_STREAM, f"JetStream: {why}")
+        if not self._is_unprepared:
+            self._is_unprepared = True
+            self._connection.start(self._prepare_later())
+
+    async def _prepare_later(self) -> None:
+        with contextlib.suppress(BridgeError):  # the connection is lost
+            while self._is_unprepared:
+                await self._clock.sleep(_PREPARE_AGAIN)
+                await self._prepare()
 
     def _forget_messages(self, stream: str) -> None:
         """Forget the messages of a stream that was made again: acknowledging one would acknowledge another."""
@@ -211,7 +242,7 @@ class Queues:
             BridgeError: See `NatsConnection.ask`.
         """
         answer = await self._connection.ask(subject, payload, headers)
-        if answer.says_no_responders and self._config.stream is not None and await self.prepare():
+        if answer.says_no_responders and self._config.stream is not None and await self._prepare():
             answer = await self._connection.ask(subject, payload, headers)  # surely not stored before
         if answer.says_no_responders:
             raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)

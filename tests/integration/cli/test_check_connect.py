@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.support.servers.demo import demo_service
+from tests.support.servers.nats_server import nats_server
 
 
 def _cli(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -12,9 +13,9 @@ def _cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-def _configuration(folder: Path, url: str, extra: str = "") -> str:
+def _configuration(folder: Path, url: str, extra: str = "", protocol: str = "json-rpc") -> str:
     file = folder / "bridge.hcl"
-    file.write_text(f'integration "api" {{\n  type = "json-rpc"\n  endpoint {{\n    url = "{url}"\n  }}\n{extra}}}\n')
+    file.write_text(f'integration "api" {{\n  type = "{protocol}"\n  endpoint {{\n    url = "{url}"\n  }}\n{extra}}}\n')
     return str(file)
 
 
@@ -56,6 +57,16 @@ def test_wrong_credentials_are_told_without_showing_them(tmp_path):
     assert done.returncode == 1
     assert "auth:" in done.stdout
     assert "wrong-token" not in done.stdout + done.stderr
+
+
+def test_what_works_only_in_part_is_told(tmp_path):
+    """A stream that the server cannot make: the session opens, and the exit code is 1."""
+    config = '  config {\n    stream {\n      name = "S"\n      subjects = ["a"]\n    }\n  }\n'
+    with nats_server(jetstream=False) as server:
+        file = _configuration(tmp_path, f"nats://127.0.0.1:{server.port}", config, "nats")
+        done = _cli("check", "--connect", file)
+    assert done.returncode == 1
+    assert "api: nats  connected, but JetStream: " in done.stdout
 
 
 def test_adapters_are_listed_from_their_models():

@@ -143,6 +143,31 @@ async def test_a_stream_that_is_made_again():
         assert any("stream ORDERS was made again" in event["payload"]["text"] for event in degraded)
 
 
+async def test_a_subscription_that_is_revoked():
+    """Health names it and why; the integration stays connected and publishes."""
+
+    def settings(permissions: str) -> str:
+        return f"""
+authorization {{
+  users = [ {{ user: app, password: app, permissions: {{ {permissions} }} }} ]
+}}
+no_auth_user: app
+"""
+
+    permitted, revoked = settings('publish: ">"'), settings('publish: ">", subscribe: { deny: ["prices.>"] }')
+    with nats_server(permitted) as server, sidecar(integration(server)) as running, running.program() as program:
+        await connected(program)
+        since = program.mark()
+        server.reload(revoked)
+        event = await program.wait("health.backbone", lambda one: one["payload"]["subscriptions"], since=since)
+        health = event["payload"]
+        assert (health["status"], list(health["subscriptions"])) == ("degraded", ["prices"])
+        error = health["subscriptions"]["prices"]["error"]
+        assert (error["kind"], error["code"]) == ("rejected", "permissions violation")
+        sent = await program.ask("integration.backbone.publish", {"topic": "prices.eur", "message": 1})
+        assert sent["result"] == {}
+
+
 async def test_wrong_credentials():
     """`failed`, with slow retry, and the password nowhere."""
     auth = 'auth {\n    type     = "basic"\n    username = "u"\n    password = "${env.SECRET}"\n  }'

@@ -1,6 +1,7 @@
 """Bytes that no NATS client expects, from a server and from who may publish: told, and nothing else ends by them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ import pytest
 from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
+from bridge.adapters.nats import jetstream
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.endpoint import Endpoint
@@ -224,6 +226,23 @@ async def test_answers_of_jetstream_that_make_no_sense(call: str, answer: bytes)
         await adapter.publish("t", 1)
         await adapter.disconnect()
     assert not told.lost
+
+
+async def test_jetstream_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without a leader: the session opens all the same and warns; it is tried again until it works."""
+    monkeypatch.setattr(jetstream, "_PREPARE", 0.2)
+    monkeypatch.setattr(jetstream, "_PREPARE_AGAIN", 0.2)
+    told = Told()
+    async with scripted_nats() as server:
+        adapter = _adapter(server.port, told, stream={"name": "ORDERS", "subjects": ["orders.*"]})
+        await adapter.connect()
+        assert told.warnings == {"stream": "JetStream: there is no answer"}
+        assert await adapter.publish("t", 1) == {}
+        info = {"config": {"name": "ORDERS", "subjects": ["orders.*"]}, "created": "2026-11-27T10:00:00Z"}
+        state = {"messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0, "consumer_count": 0}
+        server.answers = {b"$JS.API.STREAM.INFO": json.dumps(info | {"state": state}).encode()}
+        await until(lambda: not told.warnings, "the stream")
+        await adapter.disconnect()
 
 
 @asynccontextmanager

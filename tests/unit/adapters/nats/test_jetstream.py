@@ -29,6 +29,7 @@ class Server:
 
     def __init__(self) -> None:
         self.posts: list[tuple[str, bytes]] = []
+        self.pulls = 0
         self.asked: list[tuple[str, bytes]] = []
         self.answer: asyncio.Future[NatsMessage] = asyncio.get_running_loop().create_future()
         self.unsubscribed: list[NatsSubscription] = []
@@ -63,6 +64,8 @@ class Server:
             raise self.posting_fails
         if subject.startswith("$JS.ACK."):
             self.posts.append((subject, payload))
+        else:
+            self.pulls += 1
 
     async def flushed(self, *_: Permission) -> None:
         """See `NatsConnection`."""
@@ -104,6 +107,7 @@ class Room:
         self.queues = Queues(server, NatsConfig(), Codec(), setup)  # type: ignore[arg-type]
         self.ended: list[BridgeError] = []
         self.got: list[int | None] = []
+        self.listens = asyncio.Event()
 
     async def begin(self, hold: Hold) -> None:
         """Begin to consume; the server hears of what is kept every 10 s."""
@@ -126,6 +130,11 @@ class Room:
         """See `ports.Deliver`."""
         self.got.append(inbound.attempts)
         return AckDecision.HOLD
+
+    async def deliver_when_somebody_listens(self, inbound: Inbound) -> None:
+        """See `ports.Deliver`; it waits for `listens`."""
+        self.got.append(inbound.attempts)
+        await self.listens.wait()
 
     async def come(self, delivered: int) -> None:
         """The server delivers the message for the n-th time."""
@@ -290,3 +299,28 @@ async def test_a_consume_that_does_not_begin_unsubscribes(cancelled: bool) -> No
         await consuming
     assert len(room.server.unsubscribed) == 1
     assert (room.server.tasks, room.ended) == ([], [])
+
+
+async def test_nobody_listens_for_hours() -> None:
+    """What is in hand is kept alive at the server, and no more is asked for; then all is delivered and acknowledged."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    replies = [f"$JS.ACK.JOBS.nemo.1.{number}.{number}.1700000000000000000.0" for number in range(1, 256)]
+    for reply in replies:
+        room.server.arrived(NatsMessage(1, "jobs", reply, b"1"))
+    room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="408 Request Timeout"))
+    for _ in range(6):
+        room.server.posts.clear()
+        await room.clock.advance(1800.0)
+        assert len(room.server.posts) == 255 * 180
+        assert {how for _, how in room.server.posts} == {b"+WPI"}
+    assert (room.got, room.server.pulls, room.ended) == ([1], 1, [])
+    room.server.posts.clear()
+    room.listens.set()
+    await room.clock.settle()
+    assert room.server.posts == [(reply, b"+ACK") for reply in replies]
+    assert room.server.pulls == 2
+    for task in room.server.tasks:
+        task.cancel()
+    await asyncio.gather(*room.server.tasks, return_exceptions=True)
