@@ -61,6 +61,8 @@ PROTOCOL: Final = "mqtt"
 #: A topic that nobody subscribes to; `check` ends a subscription to it.
 _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
+#: Seconds within which two connections that end without a word may have the same reason.
+_SOON: Final = 60.0
 #: Bytes of a will's message (MQTT 5, 3.1.3.4; 3.1.1, 3.1.3.3).
 _MOST_WILL: Final = 65_535
 
@@ -82,7 +84,8 @@ class MqttAdapter(AdapterBase):
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
         state: _SessionState = setup.session_state.setdefault(PROTOCOL, _SessionState.new(setup.clock))
-        self._unfinished, self._acks, self._unacknowledged = state.unfinished, state.acks, state.unacknowledged
+        self._state = state
+        self._acks, self._unacknowledged = state.acks, state.unacknowledged
         self._background = Background(self._on_bug)
         self._stale = StaleMessages(
             state.filters,
@@ -142,11 +145,12 @@ class MqttAdapter(AdapterBase):
             clock=self._setup.clock,
             version5=self._version5,
             clean=config.clean_start,
-            unfinished=self._unfinished,
+            unfinished=self._state.unfinished,
             on_accepted=self._on_accepted,
             on_message=self._on_message,
             on_released=self._acks.released,
             on_lost=self._on_lost,
+            guess=self._guess_why,
             identifier=self._client_id,
             username=target.username,
             password=target.password,
@@ -363,6 +367,16 @@ class MqttAdapter(AdapterBase):
         self._requests.fail(error)
         self._setup.on_lost(error)
 
+    def _guess_why(self) -> str:
+        """Return what may be the reason of an end without a word: many brokers do not say that a session was taken."""
+        if self._config.client_id is None or self._connection is None or self._connection.error is not None:
+            return ""
+        now, before = self._setup.clock.monotonic(), self._state.silent_end
+        self._state.silent_end = now
+        if before is None or now - before > _SOON:
+            return ""
+        return " again; perhaps another client connects with this `client_id` (session taken over)"
+
     def _on_bug(self, error: BridgeError) -> None:
         """A bug ended the deliveries: end the session, too; `disconnect` then raises it."""
         if self._connection is not None and self._connection.error is None:
@@ -370,14 +384,23 @@ class MqttAdapter(AdapterBase):
             self._on_lost(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SessionState:
-    """What the connections of one session have in common: the broker knows it, too."""
+    """What the connections of one session have in common.
+
+    Attributes:
+        acks: What the broker has no acknowledgement of.
+        unacknowledged: What the application has not acknowledged.
+        unfinished: The messages of QoS 2 that the broker may still know.
+        filters: The filters that were subscribed to.
+        silent_end: When a connection last ended without a word of the broker's, on the clock's `monotonic`.
+    """
 
     acks: Acks
     unacknowledged: UnacknowledgedMessages
     unfinished: UnfinishedMessages = field(default_factory=UnfinishedMessages)
     filters: KnownFilters = field(default_factory=KnownFilters)
+    silent_end: float | None = None
 
     @classmethod
     def new(cls, clock: Clock) -> "_SessionState":

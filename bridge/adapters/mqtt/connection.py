@@ -61,8 +61,6 @@ PRIVATE_NAMES: Final = {
     "paho.mqtt.client.Client._create_socket": "paho cannot be given a socket; its own blocks, and needs a thread",
 }
 
-#: Bytes that wait to be written beyond which messages wait, too.
-_MOST_UNWRITTEN: Final = 1 << 20
 _ANSWERS_TO_PUBLISH: Final = frozenset({PUBACK, PUBREC, PUBCOMP})
 _ANSWERS_TO_CALLS: Final = frozenset({SUBACK, UNSUBACK})
 #: Neither a granted quality of service nor a refusal.
@@ -132,6 +130,7 @@ class MqttConnection:
         on_message: Callable[[IncomingMessage], None],
         on_released: Callable[[int], None],
         on_lost: Callable[[BridgeError], None],
+        guess: Callable[[], str],
         keep_alive: int,
         properties: Properties | None,
         **settings: Any,
@@ -148,6 +147,7 @@ class MqttConnection:
             on_message: Takes each message, in order; it is to be acknowledged by `acknowledge`.
             on_released: Called with each packet identifier that PUBREL frees.
             on_lost: Called once if the connection breaks after it was accepted.
+            guess: Returns what may be the reason where the broker ends the connection without a word; or an empty text.
             keep_alive: Seconds after which PINGREQ is sent. If nothing at all comes for as long again, the connection
                 is lost.
             properties: Of CONNECT, with MQTT 5.
@@ -161,6 +161,7 @@ class MqttConnection:
         self._on_message = on_message
         self._on_released = on_released
         self._on_lost = on_lost
+        self._guess = guess
         self._keep_alive = keep_alive
         self._properties = properties
         self.limits = Limits()
@@ -174,7 +175,7 @@ class MqttConnection:
             self._identifiers,
             version5=version5,
             unfinished=unfinished,
-            has_room=lambda: transport.waiting < _MOST_UNWRITTEN,
+            has_room=transport.has_room,
             on_written=lambda promise: self._unanswered.append((transport.written, promise)),
         )
         # Messages of QoS 0, which nobody answers: how much must be sent until they are, and their promises.
@@ -212,7 +213,7 @@ class MqttConnection:
 
     async def drain(self) -> None:
         """Wait until everything that was sent is in the operating system's hands, or the connection has ended."""
-        if self._is_open() and self._transport.waiting:
+        if self._is_open() and not self._transport.is_empty:
             self._drained = self._drained or self._loop.create_future()
             await self._drained
 
@@ -368,7 +369,7 @@ class MqttConnection:
         try:
             is_empty = self._transport.flush()
         except OSError:
-            self._end(lost(self._transport.failure, None, version5=self._version5))
+            self._end(lost(self._transport.failure, None, self._guess()))
             return
         sent, unanswered = self._transport.sent, self._unanswered
         while unanswered and unanswered[0][0] <= sent:
@@ -380,7 +381,7 @@ class MqttConnection:
             self._loop.remove_writer(descriptor)
         else:
             self._loop.add_writer(descriptor, self._flush)
-        if not self._transport.waiting:
+        if self._transport.is_empty:
             self._set_drained()
 
     def _on_readable(self) -> None:
@@ -397,7 +398,7 @@ class MqttConnection:
             self._reader.feed(data)
             self._go_on()
         else:
-            self._end(lost(self._transport.failure, None, version5=self._version5))
+            self._end(lost(self._transport.failure, None, self._guess()))
 
     def _go_on(self) -> None:
         """Handle the packets that are here, until there is no room for messages or the connection ends."""

@@ -70,7 +70,7 @@ def refused(packet: int, code: int) -> BridgeError:
     return kind(f"the broker refused: {_name(packet, code)}", code=code, maybe_sent=False)
 
 
-def lost(cause: OSError | None, verdict: Verdict | None, *, version5: bool = True) -> BridgeError:
+def lost(cause: OSError | None, verdict: Verdict | None, guess: str = "") -> BridgeError:
     """Return the error for a connection that is over.
 
     A broker refuses a client certificate only after the handshake (TLS 1.3), so this may be an `AuthError`.
@@ -78,15 +78,14 @@ def lost(cause: OSError | None, verdict: Verdict | None, *, version5: bool = Tru
     Args:
         cause: The socket's error; None where the broker closed the connection.
         verdict: The broker's DISCONNECT; None where it sent none.
-        version5: MQTT 5, where the broker can say why; else 3.1.1.
+        guess: What may be the reason, for the end of the message where the broker has said nothing.
     """
     if cause is not None and refuses_client(cause):
         return _system(cause)
     if cause is not None:
-        return ConnectionLostError(f"the connection to the broker broke: {reason_of(cause)}")
+        return ConnectionLostError(f"the connection to the broker broke: {reason_of(cause)}{guess}")
     if verdict is None:
-        why = "" if version5 else "; MQTT 3.1.1 does not say why: another client with this `client_id`, a message, …"
-        return ConnectionLostError(f"the broker closed the connection{why}")
+        return ConnectionLostError(f"the broker closed the connection{guess}")
     code = verdict.code
     message = f"the broker ended the session: {_name(PacketTypes.DISCONNECT, code)}{verdict.details}"
     if code == _TAKEN_OVER:

@@ -350,9 +350,9 @@ class Inbox:
             why = f"{subscription.loose} messages wait for the bus, and QoS 0 waits nowhere else"
             self._on_dropped(OverloadedError(why), message.topic)
             return False
-        subscription.loose += 1
-        subscription.loose_bytes += len(message.payload)
-        if self._is_full(subscription) and not self._flood.is_set:
+        count = subscription.loose = subscription.loose + 1
+        size = subscription.loose_bytes = subscription.loose_bytes + len(message.payload)
+        if (count >= MOST_LOOSE or size >= MOST_LOOSE_BYTES) and not self._flood.is_set:
             self._pause()
             self._flood.set(LONGEST_PAUSE, self._overflow)
         return True

@@ -18,6 +18,9 @@ from bridge.core.ports import Clock
 #: Bytes that are read at a time.
 _CHUNK: Final = 65_536
 
+#: Bytes that wait to be written beyond which messages wait, too.
+_MOST_WAITING: Final = 1 << 20
+
 
 class SocketTransport:
     """A connected, non-blocking socket, with or without TLS, and what waits to be written to it.
@@ -53,9 +56,13 @@ class SocketTransport:
         return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     @property
-    def waiting(self) -> int:
-        """How many bytes wait to be written."""
-        return len(self._waiting)
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._waiting
+
+    def has_room(self) -> bool:
+        """Return whether so little waits to be written that more messages should be."""
+        return len(self._waiting) < _MOST_WAITING
 
     @property
     def written(self) -> int:

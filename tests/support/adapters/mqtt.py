@@ -22,11 +22,12 @@ def adapter(
     auth: Any = NO_AUTH,
     tls: Tls | None = None,
     on_lost: Callable[[BridgeError], None] = lambda _: None,
+    told: dict[str, Any] | None = None,
     **config: Any,
 ) -> MqttAdapter:
-    """An adapter, not yet connected; `config` as in the configuration."""
-    setup = adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), MqttConfig(**config), on_lost=on_lost)
-    return MqttAdapter(setup)
+    """An adapter, not yet connected; `config` as in the configuration, `told` more of `AdapterSetup`."""
+    more = {"on_lost": on_lost, **(told or {})}
+    return MqttAdapter(adapter_setup("test", Endpoint(url=url), auth, tls or Tls(), MqttConfig(**config), **more))
 
 
 @asynccontextmanager

@@ -103,8 +103,9 @@ def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
 
 def _read_properties(message: IncomingMessage, data: bytes) -> None:
     position = 0
-    repeated: dict[str, list[str]] = {}
-    numbers: list[int] = []
+    # Lists, so that no number of repetitions costs more than it has bytes.
+    repeated: dict[str, list[str]] | None = None
+    numbers: list[int] | None = None
     while position < len(data):
         kind = data[position]
         position += 1
@@ -119,6 +120,7 @@ def _read_properties(message: IncomingMessage, data: bytes) -> None:
                 message.fault = f"a message whose topic is the alias {alias}, which is not known"
         elif form == VARIABLE:
             number, position = read_variable_integer(data, position)
+            numbers = numbers or []
             numbers.append(number)
         else:
             value, position = read_binary(data, position)
@@ -130,6 +132,7 @@ def _read_properties(message: IncomingMessage, data: bytes) -> None:
                 value, position = read_binary(data, position)
                 content = _text(message, value)
                 if text in message.headers:
+                    repeated = repeated or {}
                     repeated.setdefault(text, [message.headers[text]]).append(content)
                 else:
                     message.headers[text] = content
@@ -137,9 +140,11 @@ def _read_properties(message: IncomingMessage, data: bytes) -> None:
                 message.content_type = text
             else:
                 message.response_topic = text
-    message.subscriptions = tuple(numbers)
-    for name, contents in repeated.items():
-        message.headers[name] = ", ".join(contents)
+    if numbers is not None:
+        message.subscriptions = tuple(numbers)
+    if repeated is not None:
+        for name, contents in repeated.items():
+            message.headers[name] = ", ".join(contents)
 
 
 def _text(message: IncomingMessage, value: bytes) -> str:

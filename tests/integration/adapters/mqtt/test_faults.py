@@ -6,10 +6,13 @@ import time
 
 import pytest
 
-from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
+from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, RejectedError
+from bridge.core.ports import Context
+from bridge.core.settings import Hold
 from tests.support.adapters.mqtt import Mailbox, adapter, connected
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.proxy import FaultProxy, fault_proxy
+from tests.support.servers.scripted.server import Peer, scripted_server
 from tests.support.wait import until
 
 
@@ -130,3 +133,96 @@ async def test_the_keep_alive(answers: bool) -> None:
             await until(lambda: len(pings) >= 3 if answers else lost)
         await ended.wait()
     assert ["keep-alive" in error.message for error in lost] == ([] if answers else [True])
+
+
+async def test_a_broker_with_small_packets() -> None:
+    """What is too large with its key and headers is `invalid`, before it is sent; all that fits goes through."""
+    lost: list[BridgeError] = []
+    mailbox = Mailbox()
+    with mosquitto("max_packet_size 2000") as broker:
+        async with connected(broker.url, on_lost=lost.append) as session:
+            await session.subscribe("t", mailbox.deliver)
+            key = Context(idempotency_key="k" * 120)
+            accepted = refused = 0
+            for size in range(1_700, 2_000):
+                try:
+                    await session.publish("t", "x" * size, context=key)
+                except InvalidError:
+                    refused += 1
+                else:
+                    assert not refused
+                    accepted += 1
+            with pytest.raises(InvalidError, match="the broker takes 2000"):
+                await session.publish("t", "x" * 2_000, context=key)
+            with pytest.raises(InvalidError):
+                await session.subscribe("s" * 2_000, mailbox.deliver)
+            await until(lambda: len(mailbox.messages) == accepted)
+            assert accepted > 50
+            assert refused > 50
+            await session.check()
+    assert not lost
+
+
+async def test_a_subscription_that_gets_less_than_it_asks_for() -> None:
+    """A lower quality is a warning, taken back when it is granted; nothing left to acknowledge is a failure."""
+    warnings: dict[str, str | None] = {}
+    granted = bytearray(b"\x00\x00\x00\x01")
+
+    async def talk(peer: Peer) -> None:
+        await peer.reader.read(1_000)
+        await peer.send(b"\x20\x03\x00\x00\x00")
+        while packet := await peer.reader.read(1_000):
+            if packet[0] == 0x82:
+                await peer.send(b"\x90\x04" + packet[2:4] + b"\x00%c" % granted.pop(0))
+            elif packet[0] == 0xA2:
+                await peer.send(b"\xb0\x04" + packet[2:4] + b"\x00\x00")
+
+    async with scripted_server(talk) as server:
+        url = f"mqtt://127.0.0.1:{server.port}"
+        async with connected(url, told={"on_warning": warnings.__setitem__}) as session:
+            await session.subscribe("t", Mailbox().deliver, qos=2)
+            assert warnings == {"qos of t": "the broker grants 't' only QoS 0 in place of 2"}
+            await session.subscribe("none", Mailbox().deliver, qos=0)
+            with pytest.raises(RejectedError, match="nothing left to acknowledge"):
+                await session.subscribe("t", Mailbox().deliver, hold=Hold())
+            await session.subscribe("t", Mailbox().deliver)
+            assert warnings == {"qos of t": None, "qos of none": None}
+            await session.check()
+
+
+async def test_data_that_arrives_is_a_sign_of_life() -> None:
+    """`last_heard` goes on with it, so that a check whose answer comes behind a flood has not failed."""
+    answered = asyncio.Event()
+    flood = b"\x30\x84\x04\x00\x01t\x00" + bytes(512)
+
+    async def talk(peer: Peer) -> None:
+        await peer.reader.read(1_000)
+        await peer.send(b"\x20\x03\x00\x00\x00")
+        await peer.reader.read(1_000)
+        while not answered.is_set():
+            await peer.send(flood)
+            await asyncio.sleep(0.01)
+        await peer.send(b"\xb0\x04\x00\x01\x00\x11")
+        await peer.rest()
+
+    async with scripted_server(talk) as server, connected(f"mqtt://127.0.0.1:{server.port}") as session:
+        before = session.last_heard
+        assert before is not None
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.check()
+        assert session.last_heard is not None
+        assert session.last_heard > before
+        assert not session.adapter._is_doubtful(session.adapter._connection)  # type: ignore[attr-defined]
+        answered.set()
+
+
+async def test_a_client_id_that_leaves_no_room_for_the_topic_for_answers() -> None:
+    """`$share` and a group, too: what is composed of parts that fit may not fit itself."""
+    with mosquitto() as broker:
+        async with connected(broker.url, client_id="ä" * 20_000) as session:
+            with pytest.raises(InvalidError, match="client_id"):
+                await session.request("m", 1)
+            with pytest.raises(InvalidError, match="group"):
+                await session.subscribe("t" * 65_000, Mailbox().deliver, group="g" * 1_000)
+            await session.check()

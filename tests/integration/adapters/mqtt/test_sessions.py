@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
+from bridge.core.model import Publish
+from bridge.core.ports import NO_CONTEXT
 from tests.support.adapters.mqtt import Mailbox, adapter, connected
 from tests.support.servers.mosquitto import Mosquitto, mosquitto
 from tests.support.wait import until
@@ -86,22 +88,88 @@ async def test_a_slow_application_loses_nothing() -> None:
             assert sorted(mailbox.contents) == list(range(total))
 
 
-async def test_what_nobody_wants_any_more_does_not_block_the_window() -> None:
-    """Messages of a subscription from an earlier life are let go of by the first check."""
-    mailbox = Mailbox()
+@VERSIONS
+async def test_a_kept_subscription_that_nobody_wants_any_more(version: str) -> None:
+    """After a restart without it: the broker ends it, its messages are counted, and nothing blocks the window."""
+    mailbox, dropped, warnings = Mailbox(), list[str](), dict[str, str | None]()
+    told = {"on_dropped": lambda _, topic: dropped.append(topic), "on_warning": warnings.__setitem__}
     with mosquitto() as broker:
-        async with connected(broker.url, **KEPT) as session:
-            await session.subscribe("stale", mailbox.deliver)
+        async with connected(broker.url, **KEPT, version=version) as session:
+            await session.subscribe("stale/+", mailbox.deliver)
         async with connected(broker.url) as other:
             for number in range(40):
-                await other.publish("stale", number)
-        async with connected(broker.url, **KEPT) as session:
-            await session.subscribe("wanted", mailbox.deliver)
+                await other.publish(f"stale/{number % 3}", number)
+            async with connected(broker.url, **KEPT, version=version, told=told) as session:
+                await session.subscribe("wanted", mailbox.deliver)
+                await session.check()
+                await until(lambda: len(dropped) == 40)
+                assert set(dropped) == {"stale/0", "stale/1", "stale/2"}
+                assert warnings["stale subscription"]
+                assert await other.publish("stale/0", 1) == {"receivers": 0}
+                for number in range(40):
+                    await session.publish("wanted", number)
+                await until(lambda: len(mailbox.messages) >= 40)
+                assert mailbox.contents == list(range(40))
+
+
+async def test_a_shared_group_that_the_configuration_has_left_gets_its_jobs() -> None:
+    """A session that no longer subscribes takes no more of them; what it had in hand is told."""
+    mailbox, state, dropped = Mailbox(), dict[str, Any](), list[str]()
+    told = {"session_state": state, "on_dropped": lambda _, topic: dropped.append(topic)}
+    with mosquitto() as broker:
+        async with connected(broker.url, **KEPT, told=told) as session:
+            await session.subscribe("jobs/#", mailbox.deliver, group="workers")
+        async with connected(broker.url) as other, connected(broker.url, **KEPT, told=told) as session:
+            await other.subscribe("jobs/#", mailbox.deliver, group="workers")
             await session.check()
-            for number in range(40):
-                await session.publish("wanted", number)
-            await until(lambda: len(mailbox.messages) >= 40)
-            assert mailbox.contents == list(range(40))
+            while not dropped:
+                await other.publish("jobs/first", 0)
+            mailbox.messages.clear()
+            await session.check()
+            for number in range(20):
+                await other.publish(f"jobs/{number}", number)
+            await until(lambda: len(mailbox.messages) >= 20)
+            assert mailbox.contents[-20:] == list(range(20))
+            assert set(dropped) == {"jobs/first"}
+
+
+@VERSIONS
+async def test_a_message_of_quality_two_that_an_earlier_process_left_swallows_no_other(version: str) -> None:
+    """The broker knows its identifier; the message that gets the same one is published all the same."""
+    mailbox = Mailbox()
+    with mosquitto() as broker:
+        async with connected(broker.url) as watcher:
+            await watcher.subscribe("exactly/once", mailbox.deliver, qos=2)
+            dying = adapter(broker.url, **KEPT, version=version)
+            await dying.connect()
+            assert dying._connection is not None
+            dying._connection._outgoing.on_answer = lambda *_: None  # type: ignore[method-assign]
+            begun: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            dying.begin(Publish(topic="exactly/once", message="left", qos=2), NO_CONTEXT, begun)
+            await dying.check()
+            await dying.disconnect()
+            with pytest.raises(ConnectionLostError):
+                await begun
+            async with connected(broker.url, **KEPT, version=version) as session:
+                assert await session.publish("exactly/once", "next", qos=2) == {}
+                await until(lambda: "next" in mailbox.contents)
+            assert mailbox.contents == ["left", "next"]
+
+
+@VERSIONS
+async def test_two_clients_with_one_client_id(version: str) -> None:
+    """Mosquitto closes the older connection without a word, in both versions: when that repeats, the error says why."""
+    lost: list[BridgeError] = []
+    state: dict[str, Any] = {}
+    with mosquitto() as broker:
+        for count in (1, 2):
+            told = {"session_state": state}
+            async with (
+                connected(broker.url, client_id="one", version=version, on_lost=lost.append, told=told),
+                connected(broker.url, client_id="one", version=version),
+            ):
+                await until(lambda count=count: len(lost) == count)
+    assert ["session taken over" in error.message for error in lost] == [False, True]
 
 
 async def _will(broker: Mosquitto, end: Any) -> list[Any]:

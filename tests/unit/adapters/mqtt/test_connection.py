@@ -53,6 +53,7 @@ class Broker:
             on_message=self._on_message,
             on_released=self.released.append,
             on_lost=self.lost.append,
+            guess=lambda: "; no idea why",
             keep_alive=60,
             properties=None,
             identifier="x",
@@ -435,7 +436,7 @@ async def test_qos_0_is_answered_when_it_is_sent() -> None:
             await asyncio.sleep(0)
         sent = sum(promise.done() for promise in promises)
         assert 0 < sent < 20
-        assert broker.connection._transport.waiting < 2_000_000
+        assert len(broker.connection._transport._waiting) < 2_000_000
         for promise in promises[50:]:
             promise.cancel()
         received = 0
