@@ -49,6 +49,7 @@ class Diagnostics:
     """Collect diagnostics, so that a person sees all of them at once."""
 
     _found: set[tuple[Location, str]] = field(default_factory=set)
+    _warnings: set[tuple[Location, str]] = field(default_factory=set)
 
     def add(self, location: Location, subject: str, message: str) -> None:
         """Add the diagnostic of one fault.
@@ -58,9 +59,11 @@ class Diagnostics:
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
             message: What is wrong, and what would be right.
         """
-        text = f"{_shortened(subject)}: {_shortened(message)}" if subject else _shortened(message)
-        # A quotation from the file may hold line breaks and control characters, which a terminal would execute.
-        self._found.add((location, "".join(one if one.isprintable() else _escaped(one) for one in text)))
+        self._found.add((location, _line(subject, message)))
+
+    def warn(self, location: Location, subject: str, message: str) -> None:
+        """Add a warning: what is allowed but may be a mistake. The arguments are those of `add`."""
+        self._warnings.add((location, _line(subject, message)))
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -69,6 +72,10 @@ class Diagnostics:
         """Return all diagnostics, sorted by file and line."""
         return [f"{location}: {text}" for location, text in sorted(self._found)]
 
+    def warnings(self) -> list[str]:
+        """Return all warnings, sorted by file and line."""
+        return [f"{location}: {text}" for location, text in sorted(self._warnings)]
+
     def fail(self) -> NoReturn:
         """Raise the error that ends the loading.
 
@@ -76,6 +83,12 @@ class Diagnostics:
             ConfigError: Always, with all diagnostics.
         """
         raise ConfigError(self.lines())
+
+
+def _line(subject: str, message: str) -> str:
+    text = f"{_shortened(subject)}: {_shortened(message)}" if subject else _shortened(message)
+    # A quotation from the file may hold line breaks and control characters, which a terminal would execute.
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
 def _shortened(text: str) -> str:

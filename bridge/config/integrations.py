@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.diagnostics import near, one_of
 from bridge.config.expressions import Expression
-from bridge.config.models import NAME_PATTERN, RESERVED, Integration
+from bridge.config.models import MOST_LABEL, NAME_PATTERN, RESERVED, Integration
 from bridge.config.syntax import Block
 from bridge.core.endpoint import (
     NO_AUTH,
@@ -65,6 +65,9 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
     name, subject = block.labels[0], str(block)
     if not re.fullmatch(NAME_PATTERN, name):
         reader.diagnostics.add(block.location, subject, "a label has letters, digits, `_` and `-` only")
+    if len(name) > MOST_LABEL:
+        message = f"a label has {MOST_LABEL} characters at most, so that the types of its events fit into 255 bytes"
+        reader.diagnostics.add(block.location, subject, message)
     if name in RESERVED:
         reader.diagnostics.add(block.location, subject, f"the label `{name}` is reserved")
     kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)

@@ -66,7 +66,8 @@ def load(
     bus, bus_locations = read_bus(found["bus"][0], reader, secret_keys) if found["bus"] else (BusSettings(), {})
     names.secrets.clear()  # those blocks are about the sidecar itself; their values may be shown
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
-    routes = [read_route(block, reader, integrations) for block in found["route"]]
+    stop_with = (bridge or BridgeSettings()).stop_with
+    routes = [read_route(block, reader, integrations, stop_with) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
     check_shared_sources(filter(None, subscriptions), diagnostics)
     if diagnostics:
@@ -84,7 +85,7 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *loops),
+        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *diagnostics.warnings(), *loops),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
         secrets=secrets,

@@ -18,6 +18,8 @@ from bridge.core.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
 NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
+#: The longest label of an integration. The longest of its event types is the response to its `circuit.force_open`.
+MOST_LABEL: Final = 200
 #: Labels that no integration may have, because topics of the bus contract use them.
 RESERVED = frozenset({"bridge", "bus"})
 

@@ -17,8 +17,9 @@ from bridge.config.models import (
 )
 from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Block
+from bridge.config.triggers import is_no_condition, nothing_sets_off
 from bridge.core.errors import BridgeError, InvalidError
-from bridge.core.event_type import to_emitted_type
+from bridge.core.event_type import check_answerable, to_emitted_type
 from bridge.core.filters import check_pattern
 
 #: Per operation: the keys that it needs, and those that it may have.
@@ -28,14 +29,24 @@ _OPERATION_KEYS: Final = {
     "enqueue": (("queue", "message"), ()),
 }
 _ARGUMENTS: Final = ("method", "params", "topic", "message", "qos", "retain", "queue")
+_NO_CONDITION: Final = "must be an expression that is true or false, as in `event.payload.total > 100`"
 _COMPUTED: Final = (*_ARGUMENTS, "where", "emit", "key")
 
 Integrations = Mapping[str, Integration | None]
 """All integrations by label; None for one that is faulty, so that its routes get no diagnostic for that."""
 
 
-def read_route(block: Block, reader: BlockReader, integrations: Integrations) -> Route | None:
-    """Read one route; add diagnostics and return None where it is faulty."""
+def read_route(
+    block: Block, reader: BlockReader, integrations: Integrations, stop_with: str | None = None
+) -> Route | None:
+    """Read one route; add diagnostics and return None where it is faulty.
+
+    Args:
+        block: The `route` block.
+        reader: Reads blocks; takes the diagnostics.
+        integrations: All integrations.
+        stop_with: The event that stops the bridge, if any does.
+    """
     subject = str(block)
     _check_name(block, reader)
     data = reader.data(block, RouteBlock, subject, computed=_COMPUTED)
@@ -44,11 +55,7 @@ def read_route(block: Block, reader: BlockReader, integrations: Integrations) ->
     if settings is None:
         return None
     for pattern in settings.on:
-        try:
-            check_pattern(pattern)
-        except ValueError as error:
-            fault = "one of them is not a pattern of event types" if ("on",) in data.secret_keys else str(error)
-            reader.diagnostics.add(data.location(("on",)), f"{subject} > on", fault)
+        _check_trigger(pattern, data, reader, integrations, stop_with)
     integration = _check_integration(
         settings.integration, settings.operation, data, reader, integrations, key="operation"
     )
@@ -123,6 +130,24 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         secret_keys=frozenset(key[0] for key in data.secret_keys),
         **computed,
     )
+
+
+def _check_trigger(
+    pattern: str, data: Data, reader: BlockReader, integrations: Integrations, stop_with: str | None
+) -> None:
+    """Check one pattern of `on`; warn where nothing can set it off."""
+    location, subject, secret = data.location(("on",)), f"{data.subject} > on", ("on",) in data.secret_keys
+    try:
+        check_pattern(pattern)
+        if "*" not in pattern:
+            check_answerable(pattern)
+    except ValueError as error:
+        fault = "one of them is not a pattern of event types" if secret else str(error)
+        reader.diagnostics.add(location, subject, fault)
+        return
+    why = nothing_sets_off(pattern, integrations, stop_with)
+    if why is not None:
+        reader.diagnostics.warn(location, subject, "one of them sets off nothing" if secret else why)
 
 
 def _check_name(block: Block, reader: BlockReader) -> None:
@@ -223,7 +248,13 @@ def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...])
         if expression is None:
             continue
         found[attribute.name] = expression
-        if expression.constant and (fault := _constant_fault(attribute.name, expression.evaluate({}))):
+        fault = ""
+        if expression.constant:
+            fault = _constant_fault(attribute.name, expression.evaluate({}))
+            fault = SecretValue.of(expression).hidden(fault) if expression.secret else fault
+        elif attribute.name == "where" and is_no_condition(attribute.term):
+            fault = _NO_CONDITION
+        if fault:
             reader.diagnostics.add(attribute.location, f"{data.subject} > {attribute.name}", fault)
     return found
 
@@ -232,7 +263,7 @@ def _constant_fault(key: str, value: Any) -> str:
     """Return what is wrong with a value that does not depend on the message; the empty string where it is valid."""
     match key:
         case "where" if not isinstance(value, bool):
-            return "must be an expression that is true or false, as in `event.payload.total > 100`"
+            return _NO_CONDITION
         case "method" | "topic" | "queue" if not isinstance(value, str) or not value:
             return "must be a string that is not empty"
         case "qos" if type(value) is not int or value not in {0, 1, 2}:

@@ -15,7 +15,20 @@ BRIDGE_ONLY: Final = frozenset({"health", "resilience", "response", "receipt", "
 _NEVER_EMITTED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
 
 
-def check_event_type(name: str, max_bytes: int = 255) -> None:
+#: The most bytes of an event type, and of one that can be answered: `response.` and the type is an event type, too.
+MOST_BYTES: Final = 255
+MOST_ANSWERABLE: Final = MOST_BYTES - len("response.")
+
+
+def check_answerable(name: str) -> None:
+    """Raise ValueError, with the limit, where the type of a response to an event of this type would be too long."""
+    size = len(name.encode())
+    if size > MOST_ANSWERABLE:
+        msg = f"it has {size} bytes; with more than {MOST_ANSWERABLE} there is no room for `response.` before it"
+        raise ValueError(msg)
+
+
+def check_event_type(name: str, max_bytes: int = MOST_BYTES) -> None:
     """Raise ValueError, with the reason, unless `name` is dotted segments without spaces and control characters."""
     if not name:
         raise ValueError("an event type is never empty")
@@ -54,9 +67,14 @@ def to_emitted_type(value: object) -> str:
     """Return the event type that a route or subscription lets the bridge emit; like `to_event_type`, with more checks.
 
     Raises:
-        InvalidError: As `to_event_type`; or the type is one of commands, answers or the bridge's own events.
+        InvalidError: As `to_event_type`; or the type is one of commands, answers or the bridge's own events, or is too
+            long for a response.
     """
     name = to_event_type(value)
+    try:
+        check_answerable(name)
+    except ValueError as error:
+        raise InvalidError(f"not an event type to emit: {error}") from None
     head, dot, _ = name.partition(".")
     if dot and head in _NEVER_EMITTED:
         raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` is reserved")
