@@ -1,4 +1,6 @@
-# Fixed values. They are read by key, and published once when the bridge starts and when a reload changes them.
+# Fixed values. They are read by key, and published once when the bridge starts. A reload that changes one of them, or
+# anything else in this block, publishes all of them again, also those that are the same. A reload that changes nothing
+# here publishes none.
 integration "settings" {
   type = "static"
 

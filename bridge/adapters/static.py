@@ -1,7 +1,8 @@
 """Return and deliver fixed values: `type = "static"`.
 
 The values are written in the configuration, or in a file that is read together with it. So `nemo-bridge check` reports
-what is wrong with the file, a reload notices that it has changed, and a session cannot fail.
+what is wrong with the file, a reload notices that it has changed, and a session cannot fail. A reload that changes
+anything of the integration makes a new session, so all values are delivered again, also those that are the same.
 """
 
 import csv

@@ -98,7 +98,7 @@ async def _connected(bus: Program, *names: str) -> None:
 
 
 async def test_static_values(process: Sidecar, bus: Program) -> None:
-    """Read by command; said again when a reload finds the file changed, and not when nothing has changed."""
+    """Read by command; all emitted again when a reload finds one changed, and none when nothing has changed."""
     await _connected(bus, "settings")
     assert (await bus.request("settings", "get", {"key": "limit"}))["result"] == "20"
     error = (await bus.request("settings", "get", {"key": "nothing"}))["error"]
@@ -110,6 +110,7 @@ async def test_static_values(process: Sidecar, bus: Program) -> None:
     assert plan["changed"] == ["settings"]
     event = await bus.wait("settings.limit", since=since)
     assert event["payload"] == {"topic": "limit", "message": "30", "headers": {}}
+    assert (await bus.wait("settings.currency", since=since))["payload"]["message"] == "EUR"
     (process.directory / "settings.csv").write_text("key,value\nlimit\n")
     refused = await bus.ask("bridge.reload", {})
     assert not refused["ok"]
