@@ -212,7 +212,7 @@ class NatsAdapter(AdapterBase):
         decode = self._codec.decode_or_keep
 
         def arrived(message: NatsMessage) -> Awaitable[AckDecision | None] | None:
-            headers = shown_headers(message)
+            headers = shown_headers(message) if message.status else message.headers or {}
             content, more = decode(message.data, headers.get(CONTENT_TYPE))
             if more:
                 headers = {**headers, **more}

@@ -44,7 +44,10 @@ class NatsConfig(Strict):
 
     servers: Annotated[
         tuple[str, ...],
-        Field(description='more servers of the same cluster, as "host:port", tried in order after the endpoint'),
+        Field(
+            description='more servers of the same cluster, as "host:port", tried in order after the endpoint; those '
+            "that a server names are tried after them"
+        ),
     ] = ()
     codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
     idempotent: Annotated[

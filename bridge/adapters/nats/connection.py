@@ -106,9 +106,11 @@ class NatsConnection:
         self._waiting: dict[asyncio.Future[Any], Permission | None] = {}
         self._reported: set[str] = set()
         self._info = Info()
-        self._open = self._armed = self._closed = False
+        self._armed = self._closed = False
         self._lacks_headers = self._warned_of_headers = False
         self._error: BridgeError | None = None
+        self.is_live = False
+        """Whether it is open, and neither lost nor closed."""
         self.on_forbidden_post: Callable[[str, BridgeError], bool] = lambda _subject, _error: False
         """Called with the subject of what `post` has written and the server forbids; returns whether it was known."""
 
@@ -131,7 +133,7 @@ class NatsConnection:
             fields = connect_fields(target.credentials, target.keys, info.nonce)
             name = f"nemo-bridge/{self._setup.integration}"
             self._transport.begin(connect_line(info, fields, name, __version__))
-            self._open = True
+            self.is_live = not self._closed and self._error is None
             async with self._clock.timeout(STEP):
                 await self.flushed()
             await self._background.open()
@@ -157,7 +159,7 @@ class NatsConnection:
         """End the connection at once; what was not confirmed fails with ConnectionLostError. Idempotent."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self.is_live = True, False
         self._fail_all("the session was closed")
         self._subscriptions.clear()
         self._transport.abort()
@@ -259,7 +261,7 @@ class NatsConnection:
         """End the session: what is in flight fails at once, and `on_lost` is told."""
         if self._error is not None or self._closed:
             return
-        self._error = error
+        self._error, self.is_live = error, False
         self._fail_all(error.message)
         self._transport.abort()
         if self._armed:
@@ -270,11 +272,6 @@ class NatsConnection:
             if not future.done():
                 future.set_exception(ConnectionLostError(message))
         self._confirmed.fail(lambda: ConnectionLostError(message))
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it is open, and neither lost nor closed."""
-        return self._open and self._error is None and not self._closed
 
     @property
     def last_heard(self) -> float | None:
@@ -292,7 +289,7 @@ class NatsConnection:
         return self._lacks_headers
 
     def _check_live(self) -> None:
-        if self._error is not None or self._closed or not self._open:
+        if not self.is_live:
             raise NotConnectedError("there is no session" if self._error is None else self._error.message)
 
     # --- operations
@@ -342,10 +339,12 @@ class NatsConnection:
             NotConnectedError: There is no connection (any more).
             InvalidError: The server takes no message so large.
         """
-        self._check_live()
+        if not self.is_live:  # each publish comes here, and a call that checks again costs
+            self._check_live()
         if self._lacks_headers and headers:
             headers = self._leave_out_headers()
-        self._check_size(len(payload) + len(headers))
+        if len(payload) + len(headers) > self._info.max_payload:
+            self._check_size(len(payload) + len(headers))
         self._confirmed.publish(publish_line(subject, payload, headers), promise, subject)
 
     def post(self, subject: str, payload: bytes, headers: bytes = b"", reply: str = "") -> None:

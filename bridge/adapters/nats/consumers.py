@@ -24,6 +24,10 @@ from bridge.core.ports import AdapterSetup
 
 #: Seconds; JetStream's own default.
 _ACK_WAIT: Final = 30.0
+#: A consumer's `ack_wait` is taken for at least and at most this, in seconds, whatever the server says: it decides how
+#: often the server hears what is in progress.
+_SHORTEST_ACK_WAIT: Final = 0.2
+_LONGEST_ACK_WAIT: Final = 3600.0
 _CREATED: Final = "created"
 
 _T = TypeVar("_T")
@@ -80,7 +84,7 @@ class Consumer:
 
     stream: str
     name: str
-    ack_wait: float
+    ack_wait: float = _ACK_WAIT
     inbox: str = ""
     subscription: NatsSubscription | None = None
     waiting: dict[str, asyncio.Future[NatsMessage]] = field(default_factory=dict)
@@ -208,8 +212,9 @@ class Consumers:
         unfit = _unfit(config)
         if unfit is not None:
             raise InvalidError(f"queue: consumer {stream}/{name}: {unfit}")
-        ack_wait = float(config.ack_wait or _ACK_WAIT)
-        consumer = self._consumers.setdefault((stream, name), Consumer(stream, name, ack_wait))
+        consumer = self._consumers.setdefault((stream, name), Consumer(stream, name))
+        # In this order of arguments what is no number (NaN) becomes the longest.
+        consumer.ack_wait = max(_SHORTEST_ACK_WAIT, min(_LONGEST_ACK_WAIT, config.ack_wait or _ACK_WAIT))
         self._named[queue, group] = consumer
         return consumer
 

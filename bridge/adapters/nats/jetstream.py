@@ -36,8 +36,11 @@ _ACK_SUBJECT: Final = "$JS.ACK."
 #: Deliveries and sequences are unsigned numbers of 64 bits.
 _COUNT: Final = re.compile(r"[0-9]{1,20}")
 _NANO: Final = 10**9
-#: How many messages one pull of `consume` asks for, and for how many seconds.
-_BATCH: Final = 256
+#: JetStream's durations have 64 bits.
+_MOST_NANO: Final = 2**63 - 1
+#: How many messages one pull of `consume` asks for, and for how many seconds. So many are in hand at most; the bus
+#: contract names this number.
+_BATCH: Final = 100
 _EXPIRES: Final = 10.0
 #: How many seconds an answer to a pull may be late before it counts as lost.
 _LATE: Final = 5.0
@@ -105,6 +108,11 @@ def read_metadata(reply: str) -> Metadata:
         if _COUNT.fullmatch(deliveries) and _COUNT.fullmatch(sequence):
             return Metadata(stream, consumer, int(deliveries), int(sequence))
     raise ProtocolError("a JetStream message whose reply subject cannot be read")
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Return a duration as JetStream takes it."""
+    return min(int(seconds * _NANO), _MOST_NANO)
 
 
 @dataclass(eq=False)
@@ -279,7 +287,7 @@ class Queues:
         self._tokens += 1
         token = str(self._tokens)
         ask: dict[str, Any] = {"batch": 1}
-        ask |= {"expires": max(1, int(wait * _NANO))} if wait > 0 else {"no_wait": True}
+        ask |= {"expires": max(1, _nanoseconds(wait))} if wait > 0 else {"no_wait": True}
         with self._connection.expected(Permission("publish", consumer.next_subject)) as future:
             consumer.waiting[token] = future
             try:
@@ -381,7 +389,7 @@ class Queues:
 
     async def nack(self, message_id: str, delay: float | None) -> None:
         """Give a message back, to come again after `delay` seconds; errors as for `ack`."""
-        more = json.dumps({"delay": int(delay * _NANO)}).encode() if delay else b""
+        more = json.dumps({"delay": _nanoseconds(delay)}).encode() if delay else b""
         await self._settle(message_id, _NAK + b" " + more if more else _NAK)
 
     async def _settle(self, message_id: str, how: bytes) -> None:
@@ -462,7 +470,7 @@ class Queues:
         while (room := consumption.room) <= 0:
             consumption.answered.clear()
             await consumption.answered.wait()
-        ask = json.dumps({"batch": room, "expires": int(_EXPIRES * _NANO)}).encode()
+        ask = json.dumps({"batch": room, "expires": _nanoseconds(_EXPIRES)}).encode()
         self._connection.post(consumption.consumer.next_subject, ask, reply=consumption.inbox)
         return room
 

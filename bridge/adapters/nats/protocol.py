@@ -202,6 +202,8 @@ def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMes
             headers, flaw, status = read_headers(data[start : start + size])
             start += size
     try:
+        if headers is None:
+            return NatsMessage(sid, subject.decode(), reply.decode(), data[start:stop])
         return NatsMessage(sid, subject.decode(), reply.decode(), data[start:stop], headers, flaw, status)
     except UnicodeDecodeError:
         flaw = "its subject is not UTF-8"
@@ -248,7 +250,7 @@ def read_headers(block: bytes) -> tuple[dict[str, str], str, str]:
             if not colon or not _NAME.fullmatch(raw):
                 flaw = "a header cannot be read"
                 continue
-            name, value = raw.decode(), text.strip().decode(errors="replace")
+            name, value = raw.decode(), text.strip().decode("utf-8", "replace")
             if name in headers:
                 repeated.setdefault(name, [headers[name]]).append(value)
             else:
