@@ -3,11 +3,10 @@
 import asyncio
 import copy
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
-
-import structlog
 
 from bridge.adapters.jsonrpc.wire import (
     MAX_BATCH,
@@ -18,9 +17,7 @@ from bridge.adapters.jsonrpc.wire import (
     result_of,
     set_outcome,
 )
-from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
-
-log = structlog.get_logger(__name__)
+from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
 
 
 @dataclass(slots=True, eq=False)
@@ -45,21 +42,22 @@ class PendingCall:
 
 
 class PendingCalls:
-    """The calls of one session: puts them into frames, and gives each response to the call that waits for it.
+    """The calls of one session: puts them into frames, and gives each response to the call that waits for it."""
 
-    Attributes:
-        unmatched: How many responses no call waited for: late ones, and those with an id that was never sent.
-    """
+    def __init__(self, on_dropped: Callable[[BridgeError], None], *, batch: bool) -> None:
+        """Begin without calls.
 
-    def __init__(self, *, batch: bool) -> None:
-        """Begin without calls; with `batch`, calls that wait at the same moment are sent in one frame."""
+        Args:
+            on_dropped: Told of responses that no call waits for: late or repeated ones, and those with an unknown id.
+            batch: Whether calls that wait at the same moment are sent in one frame.
+        """
+        self._on_dropped = on_dropped
         self._in_a_frame = MAX_BATCH if batch else 1
         self._ids = count(1)
         self._frames = count(1)
         self._unsent: deque[PendingCall] = deque()
         self._waiting: dict[int | str, PendingCall] = {}
         self._wanted = asyncio.Event()
-        self.unmatched = 0
 
     async def call(self, method: str, params: Any, *, notify: bool = False, key: str | None = None) -> Any:
         """Call a method and wait for its result; a notification only until it is sent.
@@ -106,15 +104,15 @@ class PendingCalls:
         if call is not None and call.frame is not None and not call.future.done():
             call.set_outcome(_outcome(response, call))
         elif response.id is not None or not self._set_outcome_of_only_frame(lambda call: _outcome(response, call)):
-            self._ignore("no call waits for the response")
+            self._on_dropped(ProtocolError("no call waits for this response"))
 
     def handle_unreadable(self, error: BridgeError) -> None:
         """Fail the calls of the only frame that waits, with the error of a message that cannot be read.
 
-        Where several frames wait it is not known which one the message answers; it is then ignored, with a warning.
+        Where several frames wait it is not known which one the message answers; it is then dropped.
         """
         if not self._set_outcome_of_only_frame(lambda _: copy.copy(error)):
-            self._ignore(error.message)
+            self._on_dropped(error)
 
     def _set_outcome_of_only_frame(self, outcome: Any) -> bool:
         """Give all waiting calls their outcome if they were sent in one frame; return whether they were."""
@@ -124,11 +122,6 @@ class PendingCalls:
         for call in waiting:
             call.set_outcome(outcome(call))
         return True
-
-    def _ignore(self, why: str) -> None:
-        self.unmatched += 1
-        if self.unmatched & (self.unmatched - 1) == 0:  # the first, second, fourth, eighth …
-            log.warning("JSON-RPC message ignored", why=why, ignored=self.unmatched)
 
     def fail_all(self, message: str) -> None:
         """Fail all calls when the connection has ended: ConnectionLostError where sent, else NotConnectedError."""

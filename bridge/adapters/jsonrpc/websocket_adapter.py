@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from bridge.adapters._common.background import Background
+from bridge.adapters._common.deliveries import Deliveries
 from bridge.adapters._common.websocket.connection import WebSocketConnection
 from bridge.adapters._common.websocket.connector import WebSocketConnector
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
@@ -24,6 +25,8 @@ ALL: Final = "*"
 #: The number of notifications that are kept for subscriptions right after the opening, and for how many seconds.
 _EARLY: Final = 100
 _EARLY_FOR: Final = 5.0
+#: Bytes of notifications that may wait to be delivered while the bus has no room; then the server has to wait.
+_MOST_WAITING: Final = 4 * 1024 * 1024
 
 
 class JsonRpcWebSocketAdapter(AdapterBase):
@@ -38,11 +41,14 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         self._on_lost = setup.on_lost
         self._connector = WebSocketConnector(setup)
         self._idempotent = frozenset(self._config.idempotent)
-        self._calls = PendingCalls(batch=self._config.batch)
+        self._on_dropped = setup.on_dropped
+        self._calls = PendingCalls(lambda error: setup.on_dropped(error, ALL), batch=self._config.batch)
+        self._deliveries = Deliveries(_MOST_WAITING)
         self._background = Background(self._lose)
         self._connection: WebSocketConnection | None = None
         self._subscribers: dict[Subscription, Deliver] = {}
         self._early: list[Inbound] = []
+        self._missed = 0
         self._early_until = 0.0
         self._clock = setup.clock
         self._over = False
@@ -55,11 +61,13 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         Raises the errors of `WebSocketConnector.connect`, and those of the call.
         """
         config = self._config
-        self._connection = await self._connector.connect(ping=config.ping, max_message=config.max_response)
+        self._connection = await self._connector.connect(max_message=config.max_response)
         self._early_until = self._clock.monotonic() + _EARLY_FOR
         await self._background.open()
         self._background.start(self._read(self._connection))
         self._background.start(self._write(self._connection))
+        self._background.start(self._deliveries.run())
+        self._background.start(self._connection.keep_alive(config.ping))
         if config.health_method is not None:
             await self.check()
 
@@ -69,8 +77,16 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         connection, self._connection = self._connection, None
         self._calls.fail_all("the session was closed")
         await self._background.close()
+        lost = self._deliveries.close()
+        if lost:
+            self._on_dropped(ConnectionLostError(f"{lost} notifications waited when the session ended"), ALL)
         if connection is not None:
             await connection.close()
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the server; see `ProtocolAdapter.last_heard`."""
+        return None if self._connection is None else self._connection.last_heard
 
     def _live(self) -> WebSocketConnection:
         if self._connection is None or self._over:
@@ -130,10 +146,14 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         subscription = Subscription(topic, object())
         delivered = 0
         while self._is_early() and delivered < len(self._early):  # it may grow meanwhile
-            if topic in {ALL, self._early[delivered].topic}:
-                await deliver(self._early[delivered])
+            message = self._early[delivered]
             delivered += 1
+            if topic in {ALL, message.topic}:
+                await self._deliveries.put(deliver, message, 0)
         self._subscribers[subscription] = deliver
+        if self._missed and self._is_early():
+            early = f"{self._missed} notifications came before there was a subscription; the first {_EARLY} are kept"
+            self._on_dropped(ProtocolError(early), topic)
         return subscription
 
     def _is_early(self) -> bool:
@@ -144,14 +164,19 @@ class JsonRpcWebSocketAdapter(AdapterBase):
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver nothing more to this subscription."""
-        self._subscribers.pop(subscription, None)
+        deliver = self._subscribers.pop(subscription, None)
+        if deliver is not None:
+            self._deliveries.drop(deliver)
 
-    async def _notified(self, message: Inbound) -> None:
-        if self._is_early() and len(self._early) < _EARLY:
-            self._early.append(message)
+    async def _notified(self, message: Inbound, size: int) -> None:
+        if self._is_early():
+            if len(self._early) < _EARLY:
+                self._early.append(message)
+            else:
+                self._missed += 1
         for subscription, deliver in tuple(self._subscribers.items()):
             if subscription.topic in {ALL, message.topic}:
-                await deliver(message)
+                await self._deliveries.put(deliver, message, size)
 
     # --- the connection
 
@@ -176,18 +201,17 @@ class JsonRpcWebSocketAdapter(AdapterBase):
                     self._calls.handle_unreadable(error)
                     continue
                 for message in messages:
-                    await self._receive(connection, message)
+                    await self._receive(connection, message, len(frame))
         except ConnectionLostError as error:
             self._lose(error)
 
-    async def _receive(self, connection: WebSocketConnection, message: ServerObject) -> None:
+    async def _receive(self, connection: WebSocketConnection, message: ServerObject, size: int) -> None:
         if message.method is UNSET:
             self._calls.handle_response(message)
         elif message.id is not UNSET:
             await connection.send(method_not_found(message.id), text=True)
         elif type(message.method) is str and message.method:
-            await self._notified(
-                Inbound(topic=message.method, message=None if message.params is UNSET else message.params)
-            )
+            params = None if message.params is UNSET else message.params
+            await self._notified(Inbound(topic=message.method, message=params), size)
         else:
             self._calls.handle_unreadable(ProtocolError("the method of a notification is not a name"))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.deliveries import Deliveries
 from bridge.adapters._common.websocket.connection import WebSocketConnection
 from bridge.adapters._common.websocket.connector import SCHEMES, WebSocketConnector
 from bridge.adapters.websocket.config import WebSocketConfig
@@ -32,6 +33,8 @@ PROTOCOL: Final = "websocket"
 ALL: Final = "*"
 #: The number of messages that are kept until the first subscription; of more, the oldest are dropped.
 _EARLY: Final = 100
+#: Bytes of messages that may wait to be delivered while the bus has no room; then the server has to wait.
+_MOST_WAITING: Final = 1024 * 1024
 
 
 class WebSocketAdapter(AdapterBase):
@@ -48,7 +51,9 @@ class WebSocketAdapter(AdapterBase):
         self._background = Background(self._lose)
         self._connection: WebSocketConnection | None = None
         self._deliver: Deliver | None = None
-        self._early: deque[Inbound] | None = deque(maxlen=_EARLY)
+        self._deliveries = Deliveries(_MOST_WAITING)
+        self._early: deque[tuple[Inbound, int]] | None = deque()
+        self._missed = 0
         self._over = False
 
     async def connect(self) -> None:
@@ -57,19 +62,27 @@ class WebSocketAdapter(AdapterBase):
         Raises the errors of `WebSocketConnector.connect`.
         """
         config = self._config
-        self._connection = await self._connector.connect(
-            ping=config.ping, max_message=config.max_message, subprotocol=config.subprotocol
-        )
+        self._connection = await self._connector.connect(max_message=config.max_message, subprotocol=config.subprotocol)
         await self._background.open()
         self._background.start(self._read(self._connection))
+        self._background.start(self._deliveries.run())
+        self._background.start(self._connection.keep_alive(config.ping))
 
     async def disconnect(self) -> None:
         """Close the connection, with the closing handshake where the server takes part in it."""
         self._over = True
         connection, self._connection = self._connection, None
         await self._background.close()
+        lost = self._deliveries.close()
+        if lost:
+            self._setup.on_dropped(ConnectionLostError(f"{lost} messages waited when the session ended"), ALL)
         if connection is not None:
             await connection.close()
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came from the server; see `ProtocolAdapter.last_heard`."""
+        return None if self._connection is None else self._connection.last_heard
 
     def _live(self) -> WebSocketConnection:
         if self._connection is None or self._over:
@@ -116,24 +129,31 @@ class WebSocketAdapter(AdapterBase):
         """
         _check_topic(topic)
         self._live()
-        early, self._early = self._early, None
-        while early:
-            await deliver(early.popleft())
-        self._deliver = deliver
+        while self._early:  # more may come meanwhile
+            await self._deliveries.put(deliver, *self._early.popleft())
+        self._early, self._deliver = None, deliver
+        if self._missed:
+            early = f"{self._missed} messages came before there was a subscription; the last {_EARLY} are kept"
+            self._setup.on_dropped(ProtocolError(early), ALL)
         return Subscription(topic)
 
     async def unsubscribe(self, subscription: Subscription) -> None:  # noqa: ARG002
         """Drop what comes from now on."""
+        if self._deliver is not None:
+            self._deliveries.drop(self._deliver)
         self._deliver = None
 
     async def _read(self, connection: WebSocketConnection) -> None:
         try:
             while True:
-                message = self._inbound(await connection.receive())
+                frame = await connection.receive()
                 if self._deliver is not None:
-                    await self._deliver(message)
+                    await self._deliveries.put(self._deliver, self._inbound(frame), len(frame))
                 elif self._early is not None:
-                    self._early.append(message)
+                    self._early.append((self._inbound(frame), len(frame)))
+                    if len(self._early) > _EARLY:
+                        self._early.popleft()
+                        self._missed += 1
         except ConnectionLostError as error:
             self._lose(error)
 

@@ -27,7 +27,13 @@ async def session(
     """Make an adapter, not yet connected; disconnect it at the end."""
     ear = Listener()
     setup = adapter_setup(
-        "test", Endpoint(url=url), auth, tls or Tls(), JsonRpcConfig(**config), on_lost=ear.lost.append
+        "test",
+        Endpoint(url=url),
+        auth,
+        tls or Tls(),
+        JsonRpcConfig(**config),
+        on_lost=ear.lost.append,
+        on_dropped=ear.on_dropped,
     )
     adapter = OVER_WEBSOCKET.create(setup)
     try:

@@ -1,15 +1,14 @@
 """Open WebSocket connections: the opening handshake is an HTTP request with the credentials (RFC 6455, 4)."""
 
-import asyncio
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidMessage, WebSocketException
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from bridge.adapters._common import tls
 from bridge.adapters._common.http.target import authorization, resolve
-from bridge.adapters._common.websocket.connection import CLOSE_TIMEOUT, WebSocketConnection
+from bridge.adapters._common.websocket.connection import CLOSE_TIMEOUT, Socket, WebSocketConnection
 from bridge.adapters._common.websocket.errors import translate_connect
 from bridge.core.endpoint import Schemes
 from bridge.core.errors import ProtocolError
@@ -17,30 +16,6 @@ from bridge.core.ports import AdapterSetup
 
 #: URL scheme → (default port, TLS).
 SCHEMES: Final[Schemes] = {"ws": (80, False), "wss": (443, True)}
-
-
-class _Connection(ClientConnection):
-    """Keeps the cause of a loss in the opening handshake: with TLS 1.3 that may be a refused client certificate."""
-
-    opened = False
-    """Whether there was a connection, and over it TLS where that was asked for."""
-    _lost_by: Exception | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.opened = True
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost_by = exc
-        super().connection_lost(exc)
-
-    async def handshake(self, *arguments: Any, **more: Any) -> None:
-        try:
-            await super().handshake(*arguments, **more)
-        except InvalidMessage as error:
-            if self._lost_by is not None:
-                raise self._lost_by from error
-            raise
 
 
 class _Connect(connect):
@@ -60,11 +35,10 @@ class WebSocketConnector:
         name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
         self._credentials = {name: value} if name else {}
 
-    async def connect(self, *, ping: float, max_message: int, subprotocol: str | None = None) -> WebSocketConnection:
+    async def connect(self, *, max_message: int, subprotocol: str | None = None) -> WebSocketConnection:
         """Open a connection; the server checks the credentials in the opening handshake.
 
         Args:
-            ping: Seconds between pings; a ping without an answer until the next one ends the connection.
             max_message: The largest message that is read, in bytes, decompressed; a larger one ends the connection.
             subprotocol: The subprotocol to ask for; None for none.
 
@@ -80,22 +54,21 @@ class WebSocketConnector:
         context = target.ssl_context()
         if context is not None:
             more = {"server_hostname": target.server_name, "ssl_handshake_timeout": tls.HANDSHAKE_TIMEOUT}
-        made: list[_Connection] = []
+        made: list[Socket] = []
 
-        def make(*arguments: Any, **options: Any) -> _Connection:
-            made.append(_Connection(*arguments, **options))
+        def make(*arguments: Any, **options: Any) -> Socket:
+            made.append(Socket(*arguments, clock=self._clock, **options))
             return made[-1]
 
         try:
-            socket = await _Connect(
+            await _Connect(
                 f"{target.origin}{target.raw_path.decode('ascii')}",
                 subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
                 additional_headers=self._credentials,
                 user_agent_header="nemo-bridge",
                 proxy=None,  # that of the environment is for other programs
                 open_timeout=None,
-                ping_interval=ping,
-                ping_timeout=ping,
+                ping_interval=None,  # see `WebSocketConnection.keep_alive`
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=max_message,
                 create_connection=make,  # type: ignore[arg-type]  # the library only calls it
@@ -105,8 +78,8 @@ class WebSocketConnector:
         except (OSError, EOFError, WebSocketException) as error:
             secured = any(connection.opened for connection in made)
             raise translate_connect(error, target.server, secured=secured, now_ms=self._clock.wall_ms()) from None
-        connection = WebSocketConnection(socket, self._clock)
-        if subprotocol is not None and socket.subprotocol != subprotocol:
+        connection = WebSocketConnection(made[-1], self._clock)
+        if subprotocol is not None and made[-1].subprotocol != subprotocol:
             await connection.close()
             raise ProtocolError(f"the server does not accept the subprotocol {subprotocol}", maybe_sent=False)
         return connection

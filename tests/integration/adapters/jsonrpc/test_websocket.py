@@ -14,6 +14,7 @@ from bridge.core.errors import (
     ProtocolError,
     RejectedError,
 )
+from bridge.core.model import Inbound
 from bridge.core.ports import Context
 from tests.support.adapters.jsonrpc_sessions import error_of, scripted, serving, session
 from tests.support.bus.listener import Listener
@@ -53,6 +54,7 @@ async def test_a_greeting_is_not_lost() -> None:
         await adapter.check()
         await adapter.subscribe("b", ear.deliver)
         await adapter.subscribe("a", ear.deliver)
+        await until(lambda: len(ear.got) == 3)
         assert ear.pairs == [("b", ["b"]), ("a", ["a"]), ("a", ["a"])]
 
 
@@ -117,9 +119,9 @@ async def test_every_wrong_answer_has_its_error(said: Any, kind: type[BridgeErro
         assert not ear.lost
 
 
-async def test_what_belongs_to_nobody_is_counted_and_harms_nobody() -> None:
-    """Unmatched responses are counted and affect no call; a request of the server is refused."""
-    async with scripted() as (script, adapter, _), asyncio.TaskGroup() as group:
+async def test_what_belongs_to_nobody_is_told_and_harms_nobody() -> None:
+    """Unmatched responses are told and affect no call; a request of the server is refused."""
+    async with scripted() as (script, adapter, ear), asyncio.TaskGroup() as group:
         gone = group.create_task(adapter.request("late", UNSET))
         await until(lambda: script.frames)
         gone.cancel()
@@ -140,7 +142,55 @@ async def test_what_belongs_to_nobody_is_counted_and_harms_nobody() -> None:
         for n in (0, 1):
             await script.say({"jsonrpc": "2.0", "id": n + 2, "result": n})
         assert [await call for call in calls] == [0, 1]
-        assert adapter._calls.unmatched == 9  # type: ignore[attr-defined]
+        await script.say({"jsonrpc": "2.0", "id": 3, "result": "again"})
+        await until(lambda: len(ear.dropped) == 10)
+        assert {(type(error), topic) for error, topic in ear.dropped} == {(ProtocolError, "*")}
+
+
+async def test_what_a_server_writes_that_means_the_same() -> None:
+    """Binary frames, a byte-order mark, an id 1.0 for 1 and `error: null` beside a result are understood."""
+    async with scripted() as (script, adapter, ear), asyncio.TaskGroup() as group:
+        for number in (1, 2, 3):
+            call = group.create_task(adapter.request("m", UNSET))
+            await until(lambda n=number: len(script.frames) == n)
+            answer = {"jsonrpc": "2.0", "id": float(number), "result": number, "error": None}
+            text = json.dumps(answer).encode()
+            await script.say((text, b"\xef\xbb\xbf" + text, text.decode())[number - 1])
+            assert await call == number
+        assert ear.dropped == []
+
+
+async def test_a_delivery_that_waits_holds_up_no_call() -> None:
+    """While a notification cannot be delivered, calls are answered; then all come, in their order."""
+    room, got = asyncio.Event(), []
+
+    async def deliver(message: Inbound) -> None:
+        await room.wait()
+        got.append(message.message)
+
+    async with scripted() as (script, adapter, ear):
+        await adapter.subscribe("news", deliver)
+        other = Listener()
+        gone = await adapter.subscribe("*", other.deliver)
+        for n in range(5):
+            await script.say({"jsonrpc": "2.0", "method": "news", "params": [n]})
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(adapter.request("m", UNSET))
+            await until(lambda: script.frames)
+            await script.say({"jsonrpc": "2.0", "id": 1, "result": "ok"})
+            assert await call == "ok"
+        await adapter.check()
+        await adapter.unsubscribe(gone)
+        room.set()
+        await until(lambda: len(got) == 5)
+        assert got == [[n] for n in range(5)]
+        assert other.got == []
+        room.clear()
+        await script.say([{"jsonrpc": "2.0", "method": "news"}] * 3)
+        await script.say({"jsonrpc": "2.0", "id": 9, "result": "late"})
+        await until(lambda: ear.dropped)
+        await adapter.disconnect()
+        assert "3 notifications waited" in ear.dropped[-1][0].message
 
 
 async def test_what_cannot_be_said_is_refused() -> None:

@@ -1,6 +1,7 @@
 """WebSocket against real servers: messages both ways, credentials, TLS, and each way in which a session ends."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,10 +25,15 @@ from bridge.core.errors import (
     NotConnectedError,
     ProtocolError,
 )
+from bridge.core.model import Inbound
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.bus.listener import Listener
 from tests.support.servers.http_server import http, scripted_server
+from tests.support.servers.scripted import websocket
+from tests.support.servers.scripted.server import EndedError, Fault, Peer
+from tests.support.servers.scripted.server import scripted_server as scripted
+from tests.support.servers.scripted.websocket import close, frame
 from tests.support.servers.tls import make_certificates
 from tests.support.servers.tls_server import tls_server
 from tests.support.servers.websocket_service import websocket_service
@@ -62,7 +68,13 @@ async def session(
     listener = Listener()
     adapter = WebSocketAdapter(
         adapter_setup(
-            "test", Endpoint(url=url), auth, tls or Tls(), WebSocketConfig(**config), on_lost=listener.lost.append
+            "test",
+            Endpoint(url=url),
+            auth,
+            tls or Tls(),
+            WebSocketConfig(**config),
+            on_lost=listener.lost.append,
+            on_dropped=listener.on_dropped,
         )
     )
     try:
@@ -150,6 +162,154 @@ async def test_a_greeting_is_not_lost() -> None:
         await adapter.publish("*", "dropped")
         await adapter.check()
         assert listener.messages == [0, 1, 2, 3]
+
+
+async def test_a_long_greeting_is_told() -> None:
+    """Of many messages before the subscription the last ones are kept, and it is told how many are not."""
+
+    async def greet(connection: ServerConnection) -> None:
+        for n in range(103):
+            await connection.send(str(n))
+        await echo(connection)
+
+    async with serving(greet) as url, session(url) as (adapter, listener):
+        await adapter.connect()
+        await adapter.check()
+        await adapter.subscribe("*", listener.deliver)
+        await until(lambda: len(listener.got) == 100)
+        assert listener.messages == list(range(3, 103))
+        [(error, topic)] = listener.dropped
+        assert (error.message[:10], topic) == ("3 messages", "*")
+
+
+async def test_a_delivery_that_waits_stops_neither_pings_nor_messages() -> None:
+    """While a message cannot be delivered, the connection is read: it lives on, and what came meanwhile comes."""
+    room, got = asyncio.Event(), []
+
+    async def deliver(message: Inbound) -> None:
+        await room.wait()
+        got.append(message.message)
+
+    async with serving() as url, session(url, ping=0.1) as (adapter, listener):
+        await adapter.connect()
+        await adapter.subscribe("*", deliver)
+        for n in range(50):
+            await adapter.publish("*", n)
+        begun = adapter.last_heard
+        assert begun is not None
+        await until(lambda: (adapter.last_heard or 0.0) > begun + 0.5, "five pings")
+        await adapter.check()
+        assert (got, listener.lost) == ([], [])
+        room.set()
+        await until(lambda: len(got) == 50)
+        assert got == list(range(50))
+
+
+async def test_more_than_may_wait_waits_at_the_server() -> None:
+    """When too much waits to be delivered, the server has to wait, for longer than its pings, and nothing is lost."""
+    room, got = asyncio.Event(), []
+
+    async def deliver(message: Inbound) -> None:
+        await room.wait()
+        got.append(message.message)
+
+    async def flood(connection: ServerConnection) -> None:
+        for n in range(300):
+            await connection.send(bytes([n % 256]) * 50_000)
+        await echo(connection)
+
+    async with serving(flood) as url, session(url, ping=0.1) as (adapter, listener):
+        await adapter.connect()
+        await adapter.subscribe("*", deliver)
+        heard = [adapter.last_heard]
+
+        def still() -> bool:
+            heard.append(adapter.last_heard)
+            return len(heard) > 60 and len(set(heard[-50:])) == 1
+
+        await until(still, "a standstill")
+        assert adapter._deliveries._size <= 1024 * 1024
+        assert listener.lost == []
+        room.set()
+        await until(lambda: len(got) == 300, "all messages")
+        assert got == [bytes([n % 256]) * 50_000 for n in range(300)]
+
+
+def saying(data: bytes) -> Fault:
+    """Make a server that sends these bytes once it is connected, and then only reads."""
+
+    async def act(peer: Peer, _: bytes) -> None:
+        await peer.send(data)
+        await peer.rest()
+        raise EndedError
+
+    return Fault("message", "this", act)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (close(4001, b"enough"), "the server closed the connection (4001: enough)"),
+        (close(1012, b"restart"), "the server closed the connection (1012: restart)"),
+        (close(1013), "the server closed the connection (1013)"),
+        (close(1000, b"\xff\xfe"), "the bridge closed the connection (1007"),
+        (close(1), "the bridge closed the connection (1002"),
+        (frame(8, b"\x03"), "the bridge closed the connection (1002"),
+        (frame(1, b"\xff\xfe"), "the bridge closed the connection (1007"),
+        (frame(11, b"1"), "the bridge closed the connection (1002"),
+        (frame(0, b"1"), "the bridge closed the connection (1002"),
+        (frame(1, b"1", reserved=7), "the bridge closed the connection (1002"),
+        (b"\x81\x7f\x7f" + b"\xff" * 7, "the bridge closed the connection (1009"),
+        (b"\x81\xff" + b"\xff" * 8, "the bridge closed the connection (1002"),
+        (b"HTTP/1.1 408 Request Timeout\r\n\r\n" * 5, "the bridge closed the connection (1002"),
+        (frame(1, b"x", fin=False) + frame(1, b"x"), "the bridge closed the connection (1002"),
+    ],
+)
+async def test_a_server_that_does_not_close(data: bytes, told: str) -> None:
+    """A close, and what is no frame, end the session at once, although the server keeps the connection open."""
+    async with (
+        scripted(websocket.converse, saying(data)) as server,
+        session(f"ws://127.0.0.1:{server.port}/", max_message=50_000) as (adapter, listener),
+    ):
+        await adapter.connect()
+        await until(lambda: listener.lost)
+        assert listener.lost[0].message.startswith(told)
+        with pytest.raises(NotConnectedError):
+            await adapter.check()
+
+
+async def test_a_server_that_takes_nothing() -> None:
+    """What waits to be sent to a server that reads nothing is bounded, however many messages are given up."""
+    with websocket_service() as service:
+        async with session(service.url) as (adapter, _):
+            await adapter.connect()
+            service.freeze()
+            assert adapter._connection is not None
+            transport = adapter._connection._socket.transport
+            sizes = []
+            for _ in range(30):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await adapter.publish("*", os.urandom(1_000_000))
+                sizes.append(transport.get_write_buffer_size())
+            assert 0 < max(sizes) < 1_200_000
+
+
+async def test_pings_without_an_end() -> None:
+    """A server that sends pings and does not read the answers is left before they fill the memory."""
+
+    async def act(peer: Peer, _: bytes) -> None:
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            await peer.send(frame(9, b"x" * 125) * 1000)
+
+    async with (
+        scripted(websocket.converse, Fault("message", "pings", act)) as server,
+        session(f"ws://127.0.0.1:{server.port}/") as (adapter, listener),
+    ):
+        await adapter.connect()
+        await until(lambda: listener.lost)
+        assert listener.lost[0].message == "the server sends pings and does not read the answers"
 
 
 async def test_the_subprotocol_is_asked_for_and_insisted_on() -> None:
