@@ -447,6 +447,10 @@ class Connection:
         more = self.subscriptions.unwell_and_not_named
         if more and self._base is ConnectionStatus.CONNECTED:
             found.append(f"{more} more subscriptions are not live; the log has all of them")
+        if unlisted := self.subscriptions.not_listed:
+            found.append(
+                f"`bridge.subscriptions` leaves out {unlisted} subscriptions, since a list must fit on the bus"
+            )
         return [*found, *self._session_warnings.values()]
 
     def _unwell(self) -> dict[str, SubscriptionHealth]:

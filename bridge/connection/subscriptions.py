@@ -209,6 +209,11 @@ class Subscriptions:
         keys = {remote.key for remote in self._remote.values() if remote.live is None}
         return max(0, sum(spec.key in keys for spec in self._specs.values()) - _MOST_UNWELL) if keys else 0
 
+    @property
+    def not_listed(self) -> int:
+        """How many are too many to be listed by `listed`."""
+        return max(0, len(self._specs) - _MOST_LISTED)
+
     def listed(self) -> list[LiveSubscription]:
         """Return at most 100 of them for `bridge.subscriptions`: those by command first, the latest of those first."""
         by_command = [spec for spec in self._specs.values() if spec.asked is not None]

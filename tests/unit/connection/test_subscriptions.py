@@ -681,6 +681,13 @@ async def test_many_that_are_not_well_are_counted():
     assert all(len(msgspec.json.encode(one)) < 500 for one in unwell.values())
 
 
+async def test_those_that_are_too_many_for_the_list_are_counted():
+    """A hundred are listed; how many more there are is known, too."""
+    fixture = Fixture(*(SubscriptionSpec(f"s{n}", f"t{n}") for n in range(120)))
+    assert (len(fixture.subscriptions.listed()), fixture.subscriptions.not_listed) == (100, 20)
+    assert Fixture(SubscriptionSpec("s", "t")).subscriptions.not_listed == 0
+
+
 async def test_a_session_is_left_without_its_subscriptions():
     """A session that goes on for its operations has no subscriptions any more, even if one cannot be ended."""
     fixture = Fixture(SubscriptionSpec("a", "t"), SubscriptionSpec("b", "u"))
