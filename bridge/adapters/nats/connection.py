@@ -129,7 +129,7 @@ class NatsConnection:
         """
         target = self._target
         try:
-            info = await self._transport.open(server, target.context, server_name)
+            info = self._info = await self._transport.open(server, target.context, server_name)
             fields = connect_fields(target.credentials, target.keys, info.nonce)
             name = f"nemo-bridge/{self._setup.integration}"
             self._transport.begin(connect_line(info, fields, name, __version__))
@@ -138,7 +138,7 @@ class NatsConnection:
                 await self.flushed()
             await self._background.open()
             self._inbox = self.new_inbox()
-            self._learn(info)
+            self._learn(self._info)  # not before TLS is on and the credentials are accepted; it may have come again
             # Who may only publish has no use for answers.
             with contextlib.suppress(RejectedError):
                 await self._subscribe_to_answers()

@@ -23,7 +23,14 @@ from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.errors import Permission, refused_by_jetstream
 from bridge.adapters.nats.protocol import NO_RESPONDERS, NatsMessage
 from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID, shown_headers
-from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError, UnavailableError
+from bridge.core.errors import (
+    BridgeError,
+    InvalidError,
+    OverloadedError,
+    ProtocolError,
+    RejectedError,
+    UnavailableError,
+)
 from bridge.core.model import Inbound, QueueMessage
 from bridge.core.ports import AckDecision, AdapterSetup, Deliver
 from bridge.core.settings import Hold
@@ -42,6 +49,10 @@ _MOST_NANO: Final = 2**63 - 1
 #: contract names this number.
 _BATCH: Final = 100
 _EXPIRES: Final = 10.0
+#: Seconds between two pulls at least, where the first has brought nothing: without a leader each may end at once.
+_PULL_SPACING: Final = 1.0
+#: Messages that wait to be delivered at most. A server sends only what was asked for.
+_MOST_ARRIVALS: Final = 1024
 #: How many seconds an answer to a pull may be late before it counts as lost.
 _LATE: Final = 5.0
 #: After these statuses of a pull the next one may do better (ADR-13); any other is a setting that cannot work.
@@ -212,10 +223,15 @@ class Queues:
                 await self._clock.sleep(_PREPARE_AGAIN)
                 await self._prepare()
 
-    def _forget_messages(self, stream: str) -> None:
-        """Forget the messages of a stream that was made again: acknowledging one would acknowledge another."""
-        for message_id in [one for one in self._unacknowledged if one.partition("/")[0] == stream]:
-            del self._unacknowledged[message_id]
+    def _forget_messages(self, stream: str, consumer: str | None = None) -> None:
+        """Forget the messages of a stream, or of one consumer, that was made again or may be.
+
+        To acknowledge one of them would acknowledge another one of the same number.
+        """
+        for message_id, reply in tuple(self._unacknowledged.items()):
+            metadata = read_metadata(reply)
+            if metadata.stream == stream and consumer in {None, metadata.consumer}:
+                del self._unacknowledged[message_id]
 
     def _forbidden(self, subject: str, error: BridgeError) -> bool:
         """End what the server does not let pull or acknowledge any more; return whether it was anything of ours."""
@@ -296,7 +312,7 @@ class Queues:
                 async with self._clock.timeout(wait + _LATE):
                     message = await future
             except TimeoutError:
-                await self._consumers.check_exists(consumer)
+                await self._check_exists(consumer)
                 return None
             finally:
                 del consumer.waiting[token]
@@ -323,6 +339,20 @@ class Queues:
                     return
             if reply not in self._settling:
                 self._connection.post(reply, _NAK)
+
+    async def _check_exists(self, consumer: Consumer) -> None:
+        """Ask whether a consumer is still there, since a pull had no answer.
+
+        Raises:
+            RejectedError: It is gone.
+            UnavailableError: JetStream does not answer.
+        """
+        try:
+            async with self._clock.timeout(_LATE):
+                await self._consumers.check_exists(consumer)
+        except TimeoutError:
+            words = f"queue {consumer.stream}/{consumer.name}: JetStream does not answer"
+            raise UnavailableError(words, maybe_sent=False) from None
 
     async def _listen(self, consumer: Consumer) -> None:
         async with consumer.opening:
@@ -441,6 +471,10 @@ class Queues:
         in_progress: dict[str, None] = {}
 
         def arrived(message: NatsMessage) -> None:
+            if arrivals.qsize() >= _MOST_ARRIVALS:
+                words = "dropped: more came than was asked for; if it is stored, it comes again"
+                self._setup.on_dropped(OverloadedError(words), message.subject)
+                return
             if message.reply.startswith(_ACK_SUBJECT):
                 in_progress[message.reply] = None
             arrivals.put_nowait(message)
@@ -496,8 +530,7 @@ class Queues:
         self._connection.unsubscribe(consumption.subscription)
         self._consumers.forget()
         if isinstance(error, RejectedError):
-            # Its stream may be another one from now on, whose numbers mean other messages.
-            self._forget_messages(consumption.consumer.stream)
+            self._forget_messages(consumption.consumer.stream, consumption.consumer.name)
         for task in consumption.tasks:
             if task is not asyncio.current_task():
                 task.cancel()
@@ -506,18 +539,21 @@ class Queues:
     async def _deliver_all(self, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
             while True:
+                asked, until = left, self._clock.monotonic() + _PULL_SPACING
                 while left:
                     try:
                         async with self._clock.timeout(_EXPIRES + _LATE):
                             message = await consumption.arrivals.get()
                     except TimeoutError:
-                        await self._consumers.check_exists(consumption.consumer)
+                        await self._check_exists(consumption.consumer)
                         break
                     if not message.reply.startswith(_ACK_SUBJECT):
                         await self._check_pull(message, consumption.consumer)
                         break
                     await self._deliver(message, consumption, deliver)
                     left -= 1
+                if left == asked:
+                    await self._clock.sleep(until - self._clock.monotonic())
                 left = await self._pull(consumption)
         except BridgeError as error:
             self._end(consumption, error)
@@ -599,7 +635,7 @@ class Queues:
         queue = f"queue {consumer.stream}/{consumer.name}"
         if status.code == NO_RESPONDERS:
             # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
-            await self._consumers.check_exists(consumer)
+            await self._check_exists(consumer)
             raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
         if status.code not in _PULL_AGAIN:
             raise RejectedError(f"{queue}: {status.description or 'refused'}", code=status.code, maybe_sent=False)

@@ -19,6 +19,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.adapters.setup import adapter_setup
+from tests.support.adapters.told import Told
 from tests.support.clock import FakeClock
 
 HOLD = Hold(visibility=60.0)
@@ -85,6 +86,12 @@ class Server:
         self.tasks.append(asyncio.create_task(work))
         return self.tasks[-1]
 
+    async def stop(self) -> None:
+        """End what runs on the connection."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
 
 def reply_to(delivered: int) -> str:
     """The subject to acknowledge the only message on, in its n-th delivery."""
@@ -103,7 +110,8 @@ class Room:
 
     def __init__(self, clock: FakeClock, server: Server) -> None:
         self.clock, self.server = clock, server
-        setup = adapter_setup("test", clock=clock)
+        self.told = Told()
+        setup = adapter_setup("test", clock=clock, **self.told.callbacks)
         self.queues = Queues(server, NatsConfig(), Codec(), setup)  # type: ignore[arg-type]
         self.ended: list[BridgeError] = []
         self.got: list[int | None] = []
@@ -153,9 +161,7 @@ async def consuming(hold: Hold = HOLD) -> AsyncIterator[Room]:
         yield room
     finally:
         assert not any(task.done() for task in room.server.tasks)
-        for task in room.server.tasks:
-            task.cancel()
-        await asyncio.gather(*room.server.tasks, return_exceptions=True)
+        await room.server.stop()
     assert room.ended == []
 
 
@@ -226,9 +232,7 @@ async def taken(visibility: float | None) -> AsyncIterator[Room]:
     try:
         yield room
     finally:
-        for task in room.server.tasks:
-            task.cancel()
-        await asyncio.gather(*room.server.tasks, return_exceptions=True)
+        await room.server.stop()
 
 
 @pytest.mark.parametrize("visibility", [4.0, 30.0, 95.0])
@@ -321,6 +325,49 @@ async def test_nobody_listens_for_hours() -> None:
     await room.clock.settle()
     assert room.server.posts == [(reply, b"+ACK") for reply in replies]
     assert room.server.pulls == 2
-    for task in room.server.tasks:
-        task.cancel()
-    await asyncio.gather(*room.server.tasks, return_exceptions=True)
+    await room.server.stop()
+
+
+async def test_pulls_that_end_at_once() -> None:
+    """As of a cluster without a leader: they are repeated, but not without a pause."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    for _ in range(20):
+        room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="409 Leadership Change"))
+        room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="408 Request Timeout"))
+        await room.clock.advance(0.5)
+    assert room.server.pulls in {10, 11}
+    assert room.ended == []
+    await room.server.stop()
+
+
+async def test_jetstream_falls_silent() -> None:
+    """No pull has an answer, nor has the question about the consumer: the subscription ends and says so."""
+    room = Room(FakeClock(), Server())
+    room.find()
+
+    async def silent(_consumer: Consumer) -> None:
+        await asyncio.Event().wait()
+
+    room.queues._consumers.check_exists = silent  # type: ignore[method-assign]
+    await room.queues.consume("JOBS/nemo", room.deliver, None, None, room.ended.append)
+    await room.clock.advance(21.0)
+    assert [error.kind for error in room.ended] == ["unavailable"]
+    assert all(task.done() for task in room.server.tasks)
+
+
+async def test_more_messages_than_were_asked_for() -> None:
+    """A server gone mad does not fill the memory; what is left out is told, and not acknowledged."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    for number in range(1, 3001):
+        reply = f"$JS.ACK.JOBS.nemo.1.{number}.{number}.1700000000000000000.0"
+        room.server.arrived(NatsMessage(1, "jobs", reply, b"1"))
+    assert len(room.told.dropped) == 3000 - 1024
+    await room.clock.settle()
+    room.listens.set()
+    await room.clock.settle()
+    assert len(room.server.posts) == 1024
+    await room.server.stop()
