@@ -21,7 +21,7 @@ from bridge.adapters._common.content import BYTES, MSGPACK, Codec
 from bridge.adapters.file.config import FileConfig
 from bridge.adapters.file.paths import Glob, split_path
 from bridge.adapters.file.tree import Tree
-from bridge.adapters.file.watch import MAX_OPEN, Changes, Tail, describe
+from bridge.adapters.file.watch import MAX_OPEN, Changes, Piece, Tail, describe
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, NotSupportedError
 from bridge.core.model import Command, Inbound, Publish, Request
 from bridge.core.ports import (
@@ -218,6 +218,8 @@ class FileAdapter(AdapterBase):
 
         async def line(path: str, content: bytes) -> None:
             message, headers = self._codec.decode_or_keep(content, as_text=True)
+            if isinstance(content, Piece):
+                headers |= {"piece": str(content.number), "last_piece": "true" if content.last else "false"}
             await deliver(Inbound(topic=path, message=message, headers=headers))
 
         tails = topic.startswith(TAIL)

@@ -29,5 +29,8 @@ class FileConfig(Strict):
     max_size: Annotated[Size, Field(description="the largest file that `read` takes")] = 16 * 1024 * 1024
     max_line: Annotated[
         Annotated[Size, Field(ge=4)],
-        Field(description="a longer line comes in pieces, none of which ends within a character; 4 bytes or more"),
+        Field(
+            description="a longer line comes in pieces, none of which ends within a character; the headers `piece` (1, "
+            '2, …) and `last_piece` ("true" or "false") tell; 4 bytes or more'
+        ),
     ] = 256 * 1024

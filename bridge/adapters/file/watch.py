@@ -68,6 +68,25 @@ def _mark(found: os.stat_result) -> tuple[int, int, int]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+class Piece(bytes):
+    """A piece of a line that is longer than `max_line`.
+
+    Attributes:
+        number: Which piece of its line it is, from 1.
+        last: Whether it is the last one.
+    """
+
+    number: int
+    last: bool
+
+    @classmethod
+    def make(cls, content: bytes, number: int, *, last: bool) -> "Piece":
+        """Return a piece with this content."""
+        made = cls(content)
+        made.number, made.last = number, last
+        return made
+
+
 class _Followed:
     """One file that grows.
 
@@ -82,7 +101,19 @@ class _Followed:
         fault: Why it could not be read the last time.
     """
 
-    __slots__ = ("_at_start", "_rest", "after", "descriptor", "fault", "idle", "more", "path", "position", "size")
+    __slots__ = (
+        "_at_start",
+        "_pieces",
+        "_rest",
+        "after",
+        "descriptor",
+        "fault",
+        "idle",
+        "more",
+        "path",
+        "position",
+        "size",
+    )
 
     def __init__(self, path: str, position: int, after: "_Followed | None" = None) -> None:
         self.path = path
@@ -94,6 +125,7 @@ class _Followed:
         self.idle = 0
         self.fault: str | None = None
         self._at_start = position == 0
+        self._pieces = 0  # of the line whose end has not come yet
         self._rest = b""
 
     def lines(self, max_line: int, *, is_text: bool) -> list[bytes]:
@@ -110,7 +142,7 @@ class _Followed:
         assert self.descriptor is not None  # noqa: S101  # its owner has opened it
         if os.fstat(self.descriptor).st_size < self.position:
             # Truncated in place, as `copytruncate` does.
-            self.position, self._rest, self._at_start = 0, b"", is_text
+            self.position, self._rest, self._pieces, self._at_start = 0, b"", 0, is_text
         chunk = os.pread(self.descriptor, _CHUNK, self.position)
         self.position += len(chunk)
         self.more = len(chunk) == _CHUNK
@@ -119,11 +151,22 @@ class _Followed:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         found: list[bytes] = []
         for line in whole:
-            found += _pieces(self._without_mark(line).removesuffix(b"\r"), max_line)
+            found += self._cut(self._without_mark(line).removesuffix(b"\r"), max_line)
         if len(self._rest) > max_line:
             *pieces, self._rest = _pieces(self._without_mark(self._rest), max_line)
-            found += pieces
+            for piece in pieces:
+                self._pieces += 1
+                found.append(Piece.make(piece, self._pieces, last=False))
         return found
+
+    def _cut(self, line: bytes, max_line: int) -> list[bytes]:
+        """Return a line, or what is left of it, whose end has come: as it is, or in pieces where it is too long."""
+        before, self._pieces = self._pieces, 0
+        if not before and len(line) <= max_line:
+            return [line]
+        *pieces, last = _pieces(line, max_line)
+        found: list[bytes] = [Piece.make(piece, before + n, last=False) for n, piece in enumerate(pieces, 1)]
+        return [*found, Piece.make(last, before + len(pieces) + 1, last=True)]
 
     def _without_mark(self, line: bytes) -> bytes:
         """Remove a byte-order mark from the file's first line."""
@@ -137,7 +180,7 @@ class _Followed:
             os.close(self.descriptor)
             self.descriptor = None
         rest, self._rest = self._rest, b""
-        return rest
+        return Piece.make(rest, self._pieces + 1, last=True) if rest and self._pieces else rest
 
     def put_aside(self) -> None:
         """Close the file; the incomplete line at its end is read again when it is opened again."""

@@ -1,5 +1,6 @@
 """Sources without a server (static, timer, file) in a whole sidecar, seen by an independent program."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +112,11 @@ async def test_static_values(process: Sidecar, bus: Program) -> None:
     event = await bus.wait("settings.limit", since=since)
     assert event["payload"] == {"topic": "limit", "message": "30", "headers": {}}
     assert (await bus.wait("settings.currency", since=since))["payload"]["message"] == "EUR"
+    (process.directory / "settings.csv").unlink()
+    os.mkfifo(process.directory / "settings.csv")
+    refused = await bus.ask("bridge.reload", {})
+    assert "is not a regular file" in refused["error"]["message"]
+    (process.directory / "settings.csv").unlink()
     (process.directory / "settings.csv").write_text("key,value\nlimit\n")
     refused = await bus.ask("bridge.reload", {})
     assert not refused["ok"]

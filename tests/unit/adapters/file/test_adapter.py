@@ -200,6 +200,26 @@ async def test_a_line_that_the_codec_cannot_read(tmp_path: Path, codec: Any, lin
     assert "not " in got[0].headers["codec_error"] or "empty" in got[0].headers["codec_error"]
 
 
+async def test_a_long_line_comes_in_pieces(tmp_path: Path) -> None:
+    """Each piece is a message; its headers tell which one it is, and whether it is the last."""
+    got: list[Inbound] = []
+
+    async def take(message: Inbound) -> None:
+        got.append(message)
+
+    async with opened(tmp_path, codec="text", max_line=4) as adapter:
+        await adapter.subscribe("tail:log", take)
+        (tmp_path / "log").write_text("abcdef\nshort\nend\n")
+        await until(lambda: len(got) == 5, "all pieces")
+    assert [(one.message, one.headers) for one in got] == [
+        ("abcd", {"piece": "1", "last_piece": "false"}),
+        ("ef", {"piece": "2", "last_piece": "true"}),
+        ("shor", {"piece": "1", "last_piece": "false"}),
+        ("t", {"piece": "2", "last_piece": "true"}),
+        ("end", {}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("codec", "content", "value"),
     [

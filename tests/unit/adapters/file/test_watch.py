@@ -9,7 +9,7 @@ import pytest
 from bridge.adapters.file import watch as module
 from bridge.adapters.file.paths import Glob
 from bridge.adapters.file.tree import Tree
-from bridge.adapters.file.watch import Changes, Tail
+from bridge.adapters.file.watch import Changes, Piece, Tail
 from bridge.core.errors import NotConnectedError
 
 
@@ -162,8 +162,33 @@ def test_long_lines_come_in_pieces(tmp_path: Path, tail_of: Any) -> None:
     file = tmp_path / "a.log"
     file.write_text("123456789\nabcdefghij")
     assert [line for _, line in tail.poll()] == [b"1234", b"5678", b"9", b"abcd", b"efgh"]
-    add(file, "k\n")
-    assert [line for _, line in tail.poll()] == [b"ijk"]
+    add(file, "k\nnext\n")
+    assert [line for _, line in tail.poll()] == [b"ijk", b"next"]
+
+
+def test_pieces_are_numbered(tmp_path: Path, tail_of: Any) -> None:
+    """Each piece of a long line has its number, and the last one says so, also where they come one by one."""
+    tail = tail_of(max_line=4)
+    file = tmp_path / "a.log"
+    file.write_text("123456789\nabcdefghij")
+    lines = [line for _, line in tail.poll()]
+    add(file, "klm\n1234\n12345")
+    lines += [line for _, line in tail.poll()]
+    file.unlink()
+    for _ in range(20):
+        lines += [line for _, line in tail.poll()]
+    assert [(bytes(one), one.number, one.last) if isinstance(one, Piece) else one for one in lines] == [
+        (b"1234", 1, False),
+        (b"5678", 2, False),
+        (b"9", 3, True),
+        (b"abcd", 1, False),
+        (b"efgh", 2, False),
+        (b"ijkl", 3, False),
+        (b"m", 4, True),
+        b"1234",
+        (b"1234", 1, False),
+        (b"5", 2, True),
+    ]
 
 
 def test_much_comes_in_several_polls(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
