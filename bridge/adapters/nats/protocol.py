@@ -23,8 +23,10 @@ _MAX_LINE: Final = 65_536
 #: Bytes of a message at most, so that a server gone mad does not fill the memory. nats-server itself warns above 8 MB.
 _MAX_MESSAGE: Final = 256 << 20
 _SPACES: Final = re.compile(rb"[ \t]+")
-_NAME: Final = re.compile(rb"[^\s:\x80-\xff]+")
-_VERSION_LINE: Final = b"NATS/1.0"
+#: White space in headers: that of ASCII alone.
+_WHITE: Final = " \t\r\n\v\f"
+_NAME: Final = re.compile(r"[^ \t\r\n\v\f:\x80-\U0010ffff]+")
+_VERSION_LINE: Final = "NATS/1.0"
 
 
 class MalformedError(Exception):
@@ -237,7 +239,7 @@ def read_headers(block: bytes) -> tuple[dict[str, str], str, str]:
     Returns:
         The headers, what could not be read of them, which is left out, and the status; see `NatsMessage`.
     """
-    first, *lines = block.split(b"\r\n")
+    first, *lines = block.decode("utf-8", "replace").split("\r\n")
     headers: dict[str, str] = {}
     repeated: dict[str, list[str]] = {}
     flaw = status = ""
@@ -245,13 +247,11 @@ def read_headers(block: bytes) -> tuple[dict[str, str], str, str]:
         status, flaw = _read_status(first)
     for line in lines:
         if line:
-            raw, colon, text = line.partition(b":")
-            raw = raw.strip()
-            if not colon or not _NAME.fullmatch(raw):
+            name, colon, value = line.partition(":")
+            name, value = name.strip(_WHITE), value.strip(_WHITE)
+            if not colon or not _NAME.fullmatch(name):
                 flaw = "a header cannot be read"
-                continue
-            name, value = raw.decode(), text.strip().decode("utf-8", "replace")
-            if name in headers:
+            elif name in headers:
                 repeated.setdefault(name, [headers[name]]).append(value)
             else:
                 headers[name] = value
@@ -260,16 +260,16 @@ def read_headers(block: bytes) -> tuple[dict[str, str], str, str]:
     return headers, flaw, status
 
 
-def _read_status(line: bytes) -> tuple[str, str]:
+def _read_status(line: str) -> tuple[str, str]:
     """Return the status in the first line of a block of headers, and what could not be read of it."""
     if not line.startswith(_VERSION_LINE):
         return "", "its headers do not begin as NATS' do"
-    code, _, words = line[len(_VERSION_LINE) :].strip().partition(b" ")
+    code, _, words = line[len(_VERSION_LINE) :].strip(_WHITE).partition(" ")
     if not code:
         return "", ""
-    if not code.isdigit():
+    if not (code.isascii() and code.isdigit()):
         return "", "its status is no number"
-    return f"{code.decode()} {words.strip().decode(errors='replace')}".rstrip(), ""
+    return f"{code} {words.strip(_WHITE)}".rstrip(_WHITE), ""
 
 
 def connect_line(info: Info, credentials: Mapping[str, str], name: str, version: str) -> bytes:

@@ -63,7 +63,7 @@ def _as(line: bytes) -> Act:
 
 
 def _flood(peer: Peer, data: bytes) -> Awaitable[None]:
-    return endless(data * 1000, most=200_000)(peer, data)
+    return endless(data * 1000, most=50_000)(peer, data)
 
 
 FAULTS: Final = table(
@@ -74,6 +74,9 @@ FAULTS: Final = table(
         ("info", "wrong_types"): info(max_payload="much", headers="yes", connect_urls=7),
         ("info", "max_payload_0"): info(max_payload=0),
         ("info", "urls_no_text"): b'INFO {"max_payload": 1048576, "connect_urls": ["\xff\xfe"]}\r\n',
+        ("info", "max_payload_negative"): info(max_payload=-1),
+        ("info", "urls_of_nobody"): info(connect_urls=["", "x", "\x1b[31m:1", "127.0.0.1:1", "a b:1"] * 500),
+        ("info", "tls_available"): info(tls_available=True),
         ("info", "tls_required"): info(tls_required=True),
         ("info", "no_headers"): info(headers=False),
         ("info", "auth_required"): info(auth_required=True, nonce=7),
@@ -85,6 +88,10 @@ FAULTS: Final = table(
         ("pong", "error_accounts"): b"-ERR 'maximum account active connections exceeded'\r\n",
         ("pong", "error_unknown"): b"-ERR 'nobody has ever heard of this'\r\nPONG\r\n",
         ("pong", "error_permissions"): b'-ERR \'Permissions Violation for Publish to "a \\xff \\" b"\'\r\nPONG\r\n',
+        ("pong", "error_subscriptions"): b"-ERR 'maximum subscriptions exceeded'\r\nPONG\r\n",
+        ("pong", "error_revoked"): b'-ERR \'Permissions Violation for Subscription to "in.*" (sid "2")\'\r\nPONG\r\n',
+        ("pong", "error_nobody"): b'-ERR \'Permissions Violation for Subscription to "x" (sid "77")\'\r\nPONG\r\n',
+        ("message", "status_of_a_server"): _as(b"HMSG in.x @ 32 33\r\nNATS/1.0 100 FlowControl\r\nA:\r\n\r\n1\r\n"),
         ("message", "subject_no_text"): _as(b"MSG in.\xff @ 1\r\n1\r\n"),
         ("message", "reply_no_text"): _as(b"MSG in.x @ _INBOX.\xff 1\r\n1\r\n"),
         ("message", "status_no_text"): _as(b"HMSG in.x @ 18 19\r\nNATS/1.0 \xff\xff \xfe\r\n\r\n1\r\n"),
