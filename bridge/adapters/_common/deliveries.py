@@ -29,26 +29,32 @@ class Deliveries:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
-    async def put(self, deliver: Deliver, message: Inbound, size: int) -> None:
-        """Deliver a message after those before it; return at once, unless too much waits.
+    def offer(self, deliver: Deliver, message: Inbound, size: int) -> bool:
+        """Deliver a message after those before it; return False, with nothing done, where too much waits.
 
         Args:
             deliver: Takes the message.
             message: The message.
             size: Its bytes.
         """
+        if self._current is None:
+            delivery = deliver(message)
+            if not isinstance(delivery, AckDecision):  # most often it is delivered by now, and needs no task
+                self._current = delivery
+                self._news.set()
+            return True
         size = max(size, _LEAST)
-        while self._current is not None and self._queue and self._size + size > self._most:
+        if self._queue and self._size + size > self._most:
+            return False
+        self._size += size
+        self._queue.append((deliver, message, size))
+        return True
+
+    async def put(self, deliver: Deliver, message: Inbound, size: int) -> None:
+        """Do the same, and wait as long as too much waits."""
+        while not self.offer(deliver, message, size):
             self._room.clear()
             await self._room.wait()
-        if self._current is not None:
-            self._size += size
-            self._queue.append((deliver, message, size))
-            return
-        delivery = deliver(message)
-        if not isinstance(delivery, AckDecision):  # most often it is delivered by now, and needs no task
-            self._current = delivery
-            self._news.set()
 
     async def run(self) -> None:
         """Deliver what could not be delivered at once, until cancelled."""

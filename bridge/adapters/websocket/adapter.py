@@ -144,11 +144,14 @@ class WebSocketAdapter(AdapterBase):
         self._deliver = None
 
     async def _read(self, connection: WebSocketConnection) -> None:
+        deliveries = self._deliveries
         try:
             while True:
                 frame = await connection.receive()
                 if self._deliver is not None:
-                    await self._deliveries.put(self._deliver, self._inbound(frame), len(frame))
+                    message = self._inbound(frame)
+                    if not deliveries.offer(self._deliver, message, len(frame)):
+                        await deliveries.put(self._deliver, message, len(frame))
                 elif self._early is not None:
                     self._early.append((self._inbound(frame), len(frame)))
                     if len(self._early) > _EARLY:

@@ -99,28 +99,34 @@ class WebSocketConnection:
         Raises:
             ConnectionLostError: The connection has ended; the message may have been sent.
         """
+        socket = self._socket
         try:
-            async with self._sending:
-                await self._socket.drain()
-                self._socket.message_size = len(data)
-                await self._socket.send(data, text=text)
+            if not socket.paused and not self._sending.locked():
+                socket.message_size = len(data)
+                await socket.send(data, text=text)
+                return
+            async with self._sending:  # in their order
+                await socket.drain()
+                socket.message_size = len(data)
+                await socket.send(data, text=text)
         except (ConnectionClosed, OSError) as error:
             raise self._lost(error) from None
 
     async def receive(self) -> str | bytes:
         """Wait for the next message: str from a text frame, bytes from a binary one. Raises ConnectionLostError."""
-        message: str | bytes = await self._receive(decode=None)
-        return message
+        self._receiving = True
+        try:
+            return await self._socket.recv()
+        except (ConnectionClosed, OSError) as error:
+            raise self._lost(error) from None
+        finally:
+            self._receiving = False
 
     async def receive_bytes(self) -> bytes:
         """Wait for the next message, as bytes whatever its frame. Raises ConnectionLostError."""
-        message: bytes = await self._receive(decode=False)
-        return message
-
-    async def _receive(self, *, decode: bool | None) -> Any:
         self._receiving = True
         try:
-            return await self._socket.recv(decode)
+            return await self._socket.recv(decode=False)
         except (ConnectionClosed, OSError) as error:
             raise self._lost(error) from None
         finally:

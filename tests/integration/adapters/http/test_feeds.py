@@ -26,6 +26,7 @@ from tests.support.bus.listener import Listener
 from tests.support.clock import FakeClock
 from tests.support.servers.http_server import Received, http, scripted_server
 from tests.support.servers.http_service import http_service
+from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
 STREAM = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
@@ -351,3 +352,42 @@ def test_streams_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+_CONFIGURATION = """
+integration "shop" {{
+  type = "http"
+  endpoint {{
+    url = "{0}"
+  }}
+  config {{
+    events = "/e"
+    poll   = "30s"
+    path   = "/v"
+  }}
+}}
+subscription "news" {{
+  integration = "shop"
+  topic       = "events"
+  emit        = "data.news"
+}}
+subscription "prices" {{
+  integration = "shop"
+  topic       = "poll"
+  emit        = "data.prices"
+}}
+"""
+
+
+async def test_through_the_sidecar_a_feed_that_is_not_there() -> None:
+    """A stream that the server refuses is that subscription's failure: health names it, poll and requests go on."""
+    answers = {b"/rpc/e": http("", 404), b"/rpc/v": http("7", 200, "Content-Type: application/json")}
+    async with scripted_server(lambda r: r.send(answers.get(r.head.split(b" ")[1], http("{}")))) as server:
+        with sidecar(_CONFIGURATION.format(server.url)) as running, running.program() as program:
+            said = await program.wait("health.shop", lambda event: event["payload"]["subscriptions"])
+            assert said["payload"]["status"] == "degraded"
+            [(name, state)] = said["payload"]["subscriptions"].items()
+            assert (name, state["error"]["kind"], state["error"]["code"]) == ("news", "rejected", 404)
+            assert (await program.request("shop", "GET /x"))["result"]["status"] == 200
+            asked = [request.head.split(b" ")[1] for request in server.requests]
+            assert (asked.count(b"/rpc/e"), asked.count(b"/rpc/v")) == (1, 1)
