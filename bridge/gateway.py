@@ -15,7 +15,7 @@ import structlog
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer
 from bridge.config import BusSettings, Configuration, Expression
-from bridge.connection import ConnectionManager, Emit, SubscriptionSpec
+from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
@@ -36,6 +36,7 @@ from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
 from bridge.core.responder import Responder
 from bridge.core.settings import parse_listen
+from bridge.core.threads import in_thread
 from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Selection, default_folder
 from bridge.routing.dispatcher import Dispatcher
@@ -45,6 +46,12 @@ from bridge.routing.router import Router
 LONGEST_CLOSE: Final = 2.0
 #: Seconds of these in which the bus may send the last events.
 _BUS_TIME: Final = 0.6
+#: Seconds that reading the configuration again may take.
+_LONGEST_LOAD: Final = 60.0
+_EMPTY: Final = (
+    "configuration not applied: it has no integration, route or subscription any more, which is most likely a mistake; "
+    "to remove all of them, start the bridge with that configuration"
+)
 #: Bytes of an event that are reserved for its type, ids and headers.
 _ENVELOPE: Final = 4096
 
@@ -102,7 +109,12 @@ class IntegrationGateway:
             curve=_curve(configuration.bus),
         )
         self._manager = ConnectionManager(
-            bus=self.bus, clock=self._clock, rng=rng, on_change=self._on_change, redactor=self._redactor
+            bus=self.bus,
+            clock=self._clock,
+            rng=rng,
+            drain_timeout=settings.drain_timeout,
+            on_change=self._on_change,
+            redactor=self._redactor,
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
         self._responder = responder
@@ -142,6 +154,7 @@ class IntegrationGateway:
         self._outbox_is_closed = False
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
+        self._started_empty = _is_empty(configuration)
         self._reloading = asyncio.Lock()
         self._applying = asyncio.Lock()
 
@@ -161,7 +174,8 @@ class IntegrationGateway:
             OutboxError: The files of the outbox cannot be used.
         """
         _log_warnings(self._configuration.warnings)
-        await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration))
+        files = _files_of(self._configuration)
+        await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
         try:
@@ -339,9 +353,13 @@ class IntegrationGateway:
         if self._load is None:
             raise InvalidError("this bridge was not started from files, so it cannot reload them")
         async with self._reloading, self._observer.reloading():
+            old = self._configuration
             try:
-                fresh = await asyncio.to_thread(self._load)
+                fresh, files = await self._read_again(self._load)
                 self._redactor.learn(fresh.secrets)
+                if _is_empty(fresh) and not self._started_empty:
+                    raise InvalidError(_EMPTY)
+                router, prepared = self._prepare(fresh, files)
                 if not self._outbox.is_open and _needs_outbox(fresh):
                     await self._outbox.open()
                     self.later(self._outbox.watch())
@@ -349,19 +367,61 @@ class IntegrationGateway:
                     if self._stop.is_set():  # an integration that is added now would never be stopped
                         raise StoppingError("the bridge is stopping")
                     keys = await self.bus.renew_keys()
-                    plan = await self._manager.apply(fresh.integrations, _subscriptions_of(fresh))
+                    plan = await self._manager.carry_out(prepared, partial(self._switch, fresh, router))
             except (BusError, ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
-            old = self._configuration
-            blocks = [name for name in _RESTART_BLOCKS if getattr(fresh, name) != getattr(old, name)]
-            self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
-            self._dispatcher.router = self._router(fresh)
-            self.bus.pass_own(self._sets_off)
             self._on_change()
             self._log_orphans()
+            blocks = [name for name in _RESTART_BLOCKS if getattr(fresh, name) != getattr(old, name)]
             _log_warnings(warning for warning in fresh.warnings if warning not in old.warnings)
             log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
             return Reloaded(**plan, routes=len(fresh.routes), needs_restart=blocks)
+
+    def _switch(self, fresh: Configuration, router: Router) -> None:
+        """Use another configuration for the events that come from now on."""
+        old = self._configuration
+        self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
+        self._dispatcher.router = router
+        self.bus.pass_own(self._sets_off)
+        self._on_change()
+
+    async def _read_again(self, load: Callable[[], Configuration]) -> tuple[Configuration, dict[str, FileStates]]:
+        """Load the configuration again, in a thread. However that ends, or does not end, the bridge goes on.
+
+        Raises:
+            ConfigError: The configuration has faults, reading it took too long, or has shown a bug of the bridge.
+            StoppingError: The bridge has begun to stop meanwhile.
+        """
+
+        def read() -> tuple[Configuration, dict[str, FileStates]]:
+            fresh = load()
+            return fresh, _files_of(fresh)
+
+        reading = asyncio.ensure_future(in_thread(read, clock=self._clock, limit=_LONGEST_LOAD))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+        except TimeoutError:
+            raise ConfigError([f"reading it took more than {_LONGEST_LOAD:g} s"]) from None
+        except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
+            raise _as_config_error(error) from None
+        finally:
+            stopping.cancel()
+            reading.cancel()
+        raise StoppingError("the bridge is stopping")
+
+    def _prepare(self, fresh: Configuration, files: dict[str, FileStates]) -> tuple[Router, Prepared]:
+        """Make all that a new configuration needs; nothing changes yet.
+
+        Raises:
+            ConfigError: An adapter cannot be made.
+        """
+        try:
+            return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), files)
+        except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
+            raise _as_config_error(error) from None
 
     # --- health
 
@@ -428,6 +488,23 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
         )
         specs.setdefault(one.integration, []).append(spec)
     return specs
+
+
+def _files_of(configuration: Configuration) -> dict[str, FileStates]:
+    """Return the state of the files that each integration names."""
+    return {name: file_states(one) for name, one in configuration.integrations.items()}
+
+
+def _as_config_error(error: Exception) -> ConfigError:
+    """Return an error of reading or preparing a configuration; a bug becomes one, too, and is logged."""
+    if isinstance(error, ConfigError):
+        return error
+    log.error("a bug was found while the configuration was read; please report it", exc_info=error)
+    return ConfigError([f"it cannot be read, because of a bug ({type(error).__name__})"])
+
+
+def _is_empty(configuration: Configuration) -> bool:
+    return not (configuration.integrations or configuration.routes or configuration.subscriptions)
 
 
 def _emit(emit: Expression) -> Emit:

@@ -1,9 +1,21 @@
 """Run the integrations: their sessions, their health, their subscriptions, and the operations on them."""
 
 from bridge.connection.connection import Connection, Done
+from bridge.connection.files import FileStates, file_states
 from bridge.connection.inbound import Emit
-from bridge.connection.manager import ConnectionManager
+from bridge.connection.manager import ConnectionManager, Prepared
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import SubscriptionSpec
 
-__all__ = ["Connection", "ConnectionManager", "Done", "Emit", "IntegrationSettings", "SubscriptionSpec", "setup_of"]
+__all__ = [
+    "Connection",
+    "ConnectionManager",
+    "Done",
+    "Emit",
+    "FileStates",
+    "IntegrationSettings",
+    "Prepared",
+    "SubscriptionSpec",
+    "file_states",
+    "setup_of",
+]

@@ -3,15 +3,16 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
 
+from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
-from bridge.connection.session import SessionKeeper
+from bridge.connection.session import Session, SessionEvents, SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
@@ -51,9 +52,8 @@ _REPORTED: Final = 5
 #: How much of a topic such a report has, and how much of a warning health has, in characters.
 _MOST_TOPIC: Final = 200
 _MOST_WARNING: Final = 500
-#: How many warnings of a session health has.
-_MOST_WARNINGS: Final = 20
-_OTHER_WARNINGS: Final = ("more", f"there are more than {_MOST_WARNINGS} warnings; the log has all of them")
+#: How many warnings are remembered as told.
+_MOST_TOLD: Final = 50
 #: The context of operations whose event has no headers: not idempotent, idempotent.
 _FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempotent) for idempotent in (False, True))
 
@@ -75,6 +75,16 @@ class IntegrationBus(Publisher, MessageSink, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Other settings of an integration, which can work; see `Connection.prepare`."""
+
+    settings: IntegrationSettings
+    specs: tuple[SubscriptionSpec, ...]
+    files: FileStates
+    session: Session | None
+
+
 class Connection:
     """One integration with its guard, its session, its sums and its health.
 
@@ -89,14 +99,16 @@ class Connection:
         bus: IntegrationBus,
         clock: Clock,
         rng: random.Random,
+        files: FileStates = (),
         drain_timeout: float = 10.0,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
-        When a session is replaced, what is in flight on it has `drain_timeout` seconds to end. What a session's errors
-        say goes through `redactor` before anybody else sees them.
+        `files` is the state of the files that the settings name. What is in flight on a session that is replaced has
+        `drain_timeout` seconds to end. What a session's errors say goes through `redactor` before anybody else sees
+        them.
 
         Raises:
             ValueError: A setting cannot work with this adapter.
@@ -109,9 +121,8 @@ class Connection:
         self._on_change = on_change
         self._redactor = redactor or Redactor()
         self._drain_timeout = drain_timeout
-        unsafe = settings.spec.warnings(settings.endpoint, settings.auth, settings.tls, settings.config)
-        self._warnings = [self._redactor.text(warning) for warning in unsafe]
-        self._session_warnings: dict[str, str] = {}
+        self._files = files
+        self._warnings = self._unsafe()
         self._told_warnings: dict[str, str] = {}
         self._new_warnings: RateLimited[str, str] = RateLimited(clock, self._report_warning, max_keys=100)
         self._dropped = 0
@@ -121,6 +132,7 @@ class Connection:
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
         self._stopped = False
+        self._silent = False
         self._error: BridgeError | None = None
         self._said: tuple[Any, ...] = ()
         self._said_details: tuple[Any, ...] = ()
@@ -150,6 +162,7 @@ class Connection:
             on_bad=lambda error, message: self._on_dropped(error, message.topic),
             on_dead=self._on_dead,
             on_change=self.publish_health,
+            on_stuck=self._on_stuck,
             redact=self._redactor.error,
             has_qos=settings.spec.has_qos,
         )
@@ -164,6 +177,59 @@ class Connection:
             rng=rng,
             tasks=self._tasks,
         )
+
+    def _unsafe(self) -> list[str]:
+        """Return what the settings allow that is not safe."""
+        have = self.settings
+        return [self._shown(text) for text in have.spec.warnings(have.endpoint, have.auth, have.tls, have.config)]
+
+    # --- other settings
+
+    def is_like(self, settings: IntegrationSettings, specs: Sequence[SubscriptionSpec], files: FileStates) -> bool:
+        """Whether it has these settings and subscriptions already, and its files have not changed."""
+        have = self.settings
+        return (
+            self.subscription_specs == tuple(specs)
+            and (have.id, have.spec) == (settings.id, settings.spec)
+            and (have.resilience, have.health) == (settings.resilience, settings.health)
+            and not self._needs_session(settings, files)
+        )
+
+    def _needs_session(self, settings: IntegrationSettings, files: FileStates) -> bool:
+        """Whether other settings, or files that have changed, need another session."""
+        have = self.settings
+        pool = (have.resilience.limit.max_in_flight, settings.resilience.limit.max_in_flight)
+        return (
+            (have.endpoint, have.auth, have.tls, have.config)
+            != (settings.endpoint, settings.auth, settings.tls, settings.config)
+            or self._files != files
+            # Without a session there is a pool of connections, of a size that is fixed.
+            or (not have.spec.has_session and pool[0] != pool[1])
+        )
+
+    def prepare(
+        self, settings: IntegrationSettings, specs: Sequence[SubscriptionSpec], files: FileStates = ()
+    ) -> Change:
+        """Check other settings of the same protocol, for `change`; nothing changes yet.
+
+        Raises:
+            ValueError: A setting cannot work with this adapter.
+        """
+        session = None
+        if self._needs_session(settings, files):
+            session = self._keeper.prepare(partial(self._setup_from, settings))
+        return Change(settings, tuple(specs), files, session)
+
+    async def change(self, change: Change) -> None:
+        """Use other settings. Nothing ends by that: what is in flight on a session that is replaced ends there."""
+        self.settings, self.subscription_specs, self._files = change.settings, change.specs, change.files
+        self._warnings = self._unsafe()
+        resilience = change.settings.resilience
+        self.guard.change(resilience)
+        self.subscriptions.limit = resilience.timeout
+        await self.subscriptions.change(change.specs)
+        self._keeper.change(change.settings.health, resilience.timeout, change.session)
+        self.publish_health()
 
     # --- life
 
@@ -204,6 +270,20 @@ class Connection:
     async def stop_queued(self) -> None:
         """Accept nothing more and answer what waits with `stopping`; what is in flight goes on."""
         await self.guard.stop_queued()
+
+    async def leave(self, *, silent: bool) -> None:
+        """Accept nothing more, answer what waits with `stopping`, and return when what is in flight has ended.
+
+        It returns after `drain_timeout` at the latest.
+
+        Args:
+            silent: Publish no health any more, because another connection has the same label.
+        """
+        self._silent = silent
+        await self.stop_queued()
+        with suppress(TimeoutError):
+            async with self._clock.timeout(self._drain_timeout):
+                await self.guard.idle()
 
     def stopped(self) -> None:
         """Set the status to `stopped` and publish it."""
@@ -320,38 +400,29 @@ class Connection:
         )
         self._report("failed", failed)
 
-    def _on_warning(self, warnings: dict[str, str], name: str, text: str | None) -> None:
-        """Show a warning of a session, or take it back, and report a new one.
-
-        Args:
-            warnings: All of that session.
-            name: What the warning is about.
-            text: The warning, or None.
-        """
-        if warnings is not self._session_warnings:  # a session that is over
-            return
+    def on_warning(self, name: str, text: str | None) -> None:
+        """See `SessionOwner.on_warning`."""
         if text is None:
             self._told_warnings.pop(name, None)
-            if warnings.pop(name, None) is not None:
-                self.publish_health()
-            return
-        text = self._redactor.text(text)[:_MOST_WARNING]
-        if name not in warnings and len(warnings) >= _MOST_WARNINGS:
-            log.warning("degraded", integration=self.id, warning=name, why=text)
-            name, text = _OTHER_WARNINGS
-        if warnings.get(name) != text:
-            warnings[name] = text
-            self._new_warnings.add(name, text)
+            self.publish_health()
+        else:
+            self._new_warnings.add(name, self._shown(text))
+
+    def _shown(self, warning: str) -> str:
+        return self._redactor.text(warning)[:_MOST_WARNING]
 
     def _report_warning(self, name: str, _: int, text: str) -> None:
         self.publish_health()
         if self._told_warnings.get(name) == text:  # the session before this one has said it
             return
         self._told_warnings[name] = text
-        if len(self._told_warnings) > 2 * _MOST_WARNINGS:
+        if len(self._told_warnings) > _MOST_TOLD:
             del self._told_warnings[next(iter(self._told_warnings))]
         log.warning("degraded", integration=self.id, warning=name, why=text)
         self._report("degraded", Degraded(integration=self.id, operation=None, cause=None, warning=name, text=text))
+
+    def _on_stuck(self, error: BridgeError) -> None:
+        self._keeper.outdated(error)
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)
@@ -376,15 +447,17 @@ class Connection:
 
     # --- as its session sees it (`SessionOwner`)
 
-    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
+    def setup(self, events: SessionEvents) -> AdapterSetup:
         """See `SessionOwner.setup`."""
-        warnings = self._session_warnings = {}
+        return self._setup_from(self.settings, events)
+
+    def _setup_from(self, settings: IntegrationSettings, events: SessionEvents) -> AdapterSetup:
         return replace(
-            setup_of(self.settings, clock=self._clock, random=self._rng, on_lost=on_lost, redactor=self._redactor),
-            on_outdated=on_outdated,
+            setup_of(settings, clock=self._clock, random=self._rng, on_lost=events.on_lost, redactor=self._redactor),
+            on_outdated=events.on_outdated,
             on_subscription_ended=self.subscriptions.ended,
             on_dropped=self._on_dropped,
-            on_warning=partial(self._on_warning, warnings),
+            on_warning=events.on_warning,
             session_state=self._session_state,
         )
 
@@ -443,7 +516,7 @@ class Connection:
 
     def warnings(self) -> list[str]:
         """Return what a person should know although all goes on; one line each."""
-        found = [*self._warnings, *(self._redactor.text(text)[:_MOST_WARNING] for text in self._keeper.warnings)]
+        found = [*self._warnings, *map(self._shown, self._keeper.warnings)]
         more = self.subscriptions.unwell_and_not_named
         if more and self._base is ConnectionStatus.CONNECTED:
             found.append(f"{more} more subscriptions are not live; the log has all of them")
@@ -451,7 +524,7 @@ class Connection:
             found.append(
                 f"`bridge.subscriptions` leaves out {unlisted} subscriptions, since a list must fit on the bus"
             )
-        return [*found, *self._session_warnings.values()]
+        return found
 
     def _unwell(self) -> dict[str, SubscriptionHealth]:
         return self.subscriptions.unwell() if self._base is ConnectionStatus.CONNECTED else {}
@@ -489,6 +562,8 @@ class Connection:
 
     def publish_health(self, *, heartbeat: bool = False) -> None:
         """Publish `health.<id>` if what it says about the state has changed, or as a heartbeat."""
+        if self._silent:
+            return
         status, circuit, error = self.status, self.guard.breaker.state, self._error
         changed = status is not self._status
         if changed:

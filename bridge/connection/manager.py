@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.connection.connection import Connection, IntegrationBus
+from bridge.connection.connection import Change, Connection, IntegrationBus
+from bridge.connection.files import FileStates
 from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.errors import ConfigError
@@ -22,13 +24,16 @@ class ConnectionManager:
         bus: IntegrationBus,
         clock: Clock,
         rng: random.Random,
+        drain_timeout: float = 10.0,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
         """Create a manager without connections; `on_change` is called after each change of a connection's status.
 
-        What the sessions' errors say goes through `redactor`.
+        What is in flight when a connection changes or is removed has `drain_timeout` seconds to end. What the
+        sessions' errors say goes through `redactor`.
         """
+        self._drain_timeout = drain_timeout
         self._redactor = redactor
         self._bus = bus
         self._clock = clock
@@ -36,6 +41,7 @@ class ConnectionManager:
         self._on_change = on_change
         self._connections: dict[str, Connection] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
 
@@ -52,7 +58,7 @@ class ConnectionManager:
             for connection in self._connections.values():
                 self._start(connection)
             await self._over.wait()
-            await self._end(list(self._connections))
+            await self._end()
         self._group = None
 
     def close(self) -> None:
@@ -63,73 +69,145 @@ class ConnectionManager:
         if self._group is not None and not self._over.is_set():
             self._tasks[connection.id] = self._group.create_task(connection.run())
 
-    async def _end(self, ids: list[str]) -> None:
-        tasks = [self._tasks.pop(name) for name in ids if name in self._tasks]
+    async def _end(self) -> None:
+        tasks = {*self._tasks.values(), *self._leaving}
+        self._tasks.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def apply(
-        self, wanted: Mapping[str, IntegrationSettings], specs: Mapping[str, Sequence[SubscriptionSpec]]
+        self,
+        wanted: Mapping[str, IntegrationSettings],
+        specs: Mapping[str, Sequence[SubscriptionSpec]],
+        files: Mapping[str, FileStates] | None = None,
     ) -> dict[str, Any]:
-        """Add, replace and remove connections until they are as `wanted`; leave alone what is so already.
+        """Prepare a change, and carry it out; see `prepare` and `carry_out`."""
+        return await self.carry_out(self.prepare(wanted, specs, files))
+
+    def prepare(
+        self,
+        wanted: Mapping[str, IntegrationSettings],
+        specs: Mapping[str, Sequence[SubscriptionSpec]],
+        files: Mapping[str, FileStates] | None = None,
+    ) -> "Prepared":
+        """Find out what must change so that the connections are as `wanted`, and check it; nothing changes yet.
 
         Args:
             wanted: All integrations by id.
             specs: Their subscriptions by id.
+            files: The state of the files that their settings name, by id.
+
+        Raises:
+            ConfigError: An adapter cannot be made.
+        """
+        have, files = self._connections, files or {}
+        found = Prepared(
+            added=sorted(wanted.keys() - have.keys()), removed=sorted(have.keys() - wanted.keys()), changed=[]
+        )
+        diagnostics: list[str] = []
+        for name, settings in sorted(wanted.items()):
+            connection, its_specs, its_files = have.get(name), specs.get(name, ()), files.get(name, ())
+            if connection is not None:
+                if connection.is_like(settings, its_specs, its_files):
+                    found.unchanged.append(name)
+                    continue
+                found.changed.append(name)
+            try:
+                if connection is not None and connection.settings.spec == settings.spec:
+                    found.changes.append((connection, connection.prepare(settings, its_specs, its_files)))
+                else:
+                    found.fresh.append(self._make(settings, its_specs, its_files))
+            except ValueError as error:
+                diagnostics.append(f'integration "{name}": {error}')
+        if diagnostics:
+            raise ConfigError(diagnostics)
+        return found
+
+    async def carry_out(self, prepared: "Prepared", on_switch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Add, change and remove connections.
+
+        Those that change go on working. What is in flight on one that is removed, or whose protocol has changed, has
+        `drain_timeout` seconds to end.
+
+        Args:
+            prepared: What to do.
+            on_switch: Called as soon as new operations find the connections as they are wanted.
 
         Returns:
             The plan that was carried out: `{added, changed, removed, unchanged}`, each a sorted list of ids.
-
-        Raises:
-            ConfigError: An adapter cannot be made; nothing was changed then.
         """
-        have = self._connections
-        added = sorted(wanted.keys() - have.keys())
-        removed = sorted(have.keys() - wanted.keys())
-        common = sorted(wanted.keys() & have.keys())
-        changed = [name for name in common if not _is_like(have[name], wanted[name], specs.get(name, ()))]
-        fresh = self._make([(wanted[name], specs.get(name, ())) for name in [*added, *changed]])
-        for name in [*removed, *changed]:
-            await self._connections[name].stop_queued()
-        await self._end([*removed, *changed])
-        for name in removed:
-            self._connections.pop(name).stopped()
-            self._bus.forget(f"health.{name}")
-        for connection in fresh:
+        leaving = [self._connections.pop(name) for name in prepared.removed]
+        for connection in prepared.fresh:
+            before = self._connections.pop(connection.id, None)
+            if before is not None:
+                leaving.append(before)
             self._connections[connection.id] = connection
+        tasks = [self._take_task(connection) for connection in leaving]
+        for connection in prepared.fresh:
             self._start(connection)
-        unchanged = [name for name in common if name not in changed]
-        return {"added": added, "changed": changed, "removed": removed, "unchanged": unchanged}
+        on_switch()
+        async with asyncio.TaskGroup() as group:
+            for connection, change in prepared.changes:
+                group.create_task(connection.change(change))
+            for connection, task in zip(leaving, tasks, strict=True):
+                group.create_task(self._leave(connection, task))
+        return {
+            "added": prepared.added,
+            "changed": prepared.changed,
+            "removed": prepared.removed,
+            "unchanged": prepared.unchanged,
+        }
 
-    def _make(self, settings: list[tuple[IntegrationSettings, Sequence[SubscriptionSpec]]]) -> list[Connection]:
-        made: list[Connection] = []
-        diagnostics: list[str] = []
-        for one, specs in settings:
-            try:
-                made.append(
-                    Connection(
-                        one,
-                        specs,
-                        bus=self._bus,
-                        clock=self._clock,
-                        rng=self._rng,
-                        on_change=self._on_change,
-                        redactor=self._redactor,
-                    )
-                )
-            except ValueError as error:
-                diagnostics.append(f'integration "{one.id}": {error}')
-        if diagnostics:
-            raise ConfigError(diagnostics)
-        return made
+    def _take_task(self, connection: Connection) -> asyncio.Task[None] | None:
+        task = self._tasks.pop(connection.id, None)
+        if task is not None:
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        return task
+
+    async def _leave(self, connection: Connection, task: asyncio.Task[None] | None) -> None:
+        """Let a connection end what is in flight, and then end it."""
+        silent = connection.id in self._connections
+        await connection.leave(silent=silent)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        if not silent:
+            connection.stopped()
+            self._bus.forget(f"health.{connection.id}")
+
+    def _make(self, settings: IntegrationSettings, specs: Sequence[SubscriptionSpec], files: FileStates) -> Connection:
+        return Connection(
+            settings,
+            specs,
+            bus=self._bus,
+            clock=self._clock,
+            rng=self._rng,
+            files=files,
+            drain_timeout=self._drain_timeout,
+            on_change=self._on_change,
+            redactor=self._redactor,
+        )
 
 
-def _is_like(connection: Connection, wanted: IntegrationSettings, specs: Sequence[SubscriptionSpec]) -> bool:
-    """Whether a connection already has these settings and subscriptions."""
-    have = connection.settings
-    return connection.subscription_specs == tuple(specs) and all(
-        getattr(have, name) == getattr(wanted, name)
-        for name in ("id", "spec", "endpoint", "auth", "tls", "config", "resilience", "health")
-    )
+@dataclass(slots=True)
+class Prepared:
+    """What a configuration changes, checked and not yet carried out.
+
+    Attributes:
+        added: Integrations that are new.
+        removed: Those that are gone.
+        changed: Those that are other than before.
+        unchanged: Those that stay as they are.
+        changes: The connections that change, and how.
+        fresh: New connections: of what is added, and of what has another protocol now.
+    """
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    unchanged: list[str] = field(default_factory=list)
+    changes: list[tuple[Connection, Change]] = field(default_factory=list)
+    fresh: list[Connection] = field(default_factory=list)

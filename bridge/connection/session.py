@@ -14,7 +14,6 @@ import contextlib
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bridge.core.backoff import Backoff
@@ -29,6 +28,9 @@ from bridge.core.timer import Timer
 _CHECK_SPACING: Final = 1.0
 #: Seconds that closing a session may take.
 _LONGEST_CLOSE: Final = 1.0
+#: How many warnings of a session are kept.
+_MOST_WARNINGS: Final = 20
+_OTHER_WARNINGS: Final = ("more", f"there are more than {_MOST_WARNINGS} warnings")
 #: How often in a row a connection must have ended soon after it was opened, to be reported as one that does not last.
 _SHORT_LIVES: Final = 3
 #: Seconds that a session that asked for another one is kept while no other can be opened.
@@ -42,12 +44,16 @@ StatusListener = Callable[[ConnectionStatus, BridgeError | None], None]
 class SessionOwner(Protocol):
     """What a `SessionKeeper` needs of the rest of its integration."""
 
-    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
-        """Return the setup of a new session."""
+    def setup(self, events: "SessionEvents") -> AdapterSetup:
+        """Return the setup of a new session, from the settings as they are now."""
         ...
 
     def on_status(self, status: ConnectionStatus, error: BridgeError | None) -> None:
         """Take the status after each step; it may be the same as before."""
+        ...
+
+    def on_warning(self, name: str, text: str | None) -> None:
+        """Report a new warning of a session, or that one is gone."""
         ...
 
     async def on_session(self, session: ProtocolAdapter) -> bool:
@@ -77,19 +83,64 @@ class SessionOwner(Protocol):
         ...
 
 
-@dataclass(eq=False, slots=True)
-class _Session:
+class SessionEvents(Protocol):
+    """What an adapter tells of its session by itself; see the attributes of `AdapterSetup`."""
+
+    def on_lost(self, error: BridgeError) -> None:
+        """See `AdapterSetup.on_lost`."""
+        ...
+
+    def on_outdated(self, error: BridgeError) -> None:
+        """See `AdapterSetup.on_outdated`."""
+        ...
+
+    def on_warning(self, name: str, text: str | None) -> None:
+        """See `AdapterSetup.on_warning`."""
+        ...
+
+
+class Session:
     """One session of the adapter.
 
     Attributes:
         adapter: It.
         lost: Why its connection broke by itself, or a part of it.
         in_order: Whether its subscriptions were made.
+        warnings: What it has to say to a person, by name.
     """
 
+    __slots__ = ("_keeper", "adapter", "in_order", "lost", "warnings")
+
     adapter: ProtocolAdapter
-    lost: BridgeError | None = None
-    in_order: bool = False
+
+    def __init__(self, keeper: "SessionKeeper") -> None:
+        """Create it without an adapter, which needs its callbacks to be made."""
+        self._keeper = keeper
+        self.lost: BridgeError | None = None
+        self.in_order = False
+        self.warnings: dict[str, str] = {}
+
+    def on_lost(self, error: BridgeError) -> None:
+        """See `AdapterSetup.on_lost`."""
+        if self.lost is None:
+            self.lost = error
+        self._keeper.session_lost(self)
+
+    def on_outdated(self, error: BridgeError) -> None:
+        """See `AdapterSetup.on_outdated`."""
+        self._keeper.session_outdated(self, error)
+
+    def on_warning(self, name: str, text: str | None) -> None:
+        """See `AdapterSetup.on_warning`."""
+        if text is None:
+            if self.warnings.pop(name, None) is not None:
+                self._keeper.warning_changed(self, name)
+            return
+        if name not in self.warnings and len(self.warnings) >= _MOST_WARNINGS:
+            name, text = _OTHER_WARNINGS
+        if self.warnings.get(name) != text:
+            self.warnings[name] = text
+            self._keeper.warning_changed(self, name)
 
 
 class SessionKeeper:
@@ -137,43 +188,55 @@ class SessionKeeper:
         self._connected = False
         self._proved = False
         self._outdated: BridgeError | None = None
+        self._renewing = False
         self._last_error: BridgeError | None = None
-        self._unclosed: set[_Session] = set()
+        self._open_sessions: set[Session] = set()
         # Made now, so that a setting that cannot work is reported before anything runs.
-        self._next: _Session | None = self._make()
-        self._session: _Session | None = None
+        self._next: Session | None = self._make()
+        self._session: Session | None = None
         self.current: ProtocolAdapter | None = None
         if not spec.has_session:
             self._use(self._next)
+            self._next = None
         self.latency: float | None = None
         """Seconds that the last good check took."""
 
-    def _make(self) -> _Session:
-        # An adapter may tell of a loss only once it is made, but the callback must exist before.
-        made: list[_Session] = []
-        setup = self._owner.setup(
-            lambda error: self._session_lost(made[0], error), lambda error: self._session_outdated(made[0], error)
-        )
-        made.append(_Session(self._spec.create(setup)))
-        self._unclosed.add(made[0])
-        return made[0]
+    def _make(self, setup: Callable[[SessionEvents], AdapterSetup] | None = None) -> Session:
+        session = Session(self)
+        session.adapter = self._spec.create((setup or self._owner.setup)(session))
+        return session
 
-    def _use(self, session: _Session | None) -> None:
+    def _use(self, session: Session | None) -> None:
         self._session = session
         self.current = None if session is None else session.adapter
 
-    def _session_lost(self, session: _Session, error: BridgeError) -> None:
-        if session.lost is None:
-            session.lost = error
+    # --- what sessions tell
+
+    def session_lost(self, session: Session) -> None:
+        """Note that a session has lost its connection."""
         if self._spec.has_session:
             self._owner.on_session_over(session.adapter)
         if session is self._session and self._connected:
             self._wake.set()
 
-    def _session_outdated(self, session: _Session, error: BridgeError) -> None:
-        if session is self._session and self._outdated is None:
+    def session_outdated(self, session: Session, error: BridgeError) -> None:
+        """Note that a session is not the right one any more."""
+        if session is self._session:
+            self.outdated(error)
+
+    def outdated(self, error: BridgeError) -> None:
+        """Replace the current session, with backoff, because it is not the right one any more."""
+        if self._connected and self._outdated is None:
             self._outdated = error
             self._wake.set()
+
+    def warning_changed(self, session: Session, name: str) -> None:
+        """Report a new warning of a session, or that one is gone."""
+        if session not in self._open_sessions:  # it is over
+            return
+        self._owner.on_warning(name, session.warnings.get(name))
+
+    # --- what operations tell
 
     def suspect(self) -> None:
         """Check soon, because a call failed as it does when the connection is dead."""
@@ -202,7 +265,40 @@ class SessionKeeper:
             found.append(f"the connection does not last; the one before ended with: {self._last_error.message}")
         if self._outdated is not None:
             found.append(f"another session is needed: {self._outdated.message}")
-        return found
+        return found if self._session is None else [*found, *self._session.warnings.values()]
+
+    # --- other settings
+
+    def prepare(self, setup: Callable[[SessionEvents], AdapterSetup]) -> Session:
+        """Create a session from other settings, for `change`, and open nothing.
+
+        Raises:
+            ValueError: A setting cannot work with this adapter.
+        """
+        return self._make(setup)
+
+    def change(self, health: HealthSettings, connect_timeout: float, session: Session | None) -> None:
+        """Use other settings from now on.
+
+        Args:
+            health: Interval and time limit of checks, in seconds.
+            connect_timeout: Seconds that opening a session may take.
+            session: What to replace the current session by; None where that can stay.
+        """
+        self._health = health
+        self._connect_timeout = connect_timeout
+        if session is not None:
+            self.renew(session)
+        self._wake.set()  # the next check may be due sooner
+
+    def renew(self, session: Session | None = None) -> None:
+        """Replace the current session, by `session` or else by a new one from the same settings."""
+        self._next = session
+        self._renewing = True
+        self._wake.set()
+        self._retry.set()
+
+    # --- life
 
     async def run(self) -> None:
         """Connect and stay connected until cancelled; then disconnect."""
@@ -212,7 +308,7 @@ class SessionKeeper:
             self._lives.cancel()
             self._use(None)
             # A session that was being opened may have come to be connected although that was cancelled.
-            for session in tuple(self._unclosed):
+            for session in tuple(self._open_sessions):
                 await self._close(session)
 
     async def _keep(self) -> None:
@@ -235,8 +331,9 @@ class SessionKeeper:
     async def _stay_connected(self) -> BridgeError:
         """Count as connected; return why that is over."""
         self._connected = True
-        self._wake.clear()
         self._retry.clear()
+        if not self._renewing:
+            self._wake.clear()
         self._begin_to_live()
         self._owner.on_status(ConnectionStatus.CONNECTED, None)
         try:
@@ -266,10 +363,10 @@ class SessionKeeper:
         After a failure it must also pass a check, since a frozen remote still accepts connections.
         """
         try:
-            session = self._session or self._next or self._make()
+            session = self._session_to_open()
         except ValueError as unfit:  # a file that was good at the start
             return NotConnectedError(str(unfit), permanent=True)
-        self._next = None
+        self._open_sessions.add(session)
         # A session without a connection is opened again, and what it has lost before is to be made again.
         before, session.lost = session.lost, None
         error = await self._connect(session)
@@ -285,7 +382,25 @@ class SessionKeeper:
             await self._close(session)
         return error
 
-    async def _connect(self, session: _Session) -> BridgeError | None:
+    def _session_to_open(self) -> Session:
+        """Return the session to open next: a new one, where the current one does not stay.
+
+        Raises:
+            ValueError: A setting cannot work with this adapter.
+        """
+        renewing, self._renewing = self._renewing, False
+        old = self._session
+        if old is not None and not renewing:
+            return old
+        prepared, self._next = self._next, None
+        session = prepared or self._make()
+        if old is not None:  # there are no sessions, and calls are tried although it is not connected
+            self._use(session)
+            self._owner.on_session_over(old.adapter)
+            self._retire(old)
+        return session
+
+    async def _connect(self, session: Session) -> BridgeError | None:
         try:
             await self._tasks.run(session.adapter.connect(), "connect", limit=self._connect_timeout)
         except TimeoutError:
@@ -294,7 +409,7 @@ class SessionKeeper:
             return _reason(error, session.lost)
         return session.lost
 
-    async def _put_in_order(self, session: _Session, *, verify: bool) -> BridgeError | None:
+    async def _put_in_order(self, session: Session, *, verify: bool) -> BridgeError | None:
         """Restore the subscriptions of a session, and check it where it has to show that it works."""
         if not session.in_order:
             try:
@@ -309,7 +424,7 @@ class SessionKeeper:
 
     # --- replacing
 
-    async def _replace(self, session: _Session, why: BridgeError) -> BridgeError | None:
+    async def _replace(self, session: Session, why: BridgeError) -> BridgeError | None:
         """Change to another session, as the current one asked for; return why there is none now."""
         give_up = self._clock.monotonic() + _LONGEST_OUTDATED
         error: BridgeError | None = why
@@ -325,12 +440,13 @@ class SessionKeeper:
             error = await self._open_another(session)
         return None
 
-    async def _open_another(self, old: _Session) -> BridgeError | None:
+    async def _open_another(self, old: Session) -> BridgeError | None:
         """Open a new session in place of one that works, and use it; return why that failed, or None.
 
         What is in flight on the old session ends there. Where both may be open at the same time, operations go to the
         old one until the new one works; else they wait.
         """
+        self._renewing = False
         if not self._spec.side_by_side:
             async with self._owner.quiet():
                 self._owner.on_status(ConnectionStatus.CONNECTING, None)
@@ -345,12 +461,13 @@ class SessionKeeper:
             self._owner.on_status(ConnectionStatus.CONNECTED, None)
         return error
 
-    async def _open_beside(self, old: _Session) -> BridgeError | None:
+    async def _open_beside(self, old: Session) -> BridgeError | None:
+        prepared, self._next = self._next, None
         try:
-            new = self._next or self._make()
+            new = prepared or self._make()
         except ValueError as unfit:
             return NotConnectedError(str(unfit), permanent=True)
-        self._next = None
+        self._open_sessions.add(new)
         failure = await self._connect(new) or await self._check(new.adapter)
         if failure is not None:
             await self._close(new)
@@ -366,7 +483,20 @@ class SessionKeeper:
         self._retire(old)
         return None
 
-    def _retire(self, session: _Session) -> None:
+    async def _renew(self, old: Session) -> BridgeError | None:
+        """Change to a session with other settings; if it cannot be opened the old one ends all the same."""
+        error = await self._open_another(old)
+        if error is None or self._session is not old:
+            return error
+        self._use(None)
+        if not self._spec.has_session:
+            with contextlib.suppress(ValueError):
+                self._use(self._make())
+        self._owner.on_session_over(old.adapter)
+        self._retire(old)
+        return error
+
+    def _retire(self, session: Session) -> None:
         async def close() -> None:
             await self._owner.operations_ended()
             await self._close(session)
@@ -385,6 +515,11 @@ class SessionKeeper:
                 return NotConnectedError("the session is gone")
             if session.lost is not None:
                 return session.lost
+            if self._renewing:
+                error = await self._renew(session)
+                if error is not None:
+                    return error
+                continue
             if self._outdated is not None:
                 error = await self._replace(session, self._outdated)
                 if error is not None:
@@ -419,12 +554,12 @@ class SessionKeeper:
         self.latency = self._clock.monotonic() - started
         return None
 
-    async def _close(self, session: _Session) -> None:
+    async def _close(self, session: Session) -> None:
         """Disconnect within a time limit: a frozen remote must not hold up the next try or the end."""
         # ConnectionLostError: its library cancelled it.
         with contextlib.suppress(TimeoutError, ConnectionLostError):
             await self._tasks.run(session.adapter.disconnect(), "disconnect", limit=_LONGEST_CLOSE)
-        self._unclosed.discard(session)
+        self._open_sessions.discard(session)
 
 
 def heard_since(session: ProtocolAdapter, moment: float) -> bool:

@@ -85,6 +85,10 @@ class SubscriptionSpec:
         """What identifies its subscription at the remote; a queue may have the name of a topic."""
         return self.topic, self.queue, self.group
 
+    def shares_with(self, other: "SubscriptionSpec") -> bool:
+        """Whether one subscription at the remote serves both."""
+        return (self.key, self.qos, self.hold) == (other.key, other.qos, other.hold)
+
 
 @dataclass(eq=False, slots=True)
 class _RemoteSubscription:
@@ -141,6 +145,7 @@ class Subscriptions:
         on_bad: Callable[[BridgeError, Inbound], None],
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
         on_change: Callable[[], None] = lambda: None,
+        on_stuck: Callable[[BridgeError], None] = lambda _: None,
         redact: Callable[[BridgeError], None] = lambda _: None,
         has_qos: bool = False,
     ) -> None:
@@ -157,6 +162,8 @@ class Subscriptions:
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
             on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
             on_change: Called when a subscription has become well, or is so no longer.
+            on_stuck: Called with the reason why the remote has not ended a subscription that nobody wants any more: the
+                session must end, or messages would still be taken for it.
             redact: Removes secrets from an error.
             has_qos: Whether the protocol has a quality of service for subscriptions.
         """
@@ -174,6 +181,7 @@ class Subscriptions:
         self._on_bad = on_bad
         self._on_dead = on_dead
         self._on_change = on_change
+        self._on_stuck = on_stuck
         self._redact = redact
         self._clock = clock
         self._rng = rng
@@ -294,6 +302,35 @@ class Subscriptions:
         if any(remote.changing.locked() for remote in self._remote.values()):
             self._ended_early.append((subscription, error))
 
+    # --- another configuration
+
+    async def change(self, specs: Sequence[SubscriptionSpec]) -> None:
+        """Take other specs of the configuration over; those by command stay.
+
+        What is there already goes on without a break; what is new is made, and tried again where that fails.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        by_command = {name: spec for name, spec in self._specs.items() if spec.asked is not None}
+        gone = [
+            spec
+            for name, spec in self._specs.items()
+            if name not in by_command and not (name in wanted and spec.shares_with(wanted[name]))
+        ]
+        for spec in gone:
+            with contextlib.suppress(BridgeError):  # the session ends for that
+                await self._remove(self._session, spec)
+        self._specs = wanted | by_command
+        for spec in specs:
+            remote = self._remote.get(spec.key)
+            if remote is None:
+                remote = self._add_remote(spec.key)
+            self._set_emits(spec.key)
+            if spec.hold is not None and remote.live is not None and not remote.delivery.held:
+                self._on_stuck(NotConnectedError(f"{spec.name}: the application acknowledges from now on"))
+            elif self._session is not None and remote.live is None:
+                self._begin(remote)
+        self._on_change()
+
     # --- commands
 
     async def add(self, session: ProtocolAdapter, command: Subscribe, source: str | None = None) -> str:
@@ -332,8 +369,9 @@ class Subscriptions:
                 return spec, False
             if spec.hold is not None:
                 raise InvalidError(f'topic: {spec.name!r} subscribes to it with `ack = "consumer"`')
+        names = (f"subscription-{number}" for number in self._numbers)
         spec = SubscriptionSpec(
-            name=f"subscription-{next(self._numbers)}",
+            name=next(name for name in names if name not in self._specs),
             topic=command.topic,
             emit=event_type,
             text=event_type,
@@ -359,7 +397,7 @@ class Subscriptions:
         for spec in gone:
             await self._remove(session, spec)
 
-    async def _remove(self, session: ProtocolAdapter, spec: SubscriptionSpec) -> None:
+    async def _remove(self, session: ProtocolAdapter | None, spec: SubscriptionSpec) -> None:
         remote = self._remote.get(spec.key)
         if remote is not None and not any(one.key == spec.key for one in self._specs.values() if one is not spec):
             self._stop(remote)
@@ -367,8 +405,19 @@ class Subscriptions:
             if self._specs.get(spec.name) is not spec:  # another command was first
                 return
             remote = self._forget(spec)
-            if remote is not None and remote.live is not None:
-                await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe")
+            if session is not None and remote is not None and remote.live is not None:
+                try:
+                    await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe", limit=self.limit)
+                except TimeoutError:
+                    late = AttemptTimeoutError(f"the remote has not confirmed the end within {self.limit:g} s")
+                    self._on_stuck(late)
+                    raise late from None
+                except asyncio.CancelledError:
+                    self._on_stuck(AttemptTimeoutError("the remote has not confirmed the end of a subscription"))
+                    raise
+                except BridgeError as error:
+                    self._on_stuck(error)
+                    raise
 
     @contextlib.asynccontextmanager
     async def _alone(self, key: SubscriptionKey) -> AsyncIterator[_RemoteSubscription]:

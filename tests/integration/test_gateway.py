@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
+from bridge.core.endpoint import Tls
 from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
 from bridge.core.ports import AdapterBase, AdapterSetup
 from bridge.gateway import LONGEST_CLOSE, IntegrationGateway
@@ -34,6 +35,8 @@ class Sticky(MemoryAdapter):
 def _sticky(setup: AdapterSetup) -> AdapterBase:
     if setup.integration == "impossible":
         raise ValueError("that cannot work")
+    if setup.integration == "buggy":
+        raise ZeroDivisionError
     return Sticky(setup)
 
 
@@ -221,3 +224,88 @@ async def test_warnings_of_the_configuration_are_logged(read: Reader):
             assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first"]
             await gateway.reload()
     assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first", "the second"]
+
+
+@pytest.mark.parametrize("bug", [RecursionError("too deep"), KeyError("x"), MemoryError()])
+async def test_a_bug_while_reading_is_that_reloads_failure(read: Reader, bug: Exception):
+    """It is `invalid` and in the log with its traceback; the bridge goes on, and the next reload succeeds."""
+    faults: list[Exception] = [bug]
+
+    def again() -> Configuration:
+        if faults:
+            raise faults.pop()
+        return read("kept", "added")
+
+    gateway = IntegrationGateway(read("kept"), load=again)
+    async with running(gateway):
+        with capture_logs() as logs, pytest.raises(InvalidError, match=f"because of a bug .{type(bug).__name__}"):
+            await gateway.reload()
+        assert [line["event"] for line in logs if line.get("exc_info")]
+        assert (await gateway.reload()).added == ["added"]
+
+
+async def test_a_bug_in_an_adapter_is_that_reloads_failure(read: Reader):
+    """An adapter that cannot be made, because of a bug, changes nothing."""
+    gateway = IntegrationGateway(read("kept"), load=lambda: read("kept", "buggy"))
+    async with running(gateway):
+        with pytest.raises(InvalidError, match=r"because of a bug .ZeroDivisionError"):
+            await gateway.reload()
+        assert set(states(gateway)) == {"kept"}
+
+
+async def test_a_reading_that_never_ends(read: Reader, monkeypatch: pytest.MonkeyPatch):
+    """It fails after its time limit and its thread ends; reloads that came meanwhile are answered."""
+    monkeypatch.setattr("bridge.gateway._LONGEST_LOAD", 0.3)
+    endless = [True]
+    threads: list[threading.Thread] = []
+
+    def again() -> Configuration:
+        threads.append(threading.current_thread())
+        while endless and threads[0] is threading.current_thread():
+            pass
+        return read("kept", "added")
+
+    gateway = IntegrationGateway(read("kept"), load=again)
+    async with running(gateway):
+        first, second = asyncio.create_task(gateway.reload()), asyncio.create_task(gateway.reload())
+        with pytest.raises(InvalidError, match=r"took more than 0\.3 s"):
+            await first
+        assert (await second).added == ["added"]
+        await until(lambda: not threads[0].is_alive())
+
+
+async def test_an_empty_configuration(read: Reader):
+    """It is refused where the bridge was started with more, and taken where it was not."""
+    wanted: list[tuple[str, ...]] = [(), ("kept",), ()]
+    gateway = IntegrationGateway(read("kept"), load=lambda: read(*wanted[0]))
+    async with running(gateway):
+        with pytest.raises(InvalidError, match="most likely a mistake"):
+            await gateway.reload()
+        assert set(states(gateway)) == {"kept"}
+    gateway = IntegrationGateway(read(), load=lambda: read(*wanted.pop(0)))
+    async with running(gateway):
+        assert (await gateway.reload()).added == []
+        assert (await gateway.reload()).added == ["kept"]
+        assert (await gateway.reload()).removed == ["kept"]
+
+
+async def test_a_certificate_that_was_renewed(read: Reader, tmp_path: Path):
+    """A reload that finds the same settings, but another file, makes a new session; without a change it does not."""
+    file = tmp_path / "ca.pem"
+    file.write_text("old")
+
+    def configured() -> Configuration:
+        configuration = read("kept")
+        one = configuration.integrations["kept"]
+        return dataclasses.replace(configuration, integrations={"kept": dataclasses.replace(one, tls=Tls(ca=file))})
+
+    gateway = IntegrationGateway(configured(), load=configured)
+    async with running(gateway):
+        await until(lambda: states(gateway) == {"kept": "connected"})
+        assert (await gateway.reload()).unchanged == ["kept"]
+        assert Sticky.leaving == 0
+        file.write_text("new")
+        assert (await gateway.reload()).changed == ["kept"]
+        await until(lambda: Sticky.leaving == 1)
+        await until(lambda: states(gateway) == {"kept": "connected"})
+        assert (await gateway.reload()).unchanged == ["kept"]

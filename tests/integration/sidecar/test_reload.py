@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -97,14 +98,56 @@ async def test_a_faulty_file_changes_nothing(bus: Program, process: Sidecar, ser
 
 
 async def test_calls_of_what_is_removed_are_answered(bus: Program, process: Sidecar, service: Remote) -> None:
-    """A call in flight on an integration that goes away gets an answer, and only one."""
-    bus.emit("integration.old.request", {"method": "wait"}, "gone")
+    """A call in flight on an integration that goes away ends there, and is answered once."""
+    bus.emit("integration.old.request", {"method": "wait", "params": ["w"]}, "gone")
     await until(lambda: service.calls["wait"] == 1)
     since = bus.mark()
     _rewrite(process, json_rpc("kept", service.url, timeout="5s"))
-    assert (await bus.ask("bridge.reload", {}))["ok"]
-    assert (await bus.response("gone", since=since))["payload"]["error"]["kind"] == "connection_lost"
+    bus.emit("bridge.reload", {}, "reload")
+    await until(lambda: "unknown_integration" in str(bus.seen(prefix="response.", since=since)) or _asks(bus))
+    service.hold.set()
+    assert (await bus.response("reload", since=since))["payload"]["result"]["removed"] == ["old"]
+    gone = (await bus.response("gone", since=since))["payload"]
+    assert gone.get("result") == ["w"], gone
     assert len([one for one in bus.seen(prefix="response.", since=since) if one["correlation_id"] == "gone"]) == 1
+
+
+def _asks(bus: Program) -> bool:
+    bus.emit("integration.old.request", {"method": "echo"}, str(uuid.uuid4()))
+    return False
+
+
+async def test_calls_in_flight_survive_a_change_of_their_settings(service: Remote, tmp_path: Path) -> None:
+    """Twenty calls, and a durable one without a key, are answered although time limit and credentials change."""
+    durable = _route("keep", "wait").replace('"request"', '"request"\n  delivery = "at_least_once"')
+    text, data = json_rpc("kept", service.url, timeout="9s") + durable, f'data_dir = "{tmp_path}"'
+    with sidecar(text, more=data) as process, process.program() as bus:
+        bus.emit("go", None, "durable")
+        calls = [f"flying-{number}" for number in range(20)]
+        for one in calls:
+            bus.emit("integration.kept.request", {"method": "wait", "params": [one]}, one)
+        await until(lambda: service.calls["wait"] == 21)
+        for change in (
+            json_rpc("kept", service.url, timeout="8s"),
+            json_rpc("kept", f"{service.url}?v=2", timeout="7s"),
+        ):
+            _rewrite(process, change + durable)
+            assert (await bus.ask("bridge.reload", {}))["result"]["changed"] == ["kept"]
+        assert (await bus.request("kept", "echo", ["new"]))["result"] == ["new"]
+        service.hold.set()
+        for one in calls:
+            assert (await bus.response(one))["payload"]["result"] == [one]
+        assert (await bus.response("durable"))["payload"]["result"] == ["wait"]
+        assert service.calls["wait"] == 21
+
+
+async def test_an_empty_configuration_is_refused(bus: Program, process: Sidecar) -> None:
+    """A file that was truncated does not remove everything."""
+    process.file.write_text("")
+    answer = await bus.ask("bridge.reload", {})
+    assert (answer["ok"], answer["error"]["kind"]) == (False, "invalid")
+    assert "no integration, route or subscription any more" in answer["error"]["message"]
+    assert (await bus.request("kept", "echo", ["k"]))["result"] == ["k"]
 
 
 async def test_what_needs_a_restart_is_said(bus: Program, process: Sidecar) -> None:

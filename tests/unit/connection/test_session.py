@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from bridge.connection.session import SessionKeeper
+from bridge.connection.session import SessionEvents, SessionKeeper
 from bridge.core.cancel import BoundedTasks
 from bridge.core.endpoint import Strict
 from bridge.core.errors import (
@@ -90,6 +90,7 @@ class RunningKeeper:
         self.ordered: list[ProtocolAdapter] = []
         self.over: list[ProtocolAdapter] = []
         self.left: list[ProtocolAdapter] = []
+        self.warned: list[tuple[str, str | None]] = []
         self.idle = asyncio.Event()
         self.idle.set()
         spec = AdapterSpec(
@@ -115,8 +116,13 @@ class RunningKeeper:
             tasks=BoundedTasks(clock=self.clock),
         )
 
-    def setup(self, on_lost: Callable[[BridgeError], None], on_outdated: Callable[[BridgeError], None]) -> AdapterSetup:
-        return adapter_setup(integration="x", on_lost=on_lost, on_outdated=on_outdated)
+    def setup(self, events: SessionEvents) -> AdapterSetup:
+        return adapter_setup(
+            integration="x", on_lost=events.on_lost, on_outdated=events.on_outdated, on_warning=events.on_warning
+        )
+
+    def on_warning(self, name: str, text: str | None) -> None:
+        self.warned.append((name, text))
 
     async def on_session(self, session: ProtocolAdapter) -> bool:
         self.ordered.append(session)

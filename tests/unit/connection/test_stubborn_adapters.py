@@ -69,7 +69,7 @@ class Adapter(AdapterBase):
 class RunningManager:
     """A manager that runs with one integration."""
 
-    def __init__(self, times: float, *stubborn: str) -> None:
+    def __init__(self, times: float, *stubborn: str, drain_timeout: float = 10.0) -> None:
         self.times = times
         self.stubborn = set(stubborn)
         self.works: list[Stubborn] = []
@@ -77,7 +77,9 @@ class RunningManager:
         self.outcomes: list[Outcome] = []
         self.clock = FakeClock()
         self.bus = Bus()
-        self.manager = ConnectionManager(bus=self.bus, clock=self.clock, rng=random.Random(1))
+        self.manager = ConnectionManager(
+            bus=self.bus, clock=self.clock, rng=random.Random(1), drain_timeout=drain_timeout
+        )
         self.spec = AdapterSpec(
             protocol="fake",
             summary="",
@@ -164,11 +166,13 @@ async def test_the_end_comes_in_bounded_time_where_everything_hangs():
 
 @_TIMES
 async def test_a_reload_takes_a_stubborn_integration_away(times: float):
-    """A reload removes the integration, and operations in flight are answered."""
-    async with RunningManager(times, "request", "disconnect") as running:
+    """A reload removes the integration, and operations in flight are answered when their time to end is over."""
+    async with RunningManager(times, "request", "disconnect", drain_timeout=3.0) as running:
         await running.submit(Request(method="m"))
         applying = asyncio.create_task(running.manager.apply({}, {}))
-        await running.within(_LONGEST_END, applying)
+        await running.clock.advance(2.9)
+        assert not applying.done()
+        await running.within(0.1 + _LONGEST_END, applying)
         assert [outcome.error.kind for outcome in running.outcomes if outcome.error is not None] == ["stopping"]
         assert running.manager.get("api") is None
 

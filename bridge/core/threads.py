@@ -1,0 +1,78 @@
+"""Run code that may never end in a thread that holds up nothing."""
+
+import asyncio
+import contextlib
+import ctypes
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from bridge.core.ports import Clock
+
+T = TypeVar("T")
+
+
+class _Abandoned(BaseException):
+    """Ends the code of a thread that nobody waits for any more."""
+
+
+async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:
+    """Run `work` in a thread of its own and return its result.
+
+    When the time is up, or the caller is cancelled, nobody waits for the thread any more. It ends as soon as it runs
+    Python code again; one that is stuck in the system costs nothing. It never holds up the end of the process.
+
+    Args:
+        work: What to run.
+        clock: Measures the time limit.
+        limit: Seconds that it may take.
+
+    Raises:
+        TimeoutError: It took longer.
+        Exception: What `work` raises.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    over = False
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        nonlocal over
+        over = True
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)  # type: ignore[arg-type]  # T may be None
+        else:
+            ended.set_exception(error)
+
+    def call() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except _Abandoned:
+            raise
+        except BaseException as raised:  # noqa: BLE001 - the caller gets it
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed; there is no other way to know
+            loop.call_soon_threadsafe(partial(settle, result, error))
+
+    def run() -> None:
+        with contextlib.suppress(_Abandoned):
+            call()
+
+    thread = threading.Thread(target=run, name="work", daemon=True)
+    thread.start()
+    try:
+        async with clock.timeout(limit):
+            return await ended
+    finally:
+        if not over:
+            _abandon(thread)
+
+
+def _abandon(thread: threading.Thread) -> None:
+    """Raise an exception in a thread, at its next step of Python code (C API of Python, "Thread State and the GIL")."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Abandoned))
