@@ -4,7 +4,7 @@ docs/adapters.md writes an adapter with it. A name that is here stays, and means
 
 | for | names |
 | --- | --- |
-| the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter` |
+| the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter`, `NameCheck`, `refuse_group` |
 | what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
 | what it gives | `Inbound`, `QueueMessage`, `Subscription`, `AckDecision`, and the errors |
 | its settings | `Strict`, `Endpoint`, `ResolvedEndpoint`, `Addressing`, `Tls`, `auth`, durations, sizes, rates |
@@ -59,10 +59,12 @@ from bridge.core.ports import (
     Clock,
     Context,
     Deliver,
+    NameCheck,
     Promise,
     ProtocolAdapter,
     Subscription,
     SubscriptionOptions,
+    refuse_group,
 )
 from bridge.core.settings import Hold
 from bridge.core.timer import Timer
@@ -101,6 +103,7 @@ __all__ = [
     "Inbound",
     "InvalidError",
     "Nack",
+    "NameCheck",
     "NotConnectedError",
     "NotSupportedError",
     "PositiveDuration",
@@ -121,4 +124,5 @@ __all__ = [
     "Timer",
     "Tls",
     "UnavailableError",
+    "refuse_group",
 ]

@@ -10,6 +10,10 @@ from typing import Any, Final
 _NO_VALUE: Final = object()
 
 
+#: Characters of a result. Without a limit, `replace` and `join` could make terabytes of one small event.
+_LONGEST: Final = 4 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function of the expression language.
@@ -83,6 +87,22 @@ def _contains(value: Any, item: Any) -> bool:
     raise TypeError
 
 
+def _replace(text: Any, old: Any, new: Any) -> Any:
+    count = _text(text).count(_text(old))
+    _check_size(len(text) + count * (len(_text(new)) - len(old)))
+    return text.replace(old, new)
+
+
+def _join(parts: Any, separator: Any) -> Any:
+    _check_size(sum(len(_text(part)) for part in parts) + len(parts) * len(_text(separator)))
+    return separator.join(parts)
+
+
+def _check_size(size: int) -> None:
+    if size > _LONGEST:
+        raise ValueError
+
+
 def _string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -131,7 +151,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         "a string with each `old` made `new`: replace(text, old, new)",
         3,
         3,
-        call=_guarded(lambda text, old, new: _text(text).replace(_text(old), _text(new))),
+        call=_guarded(_replace),
     ),
     "split": Function(
         "the parts of a string: split(text, separator)",
@@ -143,7 +163,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         "the strings of a list as one: join(list, separator)",
         2,
         2,
-        call=_guarded(lambda parts, by: _text(by).join(parts)),
+        call=_guarded(_join),
     ),
     "string": Function("a number or boolean as a string", 1, 1, call=_guarded(_string)),
     "number": Function("a string as a number", 1, 1, call=_guarded(_to_number)),

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _pair(seed: str) -> "KeyPair":
 
 def _part(path: Path, pattern: re.Pattern[str], name: str) -> str:
     try:
-        text = read_regular(path, _LARGEST).decode("ascii")
+        text = read_regular(path, _LARGEST).removeprefix(BOM_UTF8).decode("ascii")
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"auth.file: {path} cannot be read as text") from None
     found = pattern.search(text)

@@ -306,3 +306,21 @@ def test_deep_expressions(text):
 def test_deep_conditionals():
     """The form that needs most parentheses compiles as well."""
     assert _value("event.id > 1 ? 0 : " * 44 + "5") == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'replace(event.payload.text, "", event.payload.text)',
+        "replace(event.payload.text, event.payload.letter, event.payload.text)",
+        "join(event.payload.list, event.payload.text)",
+    ],
+)
+def test_a_result_has_a_limit(text):
+    """An event of a megabyte cannot make terabytes of memory: the result has a limit, and the event is `invalid`."""
+    payload = {"text": "x" * 400_000, "letter": "x", "list": ["x"] * 100_000}
+    event = msgspec.structs.replace(EVENT, raw=msgspec.Raw(msgspec.msgpack.encode(payload)))
+    with pytest.raises(InvalidError, match=r"(replace|join)\(\) cannot use the arguments that it got"):
+        _value(text, event=event)
+    assert _value('replace(event.payload.text, "x", "yz")', event=event) == "yz" * 400_000
+    assert len(_value('join(event.payload.list, ", ")', event=event)) == 299_998
