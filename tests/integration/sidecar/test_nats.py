@@ -1,5 +1,6 @@
 """NATS through the whole sidecar, seen by a program on the bus."""
 
+import asyncio
 import json
 import shutil
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_responder, nats_server
 from tests.support.servers.remote import free_port
 from tests.support.sidecar.sidecar import sidecar
+from tests.support.wait import until
 
 
 def integration(server: NatsServer, more: str = "") -> str:
@@ -118,6 +120,34 @@ async def test_a_restart_and_a_freeze():
             assert stored["payload"]["message"] == number
             await program.ask("integration.backbone.publish", {"topic": "prices.usd", "message": 2})
             await program.wait("data.prices.usd", since=since)
+
+
+async def test_messages_of_any_bytes():
+    """From whoever may publish, by subject, reply, headers and content, and from a stream: each is an event.
+
+    A type that is made of such a subject is an error of that message alone. After a restart all goes on.
+    """
+    strange = [
+        b"PUB prices.\xff 1\r\n1\r\n",
+        b"PUB prices.x _INBOX.\xff 1\r\n1\r\n",
+        b"HPUB prices.x 17 18\r\nNATS/1.0 \xff\xff \xfe\r\n\r\n1\r\n",
+        b"HPUB prices.x 25 26\r\nNATS/1.0 100 \xfe\r\n\xff\xff: \xfe\r\n\r\n1\r\n",
+        b"PUB prices.x 2\r\n\xff\xfe\r\n",
+        b"PUB orders.\xff 1\r\n1\r\n",
+        b"PUB orders.x 2\r\n\xff\xfe\r\n",
+    ]
+    with nats_server() as server:
+        for _ in range(2):
+            with sidecar(integration(server)) as running, running.program() as program:
+                await connected(program)
+                _, stranger = await asyncio.open_connection("127.0.0.1", server.port)
+                stranger.write(b'CONNECT {"verbose":false,"headers":true}\r\n' + b"".join(strange))
+                await until(lambda: program.pump() or len(program.seen("order.stored")) == 2, "those of the stream")
+                told = [*program.seen(prefix="data.prices."), *program.seen("resilience.backbone.failed")]
+                assert len(told) == 5, told
+                assert (await program.ask("integration.backbone.publish", {"topic": "t", "message": 1}))["ok"]
+                stranger.close()
+                assert "Traceback" not in running.text
 
 
 async def test_a_stream_that_is_made_again():

@@ -94,7 +94,7 @@ FAULTS: Final = table(
         ("message", "status_of_a_server"): _as(b"HMSG in.x @ 32 33\r\nNATS/1.0 100 FlowControl\r\nA:\r\n\r\n1\r\n"),
         ("message", "subject_no_text"): _as(b"MSG in.\xff @ 1\r\n1\r\n"),
         ("message", "reply_no_text"): _as(b"MSG in.x @ _INBOX.\xff 1\r\n1\r\n"),
-        ("message", "status_no_text"): _as(b"HMSG in.x @ 18 19\r\nNATS/1.0 \xff\xff \xfe\r\n\r\n1\r\n"),
+        ("message", "status_no_text"): _as(b"HMSG in.x @ 17 18\r\nNATS/1.0 \xff\xff \xfe\r\n\r\n1\r\n"),
         ("message", "header_no_text"): _as(b"HMSG in.x @ 19 20\r\nNATS/1.0\r\n\xff: \xfe\xfe\r\n\r\n1\r\n"),
         ("message", "header_short"): _as(b"HMSG in.x @ 5 6\r\nNATS/1\r\n"),
         ("message", "header_longer_than_all"): _as(b"HMSG in.x @ 50 6\r\nNATS/1\r\n"),
