@@ -17,7 +17,7 @@ integration "store" {
 
   config {
     # cluster  = true     # the endpoint is a node of a cluster; or a list of more nodes, as ["cache-2:6379"]
-    # sentinel = "mymaster" # the endpoint is a Sentinel that knows where this master is
+    # sentinel = "mymaster" # the endpoint is a Sentinel that knows where this master is; more in `sentinels`
     group          = "shop"
     max_length     = 100000 # entries per stream; unacknowledged entries are never trimmed
     claim_after    = "1m"   # an entry that a consumer has not acknowledged after this time is delivered again

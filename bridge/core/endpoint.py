@@ -296,7 +296,8 @@ class ResolvedEndpoint:
         path: The URL's path and query, or the `path` of the endpoint; empty where there is none.
         key: Where the address stands, from the integration's block on.
         plain_scheme: The protocol's scheme without TLS; None where it has none.
-        warnings: What is allowed and not safe, one line each.
+        secure_scheme: The protocol's scheme with TLS; None where it has none.
+        secret: What the `auth` block sends, *password* or *token*; None where it sends none.
     """
 
     scheme: str
@@ -306,7 +307,8 @@ class ResolvedEndpoint:
     path: str = ""
     key: tuple[str, ...] = ("endpoint",)
     plain_scheme: str | None = None
-    warnings: tuple[str, ...] = ()
+    secure_scheme: str | None = None
+    secret: str | None = None
 
     @property
     def name(self) -> str:
@@ -317,6 +319,15 @@ class ResolvedEndpoint:
     def loopback(self) -> bool:
         """Whether it is on this machine."""
         return is_loopback(self.host)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and not safe, one line each."""
+        if self.secret is None or self.tls or self.loopback:
+            return ()
+        scheme = self.secure_scheme
+        advice = "" if scheme is None else f"; use TLS, by `{scheme}://` or `tls = true`"
+        return (f"`auth`: the {self.secret} travels unencrypted to {self.name}{advice}",)
 
     @property
     def plaintext_hint(self) -> str:
@@ -394,16 +405,20 @@ def resolve_endpoint(
     for key, address in written.items():
         named = address.scheme or scheme
         said = port if key == first else address.port
-        one = ResolvedEndpoint(
-            scheme=named,
-            host=address.host,
-            port=said or addressing.port or schemes[named][0],
-            tls=on,
-            path=path if key == first else "",
-            key=("endpoint", "path") if key == first and endpoint.path is not None else key,
-            plain_scheme=next((name for name, (_, means) in schemes.items() if not means), None),
+        found.append(
+            ResolvedEndpoint(
+                scheme=named,
+                host=address.host,
+                port=said or addressing.port or schemes[named][0],
+                tls=on,
+                path=path if key == first else "",
+                key=("endpoint", "path") if key == first and endpoint.path is not None else key,
+                plain_scheme=next((name for name, (_, means) in schemes.items() if not means), None),
+                secure_scheme=next((name for name, (_, means) in schemes.items() if means), None),
+                # An nkey, and with it a JWT, prove themselves by signing what the server sends: the seed stays here.
+                secret={AuthBasic: "password", AuthBearer: "token"}.get(type(auth)),
+            )
         )
-        found.append(dataclasses.replace(one, warnings=_credentials_in_the_clear(one, auth, schemes)))
     return tuple(found)
 
 
@@ -442,13 +457,3 @@ def _check_plaintext(auth: AnyAuth, tls: Tls, schemes: Schemes) -> None:
         raise EndpointError(("tls",), f"there is a `tls` block, but the endpoint is without TLS; {advice}")
     if isinstance(auth, AuthCertificate):
         raise EndpointError(("auth",), f"a client certificate needs TLS; {advice}")
-
-
-def _credentials_in_the_clear(server: ResolvedEndpoint, auth: AnyAuth, schemes: Schemes) -> tuple[str, ...]:
-    # An nkey, and with it a JWT, prove themselves by signing what the server sends: the seed does not travel.
-    sent = {AuthBasic: "password", AuthBearer: "token"}.get(type(auth))
-    if sent is None or server.tls or server.loopback:
-        return ()
-    secure = next((scheme for scheme, (_, on) in schemes.items() if on), None)
-    advice = "" if secure is None else f"; use TLS, by `{secure}://` or `tls = true`"
-    return (f"`auth`: the {sent} travels unencrypted to {server.name}{advice}",)

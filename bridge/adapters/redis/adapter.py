@@ -10,27 +10,38 @@ newer.
 """
 
 import asyncio
-import contextlib
+import math
 import operator
 import socket
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.config import RedisConfig
-from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnPush, ignore_push
+from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnEnd, OnPush
 from bridge.adapters.redis.names import check_channel, check_pattern, check_stream
 from bridge.adapters.redis.pubsub import PubSub
-from bridge.adapters.redis.sentinel import master_of
+from bridge.adapters.redis.replies import wrong_shape
+from bridge.adapters.redis.sentinel import Sentinels
+from bridge.adapters.redis.slots import SlotMap, read_slots
 from bridge.adapters.redis.streams.dequeue import Dequeuer
 from bridge.adapters.redis.streams.entries import check_name, encode_headers, message_id, parse_message_id
 from bridge.adapters.redis.streams.groups import TRIM, Consumer
-from bridge.adapters.redis.streams.reader import StreamReader, StreamSubscription
-from bridge.adapters.redis.target import Target, targets
-from bridge.core.errors import AuthError, BridgeError, InvalidError, NotConnectedError
+from bridge.adapters.redis.streams.reader import BLOCK, StreamReader, StreamSubscription
+from bridge.adapters.redis.target import Target, targets, warn_of
+from bridge.core.backoff import Backoff
+from bridge.core.errors import (
+    BridgeError,
+    ConnectionLostError,
+    InvalidError,
+    NotConnectedError,
+    ProtocolError,
+    RejectedError,
+    UnavailableError,
+)
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
     NO_OPTIONS,
@@ -43,6 +54,23 @@ from bridge.core.ports import (
     SubscriptionOptions,
 )
 from bridge.core.settings import Hold
+from bridge.core.timer import Timer
+
+#: What a session leaves for the next one: after how many seconds it sends PING on connections without traffic.
+_KEEP_ALIVE: Final = "keep_alive"
+_SHORTEST_KEEP_ALIVE: Final = 1.0
+#: The same: when it may ask for another session again, and the seconds between two of these.
+_NEXT_OUTDATED: Final = "next_outdated"
+_OUTDATED_SPACING: Final = 5.0
+#: Seconds without traffic after which the end of a connection is taken for the server's `timeout`.
+_LEAST_IDLE: Final = 1.0
+#: Seconds that opening the connection for commands again may take.
+_REOPEN_TIMEOUT: Final = 5.0
+#: Seconds without an answer after which a connection beside the one for commands has ended.
+_LONGEST_SILENCE: Final = BLOCK + 4.0
+#: Codes of errors by which reading a stream ends, and that do not come again when it is read anew: the stream was
+#: deleted, or another node of the cluster has it.
+_READ_ANEW: Final = frozenset({"NOGROUP", "MOVED"})
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +78,9 @@ log = structlog.get_logger(__name__)
 class RedisAdapter(AdapterBase):
     """One session: a connection for commands, one for Pub/Sub, one for each stream that is read.
 
-    The first of them that breaks ends the session. See `ports.ProtocolAdapter`.
+    The end of one connection is not the end of the session. One for a stream ends that subscription, one for Pub/Sub
+    all those to channels and patterns; their owner subscribes again. The one for commands is opened again; if it cannot
+    be, the session is lost. See `ports.ProtocolAdapter`.
     """
 
     protocol = "redis"
@@ -60,7 +90,7 @@ class RedisAdapter(AdapterBase):
 
         Args:
             setup: The integration's.
-            target: The node of a cluster; None for the endpoint of the setup.
+            target: The node of a cluster, which must be a master; None for the endpoint of the setup.
             asking: Whether it is for slots that are on their way to this node of a cluster.
 
         Raises:
@@ -70,17 +100,27 @@ class RedisAdapter(AdapterBase):
         self._setup = setup
         self._config = config
         self._codec = Codec(config.codec)
-        self._target = targets(setup, config)[0] if target is None else target
+        servers = targets(setup, config) if target is None else [target]
+        self._target = servers[0]
+        self._sentinels: Sentinels | None = None
+        if target is None and config.sentinel is not None:
+            self._sentinels = Sentinels(servers, config.sentinel, setup.session_state)
+        self._must_be_master = target is not None or self._sentinels is not None
         self._consumer_name = config.consumer or f"nemo-{socket.gethostname()}-{setup.integration}"
         self._connection_type = AskingConnection if asking else Connection
         self._commands: Connection | None = None
+        self._reopening: asyncio.Task[None] | None = None
+        self._backoff = Backoff(setup.clock, setup.random)
         self._pubsub: PubSub | None = None
-        self._dequeuer: Dequeuer | None = None
+        self._dequeuer = Dequeuer(self._open_commands, self._open, self._codec, self._consumer, setup.clock)
         self._connections: list[Connection] = []
-        self._readers: dict[asyncio.Task[None], StreamReader] = {}
+        self._streams: dict[StreamSubscription, Subscription] = {}
         self._opening = asyncio.Lock()
-        self._background = Background(self._on_lost)
+        self._background = Background(self.lose)
         self._closed = False
+        self._end: BridgeError | None = None
+        self._keep_alive = Timer(setup.clock)
+        self._overdue = Timer(setup.clock)
         self._untrimmed: dict[str, int] = {}
 
     # --- life
@@ -88,27 +128,111 @@ class RedisAdapter(AdapterBase):
     async def connect(self) -> None:
         """Open the connection for commands, which logs in. Raises NotConnectedError or AuthError."""
         await self._background.open()
-        if self._config.sentinel is not None:
-            self._target = await master_of(
-                self._target, self._config.sentinel, self._background.start, self._setup.clock
-            )
-        self._commands = await self._open()
-        self._dequeuer = Dequeuer(self._commands, self._open, self._codec, self._consumer, self._setup.clock)
+        if self._sentinels is not None:
+            self._target = await self._sentinels.master(self._background.start, self._setup.clock)
+        try:
+            self._commands = await self._open_for_commands()
+        except BridgeError:
+            if self._sentinels is not None:
+                self._sentinels.doubt()
+            raise
+        self._warn()
+        every = self._setup.session_state.get(_KEEP_ALIVE)
+        if every is not None:
+            self._keep_alive.set(every, self._ping_idle)
 
-    async def _open(self, on_push: OnPush = ignore_push) -> Connection:
-        connection = self._connection_type(self._target, self._setup.clock, self._on_lost, on_push)
+    async def _open_for_commands(self) -> Connection:
+        """Open the connection for commands, to a server that answers them."""
+        connection = await self._open(self._commands_ended)
+        try:
+            await _ping(connection)
+        except (ConnectionLostError, UnavailableError) as error:  # it is loading its data, or a replica without master
+            raise NotConnectedError(f"no connection to {self._target.name}: {error.message}") from None
+        if self._must_be_master and connection.role not in {"master", None}:
+            raise NotConnectedError(f"{self._target.name} is no master any more, but a {connection.role}")
+        if not connection.usable:
+            raise NotConnectedError(f"no connection to {self._target.name}: the server has closed it at once")
+        self._backoff.opened()
+        return connection
+
+    def _warn(self) -> None:
+        """Tell what a person should know of the server of this session."""
+        role = None if self._commands is None else self._commands.role
+        replica = f"{self._target.name} is a replica: it takes no messages" if role in {"replica", "slave"} else None
+        self._setup.on_warning("replica", replica)
+        warn_of(self._setup, self._config, self._target)
+
+    def _drop_push(self, _: list[Any]) -> None:
+        """Drop a push on a connection without subscriptions, and tell that."""
+        self._setup.on_dropped(ProtocolError("the server has sent a push that nobody asked for"), "")
+
+    async def _open(self, on_end: OnEnd, on_push: OnPush | None = None) -> Connection:
+        def ended(connection: Connection, error: BridgeError) -> None:
+            self._forget(connection)
+            self._learn_keep_alive(connection)
+            if not self._closed:
+                on_end(connection, error)
+
+        take_push = on_push or self._drop_push
+        connection = self._connection_type(self._target, self._setup.clock, ended, take_push, self._outdated)
         await connection.open()
         if self._closed:
             await connection.close()
-            raise NotConnectedError("the session is closed")
+            raise self._ended()
         self._connections.append(connection)
         self._background.start(connection.run())
         return connection
 
-    def _on_lost(self, error: BridgeError) -> None:
-        """End all connections of the session, because one of them has broken."""
+    def _outdated(self, error: BridgeError) -> None:
+        """Ask for another session, but not again and again while no other server is in charge yet."""
+        now, state = self._setup.clock.monotonic(), self._setup.session_state
+        if now >= state.get(_NEXT_OUTDATED, -math.inf):
+            state[_NEXT_OUTDATED] = now + _OUTDATED_SPACING
+            self._setup.on_outdated(error)
+
+    def _ended(self) -> NotConnectedError:
+        """Return the error for what is asked of a session that has ended."""
+        why = "it was closed" if self._end is None else self._end.message
+        return NotConnectedError(f"the session has ended: {why}")
+
+    def _forget(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    async def _close(self, connection: Connection) -> None:
+        self._forget(connection)
+        await connection.close()
+
+    def _commands_ended(self, connection: Connection, error: BridgeError) -> None:
+        """Open the connection for commands again."""
+        if connection is self._commands:  # else it ended while it was opened, and who opens it is told
+            self._commands = None
+            self._reopening = self._background.start(self._reopen(error))
+
+    async def _reopen(self, error: BridgeError) -> None:
+        """Open the connection for commands again, where it has not lasted with back-off; or end the session."""
+        wait = self._backoff.failed(error)
+        if self._backoff.failures > 1:
+            await self._setup.clock.sleep(wait)
+        try:
+            async with self._setup.clock.timeout(_REOPEN_TIMEOUT):
+                if self._sentinels is not None:
+                    named = await self._sentinels.master(self._background.start, self._setup.clock)
+                    if named.server != self._target.server:
+                        raise NotConnectedError(f"the master is {named.name} now, it was {self._target.name}")
+                self._commands = await self._open_for_commands()
+        except TimeoutError:
+            self.lose(error)
+        except BridgeError as failure:
+            self.lose(failure)
+
+    def lose(self, error: BridgeError) -> None:
+        """End all connections of the session, and tell its owner that it is lost; do nothing where it has ended."""
         if not self._closed:
             self._closed = True
+            self._end = error
+            self._keep_alive.cancel()
+            self._overdue.cancel()
             for connection in self._connections:
                 connection.end(error.message)
             self._setup.on_lost(error)
@@ -116,40 +240,89 @@ class RedisAdapter(AdapterBase):
     async def disconnect(self) -> None:
         """Close all connections. Operations in flight fail with ConnectionLostError."""
         self._closed = True
+        self._keep_alive.cancel()
+        self._overdue.cancel()
         try:
-            for reader in self._readers:
-                reader.cancel()
-            if self._readers:
-                await asyncio.wait(self._readers)
+            tasks = [stream.task for stream in self._streams if stream.task is not None]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             async with asyncio.TaskGroup() as group:
                 for connection in self._connections:
                     group.create_task(connection.close())
         finally:
             await self._background.close()
+            if self._pubsub is not None:
+                self._pubsub.close("the session was closed")
+
+    # --- checks
+
+    @property
+    def last_heard(self) -> float | None:
+        """When bytes last came on any connection. One on which nothing comes any more is ended by `check`."""
+        return max((connection.last_heard for connection in self._connections), default=None)
 
     async def check(self) -> None:
-        """Send a PING on each connection that can answer at once, and see that no blocking read is overdue."""
-        commands = self._open_commands()
-        pings = [commands.call("PING")]
+        """Send a PING on the connection for commands, and end connections on which the server does not answer any more.
+
+        Nothing is asked while the connection for commands is being opened again, which ends the session if it fails.
+        """
         if self._pubsub is not None:
-            pings.append(self._pubsub.ping())
-        for reader in self._readers.values():
-            reader.check()
+            self._pubsub.connection.send_and_forget("PING")
+        if not self._overdue.is_set:
+            self._overdue.set(_LONGEST_SILENCE, self._end_overdue)
+        self._end_overdue()
+        if self._reopening is not None and not self._reopening.done():
+            return  # it decides whether the session goes on
+        commands = self._open_commands()
+        asked = self._setup.clock.monotonic()
+        answer = commands.call("PING")
         try:
-            for ping in pings:
-                with contextlib.suppress(AuthError):  # a server that forbids PING is alive
-                    await ping
+            await _alive(answer)
+        except asyncio.CancelledError:  # there was no answer in time
+            heard = self.last_heard
+            if heard is not None and heard >= asked > commands.last_heard:
+                commands.lose("the server answers on other connections, and not on this one")
+            raise
         finally:
-            for ping in pings:
-                ping.cancel()
+            answer.cancel()
+
+    async def read_slots(self) -> SlotMap:
+        """Return the table of slots, as a node of a cluster tells it. Raises BridgeError."""
+        return await read_slots(self._open_commands(), self._target)
+
+    def _end_overdue(self) -> None:
+        """End the connections beside the one for commands on which the server does not answer any more."""
+        for connection in tuple(self._connections):
+            stalled = self._pubsub is not None and connection is self._pubsub.connection and self._pubsub.stalled
+            if connection is not self._commands and not stalled and connection.is_overdue(_LONGEST_SILENCE):
+                connection.lose("the server does not answer on this connection any more")
+
+    def _learn_keep_alive(self, connection: Connection) -> None:
+        """Remember how soon the server ends a connection without traffic (its `timeout`), and prevent that."""
+        idle = self._setup.clock.monotonic() - connection.last_heard
+        if connection.was_idle and idle > _LEAST_IDLE and not self._closed:
+            state = self._setup.session_state
+            every = min(max(idle / 2, _SHORTEST_KEEP_ALIVE), state.get(_KEEP_ALIVE, math.inf))
+            state[_KEEP_ALIVE] = every
+            self._keep_alive.set(every, self._ping_idle)
+
+    def _ping_idle(self) -> None:
+        for connection in self._connections:
+            if connection.waiting_since is None:
+                connection.send_and_forget("PING")
+        self._keep_alive.set(self._setup.session_state[_KEEP_ALIVE], self._ping_idle)
 
     def is_idempotent(self, command: Command) -> bool:
         """Return True for `ack`: a message may be settled twice."""
         return isinstance(command, Ack)
 
     def _open_commands(self) -> Connection:
-        if self._commands is None or self._closed:
-            raise NotConnectedError("there is no session")
+        if self._closed:
+            raise self._ended()
+        if self._commands is None:
+            raise NotConnectedError("the connection for commands is being opened")
         return self._commands
 
     # --- Pub/Sub
@@ -182,22 +355,37 @@ class RedisAdapter(AdapterBase):
         check_pattern(topic, options.group)
         self._open_commands()
         async with self._opening:
-            if self._pubsub is None:
-                pubsub = PubSub(self._codec)
-                pubsub.connection = await self._open(pubsub.on_push)
+            pubsub = self._pubsub
+            if pubsub is None or not pubsub.connection.usable:
+                pubsub = PubSub(self._codec, self._background.start, self._setup.on_dropped)
+                pubsub.connection = await self._open(self._pubsub_ended, pubsub.on_push)
                 self._pubsub = pubsub
-        return Subscription(topic, await self._pubsub.add(topic, deliver))
+        return await pubsub.add(topic, deliver)
+
+    def _pubsub_ended(self, connection: Connection, error: BridgeError) -> None:
+        """Tell the end of all subscriptions to channels and patterns, because their connection has ended."""
+        pubsub = self._pubsub
+        if pubsub is not None and connection is pubsub.connection:
+            self._pubsub = None
+            for subscription in pubsub.close(error.message):
+                self._setup.on_subscription_ended(subscription, error)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription to a channel, or the reading of a stream."""
         self._open_commands()
-        handle = subscription.handle
-        if isinstance(handle, StreamSubscription):
-            handle.task.cancel()
-            await asyncio.wait([handle.task])
-            await self._close(handle.connection)
+        stream = subscription.handle
+        if isinstance(stream, StreamSubscription):
+            if self._streams.pop(stream, None) is not None:
+                await self._stop(stream)
         elif self._pubsub is not None:
-            await self._pubsub.remove(subscription.topic, handle)
+            await self._pubsub.remove(subscription)
+
+    async def _stop(self, stream: StreamSubscription) -> None:
+        if stream.task is not None:
+            stream.task.cancel()
+            await asyncio.wait([stream.task])
+        if stream.connection is not None:
+            await self._close(stream.connection)
 
     # --- Queue
 
@@ -229,7 +417,6 @@ class RedisAdapter(AdapterBase):
         self._open_commands()
         self._check_delay("visibility_ms", visibility)
         check_name(queue, "queue")
-        assert self._dequeuer is not None  # noqa: S101 - made with the connection
         return await self._dequeuer.take(queue, wait, visibility)
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
@@ -237,8 +424,11 @@ class RedisAdapter(AdapterBase):
         self._open_commands()
         group, hold = options.group, options.hold
         check_stream(queue, group)
-        connection = await self._open()
-        reader = StreamReader(
+        stream = StreamSubscription()
+        subscription = Subscription(queue, stream)
+        connection = await self._open(lambda _, error: self._end_stream(stream, error))
+        stream.connection = connection
+        stream.reader = StreamReader(
             connection,
             self._consumer(queue, group, self._consumer_name, hold),
             self._codec,
@@ -246,28 +436,32 @@ class RedisAdapter(AdapterBase):
             message_id=lambda entry: message_id(entry, queue, group),
             claim_every=self._config.claim_after / 2,
             clock=self._setup.clock,
+            on_dropped=self._setup.on_dropped,
             hold=hold,
         )
         try:
-            await reader.prepare()
+            await stream.reader.prepare()
         except BaseException:
             await self._close(connection)
             raise
-        task = self._background.start(self._consuming(reader))
-        self._readers[task] = reader
-        task.add_done_callback(self._readers.pop)
-        return Subscription(queue, StreamSubscription(task, connection))
+        self._streams[stream] = subscription
+        stream.task = self._background.start(self._read(stream, stream.reader))
+        return subscription
 
-    async def _consuming(self, reader: StreamReader) -> None:
+    async def _read(self, stream: StreamSubscription, reader: StreamReader) -> None:
         try:
             await reader.run()
         except BridgeError as error:
-            self._on_lost(error)
+            if error.code in _READ_ANEW:
+                error = UnavailableError(error.message, code=error.code, maybe_sent=False)
+            self._end_stream(stream, error)
 
-    async def _close(self, connection: Connection) -> None:
-        if connection in self._connections:
-            self._connections.remove(connection)
-        await connection.close()
+    def _end_stream(self, stream: StreamSubscription, error: BridgeError) -> None:
+        """Tell the end of the subscription to a stream, once; do nothing where the session has ended with it."""
+        subscription = self._streams.pop(stream, None)
+        if subscription is not None and not self._closed:
+            self._background.start(self._stop(stream))
+            self._setup.on_subscription_ended(subscription, error)
 
     def _consumer(
         self, queue: str, group: str | None = None, name: str | None = None, hold: Hold | None = None
@@ -279,6 +473,7 @@ class RedisAdapter(AdapterBase):
             claim_after=self._config.claim_after,
             max_deliveries=(hold and hold.max_deliveries) or self._config.max_deliveries,
             in_cluster=self._config.cluster is not False,
+            on_warning=self._setup.on_warning,
         )
 
     async def ack(self, message_id: str) -> None:
@@ -294,7 +489,6 @@ class RedisAdapter(AdapterBase):
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
         await consumer.make_overdue(self._open_commands(), name.entry, delay or 0.0)
-        assert self._dequeuer is not None  # noqa: S101 - made with the connection
         self._dequeuer.expect_overdue(name.queue, delay or 0.0)
         self.settled(message_id, again_in=delay or 0.0)
 
@@ -302,12 +496,30 @@ class RedisAdapter(AdapterBase):
         """Tell the readers of that stream in this session that the application has answered."""
         name = parse_message_id(message_id)
         consumer = self._consumer(name.queue, name.group)
-        for reader in self._readers.values():
-            reader.settled(consumer, name.entry, again_in=again_in)
+        for stream in self._streams:
+            if stream.reader is not None:
+                stream.reader.settled(consumer, name.entry, again_in=again_in)
 
     def _check_delay(self, name: str, seconds: float | None) -> None:
         if seconds is not None and seconds > self._config.claim_after:
             raise InvalidError(f"{name}: at most `claim_after`, which is {self._config.claim_after:g} s here")
+
+
+async def _ping(connection: Connection) -> None:
+    """Send a PING, and return when the server has answered. Raises BridgeError."""
+    await _alive(connection.call("PING"))
+
+
+async def _alive(answer: asyncio.Future[Any]) -> None:
+    """Wait for the answer to a PING. Raises BridgeError."""
+    try:
+        reply = await answer
+    except RejectedError as error:
+        if error.code != "NOPERM":  # a server that forbids PING is alive
+            raise
+    else:
+        if reply != b"PONG":
+            raise wrong_shape("PING")
 
 
 def _receivers(count: Any) -> dict[str, Any]:

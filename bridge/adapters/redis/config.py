@@ -33,6 +33,13 @@ class RedisConfig(Strict):
             "asked at each connection where that master is; `auth` is for the master",
         ),
     ] = None
+    sentinels: Annotated[
+        tuple[str, ...],
+        Field(
+            description="more Sentinels as host:port, which are asked where the first one does not answer; those that "
+            "a Sentinel names are remembered, too"
+        ),
+    ] = ()
     cluster: Annotated[
         bool | tuple[str, ...],
         Field(

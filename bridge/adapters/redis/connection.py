@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import hiredis
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
-from bridge.adapters.redis.errors import translate, translate_connect
+from bridge.adapters.redis.errors import OUTDATED, translate, translate_connect
 from bridge.adapters.redis.replies import WRONG_SHAPE, wrong_shape
 from bridge.adapters.redis.target import Target
 from bridge.adapters.redis.transport import ERROR_REPLIES, NOTHING, Transport, open_transport, pack
@@ -26,11 +26,19 @@ _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", 
 #: Seconds that an orderly end may take.
 _CLOSE_TIMEOUT: Final = 0.5
 
-OnPush = Callable[[list[Any]], Awaitable[None]]
+OnPush = Callable[[list[Any]], Awaitable[None] | None]
+"""Takes a push message. While what it returns has not ended, nothing more is read; None: read on at once."""
+
+OnEnd = Callable[["Connection", BridgeError], None]
+"""Called once with a connection that has ended by itself, and why."""
 
 
-async def ignore_push(_: list[Any]) -> None:
+def ignore_push(_: list[Any]) -> None:
     """Do nothing with a push message: for a connection that subscribes to nothing."""
+
+
+def ignore_end(_: "Connection", __: BridgeError) -> None:
+    """Do nothing at the end of a connection: for one whose every command somebody waits for."""
 
 
 class Converted:
@@ -67,25 +75,41 @@ class Connection:
     Args:
         target: The server, and how to log in.
         clock: Measures how long a reply is due.
-        on_end: Called once, by `run`, when the connection has ended by itself.
-        on_push: Awaited with each push message (`message`, `pmessage`) before the next reply is read.
+        on_end: Called when the connection has ended by itself.
+        on_push: Called with each push message that answers no command (`message`, `pmessage`).
+        on_outdated: Called with each error that says that the server is not the right one any more.
+
+    Attributes:
+        waiting_since: When (on the clock, seconds) the oldest unanswered command became the oldest; None without one.
+        last_heard: When bytes last came, on the clock; at first, when the connection was opened.
+        opened: When the connection was opened, on the clock.
+        was_idle: Whether no command waited for an answer when the connection ended.
+        role: What the server calls itself: `master` or `replica`; None where it does not say.
     """
 
     def __init__(
-        self, target: Target, clock: Clock, on_end: Callable[[BridgeError], None], on_push: OnPush = ignore_push
+        self,
+        target: Target,
+        clock: Clock,
+        on_end: OnEnd = ignore_end,
+        on_push: OnPush = ignore_push,
+        on_outdated: Callable[[BridgeError], None] = lambda _: None,
     ) -> None:
         self._target = target
         self._clock = clock
         self._transport: Transport | None = None
         self._on_end = on_end
         self._on_push = on_push
+        self._on_outdated = on_outdated
         self._waiting: deque[Promise] = deque()
         self._unsent: list[bytes] = []
         self._usable = False
         self._answered = False
         self._loop = asyncio.get_running_loop()
         self.waiting_since: float | None = None
-        """When (on the clock, seconds) the oldest unanswered command became the oldest."""
+        self.last_heard = self.opened = clock.monotonic()
+        self.role: str | None = None
+        self.was_idle = False
 
     async def open(self) -> None:
         """Connect and log in.
@@ -99,6 +123,18 @@ class Connection:
         except (RedisError, OSError) as error:
             raise translate_connect(error, self._target.server) from None
         self._usable = True
+        self.last_heard = self.opened = self._clock.monotonic()
+        self.role = self._transport.role
+
+    @property
+    def usable(self) -> bool:
+        """Whether commands can be sent: it is open and has not ended."""
+        return self._usable
+
+    def is_overdue(self, seconds: float) -> bool:
+        """Return whether a command has had no answer for so long, and nothing else has come meanwhile."""
+        since = self.waiting_since
+        return since is not None and self._clock.monotonic() - max(since, self.last_heard) > seconds
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Send a command and return the future of its reply, which may be a BridgeError. Raises as `send` does."""
@@ -148,25 +184,37 @@ class Connection:
                     if self._answered:
                         # An answered command proves that the server is alive, whenever the next one was sent.
                         self._answered = False
-                        self.waiting_since = self._clock.monotonic() if self._waiting else None
+                        self.waiting_since = self.last_heard if self._waiting else None
                     await transport.receive()
+                    self.last_heard = self._clock.monotonic()
                 elif type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
-                    await self._on_push(reply)
+                    room = self._on_push(reply)
+                    if room is not None:
+                        await room
                 elif not isinstance(reply, RedisError):
                     self._answer(reply, None)
                 elif isinstance(reply, ERROR_REPLIES):
-                    self._answer(None, translate(reply))
+                    error = translate(reply)
+                    if error.code in OUTDATED:
+                        self._on_outdated(error)
+                    self._answer(None, error)
                 else:
                     raise reply
-        except (RedisError, OSError) as error:
-            message = translate(error).message
-            if self._usable:
-                self.end(message)
-                self._on_end(ConnectionLostError(message))
+        except (RedisError, OSError) as failure:
+            self.lose(translate(failure).message)
+
+    def lose(self, why: str) -> None:
+        """End the connection as one that has ended by itself: commands that wait fail, and `on_end` is called."""
+        if self._usable:
+            self.was_idle = not self._waiting
+            self.end(why)
+            self._on_end(self, ConnectionLostError(why))
 
     def _answer(self, reply: Any, error: BridgeError | None) -> None:
-        if not self._waiting:  # an error that the server sends before it ends the connection
-            return
+        if not self._waiting:
+            if error is None:  # it would answer the next command, and each later reply the wrong one
+                raise InvalidResponse("a reply to no command")
+            return  # an error that the server sends before it ends the connection
         promise = self._waiting.popleft()
         self._answered = True
         if promise.done():

@@ -20,6 +20,21 @@ from bridge.core.errors import (
 
 #: Codes of error replies without a class in redis-py that mean "not now" rather than "never".
 _NOT_NOW: Final = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "NOMASTERLINK", "UNBLOCKED"})
+#: Codes of error replies that say that this server is not the right one any more, or this session of it: a replica now,
+#: which may be without a master or take over its data; or one that has forgotten who we are.
+OUTDATED: Final = frozenset({"READONLY", "MASTERDOWN", "LOADING", "NOAUTH"})
+
+
+class MovedError(RejectedError):
+    """Another node of the cluster has the key.
+
+    Attributes:
+        node: Its host, empty where it is that of the node that was asked, and its port.
+    """
+
+    def __init__(self, message: str, node: tuple[str, int]) -> None:
+        super().__init__(message, code="MOVED")
+        self.node = node
 
 
 class AskError(UnavailableError):
@@ -58,7 +73,7 @@ def _credentials(error: Any) -> BridgeError:
 
 
 def _not_allowed(error: Any) -> BridgeError:
-    return AuthError(f"the server's access rules forbid it: {_text(error)}", code="NOPERM")
+    return RejectedError(f"the server's access rules forbid it: {_text(error)}", code="NOPERM")
 
 
 def _not_now(error: Any) -> BridgeError:
@@ -67,7 +82,7 @@ def _not_now(error: Any) -> BridgeError:
 
 def _moved(error: Any) -> BridgeError:
     message = f"the server is a node of a cluster, write `cluster = true`: another has the key ({_text(error)})"
-    return RejectedError(message, code="MOVED")
+    return MovedError(message, (error.host, error.port))
 
 
 def _moving(error: Any) -> BridgeError:

@@ -1,17 +1,20 @@
 """Find the node of a Redis Cluster that has a key, by the cluster's own table (CLUSTER SLOTS)."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from redis.crc import key_slot
 
 from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.target import Target
-from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
+from bridge.core.errors import ConnectionLostError, NotConnectedError, RejectedError
 from bridge.core.ports import Clock
+
+#: How many slots a cluster has (Redis Cluster specification).
+SLOTS: Final = 16_384
 
 #: Host and port.
 Node = tuple[str, int]
@@ -25,11 +28,18 @@ class SlotMap:
         starts: The first slot of each range, rising.
         ends: The last slot of each.
         nodes: The master of each.
+        known: All nodes that the table names, masters and replicas.
     """
 
     starts: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = ()
+    known: tuple[Node, ...] = ()
+
+    @property
+    def uncovered(self) -> int:
+        """How many slots no node serves."""
+        return SLOTS - sum(end - start + 1 for start, end in zip(self.starts, self.ends, strict=True))
 
     def node_of(self, key: str) -> Node:
         """Return the master that has a key. Raises NotConnectedError where no node serves its slot."""
@@ -46,48 +56,49 @@ def parse_slots(reply: Iterable[Any], asked: str) -> SlotMap:
 
     Raises ProtocolError where it is no such reply.
     """
-    ranges = sorted(
-        (int(start), int(end), (master[0] or b"").decode(), int(master[1])) for start, end, master, *_ in reply
-    )
+    ranges = sorted((int(start), int(end), [_node(node, asked) for node in nodes]) for start, end, *nodes in reply)
     return SlotMap(
         tuple(start for start, *_ in ranges),
-        tuple(end for _, end, *_ in ranges),
-        tuple((host or asked, port) for _, _, host, port in ranges),
+        tuple(end for _, end, _ in ranges),
+        tuple(nodes[0] for *_, nodes in ranges),
+        tuple(dict.fromkeys(node for *_, nodes in ranges for node in nodes)),
     )
 
 
-async def read_slots(
-    targets: Iterable[Target], start: Callable[[Coroutine[Any, Any, None]], object], clock: Clock
-) -> SlotMap:
-    """Return the table of a cluster, from the first node that answers.
+def _node(node: Sequence[Any], asked: str) -> Node:
+    return (node[0] or b"").decode() or asked, int(node[1])
+
+
+async def ask_slots(target: Target, start: Callable[[Coroutine[Any, Any, None]], object], clock: Clock) -> SlotMap:
+    """Return the table of a cluster, from one node, over a connection that is opened for that.
 
     Args:
-        targets: Nodes that the configuration names.
+        target: The node.
         start: Runs a coroutine as a task.
-        clock: For the end of the connections.
+        clock: For the end of the connection.
 
     Raises:
-        NotConnectedError: None answers; with `permanent` where it is no cluster.
-        AuthError: They refuse the credentials.
+        NotConnectedError: It does not answer; with `permanent` where it is no cluster.
+        ProtocolError: Its answer is no table of slots.
+        AuthError: It refuses the credentials.
     """
-    failure: BridgeError = NotConnectedError("there is no node to ask")
-    for target in targets:
-        connection = Connection(target, clock, lambda _: None)
-        try:
-            await connection.open()
-            start(connection.run())
-            found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.server.host)
-        except RejectedError as error:
-            message = f"{target.name} is no node of a cluster: {error.message}"
-            raise NotConnectedError(message, permanent=True) from None
-        except ConnectionLostError as error:
-            failure = NotConnectedError(error.message)
-        except BridgeError as error:
-            failure = failure if failure.permanent else error
-        else:
-            if found.nodes:
-                return found
-            failure = NotConnectedError(f"the cluster of {target.name} has assigned no slots yet")
-        finally:
-            await connection.close()
-    raise failure
+    connection = Connection(target, clock)
+    await connection.open()
+    try:
+        start(connection.run())
+        return await read_slots(connection, target)
+    except ConnectionLostError as error:
+        raise NotConnectedError(error.message) from None
+    finally:
+        await connection.close()
+
+
+async def read_slots(connection: Connection, target: Target) -> SlotMap:
+    """Return the table of a cluster, from the node at the other end of a connection. Raises as `ask_slots` does."""
+    try:
+        found = parse_slots(await connection.call("CLUSTER", "SLOTS"), target.server.host)
+    except RejectedError as error:
+        raise NotConnectedError(f"{target.name} is no node of a cluster: {error.message}", permanent=True) from None
+    if not found.nodes:
+        raise NotConnectedError(f"the cluster of {target.name} has assigned no slots yet")
+    return found

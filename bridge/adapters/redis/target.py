@@ -74,11 +74,14 @@ class Target:
 
 
 def addressing(config: object) -> Addressing:
-    """What the `config` block says about addresses: further nodes of a cluster, a Sentinel's default port."""
+    """What the `config` block says about addresses: further nodes of a cluster or Sentinels, and their default port."""
     if not isinstance(config, RedisConfig):
         return NO_ADDRESSING
     nodes = () if isinstance(config.cluster, bool) else config.cluster
-    more = tuple((("config", "cluster", str(index)), text) for index, text in enumerate(nodes))
+    lists = {"cluster": nodes, "sentinels": config.sentinels}
+    more = tuple(
+        (("config", key, str(index)), text) for key, texts in lists.items() for index, text in enumerate(texts)
+    )
     return Addressing(more, None if config.sentinel is None else _SENTINEL_PORT)
 
 
@@ -88,12 +91,21 @@ def targets(setup: AdapterSetup, config: RedisConfig) -> list[Target]:
     Raises:
         ValueError: The settings cannot work, in words for a person.
     """
+    if config.sentinels and config.sentinel is None:
+        raise ValueError("config.sentinels: write the master's name into `sentinel`, too")
     servers = resolve(setup, SCHEMES, addressing(config))
     db = _database(servers[0])
     if config.db is not None and db is not None and config.db != db:
         raise ValueError(f"config.db: it is {config.db}, but the endpoint's path says {db}")
     first = Target(setup, servers[0], config.db or db or 0)
     return [first, *map(first.to, servers[1:])]
+
+
+def warn_of(setup: AdapterSetup, config: RedisConfig, target: Target) -> None:
+    """Tell what is not safe about a server that a Sentinel or a cluster has named; `check` knows the others."""
+    configured = {server.name for server in resolve(setup, SCHEMES, addressing(config))}
+    if config.sentinel is not None or target.name not in configured:
+        setup.on_warning(f"credentials to {target.name}", " ".join(target.server.warnings) or None)
 
 
 def _database(server: ResolvedEndpoint) -> int | None:

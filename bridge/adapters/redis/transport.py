@@ -6,6 +6,7 @@ What is used of redis-py is its knowledge of the protocol's errors: which text o
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -27,7 +28,7 @@ from bridge.adapters.redis.target import Target
 from bridge.core.errors import NotConnectedError
 
 Command = tuple[str | bytes | int, ...]
-Step = tuple[Command, Callable[[Any], None]]
+Step = tuple[Command, Callable[[Any], str | None]]
 
 #: What `next_reply` returns where no reply is complete.
 NOTHING: Final = object()
@@ -35,6 +36,13 @@ NOTHING: Final = object()
 ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
 #: Most bytes that are read at once.
 _READ_SIZE: Final = 65_536
+#: What may begin an array, set, map, push or attribute with ten million elements or more, at the beginning of the bytes
+#: and within them. hiredis makes room for all of them at once, and needs seconds to free it.
+_LARGE_FIRST: Final = re.compile(rb"[*~%>|]\d{8}")
+_LARGE: Final = re.compile(rb"\n[*~%>|]\d{8}")
+#: The same, of which not all bytes have come yet.
+_BEGUN: Final = re.compile(rb"(?:\A|\n)([*~%>|]\d*)\Z")
+_LONGEST_BEGUN: Final = 24
 #: TCP keep-alive: seconds of silence before the first probe, seconds between two, and how many are sent.
 #: macOS has another name for the first. A system that lacks one of them keeps its own value.
 _KEEP_ALIVE: Final = (
@@ -63,16 +71,19 @@ def error_reply(text: str) -> RedisError:
 def opening_steps(target: Target) -> Sequence[Step]:
     """Return what opens a session: RESP3 with the credentials, then the database where it is not 0.
 
-    Each command comes with a check of its reply, which raises redis-py's ConnectionError.
+    Each command comes with a check of its reply, which raises redis-py's ConnectionError. The first one returns what
+    the server calls itself.
     """
     credentials: Command = () if target.credentials is None else ("AUTH", *target.credentials)
     hello: Step = (("HELLO", 3, *credentials), _check_hello)
     return (hello, (("SELECT", target.db), _check_select)) if target.db else (hello,)
 
 
-def _check_hello(reply: Any) -> None:
+def _check_hello(reply: Any) -> str | None:
     if not isinstance(reply, dict) or reply.get(b"proto") != 3:
         raise ConnectionError("Invalid RESP version")
+    role = reply.get(b"role")
+    return role.decode(errors="backslashreplace") if isinstance(role, bytes) else None
 
 
 def _check_select(reply: Any) -> None:
@@ -81,14 +92,22 @@ def _check_select(reply: Any) -> None:
 
 
 class Transport:
-    """One open connection: writes that never wait, and replies in order. `open_transport` makes one."""
+    """One open connection: writes that never wait, and replies in order. `open_transport` makes one.
+
+    Attributes:
+        role: What the server calls itself: `master` or `replica`; None where it does not say.
+    """
+
+    role: str | None = None
 
     def __init__(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._stream = stream
         self._writer = writer
         self._transport = writer.transport
-        reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
-        self._gets, self._feed = reader.gets, reader.feed
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
+        self._gets, self._feed = self._reader.gets, self._reader.feed
+        self._doubtful = b""
+        self._begun = b""
 
     def next_reply(self) -> Any:
         """Return the next complete reply, its strings as bytes; NOTHING where there is none.
@@ -103,10 +122,31 @@ class Transport:
             raise InvalidResponse("a reply that is too large for the memory") from None
 
     async def receive(self) -> None:
-        """Wait for more bytes. Raises redis-py's ConnectionError at the end of the connection, or OSError."""
-        data = await self._stream.read(_READ_SIZE)
-        if not data:
-            raise ConnectionError("Connection closed by server.")
+        """Wait for more bytes.
+
+        Raises:
+            ConnectionError: The connection has ended; it is redis-py's.
+            InvalidResponse: A reply has too many elements.
+            OSError: The connection has broken.
+        """
+        data, self._doubtful = self._doubtful, b""
+        if data:
+            # All complete replies before this were taken. Inside of a string there are bytes that wait for its end.
+            if not self._reader.has_data():
+                raise InvalidResponse("a reply with too many elements")
+            large = _LARGE.search(data, 1)
+        else:
+            data = self._begun + await self._stream.read(_READ_SIZE)
+            if len(data) == len(self._begun):
+                raise ConnectionError("Connection closed by server.")
+            self._begun = b""
+            large = _LARGE_FIRST.match(data) or _LARGE.search(data)
+        if large is not None:
+            at = large.end() - len(b"*12345678")
+            data, self._doubtful = data[:at], data[at:]
+        elif not data.endswith(b"\n") and (begun := _BEGUN.search(data[-_LONGEST_BEGUN:])) is not None:
+            self._begun = begun[1]
+            data = data[: -len(begun[1])]
         self._feed(data)
 
     def write(self, data: bytes) -> None:
@@ -154,7 +194,9 @@ async def open_transport(target: Target) -> Transport:
         _keep_alive(writer.get_extra_info("socket"))
         steps = opening_steps(target)
         transport.write(b"".join(pack(command) for command, _ in steps))
-        for _, check in steps:
+        (_, check_hello), *others = steps
+        transport.role = check_hello(await _reply(transport))
+        for _, check in others:
             check(await _reply(transport))
     except BaseException:
         transport.abort()

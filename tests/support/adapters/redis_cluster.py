@@ -6,12 +6,9 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from bridge.adapters.redis import SPEC
-from bridge.adapters.redis.config import RedisConfig
 from bridge.core.errors import BridgeError
 from tests.support.adapters.direct import Direct
-from tests.support.adapters.setup import adapter_setup
-from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer, redis_session
 
 #: The slots of each of three masters.
 THIRDS = ((0, 5461), (5461, 10922), (10922, 16384))
@@ -19,17 +16,11 @@ THIRDS = ((0, 5461), (5461, 10922), (10922, 16384))
 
 @asynccontextmanager
 async def cluster_session(
-    node: RedisServer, lost: list[BridgeError] | None = None, **config: Any
+    node: RedisServer, lost: list[BridgeError] | None = None, **settings: Any
 ) -> AsyncIterator[Direct]:
-    """A connected session."""
-    told: list[BridgeError] = [] if lost is None else lost
-    settings = RedisConfig(**{"cluster": True, **config})
-    adapter = SPEC.create(adapter_setup("test", node.endpoint, config=settings, on_lost=told.append))
-    try:
-        await adapter.connect()
-        yield Direct(adapter)
-    finally:
-        await adapter.disconnect()
+    """A connected session; the settings are those of `redis_session`."""
+    async with redis_session(node, lost=lost, **{"cluster": True, **settings}) as session:
+        yield session
 
 
 def queue_between(name: str, low: int, high: int) -> str:

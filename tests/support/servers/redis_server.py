@@ -9,14 +9,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from bridge.adapters.redis.adapter import RedisAdapter
+from bridge.adapters.redis import SPEC
 from bridge.adapters.redis.config import RedisConfig
 from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, Endpoint, Tls
 from bridge.core.errors import BridgeError
@@ -172,6 +172,41 @@ def redis_sentinel(name: str, master: RedisServer) -> Iterator[RedisServer]:
             sentinel.kill()
 
 
+@dataclass
+class Told:
+    """What a session has told its owner.
+
+    Attributes:
+        lost: Errors of `on_lost`.
+        outdated: Errors of `on_outdated`.
+        ended: Topics of `on_subscription_ended`, with their errors.
+        dropped: Errors of `on_dropped`, with their topics.
+        warnings: Texts of `on_warning` by name, as far as they stand.
+    """
+
+    lost: list[BridgeError] = field(default_factory=list)
+    outdated: list[BridgeError] = field(default_factory=list)
+    ended: list[tuple[str, BridgeError]] = field(default_factory=list)
+    dropped: list[tuple[BridgeError, str]] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)
+
+    def callbacks(self) -> dict[str, Any]:
+        """The arguments of a setup."""
+
+        def warn(name: str, text: str | None) -> None:
+            self.warnings.pop(name, None)
+            if text is not None:
+                self.warnings[name] = text
+
+        return {
+            "on_lost": self.lost.append,
+            "on_outdated": self.outdated.append,
+            "on_subscription_ended": lambda subscription, error: self.ended.append((subscription.topic, error)),
+            "on_dropped": lambda error, topic: self.dropped.append((error, topic)),
+            "on_warning": warn,
+        }
+
+
 @asynccontextmanager
 async def redis_session(
     server: RedisServer,
@@ -179,16 +214,37 @@ async def redis_session(
     auth: AuthNone | AuthBasic | AuthCertificate = NO_AUTH,
     tls: Tls | None = None,
     lost: list[BridgeError] | None = None,
+    told: Told | None = None,
+    state: dict[str, Any] | None = None,
     name: str = "test",
     **config: Any,
 ) -> AsyncIterator[Direct]:
-    """A connected session; `lost` collects what `on_lost` is told, the rest is the `config` block."""
-    told = [] if lost is None else lost
+    """A connected session.
+
+    Args:
+        server: Where to.
+        auth: See `AdapterSetup`.
+        tls: See `AdapterSetup`.
+        lost: Collects what `on_lost` is told.
+        told: Collects all that the owner is told.
+        state: What an earlier session has left.
+        name: The integration's.
+        config: The `config` block.
+    """
+    told = told or Told()
+    if lost is not None:
+        told.lost = lost
     endpoint = server.endpoint if tls is None else server.endpoint.model_copy(update={"tls": True})
     setup = adapter_setup(
-        name, endpoint, auth=auth, tls=tls or Tls(), config=RedisConfig(**config), on_lost=told.append
+        name,
+        endpoint,
+        auth=auth,
+        tls=tls or Tls(),
+        config=RedisConfig(**config),
+        session_state={} if state is None else state,
+        **told.callbacks(),
     )
-    adapter = RedisAdapter(setup)
+    adapter = SPEC.create(setup)
     try:
         await adapter.connect()
         yield Direct(adapter)

@@ -74,16 +74,23 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
 def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
     """Return message and headers of an entry. One with other fields than ours is a map of them.
 
+    What the codec cannot read stays bytes, and headers that are no JSON object of strings stay text, in a header
+    `headers`. The header `codec_error` then says why.
+
     Raises:
-        ProtocolError: It is not what the codec says, or no entry at all.
+        ProtocolError: It is no entry at all.
     """
     names = fields[::2]
     if DATA in names and _OURS.issuperset(names):
-        data = _bytes(fields[2 * names.index(DATA) + 1])
+        message, problem = codec.decode_or_keep(_bytes(fields[2 * names.index(DATA) + 1]))
         headers = _headers(_bytes(fields[2 * names.index(HEADERS) + 1])) if HEADERS in names else {}
-        return codec.decode(data), headers
+        return message, {**headers, **problem} if problem else headers
     texts = [name.decode(errors="backslashreplace") for name in names]
-    return {text: codec.decode(_bytes(value), name=text) for text, value in zip(texts, fields[1::2], strict=True)}, {}
+    values, problems = {}, {}
+    for text, value in zip(texts, fields[1::2], strict=True):
+        values[text], problem = codec.decode_or_keep(_bytes(value))
+        problems.update({name: f"{text}: {why}" for name, why in problem.items()})
+    return values, problems
 
 
 def _bytes(value: Any) -> bytes:
@@ -95,5 +102,6 @@ def _bytes(value: Any) -> bytes:
 def _headers(data: bytes) -> dict[str, str]:
     try:
         return _HEADERS.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # not ours after all
-        return {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        why = "the entry's headers are not a JSON object of strings"
+        return {"headers": data.decode(errors="backslashreplace"), "codec_error": why}

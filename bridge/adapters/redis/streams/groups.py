@@ -2,12 +2,18 @@
 
 import asyncio
 import operator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from bridge.adapters.redis.connection import Connection
+from bridge.adapters.redis.errors import translate
 from bridge.adapters.redis.replies import parses_reply
 from bridge.adapters.redis.streams.entries import Fields
-from bridge.core.errors import BridgeError, RejectedError
+from bridge.adapters.redis.transport import Command
+from bridge.core.errors import RejectedError, UnavailableError
+from bridge.core.ports import Clock
 
 #: Trims a stream (KEYS[1]) to ARGV[1] entries, but removes nothing that any group has not yet read and acknowledged.
 #: One script, so that no group changes between looking and trimming. Redis has an option for that since 8.2 only.
@@ -48,6 +54,28 @@ async def make_group(connection: Connection, queue: str, group: str) -> None:
     except RejectedError as error:
         if error.code != "BUSYGROUP":
             raise
+
+
+@parses_reply("a read of the stream")
+def position(entry: str) -> tuple[int, int]:
+    """Return the place of an entry id in its stream, for comparing. Raises ProtocolError where it is no entry id."""
+    milliseconds, number = entry.split("-")
+    return int(milliseconds), int(number)
+
+
+async def rest_of(block: float, asked: float, clock: Clock) -> None:
+    """Wait for the rest of a blocking read, where a server has answered much too soon that there is nothing.
+
+    A proxy that does not block would else be asked again and again without a pause.
+
+    Args:
+        block: Seconds that the read was to wait.
+        asked: When it began, on the clock.
+        clock: For waiting.
+    """
+    took = clock.monotonic() - asked
+    if took < block / 2:
+        await clock.sleep(block - took)
 
 
 @parses_reply("XREADGROUP")
@@ -103,13 +131,26 @@ class Consumer:
         claim_after: float,
         max_deliveries: int | None,
         in_cluster: bool = False,
+        on_warning: Callable[[str, str | None], None] = lambda _, __: None,
     ) -> None:
-        """`claim_after` is in seconds; with `max_deliveries` None an entry is delivered without end."""
+        """Name a consumer.
+
+        Args:
+            queue: The stream.
+            group: The consumer group.
+            name: The consumer's name in it.
+            claim_after: Seconds after which others may claim what is not acknowledged.
+            max_deliveries: How often an entry is delivered at most; None: without end.
+            in_cluster: Whether the stream of dead letters must lie on the node of the queue.
+            on_warning: See `AdapterSetup.on_warning`; told while the server refuses dead letters.
+        """
         self.queue = queue
         self.group = group
         self.name = name
         self._idle = round(claim_after * 1000)
         self._max_deliveries = max_deliveries
+        self._on_warning = on_warning
+        self._refused = False
         # In a cluster both must lie on one node: what stands in braces decides where (a queue's own braces do).
         self._dead = f"{{{queue}}}:dead" if in_cluster and "{" not in queue else f"{queue}:dead"
 
@@ -133,7 +174,7 @@ class Consumer:
         missing = [one for one in ids if one not in counts]
         for one in missing:  # more than `_SPARE` other entries of this consumer lie between them
             rows = _parse_pending(await connection.call("XPENDING", self.queue, self.group, one, one, 1))
-            counts[one] = rows[0][1] if rows else 1
+            counts[one] = rows[0][1] if rows else 2  # settled meanwhile, but delivered before
         return counts
 
     async def claim(
@@ -147,7 +188,7 @@ class Consumer:
 
     async def overdue(self, connection: Connection) -> tuple[str, Fields | None, int] | None:
         """Claim one entry that nobody has acknowledged for `claim_after`; return it, and how often it was delivered."""
-        while True:
+        for _ in range(_MOST_TRIES):
             reply = await connection.call("XPENDING", self.queue, self.group, "IDLE", self._idle, "-", "+", 1)
             if not reply:
                 return None
@@ -156,30 +197,86 @@ class Consumer:
             if taken:
                 return entry, taken[0][1], deliveries + 1
             # Somebody was faster; or it was deleted, and then Redis has taken it off the list.
+        return None
 
     def make_overdue(self, connection: Connection, entry: str, delay: float) -> asyncio.Future[Any]:
         """Make a pending entry overdue after `delay` seconds; the count of its deliveries does not change."""
-        idle = max(0, self._idle - round(delay * 1000))
-        return connection.call("XCLAIM", self.queue, self.group, self.name, 0, entry, "IDLE", idle, "JUSTID")
+        return connection.call(*self.overdue_command(entry, delay))
+
+    def overdue_command(self, entry: str, delay: float) -> Command:
+        """Return the command that makes a pending entry overdue after `delay` seconds."""
+        return self._set_idle([entry], max(0, self._idle - round(delay * 1000)))
+
+    def keep_command(self, entries: Iterable[str], *, deliveries: int | None = None) -> Command:
+        """Return the command that resets the idle time of entries, so that nobody claims them.
+
+        Args:
+            entries: Pending entries.
+            deliveries: How often the server then takes them for delivered; None: as often as before.
+        """
+        return self._set_idle(entries, 0, () if deliveries is None else ("RETRYCOUNT", deliveries))
+
+    def _set_idle(self, entries: Iterable[str], milliseconds: int, more: Command = ()) -> Command:
+        claim: Command = ("XCLAIM", self.queue, self.group, self.name, 0, *entries)
+        return (*claim, "IDLE", milliseconds, *more, "JUSTID")
 
     def is_exhausted(self, attempts: int) -> bool:
         """Return whether an entry was delivered more than `max_deliveries` times."""
         return self._max_deliveries is not None and attempts > self._max_deliveries
 
-    async def move_to_dead_letters(self, connection: Connection, entry: str, fields: Fields, attempts: int) -> None:
-        """Move an entry to the stream of dead letters, with its origin, in one transaction. Raises BridgeError."""
+    async def move_to_dead_letters(self, connection: Connection, entry: str, fields: Fields, attempts: int) -> bool:
+        """Move an entry to the stream of dead letters, with its origin.
+
+        It is acknowledged only after the server has confirmed the dead letter, so a failure between the two makes a
+        second dead letter and loses none. Where the server refuses the dead letter the entry stays pending, so that
+        it comes again after `claim_after` and the others go on; a warning says so.
+
+        Returns:
+            Whether the entry was moved.
+
+        Raises:
+            BridgeError: The connection has ended, or the reply makes no sense.
+        """
+        name = f"dead letters of {self.queue}"
+        try:
+            await self._add_dead_letter(connection, entry, fields, attempts)
+        except (RejectedError, UnavailableError) as error:
+            self._refused = True
+            self._on_warning(name, f"{self._dead} takes no dead letters, they stay in {self.queue}: {error.message}")
+            return False
+        connection.send_and_forget("XACK", self.queue, self.group, entry)
+        if self._refused:
+            self._refused = False
+            self._on_warning(name, None)
+        return True
+
+    async def _add_dead_letter(self, connection: Connection, entry: str, fields: Fields, attempts: int) -> None:
         _check_fields(fields)
         origin = ("dead_letter_id", entry, "dead_letter_group", self.group, "dead_letter_attempts", attempts - 1)
+        # A transaction with both streams, which a cluster refuses (TRYAGAIN) while only one of them has moved.
         replies = [
             connection.call("MULTI"),
             connection.call("XADD", self._dead, "*", *fields, *origin),
-            connection.call("XACK", self.queue, self.group, entry),
+            connection.call("XLEN", self.queue),
             connection.call("EXEC"),
         ]
-        errors = [one for one in await asyncio.gather(*replies, return_exceptions=True) if isinstance(one, BridgeError)]
-        if errors:
-            raise errors[0]
+        for outcome in await asyncio.gather(*replies, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        _check_stored(replies[-1].result())
 
 
+@parses_reply("EXEC")
+def _check_stored(reply: Any) -> None:
+    """Raise the error with which XADD failed in a transaction, where it did."""
+    stored = reply[0]
+    if isinstance(stored, RedisError):
+        raise translate(stored)
+    if not isinstance(stored, bytes):
+        raise TypeError
+
+
+#: How many overdue entries are tried to be claimed, one after the other, that others claim first.
+_MOST_TRIES: Final = 100
 #: How many other entries of this consumer may lie between those asked for, and one XPENDING still be enough.
 _SPARE: Final = 100

@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.connection import Connection, ignore_outcome
+from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.streams.entries import Fields, decode_fields
-from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read
-from bridge.core.errors import BridgeError, ConnectionLostError
+from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, position, rest_of
+from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
+from bridge.core.timer import Timer
 
 _BATCH: Final = 100
 #: Seconds that one blocking read waits at most.
@@ -31,14 +32,18 @@ Entries = list[tuple[str, Fields | None]]
 class StreamReader:
     """Deliver one stream's messages in order, over a connection of its own, whose reads block.
 
+    While a message waits for the bus, which may take hours, it and those read with it stay pending at the server: they
+    are kept from being claimed by others, and are not counted as delivered.
+
     Args:
         connection: Open and running; nobody else may use it.
         consumer: Stream, group and name. The name is lasting, so what a killed bridge left is found again at the start.
         codec: For messages.
-        deliver: Called with each message. Where it raises a BridgeError the entry stays pending and comes again.
+        deliver: Called with each message.
         message_id: Returns the `message_id` of an entry.
         claim_every: Seconds between two searches for what other consumers left.
         clock: Measures how long the application may take, and the intervals.
+        on_dropped: Called with an error and the stream for an entry that cannot be delivered; the entry stays pending.
         hold: How entries wait for the application; None: each is acknowledged once it is delivered.
     """
 
@@ -52,6 +57,7 @@ class StreamReader:
         message_id: Callable[[str], str],
         claim_every: float,
         clock: Clock,
+        on_dropped: Callable[[BridgeError, str], None],
         hold: Hold | None = None,
     ) -> None:
         self._hold = hold
@@ -65,16 +71,17 @@ class StreamReader:
         self._deliver = deliver
         self._message_id = message_id
         self._claim_every = claim_every
+        self._on_dropped = on_dropped
+        # The entries of the batch that is being delivered: those to acknowledge, and those that are not delivered yet,
+        # each with its attempts. The server does not count this delivery for the ones that are not counted.
+        self._delivered: list[str] = []
+        self._undelivered: dict[str, int] = {}
+        self._uncounted: set[str] = set()
+        self._waiting = Timer(clock)
 
     async def prepare(self) -> None:
         """Create the group unless it exists. Raises BridgeError."""
         await make_group(self._connection, self._consumer.queue, self._consumer.group)
-
-    def check(self) -> None:
-        """Raise ConnectionLostError where a blocking read is long overdue."""
-        since = self._connection.waiting_since
-        if since is not None and self._clock.monotonic() - since > BLOCK + 5.0:
-            raise ConnectionLostError(f"reading {self._consumer.queue!r} has had no answer for too long")
 
     async def run(self) -> None:
         """Read and deliver until cancelled. Raises BridgeError for what the server refuses or when it is gone."""
@@ -88,23 +95,30 @@ class StreamReader:
                 continue
             due = min(self._next_claim, next(iter(self._unacknowledged.values()), math.inf))
             block = min(BLOCK, max(0.001, due - self._clock.monotonic()))
-            reply = self._consumer.read(self._connection, ">", capacity, block=block)
-            self._acknowledge(await self._deliver_batch(parse_read(await reply), None))
+            asked = self._clock.monotonic()
+            entries = parse_read(await self._consumer.read(self._connection, ">", capacity, block=block))
+            if entries:
+                await self._deliver_batch(entries, None)
+            else:
+                await rest_of(block, asked, self._clock)
 
     async def _redeliver_own(self) -> None:
-        after = "0"
+        after = "0-0"
         while entries := parse_read(await self._consumer.read(self._connection, after, await self._capacity())):
             await self._redeliver(entries)
-            after = entries[-1][0]
+            before, after = after, entries[-1][0]
+            if position(after) <= position(before):  # a server that does not get on
+                return
 
     async def _claim_from_others(self) -> None:
         cursor = "0-0"
         while True:
             capacity = await self._capacity()
             self._refresh_unacknowledged()
+            before = cursor
             cursor, entries = await self._consumer.claim(self._connection, cursor, capacity)
             await self._redeliver(entries)
-            if cursor == "0-0":
+            if cursor == "0-0" or position(cursor) <= position(before):  # the second: a server that does not get on
                 return
 
     # --- not yet acknowledged by the application
@@ -128,12 +142,16 @@ class StreamReader:
             if capacity > 0:
                 return min(capacity, _BATCH)
             self._answered.clear()
-            oldest = next(iter(self._unacknowledged.values()))
             with contextlib.suppress(TimeoutError):
-                async with self._clock.timeout(max(0.001, min(oldest - self._clock.monotonic(), self._claim_every))):
+                async with self._clock.timeout(self._until_next_refresh()):
                     await self._answered.wait()
                 continue
             self._refresh_unacknowledged()
+
+    def _until_next_refresh(self) -> float:
+        """Return the seconds until an entry's visibility ends or its idle time is to be reset."""
+        oldest = next(iter(self._unacknowledged.values()), math.inf)
+        return max(0.001, min(oldest - self._clock.monotonic(), self._claim_every))
 
     def _release_expired(self) -> None:
         """Make entries overdue that the application has not answered in time; the oldest stand first."""
@@ -143,16 +161,13 @@ class StreamReader:
             if until > now:
                 return
             del self._unacknowledged[entry]
-            self._consumer.make_overdue(self._connection, entry, 0.0).add_done_callback(ignore_outcome)
+            self._connection.send_and_forget(*self._consumer.overdue_command(entry, 0.0))
             self._next_claim = now
 
     def _refresh_unacknowledged(self) -> None:
         """Reset the idle time of entries that wait for the application, so that neither others nor we claim them."""
         if self._unacknowledged:
-            consumer = self._consumer
-            self._connection.send_and_forget(
-                "XCLAIM", consumer.queue, consumer.group, consumer.name, 0, *self._unacknowledged, "IDLE", 0, "JUSTID"
-            )
+            self._connection.send_and_forget(*self._consumer.keep_command(self._unacknowledged))
 
     # --- delivering
 
@@ -163,44 +178,67 @@ class StreamReader:
         counts = await self._consumer.deliveries(self._connection, [entry for entry, _ in entries])
         good: Entries = []
         for entry, fields in entries:
-            if fields is not None and self._consumer.is_exhausted(counts[entry]):
-                await self._consumer.move_to_dead_letters(self._connection, entry, fields, counts[entry])
+            if fields is None or not self._consumer.is_exhausted(counts[entry]):
+                good.append((entry, fields))
+            elif await self._consumer.move_to_dead_letters(self._connection, entry, fields, counts[entry]):
                 log.warning("dead letter", stream=self._consumer.queue, entry=entry, attempts=counts[entry] - 1)
                 self._report_dead_letter(entry, fields, counts[entry] - 1)
-            else:
-                good.append((entry, fields))
-        self._acknowledge(await self._deliver_batch(good, counts))
+        await self._deliver_batch(good, counts)
 
-    async def _deliver_batch(self, entries: Entries, counts: dict[str, int] | None) -> list[str]:
-        """Deliver entries, and return those to acknowledge. When cancelled, acknowledge what was delivered."""
-        done: list[str] = []
+    async def _deliver_batch(self, entries: Entries, counts: dict[str, int] | None) -> None:
+        """Deliver entries, and acknowledge them; where it is cancelled, those that were delivered."""
+        self._undelivered = {entry: 1 if counts is None else counts[entry] for entry, _ in entries}
         settled = self._clock.monotonic()
         try:
             for entry, fields in entries:
-                if fields is None or await self._deliver_one(entry, fields, 1 if counts is None else counts[entry]):
-                    done.append(entry)
+                if fields is None or await self._deliver_one(entry, fields, self._undelivered[entry]):
+                    self._delivered.append(entry)
+                del self._undelivered[entry]
                 now = self._clock.monotonic()
                 if now - settled > _ACKNOWLEDGE_EVERY:
-                    self._acknowledge(done)
-                    done, settled = [], now
-        except asyncio.CancelledError:
-            self._acknowledge(done)
-            raise
-        return done
+                    self._acknowledge()
+                    settled = now
+        finally:
+            self._acknowledge()
+            self._uncounted.clear()
 
     async def _deliver_one(self, entry: str, fields: Fields, attempts: int) -> bool:
         """Deliver an entry, and return whether it may be acknowledged now."""
         try:
-            decision = self._deliver(self._inbound(entry, fields, attempts))
-            outcome = decision if decision.__class__ is AckDecision else await decision
-        except BridgeError as error:
-            log.warning("message stays pending", stream=self._consumer.queue, entry=entry, why=error.message)
+            inbound = self._inbound(entry, fields, attempts)
+        except BridgeError as error:  # the server's nonsense
+            self._on_dropped(error, self._consumer.queue)
             return False
+        decision = self._deliver(inbound)
+        outcome = decision if decision.__class__ is AckDecision else await self._wait_for(decision)
         if outcome is AckDecision.HOLD and self._hold is not None:
             self._unacknowledged.pop(entry, None)
             self._unacknowledged[entry] = self._clock.monotonic() + self._hold.visibility
+            if entry in self._uncounted:
+                self._connection.send_and_forget(*self._consumer.keep_command([entry], deliveries=attempts))
             return False
         return True
+
+    async def _wait_for(self, decision: Awaitable[AckDecision | None]) -> AckDecision | None:
+        """Wait for an entry's delivery, and keep what is in hand from the other consumers meanwhile."""
+        self._waiting.set(min(_ACKNOWLEDGE_EVERY, self._until_next_refresh()), self._keep_in_hand)
+        try:
+            return await decision
+        finally:
+            self._waiting.cancel()
+
+    def _keep_in_hand(self) -> None:
+        self._acknowledge()
+        self._release_expired()
+        self._refresh_unacknowledged()
+        by_attempts: dict[int, list[str]] = {}
+        for entry, attempts in self._undelivered.items():
+            by_attempts.setdefault(attempts, []).append(entry)
+        for attempts, entries in by_attempts.items():
+            # What waits for the bus was not delivered: else it would become a dead letter, by sessions that end.
+            self._connection.send_and_forget(*self._consumer.keep_command(entries, deliveries=attempts - 1))
+        self._uncounted.update(self._undelivered)
+        self._waiting.set(self._until_next_refresh(), self._keep_in_hand)
 
     def _inbound(self, entry: str, fields: Fields, attempts: int) -> Inbound:
         message, headers = decode_fields(fields, self._codec)
@@ -218,15 +256,17 @@ class StreamReader:
                 inbound = self._inbound(entry, fields, attempts)
                 self._hold.on_dead(inbound, f"delivered {attempts} times and never acknowledged")
 
-    def _acknowledge(self, entries: list[str]) -> None:
+    def _acknowledge(self) -> None:
         """Send XACK, in the same write as the next read. If the connection is lost, the entries come again."""
-        if entries:
-            self._connection.send_and_forget("XACK", self._consumer.queue, self._consumer.group, *entries)
+        if self._delivered:
+            self._connection.send_and_forget("XACK", self._consumer.queue, self._consumer.group, *self._delivered)
+            self._delivered = []
 
 
 class StreamSubscription:
-    """The handle of a subscription to a stream: the task that reads it, and its connection."""
+    """The handle of a subscription to a stream: its reader, the task that runs it, and its connection."""
 
-    def __init__(self, task: asyncio.Task[None], connection: Connection) -> None:
-        self.task = task
-        self.connection = connection
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.reader: StreamReader | None = None
+        self.task: asyncio.Task[None] | None = None

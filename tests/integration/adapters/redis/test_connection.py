@@ -3,16 +3,25 @@
 import asyncio
 import contextlib
 import datetime as dt
+from contextlib import AsyncExitStack
 
 import pytest
 from pydantic import SecretStr
 
 from bridge.adapters.redis import SPEC
 from bridge.adapters.redis.config import RedisConfig
+from bridge.adapters.redis.target import targets, warn_of
 from bridge.core.endpoint import AuthBasic, AuthCertificate, Endpoint, Tls
-from bridge.core.errors import AuthError, BridgeError, ConnectionLostError, NotConnectedError
+from bridge.core.errors import (
+    AuthError,
+    BridgeError,
+    ConnectionLostError,
+    NotConnectedError,
+    RejectedError,
+    UnavailableError,
+)
 from tests.support.adapters.setup import adapter_setup
-from tests.support.servers.redis_server import redis_sentinel, redis_server, redis_session
+from tests.support.servers.redis_server import Told, redis_sentinel, redis_server, redis_session
 from tests.support.servers.tls import Certificates, make_certificates
 from tests.support.wait import until
 
@@ -52,7 +61,7 @@ async def test_an_acl_user():
     ) as server:
         async with redis_session(server, auth=basic("pw", "app")) as session:
             await session.enqueue("queue", 1)
-            with pytest.raises(AuthError) as caught:
+            with pytest.raises(RejectedError) as caught:
                 await session.enqueue("other", 1)
             assert caught.value.code == "NOPERM"
             assert not caught.value.permanent
@@ -208,6 +217,203 @@ async def test_no_sentinel():
         assert not error.permanent
 
 
+async def test_a_sentinel_that_is_away():
+    """Another one of the configuration is asked, and later those that it has named."""
+    state = {}
+    with redis_server() as master, redis_server() as gone, redis_sentinel("shop", master) as sentinel:
+        gone.kill()
+        address = f"127.0.0.1:{sentinel.port}"
+        async with redis_session(gone, sentinel="shop", sentinels=(address,), state=state) as session:
+            await session.enqueue("queue", 1)
+        with pytest.raises(NotConnectedError):
+            async with redis_session(gone, sentinel="shop", state={}):
+                pass
+        state["sentinels"] = (("127.0.0.1", sentinel.port),)  # as another Sentinel names it
+        async with redis_session(gone, sentinel="shop", state=state) as session:
+            await session.enqueue("queue", 2)
+        with master.client() as client:
+            assert client.xlen("queue") == 2
+
+
+async def test_what_sentinels_say_of_each_other():
+    """Their addresses are remembered for the next session; nonsense among them harms nothing."""
+    state = {}
+    others = b"*2\r\n%2\r\n+ip\r\n+10.0.0.7\r\n+port\r\n+26379\r\n*4\r\n+ip\r\n+a..b\r\n+port\r\n+1\r\n"
+    with redis_server() as master:
+        found = b"*2\r\n+127.0.0.1\r\n+%d\r\n" % master.port
+        async with (
+            nonsense(HELLO, others + found) as sentinel,
+            redis_session(sentinel, sentinel="shop", state=state) as session,
+        ):
+            await session.check()
+    assert state["sentinels"] == (("10.0.0.7", 26379),)
+
+
+async def test_a_master_that_is_none_any_more():
+    """A Sentinel that does not know that yet is not believed, and the next session asks another one first."""
+    state = {}
+    with redis_server() as master, redis_server() as demoted:
+        with demoted.client() as client:
+            client.replicaof("127.0.0.1", master.port)
+        with redis_sentinel("shop", master) as right, redis_sentinel("shop", demoted) as wrong:
+            settings = {"sentinel": "shop", "sentinels": (f"127.0.0.1:{right.port}",), "state": state}
+            with pytest.raises(NotConnectedError, match="no master any more, but a replica"):
+                async with redis_session(wrong, **settings):
+                    pass
+            async with redis_session(wrong, **settings) as session:
+                await session.enqueue("queue", 1)
+        with master.client() as client:
+            assert client.xlen("queue") == 1
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("192.0.2.7", True)])
+def test_credentials_in_the_clear_to_a_server_that_was_named(host, warned):
+    """A Sentinel or node on this machine may name a server elsewhere: a password that goes there is warned of."""
+    told = Told()
+    setup = adapter_setup(
+        "test",
+        Endpoint(address="127.0.0.1", port=26379),
+        auth=basic("s3cret"),
+        config=(config := RedisConfig(sentinel="x")),
+        **told.callbacks(),
+    )
+    warn_of(setup, config, targets(setup, config)[0].at(host, 6379))
+    assert [("password travels unencrypted" in text) for text in told.warnings.values()] == [True] * warned
+    assert "s3cret" not in str(told.warnings)
+
+
+# --- servers that are not the right one any more
+
+
+async def test_a_master_that_becomes_a_replica():
+    """Another session is asked for, with the server's reason; the call was surely not made."""
+    told = Told()
+    with redis_server() as server, server.client() as client:
+        async with redis_session(server, told=told) as session:
+            await session.enqueue("queue", 1)
+            client.replicaof("127.0.0.1", 1)
+            with pytest.raises(UnavailableError) as caught:
+                await session.enqueue("queue", 2)
+            assert (caught.value.code, caught.value.maybe_sent) == ("READONLY", False)
+            assert [error.code for error in told.outdated] == ["READONLY"]
+            assert not told.lost
+        async with redis_session(server, told=told) as session:
+            assert "takes no messages" in told.warnings["replica"]
+
+
+@pytest.mark.parametrize("code", ["LOADING", "MASTERDOWN", "BUSY"])
+async def test_a_server_that_cannot_serve_yet(code):
+    """It is not connected to; when it says so later, another session is asked for, unless it is only busy."""
+    refusal_reply = b"-%s wait\r\n" % code.encode()
+    async with nonsense(HELLO, refusal_reply) as server:
+        error = await refusal(server)
+        assert isinstance(error, NotConnectedError)
+        assert not error.permanent
+    told = Told()
+    async with nonsense(HELLO, PONG, refusal_reply) as server, redis_session(server, told=told) as session:
+        assert isinstance(await outcome(session.enqueue("queue", 1)), UnavailableError)
+    assert [error.code for error in told.outdated] == ([] if code == "BUSY" else [code])
+
+
+# --- the end of one connection
+
+
+async def test_the_connection_for_commands_is_opened_again():
+    """Subscriptions do not notice. Where it cannot be opened, the session is lost, with the reason."""
+    told, got = Told(), []
+
+    async def deliver(message):
+        got.append(message.message)
+
+    with redis_server() as server, server.client() as client:
+        async with redis_session(server, told=told) as session:
+            await session.subscribe("topic", deliver)
+            await session.consume("queue", deliver)
+            for _ in range(2):
+                await session.ack("1-0/other")
+                (commands,) = [one["id"] for one in client.client_list() if one["cmd"] == "xack"]
+                opened = client.info("stats")["total_connections_received"]
+                client.client_kill_filter(_id=commands)
+                await until(lambda: client.info("stats")["total_connections_received"] > opened)  # noqa: B023
+                await until(lambda: session.adapter._commands)
+                await session.check()
+            await session.publish("topic", 1)
+            await session.enqueue("queue", 2)
+            await until(lambda: sorted(got) == [1, 2])
+            assert (told.lost, told.ended) == ([], [])
+            server.kill()
+            await until(lambda: told.lost)
+            for operation in (lambda: session.enqueue("queue", 3), session.check):
+                with pytest.raises(NotConnectedError, match="the session has ended: no connection to"):
+                    await operation()
+
+
+async def test_one_connection_that_is_silent():
+    """If the server answers on others, the one for commands is opened again, and data is a sign of life."""
+    told = Told()
+    async with AsyncExitStack() as stack:
+        silent = asyncio.Event()
+
+        async def talk(reader, writer):
+            first = not silent.is_set()
+            silent.set()
+            writer.write(HELLO)
+            with contextlib.suppress(ConnectionError):
+                await reader.read(1000)
+                while data := await reader.read(1000):
+                    if not (first and talk.stalls):
+                        writer.write(b"".join(PONG for _ in range(data.count(b"PING"))) or SUBSCRIBED)
+            writer.close()
+
+        talk.stalls = False
+        listener = await stack.enter_async_context(await asyncio.start_server(talk, "127.0.0.1", 0))
+
+        class Server:
+            """What `redis_session` needs of a server."""
+
+            endpoint = Endpoint(address="127.0.0.1", port=listener.sockets[0].getsockname()[1])
+
+        session = await stack.enter_async_context(redis_session(Server, told=told))
+        await session.subscribe("topic", lambda _: None)
+        await session.check()
+        talk.stalls = True
+        asked = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await session.check()
+        assert session.last_heard >= asked
+        await until(lambda: session.adapter._commands)
+        await session.check()
+        assert (told.lost, told.ended) == ([], [])
+
+
+async def test_a_server_that_ends_idle_connections():
+    """With a `timeout` no Pub/Sub message is lost, and after the first time no connection ends any more."""
+    told, got, state = Told(), [], {}
+
+    async def deliver(message):
+        got.append(message.message)
+
+    with redis_server("--timeout", "1") as server:
+        async with redis_session(server, told=told, state=state) as session:
+            await session.subscribe("topic", deliver)
+            assert await session.dequeue("queue", wait=0.01) is None
+            with server.client() as client:
+                sent = 0
+                while not state:  # about two seconds later, the server ends what was idle
+                    client.publish("topic", sent)
+                    sent += 1
+                    await asyncio.sleep(0.02)
+                await until(lambda: len(got) == sent)
+                assert state["keep_alive"] >= 1.0
+                opened = client.info("stats")["total_connections_received"]
+                await asyncio.sleep(2.5)
+                assert client.info("stats")["total_connections_received"] <= opened + 1
+            assert got == list(range(sent))
+            assert await session.dequeue("queue", wait=0.01) is None
+            assert (told.lost, told.ended) == ([], [])
+
+
 # --- death and frost
 
 
@@ -233,7 +439,7 @@ async def test_everything_in_flight_fails_at_once_when_the_server_dies():
                     error = await call
                     assert isinstance(error, ConnectionLostError)
                     assert error.maybe_sent
-            assert [error.kind for error in lost] == ["connection_lost"]
+            await until(lambda: lost)
             for call in (session.enqueue("queue", 1), session.check(), session.dequeue("q"), session.ack("1-0/q")):
                 assert isinstance(await outcome(call), NotConnectedError)
         assert len(lost) == 1
@@ -337,6 +543,8 @@ async def nonsense(*replies):
         yield Server
 
 
+SUBSCRIBED = b">3\r\n+subscribe\r\n+topic\r\n:1\r\n"
+PONG = b"+PONG\r\n"
 HELLO = b"%1\r\n+proto\r\n:3\r\n"
 NONSENSE = [
     b"-ASK 1\r\n",
@@ -374,24 +582,42 @@ async def test_a_reply_that_makes_no_sense(reply):
         "check": lambda session: session.check(),
     }
     for operation in operations.values():
-        async with nonsense(HELLO, reply) as server, redis_session(server, max_length=10, max_deliveries=1) as session:
+        async with (
+            nonsense(HELLO, PONG, reply) as server,
+            redis_session(server, max_length=10, max_deliveries=1) as session,
+        ):
             with contextlib.suppress(BridgeError, TimeoutError):
                 async with asyncio.timeout(0.1):
                     await operation(session)
+
+
+@pytest.mark.parametrize("surplus", [b"+OK\r\n", b"|1\r\n+ttl\r\n:1\r\n", b"_\r\n", b">-1\r\n"])
+async def test_a_reply_to_no_command(surplus):
+    """It ends the connection, so that no later command gets the answer to another one."""
+    told = Told()
+    async with (
+        nonsense(HELLO, PONG, surplus + b":1\r\n", HELLO, PONG, b":7\r\n") as server,
+        redis_session(server, told=told) as session,
+    ):
+        with contextlib.suppress(BridgeError):
+            await session.publish("topic", 1)
+        await until(lambda: server.answered == 5)
+        await until(lambda: session.adapter._commands)
+        assert await session.publish("topic", 2) == {"receivers": 7}
 
 
 @pytest.mark.parametrize("reply", NONSENSE)
 async def test_a_read_that_makes_no_sense(reply):
     """After a group was made as it should be, each shape of nonsense ends the reading with an error and no bug."""
     reply += b"*0\r\n" if reply.startswith(b">") else b""  # a push message is no answer
-    lost = []
+    told = Told()
     async with (
-        nonsense(HELLO, HELLO, b"+OK\r\n", reply) as server,
-        redis_session(server, max_deliveries=1, lost=lost) as session,
+        nonsense(HELLO, PONG, HELLO, b"+OK\r\n", reply) as server,
+        redis_session(server, max_deliveries=1, told=told) as session,
     ):
         await session.consume("queue", lambda _: None)
-        await until(lambda: lost or server.answered > 6)
-    async with nonsense(HELLO, b"+OK\r\n", reply) as server, redis_session(server, max_deliveries=1) as session:
+        await until(lambda: told.ended or told.dropped or server.answered > 7)
+    async with nonsense(HELLO, PONG, b"+OK\r\n", reply) as server, redis_session(server, max_deliveries=1) as session:
         with contextlib.suppress(BridgeError, TimeoutError):
             async with asyncio.timeout(0.1):
                 await session.dequeue("queue")

@@ -6,9 +6,9 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.core.endpoint import AuthBasic
-from bridge.core.errors import AuthError, InvalidError
+from bridge.core.errors import InvalidError, RejectedError
 from bridge.core.model import Inbound
-from tests.support.servers.redis_server import redis_server, redis_session
+from tests.support.servers.redis_server import Told, redis_server, redis_session
 from tests.support.wait import until
 
 
@@ -124,24 +124,33 @@ async def test_what_pubsub_cannot():
             for more in ({"qos": 1}, {"retain": True}):
                 with pytest.raises(InvalidError, match="neither `qos` above 0 nor `retain`"):
                     await session.publish("ok", 1, **more)
-            with pytest.raises(AuthError) as caught:
+            with pytest.raises(RejectedError) as caught:
                 await session.subscribe("forbidden", inbox)
-            assert not caught.value.permanent
+            assert caught.value.code == "NOPERM"
             await session.subscribe("ok", inbox)
             await session.publish("ok", 1)
             await until(lambda: inbox.got)
 
 
-async def test_a_killed_pubsub_connection_is_noticed_at_once():
-    """By itself nobody would: the commands' connection is well."""
+async def test_a_killed_pubsub_connection_ends_its_subscriptions_only():
+    """Each is told at once, by itself; commands go on, and they can be made again in the same session."""
     with redis_server() as server:
-        lost = []
-        async with redis_session(server, lost=lost) as session:
-            await session.subscribe("topic", Inbox())
+        told, inbox = Told(), Inbox()
+        async with redis_session(server, told=told) as session:
+            for topic in ("topic", "other", "pattern*"):
+                await session.subscribe(topic, inbox)
             with server.client() as client:
                 assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
-            await until(lambda: lost)
-            assert [error.kind for error in lost] == ["connection_lost"]
+            await until(lambda: told.ended)
+            assert [(topic, error.kind) for topic, error in told.ended] == [
+                ("topic", "connection_lost"),
+                ("other", "connection_lost"),
+                ("pattern*", "connection_lost"),
+            ]
+            await session.subscribe("topic", inbox)
+            assert await session.publish("topic", 1) == {"receivers": 1}
+            await until(lambda: inbox.got)
+            assert not told.lost
 
 
 async def test_a_frozen_server_fails_the_check_of_a_subscriber():

@@ -67,7 +67,7 @@ def test_the_most_specific_line_comes_first():
         (exceptions.AskError("1 10.0.0.1:6379"), "unavailable", "ASK", False),
         (exceptions.MovedError("1 10.0.0.1:6379"), "rejected", "MOVED", False),
         (exceptions.ResponseError("UNBLOCKED the stream is gone"), "unavailable", "UNBLOCKED", False),
-        (exceptions.NoPermissionError("no", status_code="NOPERM"), "auth", "NOPERM", False),
+        (exceptions.NoPermissionError("no", status_code="NOPERM"), "rejected", "NOPERM", False),
         (exceptions.AuthenticationError("no", status_code="WRONGPASS"), "auth", "WRONGPASS", False),
         (exceptions.ConnectionError("closed"), "connection_lost", None, True),
         (ConnectionResetError("reset"), "connection_lost", None, True),

@@ -44,6 +44,17 @@ async def fed(*chunks):
     return transport
 
 
+async def read_all(transport, replies):
+    """Collect replies until something is raised."""
+    while True:
+        reply = transport.next_reply()
+        if reply is NOTHING:
+            async with asyncio.timeout(1):
+                await transport.receive()
+        else:
+            replies.append(reply)
+
+
 # --- opening
 
 
@@ -131,9 +142,42 @@ async def test_a_write_at_the_end_of_a_connection_is_nothing():
     (await fed()).write(b"PING")
 
 
+@pytest.mark.parametrize("kind", [b"*", b"~", b"%", b">", b"|"])
+@pytest.mark.parametrize("before", [b"", b":1\r\n", b"*2\r\n:1\r\n"])
+@pytest.mark.parametrize("cut", [0, 1, 5, 9, 10, 12])
+async def test_too_many_elements(kind, before, cut):
+    """A reply that says that it has them is refused before hiredis makes room; what came before it was read."""
+    data = before + kind + b"2147483647\r\n"
+    at = len(before) + cut
+    transport = await fed(data[:at]) if at else await fed()
+    transport._stream.feed_data(data[at:])
+    replies = []
+    with pytest.raises(exceptions.InvalidResponse, match="too many elements"):
+        await read_all(transport, replies)
+    assert replies == ([1] if before == b":1\r\n" else [])
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 11, 1000])
+async def test_text_that_looks_like_too_many_elements(size):
+    """Inside of a string it is text, however the bytes are cut."""
+    texts = [b"*2147483647\r\n", b"a\r\n*99999999\r\n>123456789", b"\n*1\n~12345678|", b"*", b"%12345678"]
+    data = b"".join(b"$%d\r\n%s\r\n" % (len(text), text) for text in texts) + b"*2\r\n$1\r\n*\r\n:7\r\n"
+    transport = await fed()
+    replies = []
+    reads = iter([data[at : at + size] for at in range(0, len(data), size)])
+
+    async def read(_):
+        return next(reads, b"")
+
+    transport._stream.read = read
+    with pytest.raises(exceptions.ConnectionError):
+        await read_all(transport, replies)
+    assert replies == [*texts, [b"*", 7]]
+
+
 async def test_a_reply_that_is_too_large_for_the_memory():
     """An array with more elements than the memory takes is no reply of Redis; it ends the session only."""
-    transport = await fed(b"*2147483647\r\n")
+    transport = await fed(b"*2147483\r\n")
 
     def gets(_):
         raise MemoryError

@@ -42,15 +42,22 @@ def test_an_entry_of_others_is_a_map():
 
 
 @pytest.mark.parametrize("headers", [b"", b"[]", b'{"hop":1}', b"\xff", b"no json"])
-def test_headers_that_are_not_ours_are_none(headers):
-    """They harm nothing."""
-    assert decode_fields([b"data", b"1", b"headers", headers], Codec()) == (1, {})
+def test_headers_that_are_not_ours_are_kept_as_text(headers):
+    """They harm nothing, and nothing of them is lost."""
+    message, found = decode_fields([b"data", b"1", b"headers", headers], Codec())
+    assert message == 1
+    assert found["headers"].encode() == headers.replace(b"\xff", b"\\xff")
+    assert "not a JSON object" in found["codec_error"]
 
 
 def test_content_that_is_not_what_the_codec_says():
-    """It is said, not made into something else."""
-    with pytest.raises(ProtocolError):
-        decode_fields([b"data", b"{"], Codec("json"))
+    """It comes as bytes, with a header that says why; of other fields than ours, only the one that cannot be read."""
+    message, headers = decode_fields([b"headers", b'{"a":"b"}', b"data", b"{"], Codec("json"))
+    assert (message, headers["a"]) == (b"{", "b")
+    assert "JSON" in headers["codec_error"]
+    message, headers = decode_fields([b"good", b"1", b"bad", b"{"], Codec("json"))
+    assert message == {"good": 1, "bad": b"{"}
+    assert headers["codec_error"].startswith("bad: ")
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from bridge.adapters._common.content import Codec
+from bridge.adapters.redis.streams.groups import Consumer
 from bridge.adapters.redis.streams.reader import StreamReader
-from bridge.core.errors import ConnectionLostError
 from bridge.core.model import Inbound
-from bridge.core.ports import AckDecision
+from bridge.core.ports import AckDecision, Deliver
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
 
 CLAIM_EVERY = 10.0
 
 
-class Stream:
+class Stream(Consumer):
     """A stream with its connection: reads block on the fake clock, and all that the server is told is kept."""
 
-    queue, group, name = "jobs", "nemo", "me"
     waiting_since = None
 
     def __init__(self, clock: FakeClock) -> None:
+        super().__init__("jobs", "nemo", "me", claim_after=20.0, max_deliveries=None)
         self._clock = clock
         self.new: list[str] = []
         self.given_back: list[str] = []
         self.kept: list[tuple[str, ...]] = []
+        self.deliveries_set: dict[str, int] = {}
+        self.acknowledged: list[str] = []
 
     def read(self, _connection: Any, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
         """See `Consumer.read`."""
@@ -46,37 +46,43 @@ class Stream:
         """See `Consumer.claim`; nobody has left anything."""
         return "0-0", []
 
-    def make_overdue(self, _connection: Any, entry: str, _delay: float) -> asyncio.Future[Any]:
-        """See `Consumer.make_overdue`."""
-        self.given_back.append(entry)
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        reply.set_result([])
-        return reply
-
-    def send_and_forget(self, *command: str | int) -> None:
+    def send_and_forget(self, *command: str | bytes | int) -> None:
         """See `Connection.send_and_forget`."""
-        if command[0] == "XCLAIM":
-            self.kept.append(tuple(str(one) for one in command[5:-3]))
+        words = [str(one) for one in command]
+        if words[0] == "XACK":
+            self.acknowledged += words[3:]
+            return
+        entries, idle = words[5 : words.index("IDLE")], words[words.index("IDLE") + 1]
+        if "RETRYCOUNT" in words:
+            count = int(words[words.index("RETRYCOUNT") + 1])
+            self.deliveries_set.update(dict.fromkeys(entries, count))
+        elif idle == "0":
+            self.kept.append(tuple(entries))
+        else:
+            self.given_back += entries
 
 
 @asynccontextmanager
-async def reading(clock: FakeClock, **hold: Any) -> AsyncIterator[tuple[Stream, StreamReader, list[Inbound]]]:
-    """A reader whose application keeps all that it gets."""
+async def reading(
+    clock: FakeClock, deliver: Deliver | None = None, **hold: Any
+) -> AsyncIterator[tuple[Stream, StreamReader, list[Inbound]]]:
+    """A reader whose application keeps all that it gets, unless `deliver` says otherwise."""
     stream, got = Stream(clock), []
 
-    def deliver(inbound: Inbound) -> AckDecision:
+    def keep(inbound: Inbound) -> AckDecision:
         got.append(inbound)
         return AckDecision.HOLD
 
     reader = StreamReader(
         stream,  # type: ignore[arg-type]
-        stream,  # type: ignore[arg-type]
+        stream,
         Codec(),
-        deliver,
+        deliver or keep,
         message_id=lambda entry: entry,
         claim_every=CLAIM_EVERY,
         clock=clock,
-        hold=Hold(**hold),
+        on_dropped=lambda *_: None,
+        hold=Hold(**hold) if hold else None,
     )
     task = asyncio.create_task(reader.run())
     await clock.settle()
@@ -114,19 +120,55 @@ async def test_no_room():
         await clock.advance(6.0)
         assert stream.given_back == ["1-0"]
         assert [inbound.message_id for inbound in got] == ["1-0", "2-0"]
-        reader.settled(stream, "2-0")  # type: ignore[arg-type]
+        reader.settled(stream, "2-0")
         await clock.advance(1.0)
         assert [inbound.message_id for inbound in got] == ["1-0", "2-0", "3-0"]
 
 
-async def test_an_overdue_read():
-    """A blocking read without an answer for far too long, on the clock, fails the check."""
+async def test_nobody_listens_for_hours() -> None:
+    """What waits stays pending, is kept from others and not counted; what was delivered before is acknowledged."""
     clock = FakeClock()
-    async with reading(clock) as (stream, reader, _):
-        stream.waiting_since = clock.monotonic()
-        reader.check()
-        await clock.advance(5.9)
-        reader.check()
-        await clock.advance(0.2)
-        with pytest.raises(ConnectionLostError):
-            reader.check()
+    listening = asyncio.Event()
+    got: list[str | None] = []
+
+    async def deliver(inbound: Inbound) -> AckDecision:
+        if inbound.message_id != "1-0":
+            await listening.wait()
+        got.append(inbound.message_id)
+        return AckDecision.ACK
+
+    async with reading(clock, deliver) as (stream, _, _):
+        stream.new = ["1-0", "2-0", "3-0"]
+        await clock.advance(2.5)
+        assert stream.acknowledged == ["1-0"]
+        assert stream.deliveries_set == {"2-0": 0, "3-0": 0}
+        for _ in range(12):
+            stream.deliveries_set.clear()
+            await clock.advance(1_000.0)
+            assert stream.deliveries_set == {"2-0": 0, "3-0": 0}
+        assert got == ["1-0"]
+        listening.set()
+        await clock.advance(1.0)
+        assert got == stream.acknowledged == ["1-0", "2-0", "3-0"]
+        timers = clock.timers
+        await clock.advance(100.0)
+        assert clock.timers == timers
+
+
+async def test_counted_again_once_the_application_has_it() -> None:
+    """An entry that waited for a listener and is then held by it has its delivery counted, as if it had not waited."""
+    clock = FakeClock()
+    listening = asyncio.Event()
+
+    async def deliver(_: Inbound) -> AckDecision:
+        await listening.wait()
+        return AckDecision.HOLD
+
+    async with reading(clock, deliver, visibility=30.0) as (stream, reader, _):
+        stream.new = ["1-0"]
+        await clock.advance(2.5)
+        assert stream.deliveries_set == {"1-0": 0}
+        listening.set()
+        await clock.advance(1.0)
+        assert stream.deliveries_set == {"1-0": 1}
+        reader.settled(stream, "1-0")
