@@ -10,6 +10,7 @@ import contextlib
 import enum
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final, Protocol
 
@@ -444,6 +445,8 @@ class AdapterSetup:
             of the current session.
         hide: To be called with each secret that the adapter itself reads from a file; errors and logs then hide it.
         session_state: What one session leaves for the next one of the same integration; empty at first.
+        state_dir: A folder for what the next process of this bridge needs, in files with the integration's label in
+            their names; it may not exist yet. None: nothing is kept.
         clock: The only time that an adapter reads. A suspended process misses nothing on it.
         random: The only source of random numbers for jitter; not for secrets.
     """
@@ -461,6 +464,7 @@ class AdapterSetup:
     on_warning: Callable[[str, str | None], None] = _ignore
     hide: Callable[[str], None] = _ignore
     session_state: dict[str, Any] = field(default_factory=dict, compare=False)
+    state_dir: Path | None = None
     _: KW_ONLY
     clock: Clock
     random: Random

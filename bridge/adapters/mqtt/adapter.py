@@ -31,6 +31,7 @@ from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.packets.outgoing import UnfinishedMessages
 from bridge.adapters.mqtt.packets.wire_format import FAILURE
 from bridge.adapters.mqtt.rpc import PendingRequests
+from bridge.adapters.mqtt.session_file import SessionFile
 from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_names, check_text, check_topic, comes_back, no_requests, shared_filter
 from bridge.adapters.mqtt.transport import open_transport
@@ -361,11 +362,19 @@ class MqttAdapter(AdapterBase):
     def _on_accepted(self, present: bool) -> None:
         connection = self._connection
         if connection is not None:
+            self._state.filters.begin(self._session_file(), self._setup.on_warning, present=present)
             self._inbox.begin(connection.acknowledge, present=present, pause=connection.pause, resume=connection.resume)
 
     def _on_lost(self, error: BridgeError) -> None:
         self._requests.fail(error)
         self._setup.on_lost(error)
+
+    def _session_file(self) -> SessionFile | None:
+        """Return the file of a session that the broker keeps; None where it keeps none, or there is no folder."""
+        if self._setup.state_dir is None or self._config.clean_start:
+            return None
+        path = self._setup.state_dir / f"mqtt-{self._setup.integration}.json"
+        return SessionFile(path, server=self._target.server.name, client_id=self._client_id)
 
     def _guess_why(self) -> str:
         """Return what may be the reason of an end without a word: many brokers do not say that a session was taken."""

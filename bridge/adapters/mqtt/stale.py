@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from itertools import product
 from typing import Any, Final
 
+from bridge.adapters._common.errors import reason_of
 from bridge.adapters.mqtt.packets.message import IncomingMessage
+from bridge.adapters.mqtt.session_file import SessionFile
 from bridge.adapters.mqtt.topics import group_of, identifier_of, matches, plain, shared
 from bridge.core.errors import BridgeError, InvalidError
 
@@ -24,6 +26,7 @@ _MOST_SHOWN: Final = 200
 #: Names of warnings.
 WARNING: Final = "stale subscription"
 UNKNOWN: Final = "unknown subscription"
+FILE: Final = "session file"
 
 
 def candidates(topic: str) -> list[str]:
@@ -41,10 +44,55 @@ def candidates(topic: str) -> list[str]:
 
 
 class KnownFilters:
-    """The filters that were subscribed to in this process; it outlives a connection."""
+    """The filters that this session has subscribed to at the broker; it outlives a connection.
+
+    With a file it outlives the process, too.
+    """
 
     def __init__(self) -> None:
         self.topics: set[str] = set()
+        self._file: SessionFile | None = None
+        self._on_warning: Callable[[str, str | None], None] = lambda _name, _text: None
+
+    def begin(self, file: SessionFile | None, on_warning: Callable[[str, str | None], None], *, present: bool) -> None:
+        """Begin a connection.
+
+        Args:
+            file: Where the filters are kept; None: nowhere.
+            on_warning: Told where the file cannot be used; see `AdapterSetup.on_warning`.
+            present: Whether the broker had kept the session.
+        """
+        is_new, self._file, self._on_warning = self._file is None, file, on_warning
+        if not present:
+            self.topics.clear()
+        elif is_new and file is not None:
+            try:
+                self.topics |= file.read()
+            except (OSError, ValueError) as error:
+                self._complain(error)
+
+    def add(self, topic: str) -> None:
+        """Remember a filter, before it is subscribed to."""
+        if topic not in self.topics:
+            self.topics.add(topic)
+            self._write()
+
+    def remove(self, topic: str) -> None:
+        """Forget a filter whose subscription has ended."""
+        if topic in self.topics:
+            self.topics.remove(topic)
+            self._write()
+
+    def _write(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(self.topics)
+            except OSError as error:
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        self._on_warning(FILE, f"what this `client_id` has subscribed to cannot be kept in a file: {reason}")
 
     def exact(self, message: IncomingMessage) -> list[str]:
         """Return what a message has come by, as its subscription identifiers say; nothing where they say nothing."""
@@ -98,6 +146,7 @@ class StaleMessages:
         self._named: list[str] = []
         self._absent: set[str] = set()
         self._works = False
+        self._has_left = False
 
     def add(self, message: IncomingMessage) -> None:
         """Take a message; it is acknowledged once the broker has ended the subscription that it came by."""
@@ -114,12 +163,12 @@ class StaleMessages:
 
     def ended(self, topic: str) -> None:
         """Take note that a subscription was ended: what still comes is on its way already."""
-        self._known.topics.discard(topic)
+        self._known.remove(topic)
         _bounded(self._ended, (topic,))
 
     def subscribed(self, topic: str) -> None:
         """Take note that a filter was subscribed to."""
-        self._known.topics.add(topic)
+        self._known.add(topic)
         self._ended.discard(topic)
         self._absent.discard(topic)
 
@@ -174,6 +223,9 @@ class StaleMessages:
         """Leave a message unacknowledged, whose subscription cannot be found: perhaps another group's job."""
         if message.qos == 0:
             self.drop(message)
+        if self._has_left:
+            return
+        self._has_left = True
         self._on_warning(
             UNKNOWN,
             f"the broker sends {message.topic[:_MOST_SHOWN]!r} by a subscription of this `client_id` that is not in"

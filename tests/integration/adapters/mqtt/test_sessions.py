@@ -1,6 +1,7 @@
 """MQTT sessions against a real Mosquitto: nothing acknowledged is lost, whoever dies."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,18 +113,21 @@ async def test_a_kept_subscription_that_nobody_wants_any_more(version: str) -> N
                 assert mailbox.contents == list(range(40))
 
 
-async def test_a_shared_group_that_the_configuration_has_left_gets_its_jobs() -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_shared_group_that_the_configuration_has_left_gets_its_jobs(tmp_path: Path, restarted: bool) -> None:
     """A session that no longer subscribes takes no more of them; what it had in hand is told."""
-    mailbox, state, dropped = Mailbox(), dict[str, Any](), list[str]()
-    told = {"session_state": state, "on_dropped": lambda _, topic: dropped.append(topic)}
+    mailbox, dropped = Mailbox(), list[str]()
+    told: dict[str, Any] = {"on_dropped": lambda _, topic: dropped.append(topic)}
+    told |= {"state_dir": tmp_path} if restarted else {"session_state": {}}
     with mosquitto() as broker:
         async with connected(broker.url, **KEPT, told=told) as session:
             await session.subscribe("jobs/#", mailbox.deliver, group="workers")
         async with connected(broker.url) as other, connected(broker.url, **KEPT, told=told) as session:
             await other.subscribe("jobs/#", mailbox.deliver, group="workers")
             await session.check()
-            while not dropped:
+            for _ in range(4):  # some of them come to each
                 await other.publish("jobs/first", 0)
+            await until(lambda: dropped)
             mailbox.messages.clear()
             await session.check()
             for number in range(20):
