@@ -108,18 +108,20 @@ class IntegrationGateway:
             own=self._sets_off,
             curve=_curve(configuration.bus),
         )
+        state_dir = settings.data_dir or default_folder(settings.name)
         self._manager = ConnectionManager(
             bus=self.bus,
             clock=self._clock,
             rng=rng,
             drain_timeout=settings.drain_timeout,
+            state_dir=state_dir,
             on_change=self._on_change,
             redactor=self._redactor,
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
         self._responder = responder
         self._outbox = Outbox(
-            settings.data_dir or default_folder(settings.name),
+            state_dir,
             settings.outbox,
             responder=responder,
             connection=self._manager.get,

@@ -49,7 +49,8 @@ class BridgeSettings(Strict):
     heartbeat: Annotated[PositiveDuration, Field(description="how often health is published again")] = 5.0
     drain_timeout: Annotated[Duration, Field(description="how long a stop waits for operations in flight")] = 10.0
     data_dir: Annotated[
-        Path | None, Field(description="directory of the outbox; default: the user's state directory")
+        Path | None,
+        Field(description="directory of the outbox and of adapters' notes; default: the user's state"),
     ] = None
     outbox: Annotated[OutboxSettings, Field(description="limits of what `at_least_once` keeps in `data_dir`")] = (
         OutboxSettings()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
@@ -101,14 +102,15 @@ class Connection:
         rng: random.Random,
         files: FileStates = (),
         drain_timeout: float = 10.0,
+        state_dir: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
         `files` is the state of the files that the settings name. What is in flight on a session that is replaced has
-        `drain_timeout` seconds to end. What a session's errors say goes through `redactor` before anybody else sees
-        them.
+        `drain_timeout` seconds to end. In `state_dir` an adapter may keep what the next process needs. What a session's
+        errors say goes through `redactor` before anybody else sees them.
 
         Raises:
             ValueError: A setting cannot work with this adapter.
@@ -121,6 +123,7 @@ class Connection:
         self._on_change = on_change
         self._redactor = redactor or Redactor()
         self._drain_timeout = drain_timeout
+        self._state_dir = state_dir
         self._files = files
         self._warnings = self._unsafe()
         self._told_warnings: dict[str, str] = {}
@@ -459,6 +462,7 @@ class Connection:
             on_dropped=self._on_dropped,
             on_warning=events.on_warning,
             session_state=self._session_state,
+            state_dir=self._state_dir,
         )
 
     async def on_session(self, session: ProtocolAdapter) -> bool:

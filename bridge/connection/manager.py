@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bridge.connection.connection import Change, Connection, IntegrationBus
@@ -25,15 +26,17 @@ class ConnectionManager:
         clock: Clock,
         rng: random.Random,
         drain_timeout: float = 10.0,
+        state_dir: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
     ) -> None:
         """Create a manager without connections; `on_change` is called after each change of a connection's status.
 
-        What is in flight when a connection changes or is removed has `drain_timeout` seconds to end. What the
-        sessions' errors say goes through `redactor`.
+        What is in flight when a connection changes or is removed has `drain_timeout` seconds to end. In `state_dir`
+        adapters may keep what the next process needs. What the sessions' errors say goes through `redactor`.
         """
         self._drain_timeout = drain_timeout
+        self._state_dir = state_dir
         self._redactor = redactor
         self._bus = bus
         self._clock = clock
@@ -187,6 +190,7 @@ class ConnectionManager:
             rng=self._rng,
             files=files,
             drain_timeout=self._drain_timeout,
+            state_dir=self._state_dir,
             on_change=self._on_change,
             redactor=self._redactor,
         )

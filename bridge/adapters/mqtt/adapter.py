@@ -84,8 +84,7 @@ class MqttAdapter(AdapterBase):
         self._will = self._make_will()
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
-        state: _SessionState = setup.session_state.setdefault(PROTOCOL, _SessionState.new(setup.clock))
-        self._state = state
+        self._state = state = self._session_state()
         self._acks, self._unacknowledged = state.acks, state.unacknowledged
         self._background = Background(self._on_bug)
         self._stale = StaleMessages(
@@ -114,6 +113,12 @@ class MqttAdapter(AdapterBase):
         # When the check began that has no answer yet; None where there is none.
         self._unanswered_check: float | None = None
         self._has_bug = False
+
+    def _session_state(self) -> "_SessionState":
+        """Return what earlier connections of this client at this broker have left."""
+        key = f"{PROTOCOL} {self._target.server.name} {self._config.client_id}"
+        state: _SessionState = self._setup.session_state.setdefault(key, _SessionState.new(self._setup.clock))
+        return state
 
     def _make_will(self) -> aiomqtt.Will | None:
         will = self._config.will
