@@ -161,9 +161,13 @@ class NatsConnection:
             return
         self._closed, self.is_live = True, False
         self._fail_all("the session was closed")
-        self._subscriptions.clear()
         self._transport.abort()
-        await self._background.close()
+        try:
+            await self._background.close()
+        finally:
+            for subscription in self._subscriptions.values():
+                subscription.discard()
+            self._subscriptions.clear()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` for as long as the connection lives. Raises NotConnectedError where it does not."""
@@ -211,7 +215,9 @@ class NatsConnection:
             violation = read_violation(text)
             self._settle_refusal(text, violation is not None and self._forbid(violation, text))
         else:
-            self.lose(_loss(refused(text)))
+            error = _loss(refused(text))
+            # Credentials that were good may have been renewed, as a JWT that expires: a new connection will tell.
+            self.lose(ConnectionLostError(error.message) if self._armed else error)
 
     def _forbid(self, violation: Violation, text: str) -> bool:
         """Fail what lacks a permission; return whether there was anything."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from bridge.adapters.nats.protocol import NatsMessage
-from bridge.core.errors import BridgeError, OverloadedError
+from bridge.core.errors import BridgeError, ConnectionLostError, OverloadedError
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
 #: slow consumer is of the same size).
@@ -71,7 +71,7 @@ class NatsSubscription:
         self._on_dropped = on_dropped
         self._waiting: deque[tuple[NatsMessage, int]] = deque()
         self._bytes = 0
-        self._busy = False
+        self._delivered: NatsMessage | None = None
         self._flawed = False
 
     def put(self, message: NatsMessage) -> None:
@@ -79,10 +79,10 @@ class NatsSubscription:
         if message.flaw and not self._flawed:
             self._flawed = True  # logged once: whoever may publish can send any number of them
             log.warning("a message cannot be read in full", subject=message.subject, flaw=message.flaw)
-        if not self._busy:
+        if self._delivered is None:
             pending = self._on_message(message)
             if pending is not None:
-                self._busy = True
+                self._delivered = message
                 self._start(self._deliver_waiting(pending))
             return
         size = _size(message)
@@ -91,6 +91,14 @@ class NatsSubscription:
             return
         self._waiting.append((message, size))
         self._bytes += size
+
+    def discard(self) -> None:
+        """Report the messages that are not delivered as dropped. What was started has ended, with the connection."""
+        waiting = [message for message, _ in self._waiting]
+        if self._delivered is not None:
+            waiting.insert(0, self._delivered)
+        for message in waiting:
+            self._on_dropped(ConnectionLostError("dropped: it waited when the session ended"), message.subject)
 
     def end(self, error: BridgeError) -> None:
         """Note that the server has ended it. Only the first error counts."""
@@ -111,10 +119,10 @@ class NatsSubscription:
                     await pending
                 if not self._waiting:
                     break
-                message, size = self._waiting.popleft()
+                self._delivered, size = self._waiting.popleft()
                 self._bytes -= size
-                pending = self._on_message(message)
-        self._busy = False
+                pending = self._on_message(self._delivered)
+        self._delivered = None
 
 
 def _size(message: NatsMessage) -> int:

@@ -99,6 +99,37 @@ async def test_a_refusal_in_place_of_a_greeting(said: str, error: type[BridgeErr
     assert "TLS" not in caught.value.message
 
 
+async def test_credentials_that_expire_while_connected() -> None:
+    """The session is lost and made again at once, as its file may have been renewed; a refusal is for a person."""
+    told = Told()
+    async with scripted_nats() as server:
+        adapter = _adapter(server.port, told)
+        await adapter.connect()
+        server.send(b"-ERR 'User Authentication Expired'\r\n")
+        await until(lambda: told.lost, "the news")
+        await adapter.disconnect()
+    (error,) = told.lost
+    assert (error.kind, error.permanent) == ("connection_lost", False)
+    assert "User Authentication Expired" in error.message
+
+
+async def test_messages_that_wait_when_the_connection_ends() -> None:
+    """They are told as dropped, each of them."""
+    told = Told()
+
+    async def never(_: Inbound) -> None:
+        await asyncio.Event().wait()
+
+    async with scripted_nats() as server:
+        adapter = _adapter(server.port, told)
+        await adapter.connect()
+        await adapter.subscribe("in", never)
+        server.send(b"MSG in %b 1\r\n1\r\n" % server.sids[b"in"] * 3 + b"-ERR 'Stale Connection'\r\n")
+        await until(lambda: told.lost, "the end")
+        await adapter.disconnect()
+    assert [topic for topic, _ in told.dropped] == ["in"] * 3
+
+
 async def test_a_server_without_headers() -> None:
     """It would end the connection over them: what goes out has none, and a warning says so, once.
 

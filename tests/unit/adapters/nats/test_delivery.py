@@ -116,3 +116,24 @@ def test_its_end_is_told_once() -> None:
         assert [error.message for error in subscribed.ended] == ["first"] * times
         with pytest.raises(RejectedError, match="first"):
             subscribed.subscription.check()
+
+
+async def test_what_waits_when_the_session_ends_is_told() -> None:
+    """Nobody sends it again: the message that is being delivered, and those behind it. What was delivered is not."""
+    go_on = asyncio.Event()
+
+    async def take(message: NatsMessage) -> None:
+        await go_on.wait()
+        if message.subject != "s.0":
+            await asyncio.Event().wait()
+
+    subscribed = Subscribed(take)
+    for number in range(4):
+        subscribed.subscription.put(_message(number))
+    go_on.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    subscribed.tasks[0].cancel()
+    await asyncio.gather(*subscribed.tasks, return_exceptions=True)
+    subscribed.subscription.discard()
+    assert subscribed.dropped == ["s.1", "s.2", "s.3"]
