@@ -57,17 +57,17 @@ def test_what_cannot_work_is_said_before_connecting(endpoint: dict[str, Any], mo
 
 def test_credentials() -> None:
     """A token is the password; nothing of it shows."""
-    basic = target({"address": "h"}, auth=AuthBasic(type="basic", username="u", password=SecretStr("secret")))
-    token = target({"address": "h"}, auth=AuthBearer(type="bearer", token=SecretStr("secret")))
+    basic = target({"address": "h"}, auth=AuthBasic(type="basic", username="u", password=SecretStr("pa55")))
+    token = target({"address": "h"}, auth=AuthBearer(type="bearer", token=SecretStr("pa55")))
     other = target(
         {"address": "h"},
-        auth=AuthBearer(type="bearer", token=SecretStr("secret")),
+        auth=AuthBearer(type="bearer", token=SecretStr("pa55")),
         config=MqttConfig(bearer_username="jwt"),
     )
-    assert (basic.username, basic.password) == ("u", "secret")
-    assert (token.username, token.password) == ("bearer", "secret")
+    assert (basic.username, basic.password) == ("u", "pa55")
+    assert (token.username, token.password) == ("bearer", "pa55")
     assert other.username == "jwt"
-    assert "secret" not in repr(basic) + repr(token)
+    assert "pa55" not in repr(basic) + repr(token)
 
 
 @pytest.mark.parametrize(
