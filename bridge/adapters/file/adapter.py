@@ -11,8 +11,10 @@ import stat
 import threading
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from msgspec import UNSET
 
@@ -44,6 +46,8 @@ APPEND: Final = "append"
 
 #: Codecs whose content is no text, so that a byte-order mark would be a part of it.
 _BINARY: Final = frozenset({"bytes", "msgpack"})
+#: Threads of one integration.
+_MOST_THREADS: Final = 8
 #: Files that a warning names.
 _NAMED: Final = 3
 _CROWDED: Final = (
@@ -52,6 +56,46 @@ _CROWDED: Final = (
 )
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
+
+
+class _Threads:
+    """The threads of one integration. A file system that does not answer keeps some of them, and none of anybody else.
+
+    All sessions of the integration share them, so their number stays bounded however often it reconnects.
+
+    Attributes:
+        appending: Held by whoever appends to a file.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_MOST_THREADS, "file")
+        self.appending = threading.Lock()
+
+    @classmethod
+    def of(cls, session_state: dict[str, Any]) -> "_Threads":
+        """Return those of the integration with this state."""
+        found = session_state.get("threads")
+        if not isinstance(found, cls):
+            found = session_state["threads"] = cls()
+        return found
+
+    def run(self, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[Result]":
+        """Run work in a thread; cancelling what this returns leaves the work to itself."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
+
+    async def run_to_end(self, work: Callable[[], Result]) -> Result:
+        """Run work in a thread; a cancellation waits for its end, because its files must not be closed under it."""
+        future = self.run(work)
+        future.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # a cancelled caller takes no exception
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
+        return future.result()
 
 
 class _Watch(Protocol):
@@ -81,7 +125,7 @@ class FileAdapter(AdapterBase):
         self._codec = Codec(setup.config.codec)
         self._setup = setup
         self._clock = setup.clock
-        self._appending = setup.session_state.setdefault("appending", threading.Lock())
+        self._threads = _Threads.of(setup.session_state)
         self._background = Background(self._lose)
         self._tree: Tree | None = None
         self._watches: list[_Watch] = []
@@ -89,8 +133,8 @@ class FileAdapter(AdapterBase):
     async def connect(self) -> None:
         """Check that the root can be listed, and again at each `interval`. Raises NotConnectedError where it cannot."""
         root = self._config.root.absolute()
-        tree = await asyncio.to_thread(Tree, root, self._appending)
-        await asyncio.to_thread(tree.check)
+        tree = await self._threads.run(Tree, root, self._threads.appending)
+        await self._threads.run(tree.check)
         await self._background.open()
         self._tree = tree
         self._background.start(self._guard_root(tree))
@@ -104,7 +148,7 @@ class FileAdapter(AdapterBase):
 
     async def check(self) -> None:
         """List the root: an unreachable file system does not answer that. Raises NotConnectedError."""
-        await asyncio.to_thread(self._open_tree().check)
+        await self._threads.run(self._open_tree().check)
 
     def _open_tree(self) -> Tree:
         if self._tree is None:
@@ -120,7 +164,7 @@ class FileAdapter(AdapterBase):
         while True:
             await self._clock.sleep(self._config.interval)
             try:
-                await _in_thread(tree.check)
+                await self._threads.run_to_end(tree.check)
             except BridgeError as error:
                 self._lose(error)
                 return
@@ -157,10 +201,10 @@ class FileAdapter(AdapterBase):
         if method == "read":
             path = _text_params(params, method, "path")["path"]
             parts = _file_parts(path)
-            return self._decoded(await asyncio.to_thread(tree.read, parts, self._config.max_size), path[:200])
+            return self._decoded(await self._threads.run(tree.read, parts, self._config.max_size), path[:200])
         given = _text_params(params, method, path=".", glob="*")
         below, glob = split_path(given["path"]), Glob(given["glob"])
-        found, left_out = await asyncio.to_thread(tree.scan, glob, below, directories=True)
+        found, left_out = await self._threads.run(tree.scan, glob, below, directories=True)
         self._setup.on_warning("list", _left_out_of("`list`", left_out) if left_out else None)
         return [{"kind": _kind(one), **describe(path, one)} for path, one in found.items()]
 
@@ -184,10 +228,10 @@ class FileAdapter(AdapterBase):
         tree, parts = self._open_tree(), _file_parts(command.topic, "topic")
         content, content_type = self._codec.encode(command.message)
         if not self._appends(context.joined(command.headers)):
-            return {"size": await asyncio.to_thread(tree.replace, parts, content)}
+            return {"size": await self._threads.run(tree.replace, parts, content)}
         is_text = content_type not in {MSGPACK, BYTES}
         line = content + b"\n" if is_text and not content.endswith(b"\n") else content
-        return {"size": await asyncio.to_thread(tree.append, parts, line, as_line=is_text)}
+        return {"size": await self._threads.run(tree.append, parts, line, as_line=is_text)}
 
     def _appends(self, headers: Mapping[str, str] | None) -> bool:
         value = (headers or {}).get(APPEND)
@@ -227,7 +271,7 @@ class FileAdapter(AdapterBase):
         watch: _Watch = Tail(tree, glob, self._config.max_line, is_text=is_text) if tails else Changes(tree, glob)
         self._watches.append(watch)
         try:
-            await _in_thread(watch.begin)
+            await self._threads.run_to_end(watch.begin)
             self._tell(topic, watch, {}, crowded=False)
             task = self._background.start(self._poll_until_lost(topic, watch, line if tails else change))
         except BaseException:
@@ -256,7 +300,7 @@ class FileAdapter(AdapterBase):
                 if not watch.more:
                     await self._clock.sleep(self._config.interval)
                 before, crowded = watch.left_out, watch.crowded
-                found = await _in_thread(watch.poll)
+                found = await self._threads.run_to_end(watch.poll)
                 self._tell(topic, watch, before, crowded=crowded)
                 for path, content in found:
                     await report(path, content)
@@ -326,18 +370,6 @@ def _text_params(params: Any, method: str, *needed: str, **optional: str) -> dic
         if name not in given:
             raise InvalidError(f"params: `{method}` needs `{name}`")
     return {**optional, **given}
-
-
-async def _in_thread(work: Callable[[], Result]) -> Result:
-    """Run work in a thread; a cancellation waits for its end, because its files must not be closed under it."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # a cancelled caller takes no exception
-    try:
-        await asyncio.wait({future})
-    except asyncio.CancelledError:
-        await asyncio.wait({future})
-        raise
-    return future.result()
 
 
 SPEC: Final = AdapterSpec(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from bridge.adapters.file import watch
 from bridge.adapters.file.adapter import SPEC, FileAdapter
 from bridge.adapters.file.config import FileConfig
+from bridge.adapters.file.tree import Tree
 from bridge.adapters.file.watch import Changes
 from bridge.core.errors import (
     BridgeError,
@@ -341,6 +342,31 @@ async def test_a_subscription_that_is_cancelled_while_it_begins(tmp_path: Path) 
             await asyncio.sleep(0)
             task.cancel()
         await until(lambda: descriptors() <= before, "the close of all files")
+
+
+async def test_a_file_system_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps a few threads of its integration, however often that reconnects, and none of the others'."""
+    answers, state = threading.Event(), {}
+    really_check = Tree.check
+
+    def check(tree: Tree) -> None:
+        answers.wait(30)
+        really_check(tree)
+
+    monkeypatch.setattr(Tree, "check", check)
+    before = threading.active_count()
+    try:
+        for _ in range(40):
+            adapter = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path), session_state=state))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(adapter.connect(), 0.002)
+        assert threading.active_count() <= before + 8
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10) == 1
+    finally:
+        answers.set()
+    last = FileAdapter(adapter_setup("files", None, config=FileConfig(root=tmp_path), session_state=state))
+    await asyncio.wait_for(last.connect(), 10)
+    await last.disconnect()
 
 
 async def test_a_poll_that_fails_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
