@@ -77,13 +77,17 @@ def cause_of(error: BaseException) -> OSError | EOFError | None:
     return None
 
 
-def opening_error(error: OSError | EOFError, server: ResolvedEndpoint, *, secured: bool = False) -> BridgeError:
+def opening_error(
+    error: OSError | EOFError, server: ResolvedEndpoint, *, secured: bool = False, unanswered_certificate: bool = False
+) -> BridgeError:
     """Return the error for a connection that could not be opened; nothing of the application's was sent.
 
     Args:
         error: What the operating system, OpenSSL or asyncio raised.
         server: Where to.
         secured: Whether the TLS handshake was over already, so that the port surely speaks TLS.
+        unanswered_certificate: Whether nothing has come since the client's certificate was sent. With TLS 1.3 that is
+            after the handshake.
 
     Returns:
         NotConnectedError, with `permanent` where the certificate does not verify; AuthError, with `permanent`,
@@ -100,8 +104,10 @@ def opening_error(error: OSError | EOFError, server: ResolvedEndpoint, *, secure
         return NotConnectedError(f"no TLS with {server.name}: {why}; {server.plaintext_hint}")
     if server.tls and secured and isinstance(error, _ENDED):
         # Some servers refuse a client certificate without a word; with TLS 1.3 the handshake is over by then.
-        hint = "it may have refused the client certificate, or require one"
-        return NotConnectedError(f"{server.name} ended the connection after the TLS handshake: {why}; {hint}")
+        ended = f"{server.name} ended the connection after the TLS handshake: {why}; it"
+        if unanswered_certificate:
+            return AuthError(f"{ended} seems to refuse the client certificate", maybe_sent=False, permanent=True)
+        return NotConnectedError(f"{ended} may require a client certificate")
     if isinstance(error, ssl.SSLError):
         # Before TLS 1.3 this alert also answers a missing client certificate; else there is no common cipher.
         return NotConnectedError(f"no TLS with {server.name}: {why}", permanent="HANDSHAKE_FAILURE" in alert)

@@ -22,6 +22,7 @@ class Socket(ClientConnection):
 
     Attributes:
         opened: Whether there was a connection, and over it TLS where that was asked for.
+        tls13: Whether that is TLS 1.3, where the server checks the client's certificate after the handshake.
         last_heard: When bytes last came, on the clock's `monotonic`; None before that.
         given_up: Why this side has cut the connection, or None.
         message_size: The bytes of the message that was sent last.
@@ -30,7 +31,7 @@ class Socket(ClientConnection):
     def __init__(self, *arguments: Any, clock: Clock, **more: Any) -> None:
         """Take what the library passes, and the clock for all time limits."""
         super().__init__(*arguments, **more)
-        self.opened = False
+        self.opened = self.tls13 = False
         self.last_heard: float | None = None
         self.given_up: ConnectionLostError | None = None
         self.message_size = 0
@@ -47,6 +48,8 @@ class Socket(ClientConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         self.opened = True
+        secure = transport.get_extra_info("ssl_object")
+        self.tls13 = secure is not None and secure.version() == "TLSv1.3"
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

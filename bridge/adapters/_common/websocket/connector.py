@@ -10,7 +10,7 @@ from bridge.adapters._common import tls
 from bridge.adapters._common.http.target import authorization, resolve
 from bridge.adapters._common.websocket.connection import CLOSE_TIMEOUT, Socket, WebSocketConnection
 from bridge.adapters._common.websocket.errors import translate_connect
-from bridge.core.endpoint import Schemes
+from bridge.core.endpoint import AuthCertificate, Schemes
 from bridge.core.errors import ProtocolError
 from bridge.core.ports import AdapterSetup
 
@@ -32,6 +32,7 @@ class WebSocketConnector:
         """Resolve the endpoint. Raises ValueError, in words for a person, where endpoint, auth and TLS do not fit."""
         self._clock = setup.clock
         self._target = resolve(setup, SCHEMES)
+        self._has_certificate = isinstance(setup.auth, AuthCertificate)
         name, _, value = authorization(setup).decode("ascii").strip().partition(": ")
         self._credentials = {name: value} if name else {}
 
@@ -76,8 +77,14 @@ class WebSocketConnector:
                 **more,
             )
         except (OSError, EOFError, WebSocketException) as error:
-            secured = any(connection.opened for connection in made)
-            raise translate_connect(error, target.server, secured=secured, now_ms=self._clock.wall_ms()) from None
+            raise translate_connect(
+                error,
+                target.server,
+                secured=any(one.opened for one in made),
+                unanswered_certificate=self._has_certificate
+                and any(one.tls13 and one.last_heard is None for one in made),
+                now_ms=self._clock.wall_ms(),
+            ) from None
         connection = WebSocketConnection(made[-1], self._clock)
         if subprotocol is not None and made[-1].subprotocol != subprotocol:
             await connection.close()

@@ -95,13 +95,21 @@ def translate(error: Exception) -> BridgeError:
     return look_up(TABLE, error)
 
 
-def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bool, now_ms: int) -> BridgeError:
+def translate_connect(
+    error: Exception,
+    server: ResolvedEndpoint,
+    *,
+    secured: bool,
+    unanswered_certificate: bool = False,
+    now_ms: int,
+) -> BridgeError:
     """Return the bridge's error for one that was raised while a connection was opened; nothing was sent then.
 
     Args:
         error: What was raised.
         server: The server of the connection.
         secured: Whether there was a connection, and the TLS handshake was complete.
+        unanswered_certificate: See `opening_error`.
         now_ms: Unix time in milliseconds, for a `Retry-After` that is a date.
 
     Raises LookupError as `translate`.
@@ -110,8 +118,7 @@ def translate_connect(error: Exception, server: ResolvedEndpoint, *, secured: bo
         return _status(error, now_ms)
     cause = cause_of(error)
     # With TLS 1.3 the refusal of a client certificate comes in place of the answer to the opening handshake.
-    if isinstance(cause, OSError) and isinstance(error, OSError | raised.InvalidMessage):
-        return opening_error(cause, server, secured=secured)
-    if isinstance(cause, EOFError) and secured and server.tls:
-        return opening_error(cause, server, secured=secured)
+    ended = isinstance(cause, OSError) or (isinstance(cause, EOFError) and secured and server.tls)
+    if cause is not None and ended and isinstance(error, OSError | raised.InvalidMessage):
+        return opening_error(cause, server, secured=secured, unanswered_certificate=unanswered_certificate)
     return translate(error)

@@ -383,6 +383,14 @@ async def test_client_certificates(tmp_path: Path) -> None:
         await adapter.check()
     cert, key = made.client_files(unknown_ca=True)
     wrong = AuthCertificate(type="certificate", cert=cert, key=key)
+    # A server on asyncio refuses without a word, so that a missing certificate cannot be told from another end.
+    async with serving(ssl=made.server_that_asks()) as url:
+        for auth in (wrong, NO_AUTH):
+            async with session(url, tls=trust, auth=auth) as (adapter, _):
+                with pytest.raises(AuthError if auth is wrong else NotConnectedError) as caught:
+                    await adapter.connect()
+                assert "client certificate" in caught.value.message
+                assert caught.value.permanent is (auth is wrong)
     for tls13 in (True, False):
         with tls_server(made.server_that_asks(tls13=tls13), b"") as server:
             for auth in (NO_AUTH, wrong):

@@ -44,7 +44,9 @@ def test_a_connection_that_dies_in_the_tls_handshake(error: OSError | EOFError, 
     assert not found.permanent
     after, plain = opening_error(error, SECURE, secured=True), opening_error(error, PLAIN)
     ended = not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    assert ("it may have refused the client certificate" in after.message) is ended
+    assert ("it may require a client certificate" in after.message) is ended
+    refused = opening_error(error, SECURE, secured=True, unanswered_certificate=True)
+    assert (type(refused), refused.permanent) == ((AuthError, True) if ended else (NotConnectedError, False))
     for other in (after, plain):
         assert "tls = false" not in other.message
         assert why in other.message

@@ -101,7 +101,10 @@ def test_behind_the_tls_handshake_the_port_is_surely_one_with_tls(cause: Excepti
     """An end after the TLS handshake does not advise to try without TLS; it may be about the client certificate."""
     found = translate_connect(_caused(InvalidMessage("no answer"), cause), SERVER, secured=True, now_ms=0)
     assert type(found) is NotConnectedError
-    assert found.message.startswith("h:443 ended the connection after the TLS handshake: reset; it may have refused")
+    assert found.message.startswith("h:443 ended the connection after the TLS handshake: reset; it may require")
+    error = _caused(InvalidMessage("no answer"), cause)
+    refused = translate_connect(error, SERVER, secured=True, unanswered_certificate=True, now_ms=0)
+    assert (type(refused), refused.permanent) == (AuthError, True)
 
 
 @pytest.mark.parametrize(
