@@ -14,9 +14,8 @@ from tests.load.soak.samples import Sample, take
 from tests.load.storm.account import Accounts
 from tests.load.storm.checks import Outage, broken_promises, table
 from tests.load.storm.integrations import READ, LoadedIntegration, running_integrations
-from tests.load.storm.misbehaving import broken_by, misbehaving_servers
+from tests.load.storm.misbehaving import Servers, broken_by, misbehaving_servers
 from tests.support.bus.program import Program
-from tests.support.servers.scripted.server import ScriptedServer
 from tests.support.sidecar.sidecar import Sidecar, sidecar
 
 _TICK: Final = 0.01
@@ -123,7 +122,7 @@ async def _run(options: argparse.Namespace) -> int:
         return await _run_beside(servers, more, options)
 
 
-async def _run_beside(servers: dict[str, ScriptedServer], more: str, options: argparse.Namespace) -> int:
+async def _run_beside(servers: Servers, more: str, options: argparse.Namespace) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="nemo-storm-") as place,
         running_integrations(Path(place)) as (integrations, text),

@@ -19,6 +19,7 @@ class Protocol:
         subscribed: The attributes of a `subscription` block, if any; each good server sends one message to it.
         job: The attributes of a `route` with `at_least_once`.
         calls: Whether each attempt of a command may make a connection of its own.
+        most_connections: How many connections one integration may make in 10 s.
     """
 
     conversation: Conversation
@@ -28,18 +29,19 @@ class Protocol:
     subscribed: tuple[str, ...] = ()
     job: str = ""
     calls: bool = False
+    most_connections: int = 12
 
-    def block(self, label: str, port: int) -> str:
-        """Return the blocks of one case."""
+    def block(self, label: str, port: int, timeout: str = "500ms") -> str:
+        """Return the blocks of one case; `timeout` limits an attempt and a check."""
         text = f"""
 integration "{label}" {{
   {self.settings.replace("{port}", str(port))}
   health {{
     interval = "1s"
-    timeout  = "500ms"
+    timeout  = "{timeout}"
   }}
   resilience {{
-    timeout = "500ms"
+    timeout = "{timeout}"
     retry {{
       max_attempts  = 2
       initial_delay = "50ms"
@@ -100,6 +102,7 @@ PROTOCOLS: Final = {
         (("publish", {"topic": "out", "message": 1}), ("enqueue", {"queue": "out", "message": 1})),
         ('topic = "in"', 'queue = "jobs"'),
         'operation = "enqueue"\n  queue = "jobs"\n  message = event.payload',
+        most_connections=20,  # three for each session: for commands, for the channel and for the queue
     ),
     "json-rpc": Protocol(
         http.converse,
