@@ -223,7 +223,7 @@ class NatsConnection:
         """Fail what lacks a permission; return whether there was anything."""
         permission, sid = violation
         if sid is not None:
-            subscription = self._subscriptions.pop(sid, None)
+            subscription = self._subscriptions.get(sid)
             if subscription is not None:
                 subscription.end(refused(text))
             return True  # otherwise it was given up a moment ago
@@ -473,6 +473,7 @@ class NatsConnection:
     def unsubscribe(self, subscription: NatsSubscription) -> None:
         """End a subscription and do not wait for the server; no more of its messages are delivered."""
         self._subscriptions.pop(subscription.sid, None)
+        subscription.discard()
         if self.is_live and subscription.error is None:
             self._transport.write(unsubscribe_line(subscription.sid))
 

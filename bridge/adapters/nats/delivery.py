@@ -4,6 +4,7 @@ Each is taken while it is read from the socket, as long as nothing has to be wai
 subscription would cost more.
 """
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -45,7 +46,7 @@ class NatsSubscription:
         group: str,
         on_message: OnMessage,
         *,
-        start: Callable[[Coroutine[Any, Any, None]], object],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         on_ended: Callable[[BridgeError], None],
         on_dropped: Callable[[BridgeError, str], None],
     ) -> None:
@@ -72,6 +73,7 @@ class NatsSubscription:
         self._waiting: deque[tuple[NatsMessage, int]] = deque()
         self._bytes = 0
         self._delivered: NatsMessage | None = None
+        self._delivering: asyncio.Task[None] | None = None
         self._flawed = False
 
     def put(self, message: NatsMessage) -> None:
@@ -83,7 +85,7 @@ class NatsSubscription:
             pending = self._on_message(message)
             if pending is not None:
                 self._delivered = message
-                self._start(self._deliver_waiting(pending))
+                self._delivering = self._start(self._deliver_waiting(pending))
             return
         size = _size(message)
         if len(self._waiting) >= _MOST or self._bytes >= _MOST_BYTES:
@@ -93,12 +95,16 @@ class NatsSubscription:
         self._bytes += size
 
     def discard(self) -> None:
-        """Report the messages that are not delivered as dropped. What was started has ended, with the connection."""
-        waiting = [message for message, _ in self._waiting]
-        if self._delivered is not None:
-            waiting.insert(0, self._delivered)
+        """Deliver nothing more, and report the messages that are not delivered yet as dropped."""
+        if self._delivered is None:
+            return
+        assert self._delivering is not None  # noqa: S101 - as long as one is being delivered
+        self._delivering.cancel()
+        waiting = [self._delivered, *(message for message, _ in self._waiting)]
+        self._delivered = None
+        self._waiting.clear()
         for message in waiting:
-            self._on_dropped(ConnectionLostError("dropped: it waited when the session ended"), message.subject)
+            self._on_dropped(ConnectionLostError("dropped: it waited when its subscription ended"), message.subject)
 
     def end(self, error: BridgeError) -> None:
         """Note that the server has ended it. Only the first error counts."""

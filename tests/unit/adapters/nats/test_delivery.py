@@ -26,10 +26,14 @@ class Subscribed:
         self.dropped: list[str] = []
         self.subscription = NatsSubscription(
             *(1, "s.*", "", on_message),
-            start=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            start=self.start,
             on_ended=self.ended.append,
             on_dropped=lambda _, subject: self.dropped.append(subject),
         )
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self.tasks.append(asyncio.create_task(work))
+        return self.tasks[-1]
 
 
 async def test_messages_wait_for_those_before_them() -> None:
@@ -118,22 +122,30 @@ def test_its_end_is_told_once() -> None:
             subscribed.subscription.check()
 
 
-async def test_what_waits_when_the_session_ends_is_told() -> None:
-    """Nobody sends it again: the message that is being delivered, and those behind it. What was delivered is not."""
-    go_on = asyncio.Event()
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_waits_at_the_end_is_told(cancelled: bool) -> None:
+    """Of a session, which has cancelled the delivery, or of a subscription: nothing more is delivered, and all is told.
+
+    Nobody sends it again. What was delivered before is not told.
+    """
+    go_on = [asyncio.Event(), asyncio.Event()]
+    got: list[str] = []
 
     async def take(message: NatsMessage) -> None:
-        await go_on.wait()
-        if message.subject != "s.0":
-            await asyncio.Event().wait()
+        await go_on[message.subject != "s.0"].wait()
+        got.append(message.subject)
 
     subscribed = Subscribed(take)
     for number in range(4):
         subscribed.subscription.put(_message(number))
-    go_on.set()
+    go_on[0].set()
     for _ in range(5):
         await asyncio.sleep(0)
-    subscribed.tasks[0].cancel()
+    if cancelled:
+        subscribed.tasks[0].cancel()
+        await asyncio.gather(*subscribed.tasks, return_exceptions=True)
+    go_on[1].set()
+    for _ in range(2):
+        subscribed.subscription.discard()
     await asyncio.gather(*subscribed.tasks, return_exceptions=True)
-    subscribed.subscription.discard()
-    assert subscribed.dropped == ["s.1", "s.2", "s.3"]
+    assert (got, subscribed.dropped) == (["s.0"], ["s.1", "s.2", "s.3"])
