@@ -52,7 +52,8 @@ _MOST_THREADS: Final = 8
 _NAMED: Final = 3
 _CROWDED: Final = (
     f'"{{}}" matches more than {MAX_OPEN} files: only those that grew last are kept open; what is written to another '
-    "one is lost if that is renamed or deleted before the next look. Narrow the glob, or make several subscriptions"
+    "one is lost if that is renamed, replaced or deleted before the next look. Narrow the glob, or make several "
+    "subscriptions"
 )
 
 Result = TypeVar("Result")

@@ -209,7 +209,7 @@ class Tail:
     A file is identified by device and inode, so reading continues after it was renamed: under the new name or, where
     that does not match, until nothing more comes. Rotation by renaming loses no line of a file that is open; rotation
     by truncating may. Where more than MAX_OPEN files match, those that grew last are open. The others are read, too;
-    but what is written to one of them is lost if it is renamed or deleted before the next poll.
+    but what is written to one of them is lost if it is renamed, replaced or deleted before the next poll.
 
     Attributes:
         more: Whether the last poll left lines unread, so that the next one should follow at once.

@@ -303,7 +303,7 @@ async def test_too_many_files_are_told(tmp_path: Path, monkeypatch: pytest.Monke
     ((name, text),) = warnings
     assert name == "too many files: tail:*"
     assert text is not None
-    assert "is lost if that is renamed or deleted" in text
+    assert "is lost if that is renamed, replaced or deleted" in text
 
 
 async def test_the_loss_of_the_root(tmp_path: Path) -> None:
