@@ -153,7 +153,12 @@ class RouteBlock(Strict):
     retain: Annotated[Any, Field(description="publish: whether the broker keeps it")] = None
     queue: Annotated[Any, Field(description="enqueue: the queue")] = None
     emit: Annotated[Any, Field(description="event type for the bare result")] = None
-    key: Annotated[Any, Field(description="expression: the ordering key; default: the event type")] = None
+    key: Annotated[
+        Any,
+        Field(
+            description="expression: the ordering key; with at_least_once one event of a key at a time; default: none"
+        ),
+    ] = None
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
 
@@ -231,7 +236,7 @@ class Route:
         on: Patterns of event types.
         where: The condition; must evaluate to a boolean.
         emit: Evaluates to an event type, see `to_event_type`.
-        key: The ordering key; None for the event type.
+        key: The ordering key; None where there is none.
         delivery: The delivery guarantee.
         receipts: Whether the outcome of each accepted event is published.
         location: Where the block begins.

@@ -498,6 +498,8 @@ class Connection:
 
     def on_status(self, status: ConnectionStatus, error: BridgeError | None) -> None:
         """See `SessionOwner.on_status`."""
+        if status is ConnectionStatus.CONNECTED:
+            self.guard.note_check()
         if status is ConnectionStatus.CONNECTED and self._base is not status:
             self._connects += 1
         if error is not None:
@@ -618,6 +620,19 @@ class AdapterCall(GuardedCall):
         if isinstance(command, Unsubscribe):
             return self._unsubscribe(session, command)
         return session.begin(command, self.context, promise)
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether its protocol has sessions; see `GuardedCall.needs_session`."""
+        return self._connection.settings.spec.has_session
+
+    def away(self) -> BridgeError | None:
+        """Return why there is no session; see `GuardedCall.away`."""
+        try:
+            self._connection.session()
+        except NotConnectedError as error:
+            return error
+        return None
 
     async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> Subscribed:
         source = self.operation.cause.source

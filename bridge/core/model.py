@@ -284,7 +284,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         idempotency_key: The caller's key; with one, the call may be repeated.
         headers: The headers of the cause.
         route: The route that asked for it; None for a command.
-        key: Operations with the same key start in the order in which their events arrived.
+        key: The route's ordering key; None where it has none.
         hop: That of the cause; what is sent because of it has one more.
         repeatable: Whether it may be repeated; None: if it has an idempotency key. An adapter may allow more.
         durable: True where it is stored in the outbox, which decides what to do after a failure.
@@ -299,7 +299,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     headers: dict[str, str] | None = None
     route: str | None = None
-    key: str = ""
+    key: str | None = None
     hop: UInt = 0
     repeatable: bool | None = None
     durable: bool = False

@@ -9,6 +9,7 @@ from bridge.core.errors import InvalidError, RejectedError
 from bridge.core.model import Event, Letters
 from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
 from bridge.outbox.entry import Body, Entry, decode_entry, encode
+from bridge.outbox.order import on_disk
 from bridge.outbox.store import Store
 from bridge.outbox.write_batch import DeadLetterReason
 
@@ -164,7 +165,7 @@ def replay_letters(store: Store, wanted: Selection, most: int, now_ms: int) -> l
         body = msgspec.structs.replace(_BODY.decode(before), deadline_ms=None, accepted_ms=now_ms, replayed=True)
         encoded = encode(body)
         seq, size = store.take_seq(), whole - more
-        rows.append((seq, body.integration, body.key, 0, size, now_ms, None, encoded, None))
+        rows.append((seq, body.integration, on_disk(body.key), 0, size, now_ms, None, encoded, None))
         entries.append(decode_entry(seq, encoded, size, None, 0))
         store.add(pending=1, bytes=size)
     store.insert("entry", rows)

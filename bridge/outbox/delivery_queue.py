@@ -1,4 +1,4 @@
-"""Delivers one integration's entries, in order for each key; a window of them is in memory."""
+"""Delivers one integration's entries, one at a time for each key; a window of them is in memory."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from bridge.core.timer import Timer
 from bridge.outbox.commit_queue import CommitQueue
 from bridge.outbox.disposition import Disposition, delay_of, disposition_of
 from bridge.outbox.entry import Entry
-from bridge.outbox.order import OrderingKeys
+from bridge.outbox.order import Key, OrderingKeys, on_disk
 from bridge.outbox.ports import DeliveryConnection
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import Scan, Store
@@ -32,6 +32,8 @@ _WINDOW_BYTES: Final = 16 << 20
 _MOST_RUNNING: Final = 256
 #: Keys of which something waits; beyond, nothing else is begun.
 _MOST_BLOCKED: Final = 20_000
+#: Entries of one key that wait in memory behind the one that was started or may start.
+_MOST_FOLLOWERS: Final = 64
 #: Entries that a sweep ends at a time.
 _SWEEP: Final = 100
 
@@ -39,8 +41,12 @@ _SWEEP: Final = 100
 class DeliveryQueue:
     """Delivers the entries of one integration.
 
-    In memory is a window: entries that may start, that run, and whose end is being committed. All others are on disk.
-    They are read in order; all up to `_cursor` have been read. `OrderingKeys` knows those that could not start.
+    In memory is a window: entries that may start, that run, whose end is being committed, and some that follow one of
+    these with the same key. All others are on disk. They are read in order; all up to `_cursor` have been read.
+    `OrderingKeys` knows those that are not held.
+
+    Of a key, only the first entry in memory (its head) may start. The next one may when the end of the head is
+    committed. An entry without a key starts in its turn, and waits for no other.
 
     Attributes:
         integration: The integration's label.
@@ -90,6 +96,9 @@ class DeliveryQueue:
         self._beginning: deque[Entry] = deque()
         self._running: dict[int, Entry] = {}
         self._ending: set[int] = set()
+        self._heads: dict[str, int] = {}
+        self._followers: dict[str, deque[Entry]] = {}
+        self._following = 0
         self._held = 0
         self._keys = OrderingKeys()
         self._cursor = 0
@@ -138,21 +147,22 @@ class DeliveryQueue:
         self._held -= entry.size
         self.pending -= 1
         if len(self._keys):
-            self._keys.ended(entry.key, entry.seq, self._clock.monotonic())
+            self._keys.ended(_key_of(entry), entry.seq)
+        key = entry.key
+        if key is not None and self._heads.get(key) == entry.seq:
+            self._advance(key)
 
     def on_marked(self) -> None:
         """Start the entries whose mark as begun is committed, in order, up to the first one whose mark is not."""
         while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
             entry = self._beginning.popleft()
-            if not self._stopping and not self._keys.must_wait(entry.key, entry.seq):
+            if not self._stopping:
                 self._submit(entry)
                 continue
             if entry.begun:
                 entry.begun = False
                 self._commits.store_progress(entry)
-            now = self._clock.monotonic()
-            self._keys.block(entry.key, entry.seq, due=now, started=entry.seq)
-            self._held -= entry.size
+            self._put_back(entry, self._clock.monotonic())
 
     def wake(self) -> None:
         """Look at the integration again: its state has changed, or it was added, replaced or removed."""
@@ -210,10 +220,12 @@ class DeliveryQueue:
         )
 
     def _has_room(self) -> bool:
-        return (
-            len(self._ready) + len(self._beginning) + len(self._running) + len(self._ending) < WINDOW
-            and self._held < _WINDOW_BYTES
-        )
+        return self._in_memory < WINDOW and self._held < _WINDOW_BYTES
+
+    @property
+    def _in_memory(self) -> int:
+        busy = len(self._beginning) + len(self._running) + len(self._ending)
+        return len(self._ready) + self._following + busy
 
     def _start(self, entry: Entry, connection: DeliveryConnection, now_ms: int) -> None:
         if not self._end_if_over(entry, now_ms):
@@ -286,7 +298,7 @@ class DeliveryQueue:
             self._waits(entry, what, error)
 
     def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:
-        """Let an entry and all others of its key wait for the next try."""
+        """Let an entry, and with it its key, wait for the next try."""
         now = self._clock.monotonic()
         if what is not Disposition.KEY_WAITS:
             if now >= self._paused_until:
@@ -296,15 +308,19 @@ class DeliveryQueue:
             due = self._paused_until
         else:
             due = now + delay_of(what, entry.progress.rounds, error, self._rng)
-        key = entry.key
-        put_back = [one for one in self._ready if one.key == key]
-        if put_back:
-            self._ready = deque(one for one in self._ready if one.key != key)
-        started = [one.seq for one in (*self._running.values(), *self._beginning) if one.key == key]
-        self._keys.block(
-            key, entry.seq, due=due, started=max([*started, entry.seq]), put_back=[one.seq for one in put_back]
-        )
-        self._held -= entry.size + sum(one.size for one in put_back)
+        self._put_back(entry, due)
+
+    def _put_back(self, entry: Entry, due: float) -> None:
+        """Remove an entry that waits from memory, and the others of its key with it."""
+        self._held -= entry.size
+        key, last = entry.key, 0
+        if key is not None:
+            del self._heads[key]
+            for one in self._followers.pop(key, ()):
+                self._following -= 1
+                self._held -= one.size
+                last = one.seq
+        self._keys.block(_key_of(entry), entry.seq, due=due, last=last)
 
     def _end(
         self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool = False, counted: bool = False
@@ -345,19 +361,44 @@ class DeliveryQueue:
     # --- from disk
 
     def _arrived(self, entry: Entry) -> None:
-        if entry.key in self._keys:
-            self._keys.passed_over(entry.key, entry.seq)
+        key = entry.key
+        if key is not None and key in self._keys:
+            self._keys.passed_over(key, entry.seq)
         else:
             self._hold(entry)
 
     def _hold(self, entry: Entry) -> None:
         self._held += entry.size
+        key = entry.key
+        if key is not None:
+            if key in self._heads:
+                followers = self._followers.setdefault(key, deque())
+                followers.append(entry)
+                self._following += 1
+                if len(followers) >= _MOST_FOLLOWERS:
+                    self._keys.fall_behind(key, entry.seq)
+                return
+            self._heads[key] = entry.seq
         self._ready.append(entry)
+
+    def _advance(self, key: str) -> None:
+        """Let the next entry of a key start, as its head has ended."""
+        followers = self._followers.get(key)
+        if followers:
+            entry = followers.popleft()
+            self._following -= 1
+            self._heads[key] = entry.seq
+            self._ready.append(entry)
+            return
+        if followers is not None:
+            del self._followers[key]
+        del self._heads[key]
+        self._keys.nothing_held(key)
 
     def _load(self, now: float) -> None:
         if self._loading or not self._has_room():
             return
-        room = WINDOW - len(self._ready) - len(self._beginning) - len(self._running) - len(self._ending)
+        room = WINDOW - self._in_memory
         due = self._keys.take_due(now, room)
         if due:
             self._read(lambda store: store.by_seq(due), self._due_read)
@@ -368,16 +409,18 @@ class DeliveryQueue:
         behind = self._keys.behind()
         if behind is not None:
             key, after, last = behind
+            most = min(room, _MOST_FOLLOWERS)
 
             def back(entries: list[Entry]) -> None:
-                self._key_read(key, last, entries, full=len(entries) == room or sum(e.size for e in entries) >= size)
+                self._key_read(key, last, entries, full=len(entries) == most or sum(e.size for e in entries) >= size)
 
-            self._read(lambda store: store.of_key(name, key, (after, last), room, size), back)
+            self._read(lambda store: store.of_key(name, on_disk(key), (after, last), most, size), back)
         elif self._cursor < self._newest and len(self._keys) < _MOST_BLOCKED:
             self._scanning = True
             left_out = self._keys.all
+            excluded = [on_disk(key) for key in left_out]
             self._read(
-                lambda store: store.scan(name, cursor, left_out, room, size),
+                lambda store: store.scan(name, cursor, excluded, room, size),
                 lambda found: self._scanned(found, left_out),
             )
 
@@ -393,16 +436,18 @@ class DeliveryQueue:
 
     def _key_read(self, key: str, last: int, entries: list[Entry], *, full: bool) -> None:
         self._loading = False
+        self._keys.were_read(key, entries[-1].seq if full else last)
         for entry in entries:
             self._hold(entry)
-        self._keys.caught_up(key, entries[-1].seq if full else last)
+        if key not in self._heads:
+            self._keys.nothing_held(key)
         self.schedule_pump()
 
     def _scanned(self, found: Scan, left_out: list[str]) -> None:
         self._loading = self._scanning = False
+        self._keys.all_passed_over(left_out, self._cursor, found.upto)
         self._cursor = max(self._cursor, found.upto)
         self._newest = max(self._newest, found.last)
-        self._keys.all_passed_over(left_out, found.upto)
         for entry in found.entries:
             self._arrived(entry)
         self.schedule_pump()
@@ -425,8 +470,25 @@ class DeliveryQueue:
                 continue
             if entry.seq in ready:
                 self._ready = deque(one for one in self._ready if one.seq != entry.seq)
-            else:
+            elif not self._unfollow(entry):
                 self._held += entry.size  # until its end is committed
             over = self._end_if_over(entry, now_ms)
             assert over, "only what is late is swept"  # noqa: S101
         self.schedule_pump()
+
+    def _unfollow(self, entry: Entry) -> bool:
+        """Remove an entry from those that follow the head of its key; return False where it is not among them."""
+        key = entry.key
+        followers = None if key is None else self._followers.get(key)
+        for at, one in enumerate(followers or ()):
+            if one.seq == entry.seq:
+                assert followers is not None  # noqa: S101 - it was just found there
+                del followers[at]
+                self._following -= 1
+                return True
+        return False
+
+
+def _key_of(entry: Entry) -> Key:
+    """Return the ordering key of an entry; where it has none, one that is its own."""
+    return entry.seq if entry.key is None else entry.key

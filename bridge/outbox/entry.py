@@ -24,7 +24,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
         route: The route that made it.
         command: The operation's arguments, encoded.
         event: The event, encoded as the bus carries it.
-        key: The ordering key.
+        key: The ordering key; None where it has none.
         idempotency_key: The caller's, or one that was made when the event was accepted.
         repeatable: Whether the call may be repeated although the remote does not know the key.
         deadline_ms: By when the caller wants it done, Unix time in milliseconds; None for no limit.
@@ -40,7 +40,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     route: str
     command: msgspec.Raw
     event: msgspec.Raw
-    key: str
+    key: str | None
     idempotency_key: str
     repeatable: bool
     deadline_ms: int | None
@@ -96,8 +96,8 @@ class Entry(msgspec.Struct, eq=False):
     begun: bool = False
 
     @property
-    def key(self) -> str:
-        """The ordering key."""
+    def key(self) -> str | None:
+        """The ordering key; None where it has none."""
         return self.body.key
 
 

@@ -1,44 +1,57 @@
 """Keeps the order within each key: which keys wait, and which of their entries are only on disk."""
 
 import heapq
-from bisect import insort
-from collections.abc import Collection
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+Key = str | int
+"""An ordering key. An entry without one has its own sequence number in place of it, so that no other waits for it."""
+
+#: Before a key on disk that has it itself at the start; alone, it stands for no key.
+_NO_KEY: Final = "\x01"
+
+
+def on_disk(key: str | None) -> str:
+    """Return an ordering key as it is on disk; None: the entry has none."""
+    if key is None:
+        return _NO_KEY
+    return _NO_KEY + key if key.startswith(_NO_KEY) else key
 
 
 @dataclass(slots=True)
 class Blocked:
-    """A key with entries that wait for their next try. Entries are given by their sequence numbers.
+    """A key of which one entry waits for its next try. Entries are given by their sequence numbers.
 
     Attributes:
-        waits: The entries that wait, in order; the first is tried before the others.
+        seq: The entry that waits. No later one of the key has started.
         due: When it is tried, in monotonic seconds.
-        trying: The one of them that is being tried; 0 for none. An entry that already ran when the first one failed may
-            end at any time, and must not make that one start a second time.
-        after: The last entry of the key that was started.
         last: The last entry of the key that may be on disk.
+        trying: Whether it is being tried.
     """
 
+    seq: int
     due: float
-    after: int
     last: int
-    waits: list[int] = field(default_factory=list)
-    trying: int = 0
+    trying: bool = False
 
 
 class OrderingKeys:
-    """The keys of one integration whose new entries may not start at once. Entries are given by their sequence numbers.
+    """The keys of one integration whose new entries are not held in memory. Sequence numbers stand for entries.
 
-    A key is *blocked* while an entry of it waits for its next try. Later entries of it are not held in memory. When
-    none waits any more, the key is *behind*: its entries are read from disk, in order, before a newer one may start.
+    A key is *blocked* while an entry of it waits for its next try. A key is *behind* while more of its entries wait
+    than are held in memory, or after it was blocked: they are read from disk, in order, before a newer one may start.
     """
 
     def __init__(self) -> None:
-        self._blocked: dict[str, Blocked] = {}
+        self._blocked: dict[Key, Blocked] = {}
         self._behind: dict[str, tuple[int, int]] = {}
-        self._due: list[tuple[float, str]] = []
+        self._to_read: dict[str, None] = {}  # those behind of which nothing is in memory
+        self._due: list[tuple[float, int, Key]] = []
+        self._numbers = itertools.count()  # those due at the same time are tried in the order in which they failed
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._blocked or key in self._behind
 
     def __len__(self) -> int:
@@ -47,7 +60,7 @@ class OrderingKeys:
     @property
     def all(self) -> list[str]:
         """All these keys: a scan of the disk leaves their entries out."""
-        return [*self._blocked, *self._behind]
+        return [*(key for key in self._blocked if isinstance(key, str)), *self._behind]
 
     def passed_over(self, key: str, seq: int) -> None:
         """Note that an entry of such a key is on disk and was not read."""
@@ -58,77 +71,78 @@ class OrderingKeys:
             after, last = self._behind[key]
             self._behind[key] = after, max(last, seq)
 
-    def all_passed_over(self, keys: list[str], upto: int) -> None:
-        """Note that a scan up to `upto` has left these keys out."""
+    def all_passed_over(self, keys: Iterable[str], after: int, upto: int) -> None:
+        """Note that a scan of what comes after an entry, up to another, has left these keys out."""
         for key in keys:
             if key in self:
                 self.passed_over(key, upto)
+            else:  # it has gone on since the scan was asked for
+                self._behind[key] = after, upto
+                self._to_read[key] = None
 
-    def block(self, key: str, seq: int, *, due: float, started: int, put_back: Collection[int] = ()) -> None:
+    def block(self, key: Key, seq: int, *, due: float, last: int = 0) -> None:
         """Block a key: an entry of it waits for its next try.
 
         Args:
             key: The key.
             seq: The entry.
             due: When it is tried, in monotonic seconds.
-            started: The last entry of the key that was started.
-            put_back: Entries of the key that had not started and were removed from memory.
+            last: The last entry of the key that was in memory and is not any more.
         """
-        one = self._blocked.get(key)
-        if one is None:
-            last = self._behind.pop(key, (0, 0))[1]
-            one = self._blocked[key] = Blocked(due, started, max(last, *put_back, 0))
-        if one.trying == seq or one.trying in put_back:
-            one.trying = 0
-        one.after = max(one.after, started)
-        one.due = max(one.due, due) if one.waits else due
-        if seq not in one.waits:
-            insort(one.waits, seq)
-        heapq.heappush(self._due, (one.due, key))
+        before = self._blocked.pop(key, None)
+        if before is not None:
+            last = max(last, before.last)
+        elif isinstance(key, str):
+            last = max(last, self._behind.pop(key, (0, 0))[1])
+            self._to_read.pop(key, None)
+        self._blocked[key] = Blocked(seq, due, last)
+        self._push(due, key)
 
-    def must_wait(self, key: str, seq: int) -> bool:
-        """Return whether an earlier entry of the key waits."""
+    def ended(self, key: Key, seq: int) -> None:
+        """Note that an entry has ended: if its key was blocked by it, it is so no more."""
         one = self._blocked.get(key)
-        return one is not None and one.waits[0] < seq
-
-    def ended(self, key: str, seq: int, now: float) -> None:
-        """Remove an entry that has ended; if no other of its key waits, the key is not blocked any more."""
-        one = self._blocked.get(key)
-        if one is None or seq not in one.waits:
-            return
-        one.waits.remove(seq)
-        if one.trying == seq:
-            one.trying = 0
-        if one.waits:
-            one.due = now
-            heapq.heappush(self._due, (now, key))
+        if one is None or one.seq != seq:
             return
         del self._blocked[key]
-        if one.after < one.last:
-            self._behind[key] = one.after, one.last
+        if one.last > seq and isinstance(key, str):
+            self._behind[key] = seq, one.last
+            self._to_read[key] = None
+
+    def fall_behind(self, key: str, seq: int) -> None:
+        """Note that no entry of a key after this one is held in memory, as enough of them are."""
+        self._behind.setdefault(key, (seq, seq))
+
+    def nothing_held(self, key: str) -> None:
+        """Note that no entry of a key is in memory: if it is behind, the next ones are to be read."""
+        if key in self._behind:
+            after, last = self._behind[key]
+            if after < last:
+                self._to_read[key] = None
+            else:
+                del self._behind[key]
 
     def all_due(self, now: float) -> None:
         """Make all blocked keys due now."""
         for key, one in self._blocked.items():
             if not one.trying and one.due > now:
                 one.due = now
-                heapq.heappush(self._due, (now, key))
+                self._push(now, key)
 
     def take_due(self, now: float, most: int) -> list[int]:
-        """Return the first entry of each key that is due, at most `most`; they count as being tried from now on."""
+        """Return the entries that are due, at most `most`; they count as being tried from now on."""
         found: list[int] = []
         while self._due and self._due[0][0] <= now and len(found) < most:
-            due, key = heapq.heappop(self._due)
+            due, _, key = heapq.heappop(self._due)
             one = self._blocked.get(key)
             if one is not None and not one.trying and one.due == due:
-                one.trying = one.waits[0]
-                found.append(one.trying)
+                one.trying = True
+                found.append(one.seq)
         return found
 
     def next_due(self) -> float | None:
-        """Return when the next key is due, in monotonic seconds; None where none is."""
+        """Return when the next entry is due, in monotonic seconds; None where none is."""
         while self._due:
-            due, key = self._due[0]
+            due, _, key = self._due[0]
             one = self._blocked.get(key)
             if one is not None and not one.trying and one.due == due:
                 return due
@@ -137,14 +151,18 @@ class OrderingKeys:
 
     def behind(self) -> tuple[str, int, int] | None:
         """Return a key whose entries are to be read from disk: those after the second value, up to the third."""
-        for key, (after, last) in self._behind.items():
-            return key, after, last
+        for key in self._to_read:
+            return key, *self._behind[key]
         return None
 
-    def caught_up(self, key: str, upto: int) -> None:
+    def were_read(self, key: str, upto: int) -> None:
         """Note that the entries of a key were read up to `upto`."""
-        _, last = self._behind[key]
-        if upto >= last:
-            del self._behind[key]
-        else:
+        self._to_read.pop(key, None)
+        last = self._behind[key][1]
+        if upto < last:
             self._behind[key] = upto, last
+        else:
+            del self._behind[key]
+
+    def _push(self, due: float, key: Key) -> None:
+        heapq.heappush(self._due, (due, next(self._numbers), key))

@@ -13,6 +13,7 @@ import msgspec
 
 from bridge.core.responder import Answer
 from bridge.outbox.entry import Entry, decode_entry, encode
+from bridge.outbox.order import on_disk
 from bridge.outbox.schema import connect
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
@@ -232,7 +233,7 @@ class Store:
                 (
                     entry.seq,
                     body.integration,
-                    body.key,
+                    on_disk(body.key),
                     0,
                     entry.size,
                     body.accepted_ms,
@@ -300,7 +301,7 @@ class Store:
         Args:
             integration: The integration's label.
             after: The sequence number after which to begin.
-            excluded: The keys to leave out.
+            excluded: The keys to leave out, as they are on disk.
             most: How many entries at most.
             room: How many bytes at most, about.
         """
@@ -314,7 +315,7 @@ class Store:
         return Scan(rows, rows[-1].seq if stopped else last, last)
 
     def of_key(self, integration: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
-        """Return the entries of one key after the first sequence number, up to the second; limits as in `scan`."""
+        """Return a key's entries after the first number, up to the second; key as on disk, limits as in `scan`."""
         return self._rows(
             "WHERE integration = ? AND key = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
             (integration, key, *between, most),

@@ -16,6 +16,9 @@ The outcome of an operation goes to its call (`GuardedCall.end`), exactly once, 
 
 When the circuit opens, calls that wait (for a slot or for their next attempt) end at once: with `circuit_open` where
 they had no attempt, else with their last real error.
+
+A connection that ends is one failure for the breaker, however many attempts were in flight on it. A call under which
+connections end again and again is tried alone, and ends with `rejected` if that is its own doing (`ConnectionLosses`).
 """
 
 import asyncio
@@ -33,7 +36,8 @@ from bridge.resilience.accounting import Accounting, Stage
 from bridge.resilience.attempts import Attempts
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import CountsAs, classify
-from bridge.resilience.guarded_call import GuardedCall, RunningAttempt, not_retryable, stopping_error
+from bridge.resilience.connection_losses import ConnectionLosses, Loss
+from bridge.resilience.guarded_call import GuardedCall, RunningAttempt, not_retryable, own_doing, stopping_error
 from bridge.resilience.limits import Limiter
 from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
@@ -90,10 +94,12 @@ class Guard:
         self._on_bug = on_bug
         self._redact = redact
         self.breaker = CircuitBreaker(settings.circuit_breaker, clock=clock, rng=rng, listener=self._on_transition)
-        self._limiter: Limiter[GuardedCall] = Limiter(settings.limit, clock=clock, on_token=self._pump)
+        self._limiter: Limiter[GuardedCall] = Limiter(settings.limit, clock=clock, on_turn=self._pump)
         self._running = Attempts(settings.timeout, clock=clock, tasks=tasks, give_up=self._give_up, on_bug=on_bug)
         self._shed = shed_reports(report, clock)
         self._retries = Retries(settings.retry, clock=clock, rng=rng, report=report, shed=self._shed)
+        self._losses = ConnectionLosses()
+        self._refused = 0  # attempts whose error only a remote that works can give
         self._backing_off: dict[GuardedCall, None] = {}
         self._rejected: dict[GuardedCall, Callable[[GuardedCall], BridgeError]] = {}
         self._watchers: list[asyncio.Future[None]] = []
@@ -125,6 +131,8 @@ class Guard:
         error = self._refusal(call, now)
         if error is not None:
             self._end(call, error)
+        elif self._losses.known and self._losses.is_suspect(call):
+            self._wait_alone(call)
         elif self._limiter.try_start():
             self._start(call, now)
         elif self._limiter.full:
@@ -144,6 +152,10 @@ class Guard:
     def accepting(self) -> bool:
         """Whether new calls are accepted; otherwise each ends with `stopping`."""
         return self._accepting
+
+    def note_check(self) -> None:
+        """Note that the remote has passed a health check: connections that end are not the fault of all calls."""
+        self._losses.checks += 1
 
     def pause(self) -> None:
         """Start no attempt until `resume`. New calls wait in the queue, and deadlines still count."""
@@ -215,15 +227,16 @@ class Guard:
         limit = self._timeout
         if call.operation.deadline is not None:
             limit = min(limit, call.operation.deadline - now)
-        permit = self.breaker.admit(call.operation, limit) if limit > 0 else None
+        away = call.away() if call.operation.durable else None
+        permit = self.breaker.admit(call.operation, limit) if limit > 0 and away is None else None
         if permit is None:
             self._limiter.release(unused=True)
-            self._end(call, call.expired() if limit <= 0 else self._circuit_open(call))
+            self._end(call, call.expired() if limit <= 0 else away or self._circuit_open(call))
             return
         call.attempts += 1
         self._retries.count(now)
         self.accounting.move(_QUEUED, _IN_FLIGHT)
-        call.attempt = RunningAttempt(self._settle, call, now, limit, permit)
+        call.attempt = RunningAttempt(self._settle, call, now, limit, permit, self._losses.ends)
         self._running.start(call.attempt)
 
     def _give_up(self, attempt: RunningAttempt, cancelled: bool) -> None:
@@ -249,29 +262,48 @@ class Guard:
                 self._limiter.release()
                 self._succeed(call, result, now)
             else:
+                loss = self._loss(attempt, error)
                 self.accounting.move(_IN_FLIGHT, _QUEUED)
                 if error.maybe_sent and error.retryable and not call.idempotent:
                     error = not_retryable(error)
-                self._failed_attempt(attempt, error, now)
+                self._failed_attempt(attempt, error, now, loss)
                 self._limiter.release()
-                self._go_on(call, error)
+                self._go_on(call, own_doing(error) if loss is Loss.OWN_DOING else error)
                 if self._watchers:
                     self._changed()
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
         self._pump(now)
 
-    def _failed_attempt(self, attempt: RunningAttempt, error: BridgeError, now: float) -> None:
+    def _loss(self, attempt: RunningAttempt, error: BridgeError) -> Loss | None:
+        """Return what the end of an attempt's connection means; None where the error is another one."""
+        if error.kind != "connection_lost" or not error.maybe_sent:
+            return None
+        answers = self.accounting.count(_SUCCEEDED) + self._refused
+        return self._losses.add(attempt, in_flight=self.accounting.in_flight, answers=answers)
+
+    def _tells_nothing_new(self, call: GuardedCall, error: BridgeError, loss: Loss | None) -> bool:
+        """Return whether the breaker has counted the failure already, or it is about the call and not the remote."""
+        if loss is Loss.OWN_DOING:
+            return True
+        if self.breaker.state is not CircuitState.CLOSED:  # each failure tells that the remote does not work yet
+            return False
+        # Calls of the outbox that were waiting for a slot find no connection, where a session has ended under others.
+        waited = error.kind == "not_connected" and call.operation.durable and call.needs_session
+        return waited or loss is Loss.KNOWN
+
+    def _failed_attempt(self, attempt: RunningAttempt, error: BridgeError, now: float, loss: Loss | None) -> None:
         self._redact(error)
         call = attempt.call
         duration_ms = (now - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)
         call.history += (FailedAttempt(at=at, duration_ms=duration_ms, error=error.to_wire()),)
         call.last = error
-        match classify(error):
+        match CountsAs.IGNORED if self._tells_nothing_new(call, error, loss) else classify(error):
             case CountsAs.FAILURE:
                 self.breaker.failure(attempt.permit, call.operation, error)
             case CountsAs.SUCCESS:
+                self._refused += 1
                 self.breaker.success(attempt.permit, call.operation)
             case CountsAs.IGNORED:
                 self.breaker.release(attempt.permit)
@@ -297,7 +329,9 @@ class Guard:
 
     def _again(self, call: GuardedCall) -> None:
         del self._backing_off[call]
-        if self._limiter.try_start():
+        if self._losses.known and self._losses.is_suspect(call):
+            self._wait_alone(call)
+        elif self._limiter.try_start():
             self._start(call, self._clock.monotonic())
         else:
             self._wait(call)
@@ -305,6 +339,15 @@ class Guard:
     def _wait(self, call: GuardedCall) -> None:
         """Queue for a slot, as long as the caller has time."""
         self._limiter.wait(call)
+        self._limit_waiting(call)
+
+    def _wait_alone(self, call: GuardedCall) -> None:
+        """Queue for a time in which nothing else runs, as long as the caller has time."""
+        self._limiter.wait_alone(call)
+        self._limit_waiting(call)
+        self._pump()
+
+    def _limit_waiting(self, call: GuardedCall) -> None:
         if call.operation.deadline is not None:
             left = call.operation.deadline - self._clock.monotonic()
             call.set_timer(self._clock, left, partial(self._expire, call))
@@ -342,12 +385,16 @@ class Guard:
         )
         if self._watchers:
             self._changed()
+        if self._losses.known:
+            self._losses.forget(call)
         call.end(outcome)  # a bug in it is caught by whoever settles
 
     def _end(self, call: GuardedCall, error: BridgeError) -> None:
         self.accounting.move(Stage.QUEUED, _stage_after(call, error))
         if self._watchers:
             self._changed()
+        if self._losses.known and not (call.operation.durable and error.retryable):
+            self._losses.forget(call)
         try:
             # An event of the outbox was not shed: it goes back there.
             if not call.attempts and not call.operation.durable:
@@ -362,6 +409,8 @@ class Guard:
         self.accounting.move(Stage.QUEUED, Stage.PENDING if call.operation.durable else Stage.FAILED)
         if self._watchers:
             self._changed()
+        if self._losses.known and not call.operation.durable:
+            self._losses.forget(call)
         if tell:
             try:
                 call.end(None)

@@ -5,7 +5,7 @@ import copy
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bridge.core.errors import BridgeError, DeadlineError, StoppingError
+from bridge.core.errors import BridgeError, DeadlineError, RejectedError, StoppingError
 from bridge.core.model import FailedAttempt, Operation, Outcome
 from bridge.core.ports import Clock, Promise
 from bridge.core.timer import Timer
@@ -51,6 +51,18 @@ class GuardedCall:
         """
         raise NotImplementedError
 
+    @property
+    def needs_session(self) -> bool:
+        """Whether its attempts are made on a session, which is opened beside them."""
+        return True
+
+    def away(self) -> BridgeError | None:
+        """Return why no attempt can be made now, as there is no session; None where one can.
+
+        Asked for an operation of the outbox only: it goes back there, and is not counted as an attempt that failed.
+        """
+        return None
+
     def end(self, outcome: Outcome | None) -> None:
         """Take the outcome. Called exactly once; None: the operation was cancelled."""
         raise NotImplementedError
@@ -84,6 +96,7 @@ class RunningAttempt:
         began: When; monotonic, in seconds.
         limit: Seconds that it may take.
         permit: From the circuit breaker.
+        ends: How many connections had ended when it began.
         task: What makes it; None for one that was begun without.
         entered: The task has made its first step.
         expired: Its time is up, and the task was cancelled for that.
@@ -97,6 +110,7 @@ class RunningAttempt:
         "began",
         "call",
         "cancelled",
+        "ends",
         "entered",
         "expired",
         "limit",
@@ -105,13 +119,14 @@ class RunningAttempt:
         "timer",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - keywords take longer, and one is made for each attempt
         self,
         settle: Callable[["RunningAttempt", Any, BridgeError | None], None],
         call: GuardedCall,
         began: float,
         limit: float,
         permit: int,
+        ends: int,
     ) -> None:
         self._settle = settle
         self._open = True
@@ -119,6 +134,7 @@ class RunningAttempt:
         self.began = began
         self.limit = limit
         self.permit = permit
+        self.ends = ends
         self.task: asyncio.Task[None] | None = None
         self.entered = False
         self.expired = False
@@ -149,6 +165,14 @@ class RunningAttempt:
 def stopping_error() -> StoppingError:
     """Return the error for a call that a draining integration does not begin."""
     return StoppingError("the integration is draining")
+
+
+def own_doing(error: BridgeError) -> RejectedError:
+    """Return the error for a call that ends its connection whenever it is tried; `error` is that of the last try."""
+    return RejectedError(
+        f"the connection ends whenever this is sent, and the remote works otherwise; at last: {error.message}",
+        maybe_sent=True,
+    )
 
 
 def not_retryable(error: BridgeError) -> BridgeError:

@@ -204,7 +204,7 @@ def operation_of(
         command: The checked arguments.
         deadline: Monotonic time in seconds; None for no limit.
         route: The route that asks for it; None for a command.
-        key: The ordering key; None for the event type.
+        key: The route's ordering key; None where it has none.
     """
     return Operation(
         integration=integration,
@@ -216,6 +216,6 @@ def operation_of(
         idempotency_key=event.header("idempotency_key"),
         headers=event.headers,
         route=None if route is None else route.name,
-        key=event.event_type if key is None else key,
+        key=key,
         hop=event.hop,
     )

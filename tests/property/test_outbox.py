@@ -1,4 +1,4 @@
-"""The outbox against a model: whatever comes, fails, waits and is killed, nothing is lost, doubled or overtaken."""
+"""The outbox against a model: whatever comes, fails and is killed, nothing is lost, doubled or sent too early."""
 
 import asyncio
 import tempfile
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -22,6 +23,7 @@ from bridge.core.errors import (
     RejectedError,
     ThrottledError,
 )
+from bridge.outbox import delivery_queue
 from tests.support.guard.outbox import OutboxHarness, numbers
 
 #: What the guard may answer, and how many attempts it made.
@@ -52,14 +54,18 @@ def error(kind: str, *, once: bool) -> tuple[BridgeError, int]:
 class OutboxMachine(RuleBasedStateMachine):
     """Events of some keys, failures, crashes and time, in any order: each event has exactly one outcome in the end."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Begin with an empty outbox."""
+    @initialize(small=st.booleans())
+    def begin(self, small: bool) -> None:
+        """Begin with an empty outbox, which may hold only a few entries in memory."""
+        self.patches = pytest.MonkeyPatch()
+        if small:
+            self.patches.setattr(delivery_queue, "WINDOW", 6)
+            self.patches.setattr(delivery_queue, "_MOST_FOLLOWERS", 2)
         self.loop = asyncio.new_event_loop()
         self.place = tempfile.TemporaryDirectory()
         self.box = OutboxHarness(Path(self.place.name) / "data")
         self.count = 0
-        self.keys: dict[int, str] = {}
+        self.keys: dict[int, str | None] = {}
         self.calls: set[int] = set()
         self.own: dict[str, int] = {}
         self.accepted: list[int] = []
@@ -67,7 +73,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.told: defaultdict[int, set[str]] = defaultdict(set)
         self.sent: defaultdict[int, set[str | None]] = defaultdict(set)
         self.maybe_done: set[int] = set()
-        self.waiting: set[int] = set()
         self.read = 0
         self.run(self.box.open())
 
@@ -98,9 +103,10 @@ class OutboxMachine(RuleBasedStateMachine):
         """Check that an operation may be submitted now."""
         assert number not in self.ended, "what has ended is not done again"
         assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
-        self.waiting.discard(number)
-        earlier = [one for one in self.waiting if one < number and self.keys[one] == self.keys[number]]
-        assert not earlier, "nothing starts while something earlier of its key waits"
+        if self.keys[number] is not None:
+            earlier = range(self.accepted[0], number)
+            before = [one for one in earlier if self.keys[one] == self.keys[number] and one not in self.ended]
+            assert not before, "nothing starts before everything earlier of its key has ended"
         self.sent[number].add(key)
         assert len(self.sent[number]) == 1, "the key stays the same"
 
@@ -109,15 +115,14 @@ class OutboxMachine(RuleBasedStateMachine):
         self.told[number].add(event_type)
         assert len(self.told[number]) == 1, "never two different outcomes"
         self.ended[number] = event_type.rpartition(".")[2]
-        self.waiting.discard(number)
 
-    @rule(keys=st.text("aab", min_size=1, max_size=8), call=st.booleans(), own=st.booleans(), late=st.booleans())
+    @rule(keys=st.text("aab-", min_size=1, max_size=8), call=st.booleans(), own=st.booleans(), late=st.booleans())
     def accept(self, keys: str, call: bool, own: bool, late: bool) -> None:
-        """Accept events; they are committed before anything else happens."""
+        """Accept events, some without a key; they are committed before anything else happens."""
         for key in keys:
-            self.accept_one(key, call=call, own=own, deadline=5.0 if late else None)
+            self.accept_one(None if key == "-" else key, call=call, own=own, deadline=5.0 if late else None)
 
-    def accept_one(self, key: str, *, call: bool, own: bool, deadline: float | None) -> None:
+    def accept_one(self, key: str | None, *, call: bool, own: bool, deadline: float | None) -> None:
         """Accept one event."""
         self.count += 1
         number = self.count
@@ -158,9 +163,6 @@ class OutboxMachine(RuleBasedStateMachine):
         made, attempts = error(kind, once=number in self.calls)
         if number in self.calls and made.maybe_sent:
             self.maybe_done.add(number)
-        final = number in self.maybe_done or kind in {"rejected", "deadline"}
-        if not final:
-            self.waiting.add(number)
         self.do(lambda: self.box.api.end(number, made, attempts=attempts))
         if number in self.maybe_done or kind == "rejected":
             assert self.ended[number] == "dead_lettered"
@@ -183,7 +185,6 @@ class OutboxMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Crash and start again: a running call without a key may have been made."""
         self.maybe_done |= set(numbers(self.box.api)) & self.calls
-        self.waiting.clear()
         self.run(self.box.restart())
 
     @invariant()
@@ -200,11 +201,11 @@ class OutboxMachine(RuleBasedStateMachine):
         totals = self.box.store.totals
         self.box.store._count()
         assert self.box.store.totals == totals
-        for key in "ab":
+        for key in ("a", "b", None):
             self.in_order([number for number, _ in self.box.api.submitted if self.keys[number] == key])
 
     def in_order(self, submitted: list[int]) -> None:
-        """Check that between two crashes events of a key start for the first time in order."""
+        """Check that between two crashes events of a key, and those without one, start for the first time in order."""
         first = list(dict.fromkeys(submitted))
         assert first == sorted(first)
 
@@ -215,6 +216,7 @@ class OutboxMachine(RuleBasedStateMachine):
         try:
             self.finish()
         finally:
+            self.patches.undo()
             self.loop.run_until_complete(self.box.outbox.close())
             self.loop.close()
             self.place.cleanup()

@@ -397,6 +397,8 @@ class MqttConnection:
             self.last_heard = self._clock.monotonic()
             self._reader.feed(data)
             self._go_on()
+            # uvloop announces a reset once, together with the data before it: what is behind the data is asked for.
+            self._loop.call_soon(self._on_readable)
         else:
             self._end(lost(self._transport.failure, None, self._guess()))
 

@@ -180,7 +180,7 @@ class OutboxHarness:
         self,
         number: int,
         *,
-        key: str = "k",
+        key: str | None = "k",
         idempotency_key: str | None = None,
         deadline: float | None = None,
         call: bool = False,

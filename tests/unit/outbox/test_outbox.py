@@ -43,11 +43,32 @@ def box(tmp_path):
 
 
 async def test_a_key_waits_and_others_do_not(box):
-    """While an entry of a key waits, later ones of the key do not start; after it they do, in order."""
+    """Of a key nothing starts before the one before has ended, also while that waits; other keys go on."""
     await box.open()
-    box.api.capacity = 2
     for number, key in enumerate("aabab", start=1):
         box.accept(number, key=key)
+    await box.settle()
+    assert numbers(box.api) == [1, 3]
+    box.api.end(1, UnavailableError("u"))
+    box.api.end(3)
+    await box.settle()
+    assert numbers(box.api) == [5]
+    await box.clock.advance(1.1)
+    assert numbers(box.api) == [5, 1]
+    box.api.end(1, RejectedError("a dead letter ends it, too"))
+    await box.settle()
+    assert numbers(box.api) == [5, 2]
+    box.api.end(2)
+    await box.settle()
+    assert numbers(box.api) == [5, 4]
+
+
+async def test_without_a_key_nothing_waits_for_another(box):
+    """Entries of a route without `key` start in the order of arrival, and overtake one that has failed."""
+    await box.open()
+    box.api.capacity = 2
+    for number in range(1, 5):
+        box.accept(number, key=None)
     await box.settle()
     assert numbers(box.api) == [1, 2]
     box.api.end(1, UnavailableError("u"))
@@ -55,13 +76,43 @@ async def test_a_key_waits_and_others_do_not(box):
     assert numbers(box.api) == [2, 3]
     box.api.end(2)
     box.api.end(3)
-    await box.settle()
-    assert numbers(box.api) == [5]
     await box.clock.advance(1.1)
-    assert numbers(box.api) == [5, 1]
+    assert numbers(box.api) == [4, 1]
+    await box.restart()
+    assert numbers(box.api) == [1, 4], "after a crash, in the order of arrival"
+
+
+async def test_an_entry_that_expires_behind_another_of_its_key(box):
+    """It is ended where it waits, and the next one follows."""
+    await box.open()
+    for number in (1, 2, 3):
+        box.accept(number, deadline=3 if number == 2 else None)
+    await box.clock.advance(5)
+    assert [event[2] for event in box.bus.of("receipt.api.expired")] == ["c2"]
+    assert numbers(box.api) == [1]
     box.api.end(1)
     await box.settle()
-    assert numbers(box.api) == [5, 4]
+    assert numbers(box.api) == [3]
+
+
+async def test_many_entries_of_one_key_leave_room_for_others(tmp_path, monkeypatch):
+    """Only some of them are held in memory, so that those of other keys are read behind them; all come, in order."""
+    monkeypatch.setattr("bridge.outbox.delivery_queue.WINDOW", 200)
+    box = OutboxHarness(tmp_path / "data")
+    await box.open()
+    for number in range(1, 601):
+        box.accept(number, key="other" if number > 590 else "k")
+    await box.settle()
+    assert numbers(box.api) == [1, 591]
+    order = []
+    while box.pending:
+        (number, *_) = numbers(box.api)
+        order.append(number)
+        box.api.end(number)
+        await box.settle()
+    assert [one for one in order if one <= 590] == list(range(1, 591))
+    assert [one for one in order if one > 590] == list(range(591, 601))
+    await box.outbox.close()
 
 
 async def test_an_integration_that_is_away_is_probed_by_one(box):
@@ -326,32 +377,34 @@ async def test_what_waits_for_an_integration_that_is_gone_stays(box):
 
 
 async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
-    """Of 3,000 entries on disk all of the free key start in order, and those of the blocked key after its first."""
+    """Of 3,000 entries on disk all without a key start in order, and those of a blocked key after its first."""
     monkeypatch.setattr("bridge.outbox.delivery_queue.WINDOW", 1000)
     box = OutboxHarness(tmp_path / "data")
     await box.open()
     box.api.usable = False
     for number in range(1, 3001):
-        box.accept(number, key="bad" if number % 3 == 0 else "good")
+        box.accept(number, key=f"bad {number % 100}" if number % 3 == 0 else None)
     await box.settle()
     await box.restart()
     box.api.capacity = 64
     done = []
     for _ in range(500):
         for number in numbers(box.api):
-            if number == 3 and len(done) < 2000:
-                box.api.end(3, UnavailableError("u"))
+            if number in range(3, 303, 3) and len(done) < 2000:
+                box.api.end(number, UnavailableError("u"))
             else:
                 done.append(number)
                 box.api.end(number)
         await box.clock.advance(0.05)
         queue = box.outbox._queues["api"]
-        assert len(queue._ready) + len(queue._running) <= 1000
+        assert queue._in_memory <= 1000
         if not box.pending:
             break
     assert sorted(done) == list(range(1, 3001))
     assert [number for number in done if number % 3] == [number for number in range(1, 3001) if number % 3]
-    assert [number for number in done if number % 3 == 0][-900:] == list(range(303, 3001, 3))
+    for rest in range(100):
+        of_key = [number for number in done if number % 3 == 0 and number % 100 == rest]
+        assert of_key == sorted(of_key)
     await box.outbox.close()
 
 

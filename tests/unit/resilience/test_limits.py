@@ -8,10 +8,10 @@ from tests.support.clock import FakeClock
 
 
 def limiter(
-    clock: FakeClock | None = None, on_token: Callable[[], None] = lambda: None, **settings: object
+    clock: FakeClock | None = None, on_turn: Callable[[], None] = lambda: None, **settings: object
 ) -> Limiter[int]:
     """A limiter with the given settings."""
-    return Limiter(LimitSettings.model_validate(settings), clock=clock or FakeClock(), on_token=on_token)
+    return Limiter(LimitSettings.model_validate(settings), clock=clock or FakeClock(), on_turn=on_turn)
 
 
 def started(limits: Limiter[int]) -> list[int]:
