@@ -97,12 +97,15 @@ class Metadata(NamedTuple):
         consumer: Which consumer delivers it.
         deliveries: How often it was delivered, this time included.
         sequence: Its number in the stream.
+        timestamp: When it was stored, as the server writes it. A number comes again in a stream that is made again; a
+            number with the same time does not.
     """
 
     stream: str
     consumer: str
     deliveries: int
     sequence: int
+    timestamp: str
 
 
 def read_metadata(reply: str) -> Metadata:
@@ -115,9 +118,9 @@ def read_metadata(reply: str) -> Metadata:
     if len(parts) >= 11:
         del parts[2:4]
     if len(parts) >= 9 and reply.startswith(_ACK_SUBJECT):
-        stream, consumer, deliveries, sequence = parts[2:6]
+        stream, consumer, deliveries, sequence, _, timestamp = parts[2:8]
         if _COUNT.fullmatch(deliveries) and _COUNT.fullmatch(sequence):
-            return Metadata(stream, consumer, int(deliveries), int(sequence))
+            return Metadata(stream, consumer, int(deliveries), int(sequence), timestamp)
     raise ProtocolError("a JetStream message whose reply subject cannot be read")
 
 
@@ -232,6 +235,15 @@ class Queues:
             metadata = read_metadata(reply)
             if metadata.stream == stream and consumer in {None, metadata.consumer}:
                 del self._unacknowledged[message_id]
+                self._let_go(message_id, reply)
+
+    def _let_go(self, message_id: str, reply: str) -> None:
+        """Note that the application does not have a message any more."""
+        for consumption in self._running:
+            if consumption.unanswered.get(message_id, ("",))[0] == reply:
+                del consumption.unanswered[message_id]
+                consumption.in_progress.pop(reply, None)
+                consumption.answered.set()
 
     def _forbidden(self, subject: str, error: BridgeError) -> bool:
         """End what the server does not let pull or acknowledge any more; return whether it was anything of ours."""
@@ -405,7 +417,14 @@ class Queues:
         own = metadata.consumer == self._config.durable
         place = metadata.stream if own else f"{metadata.stream}/{metadata.consumer}"
         message_id = f"{place}/{metadata.sequence}"
-        self._unacknowledged.pop(message_id, None)
+        before = self._unacknowledged.get(message_id)
+        if before is not None:
+            if read_metadata(before).timestamp != metadata.timestamp:
+                self._forget_messages(metadata.stream)
+                words = f"stream {metadata.stream} was made again: {message_id} is another message than before"
+                self._setup.on_warning(f"stream {metadata.stream}", words)
+            else:
+                del self._unacknowledged[message_id]
         self._unacknowledged[message_id] = message.reply
         if len(self._unacknowledged) > _MOST_UNACKNOWLEDGED:
             del self._unacknowledged[next(iter(self._unacknowledged))]
@@ -437,11 +456,7 @@ class Queues:
             raise RejectedError(f"{message_id}: its consumer is gone", maybe_sent=False)
         if self._unacknowledged.get(message_id) == reply:
             del self._unacknowledged[message_id]
-        for consumption in self._running:
-            if consumption.unanswered.get(message_id, ("",))[0] == reply:
-                del consumption.unanswered[message_id]
-                consumption.in_progress.pop(reply, None)
-                consumption.answered.set()
+        self._let_go(message_id, reply)
 
     # --- out, continuously
 

@@ -371,3 +371,18 @@ async def test_more_messages_than_were_asked_for() -> None:
     await room.clock.settle()
     assert len(room.server.posts) == 1024
     await room.server.stop()
+
+
+async def test_a_new_message_with_the_number_of_one_that_the_application_has() -> None:
+    """The stream was made again: it is delivered, and acknowledged only for itself; the old one is let go."""
+    async with consuming() as room:
+        new = "$JS.ACK.JOBS.nemo.1.7.1.1800000000000000000.0"
+        room.server.arrived(NatsMessage(1, "jobs", new, b"2"))
+        await room.clock.settle()
+        assert room.got == [1, 1]
+        assert "JOBS/nemo/7 is another message" in room.told.warnings["stream JOBS"]
+        await room.clock.advance(40.0)
+        assert set(room.server.posts) == {(new, b"+WPI")}
+        room.server.answer.set_result(NatsMessage(1, "", "", b""))
+        await room.queues.ack(room.message_id)
+        assert room.server.asked == [(new, b"+ACK")]

@@ -116,8 +116,9 @@ def test_tokens_for_inboxes() -> None:
 def test_metadata_is_read_as_nats_py_reads_it(reply: str) -> None:
     """The old form of the reply subject, and the new one."""
     theirs = Msg(None, reply=reply).metadata  # type: ignore[arg-type]
+    nanoseconds = str(round(theirs.timestamp.timestamp()) * 10**9)
     assert read_metadata(reply) == Metadata(
-        theirs.stream, theirs.consumer, theirs.num_delivered, theirs.sequence.stream
+        theirs.stream, theirs.consumer, theirs.num_delivered, theirs.sequence.stream, nanoseconds
     )
 
 
