@@ -57,6 +57,8 @@ class Confirmed:
     def forbid(self, forbidden: str, error: Callable[[], BridgeError]) -> bool:
         """Fail what was published to the subject of a permissions violation, which comes before the PONG.
 
+        All of it at once, although the server reports each by itself: to look through all for each would take long.
+
         Args:
             forbidden: The subject.
             error: Makes the error of each promise.
@@ -66,9 +68,11 @@ class Confirmed:
         """
         found = False
         for group in (*self._asked, self._written):
-            for promise, subject in group:
-                if subject == forbidden:
-                    found = True
+            refused = [promise for promise, subject in group if subject == forbidden]
+            if refused:
+                found = True
+                group[:] = [one for one in group if one[1] != forbidden]
+                for promise in refused:
                     if not promise.done():
                         promise.set_exception(error())
         return found

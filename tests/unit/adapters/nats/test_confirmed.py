@@ -97,13 +97,13 @@ async def test_a_pong_that_nobody_asked_for() -> None:
 
 
 async def test_a_forbidden_subject_fails_alone() -> None:
-    """All that was published to it fails, and others go on; a subject of nobody is told as such."""
+    """All that was published to it fails at once, and others go on; the answer says whether there was any."""
     wire = Wire()
     bad, good, same = wire.publish(b"1", "Secret.A"), wire.publish(b"2", "open"), wire.publish(b"3", "Secret.A")
     await turn()
     assert not wire.confirmed.forbid("secret.a", lambda: RejectedError("no"))
     assert wire.confirmed.forbid("Secret.A", lambda: RejectedError("no"))
-    assert wire.confirmed.forbid("Secret.A", lambda: RejectedError("again"))
+    assert not wire.confirmed.forbid("Secret.A", lambda: RejectedError("again"))
     assert [promise.done() for promise in (bad, good, same)] == [True, False, True]
     wire.confirmed.pong()
     await turn()
@@ -111,3 +111,17 @@ async def test_a_forbidden_subject_fails_alone() -> None:
     for promise in (bad, same):
         with pytest.raises(RejectedError):
             promise.result()
+
+
+async def test_what_is_forbidden_before_its_ping() -> None:
+    """Nothing is left to ask for; what is published in the same turn has its PING all the same."""
+    wire = Wire()
+    bad = wire.publish(b"1", "secret")
+    wire.confirmed.forbid("secret", lambda: RejectedError("no"))
+    good = wire.publish(b"2", "open")
+    await turn()
+    wire.confirmed.pong()
+    assert good.result() == {}
+    assert wire.written == [b"1", b"2", b"PING"]
+    with pytest.raises(RejectedError):
+        bad.result()
