@@ -133,19 +133,23 @@ class Tree:
 
         Raises the errors of `errors`; `maybe_sent` is False where the file is as it was.
         """
-        with self._appending, translated("/".join(parts), maybe_sent=False):
-            descriptor = self._open_to_append(parts, read=as_line)
+        path = "/".join(parts)
+        with self._appending:
+            with translated(path, maybe_sent=False):
+                descriptor = self._open_to_append(parts, read=as_line)
             try:
-                before = os.fstat(descriptor)
-                if before.st_nlink > 1:
-                    # Its other name may be outside of the root.
-                    raise OSError(errno.ELOOP, "has several names (hard links)")
-                if as_line and _ends_within_a_line(descriptor, before.st_size):
-                    content = b"\n" + content
-                append_whole(descriptor, content)
-                return before.st_size + len(content)
+                with translated(path, maybe_sent=False):
+                    before = os.fstat(descriptor)
+                    if before.st_nlink > 1:
+                        # Its other name may be outside of the root.
+                        raise OSError(errno.ELOOP, "has several names (hard links)")
+                    if as_line and _ends_within_a_line(descriptor, before.st_size):
+                        content = b"\n" + content
+                    append_whole(descriptor, content)
             finally:
-                os.close(descriptor)
+                with translated(path):  # a file server may say only now that it has no room
+                    os.close(descriptor)
+            return before.st_size + len(content)
 
     def _open_to_append(self, parts: Sequence[str], *, read: bool) -> int:
         flags = os.O_APPEND | os.O_CREAT

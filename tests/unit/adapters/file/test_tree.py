@@ -126,6 +126,23 @@ def test_what_another_program_appended_is_not_taken_back(root: Path, monkeypatch
     assert (root / "log").read_bytes() == b"a other\n"
 
 
+def test_a_file_server_that_has_no_room_after_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that comes only when the file is closed leaves open whether the content is there."""
+    really_close = os.close
+    (root / "log").touch()
+
+    def close(descriptor: int) -> None:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        really_close(descriptor)
+        if is_file:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(UnavailableError, match="log: Disk quota exceeded") as caught:
+        Tree(root).append(("log",), b"a line\n")
+    assert caught.value.maybe_sent
+
+
 def test_a_line_begins_after_an_unfinished_one(root: Path) -> None:
     """A line is not glued to what a killed program left behind; other content is."""
     tree = Tree(root)
