@@ -219,5 +219,5 @@ def _fault_of_file(path: Path) -> str | None:
     except OSError:
         return "there is no such file"
     if not stat.S_ISREG(found.st_mode):
-        return "there is no such file"
+        return "not a regular file"
     return None if os.access(path, os.R_OK) else "the bridge may not read the file"

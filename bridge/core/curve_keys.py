@@ -17,6 +17,7 @@ from typing import Final
 from bridge.core.event_type import BRIDGE_ONLY
 from bridge.core.files import read_regular
 from bridge.core.filters import Glob, check_pattern
+from bridge.core.printable import printable
 
 #: First segment of the event types that only one key's holder may publish: see `own_type_prefix`.
 _CLIENT: Final = "client"
@@ -161,7 +162,7 @@ def read_pair(path: Path) -> KeyPair:
         raise KeyFileError(f"{path}: others can read this secret key (mode {mode:04o}); chmod 600 {path}")
     if "secret-key" not in found:
         raise KeyFileError(f"{path}: holds no secret key; that is in the file that ends in .key_secret")
-    return KeyPair(path.stem, found["public-key"], found["secret-key"])
+    return KeyPair(printable(path.stem), found["public-key"], found["secret-key"])
 
 
 def read_public(path: Path) -> str:
@@ -188,7 +189,7 @@ def read_grant(path: Path) -> Grant:
         raise KeyFileError(f"{path}: role {role!r}; there is `bridge`, or none")
     try:
         return Grant(
-            path.stem,
+            printable(path.stem),  # a file's name may be any bytes, and this one is shown and emitted
             found["public-key"],
             publish=_patterns(metadata.get("publish", "")),
             subscribe=_patterns(metadata.get("subscribe", "")),

@@ -197,6 +197,17 @@ def test_files_that_must_exist(diagnostics, tmp_path):
     ]
 
 
+def test_pipes_are_no_certificates(diagnostics, tmp_path):
+    """A pipe or a folder in place of a certificate is found before anything connects; nobody waits for it."""
+    os.mkfifo(tmp_path / "ca.pem")
+    (tmp_path / "c.pem").mkdir()
+    text = _rpc('tls { ca = "ca.pem" }\nauth {\n type = "certificate"\n cert = "c.pem"\n}')
+    assert diagnostics(text) == [
+        'bridge.hcl:6: integration "a" > tls > ca: not a regular file ca.pem',
+        'bridge.hcl:9: integration "a" > auth > cert: not a regular file c.pem',
+    ]
+
+
 def test_files_without_read_permission(diagnostics, tmp_path, monkeypatch):
     """A file without read permission, or in such a folder, is reported as that, and not as missing."""
     look = Path.stat

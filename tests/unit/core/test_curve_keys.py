@@ -177,6 +177,26 @@ def test_access_list(tmp_path: Path) -> None:
     assert access_list[other] == Grant("b", other, bridge=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"\xff.key", r"\udcff"), (b"a\nb.key", r"a\nb"), (b"caf\xc3\xa9.key", "café")]
+)
+def test_names_of_key_files(tmp_path: Path, name: bytes, shown: str) -> None:
+    """The name of a key is text that can be shown and emitted, whatever bytes the name of its file is."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    write_key_file(path, PUBLIC)
+    (grant,) = read_access_list(tmp_path).values()
+    assert grant.name == shown
+    assert grant.name.encode()
+
+
+def test_a_pipe_is_no_key_file(tmp_path: Path) -> None:
+    """A pipe in a folder of keys, or in place of one, is refused at once."""
+    os.mkfifo(tmp_path / "x.key", 0o600)
+    for read in (lambda: read_access_list(tmp_path), lambda: read_pair(tmp_path / "x.key")):
+        with pytest.raises(KeyFileError, match="is not a regular file"):
+            read()
+
+
 def test_access_lists_that_are_not_valid(tmp_path: Path) -> None:
     """Duplicate keys, secrets, wrong patterns or roles, and files that others may change are refused."""
     with pytest.raises(KeyFileError, match="no such folder"):
