@@ -44,7 +44,7 @@ _LEFT: Final = "http.events"
 class _OpenFeed:
     """The feed of a topic, with the subscription and its task while it runs.
 
-    It stays when the feed has ended or could not be opened: it remembers what was delivered, and how long to wait.
+    It stays when the feed has ended: it remembers what was delivered.
     """
 
     feed: Feed
@@ -190,8 +190,7 @@ class HttpAdapter(AdapterBase):
             path = base if config.path is None else join_path(base, config.path)
             return PollFeed(self._client, path, config.poll, self._codec, self._clock)
         path = join_path(base, config.events or "")
-        limit, on_dropped = config.max_response, self._on_dropped
-        feed = EventFeed(self._client, path, self._codec, limit=limit, clock=self._clock, on_dropped=on_dropped)
+        feed = EventFeed(self._client, path, self._codec, limit=config.max_response, on_dropped=self._on_dropped)
         adapter, source, last_id = self._session_state.pop(_LEFT, (self, "", ""))
         if adapter is not self and source == feed.source:
             feed.last_id = last_id

@@ -1,7 +1,7 @@
 """Receive messages from an HTTP server: by polling one path, or as server-sent events.
 
-A feed is opened, runs until it fails, and may be opened again: it remembers what it has delivered, and how long the
-server asked it to wait.
+A feed is opened, runs until it fails, and may be opened again: it remembers what it has delivered. When it is opened
+again is decided by its owner, who knows from the error how long the server asks to wait.
 """
 
 import asyncio
@@ -14,13 +14,17 @@ from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.stream import ResponseStream
 from bridge.adapters.http.events import EventParser, ServerEvent
 from bridge.adapters.http.response import body_of, check_status, headers_of
-from bridge.core.errors import BridgeError, ConnectionLostError, ProtocolError, RejectedError, ThrottledError
+from bridge.core.errors import BridgeError, ConnectionLostError, ProtocolError, RejectedError
 from bridge.core.model import Inbound
 from bridge.core.ports import Clock, Deliver
 
 #: Topics of an HTTP integration.
 POLL: Final = "poll"
 EVENTS: Final = "events"
+#: The longest entity tag or date that is sent back, in bytes; a server may refuse a longer header.
+_MOST_CONDITION: Final = 1024
+#: Statuses by which a server may refuse the id of the last event: malformed, gone, does not hold, too far, too long.
+_REFUSES_ID: Final = frozenset({400, 410, 412, 416, 431})
 #: Server-sent events that are delivered before other tasks of the process have their turn.
 _IN_A_TURN: Final = 32
 
@@ -41,25 +45,6 @@ class Feed(Protocol):
         ...
 
 
-class _RetryAfter:
-    """Remembers how long the server asked a feed to wait, and refuses a request before that."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._until = 0.0
-
-    def check(self) -> None:
-        """Raise ThrottledError where the wait is not over."""
-        left = self._until - self._clock.monotonic()
-        if left > 0:
-            raise ThrottledError("the server asked to wait", retry_after_ms=round(left * 1000))
-
-    def note(self, error: BridgeError) -> None:
-        """Remember the wait that an error of the server asks for, if it does."""
-        if error.retry_after_ms is not None:
-            self._until = self._clock.monotonic() + error.retry_after_ms / 1000
-
-
 class PollFeed:
     """Requests one path at an interval, and delivers the body when it has changed, and the first time."""
 
@@ -71,26 +56,20 @@ class PollFeed:
             path: The target of the requests, percent-encoded.
             interval: Seconds from the end of one answer to the next request.
             codec: Decodes the body.
-            clock: Measures the interval, and waits that the server asks for.
+            clock: Measures the interval.
         """
         self._client = client
         self._path = path
         self._interval = interval
         self._codec = codec
         self._clock = clock
-        self._retry_after = _RetryAfter(clock)
         self._conditions = b""
         self._seen: bytes | None = None
         self._changed: Inbound | None = None
 
     async def open(self) -> None:
         """Make one request; see `Feed.open`."""
-        self._retry_after.check()
-        try:
-            await self._request()
-        except BridgeError as error:
-            self._retry_after.note(error)
-            raise
+        await self._request()
 
     async def _request(self) -> None:
         response = await self._client.send("GET", self._path, self._conditions)
@@ -116,7 +95,6 @@ class PollFeed:
             try:
                 await self._request()
             except BridgeError as error:
-                self._retry_after.note(error)
                 return error
 
     async def aclose(self) -> None:
@@ -127,7 +105,7 @@ def _conditions(response: Response) -> bytes:
     """Return the headers that ask for a changed body only (RFC 9110, 13.1), by entity tag or else by date."""
     for name, condition in ((b"etag", b"if-none-match"), (b"last-modified", b"if-modified-since")):
         value = response.header(name)
-        if value is not None:
+        if value is not None and len(value) <= _MOST_CONDITION:
             return b"%b: %b\r\n" % (condition, value.encode("latin-1"))
     return b""
 
@@ -142,7 +120,6 @@ class EventFeed:
         codec: Codec,
         *,
         limit: int,
-        clock: Clock,
         on_dropped: Callable[[BridgeError, str], None],
     ) -> None:
         """Make the feed; nothing is requested yet.
@@ -152,7 +129,6 @@ class EventFeed:
             path: The target of the requests, percent-encoded.
             codec: Decodes the data of events.
             limit: The largest event, in bytes.
-            clock: Measures waits that the server asks for.
             on_dropped: Told of an event that cannot be delivered.
         """
         self._client = client
@@ -164,12 +140,10 @@ class EventFeed:
         """Where the events come from; ids of another source mean nothing here."""
         self.last_id = ""
         """The id of the last event that was delivered, or that has nothing to deliver."""
-        self._retry_after = _RetryAfter(clock)
         self._stream: ResponseStream | None = None
 
     async def open(self) -> None:
         """Request the stream, and check that the answer is one; see `Feed.open`."""
-        self._retry_after.check()
         headers = b"last-event-id: %b\r\n" % self.last_id.encode() if self.last_id else b""
         answer = await self._client.stream(self._path, "text/event-stream", headers)
         if isinstance(answer, ResponseStream):
@@ -179,11 +153,11 @@ class EventFeed:
                 return
             await answer.aclose()
             raise ProtocolError("the answer is not a stream of events (its content type is not text/event-stream)")
-        try:
-            check_status(answer, self._codec)
-        except BridgeError as error:
-            self._retry_after.note(error)
-            raise
+        if self.last_id and answer.status in _REFUSES_ID:
+            self.last_id = ""  # else it would be refused for ever
+            lost = f"the server refuses the id of the last event (HTTP {answer.status}); events may be missing"
+            self._on_dropped(ProtocolError(lost), EVENTS)
+        check_status(answer, self._codec)
         # WHATWG HTML 9.2.3: 204 tells a client to stop, and any other success is a failure.
         raise RejectedError(f"the server sends no events (HTTP {answer.status})", code=answer.status)
 

@@ -75,7 +75,7 @@ async def test_polling_says_what_has_changed() -> None:
         http("1", 200, 'ETag: "a"', "Content-Type: application/json", "Nemo-Hop: 2"),
         http("", 304),
         http("1", 200, "Last-Modified: yesterday", "Content-Type: application/json"),
-        http("2", 200, "Content-Type: application/json"),
+        http("2", 200, "Content-Type: application/json", f"ETag: {'x' * 5000}"),
         http("3", 200, "Content-Type: application/json"),
         http("3", 200, "Content-Type: application/json"),
     )
@@ -104,7 +104,7 @@ async def test_polling_says_what_has_changed() -> None:
     [("60",), ("Tue, 14 Nov 2023 22:14:30 GMT",), ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT")],
 )
 async def test_a_poll_that_fails_is_told_once_and_begun_again_by_subscribing(wait: tuple[str, ...]) -> None:
-    """A failed poll ends its subscription, not the session; then only changes are delivered. `Retry-After` is kept."""
+    """A failed poll ends its subscription, not the session; then only changes are delivered. The error has the wait."""
     headers = [f"{name}: {value}" for name, value in zip(("Retry-After", "Date"), wait, strict=False)]
     script = Script(http("one"), http("", 503, *headers), http("one"), http("two"))
     clock = FakeClock()
@@ -119,12 +119,6 @@ async def test_a_poll_that_fails_is_told_once_and_begun_again_by_subscribing(wai
         [(ended, error)] = listener.ended
         assert ended is subscription
         assert (type(error), error.retry_after_ms) == (ThrottledError, 60_000)
-        await clock.advance(59)
-        with pytest.raises(ThrottledError) as caught:
-            await adapter.subscribe("poll", listener.deliver)
-        assert caught.value.retry_after_ms == 1000
-        assert len(server.requests) == 2
-        await clock.advance(1)
         await adapter.subscribe("poll", listener.deliver)
         await until(lambda: clock.timers)
         await clock.advance(10)
@@ -172,6 +166,24 @@ async def test_a_stream_that_ends_goes_on_after_the_last_event() -> None:
         await until(lambda: len(listener.got) == 2)
         assert listener.messages == ["a", "b"]
         assert (len(listener.ended), listener.lost) == (1, [])
+
+
+@pytest.mark.parametrize(("status", "forgotten"), [(410, True), (400, True), (404, False), (503, False)])
+async def test_an_id_that_the_server_does_not_know_any_more(status: int, forgotten: bool) -> None:
+    """Where the server refuses the last id, the next request is without it, and that events may be missing is told."""
+    script = Script(STREAM + b"id: 7\ndata: a\n\n", http("", status), STREAM)
+    async with (
+        scripted_server(script) as server,
+        listening(server.url, events="/e") as (adapter, listener),
+    ):
+        await adapter.subscribe("events", listener.deliver)
+        await until(lambda: listener.got)
+        with pytest.raises(BridgeError):
+            await adapter.subscribe("events", listener.deliver)
+        await adapter.subscribe("events", listener.deliver)
+        sent = [request.header("Last-Event-ID") for request in server.requests]
+        assert sent == [None, "7", None if forgotten else "7"]
+        assert ["events may be missing" in error.message for error, _ in listener.dropped] == [True] * forgotten
 
 
 async def test_a_new_session_goes_on_after_the_last_event() -> None:
@@ -380,14 +392,15 @@ subscription "prices" {{
 
 
 async def test_through_the_sidecar_a_feed_that_is_not_there() -> None:
-    """A stream that the server refuses is that subscription's failure: health names it, poll and requests go on."""
-    answers = {b"/rpc/e": http("", 404), b"/rpc/v": http("7", 200, "Content-Type: application/json")}
+    """A feed that the server refuses is that subscription's failure: health names it, and requests go on."""
+    answers = {b"/rpc/e": http("", 404), b"/rpc/v": http("", 503, "Retry-After: 60")}
     async with scripted_server(lambda r: r.send(answers.get(r.head.split(b" ")[1], http("{}")))) as server:
         with sidecar(_CONFIGURATION.format(server.url)) as running, running.program() as program:
-            said = await program.wait("health.shop", lambda event: event["payload"]["subscriptions"])
+            said = await program.wait("health.shop", lambda event: len(event["payload"]["subscriptions"]) == 2)
             assert said["payload"]["status"] == "degraded"
-            [(name, state)] = said["payload"]["subscriptions"].items()
-            assert (name, state["error"]["kind"], state["error"]["code"]) == ("news", "rejected", 404)
+            errors = {name: state["error"] for name, state in said["payload"]["subscriptions"].items()}
+            assert (errors["news"]["kind"], errors["news"]["code"]) == ("rejected", 404)
+            assert (errors["prices"]["kind"], errors["prices"]["retry_after_ms"]) == ("throttled", 60_000)
             assert (await program.request("shop", "GET /x"))["result"]["status"] == 200
             asked = [request.head.split(b" ")[1] for request in server.requests]
             assert (asked.count(b"/rpc/e"), asked.count(b"/rpc/v")) == (1, 1)
