@@ -61,7 +61,7 @@ _KEEP_ALIVE: Final = "keep_alive"
 _SHORTEST_KEEP_ALIVE: Final = 1.0
 #: The same: when it may ask for another session again, and the seconds between two of these.
 _NEXT_OUTDATED: Final = "next_outdated"
-_OUTDATED_SPACING: Final = 5.0
+_OUTDATED_SPACING: Final = 10.0
 #: Seconds without traffic after which the end of a connection is taken for the server's `timeout`.
 _LEAST_IDLE: Final = 1.0
 #: Seconds that opening the connection for commands again may take.
@@ -253,8 +253,6 @@ class RedisAdapter(AdapterBase):
                     group.create_task(connection.close())
         finally:
             await self._background.close()
-            if self._pubsub is not None:
-                self._pubsub.close("the session was closed")
 
     # --- checks
 
@@ -355,19 +353,26 @@ class RedisAdapter(AdapterBase):
         check_pattern(topic, options.group)
         self._open_commands()
         async with self._opening:
-            pubsub = self._pubsub
-            if pubsub is None or not pubsub.connection.usable:
-                pubsub = PubSub(self._codec, self._background.start, self._setup.on_dropped)
-                pubsub.connection = await self._open(self._pubsub_ended, pubsub.on_push)
-                self._pubsub = pubsub
+            pubsub = self._pubsub or await self._open_pubsub()
         return await pubsub.add(topic, deliver)
+
+    async def _open_pubsub(self) -> PubSub:
+        pubsub = PubSub(self._codec, self._setup.on_dropped)
+        pubsub.connection = await self._open(self._pubsub_ended, pubsub.on_push)
+        if not pubsub.connection.usable:
+            raise ConnectionLostError("the connection has ended as soon as it was open")
+        pubsub.delivering = self._background.start(pubsub.run())
+        pubsub.delivering.add_done_callback(lambda _: pubsub.drop_waiting())
+        self._pubsub = pubsub
+        return pubsub
 
     def _pubsub_ended(self, connection: Connection, error: BridgeError) -> None:
         """Tell the end of all subscriptions to channels and patterns, because their connection has ended."""
         pubsub = self._pubsub
         if pubsub is not None and connection is pubsub.connection:
             self._pubsub = None
-            for subscription in pubsub.close(error.message):
+            pubsub.delivering.cancel()
+            for subscription in pubsub.end(error.message):
                 self._setup.on_subscription_ended(subscription, error)
 
     async def unsubscribe(self, subscription: Subscription) -> None:

@@ -23,6 +23,8 @@ from bridge.core.ports import Clock, Promise
 
 #: Kinds of push messages that answer a command.
 _CONFIRMATIONS: Final = frozenset({b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe"})
+#: The largest reply, in bytes: Redis' own limit of one string (`proto-max-bulk-len`).
+_MOST_REPLY: Final = 536_870_912
 #: Seconds that an orderly end may take.
 _CLOSE_TIMEOUT: Final = 0.5
 
@@ -181,13 +183,8 @@ class Connection:
             while True:
                 reply = next_reply()
                 if reply is NOTHING:
-                    if self._answered:
-                        # An answered command proves that the server is alive, whenever the next one was sent.
-                        self._answered = False
-                        self.waiting_since = self.last_heard if self._waiting else None
-                    await transport.receive()
-                    self.last_heard = self._clock.monotonic()
-                elif type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
+                    reply = await self._receive(transport)
+                if type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
                     room = self._on_push(reply)
                     if room is not None:
                         await room
@@ -202,6 +199,22 @@ class Connection:
                     raise reply
         except (RedisError, OSError) as failure:
             self.lose(translate(failure).message)
+
+    async def _receive(self, transport: Transport) -> Any:
+        """Wait until a reply is complete, and return it."""
+        size = 0
+        while True:
+            if self._answered:
+                # An answered command proves that the server is alive, whenever the next one was sent.
+                self._answered = False
+                self.waiting_since = self.last_heard if self._waiting else None
+            size += await transport.receive()
+            self.last_heard = self._clock.monotonic()
+            if size > _MOST_REPLY:
+                raise InvalidResponse(f"a reply of more than {_MOST_REPLY} bytes")
+            reply = transport.next_reply()
+            if reply is not NOTHING:
+                return reply
 
     def lose(self, why: str) -> None:
         """End the connection as one that has ended by itself: commands that wait fail, and `on_end` is called."""

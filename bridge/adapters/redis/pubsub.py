@@ -1,39 +1,19 @@
 """Subscribe to channels and patterns, over a connection of their own."""
 
 import asyncio
-import inspect
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.deliveries import Deliveries
 from bridge.adapters.redis.connection import Connection
 from bridge.adapters.redis.names import is_pattern
 from bridge.core.errors import BridgeError, ConnectionLostError, OverloadedError, ProtocolError
 from bridge.core.model import Inbound
-from bridge.core.ports import AckDecision, Deliver, Subscription
+from bridge.core.ports import Deliver, Subscription
 
-#: How many messages, and bytes of them, may wait while the bus has no room. Then Redis keeps what comes.
-_MOST_WAITING: Final = 1_000
-_MOST_BYTES: Final = 8_388_608
-
-
-class _Waiting(NamedTuple):
-    """A message that has come and is not delivered yet.
-
-    Attributes:
-        subscription: Whose it is.
-        deliver: Delivers it.
-        message: The message.
-        size: Its bytes.
-        begun: What `deliver` has returned already; None where it was not called yet.
-    """
-
-    subscription: Subscription
-    deliver: Deliver
-    message: Inbound
-    size: int
-    begun: Awaitable[AckDecision | None] | None
+#: How many bytes of messages may wait while the bus has no room. Then Redis keeps what comes.
+_MOST_WAITING: Final = 8_388_608
 
 
 class PubSub:
@@ -45,30 +25,33 @@ class PubSub:
 
     Attributes:
         connection: The open connection; set before the first `add`.
+        delivering: The task of `run`; set before the first `add`.
         stalled: Whether nothing is read, because too many messages wait.
     """
 
     connection: Connection
+    delivering: asyncio.Task[None]
 
-    def __init__(
-        self,
-        codec: Codec,
-        start: Callable[[Coroutine[Any, Any, None]], object],
-        on_dropped: Callable[[BridgeError, str], None],
-    ) -> None:
-        """`start` runs a coroutine as a task; `on_dropped` is told of messages that are not delivered, by topic."""
+    def __init__(self, codec: Codec, on_dropped: Callable[[BridgeError, str], None]) -> None:
+        """Subscribe to nothing; `on_dropped` is told of messages that are not delivered, by topic."""
         self._codec = codec
-        self._start = start
         self._on_dropped = on_dropped
         self._receivers: dict[tuple[bool, bytes], dict[Subscription, Deliver]] = {}
-        self._waiting: deque[_Waiting] = deque()
-        self._bytes = 0
-        self._delivering = False
-        self._taken = asyncio.Event()
+        self._deliveries = Deliveries(_MOST_WAITING)
         self._changing = asyncio.Lock()
         self._unconfirmed: Subscription | None = None
         self._ended: str | None = None
         self.stalled = False
+
+    async def run(self) -> None:
+        """Deliver the messages that wait, until cancelled."""
+        await self._deliveries.run()
+
+    def drop_waiting(self) -> None:
+        """Drop the messages that wait, after `run` has ended, and tell that."""
+        count = self._deliveries.close()
+        if count:
+            self._on_dropped(OverloadedError(f"{count} messages still waited when their connection ended"), "")
 
     async def add(self, topic: str, deliver: Deliver) -> Subscription:
         """Subscribe, and return the subscription once Redis has confirmed. Raises BridgeError."""
@@ -87,8 +70,8 @@ class PubSub:
                     raise
                 finally:
                     self._unconfirmed = None
-                if self._ended is not None:  # together with the confirmation
-                    raise ConnectionLostError(self._ended)
+            if self._ended is not None:  # together with the confirmation
+                raise ConnectionLostError(self._ended)
         return subscription
 
     async def remove(self, subscription: Subscription) -> None:
@@ -98,27 +81,19 @@ class PubSub:
         key = (pattern, topic.encode(errors="surrogatepass"))
         async with self._changing:
             receivers = self._receivers.get(key, {})
-            if receivers.pop(subscription, None) is not None and not receivers:
+            deliver = receivers.pop(subscription, None)
+            if deliver is None:
+                return
+            self._deliveries.drop(deliver)
+            if not receivers:
                 await self.connection.call("PUNSUBSCRIBE" if pattern else "UNSUBSCRIBE", topic)
                 self._receivers.pop(key, None)  # what has come before the confirmation is not unexpected
 
-    def close(self, why: str) -> tuple[Subscription, ...]:
-        """Remove all subscriptions, and return those that were confirmed. Messages that wait are dropped and told.
-
-        Args:
-            why: Why the connection has ended.
-        """
+    def end(self, why: str) -> tuple[Subscription, ...]:
+        """Remove all subscriptions, because the connection has ended; return those that were confirmed."""
         ended = tuple(one for receivers in self._receivers.values() for one in receivers if one != self._unconfirmed)
         self._ended = why
         self._receivers.clear()
-        dropped: dict[str, int] = {}
-        for one in self._waiting:
-            dropped[one.message.topic] = dropped.get(one.message.topic, 0) + 1
-            if inspect.iscoroutine(one.begun):
-                one.begun.close()  # nobody awaits it any more
-        self._waiting.clear()
-        for topic, count in dropped.items():
-            self._on_dropped(OverloadedError(f"{count} messages waited for the bus when their connection ended"), topic)
         return ended
 
     def on_push(self, push: list[Any]) -> Awaitable[None] | None:
@@ -136,42 +111,17 @@ class PubSub:
                 self._on_dropped(ProtocolError("the server has sent a push that is no message of Pub/Sub"), "")
                 return None
         receivers = self._receivers.get(key)
+        topic = channel.decode(errors="backslashreplace")
         if receivers is None:
-            topic = channel.decode(errors="backslashreplace")
             self._on_dropped(ProtocolError("the server has sent a message of a channel that nobody asked for"), topic)
             return None
         message, headers = self._codec.decode_or_keep(data)
-        inbound = Inbound(topic=channel.decode(errors="backslashreplace"), message=message, headers=headers)
-        for subscription, deliver in receivers.items():
-            begun = None
-            if not self._delivering:
-                begun = deliver(inbound)
-                if begun.__class__ is AckDecision:
-                    continue
-                self._delivering = True
-                self._start(self._deliver_waiting())
-            self._waiting.append(_Waiting(subscription, deliver, inbound, len(data), begun))
-            self._bytes += len(data)
-        return self._room() if self._is_full() else None
+        inbound = Inbound(topic=topic, message=message, headers=headers)
+        waiting = [one for one in receivers.values() if not self._deliveries.offer(one, inbound, len(data))]
+        return self._put(waiting, inbound, len(data)) if waiting else None
 
-    def _is_full(self) -> bool:
-        return len(self._waiting) >= _MOST_WAITING or self._bytes >= _MOST_BYTES
-
-    async def _room(self) -> None:
+    async def _put(self, receivers: Sequence[Deliver], message: Inbound, size: int) -> None:
         self.stalled = True
-        while self._is_full():
-            self._taken.clear()
-            await self._taken.wait()
+        for deliver in receivers:
+            await self._deliveries.put(deliver, message, size)
         self.stalled = False
-
-    async def _deliver_waiting(self) -> None:
-        """Deliver what waits, in order, until nothing does."""
-        while self._waiting:
-            subscription, deliver, message, size, begun = self._waiting.popleft()
-            if begun is not None:
-                await begun
-            elif any(subscription in receivers for receivers in self._receivers.values()):
-                await deliver(message)
-            self._bytes -= size
-            self._taken.set()
-        self._delivering = False

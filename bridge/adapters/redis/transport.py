@@ -121,8 +121,8 @@ class Transport:
         except MemoryError:  # hiredis makes room for all elements of an array as soon as it knows how many there are
             raise InvalidResponse("a reply that is too large for the memory") from None
 
-    async def receive(self) -> None:
-        """Wait for more bytes.
+    async def receive(self) -> int:
+        """Wait for more bytes, and return how many were read.
 
         Raises:
             ConnectionError: The connection has ended; it is redis-py's.
@@ -148,6 +148,7 @@ class Transport:
             self._begun = begun[1]
             data = data[: -len(begun[1])]
         self._feed(data)
+        return len(data)
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the operating system or its queue; do nothing where the connection is at its end."""

@@ -119,6 +119,34 @@ async def test_a_restart_and_a_freeze():
             await program.wait("data.prices.usd", since=since)
 
 
+def unwell(event):
+    """The subscriptions that are not well, with the code of the server's refusal."""
+    listed = event["payload"]["subscriptions"]
+    return {name: (one["error"] or {}).get("code") for name, one in listed.items()}
+
+
+async def test_rights_that_are_taken_away():
+    """What they were for is not well, with the server's own reason; everything else goes on."""
+    auth = 'auth {\n    type     = "basic"\n    username = "app"\n    password = "pw"\n  }'
+    with redis_server() as server, server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all")
+        with sidecar(integration(server, auth) + _WAYS) as running, running.program() as program:
+            await connected(program)
+            since = program.mark()
+            client.execute_command("ACL", "SETUSER", "app", "resetchannels", "&allowed", "-xreadgroup")
+            health = await program.wait(
+                "health.store", lambda event: unwell(event) == {"shipments": "NOPERM", "prices": "NOPERM"}, since=since
+            )
+            assert health["payload"]["status"] == "degraded"
+            refused = await program.ask("integration.store.publish", {"topic": "forbidden", "message": 1})
+            assert (refused["error"]["kind"], refused["error"]["code"]) == ("rejected", "NOPERM")
+            for operation, payload in (("enqueue", {"queue": "orders"}), ("publish", {"topic": "allowed"})):
+                sent = await program.ask(f"integration.store.{operation}", {**payload, "message": 1})
+                assert sent["ok"], sent
+            states = {one["payload"]["status"] for one in program.seen("health.store")}
+            assert "disconnected" not in states
+
+
 async def test_wrong_credentials():
     """`failed`, with slow retry, and the password nowhere."""
     auth = 'auth {\n    type     = "basic"\n    password = "${env.SECRET}"\n  }'
