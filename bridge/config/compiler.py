@@ -18,7 +18,7 @@ from bridge.config.expressions import (
     TemplateExpression,
 )
 from bridge.config.functions import ARITHMETIC, FUNCTIONS
-from bridge.config.secrets import strings
+from bridge.config.secrets import is_text, strings
 from bridge.config.syntax import (
     Binary,
     Conditional,
@@ -140,6 +140,8 @@ class Compiler:
         value = self.names.environ.get(name)
         if value is None:
             return self._fail(term, f"the environment variable `{name}` is not set", quotes=False)
+        if not is_text(value):
+            return self._fail(term, f"the environment variable `{name}` is not UTF-8 text", quotes=False)
         self.names.secrets.add(value)
         return Literal(term.text, value, secret=True)
 

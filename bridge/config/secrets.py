@@ -37,6 +37,15 @@ def collect_secrets(integrations: Iterable[Integration], from_environment: Itera
     return frozenset(found - hosts)
 
 
+def is_text(value: str) -> bool:
+    """Return whether a text is UTF-8: Python has other bytes of the environment as halves of surrogate pairs."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def strings(value: Any) -> Iterator[str]:
     """Return every string in a value."""
     if isinstance(value, str):

@@ -11,6 +11,7 @@ from bridge.config.compiler import Names
 from bridge.config.diagnostics import Location, near
 from bridge.config.expressions import Literal
 from bridge.config.models import VariableBlock
+from bridge.config.secrets import is_text
 from bridge.config.syntax import Attribute, Block, Constant, Reference
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -57,6 +58,13 @@ def _value(block: Block, reader: BlockReader, given: Mapping[str, str]) -> Liter
         return None
     text = f"var.{name}"
     environment = reader.names.environ.get(settings.env) if settings.env else None
+    for source, value in (
+        (f"--var {name}", given.get(name)),
+        (f"the environment variable `{settings.env}`", environment),
+    ):
+        if value is not None and not is_text(value):
+            reader.diagnostics.add(block.location, subject, f"the value of {source} is not UTF-8 text")
+            return None
     if name in given:
         return _typed(given[name], settings, Literal(text, None, secret=settings.sensitive), data, reader)
     if environment is not None:

@@ -266,6 +266,16 @@ def test_a_secret_is_never_repeated(diagnostics, text):
     assert "hunter2" not in "\n".join(found)
 
 
+def test_what_is_no_text_in_the_environment(diagnostics):
+    """A value of the environment or of the command line that is not UTF-8 is a diagnostic, which does not show it."""
+    found = diagnostics(_rpc('auth {\n type = "bearer"\n token = env.TOKEN\n}'), {"TOKEN": "hunter2\udcff"})
+    assert found == ['bridge.hcl:8: integration "a" > auth > token: the environment variable `TOKEN` is not UTF-8 text']
+    block = 'variable "v" {\n  env = "V"\n}\nlog {\n  level = var.v\n}\n'
+    why = "the value of the environment variable `V` is not UTF-8 text"
+    assert diagnostics(block, {"V": "\udcff"}) == [f'bridge.hcl:1: variable "v": {why}']
+    assert diagnostics(block, v="\udcff") == ['bridge.hcl:1: variable "v": the value of --var v is not UTF-8 text']
+
+
 def test_an_adapter_that_cannot_be_loaded(adapters, diagnostics):
     """An adapter that cannot be imported is one diagnostic, beside those about the rest of the file."""
     adapters.broken.add("json-rpc")
