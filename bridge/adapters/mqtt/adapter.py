@@ -357,6 +357,8 @@ class MqttAdapter(AdapterBase):
         return await self._open_connection().unsubscribe(*topics)
 
     def _on_message(self, message: IncomingMessage) -> None:
+        if self._connection is None or self._has_bug:
+            return  # the session ends: the broker keeps what is not acknowledged
         if message.topic == self._reply_topic:
             self._acks.came(message)
             self._requests.on_answer(message)

@@ -5,24 +5,31 @@ It goes on sending their messages, in a shared group those that another member w
 session's subscriptions. So UNSUBSCRIBE is sent for every filter that a message's topic may have come by.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Final
 
 from bridge.adapters._common.errors import reason_of
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.session_file import SessionFile
-from bridge.adapters.mqtt.topics import group_of, identifier_of, matches, plain, shared
+from bridge.adapters.mqtt.topics import check_filter, group_of, identifier_of, matches, plain, shared
 from bridge.core.errors import BridgeError, InvalidError
 
 #: Levels of a topic for which every filter is tried; of longer ones, those with `+` only in the last of so many.
-_MOST_LEVELS: Final = 8
-#: Filters in one UNSUBSCRIBE.
+_MOST_LEVELS: Final = 6
+#: Messages that are looked at together, so that many of them hold up nothing else.
+_MESSAGES_AT_A_TIME: Final = 20
+#: Filters in one UNSUBSCRIBE, and their bytes.
 _AT_A_TIME: Final = 50
+_BYTES_AT_A_TIME: Final = 16_384
 #: Filters that are remembered as tried, and that a warning names; characters of a topic in it.
 _MOST_REMEMBERED: Final = 20_000
 _MOST_NAMED: Final = 5
 _MOST_SHOWN: Final = 200
+#: A reason code of UNSUBACK (MQTT 5, 3.11.3): there was no such subscription.
+_ABSENT: Final = 0x11
 #: Names of warnings.
 WARNING: Final = "stale subscription"
 UNKNOWN: Final = "unknown subscription"
@@ -40,7 +47,23 @@ def candidates(topic: str) -> list[str]:
             found.append("/".join((*start, "#")))
             if length == len(free):
                 found.append("/".join(start))
-    return [one for one in dict.fromkeys(found) if one and matches(one, topic)]
+    return [one for one in dict.fromkeys(found) if matches(one, topic) and _is_possible(one)]
+
+
+def _is_possible(topic: str) -> bool:
+    """Return whether a broker would take a filter; it ends the connection for one that is not possible."""
+    try:
+        check_filter(topic)
+    except InvalidError:
+        return False
+    return True
+
+
+def _shared_by(groups: Iterable[str], topics: Sequence[str]) -> Iterator[str]:
+    for group in groups:
+        for topic in topics:
+            with contextlib.suppress(InvalidError):  # together they are too long
+                yield shared(topic, group)
 
 
 class KnownFilters:
@@ -52,6 +75,7 @@ class KnownFilters:
     def __init__(self) -> None:
         self.topics: set[str] = set()
         self._file: SessionFile | None = None
+        self._is_written = True
         self._on_warning: Callable[[str, str | None], None] = lambda _name, _text: None
 
     def begin(self, file: SessionFile | None, on_warning: Callable[[str, str | None], None], *, present: bool) -> None:
@@ -75,15 +99,22 @@ class KnownFilters:
         """Remember a filter, before it is subscribed to."""
         if topic not in self.topics:
             self.topics.add(topic)
-            self._write()
+            self._changed()
 
     def remove(self, topic: str) -> None:
         """Forget a filter whose subscription has ended."""
         if topic in self.topics:
             self.topics.remove(topic)
-            self._write()
+            self._changed()
+
+    def _changed(self) -> None:
+        """Write the file soon, together with all other changes of this moment."""
+        if self._is_written and self._file is not None:
+            self._is_written = False
+            asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
+        self._is_written = True
         if self._file is not None:
             try:
                 self._file.write(self.topics)
@@ -103,7 +134,7 @@ class KnownFilters:
         known = sorted(one for one in self.topics if matches(plain(one), message.topic))
         filters = candidates(message.topic)
         groups = sorted({group for one in self.topics if (group := group_of(one)) is not None})
-        return list(dict.fromkeys([*known, *filters, *(shared(one, group) for group in groups for one in filters)]))
+        return list(dict.fromkeys([*known, *filters, *_shared_by(groups, filters)]))
 
 
 class StaleMessages:
@@ -175,15 +206,29 @@ class StaleMessages:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                left, self._waiting = self._waiting, []
+                left, self._waiting = self._waiting[:_MESSAGES_AT_A_TIME], self._waiting[_MESSAGES_AT_A_TIME:]
+                left = [message for message in left if not self._is_explained(message)]
                 for guess in (self._known.exact, self._known.all):
                     left = await self._find({message: guess(message) for message in left})
                 for message in left:
                     self._leave(message)
+                await asyncio.sleep(0)
         except BridgeError:  # the connection is gone: the broker keeps the messages
             pass
         finally:
             self._works = False
+
+    def _is_explained(self, message: IncomingMessage) -> bool:
+        """Settle a message whose subscription, by its identifier, was ended already; return whether it was."""
+        by = message.subscriptions
+        found = bool(by) and any(identifier_of(one) in by and matches(plain(one), message.topic) for one in self._ended)
+        if found:
+            self._let_go(message)
+        return found
+
+    def _let_go(self, message: IncomingMessage) -> None:
+        self.drop(message)
+        self._settle(message)
 
     async def _find(self, guesses: Mapping[IncomingMessage, Sequence[str]]) -> list[IncomingMessage]:
         """End the subscriptions that messages may have come by; return the messages whose one was not among them."""
@@ -193,17 +238,18 @@ class StaleMessages:
             if self._ended.isdisjoint(topics):
                 left.append(message)
             else:
-                self.drop(message)
-                self._settle(message)
+                self._let_go(message)
         return left
 
     async def _end(self, topics: Sequence[str]) -> None:
         """Send UNSUBSCRIBE for filters that are neither live nor tried already."""
         live = self._live()
         topics = [one for one in topics if one not in live and one not in self._ended and one not in self._absent]
-        for start in range(0, len(topics), _AT_A_TIME):
-            some = topics[start : start + _AT_A_TIME]
-            codes = await self._unsubscribe(*some)
+        for some in _batches(topics):
+            try:
+                codes = await self._unsubscribe(*some)
+            except InvalidError:  # the broker takes no packets of this size, so there is no such subscription
+                codes = [_ABSENT] * len(some)
             # MQTT 3.1.1 does not say which of them there was: then one of all of them.
             ended = [topic for topic, code in zip(some, codes, strict=False) if code == 0] if codes else some
             _bounded(self._absent, set(some).difference(ended))
@@ -232,6 +278,20 @@ class StaleMessages:
             " this configuration and cannot be found, perhaps in a shared group; such messages stay unacknowledged."
             " Configure it again, or use another `client_id`",
         )
+
+
+def _batches(topics: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for topic in topics:
+        length = len(topic.encode())
+        if batch and (len(batch) == _AT_A_TIME or size + length > _BYTES_AT_A_TIME):
+            yield batch
+            batch, size = [], 0
+        batch.append(topic)
+        size += length
+    if batch:
+        yield batch
 
 
 def _bounded(known: set[str], more: Collection[str]) -> None:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+import pytest
+
 from bridge.adapters._common.content import Codec
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.inbox import LONGEST_PAUSE, MOST_LOOSE, PATIENCE, Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
-from bridge.adapters.mqtt.topics import identifier_of
+from bridge.adapters.mqtt.topics import check_filter, identifier_of
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import BridgeError, NotConnectedError
 from bridge.core.model import Inbound
@@ -345,6 +347,50 @@ async def test_a_broker_without_subscription_identifiers() -> None:
     assert session.dropped == [("invalid", "a/b")] * 2
     await session.come(message("a/x/c", 2))
     assert live.contents == [2]
+    session.end()
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "a/#",
+        "+",
+        "a+b/c",
+        "a\0b",
+        "\ufffd/\x1f",
+        "/",
+        "//",
+        "$SYS/x",
+        "x" * 65_530,
+        "/".join("abcdefghijklmnop"),
+        "y/" * 3_000,
+    ],
+)
+async def test_a_stale_message_with_any_topic(topic: str) -> None:
+    """Only filters that a broker takes are sent, few and in small packets, and the message is let go of."""
+    session = Session(present=True, version5=False)
+    session.known.topics.add("$share/group/other")
+    session.inbox.settle()
+    await session.come(message(topic, 1))
+    assert len(session.unsubscribed) < 400
+    for one in session.unsubscribed:
+        check_filter(one)
+        assert len(one) <= 65_535
+    assert session.broker.acks == ([1] if session.unsubscribed else [])
+    assert session.unsubscribed or session.warnings
+    session.end()
+
+
+async def test_many_messages_of_a_subscription_that_is_no_more() -> None:
+    """One UNSUBSCRIBE is enough where the broker says what they came by."""
+    session = Session(present=True)
+    session.known.topics.add("a/#")
+    session.subscribed_there = {"a/#"}
+    session.inbox.settle()
+    by = (identifier_of("a/#"),)
+    await session.come(*(message(f"a/b/c/d/e/{number}", number, subscriptions=by) for number in range(1, 1_001)))
+    assert session.unsubscribed == ["a/#"]
+    assert len(session.dropped) == len(session.broker.acks) == 1_000
     session.end()
 
 

@@ -1,5 +1,6 @@
 """The filters of a kept session, in a file: known after a restart, and harmless whatever is in it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ def known(folder: Path, *, present: bool = True, client_id: str = "c") -> tuple[
     return filters, warnings
 
 
-def test_filters_are_known_after_a_restart(tmp_path: Path) -> None:
+async def test_filters_are_known_after_a_restart(tmp_path: Path) -> None:
     """Those that were not ended, for the same session only, in a file that nobody else reads."""
     first, warnings = known(tmp_path)
     for topic in ("$share/g/a", "b/#", "c"):
         first.add(topic)
     first.remove("c")
+    await asyncio.sleep(0)
     assert known(tmp_path)[0].topics == {"$share/g/a", "b/#"}
     assert known(tmp_path, client_id="another")[0].topics == set()
     assert known(tmp_path, present=False)[0].topics == set()
@@ -36,7 +38,7 @@ def test_filters_are_known_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"server": 1}', b"[" * 100_000])
-def test_a_file_that_makes_no_sense(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_makes_no_sense(tmp_path: Path, content: bytes) -> None:
     """Costs nothing but what it should have said, and a person is told; the next change replaces it."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "mqtt-x.json").write_bytes(content)
@@ -44,13 +46,15 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, content: bytes) -> None:
     assert filters.topics == set()
     assert warnings[FILE]
     filters.add("a")
+    await asyncio.sleep(0)
     assert known(tmp_path)[0].topics == {"a"}
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """The session goes on, with a warning."""
     (tmp_path / "state").write_bytes(b"a file in its place")
     filters, warnings = known(tmp_path)
     filters.add("a")
+    await asyncio.sleep(0)
     assert filters.topics == {"a"}
     assert "cannot be kept in a file" in (warnings[FILE] or "")
