@@ -23,6 +23,7 @@ class Deliveries:
     def __init__(self, most: int) -> None:
         """Begin without messages; `most` bytes of them may wait, and one message of any size."""
         self._most = most
+        self.full = False
         self._size = 0
         self._queue: deque[tuple[Deliver, Inbound, int]] = deque()
         self._current: Awaitable[AckDecision | None] | None = None
@@ -52,9 +53,13 @@ class Deliveries:
 
     async def put(self, deliver: Deliver, message: Inbound, size: int) -> None:
         """Do the same, and wait as long as too much waits."""
-        while not self.offer(deliver, message, size):
-            self._room.clear()
-            await self._room.wait()
+        try:
+            while not self.offer(deliver, message, size):
+                self.full = True
+                self._room.clear()
+                await self._room.wait()
+        finally:
+            self.full = False
 
     async def run(self) -> None:
         """Deliver what could not be delivered at once, until cancelled."""

@@ -67,7 +67,7 @@ class JsonRpcWebSocketAdapter(AdapterBase):
         self._background.start(self._read(self._connection))
         self._background.start(self._write(self._connection))
         self._background.start(self._deliveries.run())
-        self._background.start(self._connection.keep_alive(config.ping))
+        self._background.start(self._connection.keep_alive(config.ping, self._deliveries))
         if config.health_method is not None:
             await self.check()
 
@@ -102,11 +102,15 @@ class JsonRpcWebSocketAdapter(AdapterBase):
     async def check(self) -> None:
         """Call the `health_method`; without one, send a ping and wait for its pong.
 
+        While the bus takes no notifications, no answer could be read. Then only the connection is known.
+
         Raises:
             BridgeError: The call fails, or the connection has ended.
         """
         connection = self._live()
-        if self._config.health_method is not None:
+        if self._deliveries.full:
+            connection.check_open()
+        elif self._config.health_method is not None:
             await self._calls.call(self._config.health_method, UNSET)
         else:
             await connection.ping()

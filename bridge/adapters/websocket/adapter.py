@@ -66,7 +66,7 @@ class WebSocketAdapter(AdapterBase):
         await self._background.open()
         self._background.start(self._read(self._connection))
         self._background.start(self._deliveries.run())
-        self._background.start(self._connection.keep_alive(config.ping))
+        self._background.start(self._connection.keep_alive(config.ping, self._deliveries))
 
     async def disconnect(self) -> None:
         """Close the connection, with the closing handshake where the server takes part in it."""
@@ -90,8 +90,15 @@ class WebSocketAdapter(AdapterBase):
         return self._connection
 
     async def check(self) -> None:
-        """Send a ping and wait for its pong (RFC 6455, 5.5.2). Raises ConnectionLostError, NotConnectedError."""
-        await self._live().ping()
+        """Send a ping and wait for its pong (RFC 6455, 5.5.2). Raises ConnectionLostError, NotConnectedError.
+
+        While the bus takes no messages, no pong could be read. Then only the connection is known.
+        """
+        connection = self._live()
+        if self._deliveries.full:
+            connection.check_open()
+        else:
+            await connection.ping()
 
     async def publish(self, command: Publish, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Send one message. Its headers are not sent, because WebSocket messages have none.

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidMessage
+from websockets.protocol import State
 
+from bridge.adapters._common.deliveries import Deliveries
 from bridge.adapters._common.websocket.errors import translate
 from bridge.core.errors import BridgeError, ConnectionLostError
 from bridge.core.ports import Clock
@@ -86,7 +88,6 @@ class WebSocketConnection:
         self._socket = socket
         self._clock = clock
         self._sending = asyncio.Lock()
-        self._receiving = False
 
     @property
     def last_heard(self) -> float | None:
@@ -117,23 +118,22 @@ class WebSocketConnection:
 
     async def receive(self) -> str | bytes:
         """Wait for the next message: str from a text frame, bytes from a binary one. Raises ConnectionLostError."""
-        self._receiving = True
         try:
             return await self._socket.recv()
         except (ConnectionClosed, OSError) as error:
             raise self._lost(error) from None
-        finally:
-            self._receiving = False
 
     async def receive_bytes(self) -> bytes:
         """Wait for the next message, as bytes whatever its frame. Raises ConnectionLostError."""
-        self._receiving = True
         try:
             return await self._socket.recv(decode=False)
         except (ConnectionClosed, OSError) as error:
             raise self._lost(error) from None
-        finally:
-            self._receiving = False
+
+    def check_open(self) -> None:
+        """Raise ConnectionLostError where the connection is known to have ended; it may be one that nobody reads."""
+        if self._socket.state is not State.OPEN:
+            raise ConnectionLostError("the connection ended")
 
     async def ping(self) -> None:
         """Send a ping and wait for its pong (RFC 6455, 5.5.2). Raises ConnectionLostError."""
@@ -142,11 +142,11 @@ class WebSocketConnection:
         except (ConnectionClosed, OSError) as error:
             raise self._lost(error) from None
 
-    async def keep_alive(self, interval: float) -> None:
+    async def keep_alive(self, interval: float, deliveries: Deliveries) -> None:
         """Ping the server every `interval` seconds until the connection ends.
 
         Cut it where nothing at all came from the server for an interval after a ping. While this side does not read,
-        since too much waits to be delivered, nothing can come.
+        because `deliveries` is full, nothing can come.
         """
         while True:
             await self._clock.sleep(interval)
@@ -155,7 +155,7 @@ class WebSocketConnection:
                 async with self._clock.timeout(interval):
                     await self.ping()
             except TimeoutError:
-                if self._receiving and (self.last_heard is None or self.last_heard < asked):
+                if not deliveries.full and (self.last_heard is None or self.last_heard < asked):
                     self._socket.give_up(ConnectionLostError(f"no answer to a ping within {interval:g} s"))
                     return
             except ConnectionLostError:

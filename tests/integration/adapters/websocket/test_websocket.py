@@ -205,6 +205,27 @@ async def test_a_delivery_that_waits_stops_neither_pings_nor_messages() -> None:
         assert got == list(range(50))
 
 
+async def test_an_end_behind_a_full_bus_is_noticed() -> None:
+    """While too much waits to be delivered, a check still notices that the connection has ended."""
+
+    async def flood(connection: ServerConnection) -> None:
+        for _ in range(25):
+            await connection.send(bytes(50_000))
+        connection.transport.abort()
+
+    async def never(_: Inbound) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(flood) as url, session(url) as (adapter, listener):
+        await adapter.connect()
+        await adapter.subscribe("*", never)
+        await until(lambda: adapter._deliveries.full and not adapter._connection._socket.transport.is_reading())
+        with pytest.raises(ConnectionLostError):
+            await adapter.check()
+        await adapter.disconnect()
+        assert "messages waited when the session ended" in listener.dropped[-1][0].message
+
+
 async def test_more_than_may_wait_waits_at_the_server() -> None:
     """When too much waits to be delivered, the server has to wait, for longer than its pings, and nothing is lost."""
     room, got = asyncio.Event(), []
@@ -229,6 +250,7 @@ async def test_more_than_may_wait_waits_at_the_server() -> None:
 
         await until(still, "a standstill")
         assert adapter._deliveries._size <= 1024 * 1024
+        await adapter.check()
         assert listener.lost == []
         room.set()
         await until(lambda: len(got) == 300, "all messages")
