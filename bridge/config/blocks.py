@@ -145,9 +145,16 @@ class BlockReader:
                 data.broken.add(key)
                 continue
             value = expression.evaluate({})
-            level.values[name] = anchored(value, attribute.location) if _holds(level.annotation(name), Path) else value
             if expression.secret:
                 data.secrets[key] = SecretValue.of(expression)
+            if _holds(level.annotation(name), Path):
+                try:
+                    value = anchored(value, attribute.location)
+                except ValueError as error:
+                    self.diagnostics.add(attribute.location, f"{level.subject} > {name}", str(error))
+                    data.broken.add(key)
+                    continue
+            level.values[name] = value
         for child in level.block.blocks:
             if self._known(child.type, level, child.location):
                 self._child(child, level, data)
@@ -246,9 +253,20 @@ class BlockReader:
 
 
 def anchored(value: Any, location: Location) -> Any:
-    """Return an absolute path: relative ones start at the file that names them, `~` is the user's home directory."""
+    """Return an absolute path: relative ones start at the file that names them, `~` is the user's home directory.
+
+    Raises:
+        ValueError: It can be no path; the message does not repeat it.
+    """
     if isinstance(value, str) and value:
-        return str(Path(location.file).parent.absolute() / Path(value).expanduser())
+        if "\0" in value:
+            raise ValueError("a path has no NUL character")
+        try:
+            return str(Path(location.file).parent.absolute() / Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError(
+                "`~` and a name stand for the home directory of a user, and there is no such user"
+            ) from None
     if isinstance(value, list):
         return [anchored(item, location) for item in value]
     return value

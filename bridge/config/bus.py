@@ -30,7 +30,10 @@ def read_bus(
     for key in ("publish", "subscribe"):
         text = values.get(key)
         if isinstance(text, str) and text.startswith("ipc://") and not text.startswith(("ipc:///", "ipc://@")):
-            values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.location((key,)))
+            try:
+                values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.location((key,)))
+            except ValueError as error:
+                reader.diagnostics.add(data.location((key,)), f"bus > {key}", str(error))
     bus = reader.model(BusSettings, data, values)
     if bus is not None and bus.curve is not None:
         _check_keys(bus.mode, bus.curve, data, reader)

@@ -94,6 +94,8 @@ class LogSettings(Strict):
 def _bus_endpoint(value: str) -> str:
     if not value.startswith(("ipc://", "tcp://")) or len(value) <= len("ipc://"):
         raise ValueError("a bus endpoint starts with `ipc://` or `tcp://`")
+    if not value.isprintable():
+        raise ValueError("a bus endpoint has no control characters")
     return value
 
 

@@ -266,6 +266,30 @@ def test_a_secret_is_never_repeated(diagnostics, text):
     assert "hunter2" not in "\n".join(found)
 
 
+@pytest.mark.parametrize(
+    ("block", "key"),
+    [
+        ("bridge {\n  data_dir = %s\n}\n", "bridge > data_dir"),
+        ('bus {\n  publish = "ipc://${%s}"\n  subscribe = "ipc://s"\n}\n', "bus > publish"),
+        ('bus {\n curve {\n  secret_key = %s\n  authorized_keys = "k"\n }\n}\n', "bus > curve > secret_key"),
+        (_rpc("tls {\n ca = %s\n}"), 'integration "a" > tls > ca'),
+        (_rpc('auth {\n type = "certificate"\n cert = %s\n}'), 'integration "a" > auth > cert'),
+        (_rpc("config {\n words = %s\n}"), 'integration "a" > config > words'),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ('"a\\u0000b"', "NUL character"),
+        ('"~nobody-of-this-name/x"', "there is no such user"),
+    ],
+)
+def test_what_can_be_no_path(diagnostics, block, key, value, why):
+    """A path that the operating system cannot have, or with the home directory of nobody, is a diagnostic."""
+    found = "\n".join(diagnostics(block % value))
+    assert re.search(f"{re.escape(key)}: .*{why}", found)
+
+
 def test_what_is_no_text_in_the_environment(diagnostics):
     """A value of the environment or of the command line that is not UTF-8 is a diagnostic, which does not show it."""
     found = diagnostics(_rpc('auth {\n type = "bearer"\n token = env.TOKEN\n}'), {"TOKEN": "hunter2\udcff"})
