@@ -34,7 +34,7 @@ from bridge.core.payloads import (
 )
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
-from bridge.core.responder import Responder
+from bridge.core.responder import Responder, kept_by
 from bridge.core.settings import parse_listen
 from bridge.core.threads import in_thread
 from bridge.observe.observer import Observer
@@ -106,6 +106,8 @@ class IntegrationGateway:
             clock=self._clock,
             on_event=self._on_event,
             own=self._sets_off,
+            listens=False,
+            last_values=(configuration.bus.max_last_values, configuration.bus.max_last_value_bytes),
             curve=_curve(configuration.bus),
         )
         state_dir = settings.data_dir or default_folder(settings.name)
@@ -119,6 +121,7 @@ class IntegrationGateway:
             redactor=self._redactor,
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
+        responder.keeping = _keeping_routes(configuration)
         self._responder = responder
         self._outbox = Outbox(
             state_dir,
@@ -385,6 +388,10 @@ class IntegrationGateway:
         self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)
+        keeping = _keeping_routes(fresh)
+        for route in set(self._responder.keeping) - keeping:
+            self.bus.forget_last(kept_by(route))
+        self._responder.keeping = keeping
         self._on_change()
 
     async def _read_again(self, load: Callable[[], Configuration]) -> tuple[Configuration, dict[str, FileStates]]:
@@ -486,6 +493,8 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
             text=emit if isinstance(emit, str) else written,
             group=one.group,
             hold=one.hold,
+            needs_listener=one.listener == "required",
+            last_value=one.last_value,
             qos=one.qos,
         )
         specs.setdefault(one.integration, []).append(spec)
@@ -516,6 +525,11 @@ def _emit(emit: Expression) -> Emit:
 
 def _event_type(emit: Expression, message: Inbound) -> str:
     return to_emitted_type(emit.evaluate({"message": message}))
+
+
+def _keeping_routes(configuration: Configuration) -> frozenset[str]:
+    """Return the routes whose `emit` is kept for later subscribers."""
+    return frozenset(route.name for route in configuration.routes if route.last_value)
 
 
 def _needs_outbox(configuration: Configuration) -> bool:

@@ -248,7 +248,8 @@ class StaticAdapter(AdapterBase):
         self._need_open()
         _check_key(topic, self._values)
         for key in list(self._values) if topic == ALL else [topic]:
-            await deliver(Inbound(topic=key, message=self._values[key]))
+            # It is a last value: later subscribers get it, too.
+            await deliver(Inbound(topic=key, message=self._values[key], retained=True))
         return Subscription(topic)
 
     async def unsubscribe(self, subscription: Subscription) -> None:

@@ -39,13 +39,24 @@ class BrokerConnection:
         trouble: Why the last handshake failed, where that is known.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clock: Clock, rebuild: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        clock: Clock,
+        rebuild: Callable[[], None],
+        *,
+        on_connected: Callable[[], None] = lambda: None,
+        on_disconnected: Callable[[], None] | None = None,
+    ) -> None:
         """Create it.
 
         Args:
             context: The socket's context.
             clock: For time limits and pauses.
             rebuild: Called when the socket has to be replaced by a new one.
+            on_connected: Called after each successful handshake.
+            on_disconnected: Called when a connection that had a successful handshake is lost. It may call `stop`; None
+                leaves it to libzmq to connect again.
         """
         self.settled = asyncio.Event()
         self.refused = False
@@ -53,11 +64,16 @@ class BrokerConnection:
         self.trouble: str | None = None
         self._clock = clock
         self._rebuild = rebuild
+        self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
+        self._connected = False
+        self._socket: zmq.Socket[bytes] | None = None
         self._monitor = SocketMonitor(context, _EVENTS, self._on_event)
         self._timer = Timer(clock)
 
     def start(self, socket: zmq.Socket[bytes]) -> None:
         """Begin to monitor a socket; call it before the socket connects."""
+        self._socket = socket
         self._monitor.start(socket)
 
     async def join(self, endpoint: str, timeout: float) -> None:
@@ -76,12 +92,16 @@ class BrokerConnection:
 
     def stop(self) -> None:
         """Stop monitoring; idempotent."""
-        self._monitor.stop()
+        self._connected = False
+        socket, self._socket = self._socket, None
+        self._monitor.stop(socket)
         self._timer.cancel()
 
     def _on_event(self, event: zmq.Event, value: int) -> None:
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self.settled.set()
+            self._connected = True
+            self._on_connected()
         elif event == zmq.Event.HANDSHAKE_FAILED_AUTH and value == _REFUSED:
             self._refuse("our key is not listed there")
         elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
@@ -92,7 +112,9 @@ class BrokerConnection:
                 self._refuse(self.trouble)
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
             self.trouble = "the connection was closed in the handshake; is this the bus' server key?"
-        if event in _LOST:
+        if event == zmq.Event.DISCONNECTED and self._connected and self._on_disconnected is not None:
+            self._on_disconnected()
+        elif event in _LOST:
             if not self._timer.is_set:
                 self._timer.set(GRACE, self._rebuild)
         else:

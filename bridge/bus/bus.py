@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import zmq
@@ -16,6 +16,7 @@ from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
+from bridge.bus.listeners import EVERY_FIRST_BYTE, Listeners
 from bridge.bus.loopback import Loopback
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
@@ -23,6 +24,7 @@ from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import InvalidError
+from bridge.core.event_type import MOST_ANSWERABLE
 from bridge.core.model import MAX_HOP, Event
 from bridge.core.payloads import BusGap, BusRejected
 from bridge.core.ports import Clock
@@ -34,6 +36,9 @@ _SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
 # Refusals are reported separately for so many keys and reasons a second; beyond, together.
 _MAX_REPORTED: Final = 64
+# How many last values are kept, and their bytes, unless configured otherwise.
+_LAST_VALUES: Final = 10_000
+_LAST_VALUE_BYTES: Final = 16 << 20
 # Own event types that are remembered as passed or dropped; when more turn up, the memory starts anew.
 _MOST_OWN_TYPES: Final = 4096
 
@@ -60,6 +65,8 @@ class Bus:
         subscriptions: Sequence[str] = ("",),
         number: bool = True,
         own: Callable[[str], bool] = lambda _: False,
+        listens: bool = True,
+        last_values: tuple[int, int] = (_LAST_VALUES, _LAST_VALUE_BYTES),
         join_timeout: float = _JOIN,
         curve: CurveServer | CurveClient | None = None,
     ) -> None:
@@ -76,6 +83,9 @@ class Bus:
             subscriptions: Prefixes of the event types to read. Gaps are looked for only where all is read (`""`).
             number: Whether to number the events that are published, in `headers.seq`.
             own: Returns whether to pass events of the own source and this type to `on_event`, too; see `pass_own`.
+            listens: Whether other bridges may take this client for a listener of what it reads. With False it must read
+                everything.
+            last_values: How many last values are kept at most, and their bytes; those of `keep` do not count.
             join_timeout: Seconds in which the bus must answer at the start.
             curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
 
@@ -94,6 +104,7 @@ class Bus:
         self._clock = clock
         self._on_event = on_event
         self._subscriptions = tuple(subscriptions)
+        self._prefixes: tuple[str | bytes, ...] = self._subscriptions if listens else EVERY_FIRST_BYTE
         self._number = number
         self._own = own
         self._own_types: dict[bytes, bool] = {}
@@ -102,11 +113,14 @@ class Bus:
         self._gaps = GapDetector() if "" in self._subscriptions else None
         self._rejections = RateLimited(clock, self._report_rejected)
         self._lost = RateLimited(clock, self._report_gap)
-        self._last_values = LastValues(self)
+        self._listeners = Listeners()
+        self._states = LastValues(self)
+        most, most_bytes = last_values
+        self._last_values = LastValues(self, most=most, most_bytes=most_bytes, on_dropped=self._on_forgotten)
         self._last_id = 0
         self._seq = 0
         self._loopback = Loopback(source)
-        self._marker = ""
+        self._marker = b""
         self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._broker: Broker | None = None
@@ -221,18 +235,28 @@ class Bus:
         """
         self._own = own
         self._own_types.clear()
+        self._listeners.wake()
 
     def read_also(self, prefix: str) -> None:
         """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
+        self._prefixes += (prefix,)
         self._subscriptions += (prefix,)
         if self._receiver is not None:
             self._receiver.subscribe(prefix)
 
-    def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
+    def offer(
+        self, event_type: str, payload: Any, *, headers: Mapping[str, str], keep: tuple[str, Hashable] | None = None
+    ) -> bool:
         """Publish one event that can wait where it comes from; return False where there is no room for it now.
 
         True means that it was passed to ZeroMQ, or will be at the end of this turn of the event loop; it is never
         dropped here. The pipe to the broker bounds how many events can be on the way.
+
+        Args:
+            event_type: Its type.
+            payload: Its payload.
+            headers: Its headers.
+            keep: Topic and owner, where it is to be kept as the last value of its type and topic; None: it is not.
 
         Raises:
             InvalidError: The event cannot be carried.
@@ -240,7 +264,18 @@ class Bus:
         if self._sender is None or not self._sender.has_room:
             return False
         self.publish(event_type, payload, headers=headers)
+        if keep is not None:
+            self._last_values.keep(event_type, payload, topic=keep[0], owner=keep[1], headers=headers)
         return True
+
+    def listens(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
+        return self._listeners.has(event_type) or self._own(event_type)
+
+    async def listener(self, event_type: str) -> None:
+        """Wait until somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
+        while not self.listens(event_type):
+            await self._listeners.change()
 
     async def room(self) -> None:
         """Wait until there is room for what was offered; never returns once the bus is closed."""
@@ -249,11 +284,25 @@ class Bus:
         else:
             await self._sender.room()
 
-    def keep(
+    def keep(self, event_type: str, payload: Any) -> None:
+        """Publish a state of the bridge, and publish it again, with a new id, for each later subscriber.
+
+        Raises:
+            InvalidError: The event cannot be carried.
+        """
+        self.publish(event_type, payload)
+        self._states.keep(event_type, payload, owner=event_type)
+
+    def forget(self, event_type: str) -> None:
+        """Do not publish the state of this type again."""
+        self._states.forget(event_type)
+
+    def keep_last(
         self,
         event_type: str,
         payload: Any,
         *,
+        owner: Hashable,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -263,11 +312,15 @@ class Bus:
             InvalidError: The event cannot be carried.
         """
         self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
-        self._last_values.keep(event_type, payload, correlation_id=correlation_id, headers=headers)
+        self._last_values.keep(event_type, payload, owner=owner, correlation_id=correlation_id, headers=headers)
 
-    def forget(self, event_type: str) -> None:
-        """Do not publish the last value of this type again."""
-        self._last_values.forget(event_type)
+    def keeps_last(self, event_type: str, topic: str) -> bool:
+        """Return whether there is a last value of this type and topic."""
+        return self._last_values.has(event_type, topic)
+
+    def forget_last(self, owner: Hashable) -> None:
+        """Do not publish the last values of this owner again."""
+        self._last_values.forget(owner)
 
     def reject(self, reason: Reason, detail: str | None = None, *, key: str | None = None, count: int = 1) -> None:
         """Count what was not accepted, and report it at a limited rate as `resilience.bus.rejected`.
@@ -299,6 +352,12 @@ class Bus:
         """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
 
+    def reject_unanswerable(self, event_type: str) -> None:
+        """Count and report an event that wants a response whose type would be too long."""
+        size = len(event_type.encode())
+        detail = f"{event_type[:100]}… has {size} bytes; one that wants a response has {MOST_ANSWERABLE} at most"
+        self.reject(Reason.UNANSWERABLE, detail)
+
     # --- open and close
 
     async def _open(self) -> None:
@@ -316,7 +375,7 @@ class Bus:
             context,
             self._clock,
             subscribe,
-            subscriptions=self._subscriptions,
+            subscriptions=self._prefixes,
             max_message=self._max_message,
             on_message=self._on_message,
             on_bad=self.reject,
@@ -324,7 +383,9 @@ class Bus:
             curve=client,
         )
         self._receiver.open()
-        self._sender = Sender(context, self._clock, publish, self._on_subscription, curve=client)
+        self._sender = Sender(
+            context, self._clock, publish, self._on_subscription, on_lost=self._listeners.clear, curve=client
+        )
         self._sender.open()
         await self._joined(self._receiver, self._sender)
 
@@ -373,13 +434,14 @@ class Bus:
         # On a closed bus, each key has the right to subscribe to these types.
         own = own_type_prefix(curve.pair.public) if isinstance(curve, CurveClient) else "client"
         for _ in range(2):
-            self._marker = f"{own}.{uuid.uuid4().hex}"
+            marker = f"{own}.{uuid.uuid4().hex}"
+            self._marker = marker.encode()
             self._marker_came_back.clear()
-            receiver.subscribe(self._marker)
+            receiver.subscribe(marker)
             try:
                 await self._marker_came_back.wait()
             finally:
-                receiver.unsubscribe(self._marker)
+                receiver.unsubscribe(marker)
 
     async def _close(self) -> None:
         if self._receiver is not None:
@@ -439,11 +501,18 @@ class Bus:
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
-    def _on_subscription(self, prefix: str) -> None:
-        if prefix == self._marker:
+    def _on_subscription(self, prefix: bytes, subscribed: bool) -> None:
+        if not subscribed:
+            self._listeners.remove(prefix)
+        elif prefix == self._marker:
             self._marker_came_back.set()
         else:
+            self._listeners.add(prefix)
+            self._states.publish_again(prefix)
             self._last_values.publish_again(prefix)
+
+    def _on_forgotten(self, event_type: str) -> None:
+        self.reject(Reason.FORGOTTEN, f"the last value of {event_type[:100]}, for which there was no room")
 
     # --- reports
 

@@ -1,56 +1,146 @@
-"""Keeps the last value of some event types, and publishes it again for later subscribers."""
+"""Keeps the last event of some types and topics, and publishes it again for later subscribers."""
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from bridge.core.model import REPEATED
 from bridge.core.ports import Publisher
+
+#: About how many bytes a value costs beyond its texts.
+_OVERHEAD: Final = 512
+#: Values that are published again in one turn of the event loop, at most.
+_BATCH: Final = 200
+
+_Key = tuple[str, str]
+"""The event type and the topic."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Value:
+    frame: bytes
     payload: msgspec.Raw
     correlation_id: str | None
-    headers: Mapping[str, str] | None
+    headers: Mapping[str, str]
+    owner: Hashable
+    size: int
 
 
 class LastValues:
-    """The last values; each is published again at most once in a turn of the event loop."""
+    """The last values; of each, later subscribers get one copy, however many there are in a turn of the event loop."""
 
-    def __init__(self, bus: Publisher) -> None:
-        """Create it; `bus` is where they are published."""
+    def __init__(
+        self,
+        bus: Publisher,
+        *,
+        most: float = math.inf,
+        most_bytes: float = math.inf,
+        on_dropped: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Create it empty.
+
+        Args:
+            bus: Where they are published again.
+            most: How many values are kept at most.
+            most_bytes: How many bytes they may have, with their types, topics and headers.
+            on_dropped: Called with the type of each value for which there was no room; the oldest goes first.
+        """
         self._bus = bus
-        self._kept: dict[str, _Kept] = {}
-        self._due: dict[str, None] = {}
+        self._most = most
+        self._most_bytes = most_bytes
+        self._on_dropped = on_dropped
+        self._kept: OrderedDict[_Key, _Value] = OrderedDict()
+        self._bytes = 0
+        self._prefixes: set[bytes] = set()
+        self._due: OrderedDict[_Key, None] = OrderedDict()
+        self._scheduled = False
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def keep(
-        self, event_type: str, payload: Any, *, correlation_id: str | None, headers: Mapping[str, str] | None
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        owner: Hashable,
+        topic: str = "",
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Remember an event that was just published, in place of the one before of its type."""
-        # A copy: the caller may change the payload later.
+        """Remember an event that was just published, in place of the one before of its type and topic.
+
+        Args:
+            event_type: Its type.
+            payload: Its payload; it is copied, since the caller may change it later.
+            owner: Who keeps it, for `forget`.
+            topic: Its topic, where it comes from outside.
+            correlation_id: Its correlation id.
+            headers: Its headers.
+        """
         raw = msgspec.Raw(msgspec.msgpack.encode(payload))
-        self._kept[event_type] = _Kept(raw, correlation_id, headers)
+        repeated = {**(headers or {}), REPEATED: "true"}
+        size = len(raw) + sum(len(name) + len(value) for name, value in repeated.items()) + _OVERHEAD
+        size += 2 * len(event_type) + len(topic)
+        self._remove((event_type, topic))
+        value = _Value(event_type.encode(), raw, correlation_id, repeated, owner, size)
+        self._kept[event_type, topic] = value
+        self._bytes += size
+        while self._kept and (len(self._kept) > self._most or self._bytes > self._most_bytes):
+            oldest = next(iter(self._kept))
+            self._remove(oldest)
+            self._on_dropped(oldest[0])
 
-    def forget(self, event_type: str) -> None:
-        """Do not publish this type again."""
-        self._kept.pop(event_type, None)
+    def has(self, event_type: str, topic: str) -> bool:
+        """Return whether there is a value of this type and topic."""
+        return (event_type, topic) in self._kept
 
-    def publish_again(self, prefix: str) -> None:
-        """Publish the values whose types start with `prefix` again, at the end of this turn of the event loop."""
-        if not self._kept:
-            return
-        if not self._due:
+    def forget(self, owner: Hashable) -> None:
+        """Do not publish the values of this owner again."""
+        for key in [key for key, value in self._kept.items() if value.owner == owner]:
+            self._remove(key)
+
+    def publish_again(self, prefix: bytes) -> None:
+        """Publish the values whose types start with `prefix` again, from the end of this turn of the loop on."""
+        if self._kept:
+            self._prefixes.add(prefix)
+            self._schedule()
+
+    def _remove(self, key: _Key) -> None:
+        value = self._kept.pop(key, None)
+        if value is not None:
+            self._bytes -= value.size
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
             asyncio.get_running_loop().call_soon(self._publish_due)
-        for event_type in self._kept:
-            if event_type.startswith(prefix):
-                self._due[event_type] = None
 
     def _publish_due(self) -> None:
-        due, self._due = self._due, {}
-        for event_type in due:
-            kept = self._kept.get(event_type)
-            if kept is not None:
-                self._bus.publish(event_type, kept.payload, correlation_id=kept.correlation_id, headers=kept.headers)
+        """Publish some of the values that are due; the loop goes on in between, since there may be many."""
+        self._scheduled = False
+        if self._prefixes:
+            self._select()
+        for _ in range(min(_BATCH, len(self._due))):
+            key, _ = self._due.popitem(last=False)
+            value = self._kept.get(key)
+            if value is not None:
+                self._bus.publish_or_report(
+                    key[0], value.payload, correlation_id=value.correlation_id, headers=value.headers
+                )
+        if self._due:
+            self._schedule()
+
+    def _select(self) -> None:
+        """Note which values are due. A program that reads everything may have made a subscription for each byte."""
+        first = {prefix[0] for prefix in self._prefixes if len(prefix) == 1}
+        longer = tuple(prefix for prefix in self._prefixes if len(prefix) != 1)
+        self._prefixes.clear()
+        for key, value in self._kept.items():
+            if value.frame[0] in first or value.frame.startswith(longer):
+                self._due[key] = None

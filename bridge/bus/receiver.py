@@ -56,7 +56,7 @@ class Receiver:
         clock: Clock,
         endpoint: str,
         *,
-        subscriptions: Sequence[str],
+        subscriptions: Sequence[str | bytes],
         max_message: int,
         on_message: Callable[[bytes, bytes], None],
         on_bad: Callable[[Reason, str], None],

@@ -19,8 +19,10 @@ _MAX_WAITING_BYTES: Final = 64 << 20
 # Seconds until a full pipe is tried again. An XPUB does not report when it has room.
 _RETRY: Final = 0.001
 _BATCH: Final = 1000
-# Seconds that a rebuilt socket waits for the first subscription, at most.
+# Seconds that a rebuilt socket waits for the first subscription at most, once it is connected.
 _REJOIN: Final = 0.5
+# Seconds until a lost connection is made again; libzmq's own default.
+_RECONNECT: Final = 0.1
 # Messages that are collected, at most, before they are sent. A message that finds the broker's thread asleep has to
 # wake it, which costs more than all else about sending; in a burst only the first one does.
 _BURST: Final = 100
@@ -49,8 +51,9 @@ class Sender:
         context: zmq.Context[zmq.Socket[bytes]],
         clock: Clock,
         endpoint: str,
-        on_subscription: Callable[[str], None],
+        on_subscription: Callable[[bytes, bool], None],
         *,
+        on_lost: Callable[[], None] = lambda: None,
         curve: CurveClient | None = None,
     ) -> None:
         """Create it; nothing is opened before `open`.
@@ -59,12 +62,17 @@ class Sender:
             context: The context of the socket.
             clock: For retries and the pauses between rebuilds.
             endpoint: Where to connect.
-            on_subscription: Called with the prefix of each subscription that any client makes, repeated ones too.
+            on_subscription: Called with a prefix and True for each subscription that any client makes, repeated ones
+                too; and with False where the last client that had it has ended it, or is gone.
+            on_lost: Called when the connection to the broker is lost. All that `on_subscription` told has no meaning
+                then; the broker tells it again after the reconnection.
             curve: Keys, where the bus is closed.
         """
         self._context = context
         self._endpoint = endpoint
         self._on_subscription = on_subscription
+        self._on_lost = on_lost
+        self._closed = False
         self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
         self._waiting: deque[tuple[bytes, bytes]] = deque()
@@ -75,7 +83,15 @@ class Sender:
         self._rejoining = False
         self._read_scheduled = False
         self._loop = asyncio.get_running_loop()
-        self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
+        self.connection: BrokerConnection | None = None
+        if not endpoint.startswith("inproc:"):
+            self.connection = BrokerConnection(
+                context,
+                clock,
+                self._rebuild,
+                on_connected=self._on_connected,
+                on_disconnected=self._on_disconnected,
+            )
 
     @property
     def waiting(self) -> int:
@@ -112,7 +128,10 @@ class Sender:
 
     def close(self) -> None:
         """Close; idempotent. What was sent still leaves for a moment; what the pipe has no room for is lost."""
-        self._drain()
+        self._closed = True
+        if not self._rejoining:
+            self._drain()
+        self._cancel_timer()
         self._shut()
 
     def _shut(self) -> None:
@@ -127,11 +146,11 @@ class Sender:
     def send(self, frame: bytes, body: bytes) -> bool:
         """Send a message at the end of this turn of the event loop, in order; return False where it was dropped."""
         waiting = self._waiting
-        if self._socket is None or len(waiting) >= _MAX_WAITING or self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
+        if self._closed or len(waiting) >= _MAX_WAITING or self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
             return False
         waiting.append((frame, body))
         self._waiting_bytes += len(body)
-        if not self._retrying.is_set:
+        if not self._retrying.is_set and not self._rejoining:
             if not self._flush_scheduled:
                 self._flush_scheduled = True
                 self._loop.call_soon(self._flush)
@@ -141,7 +160,7 @@ class Sender:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if not self._retrying.is_set:
+        if not self._retrying.is_set and not self._rejoining:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
@@ -195,18 +214,33 @@ class Sender:
         try:
             for _ in range(_BATCH):
                 frame = socket.recv(_NOBLOCK)
-                if frame and frame[0] == _SUBSCRIBE:
-                    if self._rejoining:
-                        self._cancel_timer()
-                        self._loop.call_soon(self._retry)
-                    self._on_subscription(frame[1:].decode("utf-8", "replace"))
+                if not frame or frame[0] > _SUBSCRIBE:
+                    continue  # a broker passes on what a subscriber sends, whatever it is
+                if self._rejoining:
+                    self._cancel_timer()
+                    self._loop.call_soon(self._retry)
+                self._on_subscription(frame[1:], frame[0] == _SUBSCRIBE)
         except zmq.Again:
             return
         self._read_soon()
 
+    def _on_disconnected(self) -> None:
+        """Replace the socket, which libzmq would connect again with all subscriptions that it had before.
+
+        Nothing would tell which of them have ended meanwhile, since the broker that knew them is gone.
+        """
+        self._shut()
+        self._rejoining = True
+        self._on_lost()
+        self._retrying.set(_RECONNECT, self._rebuild)
+
+    def _on_connected(self) -> None:
+        if self._rejoining:
+            self._retrying.set(_REJOIN, self._retry)
+
     def _rebuild(self) -> None:
         self._shut()  # messages that wait must not go into the dead socket
-        self.open()
+        self._on_lost()
         # Nor into the new one before the first subscription has come: an XPUB drops what nobody subscribes to.
         self._rejoining = True
-        self._retrying.set(_REJOIN, self._retry)
+        self.open()

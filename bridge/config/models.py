@@ -121,6 +121,10 @@ class BusSettings(Strict):
     publish: Annotated[BusEndpoint | None, Field(description="where publishers connect")] = None
     subscribe: Annotated[BusEndpoint | None, Field(description="where subscribers connect")] = None
     max_message: Annotated[Size, Field(description="largest message that is read")] = 1 << 20
+    max_last_values: Annotated[
+        int, Field(ge=1, le=1_000_000, description="how many last values are kept for later subscribers")
+    ] = 10_000
+    max_last_value_bytes: Annotated[Size, Field(description="how many bytes these may have together")] = 16 << 20
     curve: Annotated[CurveSettings | None, Field(description="keys; TCP beyond loopback needs them")] = None
 
 
@@ -163,6 +167,9 @@ class RouteBlock(Strict):
     ] = None
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
+    last_value: Annotated[
+        bool, Field(description="whether the last event of `emit` is published again for each later subscriber")
+    ] = False
 
 
 class SubscriptionBlock(Strict):
@@ -196,6 +203,20 @@ class SubscriptionBlock(Strict):
         Field(ge=1, description="ack = consumer: after so many deliveries a message is given up; default: never"),
     ] = None
     group: Annotated[str, Field(min_length=1, description="shared among sidecars of this group")] | None = None
+    listener: Annotated[
+        Literal["required", "optional"] | None,
+        Field(
+            description="whether a message waits, unacknowledged, while nobody on the bus listens to its event; "
+            "default: required where messages are acknowledged"
+        ),
+    ] = None
+    last_value: Annotated[
+        bool | None,
+        Field(
+            description="whether the last event of each type and topic is published again for each later subscriber; "
+            "default: that of `static`, and of what an MQTT broker retains"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +262,7 @@ class Route:
         key: The ordering key; None where there is none.
         delivery: The delivery guarantee.
         receipts: Whether the outcome of each accepted event is published.
+        last_value: Whether the last event of `emit` is kept for later subscribers.
         location: Where the block begins.
         secret_keys: Keys with a fixed value that came from the environment.
     """
@@ -261,6 +283,7 @@ class Route:
     key: Expression | None = None
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     receipts: bool = False
+    last_value: bool = False
     location: Location = NOWHERE
     secret_keys: frozenset[str] = frozenset()
 
@@ -275,7 +298,7 @@ class SubscriptionSettings:
     """One subscription: a checked `subscription "name" { … }` block.
 
     Exactly one of `topic` and `queue` is set. `prefetch`, `visibility` and `max_deliveries` are set only with
-    `ack = "consumer"`.
+    `ack = "consumer"`. `listener` is None where messages are not acknowledged and so cannot wait.
     """
 
     name: str
@@ -289,6 +312,8 @@ class SubscriptionSettings:
     visibility: float | None = None
     max_deliveries: int | None = None
     group: str | None = None
+    listener: Literal["required", "optional"] | None = None
+    last_value: bool | None = None
     location: Location = NOWHERE
     secret_keys: frozenset[str] = frozenset()
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bridge.config.blocks import BlockReader, Data, unless_secret
 from bridge.config.diagnostics import Diagnostics, near, one_of
@@ -75,6 +75,8 @@ def read_route(
         if (key,) in data.locations and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
             reader.diagnostics.add(data.location((key,)), f"{subject} > {key}", message)
+    if settings.last_value and ("emit",) not in data.locations:
+        reader.diagnostics.add(data.location(("last_value",)), f"{subject} > last_value", "belongs to `emit`")
     return Route(
         name=block.labels[0],
         on=tuple(settings.on),
@@ -82,6 +84,7 @@ def read_route(
         operation=settings.operation,
         delivery=settings.delivery,
         receipts=settings.receipts,
+        last_value=settings.last_value,
         location=block.location,
         secret_keys=frozenset(key[0] for key in data.secret_keys),
         **computed,
@@ -126,6 +129,8 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         visibility=settings.visibility if held else None,
         max_deliveries=settings.max_deliveries,
         group=settings.group,
+        listener=_listener(settings, integration, data, reader, key=key),
+        last_value=settings.last_value,
         location=block.location,
         secret_keys=frozenset(key[0] for key in data.secret_keys),
         **computed,
@@ -148,6 +153,19 @@ def _check_trigger(
     why = nothing_sets_off(pattern, integrations, stop_with)
     if why is not None:
         reader.diagnostics.warn(location, subject, "one of them sets off nothing" if secret else why)
+
+
+def _listener(
+    settings: SubscriptionBlock, integration: Integration | None, data: Data, reader: BlockReader, *, key: str
+) -> Literal["required", "optional"] | None:
+    """Return whether messages wait for a listener. Only those can that are acknowledged: they stay at the remote."""
+    if integration is None:
+        return None
+    acknowledged = integration.spec.acknowledged("consume" if key == "queue" else "subscribe", settings.qos)
+    if settings.listener == "required" and not acknowledged:
+        message = f"messages of this `{key}` of `{integration.type}` are not acknowledged, so they cannot wait"
+        reader.diagnostics.add(data.location(("listener",)), f"{data.subject} > listener", message)
+    return settings.listener or ("required" if acknowledged else None)
 
 
 def _check_name(block: Block, reader: BlockReader) -> None:
@@ -232,7 +250,7 @@ def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnost
     first: dict[tuple[object, ...], SubscriptionSettings] = {}
     for one in subscriptions:
         other = first.setdefault((one.integration, one.topic, one.queue, one.group), one)
-        for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries"):
+        for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries", "listener"):
             if getattr(one, key) != getattr(other, key):
                 message = f'reads the same as subscription "{other.name}" ({other.location}), with another `{key}`'
                 diagnostics.add(one.location, f'subscription "{one.name}"', message)

@@ -168,6 +168,7 @@ class Connection:
             on_stuck=self._on_stuck,
             redact=self._redactor.error,
             has_qos=settings.spec.has_qos,
+            acknowledged=partial(settings.spec.acknowledged, "subscribe"),
         )
         self._rng = rng
         self._session_state: dict[str, Any] = {}
@@ -225,6 +226,8 @@ class Connection:
 
     async def change(self, change: Change) -> None:
         """Use other settings. Nothing ends by that: what is in flight on a session that is replaced ends there."""
+        if (self.settings.config, self.settings.endpoint) != (change.settings.config, change.settings.endpoint):
+            self.subscriptions.forget_last_values()  # what the other remote, or the other values, do not say is not so
         self.settings, self.subscription_specs, self._files = change.settings, change.specs, change.files
         self._warnings = self._unsafe()
         resilience = change.settings.resilience
@@ -248,6 +251,7 @@ class Connection:
         finally:
             self._bugs = None
             self.guard.close()
+            self.subscriptions.forget_last_values()
             self._drops.flush()
             self._new_warnings.flush()
 
@@ -530,7 +534,7 @@ class Connection:
             found.append(
                 f"`bridge.subscriptions` leaves out {unlisted} subscriptions, since a list must fit on the bus"
             )
-        return found
+        return [*found, *self.subscriptions.unheard()]
 
     def _unwell(self) -> dict[str, SubscriptionHealth]:
         return self.subscriptions.unwell() if self._base is ConnectionStatus.CONNECTED else {}

@@ -1,6 +1,9 @@
 """Turn a message that an adapter delivers into events on the bus."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+import enum
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from msgspec import UNSET
@@ -9,7 +12,7 @@ from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import MAX_HOP, TRACE_CONTEXT, Inbound, parse_hop, trace_of
 from bridge.core.payloads import Message
-from bridge.core.ports import AckDecision
+from bridge.core.ports import AckDecision, Clock
 
 Emit = str | Callable[[Inbound], str]
 """An event type, or a function that returns one for a message and may raise InvalidError."""
@@ -20,8 +23,12 @@ _FIRST_CROSSING: Final = {"hop": "1"}
 class MessageSink(Protocol):
     """The part of the bus that messages from outside use."""
 
-    def offer(self, event_type: str, payload: Any, *, headers: Mapping[str, str]) -> bool:
+    def offer(
+        self, event_type: str, payload: Any, *, headers: Mapping[str, str], keep: tuple[str, Hashable] | None = None
+    ) -> bool:
         """Put one event on the bus and return True; return False, with nothing done, where it has no room now.
+
+        With `keep`, its topic and owner, it is kept as the last value of its type and topic for later subscribers.
 
         Raises:
             InvalidError: The event cannot be carried, now or later.
@@ -32,18 +39,61 @@ class MessageSink(Protocol):
         """Return when `offer` may succeed again; on a closed bus that may be never."""
         ...
 
+    def listens(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to this type, or a route takes it."""
+        ...
+
+    async def listener(self, event_type: str) -> None:
+        """Return when somebody subscribes to this type, or a route takes it; that may be never."""
+        ...
+
+    def keeps_last(self, event_type: str, topic: str) -> bool:
+        """Return whether there is a last value of this type and topic."""
+        ...
+
+    def forget_last(self, owner: Hashable) -> None:
+        """Do not publish the last values of this owner again."""
+        ...
+
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """The event that is made of each message of a subscription.
+
+    Attributes:
+        emit: Its type.
+        needs_listener: Whether a message waits, unacknowledged, while nobody on the bus listens to that type.
+        last_value: Whether the last event of each type and topic is kept for later subscribers; None: that of each
+            topic whose last value the remote itself keeps.
+    """
+
+    emit: Emit
+    needs_listener: bool = False
+    last_value: bool | None = None
+
+
+class _Outcome(enum.Enum):
+    PUBLISHED = enum.auto()
+    #: No event can be made of the message.
+    NOTHING = enum.auto()
+    #: The bus has no room now.
+    NO_ROOM = enum.auto()
+    #: Nobody listens to the event's type now.
+    NOBODY = enum.auto()
 
 
 class Delivery:
     """Put the messages of one subscription at the remote on the bus; implements `ports.Deliver`.
 
     Attributes:
-        emits: One event of a message for each; changed while messages come.
+        emissions: One event of a message for each; changed while messages come.
         held: Whether the application acknowledges.
         messages: How many have come.
+        unheard: The types of the events that wait because nobody on the bus listens.
     """
 
     def __init__(
@@ -52,7 +102,9 @@ class Delivery:
         *,
         sink: MessageSink,
         duplicates: Duplicates,
+        clock: Clock,
         on_bad: Callable[[BridgeError, Inbound], None],
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Deliver nothing yet.
 
@@ -60,28 +112,35 @@ class Delivery:
             number: Of the subscription, in `duplicates`.
             sink: The bus.
             duplicates: The messages that were delivered before.
+            clock: For the patience of messages.
             on_bad: Called with a message that no event can be made of, and why.
+            on_change: Called when `unheard` has changed.
         """
-        self.emits: tuple[Emit, ...] = ()
+        self.emissions: tuple[Emission, ...] = ()
         self.held = False
         self.messages = 0
+        self.unheard: list[str] = []
         self._number = number
         self._sink = sink
         self._duplicates = duplicates
+        self._clock = clock
         self._on_bad = on_bad
+        self._on_change = on_change
+        self._has_kept = False
 
     def __call__(self, message: Inbound) -> Awaitable[AckDecision]:
-        """Put a message on the bus: at once where there is room, else as soon as there is."""
+        """Put a message on the bus: at once where there is room and somebody listens, else as soon as there is."""
         self.messages += 1
         if self._duplicates.has(self._number, message, held=self.held):
             return AckDecision.ACK
         published = False
-        emits = self.emits
-        for done, emit in enumerate(emits):
-            outcome = self._publish(emit, message)
-            if outcome is None:
-                return self._wait(message, emits[done:], published=published)
-            published = published or outcome
+        emissions = self.emissions
+        for done, emission in enumerate(emissions):
+            outcome = self._publish(emission, message, patient=message.patience > 0)
+            if outcome is _Outcome.PUBLISHED:
+                published = True
+            elif outcome is not _Outcome.NOTHING:
+                return self._wait(message, emissions[done:], published=published)
         return self._decision(message, published=published)
 
     def forgetting(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
@@ -93,12 +152,37 @@ class Delivery:
 
         return forget
 
-    async def _wait(self, message: Inbound, emits: tuple[Emit, ...], *, published: bool) -> AckDecision:
-        for emit in emits:
-            while (outcome := self._publish(emit, message)) is None:
-                await self._sink.room()
-            published = published or outcome
+    async def _wait(self, message: Inbound, emissions: tuple[Emission, ...], *, published: bool) -> AckDecision:
+        for emission in emissions:
+            patient = message.patience > 0
+            while True:
+                outcome = self._publish(emission, message, patient=patient)
+                if outcome is _Outcome.NO_ROOM:
+                    await self._sink.room()
+                elif outcome is _Outcome.NOBODY:
+                    await self._wait_for_listener(emission, message)
+                    patient = False
+                else:
+                    break
+            published = published or outcome is _Outcome.PUBLISHED
         return self._decision(message, published=published)
+
+    async def _wait_for_listener(self, emission: Emission, message: Inbound) -> None:
+        """Wait for somebody who listens; where none is needed, no longer than the message's patience."""
+        emit = emission.emit
+        event_type = emit if isinstance(emit, str) else emit(message)
+        if not emission.needs_listener:
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(message.patience):
+                    await self._sink.listener(event_type)
+            return
+        self.unheard.append(event_type)
+        self._on_change()
+        try:
+            await self._sink.listener(event_type)
+        finally:
+            self.unheard.remove(event_type)
+            self._on_change()
 
     def _decision(self, message: Inbound, *, published: bool) -> AckDecision:
         if not published:
@@ -106,10 +190,10 @@ class Delivery:
         self._duplicates.note(self._number, message)
         return AckDecision.HOLD if self.held and message.message_id is not None else AckDecision.ACK
 
-    def _publish(self, emit: Emit, message: Inbound) -> bool | None:
-        """Return whether an event was made of the message; None where the bus has no room."""
+    def _publish(self, emission: Emission, message: Inbound, *, patient: bool) -> _Outcome:
         headers: Mapping[str, str] = _FIRST_CROSSING
         trace: Mapping[str, str] | None = None
+        emit = emission.emit
         if message.headers:
             hop = message.headers.get("hop")
             trace = trace_of(message.headers)
@@ -118,14 +202,27 @@ class Delivery:
                 headers = {"hop": str(crossed), **(trace or {})}
                 if crossed > MAX_HOP:
                     self._sink.reject_loop(emit if isinstance(emit, str) else "a message from outside")
-                    return False
-        payload = payload_of(message, None if trace is None else _without_trace(message.headers))
+                    return _Outcome.NOTHING
         try:
             event_type = emit if isinstance(emit, str) else emit(message)
-            return True if self._sink.offer(event_type, payload, headers=headers) else None
+            if (emission.needs_listener or patient) and not self._sink.listens(event_type):
+                return _Outcome.NOBODY
+            payload = payload_of(message, None if trace is None else _without_trace(message.headers))
+            keep = (message.topic, self) if self._is_kept(emission, event_type, message) else None
+            room = self._sink.offer(event_type, payload, headers=headers, keep=keep)
         except InvalidError as error:
             self._on_bad(error, message)
-            return False
+            return _Outcome.NOTHING
+        return _Outcome.PUBLISHED if room else _Outcome.NO_ROOM
+
+    def _is_kept(self, emission: Emission, event_type: str, message: Inbound) -> bool:
+        if emission.last_value is not None:
+            return emission.last_value
+        if message.retained:
+            self._has_kept = True
+            return True
+        # What is published later to a topic whose value is kept takes its place, though it is not marked itself.
+        return self._has_kept and self._sink.keeps_last(event_type, message.topic)
 
 
 def payload_of(message: Inbound, headers: dict[str, str] | None = None) -> Message:

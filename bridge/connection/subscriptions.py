@@ -19,7 +19,7 @@ import structlog
 from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
-from bridge.connection.inbound import Delivery, Emit, MessageSink
+from bridge.connection.inbound import Delivery, Emission, Emit, MessageSink
 from bridge.connection.session import heard_since
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
@@ -67,6 +67,8 @@ class SubscriptionSpec:
             the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
+        needs_listener: Whether messages wait, unacknowledged, while nobody on the bus listens to their events.
+        last_value: Whether last values are kept for later subscribers; None: those that the remote itself keeps.
         asked: Who asked for it by command, and when (Unix ms); None for a block.
     """
 
@@ -78,6 +80,8 @@ class SubscriptionSpec:
     qos: int | None = None
     queue: bool = False
     hold: Hold | None = None
+    needs_listener: bool = False
+    last_value: bool | None = None
     asked: tuple[str | None, int] | None = field(default=None, compare=False)
 
     @property
@@ -148,6 +152,7 @@ class Subscriptions:
         on_stuck: Callable[[BridgeError], None] = lambda _: None,
         redact: Callable[[BridgeError], None] = lambda _: None,
         has_qos: bool = False,
+        acknowledged: Callable[[int | None], bool] = lambda _: False,
     ) -> None:
         """Subscribe to nothing before `restore`.
 
@@ -166,10 +171,12 @@ class Subscriptions:
                 session must end, or messages would still be taken for it.
             redact: Removes secrets from an error.
             has_qos: Whether the protocol has a quality of service for subscriptions.
+            acknowledged: Returns whether messages of a topic are acknowledged with a quality of service.
         """
         self.limit = limit
         self._integration = integration
         self._has_qos = has_qos
+        self._acknowledged = acknowledged
         self._default = f"message.{integration}"
         self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
         self._remote: dict[SubscriptionKey, _RemoteSubscription] = {}
@@ -210,6 +217,21 @@ class Subscriptions:
         ]
         found.sort(key=lambda one: (not one[1].needs_person, one[1].error is None))
         return {name: remote.health() for name, remote in found[:_MOST_UNWELL]}
+
+    def unheard(self) -> list[str]:
+        """Return a line for each topic whose messages wait because nobody on the bus listens: at most 20."""
+        found = [
+            f"messages of {remote.key[0][:_MOST_TOPIC]!r} wait, because nobody on the bus listens to {event_type!r}"
+            for remote in self._remote.values()
+            for event_type in dict.fromkeys(remote.delivery.unheard)
+        ]
+        more = len(found) - _MOST_UNWELL
+        return found if more <= 0 else [*found[:_MOST_UNWELL], f"messages of {more} more topics wait likewise"]
+
+    def forget_last_values(self) -> None:
+        """Let no last value of these subscriptions be repeated any more."""
+        for remote in self._remote.values():
+            self._sink.forget_last(remote.delivery)
 
     @property
     def unwell_and_not_named(self) -> int:
@@ -376,6 +398,8 @@ class Subscriptions:
             emit=event_type,
             text=event_type,
             qos=command.qos,
+            # A type that belongs to one program has no listener after that program has ended, and never again.
+            needs_listener=self._acknowledged(command.qos) and not (event_type or "").startswith("client."),
             asked=(source, self._clock.wall_ms()),
         )
         return spec, True
@@ -438,7 +462,14 @@ class Subscriptions:
 
     def _add_remote(self, key: SubscriptionKey) -> _RemoteSubscription:
         number = next(self._delivery_numbers)
-        delivery = Delivery(number, sink=self._sink, duplicates=self._duplicates, on_bad=self._on_bad)
+        delivery = Delivery(
+            number,
+            sink=self._sink,
+            duplicates=self._duplicates,
+            clock=self._clock,
+            on_bad=self._on_bad,
+            on_change=self._on_change,
+        )
         remote = _RemoteSubscription(key, delivery, Backoff(self._clock, self._rng), Timer(self._clock))
         self._remote[key] = remote
         return remote
@@ -457,6 +488,7 @@ class Subscriptions:
         if self._remote.get(remote.key) is remote:
             del self._remote[remote.key]
             self._removed_messages += remote.delivery.messages
+            self._sink.forget_last(remote.delivery)
             remote.retry.cancel()
             self._on_change()
 
@@ -468,7 +500,10 @@ class Subscriptions:
         specs = self._specs_of(key)
         remote = self._remote.get(key)
         if remote is not None:
-            remote.delivery.emits = tuple(self._default if spec.emit is None else spec.emit for spec in specs)
+            remote.delivery.emissions = tuple(
+                Emission(self._default if spec.emit is None else spec.emit, spec.needs_listener, spec.last_value)
+                for spec in specs
+            )
         return bool(specs)
 
     def _begin(self, remote: _RemoteSubscription) -> asyncio.Task[None] | None:

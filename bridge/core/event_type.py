@@ -14,7 +14,6 @@ BRIDGE_ONLY: Final = frozenset({"health", "resilience", "response", "receipt", "
 #: own events. The type of a message is chosen by the configuration.
 _NEVER_EMITTED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
 
-
 #: The most bytes of an event type, and of one that can be answered: `response.` and the type is an event type, too.
 MOST_BYTES: Final = 255
 MOST_ANSWERABLE: Final = MOST_BYTES - len("response.")

@@ -32,8 +32,11 @@ def parse_hop(text: str | None) -> int:
     return int(text) if len(text) < 4 else 1000
 
 
+#: The header of a last value that a bridge publishes again for a later subscriber; such an event sets off no route.
+REPEATED: Final = "repeated"
+
 #: Headers that belong to one event; all others are copied to what the event causes.
-_ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop"})
+_ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop", REPEATED})
 
 
 def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
@@ -371,7 +374,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         headers: Its headers, where the protocol has them.
         message_id: Its id for `ack` and `nack`; None where the application does not acknowledge.
         attempts: How often it was delivered, where the protocol counts that.
-        retained: Whether the broker kept it as its topic's last value.
+        retained: Whether the remote kept it as its topic's last value.
+        patience: Seconds that its event waits at most for the first subscriber to its type.
         unique: The sender's own id of the message, where that is not in the header `idempotency_key`; a second message
             with it is a repetition. It is not part of the event.
     """
@@ -382,6 +386,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str | None = None
     attempts: int | None = None
     retained: bool = False
+    patience: float = 0.0
     unique: str | None = None
 
 

@@ -29,7 +29,7 @@ from bridge.core.endpoint import (
     resolve_endpoint,
 )
 from bridge.core.errors import BridgeError, InvalidError, NotSupportedError
-from bridge.core.model import Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
+from bridge.core.model import DEFAULT_QOS, Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
 from bridge.core.settings import Hold
 
 
@@ -540,6 +540,12 @@ class AdapterSpec:
         """Return the spec of the transport for an endpoint's scheme; this one where there is no or no known scheme."""
         scheme = None if endpoint is None else endpoint.scheme
         return self if scheme is None else self.by_scheme().get(scheme, self)
+
+    def acknowledged(self, method: str, qos: int | None) -> bool:
+        """Return whether messages that come by "subscribe" or "consume", with this `qos`, are acknowledged."""
+        if method not in self.acknowledges:
+            return False
+        return method == "consume" or not self.has_qos or (DEFAULT_QOS if qos is None else qos) > 0
 
     def resolve(
         self, endpoint: Endpoint | None, auth: AnyAuth = NO_AUTH, tls: Tls | None = None, config: Any = None

@@ -1,7 +1,7 @@
 """Emits what the end of an operation causes: failure, dead letter, response, receipt, and a route's result."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -32,14 +32,38 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     correlation_id: str | None
 
 
+class ResultBus(Publisher, Protocol):
+    """The part of the bus that answers use."""
+
+    def keep_last(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        owner: Hashable,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish one event, and publish it again for later subscribers; see `bus.Bus.keep_last`."""
+        ...
+
+
+def kept_by(route: str) -> Hashable:
+    """Return the owner of the last values that a route's `emit` keeps."""
+    return ("route", route)
+
+
 class Responder:
     """Answers all who asked for an operation, whether it went through the outbox or not.
 
     No method raises: what the bus cannot carry becomes a `protocol` error of that operation, or is reported by the bus
     (`resilience.bus.rejected`).
+
+    Attributes:
+        keeping: The routes whose `emit` is kept for later subscribers; replaced when the configuration is reloaded.
     """
 
-    def __init__(self, bus: Publisher, *, most: int, clock: Clock) -> None:
+    def __init__(self, bus: ResultBus, *, most: int, clock: Clock) -> None:
         """Create it.
 
         Args:
@@ -50,6 +74,7 @@ class Responder:
         self._bus = bus
         self._log = FailureLog(clock)
         self.most = most
+        self.keeping: Collection[str] = ()
 
     def close(self) -> None:
         """Log the failures that are counted and not yet logged."""
@@ -177,9 +202,13 @@ class Responder:
             self._publish(event_type, shorter, operation, operation.correlation_id)
 
     def _emit(self, operation: Operation, outcome: Outcome, emit: Callable[[], str]) -> None:
-        headers = forwarded_headers(operation.headers, operation.hop)
+        headers, asker = forwarded_headers(operation.headers, operation.hop), operation.correlation_id
         try:
-            self._bus.publish(emit(), outcome.result, correlation_id=operation.correlation_id, headers=headers)
+            if operation.route in self.keeping:
+                owner = kept_by(operation.route or "")
+                self._bus.keep_last(emit(), outcome.result, owner=owner, correlation_id=asker, headers=headers)
+            else:
+                self._bus.publish(emit(), outcome.result, correlation_id=asker, headers=headers)
         except InvalidError as error:
             self.failed(operation, error, outcome.attempts)
 

@@ -20,6 +20,7 @@ from bridge.core.model import (
     CONTROLS,
     DEAD_LETTER_OPERATIONS,
     MAX_HOP,
+    REPEATED,
     Command,
     Empty,
     Event,
@@ -86,12 +87,21 @@ class Dispatcher:
         decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
-        if decision.addressee is not None:
+        if event.correlation_id is not None and decision.unanswerable:
+            self._bus.reject_unanswerable(event.event_type)
+        elif decision.addressee is not None:
             if event.source != self._source and self._crosses(event):
                 self._command(event, decision.addressee)
-        elif decision.routes and self._crosses(event):
+        elif decision.routes and not self._is_repeated(event) and self._crosses(event):
             for plan in decision.routes:
                 self._route(event, plan)
+
+    def _is_repeated(self, event: Event) -> bool:
+        """Return whether this is a last value that a bridge publishes again, for others."""
+        if event.headers is None or REPEATED not in event.headers:
+            return False
+        source = event.source or ""
+        return source == self._source or source.partition("/")[0] == "bridge"
 
     def _crosses(self, event: Event) -> bool:
         if event.headers is None or event.hop < MAX_HOP:

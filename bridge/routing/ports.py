@@ -15,6 +15,10 @@ class EventBus(Publisher, Protocol):
         """Count and report an event that has crossed bridges too often (bus contract, "Loop protection")."""
         ...
 
+    def reject_unanswerable(self, event_type: str) -> None:
+        """Count and report an event that wants a response whose type would be too long."""
+        ...
+
 
 class Controls(Protocol):
     """The part of the gateway that executes the commands `bridge.<operation>`."""

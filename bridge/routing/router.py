@@ -17,6 +17,7 @@ from bridge.core.errors import (
     UnknownIntegrationError,
     UnknownOperationError,
 )
+from bridge.core.event_type import MOST_ANSWERABLE
 from bridge.core.filters import AnyOf, Trigger
 from bridge.core.model import (
     CONTROLS,
@@ -57,11 +58,13 @@ class Decision(msgspec.Struct, frozen=True):
         addressee: The addressee of a command; None for any other event.
         routes: The routes that match, in the order of the configuration.
         health: Whether it is a `health.*` event.
+        unanswerable: Whether it leads to something, but the type of the response would be too long for the bus.
     """
 
     addressee: Addressee | None
     routes: tuple[RoutePlan, ...]
     health: bool = False
+    unanswerable: bool = False
 
 
 class Router:
@@ -88,13 +91,14 @@ class Router:
 
     def _decide(self, event_type: str) -> Decision:
         head, _, rest = event_type.partition(".")
+        too_long = len(event_type.encode()) > MOST_ANSWERABLE
         if head == "integration" and rest:
             name, _, operation = rest.partition(".")
-            return Decision(self._addressee(name, operation), ())
+            return Decision(self._addressee(name, operation), (), unanswerable=too_long)
         if head == "bridge" and rest:
-            return Decision(Addressee(None, rest), ())
+            return Decision(Addressee(None, rest), (), unanswerable=too_long)
         routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
-        return Decision(None, routes, health=head == "health")
+        return Decision(None, routes, health=head == "health", unanswerable=too_long and bool(routes))
 
     def _addressee(self, name: str, operation: str) -> Addressee:
         problem: BridgeError | None = None

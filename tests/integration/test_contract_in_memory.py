@@ -67,7 +67,7 @@ route "echo" {{
   operation   = "request"
   method      = "echo"
   params      = event.payload
-  emit        = "order.done"
+  emit        = "done.order"
 }}
 route "keep" {{
   on          = "keep.*"

@@ -25,6 +25,8 @@ from bridge.core.ports import (
 )
 
 PROTOCOL: Final = "timer"
+#: Seconds that the tick of `immediately` waits for the first subscriber to its event.
+_PATIENCE: Final = 10.0
 
 
 class TimerAdapter(AdapterBase):
@@ -86,7 +88,9 @@ class TimerAdapter(AdapterBase):
         schedule = self._schedules[name]
         ticks = self._ticks(schedule)
         if schedule.immediately:
-            await deliver(_message(name, Tick(self._clock.wall_ms(), 0)))
+            # Not beyond the next tick, which would be missed.
+            patience = min(_PATIENCE, schedule.every or _PATIENCE)
+            await deliver(_message(name, Tick(self._clock.wall_ms(), 0), patience))
         while True:
             tick = await ticks.next()
             if schedule.jitter:
@@ -105,8 +109,9 @@ def _check_schedule(name: str, schedules: Collection[str]) -> None:
         raise InvalidError(f"topic: there is no schedule {name!r}; there are {', '.join(sorted(schedules))}")
 
 
-def _message(name: str, tick: Tick) -> Inbound:
-    return Inbound(topic=name, message={"scheduled_at": tick.scheduled_at, "missed": tick.missed})
+def _message(name: str, tick: Tick, patience: float = 0.0) -> Inbound:
+    content = {"scheduled_at": tick.scheduled_at, "missed": tick.missed}
+    return Inbound(topic=name, message=content, patience=patience)
 
 
 SPEC: Final = AdapterSpec(

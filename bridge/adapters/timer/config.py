@@ -52,7 +52,10 @@ class _Times(Strict):
         Field(description="the zone of `cron`, by its IANA name; default: UTC"),
     ] = None
     jitter: Annotated[Duration, Field(description="each tick comes up to so much later, at random")] = 0.0
-    immediately: Annotated[bool, Field(description="also tick once when the subscription begins")] = False
+    immediately: Annotated[
+        bool,
+        Field(description="also tick once when the subscription begins; the event waits up to 10 s for a subscriber"),
+    ] = False
 
     def _check_times(self) -> None:
         if (self.every is None) == (self.cron is None):

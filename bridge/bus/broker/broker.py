@@ -172,8 +172,9 @@ class Broker:
             socket.set(zmq.LINGER, _LINGER)
             socket.set(zmq.IPV6, int(":" in self._publish.host + self._subscribe.host))
         # Each subscription is passed on, not only the first one of a prefix, so that last values can be published
-        # again.
-        subscribers.set(zmq.XPUB_VERBOSE, 1)
+        # again; and each end of one, so that publishers are told when the last subscriber is gone. Without the ends,
+        # the XSUB would count more beginnings than ends, and tell nothing.
+        subscribers.set(zmq.XPUB_VERBOSER, 1)
         # High-water marks and size limits apply to endpoints that are bound after they are set.
         own.set(zmq.RCVHWM, OWN_HWM)
         subscribers.set(zmq.SNDHWM, OWN_HWM)

@@ -349,10 +349,8 @@ def _descriptor(frame: "zmq.Frame") -> int:
 
 
 def _may_subscribe(grant: Grant, prefix: bytes) -> bool:
-    try:
-        return grant.may_subscribe(prefix.decode())
-    except UnicodeDecodeError:
-        return False
+    # A prefix may end within a character.
+    return grant.may_subscribe(prefix.decode("utf-8", "surrogateescape"))
 
 
 def _name(grant: Grant | None) -> str:

@@ -41,8 +41,15 @@ class SocketMonitor:
         asyncio.get_running_loop().add_reader(reader.fileno(), self._read)
         self._read()
 
-    def stop(self) -> None:
-        """Stop monitoring; idempotent. Call it while the event loop still runs."""
+    def stop(self, socket: zmq.Socket[bytes] | None = None) -> None:
+        """Stop monitoring; idempotent. Call it while the event loop still runs.
+
+        Args:
+            socket: The socket that is monitored, where it may connect again while it lingers. An event that nobody can
+                read any more blocks libzmq's I/O thread, and with it every socket of the context.
+        """
+        if socket is not None:
+            socket.disable_monitor()
         if self._reader is not None:
             asyncio.get_running_loop().remove_reader(self._reader.fileno())
             self._reader.close(0)

@@ -163,6 +163,10 @@ class Reason(enum.StrEnum):
     REFUSED = "refused"
     #: A subscriber that read nothing while large messages passed was disconnected.
     STUCK = "stuck"
+    #: The event wants a response, whose type would have more than 255 bytes. Nothing was done for it.
+    UNANSWERABLE = "unanswerable"
+    #: There was no room for all last values: the oldest is not repeated for later subscribers any more.
+    FORGOTTEN = "forgotten"
     #: Messages came faster than the bridge could handle them, and there was no room for more to wait.
     OVERFLOW = "overflow"
 

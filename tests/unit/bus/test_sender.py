@@ -28,13 +28,13 @@ def broker() -> Iterator[zmq.Socket[bytes]]:
 
 async def opened(broker: zmq.Socket[bytes], clock: FakeClock) -> Sender:
     """A sender that has seen the broker's subscription."""
-    seen: list[str] = []
-    sender = Sender(broker.context, clock, ENDPOINT, seen.append)
+    seen: list[tuple[bytes, bool]] = []
+    sender = Sender(broker.context, clock, ENDPOINT, lambda *told: seen.append(told))
     sender.open()
     while not seen:
         broker.poll(0)
         await asyncio.sleep(0)
-    assert seen == [""]
+    assert seen == [(b"", True)]
     return sender
 
 

@@ -212,6 +212,17 @@ def test_keys_that_an_operation_needs(diagnostics, text, missing):
         ('integration = "mqtt"\ntopic = "a"\nqos = 3', 4, '"s" > qos: must be'),
         ('integration = "queue"\nqueue = "a"\nqos = 1', 4, '"s" > qos: `queue` is `stream`, which has no `qos`'),
         ('integration = "mqtt"\ntopic = "a"\nprefetch = 5', 4, '"s" > prefetch: belongs to `ack = "consumer"`'),
+        (
+            'integration = "mqtt"\ntopic = "a"\nqos = 0\nlistener = "required"',
+            5,
+            '"s" > listener: messages of this `topic` of `mqtt` are not acknowledged, so they cannot wait',
+        ),
+        (
+            'integration = "queue"\nqueue = "a"\nlistener = "required"',
+            4,
+            '"s" > listener: messages of this `queue` of `stream` are not acknowledged, so they cannot wait',
+        ),
+        ('integration = "mqtt"\ntopic = "a"\nlistener = "no"', 4, '"s" > listener: must be `required` or `optional`'),
         ('integration = "mqtt"\ntopic = "a"\nack = "all"', 4, '"s" > ack: must be `bus` or `consumer`'),
         (
             'integration = "mqtt"\ntopic = "a"\nemit = event.type',
@@ -233,6 +244,8 @@ def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
         ("", 'ack = "consumer"', "ack"),
         ('ack = "consumer"\nprefetch = 5', 'ack = "consumer"', "prefetch"),
         ("qos = 2", "", "qos"),
+        ('listener = "optional"', "", "listener"),
+        ("last_value = true", "", None),
         ("", 'emit = "other"', None),
         ("", 'group = "other"\nqos = 2', None),
     ],
@@ -250,6 +263,31 @@ def test_subscriptions_of_one_topic_have_equal_settings(diagnostics, load_text, 
         (text,) = diagnostics(ground + "".join(blocks))
         assert f'subscription "t": reads the same as subscription "s" (bridge.hcl:{LINES + 4})' in text
         assert text.endswith(f"with another `{key}`")
+
+
+@pytest.mark.parametrize(
+    ("inner", "listener"),
+    [
+        ('integration = "mqtt"\ntopic = "a"', "required"),
+        ('integration = "mqtt"\ntopic = "a"\nqos = 2', "required"),
+        ('integration = "mqtt"\ntopic = "a"\nqos = 0', None),
+        ('integration = "mqtt"\ntopic = "a"\nlistener = "optional"', "optional"),
+        ('integration = "queue"\nqueue = "a"', None),
+    ],
+)
+def test_acknowledged_messages_need_a_listener(load_text, inner, listener):
+    """By default messages wait for a listener where they are acknowledged, and `listener` turns that off."""
+    (found,) = load_text(GROUND + f'subscription "s" {{\n{inner}\n}}\n').subscriptions
+    assert (found.listener, found.last_value) == (listener, None)
+
+
+def test_last_values_of_a_route_need_an_emit(diagnostics, load_text):
+    """`last_value` of a route is about its `emit`."""
+    text = GROUND + 'route "r" {\n  on = ["x"]\n' + "\n".join(_to("rpc", "request")) + '\n  method = "m"\n'
+    (found,) = diagnostics(f"{text}  last_value = true\n}}\n")
+    assert '"r" > last_value: belongs to `emit`' in found
+    (route,) = load_text(f'{text}  last_value = true\n  emit = "y"\n}}\n').routes
+    assert route.last_value
 
 
 def test_a_broken_integration_is_blamed_once(diagnostics):

@@ -67,7 +67,13 @@ def test_secrets_are_masked(load_text):
     assert integration["config"]["will"] == {"topic": "t", "message": "***"}
     assert [entry["topic"] for entry in integration["config"]["several"]] == ["plain", "***"]
     assert found["route"]["r"]["message"] == "env.NAME"
-    assert found["subscription"]["s"] == {"integration": "a", "topic": "***", "ack": "bus", "group": "***"}
+    assert found["subscription"]["s"] == {
+        "integration": "a",
+        "topic": "***",
+        "ack": "bus",
+        "group": "***",
+        "listener": "required",
+    }
 
 
 @pytest.mark.parametrize("secret", SECRETS)

@@ -60,6 +60,9 @@ class Bus:
     def reject_loop(self, event_type: str) -> None:
         raise AssertionError(event_type)
 
+    def forget_last(self, owner: object) -> None:
+        pass
+
     def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
         raise AssertionError(event_type)
 

@@ -33,14 +33,37 @@ class Sink:
         self.loops: list[str] = []
         self.has_room = asyncio.Event()
         self.has_room.set()
+        self.unheard: set[str] = set()
+        self.heard = asyncio.Event()
+        self.kept: dict[tuple[str, str], tuple[Any, Any]] = {}
 
-    def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
+    def offer(self, event_type: str, payload: Any, *, headers: Any, keep: Any) -> bool:
         payload = msgspec.to_builtins(payload)
         if payload["message"] == "too large":
             raise InvalidError("too large")
         if self.has_room.is_set():
             self.events.append((event_type, payload, headers))
+            if keep is not None:
+                self.kept[event_type, keep[0]] = (payload["message"], keep[1])
         return self.has_room.is_set()
+
+    def listens(self, event_type: str) -> bool:
+        return event_type not in self.unheard
+
+    async def listener(self, event_type: str) -> None:
+        while not self.listens(event_type):
+            self.heard.clear()
+            await self.heard.wait()
+
+    def hear(self, event_type: str) -> None:
+        self.unheard.remove(event_type)
+        self.heard.set()
+
+    def keeps_last(self, event_type: str, topic: str) -> bool:
+        return (event_type, topic) in self.kept
+
+    def forget_last(self, owner: object) -> None:
+        self.kept = {key: value for key, value in self.kept.items() if value[1] is not owner}
 
     async def room(self) -> None:
         await self.has_room.wait()
@@ -101,7 +124,7 @@ class Session(AdapterBase):
 class Fixture:
     """Subscriptions with a sink and a session, and what they reported."""
 
-    def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False) -> None:
+    def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False, acknowledged: bool = False) -> None:
         self.sink = Sink()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
@@ -118,6 +141,7 @@ class Fixture:
             on_dead=lambda message, why: self.dead.append((message, why)),
             on_change=self._changed,
             has_qos=has_qos,
+            acknowledged=lambda _: acknowledged,
         )
         self.session = Session()
         self.changes = 0
@@ -439,6 +463,135 @@ async def test_a_key_with_a_content_that_no_event_can_have():
     await fixture.session.say("t", 1, unique="7")
     for value in (1 << 70, {1: {2}}, "\ud800"):
         assert not fixture.subscriptions._duplicates.has(1, Inbound(topic="t", message=value, unique="7"), held=False)
+
+
+async def test_a_message_waits_until_somebody_listens():
+    """Where a listener is needed, a message is neither published nor acknowledged before there is one; health tells."""
+    fixture = Fixture(SubscriptionSpec("w", "t", needs_listener=True), SubscriptionSpec("v", "u"))
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"message.api"}
+    waiting = asyncio.create_task(fixture.session.say("t", 1))
+    await fixture.clock.advance(3600)
+    changes = fixture.changes
+    assert (waiting.done(), fixture.sink.events) == (False, [])
+    assert fixture.subscriptions.unheard() == [
+        "messages of 't' wait, because nobody on the bus listens to 'message.api'"
+    ]
+    await fixture.session.say("u", 2)
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [2], "the others do not need a listener"
+    fixture.sink.hear("message.api")
+    assert await waiting is AckDecision.ACK
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [2, 1]
+    assert (fixture.subscriptions.unheard(), fixture.changes) == ([], changes + 1)
+
+
+async def test_a_message_that_waits_is_given_up_with_its_session():
+    """A wait that is cancelled leaves no warning, and the redelivery is no duplicate."""
+    fixture = Fixture(SubscriptionSpec("w", "t", needs_listener=True))
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"message.api"}
+    waiting = asyncio.create_task(fixture.session.say("t", 1, message_id="1", attempts=1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert fixture.subscriptions.unheard() == []
+    fixture.sink.hear("message.api")
+    assert await fixture.session.say("t", 1, message_id="1", attempts=2) is AckDecision.ACK
+    assert len(fixture.sink.events) == 1
+
+
+async def test_each_event_of_a_message_waits_for_its_own_listener():
+    """Of two events of one message, the second one waits alone; the message is acknowledged after both, each once."""
+    fixture = Fixture(
+        SubscriptionSpec("w", "t", "a", "a", needs_listener=True),
+        SubscriptionSpec("v", "t", lambda message: f"b.{message.topic}", "b", needs_listener=True),
+    )
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"b.t"}
+    waiting = asyncio.create_task(fixture.session.say("t", 1))
+    await fixture.clock.advance(1)
+    assert ([kind for kind, _, _ in fixture.sink.events], waiting.done()) == (["a"], False)
+    fixture.sink.has_room.clear()
+    fixture.sink.hear("b.t")
+    await fixture.clock.advance(1)
+    assert not waiting.done()
+    fixture.sink.has_room.set()
+    assert await waiting is AckDecision.ACK
+    assert [kind for kind, _, _ in fixture.sink.events] == ["a", "b.t"]
+
+
+async def test_few_warnings_for_many_topics():
+    """At most 20 topics that wait are named, and the others counted."""
+    specs = [SubscriptionSpec(f"s{number}", f"t{number}", needs_listener=True) for number in range(30)]
+    fixture = Fixture(*specs)
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"message.api"}
+    waiting = [asyncio.create_task(fixture.session.say(spec.topic, 1)) for spec in specs]
+    await asyncio.sleep(0)
+    found = fixture.subscriptions.unheard()
+    assert (len(found), found[-1]) == (21, "messages of 10 more topics wait likewise")
+    fixture.sink.hear("message.api")
+    await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize(("emit", "waits"), [("data.x", True), (None, True), ("client.a1.message.1", False)])
+async def test_a_subscription_by_command_waits_for_a_listener(emit: str | None, waits: bool):
+    """It waits where messages are acknowledged, but not for a type of one program, which may be gone for ever."""
+    fixture = Fixture(acknowledged=True)
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit=emit))
+    fixture.sink.unheard = {"data.x", "message.api", "client.a1.message.1"}
+    saying = asyncio.create_task(fixture.session.say("t", 1))
+    await fixture.clock.advance(1)
+    assert saying.done() is not waits
+    saying.cancel()
+    await asyncio.wait([saying])
+
+
+async def test_patience():
+    """A message with patience waits so long for a listener; then its event is published all the same."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"message.api"}
+    first = asyncio.create_task(fixture.session.say("t", 1, patience=10.0))
+    await fixture.clock.advance(9.9)
+    assert (first.done(), fixture.sink.events, fixture.subscriptions.unheard()) == (False, [], [])
+    await fixture.clock.advance(0.2)
+    assert await first is AckDecision.ACK
+    second = asyncio.create_task(fixture.session.say("t", 2, patience=10.0))
+    await fixture.clock.advance(1)
+    fixture.sink.hear("message.api")
+    await second
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [1, 2]
+    await fixture.session.say("t", 3, patience=10.0)
+    assert len(fixture.sink.events) == 3
+
+
+async def test_last_values():
+    """By default what the remote retains is kept, and updated by what comes later to its topic; or all, or nothing."""
+    fixture = Fixture(
+        SubscriptionSpec("w", "a/#"),
+        SubscriptionSpec("all", "b/#", "all", "all", last_value=True),
+        SubscriptionSpec("none", "c/#", "none", "none", last_value=False),
+    )
+    await fixture.subscriptions.restore(fixture.session)
+    for topic, message, retained in [
+        ("a/#", 1, True),
+        ("a/#", 2, False),
+        ("b/#", 3, False),
+        ("c/#", 4, True),
+    ]:
+        await fixture.session.say(topic, message, retained=retained)
+    other = Inbound(topic="a/other", message=5)
+    await fixture.session.topics["a/#"](other)
+    assert {key: value for key, (value, _) in fixture.sink.kept.items()} == {
+        ("message.api", "a/x"): 2,
+        ("all", "b/x"): 3,
+    }
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(subscription="all"))
+    assert list(fixture.sink.kept) == [("message.api", "a/x")], "a subscription takes its values with it"
+    fixture.subscriptions.forget_last_values()
+    assert fixture.sink.kept == {}
 
 
 async def test_what_the_application_acknowledges_comes_again():

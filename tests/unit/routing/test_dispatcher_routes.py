@@ -16,12 +16,16 @@ from tests.support.clock import FakeClock
 class _Bus:
     def __init__(self) -> None:
         self.loops: list[str] = []
+        self.unanswerable: list[str] = []
 
     def publish(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing may be published")
 
     def reject_loop(self, event_type: str) -> None:
         self.loops.append(event_type)
+
+    def reject_unanswerable(self, event_type: str) -> None:
+        self.unanswerable.append(event_type)
 
 
 class _Connection:
@@ -34,8 +38,8 @@ class _Connection:
         self.submitted.append(operation)
 
 
-def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], list[str]]:
-    """Return the routes that one event starts, and the loops that were counted."""
+def _given(event: Event, *routes: Route) -> tuple[list[str | None], _Bus]:
+    """Return the routes that one event starts, and what the bus was told."""
     bus, connection = _Bus(), _Connection()
     router = Router({"api": frozenset({"request"})}, routes)
     dispatcher = Dispatcher(
@@ -48,11 +52,27 @@ def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], l
         source="bridge",
         clock=FakeClock(),
     )
-    raw = msgspec.Raw(msgspec.msgpack.encode(None))
-    headers = {"hop": str(hop)}
-    event = Event(id=1, event_type="a.b", raw=raw, timestamp=1, source=source, correlation_id=None, headers=headers)
     dispatcher.on_event(event)
-    return [one.route for one in connection.submitted], bus.loops
+    return [one.route for one in connection.submitted], bus
+
+
+def _event(event_type: str = "a.b", source: str = "app", correlation_id: str | None = None, **headers: str) -> Event:
+    raw = msgspec.Raw(msgspec.msgpack.encode(None))
+    return Event(
+        id=1,
+        event_type=event_type,
+        raw=raw,
+        timestamp=1,
+        source=source,
+        correlation_id=correlation_id,
+        headers=headers,
+    )
+
+
+def _started(source: str, hop: int, *routes: Route) -> tuple[list[str | None], list[str]]:
+    """Return the routes that one event starts, and the loops that were counted."""
+    started, bus = _given(_event(source=source, hop=str(hop)), *routes)
+    return started, bus.loops
 
 
 def _route(name: str, on: str = "a.*") -> Route:
@@ -76,3 +96,28 @@ def test_an_event_that_went_round_too_often_is_counted_once():
     assert _started("app", MAX_HOP, _route("one"), _route("two")) == ([], ["a.b"])
     assert _started("bridge", MAX_HOP, _route("one", on="b.*")) == ([], [])
     assert _started("app", MAX_HOP - 1, _route("one")) == (["one"], [])
+
+
+@pytest.mark.parametrize(
+    ("source", "starts"), [("bridge", False), ("bridge/other", False), ("app", True), (None, True)]
+)
+def test_what_a_bridge_repeats_sets_nothing_off(source: str, starts: bool):
+    """A last value that a bridge says again starts no route; the header means nothing in an application's event."""
+    started, _ = _given(_event(source=source, repeated="true"), _route("one"))
+    assert bool(started) is starts
+
+
+def test_an_event_whose_response_would_not_fit():
+    """An event that wants a response whose type is over 255 bytes is refused, and starts nothing; 246 bytes fit."""
+    fits, too_long = "a." + "b" * 244, "a." + "é" * 123
+    assert (len(fits), len(too_long.encode())) == (246, 248)
+    started, bus = _given(_event(too_long, correlation_id="c"), _route("one"))
+    assert (started, bus.unanswerable) == ([], [too_long])
+    started, bus = _given(_event(too_long), _route("one"))
+    assert (started, bus.unanswerable) == (["one"], []), "nobody wants a response"
+    started, bus = _given(_event(too_long, correlation_id="c"), _route("other", on="b.*"))
+    assert (started, bus.unanswerable) == ([], []), "nothing would have answered"
+    started, bus = _given(_event(fits, correlation_id="c"), _route("one"))
+    assert (started, bus.unanswerable) == (["one"], [])
+    command = "integration.api." + "x" * 240
+    assert _given(_event(command, correlation_id="c"))[1].unanswerable == [command]

@@ -120,6 +120,21 @@ async def test_immediately_ticks_at_once_too() -> None:
         assert timer.times == [0, 10_000]
 
 
+@pytest.mark.parametrize(("every", "patience"), [("1h", 10.0), ("2s", 2.0)])
+async def test_only_the_immediate_tick_waits_for_a_subscriber(every: str, patience: float) -> None:
+    """Its event waits at most 10 s for a subscriber, and never beyond the next tick; later ticks do not wait."""
+    patiences: list[float] = []
+
+    async def deliver(message: Inbound) -> None:
+        patiences.append(message.patience)
+
+    async with ticking(every=every, immediately=True) as timer:
+        await timer.adapter.subscribe("default", deliver)
+        await timer.clock.advance(3600)
+        assert patiences[0] == patience
+        assert set(patiences[1:]) == {0.0}
+
+
 async def test_jitter_delays_each_tick_and_moves_none() -> None:
     """Jitter is within its bounds and different each time; the scheduled time stays the same."""
     async with ticking(every="10s", jitter="4s") as timer:

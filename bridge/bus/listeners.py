@@ -1,0 +1,67 @@
+"""Knows which event types somebody on the bus subscribes to."""
+
+import asyncio
+from typing import Final
+
+#: Event types whose answer is remembered; when more turn up, the memory starts anew.
+_REMEMBERED: Final = 4096
+
+#: The prefixes of a program that reads everything without being a listener: every first byte that an event type can
+#: have. ZeroMQ tells a publisher that somebody subscribes to a prefix, but neither who nor how many. If the bridge
+#: subscribed to "" for itself, it could not see whether an application does.
+EVERY_FIRST_BYTE: Final = tuple(bytes([first]) for first in range(256))
+
+
+class Listeners:
+    """The prefixes that are subscribed to on the bus, as the broker tells them to a publisher.
+
+    A prefix of one byte does not count: see `EVERY_FIRST_BYTE`.
+    """
+
+    def __init__(self) -> None:
+        self._prefixes: set[bytes] = set()
+        self._known: dict[str, bool] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def add(self, prefix: bytes) -> None:
+        """Note a prefix that somebody subscribes to."""
+        if len(prefix) != 1 and prefix not in self._prefixes:
+            self._prefixes.add(prefix)
+            self._known.clear()
+            self.wake()
+
+    def remove(self, prefix: bytes) -> None:
+        """Note a prefix that nobody subscribes to any more."""
+        if prefix in self._prefixes:
+            self._prefixes.remove(prefix)
+            self._known.clear()
+
+    def clear(self) -> None:
+        """Forget all, because the connection to the broker is lost; after it, the broker tells all again."""
+        self._prefixes.clear()
+        self._known.clear()
+
+    def has(self, event_type: str) -> bool:
+        """Return whether somebody subscribes to this type."""
+        known = self._known.get(event_type)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[event_type] = event_type.encode().startswith(tuple(self._prefixes))
+        return known
+
+    def wake(self) -> None:
+        """Let all who wait look again."""
+        waiting, self._waiting = self._waiting, set()
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def change(self) -> None:
+        """Wait until there is a new prefix, or `wake` is called."""
+        one: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(one)
+        try:
+            await one
+        finally:
+            self._waiting.discard(one)

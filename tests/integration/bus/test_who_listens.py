@@ -1,0 +1,136 @@
+"""A bus client sees who subscribes, whether it hosts the bus or joins it, and says last values to late subscribers."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bus import Broker, Bus
+from bridge.core.clock import RealClock
+from tests.support.bus.bus import Peer
+from tests.support.wait import until
+
+Start = Callable[..., contextlib.AbstractAsyncContextManager[Bus]]
+
+
+def _bus(publish: str, subscribe: str, **more: Any) -> Bus:
+    settings = {"mode": "host", "source": "bridge", "max_message": 4096, "on_event": lambda _: None, "listens": False}
+    return Bus(publish=publish, subscribe=subscribe, clock=RealClock(), **{**settings, **more})
+
+
+@pytest.fixture(params=["hosting", "joining"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
+    """Return a context manager that runs a bridge's bus client, which hosts the bus or joins it."""
+
+    @contextlib.asynccontextmanager
+    async def started(**more: Any) -> AsyncIterator[Bus]:
+        async with contextlib.AsyncExitStack() as stack:
+            ends = f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s"
+            mode = "host"
+            if request.param == "joining":
+                broker = Broker(*ends, 4096, RealClock())
+                await broker.start()
+                stack.push_async_callback(broker.stop)
+                mode = "connect"
+            bus = _bus(*ends, mode=mode, **more)
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            yield bus
+
+    return started
+
+
+async def test_a_listener_comes_and_goes(start: Start) -> None:
+    """The first subscriber makes a listener; when the last one with its prefix is gone, there is none any more."""
+    async with start() as bus:
+        assert not bus.listens("order.new")
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "order.") as one:
+            await until(lambda: bus.listens("order.new"))
+            assert not bus.listens("data.x")
+            with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "order.", ""):
+                await until(lambda: bus.listens("data.x"))
+            await until(lambda: not bus.listens("data.x"))
+            assert bus.listens("order.new")
+            one.sub.unsubscribe("order.")
+            await until(lambda: not bus.listens("order.new"))
+
+
+async def test_another_bridge_is_no_listener_and_hears_everything(start: Start) -> None:
+    """Two bridges on one bus read each other's events, but neither takes the other for a listener."""
+    heard: list[str] = []
+    async with start(source="bridge/one") as bus:
+        bus.keep("health.x", 1)
+        other = _bus(
+            bus.publish_endpoint,
+            bus.subscribe_endpoint,
+            mode="connect",
+            source="bridge/two",
+            on_event=lambda event: heard.append(event.event_type),
+        )
+        await other.start()
+        bus.publish("ümlaut.x", None)
+        bus.publish("data.x", None)
+        await until(lambda: {"ümlaut.x", "data.x", "health.x"} <= set(heard))
+        assert not bus.listens("data.x")
+        assert not other.listens("data.x")
+        await other.stop()
+
+
+async def test_own_events_that_are_passed_on_have_a_listener(start: Start) -> None:
+    """A type that sets off a route needs no subscriber; whoever waits is woken when that changes."""
+    async with start(own=lambda event_type: event_type == "mine") as bus:
+        assert (bus.listens("mine"), bus.listens("other")) == (True, False)
+        await bus.listener("mine")
+        bus.pass_own(lambda _: True)
+        await bus.listener("other")
+
+
+async def test_a_late_subscriber_gets_last_values(start: Start) -> None:
+    """An event that was offered to be kept is said again, with a header, to who subscribes later."""
+    async with start() as bus:
+        assert bus.offer("data.x", {"v": 1}, headers={"hop": "1"}, keep=("cpu", "owner"))
+        assert bus.keeps_last("data.x", "cpu")
+        for _ in range(2):
+            with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "data.") as late:
+                event = await late.receive("data.x")
+                assert event["payload"] == {"v": 1}
+                assert event["headers"] == {"hop": "1", "repeated": "true", "seq": event["headers"]["seq"]}
+        bus.forget_last("owner")
+        assert not bus.keeps_last("data.x", "cpu")
+
+
+async def test_what_falls_out_is_told(start: Start) -> None:
+    """Where there are more last values than the bound, an event tells which was dropped."""
+    async with start(last_values=(1, 1 << 20)) as bus:
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "") as peer:
+            await until(lambda: bus.listens("data.x"))
+            for topic in ("a", "b"):
+                bus.offer("data.x", topic, headers={}, keep=(topic, 1))
+            payload = (await peer.receive("resilience.bus.rejected"))["payload"]
+            assert (payload["reason"], payload["count"]) == ("forgotten", 1)
+            assert "data.x" in payload["detail"]
+
+
+async def test_listeners_of_a_bus_that_was_restarted(tmp_path: Path) -> None:
+    """After the broker was replaced, only those count who are there again, and they hear what is published."""
+    ends = f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s"
+    broker = Broker(*ends, 4096, RealClock())
+    await broker.start()
+    bus = _bus(*ends, mode="connect")
+    await bus.start()
+    with Peer(*ends, "data.") as stays:
+        with Peer(*ends, "order."):
+            await until(lambda: bus.listens("order.x") and bus.listens("data.x"))
+            await broker.stop()
+            await until(lambda: not bus.listens("order.x") and not bus.listens("data.x"))
+        broker = Broker(*ends, 4096, RealClock())
+        await broker.start()
+        # A SUB socket subscribes again only when its program uses it.
+        await until(lambda: (stays.sub.poll(0), bus.listens("data.x"))[1])
+        assert not bus.listens("order.x")
+        bus.publish("data.again", 1)
+        await stays.receive("data.again")
+    await bus.stop()
+    await broker.stop()

@@ -1,0 +1,78 @@
+"""Last values: what is kept, for whom it is published again, and what falls out."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from bridge.bus.last_values import LastValues
+
+
+class _Bus:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any, Any]] = []
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("a value that was carried once is carried again")
+
+    def publish_or_report(self, event_type: str, payload: Any, *, correlation_id: Any, headers: Any) -> None:
+        self.said.append((event_type, msgspec.msgpack.decode(payload), headers))
+
+
+async def _again(values: LastValues, bus: _Bus, *prefixes: bytes) -> list[tuple[str, Any]]:
+    bus.said.clear()
+    for prefix in prefixes:
+        values.publish_again(prefix)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    return [(event_type, payload) for event_type, payload, _ in bus.said]
+
+
+async def test_the_last_of_each_type_and_topic():
+    """One value for each type and topic, in the order of their last change, with a header that says it is a repeat."""
+    bus = _Bus()
+    values = LastValues(bus)
+    value = {"n": 1}
+    values.keep("a.x", value, topic="t", owner=1, headers={"hop": "1"})
+    value["n"] = 5
+    values.keep("a.x", 2, topic="u", owner=1)
+    values.keep("b", 3, owner=2)
+    values.keep("a.x", 4, topic="u", owner=1)
+    assert await _again(values, bus, b"") == [("a.x", {"n": 1}), ("b", 3), ("a.x", 4)]
+    assert bus.said[0][2] == {"hop": "1", "repeated": "true"}
+    assert await _again(values, bus, b"a.", b"a", b"a.x.more") == [("a.x", {"n": 1}), ("a.x", 4)]
+    assert await _again(values, bus, b"a", b"z") == [("a.x", {"n": 1}), ("a.x", 4)], "also by single bytes"
+    values.forget(1)
+    assert (await _again(values, bus, b""), len(values)) == ([("b", 3)], 1)
+
+
+async def test_the_bounds():
+    """Beyond a bound the oldest value falls out, and is told; an update makes a value young again."""
+    told: list[str] = []
+    values = LastValues(_Bus(), most=2, on_dropped=told.append)
+    for name in ("a", "b", "a", "c"):
+        values.keep(name, None, owner=0)
+    assert (told, len(values)) == (["b"], 2)
+    heavy = LastValues(_Bus(), most_bytes=3500, on_dropped=told.append)
+    heavy.keep("d", "x" * 1000, owner=0)
+    heavy.keep("e", "x" * 1000, owner=0)
+    heavy.keep("d", "y" * 900, owner=0)
+    assert told == ["b"]
+    heavy.keep("f", "x" * 2000, owner=0)
+    assert (told, len(heavy)) == (["b", "e", "d"], 1)
+    heavy.keep("g", "x" * 4000, owner=0)
+    assert (told[3:], len(heavy), heavy._bytes) == (["f", "g"], 0, 0)
+
+
+async def test_many_values_do_not_hold_up_the_loop():
+    """10,000 values are published in parts, each once, however often somebody subscribes meanwhile."""
+    bus = _Bus()
+    values = LastValues(bus)
+    for number in range(10_000):
+        values.keep("a", number, topic=str(number), owner=0)
+    values.publish_again(b"")
+    await asyncio.sleep(0)
+    values.publish_again(b"")
+    assert 0 < len(bus.said) < 1000
+    await _again(values, bus, b"")
+    assert 9_000 < len(bus.said) <= 10_000

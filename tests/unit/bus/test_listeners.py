@@ -1,0 +1,53 @@
+"""Which event types somebody subscribes to."""
+
+import asyncio
+
+from bridge.bus.listeners import EVERY_FIRST_BYTE, Listeners
+
+
+def test_a_type_has_a_listener_by_any_prefix_of_it():
+    """A prefix counts for each type that begins with it, until it is removed."""
+    listeners = Listeners()
+    assert not listeners.has("order.new")
+    listeners.add(b"order.")
+    assert listeners.has("order.new")
+    assert not listeners.has("data.x")
+    listeners.add(b"")
+    assert listeners.has("data.x")
+    listeners.remove(b"")
+    listeners.remove(b"never added")
+    assert (listeners.has("order.new"), listeners.has("data.x")) == (True, False)
+    listeners.clear()
+    assert not listeners.has("order.new")
+
+
+def test_who_reads_everything_by_first_bytes_is_no_listener():
+    """The prefixes of a bridge do not count; one that ends within a character does."""
+    listeners = Listeners()
+    for prefix in EVERY_FIRST_BYTE:
+        listeners.add(prefix)
+    assert not listeners.has("order.new")
+    listeners.add("ü.x".encode()[:3])
+    assert listeners.has("ü.x")
+
+
+def test_invented_types_take_no_memory():
+    """Only so many answers are remembered."""
+    listeners = Listeners()
+    for number in range(10_000):
+        assert not listeners.has(f"data.{number}")
+    assert len(listeners._known) < 5000
+
+
+async def test_who_waits_is_woken():
+    """A new prefix, and nothing else, wakes all who wait; who was cancelled is forgotten."""
+    listeners = Listeners()
+    waiting = [asyncio.create_task(listeners.change()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    listeners.remove(b"x")
+    await asyncio.sleep(0)
+    assert [one.done() for one in waiting] == [True, False, False]
+    listeners.add(b"x.")
+    await asyncio.gather(*waiting[1:])
+    assert not listeners._waiting
