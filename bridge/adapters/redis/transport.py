@@ -36,10 +36,9 @@ NOTHING: Final = object()
 ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
 #: Most bytes that are read at once.
 _READ_SIZE: Final = 65_536
-#: What may begin an array, set, map, push or attribute with ten million elements or more, at the beginning of the bytes
-#: and within them. hiredis makes room for all of them at once, and needs seconds to free it.
-_LARGE_FIRST: Final = re.compile(rb"[*~%>|]\d{8}")
-_LARGE: Final = re.compile(rb"\n[*~%>|]\d{8}")
+#: What may begin an array, set, map, push or attribute with ten million elements or more: the first byte, and a search.
+#: hiredis makes room for all of the elements at once, and needs seconds to free it.
+_LARGE: Final = tuple((kind, re.compile(re.escape(kind) + rb"\d{8}")) for kind in (b"*", b"~", b"%", b">", b"|"))
 #: The same, of which not all bytes have come yet.
 _BEGUN: Final = re.compile(rb"(?:\A|\n)([*~%>|]\d*)\Z")
 _LONGEST_BEGUN: Final = 24
@@ -134,16 +133,15 @@ class Transport:
             # All complete replies before this were taken. Inside of a string there are bytes that wait for its end.
             if not self._reader.has_data():
                 raise InvalidResponse("a reply with too many elements")
-            large = _LARGE.search(data, 1)
+            large = _find_large(data, 1)
         else:
             data = self._begun + await self._stream.read(_READ_SIZE)
             if len(data) == len(self._begun):
                 raise ConnectionError("Connection closed by server.")
             self._begun = b""
-            large = _LARGE_FIRST.match(data) or _LARGE.search(data)
+            large = _find_large(data)
         if large is not None:
-            at = large.end() - len(b"*12345678")
-            data, self._doubtful = data[:at], data[at:]
+            data, self._doubtful = data[:large], data[large:]
         elif not data.endswith(b"\n") and (begun := _BEGUN.search(data[-_LONGEST_BEGUN:])) is not None:
             self._begun = begun[1]
             data = data[: -len(begun[1])]
@@ -165,6 +163,12 @@ class Transport:
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+
+def _find_large(data: bytes, begin: int = 0) -> int | None:
+    """Return where the first thing may begin that has too many elements; None: nowhere."""
+    found = [match.start() for kind, large in _LARGE if kind in data and (match := large.search(data, begin))]
+    return min(found) if found else None
 
 
 async def open_transport(target: Target) -> Transport:

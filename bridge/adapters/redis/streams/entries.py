@@ -8,7 +8,7 @@ import msgspec
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.replies import parses_reply
-from bridge.core.errors import InvalidError
+from bridge.core.errors import InvalidError, ProtocolError
 
 DATA: Final = b"data"
 HEADERS: Final = b"headers"
@@ -82,9 +82,13 @@ def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
     """
     names = fields[::2]
     if DATA in names and _OURS.issuperset(names):
-        message, problem = codec.decode_or_keep(_bytes(fields[2 * names.index(DATA) + 1]))
+        data = _bytes(fields[2 * names.index(DATA) + 1])
         headers = _headers(_bytes(fields[2 * names.index(HEADERS) + 1])) if HEADERS in names else {}
-        return message, {**headers, **problem} if problem else headers
+        try:
+            return codec.decode(data), headers
+        except ProtocolError:
+            message, problem = codec.decode_or_keep(data)
+            return message, {**headers, **problem}
     texts = [name.decode(errors="backslashreplace") for name in names]
     values, problems = {}, {}
     for text, value in zip(texts, fields[1::2], strict=True):

@@ -72,10 +72,11 @@ class StreamReader:
         self._message_id = message_id
         self._claim_every = claim_every
         self._on_dropped = on_dropped
-        # The entries of the batch that is being delivered: those to acknowledge, and those that are not delivered yet,
-        # each with its attempts. The server does not count this delivery for the ones that are not counted.
+        # The batch that is being delivered, and how often its entries were delivered, this time included (None: once);
+        # those of it to acknowledge, and those whose delivery the server does not count, because they wait.
+        self._batch: Entries = []
+        self._counts: dict[str, int] | None = None
         self._delivered: list[str] = []
-        self._undelivered: dict[str, int] = {}
         self._uncounted: set[str] = set()
         self._waiting = Timer(clock)
 
@@ -187,13 +188,12 @@ class StreamReader:
 
     async def _deliver_batch(self, entries: Entries, counts: dict[str, int] | None) -> None:
         """Deliver entries, and acknowledge them; where it is cancelled, those that were delivered."""
-        self._undelivered = {entry: 1 if counts is None else counts[entry] for entry, _ in entries}
+        self._batch, self._counts = entries, counts
         settled = self._clock.monotonic()
         try:
             for entry, fields in entries:
-                if fields is None or await self._deliver_one(entry, fields, self._undelivered[entry]):
+                if fields is None or await self._deliver_one(entry, fields, 1 if counts is None else counts[entry]):
                     self._delivered.append(entry)
-                del self._undelivered[entry]
                 now = self._clock.monotonic()
                 if now - settled > _ACKNOWLEDGE_EVERY:
                     self._acknowledge()
@@ -210,7 +210,7 @@ class StreamReader:
             self._on_dropped(error, self._consumer.queue)
             return False
         decision = self._deliver(inbound)
-        outcome = decision if decision.__class__ is AckDecision else await self._wait_for(decision)
+        outcome = decision if decision.__class__ is AckDecision else await self._wait_for(decision, entry)
         if outcome is AckDecision.HOLD and self._hold is not None:
             self._unacknowledged.pop(entry, None)
             self._unacknowledged[entry] = self._clock.monotonic() + self._hold.visibility
@@ -219,26 +219,28 @@ class StreamReader:
             return False
         return True
 
-    async def _wait_for(self, decision: Awaitable[AckDecision | None]) -> AckDecision | None:
+    async def _wait_for(self, decision: Awaitable[AckDecision | None], entry: str) -> AckDecision | None:
         """Wait for an entry's delivery, and keep what is in hand from the other consumers meanwhile."""
-        self._waiting.set(min(_ACKNOWLEDGE_EVERY, self._until_next_refresh()), self._keep_in_hand)
+        self._waiting.set(min(_ACKNOWLEDGE_EVERY, self._until_next_refresh()), lambda: self._keep_in_hand(entry))
         try:
             return await decision
         finally:
             self._waiting.cancel()
 
-    def _keep_in_hand(self) -> None:
+    def _keep_in_hand(self, entry: str) -> None:
+        """Keep what the application has, and the entries of the batch from the one on that is being delivered."""
         self._acknowledge()
         self._release_expired()
         self._refresh_unacknowledged()
+        names = [name for name, _ in self._batch]
         by_attempts: dict[int, list[str]] = {}
-        for entry, attempts in self._undelivered.items():
-            by_attempts.setdefault(attempts, []).append(entry)
-        for attempts, entries in by_attempts.items():
+        for name in names[names.index(entry) :]:
+            by_attempts.setdefault(1 if self._counts is None else self._counts[name], []).append(name)
+            self._uncounted.add(name)
+        for attempts, waiting in by_attempts.items():
             # What waits for the bus was not delivered: else it would become a dead letter, by sessions that end.
-            self._connection.send_and_forget(*self._consumer.keep_command(entries, deliveries=attempts - 1))
-        self._uncounted.update(self._undelivered)
-        self._waiting.set(self._until_next_refresh(), self._keep_in_hand)
+            self._connection.send_and_forget(*self._consumer.keep_command(waiting, deliveries=attempts - 1))
+        self._waiting.set(self._until_next_refresh(), lambda: self._keep_in_hand(entry))
 
     def _inbound(self, entry: str, fields: Fields, attempts: int) -> Inbound:
         message, headers = decode_fields(fields, self._codec)
