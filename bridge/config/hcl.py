@@ -19,11 +19,15 @@ MAX_FILE_SIZE: Final = 1 << 20
 
 
 def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
-    """Return the files to read, each once: a path as it is, a directory as its `*.hcl` files in order of name."""
+    """Return the files to read, each once: a path as it is, a directory as its `*.hcl` files in order of name.
+
+    Hidden files are left out, as in a shell; editors keep their own in them. All others are returned, also those that
+    cannot be read: a part of the configuration must not be missed silently.
+    """
     found: dict[Path, None] = {}
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir, up to 3.13, raises where we have no permission
-            inside = sorted(entry for entry in path.glob("*.hcl") if entry.is_file())
+            inside = sorted(one for one in path.glob("*.hcl") if not (one.name.startswith(".") or os.path.isdir(one)))  # noqa: PTH112
             if not inside:
                 diagnostics.add(Location(str(path)), "", "the directory holds no *.hcl file")
             found.update(dict.fromkeys(inside))

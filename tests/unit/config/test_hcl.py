@@ -54,6 +54,21 @@ def test_faults_of_files_are_diagnostics(tmp_path, adapters):
     )
 
 
+def test_no_file_of_a_directory_is_missed(tmp_path, adapters):
+    """What cannot be read in a directory is a diagnostic; hidden files and folders are no part of it."""
+    (tmp_path / "a.hcl").write_text('log { level = "debug" }')
+    (tmp_path / ".#a.hcl").symlink_to("nobody@nowhere.1234")
+    (tmp_path / ".b.hcl").write_text("{")
+    (tmp_path / "folder.hcl").mkdir()
+    assert load([tmp_path], adapters=adapters, environ={}).log.level == "debug"
+    (tmp_path / "gone.hcl").symlink_to("missing")
+    os.mkfifo(tmp_path / "pipe.hcl")
+    assert _diagnostics([tmp_path], adapters) == (
+        f"{tmp_path}/gone.hcl: there is no such file",
+        f"{tmp_path}/pipe.hcl: cannot be read: is not a regular file",
+    )
+
+
 def test_no_file_at_all_is_a_diagnostic(adapters):
     """An empty list of paths is reported."""
     assert _diagnostics([], adapters) == ("configuration: no file was named",)
