@@ -316,7 +316,7 @@ class SessionKeeper:
         while True:
             proved, self._proved = self._proved, False
             if proved and self._session is not None:
-                error = await self._put_in_order(self._session, verify=False)
+                error = await self._put_in_order(self._session)
             else:
                 error = await self._open()
             if error is None:
@@ -369,9 +369,7 @@ class SessionKeeper:
         self._open_sessions.add(session)
         # A session without a connection is opened again, and what it has lost before is to be made again.
         before, session.lost = session.lost, None
-        error = await self._connect(session)
-        if error is None:
-            error = await self._put_in_order(session, verify=self._backoff.failures > 0)
+        error = await self._begin(session, verify=self._backoff.failures > 0)
         if error is None:
             self._use(session)
             return None
@@ -400,27 +398,39 @@ class SessionKeeper:
             self._retire(old)
         return session
 
+    async def _begin(self, session: Session, *, verify: bool) -> BridgeError | None:
+        """Connect a session and put it in order; return why that failed.
+
+        Args:
+            session: The session.
+            verify: Check it before its subscriptions are made, which may open connections of their own.
+        """
+        error = await self._connect(session)
+        if error is None and verify:
+            error = await self._check(session.adapter)
+        return _reason(error, session.lost) or await self._put_in_order(session)
+
     async def _connect(self, session: Session) -> BridgeError | None:
         try:
             await self._tasks.run(session.adapter.connect(), "connect", limit=self._connect_timeout)
         except TimeoutError:
             return NotConnectedError(f"no connection within {self._connect_timeout:g} s")
         except BridgeError as error:
-            return _reason(error, session.lost)
-        return session.lost
+            return error
+        return None
 
-    async def _put_in_order(self, session: Session, *, verify: bool) -> BridgeError | None:
-        """Restore the subscriptions of a session, and check it where it has to show that it works."""
-        if not session.in_order:
-            try:
-                works = await self._owner.on_session(session.adapter)
-            except BridgeError as refused:
-                session.lost = _reason(refused, session.lost)
-                return session.lost
-            session.in_order = True
-            verify = verify or not works
-        error = await self._check(session.adapter) if verify and session.lost is None else None
-        return session.lost if error is None else _reason(error, session.lost)
+    async def _put_in_order(self, session: Session) -> BridgeError | None:
+        """Restore the subscriptions of a session, and check it where that has not shown that it works."""
+        if session.in_order:
+            return session.lost
+        try:
+            works = await self._owner.on_session(session.adapter)
+        except BridgeError as refused:
+            session.lost = _reason(refused, session.lost)
+            return session.lost
+        session.in_order = True
+        error = None if works or session.lost is not None else await self._check(session.adapter)
+        return _reason(error, session.lost)
 
     # --- replacing
 
@@ -468,12 +478,12 @@ class SessionKeeper:
         except ValueError as unfit:
             return NotConnectedError(str(unfit), permanent=True)
         self._open_sessions.add(new)
-        failure = await self._connect(new) or await self._check(new.adapter)
+        failure = _reason(await self._connect(new) or await self._check(new.adapter), new.lost)
         if failure is not None:
             await self._close(new)
-            return _reason(failure, new.lost)
+            return failure
         await self._owner.before_replacing(old.adapter)
-        error = await self._put_in_order(new, verify=False)
+        error = await self._put_in_order(new)
         if error is not None:  # the old one has no subscriptions any more
             self._owner.on_session_over(new.adapter)
             old.lost = error
@@ -529,9 +539,9 @@ class SessionKeeper:
             if since < _CHECK_SPACING:
                 await self._clock.sleep(_CHECK_SPACING - since)
             last = self._clock.monotonic()
-            error = await self._check(session.adapter)
+            error = _reason(await self._check(session.adapter), session.lost)
             if error is not None:
-                return _reason(error, session.lost)
+                return error
             self._owner.on_status(ConnectionStatus.CONNECTED, None)
 
     async def _pause(self, seconds: float, wake: asyncio.Event) -> None:
@@ -568,6 +578,8 @@ def heard_since(session: ProtocolAdapter, moment: float) -> bool:
     return heard is not None and heard > moment
 
 
-def _reason(error: BridgeError, lost: BridgeError | None) -> BridgeError:
+def _reason(error: BridgeError | None, lost: BridgeError | None) -> BridgeError | None:
     """Return which of two errors says more: that of the step that failed, or that with which the connection ended."""
-    return error if lost is None or error.permanent or error.kind not in _NO_REASON else lost
+    if error is None or (lost is not None and not error.permanent and error.kind in _NO_REASON):
+        return lost
+    return error

@@ -8,12 +8,14 @@ from bridge.core.ports import Clock
 
 Growth = Literal["constant", "linear", "exponential"]
 
-#: Doublings after which the wait is at its limit, whatever that is: 2 to the power of more would leave a float's range.
-_MOST_DOUBLINGS: Final = 60
+#: Steps after which the wait is at its limit, whatever that is: higher powers would leave a float's range.
+_MOST_STEPS: Final = 60
 
 #: Seconds of the first wait before something is opened again, and of the longest one.
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0
+#: How much longer each wait is than the one before. What opens may consist of several connections.
+_FACTOR: Final = 4.0
 #: Seconds between two tries where only a person can help.
 WAIT_FOR_A_PERSON: Final = 60.0
 #: Seconds that a remote may ask to wait (`Retry-After`); a remote that asks for more is tried again all the same.
@@ -29,6 +31,7 @@ def backoff(
     attempt: int,
     *,
     growth: Growth = "exponential",
+    factor: float = 2.0,
     jitter: tuple[float, float] = (0.5, 1.0),
     rng: random.Random | None,
 ) -> float:
@@ -40,7 +43,8 @@ def backoff(
         first: Seconds after the first attempt, before jitter.
         longest: Seconds that the wait may grow to, before jitter.
         attempt: Which attempt failed; 1 is the first.
-        growth: *constant*, *linear* (`first` more each time) or *exponential* (twice as much each time).
+        growth: *constant*, *linear* (`first` more each time) or *exponential* (`factor` times as much each time).
+        factor: See `growth`.
         jitter: The wait is multiplied by a random number between these two. (0, 1) is *full* jitter, which spreads
             many callers best (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
         rng: Where the random number comes from; None for no jitter.
@@ -51,7 +55,7 @@ def backoff(
         case "linear":
             wait = first * attempt
         case "exponential":
-            wait = first * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
+            wait = first * factor ** min(attempt - 1, _MOST_STEPS)
     wait = min(wait, longest)
     return wait if rng is None else wait * rng.uniform(*jitter)
 
@@ -61,7 +65,7 @@ class Backoff:
 
     It counts the failures, and the wait grows with them. That it could be opened does not forget them, since what
     opens and ends at once, again and again, would be opened without a pause. Only what was open for twice the longest
-    wait does. With the waits by default, at most 10 tries begin within 10 seconds.
+    wait does. With the waits by default, at most 8 tries begin within 10 seconds.
 
     Attributes:
         failures: How often in a row it could not be opened, or ended soon after.
@@ -109,7 +113,7 @@ class Backoff:
         """
         self.failures = 1 if self.lasts else self.failures + 1
         self._opened = None
-        wait = backoff(self._first, self._longest, self.failures, rng=self._rng)
+        wait = backoff(self._first, self._longest, self.failures, factor=_FACTOR, rng=self._rng)
         if for_a_person or (error is not None and error.permanent):
             wait = WAIT_FOR_A_PERSON
         if error is not None and error.retry_after_ms is not None:

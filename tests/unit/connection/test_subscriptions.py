@@ -677,7 +677,7 @@ async def test_a_subscription_that_ends_is_made_again():
     """What the remote ends later is told and made again; one that never lasts waits longer each time."""
     fixture = Fixture(SubscriptionSpec("w", "t"))
     await fixture.subscriptions.restore(fixture.session)
-    for _ in range(4):
+    for _ in range(2):
         before = len(fixture.session.tries)
         del fixture.session.topics["t"]
         fixture.subscriptions.ended(fixture.session.live["t"], UnavailableError("deleted"))

@@ -38,8 +38,8 @@ def test_however_many() -> None:
 
 @pytest.mark.parametrize("lives", [None, 0.0, 0.5, 3.0, 9.0])
 @pytest.mark.parametrize("seed", range(20))
-def test_what_does_not_last_is_tried_ten_times_in_ten_seconds(lives: float | None, seed: int) -> None:
-    """What cannot be opened, or ends soon after, is opened ten times in any ten seconds at most."""
+def test_what_does_not_last_is_tried_eight_times_in_ten_seconds(lives: float | None, seed: int) -> None:
+    """What cannot be opened, or ends soon after, is opened eight times in any ten seconds at most."""
     clock = FakeClock()
     wait = Backoff(clock, random.Random(seed))
     begun: list[float] = []
@@ -49,7 +49,7 @@ def test_what_does_not_last_is_tried_ten_times_in_ten_seconds(lives: float | Non
             wait.opened()
             clock.fire(lives)
         clock.fire(wait.failed())
-    assert max(sum(since <= time < since + 10.0 for time in begun) for since in begun) <= 10
+    assert max(sum(since <= time < since + 10.0 for time in begun) for since in begun) <= 8
 
 
 def test_what_has_lived_forgets_its_failures() -> None:
@@ -85,4 +85,4 @@ def test_what_only_a_person_can_mend() -> None:
     """Who tries may know that an error needs a person although it does not say so."""
     wait = Backoff(FakeClock(), random.Random(1))
     assert wait.failed(RejectedError("forbidden"), for_a_person=True) == 60.0
-    assert wait.failed(RejectedError("forbidden")) <= 0.2
+    assert wait.failed(RejectedError("forbidden")) <= 0.4
