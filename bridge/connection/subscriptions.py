@@ -289,11 +289,18 @@ class Subscriptions:
                 async with self._clock.timeout(self.limit):
                     await asyncio.wait(tries)
             except TimeoutError:
+                self._tell_restored(session)
                 return heard_since(session, began)
+        self._tell_restored(session)
         return not any(
             remote.live is None and (remote.error is None or remote.error.kind in _SUSPICIOUS)
             for remote in self._remote.values()
         )
+
+    def _tell_restored(self, session: ProtocolAdapter) -> None:
+        """Tell a session that all subscriptions were asked for, unless some still wait for their turn."""
+        if not self._at_a_time.locked():
+            session.subscriptions_restored()
 
     def session_over(self, session: ProtocolAdapter) -> None:
         """Note that a session has ended: nothing is tried again on it."""

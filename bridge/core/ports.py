@@ -239,6 +239,14 @@ class ProtocolAdapter(Protocol):
         """
         ...
 
+    def subscriptions_restored(self) -> None:
+        """Note that all subscriptions that are wanted so far were asked for in this session.
+
+        It is called once. What the remote sends now for another one is of an earlier session, and nobody wants it.
+        Before this, nothing may be dropped for that reason.
+        """
+        ...
+
     def is_idempotent(self, command: Command) -> bool:
         """Return whether the configuration or the protocol allows this command to be repeated."""
         ...
@@ -333,6 +341,9 @@ class AdapterBase:
 
     async def check(self) -> None:
         """Do nothing: there is no connection that could fail."""
+
+    def subscriptions_restored(self) -> None:
+        """Do nothing: the remote sends nothing for subscriptions of an earlier session."""
 
     def is_idempotent(self, command: Command) -> bool:
         """Return False: no command may be repeated, unless the adapter overrides this."""

@@ -212,6 +212,9 @@ class MqttAdapter(AdapterBase):
         self._unanswered_check = self._setup.clock.monotonic()
         await connection.unsubscribe(_CHECK)
         self._unanswered_check = None
+
+    def subscriptions_restored(self) -> None:
+        """Give up what the broker sends for subscriptions that an earlier session had."""
         self._inbox.settle()
 
     @property

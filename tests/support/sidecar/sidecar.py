@@ -95,7 +95,8 @@ class Sidecar:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bridge", "run", str(self.file)],
                 cwd=_ROOT,
-                env=os.environ | (environ or {}),
+                # Without `data_dir` its data is not in the user's folder, which all sidecars of all tests would share.
+                env=os.environ | {"XDG_STATE_HOME": str(directory / "state")} | (environ or {}),
                 stdout=output,
                 stderr=output,
             )

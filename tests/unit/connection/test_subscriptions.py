@@ -87,6 +87,7 @@ class Session(AdapterBase):
         self.heard: float | None = None
         self.tries: list[str] = []
         self.live: dict[str, Subscription] = {}
+        self.restored: list[int] = []
         self.topics: dict[str, Any] = {}
         self.holds: dict[str, Any] = {}
         self.refuses = False
@@ -108,6 +109,9 @@ class Session(AdapterBase):
     @property
     def last_heard(self) -> float | None:
         return self.heard
+
+    def subscriptions_restored(self) -> None:
+        self.restored.append(len(self.tries))
 
     async def consume(self, queue: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         self.holds[queue] = options.hold
@@ -858,3 +862,16 @@ async def test_a_session_is_left_without_its_subscriptions():
     fresh = Session()
     await fixture.subscriptions.restore(fresh)
     assert set(fresh.topics) == {"t", "u"}
+
+
+@pytest.mark.parametrize("hanging", [0, 3, 40])
+async def test_a_session_is_told_when_all_were_asked_for(hanging: int):
+    """Once, after the last one was asked for: until then, what the remote sends may still be wanted."""
+    fixture = Fixture(*(SubscriptionSpec(f"s{n}", f"t{n}") for n in range(50)))
+    fixture.session.hangs = {f"t{n}" for n in range(hanging)}
+    restoring = asyncio.create_task(fixture.subscriptions.restore(fixture.session))
+    await fixture.clock.settle()
+    assert fixture.session.restored == ([] if hanging else [50])
+    await fixture.clock.advance(10.0)
+    await restoring
+    assert fixture.session.restored == ([] if hanging == 40 else [50])

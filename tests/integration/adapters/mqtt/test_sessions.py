@@ -102,7 +102,7 @@ async def test_a_kept_subscription_that_nobody_wants_any_more(version: str) -> N
                 await other.publish(f"stale/{number % 3}", number)
             async with connected(broker.url, **KEPT, version=version, told=told) as session:
                 await session.subscribe("wanted", mailbox.deliver)
-                await session.check()
+                session.subscriptions_restored()
                 await until(lambda: len(dropped) == 40)
                 assert set(dropped) == {"stale/0", "stale/1", "stale/2"}
                 assert warnings["stale subscription"]
@@ -124,7 +124,7 @@ async def test_a_shared_group_that_the_configuration_has_left_gets_its_jobs(tmp_
             await session.subscribe("jobs/#", mailbox.deliver, group="workers")
         async with connected(broker.url) as other, connected(broker.url, **KEPT, told=told) as session:
             await other.subscribe("jobs/#", mailbox.deliver, group="workers")
-            await session.check()
+            session.subscriptions_restored()
             for _ in range(4):  # some of them come to each
                 await other.publish("jobs/first", 0)
             await until(lambda: dropped)
