@@ -30,6 +30,8 @@ _MOST: Final = 1024
 _AGAIN: Final = 1.0
 #: Bytes that must be written to a disk that has failed before it counts as good again.
 _PROBE: Final = 64 << 10
+#: Rows that are written at a time to a disk that has failed.
+_PART: Final = 64
 
 log = structlog.get_logger(__name__)
 
@@ -69,16 +71,29 @@ class Turn:
         return self.batch.rows + len(self.tasks)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the disk and the store are.
+
+    Attributes:
+        problem: Why nothing is accepted; None where the outbox works.
+        stuck: Whether something waits that could not be written.
+    """
+
+    problem: str | None = None
+    stuck: bool = False
+
+
 class CommitQueue:
     """Owns the store and its thread, and gives it work in the order in which it is asked for.
 
     While the disk fails, new events are refused. What must not be lost (an entry's end, its progress, its mark as
-    begun) is kept until it can be written, and all work after it waits.
+    begun) is kept until it can be written. What is asked for meanwhile can be read; see `Committer`.
 
     Attributes:
         waiting: Bytes of new events that are not committed yet.
         totals: The store's totals after the last commit that has come back to the loop.
-        problem: Why nothing is accepted; None where the outbox works.
+        condition: How the disk and the store were by then.
     """
 
     def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
@@ -101,7 +116,7 @@ class CommitQueue:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self.waiting = 0
         self.totals = Totals()
-        self.problem: str | None = None
+        self.condition = Condition()
 
     async def open(self) -> dict[str, int]:
         """Open the store, and return how many entries wait for each integration.
@@ -177,8 +192,8 @@ class CommitQueue:
             self._turns.put(self._turn)
             self._turn = None
 
-    def _returned(self, done: Turn, totals: Totals, problem: str | None) -> None:
-        self.totals, self.problem = totals, problem
+    def _returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
+        self.totals, self.condition = totals, condition
         self.waiting -= sum(one.entry.size for one in done.batch.acceptances)
         self._back(done)
 
@@ -194,18 +209,24 @@ class CommitQueue:
         finally:
             store.close()
 
-    def _tell(self, done: Turn, totals: Totals, problem: str | None) -> None:
-        self._loop.call_soon_threadsafe(self._returned, done, totals, problem)
+    def _tell(self, done: Turn, totals: Totals, condition: Condition) -> None:
+        self._loop.call_soon_threadsafe(self._returned, done, totals, condition)
 
 
 class Committer:
-    """Runs on the thread: takes the work that is there, commits it, and reports to the loop."""
+    """Runs on the thread: takes the work that is there, commits it, and reports to the loop.
+
+    When the disk fails, new events are refused until it works again, and the reserve is given back. What must not be
+    lost is written as far as that goes, in small parts, and the log is emptied after each: to delete entries, SQLite
+    has to write. What cannot be written is kept and tried every second, and reading goes on, so that delivery does. The
+    disk works again when all is written and the reserve is whole.
+    """
 
     def __init__(
         self,
         store: Store,
         turns: "queue.SimpleQueue[Turn | None]",
-        tell: Callable[[Turn, Totals, str | None], None],
+        tell: "Callable[[Turn, Totals, Condition], None]",
     ) -> None:
         self._store = store
         self._turns = turns
@@ -213,30 +234,34 @@ class Committer:
         self._backlog = Turn()
         self._trouble: str | None = None
         self._next_try = 0.0
+        self._next_reserve = 0.0
         self._closing = False
+        if not store.reserve.take():
+            self._trouble = "the disk is full: it has no room for a reserve"
 
     @property
-    def problem(self) -> str | None:
-        """Why nothing is accepted; None where the outbox works."""
-        if self._trouble is None and self._store.full:
-            return "the outbox is full (`max_bytes`)"
-        return self._trouble
+    def condition(self) -> "Condition":
+        """Whether events are accepted, and anything can be written."""
+        if self._trouble is None:
+            return Condition("the outbox is full (`max_bytes`)" if self._store.full else None)
+        return Condition(self._trouble, stuck=bool(self._backlog.size))
 
     def run(self) -> None:
         """Take and commit work until the queue is closed."""
+        if self._trouble is not None:
+            self._report(Turn())
         while True:
             self.do(self._take())
             if self._closing and (self._trouble is not None or self._turns.empty()):
                 return
 
     def do(self, turn: Turn) -> None:
-        """Commit a turn; while the disk fails keep what must not be lost."""
+        """Commit a turn; while the disk fails keep what must not be lost, and read what is asked for."""
         if self._trouble is None:
             self._commit(turn)
-            return
-        self._refuse(turn)
-        self._backlog.add(turn)
-        if self._closing or time.monotonic() >= self._next_try:
+        else:
+            self._keep(turn)
+        if self._trouble is not None and (self._closing or time.monotonic() >= self._next_try):
             self._recover()
 
     def _take(self) -> Turn:
@@ -258,62 +283,141 @@ class Committer:
         try:
             self._store.check_room()
             if turn.batch.rows:
-                self._store.apply(turn.batch)
+                self._apply(turn.batch)
         except sqlite3.Error as error:
-            self._store.rollback()
             self._fail(turn, error)
             return
-        self._tell_committed(turn.batch)
+        self._report(Turn(turn.batch))
         self._do(turn.tasks)
 
-    def _do(self, tasks: list[StoreTask]) -> None:
+    def _apply(self, batch: WriteBatch) -> None:
+        try:
+            self._store.apply(batch)
+        except sqlite3.Error:
+            self._store.rollback()
+            if not self._shorten_log():
+                raise
+            self._store.apply(batch)  # there may be room in the log now
+
+    def _do(self, tasks: list[StoreTask]) -> bool:
+        """Run tasks in order; where one fails, return False: it and those after it remain to be done."""
         for number, task in enumerate(tasks):
             try:
-                if task.writes:
-                    self._store.begin()
-                task.result = task.act(self._store)
-                if task.writes:
-                    self._store.commit()
+                self._run_task(task)
             except sqlite3.Error as error:
-                self._store.rollback()
                 self._fail(Turn(tasks=tasks[number:]), error)
-                return
-            self._tell(Turn(tasks=[task]), replace(self._store.totals), self.problem)
+                return False
+        return True
+
+    def _run_task(self, task: StoreTask) -> None:
+        if task.writes:
+            self._store.begin()
+        task.result = task.act(self._store)
+        if task.writes:
+            self._store.commit()
+        self._report(Turn(tasks=[task]))
 
     def _fail(self, turn: Turn, error: sqlite3.Error) -> None:
-        self._trouble = f"the disk does not take it: {error}"
-        self._next_try = time.monotonic() + _AGAIN
-        log.error("outbox", problem=self._trouble)
+        self._store.rollback()
+        if self._trouble is None:
+            self._trouble = f"the disk does not take it: {error}"
+            log.error("outbox", problem=self._trouble)
+            self._store.reserve.give_back()
+            self._next_try = 0.0
+            self._next_reserve = time.monotonic() + _AGAIN
+        else:
+            self._next_try = time.monotonic() + _AGAIN
+        self._keep(turn)
+
+    def _keep(self, turn: Turn) -> None:
+        """Keep what must not be lost of a turn, and do what needs no writing."""
         self._refuse(turn)
-        self._backlog.add(turn)
+        self._backlog.batch.add(turn.batch)
+        self._store.pretend(self._backlog.batch.progress)
+        self._backlog.tasks += self._read(turn.tasks)
 
     def _refuse(self, turn: Turn) -> None:
         """Refuse new events; the rest of the turn remains to be done."""
         for one in turn.batch.acceptances:
             one.taken, one.answer, one.refusal = False, None, self._trouble
-        self._tell_committed(WriteBatch(acceptances=turn.batch.acceptances))
+        self._report(Turn(WriteBatch(acceptances=turn.batch.acceptances)))
         turn.batch.acceptances = []
 
+    def _read(self, tasks: list[StoreTask]) -> list[StoreTask]:
+        """Run the tasks that only read; return the others, and those that cannot even be read."""
+        rest = []
+        for task in tasks:
+            try:
+                if task.writes:
+                    rest.append(task)
+                else:
+                    self._run_task(task)
+            except sqlite3.Error:
+                rest.append(task)
+        return rest
+
     def _recover(self) -> None:
-        """Test whether the disk works again, and write what was kept."""
-        store, turn = self._store, self._backlog
+        """Write what was kept; if all is written, test whether the disk works again."""
+        if not self._write_backlog():
+            return
+        tasks, self._backlog.tasks = self._backlog.tasks, []
+        if not self._do(tasks):
+            return
+        now = time.monotonic()
+        if self._closing or now < self._next_reserve:
+            return
+        self._next_reserve = now + _AGAIN
+        if self._store.reserve.take() and self._works():
+            self._trouble = None
+            log.info("outbox", problem=None)
+        else:
+            self._store.reserve.give_back()
+        self._report(Turn())
+
+    def _works(self) -> bool:
+        """Test whether log and database can grow."""
+        store = self._store
         try:
             store.begin()
             store.execute("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", (_PROBE,))
             store.commit()
+            store.shorten_log()
             store.begin()
             store.execute("DELETE FROM meta WHERE name='probe'")
             store.commit()
-            store.apply(turn.batch)
         except sqlite3.Error:
             store.rollback()
-            self._next_try = time.monotonic() + _AGAIN
-            return
-        self._trouble, self._backlog = None, Turn()
-        log.info("outbox", problem=None)
-        self._tell_committed(turn.batch)
-        self._do(turn.tasks)
+            return False
+        return True
 
-    def _tell_committed(self, batch: WriteBatch) -> None:
-        """Report to the loop what was committed; each task is reported when it is done."""
-        self._tell(Turn(batch), replace(self._store.totals), self.problem)
+    def _write_backlog(self) -> bool:
+        """Write what was kept, in parts; return False where the disk does not take it, which is then tried later."""
+        kept, self._backlog.batch = self._backlog.batch, WriteBatch()
+        parts = kept.parts(_PART)
+        if parts:
+            self._shorten_log()
+        for number, part in enumerate(parts):
+            try:
+                self._store.apply(part)
+            except sqlite3.Error as error:
+                rest = WriteBatch()
+                for one in parts[number:]:
+                    rest.add(one)
+                self._fail(Turn(rest), error)
+                self._report(Turn())
+                return False
+            self._shorten_log()
+            self._report(Turn(part))
+        self._store.pretend(self._backlog.batch.progress)
+        return True
+
+    def _shorten_log(self) -> bool:
+        try:
+            self._store.shorten_log()
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _report(self, done: Turn) -> None:
+        """Report to the loop what was done; each task is reported by itself."""
+        self._tell(done, replace(self._store.totals), self.condition)

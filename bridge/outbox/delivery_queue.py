@@ -34,6 +34,8 @@ _MOST_RUNNING: Final = 256
 _MOST_BLOCKED: Final = 20_000
 #: Entries of one key that wait in memory behind the one that was started or may start.
 _MOST_FOLLOWERS: Final = 64
+#: Seconds after which a call that needs a mark on disk is looked at again while nothing can be written.
+_UNTIL_WRITTEN: Final = 1.0
 #: Entries that a sweep ends at a time.
 _SWEEP: Final = 100
 
@@ -95,7 +97,7 @@ class DeliveryQueue:
         self._ready: deque[Entry] = deque()
         self._beginning: deque[Entry] = deque()
         self._running: dict[int, Entry] = {}
-        self._ending: set[int] = set()
+        self._ending: dict[int, Entry] = {}
         self._heads: dict[str, int] = {}
         self._followers: dict[str, deque[Entry]] = {}
         self._following = 0
@@ -143,9 +145,25 @@ class DeliveryQueue:
 
     def on_settled(self, entry: Entry) -> None:
         """Remove an entry whose end is committed. The caller schedules `pump`."""
-        self._ending.discard(entry.seq)
+        del self._ending[entry.seq]
         self._held -= entry.size
         self.pending -= 1
+        self._follow(entry)
+
+    def on_stuck(self) -> None:
+        """Go on although nothing can be written: what has ended counts as ended, and what needs a mark waits."""
+        for entry in tuple(self._ending.values()):
+            self._follow(entry)
+        beginning, self._beginning = self._beginning, deque()
+        for entry in beginning:
+            if entry.to_mark:
+                self._beginning.append(entry)
+            else:
+                self._submit(entry)
+        self.schedule_pump()
+
+    def _follow(self, entry: Entry) -> None:
+        """Let what waits for an entry go on, as that has ended."""
         if len(self._keys):
             self._keys.ended(_key_of(entry), entry.seq)
         key = entry.key
@@ -230,7 +248,10 @@ class DeliveryQueue:
     def _start(self, entry: Entry, connection: DeliveryConnection, now_ms: int) -> None:
         if not self._end_if_over(entry, now_ms):
             entry.to_mark = not (entry.body.repeatable or connection.may_repeat(entry.operation))
-            if entry.to_mark or self._beginning:
+            stuck = self._commits.condition.stuck
+            if entry.to_mark and stuck:
+                self._put_back(entry, self._clock.monotonic() + _UNTIL_WRITTEN)
+            elif entry.to_mark or (self._beginning and not stuck):
                 self._beginning.append(entry)
                 if entry.to_mark:
                     self._commits.mark_begun(entry)
@@ -330,8 +351,10 @@ class DeliveryQueue:
             if accounting is not None:
                 end = Stage.EXPIRED if final is ReceiptOutcome.EXPIRED else Stage.DEAD_LETTERED
                 accounting.move(Stage.PENDING, end)
-        self._ending.add(entry.seq)
+        self._ending[entry.seq] = entry
         self._commits.settle(self._settlement(entry, final, outcome, unknown=unknown))
+        if self._commits.condition.stuck:
+            self._follow(entry)
 
     def _settlement(self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool) -> Settlement:
         body, operation, now_ms = entry.body, entry.operation, self._time.now_ms()
@@ -463,7 +486,7 @@ class DeliveryQueue:
     def _swept(self, entries: list[Entry]) -> None:
         self._loading = False
         now_ms = self._time.now_ms()
-        busy = self._running.keys() | self._ending | {one.seq for one in self._beginning}
+        busy = self._running.keys() | self._ending.keys() | {one.seq for one in self._beginning}
         ready = {one.seq for one in self._ready}
         for entry in entries:
             if entry.seq in busy:

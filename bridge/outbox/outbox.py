@@ -90,6 +90,7 @@ class Outbox:
         self._queues: dict[str, DeliveryQueue] = {}
         self._sweeping = Timer(clock)
         self._told_problem: str | None = None
+        self._was_stuck = False
         self._asked: set[asyncio.Future[Any]] = set()
         self._keys = itertools.count(1)
         self._run_id = uuid.uuid4().hex[:16]
@@ -179,13 +180,13 @@ class Outbox:
             bytes=totals.bytes,
             oldest_ms=0 if totals.oldest_ms is None else max(0, self._time.now_ms() - totals.oldest_ms),
             dead_letters=totals.letters,
-            problem=self._commits.problem,
+            problem=self._commits.condition.problem,
         )
 
     @property
     def problem(self) -> str | None:
         """Why it accepts no events; None where it does."""
-        return None if self._commits is None else self._commits.problem
+        return None if self._commits is None else self._commits.condition.problem
 
     # --- accepting
 
@@ -202,8 +203,8 @@ class Outbox:
             OverloadedError: There is no room for it now, or the disk does not work.
         """
         assert self._commits is not None  # noqa: S101 - routes that need it exist only while it is open
-        if self._commits.problem is not None:
-            raise OverloadedError(self._commits.problem)
+        if self._commits.condition.problem is not None:
+            raise OverloadedError(self._commits.condition.problem)
         if self._commits.waiting > _MOST_WAITING:
             raise OverloadedError("events come faster than the disk takes them")
         own, now_ms = operation.idempotency_key, self._time.now_ms()
@@ -262,8 +263,12 @@ class Outbox:
             task.back(task.result)
         for queue in touched:
             queue.schedule_pump()
-        if self._commits is not None and self._commits.problem != self._told_problem:
-            self._told_problem = self._commits.problem
+        if self._commits is not None and self._commits.condition.stuck and not self._was_stuck:
+            for queue in self._queues.values():
+                queue.on_stuck()
+        self._was_stuck = self._commits is not None and self._commits.condition.stuck
+        if self._commits is not None and self._commits.condition.problem != self._told_problem:
+            self._told_problem = self._commits.condition.problem
             self._on_change()
 
     def _tell(self, one: Settlement) -> None:

@@ -10,6 +10,8 @@ from bridge.core.errors import OutboxError
 VERSION: Final = 1
 #: `PRAGMA application_id`: "nemo".
 _APPLICATION: Final = 0x6E656D6F
+#: Bytes of a page of the database, by default of SQLite.
+_PAGE: Final = 4096
 _TABLES: Final = """
 CREATE TABLE entry(
   seq INTEGER PRIMARY KEY, integration TEXT NOT NULL, key TEXT NOT NULL, begun INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -27,18 +29,22 @@ INSERT INTO meta VALUES ('next_seq', 1);
 """
 
 
-def connect(file: Path) -> sqlite3.Connection:
+def connect(file: Path, *, longest_log: int) -> sqlite3.Connection:
     """Open the database; an empty file is given its tables.
 
     It uses a write-ahead log, and a commit returns when it is on disk (`synchronous=FULL`). There must never be a
     second connection: SQLite 3.40 and others have a fault that needs two.
+
+    Args:
+        file: The database.
+        longest_log: Bytes of the log after which it is copied into the database.
 
     Raises:
         OutboxError: The file is damaged, of another program, or of a later version of this one; it was not changed.
     """
     database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
-        _prepare(database, file)
+        _prepare(database, file, longest_log)
     except sqlite3.Error as error:
         database.close()
         raise OutboxError(
@@ -51,7 +57,7 @@ def connect(file: Path) -> sqlite3.Connection:
     return database
 
 
-def _prepare(database: sqlite3.Connection, file: Path) -> None:
+def _prepare(database: sqlite3.Connection, file: Path, longest_log: int) -> None:
     database.execute("PRAGMA locking_mode=EXCLUSIVE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (application,) = database.execute("PRAGMA application_id").fetchone()
@@ -65,7 +71,8 @@ def _prepare(database: sqlite3.Connection, file: Path) -> None:
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
     database.execute("PRAGMA journal_size_limit=67108864")
-    database.execute("PRAGMA wal_autocheckpoint=4000")
+    database.execute(f"PRAGMA wal_autocheckpoint={max(1, longest_log // _PAGE)}")
+    database.execute("PRAGMA temp_store=MEMORY")  # a disk that is full has no room for temporary files either
     if not tables:
         database.executescript(
             f"BEGIN; {_TABLES} PRAGMA application_id={_APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"

@@ -14,6 +14,7 @@ import msgspec
 from bridge.core.responder import Answer
 from bridge.outbox.entry import Entry, decode_entry, encode
 from bridge.outbox.order import on_disk
+from bridge.outbox.reserve import Reserve
 from bridge.outbox.schema import connect
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
@@ -71,6 +72,7 @@ class Store:
     Attributes:
         totals: As of the last commit.
         full: Whether `max_bytes` was reached.
+        reserve: Room on the disk that is given back when the disk is full.
     """
 
     def __init__(self, file: Path, *, max_bytes: int) -> None:
@@ -79,7 +81,9 @@ class Store:
         Raises:
             OutboxError: See `schema.connect`.
         """
-        self._database = connect(file)
+        self.reserve = Reserve(file.with_name(f"{file.name}.reserve"), max_bytes=max_bytes)
+        # What a checkpoint adds to the database must fit into the reserve.
+        self._database = connect(file, longest_log=self.reserve.size // 2)
         self._max_bytes = max_bytes
         self.full = False
         self.totals = Totals()
@@ -87,6 +91,7 @@ class Store:
         self._count()
         self._next: int = self._one("SELECT value FROM meta WHERE name='next_seq'")[0]
         self._reserved = self._next
+        self._unwritten: list[Entry] = []
 
     def close(self) -> None:
         """Close the database."""
@@ -153,6 +158,18 @@ class Store:
             self._accept(batch.acceptances)
         self.commit()
 
+    def shorten_log(self) -> None:
+        """Copy the log into the database and empty its file, so that the room is free for what is written next.
+
+        Raises:
+            sqlite3.Error: The disk has no room for what the database would get.
+        """
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def pretend(self, progress: list[Entry]) -> None:
+        """Let entries be read as if their progress, which cannot be written now, had been written."""
+        self._unwritten = progress
+
     def add(self, **more: int) -> None:
         """Add to the totals, by name."""
         for name, count in more.items():
@@ -216,6 +233,7 @@ class Store:
         rows = []
         noted = []
         for one in acceptances:
+            one.taken, one.answer = False, None  # set where it was tried before
             entry, scope = one.entry, one.entry.body.scope
             if scope is not None and (before := known.get(scope)) is not None:
                 seq, answer = before
@@ -349,6 +367,11 @@ class Store:
             room -= row[2]
             if room <= 0:
                 break
+        if self._unwritten:
+            later = {one.seq: one.progress for one in self._unwritten}
+            for entry in found:
+                if entry.seq in later:
+                    entry.progress, entry.begun = later[entry.seq], False
         return found
 
 

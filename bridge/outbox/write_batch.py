@@ -92,6 +92,15 @@ class WriteBatch:
         self.begun += other.begun
         self.progress += other.progress
 
+    def parts(self, most: int) -> "list[WriteBatch]":
+        """Return the same in parts of about `most` rows, in order; what frees room comes first."""
+        found = [
+            WriteBatch(settlements=self.settlements[at : at + most]) for at in range(0, len(self.settlements), most)
+        ]
+        if self.acceptances or self.begun or self.progress:
+            found.append(WriteBatch(acceptances=self.acceptances, begun=self.begun, progress=self.progress))
+        return found
+
     @property
     def rows(self) -> int:
         """About how many rows it changes."""

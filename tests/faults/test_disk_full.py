@@ -1,6 +1,9 @@
-"""The disk under the outbox takes no more, seen from the bus: by a limit on the size of the sidecar's files."""
+"""The disk under the outbox takes no more: by a limit on the size of files, and on a small file system."""
 
+import json
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +54,7 @@ async def test_a_full_disk_stops_accepting_and_resumes(remote: Stand, tmp_path: 
             for number in range(1, 20):
                 _send(bus, number)
             await bus.wait("health.bridge", lambda event: event["payload"]["outbox"]["pending"] >= 10)
-            largest = max(file.stat().st_size for file in (tmp_path / "data").rglob("*") if file.is_file())
+            largest = max(file.stat().st_size for file in (tmp_path / "data").glob("outbox.db*[lb]"))
             resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
             since, number = bus.mark(), 20
             while not any(map(_refused, bus.seen("response.kept", since))):
@@ -75,3 +78,22 @@ async def test_a_full_disk_stops_accepting_and_resumes(remote: Stand, tmp_path: 
             again = int(min(refused).partition("/")[2])
             _send(bus, again)
             await bus.wait("receipt.json-rpc.delivered", lambda e: e["correlation_id"] == f"event/{again}")
+
+
+def test_a_file_system_of_two_megabytes(tmp_path: Path) -> None:
+    """Filled twice, the second time beside a program that takes even the reserve: each event is sent once, all end."""
+    mount = f"mount -t tmpfs -o size=2M none {tmp_path}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    run = f"{mount} && {sys.executable} -m tests.support.guard.small_disk {tmp_path}"
+    here = Path(__file__).parents[2]
+    output = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", run], cwd=here, check=True, stdout=subprocess.PIPE, timeout=60
+    ).stdout
+    report = json.loads(output.splitlines()[-1])
+    alone, beside, freed = report["alone"], report["beside a filler"], report["freed"]
+    assert (alone["sent"], alone["pending"]) == (True, 0)
+    assert alone["accepted"] > 300
+    assert beside == {"accepted": beside["accepted"], "sent": beside["accepted"], "once": True, "problem": True}
+    assert beside["accepted"] > 300, "the room in the database is used again"
+    assert freed["told"] == beside["accepted"]

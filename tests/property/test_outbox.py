@@ -1,6 +1,7 @@
 """The outbox against a model: whatever comes, fails and is killed, nothing is lost, doubled or sent too early."""
 
 import asyncio
+import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
@@ -20,10 +21,12 @@ from bridge.core.errors import (
     CircuitOpenError,
     DeadlineError,
     NotConnectedError,
+    OverloadedError,
     RejectedError,
     ThrottledError,
 )
-from bridge.outbox import delivery_queue
+from bridge.outbox import commit_queue, delivery_queue
+from bridge.outbox.store import Store
 from tests.support.guard.outbox import OutboxHarness, numbers
 
 #: What the guard may answer, and how many attempts it made.
@@ -51,6 +54,10 @@ def error(kind: str, *, once: bool) -> tuple[BridgeError, int]:
             return DeadlineError("d", maybe_sent=False), 0
 
 
+def _is_refusal(event: tuple[str, Any, str | None]) -> bool:
+    return event[0] == "response.order" and not event[1]["ok"] and event[1]["error"]["kind"] == "overloaded"
+
+
 class OutboxMachine(RuleBasedStateMachine):
     """Events of some keys, failures, crashes and time, in any order: each event has exactly one outcome in the end."""
 
@@ -61,6 +68,10 @@ class OutboxMachine(RuleBasedStateMachine):
         if small:
             self.patches.setattr(delivery_queue, "WINDOW", 6)
             self.patches.setattr(delivery_queue, "_MOST_FOLLOWERS", 2)
+        self.patches.setattr(commit_queue, "_AGAIN", 0.0)
+        self.disk_works, self.has_failed = True, False
+        begin = Store.begin
+        self.patches.setattr(Store, "begin", lambda store: self.begin_writing(store, begin))
         self.loop = asyncio.new_event_loop()
         self.place = tempfile.TemporaryDirectory()
         self.box = OutboxHarness(Path(self.place.name) / "data")
@@ -70,11 +81,31 @@ class OutboxMachine(RuleBasedStateMachine):
         self.own: dict[str, int] = {}
         self.accepted: list[int] = []
         self.ended: dict[int, str] = {}
+        self.finished: set[int] = set()
+        self.late: dict[int, float] = {}
+        self.unwritten: set[int] = set()
         self.told: defaultdict[int, set[str]] = defaultdict(set)
         self.sent: defaultdict[int, set[str | None]] = defaultdict(set)
         self.maybe_done: set[int] = set()
         self.read = 0
         self.run(self.box.open())
+
+    def begin_writing(self, store: Store, begin: Callable[[Store], None]) -> None:
+        """Begin a transaction, if the disk works."""
+        if not self.disk_works:
+            raise sqlite3.OperationalError("disk I/O error")
+        begin(store)
+
+    @rule(works=st.booleans())
+    def change_disk(self, works: bool) -> None:
+        """Break the disk, or mend it, which the thread notices by itself."""
+        self.disk_works = works
+        self.has_failed = self.has_failed or not works
+        if works:
+            self.unwritten.clear()
+        commits = self.box.outbox._commits
+        assert commits is not None
+        self.do(lambda: commits.on_thread(lambda _: None, lambda _: None))
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine, and check what was submitted and published meanwhile."""
@@ -102,10 +133,13 @@ class OutboxMachine(RuleBasedStateMachine):
     def submitted(self, number: int, key: str | None) -> None:
         """Check that an operation may be submitted now."""
         assert number not in self.ended, "what has ended is not done again"
+        assert number not in self.finished, "nor what has ended and could not be written"
         assert number not in self.maybe_done, "what may have been done, and must not be twice, is not"
         if self.keys[number] is not None:
-            earlier = range(self.accepted[0], number)
-            before = [one for one in earlier if self.keys[one] == self.keys[number] and one not in self.ended]
+            now = self.box.clock.monotonic()
+            over = self.ended.keys() | self.finished | {one for one, due in self.late.items() if due <= now}
+            of_key = [one for one in self.accepted if one < number and self.keys[one] == self.keys[number]]
+            before = [one for one in of_key if one not in over]
             assert not before, "nothing starts before everything earlier of its key has ended"
         self.sent[number].add(key)
         assert len(self.sent[number]) == 1, "the key stays the same"
@@ -130,12 +164,22 @@ class OutboxMachine(RuleBasedStateMachine):
         if call and not own:
             self.calls.add(number)
         idempotency_key = f"own-{number}" if own else None
+        mark = len(self.box.bus.events)
+        try:
+            self.do(
+                lambda: self.box.accept(number, key=key, call=call, idempotency_key=idempotency_key, deadline=deadline)
+            )
+        except OverloadedError:
+            return
+        if any(_is_refusal(event) for event in self.box.bus.events[mark:]):
+            return
+        if deadline is not None:
+            self.late[number] = self.box.clock.monotonic() + deadline
         if idempotency_key is not None:
             self.own[idempotency_key] = number
         self.accepted.append(number)
-        self.do(lambda: self.box.accept(number, key=key, call=call, idempotency_key=idempotency_key, deadline=deadline))
 
-    @precondition(lambda self: self.own)
+    @precondition(lambda self: self.own and self.disk_works and self.box.outbox.problem is None)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
         """Repeat a key: it is answered if its event has ended, and starts nothing."""
@@ -152,8 +196,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject) -> None:
         """End a running operation with a result."""
         number = data.draw(st.sampled_from(numbers(self.box.api)))
+        self.finished.add(number)
         self.do(lambda: self.box.api.end(number))
-        assert self.ended[number] == "delivered"
+        if self.disk_works:
+            assert self.ended[number] == "delivered"
 
     @precondition(lambda self: self.box.api.running)
     @rule(data=st.data(), kind=ERRORS)
@@ -163,7 +209,13 @@ class OutboxMachine(RuleBasedStateMachine):
         made, attempts = error(kind, once=number in self.calls)
         if number in self.calls and made.maybe_sent:
             self.maybe_done.add(number)
+        if number in self.maybe_done or kind in {"rejected", "deadline"}:
+            self.finished.add(number)
+        elif number in self.calls and not self.disk_works:
+            self.unwritten.add(number)
         self.do(lambda: self.box.api.end(number, made, attempts=attempts))
+        if not self.disk_works:
+            return
         if number in self.maybe_done or kind == "rejected":
             assert self.ended[number] == "dead_lettered"
         elif kind == "deadline":
@@ -184,7 +236,11 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Crash and start again: a running call without a key may have been made."""
-        self.maybe_done |= set(numbers(self.box.api)) & self.calls
+        in_flight = set(numbers(self.box.api)) | (self.finished - self.ended.keys()) | self.unwritten
+        self.maybe_done |= in_flight & self.calls
+        self.finished.clear()
+        self.unwritten.clear()
+        self.disk_works, self.has_failed = True, False
         self.run(self.box.restart())
 
     @invariant()
@@ -195,13 +251,15 @@ class OutboxMachine(RuleBasedStateMachine):
         sums = self.box.api.accounting
         told = msgspec.structs.asdict(sums.sums())
         assert told.pop("accepted") == sum(told.values())
-        assert told["queued"] + told["in_flight"] == self.box.pending, "one event counts once, wherever it is"
+        if self.disk_works and self.box.outbox.problem is None:
+            assert told["queued"] + told["in_flight"] == self.box.pending, "one event counts once, wherever it is"
         assert (told["failed"], told["shed"]) == (0, 0), "what the outbox keeps is neither"
         assert self.box.pending == len(self.accepted) - len(self.ended)
         totals = self.box.store.totals
         self.box.store._count()
         assert self.box.store.totals == totals
-        for key in ("a", "b", None):
+        # While nothing can be written, a call that needs a mark before lets the others go first.
+        for key in ("a", "b") if self.has_failed else ("a", "b", None):
             self.in_order([number for number, _ in self.box.api.submitted if self.keys[number] == key])
 
     def in_order(self, submitted: list[int]) -> None:
@@ -224,6 +282,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def finish(self) -> None:
         """Let all operations succeed until nothing is pending."""
         self.box.api.usable = self.box.api.well = True
+        self.change_disk(True)
         self.do(self.box.outbox.wake)
         for _ in range(2000):
             if not self.box.pending:

@@ -30,7 +30,7 @@ class InlineCommitQueue(CommitQueue):
         """See `CommitQueue.open`."""
         self.store = Store(self._file, max_bytes=self._max_bytes)
         self._committer = Committer(self.store, queue.SimpleQueue(), self._returned)
-        self.totals = self.store.totals
+        self.totals, self.condition = self.store.totals, self._committer.condition
         return self.store.integrations()
 
     async def close(self) -> None:

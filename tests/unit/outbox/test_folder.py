@@ -55,7 +55,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path):
     file = tmp_path / "outbox.db"
     file.write_bytes(b"nonsense" * 1000)
     with pytest.raises(OutboxError, match=rf"{file} cannot be used: .*not a database.*move the file"):
-        connect(file)
+        connect(file, longest_log=1 << 20)
     assert file.read_bytes() == b"nonsense" * 1000
 
 
@@ -66,10 +66,10 @@ def test_other_programs_and_later_versions_are_refused(tmp_path):
         database.execute("CREATE TABLE mine(x)")
     database.close()
     with pytest.raises(OutboxError, match="another program's database"):
-        connect(other)
+        connect(other, longest_log=1 << 20)
     Store(later, max_bytes=1).close()
     with sqlite3.connect(later) as database:
         database.execute("PRAGMA user_version=2")
     database.close()
     with pytest.raises(OutboxError, match=r"later version of nemo-bridge \(format 2, this one knows 1\)"):
-        connect(later)
+        connect(later, longest_log=1 << 20)

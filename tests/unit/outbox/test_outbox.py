@@ -1,6 +1,7 @@
 """The outbox on a fake clock: caps, ages, waiting, receipts, dead letters, a disk that is full."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
@@ -17,6 +18,8 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Letters
 from bridge.outbox import Selection, commit_queue
+from bridge.outbox.reserve import Reserve
+from bridge.outbox.store import Store
 from bridge.resilience import Stage
 from tests.support.guard.outbox import InlineCommitQueue, OutboxHarness, numbers
 
@@ -246,8 +249,8 @@ async def test_the_cap_refuses_until_there_is_room(box):
     box.accept(1001)
 
 
-async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, monkeypatch):
-    """While the disk is full no event is accepted; ends are published only when they can be written."""
+async def test_a_full_disk_refuses_and_delivers_until_there_is_room(box, monkeypatch):
+    """While the database cannot grow no event is accepted, but what is there is delivered, deleted and answered."""
     await box.open()
     monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
     box.accept(1)
@@ -266,14 +269,121 @@ async def test_a_full_disk_refuses_keeps_what_must_not_be_lost_and_goes_on(box, 
         box.accept(1000)
     box.api.end(1)
     await box.settle()
-    assert not box.bus.of("receipt.")
-    assert box.pending == pending
-    box.store.execute("PRAGMA max_page_count=100000")
-    box.outbox._commits.on_thread(lambda _: None, lambda _: None)  # the thread would look by itself
-    await box.settle()
-    assert box.outbox.problem is None
     assert [event[0] for event in box.bus.of("receipt.")] == ["receipt.api.delivered"]
     assert box.pending == pending - 1
+    assert box.outbox.problem is not None
+    box.store.execute("PRAGMA max_page_count=100000")
+    await _look_at_the_disk(box)
+    assert box.outbox.problem is None
+    box.accept(1001)
+    await box.settle()
+    assert box.pending == pending
+
+
+async def test_a_disk_that_takes_nothing_at_all_does_not_stop_delivery(box, disk):
+    """What ended is not sent again, and the next one of its key follows; all is told when it can be written."""
+    await box.open()
+    box.api.capacity = 10
+    for number in range(1, 9):
+        box.accept(number, key=None if number > 6 else f"k{number % 2}", call=number == 8)
+    await box.settle()
+    assert numbers(box.api) == [1, 2, 7, 8]
+    box.api.end(8, NotConnectedError("n"))
+    disk.works = False
+    box.accept(9)
+    await box.settle()
+    assert box.outbox.problem == "the disk does not take it: disk I/O error"
+    sent = []
+    for _ in range(5):
+        for number in numbers(box.api):
+            sent.append(number)
+            box.api.end(number)
+        await box.clock.advance(1.0)
+    assert sorted(sent) == [1, 2, 3, 4, 5, 6, 7], "a call that must not be made twice waits for its mark"
+    assert [number for number in sent if number % 2] == [1, 7, 3, 5]
+    assert (box.pending, box.bus.of("receipt.")) == (8, [])
+    disk.works = True
+    await _look_at_the_disk(box)
+    assert box.outbox.problem is None
+    await box.clock.advance(2.0)
+    assert numbers(box.api) == [8]
+    box.api.end(8)
+    await box.settle()
+    assert box.pending == 0
+    assert sorted(event[2] for event in box.bus.of("receipt.api.delivered")) == [f"c{number}" for number in range(1, 9)]
+
+
+async def test_progress_that_cannot_be_written_is_not_forgotten(box, disk):
+    """An entry that fails meanwhile waits longer each time, and its attempts are counted."""
+    await box.open()
+    box.accept(1)
+    await box.settle()
+    disk.works = False
+    for seconds in (1.0, 2.0, 4.0):
+        box.api.end(1, UnavailableError("u"))
+        await box.clock.advance(seconds / 2 - 0.1)
+        assert numbers(box.api) == []
+        await box.clock.advance(seconds / 2 + 0.2)
+        assert numbers(box.api) == [1]
+    box.api.end(1, RejectedError("no"))
+    await box.settle()
+    disk.works = True
+    await _look_at_the_disk(box)
+    (letter,) = (await box.outbox.letters(Selection(), 10)).letters
+    assert letter.attempts == 4
+
+
+async def test_a_disk_without_room_for_the_reserve_is_told_at_the_start(tmp_path, monkeypatch):
+    """Nothing is accepted, what is left from before is delivered, and it recovers by itself."""
+    box = OutboxHarness(tmp_path / "data")
+    await box.open()
+    box.accept(1)
+    await box.settle()
+    (tmp_path / "data" / "outbox.db.reserve").unlink()
+    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    monkeypatch.setattr(Reserve, "_fill", _no_room)
+    await box.restart()
+    with pytest.raises(OverloadedError, match="no room for a reserve"):
+        box.accept(2)
+    box.api.end(1)
+    await box.settle()
+    assert box.pending == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    await _look_at_the_disk(box)
+    assert box.outbox.problem is None
+    await box.outbox.close()
+
+
+def _no_room(*_):
+    raise OSError(28, "No space left on device")
+
+
+class Disk:
+    """Takes writes of the outbox, or not."""
+
+    works = True
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk under all outboxes that a test can break; a broken one is tried again at once."""
+    made, begin = Disk(), Store.begin
+
+    def check(store):
+        if not made.works:
+            raise sqlite3.OperationalError("disk I/O error")
+        begin(store)
+
+    monkeypatch.setattr(Store, "begin", check)
+    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    return made
+
+
+async def _look_at_the_disk(box):
+    """Do what the thread does each second."""
+    box.outbox._commits.on_thread(lambda _: None, lambda _: None)
+    await box.settle()
 
 
 async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(box):
