@@ -372,7 +372,12 @@ class MqttAdapter(AdapterBase):
     def _on_accepted(self, present: bool) -> None:
         connection = self._connection
         if connection is not None:
-            self._state.filters.begin(self._session_file(), self._setup.on_warning, present=present)
+            self._state.filters.begin(
+                self._session_file(),
+                self._setup.on_warning,
+                present=present,
+                expected=not self._config.clean_start,
+            )
             self._inbox.begin(connection.acknowledge, present=present, pause=connection.pause, resume=connection.resume)
 
     def _on_lost(self, error: BridgeError) -> None:

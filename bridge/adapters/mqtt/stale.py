@@ -34,6 +34,7 @@ _ABSENT: Final = 0x11
 WARNING: Final = "stale subscription"
 UNKNOWN: Final = "unknown subscription"
 FILE: Final = "session file"
+LOST: Final = "lost session"
 
 
 def candidates(topic: str) -> list[str]:
@@ -78,22 +79,34 @@ class KnownFilters:
         self._is_written = True
         self._on_warning: Callable[[str, str | None], None] = lambda _name, _text: None
 
-    def begin(self, file: SessionFile | None, on_warning: Callable[[str, str | None], None], *, present: bool) -> None:
+    def begin(
+        self,
+        file: SessionFile | None,
+        on_warning: Callable[[str, str | None], None],
+        *,
+        present: bool,
+        expected: bool = False,
+    ) -> None:
         """Begin a connection.
 
         Args:
             file: Where the filters are kept; None: nowhere.
-            on_warning: Told where the file cannot be used; see `AdapterSetup.on_warning`.
+            on_warning: Told where the file cannot be used, and where the broker has lost the session; see
+                `AdapterSetup.on_warning`.
             present: Whether the broker had kept the session.
+            expected: Whether it should have.
         """
         is_new, self._file, self._on_warning = self._file is None, file, on_warning
-        if not present:
-            self.topics.clear()
-        elif is_new and file is not None:
+        if is_new and file is not None:
             try:
                 self.topics |= file.read()
             except (OSError, ValueError) as error:
                 self._complain(error)
+        if present:
+            return
+        if expected and self.topics:
+            on_warning(LOST, "the broker had not kept the session: what was published meanwhile has not come")
+        self.topics.clear()
 
     def add(self, topic: str) -> None:
         """Remember a filter, before it is subscribed to."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge.adapters.mqtt.session_file import SessionFile
-from bridge.adapters.mqtt.stale import FILE, KnownFilters
+from bridge.adapters.mqtt.stale import FILE, LOST, KnownFilters
 
 
 def session_file(folder: Path, client_id: str = "c") -> SessionFile:
@@ -35,6 +35,26 @@ async def test_filters_are_known_after_a_restart(tmp_path: Path) -> None:
     assert warnings == {}
     (file,) = (tmp_path / "state").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_session_that_the_broker_has_lost(tmp_path: Path) -> None:
+    """A person is told, by this process and by a later one, that messages are missing; the first time is no loss."""
+    warnings: dict[str, str | None] = {}
+    filters = KnownFilters()
+
+    def begin(known_filters: KnownFilters, **more: bool) -> set[str]:
+        warnings.clear()
+        known_filters.begin(session_file(tmp_path), warnings.__setitem__, present=False, **more)
+        return set(warnings)
+
+    assert begin(filters, expected=True) == set()
+    filters.add("a")
+    await asyncio.sleep(0)
+    assert begin(KnownFilters(), expected=True) == {LOST}
+    assert begin(filters, expected=False) == set()
+    filters.add("a")
+    assert begin(filters, expected=True) == {LOST}
+    assert begin(filters, expected=True) == set()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"server": 1}', b"[" * 100_000])
