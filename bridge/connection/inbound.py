@@ -205,7 +205,8 @@ class Delivery:
                     return _Outcome.NOTHING
         try:
             event_type = emit if isinstance(emit, str) else emit(message)
-            if (emission.needs_listener or patient) and not self._sink.listens(event_type):
+            needs_listener = emission.needs_listener and not message.at_most_once
+            if (needs_listener or patient) and not self._sink.listens(event_type):
                 return _Outcome.NOBODY
             payload = payload_of(message, None if trace is None else _without_trace(message.headers))
             keep = (message.topic, self) if self._is_kept(emission, event_type, message) else None

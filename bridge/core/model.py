@@ -375,6 +375,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         message_id: Its id for `ack` and `nack`; None where the application does not acknowledge.
         attempts: How often it was delivered, where the protocol counts that.
         retained: Whether the remote kept it as its topic's last value.
+        at_most_once: It is not acknowledged, although its subscription is (MQTT QoS 0); so it waits for no listener.
         patience: Seconds that its event waits at most for the first subscriber to its type.
         unique: The sender's own id of the message, where that is not in the header `idempotency_key`; a second message
             with it is a repetition. It is not part of the event.
@@ -386,6 +387,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str | None = None
     attempts: int | None = None
     retained: bool = False
+    at_most_once: bool = False
     patience: float = 0.0
     unique: str | None = None
 

@@ -337,7 +337,13 @@ class Inbox:
             headers |= more
         elif message.unreadable is not None:
             headers["codec_error"] = message.unreadable
-        inbound = Inbound(topic=message.topic, message=content, headers=headers, retained=message.retain)
+        inbound = Inbound(
+            topic=message.topic,
+            message=content,
+            headers=headers,
+            retained=message.retain,
+            at_most_once=message.qos == 0,
+        )
         if message.holders > 1:
             message.inbound = inbound
         return inbound

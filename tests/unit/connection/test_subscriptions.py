@@ -489,6 +489,16 @@ async def test_a_message_waits_until_somebody_listens():
     assert (fixture.subscriptions.unheard(), fixture.changes) == ([], changes + 1)
 
 
+async def test_a_message_that_nobody_acknowledges_waits_for_no_listener():
+    """A message of QoS 0 that comes by a subscription of QoS 1 is news or nothing."""
+    fixture = Fixture(SubscriptionSpec("w", "t", needs_listener=True))
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"message.api"}
+    assert await fixture.session.say("t", 1, at_most_once=True) is AckDecision.ACK
+    assert len(fixture.sink.events) == 1
+    assert fixture.subscriptions.unheard() == []
+
+
 async def test_a_message_that_waits_is_given_up_with_its_session():
     """A wait that is cancelled leaves no warning, and the redelivery is no duplicate."""
     fixture = Fixture(SubscriptionSpec("w", "t", needs_listener=True))

@@ -260,7 +260,7 @@ async def test_the_last_value_of_a_topic_says_so() -> None:
     session, application = Session(), Application()
     session.inbox.open("a", application)
     await session.come(message("a", retain=True), message("a"))
-    assert [one.retained for one in application.messages] == [True, False]
+    assert [(one.retained, one.at_most_once) for one in application.messages] == [(True, True), (False, True)]
     assert [one.headers for one in application.messages] == [{"retain": "true"}, {}]
     session.end()
 
@@ -273,6 +273,7 @@ async def test_strings_that_are_not_utf_8_are_delivered_as_far_as_they_can_be_re
     packet = b"\x00\x02t\xff" + b"\x00\x07" + b"%c%b" % (len(properties), properties) + b"{}"
     await session.come(decode(0x32, packet, version5=True))
     (one,) = application.messages
+    assert not one.at_most_once
     assert one.topic == "t\ufffd"
     assert one.message == {}
     assert one.headers == {"a": "\ufffd", "b": "1, 2", "codec_error": "the topic is not UTF-8"}
