@@ -26,6 +26,8 @@ from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 
 #: How long each sidecar is watched, in seconds.
 WATCHED: Final = 10.0
+#: Attempts of the outbox for one event in that time: four tries, each with one repetition.
+JOB_ATTEMPTS: Final = 8
 #: Integrations of one sidecar.
 CHUNK: Final = 50
 #: Seconds that a response of the server that does everything right may take.
@@ -45,13 +47,14 @@ class Watch:
 
     label: str
     server: ScriptedServer
+    jobs: int = 0
     asked: dict[str, float] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     responses: list[Event] = field(default_factory=list)
 
     def wrong(self, protocol: Protocol, fault: Fault | None) -> Iterator[str]:
         """Say which invariants do not hold."""
-        attempts = 2 * (len(self.asked) + 1) if protocol.calls else 0
+        attempts = 2 * (len(self.asked) + 1) + JOB_ATTEMPTS * self.jobs if protocol.calls else 0
         connections = self.server.most_connections(WATCHED)
         if connections > protocol.most_connections + attempts:
             yield f"{connections} connections in {WATCHED:g} s"
@@ -126,6 +129,7 @@ def _send(program: Program, watch: Watch, protocol: Protocol) -> None:
         watch.asked[correlation_id] = time.time()
         program.emit(f"integration.{watch.label}.{operation}", payload, correlation_id)
     if protocol.job:
+        watch.jobs += 1
         program.emit(f"job.{watch.label}", [len(watch.asked)], None)
 
 
