@@ -4,6 +4,7 @@ CURVE alone admits every client that knows the server's public key. So each hand
 RFC 27). A socket that has a ZAP domain and enforces it refuses every client for which there is no positive answer.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,8 @@ from bridge.core.errors import BusError
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 #: The ZAP domain. It has a name because an empty one is not enforced.
 DOMAIN: Final = b"nemo-bus"
+#: Milliseconds that a handshake may take. One that was refused for now ends only then; libzmq's default is 30 s.
+HANDSHAKE_TIME: Final = 5000
 _VERSION: Final = b"1.0"
 _KEY_BYTES: Final = 32
 
@@ -106,6 +109,7 @@ def secure_server(socket: zmq.Socket[bytes], curve: CurveServer) -> None:
     socket.set(zmq.CURVE_SECRETKEY, curve.pair.secret.encode())
     socket.set(zmq.ZAP_DOMAIN, DOMAIN)
     socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_TIME)
 
 
 def secure_client(socket: zmq.Socket[bytes], curve: CurveClient | None) -> None:
@@ -129,10 +133,14 @@ class Refusal:
     why: str
 
 
-def answer_zap(request: list[bytes], access_list: AccessList) -> tuple[list[bytes], Refusal | None]:
+def answer_zap(
+    request: list[bytes], access_list: AccessList, removed: Container[str] = ()
+) -> tuple[list[bytes], Refusal | None]:
     """Return the reply to one request, and the refusal where the client may not connect.
 
-    A positive reply names the key as `User-Id`, which libzmq then attaches to every message of that connection.
+    A positive reply names the key as `User-Id`, which libzmq then attaches to every message of that connection. A key
+    in `removed` was listed before. Its client is refused for now only (300): it tries again by itself each
+    `HANDSHAKE_TIME`, and comes back if the key is listed again. After 400 libzmq gives a socket up for good.
     """
     version, number, domain, address, _, mechanism, *credentials = [*request, *[b""] * (6 - len(request))]
     if (
@@ -144,7 +152,9 @@ def answer_zap(request: list[bytes], access_list: AccessList) -> tuple[list[byte
         return _reply(number, b"400"), Refusal(None, f"a client without CURVE keys, from {_harmless(address)}")
     key = z85.encode(credentials[0]).decode()
     if key not in access_list:
-        return _reply(number, b"400"), Refusal(fingerprint(key), f"its key is not listed, from {_harmless(address)}")
+        return _reply(number, b"300" if key in removed else b"400"), Refusal(
+            fingerprint(key), f"its key is not listed, from {_harmless(address)}"
+        )
     return _reply(number, b"200", key.encode()), None
 
 

@@ -10,6 +10,7 @@ import os
 import socket as sockets
 import threading
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 import zmq
@@ -68,6 +69,8 @@ class Forwarder:
         self._context = context
         self._own, self._senders, self._subscribers = own, senders, subscribers
         self.access_list = access_list
+        self._removed: AbstractSet[str] = frozenset()
+        self._tries: dict[str, int] = {}
         self._on_refused = on_refused
         self._on_crash = on_crash
         self.suspects: set[int] = set()
@@ -97,6 +100,7 @@ class Forwarder:
 
         May be called from any thread.
         """
+        self._removed = (self._removed | self.access_list.keys()) - access_list.keys()
         self.access_list = access_list
         self._wake_sender.send(b"", _NOBLOCK)
 
@@ -159,15 +163,28 @@ class Forwarder:
         while True:
             request = self._zap.recv_multipart(_NOBLOCK)
             try:
-                reply, refusal = answer_zap(request, self.access_list)
+                reply, refusal = answer_zap(request, self.access_list, self._removed)
             except Exception:  # noqa: BLE001 - whatever is wrong with one request, the next is answered
                 reply, refusal = refuse_zap(request), Refusal(None, "whether it may come in could not be found out")
-            if refusal is not None:
+            if refusal is not None and self._is_told(refusal.key):
                 self._refuse(Reason.REFUSED, refusal.key, refusal.why)
             self._zap.send_multipart(reply)
 
+    def _is_told(self, key: str | None) -> bool:
+        """Return whether to report that a key was refused: at the 1st, 2nd, 4th, 8th, … time.
+
+        A client whose key was removed tries again and again, for ever.
+        """
+        if key is None:
+            return True
+        if len(self._tries) >= _MAX_REFUSED:
+            self._tries.clear()
+        tries = self._tries[key] = self._tries.get(key, 0) + 1
+        return tries & (tries - 1) == 0
+
     def _on_renewed(self) -> None:
         self._wake_receiver.recv(_NOBLOCK)
+        self._tries.clear()
         access_list = self.access_list
         for descriptor, (inode, key) in list(self._connections.items()):
             if key not in access_list:

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from bridge.bus.broker import curve
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
 from tests.support.bus.closed_bus import closed
@@ -130,6 +131,25 @@ async def test_key_taken_away(tmp_path: Path) -> None:
             await here.refused(print_of(keys), "not listed")
             assert again.received() == []
         assert not here.saw("order.forged")
+
+
+async def test_a_key_that_is_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain socket whose key was removed comes back by itself when the key is listed again."""
+    monkeypatch.setattr(curve, "HANDSHAKE_TIME", 300)
+    async with closed(tmp_path) as here:
+        keys = here.ring.listed("former")
+        await here.renewed()
+        with here.peer(keys, "order.") as former:
+            await former.send_until(lambda: here.saw("order.mine"), "order.mine")
+            here.ring.strike("former")
+            await here.renewed()
+            await here.refused(print_of(keys), "not listed")
+            here.ring.list("former", keys, "order.**")
+            await here.renewed()
+            # Each of its two sockets comes back in its own time.
+            await former.send_until(
+                lambda: any(event["event_type"] == "order.again" for event in former.received()), "order.again"
+            )
 
 
 async def test_rights_taken_away(tmp_path: Path) -> None:

@@ -34,6 +34,16 @@ def test_an_unlisted_key() -> None:
     assert "192.168.1.5" in refusal.why
 
 
+def test_a_key_that_was_removed() -> None:
+    """A key that was listed before is refused for now: its client tries again, and is reported like any other."""
+    reply, refusal = answer_zap(question(z85.decode(UNLISTED)), ACCESS_LIST, {UNLISTED.decode()})
+    assert (reply[2], reply[4]) == (b"300", b"")
+    assert refusal is not None
+    assert refusal.key == fingerprint(UNLISTED.decode())
+    reply, refusal = answer_zap(question(z85.decode(LISTED)), ACCESS_LIST, {LISTED.decode()})
+    assert (reply[2], refusal) == (b"200", None)
+
+
 @pytest.mark.parametrize(
     "request_",
     [

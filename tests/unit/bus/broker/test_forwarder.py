@@ -83,3 +83,30 @@ def test_a_key_that_is_taken_away_is_silent_from_the_next_message_on():
     finally:
         forwarder.abandon()
         context.term()
+
+
+def test_few_tries_of_a_refused_key_are_told():
+    """Of a thousand tries of one key ten are reported, each key for itself, and all anew after a change of the list."""
+    context: zmq.Context[Any] = zmq.Context()
+    forwarder = Forwarder(
+        context,
+        own=cast("Any", None),
+        senders=cast("Any", None),
+        subscribers=cast("Any", None),
+        access_list={_KEY: Grant("till", _KEY)},
+        on_refused=lambda _: None,
+        on_crash=lambda _: None,
+    )
+    try:
+        assert sum(forwarder._is_told("former") for _ in range(1000)) == 10
+        assert [forwarder._is_told(key) for key in ("other", None, None)] == [True, True, True]
+        forwarder.renew({})
+        forwarder._on_renewed()
+        assert forwarder._is_told("former")
+        assert forwarder._removed == {_KEY}
+        forwarder.renew({_KEY: Grant("till", _KEY)})
+        assert forwarder._removed == set()
+    finally:
+        forwarder.close()
+        forwarder.abandon()
+        context.term()
