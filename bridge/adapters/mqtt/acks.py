@@ -17,9 +17,17 @@ class Acks:
     After a reconnection the broker sends again, under the same packet identifier, each message that it has no
     acknowledgement of ([MQTT-4.4.0-1]). Such a message is recognised here; and a message of QoS 2 that was acknowledged
     is not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
+
+    Attributes:
+        held_bytes: Bytes of the contents of all messages of this connection that are not acknowledged.
+        on_room: Called once when these have become fewer than `room`.
+        room: See `on_room`.
     """
 
     def __init__(self) -> None:
+        self.held_bytes = 0
+        self.room = 0
+        self.on_room: Callable[[], None] | None = None
         self._send: Callable[[IncomingMessage], bool] = lambda _: False
         self._queues: tuple[deque[IncomingMessage], deque[IncomingMessage]] = (deque(), deque())
         self._aside: set[IncomingMessage] = set()
@@ -34,6 +42,7 @@ class Acks:
             present: Whether the broker had kept the session.
         """
         self._send = send
+        self.held_bytes, self.on_room = 0, None
         left = [*self._aside, *self._queues[0], *self._queues[1]]
         self._aside.clear()
         for queue in self._queues:
@@ -52,6 +61,7 @@ class Acks:
         if message.qos == 0:
             return None
         self._queues[message.qos - 1].append(message)
+        self.held_bytes += len(message.payload)
         if message.qos == 2 and message.identifier in self._answered:
             self.settle(message)
             return message
@@ -80,7 +90,16 @@ class Acks:
         while queue and queue[0].settled and self._send(queue[0]):
             self._acknowledged(queue.popleft())
 
+    def leave(self, message: IncomingMessage) -> None:
+        """Forget a message without acknowledging it: the broker sends it again with the next connection."""
+        self._queues[message.qos - 1].remove(message)
+        self.held_bytes -= len(message.payload)
+
     def _acknowledged(self, message: IncomingMessage) -> None:
+        self.held_bytes -= len(message.payload)
+        if self.on_room is not None and self.held_bytes < self.room:
+            on_room, self.on_room = self.on_room, None
+            on_room()
         if message.qos == 2:
             self._answered.add(message.identifier)
 

@@ -104,7 +104,10 @@ class MqttAdapter(AdapterBase):
             stale=self._stale,
             clock=setup.clock,
             start=self._background.start,
+            is_kept=not self._config.clean_start,
             on_dropped=setup.on_dropped,
+            on_outdated=setup.on_outdated,
+            on_warning=setup.on_warning,
         )
         self._requests = PendingRequests(self._codec)
         self._reply_topic = _REPLIES + quote(self._client_id, safe="")

@@ -13,14 +13,16 @@ from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.stale import StaleMessages
 from bridge.adapters.mqtt.topics import identifier_of, matches, plain
 from bridge.adapters.mqtt.unacknowledged import SubscriptionQueue, UnacknowledgedMessages
-from bridge.core.errors import BridgeError, OverloadedError, ProtocolError
+from bridge.core.errors import BridgeError, ConnectionLostError, OverloadedError, ProtocolError
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import Hold
 from bridge.core.timer import Timer
 
-#: Messages of QoS 0, and their bytes, that wait at most for one subscription. Those of QoS 1 and 2 are bounded by
-#: `receive_maximum`, and with MQTT 3.1.1 by the broker's own rule.
+#: Bytes of messages of QoS 1 and 2 that wait at most; their number is bounded by `receive_maximum`, and with MQTT 3.1.1
+#: by the broker's own rule.
+MOST_HELD_BYTES: Final = 64 << 20
+#: Messages of QoS 0, and their bytes, that wait at most for one subscription.
 MOST_LOOSE: Final = 2_000
 MOST_LOOSE_BYTES: Final = 16 << 20
 #: Seconds that reading stops, so that the flood waits at its source, before messages of QoS 0 are dropped.
@@ -90,7 +92,10 @@ class Inbox:
         stale: StaleMessages,
         clock: Clock,
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        is_kept: bool,
         on_dropped: Callable[[BridgeError, str], None],
+        on_outdated: Callable[[BridgeError], None],
+        on_warning: Callable[[str, str | None], None],
     ) -> None:
         """Deliver nothing before `begin`.
 
@@ -101,7 +106,10 @@ class Inbox:
             stale: Takes the messages that no subscription wants.
             clock: For how long deliveries wait.
             start: Starts a task of the session.
-            on_dropped: Told of each message that is not delivered; see `AdapterSetup.on_dropped`.
+            is_kept: Whether the broker keeps the session, with all that is unacknowledged, for the next connection.
+            on_dropped: Told of each message that is not delivered; see `AdapterSetup`.
+            on_outdated: Told that only another connection brings what was left at the broker; see `AdapterSetup`.
+            on_warning: See `AdapterSetup`.
         """
         self._codec = codec
         self._acks = acks
@@ -109,7 +117,11 @@ class Inbox:
         self._stale = stale
         self._clock = clock
         self._start = start
+        self._is_kept = is_kept
         self._on_dropped = on_dropped
+        self._on_outdated = on_outdated
+        self._on_warning = on_warning
+        self._leaves = False
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
@@ -157,11 +169,31 @@ class Inbox:
                 message.owed = before.owed
                 if not message.owed:
                     return
+        if message.qos and (self._leaves or self._acks.held_bytes - len(message.payload) >= MOST_HELD_BYTES):
+            self._leave(message)
+            return
         subscriptions = [one for one in self._subscriptions if one.fits(message)]
         if subscriptions:
             self._hand_out(message, subscriptions)
         else:
             self._nobody_wants(message)
+
+    def _leave(self, message: IncomingMessage) -> None:
+        """Do not take a message, since those that wait fill the memory: the next connection brings it again."""
+        if not self._is_kept:
+            why = "too much waits for the bus, and the broker does not keep this session"
+            self._on_dropped(OverloadedError(why), message.topic)
+            self._acks.settle(message)
+            return
+        self._acks.leave(message)
+        if not self._leaves:  # all that comes later is left, too, so that the order is kept
+            self._leaves = True
+            self._acks.room, self._acks.on_room = MOST_HELD_BYTES // 2, self._ask_again
+            size = MOST_HELD_BYTES >> 20
+            self._on_warning("memory", f"{size} MiB of messages wait for the bus; the others stay with the broker")
+
+    def _ask_again(self) -> None:
+        self._on_outdated(ConnectionLostError("messages that found no room have stayed with the broker"))
 
     def _hand_out(self, message: IncomingMessage, subscriptions: list[TopicSubscription]) -> None:
         if message.owed is None:

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.mqtt.acks import Acks
-from bridge.adapters.mqtt.inbox import LONGEST_PAUSE, MOST_LOOSE, PATIENCE, Inbox, TopicSubscription
+from bridge.adapters.mqtt.inbox import LONGEST_PAUSE, MOST_HELD_BYTES, MOST_LOOSE, PATIENCE, Inbox, TopicSubscription
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
@@ -51,7 +51,9 @@ class Application:
 class Session:
     """An inbox with everything around it, over as many connections as one likes."""
 
-    def __init__(self, *, present: bool = False, version5: bool = True) -> None:
+    def __init__(self, *, present: bool = False, version5: bool = True, is_kept: bool = True) -> None:
+        self.is_kept = is_kept
+        self.outdated: list[BridgeError] = []
         self.clock = FakeClock()
         self.acks = Acks()
         self.unacknowledged = UnacknowledgedMessages(self.acks, self.clock)
@@ -86,7 +88,10 @@ class Session:
             stale=self.stale,
             clock=self.clock,
             start=self._start,
+            is_kept=self.is_kept,
             on_dropped=self._on_dropped,
+            on_outdated=self.outdated.append,
+            on_warning=lambda name, text: self.warnings.update({name: text}),
         )
         self.broker = Acknowledged()
         self.inbox.begin(
@@ -217,6 +222,48 @@ async def test_a_flood_that_the_bus_takes_in_time_loses_nothing() -> None:
     assert not session.paused
     assert session.dropped == []
     assert session.clock.timers == 0
+    session.end()
+
+
+async def test_messages_that_fill_the_memory_stay_with_the_broker() -> None:
+    """What is too much is neither kept nor acknowledged; once there is room, another connection brings it, in order."""
+    session, slow = Session(), Application()
+    slow.listens.clear()
+    session.inbox.open("a", slow)
+    size = MOST_HELD_BYTES // 4
+    payloads = [b"%d" % number + bytes(size) for number in range(6)]
+    await session.come(*(message("a", number + 1, payload=payload) for number, payload in enumerate(payloads)))
+    await session.come(message("a", 7))
+    assert session.warnings["memory"]
+    assert (session.broker.acks, session.outdated, session.dropped) == ([], [], [])
+    assert session.acks.held_bytes < MOST_HELD_BYTES + size
+    slow.listens.set()
+    await session.clock.settle()
+    assert session.broker.acks == [1, 2, 3, 4]
+    assert len(session.outdated) == 1
+    session.connect(present=True)
+    session.inbox.open("a", slow)
+    await session.come(message("a", 5, payload=payloads[4]), message("a", 6, payload=payloads[5]), message("a", 7))
+    assert session.broker.acks == [5, 6, 7]
+    assert [one.message[:1] for one in slow.messages[:6]] == list("012345")
+    assert len(slow.messages) == 7
+    session.end()
+
+
+async def test_messages_that_fill_the_memory_of_a_session_that_nobody_keeps() -> None:
+    """They would be lost with another connection: each one is told, and acknowledged."""
+    session, slow = Session(is_kept=False), Application()
+    slow.listens.clear()
+    session.inbox.open("a", slow)
+    size = MOST_HELD_BYTES // 2
+    await session.come(*(message("a", number, payload=bytes(size)) for number in (1, 2, 3)))
+    assert session.dropped == [("overloaded", "a")]
+    assert session.outdated == []
+    slow.listens.set()
+    await session.clock.settle()
+    assert session.broker.acks == [1, 2, 3]
+    await session.come(message("a", 4))
+    assert len(slow.messages) == 3
     session.end()
 
 
