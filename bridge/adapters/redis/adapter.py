@@ -132,7 +132,7 @@ class RedisAdapter(AdapterBase):
             self._target = await self._sentinels.master(self._background.start, self._setup.clock)
         try:
             self._commands = await self._open_for_commands()
-        except BridgeError:
+        except BaseException:  # also where it is cancelled, because the server does not answer
             if self._sentinels is not None:
                 self._sentinels.doubt()
             raise

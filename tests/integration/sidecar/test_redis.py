@@ -4,6 +4,7 @@ import json
 
 from tests.support.servers.redis_server import RedisServer, redis_server
 from tests.support.sidecar.sidecar import sidecar
+from tests.support.wait import until
 
 
 def integration(server: RedisServer, more: str = "") -> str:
@@ -117,6 +118,44 @@ async def test_a_restart_and_a_freeze():
             assert shipped["payload"]["message_id"] == f"{entry}/shipments"
             await program.ask("integration.store.publish", {"topic": "prices.usd", "message": 2})
             await program.wait("data.prices.usd", since=since)
+
+
+_RETURNS = """
+subscription "returns" {
+  integration = "store"
+  queue       = "returns"
+  emit        = "order.returned"
+}
+"""
+
+
+async def test_nobody_listens():
+    """Entries wait in their stream and are not counted; other queues and commands go on; then all of them come."""
+
+    def deliveries():
+        return {one["times_delivered"] for one in client.xpending_range("shipments", "nemo", "-", "+", 9)}
+
+    with (
+        redis_server() as server,
+        server.client() as client,
+        sidecar(integration(server) + _WAYS + _RETURNS) as running,
+        running.program("health.", "response.", "order.returned") as program,
+    ):
+        await connected(program)
+        for n in range(5):
+            client.xadd("shipments", {"data": n})
+        # `claim_after` is a second: meanwhile others would claim them, and each time they would be counted.
+        await until(lambda: deliveries() == {0})
+        client.xadd("returns", {"data": 7})
+        await program.wait("order.returned")
+        sent = await program.ask("integration.store.enqueue", {"queue": "orders", "message": 1})
+        assert sent["ok"], sent
+        assert deliveries() == {0}
+        with running.program("order.shipped") as listener:
+            await until(lambda: listener.pump() or len(listener.seen("order.shipped")) == 5)
+            shipped = [event["payload"] for event in listener.seen("order.shipped")]
+        assert [(one["message"], one["attempts"]) for one in shipped] == [(n, 1) for n in range(5)]
+        await until(lambda: client.xpending("shipments", "nemo")["pending"] == 0)
 
 
 def unwell(event):

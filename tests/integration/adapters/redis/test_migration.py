@@ -105,6 +105,29 @@ async def test_an_answer_reaches_the_reader(nodes: list[RedisServer]) -> None:
         assert [message.message for message in got] == [0, 1, 2]
 
 
+async def test_a_stream_that_moves_under_its_reader(nodes: list[RedisServer]) -> None:
+    """Its subscription ends as one that may be made again at once, and the next one reads on at the new node."""
+    queue = queue_between("read", *THIRDS[1])
+    told, got = Told(), []
+
+    async def deliver(message: Inbound) -> None:
+        got.append(message.message)
+
+    async with cluster_session(nodes[0], told=told) as adapter:
+        await adapter.consume(queue, deliver)
+        await adapter.enqueue(queue, 1)
+        await until(lambda: got == [1])
+        migration = Migration(nodes[:3], queue, nodes[1], nodes[2])
+        migration.move(queue)
+        migration.finish()
+        await until(lambda: told.ended)
+        assert [(topic, error.kind) for topic, error in told.ended] == [(queue, "unavailable")]
+        await adapter.consume(queue, deliver)
+        await adapter.enqueue(queue, 2)
+        await until(lambda: got == [1, 2])
+        assert not told.lost
+
+
 async def test_keys_on_both_sides_of_one_call(nodes: list[RedisServer]) -> None:
     """A dead letter that would need both (TRYAGAIN) waits until the slot has arrived."""
     queue = queue_between("both", *THIRDS[0])
