@@ -140,3 +140,10 @@ def test_all_connections_of_redis_share_the_files(two: tuple[Certificates, Certi
         context = one.context()
         assert context is not None
         assert subjects(context) == {authority(new)}
+
+
+def test_a_byte_order_mark_does_no_harm(two: tuple[Certificates, Certificates]) -> None:
+    """OpenSSL reads the first certificate also where an editor has put a byte-order mark before it."""
+    old, _ = two
+    old.ca_file.write_bytes(b"\xef\xbb\xbf" + old.ca_file.read_bytes())
+    assert subjects(ClientTls(Tls(ca=old.ca_file), NO_AUTH).context()) == {authority(old)}
