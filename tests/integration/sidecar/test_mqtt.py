@@ -7,6 +7,7 @@ from tests.support.adapters.mqtt import Mailbox, connected
 from tests.support.bus.program import Program
 from tests.support.servers.mosquitto import Mosquitto, mosquitto
 from tests.support.servers.mqtt_responder import responder
+from tests.support.servers.proxy import fault_proxy
 from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
@@ -192,3 +193,57 @@ async def test_a_remote_cannot_choose_what_only_the_bridge_says() -> None:
             failed = program.seen("resilience.events.failed")
             assert [event["payload"]["error"]["kind"] for event in failed] == ["invalid"]
             assert all("status" in event["payload"] for event in program.seen("health.bridge"))
+
+
+async def test_two_with_one_client_id() -> None:
+    """The broker ends the one when the other comes: they try less and less often, and health says why."""
+    with mosquitto() as broker:
+        block = """
+integration "NAME" {
+  type = "mqtt"
+  endpoint {
+    url = "URL"
+  }
+  config {
+    client_id = "same"
+  }
+}
+"""
+        both = "".join(block.replace("NAME", name).replace("URL", broker.url) for name in "ab")
+        with sidecar(both) as bridge, bridge.program() as program:
+
+            def health(name: str) -> list[dict[str, Any]]:
+                return [event["payload"] for event in program.seen(f"health.{name}")]
+
+            def warned(name: str) -> bool:
+                return any("the connection does not last" in str(one["warnings"]) for one in health(name))
+
+            await until(lambda: warned("a") and warned("b"))
+            for name in "ab":
+                assert "taken over" in str([one["error"] for one in health(name)])
+                assert len({one["reconnects"] for one in health(name)}) <= 8
+
+
+async def test_a_flood_of_retained_messages_over_a_slow_line() -> None:
+    """Answers that wait behind it are not missed: the sidecar is connected, also after a reconnection in its middle."""
+    with mosquitto("max_inflight_messages 0") as broker:
+        async with connected(broker.url) as outside:
+            for number in range(1500):
+                await outside.publish(f"metrics/{number}", f"{number:0500}", qos=0, retain=True)
+            await outside.publish("metrics/last", "last", qos=1, retain=True)
+        async with fault_proxy("127.0.0.1", broker.port) as proxy:
+            proxy.delay, proxy.mode = 0.2, "slow"
+            text = configuration(broker).replace(str(broker.port), str(proxy.port))
+            with (
+                sidecar(text.replace("clean_start = false", "clean_start = true")) as bridge,
+                bridge.program() as program,
+            ):
+                await _status(program, "connected")
+                mark = program.mark()
+                proxy.end_all(reset=True)
+                await _status(program, "disconnected", mark)
+                mark = program.mark()
+                await until(lambda: program.seen("data.metrics.last", mark))
+                statuses = [event["payload"]["status"] for event in program.seen("health.events", mark)]
+                assert set(statuses) <= {"connected", "degraded"}
+                assert proxy.accepted == 2

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bus.program import Program
+from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.remote import Remote, remote
+from tests.support.servers.tls import make_certificates
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
@@ -167,3 +169,31 @@ async def test_reloads_at_the_same_time(bus: Program, process: Sidecar, service:
     plans = [(await bus.response(one, since=since))["payload"]["result"] for one in ids]
     assert sorted(len(plan["changed"]) for plan in plans) == [0] * 9 + [2]
     assert (await bus.request("old", "echo", [1]))["ok"]
+
+
+async def test_an_authority_that_was_renewed(tmp_path: Path) -> None:
+    """`failed` with the old file; with the new one under the same name it is connected right after a reload."""
+    certificates = make_certificates(tmp_path)
+    cert, key = certificates.server_files(unknown_ca=True)
+    with mosquitto(f"certfile {cert}", f"keyfile {key}") as broker:
+        text = f"""
+integration "events" {{
+  type = "mqtt"
+  endpoint {{
+    url = "mqtts://127.0.0.1:{broker.port}"
+  }}
+  tls {{
+    ca = "{certificates.ca_file}"
+  }}
+}}
+"""
+        with sidecar(text) as process, process.program() as bus:
+
+            async def status(wanted: str) -> None:
+                await bus.wait("health.events", lambda event: event["payload"]["status"] == wanted)
+
+            await status("failed")
+            assert (await bus.ask("bridge.reload", {}))["result"]["unchanged"] == ["events"]
+            certificates.unknown.cert_pem.write_to_path(tmp_path / "ca.pem")
+            assert (await bus.ask("bridge.reload", {}))["result"]["changed"] == ["events"]
+            await status("connected")
