@@ -428,8 +428,8 @@ class Connection:
         log.warning("degraded", integration=self.id, warning=name, why=text)
         self._report("degraded", Degraded(integration=self.id, operation=None, cause=None, warning=name, text=text))
 
-    def _on_stuck(self, error: BridgeError) -> None:
-        self._keeper.outdated(error)
+    def _on_stuck(self, session: ProtocolAdapter, error: BridgeError) -> None:
+        self._keeper.outdated(session, error)
 
     def _on_dead(self, message: Inbound, why: str) -> None:
         log.warning("message given up", integration=self.id, message_id=message.message_id, attempts=message.attempts)

@@ -105,11 +105,12 @@ class Session:
     Attributes:
         adapter: It.
         lost: Why its connection broke by itself, or a part of it.
+        outdated: Why it is not the right one any more, although it may work.
         in_order: Whether its subscriptions were made.
         warnings: What it has to say to a person, by name.
     """
 
-    __slots__ = ("_keeper", "adapter", "in_order", "lost", "warnings")
+    __slots__ = ("_keeper", "adapter", "in_order", "lost", "outdated", "warnings")
 
     adapter: ProtocolAdapter
 
@@ -117,6 +118,7 @@ class Session:
         """Create it without an adapter, which needs its callbacks to be made."""
         self._keeper = keeper
         self.lost: BridgeError | None = None
+        self.outdated: BridgeError | None = None
         self.in_order = False
         self.warnings: dict[str, str] = {}
 
@@ -128,7 +130,9 @@ class Session:
 
     def on_outdated(self, error: BridgeError) -> None:
         """See `AdapterSetup.on_outdated`."""
-        self._keeper.session_outdated(self, error)
+        if self.outdated is None:
+            self.outdated = error
+        self._keeper.session_outdated(self)
 
     def on_warning(self, name: str, text: str | None) -> None:
         """See `AdapterSetup.on_warning`."""
@@ -187,7 +191,6 @@ class SessionKeeper:
         self._retry = asyncio.Event()
         self._connected = False
         self._proved = False
-        self._outdated: BridgeError | None = None
         self._renewing = False
         self._last_error: BridgeError | None = None
         self._open_sessions: set[Session] = set()
@@ -219,16 +222,17 @@ class SessionKeeper:
         if session is self._session and self._connected:
             self._wake.set()
 
-    def session_outdated(self, session: Session, error: BridgeError) -> None:
-        """Note that a session is not the right one any more."""
-        if session is self._session:
-            self.outdated(error)
-
-    def outdated(self, error: BridgeError) -> None:
-        """Replace the current session, with backoff, because it is not the right one any more."""
-        if self._connected and self._outdated is None:
-            self._outdated = error
+    def session_outdated(self, session: Session) -> None:
+        """Replace a session, with backoff, because it is not the right one any more."""
+        # One that is being opened is replaced as soon as it is open.
+        if session is self._session and self._connected:
             self._wake.set()
+
+    def outdated(self, adapter: ProtocolAdapter, error: BridgeError) -> None:
+        """Replace the session with this adapter, with backoff, because it is not the right one any more."""
+        for session in self._open_sessions:
+            if session.adapter is adapter:
+                session.on_outdated(error)
 
     def warning_changed(self, session: Session, name: str) -> None:
         """Report a new warning of a session, or that one is gone."""
@@ -248,7 +252,8 @@ class SessionKeeper:
 
         It proves nothing where the session itself has reported a loss, for example of a stream beside the calls.
         """
-        if self._session is not None and self._session.lost is not None:
+        # Where there is no session, the call was one of a session that has ended.
+        if self._session is None or self._session.lost is not None:
             return
         if self._connected:
             self._owner.on_status(ConnectionStatus.CONNECTED, None)
@@ -263,9 +268,12 @@ class SessionKeeper:
         flaps = self._backoff.failures >= _SHORT_LIVES and not self._backoff.lasts
         if self._connected and self._last_error is not None and flaps:
             found.append(f"the connection does not last; the one before ended with: {self._last_error.message}")
-        if self._outdated is not None:
-            found.append(f"another session is needed: {self._outdated.message}")
-        return found if self._session is None else [*found, *self._session.warnings.values()]
+        session = self._session
+        if session is None:
+            return found
+        if session.outdated is not None and self._connected:
+            found.append(f"another session is needed: {session.outdated.message}")
+        return [*found, *session.warnings.values()]
 
     # --- other settings
 
@@ -341,7 +349,6 @@ class SessionKeeper:
         finally:
             self._lives.cancel()
             self._connected = False
-            self._outdated = None
 
     def _begin_to_live(self) -> None:
         self._backoff.opened()
@@ -466,7 +473,6 @@ class SessionKeeper:
         else:
             error = await self._open_beside(old)
         if error is None:
-            self._outdated = None
             self._begin_to_live()
             self._owner.on_status(ConnectionStatus.CONNECTED, None)
         return error
@@ -519,7 +525,8 @@ class SessionKeeper:
         """Check at the interval, or sooner on suspicion; return why the connection is dead."""
         last = self._clock.monotonic()
         while True:
-            await self._pause(self._health.interval, self._wake)
+            if self._session is None or self._session.outdated is None:
+                await self._pause(self._health.interval, self._wake)
             session = self._session
             if session is None:
                 return NotConnectedError("the session is gone")
@@ -530,8 +537,8 @@ class SessionKeeper:
                 if error is not None:
                     return error
                 continue
-            if self._outdated is not None:
-                error = await self._replace(session, self._outdated)
+            if session.outdated is not None:
+                error = await self._replace(session, session.outdated)
                 if error is not None:
                     return error
                 continue

@@ -11,7 +11,6 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -39,8 +38,8 @@ _MOST_UNWELL: Final = 20
 _MOST_REASON: Final = 300
 #: How many subscriptions are made at the same time on a new session.
 _AT_A_TIME: Final = 16
-#: Seconds that a session that goes on without its subscriptions may take to end each of them.
-_LONGEST_LEAVE: Final = 0.5
+#: Seconds that a session that goes on without its subscriptions may take to end them. Nothing comes meanwhile.
+_LONGEST_LEAVE: Final = 2.0
 #: Kinds of errors that stay until a person changes something, at the remote or in the configuration.
 _FOR_A_PERSON: Final = frozenset({"invalid", "not_supported", "rejected", "auth"})
 #: Kinds of errors that may mean that the whole session is dead.
@@ -149,7 +148,7 @@ class Subscriptions:
         on_bad: Callable[[BridgeError, Inbound], None],
         on_dead: Callable[[Inbound, str], None] = lambda _, __: None,
         on_change: Callable[[], None] = lambda: None,
-        on_stuck: Callable[[BridgeError], None] = lambda _: None,
+        on_stuck: Callable[[ProtocolAdapter, BridgeError], None] = lambda _, __: None,
         redact: Callable[[BridgeError], None] = lambda _: None,
         has_qos: bool = False,
         acknowledged: Callable[[int | None], bool] = lambda _: False,
@@ -167,8 +166,8 @@ class Subscriptions:
             on_bad: Told of a message that no event can be made of; it is settled then, like any other.
             on_dead: Told of a message that the application has not acknowledged in as many deliveries as it may have.
             on_change: Called when a subscription has become well, or is so no longer.
-            on_stuck: Called with the reason why the remote has not ended a subscription that nobody wants any more: the
-                session must end, or messages would still be taken for it.
+            on_stuck: Called with a session, and with the reason why the remote has not ended a subscription there that
+                nobody wants any more: the session must end, or messages would still be taken for it.
             redact: Removes secrets from an error.
             has_qos: Whether the protocol has a quality of service for subscriptions.
             acknowledged: Returns whether messages of a topic are acknowledged with a quality of service.
@@ -312,14 +311,28 @@ class Subscriptions:
             remote.live = None
 
     async def leave(self, session: ProtocolAdapter) -> None:
-        """End all subscriptions of a session, which goes on without them."""
+        """End all subscriptions of a session, which goes on without them, as far as it does so within two seconds."""
         if session is not self._session:
             return
         live = [remote.live for remote in self._remote.values() if remote.live is not None]
         self.session_over(session)
-        for one in live:
-            with contextlib.suppress(BridgeError, TimeoutError):
-                await self._tasks.run(session.unsubscribe(one), "unsubscribe", limit=_LONGEST_LEAVE)
+        at_a_time = asyncio.Semaphore(_AT_A_TIME)
+
+        async def end(one: Subscription) -> None:
+            async with at_a_time:
+                await session.unsubscribe(one)
+
+        ending = [task for one in live if (task := self._tasks.start(end(one), "unsubscribe")) is not None]
+        if not ending:
+            return
+        try:
+            async with self._clock.timeout(_LONGEST_LEAVE):
+                await asyncio.wait(ending)
+        except TimeoutError:
+            pass  # the session is closed as soon as its operations have ended
+        finally:
+            for task in ending:
+                self._tasks.cancel(task)
 
     def ended(self, subscription: Subscription, error: BridgeError) -> None:
         """Note that a live subscription has ended by itself; it is tried again."""
@@ -354,9 +367,13 @@ class Subscriptions:
             if remote is None:
                 remote = self._add_remote(spec.key)
             self._set_emits(spec.key)
+            session = self._session
+            if session is None:
+                continue
             if spec.hold is not None and remote.live is not None and not remote.delivery.held:
-                self._on_stuck(NotConnectedError(f"{spec.name}: the application acknowledges from now on"))
-            elif self._session is not None and remote.live is None:
+                why = NotConnectedError(f"{spec.name}: the application acknowledges from now on")
+                self._on_stuck(session, why)
+            elif remote.live is None:
                 self._begin(remote)
         self._on_change()
 
@@ -441,13 +458,14 @@ class Subscriptions:
                     await self._tasks.run(session.unsubscribe(remote.live), "unsubscribe", limit=self.limit)
                 except TimeoutError:
                     late = AttemptTimeoutError(f"the remote has not confirmed the end within {self.limit:g} s")
-                    self._on_stuck(late)
+                    self._on_stuck(session, late)
                     raise late from None
                 except asyncio.CancelledError:
-                    self._on_stuck(AttemptTimeoutError("the remote has not confirmed the end of a subscription"))
+                    why = AttemptTimeoutError("the remote has not confirmed the end of a subscription")
+                    self._on_stuck(session, why)
                     raise
                 except BridgeError as error:
-                    self._on_stuck(error)
+                    self._on_stuck(session, error)
                     raise
 
     @contextlib.asynccontextmanager
@@ -534,14 +552,24 @@ class Subscriptions:
             if session is None or remote.live is not None or self._remote.get(remote.key) is not remote:
                 return
             try:
-                async with self._at_a_time:
-                    await self._subscribe(session, remote)
+                await self._at_a_time.acquire()
+                with contextlib.ExitStack() as turn:
+                    turn.callback(self._at_a_time.release)
+                    await self._subscribe(session, remote, on_slow=turn.close)
             except BridgeError as error:
                 if session is self._session:
                     self._failed(remote, error)
 
-    async def _subscribe(self, session: ProtocolAdapter, remote: _RemoteSubscription) -> None:
+    async def _subscribe(
+        self, session: ProtocolAdapter, remote: _RemoteSubscription, on_slow: Callable[[], None] = lambda: None
+    ) -> None:
         """Make a subscription at the remote.
+
+        Args:
+            session: The session to make it on.
+            remote: The subscription.
+            on_slow: Called when it takes longer than the time limit, since other data comes first: others must not wait
+                for it any more.
 
         Raises:
             AttemptTimeoutError: Neither a confirmation nor anything else came from the remote within the time limit.
@@ -555,13 +583,20 @@ class Subscriptions:
             remote.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
         options = SubscriptionOptions(qos=specs[0].qos, group=specs[0].group, hold=hold)
+
+        def extend(began: float) -> bool:
+            if not heard_since(session, began):
+                return False
+            on_slow()
+            return True
+
         listen = session.consume if queue else session.subscribe
         try:
             live = await self._tasks.run(
                 listen(topic, remote.delivery, options),
                 "subscribe",
                 limit=self.limit,
-                extend=partial(heard_since, session),
+                extend=extend,
             )
         except TimeoutError:
             raise AttemptTimeoutError(f"the remote has not confirmed it within {self.limit:g} s") from None

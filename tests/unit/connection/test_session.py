@@ -270,6 +270,17 @@ async def test_a_call_that_gets_through_ends_the_wait():
         assert running.told == ["connecting", "disconnected", "connected"]
 
 
+async def test_calls_of_a_session_that_has_ended_do_not_end_the_wait():
+    """They may be answered after its loss, and say nothing about the next session: tries stay as rare as they are."""
+    async with RunningKeeper() as running:
+        running.remote.connect = NotConnectedError("refused")
+        running.remote.sessions[0].setup.on_lost(ConnectionLostError("gone"))
+        for _ in range(1000):
+            running.keeper.alive()
+            await running.clock.advance(0.01)
+        assert len(running.remote.sessions) <= 10
+
+
 async def test_a_call_proves_nothing_about_a_loss_that_the_session_reported():
     """After a reported loss, such as of an event stream, only connecting again makes it connected."""
     running = RunningKeeper(has_session=False)
@@ -468,6 +479,45 @@ async def test_an_outdated_session_is_replaced_while_it_works():
         await running.clock.advance(10.0)
         assert running.keeper.current is second
         assert len(running.remote.sessions) == 2
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+async def test_a_session_that_is_outdated_before_it_is_open(side_by_side: bool):
+    """What a session says of itself while it opens holds as soon as it is open, also where it replaces another one."""
+    running = RunningKeeper(side_by_side=side_by_side)
+    outdated = 2
+
+    async def order(session: ProtocolAdapter) -> bool:
+        if len(running.ordered) <= outdated:
+            assert isinstance(session, Session)
+            session.setup.on_outdated(READONLY)
+        return True
+
+    running.order = order
+    async with running:
+        await running.clock.advance(5.0)
+        assert [session.closed for session in running.remote.sessions] == [True, True, False]
+        assert running.keeper.warnings == []
+        await running.clock.advance(60.0)
+        assert running.keeper.current is running.remote.sessions[2]
+
+
+async def test_a_session_of_which_the_owner_has_had_enough_before_it_is_open():
+    """The owner names the session that is to be replaced; others stay."""
+    running = RunningKeeper(side_by_side=True)
+
+    async def order(session: ProtocolAdapter) -> bool:
+        if len(running.ordered) == 1:
+            running.keeper.outdated(session, NotConnectedError("a subscription does not end"))
+        return True
+
+    running.order = order
+    async with running:
+        await running.clock.advance(1.0)
+        first, second = running.remote.sessions
+        running.keeper.outdated(first, NotConnectedError("a subscription does not end"))
+        await running.clock.advance(10.0)
+        assert running.keeper.current is second
 
 
 async def test_an_outdated_session_of_which_there_is_only_one():

@@ -874,6 +874,35 @@ async def test_a_session_is_left_without_its_subscriptions():
     assert set(fresh.topics) == {"t", "u"}
 
 
+async def test_a_session_that_ends_no_subscription_is_left_all_the_same():
+    """However many there are, the next session does not wait long for those that the last one does not end."""
+    fixture = Fixture(*(SubscriptionSpec(f"s{n}", f"t{n}") for n in range(100)))
+    await fixture.subscriptions.restore(fixture.session)
+
+    async def hang(_: Subscription) -> None:
+        await asyncio.Event().wait()
+
+    fixture.session.unsubscribe = hang  # type: ignore[method-assign]
+    leaving = asyncio.create_task(fixture.subscriptions.leave(fixture.session))
+    await fixture.clock.advance(2.01)
+    assert leaving.done()
+    await fixture.clock.advance(1.0)
+    assert fixture.clock.timers == 0, "nothing goes on"
+
+
+async def test_those_that_are_not_confirmed_hold_up_no_others():
+    """Where other data comes instead of their confirmation, the others are asked for after the time limit."""
+    fixture = Fixture(*(SubscriptionSpec(f"s{n}", f"t{n}") for n in range(20)))
+    fixture.session.hangs = {f"t{n}" for n in range(16)}
+    restoring = asyncio.create_task(fixture.subscriptions.restore(fixture.session))
+    for _ in range(12):
+        await fixture.clock.advance(1.0)
+        fixture.session.heard = fixture.clock.monotonic()
+    assert restoring.done()
+    assert set(fixture.session.live) == {"t16", "t17", "t18", "t19"}
+    assert len(fixture.session.tries) == 20
+
+
 @pytest.mark.parametrize("hanging", [0, 3, 40])
 async def test_a_session_is_told_when_all_were_asked_for(hanging: int):
     """Once, after the last one was asked for: until then, what the remote sends may still be wanted."""
