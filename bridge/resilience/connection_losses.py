@@ -87,8 +87,8 @@ class ConnectionLosses:
             in_flight: How many attempts were in flight, this one among them.
             answers: How many operations the remote has answered so far.
         """
-        same = attempt.ends != self.ends
-        if not same:
+        first = attempt.ends == self.ends
+        if first:
             self.ends += 1
         key = _key(attempt.call)
         losses = self.known.get(key)
@@ -96,7 +96,9 @@ class ConnectionLosses:
             if len(self.known) >= _MOST_KNOWN:
                 del self.known[next(iter(self.known))]
             losses = self.known[key] = _Losses()
-        alone = not same and in_flight == 1
+        alone = first and in_flight == 1
+        # Without a session each attempt has a connection of its own, and each end is news.
+        same = not first and attempt.call.needs_session
         known = same or (alone and losses.is_suspect)
         losses.count += 1
         guilty = alone and losses.count >= _GUILTY_FROM and self._works_otherwise(key, losses, answers)

@@ -169,6 +169,7 @@ class Limiter(Generic[Waiter]):
         self._waiting.clear()
         self._alone.clear()
         self.close()
+        self._hold(held=False)  # nobody is left who would end the turn
         return waiting
 
     def pause(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.core.errors import ConnectionLostError, NotConnectedError, UnavailableError
 from bridge.core.model import Outcome
+from bridge.resilience import GuardedCall
 from tests.support.guard.harness import GuardHarness, script
 
 _OFTEN = {"retry": {"max_attempts": 10, "initial_delay": 0, "budget": 1}, "circuit_breaker": {"failure_threshold": 100}}
@@ -108,6 +109,18 @@ async def test_a_connection_that_ends_is_one_failure_for_the_breaker() -> None:
         for number in range(20):
             await guarded.start(100 * turn + number)
         await _cut(guarded)
+    assert guarded.guard.breaker.state == "open"
+
+
+async def test_without_a_session_each_connection_that_ends_is_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt has its own connection there, so that others that end meanwhile are failures of their own."""
+    monkeypatch.setattr(GuardedCall, "needs_session", False)
+    guarded = GuardHarness(retry={"max_attempts": 1}, circuit_breaker={"failure_threshold": 5})
+    for number in range(5):
+        await guarded.start(number)
+    for number in range(5):
+        assert guarded.guard.breaker.state == "closed", number
+        await guarded.end(number, _lost())
     assert guarded.guard.breaker.state == "open"
 
 

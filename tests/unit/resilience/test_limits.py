@@ -110,6 +110,20 @@ def test_clear_sends_everybody_away() -> None:
     assert limits.try_start()
 
 
+def test_clear_ends_the_turn_of_those_that_start_alone() -> None:
+    """Where nobody waits any more who would have started alone, the others start."""
+    clock = FakeClock()
+    limits = limiter(clock, max_in_flight=2, rate=1)
+    assert limits.try_start()
+    limits.wait_alone(1)
+    limits.release()
+    assert started(limits) == [], "there is no token"
+    limits._begin_turn()
+    assert limits.clear() == [1]
+    clock._now += 10.0
+    assert limits.try_start()
+
+
 async def test_rate_keeps_pace_and_order() -> None:
     """A burst of a tenth of a second, then one start each interval, in order."""
     clock, order = FakeClock(), []
