@@ -85,7 +85,7 @@ PACKETS = st.lists(
 def test_packets_are_found_however_they_are_cut(packets: list[tuple[int, bytes]], cuts: list[int], stop: int) -> None:
     """Packets are found in pieces of any size, also where the reader stopped in the middle of a piece."""
     stream = b"".join(b"%c%b%b" % (first, variable_integer(len(body)), body) for first, body in packets)
-    reader, found = PacketReader(), []
+    reader, found = PacketReader(lambda *_: None), []
     for start, end in pairwise([0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]):
         reader.feed(stream[start:end])
         for number, packet in enumerate(reader.packets()):
@@ -99,7 +99,7 @@ def test_packets_are_found_however_they_are_cut(packets: list[tuple[int, bytes]]
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_split_or_refused(data: bytes) -> None:
     """Each packet that is returned is part of the bytes that came; others give the error that ends the connection."""
-    reader = PacketReader()
+    reader = PacketReader(lambda *_: None)
     reader.feed(data)
     with contextlib.suppress(MalformedPacketError):
         for _, body in reader.packets():

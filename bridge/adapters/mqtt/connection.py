@@ -22,7 +22,7 @@ from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages, UnfinishedMessages
-from bridge.adapters.mqtt.packets.reader import PacketReader
+from bridge.adapters.mqtt.packets.reader import MOST_BYTES, PacketReader
 from bridge.adapters.mqtt.packets.session import Verdict, decode_connack, decode_disconnect
 from bridge.adapters.mqtt.packets.subscriptions import decode_answer, subscribe, unsubscribe
 from bridge.adapters.mqtt.packets.wire_format import (
@@ -168,7 +168,7 @@ class MqttConnection:
         self.error: BridgeError | None = NotConnectedError("there is no session")
         self.last_heard: float | None = None
         self._loop = asyncio.get_running_loop()
-        self._reader = PacketReader()
+        self._reader = PacketReader(self._on_too_large)
         self._identifiers = Identifiers()
         self._outgoing = OutgoingMessages(
             self._write,
@@ -443,6 +443,15 @@ class MqttConnection:
             self._write(acknowledgement(PUBCOMP, identifier))
         else:
             raise MalformedPacketError("a packet that only a client sends, or a second CONNACK")
+
+    def _on_too_large(self, first: int, head: bytes, size: int) -> None:
+        """Take a message that is too large for the memory with a fault in place of its content."""
+        if first & KIND != PUBLISH or self.error is not None:
+            raise MalformedPacketError(f"a packet of {size} bytes")
+        message = decode(first, head, version5=self._version5)
+        message.payload = b""
+        message.fault = f"a message of {size} bytes with its headers; at most {MOST_BYTES} are taken"
+        self._on_message(message)
 
     def _begin(self, kind: int, body: bytes) -> None:
         """Take the first packet, which is CONNACK ([MQTT-3.2.0-1]), or with MQTT 5 perhaps DISCONNECT."""

@@ -1,18 +1,28 @@
 """Splits what the broker sends into packets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError
 
 #: First byte and length of the shortest packet.
 _SHORTEST: Final = 2
+#: Bytes of the largest packet that is kept whole; MQTT has four times as much.
+MOST_BYTES: Final = 64 << 20
+#: Bytes of a larger one that are kept: those of a topic and a packet identifier.
+HEAD: Final = 65_539
 
 
 class PacketReader:
-    """Takes bytes as they come, in pieces of any size, and returns whole packets."""
+    """Takes bytes as they come, in pieces of any size, and returns whole packets.
 
-    def __init__(self) -> None:
+    Of a packet that is too large for the memory only the beginning is kept; the rest is read and thrown away.
+    """
+
+    def __init__(self, on_too_large: Callable[[int, bytes, int], None]) -> None:
+        """`on_too_large` is called with first byte, beginning and length of the body of such a packet."""
+        self._on_too_large = on_too_large
+        self._to_skip = 0
         self._data = bytearray()
         self._position = 0
         # With fewer bytes than this there is no whole packet: a large one comes in many pieces.
@@ -21,6 +31,10 @@ class PacketReader:
     def feed(self, data: bytes) -> None:
         """Add bytes that came after all earlier ones."""
         self._drop_what_was_read()
+        if self._to_skip:
+            skipped = min(self._to_skip, len(data))
+            self._to_skip -= skipped
+            data = data[skipped:]
         self._data += data
 
     def packets(self) -> Iterator[tuple[int, bytes]]:
@@ -41,6 +55,16 @@ class PacketReader:
                     self._needed = available - position + 1
                     break
             end = start + length
+            if length > MOST_BYTES:
+                if available < start + HEAD:
+                    self._needed = start + HEAD - position
+                    break
+                first, head = data[position], bytes(data[start : start + HEAD])
+                self._needed, self._position = _SHORTEST, min(end, available)
+                self._to_skip = max(end - available, 0)
+                position = self._position
+                self._on_too_large(first, head, length)
+                continue
             if end > available:
                 self._needed = end - position
                 break

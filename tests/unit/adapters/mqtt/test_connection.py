@@ -16,8 +16,9 @@ from bridge.adapters.mqtt.connection import Limits, MqttConnection
 from bridge.adapters.mqtt.errors import refused
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.packets.outgoing import UnfinishedMessages
-from bridge.adapters.mqtt.packets.reader import PacketReader
+from bridge.adapters.mqtt.packets.reader import MOST_BYTES, PacketReader
 from bridge.adapters.mqtt.packets.session import decode_connack
+from bridge.adapters.mqtt.packets.wire_format import variable_integer
 from bridge.adapters.mqtt.transport import SocketTransport
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, ProtocolError, RejectedError
@@ -38,7 +39,7 @@ class Broker:
         ours, self._sock = socket.socketpair()
         for one in (ours, self._sock):
             one.setblocking(False)
-        self._reader = PacketReader()
+        self._reader = PacketReader(lambda *_: None)
         self._packets: list[tuple[int, bytes]] = []
         self.messages: list[IncomingMessage] = []
         self.released: list[int] = []
@@ -366,6 +367,26 @@ async def test_a_message_that_makes_no_sense_costs_nobody_the_connection(body: b
         bad, good = broker.messages
         assert bad.fault
         assert (good.fault, good.payload) == (None, b"x")
+        assert not broker.lost
+
+
+async def test_a_message_that_is_too_large_for_the_memory() -> None:
+    """It is read and thrown away; what follows comes, and the broker gets its acknowledgement."""
+    async with connected() as broker:
+        size = MOST_BYTES + 1
+        head = b"\x32" + variable_integer(size) + b"\x00\x01t\x00\x07\x00"
+        rest = size - 6
+        await broker.send(head)
+        while rest:
+            piece = min(rest, 1 << 20)
+            await broker.send(bytes(piece))
+            rest -= piece
+        await broker.send(b"\x30\x05\x00\x01t\x00x")
+        await broker.turn()
+        large, good = broker.messages
+        assert (large.topic, large.identifier, large.payload, good.payload) == ("t", 7, b"", b"x")
+        assert str(size) in (large.fault or "")
+        assert len(broker.connection._reader._data) < 1 << 20
         assert not broker.lost
 
 
