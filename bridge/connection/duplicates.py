@@ -63,12 +63,17 @@ class Duplicates:
 
     def note(self, place: int, message: Inbound) -> None:
         """Remember a message that was put on the bus."""
-        names = _names(place, message)
-        if not names:
+        position, key = message.message_id, _key(message)
+        if position is None and key is None:
             return
         now = self._clock.monotonic()
-        seen, noted = self._seen, (now, message.message_id, _digest(message))
-        for name in names:
+        seen, noted = self._seen, (now, position, _digest(message))
+        if position is not None:
+            name = (place, message.topic, position, True)
+            seen[name] = noted
+            seen.move_to_end(name)
+        if key is not None:
+            name = (place, message.topic, key, False)
             seen[name] = noted
             seen.move_to_end(name)
         while seen:
@@ -79,8 +84,9 @@ class Duplicates:
 
     def forget(self, place: int, message: Inbound) -> None:
         """Forget a message that was given up: if it is sent again, it is new."""
-        for name in _names(place, message):
-            self._seen.pop(name, None)
+        for name, is_position in ((message.message_id, True), (_key(message), False)):
+            if name is not None:
+                self._seen.pop((place, message.topic, name, is_position), None)
 
     def _fresh(self, name: _Name) -> tuple[float, str | None, int | None] | None:
         found = self._seen.get(name)
@@ -88,16 +94,6 @@ class Duplicates:
             return found
         del self._seen[name]
         return None
-
-
-def _names(place: int, message: Inbound) -> list[_Name]:
-    names: list[_Name] = []
-    if message.message_id is not None:
-        names.append((place, message.topic, message.message_id, True))
-    key = _key(message)
-    if key is not None:
-        names.append((place, message.topic, key, False))
-    return names
 
 
 def _key(message: Inbound) -> str | None:

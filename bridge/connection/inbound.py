@@ -86,6 +86,11 @@ class _Outcome(enum.Enum):
     NOBODY = enum.auto()
 
 
+# Looked up for each message.
+_PUBLISHED: Final = _Outcome.PUBLISHED
+_NOTHING: Final = _Outcome.NOTHING
+
+
 class Delivery:
     """Put the messages of one subscription at the remote on the bus; implements `ports.Deliver`.
 
@@ -137,9 +142,9 @@ class Delivery:
         emissions = self.emissions
         for done, emission in enumerate(emissions):
             outcome = self._publish(emission, message, patient=message.patience > 0)
-            if outcome is _Outcome.PUBLISHED:
+            if outcome is _PUBLISHED:
                 published = True
-            elif outcome is not _Outcome.NOTHING:
+            elif outcome is not _NOTHING:
                 return self._wait(message, emissions[done:], published=published)
         return self._decision(message, published=published)
 
@@ -164,7 +169,7 @@ class Delivery:
                     patient = False
                 else:
                     break
-            published = published or outcome is _Outcome.PUBLISHED
+            published = published or outcome is _PUBLISHED
         return self._decision(message, published=published)
 
     async def _wait_for_listener(self, emission: Emission, message: Inbound) -> None:
@@ -209,21 +214,20 @@ class Delivery:
             if (needs_listener or patient) and not self._sink.listens(event_type):
                 return _Outcome.NOBODY
             payload = payload_of(message, None if trace is None else _without_trace(message.headers))
-            keep = (message.topic, self) if self._is_kept(emission, event_type, message) else None
+            last_value = emission.last_value
+            if last_value is None and (message.retained or self._has_kept):
+                last_value = self._is_last_value(event_type, message)
+            keep = (message.topic, self) if last_value else None
             room = self._sink.offer(event_type, payload, headers=headers, keep=keep)
         except InvalidError as error:
             self._on_bad(error, message)
             return _Outcome.NOTHING
-        return _Outcome.PUBLISHED if room else _Outcome.NO_ROOM
+        return _PUBLISHED if room else _Outcome.NO_ROOM
 
-    def _is_kept(self, emission: Emission, event_type: str, message: Inbound) -> bool:
-        if emission.last_value is not None:
-            return emission.last_value
-        if message.retained:
-            self._has_kept = True
-            return True
-        # What is published later to a topic whose value is kept takes its place, though it is not marked itself.
-        return self._has_kept and self._sink.keeps_last(event_type, message.topic)
+    def _is_last_value(self, event_type: str, message: Inbound) -> bool:
+        """Return whether the remote keeps this message, or one that it takes the place of: it is not marked itself."""
+        self._has_kept = True
+        return message.retained or self._sink.keeps_last(event_type, message.topic)
 
 
 def payload_of(message: Inbound, headers: dict[str, str] | None = None) -> Message:

@@ -53,17 +53,17 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
 TRACE_CONTEXT: Final = frozenset({"traceparent", "tracestate", "baggage"})
 
 
-def trace_of(headers: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the headers of the trace's context, in lower case; None where there are none.
+#: As some libraries write them. Nearly all messages have none of these, which one look-up for each header tells.
+_SPELLINGS: Final = frozenset(
+    spelling for name in TRACE_CONTEXT for spelling in (name, name.capitalize(), name.upper())
+)
 
-    Some libraries write them in other cases, and HTTP's headers have none (RFC 9110, 5.1).
-    """
-    found: dict[str, str] | None = None
-    for name, value in headers.items():
-        if name.lower() in TRACE_CONTEXT:
-            found = found or {}
-            found[name.lower()] = value
-    return found
+
+def trace_of(headers: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the headers of the trace's context, in small letters; None where there are none."""
+    if _SPELLINGS.isdisjoint(headers):
+        return None
+    return {name.lower(): value for name, value in headers.items() if name in _SPELLINGS}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
