@@ -169,6 +169,9 @@ def _notes(found: Status) -> Iterator[Text]:
     problem = found["bridge"]["outbox"]["problem"]
     if problem is not None:
         yield Text(f"outbox: {printable(problem)}", style="red")
+    missing = found["bridge"]["outbox"].get("missing")  # a bridge of an earlier version does not say it
+    if missing is not None:
+        yield Text(f"outbox: {printable(missing)}", style="red")
     for one in integrations(found):
         name = printable(one["integration"])
         if one["error"] is not None:

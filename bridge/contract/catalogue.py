@@ -65,6 +65,7 @@ CHANNELS: Final = (
     Channel("bridgeHealth", "health.bridge", "send", "State of the bridge; the last value is kept"),
     Channel("integrationHealth", "health.{integration}", "send", "State of an integration; the last value is kept"),
     Channel("busResilience", "resilience.bus.{what}", "send", "What happened on the bus itself"),
+    Channel("bridgeResilience", "resilience.bridge.{what}", "send", "What happened to the bridge itself"),
     Channel("receipts", "receipt.{integration}.{outcome}", "send", "The one outcome of an accepted event"),
     Channel("integrationResilience", "resilience.{integration}.{what}", "send", "What an integration's guard did"),
 )
@@ -201,6 +202,7 @@ def _resilience() -> list[MessageType]:
     rows: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
         ("bus.rejected", "Messages that were not taken", payloads.BusRejected, examples.BUS_REJECTED, {}),
         ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP, {}),
+        ("bridge.outbox_loss", "Stored events are missing", payloads.OutboxLoss, examples.OUTBOX_LOSS, {}),
         ("retry", "There will be another attempt", payloads.Retry, examples.RETRY, {}),
         ("failed", "An operation failed for good", payloads.Failed, examples.FAILED, {}),
         *(
@@ -220,9 +222,9 @@ def _resilience() -> list[MessageType]:
     ]
     found = []
     for what, title, model, example, also in rows:
-        ours = what.startswith("bus.")
+        ours = {"bus": "busResilience", "bridge": "bridgeResilience"}.get(what.partition(".")[0])
         topic = f"resilience.{what}" if ours else f"resilience.{{integration}}.{what}"
-        channel = "busResilience" if ours else "integrationResilience"
+        channel = ours or "integrationResilience"
         found.append(MessageType(f"resilience/{what}", channel, topic, title, model, example, also))
     return found
 

@@ -38,7 +38,7 @@ BRIDGE: Final = {
     "pid": 4711,
     "uptime_ms": 61234,
     "bus": {"received": 120, "published": 260, "rejected": 0, "gaps": 0, "missing": 0, "dropped": 0},
-    "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0, "dead_letters": 0, "problem": None},
+    "outbox": {"pending": 0, "bytes": 0, "oldest_ms": 0, "dead_letters": 0, "problem": None, "missing": None},
     "integrations": {"backend_api": "connected"},
 }
 _SUBSCRIPTION: Final = {
@@ -175,6 +175,7 @@ DEAD_LETTER: Final = _HEAD | {
     "history": _HISTORY,
 }
 BUS_REJECTED: Final = {"reason": "type_mismatch", "count": 3, "detail": "`event_type` differs from the first frame"}
+OUTBOX_LOSS: Final = {"commits": 3, "entries": 2, "replaced": False}
 BUS_GAP: Final = {"source": "shop", "missing": 17}
 
 _BEFORE: Final = {"open": "closed", "half_open": "open", "closed": "half_open"}

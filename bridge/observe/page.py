@@ -71,6 +71,8 @@ class Page:
         yield "</dl>"
         if outbox["problem"] is not None:
             yield f'<p class="bad">▲ outbox: {escape(outbox["problem"])}</p>'
+        if outbox["missing"] is not None:
+            yield f'<p class="bad">▲ outbox: {escape(outbox["missing"])}</p>'
         yield '<div class="scroll"><table><thead><tr>'
         yield "".join(f'<th scope="col"{_right(name)}>{_heading(name)}</th>' for name in _COLUMNS)
         yield "</tr></thead>"

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
-from bridge.outbox.store import Store, Totals
+from bridge.outbox.store import Missing, Store, Totals
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: Rows that one transaction takes at most, about.
@@ -94,6 +94,7 @@ class CommitQueue:
         waiting: Bytes of new events that are not committed yet.
         totals: The store's totals after the last commit that has come back to the loop.
         condition: How the disk and the store were by then.
+        missing: What an earlier run had committed and the store does not have; None where nothing is missing.
     """
 
     def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
@@ -117,6 +118,7 @@ class CommitQueue:
         self.waiting = 0
         self.totals = Totals()
         self.condition = Condition()
+        self.missing: Missing | None = None
 
     async def open(self) -> dict[str, int]:
         """Open the store, and return how many entries wait for each integration.
@@ -125,7 +127,7 @@ class CommitQueue:
             OutboxError: It cannot be opened.
         """
         store = await asyncio.to_thread(Store, self._file, max_bytes=self._max_bytes)
-        self.totals = store.totals
+        self.totals, self.missing = store.totals, store.missing
         found = store.integrations()
         self._thread = threading.Thread(target=self._run, args=(store,), name="outbox", daemon=True)
         self._thread.start()

@@ -15,7 +15,7 @@ import structlog
 from bridge.core.errors import OverloadedError, StoppingError
 from bridge.core.event_type import to_event_type
 from bridge.core.model import Event, Operation, Outcome
-from bridge.core.payloads import LetterList, OutboxCounts
+from bridge.core.payloads import LetterList, OutboxCounts, OutboxLoss
 from bridge.core.ports import Clock
 from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
@@ -126,6 +126,8 @@ class Outbox:
             self._folder.release()
             raise
         self._commits = commits
+        if commits.missing is not None:
+            log.warning("outbox", file=str(self._folder.file), missing=str(commits.missing))
         for integration, pending in found.items():
             self._queue(integration, pending=pending)
         if found:
@@ -173,7 +175,7 @@ class Outbox:
     def counts(self) -> OutboxCounts:
         """Return the `outbox` of `health.bridge`."""
         if self._commits is None:
-            return OutboxCounts(pending=0, bytes=0, oldest_ms=0, dead_letters=0, problem=None)
+            return OutboxCounts(pending=0, bytes=0, oldest_ms=0, dead_letters=0, problem=None, missing=None)
         totals = self._commits.totals
         return OutboxCounts(
             pending=totals.pending,
@@ -181,7 +183,16 @@ class Outbox:
             oldest_ms=0 if totals.oldest_ms is None else max(0, self._time.now_ms() - totals.oldest_ms),
             dead_letters=totals.letters,
             problem=self._commits.condition.problem,
+            missing=None if self._commits.missing is None else str(self._commits.missing),
         )
+
+    @property
+    def loss(self) -> OutboxLoss | None:
+        """What an earlier run had committed and is not there any more, as an event tells it; None for nothing."""
+        missing = None if self._commits is None else self._commits.missing
+        if missing is None:
+            return None
+        return OutboxLoss(commits=missing.commits, entries=missing.entries, replaced=missing.replaced)
 
     @property
     def problem(self) -> str | None:

@@ -5,6 +5,7 @@ takes long to get it back.
 """
 
 import sqlite3
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.core.responder import Answer
+from bridge.outbox.commit_mark import CommitMark, Mark
 from bridge.outbox.entry import Entry, decode_entry, encode
 from bridge.outbox.order import on_disk
 from bridge.outbox.reserve import Reserve
@@ -66,6 +68,26 @@ class Scan(NamedTuple):
     last: int
 
 
+class Missing(NamedTuple):
+    """What an earlier run had committed, and is not there any more.
+
+    Attributes:
+        commits: How many transactions.
+        entries: How many accepted events were in these; some may have been delivered.
+        replaced: Whether the whole database is another one.
+    """
+
+    commits: int
+    entries: int
+    replaced: bool
+
+    def __str__(self) -> str:
+        """Return it as one line for a person."""
+        what = f"{self.commits} commits of an earlier run are missing, with {self.entries} accepted events"
+        why = "is not the one of before" if self.replaced else "or the log beside it was cut, removed or replaced"
+        return f"{what}; the database {why}"
+
+
 class Store:
     """The database, and the totals of what is in it.
 
@@ -73,6 +95,7 @@ class Store:
         totals: As of the last commit.
         full: Whether `max_bytes` was reached.
         reserve: Room on the disk that is given back when the disk is full.
+        missing: What an earlier run had committed and the database does not have; None where nothing is missing.
     """
 
     def __init__(self, file: Path, *, max_bytes: int) -> None:
@@ -90,12 +113,43 @@ class Store:
         self._asked: dict[int, list[str]] = {}
         self._count()
         self._next: int = self._one("SELECT value FROM meta WHERE name='next_seq'")[0]
-        self._reserved = self._next
         self._unwritten: list[Entry] = []
+        self._mark = CommitMark(file.with_name(f"{file.name}.mark"))
+        self._committed = self._entries_and_commits()
+        self._entered = self._committed.entries
+        self.missing = self._find_missing()
+        self._reserved = self._next
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+        self._mark.close()
+
+    def _entries_and_commits(self) -> Mark:
+        """Return how much was committed, by the database itself."""
+        row = self._one("SELECT value FROM meta WHERE name='committed'")
+        return Mark(uuid.uuid4().bytes) if row is None else Mark(*msgspec.msgpack.decode(row[0]))
+
+    def _find_missing(self) -> Missing | None:
+        """Compare the mark outside with the database; write both, so that a loss is found once."""
+        before, now, missing = self._mark.read(), self._committed, None
+        if before is not None and before.database != now.database:
+            if before.entries:
+                missing = Missing(before.commits, before.entries, replaced=True)
+        elif before is not None and before.commits > now.commits:
+            missing = Missing(before.commits - now.commits, before.entries - now.entries, replaced=False)
+            self._committed = before
+            self._entered = before.entries
+        if before is not None:
+            self._next = max(self._next, before.next_seq)  # no number is given twice
+        try:
+            self.begin()
+            if self._next > (self._one("SELECT value FROM meta WHERE name='next_seq'")[0]):
+                self.execute("UPDATE meta SET value=? WHERE name='next_seq'", (self._next,))
+            self.commit()
+        except sqlite3.Error:  # a disk that is full; it is found again at the next start
+            self.rollback()
+        return missing
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Execute one SQL statement.
@@ -130,14 +184,19 @@ class Store:
     def commit(self) -> None:
         """Commit the transaction: when this returns it is on disk."""
         oldest_ms = self._oldest()
+        mark = Mark(self._committed.database, self._committed.commits + 1, self._entered, self._next)
+        self.execute("INSERT OR REPLACE INTO meta VALUES ('committed', ?)", (encode(mark),))
         self.execute("COMMIT")
         self.totals.oldest_ms = oldest_ms
+        self._committed = mark
+        self._mark.write(mark)
 
     def rollback(self) -> None:
         """Undo the transaction, and correct the totals. Entries that were accepted in it are not stored."""
         if self._database.in_transaction:
             self.execute("ROLLBACK")
         self._reserved = self._next  # whatever was set aside may be undone, too
+        self._entered = self._committed.entries
         self._count()
 
     def apply(self, batch: WriteBatch) -> None:
@@ -265,6 +324,7 @@ class Store:
             if scope is not None:
                 known[scope] = entry.seq, None
                 noted.append((scope, entry.seq, None, None))
+        self._entered += len(rows)
         self.insert("entry", rows)
         self.insert("known", noted)
 

@@ -146,6 +146,7 @@ class OutboxCounts(Payload, frozen=True):
         oldest_ms: The age of the oldest in milliseconds.
         dead_letters: How many dead letters are stored.
         problem: Why the outbox accepts nothing, and the bridge is `degraded`; null where it works.
+        missing: What an earlier run had stored and this one did not find; null where all is there.
     """
 
     pending: UInt
@@ -153,6 +154,7 @@ class OutboxCounts(Payload, frozen=True):
     oldest_ms: UInt
     dead_letters: UInt
     problem: str | None
+    missing: str | None
 
 
 BridgeStatus = Literal["starting", "ready", "degraded", "draining", "stopped"]

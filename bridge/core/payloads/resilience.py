@@ -197,3 +197,19 @@ class BusGap(Payload, frozen=True):
 
     source: str
     missing: Positive
+
+
+class OutboxLoss(Payload, frozen=True):
+    """The outbox does not have what an earlier run had stored: its files were cut, removed or replaced.
+
+    Emitted once, after the start that found it.
+
+    Attributes:
+        commits: How many transactions are missing.
+        entries: How many accepted events were in these; some of them may have been delivered.
+        replaced: Whether the whole database is another one.
+    """
+
+    commits: UInt
+    entries: UInt
+    replaced: bool

@@ -158,6 +158,25 @@ async def test_receipts_without_an_outbox_are_remembered_for_a_while():
         assert len(program.seen(prefix="receipt.")) == 7
 
 
+async def test_a_log_that_is_removed_after_a_kill_is_told():
+    """Health and log of the next start say how many events are missing, and the bridge works."""
+    text = json_rpc("api", f"http://127.0.0.1:{free_port()}/rpc") + route("good", '"store"')
+    with restarts(text, more='heartbeat = "200ms"') as start:
+        running = start()
+        with running.program("health.bridge") as program:
+            for number in range(3):
+                program.emit("good", number, f"c{number}", {"idempotency_key": f"k{number}"}, source="shop")
+            await until(lambda: pending(program) == 3, "all are accepted")
+        running.kill()
+        (running.directory / "data" / "outbox.db-wal").unlink()
+        running = start()
+        with running.program("health.bridge") as program:
+            health = await program.wait("health.bridge")
+            assert "3 accepted events" in health["payload"]["outbox"]["missing"]
+            assert health["payload"]["status"] == "ready"
+        assert "3 accepted events" in running.text
+
+
 async def output(running, *arguments, exit_code=0):
     """What `nemo-bridge dead-letters` prints, or the error that it ends with."""
     command = ["dead-letters", *arguments, "--publish", running.publish, "--subscribe", running.subscribe]

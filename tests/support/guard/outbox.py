@@ -31,6 +31,7 @@ class InlineCommitQueue(CommitQueue):
         self.store = Store(self._file, max_bytes=self._max_bytes)
         self._committer = Committer(self.store, queue.SimpleQueue(), self._returned)
         self.totals, self.condition = self.store.totals, self._committer.condition
+        self.missing = self.store.missing
         return self.store.integrations()
 
     async def close(self) -> None:

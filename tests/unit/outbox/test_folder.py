@@ -26,7 +26,7 @@ def test_folder_and_files_are_the_users_alone(tmp_path):
         os.umask(before)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()}
-    assert modes == dict.fromkeys(["outbox.db", "outbox.db-wal", "outbox.db.lock"], 0o600)
+    assert modes == dict.fromkeys(["outbox.db", "outbox.db-wal", "outbox.db.lock", "outbox.db.mark"], 0o600)
     store.close()
     folder.release()
 
