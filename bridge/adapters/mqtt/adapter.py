@@ -217,8 +217,8 @@ class MqttAdapter(AdapterBase):
         self._unanswered_check = None
 
     def subscriptions_restored(self) -> None:
-        """Give up what the broker sends for subscriptions that an earlier session had."""
-        self._inbox.settle()
+        """Give up what the broker sends for subscriptions that an earlier session had, after a moment."""
+        self._inbox.restored()
 
     @property
     def last_heard(self) -> float | None:

@@ -25,6 +25,8 @@ MOST_HELD_BYTES: Final = 64 << 20
 #: Messages of QoS 0, and their bytes, that wait at most for one subscription.
 MOST_LOOSE: Final = 2_000
 MOST_LOOSE_BYTES: Final = 16 << 20
+#: Seconds that messages of a kept session wait for a program that subscribes by command, again after a restart.
+GRACE: Final = 10.0
 #: Seconds that reading stops, so that the flood waits at its source, before messages of QoS 0 are dropped.
 LONGEST_PAUSE: Final = 1.0
 #: Seconds after which a delivery that waits holds up the acknowledgements of other subscriptions no longer.
@@ -80,7 +82,7 @@ class Inbox:
     """Delivers messages: for each subscription in the order of their arrival, and each by itself.
 
     A broker that had kept the session sends at once what was published meanwhile, before the subscriptions are made
-    again. Such messages wait until their subscription comes, or until `settle`, after which none will come.
+    again. Such messages wait until their subscription comes, or until some time after `restored`.
     """
 
     def __init__(
@@ -125,7 +127,9 @@ class Inbox:
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
+        self._restored = False
         self._settled = False
+        self._grace = Timer(clock)
         # Filters that the broker did not confirm, and that will be tried again.
         self._withdrawn: set[str] = set()
         self._flood = Timer(clock)
@@ -210,6 +214,8 @@ class Inbox:
 
     def _nobody_wants(self, message: IncomingMessage) -> None:
         wanted_later = self._session_is_kept and not self._settled
+        if wanted_later and self._restored and self._stale.is_of_group(message):
+            wanted_later = False
         if not wanted_later and not self._withdrawn_fits(message):
             self._give_up(message)
         elif message.qos == 0 and len(self._unclaimed) >= MOST_LOOSE:
@@ -290,8 +296,22 @@ class Inbox:
         """Return the filters that are subscribed to, or that will be tried again."""
         return self._withdrawn | {one.topic for one in self._subscriptions}
 
-    def settle(self) -> None:
-        """Let go of what no subscription wants, now that all of them are made: it would fill the broker's window."""
+    def restored(self) -> None:
+        """Take note that all subscriptions that are known were asked for; give programs a moment for theirs.
+
+        None of these has a group, so what comes by one is given up at once: it is some other member's job.
+        """
+        self._restored = True
+        if not self._session_is_kept:
+            self._settle()
+            return
+        unclaimed, self._unclaimed = self._unclaimed, []
+        for message in unclaimed:
+            self._nobody_wants(message)
+        self._grace.set(GRACE, self._settle)
+
+    def _settle(self) -> None:
+        """Let go of what no subscription wants: it would fill the broker's window."""
         self._settled = True
         for message in self._unacknowledged.close_others(self._withdrawn):
             self._stale.add(message)
@@ -305,6 +325,7 @@ class Inbox:
     def end(self) -> None:
         """End the connection."""
         self._flood.cancel()
+        self._grace.cancel()
         self._unacknowledged.end()
 
     # --- delivery

@@ -200,6 +200,11 @@ class StaleMessages:
             self._works = True
             self._start(self._work())
 
+    def is_of_group(self, message: IncomingMessage) -> bool:
+        """Return whether a message has come by a shared subscription, as far as its identifiers say so."""
+        by = message.subscriptions
+        return bool(by) and any(identifier_of(one) in by for one in self._known.topics if group_of(one) is not None)
+
     def drop(self, message: IncomingMessage) -> None:
         """Tell of a message that is acknowledged without being delivered."""
         why = "no subscription wants it any more, so it was acknowledged and dropped"

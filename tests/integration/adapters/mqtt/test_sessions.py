@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.adapters.mqtt import inbox
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError
 from bridge.core.model import Publish
 from bridge.core.ports import NO_CONTEXT
@@ -90,8 +91,9 @@ async def test_a_slow_application_loses_nothing() -> None:
 
 
 @VERSIONS
-async def test_a_kept_subscription_that_nobody_wants_any_more(version: str) -> None:
+async def test_a_kept_subscription_that_nobody_wants_any_more(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restart without it: the broker ends it, its messages are counted, and nothing blocks the window."""
+    monkeypatch.setattr(inbox, "GRACE", 0.1)
     mailbox, dropped, warnings = Mailbox(), list[str](), dict[str, str | None]()
     told = {"on_dropped": lambda _, topic: dropped.append(topic), "on_warning": warnings.__setitem__}
     with mosquitto() as broker:

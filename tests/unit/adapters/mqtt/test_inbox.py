@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from bridge.adapters._common.content import Codec
+from bridge.adapters._common.content import Codec, CodecName
 from bridge.adapters.mqtt.acks import Acks
-from bridge.adapters.mqtt.inbox import LONGEST_PAUSE, MOST_HELD_BYTES, MOST_LOOSE, PATIENCE, Inbox, TopicSubscription
+from bridge.adapters.mqtt.inbox import (
+    GRACE,
+    LONGEST_PAUSE,
+    MOST_HELD_BYTES,
+    MOST_LOOSE,
+    PATIENCE,
+    Inbox,
+    TopicSubscription,
+)
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
@@ -53,6 +61,7 @@ class Session:
 
     def __init__(self, *, present: bool = False, version5: bool = True, is_kept: bool = True) -> None:
         self.is_kept = is_kept
+        self.codec: CodecName = "auto"
         self.outdated: list[BridgeError] = []
         self.clock = FakeClock()
         self.acks = Acks()
@@ -82,7 +91,7 @@ class Session:
             on_warning=lambda name, text: self.warnings.update({name: text}),
         )
         self.inbox = Inbox(
-            Codec("auto"),
+            Codec(self.codec),
             acks=self.acks,
             unacknowledged=self.unacknowledged,
             stale=self.stale,
@@ -130,6 +139,11 @@ class Session:
         codes = [0 if topic in self.subscribed_there else 0x11 for topic in topics]
         self.subscribed_there.difference_update(topics)
         return codes
+
+    async def give_up(self) -> None:
+        """All subscriptions are made, by programs, too."""
+        self.inbox.restored()
+        await self.clock.advance(GRACE)
 
     async def come(self, *messages: IncomingMessage) -> None:
         """Messages come, and all that is ready is done."""
@@ -328,6 +342,20 @@ async def test_strings_that_are_not_utf_8_are_delivered_as_far_as_they_can_be_re
     session.end()
 
 
+@pytest.mark.parametrize("codec", ["json", "msgpack", "text"])
+async def test_what_the_codec_cannot_read_is_delivered_as_bytes(codec: CodecName) -> None:
+    """With the reason in a header, and acknowledged like any other message."""
+    session, application = Session(), Application()
+    session.codec = codec
+    session.connect(present=False)
+    session.inbox.open("t", application)
+    await session.come(message("t", 1, payload=b"\xc1\xff"), message("t", 2, payload=b"\xc1\xff"))
+    assert application.contents == [b"\xc1\xff"] * 2
+    assert all(one.headers["codec_error"] for one in application.messages)
+    assert session.broker.acks == [1, 2]
+    session.end()
+
+
 async def test_a_message_with_a_fault_is_told_and_acknowledged() -> None:
     """It would come again with each connection otherwise, and nobody could ever read it."""
     session, application = Session(), Application()
@@ -359,8 +387,10 @@ async def test_a_kept_subscription_that_is_not_made_again_is_ended_at_the_broker
     session.inbox.open("wanted", wanted)
     await session.clock.settle()
     assert (wanted.contents, session.broker.acks) == ([2], [2])
-    session.inbox.settle()
+    session.inbox.restored()
+    await session.clock.advance(GRACE - 1.0)
     assert session.broker.acks == [2]
+    await session.clock.advance(1.0)
     await session.clock.settle()
     assert session.unsubscribed == ["$share/g/jobs/#"]
     assert session.broker.acks == [2, 1, 3]
@@ -372,11 +402,31 @@ async def test_a_kept_subscription_that_is_not_made_again_is_ended_at_the_broker
     session.end()
 
 
+async def test_a_restarted_program_gets_what_was_published_meanwhile() -> None:
+    """It subscribes by command, some time after the sidecar; only the jobs of a group are nobody's at once."""
+    session, program = Session(present=True), Application()
+    session.known.topics = {"$share/g/jobs", "news"}
+    session.subscribed_there = {"$share/g/jobs", "news"}
+    jobs, news = ((identifier_of(topic),) for topic in ("$share/g/jobs", "news"))
+    await session.come(message("jobs", 1, subscriptions=jobs), message("news", 2, subscriptions=news))
+    session.inbox.restored()
+    await session.come(message("jobs", 3, subscriptions=jobs))
+    assert session.unsubscribed == ["$share/g/jobs"]
+    assert session.broker.acks == [1, 3]
+    await session.clock.advance(GRACE / 2)
+    session.inbox.open("news", program)
+    await session.clock.advance(GRACE)
+    assert program.contents == [2]
+    assert session.broker.acks == [1, 3, 2]
+    assert session.unsubscribed == ["$share/g/jobs"]
+    session.end()
+
+
 async def test_a_broker_without_subscription_identifiers() -> None:
     """Every filter that the topic may have come by is ended, but none that is live."""
     session, live = Session(present=True, version5=False), Application()
     session.inbox.open("a/+/c", live)
-    session.inbox.settle()
+    await session.give_up()
     await session.come(message("a/b", 1), message("a/b"))
     assert set(session.unsubscribed) == {
         "a/b",
@@ -418,7 +468,7 @@ async def test_a_stale_message_with_any_topic(topic: str) -> None:
     """Only filters that a broker takes are sent, few and in small packets, and the message is let go of."""
     session = Session(present=True, version5=False)
     session.known.topics.add("$share/group/other")
-    session.inbox.settle()
+    await session.give_up()
     await session.come(message(topic, 1))
     assert len(session.unsubscribed) < 400
     for one in session.unsubscribed:
@@ -434,7 +484,7 @@ async def test_many_messages_of_a_subscription_that_is_no_more() -> None:
     session = Session(present=True)
     session.known.topics.add("a/#")
     session.subscribed_there = {"a/#"}
-    session.inbox.settle()
+    await session.give_up()
     by = (identifier_of("a/#"),)
     await session.come(*(message(f"a/b/c/d/e/{number}", number, subscriptions=by) for number in range(1, 1_001)))
     assert session.unsubscribed == ["a/#"]
@@ -446,7 +496,7 @@ async def test_a_subscription_that_cannot_be_found_keeps_its_messages() -> None:
     """Perhaps they are another member's jobs: they stay unacknowledged, hold up nobody, and a person is told."""
     session, wanted = Session(present=True), Application()
     session.inbox.open("wanted", wanted)
-    session.inbox.settle()
+    await session.give_up()
     by = (identifier_of("$share/unknown/jobs"),)
     await session.come(message("jobs", 1, subscriptions=by), message("wanted", 2))
     assert session.broker.acks == [2]
@@ -459,7 +509,7 @@ async def test_a_connection_that_ends_meanwhile_acknowledges_nothing() -> None:
     """The messages come again with the next one."""
     session = Session(present=True)
     session.refuses_unsubscribing = NotConnectedError("gone")
-    session.inbox.settle()
+    await session.give_up()
     await session.come(message("jobs", 1))
     assert (session.broker.acks, session.dropped) == ([], [])
     session.refuses_unsubscribing = None
@@ -477,7 +527,7 @@ async def test_a_subscription_that_the_broker_refuses_for_now_keeps_its_messages
     await session.come(message("a", 1))
     session.inbox.withdraw(handle)
     await session.come(message("a", 2))
-    session.inbox.settle()
+    await session.give_up()
     await session.clock.settle()
     assert (session.unsubscribed, session.broker.acks) == ([], [])
     application.listens.set()
