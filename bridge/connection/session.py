@@ -316,8 +316,9 @@ class SessionKeeper:
             self._lives.cancel()
             self._use(None)
             # A session that was being opened may have come to be connected although that was cancelled.
-            for session in tuple(self._open_sessions):
-                await self._close(session)
+            async with asyncio.TaskGroup() as closing:
+                for session in self._open_sessions:
+                    closing.create_task(self._close(session))
 
     async def _keep(self) -> None:
         self._owner.on_status(ConnectionStatus.CONNECTING, None)

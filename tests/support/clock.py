@@ -116,9 +116,12 @@ class _Timeout:
         self._expired = False
         self._cancel_timer: Callable[[], None] | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._before = 0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
+        assert self._task is not None
+        self._before = self._task.cancelling()
         if self._seconds is not None:
             self._cancel_timer = self._clock.call_later(self._seconds, self._expire)
         return self
@@ -135,5 +138,5 @@ class _Timeout:
         assert self._task is not None
         if self._cancel_timer is not None:
             self._cancel_timer()
-        if self._expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+        if self._expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -520,6 +520,28 @@ async def test_a_session_of_which_the_owner_has_had_enough_before_it_is_open():
         assert running.keeper.current is second
 
 
+async def test_the_end_waits_once_for_all_sessions_that_do_not_close():
+    """A session that was replaced may still be open; both may hang, and the end of the process has two seconds."""
+
+    async def hang(_: Session) -> None:
+        await asyncio.Event().wait()
+
+    running = RunningKeeper(side_by_side=True)
+    running.idle.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "disconnect", hang)
+        async with running:
+            for _ in range(3):
+                running.keeper.renew()
+                await running.clock.advance(0.5)
+            assert len(running.remote.sessions) == 4
+            running.task.cancel()
+            await running.clock.advance(0.9)
+            assert not running.task.done()
+            await running.clock.advance(0.5)
+            assert running.task.done()
+
+
 async def test_an_outdated_session_of_which_there_is_only_one():
     """Where the second session would end the first, operations end before, and no other starts meanwhile."""
     async with RunningKeeper() as running:
