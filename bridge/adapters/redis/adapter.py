@@ -316,10 +316,16 @@ class RedisAdapter(AdapterBase):
         """Return True for `ack`: a message may be settled twice."""
         return isinstance(command, Ack)
 
-    def _open_commands(self) -> Connection:
+    def _check_live(self) -> None:
+        """Raise NotConnectedError where there is no session. It lives while the connection for commands is opened."""
         if self._closed:
             raise self._ended()
-        if self._commands is None:
+        if not self._background.is_open:
+            raise NotConnectedError("there is no session")
+
+    def _open_commands(self) -> Connection:
+        if self._commands is None or self._closed:
+            self._check_live()
             raise NotConnectedError("the connection for commands is being opened")
         return self._commands
 
@@ -351,7 +357,7 @@ class RedisAdapter(AdapterBase):
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Send SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard; `qos` has no meaning here."""
         check_pattern(topic, options.group)
-        self._open_commands()
+        self._check_live()
         async with self._opening:
             pubsub = self._pubsub or await self._open_pubsub()
         return await pubsub.add(topic, deliver)
@@ -377,7 +383,7 @@ class RedisAdapter(AdapterBase):
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription to a channel, or the reading of a stream."""
-        self._open_commands()
+        self._check_live()
         stream = subscription.handle
         if isinstance(stream, StreamSubscription):
             if self._streams.pop(stream, None) is not None:
@@ -426,7 +432,7 @@ class RedisAdapter(AdapterBase):
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Read a stream in batches, each acknowledged by one XACK; with `hold` entries wait for `ack` or `nack`."""
-        self._open_commands()
+        self._check_live()
         group, hold = options.group, options.hold
         check_stream(queue, group)
         stream = StreamSubscription()

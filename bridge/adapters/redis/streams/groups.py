@@ -150,7 +150,6 @@ class Consumer:
         self._idle = round(claim_after * 1000)
         self._max_deliveries = max_deliveries
         self._on_warning = on_warning
-        self._refused = False
         # In a cluster both must lie on one node: what stands in braces decides where (a queue's own braces do).
         self._dead = f"{{{queue}}}:dead" if in_cluster and "{" not in queue else f"{queue}:dead"
 
@@ -241,13 +240,10 @@ class Consumer:
         try:
             await self._add_dead_letter(connection, entry, fields, attempts)
         except (RejectedError, UnavailableError) as error:
-            self._refused = True
             self._on_warning(name, f"{self._dead} takes no dead letters, they stay in {self.queue}: {error.message}")
             return False
         connection.send_and_forget("XACK", self.queue, self.group, entry)
-        if self._refused:
-            self._refused = False
-            self._on_warning(name, None)
+        self._on_warning(name, None)
         return True
 
     async def _add_dead_letter(self, connection: Connection, entry: str, fields: Fields, attempts: int) -> None:

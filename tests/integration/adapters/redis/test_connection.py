@@ -348,6 +348,32 @@ async def test_the_connection_for_commands_is_opened_again():
                     await operation()
 
 
+async def test_unsubscribing_while_the_connection_for_commands_is_away():
+    """It ends at once: nothing more is delivered, and no entry acknowledged, for a subscription that is over."""
+    got = []
+
+    async def deliver(message):
+        got.append(message.message)
+
+    with redis_server() as server, server.client() as client:
+        async with redis_session(server) as session:
+            made = [await session.subscribe("topic", deliver), await session.consume("queue", deliver)]
+            session.adapter._backoff.failures = 4  # so that it waits for most of a second before it is opened again
+            await session.ack("1-0/other")
+            (commands,) = [one["id"] for one in client.client_list() if one["cmd"] == "xack"]
+            client.client_kill_filter(_id=commands)
+            await until(lambda: session.adapter._commands is None)
+            for subscription in made:
+                await session.unsubscribe(subscription)
+            assert session.adapter._commands is None
+            assert client.publish("topic", 1) == 0
+            client.xadd("queue", {"data": 1})
+            await until(lambda: session.adapter._commands)
+            await session.check()
+            assert client.xinfo_groups("queue")[0]["lag"] in {1, None}
+            assert got == []
+
+
 async def test_one_connection_that_is_silent():
     """If the server answers on others, the one for commands is opened again, and data is a sign of life."""
     told = Told()
