@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import os
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,11 @@ settings.load_profile("project")
 
 # A shell lets what it runs in the background ignore it (POSIX, "Asynchronous Lists"); what tests start would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A sidecar without a `data_dir` keeps its outbox in the user's state directory: neither the user's own, nor that of
+# another run of the tests.
+_state = tempfile.TemporaryDirectory(prefix="nemo-bridge-tests-")
+os.environ["XDG_STATE_HOME"] = _state.name
 
 
 @pytest.hookimpl(tryfirst=True)
