@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
-from bridge.core.model import MAX_HOP, TRACE_CONTEXT, Inbound, parse_hop, trace_of
+from bridge.core.model import MAX_HOP, Inbound, parse_hop, trace_of, without_trace
 from bridge.core.payloads import Message
 from bridge.core.ports import AckDecision, Clock
 
@@ -213,7 +213,7 @@ class Delivery:
             needs_listener = emission.needs_listener and not message.at_most_once
             if (needs_listener or patient) and not self._sink.listens(event_type):
                 return _Outcome.NOBODY
-            payload = payload_of(message, None if trace is None else _without_trace(message.headers))
+            payload = payload_of(message, None if trace is None else without_trace(message.headers))
             last_value = emission.last_value
             if last_value is None and (message.retained or self._has_kept):
                 last_value = self._is_last_value(event_type, message)
@@ -239,7 +239,3 @@ def payload_of(message: Inbound, headers: dict[str, str] | None = None) -> Messa
         UNSET if message.message_id is None else message.message_id,
         UNSET if message.attempts is None else message.attempts,
     )
-
-
-def _without_trace(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in TRACE_CONTEXT}

@@ -49,21 +49,25 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
     return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
 
 
-#: The headers of a trace's context (W3C Trace Context, W3C Baggage): where a message has them, its event has them, too.
-TRACE_CONTEXT: Final = frozenset({"traceparent", "tracestate", "baggage"})
-
-
-#: As some libraries write them. Nearly all messages have none of these, which one look-up for each header tells.
-_SPELLINGS: Final = frozenset(
-    spelling for name in TRACE_CONTEXT for spelling in (name, name.capitalize(), name.upper())
+#: The headers of a trace's context (W3C Trace Context, W3C Baggage), as libraries write them. Where a message has them,
+#: its event has them, too. Nearly all messages have none, which one look-up for each header tells.
+_TRACE_CONTEXT: Final = frozenset(
+    spelling
+    for name in ("traceparent", "tracestate", "baggage")
+    for spelling in (name, name.capitalize(), name.upper())
 )
 
 
 def trace_of(headers: Mapping[str, str]) -> dict[str, str] | None:
     """Return the headers of the trace's context, in small letters; None where there are none."""
-    if _SPELLINGS.isdisjoint(headers):
+    if _TRACE_CONTEXT.isdisjoint(headers):
         return None
-    return {name.lower(): value for name, value in headers.items() if name in _SPELLINGS}
+    return {name.lower(): value for name, value in headers.items() if name in _TRACE_CONTEXT}
+
+
+def without_trace(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that `trace_of` does not return."""
+    return {name: value for name, value in headers.items() if name not in _TRACE_CONTEXT}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
