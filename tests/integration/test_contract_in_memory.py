@@ -184,6 +184,7 @@ async def commands(client: BusClient) -> None:
     assert await shop("request", method="echo", params=[1.5, None]) == [1.5, None]
     assert await shop("request", method="fail", params={"code": 7, "message": "no", "data": [1]}) == "rejected"
     assert await shop("request", method="sleep", timeout_ms=20) == "deadline"
+    assert await shop("request", method="warn", params="it forgets") is None
     assert await shop("nonsense") == "unknown_operation"
     assert await shop("request") == "invalid"
     assert await ask("integration.garden.request", {"method": "echo"}) == "unknown_integration"

@@ -117,6 +117,9 @@ class MemoryAdapter(AdapterBase):
         if command.method == "sleep":
             self._remote.calls[command.method] += 1
             await self._forever()
+        if command.method == "warn":
+            self._setup.on_warning("memory", command.params)
+            return None
         try:
             result = self._remote.answer(command.method, command.params)
         except BridgeError:
