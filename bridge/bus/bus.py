@@ -272,10 +272,13 @@ class Bus:
         """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
         return self._listeners.has(event_type) or self._own(event_type)
 
-    async def listener(self, event_type: str) -> None:
-        """Wait until somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
-        while not self.listens(event_type):
-            await self._listeners.change()
+    async def listeners_changed(self) -> None:
+        """Wait until `listens` may have another answer, or `look_again` is called."""
+        await self._listeners.change()
+
+    def look_again(self) -> None:
+        """Let all return who wait in `listeners_changed`."""
+        self._listeners.wake()
 
     async def room(self) -> None:
         """Wait until there is room for what was offered; never returns once the bus is closed."""

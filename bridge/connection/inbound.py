@@ -43,8 +43,12 @@ class MessageSink(Protocol):
         """Return whether somebody on the bus subscribes to this type, or a route takes it."""
         ...
 
-    async def listener(self, event_type: str) -> None:
-        """Return when somebody subscribes to this type, or a route takes it; that may be never."""
+    async def listeners_changed(self) -> None:
+        """Return when `listens` may have another answer, or `look_again` is called; that may be never."""
+        ...
+
+    def look_again(self) -> None:
+        """Let all return who wait in `listeners_changed`."""
         ...
 
     def keeps_last(self, event_type: str, topic: str) -> bool:
@@ -95,7 +99,7 @@ class Delivery:
     """Put the messages of one subscription at the remote on the bus; implements `ports.Deliver`.
 
     Attributes:
-        emissions: One event of a message for each; changed while messages come.
+        emissions: One event of a message for each; changed while messages come. A message that waits follows that.
         held: Whether the application acknowledges.
         messages: How many have come.
         unheard: The types of the events that wait because nobody on the bus listens.
@@ -121,7 +125,7 @@ class Delivery:
             on_bad: Called with a message that no event can be made of, and why.
             on_change: Called when `unheard` has changed.
         """
-        self.emissions: tuple[Emission, ...] = ()
+        self._emissions: tuple[Emission, ...] = ()
         self.held = False
         self.messages = 0
         self.unheard: list[str] = []
@@ -139,14 +143,27 @@ class Delivery:
         if self._duplicates.has(self._number, message, held=self.held):
             return AckDecision.ACK
         published = False
-        emissions = self.emissions
+        emissions = self._emissions
         for done, emission in enumerate(emissions):
             outcome = self._publish(emission, message, patient=message.patience > 0)
             if outcome is _PUBLISHED:
                 published = True
             elif outcome is not _NOTHING:
-                return self._wait(message, emissions[done:], published=published)
+                return self._wait(message, [one.emit for one in emissions[:done]], published=published)
+        if not emissions:  # the subscription is about to end; what nobody wants is not acknowledged
+            return self._wait(message, [], published=False)
         return self._decision(message, published=published)
+
+    @property
+    def emissions(self) -> tuple[Emission, ...]:
+        """Return the events of a message."""
+        return self._emissions
+
+    @emissions.setter
+    def emissions(self, emissions: tuple[Emission, ...]) -> None:
+        if emissions != self._emissions:
+            self._emissions = emissions
+            self._sink.look_again()
 
     def forgetting(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
         """Return `on_dead`, after which the message is forgotten: a later one with its id is no duplicate."""
@@ -157,20 +174,26 @@ class Delivery:
 
         return forget
 
-    async def _wait(self, message: Inbound, emissions: tuple[Emission, ...], *, published: bool) -> AckDecision:
-        for emission in emissions:
-            patient = message.patience > 0
-            while True:
-                outcome = self._publish(emission, message, patient=patient)
-                if outcome is _Outcome.NO_ROOM:
-                    await self._sink.room()
-                elif outcome is _Outcome.NOBODY:
-                    await self._wait_for_listener(emission, message)
-                    patient = False
-                else:
-                    break
-            published = published or outcome is _PUBLISHED
-        return self._decision(message, published=published)
+    async def _wait(self, message: Inbound, made: list[Emit], *, published: bool) -> AckDecision:
+        """Make the events of a message that are not `made` yet, each as soon as it can be."""
+        patient = message.patience > 0
+        while True:
+            emission = next((one for one in self._emissions if one.emit not in made), None)
+            if emission is None:
+                if self._emissions:
+                    return self._decision(message, published=published)
+                await self._sink.listeners_changed()
+                continue
+            outcome = self._publish(emission, message, patient=patient)
+            if outcome is _Outcome.NO_ROOM:
+                await self._sink.room()
+            elif outcome is _Outcome.NOBODY:
+                await self._wait_for_listener(emission, message)
+                patient = False
+            else:
+                made.append(emission.emit)
+                published = published or outcome is _PUBLISHED
+                patient = message.patience > 0
 
     async def _wait_for_listener(self, emission: Emission, message: Inbound) -> None:
         """Wait for somebody who listens; where none is needed, no longer than the message's patience."""
@@ -179,12 +202,14 @@ class Delivery:
         if not emission.needs_listener:
             with contextlib.suppress(TimeoutError):
                 async with self._clock.timeout(message.patience):
-                    await self._sink.listener(event_type)
+                    while not self._sink.listens(event_type):
+                        await self._sink.listeners_changed()
             return
         self.unheard.append(event_type)
         self._on_change()
         try:
-            await self._sink.listener(event_type)
+            while emission in self._emissions and not self._sink.listens(event_type):
+                await self._sink.listeners_changed()
         finally:
             self.unheard.remove(event_type)
             self._on_change()

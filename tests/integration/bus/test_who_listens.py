@@ -1,5 +1,6 @@
 """A bus client sees who subscribes, whether it hosts the bus or joins it, and says last values to late subscribers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -82,9 +83,11 @@ async def test_own_events_that_are_passed_on_have_a_listener(start: Start) -> No
     """A type that sets off a route needs no subscriber; whoever waits is woken when that changes."""
     async with start(own=lambda event_type: event_type == "mine") as bus:
         assert (bus.listens("mine"), bus.listens("other")) == (True, False)
-        await bus.listener("mine")
+        waiting = asyncio.create_task(bus.listeners_changed())
+        await asyncio.sleep(0)
         bus.pass_own(lambda _: True)
-        await bus.listener("other")
+        await waiting
+        assert bus.listens("other")
 
 
 async def test_a_late_subscriber_gets_last_values(start: Start) -> None:

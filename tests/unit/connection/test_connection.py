@@ -63,6 +63,9 @@ class Bus:
     def forget_last(self, owner: object) -> None:
         pass
 
+    def look_again(self) -> None:
+        pass
+
     def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
         raise AssertionError(event_type)
 

@@ -1,6 +1,7 @@
 """Messages from outside become events; subscriptions outlive sessions."""
 
 import asyncio
+import dataclasses
 import random
 from typing import Any
 
@@ -50,10 +51,12 @@ class Sink:
     def listens(self, event_type: str) -> bool:
         return event_type not in self.unheard
 
-    async def listener(self, event_type: str) -> None:
-        while not self.listens(event_type):
-            self.heard.clear()
-            await self.heard.wait()
+    async def listeners_changed(self) -> None:
+        self.heard.clear()
+        await self.heard.wait()
+
+    def look_again(self) -> None:
+        self.heard.set()
 
     def hear(self, event_type: str) -> None:
         self.unheard.remove(event_type)
@@ -512,6 +515,37 @@ async def test_a_message_that_waits_is_given_up_with_its_session():
     fixture.sink.hear("message.api")
     assert await fixture.session.say("t", 1, message_id="1", attempts=2) is AckDecision.ACK
     assert len(fixture.sink.events) == 1
+
+
+async def test_a_message_that_waits_follows_a_change_of_its_subscription():
+    """Where another configuration needs no listener, or has another event, the message that waits goes on by that."""
+    spec = SubscriptionSpec("w", "t", "a", "a", needs_listener=True)
+    fixture = Fixture(spec)
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"a", "b"}
+    for other, event_type in [
+        (dataclasses.replace(spec, needs_listener=False), "a"),
+        (SubscriptionSpec("w", "t", "c", "c", needs_listener=True), "c"),
+    ]:
+        waiting = asyncio.create_task(fixture.session.say("t", 1))
+        await fixture.clock.advance(1)
+        assert (waiting.done(), len(fixture.subscriptions.unheard())) == (False, 1)
+        await fixture.subscriptions.change([other])
+        assert await waiting is AckDecision.ACK
+        assert fixture.sink.events.pop()[0] == event_type
+        await fixture.subscriptions.change([spec])
+
+
+async def test_what_comes_while_a_subscription_ends_is_not_acknowledged():
+    """A message without any event to make waits for the end of its session, and is not acknowledged."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    deliver = fixture.session.topics["t"]
+    await fixture.subscriptions.remove(fixture.session, Unsubscribe(topic="t"))
+    late = asyncio.ensure_future(deliver(Inbound(topic="t", message=1)))
+    await fixture.clock.advance(3600)
+    assert (late.done(), fixture.sink.events) == (False, [])
+    late.cancel()
 
 
 async def test_each_event_of_a_message_waits_for_its_own_listener():
