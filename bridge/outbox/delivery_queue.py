@@ -138,7 +138,7 @@ class DeliveryQueue:
             return  # read from disk meanwhile
         behind = self._cursor < self._newest
         self._newest = entry.seq
-        if self._scanning or behind or not self._has_room():
+        if self._scanning or behind or not self._has_room() or self._too_many_blocked():
             return
         self._cursor = entry.seq
         self._arrived(entry)
@@ -239,6 +239,9 @@ class DeliveryQueue:
 
     def _has_room(self) -> bool:
         return self._in_memory < WINDOW and self._held < _WINDOW_BYTES
+
+    def _too_many_blocked(self) -> bool:
+        return len(self._keys) >= _MOST_BLOCKED
 
     @property
     def _in_memory(self) -> int:
@@ -438,7 +441,7 @@ class DeliveryQueue:
                 self._key_read(key, last, entries, full=len(entries) == most or sum(e.size for e in entries) >= size)
 
             self._read(lambda store: store.of_key(name, on_disk(key), (after, last), most, size), back)
-        elif self._cursor < self._newest and len(self._keys) < _MOST_BLOCKED:
+        elif self._cursor < self._newest and not self._too_many_blocked():
             self._scanning = True
             left_out = self._keys.all
             excluded = [on_disk(key) for key in left_out]

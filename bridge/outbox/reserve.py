@@ -21,14 +21,16 @@ class Reserve:
     """
 
     def __init__(self, file: Path, *, max_bytes: int) -> None:
-        """Choose its size; one that an earlier run has left keeps its own. Nothing is written.
+        """Choose its size; one that an earlier run has left never becomes smaller. Nothing is written.
 
         Args:
             file: The file.
             max_bytes: The limit of the outbox.
         """
         self._file = file
-        self.size = min(_LARGEST, max(_SMALLEST, self._on_disk or min(max_bytes, self._free_bytes()) // _SHARE))
+        # Larger than before where there is more room: an earlier run may have chosen while the disk was full.
+        share = min(max_bytes, self._free_bytes() + self._on_disk) // _SHARE
+        self.size = min(_LARGEST, max(_SMALLEST, self._on_disk, share))
 
     def _free_bytes(self) -> int:
         found = os.statvfs(self._file.parent)

@@ -118,6 +118,26 @@ async def test_many_entries_of_one_key_leave_room_for_others(tmp_path, monkeypat
     await box.outbox.close()
 
 
+async def test_no_more_wait_for_another_try_than_are_allowed(box, monkeypatch):
+    """What comes after that stays on disk until some of them have ended, and none is lost."""
+    monkeypatch.setattr("bridge.outbox.delivery_queue._MOST_BLOCKED", 10)
+    await box.open()
+    for number in range(1, 31):
+        box.accept(number, key=None)
+        await box.settle()
+        for one in numbers(box.api):
+            box.api.end(one, UnavailableError("u"))
+        await box.settle()
+    assert len(box.outbox._queues["api"]._keys) == 10
+    done = []
+    while box.pending:
+        for one in numbers(box.api):
+            done.append(one)
+            box.api.end(one)
+        await box.clock.advance(1.0)
+    assert sorted(done) == list(range(1, 31))
+
+
 async def test_an_integration_that_is_away_is_probed_by_one(box):
     """After `not_connected` nothing starts for a while, then one, and after its success more and more."""
     await box.open()
@@ -331,6 +351,18 @@ async def test_progress_that_cannot_be_written_is_not_forgotten(box, disk):
     await _look_at_the_disk(box)
     (letter,) = (await box.outbox.letters(Selection(), 10)).letters
     assert letter.attempts == 4
+
+
+def test_a_reserve_that_was_chosen_on_a_full_disk_grows(tmp_path, monkeypatch):
+    """The next run takes its share of a disk that has room again, and never less than it has."""
+    sizes = []
+    for free in (100_000, 40 << 20, 100_000):
+        monkeypatch.setattr(Reserve, "_free_bytes", lambda _, free=free: free)
+        reserve = Reserve(tmp_path / "outbox.db.reserve", max_bytes=1 << 30)
+        assert reserve.take()
+        sizes.append(reserve.size)
+    assert sizes[0] == 64 << 10
+    assert sizes[1] == sizes[2] == ((40 << 20) + sizes[0]) // 8
 
 
 async def test_a_disk_without_room_for_the_reserve_is_told_at_the_start(tmp_path, monkeypatch):
