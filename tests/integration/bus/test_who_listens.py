@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from bridge.bus import Broker, Bus
+from bridge.bus import Broker, Bus, CurveClient
 from bridge.core.clock import RealClock
+from bridge.core.curve_keys import read_pair
 from tests.support.bus.bus import Peer
+from tests.support.bus.closed_bus import closed_bus
+from tests.support.bus.curve import KeyRing
 from tests.support.wait import until
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Bus]]
@@ -56,6 +59,35 @@ async def test_a_listener_comes_and_goes(start: Start) -> None:
             assert bus.listens("order.new")
             one.sub.unsubscribe("order.")
             await until(lambda: not bus.listens("order.new"))
+
+
+async def test_listeners_of_a_closed_bus(tmp_path: Path) -> None:
+    """On a closed bus they come and go, too, and a bridge that joins it hears every type and is none."""
+    ring = KeyRing(tmp_path)
+    keys = ring.listed("app")
+    ring.listed("two", role="bridge")
+    heard: list[str] = []
+    bus = closed_bus(ring, [], listens=False)
+    await bus.start()
+    other = _bus(
+        bus.publish_endpoint,
+        bus.subscribe_endpoint,
+        mode="connect",
+        source="bridge/two",
+        on_event=lambda event: heard.append(event.event_type),
+        curve=CurveClient(read_pair(tmp_path / "two.key_secret"), ring.server.public),
+    )
+    await other.start()
+    bus.publish("ümlaut.x", None)
+    await until(lambda: "ümlaut.x" in heard)
+    assert not bus.listens("order.new")
+    for _ in range(2):
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "order.", keys=keys):
+            await until(lambda: bus.listens("order.new") and other.listens("order.new"))
+        await until(lambda: not bus.listens("order.new") and not other.listens("order.new"))
+    await other.stop()
+    await bus.stop()
+    assert bus.stats.rejected == 0
 
 
 async def test_another_bridge_is_no_listener_and_hears_everything(start: Start) -> None:
