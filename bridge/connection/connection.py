@@ -217,8 +217,9 @@ class Connection:
         """Check other settings of the same protocol, for `change`; nothing changes yet.
 
         Raises:
-            ValueError: A setting cannot work with this adapter.
+            ValueError: A setting cannot work with this adapter, or a subscription's name is taken.
         """
+        self.subscriptions.check(specs)
         session = None
         if self._needs_session(settings, files):
             session = self._keeper.prepare(partial(self._setup_from, settings))

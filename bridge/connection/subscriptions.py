@@ -104,6 +104,7 @@ class _RemoteSubscription:
         retry: Tries it again.
         changing: Held while it is made or removed: two commands for one topic must make one subscription.
         live: The adapter's handle; None where the current session has not subscribed yet, or it has ended.
+        qos: The quality of service that the live one was made with.
         error: Why it was refused, or has ended; None where it is well or was not tried yet.
         needs_person: Whether it stays so until a person changes something.
         task: Makes it, where no command does.
@@ -115,6 +116,7 @@ class _RemoteSubscription:
     retry: Timer
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     live: Subscription | None = None
+    qos: int = DEFAULT_QOS
     error: BridgeError | None = None
     needs_person: bool = False
     task: asyncio.Task[None] | None = None
@@ -346,6 +348,19 @@ class Subscriptions:
 
     # --- another configuration
 
+    def check(self, specs: Sequence[SubscriptionSpec]) -> None:
+        """Check specs of the configuration, for `change`.
+
+        Raises:
+            ValueError: A command has made a subscription with one of their names.
+        """
+        for spec in specs:
+            taken = self._specs.get(spec.name)
+            if taken is not None and taken.asked is not None:
+                raise ValueError(
+                    f"subscription {spec.name!r}: a `subscribe` command has made one with this name; choose another"
+                )
+
     async def change(self, specs: Sequence[SubscriptionSpec]) -> None:
         """Take other specs of the configuration over; those by command stay.
 
@@ -370,11 +385,14 @@ class Subscriptions:
             session = self._session
             if session is None:
                 continue
-            if spec.hold is not None and remote.live is not None and not remote.delivery.held:
+            if remote.live is None:
+                self._begin(remote)
+            elif spec.hold is not None and not remote.delivery.held:  # a command has asked for this topic, too
                 why = NotConnectedError(f"{spec.name}: the application acknowledges from now on")
                 self._on_stuck(session, why)
-            elif remote.live is None:
-                self._begin(remote)
+            elif remote.qos != _qos_of(spec):
+                why = NotConnectedError(f"{spec.name}: it has another quality of service from now on")
+                self._on_stuck(session, why)
         self._on_change()
 
     # --- commands
@@ -533,7 +551,8 @@ class Subscriptions:
 
     def _begin(self, remote: _RemoteSubscription) -> asyncio.Task[None] | None:
         remote.retry.cancel()
-        remote.task = self._tasks.start(self._try(remote), "subscribe")
+        if remote.task is None or remote.task.done():
+            remote.task = self._tasks.start(self._try(remote), "subscribe")
         return remote.task
 
     def _try_again(self, remote: _RemoteSubscription) -> None:
@@ -606,7 +625,7 @@ class Subscriptions:
             if one[0] is live:
                 self._ended_early.remove(one)
                 raise one[1]
-        remote.live = live
+        remote.live, remote.qos = live, _qos_of(specs[0])
         remote.backoff.opened()
         remote.retry.cancel()
         if remote.error is not None:
@@ -637,8 +656,12 @@ class Subscriptions:
 
 def _check_qos(spec: SubscriptionSpec, command: Subscribe) -> None:
     """Check that a command asks for the quality of service that its topic has already: the remote knows only one."""
-    has = DEFAULT_QOS if spec.qos is None else spec.qos
+    has = _qos_of(spec)
     if command.qos not in {None, has}:
         raise InvalidError(
             f"qos: {spec.name!r} subscribes to this topic with {has}; leave it out, or unsubscribe first"
         )
+
+
+def _qos_of(spec: SubscriptionSpec) -> int:
+    return DEFAULT_QOS if spec.qos is None else spec.qos

@@ -135,6 +135,7 @@ class Fixture:
         self.sink = Sink()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
+        self.stuck: list[tuple[Any, str]] = []
         self.clock = FakeClock()
         self.subscriptions = Subscriptions(
             "api",
@@ -147,6 +148,7 @@ class Fixture:
             on_bad=lambda error, _: self.bad.append(error),
             on_dead=lambda message, why: self.dead.append((message, why)),
             on_change=self._changed,
+            on_stuck=lambda session, error: self.stuck.append((session, error.message)),
             has_qos=has_qos,
             acknowledged=lambda _: acknowledged,
         )
@@ -906,6 +908,46 @@ async def test_a_session_is_left_without_its_subscriptions():
     fresh = Session()
     await fixture.subscriptions.restore(fresh)
     assert set(fresh.topics) == {"t", "u"}
+
+
+async def test_another_quality_of_service_for_a_topic_that_a_command_has_asked_for_too():
+    """The remote's subscription cannot end for the change, so the session does, and the next one has it."""
+    fixture = Fixture(SubscriptionSpec("w", "t", qos=0), has_qos=True)
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t", emit="a.b"))
+    await fixture.subscriptions.change([SubscriptionSpec("w", "t", qos=0)])
+    assert fixture.stuck == []
+    await fixture.subscriptions.change([SubscriptionSpec("w", "t", qos=1)])
+    assert fixture.stuck == [(fixture.session, "w: it has another quality of service from now on")]
+    fresh = Session()
+    await fixture.subscriptions.restore(fresh)
+    await fixture.subscriptions.change([SubscriptionSpec("w", "t", qos=1)])
+    assert len(fixture.stuck) == 1
+
+
+async def test_a_name_that_a_command_has_taken_is_not_for_the_configuration():
+    """One of the two would be lost without a word."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    await fixture.subscriptions.restore(fixture.session)
+    name = await fixture.subscriptions.add(fixture.session, Subscribe(topic="u"))
+    fixture.subscriptions.check([SubscriptionSpec("w", "t"), SubscriptionSpec("v", "v")])
+    with pytest.raises(ValueError, match=f"{name}.*choose another"):
+        fixture.subscriptions.check([SubscriptionSpec(name, "v")])
+
+
+async def test_what_is_being_made_is_made_once():
+    """A change meanwhile begins no second try beside the first one, which would hold up its removal."""
+    fixture = Fixture(SubscriptionSpec("w", "t"))
+    fixture.session.hangs = {"t"}
+    restoring = asyncio.create_task(fixture.subscriptions.restore(fixture.session))
+    await fixture.clock.settle()
+    await fixture.subscriptions.change([SubscriptionSpec("w", "t"), SubscriptionSpec("v", "u")])
+    await fixture.clock.settle()
+    removing = asyncio.create_task(fixture.subscriptions.change([SubscriptionSpec("v", "u")]))
+    await fixture.clock.settle()
+    assert removing.done()
+    assert restoring.done()
+    assert fixture.session.tries == ["t", "u"]
 
 
 async def test_a_session_that_ends_no_subscription_is_left_all_the_same():
