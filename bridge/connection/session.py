@@ -12,6 +12,7 @@ its settings or files have changed. What is in flight then ends on the old sessi
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
@@ -192,7 +193,8 @@ class SessionKeeper:
         self._connected = False
         self._proved = False
         self._renewing = False
-        self._last_error: BridgeError | None = None
+        #: Why the last connections ended that did not last, oldest first.
+        self._short_lives: deque[BridgeError] = deque(maxlen=_SHORT_LIVES)
         self._open_sessions: set[Session] = set()
         # Made now, so that a setting that cannot work is reported before anything runs.
         self._next: Session | None = self._make()
@@ -265,9 +267,8 @@ class SessionKeeper:
     def warnings(self) -> list[str]:
         """What a person should know of the session although it is connected."""
         found = []
-        flaps = self._backoff.failures >= _SHORT_LIVES and not self._backoff.lasts
-        if self._connected and self._last_error is not None and flaps:
-            found.append(f"the connection does not last; the one before ended with: {self._last_error.message}")
+        if len(self._short_lives) >= _SHORT_LIVES and self._connected and not self._backoff.lasts:
+            found.append(f"the connection does not last; the one before ended with: {self._short_lives[-1].message}")
         session = self._session
         if session is None:
             return found
@@ -330,8 +331,11 @@ class SessionKeeper:
                 error = await self._open()
             if error is None:
                 error = await self._stay_connected()
+                if self._backoff.lasts:
+                    self._short_lives.clear()
+                else:
+                    self._short_lives.append(error)
             wait = self._backoff.failed(error)
-            self._last_error = error
             self._owner.on_status(ConnectionStatus.FAILED if error.permanent else ConnectionStatus.DISCONNECTED, error)
             if self._spec.has_session:
                 await self._end_current()
@@ -447,7 +451,6 @@ class SessionKeeper:
         give_up = self._clock.monotonic() + _LONGEST_OUTDATED
         error: BridgeError | None = why
         while error is not None:
-            self._last_error = error
             until = self._clock.monotonic() + self._backoff.failed(error)
             while session.lost is None and (left := until - self._clock.monotonic()) > 0:
                 await self._pause(left, self._wake)

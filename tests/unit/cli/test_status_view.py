@@ -56,7 +56,9 @@ def test_something_is_not_well(answer):
 def test_what_a_remote_says_does_nothing_to_the_terminal():
     """Neither control characters nor rich's own markup in an error or a warning are obeyed."""
     error = {"kind": "auth", "message": "\x1b[2J[red]no[/red]", "retryable": False}
-    page = printed(changed(error=error, warnings=["[bold]not safe"]))
+    subscriptions = {"\x1b[2Jjobs": {"status": "failed", "error": error}}
+    page = printed(changed(error=error, warnings=["[bold]not safe"], subscriptions=subscriptions))
+    assert "backend_api: subscription \\x1b[2Jjobs: failed: auth: \\x1b[2J[red]no[/red]" in page
     assert "backend_api: auth: \\x1b[2J[red]no[/red]" in page
     assert "[bold]not safe" in page
 

@@ -395,6 +395,18 @@ async def test_a_session_that_never_lasts_is_opened_less_and_less_often():
         assert running.told[-1] == "connected", "a session that has lived is replaced at once"
 
 
+async def test_a_remote_that_was_away_has_connections_that_last():
+    """Tries that found no remote say nothing about how long connections last."""
+    async with RunningKeeper() as running:
+        running.remote.connect = NotConnectedError("refused")
+        running.remote.sessions[-1].setup.on_lost(ConnectionLostError("gone"))
+        await running.clock.advance(60.0)
+        running.remote.connect = None
+        await running.clock.advance(6.0)
+        assert running.told[-1] == "connected"
+        assert running.keeper.warnings == []
+
+
 async def test_a_check_without_an_answer_has_not_failed_while_data_arrives():
     """A remote that sends is alive, also at the check that follows a failure; one that has become silent is not."""
     async with RunningKeeper() as running:

@@ -23,7 +23,8 @@ def samples(answer: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ..
 
 def test_the_sums_are_there():
     """Operations are counted by outcome, in base units, and the sums add up."""
-    found = samples(ANSWER)
+    one = {"status": "connecting", "error": None}
+    found = samples(ANSWER | {"backend_api": ANSWER["backend_api"] | {"dropped": 3, "subscriptions": {"jobs": one}}})
     api = ("integration", "backend_api")
     ended = sum(value for (name, _), value in found.items() if name == "nemo_bridge_operations_ended_total")
     in_flight = found["nemo_bridge_operations_in_flight", (api,)]
@@ -32,6 +33,8 @@ def test_the_sums_are_there():
     assert found["nemo_bridge_operations_ended_total", (api, ("outcome", "succeeded"))] == 90
     assert found["nemo_bridge_check_latency_seconds", (api,)] == pytest.approx(0.0032)
     assert found["nemo_bridge_reconnects_total", (api,)] == 1
+    assert found["nemo_bridge_messages_dropped_total", (api,)] == 3
+    assert found["nemo_bridge_subscriptions_unwell", (api,)] == 1
     assert found["nemo_bridge_bus_events_received_total", ()] == 120
     assert found["nemo_bridge_event_loop_lag_seconds", ()] == 0.25
 

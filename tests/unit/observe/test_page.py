@@ -61,10 +61,24 @@ def test_what_needs_a_look_is_first_and_says_why():
 def test_what_others_wrote_is_text():
     """Markup in names and messages adds no tag and no attribute to the page."""
     error = {"kind": "rejected", "message": HOSTILE, "retryable": False}
-    calm = page(status(error=error | {"message": "x"}, warnings=["x"], integration="x", type="x"))
-    wild = page(status(error=error, warnings=[HOSTILE], integration=HOSTILE, type=HOSTILE))
+    calm_one, wild_one = ({"status": "failed", "error": error | {"message": text}} for text in ("x", HOSTILE))
+    calm = page(
+        status(error=error | {"message": "x"}, warnings=["x"], integration="x", type="x", subscriptions={"x": calm_one})
+    )
+    wild = page(
+        status(error=error, warnings=[HOSTILE], integration=HOSTILE, type=HOSTILE, subscriptions={HOSTILE: wild_one})
+    )
     assert wild.tags == calm.tags
     assert HOSTILE in wild.text
+
+
+def test_subscriptions_that_are_not_live():
+    """Each has its name, state and reason."""
+    error = {"kind": "rejected", "message": "forbidden", "retryable": False}
+    subscriptions = {"jobs": {"status": "failed", "error": error}, "late": {"status": "connecting", "error": None}}
+    found = page(status(status="degraded", subscriptions=subscriptions))
+    assert "subscription jobs: failed: rejected: forbidden" in found.text
+    assert "subscription late: connecting" in found.text
 
 
 def test_it_needs_nothing_from_elsewhere():
