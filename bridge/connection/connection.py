@@ -528,8 +528,8 @@ class Connection:
     def warnings(self) -> list[str]:
         """Return what a person should know although all goes on; one line each."""
         found = [*self._warnings, *map(self._shown, self._keeper.warnings)]
-        more = self.subscriptions.unwell_and_not_named
-        if more and self._base is ConnectionStatus.CONNECTED:
+        # While a new session is put in order, this is asked for each of its subscriptions.
+        if self._base is ConnectionStatus.CONNECTED and (more := self.subscriptions.unwell_and_not_named):
             found.append(f"{more} more subscriptions are not live; the log has all of them")
         if unlisted := self.subscriptions.not_listed:
             found.append(
