@@ -122,6 +122,7 @@ class IntegrationGateway:
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
         responder.keeping = _keeping_routes(configuration)
+        self.bus.take(_patterns_of(configuration))
         self._responder = responder
         self._outbox = Outbox(
             state_dir,
@@ -390,6 +391,7 @@ class IntegrationGateway:
         self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)
+        self.bus.take(_patterns_of(fresh))
         keeping = _keeping_routes(fresh)
         for route in set(self._responder.keeping) - keeping:
             self.bus.forget_last(kept_by(route))
@@ -527,6 +529,11 @@ def _emit(emit: Expression) -> Emit:
 
 def _event_type(emit: Expression, message: Inbound) -> str:
     return to_emitted_type(emit.evaluate({"message": message}))
+
+
+def _patterns_of(configuration: Configuration) -> set[str]:
+    """Return the patterns of event types that routes take."""
+    return {pattern for route in configuration.routes for pattern in route.on}
 
 
 def _keeping_routes(configuration: Configuration) -> frozenset[str]:

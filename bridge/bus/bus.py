@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import zmq
@@ -16,7 +16,7 @@ from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
-from bridge.bus.listeners import EVERY_FIRST_BYTE, Listeners
+from bridge.bus.listeners import EVERY_FIRST_BYTE, TAKES, Listeners
 from bridge.bus.loopback import Loopback
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
@@ -120,6 +120,7 @@ class Bus:
         self._last_id = 0
         self._seq = 0
         self._loopback = Loopback(source)
+        self._taken: set[str] = set()
         self._marker = b""
         self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
@@ -236,6 +237,23 @@ class Bus:
         self._own = own
         self._own_types.clear()
         self._listeners.wake()
+
+    def take(self, patterns: Iterable[str]) -> None:
+        """Tell the other bridges on the bus which patterns of event types our routes take, in place of those before."""
+        own = self._own_type()
+        taken = {f"{own}{TAKES}{pattern}" for pattern in patterns}
+        gone, self._taken = self._taken - taken, taken
+        if self._receiver is not None:
+            have = set(self._receiver.subscriptions)
+            for prefix in taken - have:
+                self._receiver.subscribe(prefix)
+            for prefix in gone:
+                self._receiver.unsubscribe(prefix)
+
+    def _own_type(self) -> str:
+        """Return the beginning of types that our key may subscribe to on a closed bus."""
+        curve = self._curve
+        return own_type_prefix(curve.pair.public) if isinstance(curve, CurveClient) else "client"
 
     def read_also(self, prefix: str) -> None:
         """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
@@ -378,7 +396,7 @@ class Bus:
             context,
             self._clock,
             subscribe,
-            subscriptions=self._prefixes,
+            subscriptions=(*self._prefixes, *self._taken),
             max_message=self._max_message,
             on_message=self._on_message,
             on_bad=self.reject,
@@ -433,9 +451,7 @@ class Bus:
         subscriptions first, in an order of its own, and the marker may be in it. So a second marker follows, which
         comes after that list.
         """
-        curve = self._curve
-        # On a closed bus, each key has the right to subscribe to these types.
-        own = own_type_prefix(curve.pair.public) if isinstance(curve, CurveClient) else "client"
+        own = self._own_type()
         for _ in range(2):
             marker = f"{own}.{uuid.uuid4().hex}"
             self._marker = marker.encode()

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from bridge.core.filters import Trigger
+
 #: Event types whose answer is remembered; when more turn up, the memory starts anew.
 _REMEMBERED: Final = 4096
 
@@ -12,14 +14,20 @@ _REMEMBERED: Final = 4096
 EVERY_FIRST_BYTE: Final = tuple(bytes([first]) for first in range(256))
 
 
+#: Where a bridge subscribes to a type of its own that contains this and a pattern of event types, it tells the other
+#: bridges that a route of it takes what matches.
+TAKES: Final = ".takes."
+
+
 class Listeners:
     """The prefixes that are subscribed to on the bus, as the broker tells them to a publisher.
 
-    A prefix of one byte does not count: see `EVERY_FIRST_BYTE`.
+    A prefix of one byte does not count: see `EVERY_FIRST_BYTE`. What the routes of bridges take counts: see `TAKES`.
     """
 
     def __init__(self) -> None:
         self._prefixes: set[bytes] = set()
+        self._taken: dict[bytes, Trigger] = {}
         self._known: dict[str, bool] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -27,6 +35,9 @@ class Listeners:
         """Note a prefix that somebody subscribes to."""
         if len(prefix) != 1 and prefix not in self._prefixes:
             self._prefixes.add(prefix)
+            trigger = _trigger(prefix)
+            if trigger is not None:
+                self._taken[prefix] = trigger
             self._known.clear()
             self.wake()
 
@@ -34,20 +45,24 @@ class Listeners:
         """Note a prefix that nobody subscribes to any more."""
         if prefix in self._prefixes:
             self._prefixes.remove(prefix)
+            self._taken.pop(prefix, None)
             self._known.clear()
 
     def clear(self) -> None:
         """Forget all, because the connection to the broker is lost; after it, the broker tells all again."""
         self._prefixes.clear()
+        self._taken.clear()
         self._known.clear()
 
     def has(self, event_type: str) -> bool:
-        """Return whether somebody subscribes to this type."""
+        """Return whether somebody subscribes to this type, or a route of a bridge takes it."""
         known = self._known.get(event_type)
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[event_type] = event_type.encode().startswith(tuple(self._prefixes))
+            known = event_type.encode().startswith(tuple(self._prefixes))
+            known = known or any(trigger.matches(event_type) for trigger in self._taken.values())
+            self._known[event_type] = known
         return known
 
     def wake(self) -> None:
@@ -65,3 +80,14 @@ class Listeners:
             await one
         finally:
             self._waiting.discard(one)
+
+
+def _trigger(prefix: bytes) -> Trigger | None:
+    """Return what selects the types that a route takes, where a prefix tells of one."""
+    name, takes, pattern = prefix.decode("utf-8", "replace").partition(TAKES)
+    if not takes or name.partition(".")[0] != "client":
+        return None
+    try:
+        return Trigger(pattern)
+    except ValueError:  # any program may subscribe to anything
+        return None

@@ -112,6 +112,11 @@ class Receiver:
         # `connect` may have taken the wake-up for what has come already.
         self._read_soon()
 
+    @property
+    def subscriptions(self) -> Sequence[str | bytes]:
+        """Return the prefixes that are subscribed to."""
+        return self._subscriptions
+
     def subscribe(self, prefix: str) -> None:
         """Subscribe to event types that start with `prefix`, too."""
         self._subscriptions.append(prefix)

@@ -85,13 +85,15 @@ async def test_listeners_of_a_closed_bus(tmp_path: Path) -> None:
         with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "order.", keys=keys):
             await until(lambda: bus.listens("order.new") and other.listens("order.new"))
         await until(lambda: not bus.listens("order.new") and not other.listens("order.new"))
+    other.take(["cart.*"])
+    await until(lambda: bus.listens("cart.full"))
     await other.stop()
     await bus.stop()
     assert bus.stats.rejected == 0
 
 
 async def test_another_bridge_is_no_listener_and_hears_everything(start: Start) -> None:
-    """Two bridges on one bus read each other's events, but neither takes the other for a listener."""
+    """Two bridges on one bus read each other's events; one is a listener for the other only of what its routes take."""
     heard: list[str] = []
     async with start(source="bridge/one") as bus:
         bus.keep("health.x", 1)
@@ -108,7 +110,14 @@ async def test_another_bridge_is_no_listener_and_hears_everything(start: Start) 
         await until(lambda: {"ümlaut.x", "data.x", "health.x"} <= set(heard))
         assert not bus.listens("data.x")
         assert not other.listens("data.x")
+        other.take(["order.*.created", "data.**"])
+        await until(lambda: bus.listens("order.5.created") and bus.listens("data.x"))
+        assert not bus.listens("order.5.cancelled")
+        other.take(["order.*.created"])
+        await until(lambda: not bus.listens("data.x"))
+        assert bus.listens("order.5.created")
         await other.stop()
+        await until(lambda: not bus.listens("order.5.created"))
 
 
 async def test_own_events_that_are_passed_on_have_a_listener(start: Start) -> None:

@@ -31,6 +31,24 @@ def test_who_reads_everything_by_first_bytes_is_no_listener():
     assert listeners.has("ü.x")
 
 
+def test_what_routes_of_bridges_take_has_a_listener():
+    """A bridge tells its patterns by subscriptions; reports must be named in them, and nonsense says nothing."""
+    listeners = Listeners()
+    for prefix in (
+        b"client.takes.**",
+        b"client.key.takes.health.*",
+        b"client.takes.a..b",
+        b"app.takes.x",
+        b"client.takes.",
+    ):
+        listeners.add(prefix)
+    assert (listeners.has("order.new"), listeners.has("health.api"), listeners.has("response.x")) == (True, True, False)
+    listeners.remove(b"client.takes.**")
+    assert (listeners.has("order.new"), listeners.has("x"), listeners.has("health.api")) == (False, False, True)
+    listeners.clear()
+    assert not listeners.has("health.api")
+
+
 def test_invented_types_take_no_memory():
     """Only so many answers are remembered."""
     listeners = Listeners()
