@@ -18,6 +18,15 @@ from tests.support.wait import until
 COUNT = 4500
 _SHOPS = 7
 _HEARTBEAT = 'heartbeat = "200ms"'
+#: What stays in the configuration: a reload refuses one that has nothing any more.
+_KEPT = """
+integration "kept" {
+  type = "static"
+  config {
+    values = { key = 1 }
+  }
+}
+"""
 #: Slow enough that there is a middle of the delivery, in which calls wait in the guard, too.
 _SLOW = 'rate = "100/s"'
 _RESILIENCE = f"""
@@ -150,7 +159,7 @@ async def _balanced(program: Program, kind: str) -> None:
 async def test_replaced_removed_and_back(redis: Stand) -> None:
     """An integration whose events wait is replaced, removed, and back in the next life: all are delivered, in order."""
     whole = redis.integration() + _route(redis)
-    with restarts(whole, more=_HEARTBEAT) as start:
+    with restarts(_KEPT + whole, more=_HEARTBEAT) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:
@@ -183,7 +192,7 @@ async def test_replaced_removed_and_back(redis: Stand) -> None:
 async def test_replaced_and_removed_while_it_is_delivered(redis: Stand) -> None:
     """Reloads in the middle of delivery lose nothing, and bring nothing out of order."""
     whole = redis.integration(resilience=_RESILIENCE) + _route(redis)
-    with restarts(whole, more=_HEARTBEAT) as start:
+    with restarts(_KEPT + whole, more=_HEARTBEAT) as start:
         running = start()
         redis.kill()
         with running.program(validate_every=100) as program:
