@@ -212,7 +212,7 @@ class IntegrationGateway:
         beating = group.create_task(self._beat())
         self._log_orphans()
         if (loss := self._outbox.loss) is not None:
-            self.bus.publish_or_report("resilience.bridge.outbox_loss", loss)
+            self.bus.keep("resilience.bridge.outbox_loss", loss)
         self._set_status("ready")
         early, self._early = self._early, None
         for event in early or ():

@@ -156,6 +156,19 @@ async def _balanced(program: Program, kind: str) -> None:
     assert sums["accepted"] == sum(sums[name] for name in ends), sums
 
 
+#: Takes the place of what is removed, as a reload refuses to remove everything.
+_OTHER = """
+integration "other" {
+  type = "static"
+  config {
+    values = {
+      a = 1
+    }
+  }
+}
+"""
+
+
 async def test_replaced_removed_and_back(redis: Stand) -> None:
     """An integration whose events wait is replaced, removed, and back in the next life: all are delivered, in order."""
     whole = redis.integration() + _route(redis)
@@ -169,13 +182,13 @@ async def test_replaced_removed_and_back(redis: Stand) -> None:
             plan = (await program.ask("bridge.reload", {}))["result"]
             assert plan["changed"] == ["redis"]
             await _balanced(program, "redis")
-            running.file.write_text(text.replace(whole, ""))
+            running.file.write_text(text.replace(whole, _OTHER))
             assert (await program.ask("bridge.reload", {}))["result"]["removed"] == ["redis"]
             assert await _pending(program) == COUNT
             running.file.write_text(text)
             assert (await program.ask("bridge.reload", {}))["result"]["added"] == ["redis"]
             await _balanced(program, "redis")
-            running.file.write_text(text.replace(whole, ""))
+            running.file.write_text(text.replace(whole, _OTHER))
             assert (await program.ask("bridge.reload", {}))["result"]["removed"] == ["redis"]
             await _end(running)
             assert not program.seen(prefix="receipt.")
@@ -202,7 +215,7 @@ async def test_replaced_and_removed_while_it_is_delivered(redis: Stand) -> None:
             await _until_pending(program, COUNT - 1)
             running.file.write_text(text.replace('timeout = "1s"', 'timeout = "1100ms"'))
             assert (await program.ask("bridge.reload", {}))["result"]["changed"] == ["redis"]
-            running.file.write_text(text.replace(whole, ""))
+            running.file.write_text(text.replace(whole, _OTHER))
             assert (await program.ask("bridge.reload", {}))["result"]["removed"] == ["redis"]
             left = await _pending(program)
             assert 0 < left < COUNT

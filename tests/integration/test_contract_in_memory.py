@@ -18,6 +18,7 @@ from bridge.config import load
 from bridge.contract import MESSAGE_TYPES, message_type_for
 from bridge.core.model import Event
 from bridge.gateway import IntegrationGateway
+from bridge.outbox.commit_mark import CommitMark, Mark
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
 from tests.support.bus.schemas import validate_event
 from tests.support.wait import until
@@ -207,6 +208,10 @@ async def commands(client: BusClient) -> None:
 async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str, MemoryRemote]):
     """Whatever a bridge with every pattern says fits its schema, and every schema has its event."""
     (tmp_path / "bridge.hcl").write_text(CONFIGURATION.format(tmp_path))
+    (tmp_path / "data").mkdir(mode=0o700)
+    mark = CommitMark(tmp_path / "data" / "outbox.db.mark")
+    mark.write(Mark(b"of another store", commits=3, entries=2))
+    mark.close()
 
     def read() -> Any:
         return load([tmp_path / "bridge.hcl"], adapters={SPEC.protocol: SPEC}, variables={}, environ={})

@@ -202,7 +202,7 @@ class BusGap(Payload, frozen=True):
 class OutboxLoss(Payload, frozen=True):
     """The outbox does not have what an earlier run had stored: its files were cut, removed or replaced.
 
-    Emitted once, after the start that found it.
+    Said after the start that found it, and to each later subscriber.
 
     Attributes:
         commits: How many transactions are missing.
