@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,9 @@ MOST_LOOSE: Final = 2_000
 MOST_LOOSE_BYTES: Final = 16 << 20
 #: Seconds that messages of a kept session wait for a program that subscribes by command, again after a restart.
 GRACE: Final = 10.0
+#: Seconds that messages wait for a subscription that the broker did not confirm. Where it is still wanted, it is tried
+#: again within about a minute; that of a command that has failed is not.
+RETRIED: Final = 120.0
 #: Seconds that reading stops, so that the flood waits at its source, before messages of QoS 0 are dropped.
 LONGEST_PAUSE: Final = 1.0
 #: Seconds after which a delivery that waits holds up the acknowledgements of other subscriptions no longer.
@@ -127,11 +130,13 @@ class Inbox:
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
+        # Bytes of the contents of those of QoS 0 among them.
+        self._unclaimed_bytes = 0
         self._restored = False
         self._settled = False
         self._grace = Timer(clock)
-        # Filters that the broker did not confirm, and that will be tried again.
-        self._withdrawn: set[str] = set()
+        # Filters that the broker did not confirm, and that may be tried again; each with the timer that ends this.
+        self._withdrawn: dict[str, Timer] = {}
         self._flood = Timer(clock)
         self._pause: Callable[[], None] = lambda: None
         self._resume: Callable[[], None] = lambda: None
@@ -218,11 +223,19 @@ class Inbox:
             wanted_later = False
         if not wanted_later and not self._withdrawn_fits(message):
             self._give_up(message)
-        elif message.qos == 0 and len(self._unclaimed) >= MOST_LOOSE:
+        elif message.qos == 0 and not self._has_room_unclaimed(message):
             self._on_dropped(OverloadedError("too many messages wait for their subscription"), message.topic)
         else:
             self._acks.set_aside((message,))
             self._unclaimed.append(message)
+            self._unclaimed_bytes += _loose_bytes((message,))
+
+    def _has_room_unclaimed(self, message: IncomingMessage) -> bool:
+        size = self._unclaimed_bytes + len(message.payload)
+        return len(self._unclaimed) < MOST_LOOSE and size <= MOST_LOOSE_BYTES
+
+    def _set_unclaimed(self, messages: list[IncomingMessage]) -> None:
+        self._unclaimed, self._unclaimed_bytes = messages, _loose_bytes(messages)
 
     def _give_up(self, message: IncomingMessage) -> None:
         if message.owed is None:
@@ -244,11 +257,13 @@ class Inbox:
         subscription = TopicSubscription(topic, deliver, plain(topic), identifier_of(topic), queue)
         if queue is not None:
             queue.wake = subscription.arrived.set
-        self._withdrawn.discard(topic)
+        retried = self._withdrawn.pop(topic, None)
+        if retried is not None:
+            retried.cancel()
         self._stale.subscribed(topic)
         self._subscriptions.append(subscription)
         claimed = [message for message in self._unclaimed if subscription.fits(message)]
-        self._unclaimed = [message for message in self._unclaimed if not subscription.fits(message)]
+        self._set_unclaimed([message for message in self._unclaimed if not subscription.fits(message)])
         for message in claimed:
             self._hand_out(message, [subscription])
         subscription.arrived.set()  # what an earlier connection left may be due
@@ -256,10 +271,14 @@ class Inbox:
         return subscription
 
     def close(self, subscription: TopicSubscription) -> None:
-        """Deliver no more to this subscription. What waits for it is acknowledged: nobody wants it any more."""
+        """Deliver no more to this subscription. What waits for it is acknowledged: nobody wants it any more.
+
+        So is what the application has not acknowledged yet.
+        """
         left = self._take_away(subscription)
         if subscription.queue is not None:
             for message in self._unacknowledged.close(subscription.topic):
+                self._stale.drop(message)
                 self._acks.settle(message)
         for message in left:
             self._stale.drop(message)
@@ -272,9 +291,16 @@ class Inbox:
         left = self._take_away(subscription)
         if subscription.queue is not None:
             left += self._unacknowledged.withdraw(subscription.topic)
-        self._withdrawn.add(subscription.topic)
+        retried = self._withdrawn.setdefault(subscription.topic, Timer(self._clock))
+        retried.set(RETRIED, lambda: self._not_retried(subscription.topic))
         self._acks.set_aside(left)
-        self._unclaimed += left
+        self._set_unclaimed([*self._unclaimed, *left])
+
+    def _not_retried(self, topic: str) -> None:
+        """Wait no longer for a subscription that was withdrawn and not opened again."""
+        del self._withdrawn[topic]
+        if self._settled:
+            self._settle()
 
     def _take_away(self, subscription: TopicSubscription) -> list[IncomingMessage]:
         """End a subscription's deliveries; return the messages that were not delivered."""
@@ -293,8 +319,8 @@ class Inbox:
         return any(one.topic == subscription.topic for one in self._subscriptions if one is not subscription)
 
     def topics(self) -> set[str]:
-        """Return the filters that are subscribed to, or that will be tried again."""
-        return self._withdrawn | {one.topic for one in self._subscriptions}
+        """Return the filters that are subscribed to, or that may be tried again."""
+        return self._withdrawn.keys() | {one.topic for one in self._subscriptions}
 
     def restored(self) -> None:
         """Take note that all subscriptions that are known were asked for; give programs a moment for theirs.
@@ -305,7 +331,8 @@ class Inbox:
         if not self._session_is_kept:
             self._settle()
             return
-        unclaimed, self._unclaimed = self._unclaimed, []
+        unclaimed = self._unclaimed
+        self._set_unclaimed([])
         for message in unclaimed:
             self._nobody_wants(message)
         self._grace.set(GRACE, self._settle)
@@ -315,17 +342,18 @@ class Inbox:
         self._settled = True
         for message in self._unacknowledged.close_others(self._withdrawn):
             self._stale.add(message)
-        unclaimed, self._unclaimed = self._unclaimed, []
+        unclaimed = self._unclaimed
+        self._set_unclaimed([message for message in unclaimed if self._withdrawn_fits(message)])
         for message in unclaimed:
-            if self._withdrawn_fits(message):
-                self._unclaimed.append(message)
-            else:
+            if not self._withdrawn_fits(message):
                 self._give_up(message)
 
     def end(self) -> None:
         """End the connection."""
         self._flood.cancel()
         self._grace.cancel()
+        for retried in self._withdrawn.values():
+            retried.cancel()
         self._unacknowledged.end()
 
     # --- delivery
@@ -435,3 +463,7 @@ class Inbox:
         if self._flood.is_set and not any(self._is_full(one) for one in self._subscriptions):
             self._flood.cancel()
             self._resume()
+
+
+def _loose_bytes(messages: Iterable[IncomingMessage]) -> int:
+    return sum(len(message.payload) for message in messages if message.qos == 0)

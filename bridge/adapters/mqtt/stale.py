@@ -19,6 +19,8 @@ from bridge.core.errors import BridgeError, InvalidError
 
 #: Levels of a topic for which every filter is tried; of longer ones, those with `+` only in the last of so many.
 _MOST_LEVELS: Final = 6
+#: Messages that wait for the broker's answer at most before those of QoS 0 are dropped at once.
+MOST_WAITING: Final = 2_000
 #: Messages that are looked at together, so that many of them hold up nothing else.
 _MESSAGES_AT_A_TIME: Final = 20
 #: Filters in one UNSUBSCRIBE, and their bytes.
@@ -194,6 +196,11 @@ class StaleMessages:
 
     def add(self, message: IncomingMessage) -> None:
         """Take a message; it is acknowledged once the broker has ended the subscription that it came by."""
+        if message.qos == 0:
+            message.payload = b""  # only its topic is of use any more
+            if len(self._waiting) >= MOST_WAITING:
+                self.drop(message)
+                return
         self._waiting.append(message)
         self._set_aside((message,))
         if not self._works:

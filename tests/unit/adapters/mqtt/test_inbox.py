@@ -13,12 +13,14 @@ from bridge.adapters.mqtt.inbox import (
     LONGEST_PAUSE,
     MOST_HELD_BYTES,
     MOST_LOOSE,
+    MOST_LOOSE_BYTES,
     PATIENCE,
+    RETRIED,
     Inbox,
     TopicSubscription,
 )
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
-from bridge.adapters.mqtt.stale import KnownFilters, StaleMessages
+from bridge.adapters.mqtt.stale import MOST_WAITING, KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import BridgeError, NotConnectedError
@@ -73,6 +75,8 @@ class Session:
         self.unsubscribed: list[str] = []
         self.subscribed_there: set[str] = set()
         self.refuses_unsubscribing: BridgeError | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.paused = False
         self.tasks: list[asyncio.Task[None]] = []
         self.connect(present=present)
@@ -134,6 +138,7 @@ class Session:
             raise self.refuses_unsubscribing
         self.unsubscribed += topics
         await asyncio.sleep(0)
+        await self.answers.wait()
         if not self.version5:
             return []
         codes = [0 if topic in self.subscribed_there else 0x11 for topic in topics]
@@ -547,6 +552,62 @@ async def test_an_ended_subscription_delivers_nothing_more() -> None:
     application.listens.set()
     await session.come(message("a", 3))
     assert application.contents == []
+    assert session.broker.acks == [1, 2, 3]
+    assert session.dropped == [("invalid", "a")] * 3
+    session.end()
+
+
+async def test_a_subscription_that_is_never_tried_again_does_not_keep_its_messages_for_ever() -> None:
+    """A command that was given up: the broker may have it nevertheless, and its messages would fill the window."""
+    session, application = Session(), Application()
+    session.inbox.restored()
+    session.inbox.withdraw(session.inbox.open("a", application))
+    session.subscribed_there = {"a"}
+    await session.come(message("a", 1, subscriptions=(identifier_of("a"),)))
+    await session.clock.advance(RETRIED - 1.0)
+    assert (session.unsubscribed, session.broker.acks) == ([], [])
+    await session.clock.advance(1.0)
+    assert (session.unsubscribed, session.broker.acks) == (["a"], [1])
+    assert session.dropped == [("invalid", "a")]
+    session.end()
+
+
+async def test_large_messages_of_qos_0_that_nobody_has_subscribed_to_yet() -> None:
+    """So many of them wait that the memory has room for; the others are dropped aloud."""
+    session, application = Session(present=True), Application()
+    size = 1 << 20
+    most = MOST_LOOSE_BYTES // size
+    await session.come(*(message("a", payload=bytes(size)) for _ in range(most + 3)))
+    assert session.dropped == [("overloaded", "a")] * 3
+    session.inbox.open("a", application)
+    await session.clock.settle()
+    assert len(application.messages) == most
+    await session.come(message("b", payload=bytes(size)))
+    assert len(session.dropped) == 3
+    session.end()
+
+
+async def test_a_flood_of_qos_0_of_a_subscription_that_is_no_more() -> None:
+    """While the broker does not answer, no more wait than the memory has room for."""
+    session = Session(present=True)
+    session.answers.clear()
+    await session.give_up()
+    await session.come(*(message("a", payload=b"x") for _ in range(MOST_WAITING + 100)))
+    assert len(session.dropped) == 100
+    session.answers.set()
+    await session.clock.settle()
+    assert len(session.dropped) == MOST_WAITING + 100
+    session.end()
+
+
+async def test_what_an_ended_subscription_has_not_acknowledged_is_told() -> None:
+    """The application has one message and will get no other: all of them are acknowledged and dropped."""
+    session, application = Session(), Application(AckDecision.HOLD)
+    handle = session.inbox.open("a", application, Hold(limit=1))
+    await session.come(message("a", 1), message("a", 2), message("a", 3))
+    assert application.contents == [1]
+    session.inbox.close(handle)
+    await session.clock.settle()
     assert session.broker.acks == [1, 2, 3]
     assert session.dropped == [("invalid", "a")] * 3
     session.end()
