@@ -98,20 +98,26 @@ class RedisClusterAdapter(AdapterBase):
             if self._reads > known:
                 return
             self._doubtful = False
-            found = await first_answer(self._questions(first), self._clock)
-            self._setup.session_state["nodes"] = found.known[:_MOST_KNOWN]
-            masters = dict.fromkeys(found.nodes)
-            self._missing = {}
-            async with asyncio.TaskGroup() as group:
-                for node in masters:
-                    if node not in self._nodes:
-                        group.create_task(self._open_master(node))
-            self._map = found
-            self._reads += 1
-            if not self._nodes:
-                failures = list(self._missing.values())
-                raise next((one for one in failures if one.permanent), failures[0])
-            self._warn()
+            try:
+                await self._take_map(await first_answer(self._questions(first), self._clock))
+            except BaseException:  # also where the caller has no time left: others need the table, too
+                self._doubt_map()
+                raise
+
+    async def _take_map(self, found: SlotMap) -> None:
+        self._setup.session_state["nodes"] = found.known[:_MOST_KNOWN]
+        masters = dict.fromkeys(found.nodes)
+        self._missing = {}
+        async with asyncio.TaskGroup() as group:
+            for node in masters:
+                if node not in self._nodes:
+                    group.create_task(self._open_master(node))
+        self._map = found
+        self._reads += 1
+        if not self._nodes:
+            failures = list(self._missing.values())
+            raise next((one for one in failures if one.permanent), failures[0])
+        self._warn()
 
     def _questions(self, first: Node | None) -> list[Callable[[], Awaitable[SlotMap]]]:
         """Return the ways to ask for the table of slots: open sessions, the configuration's nodes, those known before.
@@ -198,7 +204,7 @@ class RedisClusterAdapter(AdapterBase):
         if not self._nodes:
             self._on_lost(error)
             return
-        if node in self._map.nodes:
+        if node in self._map.nodes and node not in self._nodes:
             self._missing[node] = error
             self._warn()
         self._doubt_map()
@@ -230,9 +236,7 @@ class RedisClusterAdapter(AdapterBase):
             try:
                 await self._read_map(self._reads)
             except BridgeError as error:
-                if self._nodes:
-                    self._doubtful = True
-                else:
+                if not self._nodes:
                     self._on_lost(error)
                     return
 

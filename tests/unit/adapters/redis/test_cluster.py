@@ -10,6 +10,7 @@ import pytest
 from bridge.adapters.redis import cluster as module
 from bridge.adapters.redis.cluster import RedisClusterAdapter
 from bridge.adapters.redis.config import RedisConfig
+from bridge.adapters.redis.errors import AskError, MovedError
 from bridge.adapters.redis.slots import SLOTS, Node, SlotMap
 from bridge.adapters.redis.target import Target, targets
 from bridge.core.endpoint import Endpoint
@@ -22,22 +23,27 @@ from tests.support.clock import FakeClock
 from tests.support.servers.redis_server import Told
 
 MASTERS: list[Node] = [("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.3", 3)]
+HEIR: Node = ("10.0.0.4", 4)
 
 
 class Cluster:
     """The masters: each may be away, silent or refuse."""
 
     def __init__(self) -> None:
-        self.state: dict[Node, str] = dict.fromkeys(MASTERS, "well")
+        self.masters = MASTERS
+        self.asks: Node | None = None
+        self.state: dict[Node, str] = dict.fromkeys([*MASTERS, HEIR], "well")
         self.sessions: list[Any] = []
-        self.opened: dict[Node, int] = dict.fromkeys(MASTERS, 0)
+        self.opened: dict[Node, int] = dict.fromkeys([*MASTERS, HEIR], 0)
         self.asked: list[Node] = []
 
     def map(self) -> SlotMap:
         """Return the table: a third for each."""
         third = SLOTS // 3 + 1
         starts = tuple(range(0, SLOTS, third))
-        return SlotMap(starts, (*(start - 1 for start in starts[1:]), SLOTS - 1), tuple(MASTERS), tuple(MASTERS))
+        return SlotMap(
+            starts, (*(start - 1 for start in starts[1:]), SLOTS - 1), tuple(self.masters), tuple(self.masters)
+        )
 
     async def answer(self, node: Node) -> None:
         """Do as a node does."""
@@ -66,7 +72,7 @@ class Cluster:
             def __init__(self, setup: AdapterSetup, target: Target, *, asking: bool = False) -> None:
                 self.node = (target.server.host, target.server.port)
                 self.setup = setup
-                self.ended = asking
+                self.asking, self.ended = asking, False
                 cluster.sessions.append(self)
 
             async def connect(self) -> None:
@@ -84,6 +90,10 @@ class Cluster:
             async def enqueue(self, command: Enqueue, context: Context) -> str:
                 if cluster.state[self.node] == "down":
                     raise UnavailableError("no quorum", code="CLUSTERDOWN", maybe_sent=False)
+                if cluster.asks is not None and not self.asking:
+                    raise AskError("on its way", cluster.asks)
+                if self.node not in cluster.masters:
+                    raise MovedError("moved", HEIR)
                 return "1-0/q"
 
             async def subscribe(self, topic: str, *_: Any) -> Subscription:
@@ -234,3 +244,36 @@ async def test_the_nodes_that_were_named_before(nodes: Cluster) -> None:
     with pytest.raises(NotConnectedError):
         async with session(FakeClock(), told, state):
             pass
+
+
+@pytest.mark.parametrize("how", ["away", "silent"])
+async def test_a_caller_that_cannot_read_the_table(nodes: Cluster, how: str) -> None:
+    """After MOVED no node tells it, or the caller has no time left for that: it is read without the caller."""
+    clock, told = FakeClock(), Told()
+    async with session(clock, told) as adapter:
+        queue = queue_at(adapter, MASTERS[0])
+        nodes.masters = [HEIR, *MASTERS[1:]]
+        nodes.state = dict.fromkeys(nodes.state, "away") if how == "away" else nodes.state | {HEIR: "silent"}
+        call = asyncio.create_task(adapter.enqueue(queue, 1))
+        await clock.advance(0.5)
+        call.cancel()
+        await asyncio.wait([call])
+        nodes.state = dict.fromkeys(nodes.state, "well")
+        await clock.advance(5.0)
+        assert HEIR in adapter._map.nodes
+        await adapter.enqueue(queue, 1)
+
+
+async def test_the_end_of_a_session_for_slots_on_their_way(nodes: Cluster) -> None:
+    """That with the same node as a master goes on: nothing is missing."""
+    clock, told = FakeClock(), Told()
+    async with session(clock, told) as adapter:
+        nodes.asks = MASTERS[1]
+        queue = queue_at(adapter, MASTERS[0])
+        await adapter.enqueue(queue, 1)
+        imported = nodes.sessions[-1]
+        assert imported.node == MASTERS[1]
+        imported.lose(ConnectionLostError("it was idle"))
+        assert (told.warnings, told.lost) == ({}, [])
+        await adapter.enqueue(queue, 1)
+        assert nodes.sessions[-1] is not imported
