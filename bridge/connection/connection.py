@@ -134,6 +134,7 @@ class Connection:
         )
         self._base = ConnectionStatus.CONNECTING
         self._paused = False
+        self._quiet = False
         self._stopped = False
         self._silent = False
         self._error: BridgeError | None = None
@@ -265,7 +266,9 @@ class Connection:
     def resume(self) -> None:
         """Start operations again after `pause` or `drain`."""
         self._paused = self._stopped = False
-        self.guard.resume()
+        self.guard.accept()
+        if not self._quiet:
+            self.guard.resume_starting()
         self.publish_health()
 
     async def drain(self) -> None:
@@ -493,11 +496,13 @@ class Connection:
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
         """See `SessionOwner.quiet`."""
+        self._quiet = True
         self.guard.pause()
         try:
             await self.operations_ended()
             yield
         finally:
+            self._quiet = False
             if not self._paused:
                 self.guard.resume_starting()
 

@@ -163,9 +163,13 @@ class Guard:
 
     def resume(self) -> None:
         """Undo `pause`, `stop_accepting` and `stop_queued`: accept new calls, and start those that wait."""
+        self.accept()
+        self.resume_starting()
+
+    def accept(self) -> None:
+        """Undo `stop_accepting` and `stop_queued` alone: accept new calls."""
         self._accepting = True
         self._stopping = False
-        self.resume_starting()
 
     def resume_starting(self) -> None:
         """Undo `pause` alone: start those that wait."""

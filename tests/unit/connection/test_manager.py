@@ -277,6 +277,30 @@ async def test_what_is_in_flight_ends_on_the_old_connection(side_by_side: bool):
         assert running.bus.kept["health.a"]["status"] == "connected"
 
 
+async def test_a_resume_while_the_session_is_replaced():
+    """No operation starts on the session that is about to end; a pause that came meanwhile lasts."""
+    running = RunningManager()
+    await running.manager.apply(running.wanted("a"), {})
+    async with running:
+        connection = running.manager.get("a")
+        assert connection is not None
+        for ends_paused in (False, True):
+            running.submit("a", "hang")
+            await running.clock.settle()
+            await running.manager.apply(running.wanted("a", tls=Tls(verify=ends_paused)), {})
+            await running.clock.settle()
+            if ends_paused:
+                connection.pause()
+            else:
+                connection.resume()
+            running.submit("a", f"echo {ends_paused}")
+            await running.clock.settle()
+            assert f"echo {ends_paused}" not in running.answers()
+            next(one for one in reversed(running.made) if one.opened).release.set()
+            await running.clock.settle()
+            assert running.answers().get(f"echo {ends_paused}") == (None if ends_paused else "ok")
+
+
 @pytest.mark.parametrize("side_by_side", [True, False])
 async def test_what_does_not_end_has_a_time_limit(side_by_side: bool):
     """After `drain_timeout` the old connection is closed, whatever is in flight there."""
