@@ -322,7 +322,7 @@ class Queues:
                 reply = f"{consumer.inbox}.{token}"
                 self._connection.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
                 async with self._clock.timeout(wait + _LATE):
-                    message = await future
+                    message = await self._taken(future)
             except TimeoutError:
                 await self._check_exists(consumer)
                 return None
@@ -335,6 +335,18 @@ class Queues:
         if visibility is not None:
             self._connection.start(self._keep_invisible(consumer, taken.message_id, message.reply, visibility))
         return taken
+
+    async def _taken(self, arrival: asyncio.Future[NatsMessage]) -> NatsMessage:
+        """Wait for the answer to a pull; where that is cancelled and a message has come meanwhile, give it back."""
+        try:
+            return await arrival
+        except asyncio.CancelledError:
+            if not arrival.cancelled() and arrival.exception() is None:
+                reply = arrival.result().reply
+                if reply.startswith(_ACK_SUBJECT):
+                    with contextlib.suppress(BridgeError):  # the connection is lost: it comes again after `ack_wait`
+                        self._connection.post(reply, _NAK)
+            raise
 
     async def _keep_invisible(self, consumer: Consumer, message_id: str, reply: str, visibility: float) -> None:
         """Give a message back after `visibility` seconds, unless it was acknowledged; not before.

@@ -386,3 +386,15 @@ async def test_a_new_message_with_the_number_of_one_that_the_application_has() -
         room.server.answer.set_result(NatsMessage(1, "", "", b""))
         await room.queues.ack(room.message_id)
         assert room.server.asked == [(new, b"+ACK")]
+
+
+async def test_given_back_where_its_caller_has_just_left() -> None:
+    """The message had come, and the caller was cancelled before it had it: others get it now, not after `ack_wait`."""
+    room = Room(FakeClock(), Server())
+    room.find()
+    taking = asyncio.create_task(room.queues.dequeue("JOBS/nemo", 5.0, None))
+    await room.clock.settle()
+    room.server.arrived(delivery(1))
+    taking.cancel()
+    await asyncio.wait([taking])
+    assert room.server.posts == [(reply_to(1), b"-NAK")]
