@@ -15,6 +15,10 @@ class Identifiers:
         self._used: set[int] = set()
         self._last = 0
 
+    def __len__(self) -> int:
+        """Return how many are in use."""
+        return len(self._used)
+
     def take(self) -> int:
         """Return an identifier that is free, which is used until `release`.
 

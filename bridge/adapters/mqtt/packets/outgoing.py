@@ -27,7 +27,8 @@ from bridge.core.ports import Promise
 #: A reason code (MQTT 5, 2.4): nobody has subscribed to the topic.
 _NO_SUBSCRIBERS: Final = 0x10
 _KINDS: Final = {PUBACK: PacketTypes.PUBACK, PUBREC: PacketTypes.PUBREC, PUBCOMP: PacketTypes.PUBCOMP}
-#: Messages that are unanswered at most; the other packet identifiers are left for subscriptions.
+#: Packet identifiers that messages have at most, those of earlier connections among them; the others are left for
+#: subscriptions.
 _MOST: Final = 65_000
 
 
@@ -147,13 +148,17 @@ class OutgoingMessages:
                 return
             self._write(start + body)
             self._on_written(promise)
-        elif len(self._unanswered) < self._window and self._has_room():
+        elif self._may_send():
             self._send(start, body, promise)
         else:
             # Those that were given up go first, so that a broker that answers nothing any more fills no memory.
             while self._waiting and self._waiting[0][2].done():
                 self._waiting.popleft()
             self._waiting.append((start, body, promise))
+
+    def _may_send(self) -> bool:
+        """Return whether the broker, the packet identifiers and the socket have room for a message of QoS 1 or 2."""
+        return len(self._unanswered) < self._window and len(self._identifiers) < _MOST and self._has_room()
 
     def _send(self, start: bytes, body: bytes, promise: Promise) -> None:
         identifier = self._identifiers.take()
@@ -170,6 +175,7 @@ class OutgoingMessages:
             if kind == PUBCOMP and identifier in self._unfinished.open:  # of an earlier connection
                 self._unfinished.open.remove(identifier)
                 self._identifiers.release(identifier)
+                self.send_waiting()
             return
         if kind != PUBACK:
             if kind == PUBREC and code < FAILURE:
@@ -201,7 +207,7 @@ class OutgoingMessages:
             if not promise.done():
                 self._write(packet)
                 self._on_written(promise)
-        while self._waiting and len(self._unanswered) < self._window and self._has_room():
+        while self._waiting and self._may_send():
             start, body, promise = self._waiting.popleft()
             if not promise.done():
                 self._send(start, body, promise)

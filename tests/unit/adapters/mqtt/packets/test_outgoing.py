@@ -221,3 +221,18 @@ async def test_the_size_of_a_packet_counts_everything() -> None:
     with pytest.raises(InvalidError, match=f"{size + 1} bytes with topic and headers; the broker takes {size}"):
         exact.publish(b"x" * 1_801, properties=properties)
     assert len(exact.packets) == 1
+
+
+async def test_a_broker_that_does_not_release_what_an_earlier_connection_left() -> None:
+    """Messages wait while no packet identifier is left for them; each one that is released lets one go."""
+    unfinished = UnfinishedMessages()
+    unfinished.open = set(range(1, 65_000))
+    sent = Sent(unfinished=unfinished, present=True)
+    promises = [sent.publish(b"%d" % number) for number in range(1_000)]
+    assert [payload for _, payload in sent.seen()] == [b"0"]
+    sent.outgoing.send_waiting()
+    assert len(sent.seen()) == 1
+    sent.outgoing.on_answer(PUBCOMP, 7, 0)
+    assert [payload for _, payload in sent.seen()] == [b"0", b"1"]
+    sent.outgoing.fail(lambda: ConnectionLostError("gone"))
+    assert all(isinstance(one.exception(), ConnectionLostError) for one in promises)
