@@ -19,7 +19,7 @@ class Acks:
     is not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
 
     Attributes:
-        held_bytes: Bytes of the contents of all messages of this connection that are not acknowledged.
+        held_bytes: Bytes of all messages of this connection that are not acknowledged.
         on_room: Called once when these have become fewer than `room`.
         room: See `on_room`.
     """
@@ -61,7 +61,7 @@ class Acks:
         if message.qos == 0:
             return None
         self._queues[message.qos - 1].append(message)
-        self.held_bytes += len(message.payload)
+        self.held_bytes += message.size
         if message.qos == 2 and message.identifier in self._answered:
             self.settle(message)
             return message
@@ -93,10 +93,10 @@ class Acks:
     def leave(self, message: IncomingMessage) -> None:
         """Forget a message without acknowledging it: the broker sends it again with the next connection."""
         self._queues[message.qos - 1].remove(message)
-        self.held_bytes -= len(message.payload)
+        self.held_bytes -= message.size
 
     def _acknowledged(self, message: IncomingMessage) -> None:
-        self.held_bytes -= len(message.payload)
+        self.held_bytes -= message.size
         if self.on_room is not None and self.held_bytes < self.room:
             on_room, self.on_room = self.on_room, None
             on_room()

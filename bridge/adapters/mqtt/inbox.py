@@ -54,7 +54,7 @@ class TopicSubscription:
         arrived: Set when there is something to deliver.
         task: Delivers; None once it is over.
         loose: How many messages of QoS 0 wait.
-        loose_bytes: Bytes of their contents.
+        loose_bytes: Their bytes.
         overflows: So many messages of QoS 0 wait, and for so long, that more are dropped.
         stalled: A delivery waits for long: acknowledgements of others need not wait for this subscription.
     """
@@ -130,7 +130,7 @@ class Inbox:
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
-        # Bytes of the contents of those of QoS 0 among them.
+        # Bytes of those of QoS 0 among them.
         self._unclaimed_bytes = 0
         self._restored = False
         self._settled = False
@@ -178,7 +178,7 @@ class Inbox:
                 message.owed = before.owed
                 if not message.owed:
                     return
-        if message.qos and (self._leaves or self._acks.held_bytes - len(message.payload) >= MOST_HELD_BYTES):
+        if message.qos and (self._leaves or self._acks.held_bytes - message.size >= MOST_HELD_BYTES):
             self._leave(message)
             return
         subscriptions = [one for one in self._subscriptions if one.fits(message)]
@@ -231,7 +231,7 @@ class Inbox:
             self._unclaimed_bytes += _loose_bytes((message,))
 
     def _has_room_unclaimed(self, message: IncomingMessage) -> bool:
-        size = self._unclaimed_bytes + len(message.payload)
+        size = self._unclaimed_bytes + message.size
         return len(self._unclaimed) < MOST_LOOSE and size <= MOST_LOOSE_BYTES
 
     def _set_unclaimed(self, messages: list[IncomingMessage]) -> None:
@@ -401,7 +401,7 @@ class Inbox:
         """Acknowledge a message, if this was the last subscription that had to be done with it."""
         if message.qos == 0:
             subscription.loose -= 1
-            subscription.loose_bytes -= len(message.payload)
+            subscription.loose_bytes -= message.size
             if (subscription.overflows or self._flood.is_set) and self._is_half_empty(subscription):
                 self._end_flood(subscription)
             return
@@ -438,7 +438,7 @@ class Inbox:
             self._on_dropped(OverloadedError(why), message.topic)
             return False
         count = subscription.loose = subscription.loose + 1
-        size = subscription.loose_bytes = subscription.loose_bytes + len(message.payload)
+        size = subscription.loose_bytes = subscription.loose_bytes + message.size
         if (count >= MOST_LOOSE or size >= MOST_LOOSE_BYTES) and not self._flood.is_set:
             self._pause()
             self._flood.set(LONGEST_PAUSE, self._overflow)
@@ -466,4 +466,4 @@ class Inbox:
 
 
 def _loose_bytes(messages: Iterable[IncomingMessage]) -> int:
-    return sum(len(message.payload) for message in messages if message.qos == 0)
+    return sum(message.size for message in messages if message.qos == 0)

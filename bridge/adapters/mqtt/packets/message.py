@@ -18,6 +18,8 @@ _RESPONSE_TOPIC: Final = 0x08
 _CORRELATION_DATA: Final = 0x09
 _TOPIC_ALIAS: Final = 0x23
 _USER: Final = 0x26
+#: Bytes that Python needs for a user property beside its characters.
+_HEADER_BYTES: Final = 200
 #: The properties that PUBLISH may have (MQTT 5, 3.3.2.3).
 _PROPERTIES: Final = frozenset(
     {0x01, 0x02, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, 0x0B, _TOPIC_ALIAS, _USER}
@@ -46,6 +48,7 @@ class IncomingMessage:
         holders: How many subscriptions have to be done with it before it may be acknowledged.
         settled: It may be acknowledged to the broker, or was.
         aside: Its acknowledgement is sent without regard to the order.
+        size: About how many bytes of memory its content and properties take.
     """
 
     topic: str
@@ -65,6 +68,10 @@ class IncomingMessage:
     holders: int = 0
     settled: bool = False
     aside: bool = False
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = len(self.payload)
 
 
 def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
@@ -98,6 +105,7 @@ def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
     if not topic and message.fault is None:
         message.fault = "a message without a topic"
     message.payload = body[end:]
+    message.size = len(body) + _HEADER_BYTES * len(message.headers)
     return message
 
 

@@ -20,6 +20,7 @@ from bridge.adapters.mqtt.inbox import (
     TopicSubscription,
 )
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
+from bridge.adapters.mqtt.packets.wire_format import variable_integer, with_length
 from bridge.adapters.mqtt.stale import MOST_WAITING, KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
@@ -266,6 +267,24 @@ async def test_messages_that_fill_the_memory_stay_with_the_broker() -> None:
     assert session.broker.acks == [5, 6, 7]
     assert [one.message[:1] for one in slow.messages[:6]] == list("012345")
     assert len(slow.messages) == 7
+    session.end()
+
+
+async def test_user_properties_fill_the_memory_as_contents_do() -> None:
+    """Messages with 16 MiB of user properties and no content, of QoS 1 and 0."""
+    session, slow = Session(), Application()
+    slow.listens.clear()
+    session.inbox.open("a", slow)
+    value = with_length(bytes(65_000).replace(b"\0", b"v"))
+    properties = b"".join(b"\x26" + with_length(b"%d" % number) + value for number in range(260))
+    for number in range(6):
+        body = with_length(b"a") + b"\0%c" % (number + 1) + variable_integer(len(properties)) + properties
+        await session.come(decode(0x32, body, version5=True))
+    assert session.acks.held_bytes < MOST_HELD_BYTES + 2 * len(properties)
+    assert session.warnings["memory"]
+    body = with_length(b"a") + variable_integer(len(properties)) + properties
+    await session.come(decode(0x30, body, version5=True))
+    assert session.paused
     session.end()
 
 
