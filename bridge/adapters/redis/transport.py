@@ -39,6 +39,8 @@ _READ_SIZE: Final = 65_536
 #: What may begin an array, set, map, push or attribute with ten million elements or more: the first byte, and a search.
 #: hiredis makes room for all of the elements at once, and needs seconds to free it.
 _LARGE: Final = tuple((kind, re.compile(re.escape(kind) + rb"\d{8}")) for kind in (b"*", b"~", b"%", b">", b"|"))
+#: The same in one search, which ends at the first one: a message's content may hold thousands of them.
+_LARGE_AGAIN: Final = re.compile(rb"[*~%>|]\d{8}")
 #: The same, of which not all bytes have come yet.
 _BEGUN: Final = re.compile(rb"(?:\A|\n)([*~%>|]\d*)\Z")
 _LONGEST_BEGUN: Final = 24
@@ -133,7 +135,8 @@ class Transport:
             # All complete replies before this were taken. Inside of a string there are bytes that wait for its end.
             if not self._reader.has_data():
                 raise InvalidResponse("a reply with too many elements")
-            large = _find_large(data, 1)
+            again = _LARGE_AGAIN.search(data, 1)
+            large = None if again is None else again.start()
         else:
             data = self._begun + await self._stream.read(_READ_SIZE)
             if len(data) == len(self._begun):
@@ -165,9 +168,9 @@ class Transport:
             await self._writer.wait_closed()
 
 
-def _find_large(data: bytes, begin: int = 0) -> int | None:
+def _find_large(data: bytes) -> int | None:
     """Return where the first thing may begin that has too many elements; None: nowhere."""
-    found = [match.start() for kind, large in _LARGE if kind in data and (match := large.search(data, begin))]
+    found = [match.start() for kind, large in _LARGE if kind in data and (match := large.search(data))]
     return min(found) if found else None
 
 

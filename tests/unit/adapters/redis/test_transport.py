@@ -1,6 +1,7 @@
 """How a Redis connection is opened, and what is read from it."""
 
 import asyncio
+import time
 
 import pytest
 from pydantic import SecretStr
@@ -173,6 +174,19 @@ async def test_text_that_looks_like_too_many_elements(size):
     with pytest.raises(exceptions.ConnectionError):
         await read_all(transport, replies)
     assert replies == [*texts, [b"*", 7]]
+
+
+async def test_content_made_to_be_searched_for_long():
+    """Whoever may publish chooses it: thousands of what looks like too many elements, and all of their first bytes."""
+    content = b"*12345678" * 3_000 + b"~1%1>1|1" * 4_500
+    stream = asyncio.StreamReader()
+    transport = Transport(stream, Writer())
+    stream.feed_data(b"$%d\r\n%b\r\n" % (len(content), content))
+    began = time.thread_time()
+    while (reply := transport.next_reply()) is NOTHING:
+        await transport.receive()
+    assert reply == content
+    assert time.thread_time() - began < 0.3
 
 
 async def test_a_reply_that_is_too_large_for_the_memory():
