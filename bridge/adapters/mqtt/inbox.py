@@ -134,6 +134,7 @@ class Inbox:
         self._unclaimed_bytes = 0
         self._restored = False
         self._settled = False
+        self._over = False
         self._grace = Timer(clock)
         # Filters that the broker did not confirm, and that may be tried again; each with the timer that ends this.
         self._withdrawn: dict[str, Timer] = {}
@@ -292,7 +293,8 @@ class Inbox:
         if subscription.queue is not None:
             left += self._unacknowledged.withdraw(subscription.topic)
         retried = self._withdrawn.setdefault(subscription.topic, Timer(self._clock))
-        retried.set(RETRIED, lambda: self._not_retried(subscription.topic))
+        if not self._over:  # the end of the connection may be why the broker has not confirmed
+            retried.set(RETRIED, lambda: self._not_retried(subscription.topic))
         self._acks.set_aside(left)
         self._set_unclaimed([*self._unclaimed, *left])
 
@@ -350,6 +352,7 @@ class Inbox:
 
     def end(self) -> None:
         """End the connection."""
+        self._over = True
         self._flood.cancel()
         self._grace.cancel()
         for retried in self._withdrawn.values():

@@ -591,6 +591,24 @@ async def test_a_subscription_that_is_never_tried_again_does_not_keep_its_messag
     session.end()
 
 
+async def test_a_subscription_that_fails_with_the_end_of_its_connection() -> None:
+    """The next connection has all that is unacknowledged; nothing happens to it by the one that is over."""
+    session, application = Session(), Application(AckDecision.HOLD)
+    session.inbox.restored()
+    handle = session.inbox.open("a", application, Hold())
+    await session.come(message("a", 1))
+    over = session.inbox
+    session.connect(present=True)
+    over.withdraw(handle)
+    await session.clock.advance(RETRIED + 1.0)
+    session.inbox.open("a", application, Hold())
+    await session.come(message("a", 1))
+    assert (session.unsubscribed, session.broker.acks, session.dropped) == ([], [], [])
+    session.unacknowledged.answer(application.messages[0].message_id or "")
+    assert session.broker.acks == [1]
+    session.end()
+
+
 async def test_large_messages_of_qos_0_that_nobody_has_subscribed_to_yet() -> None:
     """So many of them wait that the memory has room for; the others are dropped aloud."""
     session, application = Session(present=True), Application()
