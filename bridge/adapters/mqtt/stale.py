@@ -8,7 +8,7 @@ session's subscriptions. So UNSUBSCRIBE is sent for every filter that a message'
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from typing import Any, Final
 
 from bridge.adapters._common.errors import reason_of
@@ -19,6 +19,10 @@ from bridge.core.errors import BridgeError, InvalidError
 
 #: Levels of a topic for which every filter is tried; of longer ones, those with `+` only in the last of so many.
 _MOST_LEVELS: Final = 6
+#: Characters of all filters without a group that are tried for one topic, and of those with a group, too. Whoever may
+#: publish chooses the topic, of up to 65,535 characters.
+_MOST_CHARACTERS: Final = 1 << 18
+MOST_CHARACTERS_IN_ALL: Final = 1 << 20
 #: Messages that wait for the broker's answer at most before those of QoS 0 are dropped at once.
 MOST_WAITING: Final = 2_000
 #: Messages that are looked at together, so that many of them hold up nothing else.
@@ -42,7 +46,10 @@ LOST: Final = "lost session"
 def candidates(topic: str) -> list[str]:
     """Return the filters without a group that match a topic; of very many levels, the likely ones."""
     levels = topic.split("/")
-    fixed, free = levels[:-_MOST_LEVELS], levels[-_MOST_LEVELS:]
+    count = min(_MOST_LEVELS, len(levels))
+    while count and (3 << count) * len(topic) > _MOST_CHARACTERS:  # fewer than 3 · 2^count filters
+        count -= 1
+    fixed, free = levels[: len(levels) - count], levels[len(levels) - count :]
     found = []
     for length in range(len(free), -1, -1):
         for choice in product(*((level, "+") for level in free[:length])):
@@ -149,7 +156,14 @@ class KnownFilters:
         known = sorted(one for one in self.topics if matches(plain(one), message.topic))
         filters = candidates(message.topic)
         groups = sorted({group for one in self.topics if (group := group_of(one)) is not None})
-        return list(dict.fromkeys([*known, *filters, *_shared_by(groups, filters)]))
+        found: dict[str, None] = {}
+        size = 0
+        for one in chain(known, filters, _shared_by(groups, filters)):
+            size += len(one)
+            if size > MOST_CHARACTERS_IN_ALL:
+                break
+            found[one] = None
+        return list(found)
 
 
 class StaleMessages:

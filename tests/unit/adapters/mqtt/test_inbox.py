@@ -21,7 +21,7 @@ from bridge.adapters.mqtt.inbox import (
 )
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.packets.wire_format import variable_integer, with_length
-from bridge.adapters.mqtt.stale import MOST_WAITING, KnownFilters, StaleMessages
+from bridge.adapters.mqtt.stale import MOST_CHARACTERS_IN_ALL, MOST_WAITING, KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
 from bridge.adapters.mqtt.unacknowledged import UnacknowledgedMessages
 from bridge.core.errors import BridgeError, NotConnectedError
@@ -501,6 +501,17 @@ async def test_a_stale_message_with_any_topic(topic: str) -> None:
     assert session.broker.acks == ([1] if session.unsubscribed else [])
     assert session.unsubscribed or session.warnings
     session.end()
+
+
+@pytest.mark.parametrize("topic", ["/" * 60_000, "x" * 60_000, "/".join(["x" * 9_000] * 7), "a/b/c/d/e/f"])
+def test_the_filters_that_a_topic_may_have_come_by_are_bounded(topic: str) -> None:
+    """In number and in length, whatever the topic is and however many groups there are."""
+    known = KnownFilters()
+    known.topics = {f"$share/group-{number}/x" for number in range(300)} | {"#"}
+    found = known.all(message(topic, 1))
+    assert sum(map(len, found)) <= MOST_CHARACTERS_IN_ALL
+    assert found[0] == "#"
+    assert topic in found
 
 
 async def test_many_messages_of_a_subscription_that_is_no_more() -> None:
