@@ -33,19 +33,27 @@ def comes_back(channel: str, pattern: str) -> bool:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """Return a pattern of Redis (`stringmatchlen` in its `util.c`) as a regular expression."""
-    written = ""
+    """Return a pattern of Redis (`stringmatchlen` in its `util.c`) as a regular expression.
+
+    What stands between two stars matches where it first can, once and for all: else many stars would take for ever.
+    """
+    parts = [""]
     for escaped, group, sign in re.findall(r"\\(.)|\[((?:\\.|[^\]])*)\]?|(.)", pattern, re.DOTALL):
         if escaped:
-            written += re.escape(escaped)
+            parts[-1] += re.escape(escaped)
+        elif sign == "*":
+            parts.append("")
         elif sign:
-            written += {"*": ".*", "?": "."}.get(sign) or re.escape(sign)
+            parts[-1] += "." if sign == "?" else re.escape(sign)
         else:
             negated, signs = ("^", group[1:]) if group.startswith("^") else ("", group)
             # A backslash and a range mean the same in both languages.
             inside = re.sub(r"[\[&~|^]", lambda found: f"\\{found[0]}", signs)
-            written += f"[{negated}{inside}]" if inside else "."
-    return re.compile(written, re.DOTALL)
+            parts[-1] += f"[{negated}{inside}]" if inside else "."
+    first, *others = parts
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    last = f".*{others[-1]}" if others else ""
+    return re.compile(f"{first}{middle}{last}", re.DOTALL)
 
 
 def is_pattern(topic: str) -> bool:
