@@ -18,6 +18,8 @@ _RESPONSE_TOPIC: Final = 0x08
 _CORRELATION_DATA: Final = 0x09
 _TOPIC_ALIAS: Final = 0x23
 _USER: Final = 0x26
+#: Bytes of properties that are read at most: a million small ones would hold up the event loop for seconds.
+MOST_PROPERTIES: Final = 1 << 20
 #: Bytes that Python needs for a user property beside its characters.
 _HEADER_BYTES: Final = 200
 #: The properties that PUBLISH may have (MQTT 5, 3.3.2.3).
@@ -77,8 +79,8 @@ class IncomingMessage:
 def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
     """Decode PUBLISH: its first byte, and all that follows its length.
 
-    A message whose properties make no sense, or that has no topic, comes with its `fault`: it costs nobody the
-    connection.
+    A message whose properties make no sense or are too many, or that has no topic, comes with its `fault`: it costs
+    nobody the connection.
 
     Raises:
         MalformedPacketError: It is no such packet: not even topic, QoS and packet identifier can be read.
@@ -98,7 +100,9 @@ def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
         try:
             length, start = read_variable_integer(body, end)
             end = start + length
-            if length:
+            if length > MOST_PROPERTIES:
+                message.fault = f"a message with {length} bytes of properties; at most {MOST_PROPERTIES} are read"
+            elif length:
                 _read_properties(message, part(body, start, end))
         except MalformedPacketError as error:
             message.fault = f"a message whose properties make no sense: {error}"

@@ -19,7 +19,7 @@ from bridge.adapters.mqtt.inbox import (
     Inbox,
     TopicSubscription,
 )
-from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
+from bridge.adapters.mqtt.packets.message import MOST_PROPERTIES, IncomingMessage, decode
 from bridge.adapters.mqtt.packets.wire_format import variable_integer, with_length
 from bridge.adapters.mqtt.stale import MOST_CHARACTERS_IN_ALL, MOST_WAITING, KnownFilters, StaleMessages
 from bridge.adapters.mqtt.topics import check_filter, identifier_of
@@ -271,20 +271,21 @@ async def test_messages_that_fill_the_memory_stay_with_the_broker() -> None:
 
 
 async def test_user_properties_fill_the_memory_as_contents_do() -> None:
-    """Messages with 16 MiB of user properties and no content, of QoS 1 and 0."""
+    """Messages with a megabyte of user properties and no content, of QoS 1 and 0."""
     session, slow = Session(), Application()
     slow.listens.clear()
     session.inbox.open("a", slow)
     value = with_length(bytes(65_000).replace(b"\0", b"v"))
-    properties = b"".join(b"\x26" + with_length(b"%d" % number) + value for number in range(260))
-    for number in range(6):
+    properties = b"".join(b"\x26" + with_length(b"%d" % number) + value for number in range(16))
+    for number in range(70):
         body = with_length(b"a") + b"\0%c" % (number + 1) + variable_integer(len(properties)) + properties
         await session.come(decode(0x32, body, version5=True))
     assert session.acks.held_bytes < MOST_HELD_BYTES + 2 * len(properties)
     assert session.warnings["memory"]
     body = with_length(b"a") + variable_integer(len(properties)) + properties
-    await session.come(decode(0x30, body, version5=True))
+    await session.come(*(decode(0x30, body, version5=True) for _ in range(17)))
     assert session.paused
+    assert session.dropped == []
     session.end()
 
 
@@ -377,6 +378,19 @@ async def test_what_the_codec_cannot_read_is_delivered_as_bytes(codec: CodecName
     assert application.contents == [b"\xc1\xff"] * 2
     assert all(one.headers["codec_error"] for one in application.messages)
     assert session.broker.acks == [1, 2]
+    session.end()
+
+
+async def test_more_properties_than_are_read() -> None:
+    """The message is told and acknowledged; its properties are not even looked at."""
+    session, application = Session(), Application()
+    session.inbox.open("a", application)
+    properties = b"\x26\0\1n\0\1v" * (MOST_PROPERTIES // 7 + 1)
+    body = with_length(b"a") + b"\0\1" + variable_integer(len(properties)) + properties + b"content"
+    await session.come(decode(0x32, body, version5=True), message("a", 2))
+    assert application.contents == [2]
+    assert session.broker.acks == [1, 2]
+    assert session.dropped == [("protocol", "a")]
     session.end()
 
 
