@@ -9,6 +9,9 @@ from bridge.core.errors import ConfigError
 
 #: The most characters of a subject, and of a message.
 _LONGEST: Final = 600
+#: The most names that are compared, and the most characters of one, to find the one that was meant: 15 us for a name.
+_COMPARED_NAMES: Final = 100
+_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,6 +105,9 @@ def _escaped(letter: str) -> str:
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return `" (did you mean `x`?)"` where a known name is close to `name`, else the empty string."""
+    known = [one for one in known if len(one) <= _LONGEST_NAME]
+    if len(known) > _COMPARED_NAMES or len(name) > _LONGEST_NAME:
+        return ""
     found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f" (did you mean `{found[0]}`?)" if found else ""
 

@@ -12,7 +12,7 @@ from lark import Token, Tree
 from lark.exceptions import UnexpectedInput
 
 from bridge.config.diagnostics import Fault
-from bridge.config.grammar import parse
+from bridge.config.grammar import Budget, TooLargeError, parse
 from bridge.config.syntax import (
     Binary,
     Conditional,
@@ -49,10 +49,12 @@ class ExpressionReader:
 
     Attributes:
         text: The text that was parsed.
+        budget: What may still be parsed; the templates of here-documents are parsed by themselves.
         offset: Lines to add to those of the tree, because the template of a here-document is parsed by itself.
     """
 
     text: str
+    budget: Budget
     offset: int = 0
 
     def line(self, node: Node | Token) -> int:
@@ -175,32 +177,39 @@ class ExpressionReader:
         if opening.startswith("<<-"):
             lines = _outdent(lines)
         found: list[str | Term] = []
-        position = 0
+        position, inner_line = 0, line + 1
         for start, end in _interpolations(lines):
             found.append(_plain(lines[position:start]))
+            inner_line += lines.count("\n", position, start)
             inner = lines[start + 2 : end]
-            found.append(parse_expression(inner, line + 1 + lines.count("\n", 0, start), depth + 1))
+            found.append(parse_expression(inner, inner_line, depth + 1, self.budget))
+            inner_line += inner.count("\n")
             position = end + 1
         found.append(_plain(lines[position:]))
         return _template(line, text.split(" ", maxsplit=1)[0], found)
 
 
-def parse_expression(text: str, line: int, depth: int = 0) -> Term:
+def parse_expression(text: str, line: int, depth: int = 0, budget: Budget | None = None) -> Term:
     """Parse one expression that is a text of its own, beginning on `line` of its file.
+
+    Its tokens are taken from the budget, by default a new one.
 
     Raises:
         Fault: It cannot be parsed, or uses what is not supported.
     """
     wrapped = f"x = ({text}\n)"
+    budget = budget or Budget()
     try:
-        tree = parse(wrapped)
+        tree = parse(wrapped, budget)
+    except TooLargeError as error:
+        raise Fault(line, str(error), quotes=False) from None
     except UnexpectedInput:
         raise Fault(line, f"`{text.strip()}` cannot be parsed") from None
     body = _trees(tree.children)[0]
     attributes = [child for child in _trees(body.children) if child.data == "attribute"]
     if len(attributes) != 1:
         raise Fault(line, f"`{text.strip()}` is not one expression")
-    return ExpressionReader(wrapped, line - 1).read(_trees(_meaningful(attributes[0]))[-1], depth)
+    return ExpressionReader(wrapped, budget, line - 1).read(_trees(_meaningful(attributes[0]))[-1], depth)
 
 
 def _meaningful(node: Node) -> list[Node | Token]:

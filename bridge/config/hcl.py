@@ -10,12 +10,13 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from bridge.config.diagnostics import Diagnostics, Fault, Location
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
-from bridge.config.grammar import parse
+from bridge.config.grammar import Budget, TooLargeError, parse
 from bridge.config.syntax import Attribute, Block
 from bridge.core.files import read_regular
 
-#: Bytes. A configuration is text that a person writes; a larger file is something else. Parsing so much takes seconds.
-MAX_FILE_SIZE: Final = 1 << 20
+#: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
+#: text, the regular expressions of the parser take up to 200 times as much memory.
+MAX_FILE_SIZE: Final = 512 << 10
 
 
 def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
@@ -38,18 +39,28 @@ def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
     return list(found)
 
 
-def read_blocks(path: Path, ours: frozenset[str], diagnostics: Diagnostics, ignored: dict[str, int]) -> Iterator[Block]:
-    """Return the blocks of one file whose type is in `ours`; count the others in `ignored` and do not read them."""
+def read_blocks(
+    path: Path, ours: frozenset[str], diagnostics: Diagnostics, ignored: dict[str, int], budget: Budget
+) -> Iterator[Block]:
+    """Return the blocks of one file whose type is in `ours`; count the others in `ignored` and do not read them.
+
+    All files of a configuration share the budget; what is after its end is not read.
+    """
     file = str(path)
+    if budget.left < 0:
+        return
     text = _read_text(path, diagnostics)
     if text is None:
         return
     try:
-        tree = parse(text)
+        tree = parse(text, budget)
+    except TooLargeError as error:
+        diagnostics.add(Location(file, error.line), "", str(error))
+        return
     except UnexpectedInput as error:
         diagnostics.add(Location(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
         return
-    reader = _FileReader(file, ExpressionReader(text), diagnostics)
+    reader = _FileReader(file, ExpressionReader(text, budget), diagnostics)
     for node in _trees(_trees(tree.children)[0].children):
         if node.data == "block":
             kind = reader.name(node)

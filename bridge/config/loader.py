@@ -8,6 +8,7 @@ from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
 from bridge.config.diagnostics import Diagnostics, near
+from bridge.config.grammar import Budget
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
 from bridge.config.loops import check_loops
@@ -52,8 +53,9 @@ def load(
     diagnostics = Diagnostics()
     ignored: dict[str, int] = {}
     found: dict[str, list[Block]] = {kind: [] for kind in _OURS}
+    budget = Budget()
     for path in find_files(paths, diagnostics):
-        for block in read_blocks(path, _OURS, diagnostics, ignored):
+        for block in read_blocks(path, _OURS, diagnostics, ignored, budget):
             if _labels_fit(block, diagnostics):
                 found[block.type].append(block)
     for kind in _OURS:
@@ -73,7 +75,7 @@ def load(
     if diagnostics:
         diagnostics.fail()
     # Only where all else is right: a circle goes through names and patterns that must be valid.
-    loops = check_loops(list(filter(None, routes)), list(filter(None, subscriptions)), integrations, diagnostics)
+    check_loops(list(filter(None, routes)), list(filter(None, subscriptions)), integrations, diagnostics)
     if diagnostics:
         diagnostics.fail()
     secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
@@ -85,7 +87,7 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *diagnostics.warnings(), *loops),
+        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *diagnostics.warnings()),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
         secrets=secrets,

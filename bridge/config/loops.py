@@ -3,7 +3,6 @@
 Where a protocol has no headers, `hop` ends at the remote, and nothing else would stop such a circle.
 """
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,29 @@ from bridge.core.filters import Trigger
 #: The argument that names where an operation sends.
 _DESTINATION: Final = {"publish": "topic", "request": "method", "enqueue": "queue"}
 _ANY: Final = "**"
+#: What the search may do. A unit is about a microsecond: a type that is compared with a pattern, a step that is
+#: followed; 25 are a step that is kept.
+_MOST_WORK: Final = 4_000_000
+_KEEPING: Final = 25
 #: Segments of an event type at most: it has at most 255 bytes.
 _MOST_SEGMENTS: Final = 128
+
+
+class _TooMuchError(Exception):
+    """The routes may set each other off in more ways than the search may look at."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the search may still do."""
+
+    left: int = _MOST_WORK
+
+    def take(self, amount: int) -> None:
+        """Take some of it. Raises _TooMuchError where nothing is left."""
+        self.left -= amount
+        if self.left < 0:
+            raise _TooMuchError
 
 
 class _Listening:
@@ -29,6 +49,7 @@ class _Listening:
     def __init__(self, route: Route) -> None:
         self.name = route.name
         self.always = route.where is None
+        self.patterns = len(route.on)
         self._triggers = [Trigger(pattern) for pattern in route.on]
         self._globs = [tuple(pattern.split(".")) for pattern in route.on]
 
@@ -61,23 +82,40 @@ def check_loops(
     subscriptions: Sequence[SubscriptionSettings],
     integrations: Mapping[str, Integration | None],
     diagnostics: Diagnostics,
-) -> list[str]:
-    """Add a diagnostic for each circle that is certain; return a warning for each that is possible."""
+) -> None:
+    """Add a diagnostic for each circle that is certain, and a warning for each that is possible."""
+    try:
+        _report_circles(routes, subscriptions, integrations, diagnostics)
+    except _TooMuchError:
+        message = "they may set each other off in too many ways; not all circles among them are noticed"
+        diagnostics.warn(routes[0].location, "routes", message)
+
+
+def _report_circles(
+    routes: Sequence[Route],
+    subscriptions: Sequence[SubscriptionSettings],
+    integrations: Mapping[str, Integration | None],
+    diagnostics: Diagnostics,
+) -> None:
+    work = _Work()
     listening = [_Listening(route) for route in routes]
-    steps = {route.name: list(_steps(route, listening, subscriptions, integrations)) for route in routes}
-    certain = _without_ends({name: [step for step in found if step.certain] for name, found in steps.items()})
-    steps = _without_ends(steps)
-    reported: set[frozenset[str]] = set()
-    warnings: list[str] = []
+    steps: dict[str, list[_Step]] = {}
     for route in routes:
-        circle = _circle(route.name, certain) if route.name in certain else []
+        steps[route.name] = []
+        for step in _steps(route, listening, subscriptions, integrations, work):
+            work.take(_KEEPING)
+            steps[route.name].append(step)
+    certain = _without_ends({name: [step for step in found if step.certain] for name, found in steps.items()}, work)
+    steps = _without_ends(steps, work)
+    reported: set[frozenset[str]] = set()
+    for route in routes:
+        circle = _circle(route.name, certain, work) if route.name in certain else []
         if circle and _is_new(circle, reported):
             diagnostics.add(route.location, f'route "{route.name}"', f"sets itself off without end: {_told(circle)}")
     for route in routes:
-        circle = _circle(route.name, steps) if route.name in steps else []
+        circle = _circle(route.name, steps, work) if route.name in steps else []
         if circle and _is_new(circle, reported):
-            warnings.append(f'{route.location}: route "{route.name}": may set itself off: {_told(circle)}')
-    return warnings
+            diagnostics.warn(route.location, f'route "{route.name}"', f"may set itself off: {_told(circle)}")
 
 
 def _is_new(circle: Sequence[_Step], reported: set[frozenset[str]]) -> bool:
@@ -92,12 +130,13 @@ def _told(circle: Sequence[_Step]) -> str:
     return "; ".join(f'it {step.how}, which sets off route "{step.route}"' for step in circle)
 
 
-def _circle(start: str, steps: Mapping[str, Sequence[_Step]]) -> list[_Step]:
+def _circle(start: str, steps: Mapping[str, Sequence[_Step]], work: _Work) -> list[_Step]:
     """Return the shortest way from a route back to itself; empty where there is none."""
     came_by: dict[str, tuple[str, _Step]] = {}
     waiting = deque([start])
     while waiting:
         name = waiting.popleft()
+        work.take(1 + len(steps[name]))
         for step in steps[name]:
             if step.route in came_by:
                 continue
@@ -117,10 +156,11 @@ def _way(start: str, came_by: Mapping[str, tuple[str, _Step]]) -> list[_Step]:
     return way[::-1]
 
 
-def _without_ends(steps: Mapping[str, Sequence[_Step]]) -> dict[str, list[_Step]]:
+def _without_ends(steps: Mapping[str, Sequence[_Step]], work: _Work) -> dict[str, list[_Step]]:
     """Return the routes that may be part of a circle: without those that set nothing off, again and again."""
     left = {name: list(found) for name, found in steps.items()}
     while ends := {name for name, found in left.items() if not found}:
+        work.take(len(left) + sum(map(len, left.values())))
         left = {
             name: [step for step in found if step.route not in ends] for name, found in left.items() if name not in ends
         }
@@ -132,24 +172,26 @@ def _steps(
     listening: Sequence[_Listening],
     subscriptions: Sequence[SubscriptionSettings],
     integrations: Mapping[str, Integration | None],
+    work: _Work,
 ) -> Iterator[_Step]:
     """Yield what a route sets off."""
     if route.emit is not None:
-        yield from _set_off(route.emit, f"emits {route.emit.text}", listening, certain=True)
+        yield from _set_off(route.emit, f"emits {route.emit.text}", listening, work, certain=True)
     destination: Expression | None = getattr(route, _DESTINATION[route.operation])
     own = integrations.get(route.integration)
     if destination is None or own is None:
         return
     for one in subscriptions:
+        work.take(1)
         other = integrations.get(one.integration)
         if other is None:
             continue
-        if not _may_be_same_remote(own, other) or not _comes_back(route, destination, one, own):
+        if not _may_be_same_remote(own, other) or not _comes_back(route, destination, one, own, work):
             continue
         certain = destination.constant and _is_same_remote(own, other) and (one.group is None or one.queue is not None)
         how = f'sends to {destination.text}, which subscription "{one.name}" receives'
         default = f"message.{one.integration}"
-        yield from _set_off(default if one.emit is None else one.emit, how, listening, certain=certain)
+        yield from _set_off(default if one.emit is None else one.emit, how, listening, work, certain=certain)
 
 
 def _may_be_same_remote(one: Integration, other: Integration) -> bool:
@@ -163,12 +205,15 @@ def _is_same_remote(one: Integration, other: Integration) -> bool:
     return one.id == other.id or (one.auth, one.config) == (other.auth, other.config)
 
 
-def _comes_back(route: Route, destination: Expression, subscription: SubscriptionSettings, own: Integration) -> bool:
+def _comes_back(
+    route: Route, destination: Expression, subscription: SubscriptionSettings, own: Integration, work: _Work
+) -> bool:
     """Return whether what a route sends may come to a subscription."""
     if (route.operation == "enqueue") != (subscription.queue is not None):
         return False
     pattern = subscription.queue or subscription.topic or ""
     shape = destination.shape
+    work.take(10 + (len(pattern) + sum(len(part or "") for part in shape)) // 16)
     if route.operation == "enqueue":
         return _fullmatch(shape, pattern)
     comes_back = own.spec.comes_back
@@ -180,21 +225,42 @@ def _comes_back(route: Route, destination: Expression, subscription: Subscriptio
 
 
 def _fullmatch(shape: tuple[str | None, ...], text: str) -> bool:
-    pattern = "".join(".*" if part is None else re.escape(part) for part in shape)
-    return re.fullmatch(pattern, text, re.DOTALL) is not None
+    """Return whether a template may give this text. Each part of it is looked for once, at its first position."""
+    parts = [""]
+    for part in shape:
+        if part is None:
+            parts.append("")
+        else:
+            parts[-1] += part
+    if len(parts) == 1:
+        return parts[0] == text
+    start, *middle, end = parts
+    if len(start) + len(end) > len(text) or not (text.startswith(start) and text.endswith(end)):
+        return False
+    position, limit = len(start), len(text) - len(end)
+    for part in middle:
+        position = text.find(part, position, limit)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
 
 
-def _set_off(emit: Expression | str, how: str, listening: Iterable[_Listening], *, certain: bool) -> Iterator[_Step]:
+def _set_off(
+    emit: Expression | str, how: str, listening: Iterable[_Listening], work: _Work, *, certain: bool
+) -> Iterator[_Step]:
     """Yield the routes that an event type sets off."""
     if isinstance(emit, Expression) and emit.constant:
         emit = to_emitted_type(emit.evaluate({}))
     if isinstance(emit, str):
         for route in listening:
+            work.take(route.patterns)
             if route.hears(emit):
                 yield _Step(route.name, how, certain and route.always)
         return
     types = _glob(emit.shape)
     for route in listening:
+        work.take(route.patterns * 10 * len(types))
         if route.may_hear(types):
             yield _Step(route.name, how, certain=False)
 

@@ -265,7 +265,9 @@ class Tail:
 
     def _close(self, key: tuple[int, int]) -> bytes:
         self._open.pop(key, None)
-        return self._followed.pop(key).close()
+        file = self._followed.pop(key)
+        file.more = False  # its successor waits no longer
+        return file.close()
 
     def poll(self) -> list[tuple[str, bytes]]:
         """Return (path, line) for each line; those of a rotated file before those of the file that replaced it.
@@ -328,7 +330,7 @@ class Tail:
             if not self._reopen(key, file):
                 file.more = False
                 return []
-            self._make_room(there)
+            self._make_room(key, there)
         try:
             lines = file.lines(self._max_line, is_text=self._is_text)
         except OSError as error:
@@ -342,10 +344,10 @@ class Tail:
             lines.append(rest)
         return lines
 
-    def _make_room(self, there: dict[tuple[int, int], os.stat_result]) -> None:
-        """Close the file that grew longest ago, of those that can be opened again."""
+    def _make_room(self, opened: tuple[int, int], there: dict[tuple[int, int], os.stat_result]) -> None:
+        """Close the file that grew longest ago, of those that can be opened again, but not the one just opened."""
         if len(self._open) > MAX_OPEN:
-            oldest = next((key for key in self._open if key in there), None)
+            oldest = next((key for key in self._open if key in there and key != opened), None)
             if oldest is not None:
                 self._open.pop(oldest).put_aside()
 

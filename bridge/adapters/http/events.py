@@ -57,6 +57,7 @@ class EventParser:
         """Take the next piece, and return the events that it completes."""
         if self._after_return and piece.startswith(b"\n"):
             piece = piece[1:]  # the other half of a line end that was cut in two
+            self._after_return = False
         if piece:
             self._after_return = piece.endswith(b"\r")
         if b"\n" not in piece and b"\r" not in piece:

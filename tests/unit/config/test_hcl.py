@@ -1,6 +1,7 @@
 """Show which files are read, in which order, and the diagnostics of broken ones."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_faults_of_files_are_diagnostics(tmp_path, adapters):
     found = _diagnostics([tmp_path / name for name in ("no.hcl", "empty", "latin.hcl", "huge.hcl")], adapters)
     assert found == (
         f"{tmp_path}/empty: the directory holds no *.hcl file",
-        f"{tmp_path}/huge.hcl: cannot be read: is larger than 1 MiB",
+        f"{tmp_path}/huge.hcl: cannot be read: is larger than 512 KiB",
         f"{tmp_path}/latin.hcl:2: is not UTF-8 text",
         f"{tmp_path}/no.hcl: there is no such file",
     )
@@ -234,6 +235,50 @@ def test_a_long_quotation_is_shortened(diagnostics):
     (_, found) = diagnostics(f'variable "x" {{\n  default = <<X\n{"${" * 5000}1{"}" * 5000}\nX\n}}\n')
     assert len(found) < 800
     assert found.endswith("cannot be parsed")
+
+
+TOO_LARGE = "a configuration has at most 100,000 names, values and signs in all its files"
+#: What is dear to parse for its size, and where the end of the budget is noticed.
+DEAR = {
+    "blocks": ("a {}\n" * 100_000, ":23048"),
+    "sum": (f"bridge {{\n  name = {'1+' * 200_000}1\n}}\n", ":2"),
+    "list": (f"bridge {{\n  name = [{'1,' * 200_000}]\n}}\n", ":2"),
+    "path": (f"bridge {{\n  name = a{'.a' * 200_000}\n}}\n", ":2"),
+    "templates": (f"bridge {{\n  name = <<X\n{'${1}' * 100_000}\nX\n}}\n", ":3: bridge > name"),
+}
+
+
+@pytest.mark.parametrize("kind", DEAR)
+def test_a_configuration_is_parsed_up_to_a_limit(diagnostics, kind):
+    """What would take a minute and much memory to parse is one diagnostic, at the line where the limit is reached."""
+    text, place = DEAR[kind]
+    assert diagnostics(text) == [f"bridge.hcl{place}: {TOO_LARGE}"]
+
+
+def test_all_files_share_the_limit(tmp_path, adapters):
+    """Many files are limited like one; those after the limit are not read, and that is said once."""
+    for number in range(6):
+        (tmp_path / f"{number}.hcl").write_text("a {}\n" * 10_000)
+    assert _diagnostics([tmp_path], adapters) == (f"{tmp_path}/2.hcl:4414: {TOO_LARGE}",)
+
+
+def test_long_texts_count_as_well(tmp_path, adapters):
+    """Files of comments are limited, too: their text costs time."""
+    for number in range(20):
+        (tmp_path / f"{number}.hcl").write_text("#" * 500_000)
+    assert _diagnostics([tmp_path], adapters)[0].endswith(TOO_LARGE)
+
+
+def test_no_name_is_proposed_among_too_many(diagnostics):
+    """Looking for what was meant takes no time that grows with the square of the file, or with the length of names."""
+    start = time.process_time()
+    rpc = 'integration "{}" {{\n  type = "json-rpc"\n  endpoint {{ url = "http://h" }}\n}}\n'
+    route = 'route "{}" {{\n  on = "a"\n  integration = "hgfedcba{}"\n  operation = "request"\n  method = "m"\n}}\n'
+    text = "".join(rpc.format(f"abcdefgh{n}") + route.format(n, n) for n in range(1000))
+    assert len(diagnostics(text)) == 1000
+    assert time.process_time() - start < 10
+    long = "ab" * 20_000
+    assert "did you mean" not in "".join(diagnostics(f"bridge {{\n  {long} = 1\n}}\n"))
 
 
 def test_a_pipe_is_no_configuration(tmp_path, adapters):

@@ -187,3 +187,34 @@ def test_the_key_own_is_gone(diagnostics: Any) -> None:
     """The complaint about `own` says what holds now."""
     (found,) = diagnostics(_REMOTES + _route("r", "a", "rpc", _REQUEST, "own = true"))
     assert "> own: there is no such key any more; leave it out: a route is set off by every event" in found
+
+
+def _stream(parts: str, stream: str) -> str:
+    sent = f'operation = "enqueue"\n  queue = "{parts}"\n  message = 1'
+    return _REMOTES + _subscription("in", "redis", f'queue = "{stream}"', '"in"') + _route("r", "in", "redis", sent)
+
+
+@pytest.mark.parametrize(
+    ("parts", "stream", "possible"),
+    [
+        ("${event.payload.x}", "a", True),
+        ("a${event.payload.x}b", "ab", True),
+        ("ab${event.payload.x}bc", "abc", False),
+        ("a${event.payload.x}", "ba", False),
+        ("${event.payload.x}ab${event.payload.y}b", "abab", True),
+        ("${event.payload.x}b${event.payload.y}b", "ab", False),
+        ("${event.payload.x}a" * 20, "a" * 60 + "b", False),  # for a regular expression that is endless work
+        ("${event.payload.x}a" * 20, "a" * 60, True),
+    ],
+)
+def test_what_a_template_may_give(load_text: Any, parts: str, stream: str, possible: bool) -> None:
+    """A destination with expressions may be any text with its constant parts in their order, found in little time."""
+    found = load_text(_stream(parts, stream)).warnings
+    assert any("may set itself off" in warning for warning in found) == possible
+
+
+def test_very_many_ways_are_not_all_looked_at(load_text: Any) -> None:
+    """Where routes may set each other off in more ways than can be looked at in seconds, a warning says so."""
+    routes = "".join(_route(f"r{n}", "a.*", "rpc", _REQUEST, 'emit = "a.${event.id}"') for n in range(600))
+    (found,) = (one for one in load_text(_REMOTES + routes).warnings if "routes" in one)
+    assert found.endswith("they may set each other off in too many ways; not all circles among them are noticed")

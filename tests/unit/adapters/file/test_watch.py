@@ -241,6 +241,39 @@ def test_a_successor_waits_for_its_predecessor(tmp_path: Path, tail_of: Any, mon
     assert [line for _, line in lines].count(b"bb") == 20
 
 
+def test_all_open_files_are_rotated_at_once(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each open file was just rotated away, new ones are read at once, and the last lines of the old ones."""
+    monkeypatch.setattr(module, "MAX_OPEN", 2)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.log").touch()
+    tail = tail_of()
+    for name in ("a", "b"):
+        add(tmp_path / f"{name}.log", "last\n")
+        (tmp_path / f"{name}.log").rename(tmp_path / f"{name}.old")
+    for name in ("a", "c", "d"):
+        add(tmp_path / f"{name}.log", "new\n")
+    found = [one for _ in range(2) for one in tail.poll()]
+    new = [(f"{name}.log", b"new") for name in ("a", "c", "d")]
+    assert sorted(found) == sorted([("a.log", b"last"), ("b.log", b"last"), *new])
+
+
+def test_a_predecessor_that_is_gone(tmp_path: Path, tail_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is read where the one before it was closed for want of room, with lines left, and then deleted."""
+    monkeypatch.setattr(module, "MAX_OPEN", 1)
+    monkeypatch.setattr(module, "_CHUNK", 10)
+    tail = tail_of()
+    add(tmp_path / "a.log", "a\n" * 100)
+    tail.poll()
+    (tmp_path / "a.log").rename(tmp_path / "b.log")
+    add(tmp_path / "a.log", "new\n")
+    add(tmp_path / "c.log", "c\n")
+    tail.poll()
+    (tmp_path / "b.log").unlink()
+    found = [one for _ in range(30) for one in tail.poll()]
+    assert ("a.log", b"new") in found
+    assert not tail.more
+
+
 def test_links_are_not_followed(tmp_path: Path, tail_of: Any) -> None:
     """Links are not followed, neither at first nor later."""
     (tmp_path / "outside").write_text("secret\n")

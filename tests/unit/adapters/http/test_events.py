@@ -41,6 +41,13 @@ def test_byte_by_byte() -> None:
     assert [event for byte in STREAM for event in parser.feed(bytes([byte]))] == EVENTS
 
 
+def test_a_line_end_cut_in_two_before_an_empty_line() -> None:
+    """The second half of one line end takes nothing from the empty line after it, which ends the event."""
+    parser = EventParser(1000)
+    found = [event for piece in (b"data: x\r", b"\n", b"\n") for event in parser.feed(piece)]
+    assert found == [ServerEvent("message", "x", "")]
+
+
 def test_an_id_stays_until_there_is_another() -> None:
     """The last id is kept until there is another; an empty one clears it."""
     parser = EventParser(1000, "3")
