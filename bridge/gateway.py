@@ -35,7 +35,7 @@ from bridge.core.payloads import (
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
 from bridge.core.responder import Responder, kept_by
-from bridge.core.settings import parse_listen
+from bridge.core.settings import DEFAULT_PREFETCH, parse_listen
 from bridge.core.threads import in_thread
 from bridge.observe.observer import Observer
 from bridge.outbox import Outbox, Selection, default_folder
@@ -497,6 +497,7 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
             text=emit if isinstance(emit, str) else written,
             group=one.group,
             hold=one.hold,
+            prefetch=DEFAULT_PREFETCH if one.prefetch is None else one.prefetch,
             needs_listener=one.listener == "required",
             last_value=one.last_value,
             qos=one.qos,

@@ -13,7 +13,15 @@ from bridge.core.endpoint import AnyAuth, Endpoint, Strict, Tls
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_event_type
 from bridge.core.ports import AdapterSpec
-from bridge.core.settings import HealthSettings, Hold, ListenAddress, OutboxSettings, ResilienceSettings, parse_listen
+from bridge.core.settings import (
+    DEFAULT_PREFETCH,
+    HealthSettings,
+    Hold,
+    ListenAddress,
+    OutboxSettings,
+    ResilienceSettings,
+    parse_listen,
+)
 from bridge.core.units import Duration, PositiveDuration, Size
 
 #: Labels of integrations, routes and subscriptions.
@@ -193,8 +201,14 @@ class SubscriptionBlock(Strict):
         Field(description="quality of service, where the protocol has it; default of MQTT: 1"),
     ] = None
     prefetch: Annotated[
-        int, Field(ge=1, le=10_000, description="ack = consumer: messages that may be unanswered at the same time")
-    ] = 100
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="messages that are taken from the remote and not acknowledged yet, at most; on MQTT only with "
+            "ack = consumer, otherwise `receive_maximum` limits all subscriptions together",
+        ),
+    ] = DEFAULT_PREFETCH
     visibility: Annotated[
         PositiveDuration, Field(description="ack = consumer: an unanswered message is delivered again after this time")
     ] = 30.0
@@ -297,8 +311,9 @@ class Route:
 class SubscriptionSettings:
     """One subscription: a checked `subscription "name" { … }` block.
 
-    Exactly one of `topic` and `queue` is set. `prefetch`, `visibility` and `max_deliveries` are set only with
-    `ack = "consumer"`. `listener` is None where messages are not acknowledged and so cannot wait.
+    Exactly one of `topic` and `queue` is set. `visibility` and `max_deliveries` are set only with
+    `ack = "consumer"`, `prefetch` where the protocol limits the unacknowledged messages of one subscription. `listener`
+    is None where messages are not acknowledged and so cannot wait.
     """
 
     name: str

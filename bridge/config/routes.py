@@ -114,7 +114,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
     if held:
         _check_acknowledges(settings.integration, data, reader, integrations, key=key)
     else:
-        for name in ("prefetch", "visibility", "max_deliveries"):
+        for name in ("visibility", "max_deliveries"):
             if (name,) in data.locations:
                 message = 'belongs to `ack = "consumer"`'
                 reader.diagnostics.add(data.location((name,)), f"{subject} > {name}", message)
@@ -125,7 +125,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         queue=settings.queue,
         ack=settings.ack,
         qos=settings.qos,
-        prefetch=settings.prefetch if held else None,
+        prefetch=_prefetch(settings, integration, data, reader, key=key),
         visibility=settings.visibility if held else None,
         max_deliveries=settings.max_deliveries,
         group=settings.group,
@@ -166,6 +166,30 @@ def _listener(
         message = f"messages of this `{key}` of `{integration.type}` are not acknowledged, so they cannot wait"
         reader.diagnostics.add(data.location(("listener",)), f"{data.subject} > listener", message)
     return settings.listener or ("required" if acknowledged else None)
+
+
+def _prefetch(
+    settings: SubscriptionBlock, integration: Integration | None, data: Data, reader: BlockReader, *, key: str
+) -> int | None:
+    """Return how many messages may be unacknowledged; None where nothing limits that for one subscription."""
+    if settings.ack == "consumer" or integration is None:
+        return settings.prefetch
+    spec, location = integration.spec, data.location(("prefetch",))
+    is_written, subject = ("prefetch",) in data.locations, f"{data.subject} > prefetch"
+    if not spec.acknowledged("consume" if key == "queue" else "subscribe", settings.qos):
+        if is_written:
+            message = f"messages of this `{key}` of `{integration.type}` are not acknowledged, so it limits nothing"
+            reader.diagnostics.add(location, subject, message)
+        return None
+    if spec.common_window is None:
+        return settings.prefetch
+    if is_written:
+        message = (
+            f'`{integration.type}` has no limit for one subscription, so it has no effect without `ack = "consumer"`; '
+            f"`{spec.common_window}` of `{settings.integration}` limits all of them together"
+        )
+        reader.diagnostics.warn(location, subject, message)
+    return None
 
 
 def _check_name(block: Block, reader: BlockReader) -> None:

@@ -27,7 +27,7 @@ from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
 from bridge.core.ports import Clock, ProtocolAdapter, Subscription, SubscriptionOptions
-from bridge.core.settings import Hold
+from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
 
 #: How many subscriptions of one integration are listed, and how much of a topic: a list must always fit on the bus.
@@ -66,6 +66,7 @@ class SubscriptionSpec:
             the same.
         group: Shared among sidecars.
         qos: Where the protocol has it.
+        prefetch: Messages that may be unacknowledged, at most, where the protocol has such a limit for a subscription.
         needs_listener: Whether messages wait, unacknowledged, while nobody on the bus listens to their events.
         last_value: Whether last values are kept for later subscribers; None: those that the remote itself keeps.
         asked: Who asked for it by command, and when (Unix ms); None for a block.
@@ -79,6 +80,7 @@ class SubscriptionSpec:
     qos: int | None = None
     queue: bool = False
     hold: Hold | None = None
+    prefetch: int = DEFAULT_PREFETCH
     needs_listener: bool = False
     last_value: bool | None = None
     asked: tuple[str | None, int] | None = field(default=None, compare=False)
@@ -90,7 +92,12 @@ class SubscriptionSpec:
 
     def shares_with(self, other: "SubscriptionSpec") -> bool:
         """Whether one subscription at the remote serves both."""
-        return (self.key, self.qos, self.hold) == (other.key, other.qos, other.hold)
+        return (self.key, self.qos, self.hold, self.prefetch) == (
+            other.key,
+            other.qos,
+            other.hold,
+            other.prefetch,
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -601,7 +608,7 @@ class Subscriptions:
         if holds:
             remote.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
-        options = SubscriptionOptions(qos=specs[0].qos, group=specs[0].group, hold=hold)
+        options = SubscriptionOptions(qos=specs[0].qos, group=specs[0].group, hold=hold, prefetch=specs[0].prefetch)
 
         def extend(began: float) -> bool:
             if not heard_since(session, began):

@@ -30,7 +30,7 @@ from bridge.core.endpoint import (
 )
 from bridge.core.errors import BridgeError, InvalidError, NotSupportedError
 from bridge.core.model import DEFAULT_QOS, Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
-from bridge.core.settings import Hold
+from bridge.core.settings import DEFAULT_PREFETCH, Hold
 
 
 class Clock(Protocol):
@@ -165,11 +165,15 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
         group: The group whose members share the messages; None: this subscription gets all of them.
         hold: How messages wait for the application's `ack`; None: they are acknowledged as soon as they are delivered.
             Only where `AdapterSpec.acknowledges` names the method.
+        prefetch: Without `hold`: messages that are taken from the remote and not acknowledged to it, at most. With it,
+            `hold.limit` is that. Only where messages are acknowledged, and not where `AdapterSpec.common_window` is
+            set.
     """
 
     qos: int | None = None
     group: str | None = None
     hold: Hold | None = None
+    prefetch: int = DEFAULT_PREFETCH
 
 
 NO_OPTIONS: Final = SubscriptionOptions()
@@ -516,6 +520,8 @@ class AdapterSpec:
         acknowledges: Which of "subscribe" and "consume" leave the acknowledgement to the application where their
             options have a `Hold`; `ack` and `nack` are among the operations then.
         unfit_to_hold: Returns why that cannot work with a `config`, for a person; None where it can.
+        common_window: The key of `config` that limits unacknowledged messages of all subscriptions together, where the
+            protocol has no limit for each one; None where each has its own `prefetch`.
         has_qos: Whether a subscription has a quality of service.
         side_by_side: Whether a new session may be opened while another one of the integration is open, so that
             changing to it holds up no operation. False where the second ends the first (MQTT: the same client id).
@@ -537,6 +543,7 @@ class AdapterSpec:
     transports: "tuple[AdapterSpec, ...]" = ()
     acknowledges: frozenset[str] = frozenset()
     unfit_to_hold: Callable[[Any], str | None] = lambda _: None
+    common_window: str | None = None
     has_qos: bool = False
     side_by_side: bool = False
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING

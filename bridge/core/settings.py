@@ -7,7 +7,7 @@ the bridge's `outbox`, and the address of the status page. Times are in seconds.
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -115,6 +115,10 @@ class OutboxSettings(Strict):
     max_age: Annotated[PositiveDuration, Field(description="how long delivery is tried; then: a dead letter")] = 86400.0
 
 
+#: Messages of a subscription that are taken from the remote and not acknowledged, at most, unless configured otherwise.
+DEFAULT_PREFETCH: Final = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """How messages wait for the application's `ack` (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
@@ -127,7 +131,7 @@ class Hold:
         on_dead: Called with each message that is given up, and the reason, once it cannot be delivered again.
     """
 
-    limit: int = 100
+    limit: int = DEFAULT_PREFETCH
     visibility: float = 30.0
     max_deliveries: int | None = None
     on_dead: Callable[[Inbound, str], None] = field(default=lambda _message, _why: None, compare=False)

@@ -453,6 +453,7 @@ SPEC: Final = AdapterSpec(
     schemes=SCHEMES,
     create=MqttAdapter,
     acknowledges=frozenset({"subscribe"}),
+    common_window="receive_maximum",
     unfit_to_hold=_unfit_to_hold,
     has_qos=True,
     check_names=check_names,

@@ -69,7 +69,12 @@ class MqttConfig(Strict):
     ] = None
     codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
     receive_maximum: Annotated[
-        int, Field(ge=1, le=65_535, description="unacknowledged messages that the broker may send (MQTT 5)")
+        int,
+        Field(
+            ge=1,
+            le=65_535,
+            description="unacknowledged messages that the broker may send, of all subscriptions (MQTT 5)",
+        ),
     ] = 1000
     bearer_username: Annotated[
         str, Field(description="the user name that goes with a bearer token, which is sent as the password")

@@ -258,7 +258,7 @@ class NatsAdapter(AdapterBase):
         def ended(error: BridgeError) -> None:
             self._setup.on_subscription_ended(subscription, error)
 
-        handle = await self._jetstream.consume(queue, deliver, options.group, options.hold, ended)
+        handle = await self._jetstream.consume(queue, deliver, options, ended)
         subscription = Subscription(queue, handle)
         return subscription
 

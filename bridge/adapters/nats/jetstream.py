@@ -32,7 +32,7 @@ from bridge.core.errors import (
     UnavailableError,
 )
 from bridge.core.model import Inbound, QueueMessage
-from bridge.core.ports import AckDecision, AdapterSetup, Deliver
+from bridge.core.ports import AckDecision, AdapterSetup, Deliver, SubscriptionOptions
 from bridge.core.settings import Hold
 
 _ACK: Final = b"+ACK"
@@ -45,8 +45,7 @@ _COUNT: Final = re.compile(r"[0-9]{1,20}")
 _NANO: Final = 10**9
 #: JetStream's durations have 64 bits.
 _MOST_NANO: Final = 2**63 - 1
-#: How many messages one pull of `consume` asks for, and for how many seconds. So many are in hand at most; the bus
-#: contract names this number.
+#: How many messages one pull of `consume` asks for at most, and for how many seconds. So many are in hand at most.
 _BATCH: Final = 100
 _EXPIRES: Final = 10.0
 #: Seconds between two pulls at least, where the first has brought nothing: without a leader each may end at once.
@@ -140,6 +139,7 @@ class Consumption:
         inbox: The subject to which the server sends messages, and the status of a pull.
         arrivals: Messages and statuses that were not handled yet.
         hold: Set where the application acknowledges; None where `deliver` having returned is enough.
+        prefetch: How many messages may be here and not acknowledged.
         in_progress: Reply subjects of messages that are here and not acknowledged. The server is told now and then that
             they are in progress, so that it does not deliver them again.
         unanswered: Messages that the application has to acknowledge: id → reply subject, and the time on the clock
@@ -154,6 +154,7 @@ class Consumption:
     inbox: str
     arrivals: asyncio.Queue[NatsMessage]
     hold: Hold | None
+    prefetch: int
     in_progress: dict[str, None]
     unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,7 +163,7 @@ class Consumption:
     @property
     def room(self) -> int:
         """How many messages may come now."""
-        return _BATCH if self.hold is None else min(_BATCH, self.hold.limit - len(self.unanswered))
+        return min(_BATCH, self.prefetch - len(self.unanswered))
 
 
 class Queues:
@@ -476,8 +477,7 @@ class Queues:
         self,
         queue: str,
         deliver: Deliver,
-        group: str | None,
-        hold: Hold | None,
+        options: SubscriptionOptions,
         on_ended: Callable[[BridgeError], None],
     ) -> Consumption:
         """Deliver messages one by one; return when the server has taken the first pull.
@@ -486,14 +486,14 @@ class Queues:
             queue: See `Consumers.find`.
             deliver: Gets each message, which is acknowledged when it returns, unless it returns `AckDecision.HOLD`:
                 then the application acknowledges it.
-            group: The consumer, where `queue` names none.
-            hold: How many messages the application may leave unacknowledged, and for how long.
+            options: `group` is the consumer, where `queue` names none.
             on_ended: Called if it ends by itself after this has returned, while the connection goes on.
 
         Raises:
             BridgeError: See `Consumers.find` and `NatsConnection.subscribe`.
         """
-        consumer = await self._consumers.find(queue, group)
+        consumer = await self._consumers.find(queue, options.group)
+        hold = options.hold
         arrivals: asyncio.Queue[NatsMessage] = asyncio.Queue()
         in_progress: dict[str, None] = {}
 
@@ -511,7 +511,16 @@ class Queues:
 
         inbox = self._connection.new_inbox()
         subscription = await self._connection.subscribe(inbox, arrived, on_ended=ended)
-        consumption = Consumption(consumer, on_ended, subscription, inbox, arrivals, hold, in_progress)
+        consumption = Consumption(
+            consumer,
+            on_ended,
+            subscription,
+            inbox,
+            arrivals,
+            hold,
+            options.prefetch if hold is None else hold.limit,
+            in_progress,
+        )
         try:
             first = await self._pull(consumption)
             await self._connection.flushed(Permission("publish", consumer.next_subject))

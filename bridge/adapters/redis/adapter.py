@@ -431,7 +431,7 @@ class RedisAdapter(AdapterBase):
         return await self._dequeuer.take(queue, wait, visibility)
 
     async def consume(self, queue: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
-        """Read a stream in batches, each acknowledged by one XACK; with `hold` entries wait for `ack` or `nack`."""
+        """Read a stream in batches of at most `prefetch`, each with one XACK; with `hold` entries wait for `ack`."""
         self._check_live()
         group, hold = options.group, options.hold
         check_stream(queue, group)
@@ -449,6 +449,7 @@ class RedisAdapter(AdapterBase):
             clock=self._setup.clock,
             on_dropped=self._setup.on_dropped,
             hold=hold,
+            prefetch=options.prefetch,
         )
         try:
             await stream.reader.prepare()

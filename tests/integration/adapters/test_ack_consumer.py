@@ -1,6 +1,9 @@
 """`ack = "consumer"` against real servers: what was not acknowledged comes again, whatever dies meanwhile."""
 
+import asyncio
 import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_server
 from tests.support.servers.redis_server import RedisServer, redis_server
 from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory, sidecar
+from tests.support.wait import PATIENCE
 
 CONFIG = {"redis": 'claim_after = "1s"', "nats": ""}
 
@@ -50,6 +54,22 @@ subscription "jobs" {{
   {more}
 }}
 """
+
+    async def in_hand(self) -> int:
+        """Count the messages that the sidecar has and has not acknowledged."""
+        if isinstance(self.server, RedisServer):
+            with self.server.client() as redis:
+                groups = redis.xinfo_groups("jobs") if redis.exists("jobs") else []
+                return sum(group["pending"] for group in groups)
+        async with nats_client(self.server.port) as client:
+            return int((await client.jetstream().consumer_info("JOBS", "nemo")).num_ack_pending or 0)
+
+    async def have_in_hand(self, wanted: int) -> None:
+        """Wait until it has so many."""
+        end = time.monotonic() + PATIENCE
+        while (count := await self.in_hand()) != wanted:
+            assert time.monotonic() < end, f"{count} messages are in hand, not {wanted}"
+            await asyncio.sleep(0.05)
 
     async def prepare(self) -> None:
         """Make the queue; JetStream gives back after a second what a dead sidecar had."""
@@ -104,6 +124,22 @@ async def come(program: Any, message: Any, attempts: int, since: int = 0) -> str
         since=since,
     )
     return str(found["payload"]["message_id"])
+
+
+async def test_only_so_many_are_in_hand_while_nobody_listens(place):
+    """With `ack = "bus"`, too: the others wait at the server, for other consumers, until somebody listens."""
+    await place.prepare()
+    text = re.sub(r" *(ack|visibility) +=.*\n", "", place.block("20s"))
+    assert "prefetch" in text
+    await place.put(1, 2, 3, 4, 5)
+    with sidecar(text) as running:
+        await place.have_in_hand(2)
+        await asyncio.sleep(0.5)
+        assert await place.in_hand() == 2
+        with running.program() as program:
+            await come(program, 5, 1)
+            await place.have_in_hand(0)
+            assert len(program.seen("job.come")) == 5
 
 
 async def test_only_so_many_are_unanswered(place):

@@ -1,5 +1,7 @@
 """Show how `route` and `subscription` blocks are read and checked."""
 
+import dataclasses
+
 import pytest
 
 GROUND = """
@@ -211,7 +213,12 @@ def test_keys_that_an_operation_needs(diagnostics, text, missing):
         ),
         ('integration = "mqtt"\ntopic = "a"\nqos = 3', 4, '"s" > qos: must be'),
         ('integration = "queue"\nqueue = "a"\nqos = 1', 4, '"s" > qos: `queue` is `stream`, which has no `qos`'),
-        ('integration = "mqtt"\ntopic = "a"\nprefetch = 5', 4, '"s" > prefetch: belongs to `ack = "consumer"`'),
+        (
+            'integration = "mqtt"\ntopic = "a"\nqos = 0\nprefetch = 5',
+            5,
+            '"s" > prefetch: messages of this `topic` of `mqtt` are not acknowledged, so it limits nothing',
+        ),
+        ('integration = "mqtt"\ntopic = "a"\nvisibility = "5s"', 4, '"s" > visibility: belongs to `ack = "consumer"`'),
         (
             'integration = "mqtt"\ntopic = "a"\nqos = 0\nlistener = "required"',
             5,
@@ -236,6 +243,31 @@ def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
     found = diagnostics(GROUND + f'subscription "s" {{\n{inner}\n}}\n')
     assert len([text for text in found if wanted in text]) == 1
     assert any(text.startswith(f"bridge.hcl:{LINES + line}: subscription {wanted}") for text in found)
+
+
+@pytest.mark.parametrize(
+    ("common_window", "more", "wanted"),
+    [
+        (None, "", 100),
+        (None, "prefetch = 5", 5),
+        ("window", "", None),
+        ("window", "prefetch = 5", None),
+        ("window", 'prefetch = 5\nack = "consumer"', 5),
+        (None, "qos = 0", None),
+    ],
+)
+def test_prefetch(load_text, adapters, common_window, more, wanted):
+    """It holds for each subscription that acknowledges; where the protocol cannot limit one, a warning says so."""
+    adapters["mqtt"] = dataclasses.replace(adapters["mqtt"], common_window=common_window)
+    ground = GROUND.replace('  type = "mqtt"\n', '  type = "mqtt"\n  config {\n    client_id = "c"\n  }\n')
+    found = load_text(f'{ground}subscription "s" {{\nintegration = "mqtt"\ntopic = "a"\n{more}\n}}\n')
+    assert found.subscriptions[0].prefetch == wanted
+    if wanted is None and "prefetch" in more:
+        (warning,) = found.warnings
+        assert f'bridge.hcl:{LINES + 7}: subscription "s" > prefetch: `mqtt` has no limit for one' in warning
+        assert warning.endswith("`window` of `mqtt` limits all of them together")
+    else:
+        assert found.warnings == ()
 
 
 @pytest.mark.parametrize(

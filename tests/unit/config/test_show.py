@@ -71,6 +71,7 @@ def test_secrets_are_masked(load_text):
         "integration": "a",
         "topic": "***",
         "ack": "bus",
+        "prefetch": 100,
         "group": "***",
         "listener": "required",
     }

@@ -93,6 +93,7 @@ class Session(AdapterBase):
         self.restored: list[int] = []
         self.topics: dict[str, Any] = {}
         self.holds: dict[str, Any] = {}
+        self.prefetch: dict[str, int] = {}
         self.refuses = False
 
     async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
@@ -118,6 +119,7 @@ class Session(AdapterBase):
 
     async def consume(self, queue: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         self.holds[queue] = options.hold
+        self.prefetch[queue] = options.prefetch
         self.topics[f"queue {queue}"] = deliver
         return Subscription(f"queue {queue}")
 
@@ -659,6 +661,16 @@ async def test_what_the_application_acknowledges_comes_again():
     hold.on_dead(Inbound(topic="queue jobs", message=1, headers=key, message_id="1", attempts=2), "too often")
     assert [why for _, why in fixture.dead] == ["too often"]
     assert await fixture.session.say("queue jobs", 1, message_id="3", headers=key) is AckDecision.HOLD
+
+
+async def test_prefetch():
+    """It is passed to the adapter; a reload that changes it makes the subscription again, with the new one."""
+    fixture = Fixture(SubscriptionSpec("w", "jobs", queue=True, prefetch=7))
+    await fixture.subscriptions.restore(fixture.session)
+    assert fixture.session.prefetch == {"jobs": 7}
+    await fixture.subscriptions.change([SubscriptionSpec("w", "jobs", queue=True, prefetch=9)])
+    await fixture.clock.settle()
+    assert fixture.session.prefetch == {"jobs": 9}
 
 
 async def test_a_command_cannot_subscribe_to_what_the_application_acknowledges():

@@ -15,7 +15,7 @@ from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_rea
 from bridge.core.errors import BridgeError
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
-from bridge.core.settings import Hold
+from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
 
 _BATCH: Final = 100
@@ -45,6 +45,7 @@ class StreamReader:
         clock: Measures how long the application may take, and the intervals.
         on_dropped: Called with an error and the stream for an entry that cannot be delivered; the entry stays pending.
         hold: How entries wait for the application; None: each is acknowledged once it is delivered.
+        prefetch: Without `hold`: entries that are read and not acknowledged, at most.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class StreamReader:
         clock: Clock,
         on_dropped: Callable[[BridgeError, str], None],
         hold: Hold | None = None,
+        prefetch: int = DEFAULT_PREFETCH,
     ) -> None:
         self._hold = hold
+        self._prefetch = prefetch
         self._clock = clock
         self._unacknowledged: dict[str, float] = {}
         self._answered = asyncio.Event()
@@ -136,7 +139,7 @@ class StreamReader:
     async def _capacity(self) -> int:
         """Wait until an entry may be read, and return how many may. Entries past their visibility are released."""
         if self._hold is None:
-            return _BATCH
+            return min(self._prefetch, _BATCH)
         while True:
             self._release_expired()
             capacity = self._hold.limit - len(self._unacknowledged)

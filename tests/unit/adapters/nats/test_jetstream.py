@@ -1,6 +1,7 @@
 """How long a consumption lets the application keep a message, on the bridge's clock."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from bridge.adapters.nats.jetstream import Queues
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Inbound
-from bridge.core.ports import AckDecision
+from bridge.core.ports import NO_OPTIONS, AckDecision, SubscriptionOptions
 from bridge.core.settings import Hold
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
@@ -31,6 +32,7 @@ class Server:
     def __init__(self) -> None:
         self.posts: list[tuple[str, bytes]] = []
         self.pulls = 0
+        self.batch = 0
         self.asked: list[tuple[str, bytes]] = []
         self.answer: asyncio.Future[NatsMessage] = asyncio.get_running_loop().create_future()
         self.unsubscribed: list[NatsSubscription] = []
@@ -67,6 +69,7 @@ class Server:
             self.posts.append((subject, payload))
         else:
             self.pulls += 1
+            self.batch = json.loads(payload)["batch"]
 
     async def flushed(self, *_: Permission) -> None:
         """See `NatsConnection`."""
@@ -120,7 +123,7 @@ class Room:
     async def begin(self, hold: Hold) -> None:
         """Begin to consume; the server hears of what is kept every 10 s."""
         self.find()
-        await self.queues.consume("JOBS/nemo", self.deliver, None, hold, self.ended.append)
+        await self.queues.consume("JOBS/nemo", self.deliver, SubscriptionOptions(hold=hold), self.ended.append)
 
     def find(self) -> None:
         """Let the consumer be there."""
@@ -296,7 +299,7 @@ async def test_a_consume_that_does_not_begin_unsubscribes(cancelled: bool) -> No
             await asyncio.Event().wait()
 
         room.server.flushed = stuck  # type: ignore[method-assign]
-    consuming = asyncio.create_task(room.queues.consume("JOBS/nemo", room.deliver, None, None, room.ended.append))
+    consuming = asyncio.create_task(room.queues.consume("JOBS/nemo", room.deliver, NO_OPTIONS, room.ended.append))
     await room.clock.settle()
     consuming.cancel()
     with pytest.raises((InvalidError, asyncio.CancelledError)):
@@ -309,7 +312,7 @@ async def test_nobody_listens_for_hours() -> None:
     """What is in hand is kept alive at the server, and no more is asked for; then all is delivered and acknowledged."""
     room = Room(FakeClock(), Server())
     room.find()
-    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, NO_OPTIONS, room.ended.append)
     replies = [f"$JS.ACK.JOBS.nemo.1.{number}.{number}.1700000000000000000.0" for number in range(1, 100)]
     for reply in replies:
         room.server.arrived(NatsMessage(1, "jobs", reply, b"1"))
@@ -332,7 +335,7 @@ async def test_pulls_that_end_at_once() -> None:
     """As of a cluster without a leader: they are repeated, but not without a pause."""
     room = Room(FakeClock(), Server())
     room.find()
-    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, NO_OPTIONS, room.ended.append)
     for _ in range(20):
         room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="409 Leadership Change"))
         room.server.arrived(NatsMessage(1, "_INBOX.x", "", b"", status="408 Request Timeout"))
@@ -351,7 +354,7 @@ async def test_jetstream_falls_silent() -> None:
         await asyncio.Event().wait()
 
     room.queues._consumers.check_exists = silent  # type: ignore[method-assign]
-    await room.queues.consume("JOBS/nemo", room.deliver, None, None, room.ended.append)
+    await room.queues.consume("JOBS/nemo", room.deliver, NO_OPTIONS, room.ended.append)
     await room.clock.advance(21.0)
     assert [error.kind for error in room.ended] == ["unavailable"]
     assert all(task.done() for task in room.server.tasks)
@@ -361,7 +364,7 @@ async def test_more_messages_than_were_asked_for() -> None:
     """A server gone mad does not fill the memory; what is left out is told, and not acknowledged."""
     room = Room(FakeClock(), Server())
     room.find()
-    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, None, None, room.ended.append)
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, NO_OPTIONS, room.ended.append)
     for number in range(1, 3001):
         reply = f"$JS.ACK.JOBS.nemo.1.{number}.{number}.1700000000000000000.0"
         room.server.arrived(NatsMessage(1, "jobs", reply, b"1"))
@@ -398,3 +401,21 @@ async def test_given_back_where_its_caller_has_just_left() -> None:
     taking.cancel()
     await asyncio.wait([taking])
     assert room.server.posts == [(reply_to(1), b"-NAK")]
+
+
+async def test_no_more_is_in_hand_than_prefetch():
+    """With `ack = "bus"`, too: so many are asked for, and more only when all of them are acknowledged."""
+    clock, server = FakeClock(), Server()
+    room = Room(clock, server)
+    room.find()
+    options = SubscriptionOptions(prefetch=2)
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, options, room.ended.append)
+    assert (server.pulls, server.batch) == (1, 2)
+    for number in (1, 2):
+        server.arrived(NatsMessage(1, "jobs", f"$JS.ACK.JOBS.nemo.1.{number}.1.1700000000000000000.0", b"1"))
+    await clock.settle()
+    assert (server.pulls, server.posts) == (1, [])
+    room.listens.set()
+    await clock.settle()
+    assert (server.pulls, server.batch, len(server.posts)) == (2, 2, 2)
+    await server.stop()

@@ -10,7 +10,7 @@ from bridge.adapters.redis.streams.groups import Consumer
 from bridge.adapters.redis.streams.reader import StreamReader
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Deliver
-from bridge.core.settings import Hold
+from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from tests.support.clock import FakeClock
 
 CLAIM_EVERY = 10.0
@@ -64,7 +64,7 @@ class Stream(Consumer):
 
 @asynccontextmanager
 async def reading(
-    clock: FakeClock, deliver: Deliver | None = None, **hold: Any
+    clock: FakeClock, deliver: Deliver | None = None, *, prefetch: int = DEFAULT_PREFETCH, **hold: Any
 ) -> AsyncIterator[tuple[Stream, StreamReader, list[Inbound]]]:
     """A reader whose application keeps all that it gets, unless `deliver` says otherwise."""
     stream, got = Stream(clock), []
@@ -83,6 +83,7 @@ async def reading(
         clock=clock,
         on_dropped=lambda *_: None,
         hold=Hold(**hold) if hold else None,
+        prefetch=prefetch,
     )
     task = asyncio.create_task(reader.run())
     await clock.settle()
@@ -172,3 +173,21 @@ async def test_counted_again_once_the_application_has_it() -> None:
         await clock.advance(1.0)
         assert stream.deliveries_set == {"1-0": 1}
         reader.settled(stream, "1-0")
+
+
+async def test_no_more_is_in_hand_than_prefetch():
+    """With `ack = "bus"`, too: so many entries are read, and more only when all of them are acknowledged."""
+    clock, listens, got = FakeClock(), asyncio.Event(), []
+
+    async def deliver_when_somebody_listens(inbound: Inbound) -> AckDecision:
+        got.append(inbound.message_id)
+        await listens.wait()
+        return AckDecision.ACK
+
+    async with reading(clock, deliver_when_somebody_listens, prefetch=2) as (stream, _, _):
+        stream.new = ["1-0", "2-0", "3-0"]
+        await clock.advance(2.0)
+        assert (got, stream.new) == (["1-0"], ["3-0"])
+        listens.set()
+        await clock.advance(2.0)
+        assert got == stream.acknowledged == ["1-0", "2-0", "3-0"]
