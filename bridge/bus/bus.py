@@ -121,7 +121,7 @@ class Bus:
         self._seq = 0
         self._loopback = Loopback(source)
         self._taken: set[str] = set()
-        self._marker = b""
+        self._marker: bytes | None = None
         self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._broker: Broker | None = None

@@ -61,6 +61,22 @@ async def test_a_listener_comes_and_goes(start: Start) -> None:
             await until(lambda: not bus.listens("order.new"))
 
 
+@pytest.mark.parametrize("_round", range(5))
+async def test_who_listened_to_everything_before(tmp_path: Path, _round: int) -> None:
+    """A bridge that joins sees who subscribed to everything before, however early the broker tells it."""
+    ends = f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s"
+    async with contextlib.AsyncExitStack() as stack:
+        broker = Broker(*ends, 4096, RealClock())
+        await broker.start()
+        stack.push_async_callback(broker.stop)
+        everything = stack.enter_context(Peer(*ends, ""))
+        await everything.send_until(lambda: bool(everything.received()))
+        bus = _bus(*ends, mode="connect")
+        await bus.start()
+        stack.push_async_callback(bus.stop)
+        assert bus.listens("order.new")
+
+
 async def test_listeners_of_a_closed_bus(tmp_path: Path) -> None:
     """On a closed bus they come and go, too, and a bridge that joins it hears every type and is none."""
     ring = KeyRing(tmp_path)
