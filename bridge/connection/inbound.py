@@ -149,7 +149,7 @@ class Delivery:
             if outcome is _PUBLISHED:
                 published = True
             elif outcome is not _NOTHING:
-                return self._wait(message, [one.emit for one in emissions[:done]], published=published)
+                return self._wait(message, [_name(one, message) for one in emissions[:done]], published=published)
         if not emissions:  # the subscription is about to end; what nobody wants is not acknowledged
             return self._wait(message, [], published=False)
         return self._decision(message, published=published)
@@ -175,10 +175,13 @@ class Delivery:
         return forget
 
     async def _wait(self, message: Inbound, made: list[Emit], *, published: bool) -> AckDecision:
-        """Make the events of a message that are not `made` yet, each as soon as it can be."""
+        """Make the events of a message that are not `made` yet, each as soon as it can be.
+
+        They are known by their types, since a reload makes other functions of the same expressions.
+        """
         patient = message.patience > 0
         while True:
-            emission = next((one for one in self._emissions if one.emit not in made), None)
+            emission = self._next(message, made)
             if emission is None:
                 if self._emissions:
                     return self._decision(message, published=published)
@@ -191,9 +194,19 @@ class Delivery:
                 await self._wait_for_listener(emission, message)
                 patient = False
             else:
-                made.append(emission.emit)
+                made.append(_name(emission, message))
                 published = published or outcome is _PUBLISHED
                 patient = message.patience > 0
+
+    def _next(self, message: Inbound, made: list[Emit]) -> Emission | None:
+        """Return the first emission that is not among those `made`; equal ones make an event each."""
+        left = made.copy()
+        for emission in self._emissions:
+            name = _name(emission, message)
+            if name not in left:
+                return emission
+            left.remove(name)
+        return None
 
     async def _wait_for_listener(self, emission: Emission, message: Inbound) -> None:
         """Wait for somebody who listens; where none is needed, no longer than the message's patience."""
@@ -253,6 +266,16 @@ class Delivery:
         """Return whether the remote keeps this message, or one that it takes the place of: it is not marked itself."""
         self._has_kept = True
         return message.retained or self._sink.keeps_last(event_type, message.topic)
+
+
+def _name(emission: Emission, message: Inbound) -> Emit:
+    """Return the type of the event that an emission makes of a message, or its `emit` where that makes none."""
+    if isinstance(emission.emit, str):
+        return emission.emit
+    try:
+        return emission.emit(message)
+    except InvalidError:
+        return emission.emit
 
 
 def payload_of(message: Inbound, headers: dict[str, str] | None = None) -> Message:

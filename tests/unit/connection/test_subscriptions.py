@@ -552,6 +552,36 @@ async def test_what_comes_while_a_subscription_ends_is_not_acknowledged():
     late.cancel()
 
 
+async def test_a_reload_does_not_repeat_the_events_of_a_message_that_waits():
+    """What was made before is not made again by the `emit` of the new configuration, and equal ones make one each."""
+
+    def specs() -> list[SubscriptionSpec]:
+        return [
+            SubscriptionSpec("one", "t", emit=lambda message: f"a.{message.topic}", text="a", needs_listener=True),
+            SubscriptionSpec("two", "t", emit=lambda message: f"a.{message.topic}", text="a", needs_listener=True),
+            SubscriptionSpec("three", "t", emit="b", text="b", needs_listener=True),
+        ]
+
+    fixture = Fixture(*specs())
+    await fixture.subscriptions.restore(fixture.session)
+    fixture.sink.unheard = {"b"}
+    waiting = asyncio.create_task(fixture.session.say("t", 1))
+    await fixture.clock.settle()
+    await fixture.subscriptions.change(specs())
+    await fixture.clock.settle()
+    fixture.sink.hear("b")
+    assert await waiting is AckDecision.ACK
+    assert [event_type for event_type, _, _ in fixture.sink.events] == ["a.t", "a.t", "b"]
+
+    fixture.sink.events.clear()
+    fixture.sink.has_room.clear()
+    waiting = asyncio.create_task(fixture.session.say("t", 2))
+    await fixture.clock.settle()
+    fixture.sink.has_room.set()
+    assert await waiting is AckDecision.ACK
+    assert [event_type for event_type, _, _ in fixture.sink.events] == ["a.t", "a.t", "b"]
+
+
 async def test_each_event_of_a_message_waits_for_its_own_listener():
     """Of two events of one message, the second one waits alone; the message is acknowledged after both, each once."""
     fixture = Fixture(
