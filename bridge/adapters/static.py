@@ -36,9 +36,9 @@ from bridge.core.ports import (
 PROTOCOL: Final = "static"
 #: The topic that means every key.
 ALL: Final = "*"
-#: Bytes of a file of values; and of one in YAML, of which ruamel.yaml reads some 70 kB a second.
+#: Bytes of a file of values; and of one in YAML, of which ruamel.yaml reads some 70 kB a second, or half with aliases.
 _LARGEST: Final = 16 << 20
-_LARGEST_YAML: Final = 1 << 20
+_LARGEST_YAML: Final = 256 << 10
 #: Values that the aliases of a file repeat in all.
 _MOST_REPEATED: Final = 100_000
 #: What ruamel.yaml raises where a value is not as its tag says, as in `!!bool x`.

@@ -172,11 +172,13 @@ def test_only_regular_files_of_a_size_are_read(tmp_path: Path) -> None:
     """A pipe, a device and a file that is too large are refused at once; a pipe would be waited for."""
     os.mkfifo(tmp_path / "v.yaml")
     (tmp_path / "v.csv").symlink_to("/dev/zero")
+    (tmp_path / "v.yml").write_bytes(b"#" * ((256 << 10) + 1))
     with (tmp_path / "v.json").open("wb") as file:
         file.truncate((16 << 20) + 1)
     for name, why in (
         ("v.yaml", "is not a regular file"),
         ("v.csv", "is not a regular file"),
+        ("v.yml", "is larger than 256 KiB"),  # reading it takes up to 8 s
         ("v.json", "is larger than 16 MiB"),
     ):
         with pytest.raises(ValidationError, match=f"cannot be read: {why}"):
