@@ -48,7 +48,8 @@ class LastValues:
             bus: Where they are published again.
             most: How many values are kept at most.
             most_bytes: How many bytes they may have, with their types, topics and headers.
-            on_dropped: Called with the type of each value for which there was no room; the oldest goes first.
+            on_dropped: Called with the type of each value for which there was no room: one that is too large alone,
+                else the oldest.
         """
         self._bus = bus
         self._most = most
@@ -88,6 +89,9 @@ class LastValues:
         size = len(raw) + sum(len(name) + len(value) for name, value in repeated.items()) + _OVERHEAD
         size += 2 * len(event_type) + len(topic)
         self._remove((event_type, topic))
+        if size > self._most_bytes:
+            self._on_dropped(event_type)
+            return
         value = _Value(event_type.encode(), raw, correlation_id, repeated, owner, size)
         self._kept[event_type, topic] = value
         self._bytes += size

@@ -1,5 +1,6 @@
 """Recognise messages that a broker delivers, or a sender sends, a second time."""
 
+import hashlib
 from collections import OrderedDict
 from typing import Final
 
@@ -11,12 +12,14 @@ from bridge.core.ports import Clock
 #: How long a message is remembered, in seconds, and how many of one integration at most.
 WINDOW: Final = 600.0
 MOST: Final = 50_000
+#: Characters of a topic and a key together beyond which only their digest is remembered.
+_LONG: Final = 256
 
 #: What cannot be encoded cannot be put on the bus either: see `bridge.core.values.check_value`.
 _UNENCODABLE: Final = (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError)
 
 _Name = tuple[int, str, str, bool]
-"""The number of the subscription, the topic, and a position (True) or a sender's key (False)."""
+"""The number of the subscription, the topic, and a position (True) or a sender's key (False); see `_name`."""
 
 
 class Duplicates:
@@ -50,13 +53,13 @@ class Duplicates:
         """
         position = message.message_id
         if position is not None and not held and message.attempts != 1:
-            before = self._fresh((place, message.topic, position, True))
+            before = self._fresh(_name(place, message, position, is_position=True))
             if before is not None and before[2] == _digest(message):
                 return True
         key = _key(message)
         if key is None:
             return False
-        before = self._fresh((place, message.topic, key, False))
+        before = self._fresh(_name(place, message, key, is_position=False))
         if before is None or (held and before[1] == position):
             return False
         return before[2] == _digest(message)
@@ -69,11 +72,11 @@ class Duplicates:
         now = self._clock.monotonic()
         seen, noted = self._seen, (now, position, _digest(message))
         if position is not None:
-            name = (place, message.topic, position, True)
+            name = _name(place, message, position, is_position=True)
             seen[name] = noted
             seen.move_to_end(name)
         if key is not None:
-            name = (place, message.topic, key, False)
+            name = _name(place, message, key, is_position=False)
             seen[name] = noted
             seen.move_to_end(name)
         while seen:
@@ -84,9 +87,9 @@ class Duplicates:
 
     def forget(self, place: int, message: Inbound) -> None:
         """Forget a message that was given up: if it is sent again, it is new."""
-        for name, is_position in ((message.message_id, True), (_key(message), False)):
-            if name is not None:
-                self._seen.pop((place, message.topic, name, is_position), None)
+        for text, is_position in ((message.message_id, True), (_key(message), False)):
+            if text is not None:
+                self._seen.pop(_name(place, message, text, is_position=is_position), None)
 
     def _fresh(self, name: _Name) -> tuple[float, str | None, int | None] | None:
         found = self._seen.get(name)
@@ -94,6 +97,15 @@ class Duplicates:
             return found
         del self._seen[name]
         return None
+
+
+def _name(place: int, message: Inbound, text: str, *, is_position: bool) -> _Name:
+    """Return what a message is remembered by. Senders choose topics and keys, so long ones are replaced by a digest."""
+    topic = message.topic
+    if len(topic) + len(text) > _LONG:
+        whole = f"{len(topic)} {topic}{text}".encode(errors="surrogatepass")
+        return place, "", hashlib.blake2b(whole, digest_size=32).hexdigest(), is_position
+    return place, topic, text, is_position
 
 
 def _key(message: Inbound) -> str | None:

@@ -61,7 +61,9 @@ async def test_the_bounds():
     heavy.keep("f", "x" * 2000, owner=0)
     assert (told, len(heavy)) == (["b", "e", "d"], 1)
     heavy.keep("g", "x" * 4000, owner=0)
-    assert (told[3:], len(heavy), heavy._bytes) == (["f", "g"], 0, 0)
+    assert (told[3:], len(heavy)) == (["g"], 1), "what is too large alone drops no other"
+    heavy.forget(0)
+    assert heavy._bytes == 0
 
 
 async def test_many_values_do_not_hold_up_the_loop():
@@ -76,3 +78,14 @@ async def test_many_values_do_not_hold_up_the_loop():
     assert 0 < len(bus.said) < 1000
     await _again(values, bus, b"")
     assert 9_000 < len(bus.said) <= 10_000
+
+
+async def test_a_value_that_is_too_large_alone_drops_no_other() -> None:
+    """What does not fit at all is told; the value before it is no longer the last one, and the others stay."""
+    told: list[str] = []
+    bus = _Bus()
+    values = LastValues(bus, most_bytes=3500, on_dropped=told.append)
+    values.keep("a", 1, owner=0)
+    values.keep("b", 2, owner=0)
+    values.keep("b", "x" * 4000, owner=0)
+    assert (told, await _again(values, bus, b"")) == (["b"], [("a", 1)])

@@ -1,6 +1,7 @@
 """How long, and how many, messages from outside are remembered."""
 
 import time
+import tracemalloc
 
 from bridge.connection.duplicates import MOST, WINDOW, Duplicates
 from bridge.core.model import Inbound
@@ -60,3 +61,25 @@ def test_a_message_costs_the_same_when_the_memory_is_full():
 
     filling, full = cost(messages[:MOST]), cost(messages[MOST:])
     assert full < 5 * filling, "a plain dict made it forty times"
+
+
+def test_long_keys_take_little_memory():
+    """A remote cannot fill the memory with long keys and topics; they are still told apart."""
+    seen = Duplicates(FakeClock())
+    messages = [
+        Inbound(topic=topic, message=1, headers={"idempotency_key": key})
+        for topic, key in [("t", "k" * 60_000), ("t" * 60_000, "k"), ("t" * 60_001, "k"), ("t" * 60_000, "tk")]
+    ]
+    for message in messages:
+        assert not seen.has(1, message, held=False)
+        seen.note(1, message)
+        assert seen.has(1, message, held=False)
+    seen.forget(1, messages[0])
+    assert [seen.has(1, message, held=False) for message in messages] == [False, True, True, True]
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            seen.note(1, Inbound(topic="t", message=1, headers={"idempotency_key": f"{number}" + "k" * 60_000}))
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
