@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -187,8 +187,10 @@ class Subscriptions:
         self._acknowledged = acknowledged
         self._default = f"message.{integration}"
         self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
+        self._by_key = _by_key(specs)
         self._remote: dict[SubscriptionKey, _RemoteSubscription] = {}
         self._session: ProtocolAdapter | None = None
+        self._restoring = False
         self._at_a_time = asyncio.Semaphore(_AT_A_TIME)
         # An adapter may report the end of a subscription before its caller has taken it.
         self._ended_early: list[tuple[Subscription, BridgeError]] = []
@@ -293,12 +295,16 @@ class Subscriptions:
             if task is not None:
                 tries.append(task)
         if tries:
+            self._restoring = True
             try:
                 async with self._clock.timeout(self.limit):
                     await asyncio.wait(tries)
             except TimeoutError:
                 self._tell_restored(session)
                 return heard_since(session, began)
+            finally:
+                self._restoring = False
+                self._on_change()
         self._tell_restored(session)
         return not any(
             remote.live is None and (remote.error is None or remote.error.kind in _SUSPICIOUS)
@@ -384,6 +390,7 @@ class Subscriptions:
             with contextlib.suppress(BridgeError):  # the session ends for that
                 await self._remove(self._session, spec)
         self._specs = wanted | by_command
+        self._by_key = _by_key(self._specs.values())
         for spec in specs:
             remote = self._remote.get(spec.key)
             if remote is None:
@@ -418,6 +425,7 @@ class Subscriptions:
         async with self._alone((command.topic, False, None)) as remote:
             spec, is_new = self._spec_for(command, event_type, source)
             self._specs[spec.name] = spec
+            self._by_key.setdefault(spec.key, {})[spec.name] = spec
             self._set_emits(spec.key)
             try:
                 if remote.live is None:
@@ -432,9 +440,7 @@ class Subscriptions:
         self, command: Subscribe, event_type: str | None, source: str | None
     ) -> tuple[SubscriptionSpec, bool]:
         """Return the spec that a command asks for, and whether it is a new one."""
-        for spec in self._specs.values():
-            if spec.key != (command.topic, False, None):
-                continue
+        for spec in self._specs_of((command.topic, False, None)):
             _check_qos(spec, command)
             if spec.text == event_type:
                 return spec, False
@@ -472,7 +478,7 @@ class Subscriptions:
 
     async def _remove(self, session: ProtocolAdapter | None, spec: SubscriptionSpec) -> None:
         remote = self._remote.get(spec.key)
-        if remote is not None and not any(one.key == spec.key for one in self._specs.values() if one is not spec):
+        if remote is not None and all(one is spec for one in self._specs_of(spec.key)):
             self._stop(remote)
         async with self._alone(spec.key):
             if self._specs.get(spec.name) is not spec:  # another command was first
@@ -527,6 +533,10 @@ class Subscriptions:
     def _forget(self, spec: SubscriptionSpec) -> _RemoteSubscription | None:
         """Remove a spec; return its subscription at the remote if no other spec shares it."""
         del self._specs[spec.name]
+        sharing = self._by_key[spec.key]
+        del sharing[spec.name]
+        if not sharing:
+            del self._by_key[spec.key]
         if self._set_emits(spec.key):
             return None
         remote = self._remote.get(spec.key)
@@ -543,7 +553,12 @@ class Subscriptions:
             self._on_change()
 
     def _specs_of(self, key: SubscriptionKey) -> list[SubscriptionSpec]:
-        return [spec for spec in self._specs.values() if spec.key == key]
+        return [*self._by_key.get(key, {}).values()]
+
+    def _changed(self) -> None:
+        """Tell that a subscription is well, or is so no longer; `restore` tells it once for all that it tries."""
+        if not self._restoring:
+            self._on_change()
 
     def _set_emits(self, key: SubscriptionKey) -> bool:
         """Set the event types of a subscription at the remote to those of its specs; return whether it has any."""
@@ -638,7 +653,7 @@ class Subscriptions:
         if remote.error is not None:
             remote.error, remote.needs_person = None, False
             log.info("subscribed again", integration=self._integration, topic=topic[:_MOST_TOPIC])
-        self._on_change()
+        self._changed()
 
     def _failed(self, remote: _RemoteSubscription, error: BridgeError) -> None:
         self._redact(error)
@@ -658,7 +673,15 @@ class Subscriptions:
                 error=error.kind,
                 message=error.message,
             )
-        self._on_change()
+        self._changed()
+
+
+def _by_key(specs: Iterable[SubscriptionSpec]) -> dict[SubscriptionKey, dict[str, SubscriptionSpec]]:
+    """Return specs by what identifies their subscription at the remote, and by name."""
+    found: dict[SubscriptionKey, dict[str, SubscriptionSpec]] = {}
+    for spec in specs:
+        found.setdefault(spec.key, {})[spec.name] = spec
+    return found
 
 
 def _check_qos(spec: SubscriptionSpec, command: Subscribe) -> None:

@@ -1032,3 +1032,22 @@ async def test_a_session_is_told_when_all_were_asked_for(hanging: int):
     await fixture.clock.advance(10.0)
     await restoring
     assert fixture.session.restored == ([] if hanging == 40 else [50])
+
+
+async def test_many_subscriptions_are_restored_together(monkeypatch: pytest.MonkeyPatch):
+    """The work rises with their number, not with its square; the change is told once, for all of them."""
+    compared, told = 0, []
+    key = SubscriptionSpec.key.fget
+    assert key is not None
+
+    def count(spec: SubscriptionSpec) -> Any:
+        nonlocal compared
+        compared += 1
+        return key(spec)
+
+    monkeypatch.setattr(SubscriptionSpec, "key", property(count))
+    fixture = Fixture(*[SubscriptionSpec(f"s{number}", f"t{number}") for number in range(200)])
+    monkeypatch.setattr(fixture.subscriptions, "_on_change", lambda: told.append(fixture.subscriptions.well))
+    assert await fixture.subscriptions.restore(fixture.session)
+    assert told == [True]
+    assert compared < 200 * 10
