@@ -114,6 +114,7 @@ class Outbox:
 
         Raises:
             OutboxError: Its folder or file cannot be used, or another sidecar uses it.
+            StoppingError: It was stopped meanwhile; it is not open.
         """
         await asyncio.to_thread(self._folder.take)
         commits = self._make_commit_queue(
@@ -125,6 +126,10 @@ class Outbox:
         except BaseException:
             self._folder.release()
             raise
+        if self._stopping:  # whoever closes it may have done so already
+            await commits.close()
+            self._folder.release()
+            raise StoppingError("the bridge is stopping")
         self._commits = commits
         if commits.missing is not None:
             log.warning("outbox", file=str(self._folder.file), missing=str(commits.missing))

@@ -39,7 +39,7 @@ class Reserve:
     @property
     def _on_disk(self) -> int:
         with contextlib.suppress(OSError):
-            return self._file.stat().st_size
+            return self._file.lstat().st_size
         return 0
 
     def take(self) -> bool:
@@ -66,4 +66,8 @@ class Reserve:
     def give_back(self) -> None:
         """Free its room."""
         with contextlib.suppress(OSError):
-            os.truncate(self._file, 0)
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.ftruncate(descriptor, 0)
+            finally:
+                os.close(descriptor)

@@ -18,6 +18,7 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Letters
 from bridge.outbox import Selection, commit_queue
+from bridge.outbox.folder import Folder
 from bridge.outbox.reserve import Reserve
 from bridge.outbox.store import Store
 from bridge.resilience import Stage
@@ -363,6 +364,33 @@ def test_a_reserve_that_was_chosen_on_a_full_disk_grows(tmp_path, monkeypatch):
         sizes.append(reserve.size)
     assert sizes[0] == 64 << 10
     assert sizes[1] == sizes[2] == ((40 << 20) + sizes[0]) // 8
+
+
+def test_a_link_in_place_of_the_reserve_is_not_followed(tmp_path):
+    """The file that it points to keeps its content, and the reserve is not there."""
+    other = tmp_path / "other"
+    other.write_bytes(b"x" * (1 << 20))
+    link = tmp_path / "outbox.db.reserve"
+    link.symlink_to(other)
+    reserve = Reserve(link, max_bytes=1 << 20)
+    reserve.give_back()
+    assert not reserve.take()
+    assert other.stat().st_size == 1 << 20
+
+
+async def test_it_does_not_open_after_it_was_closed(tmp_path):
+    """A reload may open it while the bridge stops: then it gives its file and its lock back."""
+    box = OutboxHarness(tmp_path / "data")
+    opening = asyncio.create_task(box.outbox.open())
+    await asyncio.sleep(0)
+    await box.outbox.close()
+    with pytest.raises(StoppingError):
+        await opening
+    assert not box.outbox.is_open
+    assert not box.clock.timers
+    folder = Folder(tmp_path / "data")
+    folder.take()
+    folder.release()
 
 
 async def test_a_disk_without_room_for_the_reserve_is_told_at_the_start(tmp_path, monkeypatch):
