@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -59,6 +59,8 @@ _ENVELOPE: Final = 4096
 _RESTART_BLOCKS: Final[tuple[RestartBlock, ...]] = ("bridge", "log", "bus")
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 class IntegrationGateway:
@@ -176,11 +178,17 @@ class IntegrationGateway:
 
         Raises:
             BusError: The bus cannot be hosted or joined.
-            ConfigError: An adapter cannot be created from its settings, or the status page cannot be served.
+            ConfigError: An adapter cannot be created from its settings, the files that they name cannot be looked up,
+                or the status page cannot be served.
             OutboxError: The files of the outbox cannot be used.
         """
         _log_warnings(self._configuration.warnings)
-        files = _files_of(self._configuration)
+        try:
+            files = await self._read(partial(_files_of, self._configuration))
+        except StoppingError:
+            self._responder.close()
+            log.info("stopped")
+            return
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
@@ -363,7 +371,7 @@ class IntegrationGateway:
         async with self._reloading, self._observer.reloading():
             old = self._configuration
             try:
-                fresh, files = await self._read_again(self._load)
+                fresh, files = await self._read(partial(_load_again, self._load))
                 self._redactor.learn(fresh.secrets)
                 if _is_empty(fresh) and not self._started_empty:
                     raise InvalidError(_EMPTY)
@@ -398,18 +406,13 @@ class IntegrationGateway:
         self._responder.keeping = keeping
         self._on_change()
 
-    async def _read_again(self, load: Callable[[], Configuration]) -> tuple[Configuration, dict[str, FileStates]]:
-        """Load the configuration again, in a thread. However that ends, or does not end, the bridge goes on.
+    async def _read(self, read: Callable[[], T]) -> T:
+        """Read from files in a thread. However that ends, or does not end, the loop goes on.
 
         Raises:
             ConfigError: The configuration has faults, reading it took too long, or has shown a bug of the bridge.
             StoppingError: The bridge has begun to stop meanwhile.
         """
-
-        def read() -> tuple[Configuration, dict[str, FileStates]]:
-            fresh = load()
-            return fresh, _files_of(fresh)
-
         reading = asyncio.ensure_future(in_thread(read, clock=self._clock, limit=_LONGEST_LOAD))
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
@@ -509,6 +512,12 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
 def _files_of(configuration: Configuration) -> dict[str, FileStates]:
     """Return the state of the files that each integration names."""
     return {name: file_states(one) for name, one in configuration.integrations.items()}
+
+
+def _load_again(load: Callable[[], Configuration]) -> tuple[Configuration, dict[str, FileStates]]:
+    """Return a configuration that is loaded again, with the state of the files that it names."""
+    fresh = load()
+    return fresh, _files_of(fresh)
 
 
 def _as_config_error(error: Exception) -> ConfigError:

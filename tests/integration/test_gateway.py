@@ -170,6 +170,27 @@ async def test_a_start_that_fails(read: Reader):
         assert not work.done()
 
 
+async def test_files_that_cannot_be_looked_up_do_not_hold_the_end(read: Reader, monkeypatch: pytest.MonkeyPatch):
+    """At the start, too: a file system that hangs leaves the loop free, and the bridge can be stopped."""
+    looking, may_go_on = threading.Event(), threading.Event()
+
+    def hang(_: object) -> tuple[()]:
+        looking.set()
+        assert may_go_on.wait(20)
+        return ()
+
+    monkeypatch.setattr("bridge.gateway.file_states", hang)
+    gateway = IntegrationGateway(read("kept"))
+    work = asyncio.create_task(gateway.run())
+    try:
+        await until(looking.is_set)
+        gateway.stop("now")
+        async with asyncio.timeout(5):
+            await work
+    finally:
+        may_go_on.set()
+
+
 async def test_an_outbox_that_cannot_be_closed_does_not_hold_the_end(read: Reader, monkeypatch: pytest.MonkeyPatch):
     """As on a disk that hangs: the end goes on within its limit, and the log says what was cut."""
 
