@@ -6,7 +6,8 @@ Where a protocol has no headers, `hop` ends at the remote, and nothing else woul
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import takewhile
 from typing import Final
 
 from bridge.config.diagnostics import Diagnostics
@@ -44,22 +45,70 @@ class _Work:
 
 
 class _Listening:
-    """A route as its `on` sees events; prepared once, since each route is compared with all others."""
+    """A pattern of a route's `on`."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, number: int, route: Route, pattern: str) -> None:
+        self.number = number
         self.name = route.name
         self.always = route.where is None
-        self.patterns = len(route.on)
-        self._triggers = [Trigger(pattern) for pattern in route.on]
-        self._globs = [tuple(pattern.split(".")) for pattern in route.on]
+        self.glob = tuple(pattern.split("."))
+        self._pattern = pattern
 
-    def hears(self, event_type: str) -> bool:
-        """Return whether an event of this type sets off the route, but for its `where`."""
-        return any(trigger.matches(event_type) for trigger in self._triggers)
+    @cached_property
+    def trigger(self) -> Trigger:
+        """Matches event types; made when it is needed, since most patterns are never compared."""
+        return Trigger(self._pattern)
 
-    def may_hear(self, types: tuple[str, ...]) -> bool:
-        """Return whether one of the types that a glob stands for may set off the route."""
-        return any(_overlap(types, glob) for glob in self._globs)
+
+class _Listeners:
+    """Finds the routes that an event sets off, but for their `where`, in the order of the configuration.
+
+    A pattern is found by the segments before its first wildcard, since there may be many routes.
+    """
+
+    def __init__(self, routes: Sequence[Route], work: _Work) -> None:
+        self._work = work
+        self._exact: dict[tuple[str, ...], list[_Listening]] = {}
+        self._below: dict[tuple[str, ...], list[_Listening]] = {}
+        self._found: dict[tuple[str, ...], list[_Listening]] = {}
+        for number, route in enumerate(routes):
+            for pattern in route.on:
+                one = _Listening(number, route, pattern)
+                head = _head(one.glob)
+                self._exact.setdefault(head, []).append(one)
+                work.take(len(one.glob))
+                for length in range(len(head)):
+                    self._below.setdefault(head[:length], []).append(one)
+
+    def hearing(self, event_type: str) -> list[_Listening]:
+        """Return the routes that an event of this type sets off."""
+        possible = [*self._from(tuple(event_type.split(".")))]
+        self._work.take(len(possible))
+        return _once(one for one in possible if one.trigger.matches(event_type))
+
+    def perhaps_hearing(self, types: tuple[str, ...]) -> list[_Listening]:
+        """Return the routes that one of the types which a glob stands for may set off."""
+        if types not in self._found:
+            head = _head(types)
+            possible = [*self._from(head), *self._below.get(head, ())]
+            self._work.take(len(possible) * 10 * len(types))
+            self._found[types] = _once(one for one in possible if _overlap(types, one.glob))
+        return self._found[types]
+
+    def _from(self, head: tuple[str, ...]) -> Iterator[_Listening]:
+        """Yield the patterns whose segments before the first wildcard are the first ones of `head`."""
+        for length in range(len(head) + 1):
+            yield from self._exact.get(head[:length], ())
+
+
+def _head(glob: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(takewhile(lambda segment: segment not in {"*", _ANY}, glob))
+
+
+def _once(found: Iterable[_Listening]) -> list[_Listening]:
+    """Return one pattern of each route, in the order of the routes."""
+    by_number = {one.number: one for one in found}
+    return [by_number[number] for number in sorted(by_number)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +147,11 @@ def _report_circles(
     diagnostics: Diagnostics,
 ) -> None:
     work = _Work()
-    listening = [_Listening(route) for route in routes]
+    listeners = _Listeners(routes, work)
     steps: dict[str, list[_Step]] = {}
     for route in routes:
         steps[route.name] = []
-        for step in _steps(route, listening, subscriptions, integrations, work):
+        for step in _steps(route, listeners, subscriptions, integrations, work):
             work.take(_KEEPING)
             steps[route.name].append(step)
     certain = _without_ends({name: [step for step in found if step.certain] for name, found in steps.items()}, work)
@@ -158,25 +207,31 @@ def _way(start: str, came_by: Mapping[str, tuple[str, _Step]]) -> list[_Step]:
 
 def _without_ends(steps: Mapping[str, Sequence[_Step]], work: _Work) -> dict[str, list[_Step]]:
     """Return the routes that may be part of a circle: without those that set nothing off, again and again."""
-    left = {name: list(found) for name, found in steps.items()}
-    while ends := {name for name, found in left.items() if not found}:
-        work.take(len(left) + sum(map(len, left.values())))
-        left = {
-            name: [step for step in found if step.route not in ends] for name, found in left.items() if name not in ends
-        }
-    return left
+    work.take(len(steps) + sum(map(len, steps.values())))
+    causes: dict[str, list[str]] = {}
+    for name, found in steps.items():
+        for step in found:
+            causes.setdefault(step.route, []).append(name)
+    left = {name: len(found) for name, found in steps.items()}
+    ends = [name for name, count in left.items() if not count]
+    while ends:
+        for name in causes.get(ends.pop(), ()):
+            left[name] -= 1
+            if not left[name]:
+                ends.append(name)
+    return {name: [step for step in found if left[step.route]] for name, found in steps.items() if left[name]}
 
 
 def _steps(
     route: Route,
-    listening: Sequence[_Listening],
+    listeners: _Listeners,
     subscriptions: Sequence[SubscriptionSettings],
     integrations: Mapping[str, Integration | None],
     work: _Work,
 ) -> Iterator[_Step]:
     """Yield what a route sets off."""
     if route.emit is not None:
-        yield from _set_off(route.emit, f"emits {route.emit.text}", listening, work, certain=True)
+        yield from _set_off(route.emit, f"emits {route.emit.text}", listeners, certain=True)
     destination: Expression | None = getattr(route, _DESTINATION[route.operation])
     own = integrations.get(route.integration)
     if destination is None or own is None:
@@ -191,7 +246,7 @@ def _steps(
         certain = destination.constant and _is_same_remote(own, other) and (one.group is None or one.queue is not None)
         how = f'sends to {destination.text}, which subscription "{one.name}" receives'
         default = f"message.{one.integration}"
-        yield from _set_off(default if one.emit is None else one.emit, how, listening, work, certain=certain)
+        yield from _set_off(default if one.emit is None else one.emit, how, listeners, certain=certain)
 
 
 def _may_be_same_remote(one: Integration, other: Integration) -> bool:
@@ -246,23 +301,16 @@ def _fullmatch(shape: tuple[str | None, ...], text: str) -> bool:
     return True
 
 
-def _set_off(
-    emit: Expression | str, how: str, listening: Iterable[_Listening], work: _Work, *, certain: bool
-) -> Iterator[_Step]:
+def _set_off(emit: Expression | str, how: str, listeners: _Listeners, *, certain: bool) -> Iterator[_Step]:
     """Yield the routes that an event type sets off."""
     if isinstance(emit, Expression) and emit.constant:
         emit = to_emitted_type(emit.evaluate({}))
     if isinstance(emit, str):
-        for route in listening:
-            work.take(route.patterns)
-            if route.hears(emit):
-                yield _Step(route.name, how, certain and route.always)
+        for route in listeners.hearing(emit):
+            yield _Step(route.name, how, certain and route.always)
         return
-    types = _glob(emit.shape)
-    for route in listening:
-        work.take(route.patterns * 10 * len(types))
-        if route.may_hear(types):
-            yield _Step(route.name, how, certain=False)
+    for route in listeners.perhaps_hearing(_glob(emit.shape)):
+        yield _Step(route.name, how, certain=False)
 
 
 def _glob(shape: tuple[str | None, ...]) -> tuple[str, ...]:

@@ -1,9 +1,15 @@
 """Routes that set themselves off are refused where that is certain, and warned of where it is possible."""
 
+import itertools
+import random
 from typing import Any
 
 import pytest
 
+from bridge.config import Literal, Route
+from bridge.config.diagnostics import Diagnostics
+from bridge.config.loops import _Listeners, _overlap, _Work, check_loops
+from bridge.core.filters import Trigger
 from bridge.registry import AdapterRegistry
 
 _REMOTES = """
@@ -218,3 +224,50 @@ def test_very_many_ways_are_not_all_looked_at(load_text: Any) -> None:
     routes = "".join(_route(f"r{n}", "a.*", "rpc", _REQUEST, 'emit = "a.${event.id}"') for n in range(600))
     (found,) = (one for one in load_text(_REMOTES + routes).warnings if "routes" in one)
     assert found.endswith("they may set each other off in too many ways; not all circles among them are noticed")
+
+
+def _listener(name: str, *on: str, emit: str | None = None) -> Route:
+    return Route(
+        name=name,
+        on=on,
+        integration="api",
+        operation="request",
+        method=Literal('"m"', "m"),
+        emit=None if emit is None else Literal(f'"{emit}"', emit),
+    )
+
+
+def test_all_listeners_are_found() -> None:
+    """As if each pattern were compared with each type."""
+    rng = random.Random(1)
+    segments = ("a", "b", "*", "**")
+    globs = [".".join(one) for length in (1, 2, 3) for one in itertools.product(segments, repeat=length)]
+    routes = [_listener(f"r{number}", *rng.sample(globs, 2)) for number in range(60)]
+    listeners = _Listeners(routes, _Work())
+    for types in globs:
+        found = [one.name for one in listeners.perhaps_hearing(tuple(types.split(".")))]
+        assert found == [
+            one.name for one in routes if any(_overlap(tuple(types.split(".")), tuple(on.split("."))) for on in one.on)
+        ]
+        if "*" not in types:
+            found = [one.name for one in listeners.hearing(types)]
+            assert found == [one.name for one in routes if any(Trigger(on).matches(types) for on in one.on)]
+
+
+def test_many_routes_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work rises with the number of routes, not with its square."""
+    compared = 0
+    matches = Trigger.matches
+
+    def count(trigger: Trigger, event_type: str, source: str | None = None) -> bool:
+        nonlocal compared
+        compared += 1
+        return matches(trigger, event_type, source)
+
+    monkeypatch.setattr(Trigger, "matches", count)
+    routes = [_listener(f"r{number}", f"a{number}.*", "x.**.y", emit=f"a{number + 1}.x") for number in range(200)]
+    diagnostics = Diagnostics()
+    check_loops(routes, [], {"api": None}, diagnostics)
+    assert not diagnostics.lines()
+    assert not diagnostics.warnings()
+    assert compared < 400
