@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.faults.test_scripted_servers import PROTOCOLS
 from tests.support.adapters.mqtt import Mailbox, connected
 from tests.support.bus.program import Program
 from tests.support.servers.mosquitto import mosquitto
+from tests.support.servers.scripted.protocols import PROTOCOLS
 from tests.support.servers.scripted.server import Conversation, EndedError, Peer, ScriptedServer, scripted_server
 from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
