@@ -21,7 +21,7 @@ from typing import Final
 import zmq
 
 from bridge.bus.backlog import Backlog
-from bridge.bus.broker.broker import OWN_HWM
+from bridge.bus.broker.broker import OWN_HWM, SUBSCRIPTIONS_HWM
 from bridge.bus.broker.curve import CurveClient, secure_client
 from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 from bridge.bus.broker_connection import BrokerConnection
@@ -99,6 +99,7 @@ class Receiver:
         socket = self._context.socket(zmq.SUB)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, OWN_HWM)
+        socket.set(zmq.SNDHWM, SUBSCRIPTIONS_HWM)
         socket.set(zmq.IPV6, int("[" in self._endpoint))
         secure_client(socket, self._curve)
         for prefix in self._subscriptions:

@@ -29,6 +29,10 @@ from bridge.core.ports import Clock
 HARD_LIMIT: Final = 16
 #: The high-water mark of the bridge itself, which is connected by `inproc`: messages that may wait for it.
 OWN_HWM: Final = 200_000
+#: Subscriptions that may wait on their way to a publisher, or from the bridge to the broker. Beyond, libzmq drops them
+#: without a word (`xsub_t::send_subscription`), and that publisher's events never reach the subscriber. Its default is
+#: 1,000, but a bridge has 256 subscriptions and one for each pattern of its routes.
+SUBSCRIPTIONS_HWM: Final = 100_000
 #: The high-water mark of each other subscriber. With 1,000 messages, one that read all the time lost up to a fifth of a
 #: burst of 50,000; with 4,000 it lost nothing. `SlowSubscribers` bounds the bytes of large messages.
 SUBSCRIBER_HWM: Final = 4000
@@ -176,6 +180,8 @@ class Broker:
         # the XSUB would count more beginnings than ends, and tell nothing.
         subscribers.set(zmq.XPUB_VERBOSER, 1)
         # High-water marks and size limits apply to endpoints that are bound after they are set.
+        for socket in {own, senders}:
+            socket.set(zmq.SNDHWM, SUBSCRIPTIONS_HWM)
         own.set(zmq.RCVHWM, OWN_HWM)
         subscribers.set(zmq.SNDHWM, OWN_HWM)
         own.bind(_INPROC_PUBLISH)

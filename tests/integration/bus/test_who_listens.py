@@ -194,3 +194,16 @@ async def test_listeners_of_a_bus_that_was_restarted(tmp_path: Path) -> None:
         await stays.receive("data.again")
     await bus.stop()
     await broker.stop()
+
+
+async def test_thousands_of_subscriptions(start: Start) -> None:
+    """None is lost on its way to a publisher, and the bridge still reads everything."""
+    heard: set[str] = set()
+    async with start(on_event=lambda event: heard.add(event.event_type)) as bus:
+        prefixes = [f"topic.{number}." for number in range(5000)]
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, *prefixes) as many:
+            await until(lambda: all(bus.listens(f"{prefix}x") for prefix in prefixes))
+            # Its publisher connects when all subscriptions are there.
+            with Peer(bus.publish_endpoint, bus.subscribe_endpoint) as late:
+                await late.send_until(lambda: bool(many.received()), "topic.2500.x")
+                await late.send_until(lambda: "order.new" in heard, "order.new")

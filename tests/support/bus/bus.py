@@ -25,7 +25,7 @@ class Peer:
         self.sub = self.context.socket(zmq.SUB)
         for socket in (self.pub, self.sub):
             socket.linger = 0
-            socket.set(zmq.SNDHWM if socket is self.pub else zmq.RCVHWM, 0)
+            socket.sndhwm = socket.rcvhwm = 0  # subscriptions count as sent messages, too
             if keys is not None:
                 socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = keys
         for prefix in prefixes:
