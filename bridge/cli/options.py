@@ -7,7 +7,6 @@ from typing import Annotated, Final
 import typer
 
 from bridge.core.errors import InvalidError
-from bridge.core.units import parse_duration
 
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 
@@ -37,6 +36,8 @@ def seconds(option: str, text: str) -> float:
     Raises:
         InvalidError: It is not a duration above 0; the message names the option.
     """
+    from bridge.core.units import parse_duration  # noqa: PLC0415 - it needs pydantic, which not all commands do
+
     try:
         found = float(text) if _NUMBER.fullmatch(text) else float(parse_duration(text))
     except ValueError as error:

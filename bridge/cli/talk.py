@@ -20,7 +20,7 @@ from rich.text import Text
 from bridge.bus import encode_event, read_events
 from bridge.cli import sidecar
 from bridge.cli.options import seconds
-from bridge.cli.terminal import complain, json_text, say
+from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.core.errors import InvalidError
 from bridge.core.files import append_whole
@@ -138,7 +138,7 @@ def tap(
         wanted = AnyOf(tuple(Glob(pattern) for pattern in patterns))
     except ValueError as error:
         raise InvalidError(str(error)) from None
-    console = Console(highlight=False, soft_wrap=True)
+    output = console(soft_wrap=True)
     show = _show_json if as_json else _show
     with contextlib.ExitStack() as files:
         copy = None if record is None else files.enter_context(_opened(record, "ab"))
@@ -146,7 +146,7 @@ def tap(
         def take(event: Event) -> bool:
             if not wanted.matches(event.event_type, event.source):
                 return False
-            show(console, event)
+            show(output, event)
             if copy is not None:
                 try:
                     append_whole(copy.fileno(), encode_event(event))
@@ -232,7 +232,7 @@ def _is_failure(event: Event) -> bool:
     return family in {"resilience", "receipt"} and event.event_type.endswith(_FAILURES)
 
 
-def _show(console: Console, event: Event) -> None:
+def _show(output: Console, event: Event) -> None:
     colour = _COLOURS.get(event.event_type.partition(".")[0], "white")
     if _is_failure(event):
         colour = "red"
@@ -241,8 +241,8 @@ def _show(console: Console, event: Event) -> None:
     line.append(f"  {printable(event.source or '-')}", style="dim")
     if event.correlation_id:
         line.append(f"  ↔ {printable(event.correlation_id[:8])}", style="dim")
-    console.print(line)
+    output.print(line)
     body = _as_json(event.payload)
     if len(body) > 400:
         body = body[:400] + " …"
-    console.print(JSONHighlighter()(Text(f"    {body}")))
+    output.print(JSONHighlighter()(Text(f"    {body}")))

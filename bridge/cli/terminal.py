@@ -47,11 +47,17 @@ def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any],
     return printable_json(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), indent=indent, default=default))
 
 
-def console() -> "Console":
-    """Return a console of `rich` for standard output, without highlighting of its own."""
+def console(*, soft_wrap: bool = False) -> "Console":
+    """Return a console of `rich` for standard output, without highlighting of its own.
+
+    What others wrote must be `printable` before it is printed there.
+
+    Args:
+        soft_wrap: Leave the wrapping of long lines to the terminal.
+    """
     from rich.console import Console  # noqa: PLC0415 - not all commands need it
 
-    return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=soft_wrap)
 
 
 def prepare() -> None:

@@ -48,6 +48,15 @@ def test_a_wrong_duration_names_the_option(text: str) -> None:
         seconds("--timeout", text)
 
 
+def test_the_version_needs_little() -> None:
+    """What only some commands need is not imported for all of them."""
+    command = [sys.executable, "-X", "importtime", "-m", "bridge", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert "bridge.cli.main" in done.stderr
+    for name in ("pydantic", "rich.console", "zmq", "bridge.config"):
+        assert f" {name}\n" not in done.stderr, name
+
+
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_adapters_are_listed_in_any_locale(locale: str) -> None:
     """A terminal that knows only ASCII gets escapes instead of a traceback."""
