@@ -13,7 +13,7 @@ import structlog
 
 from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
-from bridge.connection.session import Session, SessionEvents, SessionKeeper
+from bridge.connection.session import SUSPICIOUS, Session, SessionEvents, SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
@@ -44,8 +44,6 @@ from bridge.core.redaction import Redactor
 from bridge.resilience import Accounting, Guard, GuardedCall
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
-#: Kinds of errors of a call after which the connection may be dead.
-_SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 #: Kinds of errors that, where they are `permanent`, concern the whole integration and not one operation.
 _OF_ALL: Final = frozenset({"auth", "not_connected"})
 #: How many messages from outside that cannot become events are reported one by one in a second, for each kind of error.
@@ -386,7 +384,7 @@ class Connection:
     def _note(self, error: BridgeError) -> None:
         if error.permanent and error.kind in _OF_ALL:
             self.on_status(ConnectionStatus.FAILED, error)
-        elif error.kind in _SUSPICIOUS:
+        elif error.kind in SUSPICIOUS:
             self._keeper.suspect()
 
     # --- reports and health
@@ -586,10 +584,11 @@ class Connection:
             self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()
         facts = (status, circuit, None if error is None else (error.kind, error.message))
         news = facts != self._said
-        details = (tuple(self.warnings()), self._unwell())
+        health = self.health()
+        details = (health.warnings, health.subscriptions)
         if news or heartbeat or details != self._said_details:
             self._said, self._said_details = facts, details
-            self._bus.keep(f"health.{self.id}", self.health())
+            self._bus.keep(f"health.{self.id}", health)
         if news:
             say = log.warning if error is not None or circuit is not CircuitState.CLOSED else log.info
             why = {} if error is None else {"error": error.kind, "message": error.message}

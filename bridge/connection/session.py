@@ -36,6 +36,8 @@ _OTHER_WARNINGS: Final = ("more", f"there are more than {_MOST_WARNINGS} warning
 _SHORT_LIVES: Final = 3
 #: Seconds that a session that asked for another one is kept while no other can be opened.
 _LONGEST_OUTDATED: Final = 30.0
+#: Kinds of errors, of a call or a subscription, after which the session may be dead.
+SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 #: Errors that say no more than that the connection is gone.
 _NO_REASON: Final = frozenset({"connection_lost", "not_connected"})
 

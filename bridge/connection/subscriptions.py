@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emission, Emit, MessageSink
-from bridge.connection.session import heard_since
+from bridge.connection.session import SUSPICIOUS, heard_since
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, NotConnectedError
@@ -42,8 +42,6 @@ _AT_A_TIME: Final = 16
 _LONGEST_LEAVE: Final = 2.0
 #: Kinds of errors that stay until a person changes something, at the remote or in the configuration.
 _FOR_A_PERSON: Final = frozenset({"invalid", "not_supported", "rejected", "auth"})
-#: Kinds of errors that may mean that the whole session is dead.
-_SUSPICIOUS: Final = frozenset({"not_connected", "connection_lost", "timeout"})
 
 log = structlog.get_logger(__name__)
 
@@ -307,7 +305,7 @@ class Subscriptions:
                 self._on_change()
         self._tell_restored(session)
         return not any(
-            remote.live is None and (remote.error is None or remote.error.kind in _SUSPICIOUS)
+            remote.live is None and (remote.error is None or remote.error.kind in SUSPICIOUS)
             for remote in self._remote.values()
         )
 
