@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.connection.setup import IntegrationSettings
+from bridge.core.files import identity
 
 FileStates = tuple[tuple[str, tuple[int, ...] | None], ...]
-"""Each file with what identifies its content: device, inode, size, times of change; None where there is none."""
+"""Each file with what identifies its content (`core.files.identity`); None where there is none."""
 
 
 def file_states(settings: IntegrationSettings) -> FileStates:
@@ -45,4 +46,4 @@ def _state(path: str) -> tuple[int, ...] | None:
         return None
     if stat.S_ISDIR(found.st_mode):
         return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return identity(found)

@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from bridge.core.errors import ErrorObject
+from bridge.core.errors import BridgeError
 from bridge.core.model import Operation
 from bridge.core.payloads import DeadLetter
 from bridge.core.ports import Clock
@@ -31,32 +31,32 @@ class FailureLog:
 
     def __init__(self, clock: Clock) -> None:
         """Create it; `clock` measures the seconds."""
-        self._lines: RateLimited[_Key, tuple[Operation, ErrorObject]] = RateLimited(
+        self._lines: RateLimited[_Key, tuple[Operation, str]] = RateLimited(
             clock, _write, interval=_INTERVAL, max_keys=_MOST_KEYS
         )
 
-    def failed(self, operation: Operation, error: ErrorObject) -> None:
+    def failed(self, operation: Operation, error: BridgeError) -> None:
         """Log that an operation has failed."""
-        self._lines.add(("failed", operation.integration, error.kind), (operation, error))
+        self._lines.add(("failed", operation.integration, error.kind), (operation, error.message))
 
     def dead_letter(self, operation: Operation, letter: DeadLetter) -> None:
         """Log that an event has become a dead letter."""
-        self._lines.add(("dead letter", operation.integration, letter.error.kind), (operation, letter.error))
+        self._lines.add(("dead letter", operation.integration, letter.error.kind), (operation, letter.error.message))
 
     def close(self) -> None:
         """Log what is counted and not yet logged."""
         self._lines.flush()
 
 
-def _write(key: _Key, count: int, last: tuple[Operation, ErrorObject]) -> None:
+def _write(key: _Key, count: int, last: tuple[Operation, str]) -> None:
     what, integration, kind = key
-    operation, error = last
+    operation, message = last
     log.warning(
         what,
         integration=integration,
         operation=operation.name,
         caused_by=operation.cause.event_type,
         error=kind,
-        message=error.message[:_MOST_TEXT],
+        message=message[:_MOST_TEXT],
         count=count,
     )

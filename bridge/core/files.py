@@ -33,6 +33,11 @@ def read_regular(path: Path, limit: int) -> bytes:
     return content
 
 
+def identity(found: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced: device, inode, size, times of change."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _size(count: int) -> str:
     for unit, power in (("MiB", 20), ("KiB", 10)):
         if count >= 1 << power and count % (1 << power) == 0:

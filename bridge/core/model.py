@@ -49,12 +49,12 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
     return {name: value for name, value in headers.items() if name not in _ONE_CROSSING} | {"hop": str(hop + 1)}
 
 
-#: The headers of a trace's context (W3C Trace Context, W3C Baggage), as libraries write them. Where a message has them,
-#: its event has them, too. Nearly all messages have none, which one look-up for each header tells.
+#: The headers of a trace's context (W3C Trace Context, W3C Baggage).
+TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+#: The same as libraries write them. Where a message has them, its event has them, too. Nearly all messages have none,
+#: which one look-up for each header tells.
 _TRACE_CONTEXT: Final = frozenset(
-    spelling
-    for name in ("traceparent", "tracestate", "baggage")
-    for spelling in (name, name.capitalize(), name.upper())
+    spelling for name in TRACE_HEADERS for spelling in (name, name.capitalize(), name.upper())
 )
 
 

@@ -18,6 +18,8 @@ class Deliveries:
     A delivery may wait, while the bus has no room. The reader of the connection goes on meanwhile, so that answers and
     signs of life are read. It waits only when too much waits here; then the flood waits at its source.
 
+    Attributes:
+        full: Whether `put` waits now, so that nothing is read.
     """
 
     def __init__(self, most: int) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from bridge.core.endpoint import AuthCertificate, Tls
 from bridge.core.errors import NotConnectedError
+from bridge.core.files import identity
 
 #: Alerts by which a server refuses a client's certificate (RFC 8446, 6.2). With TLS 1.3 they come after the
 #: handshake, in place of the first answer.
@@ -77,7 +78,7 @@ class ClientTls:
         return self.latest
 
     def _look(self) -> list[object]:
-        """Return what changes when a file is written or replaced: for each file inode, size and time."""
+        """Return what changes when a file is written or replaced: see `core.files.identity`."""
         trusted = self._tls.ca
         if trusted is None:
             system = ssl.get_default_verify_paths()
@@ -118,7 +119,7 @@ def _identity(path: str | None) -> object:
         found = Path(path).stat()  # a link is followed: its target is what changes, as in Kubernetes
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return identity(found)
 
 
 def _bad_authorities(path: Path | None) -> str:
@@ -139,4 +140,4 @@ def _file(path: Path, complaint: str) -> object:
         raise ValueError(f"{complaint}: {path} is not a regular file")
     if found.st_size > _MOST_BYTES:
         raise ValueError(f"{complaint}: {path} has more than {_MOST_BYTES} bytes")
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return identity(found)

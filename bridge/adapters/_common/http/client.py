@@ -14,17 +14,13 @@ from bridge.adapters._common.http.pool import PooledTransport
 from bridge.adapters._common.http.stream import ResponseStream, open_stream
 from bridge.adapters._common.http.target import authorization, resolve
 from bridge.core.errors import InvalidError
+from bridge.core.model import TRACE_HEADERS
 from bridge.core.ports import AdapterSetup, Context
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 #: Event headers that are always sent, and their names in HTTP.
-_ALWAYS_SENT: Final = {
-    "traceparent": b"traceparent",
-    "tracestate": b"tracestate",
-    "baggage": b"baggage",
-    "hop": b"Nemo-Hop",
-}
+_ALWAYS_SENT: Final = {name: name.encode() for name in TRACE_HEADERS} | {"hop": b"Nemo-Hop"}
 #: Headers that the configuration cannot allow, because the bridge writes them itself.
 RESERVED: Final = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"}
