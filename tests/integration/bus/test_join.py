@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from bridge.core.clock import RealClock
 from bridge.core.errors import BusError
 from bridge.core.model import Event
 from tests.support.bus.bus import Peer
+from tests.support.bus.bus_host import bus_host
 from tests.support.servers.proxy import fault_proxy
 from tests.support.wait import until
 
@@ -27,20 +25,6 @@ def make(publish: str, subscribe: str, seen: list[Event], **more: Any) -> Bus:
     return Bus(publish=publish, subscribe=subscribe, clock=RealClock(), on_event=seen.append, **{**settings, **more})
 
 
-@contextlib.contextmanager
-def host(publish: str, subscribe: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """Another process that hosts a bus and is killed at the end; yields the process and the real endpoints."""
-    command = [sys.executable, "-m", "tests.support.bus.bus_host", publish, subscribe]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            real = process.stdout.readline().split()
-            assert len(real) == 2
-            yield process, *real
-        finally:
-            process.kill()
-
-
 def pair(directory: Path) -> tuple[str, str]:
     """The ipc endpoints in a directory."""
     return f"ipc://{directory}/pub", f"ipc://{directory}/sub"
@@ -48,7 +32,7 @@ def pair(directory: Path) -> tuple[str, str]:
 
 async def test_second_host_is_refused(tmp_path: Path) -> None:
     """The second broker's error names endpoint and process; the first one works on."""
-    with host(*pair(tmp_path)) as (process, publish, subscribe):
+    with bus_host(*pair(tmp_path)) as (process, publish, subscribe):
         with pytest.raises(BusError, match=rf"ipc://{tmp_path}/pub: process {process.pid} hosts a bus"):
             await Broker(publish, subscribe, 4096, RealClock()).start()
         seen: list[Event] = []
@@ -62,7 +46,7 @@ async def test_second_host_is_refused(tmp_path: Path) -> None:
 async def test_stale_socket_is_taken_over(tmp_path: Path) -> None:
     """After `kill -9` the endpoints are free for the next host, and a joined bus finds it by itself."""
     seen: list[Event] = []
-    with host(*pair(tmp_path)) as (process, publish, subscribe):
+    with bus_host(*pair(tmp_path)) as (process, publish, subscribe):
         bus = make(publish, subscribe, seen)
         await bus.start()
         process.kill()

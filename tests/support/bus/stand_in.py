@@ -1,14 +1,13 @@
 """Host a bus without a bridge, and stand in for the bridge, to test clients."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from bridge.client import BusClient, Listener
 from bridge.core.model import Event
+from tests.support.bus.bus_host import bus_host
 
 Answer = Callable[[Event], dict[str, Any] | None]
 
@@ -16,14 +15,8 @@ Answer = Callable[[Event], dict[str, Any] | None]
 @contextmanager
 def bus_endpoints() -> Iterator[tuple[str, str]]:
     """Host a bus without a bridge; give its endpoints."""
-    command = [sys.executable, "-m", "tests.support.bus.bus_host", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            publish, subscribe = process.stdout.readline().split()
-            yield publish, subscribe
-        finally:
-            process.kill()
+    with bus_host("tcp://127.0.0.1:0", "tcp://127.0.0.1:0") as (_, publish, subscribe):
+        yield publish, subscribe
 
 
 @asynccontextmanager

@@ -144,15 +144,20 @@ async def test_what_the_codec_cannot_read_is_brought_as_it_came() -> None:
         assert "codec_error" in listener.got[0].headers
 
 
-async def test_a_greeting_is_not_lost() -> None:
-    """Messages between opening and subscribing are kept, in order; after `unsubscribe` they are dropped."""
+def greeting(count: int) -> Callable[[ServerConnection], Awaitable[None]]:
+    """Return what a server does that sends the numbers from 0 to each client first, and echoes then."""
 
     async def greet(connection: ServerConnection) -> None:
-        for n in range(3):
-            await connection.send(str(n))
+        for number in range(count):
+            await connection.send(str(number))
         await echo(connection)
 
-    async with serving(greet) as url, session(url) as (adapter, listener):
+    return greet
+
+
+async def test_a_greeting_is_not_lost() -> None:
+    """Messages between opening and subscribing are kept, in order; after `unsubscribe` they are dropped."""
+    async with serving(greeting(3)) as url, session(url) as (adapter, listener):
         await adapter.connect()
         await adapter.check()
         subscription = await adapter.subscribe("*", listener.deliver)
@@ -166,13 +171,7 @@ async def test_a_greeting_is_not_lost() -> None:
 
 async def test_a_long_greeting_is_told() -> None:
     """Of many messages before the subscription the last ones are kept, and it is told how many are not."""
-
-    async def greet(connection: ServerConnection) -> None:
-        for n in range(103):
-            await connection.send(str(n))
-        await echo(connection)
-
-    async with serving(greet) as url, session(url) as (adapter, listener):
+    async with serving(greeting(103)) as url, session(url) as (adapter, listener):
         await adapter.connect()
         await adapter.check()
         await adapter.subscribe("*", listener.deliver)

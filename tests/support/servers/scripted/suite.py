@@ -7,18 +7,16 @@ is beside it went on; every command has one response and the sums balance; and s
 
 import asyncio
 import json
-import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any, Final
 
 import pytest
 
+from tests.support.bus.bus_host import bus_host
 from tests.support.bus.program import Event, Program
 from tests.support.servers.scripted.protocols import PROTOCOLS, Protocol
 from tests.support.servers.scripted.server import Fault, ScriptedServer, scripted_server
@@ -91,19 +89,6 @@ def _answered(responses: list[Event], asked: dict[str, float]) -> Iterator[float
         yield response["timestamp"] / 1000 - asked[response["correlation_id"]]
 
 
-@contextmanager
-def bus_host(directory: Path) -> Iterator[None]:
-    """Host the bus that the program and the sidecar join."""
-    command = [sys.executable, "-m", "tests.support.bus.bus_host", f"ipc://{directory}/p", f"ipc://{directory}/s"]
-    with Popen(command, cwd=Path(__file__).parents[4], stdout=PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline()
-            yield
-        finally:
-            process.kill()
-
-
 async def _watch(program: Program, watches: list[Watch], protocol: Protocol) -> None:
     """Send commands for ten seconds: to the good server all along, to the others at the start and in the middle."""
     await program.wait(f"health.{GOOD}", lambda event: event["payload"]["status"] == "connected")
@@ -150,8 +135,8 @@ async def check_faults(protocol: Protocol, faults: list[Fault]) -> None:
             text += protocol.block(GOOD, watches[0].server.port, timeout="10s")
             text += "".join(protocol.block(one.label, one.server.port) for one in watches[1:])
             # The program listens before the sidecar starts, so that it misses nothing.
-            stack.enter_context(bus_host(directory))
             ends = f"ipc://{directory}/p", f"ipc://{directory}/s"
+            stack.enter_context(bus_host(*ends))
             program = stack.enter_context(Program(*ends, validate_every=20))
             running = Sidecar(directory, text)
             stack.callback(running.kill)
