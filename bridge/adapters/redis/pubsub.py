@@ -26,7 +26,6 @@ class PubSub:
     Attributes:
         connection: The open connection; set before the first `add`.
         delivering: The task of `run`; set before the first `add`.
-        stalled: Whether nothing is read, because too many messages wait.
     """
 
     connection: Connection
@@ -41,7 +40,11 @@ class PubSub:
         self._changing = asyncio.Lock()
         self._unconfirmed: Subscription | None = None
         self._ended: str | None = None
-        self.stalled = False
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is read, because too many messages wait."""
+        return self._deliveries.full
 
     async def run(self) -> None:
         """Deliver the messages that wait, until cancelled."""
@@ -121,7 +124,5 @@ class PubSub:
         return self._put(waiting, inbound, len(data)) if waiting else None
 
     async def _put(self, receivers: Sequence[Deliver], message: Inbound, size: int) -> None:
-        self.stalled = True
         for deliver in receivers:
             await self._deliveries.put(deliver, message, size)
-        self.stalled = False
