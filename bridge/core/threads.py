@@ -6,11 +6,16 @@ import ctypes
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bridge.core.ports import Clock
 
 T = TypeVar("T")
+
+
+#: Seconds for a thread to end by itself once its caller is cancelled: an exception between any two steps of its code
+#: may leave a file for the garbage collector to close.
+_GRACE: Final = 1.0
 
 
 class _Abandoned(BaseException):
@@ -21,7 +26,8 @@ async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:
     """Run `work` in a thread of its own and return its result.
 
     When the time is up, or the caller is cancelled, nobody waits for the thread any more. It ends as soon as it runs
-    Python code again; one that is stuck in the system costs nothing. It never holds up the end of the process.
+    Python code again, after a cancellation a second later; one that is stuck in the system costs nothing. It never
+    holds up the end of the process.
 
     Args:
         work: What to run.
@@ -62,14 +68,21 @@ async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:
         with contextlib.suppress(_Abandoned):
             call()
 
+    def abandon() -> None:
+        if not over:
+            _abandon(thread)
+
     thread = threading.Thread(target=run, name="work", daemon=True)
     thread.start()
     try:
         async with clock.timeout(limit):
             return await ended
-    finally:
-        if not over:
-            _abandon(thread)
+    except asyncio.CancelledError:
+        clock.call_later(_GRACE, abandon)
+        raise
+    except TimeoutError:
+        abandon()
+        raise
 
 
 def _abandon(thread: threading.Thread) -> None:

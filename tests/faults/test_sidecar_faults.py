@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.servers.programs import freeze
 from tests.support.servers.remotes import KINDS, Stand, stand
 from tests.support.sidecar.flows import DECLARED, flowing
 from tests.support.sidecar.sidecar import Sidecar
@@ -43,7 +44,7 @@ async def test_frozen_amid_a_flow(stands: list[Stand]) -> None:
     """SIGSTOP for longer than any time limit here: afterwards each command ends well, as if nothing had been."""
     async with flowing(stands) as (running, flows):
         since = flows.all[0].bus.mark()
-        running.process.send_signal(signal.SIGSTOP)
+        freeze(running.process)
         await flows.run(2.5, rate=20)
         running.process.send_signal(signal.SIGCONT)
         await flows.recover()

@@ -12,6 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from tests.support.bus.program import Event, Program
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.programs import freeze
 from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
@@ -26,7 +27,7 @@ _CHECKS = 'interval = "300ms"\n    timeout  = "300ms"'
 
 async def suspended(running: Sidecar) -> None:
     """Stop the process for a while; its remotes go on."""
-    running.process.send_signal(signal.SIGSTOP)
+    freeze(running.process)
     try:
         await asyncio.sleep(_STOP)  # the pause itself is what is tested
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import zmq
 
 from tests.support.bus.program import Program
+from tests.support.servers.programs import freeze
 from tests.support.servers.remotes import Stand
 from tests.support.sidecar.sidecar import Sidecar
 
@@ -56,7 +57,7 @@ class Trouble:
         one.thaw()
 
     async def _freeze_sidecar(self) -> None:
-        self._process.process.send_signal(signal.SIGSTOP)
+        freeze(self._process.process)
         await asyncio.sleep(self._rng.uniform(0.5, 2))
         self._process.process.send_signal(signal.SIGCONT)
 

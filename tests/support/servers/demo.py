@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.support.servers.programs import freeze
+
 _ROOT = Path(__file__).parents[3]
 
 
@@ -33,7 +35,7 @@ class DemoProcess:
 
     def freeze(self) -> None:
         """Send SIGSTOP: the kernel still accepts connections, and nothing is answered."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """Send SIGCONT."""

