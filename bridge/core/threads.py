@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from bridge.core.ports import Clock
+from bridge.core.timer import Timer
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:
         async with clock.timeout(limit):
             return await ended
     except asyncio.CancelledError:
-        clock.call_later(_GRACE, abandon)
+        Timer(clock).set(_GRACE, abandon)
         raise
     except TimeoutError:
         abandon()
