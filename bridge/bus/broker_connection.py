@@ -111,7 +111,8 @@ class BrokerConnection:
             if self._mismatches > 1:
                 self._refuse(self.trouble)
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-            self.trouble = "the connection was closed in the handshake; is this the bus' server key?"
+            # libzmq tells a mismatch of mechanisms only where it has read the other's greeting before the end.
+            self.trouble = f"the connection was closed in the handshake; {self._question()}"
         if event == zmq.Event.DISCONNECTED and self._connected and self._on_disconnected is not None:
             self._on_disconnected()
         elif event in _LOST:
@@ -119,6 +120,10 @@ class BrokerConnection:
                 self._timer.set(GRACE, self._rebuild)
         else:
             self._timer.cancel()
+
+    def _question(self) -> str:
+        has_keys = self._socket is not None and self._socket.get(zmq.MECHANISM) == zmq.CURVE
+        return "is this the bus' server key?" if has_keys else "has the bus CURVE keys, which this side lacks?"
 
     def _refuse(self, trouble: str) -> None:
         self.trouble = trouble

@@ -128,6 +128,8 @@ class Bus:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._sender: Sender | None = None
         self._receiver: Receiver | None = None
+        #: Why a bus that was joined did not answer, where that is known; set when it is closed.
+        self.trouble: str | None = None
         self.stats = BusStats()
 
     @property
@@ -463,6 +465,9 @@ class Bus:
                 receiver.unsubscribe(marker)
 
     async def _close(self) -> None:
+        ends = (self._receiver, self._sender)
+        connections = [end.connection for end in ends if end is not None and end.connection is not None]
+        self.trouble = next((one.trouble for one in connections if one.trouble), self.trouble)
         if self._receiver is not None:
             self._receiver.close()
             self._receiver = None

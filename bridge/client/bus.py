@@ -102,7 +102,7 @@ class BusClient:
         except TimeoutError:
             await self._close()
             where = f"{self._bus.publish_endpoint} and {self._bus.subscribe_endpoint}"
-            raise BusError(f"no bus answers at {where}; is `nemo-bridge run` up?") from None
+            raise BusError(f"no bus answers at {where}; {self._bus.trouble or 'is `nemo-bridge run` up?'}") from None
         except BaseException:  # cancelled: __aexit__ is not called
             await self._close()
             raise

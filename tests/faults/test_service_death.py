@@ -20,13 +20,16 @@ def port() -> int:
 
 
 def _states(program: Program, name: str, since: int = 0) -> list[str]:
-    """The statuses of an integration as said, without repeats of heartbeats and last values."""
-    said: list[tuple[str, int]] = []
-    for event in program.seen(f"health.{name}", since):
-        one = (event["payload"]["status"], event["payload"]["since"])
-        if not said or said[-1] != one:
-            said.append(one)
-    return [status for status, _ in said]
+    """The statuses of an integration as said, without what heartbeats and last values repeat."""
+    program.pump()
+    before, changes = None, []
+    for place, event in enumerate(program.log):
+        if event["event_type"] == f"health.{name}":
+            said = (event["payload"]["status"], event["payload"]["since"])
+            if said != before and place >= since:
+                changes.append(said[0])
+            before = said
+    return changes
 
 
 async def test_a_service_killed_and_back(port: int) -> None:
