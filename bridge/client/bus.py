@@ -86,6 +86,7 @@ class BusClient:
             subscriptions=(*prefixes, self._probe),
             own=lambda _: True,
             curve=curve,
+            join_timeout=patience,
         )
 
     async def __aenter__(self) -> Self:

@@ -11,6 +11,7 @@ import pytest
 from bridge.client import BusClient, CallFailedError, RpcClient
 from bridge.core.errors import BusError
 from bridge.core.model import Event
+from tests.support.bus.bus_host import bus_host
 from tests.support.bus.stand_in import answering, bus_endpoints
 from tests.support.wait import until
 
@@ -108,6 +109,16 @@ async def test_nobody_hosts_a_bus(tmp_path: Path):
         async with bus:
             pass
     await until(lambda: descriptors() <= before)
+
+
+async def test_a_bus_that_comes_late(tmp_path: Path):
+    """The client waits for the bus as long as it was told, and not only as long as a sidecar would."""
+    places = (f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s")
+    entering = asyncio.create_task(BusClient(*places, patience=30.0).__aenter__())
+    await asyncio.sleep(5.2)
+    with bus_host(*places):
+        client = await entering
+        await client.__aexit__(None, None, None)
 
 
 class NeverForwards(BusClient):
