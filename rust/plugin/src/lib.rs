@@ -1,0 +1,1 @@
+//! A plugin for Nemo applications that joins the event bus of a nemo-bridge sidecar.
