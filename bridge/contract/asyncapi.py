@@ -1,18 +1,29 @@
-"""Makes the AsyncAPI 3.0 document of the contract, from the bridge's view; payloads refer to the schema files."""
+"""Makes the AsyncAPI document of the contract, from the bridge's view. It refers to nothing outside itself."""
 
 import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from bridge.bus.address import DEFAULT_PUBLISH_PORT, DEFAULT_SUBSCRIBE_PORT
 from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, Channel, MessageType
 
-#: JSON Schema draft 2020-12 within AsyncAPI (AsyncAPI 3.0, "Multi Format Schema Object").
-_FORMAT: Final = "application/schema+json;version=draft-2020-12"
+#: The newest version of AsyncAPI. Its schemas are draft 07 of JSON Schema with additions; no other dialect is read by
+#: AsyncAPI's own parser.
+_VERSION: Final = "3.1.0"
+#: Keywords of draft 2020-12, with their names in draft 07.
+_RENAMED: Final = {"dependentSchemas": "dependencies"}
+_SCHEMAS: Final = "#/components/schemas/"
+#: What the name of a schema begins with that stands for another one or null: without it, a generator invents one.
+_OPTIONAL: Final = "Optional"
+#: Keywords that belong to a file.
+_OF_A_FILE: Final = frozenset({"$schema", "$id", "$defs"})
 _CONTENT_TYPE: Final = "application/vnd.msgpack"
 _DESCRIPTION: Final = """\
 A sidecar beside a Nemo application: events on the bus become operations on external systems, and what comes back \
 becomes events. The bus is a ZeroMQ XSUB/XPUB broker. A message has two frames: the event type in UTF-8, and the event \
-in MessagePack, a map as in `event.schema.json`."""
+in MessagePack, a map as in the schema `Event`. An array of the map's first six values, in this order, is understood, \
+too."""
 _PARAMETERS: Final = {
     "integration": "Label of an integration in the configuration: letters, digits, `_` and `-`.",
     "operation": "The operation's name.",
@@ -22,10 +33,14 @@ _PARAMETERS: Final = {
 }
 
 
-def asyncapi() -> dict[str, Any]:
-    """Return the whole document."""
+def asyncapi(schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the whole document.
+
+    Args:
+        schemas: The JSON Schemas, as `documents` returns them.
+    """
     return {
-        "asyncapi": "3.0.0",
+        "asyncapi": _VERSION,
         "id": "urn:nemo-bridge:v1",
         "info": {
             "title": "nemo-bridge bus contract",
@@ -42,9 +57,7 @@ def asyncapi() -> dict[str, Any]:
         "operations": {channel.name: _operation(channel) for channel in CHANNELS},
         "components": {
             "messages": _messages(),
-            "schemas": {
-                "configuration": {"schemaFormat": _FORMAT, "schema": {"$ref": "./configuration.schema.json"}},
-            },
+            "schemas": _schemas(schemas),
             "correlationIds": {
                 "correlation_id": {
                     "description": "Ties a response to its request.",
@@ -122,18 +135,99 @@ def _operation(channel: Channel) -> dict[str, Any]:
 
 
 def _messages() -> dict[str, Any]:
-    event: dict[str, Any] = {"$ref": "./event.schema.json"}
-    found = {"event": _message("Event of the application", event)}
+    found = {"event": _message("event", "Event of the application", "Event")}
     for kind in MESSAGE_TYPES:
-        payload = {"allOf": [event, {"properties": {"payload": {"$ref": f"./{kind.name}.schema.json"}}}]}
-        found[message_key(kind)] = _message(kind.title, payload)
+        key = message_key(kind)
+        found[key] = _message(key, kind.title, _event_name(kind))
     return found
 
 
-def _message(title: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _message(name: str, title: str, schema: str) -> dict[str, Any]:
     return {
+        "name": name,
         "title": title,
         "contentType": _CONTENT_TYPE,
         "correlationId": {"$ref": "#/components/correlationIds/correlation_id"},
-        "payload": {"schemaFormat": _FORMAT, "schema": schema},
+        "payload": {"$ref": _SCHEMAS + schema},
     }
+
+
+def _event_name(kind: MessageType) -> str:
+    """Return the name of the schema of the whole event; types of messages with the same payload share it."""
+    return f"{kind.type_name}Event"
+
+
+def _schemas(documents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return all schemas by their titles: events, their payloads, and what these consist of."""
+    found: dict[str, Any] = {}
+
+    def add(name: str, schema: dict[str, Any]) -> None:
+        for optional in _optional(schema):
+            title = optional.rpartition("/")[2]
+            of = {"$ref": _SCHEMAS + title.removeprefix(_OPTIONAL)}
+            found[title] = {"title": title, "description": "It, or null.", "anyOf": [of, {"type": "null"}]}
+        own = {key: value for key, value in schema.items() if key not in _OF_A_FILE}
+        if found.setdefault(name, own) != own:
+            raise ValueError(f"two different schemas have the name {name}")
+
+    event = documents["event"]
+    add(event["title"], _inside(event))
+    for kind in MESSAGE_TYPES:
+        document = documents[kind.name]
+        payload = _inside(document)
+        # Three types of messages with one payload differ in their examples.
+        examples = payload.pop("examples")
+        add(kind.type_name, payload)
+        for name, definition in document.get("$defs", {}).items():
+            add(name, _inside(definition))
+        whole = deepcopy(_inside(event))
+        whole["title"] = _event_name(kind)
+        whole["description"] = f"An event with the payload `{kind.type_name}`."
+        whole["properties"]["payload"] = {"$ref": _SCHEMAS + kind.type_name}
+        whole["examples"] = [_example(kind, examples[0])]
+        found.setdefault(whole["title"], {key: value for key, value in whole.items() if key not in _OF_A_FILE})
+    return dict(sorted(found.items()))
+
+
+def _example(kind: MessageType, payload: Any) -> dict[str, Any]:
+    topic = kind.topic.format(integration="backend_api", event_type="order.created", anything="nonsense")
+    command = kind.channel in {"integrationCommands", "bridgeCommands"}
+    return {
+        "id": 41,
+        "event_type": topic,
+        "payload": payload,
+        "timestamp": 1763935200000,
+        "source": "shop" if command else "bridge",
+        "correlation_id": "c-41" if command or kind.is_response else None,
+    }
+
+
+def _optional(schema: Any) -> Iterator[str]:
+    """Yield the references to schemas of something that may be null."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from _optional(one)
+    elif isinstance(schema, dict):
+        if str(schema.get("$ref", "")).startswith(_SCHEMAS + _OPTIONAL):
+            yield schema["$ref"]
+        for one in schema.values():
+            yield from _optional(one)
+
+
+def _inside(schema: Any) -> Any:
+    """Return a schema as it stands in the document: draft 07, and references to the document's own schemas."""
+    if isinstance(schema, list):
+        return [_inside(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {}
+    for key, value in schema.items():
+        if key == "$ref":
+            found[key] = value.replace("#/$defs/", _SCHEMAS)
+        elif key == "anyOf" and len(value) == 2 and "$ref" in value[0] and value[1] == {"type": "null"}:
+            found["$ref"] = value[0]["$ref"].replace("#/$defs/", _SCHEMAS + _OPTIONAL)
+        elif key in {"examples", "default", "const", "enum"}:
+            found[key] = value
+        else:
+            found[_RENAMED.get(key, key)] = _inside(value)
+    return found

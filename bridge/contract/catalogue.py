@@ -82,7 +82,7 @@ class MessageType:
         title: A short description.
         model: The payload's type; of a response, its result's type.
         example: One payload.
-        also: What its schema requires beyond the model.
+        also: Keywords of its schema that the model does not have.
     """
 
     name: str
@@ -97,6 +97,16 @@ class MessageType:
     def is_response(self) -> bool:
         """Whether `model` is the type of the result within a response."""
         return self.topic.startswith("response.")
+
+    @property
+    def type_name(self) -> str:
+        """The name of the payload's type: its schema's `title`. Equal names are equal types."""
+        if self.name == "response/unknown":
+            return "Failure"
+        family, _, name = self.name.rpartition("/")
+        if family in {"command", "response"}:
+            return "".join(word.capitalize() for word in re.split(r"[._]", name)) + family.capitalize()
+        return str(self.model.__name__)
 
     def matches(self, event_type: str) -> bool:
         """Return whether an event type fits `topic`; the first of `MESSAGE_TYPES` that matches counts."""
@@ -133,6 +143,9 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
 _EITHER: Final = {
     "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("subscription", "topic")]
 }
+#: Exactly one of the two keys of `unsubscribe`. `oneOf` would do without `dependentSchemas`, but a generator makes a
+#: type of each of its branches.
+_ONE_OF_TWO: Final = {"minProperties": 1, "dependentSchemas": {"subscription": _EITHER, "topic": _EITHER}}
 
 
 def _commands() -> list[MessageType]:
@@ -145,7 +158,7 @@ def _commands() -> list[MessageType]:
             f"Command {name}",
             model,
             examples.COMMANDS.get(name, {}),
-            _EITHER if name == "unsubscribe" else {},
+            _ONE_OF_TWO if name == "unsubscribe" else {},
         )
         for name, model in models.items()
     ]
@@ -199,33 +212,32 @@ def _responses() -> list[MessageType]:
 
 def _resilience() -> list[MessageType]:
     changes = {"opened": "open", "half_opened": "half_open", "closed": "closed"}
-    rows: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
-        ("bus.rejected", "Messages that were not taken", payloads.BusRejected, examples.BUS_REJECTED, {}),
-        ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP, {}),
-        ("bridge.outbox_loss", "Stored events are missing", payloads.OutboxLoss, examples.OUTBOX_LOSS, {}),
-        ("retry", "There will be another attempt", payloads.Retry, examples.RETRY, {}),
-        ("failed", "An operation failed for good", payloads.Failed, examples.FAILED, {}),
+    rows: list[tuple[str, str, Any, Any]] = [
+        ("bus.rejected", "Messages that were not taken", payloads.BusRejected, examples.BUS_REJECTED),
+        ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP),
+        ("bridge.outbox_loss", "Stored events are missing", payloads.OutboxLoss, examples.OUTBOX_LOSS),
+        ("retry", "There will be another attempt", payloads.Retry, examples.RETRY),
+        ("failed", "An operation failed for good", payloads.Failed, examples.FAILED),
         *(
             (
                 f"circuit.{what}",
                 f"The circuit is {state.replace('_', '-')} now",
                 payloads.CircuitChange,
                 examples.circuit(state),
-                {"properties": {"to": {"const": state}}},
             )
             for what, state in changes.items()
         ),
-        ("shed", "Operations were shed", payloads.Shed, examples.SHED, {}),
-        ("degraded", "It goes on, but not as it was asked for", payloads.Degraded, examples.DEGRADED, {}),
-        ("given_up", "A message from outside was given up", payloads.GivenUp, examples.GIVEN_UP, {}),
-        ("dead_letter", "An accepted event was given up", payloads.DeadLetter, examples.DEAD_LETTER, {}),
+        ("shed", "Operations were shed", payloads.Shed, examples.SHED),
+        ("degraded", "It goes on, but not as it was asked for", payloads.Degraded, examples.DEGRADED),
+        ("given_up", "A message from outside was given up", payloads.GivenUp, examples.GIVEN_UP),
+        ("dead_letter", "An accepted event was given up", payloads.DeadLetter, examples.DEAD_LETTER),
     ]
     found = []
-    for what, title, model, example, also in rows:
+    for what, title, model, example in rows:
         ours = {"bus": "busResilience", "bridge": "bridgeResilience"}.get(what.partition(".")[0])
         topic = f"resilience.{what}" if ours else f"resilience.{{integration}}.{what}"
         channel = ours or "integrationResilience"
-        found.append(MessageType(f"resilience/{what}", channel, topic, title, model, example, also))
+        found.append(MessageType(f"resilience/{what}", channel, topic, title, model, example))
     return found
 
 

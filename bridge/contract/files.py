@@ -14,7 +14,7 @@ _README = """\
 # Schemas
 
 The bus contract, version 1, and the configuration as JSON Schemas (draft 2020-12), and the contract as an
-[AsyncAPI 3.0 document](asyncapi.json). `scripts/schemas` writes this folder from the models in `bridge/`.
+[AsyncAPI 3.1 document](asyncapi.json). `scripts/schemas` writes this folder from the models in `bridge/`.
 
 Every message is the map of [`event.schema.json`](event.schema.json) in MessagePack; the schemas below are those of its
 `payload`. `bin`, which JSON lacks, may stand wherever any value may. `<id>` is the label of an integration. Where two
@@ -25,6 +25,13 @@ types fit, the upper one counts.
 {rows}
 | anything else | any value: an event of the application |
 
+The bridge refuses a command with an unknown property. What it emits may get new properties, and its lists of values new
+ones, within one version of the contract: a reader leaves alone what it does not know.
+
+Code generators find a name for each type (its `title`; equal titles are equal types) and the width of each integer (its
+`format`). The AsyncAPI document contains all of it once more, in the dialect of JSON Schema that AsyncAPI has (draft
+07), and refers to no other file.
+
 [`configuration.schema.json`](configuration.schema.json) describes the configuration as data, with the adapters
 that come with the bridge.
 """
@@ -32,8 +39,9 @@ that come with the bridge.
 
 def files(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
     """Return the text of each file by its path within `schemas/`; the same models give the same bytes."""
-    texts = {f"{name}.schema.json": _json(schema) for name, schema in documents(adapters).items()}
-    texts["asyncapi.json"] = _json(asyncapi())
+    schemas = documents(adapters)
+    texts = {f"{name}.schema.json": _json(schema) for name, schema in schemas.items()}
+    texts["asyncapi.json"] = _json(asyncapi(schemas))
     texts["README.md"] = _README.format(rows="\n".join(_rows()))
     return texts
 

@@ -59,6 +59,9 @@ ErrorKind = Literal[
     "stopping",
 ]
 
+#: An integer has 64 bits with a sign; a longer one is its decimal digits as text.
+ErrorCode = int | str
+
 
 class ErrorObject(msgspec.Struct, frozen=True):
     """What went wrong. It never holds a secret.
@@ -75,7 +78,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
     kind: ErrorKind
     message: str
     retryable: bool
-    code: int | str | msgspec.UnsetType = msgspec.UNSET
+    code: ErrorCode | msgspec.UnsetType = msgspec.UNSET
     data: Any | msgspec.UnsetType = msgspec.UNSET
     retry_after_ms: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
@@ -129,6 +132,8 @@ class BridgeError(Exception):
         self.message = message
         self.retryable = self.default_retryable
         self.maybe_sent = self.default_maybe_sent if maybe_sent is None else maybe_sent
+        if isinstance(code, int) and not -(2**63) <= code < 2**63:
+            code = str(code)
         self.code = code if _can_be_carried(code) else None
         self.data = data if _can_be_carried(data) else None
         self.retry_after_ms = retry_after_ms

@@ -1,6 +1,6 @@
 """The payloads of all events that the bridge emits; `schemas/` is written from them. Commands are in `core.model`."""
 
-from bridge.core.errors import ErrorKind, ErrorObject
+from bridge.core.errors import ErrorCode, ErrorKind, ErrorObject
 from bridge.core.payloads.base import Milliseconds, Payload
 from bridge.core.payloads.dead_letters import DeadLetter, Letter, LetterEvent, LetterList, Moved
 from bridge.core.payloads.health import (
@@ -14,6 +14,7 @@ from bridge.core.payloads.health import (
     OutboxCounts,
     Status,
     SubscriptionHealth,
+    SubscriptionStatus,
 )
 from bridge.core.payloads.resilience import (
     BusGap,
@@ -39,6 +40,7 @@ from bridge.core.payloads.responses import (
     ReceiptOutcome,
     Reloaded,
     RestartBlock,
+    SequenceNumber,
     Subscribed,
     Success,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "DeadLetter",
     "Degraded",
     "Enqueued",
+    "ErrorCode",
     "ErrorKind",
     "ErrorObject",
     "Failed",
@@ -80,10 +83,12 @@ __all__ = [
     "Reloaded",
     "RestartBlock",
     "Retry",
+    "SequenceNumber",
     "Shed",
     "ShedReason",
     "Status",
     "Subscribed",
     "SubscriptionHealth",
+    "SubscriptionStatus",
     "Success",
 ]

@@ -63,6 +63,9 @@ class LiveSubscription(Payload, frozen=True):
     asked: Asked | None
 
 
+SubscriptionStatus = Literal["connecting", "disconnected", "failed"]
+
+
 class SubscriptionHealth(Payload, frozen=True):
     """The state of a subscription that is not live although its integration is connected.
 
@@ -72,7 +75,7 @@ class SubscriptionHealth(Payload, frozen=True):
         error: Why; null while it is `connecting`.
     """
 
-    status: Literal["connecting", "disconnected", "failed"]
+    status: SubscriptionStatus
     error: ErrorObject | None
 
 

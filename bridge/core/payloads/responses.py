@@ -50,6 +50,9 @@ class Nothing(Payload, frozen=True):
     """The result of a command that has none: an empty object."""
 
 
+SequenceNumber = UInt | str
+
+
 class Published(TypedDict):
     """The broker's answer. Which of these are there depends on the protocol, and there may be more.
 
@@ -60,7 +63,7 @@ class Published(TypedDict):
     """
 
     stream: NotRequired[str]
-    sequence: NotRequired[int | str]
+    sequence: NotRequired[SequenceNumber]
     receivers: NotRequired[UInt]
 
 

@@ -106,6 +106,69 @@ def test_every_property_is_described(name: str):
             assert value.get("description", "").endswith("."), f"{one['title']}.{key}"
 
 
+def parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield a schema and all schemas within it."""
+    yield value
+    for key in ("properties", "$defs"):
+        for inner in value.get(key, {}).values():
+            yield from parts(inner)
+    for key in ("items", "additionalProperties"):
+        if isinstance(value.get(key), dict):
+            yield from parts(value[key])
+    for key in ("oneOf", "anyOf"):
+        for inner in value.get(key, ()):
+            yield from parts(inner)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "configuration"])
+def test_what_becomes_a_type_has_a_name(name: str):
+    """Objects, lists of values and alternatives have a title, so that no generator invents a name."""
+    schema = DOCUMENTS[name]
+    for key, definition in schema.get("$defs", {}).items():
+        assert definition["title"] == key
+    for part in parts(schema):
+        options = [option for option in part.get("anyOf", part.get("oneOf", ())) if option != {"type": "null"}]
+        if "properties" in part or "enum" in part or len(options) > 1:
+            assert part.get("title"), part
+        for option in options if len(options) > 1 else ():
+            assert "title" in option or "$ref" in option, part
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_have_a_width(name: str):
+    """Each integer is `int64` or, where it is never negative, `uint64`; each number is a `double`."""
+    for part in parts(DOCUMENTS[name]):
+        kinds = part.get("type", ())
+        if "integer" in ([kinds] if isinstance(kinds, str) else kinds):
+            assert part["format"] == ("uint64" if part.get("minimum", -1) >= 0 else "int64"), part
+        elif "number" in ([kinds] if isinstance(kinds, str) else kinds):
+            assert part["format"] == "double", part
+
+
+def test_equal_names_are_equal_types():
+    """A definition that several schemas have is the same in all of them."""
+    seen: dict[str, Any] = {}
+    for schema in DOCUMENTS.values():
+        for name, definition in schema.get("$defs", {}).items():
+            assert seen.setdefault(name, definition) == definition
+
+
+def test_a_newer_bridge_may_say_more():
+    """What the bridge emits may have properties that its schema does not know; a command may not."""
+    for name, schema in DOCUMENTS.items():
+        closed = {part["title"] for part in parts(schema) if part.get("additionalProperties") is False}
+        assert (
+            bool(closed) == (name.startswith("command/") and name != "command/bridge.ping") or name == "configuration"
+        )
+
+
+@pytest.mark.parametrize("code", [2**63 - 1, -(2**63)])
+def test_an_error_code_has_64_bits(code: int):
+    """A longer code of a remote is its digits as text, so that a reader with 64 bits and a sign has all of it."""
+    assert RejectedError("no", code=code).to_wire().code == code
+    assert RejectedError("no", code=code * 2).to_wire().code == str(code * 2)
+
+
 @pytest.mark.parametrize(("operation", "payload"), FITTING)
 def test_what_the_bridge_takes_fits_the_schema(operation: str, payload: Any):
     """A command that the bridge accepts fits its schema."""
@@ -190,5 +253,5 @@ def test_every_command_has_a_schema_and_an_answer():
 
 def test_outcomes_keep_no_more_than_the_response_says():
     """The fields of a response exist in an outcome, from which it is made."""
-    told = set(DOCUMENTS["response/request"]["$defs"]["Success"]["properties"]) - {"ok"}
+    told = set(DOCUMENTS["response/request"]["$defs"]["RequestSuccess"]["properties"]) - {"ok"}
     assert told <= {field.name for field in msgspec.structs.fields(Outcome)}

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 import bridge
-from bridge.contract import CHANNELS, MESSAGE_TYPES, asyncapi, message_type_for
+from bridge.contract import CHANNELS, MESSAGE_TYPES, MessageType, message_type_for
 from bridge.contract.asyncapi import message_key
 from bridge.core.model import DEAD_LETTER_OPERATIONS
 from tests.support.bus.schemas import FOLDER, validate_event
@@ -106,21 +107,50 @@ def test_every_command_of_the_bridge_is_in_the_table():
     assert {f"bridge.{name}" for name in compared} == {e.topic for e in MESSAGE_TYPES if e.channel == "bridgeCommands"}
 
 
-def test_every_reference_leads_somewhere():
-    """Each reference resolves within the document, or to a file that exists."""
-    for reference in references(DOCUMENT):
-        if reference.startswith("#/"):
-            found: Any = DOCUMENT
-            for part in reference[2:].split("/"):
-                found = found[part]
-        else:
-            assert (FOLDER / reference).is_file(), reference
+def resolve(reference: str) -> Any:
+    """Return what a reference within the document leads to."""
+    assert reference.startswith("#/"), reference
+    found: Any = DOCUMENT
+    for part in reference[2:].split("/"):
+        found = found[part]
+    return found
 
 
-def test_every_schema_file_is_referred_to():
-    """The document refers to every schema."""
-    referred = {reference.removeprefix("./") for reference in references(DOCUMENT) if not reference.startswith("#")}
-    assert referred == {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.schema.json")}
+def test_the_document_stands_alone():
+    """Each reference resolves within the document: nothing else must be at hand to read it."""
+    assert [resolve(reference) for reference in references(DOCUMENT)]
+
+
+def test_the_document_is_of_the_newest_version():
+    """It is AsyncAPI 3.1, whose schemas are draft 07: no keyword of a later draft is left in them."""
+    assert DOCUMENT["asyncapi"] == "3.1.0"
+    text = json.dumps(DOCUMENT["components"]["schemas"])
+    assert [word for word in ("$defs", "$schema", "$id", "dependentSchemas") if f'"{word}"' in text] == []
+    for schema in DOCUMENT["components"]["schemas"].values():
+        jsonschema.Draft7Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("kind", MESSAGE_TYPES, ids=lambda kind: kind.name)
+def test_a_message_carries_its_payload(kind: MessageType):
+    """A message's schema is the envelope with the type of its payload, and takes the example of its schema file."""
+    whole = resolve(DOCUMENT["components"]["messages"][message_key(kind)]["payload"]["$ref"])
+    assert whole["properties"]["payload"] == {"$ref": f"#/components/schemas/{kind.type_name}"}
+    file = json.loads((FOLDER / f"{kind.name}.schema.json").read_text("utf-8"))
+    assert file["title"] == kind.type_name == resolve(whole["properties"]["payload"]["$ref"])["title"]
+    assert set(whole["properties"]) == set(DOCUMENT["components"]["schemas"]["Event"]["properties"])
+    check = jsonschema.Draft7Validator({"$ref": "#/here", "here": whole, "components": DOCUMENT["components"]})
+    check.validate(envelope("x", kind.example))
+    assert not check.is_valid(envelope("x", kind.example) | {"id": "1"})
+    for example in whole["examples"]:
+        check.validate(example)
+
+
+def test_every_schema_of_the_document_is_named_and_used():
+    """A schema's title is its key, so that generated types have its name; each one is referred to."""
+    schemas = DOCUMENT["components"]["schemas"]
+    assert {name: schema["title"] for name, schema in schemas.items()} == {name: name for name in schemas}
+    used = {reference.rpartition("/")[2] for reference in references(DOCUMENT) if "/schemas/" in reference}
+    assert used == set(schemas)
 
 
 def test_every_message_type_is_in_its_channel():
@@ -144,7 +174,7 @@ def test_every_channel_has_an_operation_and_commands_a_reply():
 
 def test_parameters_are_those_of_the_address():
     """Each expression in an address is a parameter, and vice versa (AsyncAPI 3.0, "Channel Object")."""
-    for channel in asyncapi()["channels"].values():
+    for channel in DOCUMENT["channels"].values():
         assert set(channel.get("parameters", {})) == set(re.findall(r"\{(\w+)\}", channel["address"]))
 
 
