@@ -1,0 +1,192 @@
+//! The health of bridges and their integrations, and bridges that are silent.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::Handle;
+use crate::errors::RecvError;
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::inbox::{Arrived, Inbox, Taken};
+use crate::sync::after;
+
+const PREFIX: &str = "health.";
+const BRIDGE: &str = "bridge";
+/// The status of a bridge of which nothing is known any more. A bridge never says it of itself.
+pub const LOST: &str = "lost";
+/// Bridges that are watched at the same time.
+const MOST_BRIDGES: usize = 1024;
+
+/// The state of a bridge or of one of its integrations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Health {
+    /// `bridge`, or the integration's label.
+    pub id: String,
+    /// The bridge that says it; `None` for all bridges, where the connection to the bus is lost.
+    pub source: Option<String>,
+    /// The bus contract's `status`, or [`LOST`].
+    pub status: String,
+    /// What is wrong, if anything.
+    pub error: Option<String>,
+    /// The whole payload of the bus contract; null with [`LOST`].
+    pub payload: Value,
+}
+
+/// The health of everything on the bus; [`Client::health`](crate::Client::health) makes it.
+///
+/// It begins with the current state. A bridge without a sign of life is told as [`LOST`], once, and so is the loss of the
+/// connection to the bus; what comes after it is known again. A slow program misses states that are over, but never the
+/// last one of each integration.
+pub struct HealthStream {
+    handle: Arc<Handle>,
+    inbox: Arc<Inbox>,
+    /// When each bridge was heard last; those that are told as lost are not in it.
+    heard: HashMap<Option<String>, Instant>,
+    silence: Duration,
+}
+
+impl HealthStream {
+    pub(crate) fn new(handle: Arc<Handle>) -> HealthStream {
+        let shared = &handle.shared;
+        let inbox = shared.join(Inbox::new(
+            Filter::prefix(PREFIX),
+            shared.receive_queue(),
+            true,
+        ));
+        let silence = shared.silence();
+        HealthStream {
+            handle,
+            inbox,
+            heard: HashMap::new(),
+            silence,
+        }
+    }
+
+    /// Waits for the next state.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`]; [`RecvError::Missed`] where more integrations change than events may wait.
+    pub fn recv(&mut self) -> Result<Health, RecvError> {
+        self.take(None)
+    }
+
+    /// Waits for the next state, for some time at most.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Health, RecvError> {
+        self.take(Some(after(timeout)))
+    }
+
+    /// Returns the next state, if there is one already.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    pub fn try_recv(&mut self) -> Result<Health, RecvError> {
+        self.take(Some(Instant::now()))
+    }
+
+    fn take(&mut self, until: Option<Instant>) -> Result<Health, RecvError> {
+        loop {
+            let silent = self.heard.values().min().map(|heard| *heard + self.silence);
+            match self.inbox.take([until, silent].into_iter().flatten().min()) {
+                Taken::Event(arrived) => return Ok(self.read(*arrived)),
+                Taken::Missed(count) => return Err(RecvError::Missed(count)),
+                Taken::Closed => return Err(RecvError::Closed),
+                Taken::Disconnected => {
+                    self.heard.clear();
+                    return Ok(lost(None, "the connection to the bus is lost".to_owned()));
+                }
+                Taken::Nothing => {}
+            }
+            if let Some(source) = self.take_silent() {
+                return Ok(lost(
+                    source,
+                    format!("no sign of life for {:?}", self.silence),
+                ));
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Err(RecvError::Empty);
+            }
+        }
+    }
+
+    fn read(&mut self, arrived: Arrived) -> Health {
+        let Event {
+            event_type,
+            source,
+            payload,
+            ..
+        } = arrived.event;
+        let text = |key: &str| payload.get(key).and_then(Value::as_str).map(str::to_owned);
+        let id = event_type
+            .strip_prefix(PREFIX)
+            .unwrap_or(&event_type)
+            .to_owned();
+        let status = text("status").unwrap_or_default();
+        let error = match payload.get("error") {
+            Some(Value::Object(error)) => error
+                .get("message")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            _ => text("error"),
+        };
+        if id == BRIDGE {
+            if status == "stopped" || self.heard.len() >= MOST_BRIDGES {
+                self.heard.remove(&source);
+            } else {
+                self.heard.insert(source.clone(), arrived.at);
+            }
+        }
+        Health {
+            id,
+            source,
+            status,
+            error,
+            payload,
+        }
+    }
+
+    /// Takes out a bridge that was silent for too long.
+    fn take_silent(&mut self) -> Option<Option<String>> {
+        let now = Instant::now();
+        let silent = self
+            .heard
+            .iter()
+            .find(|(_, heard)| now >= **heard + self.silence)
+            .map(|(source, _)| source.clone())?;
+        self.heard.remove(&silent);
+        Some(silent)
+    }
+}
+
+fn lost(source: Option<String>, error: String) -> Health {
+    Health {
+        id: BRIDGE.to_owned(),
+        source,
+        status: LOST.to_owned(),
+        error: Some(error),
+        payload: Value::Null,
+    }
+}
+
+impl Drop for HealthStream {
+    fn drop(&mut self) {
+        self.handle.shared.leave(&self.inbox);
+    }
+}
+
+impl fmt::Debug for HealthStream {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.debug_struct("HealthStream")
+            .field("heard", &self.heard.len())
+            .finish_non_exhaustive()
+    }
+}
