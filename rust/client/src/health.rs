@@ -26,7 +26,7 @@ const MOST_BRIDGES: usize = 1024;
 pub struct Health {
     /// `bridge`, or the integration's label.
     pub id: String,
-    /// The bridge that says it; `None` for all bridges, where the connection to the bus is lost.
+    /// The bridge that says it; `None` for all bridges, where there is no connection to the bus.
     pub source: Option<String>,
     /// The bus contract's `status`, or [`LOST`].
     pub status: String,
@@ -102,7 +102,7 @@ impl HealthStream {
                 Taken::Closed => return Err(RecvError::Closed),
                 Taken::Disconnected => {
                     self.heard.clear();
-                    return Ok(lost(None, "the connection to the bus is lost".to_owned()));
+                    return Ok(lost(None, "there is no connection to the bus".to_owned()));
                 }
                 Taken::Nothing => {}
             }

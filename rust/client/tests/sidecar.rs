@@ -177,7 +177,7 @@ fn every_answer() {
     assert!(matches!(error, CallError::NoAnswer { .. }), "{error}");
 }
 
-// 5,000 calls at once, with the defaults of all sides, are all answered, and each ran once.
+// 5,000 calls at once, with the defaults of all sides, are all answered, and each ran once; 5,000 events all arrive.
 #[test]
 fn burst() {
     let Some(bridge) = program("nemo-bridge") else {
@@ -205,6 +205,18 @@ fn burst() {
     let rate = 5000.0 / begun.elapsed().as_secs_f64();
     assert_eq!(service.calls("echo"), 5000);
 
+    let other = folder.client();
+    let events = other.subscribe(Filter::prefix("burst."));
+    assert!(other.wait_ready(PATIENCE));
+    for number in 0..5000 {
+        client.emit("burst.event", json!(number)).unwrap();
+    }
+    assert!(client.clone().close(PATIENCE));
+    for number in 0..5000 {
+        assert_eq!(recv(&events).payload, json!(number));
+    }
+
+    let client = other;
     let begun = Instant::now();
     for number in 0..200 {
         let response = client

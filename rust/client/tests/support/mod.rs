@@ -131,6 +131,8 @@ impl Process {
     /// Starts `nemo-bridge run` with the whole text of a configuration.
     pub fn sidecar_of(program: &Path, folder: &Folder, text: &str) -> Process {
         let path = folder.path();
+        // Its status page would have the same port as everybody else's.
+        let text = format!("bridge {{\n status = null\n}}\n{text}");
         fs::write(path.join("bridge.hcl"), text).unwrap();
         let mut command = Command::new(program);
         command
