@@ -34,7 +34,7 @@ from bridge.core.rate_limited import RateLimited
 _JOIN: Final = 5.0
 _SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
-# Refusals are reported separately for so many keys and reasons a second; beyond, together.
+# Refusals are reported separately for so many keys, types and reasons a second; beyond, together.
 _MAX_REPORTED: Final = 64
 # How many last values are kept, and their bytes, unless configured otherwise.
 _LAST_VALUES: Final = 10_000
@@ -345,18 +345,28 @@ class Bus:
         """Do not publish the last values of this owner again."""
         self._last_values.forget(owner)
 
-    def reject(self, reason: Reason, detail: str | None = None, *, key: str | None = None, count: int = 1) -> None:
+    def reject(
+        self,
+        reason: Reason,
+        detail: str | None = None,
+        *,
+        key: str | None = None,
+        event_type: str | None = None,
+        count: int = 1,
+    ) -> None:
         """Count what was not accepted, and report it at a limited rate as `resilience.bus.rejected`.
 
         Args:
             reason: The reason in the report.
             detail: One line for a person, without content of a payload.
             key: The fingerprint of the sender's key; each key is reported separately.
+            event_type: The type of the events; each type is reported separately.
             count: How many messages or connections it is about.
         """
         self.stats.rejected += count
-        reported_key = None if len(self._rejections) > _MAX_REPORTED else key
-        self._rejections.add((reason, reported_key), detail, count)
+        if len(self._rejections) > _MAX_REPORTED:
+            key = event_type = None
+        self._rejections.add((reason, key, event_type), detail, count)
 
     async def renew_keys(self) -> int | None:
         """Read the list of keys that may use the bus again. Return how many there are, None on an open bus.
@@ -374,6 +384,11 @@ class Bus:
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
+
+    def reject_echo(self, event_type: str) -> None:
+        """Count and report an event that sets nothing off, because it was repeated too often (bus contract, "Echo")."""
+        detail = "the same event, with the same source, id, timestamp and payload, came more than 17 times in a second"
+        self.reject(Reason.ECHO, detail, event_type=event_type)
 
     def reject_unanswerable(self, event_type: str) -> None:
         """Count and report an event that wants a response whose type would be too long."""
@@ -544,13 +559,14 @@ class Bus:
         for (reason, key, about), count in refused.items():
             self.reject(reason, about, key=key, count=count)
 
-    def _report_rejected(self, key: tuple[Reason, str | None], count: int, detail: str | None) -> None:
-        reason, sender_key = key
+    def _report_rejected(self, about: tuple[Reason, str | None, str | None], count: int, detail: str | None) -> None:
+        reason, key, event_type = about
         payload = BusRejected(
             reason=reason,
             count=count,
             detail=UNSET if detail is None else detail,
-            key=UNSET if sender_key is None else sender_key,
+            key=UNSET if key is None else key,
+            event_type=UNSET if event_type is None else event_type,
         )
         self.publish("resilience.bus.rejected", payload)
 

@@ -32,6 +32,7 @@ from bridge.core.payloads import Circuit, Nothing
 from bridge.core.ports import Clock
 from bridge.core.responder import Responder
 from bridge.outbox import Outbox
+from bridge.routing.echo import EchoFilter
 from bridge.routing.idempotency import AnswerMemory, Key, key_of
 from bridge.routing.peers import Peers
 from bridge.routing.plan import RoutePlan
@@ -80,6 +81,7 @@ class Dispatcher:
         self._source = source
         self._clock = clock
         self._memory = AnswerMemory(clock)
+        self._echoes = EchoFilter(clock)
         self._peers = Peers(source, clock)
 
     def on_event(self, event: Event) -> None:
@@ -87,12 +89,16 @@ class Dispatcher:
         decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
-        if event.correlation_id is not None and decision.unanswerable:
+        if decision.addressee is None and not decision.routes:
+            return
+        if self._echoes.is_echo(event):
+            self._bus.reject_echo(event.event_type)
+        elif event.correlation_id is not None and decision.unanswerable:
             self._bus.reject_unanswerable(event.event_type)
         elif decision.addressee is not None:
             if event.source != self._source and self._crosses(event):
                 self._command(event, decision.addressee)
-        elif decision.routes and not self._is_repeated(event) and self._crosses(event):
+        elif not self._is_repeated(event) and self._crosses(event):
             for plan in decision.routes:
                 self._route(event, plan)
 

@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-import msgspec
 import zmq
 
 from bench_lib.processes import BenchError, Place
 from bench_lib.rows import Sample
-from bench_lib.stream import TYPE, event
+from bench_lib.stream import TYPE, event, with_id, without_id
 from bench_lib.wires import BATCH
 
 #: Messages sent and not yet seen at the far end. The broker holds 4,000 for a slow subscriber, an integration's queue
@@ -115,7 +114,8 @@ class BusSource:
         self._pub.set(zmq.SNDHWM, 0)
         self._pub.connect(place.publish)
         self._frame = TYPE.encode()
-        self._bodies = [msgspec.msgpack.encode(event(number)) for number in range(1, BATCH + 1)]
+        self._ends = [without_id(event(number)) for number in range(1, BATCH + 1)]
+        self._id = 0
 
     def __enter__(self) -> Self:
         return self
@@ -127,9 +127,11 @@ class BusSource:
     def send(self, count: int) -> None:
         """See `Source`."""
         send, frame = self._pub.send, self._frame
-        for body in self._bodies[:count]:
+        for end in self._ends[:count]:
+            # An event that comes again and again sets nothing off.
+            self._id += 1
             send(frame, zmq.SNDMORE)
-            send(body)
+            send(with_id(self._id, end))
 
 
 class BusSink:

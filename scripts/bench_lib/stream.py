@@ -21,6 +21,16 @@ def event(number: int) -> dict[str, Any]:
     return {**base, "source": "sensors", "correlation_id": None}
 
 
+def without_id(fields: dict[str, Any]) -> bytes:
+    """Return the encoding of an event without the map's header and the id, which `with_id` puts before it."""
+    return msgspec.msgpack.encode({key: value for key, value in fields.items() if key != "id"})[1:]
+
+
+def with_id(number: int, end: bytes) -> bytes:
+    """Return an event's encoding."""
+    return b"\x86\xa2id\xcf" + number.to_bytes(8, "big") + end
+
+
 def main(publish: str, subscribe: str) -> None:
     """Serve until killed."""
     with zmq.Context() as context, context.socket(zmq.XPUB) as out, context.socket(zmq.SUB) as back:

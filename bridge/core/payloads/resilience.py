@@ -169,22 +169,26 @@ class Reason(enum.StrEnum):
     FORGOTTEN = "forgotten"
     #: Messages came faster than the bridge could handle them, and there was no room for more to wait.
     OVERFLOW = "overflow"
+    #: The same event came more than 17 times in a second: a program repeats what it hears. The others set nothing off.
+    ECHO = "echo"
 
 
 class BusRejected(Payload, frozen=True):
-    """Messages on the bus were rejected; emitted at most once a second for each reason.
+    """Messages on the bus were rejected; emitted at most once a second for each reason, sender's key and event type.
 
     Attributes:
         reason: What was wrong with them.
         count: How many messages since the last such event.
         detail: What exactly was wrong with the last one; it contains nothing of the payload.
         key: On a closed bus, the fingerprint of the sender's key.
+        event_type: With `echo`, the type of these events; left out where there are too many types to report each.
     """
 
     reason: Reason
     count: Positive
     detail: str | UnsetType = UNSET
     key: str | UnsetType = UNSET
+    event_type: str | UnsetType = UNSET
 
 
 class BusGap(Payload, frozen=True):

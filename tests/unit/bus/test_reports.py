@@ -75,6 +75,23 @@ async def test_strangers_are_reported_together(monkeypatch: pytest.MonkeyPatch) 
     assert (len(named) + sum(others), len(others)) == (100, 2)
 
 
+async def test_echoes_are_reported_by_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One event a second for each type, with the type and how many; beyond a number of types they share one."""
+    reports: Reports = []
+    bus = make(reports, monkeypatch)
+    monkeypatch.setattr(bus, "publish", lambda event_type, payload: reports.append((event_type, payload)))
+    for number in range(100):
+        for _ in range(3):
+            bus.reject_echo(f"a.{number}")
+    bus._rejections.flush()
+    told = [payload for _, payload in reports]
+    assert {payload.reason for payload in told} == {Reason.ECHO}
+    first = [payload.count for payload in told if payload.event_type == "a.0"]
+    others = [payload.count for payload in told if payload.event_type is msgspec.UNSET]
+    assert (first, sum(payload.count for payload in told), len(others)) == ([1, 2], 300, 2)
+    assert bus.stats.rejected == 300
+
+
 async def test_what_cannot_be_published_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that the bus cannot carry raises nothing; a report names its type and the reason."""
     reports: Reports = []
