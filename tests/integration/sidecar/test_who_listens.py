@@ -9,12 +9,14 @@ import pytest
 from nats.js.api import ConsumerConfig
 
 from tests.support.adapters.mqtt import connected
+from tests.support.bus.bus_host import bus_host
+from tests.support.bus.program import Program
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_server
 from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import remote
 from tests.support.sidecar.restarts import restarts
-from tests.support.sidecar.sidecar import json_rpc, sidecar
+from tests.support.sidecar.sidecar import Sidecar, bus_block, json_rpc, short_directory, sidecar
 from tests.support.wait import until
 
 Numbers = range
@@ -202,3 +204,51 @@ async def test_late_subscribers_get_what_is_so() -> None:
                     await late.wait("price.now")
                     assert not late.seen("clock.tick")
             assert service.calls["setting"] == 2
+
+
+@contextlib.contextmanager
+def _waiting(bridge_hosts: bool, text: str) -> Iterator[Program]:
+    """Yield a program that has subscribed on a bus before the sidecar, which hosts that bus or joins it, is started."""
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(short_directory())
+        endpoints = f"ipc://{place}/p", f"ipc://{place}/s"
+        program = Program(*endpoints, ("setting.", "clock.", "state", "health.bridge"))
+        if bridge_hosts:
+            stack.callback(program.__exit__)
+            program.sub.connect(endpoints[1])
+            block = bus_block(place)
+        else:
+            stack.enter_context(bus_host(*endpoints))
+            stack.enter_context(program)
+            block = bus_block(place, 'mode = "connect"')
+        running = Sidecar(place, 'bridge {\n  heartbeat = "200ms"\n}\n' + block + text)
+        stack.callback(running.kill)
+        yield program
+        assert "Traceback" not in running.text
+
+
+@pytest.mark.parametrize("bridge_hosts", [False, True], ids=["joins", "hosts"])
+async def test_a_program_that_waits_before_the_sidecar_starts(bridge_hosts: bool) -> None:
+    """It gets every static value, the first tick and the retained message, each once.
+
+    Where the sidecar hosts the bus, the program may come while a value is published, and then gets it also as one that
+    is said again.
+    """
+    with remote() as service, mosquitto() as broker:
+        async with connected(broker.url) as outside:
+            await outside.publish("state/door", "open", qos=1, retain=True)
+        events = _store("mqtt", broker.port, "", 'topic = "state/#"').replace("job.come", "state")
+        with _waiting(bridge_hosts, json_rpc("api", service.url) + _STATE + events) as program:
+            wanted = {"setting.colour": "blue", "setting.size": 3, "state": "open"}
+            for event_type, content in wanted.items():
+                assert (await program.wait(event_type))["payload"]["message"] == content
+            await program.wait("clock.tick")
+            # Two heartbeats later nothing has come again.
+            since = program.mark()
+            for _ in range(2):
+                await program.wait("health.bridge", since=since)
+                since = program.mark()
+            for event_type in (*wanted, "clock.tick"):
+                first, *more = program.seen(event_type)
+                assert "repeated" not in first["headers"] or bridge_hosts
+                assert not more or (bridge_hosts and all("repeated" in event["headers"] for event in more))
