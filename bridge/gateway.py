@@ -110,6 +110,7 @@ class IntegrationGateway:
             own=self._sets_off,
             listens=False,
             last_values=(configuration.bus.max_last_values, configuration.bus.max_last_value_bytes),
+            bytes_as=configuration.bus.bytes,
             curve=_curve(configuration.bus),
         )
         state_dir = settings.data_dir or default_folder(settings.name)

@@ -67,6 +67,7 @@ class Bus:
         own: Callable[[str], bool] = lambda _: False,
         listens: bool = True,
         last_values: tuple[int, int] = (_LAST_VALUES, _LAST_VALUE_BYTES),
+        bytes_as: Literal["object", "bin"] = "object",
         join_timeout: float = _JOIN,
         curve: CurveServer | CurveClient | None = None,
     ) -> None:
@@ -86,6 +87,8 @@ class Bus:
             listens: Whether other bridges may take this client for a listener of what it reads. With False it must read
                 everything.
             last_values: How many last values are kept at most, and their bytes; those of `keep` do not count.
+            bytes_as: How bytes in payloads are published: as objects with one key, `$bytes`, or as MessagePack's `bin`.
+                Both are read.
             join_timeout: Seconds in which the bus must answer at the start.
             curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
 
@@ -109,7 +112,7 @@ class Bus:
         self._own = own
         self._own_types: dict[bytes, bool] = {}
         self._join_timeout = join_timeout
-        self._codec = Codec(Limits(max_message=max_message))
+        self._codec = Codec(Limits(max_message=max_message), bytes_as=bytes_as)
         self._gaps = GapDetector() if "" in self._subscriptions else None
         self._rejections = RateLimited(clock, self._report_rejected)
         self._lost = RateLimited(clock, self._report_gap)
@@ -230,6 +233,14 @@ class Bus:
             self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
         except InvalidError as error:
             self.reject(Reason.SIZE, f"{event_type[:100]} could not be published: {error.message[:200]}")
+
+    def encode(self, payload: Any) -> bytes:
+        """Return a payload as `publish` encodes it; `msgspec.Raw` of it can be published later.
+
+        Raises:
+            InvalidError: The bus cannot carry it; the message names the place in it.
+        """
+        return self._codec.encode_payload(payload)
 
     def pass_own(self, own: Callable[[str], bool]) -> None:
         """Pass events of the own source to `on_event`, too, if `own` returns True for their type.

@@ -1,19 +1,24 @@
 """Decodes and encodes events.
 
+Inside the bridge a payload has bytes as they are. On the bus they are objects, unless configured otherwise; both are
+read. See `core.bytes_object`.
+
 The fast decoder is `msgspec`, directly into the `Event` struct, with the payload left raw. Then the payload's bytes
 show at little cost whether it may be nested too deep or have an extension type, which only then is looked for. Where a
-key may be given twice, or anything does not fit, the reference decoder decides, whose errors tell what is wrong.
+key may be given twice, bytes may be objects, or anything does not fit, the reference decoder decides, whose errors tell
+what is wrong.
 """
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from bridge.bus.depth import deeper_than, holds
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
+from bridge.core.bytes_object import MARK, with_objects
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import check_event_type
 from bridge.core.model import Event
@@ -51,8 +56,10 @@ class _Wire(msgspec.Struct):
 class Codec:
     """Decodes and encodes events within limits; remembers the event types that it has found valid."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, *, bytes_as: Literal["object", "bin"] = "object") -> None:
+        """Create it; `bytes_as` tells how bytes are encoded."""
         self.limits = limits
+        self._objects = bytes_as == "object"
         self._types: dict[bytes, str] = {}
         self._frames: dict[str, bytes] = {}
         self._event = msgspec.msgpack.Decoder(Event).decode
@@ -102,19 +109,33 @@ class Codec:
             if len(self._frames) >= _KNOWN_TYPES:
                 self._frames.clear()
             self._frames[event_type] = frame
-        check_value(payload, "payload", BUS, self.limits.max_depth)
+        binary = check_value(payload, "payload", BUS, self.limits.max_depth)
         if headers is not None:
             for key, value in headers.items():
                 if type(key) is not str or type(value) is not str:
                     raise InvalidError(f"headers.{key}: headers are str to str")
         sent = msgspec.UNSET if headers is None else headers if type(headers) is dict else dict(headers)
         try:
+            if binary and self._objects:
+                payload = msgspec.Raw(with_objects(payload))
             body = self._encode(_Wire(source, event_id, event_type, payload, timestamp, correlation_id, sent))
         except UnicodeEncodeError:
             raise InvalidError("a string is not valid Unicode (lone surrogate)") from None
         if len(body) > self.limits.max_message:
             raise InvalidError(f"the event has {len(body)} bytes, the limit is {self.limits.max_message}")
         return frame, body
+
+    def encode_payload(self, payload: Any) -> bytes:
+        """Return a payload as `encode` puts it into an event.
+
+        Raises:
+            InvalidError: The bus cannot carry it; the message names the place in it.
+        """
+        binary = check_value(payload, "payload", BUS, self.limits.max_depth)
+        try:
+            return with_objects(payload) if binary and self._objects else self._encode(payload)
+        except UnicodeEncodeError:
+            raise InvalidError("a string is not valid Unicode (lone surrogate)") from None
 
     @staticmethod
     def own_prefix(source: str) -> bytes:
@@ -149,7 +170,10 @@ class Codec:
         # none is unknown.
         if body[0] != (0x86 if event.headers is None else 0x87):
             return None
-        suspects = bytes(event.raw).translate(None, _HARMLESS_BYTES)
+        raw = bytes(event.raw)
+        if MARK in raw:
+            return None
+        suspects = raw.translate(None, _HARMLESS_BYTES)
         if suspects:
             containers = suspects.translate(None, _EXTENSION_BYTES)
             if len(containers) > self.limits.max_depth and deeper_than(value, self.limits.max_depth):

@@ -1,7 +1,7 @@
 """Reads recordings, and encodes events for them: one MessagePack value after the other, as in messages' second frames.
 
 There is no index and no framing, so another program can read or write such a file with any MessagePack library. Both
-forms of an event are accepted.
+forms of an event are accepted. Bytes are objects, as on the bus (`core.bytes_object`); `bin` is accepted, too.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import msgspec
 
 from bridge.bus.reference import decode_reference
 from bridge.bus.rejection import Limits, Rejected
+from bridge.core.bytes_object import with_objects
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 
@@ -25,7 +26,7 @@ def encode_event(event: Event) -> bytes:
     fields = {
         "id": event.id,
         "event_type": event.event_type,
-        "payload": event.raw,
+        "payload": msgspec.Raw(with_objects(event.raw)),
         "timestamp": event.timestamp,
         "source": event.source,
         "correlation_id": event.correlation_id,

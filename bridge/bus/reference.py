@@ -1,7 +1,7 @@
 """The reference decoder: strict and slow, by `msgpack`; its errors tell exactly what is wrong.
 
-It decides where the fast decoder in `codec` cannot: for the array form of six values, extension types, keys given
-twice, deep nesting, and everything that does not decode.
+It decides where the fast decoder in `codec` cannot: for the array form of six values, objects that stand for bytes,
+extension types, keys given twice, deep nesting, and everything that does not decode.
 """
 
 from typing import Any, Final
@@ -11,6 +11,8 @@ import msgspec
 
 from bridge.bus.depth import deeper_than, holds
 from bridge.bus.rejection import Limits, Reason, Rejected
+from bridge.core.bytes_object import MARK, with_bytes
+from bridge.core.errors import InvalidError
 from bridge.core.model import Event
 
 #: The event's keys, in the order of the array form.
@@ -132,17 +134,35 @@ def _check(fields: dict[str, Any], limits: Limits) -> Event:
         # msgpack decodes a timestamp without calling the hook for extensions.
         if key and holds(value, msgpack.Timestamp):
             raise Rejected(Reason.EXTENSION, f"a timestamp extension in `{key if key in KEYS else 'an unknown key'}`")
-    if deeper_than(fields["payload"], limits.max_depth):
-        raise Rejected(Reason.DEPTH, f"the payload nests deeper than {limits.max_depth}")
-    return Event(
+    raw, payload, fault = fields[""], fields["payload"], None
+    marked = MARK in raw
+    _check_depth(payload, limits.max_depth + marked)
+    if marked:
+        try:
+            payload = with_bytes(payload, "payload")
+        except InvalidError as error:
+            fault = error.message
+        else:
+            raw = msgspec.msgpack.encode(payload)
+        _check_depth(payload, limits.max_depth)
+    event = Event(
         id=fields["id"],
         event_type=fields["event_type"],
-        raw=msgspec.Raw(fields[""]),
+        raw=msgspec.Raw(raw),
         timestamp=fields["timestamp"],
         source=fields["source"],
         correlation_id=fields["correlation_id"],
         headers=headers,
     )
+    if fault is not None:
+        event.__dict__["fault"] = fault
+    return event
+
+
+def _check_depth(payload: Any, limit: int) -> None:
+    """Check how deep the payload nests. An object that stands for bytes does not count."""
+    if deeper_than(payload, limit):
+        raise Rejected(Reason.DEPTH, f"the payload nests deeper than {limit}")
 
 
 def _expect(key: str, value: Any, wanted: str, fits: bool) -> None:

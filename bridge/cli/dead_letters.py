@@ -166,7 +166,7 @@ def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
 
 
 def _as_json(letter: dict[str, Any]) -> str:
-    return json_text(letter, default=lambda value: f"<{len(value)} bytes>")
+    return json_text(letter)
 
 
 def _table(letters: list[dict[str, Any]]) -> "RenderableType":

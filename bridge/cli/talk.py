@@ -22,11 +22,13 @@ from bridge.cli import sidecar
 from bridge.cli.options import seconds
 from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
+from bridge.core.bytes_object import with_bytes
 from bridge.core.errors import InvalidError
 from bridge.core.files import append_whole
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
 from bridge.core.printable import printable
+from bridge.core.values import with_text_keys
 
 #: Colour of an event type by its first segment; others are plain.
 _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}
@@ -62,9 +64,11 @@ class BusOptions:
         """
         publish, subscribe, curve = self.publish, self.subscribe, None
         key, server_key = self.key, self.server_key
+        bytes_as: Literal["object", "bin"] = "object"
         if self.config is not None:
             bus = sidecar.read([self.config]).bus
             publish, subscribe = publish or bus.publish, subscribe or bus.subscribe
+            bytes_as = bus.bytes
             if bus.curve is not None:
                 # A program that can read the bridge's own key may use it, as an application.
                 key = key or bus.curve.secret_key
@@ -75,17 +79,18 @@ class BusOptions:
             raise InvalidError(
                 "a closed bus needs both: --key-file, our key pair, and --server-key, the bus' public key"
             )
-        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve)
+        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve, bytes_as=bytes_as)
 
 
 def _json(text: str, what: str) -> Any:
     if text == "-":
         text = sys.stdin.read()
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         hint = ' (text needs quotes: "…")' if text[:1].isalpha() else ""
         raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
+    return with_bytes(value, what)
 
 
 def _fail(message: str) -> typer.Exit:
@@ -180,26 +185,12 @@ async def _watch(options: BusOptions, take: Callable[[Event], bool], count: int)
                 shown += event.source != bus.source and take(event)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return str(value)
-
-
 def _as_json(value: Any) -> str:
     """Return an event's content as JSON text, as near as JSON can express it: MessagePack has keys that JSON lacks."""
     try:
-        return json_text(value, default=_plain)
+        return json_text(value)
     except TypeError:
-        return json_text(_with_plain_keys(value), default=_plain)
-
-
-def _with_plain_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _with_plain_keys(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_plain_keys(item) for item in value]
-    return value
+        return json_text(with_text_keys(value))
 
 
 def _time(milliseconds: int) -> str:

@@ -7,11 +7,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import typer
 
+from bridge.core.bytes_object import bytes_object
 from bridge.core.printable import printable, printable_json
 
 if TYPE_CHECKING:
@@ -38,13 +39,16 @@ def complain(message: object) -> None:
     typer.echo(f"nemo-bridge: {printable(str(message))}", err=True)
 
 
-def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
+def json_text(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON that is safe to print; beyond ASCII only where standard output is UTF-8.
 
+    Bytes are objects with one key, as on the bus: see `core.bytes_object`.
+
     Raises:
-        TypeError: It has keys that JSON lacks, or values for which `default` is None or fails.
+        TypeError: It has keys or values that JSON lacks.
     """
-    return printable_json(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), indent=indent, default=default))
+    ascii_only = not _is_utf8(sys.stdout)
+    return printable_json(json.dumps(value, ensure_ascii=ascii_only, indent=indent, default=bytes_object))
 
 
 def console(*, soft_wrap: bool = False) -> "Console":

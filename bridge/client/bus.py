@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from bridge.bus import Bus, CurveClient
 from bridge.client.errors import ClosedError
@@ -44,6 +44,7 @@ class BusClient:
         source: str | None = None,
         prefixes: Sequence[str] = (_RESPONSE,),
         max_message: int = 1 << 20,
+        bytes_as: Literal["object", "bin"] = "object",
         patience: float = 5.0,
         curve: CurveClient | None = None,
     ) -> None:
@@ -55,6 +56,8 @@ class BusClient:
             source: The `source` of each event; by default `client/` and a random name.
             prefixes: Prefixes of the event types to receive; `""` is everything.
             max_message: Bytes of the largest message that is accepted, as configured on the bus.
+            bytes_as: How bytes in payloads are emitted, as `bytes` in the block `bus { … }`. Bytes are received as
+                `bytes` in either case; an object `$bytes` that is not valid is received as it is.
             curve: Keys for a closed bus, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
             patience: Seconds to wait for the bus before `BusError` is raised.
         """
@@ -85,6 +88,7 @@ class BusClient:
             on_event=self._on_event,
             subscriptions=(*prefixes, self._probe),
             own=lambda _: True,
+            bytes_as=bytes_as,
             curve=curve,
             join_timeout=patience,
         )

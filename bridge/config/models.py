@@ -133,6 +133,13 @@ class BusSettings(Strict):
         int, Field(ge=1, le=1_000_000, description="how many last values are kept for later subscribers")
     ] = 10_000
     max_last_value_bytes: Annotated[Size, Field(description="how many bytes these may have together")] = 16 << 20
+    bytes: Annotated[
+        Literal["object", "bin"],
+        Field(
+            description='how bytes are published: object: `{"$bytes": "<base64>"}`, which Nemo and JSON can read; bin: '
+            "MessagePack's own type, for programs that speak MessagePack throughout; both are read"
+        ),
+    ] = "object"
     curve: Annotated[CurveSettings | None, Field(description="keys; TCP beyond loopback needs them")] = None
 
 

@@ -17,8 +17,9 @@ The bus contract, version 1, and the configuration as JSON Schemas (draft 2020-1
 [AsyncAPI 3.1 document](asyncapi.json). `scripts/schemas` writes this folder from the models in `bridge/`.
 
 Every message is the map of [`event.schema.json`](event.schema.json) in MessagePack; the schemas below are those of its
-`payload`. `bin`, which JSON lacks, may stand wherever any value may. `<id>` is the label of an integration. Where two
-types fit, the upper one counts.
+`payload`. Wherever any value may stand, bytes are an object with one key, `{{"$bytes": "<base64>"}}` (RFC 4648, section
+4, with padding); MessagePack's `bin` is understood, too. `<id>` is the label of an integration. Where two types fit,
+the upper one counts.
 
 | event type | schema of the payload |
 | --- | --- |

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from bridge.core.errors import BridgeError, ErrorObject
+from bridge.core.errors import BridgeError, ErrorObject, InvalidError
 
 #: Values of `hop` above this stop a message (bus contract, "Loop protection").
 MAX_HOP: Final = 8
@@ -76,14 +76,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     Attributes:
         id: Unsigned 64-bit number; it rises while the source's process runs.
         event_type: Dotted name, the same as the message's first frame.
-        raw: The content: any value of JSON's data model, or bytes.
+        raw: The content: any value of JSON's data model. Bytes are objects with one key, {"$bytes": "<base64>"}, by RFC
+            4648, section 4, with padding; MessagePack's `bin` is understood, too.
         timestamp: Unix time in milliseconds.
         source: The name of the program that emitted it.
         correlation_id: Connects a response with its request.
         headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which are passed on.
     """
 
-    # The payload stays encoded until it is asked for: many events are only passed on, or are not for this bridge.
+    # The payload stays encoded until it is asked for: many events are only passed on, or are not for this bridge. It
+    # has bytes as `bin` here, whatever the form in which they came.
 
     id: UInt
     event_type: str
@@ -97,6 +99,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def payload(self) -> Any:
         """Return the payload; it is decoded once."""
         return msgspec.msgpack.decode(self.raw)
+
+    def check(self) -> None:
+        """Check the payload for what makes an event invalid only for who uses it.
+
+        Raises:
+            InvalidError: It has an object `$bytes` that is not valid (`bytes_object`); the message has the path to it.
+        """
+        if "fault" in self.__dict__:
+            raise InvalidError(self.__dict__["fault"])
 
     @property
     def hop(self) -> int:

@@ -10,10 +10,6 @@ from bridge.core.failure_log import FailureLog
 from bridge.core.model import Operation, Outcome, forwarded_headers
 from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
 from bridge.core.ports import Clock, Publisher
-from bridge.core.values import BUS, check_value
-
-#: Containers inside one another in a payload, at most; the bus has the same limit.
-_MOST_DEPTH = 32
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -21,7 +17,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         outcome: The outcome that the receipt's type names.
-        response: The response's payload.
+        response: The response's payload, as the bus had it.
         receipt: The receipt's payload; None where none was asked for.
         correlation_id: That of the event that was accepted first.
     """
@@ -34,6 +30,14 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 class ResultBus(Publisher, Protocol):
     """The part of the bus that answers use."""
+
+    def encode(self, payload: Any) -> bytes:
+        """Return a payload as `publish` encodes it.
+
+        Raises:
+            InvalidError: The bus cannot carry it; the message names the place in it.
+        """
+        ...
 
     def keep_last(
         self,
@@ -127,15 +131,11 @@ class Responder:
             receipt: Whether a receipt was asked for.
             final: The outcome that the receipt names, where it does not follow from `outcome`.
         """
-        payload = _response(operation, outcome)
         try:
-            check_value(payload, "payload", BUS, _MOST_DEPTH)
-            response = msgspec.msgpack.encode(payload)
+            response = self._bus.encode(_response(operation, outcome))
             misfit = "" if len(response) <= self.most else f"{len(response)} bytes"
         except InvalidError as error:
             misfit = error.message
-        except (OverflowError, TypeError, ValueError) as error:
-            misfit = str(error)
         if misfit:
             response = msgspec.msgpack.encode(_unfit(operation, outcome, misfit))
         encoded = msgspec.msgpack.encode(_receipt(operation, outcome.attempts)) if receipt else None

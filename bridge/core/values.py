@@ -26,20 +26,22 @@ class Wire:
     Attributes:
         name: Its name in error messages.
         plain: Types that it carries as they are; numbers, lists, tuples, maps and enumerations are looked into.
+        told: Types that it carries, too, and of which `check_value` tells.
     """
 
     name: str
     plain: frozenset[type]
+    told: frozenset[type] = frozenset()
 
 
 JSON: Final = Wire("JSON", frozenset({str, bool, type(None)}))
 MSGPACK: Final = Wire("MessagePack", frozenset({str, bool, type(None), bytes}))
-#: `msgspec.Raw` is taken as it is: it came from the bus.
-BUS: Final = Wire("an event's payload", frozenset({str, bool, type(None), bytes, bytearray, msgspec.Raw}))
+#: The sender decides how the bus carries bytes. `msgspec.Raw` may have some: it is encoded already, and was checked.
+BUS: Final = Wire("an event's payload", frozenset({str, bool, type(None)}), frozenset({bytes, bytearray, msgspec.Raw}))
 
 
-def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[BridgeError] = InvalidError) -> None:
-    """Check that an encoding can write a value exactly.
+def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[BridgeError] = InvalidError) -> bool:
+    """Check that an encoding can write a value exactly; return whether it is or contains one of the types `wire.told`.
 
     Args:
         value: The value that is to be sent, or was received.
@@ -52,9 +54,9 @@ def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[Bridg
         BridgeError: It cannot, as `error`; the message has the path to the part that is not valid.
     """
     if type(value) in wire.plain:
-        return
+        return False
     try:
-        _check(value, wire, depth)
+        return _check(value, wire, depth)
     except _UnfitError as unfit:
         why = f"nested deeper than {depth} levels" if unfit.why is None else unfit.why
         raise error(f"{name}{unfit.path[:200]}: {why}") from None
@@ -69,8 +71,8 @@ class _UnfitError(Exception):
         self.path = ""
 
 
-def _check(value: Any, wire: Wire, room: int) -> None:
-    kind, plain = type(value), wire.plain
+def _check(value: Any, wire: Wire, room: int) -> bool:
+    kind, plain, found = type(value), wire.plain, False
     if kind is dict or kind is list or kind is tuple:
         if room <= 0:
             raise _UnfitError(None)
@@ -82,7 +84,7 @@ def _check(value: Any, wire: Wire, room: int) -> None:
             if inside in plain or (inside is int and _LOWEST <= inner <= _HIGHEST):
                 continue
             try:
-                _check(inner, wire, room - 1)
+                found = _check(inner, wire, room - 1) or found
             except _UnfitError as unfit:
                 unfit.path = f".{key}{unfit.path}" if named else f"[{key}]{unfit.path}"
                 raise
@@ -93,26 +95,40 @@ def _check(value: Any, wire: Wire, room: int) -> None:
         if not math.isfinite(value):
             raise _UnfitError("neither NaN nor infinity can be sent")
     elif isinstance(value, msgspec.Struct):  # one of the contract's payloads
-        _check_fields(value, wire, room)
+        found = _check_fields(value, wire, room)
     elif isinstance(value, enum.Enum):
         if type(value.value) not in plain:
-            _check(value.value, wire, room)
+            found = _check(value.value, wire, room)
+    elif kind in wire.told:
+        found = True
     elif kind not in plain:
         raise _UnfitError(f"{kind.__name__} cannot be {wire.name}")
+    return found
 
 
-def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> None:
+def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> bool:
     if room <= 0:
         raise _UnfitError(None)
+    found = False
     for name in _open_fields(type(value)):
         inner = getattr(value, name)
         if inner is msgspec.UNSET:  # left out
             continue
         try:
-            _check(inner, wire, room - 1)
+            found = _check(inner, wire, room - 1) or found
         except _UnfitError as unfit:
             unfit.path = f".{name}{unfit.path}"
             raise
+    return found
+
+
+def with_text_keys(value: Any) -> Any:
+    """Return a decoded value with text in place of keys that JSON lacks, and MessagePack has."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): with_text_keys(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_text_keys(inner) for inner in value]
+    return value
 
 
 @functools.cache

@@ -5,9 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.core.bytes_object import with_objects
 from bridge.core.errors import InvalidError, RejectedError
 from bridge.core.model import Event, Letters
 from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
+from bridge.core.values import with_text_keys
 from bridge.outbox.entry import Body, Entry, decode_entry, encode
 from bridge.outbox.order import on_disk
 from bridge.outbox.store import Store
@@ -94,7 +96,7 @@ def list_letters(store: Store, wanted: Selection, limit: int, room: int) -> Lett
     )
     for seq, at_ms, body, death in rows:
         letter = _letter(seq, at_ms, body, death)
-        size = len(encode(letter))
+        size = len(with_objects(letter))
         if size > room and not letters:
             event = msgspec.structs.replace(letter.event, payload=None)
             letter = msgspec.structs.replace(letter, event=event, history=(), cut=True)
@@ -139,10 +141,11 @@ def event_payload(entry: Entry, why: DeadLetterReason) -> DeadLetter:
 
 
 def _event(event: Event) -> LetterEvent:
+    # A reader of JSON must be able to read it, whatever it is.
     return LetterEvent(
         id=event.id,
         event_type=event.event_type,
-        payload=event.raw,
+        payload=with_text_keys(event.payload),
         timestamp=event.timestamp,
         source=event.source,
         correlation_id=event.correlation_id,

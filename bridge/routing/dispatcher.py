@@ -127,6 +127,7 @@ class Dispatcher:
         try:
             if addressee.problem is not None:
                 raise addressee.problem
+            event.check()
             if addressee.integration is None:
                 self._bridge_command(event, addressee.operation, caller)
             else:
@@ -169,7 +170,7 @@ class Dispatcher:
     def _bridge_command(self, event: Event, name: str, caller: "_Caller") -> None:
         operation = operation_of(event, name, "bridge", _NOTHING)
         if name == "ping":
-            caller.done(operation, Outcome(result=event.raw))
+            caller.done(operation, Outcome(result=event.payload))
         elif name == "status":
             check_empty(event, name)
             caller.done(operation, Outcome(result=self._controls.status()))
@@ -201,6 +202,7 @@ class Dispatcher:
         route, scope = plan.route, {"event": event}
         caller: _Caller | None = None
         try:
+            event.check()
             if not plan.applies(scope):
                 return
             if route.durable:

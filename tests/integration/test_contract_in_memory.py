@@ -173,6 +173,7 @@ async def commands(client: BusClient) -> None:
     taken = await shop("subscribe", topic="news", emit="data.news")
     await shop("subscribe", topic="news")
     assert await shop("publish", topic="news", message=b"\x00\x01") == {}
+    assert await ask("bridge.ping", [b"\x00\x01"]) == [b"\x00\x01"]
     assert await shop("unsubscribe", **taken) == {}
     assert await shop("unsubscribe", topic="news") == {}
     queued = await shop("enqueue", queue="work", message={"n": 1})

@@ -238,3 +238,15 @@ def test_a_bus_that_cannot_be(text: str) -> None:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode in {1, 2}
     assert len((done.stdout + done.stderr).strip().splitlines()) == 1
+
+
+async def test_bytes_as_configured() -> None:
+    """With `bytes = "bin"` the bridge sends MessagePack's own type; it understands both."""
+    with (
+        short_directory() as directory,
+        _second(directory, bus_block(directory, 'bytes = "bin"')) as running,
+        running.ready().program() as program,
+    ):
+        program.takes_bin = True
+        for sent in (b"\x00\xff", {"$bytes": "AP8="}):
+            assert (await program.ask("bridge.ping", [sent]))["result"] == [b"\x00\xff"]

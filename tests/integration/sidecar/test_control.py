@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.core.bytes_object import with_bytes
 from tests.support.bus.program import Program
 from tests.support.servers.remote import Remote, free_port, remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
@@ -34,12 +35,24 @@ def bus(process: Sidecar) -> Iterator[Program]:
         yield program
 
 
-@pytest.mark.parametrize("payload", [None, True, -5, 1 << 63, 2.5, "text", b"\x00\xff", [], {"a": [None, {"b": b"x"}]}])
+@pytest.mark.parametrize(
+    "payload", [None, True, -5, 1 << 63, 2.5, "text", {"$bytes": "AP8="}, [], {"a": [None, {"b": {"$bytes": "eA=="}}]}]
+)
 @pytest.mark.parametrize("shape", ["map", "array"])
 async def test_ping_gives_anything_back(bus: Program, payload: object, shape: Any) -> None:
-    """The same payload comes back, bytes too."""
-    answer = await bus.ask("bridge.ping", payload, shape=shape)
-    assert (answer["ok"], answer["result"], answer["attempts"]) == (True, payload, 0)
+    """The same payload comes back, with bytes in the form that JSON has, whatever their form was."""
+    for sent in (payload, with_bytes(payload, "payload")):
+        answer = await bus.ask("bridge.ping", sent, shape=shape)
+        assert (answer["ok"], answer["result"], answer["attempts"]) == (True, payload, 0)
+
+
+async def test_bytes_that_are_not_valid(bus: Program) -> None:
+    """They are `invalid` for the command that has them, with the place; the next one is not concerned."""
+    for event_type in ("bridge.ping", "integration.api.request"):
+        error = (await bus.ask(event_type, {"method": "m", "params": [{"$bytes": "AP8"}]}))["error"]
+        assert error["kind"] == "invalid"
+        assert error["message"].startswith("payload.params[0]: `$bytes` is not valid base64")
+    assert (await bus.ask("bridge.ping", 1))["ok"]
 
 
 async def test_pause_and_resume(bus: Program, service: Remote) -> None:

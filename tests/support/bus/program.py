@@ -6,6 +6,7 @@ turn; every event of the bridge that arrives is held against the published schem
 
 import asyncio
 import itertools
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ class Program:
     Attributes:
         log: Every event that has arrived from others, in order.
         source: What stands in `source` of what it emits.
+        takes_bin: Whether the bridge may send MessagePack's `bin`.
         clocks_differ: How far the bridge's wall clock may be from ours, in milliseconds.
     """
 
@@ -67,6 +69,7 @@ class Program:
         self._greeted = False
         self._validate_every = validate_every
         self.log: list[Event] = []
+        self.takes_bin = False
         self.clocks_differ = 60_000
 
     def __enter__(self) -> Self:
@@ -152,6 +155,8 @@ class Program:
         assert abs(event["timestamp"] - time.time() * 1000) < self.clocks_differ
         assert 1 <= int(event["headers"]["hop"]) <= 9
         if len(self.log) % self._validate_every == 0:
+            if not self.takes_bin:
+                json.dumps(event, allow_nan=False)
             validate_event(event)
 
     def mark(self) -> int:

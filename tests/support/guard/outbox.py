@@ -97,6 +97,10 @@ class RecordingBus:
         self.events: list[tuple[str, Any, str | None]] = []
         self.room = 1 << 20
 
+    def encode(self, payload: Any) -> bytes:
+        """See `responder.ResultBus`."""
+        return msgspec.msgpack.encode(payload)
+
     def publish(self, event_type: str, payload: Any, *, correlation_id: str | None = None, headers: Any = None) -> None:
         """See `ports.Publisher`."""
         encoded = msgspec.msgpack.encode(payload)

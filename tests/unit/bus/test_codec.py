@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import enum
+import re
 import uuid
 from typing import Any
 
@@ -182,11 +183,60 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
-def test_encode_takes() -> None:
-    """All types of the data model are encoded, and tuples, string enumerations and raw values."""
-    payload = {"a": (1, Colour.RED), "b": bytearray(b"x"), "i": [2**64 - 1, -(2**63)], "r": msgspec.Raw(b"\x2a")}
-    wanted = {"a": [1, "red"], "b": b"x", "i": [2**64 - 1, -(2**63)], "r": 42}
-    assert msgpack.unpackb(encode(payload))["payload"] == wanted
+@pytest.mark.parametrize(("bytes_as", "wanted"), [("object", {"$bytes": "eA=="}), ("bin", b"x")])
+def test_encode_takes(bytes_as: Any, wanted: Any) -> None:
+    """All types of the data model are encoded, and tuples, string enumerations, raw values, and bytes as configured."""
+    raw = msgspec.Raw(msgpack.packb([42, b"x", "ŀ"]))
+    payload = {"a": (1, Colour.RED), "b": bytearray(b"x"), "i": [2**64 - 1, -(2**63)], "r": raw}
+    codec = Codec(bytes_as=bytes_as)
+    body = codec.encode("a", payload, event_id=1, timestamp=1, source=None)[1]
+    expected = {"a": [1, "red"], "b": wanted, "i": [2**64 - 1, -(2**63)], "r": [42, wanted, "ŀ"]}
+    assert msgpack.unpackb(body)["payload"] == expected
+    assert msgpack.unpackb(codec.encode_payload(payload)) == expected
+
+
+@pytest.mark.parametrize("shape", [dict, lambda event: list(event.values())], ids=["map", "array"])
+def test_both_forms_of_bytes_are_read(shape: Any) -> None:
+    """`bin` and objects mean the same, in both shapes; an object that has more than the key is none."""
+    other = {"$bytes": "AP8=", "b": 1}
+    payload = {"a": [{"$bytes": "AP8="}, b"\x00\xff", {"$bytes": ""}], "other": other, "text": "$bytes"}
+    event = Codec().decode(b"data.updated", msgpack.packb(shape({**GOOD, "payload": payload})))
+    event.check()
+    assert event.payload == {"a": [b"\x00\xff", b"\x00\xff", b""], "other": other, "text": "$bytes"}
+    assert msgpack.unpackb(bytes(event.raw)) == event.payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "where", "why"),
+    [
+        ({"$bytes": 5}, "payload", "is not text"),
+        ({"$bytes": b"x"}, "payload", "is not text"),
+        ({"$bytes": {"$bytes": "AP8="}}, "payload", "is not text"),
+        ({"a": [0, {"$bytes": "AP8"}]}, "payload.a[1]", "is not valid base64"),
+        ([{"$bytes": "AP8=\n"}], "payload[0]", "is not valid base64"),
+        ([{"$bytes": "_w=="}], "payload[0]", "is not valid base64"),
+        ([{"$bytes": "/x=="}], "payload[0]", "is not valid base64"),
+        ([{"$bytes": "AA==AA=="}], "payload[0]", "is not valid base64"),
+        ({"ä": {"$bytes": "é"}}, "payload.ä", "is not valid base64"),
+    ],
+)
+def test_bytes_that_are_not_valid(payload: Any, where: str, why: str) -> None:
+    """They are an event all the same, as it came; who uses it is told the place. No part of them is repeated."""
+    event = Codec().decode(b"data.updated", pack(payload=payload))
+    assert event.payload == payload
+    with pytest.raises(InvalidError, match=re.escape(f"{where}: `$bytes` {why}")):
+        event.check()
+
+
+def test_objects_for_bytes_do_not_count_for_the_depth() -> None:
+    """What is sent with bytes at the greatest depth is read; any other object there is one too many."""
+    deepest: Any = b"x"
+    for _ in range(32):
+        deepest = [deepest]
+    frame, body = Codec().encode("a", deepest, event_id=1, timestamp=1, source=None)
+    assert Codec().decode(frame, body).payload == deepest
+    assert rejected(body.replace(b"$bytes", b"$other"), b"a").reason is Reason.DEPTH
+    assert rejected(body.replace(b"eA==", b"eA=x"), b"a").reason is Reason.DEPTH
 
 
 @pytest.mark.parametrize(

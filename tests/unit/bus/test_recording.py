@@ -25,6 +25,14 @@ def test_what_is_written_is_read():
     assert list(read_events(io.BytesIO(_recording(*events)))) == events
 
 
+def test_bytes_are_objects():
+    """A program that reads JSON's data model only can read a recording; one with `bin` is read, too."""
+    event = _event(1, payload=[b"\x00\xff"])
+    assert msgpack.unpackb(_recording(event))["payload"] == [{"$bytes": "AP8="}]
+    (old,) = read_events(io.BytesIO(msgpack.packb([1, "a.b", [b"\x00\xff"], 1, None, None])))
+    assert old == event
+
+
 def test_both_forms_are_read():
     """Events that another program wrote as arrays are read."""
     (event,) = read_events(io.BytesIO(msgpack.packb([7, "a.b", None, 1, "app", "c"])))

@@ -44,7 +44,7 @@ def test_what_is_shown(capsys: pytest.CaptureFixture[str]):
     for one in ODD[:4]:
         _show(Console(highlight=False, soft_wrap=True), one)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].strip() == """{"b'key'": [{"(1, 2)": "<3 bytes>"}], "3": {}}"""
+    assert lines[1].strip() == """{"b'key'": [{"(1, 2)": {"$bytes": "eHl6"}}], "3": {}}"""
     assert lines[2].split() == ["-", "a.b", "-"]
     assert lines[7].strip() == '"[/bold] [red]"'
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.bus.codec import Codec
 from bridge.core.errors import DeadlineError, InvalidError, RejectedError, UnavailableError
 from bridge.core.model import Operation, Outcome, Request
 from bridge.core.payloads import DeadLetter, LetterEvent, ReceiptOutcome
@@ -26,6 +27,9 @@ class Bus:
         self.events: list[tuple[str, Any, str | None]] = []
         self.headers: list[Any] = []
         self.unpublished: list[str] = []
+
+    def encode(self, payload: Any) -> bytes:
+        return Codec().encode_payload(payload)
 
     def publish(self, event_type: str, payload: Any, *, correlation_id: Any = None, headers: Any = None) -> None:
         encoded = msgspec.msgpack.encode(payload)

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 
+import msgspec
 import pytest
 
 from bridge.core.errors import (
@@ -520,6 +521,29 @@ async def test_a_dead_letter_that_is_too_large_for_the_bus_is_cut(box):
     await box.settle()
     (told,) = box.bus.of("resilience.api.dead_letter")
     assert (told[1]["cut"], told[1]["event"]["payload"]) == (True, None)
+
+
+async def test_a_dead_letter_can_be_read_whatever_its_event_has(box):
+    """Keys that JSON lacks are text, room is counted with bytes as objects, and a replay has the event unchanged."""
+    await box.open()
+    payload = {7: bytes(600)}
+    box.accept(1, payload=payload)
+    await box.settle()
+    box.api.end(1, RejectedError("no"))
+    await box.settle()
+    (told,) = box.bus.of("resilience.api.dead_letter")
+    assert told[1]["event"]["payload"] == {"7": bytes(600)}
+    (letter,) = (await box.outbox.letters(Selection(), 10)).letters
+    assert letter.event.payload == {"7": bytes(600)}
+    size = len(msgspec.msgpack.encode(letter))
+    box.responder.most = size + 100
+    assert (await box.outbox.letters(Selection(), 10)).letters[0].cut is True
+    box.responder.most = size + 300
+    assert (await box.outbox.letters(Selection(), 10)).letters[0].cut is msgspec.UNSET
+    await box.outbox.replay(Selection(), None)
+    await box.restart()
+    (entry,) = box.store.by_seq([seq for (seq,) in box.store.execute("SELECT seq FROM entry")])
+    assert entry.event.payload == payload
 
 
 async def test_a_result_follows_as_an_event(box):

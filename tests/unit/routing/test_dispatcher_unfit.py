@@ -21,6 +21,9 @@ class _Bus:
         self.published: list[tuple[str, Any, str | None]] = []
         self.unpublished: list[str] = []
 
+    def encode(self, payload: Any) -> bytes:
+        return msgspec.msgpack.encode(payload)
+
     def publish(self, event_type: str, payload: Any, *, correlation_id: str | None = None, **_: Any) -> None:
         size = len(event_type) + len(msgspec.msgpack.encode(payload)) + len(correlation_id or "")
         if size > self.room:
