@@ -2,7 +2,7 @@
 
 from bridge.contract.asyncapi import asyncapi
 from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, Channel, MessageType, message_type_for
-from bridge.contract.files import drift, files, write
+from bridge.contract.files import drift, files, rust_types, write
 from bridge.contract.schemas import documents
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "drift",
     "files",
     "message_type_for",
+    "rust_types",
     "write",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.contract.asyncapi import asyncapi
 from bridge.contract.catalogue import MESSAGE_TYPES
+from bridge.contract.rust import rust
 from bridge.contract.schemas import documents
 from bridge.core.ports import AdapterSpec
 
@@ -45,6 +46,11 @@ def files(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
     texts["asyncapi.json"] = _json(asyncapi(schemas))
     texts["README.md"] = _README.format(rows="\n".join(_rows()))
     return texts
+
+
+def rust_types(adapters: Mapping[str, AdapterSpec]) -> str:
+    """Return the text of `rust/client/src/contract.rs`."""
+    return rust(documents(adapters))
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> list[str]:

@@ -125,6 +125,8 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         integration, more = _parts(payloads.IntegrationHealth)
         definitions["Status"]["additionalProperties"] = integration
         definitions = more | definitions
+    if "Published" in definitions:
+        definitions["Published"]["additionalProperties"] = True
     named = {key: (name, text) for name, (one, text) in _NAMED.items() for key in [_key(_raw(one))]}
     found: dict[str, Any] = {}
     schema = _tidy(schema, named, found)

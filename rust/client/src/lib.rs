@@ -45,6 +45,7 @@
 mod bytes;
 mod call;
 mod client;
+pub mod contract;
 mod curve;
 mod endpoint;
 mod errors;

@@ -38,7 +38,7 @@ def closed(schema: Any, name: str) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {key: value if key == "examples" else closed(value, name) for key, value in schema.items()}
-    if found.get("type") == "object" and "title" in found and found["title"] != "Published":
+    if found.get("type") == "object" and "title" in found:
         found.setdefault("additionalProperties", False)
     return found
 

@@ -4,9 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bridge.contract import drift, files, write
+from bridge.contract import drift, files, rust_types, write
 from bridge.registry import AdapterRegistry
 from tests.support.bus.schemas import FOLDER
+
+RUST = FOLDER.parent / "rust" / "client" / "src" / "contract.rs"
+
+
+def test_the_rust_types_are_up_to_date():
+    """The Rust types are those of the schemas; otherwise run scripts/schemas."""
+    assert RUST.read_text("utf-8") == rust_types(AdapterRegistry(bundled=True))
 
 
 def test_the_folder_is_up_to_date():
@@ -16,7 +23,7 @@ def test_the_folder_is_up_to_date():
 
 def test_the_same_models_give_the_same_bytes():
     """Another process, with another hash seed, writes the same bytes."""
-    command = [sys.executable, "-m", "bridge.contract", str(FOLDER), "--check"]
+    command = [sys.executable, "-m", "bridge.contract", str(FOLDER), str(RUST), "--check"]
     for seed in ("1", "2"):
         done = subprocess.run(command, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -38,9 +45,9 @@ def test_drift_is_found_and_repaired(tmp_path: Path):
 
 def test_check_fails_on_drift(tmp_path: Path):
     """`--check` on an empty folder names every file, writes none, and exits with 1."""
-    command = [sys.executable, "-m", "bridge.contract", str(tmp_path), "--check"]
+    command = [sys.executable, "-m", "bridge.contract", str(tmp_path), str(tmp_path / "a.rs"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "scripts/schemas" in done.stderr
-    assert len(done.stdout.splitlines()) == len(files(AdapterRegistry(bundled=True)))
+    assert len(done.stdout.splitlines()) == len(files(AdapterRegistry(bundled=True))) + 1
     assert not list(tmp_path.iterdir())

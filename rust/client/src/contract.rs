@@ -1,0 +1,1561 @@
+//! Types of the payloads on the bus.
+//!
+//! `scripts/schemas` writes this file from `schemas/`: change nothing here. A reader leaves alone
+//! what it does not know: unknown properties are skipped, and an unknown value of an enumeration is
+//! kept as `Other`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The payload of a response: a result of type `R`, or an error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Response<R> {
+    /// The operation has succeeded.
+    Success(Success<R>),
+    /// The operation has failed.
+    Failure(Failure),
+}
+
+/// Counts of an integration's operations since the start; `accepted` is the sum of all the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Accounting {
+    /// Operations that were accepted.
+    pub accepted: u64,
+    /// Those that ended with a result.
+    pub succeeded: u64,
+    /// Those that ended with an error after an attempt.
+    pub failed: u64,
+    /// Those that became dead letters.
+    pub dead_lettered: u64,
+    /// Those that ended because their deadline had passed.
+    pub expired: u64,
+    /// Those that ended without an attempt: the circuit was open, the queue full, or the bridge
+    /// stopping.
+    pub shed: u64,
+    /// Those that have a running attempt now.
+    pub in_flight: u64,
+    /// Those that wait now, also in the outbox.
+    pub queued: u64,
+}
+
+/// `ack`: acknowledge a message, so that it is not delivered again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AckCommand {
+    /// The `message_id` with which the message was delivered.
+    pub message_id: String,
+    /// Ignored; `ack` and `nack` have the same payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+}
+
+/// The command that made a subscription.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Asked {
+    /// The name of the program that emitted it.
+    pub source: Option<String>,
+    /// When it was executed, Unix time in milliseconds.
+    pub timestamp: u64,
+}
+
+/// Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without
+/// arguments all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeDeadLettersCommand {
+    /// Only those of this integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration: Option<String>,
+    /// Only those with these `letter_id`s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// At most this many, the oldest first; `bridge.dead_letters` returns at most 100 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Only those after this `letter_id`, which is the last one of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without
+/// arguments all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeDiscardCommand {
+    /// Only those of this integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration: Option<String>,
+    /// Only those with these `letter_id`s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// At most this many, the oldest first; `bridge.dead_letters` returns at most 100 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Only those after this `letter_id`, which is the last one of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// The state of the bridge, emitted on every change, as a heartbeat, and for each new subscriber.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BridgeHealth {
+    /// Its status.
+    pub status: BridgeStatus,
+    /// The program's version.
+    pub version: String,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its process id.
+    pub pid: u64,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Counts of its use of the bus.
+    pub bus: BusCounts,
+    /// The content of its outbox.
+    pub outbox: OutboxCounts,
+    /// The status of each integration, by label.
+    pub integrations: BTreeMap<String, ConnectionStatus>,
+}
+
+/// Any value.
+pub type BridgePingCommand = Value;
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeReloadCommand {}
+
+/// Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without
+/// arguments all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeReplayCommand {
+    /// Only those of this integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration: Option<String>,
+    /// Only those with these `letter_id`s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// At most this many, the oldest first; `bridge.dead_letters` returns at most 100 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Only those after this `letter_id`, which is the last one of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// The status of the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BridgeStatus {
+    /// `degraded`.
+    Degraded,
+    /// `draining`.
+    Draining,
+    /// `ready`.
+    Ready,
+    /// `starting`.
+    Starting,
+    /// `stopped`.
+    Stopped,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl BridgeStatus {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Stopped => "stopped",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for BridgeStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeStatusCommand {}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeSubscriptionsCommand {}
+
+/// Counts of the bridge's use of the bus since the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BusCounts {
+    /// Events that were received.
+    pub received: u64,
+    /// Events that were published.
+    pub published: u64,
+    /// Messages that were not accepted.
+    pub rejected: u64,
+    /// How often events were missing of a source that numbers them.
+    pub gaps: u64,
+    /// How many events were missing in all.
+    pub missing: u64,
+    /// The bridge's own events that were lost before they were sent.
+    pub dropped: u64,
+}
+
+/// Events of a source that numbers them (`headers.seq`) did not arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BusGap {
+    /// The source.
+    pub source: String,
+    /// How many events since the last such event.
+    pub missing: u64,
+}
+
+/// Messages on the bus were rejected; emitted at most once a second for each reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BusRejected {
+    /// What was wrong with them.
+    pub reason: Reason,
+    /// How many messages since the last such event.
+    pub count: u64,
+    /// What exactly was wrong with the last one; it contains nothing of the payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// On a closed bus, the fingerprint of the sender's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// The event that caused an operation; part of each resilience event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Cause {
+    /// The name of the program that emitted it.
+    pub source: Option<String>,
+    /// Its number.
+    pub id: u64,
+    /// Its type.
+    pub event_type: String,
+}
+
+/// The circuit breaker after the command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Circuit {
+    /// Its state.
+    pub state: CircuitState,
+}
+
+/// The circuit breaker changed its state. Each change is emitted once, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CircuitChange {
+    /// The integration's label.
+    pub integration: String,
+    /// The operation that caused it.
+    pub operation: String,
+    /// The event that asked for that operation.
+    pub cause: Cause,
+    /// The state before.
+    pub from: CircuitState,
+    /// The state now.
+    pub to: CircuitState,
+    /// Consecutive failures so far.
+    pub failures: u64,
+    /// Milliseconds until it half-opens; null unless it opened by itself.
+    pub retry_after_ms: Option<u64>,
+    /// The failure that opened it; null where it closes, or a command changed it.
+    pub error: Option<ErrorObject>,
+}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CircuitForceOpenCommand {}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CircuitResetCommand {}
+
+/// The breaker's state, as `circuit` of `health.<id>` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CircuitState {
+    /// `closed`.
+    Closed,
+    /// `half_open`.
+    HalfOpen,
+    /// `open`.
+    Open,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl CircuitState {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for CircuitState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// `status` of `health.<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConnectionStatus {
+    /// `connected`.
+    Connected,
+    /// `connecting`.
+    Connecting,
+    /// `degraded`.
+    Degraded,
+    /// `disconnected`.
+    Disconnected,
+    /// `failed`.
+    Failed,
+    /// `paused`.
+    Paused,
+    /// `stopped`.
+    Stopped,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl ConnectionStatus {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Degraded => "degraded",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for ConnectionStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// An accepted event became a dead letter; it is stored until a person replays or discards it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The integration's label.
+    pub integration: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The event that asked for it.
+    pub cause: Cause,
+    /// Its id for `bridge.dead_letters`, `bridge.replay` and `bridge.discard`.
+    pub letter_id: String,
+    /// The event.
+    pub event: LetterEvent,
+    /// Why it failed.
+    pub error: ErrorObject,
+    /// True where the remote may have acted on the call: it has not answered, and the call must not
+    /// be repeated.
+    pub unknown: bool,
+    /// How many attempts were made.
+    pub attempts: u64,
+    /// The failed attempts, oldest first; of more than 100 the first 10 and the last 90.
+    pub history: Vec<FailedAttempt>,
+    /// True where payload and history are left out, because they do not fit on the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<bool>,
+}
+
+/// Something goes on, but not as it was asked for. `health.<id>` has the same text under
+/// `warnings`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Degraded {
+    /// The integration's label.
+    pub integration: String,
+    /// Always null: no operation failed.
+    pub operation: Option<Value>,
+    /// Always null: no event asked for it.
+    pub cause: Option<Value>,
+    /// What the text is about; a later event with the same name replaces it.
+    pub warning: String,
+    /// One line for a person.
+    pub text: String,
+}
+
+/// `dequeue`: take one message from a queue; it stays unacknowledged until `ack` or `nack`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DequeueCommand {
+    /// The queue.
+    pub queue: String,
+    /// Milliseconds to wait for a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// Milliseconds after which an unacknowledged message is delivered again, where the protocol
+    /// can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility_ms: Option<u64>,
+}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DrainCommand {}
+
+/// `enqueue`: append a message to a queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnqueueCommand {
+    /// The queue.
+    pub queue: String,
+    /// The message's content.
+    pub message: Value,
+    /// Headers to send with the message, where the protocol has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// A message that the queue has stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Enqueued {
+    /// The message's id in the queue.
+    pub message_id: String,
+}
+
+/// The remote's own error code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ErrorCode {
+    /// Of type `integer`.
+    Integer(i64),
+    /// Of type `string`.
+    String(String),
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `auth`.
+    Auth,
+    /// `circuit_open`.
+    CircuitOpen,
+    /// `connection_lost`.
+    ConnectionLost,
+    /// `deadline`.
+    Deadline,
+    /// `invalid`.
+    Invalid,
+    /// `not_connected`.
+    NotConnected,
+    /// `not_supported`.
+    NotSupported,
+    /// `overloaded`.
+    Overloaded,
+    /// `protocol`.
+    Protocol,
+    /// `rejected`.
+    Rejected,
+    /// `stopping`.
+    Stopping,
+    /// `throttled`.
+    Throttled,
+    /// `timeout`.
+    Timeout,
+    /// `unavailable`.
+    Unavailable,
+    /// `unknown_integration`.
+    UnknownIntegration,
+    /// `unknown_operation`.
+    UnknownOperation,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl ErrorKind {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Auth => "auth",
+            Self::CircuitOpen => "circuit_open",
+            Self::ConnectionLost => "connection_lost",
+            Self::Deadline => "deadline",
+            Self::Invalid => "invalid",
+            Self::NotConnected => "not_connected",
+            Self::NotSupported => "not_supported",
+            Self::Overloaded => "overloaded",
+            Self::Protocol => "protocol",
+            Self::Rejected => "rejected",
+            Self::Stopping => "stopping",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::UnknownIntegration => "unknown_integration",
+            Self::UnknownOperation => "unknown_operation",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// What went wrong. It never holds a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ErrorObject {
+    /// What happened; a closed list.
+    pub kind: ErrorKind,
+    /// One line for a person.
+    pub message: String,
+    /// Whether the same call may be tried again, now or later.
+    pub retryable: bool,
+    /// The remote's own error code, as it sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
+    /// The remote's own error data, as it sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Milliseconds to wait before trying again makes sense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// An operation failed, and there will be no further attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failed {
+    /// The integration's label; `bridge` for a command to the bridge itself.
+    pub integration: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The event that asked for it; null for a message from outside that could not become an event.
+    pub cause: Option<Cause>,
+    /// How many attempts were made.
+    pub attempts: u64,
+    /// Why the last attempt failed, or why there was none.
+    pub error: ErrorObject,
+    /// Of a message from outside: where it came from; only the beginning of a long one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Of messages from outside: how many this event stands for, where more than one within a
+    /// second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// One attempt that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// When it began, Unix time in milliseconds.
+    pub at: u64,
+    /// How many milliseconds it took.
+    pub duration_ms: f64,
+    /// Why it failed.
+    pub error: ErrorObject,
+}
+
+/// The operation has failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// Always false.
+    pub ok: bool,
+    /// The last error.
+    pub error: ErrorObject,
+    /// How many attempts were made; 0 where it was rejected before the first.
+    pub attempts: u64,
+    /// Milliseconds from acceptance to the end.
+    pub duration_ms: f64,
+    /// The route that caused the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+}
+
+/// A message from outside was delivered as often as is allowed, and the application has never
+/// acknowledged it. A Redis entry was moved to the stream `<queue>:dead`, JetStream will not
+/// deliver the message again, and on MQTT it was acknowledged: there this event is the only copy
+/// that is left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GivenUp {
+    /// The integration's label.
+    pub integration: String,
+    /// Always `subscribe`.
+    pub operation: String,
+    /// Always null: no event asked for it.
+    pub cause: Option<Value>,
+    /// The message, as it was delivered last.
+    pub message: Message,
+    /// Why it is not delivered again.
+    pub error: ErrorObject,
+}
+
+/// The state of an integration, emitted on every change, as a heartbeat, and for each new
+/// subscriber.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IntegrationHealth {
+    /// Its label.
+    pub integration: String,
+    /// Its protocol.
+    pub r#type: String,
+    /// Its status.
+    pub status: ConnectionStatus,
+    /// The status before; null where there was no other.
+    pub previous: Option<ConnectionStatus>,
+    /// When the status began, Unix time in milliseconds.
+    pub since: u64,
+    /// The circuit breaker's state.
+    pub circuit: CircuitState,
+    /// Milliseconds that the last successful health check took; null before the first.
+    pub latency_ms: Option<f64>,
+    /// How many operations have a running attempt.
+    pub in_flight: u64,
+    /// How many operations wait, also in the outbox.
+    pub queued: u64,
+    /// Why it is not connected; null where it is.
+    pub error: Option<ErrorObject>,
+    /// Counts of its operations since the start.
+    pub accounting: Accounting,
+    /// How many messages have come from outside since the start.
+    pub messages: u64,
+    /// How many messages from outside could not become an event.
+    pub dropped: u64,
+    /// How often it has connected again after the first time.
+    pub reconnects: u64,
+    /// What a person should know although it works, one line each: what the configuration allows
+    /// that is not safe, and what the current connection has shown, for example that the remote
+    /// granted less than was asked.
+    pub warnings: Vec<String>,
+    /// Those that are not live while it is connected, by name; at most 20.
+    pub subscriptions: BTreeMap<String, SubscriptionHealth>,
+}
+
+/// A stored dead letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Letter {
+    /// Its id for `bridge.replay` and `bridge.discard`.
+    pub letter_id: String,
+    /// The integration's label.
+    pub integration: String,
+    /// The route that asked for the operation.
+    pub route: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The caller's key, or the one that the bridge made; a replay uses it again.
+    pub idempotency_key: String,
+    /// When the event was accepted, Unix time in milliseconds.
+    pub accepted_ms: u64,
+    /// When it became a dead letter, Unix time in milliseconds.
+    pub at: u64,
+    /// Why it failed.
+    pub error: ErrorObject,
+    /// True where the remote may have acted on the call.
+    pub unknown: bool,
+    /// How many attempts were made.
+    pub attempts: u64,
+    /// The failed attempts, oldest first; of more than 100 the first 10 and the last 90.
+    pub history: Vec<FailedAttempt>,
+    /// The event.
+    pub event: LetterEvent,
+    /// True where payload and history are left out, because they do not fit on the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<bool>,
+}
+
+/// The event of a dead letter, as it came by the bus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LetterEvent {
+    /// Its number.
+    pub id: u64,
+    /// Its type.
+    pub event_type: String,
+    /// Its payload; null where the letter is `cut`.
+    pub payload: Value,
+    /// Unix time in milliseconds.
+    pub timestamp: u64,
+    /// The name of the program that emitted it.
+    pub source: Option<String>,
+    /// Its correlation id.
+    pub correlation_id: Option<String>,
+    /// Its headers.
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// Dead letters, oldest first, as many as were asked for and fit on the bus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LetterList {
+    /// The dead letters; the last one's `letter_id` is the `after` of the next page.
+    pub letters: Vec<Letter>,
+    /// How many match in all, from `after` on.
+    pub total: u64,
+}
+
+/// A subscription of an integration; it lasts until `unsubscribe`, or until the bridge ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LiveSubscription {
+    /// Its name, for `unsubscribe`.
+    pub subscription: String,
+    /// Its topic or queue; only the beginning of a long one.
+    pub topic: String,
+    /// Whether that is a queue.
+    pub queue: bool,
+    /// The type of its events, or the expression that makes it; null for `message.<id>`.
+    pub emit: Option<String>,
+    /// How many messages have come from its topic or queue since the bridge subscribed to it.
+    pub messages: u64,
+    /// The command that made it; null for one of the configuration.
+    pub asked: Option<Asked>,
+}
+
+/// A message from outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Message {
+    /// The topic that it was published to; no pattern.
+    pub topic: String,
+    /// Its content.
+    pub message: Value,
+    /// Its headers; empty where the protocol has none. `traceparent`, `tracestate` and `baggage`
+    /// are headers of the event instead.
+    pub headers: BTreeMap<String, String>,
+    /// Its id for `ack` and `nack`, where the application acknowledges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// How often it was delivered, where the protocol counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+}
+
+/// How many dead letters were replayed or discarded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Moved {
+    /// The number of dead letters.
+    pub moved: u64,
+}
+
+/// `nack`: return a message to its queue, to be delivered again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NackCommand {
+    /// The `message_id` with which the message was delivered.
+    pub message_id: String,
+    /// Milliseconds until it is delivered again; at once if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+}
+
+/// The result of a command that has none: an empty object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Nothing {}
+
+/// The content of the outbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OutboxCounts {
+    /// How many operations wait or run.
+    pub pending: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// The age of the oldest in milliseconds.
+    pub oldest_ms: u64,
+    /// How many dead letters are stored.
+    pub dead_letters: u64,
+    /// Why the outbox accepts nothing, and the bridge is `degraded`; null where it works.
+    pub problem: Option<String>,
+    /// What an earlier run had stored and this one did not find; null where all is there.
+    pub missing: Option<String>,
+}
+
+/// The outbox does not have what an earlier run had stored: its files were cut, removed or
+/// replaced. Said after the start that found it, and to each later subscriber.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OutboxLoss {
+    /// How many transactions are missing.
+    pub commits: u64,
+    /// How many accepted events were in these; some of them may have been delivered.
+    pub entries: u64,
+    /// Whether the whole database is another one.
+    pub replaced: bool,
+}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PauseCommand {}
+
+/// `publish`: send a message to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublishCommand {
+    /// The topic.
+    pub topic: String,
+    /// The message's content.
+    pub message: Value,
+    /// The quality of service, where the protocol has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<u64>,
+    /// Whether the broker stores the message for later subscribers, where the protocol has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<bool>,
+    /// Headers to send with the message, where the protocol has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// The broker's answer. Which of these are there depends on the protocol, and there may be more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Published {
+    /// The stream that stored the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// The message's number in the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceNumber>,
+    /// How many subscribers the message was sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receivers: Option<u64>,
+    /// Further properties.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// The message that `dequeue` returns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QueueMessage {
+    /// Its id for `ack` and `nack`.
+    pub message_id: String,
+    /// Its content.
+    pub message: Value,
+    /// How often it was delivered.
+    pub attempts: i64,
+    /// Its headers, where the protocol has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// Why messages on the bus were rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// `cut`.
+    Cut,
+    /// `depth`.
+    Depth,
+    /// `duplicate_key`.
+    DuplicateKey,
+    /// `extension`.
+    Extension,
+    /// `forgotten`.
+    Forgotten,
+    /// `frames`.
+    Frames,
+    /// `handshake`.
+    Handshake,
+    /// `hop`.
+    Hop,
+    /// `missing_key`.
+    MissingKey,
+    /// `mistyped_key`.
+    MistypedKey,
+    /// `msgpack`.
+    Msgpack,
+    /// `not_an_event`.
+    NotAnEvent,
+    /// `overflow`.
+    Overflow,
+    /// `refused`.
+    Refused,
+    /// `size`.
+    Size,
+    /// `stuck`.
+    Stuck,
+    /// `type_frame`.
+    TypeFrame,
+    /// `type_mismatch`.
+    TypeMismatch,
+    /// `unanswerable`.
+    Unanswerable,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Reason {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Cut => "cut",
+            Self::Depth => "depth",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Extension => "extension",
+            Self::Forgotten => "forgotten",
+            Self::Frames => "frames",
+            Self::Handshake => "handshake",
+            Self::Hop => "hop",
+            Self::MissingKey => "missing_key",
+            Self::MistypedKey => "mistyped_key",
+            Self::Msgpack => "msgpack",
+            Self::NotAnEvent => "not_an_event",
+            Self::Overflow => "overflow",
+            Self::Refused => "refused",
+            Self::Size => "size",
+            Self::Stuck => "stuck",
+            Self::TypeFrame => "type_frame",
+            Self::TypeMismatch => "type_mismatch",
+            Self::Unanswerable => "unanswerable",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The final outcome of an accepted event. The event type names it: `delivered`, `dead_lettered` or
+/// `expired`. A receipt may be emitted more than once, always with the same outcome.
+/// `dead_lettered` means that the operation has failed for good: for an `at_least_once` route the
+/// event is now a dead letter; for any other one `resilience.<id>.failed` has the reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The integration's label.
+    pub integration: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The caller's key, or for `at_least_once` the one that the bridge made; null if there is
+    /// none.
+    pub idempotency_key: Option<String>,
+    /// The event that was accepted.
+    pub cause: Cause,
+    /// How many attempts were made.
+    pub attempts: u64,
+}
+
+/// What reloading the configuration has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// Integrations that were added.
+    pub added: Vec<String>,
+    /// Integrations that were replaced, because their blocks have changed.
+    pub changed: Vec<String>,
+    /// Integrations that were removed.
+    pub removed: Vec<String>,
+    /// Integrations that stay as they were.
+    pub unchanged: Vec<String>,
+    /// How many routes there are now.
+    pub routes: u64,
+    /// Blocks that have changed, too, but take effect only at the next start.
+    pub needs_restart: Vec<RestartBlock>,
+}
+
+/// `request`: call a method of the remote.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RequestCommand {
+    /// The remote's method.
+    pub method: String,
+    /// Its arguments; if left out, the remote gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// Milliseconds that the caller waits in all, retries included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Do not wait for an answer; the result is null when the call is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<bool>,
+}
+
+/// A block of the configuration that takes effect at the next start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RestartBlock {
+    /// `bridge`.
+    Bridge,
+    /// `bus`.
+    Bus,
+    /// `log`.
+    Log,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl RestartBlock {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Bus => "bus",
+            Self::Log => "log",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for RestartBlock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResumeCommand {}
+
+/// An attempt failed, and another one will follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Retry {
+    /// The integration's label.
+    pub integration: String,
+    /// The operation's name.
+    pub operation: String,
+    /// The event that asked for it.
+    pub cause: Cause,
+    /// The number of the attempt that failed, from 1.
+    pub attempt: u64,
+    /// How many attempts there are at most.
+    pub max_attempts: u64,
+    /// Milliseconds until the next attempt.
+    pub delay_ms: u64,
+    /// Why it failed.
+    pub error: ErrorObject,
+}
+
+/// The number of a message in its stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SequenceNumber {
+    /// Of type `integer`.
+    Integer(u64),
+    /// Of type `string`.
+    String(String),
+}
+
+/// Operations ended without an attempt, or without a retry; emitted at most once a second for each
+/// reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Shed {
+    /// The integration's label.
+    pub integration: String,
+    /// The last of these operations.
+    pub operation: String,
+    /// The event that asked for that operation.
+    pub cause: Cause,
+    /// The error's kind, or `retry_budget` where there were too many retries already.
+    pub reason: ShedReason,
+    /// How many operations since the last such event.
+    pub count: u64,
+}
+
+/// Why an operation was shed: an error's kind, or `retry_budget`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ShedReason {
+    /// `auth`.
+    Auth,
+    /// `circuit_open`.
+    CircuitOpen,
+    /// `connection_lost`.
+    ConnectionLost,
+    /// `deadline`.
+    Deadline,
+    /// `invalid`.
+    Invalid,
+    /// `not_connected`.
+    NotConnected,
+    /// `not_supported`.
+    NotSupported,
+    /// `overloaded`.
+    Overloaded,
+    /// `protocol`.
+    Protocol,
+    /// `rejected`.
+    Rejected,
+    /// `retry_budget`.
+    RetryBudget,
+    /// `stopping`.
+    Stopping,
+    /// `throttled`.
+    Throttled,
+    /// `timeout`.
+    Timeout,
+    /// `unavailable`.
+    Unavailable,
+    /// `unknown_integration`.
+    UnknownIntegration,
+    /// `unknown_operation`.
+    UnknownOperation,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl ShedReason {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Auth => "auth",
+            Self::CircuitOpen => "circuit_open",
+            Self::ConnectionLost => "connection_lost",
+            Self::Deadline => "deadline",
+            Self::Invalid => "invalid",
+            Self::NotConnected => "not_connected",
+            Self::NotSupported => "not_supported",
+            Self::Overloaded => "overloaded",
+            Self::Protocol => "protocol",
+            Self::Rejected => "rejected",
+            Self::RetryBudget => "retry_budget",
+            Self::Stopping => "stopping",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::UnknownIntegration => "unknown_integration",
+            Self::UnknownOperation => "unknown_operation",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for ShedReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The payloads of all `health.*` events: one entry for each integration, by its label, and
+/// `bridge`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The payload of `health.bridge`.
+    pub bridge: BridgeHealth,
+    /// All other entries, by their name.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, IntegrationHealth>,
+}
+
+/// `subscribe`: emit an event for each message that is published to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubscribeCommand {
+    /// The topic, or a pattern in the protocol's own language.
+    pub topic: String,
+    /// The type of the events; `message.<id>` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<String>,
+    /// The quality of service, where the protocol has it. All subscriptions to a topic have the
+    /// same one: if it differs from that of an existing subscription, the command is `invalid`; if
+    /// left out, that one is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<u64>,
+}
+
+/// A subscription that the remote has confirmed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Subscribed {
+    /// Its name, for `unsubscribe`; the same name for the same topic and `emit`.
+    pub subscription: String,
+}
+
+/// The state of a subscription that is not live although its integration is connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SubscriptionHealth {
+    /// `connecting`: the remote has not confirmed it yet. `disconnected`: it is tried again within
+    /// seconds. `failed`: only a person can help; it is tried again each minute.
+    pub status: SubscriptionStatus,
+    /// Why; null while it is `connecting`.
+    pub error: Option<ErrorObject>,
+}
+
+/// The status of a subscription that is not live.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SubscriptionStatus {
+    /// `connecting`.
+    Connecting,
+    /// `disconnected`.
+    Disconnected,
+    /// `failed`.
+    Failed,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl SubscriptionStatus {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for SubscriptionStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The operation has succeeded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Success<R> {
+    /// Always true.
+    pub ok: bool,
+    /// The command's result.
+    pub result: R,
+    /// How many attempts were made; 0 where no remote was called.
+    pub attempts: u64,
+    /// Milliseconds from acceptance to the end.
+    pub duration_ms: f64,
+    /// The route that caused the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+}
+
+/// `unsubscribe`: end a subscription by its name, or all subscriptions to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnsubscribeCommand {
+    /// The name that `subscribe` returned, or the label of a `subscription` block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// End all subscriptions to this topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+/// The payload of a response: ack.
+pub type AckResponse = Response<Nothing>;
+
+/// The payload of a response: bridge dead letters.
+pub type BridgeDeadLettersResponse = Response<LetterList>;
+
+/// The payload of a response: bridge discard.
+pub type BridgeDiscardResponse = Response<Moved>;
+
+/// The payload of a response: bridge ping.
+pub type BridgePingResponse = Response<Value>;
+
+/// The payload of a response: bridge reload.
+pub type BridgeReloadResponse = Response<Reloaded>;
+
+/// The payload of a response: bridge replay.
+pub type BridgeReplayResponse = Response<Moved>;
+
+/// The payload of a response: bridge status.
+pub type BridgeStatusResponse = Response<Status>;
+
+/// The payload of a response: bridge subscriptions.
+pub type BridgeSubscriptionsResponse = Response<BTreeMap<String, Vec<LiveSubscription>>>;
+
+/// The payload of a response: circuit force open.
+pub type CircuitForceOpenResponse = Response<Circuit>;
+
+/// The payload of a response: circuit reset.
+pub type CircuitResetResponse = Response<Circuit>;
+
+/// The payload of a response: dequeue.
+pub type DequeueResponse = Response<Option<QueueMessage>>;
+
+/// The payload of a response: drain.
+pub type DrainResponse = Response<Nothing>;
+
+/// The payload of a response: enqueue.
+pub type EnqueueResponse = Response<Enqueued>;
+
+/// The payload of a response: nack.
+pub type NackResponse = Response<Nothing>;
+
+/// The payload of a response: pause.
+pub type PauseResponse = Response<Nothing>;
+
+/// The payload of a response: publish.
+pub type PublishResponse = Response<Published>;
+
+/// The payload of a response: request.
+pub type RequestResponse = Response<Value>;
+
+/// The payload of a response: resume.
+pub type ResumeResponse = Response<Nothing>;
+
+/// The payload of a response: route.
+pub type RouteResponse = Response<Value>;
+
+/// The payload of a response: subscribe.
+pub type SubscribeResponse = Response<Subscribed>;
+
+/// The payload of a response: unsubscribe.
+pub type UnsubscribeResponse = Response<Nothing>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// Checks that each example of a schema reads as its type and is written as it was.
+    fn keeps_examples<T: DeserializeOwned + Serialize>(schema: &str) {
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let examples = schema["examples"].as_array().unwrap();
+        assert!(!examples.is_empty());
+        for example in examples {
+            let read: T = serde_json::from_value(example.clone()).unwrap();
+            assert_eq!(&serde_json::to_value(read).unwrap(), example);
+        }
+    }
+
+    // Every example of the schemas reads as its type and is written as it was.
+    #[test]
+    fn examples_of_the_schemas_are_kept() {
+        keeps_examples::<AckCommand>(include_str!("../../../schemas/command/ack.schema.json"));
+        keeps_examples::<BridgeDeadLettersCommand>(include_str!(
+            "../../../schemas/command/bridge.dead_letters.schema.json"
+        ));
+        keeps_examples::<BridgeDiscardCommand>(include_str!(
+            "../../../schemas/command/bridge.discard.schema.json"
+        ));
+        keeps_examples::<BridgePingCommand>(include_str!(
+            "../../../schemas/command/bridge.ping.schema.json"
+        ));
+        keeps_examples::<BridgeReloadCommand>(include_str!(
+            "../../../schemas/command/bridge.reload.schema.json"
+        ));
+        keeps_examples::<BridgeReplayCommand>(include_str!(
+            "../../../schemas/command/bridge.replay.schema.json"
+        ));
+        keeps_examples::<BridgeStatusCommand>(include_str!(
+            "../../../schemas/command/bridge.status.schema.json"
+        ));
+        keeps_examples::<BridgeSubscriptionsCommand>(include_str!(
+            "../../../schemas/command/bridge.subscriptions.schema.json"
+        ));
+        keeps_examples::<CircuitForceOpenCommand>(include_str!(
+            "../../../schemas/command/circuit.force_open.schema.json"
+        ));
+        keeps_examples::<CircuitResetCommand>(include_str!(
+            "../../../schemas/command/circuit.reset.schema.json"
+        ));
+        keeps_examples::<DequeueCommand>(include_str!(
+            "../../../schemas/command/dequeue.schema.json"
+        ));
+        keeps_examples::<DrainCommand>(include_str!("../../../schemas/command/drain.schema.json"));
+        keeps_examples::<EnqueueCommand>(include_str!(
+            "../../../schemas/command/enqueue.schema.json"
+        ));
+        keeps_examples::<NackCommand>(include_str!("../../../schemas/command/nack.schema.json"));
+        keeps_examples::<PauseCommand>(include_str!("../../../schemas/command/pause.schema.json"));
+        keeps_examples::<PublishCommand>(include_str!(
+            "../../../schemas/command/publish.schema.json"
+        ));
+        keeps_examples::<RequestCommand>(include_str!(
+            "../../../schemas/command/request.schema.json"
+        ));
+        keeps_examples::<ResumeCommand>(include_str!(
+            "../../../schemas/command/resume.schema.json"
+        ));
+        keeps_examples::<SubscribeCommand>(include_str!(
+            "../../../schemas/command/subscribe.schema.json"
+        ));
+        keeps_examples::<UnsubscribeCommand>(include_str!(
+            "../../../schemas/command/unsubscribe.schema.json"
+        ));
+        keeps_examples::<BridgeHealth>(include_str!("../../../schemas/health/bridge.schema.json"));
+        keeps_examples::<IntegrationHealth>(include_str!(
+            "../../../schemas/health/integration.schema.json"
+        ));
+        keeps_examples::<Message>(include_str!("../../../schemas/message.schema.json"));
+        keeps_examples::<Receipt>(include_str!(
+            "../../../schemas/receipt/dead_lettered.schema.json"
+        ));
+        keeps_examples::<Receipt>(include_str!(
+            "../../../schemas/receipt/delivered.schema.json"
+        ));
+        keeps_examples::<Receipt>(include_str!("../../../schemas/receipt/expired.schema.json"));
+        keeps_examples::<OutboxLoss>(include_str!(
+            "../../../schemas/resilience/bridge.outbox_loss.schema.json"
+        ));
+        keeps_examples::<BusGap>(include_str!(
+            "../../../schemas/resilience/bus.gap.schema.json"
+        ));
+        keeps_examples::<BusRejected>(include_str!(
+            "../../../schemas/resilience/bus.rejected.schema.json"
+        ));
+        keeps_examples::<CircuitChange>(include_str!(
+            "../../../schemas/resilience/circuit.closed.schema.json"
+        ));
+        keeps_examples::<CircuitChange>(include_str!(
+            "../../../schemas/resilience/circuit.half_opened.schema.json"
+        ));
+        keeps_examples::<CircuitChange>(include_str!(
+            "../../../schemas/resilience/circuit.opened.schema.json"
+        ));
+        keeps_examples::<DeadLetter>(include_str!(
+            "../../../schemas/resilience/dead_letter.schema.json"
+        ));
+        keeps_examples::<Degraded>(include_str!(
+            "../../../schemas/resilience/degraded.schema.json"
+        ));
+        keeps_examples::<Failed>(include_str!(
+            "../../../schemas/resilience/failed.schema.json"
+        ));
+        keeps_examples::<GivenUp>(include_str!(
+            "../../../schemas/resilience/given_up.schema.json"
+        ));
+        keeps_examples::<Retry>(include_str!(
+            "../../../schemas/resilience/retry.schema.json"
+        ));
+        keeps_examples::<Shed>(include_str!("../../../schemas/resilience/shed.schema.json"));
+        keeps_examples::<AckResponse>(include_str!("../../../schemas/response/ack.schema.json"));
+        keeps_examples::<BridgeDeadLettersResponse>(include_str!(
+            "../../../schemas/response/bridge.dead_letters.schema.json"
+        ));
+        keeps_examples::<BridgeDiscardResponse>(include_str!(
+            "../../../schemas/response/bridge.discard.schema.json"
+        ));
+        keeps_examples::<BridgePingResponse>(include_str!(
+            "../../../schemas/response/bridge.ping.schema.json"
+        ));
+        keeps_examples::<BridgeReloadResponse>(include_str!(
+            "../../../schemas/response/bridge.reload.schema.json"
+        ));
+        keeps_examples::<BridgeReplayResponse>(include_str!(
+            "../../../schemas/response/bridge.replay.schema.json"
+        ));
+        keeps_examples::<BridgeStatusResponse>(include_str!(
+            "../../../schemas/response/bridge.status.schema.json"
+        ));
+        keeps_examples::<BridgeSubscriptionsResponse>(include_str!(
+            "../../../schemas/response/bridge.subscriptions.schema.json"
+        ));
+        keeps_examples::<CircuitForceOpenResponse>(include_str!(
+            "../../../schemas/response/circuit.force_open.schema.json"
+        ));
+        keeps_examples::<CircuitResetResponse>(include_str!(
+            "../../../schemas/response/circuit.reset.schema.json"
+        ));
+        keeps_examples::<DequeueResponse>(include_str!(
+            "../../../schemas/response/dequeue.schema.json"
+        ));
+        keeps_examples::<DrainResponse>(include_str!(
+            "../../../schemas/response/drain.schema.json"
+        ));
+        keeps_examples::<EnqueueResponse>(include_str!(
+            "../../../schemas/response/enqueue.schema.json"
+        ));
+        keeps_examples::<NackResponse>(include_str!("../../../schemas/response/nack.schema.json"));
+        keeps_examples::<PauseResponse>(include_str!(
+            "../../../schemas/response/pause.schema.json"
+        ));
+        keeps_examples::<PublishResponse>(include_str!(
+            "../../../schemas/response/publish.schema.json"
+        ));
+        keeps_examples::<RequestResponse>(include_str!(
+            "../../../schemas/response/request.schema.json"
+        ));
+        keeps_examples::<ResumeResponse>(include_str!(
+            "../../../schemas/response/resume.schema.json"
+        ));
+        keeps_examples::<RouteResponse>(include_str!(
+            "../../../schemas/response/route.schema.json"
+        ));
+        keeps_examples::<SubscribeResponse>(include_str!(
+            "../../../schemas/response/subscribe.schema.json"
+        ));
+        keeps_examples::<Failure>(include_str!(
+            "../../../schemas/response/unknown.schema.json"
+        ));
+        keeps_examples::<UnsubscribeResponse>(include_str!(
+            "../../../schemas/response/unsubscribe.schema.json"
+        ));
+    }
+
+    // An unknown property is skipped, and an unknown value of an enumeration is kept.
+    #[test]
+    fn a_newer_bridge_can_be_read() {
+        let text = r#"{"kind": "tired", "message": "zzz", "retryable": true, "mood": "calm"}"#;
+        let read: ErrorObject = serde_json::from_str(text).unwrap();
+        assert_eq!(read.kind, ErrorKind::Other("tired".into()));
+        assert_eq!(read.kind.to_string(), "tired");
+        assert_eq!(serde_json::to_value(read).unwrap()["kind"], "tired");
+    }
+
+    // A response reads as a success or a failure, and as neither where it is none.
+    #[test]
+    fn a_response_is_a_success_or_a_failure() {
+        let good = r#"{"ok": true, "result": null, "attempts": 1, "duration_ms": 1.5}"#;
+        let read: RequestResponse = serde_json::from_str(good).unwrap();
+        assert!(matches!(read, Response::Success(success) if success.result.is_null()));
+        let bad = r#"{"ok": false, "error": {"kind": "timeout", "message": "m", "retryable": true},
+            "attempts": 1, "duration_ms": 1.5}"#;
+        let read: RequestResponse = serde_json::from_str(bad).unwrap();
+        let Response::Failure(failure) = read else {
+            panic!("a success: {read:?}");
+        };
+        assert_eq!(failure.error.kind, ErrorKind::Timeout);
+        assert!(serde_json::from_str::<RequestResponse>(r#"{"ok": true}"#).is_err());
+    }
+}
