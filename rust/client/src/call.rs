@@ -11,6 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::client::Handle;
+pub use crate::contract::ErrorKind;
 use crate::errors::EmitError;
 use crate::event::Event;
 
@@ -155,72 +156,6 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(text, "{}: {}", self.kind, self.message)
-    }
-}
-
-/// The kinds of errors of the bus contract.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The payload does not fit the command's schema.
-    Invalid,
-    /// There is no integration of that name.
-    UnknownIntegration,
-    /// There is no operation of that name.
-    UnknownOperation,
-    /// The protocol lacks the operation.
-    NotSupported,
-    /// There was no connection; nothing was sent.
-    NotConnected,
-    /// The connection ended; something may have been sent.
-    ConnectionLost,
-    /// The remote did not answer in the time of an attempt.
-    Timeout,
-    /// The caller's time is up.
-    Deadline,
-    /// The circuit is open; nothing was tried.
-    CircuitOpen,
-    /// A limit of the bridge is reached.
-    Overloaded,
-    /// The remote asks to slow down.
-    Throttled,
-    /// The remote refuses the credentials.
-    Auth,
-    /// The remote understood and refused.
-    Rejected,
-    /// The remote says that it cannot now.
-    Unavailable,
-    /// The remote's answer makes no sense.
-    Protocol,
-    /// The bridge is about to stop.
-    Stopping,
-    /// A kind that this version of the client does not know.
-    #[serde(untagged)]
-    Other(String),
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text.write_str(match self {
-            ErrorKind::Invalid => "invalid",
-            ErrorKind::UnknownIntegration => "unknown_integration",
-            ErrorKind::UnknownOperation => "unknown_operation",
-            ErrorKind::NotSupported => "not_supported",
-            ErrorKind::NotConnected => "not_connected",
-            ErrorKind::ConnectionLost => "connection_lost",
-            ErrorKind::Timeout => "timeout",
-            ErrorKind::Deadline => "deadline",
-            ErrorKind::CircuitOpen => "circuit_open",
-            ErrorKind::Overloaded => "overloaded",
-            ErrorKind::Throttled => "throttled",
-            ErrorKind::Auth => "auth",
-            ErrorKind::Rejected => "rejected",
-            ErrorKind::Unavailable => "unavailable",
-            ErrorKind::Protocol => "protocol",
-            ErrorKind::Stopping => "stopping",
-            ErrorKind::Other(name) => name,
-        })
     }
 }
 

@@ -225,7 +225,8 @@ pub struct BusGap {
     pub missing: u64,
 }
 
-/// Messages on the bus were rejected; emitted at most once a second for each reason.
+/// Messages on the bus were rejected; emitted at most once a second for each reason, sender's key
+/// and event type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BusRejected {
@@ -239,6 +240,10 @@ pub struct BusRejected {
     /// On a closed bus, the fingerprint of the sender's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// With `echo`, the type of these events; left out where there are too many types to report
+    /// each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
 }
 
 /// The event that caused an operation; part of each resilience event.
@@ -894,6 +899,8 @@ pub enum Reason {
     Depth,
     /// `duplicate_key`.
     DuplicateKey,
+    /// `echo`.
+    Echo,
     /// `extension`.
     Extension,
     /// `forgotten`.
@@ -938,6 +945,7 @@ impl Reason {
             Self::Cut => "cut",
             Self::Depth => "depth",
             Self::DuplicateKey => "duplicate_key",
+            Self::Echo => "echo",
             Self::Extension => "extension",
             Self::Forgotten => "forgotten",
             Self::Frames => "frames",
