@@ -13,10 +13,11 @@ from bridge.registry import AdapterRegistry
 from tests.support.bus.curve import KeyRing
 from tests.support.clock import FakeClock
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.hcl"))
+FOLDER = Path(__file__).parents[3] / "examples"
+EXAMPLES = sorted(FOLDER.rglob("*.hcl"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+@pytest.mark.parametrize("path", EXAMPLES, ids=[str(path.relative_to(FOLDER)) for path in EXAMPLES])
 def test_examples_are_good_configurations(path: Path, tmp_path: Path) -> None:
     """No complaint, no warning, and each adapter can be made."""
     if "curve {" in path.read_text("utf-8"):  # keys are made where they are used, and never part of an example
