@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::client::Handle;
-pub use crate::contract::ErrorKind;
+use crate::contract::{self, ErrorKind, ErrorObject, Success};
 use crate::errors::EmitError;
 use crate::event::Event;
 
@@ -126,7 +126,7 @@ impl CallError {
     /// Returns the kind of error that the bridge answered with, if it did.
     pub fn kind(&self) -> Option<&ErrorKind> {
         match self {
-            CallError::Failed(failure) => Some(&failure.kind),
+            CallError::Failed(failure) => Some(&failure.error.kind),
             _ => None,
         }
     }
@@ -135,51 +135,25 @@ impl CallError {
 /// The error that the bridge answered with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// What happened.
-    pub kind: ErrorKind,
-    /// One line for a person.
-    pub message: String,
-    /// Whether the same call may be tried again, now or later.
-    pub retryable: bool,
-    /// The remote's own error code, as it sent it.
-    pub code: Option<Value>,
-    /// The remote's own error data, as it sent it.
-    pub data: Option<Value>,
-    /// How long to wait before trying again makes sense.
-    pub retry_after: Option<Duration>,
+    /// What went wrong.
+    pub error: ErrorObject,
     /// How many attempts the bridge made.
     pub attempts: u64,
     /// The whole event of the response.
     pub event: Event,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(text, "{}: {}", self.kind, self.message)
+impl Failure {
+    /// Returns how long to wait before trying again makes sense, if the bridge says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.error.retry_after_ms.map(Duration::from_millis)
     }
 }
 
-/// The payload of a response.
-#[derive(Deserialize)]
-struct Answer {
-    ok: bool,
-    #[serde(default)]
-    result: Value,
-    error: Option<AnswerError>,
-    #[serde(default)]
-    attempts: u64,
-    #[serde(default)]
-    duration_ms: f64,
-}
-
-#[derive(Deserialize)]
-struct AnswerError {
-    kind: ErrorKind,
-    message: String,
-    retryable: bool,
-    code: Option<Value>,
-    data: Option<Value>,
-    retry_after_ms: Option<u64>,
+impl fmt::Display for Failure {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(text, "{}: {}", self.error.kind, self.error.message)
+    }
 }
 
 fn because(bus: Option<&str>) -> String {
@@ -188,37 +162,29 @@ fn because(bus: Option<&str>) -> String {
 
 /// Reads the answer in a response; `None` where it is none.
 pub(crate) fn read_answer(event: Event) -> Option<Result<Response, Box<Failure>>> {
-    let answer = Answer::deserialize(&event.payload).ok()?;
-    let attempts = answer.attempts;
-    if answer.ok {
-        let duration = Duration::try_from_secs_f64(answer.duration_ms / 1000.0).unwrap_or_default();
+    if event.payload.get("ok")?.as_bool()? {
+        let Success {
+            result,
+            attempts,
+            duration_ms,
+            ..
+        } = Success::deserialize(&event.payload).ok()?;
+        let duration = Duration::try_from_secs_f64(duration_ms / 1000.0).unwrap_or_default();
         return Some(Ok(Response {
-            result: answer.result,
+            result,
             attempts,
             duration,
             event,
         }));
     }
-    let AnswerError {
-        kind,
-        message,
-        retryable,
-        code,
-        data,
-        retry_after_ms,
-    } = answer.error?;
-    let retry_after = retry_after_ms.map(Duration::from_millis);
-    let failure = Failure {
-        kind,
-        message,
-        retryable,
-        code,
-        data,
-        retry_after,
+    let contract::Failure {
+        error, attempts, ..
+    } = contract::Failure::deserialize(&event.payload).ok()?;
+    Some(Err(Box::new(Failure {
+        error,
         attempts,
         event,
-    };
-    Some(Err(Box::new(failure)))
+    })))
 }
 
 /// A call that was begun. Dropping it gives the call up: the command may be run, but is not sent again.
@@ -280,6 +246,7 @@ impl fmt::Debug for PendingCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::ErrorCode;
     use serde_json::json;
 
     fn read(payload: Value) -> Option<Result<Response, Box<Failure>>> {
@@ -289,60 +256,27 @@ mod tests {
     // A success has its result, and an error what the contract says of it.
     #[test]
     fn answers() {
-        let response = read(json!({"ok": true, "result": [1], "attempts": 2, "duration_ms": 1.5}))
-            .unwrap()
-            .unwrap();
+        let payload =
+            json!({"ok": true, "result": [1], "attempts": 2, "duration_ms": 1.5, "new": 1});
+        let response = read(payload).unwrap().unwrap();
         assert_eq!((response.result, response.attempts), (json!([1]), 2));
         assert_eq!(response.duration, Duration::from_micros(1500));
         let error = json!({"kind": "throttled", "message": "slow", "retryable": true, "retry_after_ms": 250, "code": 429});
-        let failure = read(json!({"ok": false, "error": error, "attempts": 1, "duration_ms": 1}))
-            .unwrap()
-            .unwrap_err();
-        assert_eq!(
-            (failure.kind.clone(), failure.retry_after),
-            (ErrorKind::Throttled, Some(Duration::from_millis(250)))
-        );
-        assert_eq!(
-            (failure.code.clone(), failure.to_string()),
-            (Some(json!(429)), "throttled: slow".to_owned())
-        );
+        let payload = json!({"ok": false, "error": error, "attempts": 1, "duration_ms": 1});
+        let failure = read(payload).unwrap().unwrap_err();
+        assert_eq!(failure.error.kind, ErrorKind::Throttled);
+        assert_eq!(failure.retry_after(), Some(Duration::from_millis(250)));
+        assert_eq!(failure.error.code, Some(ErrorCode::Integer(429)));
+        assert_eq!(failure.to_string(), "throttled: slow");
     }
 
     // A kind of a later version is kept by its name.
     #[test]
     fn unknown_kinds() {
         let error = json!({"kind": "moon", "message": "x", "retryable": false});
-        let failure = read(json!({"ok": false, "error": error}))
-            .unwrap()
-            .unwrap_err();
-        assert_eq!(failure.kind, ErrorKind::Other("moon".to_owned()));
-    }
-
-    // Each kind's name is read as the kind and written as the name.
-    #[test]
-    fn names_of_kinds() {
-        for name in [
-            "invalid",
-            "unknown_integration",
-            "unknown_operation",
-            "not_supported",
-            "not_connected",
-            "connection_lost",
-            "timeout",
-            "deadline",
-            "circuit_open",
-            "overloaded",
-            "throttled",
-            "auth",
-            "rejected",
-            "unavailable",
-            "protocol",
-            "stopping",
-        ] {
-            let kind = ErrorKind::deserialize(&json!(name)).unwrap();
-            assert!(!matches!(kind, ErrorKind::Other(_)), "{name}");
-            assert_eq!(kind.to_string(), name);
-        }
+        let payload = json!({"ok": false, "error": error, "attempts": 0, "duration_ms": 0});
+        let failure = read(payload).unwrap().unwrap_err();
+        assert_eq!(failure.error.kind, ErrorKind::Other("moon".to_owned()));
     }
 
     // What is no answer is none, whatever its types.
@@ -354,11 +288,12 @@ mod tests {
             json!({}),
             json!({"ok": 1}),
             json!({"ok": false}),
-            json!({"ok": true, "attempts": -1}),
+            json!({"ok": false, "result": 1, "attempts": 1, "duration_ms": 1}),
+            json!({"ok": true, "result": 1, "attempts": -1, "duration_ms": 1}),
         ] {
             assert!(read(payload).is_none());
         }
-        let odd = read(json!({"ok": true, "result": 1, "duration_ms": -5.0}))
+        let odd = read(json!({"ok": true, "result": 1, "attempts": 1, "duration_ms": -5.0}))
             .unwrap()
             .unwrap();
         assert_eq!(odd.duration, Duration::ZERO);

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::call::{CallError, CallOptions, ErrorKind, Key, PendingCall, Response, read_answer};
+use crate::call::{CallError, CallOptions, Key, PendingCall, Response, read_answer};
+use crate::contract::ErrorKind;
 use crate::curve::Curve;
 use crate::endpoint::Address;
 use crate::errors::{EmitError, InvalidError, SetupError};
@@ -335,8 +336,8 @@ impl Client {
 
     /// Subscribes to the events that a filter selects.
     ///
-    /// The bridge says its last values (health, static values, retained messages) to each new subscription, so other
-    /// subscriptions to the same types may get them again.
+    /// The bridge says its last values (health, static values, retained messages) to each new subscription, with the
+    /// header `repeated`. Other subscriptions to the same types may get them again.
     pub fn subscribe(&self, filter: Filter) -> Subscription {
         let most = self.shared().settings.receive_queue;
         Subscription {
@@ -920,7 +921,10 @@ impl Shared {
         let now = Instant::now();
         if let Err(failure) = &answer {
             // The bridge has begun nothing. Another one may follow it.
-            if failure.kind == ErrorKind::Stopping && call.repeats && now + PAUSE < call.deadline {
+            if failure.error.kind == ErrorKind::Stopping
+                && call.repeats
+                && now + PAUSE < call.deadline
+            {
                 core.set_due(&correlation_id, now + PAUSE);
                 self.timer.notify_all();
                 return;

@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::client::Handle;
+use crate::contract::{BridgeHealth, IntegrationHealth};
 use crate::errors::RecvError;
 use crate::event::Event;
 use crate::filter::Filter;
@@ -34,6 +36,26 @@ pub struct Health {
     pub error: Option<String>,
     /// The whole payload of the bus contract; null with [`LOST`].
     pub payload: Value,
+}
+
+impl Health {
+    /// Returns what a bridge says of itself, or `None` where this is another state, or [`LOST`].
+    pub fn bridge(&self) -> Option<BridgeHealth> {
+        if self.id == BRIDGE {
+            BridgeHealth::deserialize(&self.payload).ok()
+        } else {
+            None
+        }
+    }
+
+    /// Returns what a bridge says of an integration, or `None` where this is another state.
+    pub fn integration(&self) -> Option<IntegrationHealth> {
+        if self.id == BRIDGE {
+            None
+        } else {
+            IntegrationHealth::deserialize(&self.payload).ok()
+        }
+    }
 }
 
 /// The health of everything on the bus; [`Client::health`](crate::Client::health) makes it.

@@ -63,8 +63,9 @@ mod sync;
 mod zmtp;
 
 pub use bytes::{BYTES_KEY, bytes_from_value, bytes_to_value};
-pub use call::{CallError, CallOptions, ErrorKind, Failure, PendingCall, Response};
+pub use call::{CallError, CallOptions, Failure, PendingCall, Response};
 pub use client::{Client, LinkState, State};
+pub use contract::{ErrorKind, ErrorObject};
 pub use curve::Curve;
 pub use errors::{EmitError, InvalidError, RecvError, SetupError};
 pub use event::Event;

@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nemo_bridge_client::contract::{BridgeStatus, ConnectionStatus, ErrorCode};
 use nemo_bridge_client::{
     CallError, CallOptions, Client, Curve, EmitError, ErrorKind, Event, Filter, Health,
     HealthStream, LOST, RecvError, Settings, Subscription, bytes_from_value, bytes_to_value,
@@ -66,7 +67,7 @@ fn every_answer() {
         client.call(integration, "request", payload, CallOptions::default())
     };
     let kind = |result: Result<_, CallError>| match result {
-        Err(CallError::Failed(failure)) => failure.kind,
+        Err(CallError::Failed(failure)) => failure.error.kind,
         other => panic!("{other:?}"),
     };
 
@@ -84,18 +85,18 @@ fn every_answer() {
         panic!()
     };
     assert_eq!(
-        (&failure.kind, failure.retryable),
+        (&failure.error.kind, failure.error.retryable),
         (&ErrorKind::Rejected, false)
     );
     assert_eq!(
-        (failure.code, failure.data),
-        (Some(json!(-32001)), Some(json!({"id": 7})))
+        (failure.error.code, failure.error.data),
+        (Some(ErrorCode::Integer(-32001)), Some(json!({"id": 7})))
     );
     let Err(CallError::Failed(failure)) = request("shop", "busy") else {
         panic!()
     };
     assert_eq!(
-        (&failure.kind, failure.retry_after),
+        (&failure.error.kind, failure.retry_after()),
         (&ErrorKind::Throttled, Some(Duration::from_secs(7)))
     );
     for (integration, method, expected) in [
@@ -250,7 +251,12 @@ fn early_and_late() {
     let mut sidecar = Process::sidecar(&bridge, &folder, configuration);
     assert_eq!(recv(&values).payload["message"], json!(20));
     wait_health(&mut health, "bridge", "ready");
-    wait_health(&mut early.health(), "settings", "connected");
+    let settings = wait_health(&mut early.health(), "settings", "connected");
+    assert_eq!(
+        settings.integration().unwrap().status,
+        ConnectionStatus::Connected
+    );
+    assert_eq!(settings.bridge(), None);
     assert_eq!(
         recv(&early.subscribe(Filter::parse("data.*").unwrap())).payload["message"],
         json!(20)
@@ -266,6 +272,10 @@ fn early_and_late() {
             .as_deref(),
         Some("bridge")
     );
+
+    let state = wait_health(&mut late.health(), "bridge", "ready");
+    assert_eq!(state.bridge().unwrap().status, BridgeStatus::Ready);
+    assert_eq!(state.integration(), None);
 
     sidecar.kill();
     let state = wait_health(&mut health, "bridge", LOST);
@@ -646,7 +656,7 @@ fn bytes_from_outside() {
         TcpStream::connect(("127.0.0.1", port)).ok()
     });
     let configuration = format!(
-        "integration \"store\" {{\n type = \"redis\"\n endpoint {{\n url = \"redis://127.0.0.1:{port}/0\"\n }}\n}}\n\
+        "integration \"store\" {{\n type = \"redis\"\n endpoint {{\n url = \"redis://127.0.0.1:{port}/0\"\n }}\n config {{\n codec = \"bytes\"\n }}\n}}\n\
          subscription \"raw\" {{\n integration = \"store\"\n topic = \"raw\"\n emit = \"data.raw\"\n}}\n"
     );
     let client = Client::connect(folder.settings()).unwrap();
@@ -664,9 +674,16 @@ fn bytes_from_outside() {
         Some(vec![0xff, 0x00, 0xfe])
     );
 
+    // In the other direction `$bytes` means bytes, too: they come back as they were sent.
+    while raw.recv_timeout(Duration::from_millis(200)).is_ok() {}
     let payload = json!({"topic": "raw", "message": bytes_to_value(&[0x80, 0x81])});
-    let response = client.call("store", "publish", payload, CallOptions::default());
-    assert!(response.is_ok(), "{response:?}");
+    client
+        .call("store", "publish", payload, CallOptions::default())
+        .unwrap();
+    assert_eq!(
+        bytes_from_value(&recv(&raw).payload["message"]),
+        Some(vec![0x80, 0x81])
+    );
 }
 
 // Each of thousands of subscriptions is known to the broker, also after it was restarted.

@@ -95,6 +95,15 @@ def test_dependencies_have_reasons():
     assert sorted(named) == sorted(requirement.name for requirement in RUNTIME + DEVELOPMENT)
 
 
+def test_dependencies_of_the_rust_client_have_reasons():
+    """Each has a line in CONTRIBUTING.md, and nothing else has."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.split("\n## Dependencies in Rust\n")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
+    manifest = tomllib.loads((ROOT / "rust" / "client" / "Cargo.toml").read_text("utf-8"))
+    assert sorted(named) == sorted(manifest["dependencies"])
+
+
 def test_packages_are_on_the_map():
     """Each package and module of the top level stands in docs/architecture.md, and no other."""
     rooms = {path.name for path in (ROOT / "bridge").iterdir() if path.suffix == ".py"}

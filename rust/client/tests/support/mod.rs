@@ -16,7 +16,7 @@ use nemo_bridge_client::{Client, Settings};
 use serde_json::{Value, json};
 
 /// How long a test waits for what has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns a program beside the sidecar's, or `None`, with a message, where the sidecar is not installed. In CI it must
 /// be.
