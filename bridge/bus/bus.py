@@ -84,8 +84,8 @@ class Bus:
             subscriptions: Prefixes of the event types to read. Gaps are looked for only where all is read (`""`).
             number: Whether to number the events that are published, in `headers.seq`.
             own: Returns whether to pass events of the own source and this type to `on_event`, too; see `pass_own`.
-            listens: Whether other bridges may take this client for a listener of what it reads. With False it must read
-                everything.
+            listens: Whether bridges may take this client for a listener of what it reads. With False it reads
+                everything, whatever `subscriptions` says.
             last_values: How many last values are kept at most, and their bytes; those of `keep` do not count.
             bytes_as: How bytes in payloads are published: as objects with one key, `$bytes`, or as MessagePack's `bin`.
                 Both are read.

@@ -8,9 +8,9 @@ from bridge.core.filters import Trigger
 #: Event types whose answer is remembered; when more turn up, the memory starts anew.
 _REMEMBERED: Final = 4096
 
-#: The prefixes of a program that reads everything without being a listener: every first byte that an event type can
-#: have. ZeroMQ tells a publisher that somebody subscribes to a prefix, but neither who nor how many. If the bridge
-#: subscribed to "" for itself, it could not see whether an application does.
+#: The prefixes of a program that reads everything without being a listener, as a bridge or `tap`: every first byte that
+#: an event type can have. ZeroMQ tells a publisher that somebody subscribes to a prefix, but neither who nor how many.
+#: If such a program subscribed to "", nobody could see whether an application does.
 EVERY_FIRST_BYTE: Final = tuple(bytes([first]) for first in range(256))
 
 

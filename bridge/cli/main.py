@@ -170,7 +170,7 @@ def tap(
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Show the events on the bus."""
+    """Show the events on the bus. No message that waits for a listener is published because of this."""
     from bridge.cli import talk  # noqa: PLC0415
 
     options = talk.BusOptions(config, publish, subscribe, key_file, server_key)

@@ -54,8 +54,10 @@ class BusOptions:
     key: Path | None = None
     server_key: Path | None = None
 
-    def client(self, prefixes: Sequence[str]) -> BusClient:
-        """Return a client for this bus, which subscribes to event types with these prefixes.
+    def client(self, prefixes: Sequence[str], *, listens: bool = True) -> BusClient:
+        """Return a client for this bus, which receives event types with these prefixes.
+
+        With `listens` False it does not count as a listener of them.
 
         Raises:
             InvalidError: Only one of the two keys is given.
@@ -79,7 +81,7 @@ class BusOptions:
             raise InvalidError(
                 "a closed bus needs both: --key-file, our key pair, and --server-key, the bus' public key"
             )
-        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve, bytes_as=bytes_as)
+        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve, bytes_as=bytes_as, listens=listens)
 
 
 def _json(text: str, what: str) -> Any:
@@ -121,7 +123,7 @@ def call(options: BusOptions, integration: str, method: str, params: str, timeou
     limit = seconds("--timeout", timeout)
 
     async def ask() -> Any:
-        async with options.client(("response.",)) as bus:
+        async with options.client(()) as bus:
             return await RpcClient(bus, integration).call(method, arguments, timeout=limit, key=key)
 
     try:
@@ -175,7 +177,7 @@ def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
 
 async def _watch(options: BusOptions, take: Callable[[Event], bool], count: int) -> None:
     shown = 0
-    bus = options.client(("",))
+    bus = options.client(("",), listens=False)
     with bus.listen() as events:
         async with bus:
             while count == 0 or shown < count:

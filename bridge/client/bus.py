@@ -47,6 +47,7 @@ class BusClient:
         bytes_as: Literal["object", "bin"] = "object",
         patience: float = 5.0,
         curve: CurveClient | None = None,
+        listens: bool = True,
     ) -> None:
         """Create a client that is not connected yet.
 
@@ -60,6 +61,8 @@ class BusClient:
                 `bytes` in either case; an object `$bytes` that is not valid is received as it is.
             curve: Keys for a closed bus, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
             patience: Seconds to wait for the bus before `BusError` is raised.
+            listens: Whether this client counts as a listener of what it receives. With False, messages that wait for a
+                listener go on waiting. Then it reads everything, and `prefixes` only select what it passes on.
         """
         name = uuid.uuid4().hex[:12]
         self.source = source or f"client/{name}"
@@ -89,6 +92,7 @@ class BusClient:
             subscriptions=(*prefixes, self._probe),
             own=lambda _: True,
             bytes_as=bytes_as,
+            listens=listens,
             curve=curve,
             join_timeout=patience,
         )

@@ -91,6 +91,14 @@ class Grant:
         """
         return prefix.startswith(self._own) or any(_covers(pattern, prefix) for pattern in self.subscribe)
 
+    def readable(self, start: bytes) -> tuple[bytes, ...]:
+        """Return the longer prefixes that begin with `start` and to which its holder may subscribe.
+
+        With the right to `order.**`, these are `order` where `start` is `o`, and none where it is `p`.
+        """
+        stems = (self._own, *(pattern.removesuffix(".**") for pattern in self.subscribe))
+        return tuple(stem for stem in map(str.encode, stems) if stem.startswith(start))
+
 
 AccessList = Mapping[str, Grant]
 """The grants of a closed bus, by public key."""

@@ -206,13 +206,15 @@ class Forwarder:
         key = _user(frame)
         grant = self.access_list.get(key) if key is not None else None
         own = key is None and _descriptor(frame) < 0
+        granted = (prefix,) if own else _granted(grant, prefix)
         if content[0] != _SUBSCRIBE:
-            self._unsubscription(content, own or (grant is not None and _may_subscribe(grant, prefix)), key is None)
+            self._unsubscription(content, granted, key is None)
             return
-        if own or (grant is not None and _may_subscribe(grant, prefix)):
+        if granted is not None:
             if key is not None:
                 self._remember(frame, key)
-            self._subscribers.set(zmq.SUBSCRIBE, prefix)
+            for one in granted:
+                self._subscribers.set(zmq.SUBSCRIBE, one)
             self._own.send(content, _NOBLOCK)
             self._senders.send(content, _NOBLOCK)
             return
@@ -221,24 +223,25 @@ class Forwarder:
             del self._refused_subscriptions[next(iter(self._refused_subscriptions))]
         self._refuse(Reason.REFUSED, key and fingerprint(key), f"{_name(grant)} may not subscribe to {_shown(prefix)}")
 
-    def _unsubscription(self, content: bytes, may: bool, nameless: bool) -> None:
+    def _unsubscription(self, content: bytes, granted: tuple[bytes, ...] | None, nameless: bool) -> None:
         """End one subscription, here and at the senders.
 
         Args:
             content: The frame that ends it.
-            may: Whether the key has the right to this subscription.
+            granted: What the key gets for this subscription; None where it has no right to it.
             nameless: Whether there is no key: so where a connection ended. Then the end of a subscription that was
                 refused must not end another client's.
         """
         prefix = content[1:]
         refused = self._refused_subscriptions.get(prefix, 0)
-        if refused and (nameless or not may):
+        if refused and (nameless or granted is None):
             if refused == 1:
                 del self._refused_subscriptions[prefix]
             else:
                 self._refused_subscriptions[prefix] = refused - 1
             return
-        self._subscribers.set(zmq.UNSUBSCRIBE, prefix)
+        for one in (prefix,) if granted is None else granted:
+            self._subscribers.set(zmq.UNSUBSCRIBE, one)
         self._own.send(content, _NOBLOCK)
         self._senders.send(content, _NOBLOCK)
 
@@ -365,9 +368,16 @@ def _descriptor(frame: "zmq.Frame") -> int:
         return -1
 
 
-def _may_subscribe(grant: Grant, prefix: bytes) -> bool:
-    # A prefix may end within a character.
-    return grant.may_subscribe(prefix.decode("utf-8", "surrogateescape"))
+def _granted(grant: Grant | None, prefix: bytes) -> tuple[bytes, ...] | None:
+    """Return the prefixes that a key gets for one that it subscribes to; None where it has no right to it.
+
+    Who observes the bus subscribes to each single byte (`bus/listeners.py`), and gets what it may read of that.
+    """
+    if grant is None:
+        return None
+    if grant.may_subscribe(prefix.decode("utf-8", "surrogateescape")):  # a prefix may end within a character
+        return (prefix,)
+    return grant.readable(prefix) if len(prefix) == 1 and grant.subscribe else None
 
 
 def _name(grant: Grant | None) -> str:

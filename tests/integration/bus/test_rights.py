@@ -6,10 +6,13 @@ import msgpack
 import pytest
 
 from bridge.bus.broker import curve
+from bridge.bus.listeners import EVERY_FIRST_BYTE
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import BusError
-from tests.support.bus.closed_bus import closed
-from tests.support.bus.curve import print_of
+from bridge.core.model import Event
+from tests.support.bus.bus import Peer
+from tests.support.bus.closed_bus import closed, closed_bus
+from tests.support.bus.curve import KeyRing, print_of
 from tests.support.wait import until
 
 
@@ -100,6 +103,29 @@ async def test_refused_subscription_ends_for_itself(tmp_path: Path) -> None:
             assert refused.sub.closed
 
 
+async def test_an_observer_hears_what_its_key_may_read(tmp_path: Path) -> None:
+    """Who asks for every first byte gets the types that the key may subscribe to, and counts as no listener."""
+    ring = KeyRing(tmp_path)
+    keys, deaf = ring.listed("eye", "order.hello", "order.**, ümlaut.x"), ring.listed("deaf", "", "")
+    seen: list[Event] = []
+    bus = closed_bus(ring, seen, listens=False)
+    await bus.start()
+    try:
+        for _ in range(2):
+            with Peer(bus.publish_endpoint, bus.subscribe_endpoint, *EVERY_FIRST_BYTE, keys=keys) as eye:
+                await eye.send_until(lambda eye=eye: bool(eye.received()), "order.hello")
+                for event_type in ("cart.x", "other.x", "ümlaut.y", "ümlaut.x", "order", "order.last"):
+                    bus.publish(event_type, None)
+                heard: set[str] = set()
+                await until(lambda eye=eye, heard=heard: heard.update(_types(eye)) or "order.last" in heard)
+                assert heard - {"order.hello"} == {"ümlaut.x", "order", "order.last"}
+                assert not bus.listens("order.x")
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, *EVERY_FIRST_BYTE, keys=deaf):
+            await until(lambda: bus.stats.rejected == len(EVERY_FIRST_BYTE))
+    finally:
+        await bus.stop()
+
+
 async def test_last_value(tmp_path: Path) -> None:
     """Late subscribers get the last health at once on a closed bus, too, each time."""
     async with closed(tmp_path) as here:
@@ -170,3 +196,7 @@ async def test_rights_taken_away(tmp_path: Path) -> None:
             app.send("cart.still")
             await until(lambda: here.saw("cart.still"))
             assert not here.saw("order.forged")
+
+
+def _types(peer: Peer) -> set[str]:
+    return {event["event_type"] for event in peer.received()}

@@ -1,6 +1,7 @@
 """The commands as a person types them: what they print, their exit codes, and no traceback ever."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from bridge import __version__
 from tests.support.servers.remote import Remote, free_port, remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.sidecar.tap import tapping
 from tests.support.wait import until
 
 _ROOT = Path(__file__).parents[3]
@@ -160,6 +162,45 @@ async def test_tap_for_people(process: Sidecar, place: tuple[str, ...]) -> None:
     assert bus.source in text
     assert '{"id": 7}' in text
     assert "other" not in text
+
+
+async def test_tap_shows_each_event_of_a_burst(process: Sidecar, place: tuple[str, ...], tmp_path: Path) -> None:
+    """Nothing is missing of 3,000 events that come at once, and nothing is complained about."""
+    with process.program() as bus, tapping(tmp_path / "printed", "burst.*", *place) as tap:
+
+        def watches() -> bool:
+            bus.emit("burst.begins", None)
+            return bool(tap.seen("burst.begins"))
+
+        await until(watches)
+        for number in range(3000):
+            bus.emit("burst.goes_on", number)
+        await until(lambda: len(tap.seen("burst.goes_on")) >= 3000)
+        assert [event["payload"] for event in tap.seen("burst.goes_on")] == list(range(3000))
+        assert tap.complaints == ""
+
+
+async def test_an_observer_that_reads_nothing_holds_up_nobody(
+    process: Sidecar, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    """While 100 MB pass a stopped `tap`, the bridge answers at once and needs little memory; then `tap` goes on."""
+    with process.program() as bus, tapping(tmp_path / "printed", "burst.*", *place) as tap:
+
+        def watches() -> bool:
+            bus.emit("burst.begins", None)
+            return bool(tap.seen("burst.begins"))
+
+        await until(watches)
+        tap.process.send_signal(signal.SIGSTOP)
+        before = process.rss
+        for _ in range(50):
+            for _ in range(1000):
+                bus.emit("burst.goes_on", "x" * 2000)
+            await bus.ask("bridge.ping")
+        assert process.rss - before < 50_000_000
+        tap.process.send_signal(signal.SIGCONT)
+        await until(lambda: (watches(), len(tap.seen("burst.goes_on")) > 0)[1])
+        assert _bridge("call", "api", "echo", "[7]", *place).stdout == "[\n  7\n]\n"
 
 
 async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[str, ...], tmp_path: Path) -> None:

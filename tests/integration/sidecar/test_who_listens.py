@@ -3,6 +3,8 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -17,6 +19,7 @@ from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import remote
 from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import Sidecar, bus_block, json_rpc, short_directory, sidecar
+from tests.support.sidecar.tap import tapping
 from tests.support.wait import until
 
 Numbers = range
@@ -90,12 +93,21 @@ _WAYS = {"redis": _redis_stream, "nats": _jetstream, "mqtt": _mqtt}
 
 
 @pytest.mark.parametrize("way", _WAYS.values(), ids=_WAYS)
-async def test_nothing_is_lost_around_a_killed_sidecar(way: Callable) -> None:
-    """The sidecar that hosts the bus is killed while messages come; a subscriber that comes back late sees all 30."""
-    with way() as (text, put), restarts(text) as start:
+async def test_nothing_is_lost_around_a_killed_sidecar(way: Callable, tmp_path: Path) -> None:
+    """The sidecar that hosts the bus is killed while messages come; a subscriber that comes back late sees all 30.
+
+    Two observers are there all the time. The messages do not wait less for that, and the observers see them all, too.
+    """
+    with contextlib.ExitStack() as stack:
+        text, put = stack.enter_context(way())
+        start = stack.enter_context(restarts(text))
         await put(range(0))
-        with start().program("health.") as watching:
+        bridge = start()
+        place = ("--publish", bridge.publish, "--subscribe", bridge.subscribe)
+        with bridge.program("health.") as watching:
             await watching.wait("health.store", lambda event: event["payload"]["status"] == "connected")
+        taps = [stack.enter_context(tapping(tmp_path / name, "job.**", "health.store", *place)) for name in "ab"]
+        await until(lambda: all(tap.seen("health.store") for tap in taps))
         await put(range(15))
         bridge = start()  # kills the first one with -9
         await put(range(15, 30))
@@ -103,11 +115,18 @@ async def test_nothing_is_lost_around_a_killed_sidecar(way: Callable) -> None:
             told = await watching.wait("health.store", lambda event: event["payload"]["warnings"])
             (warning,) = told["payload"]["warnings"]
             assert re.fullmatch("messages of '.+' wait, because nobody on the bus listens to 'job.come'", warning)
+        await until(lambda: all(tap.seen("health.store")[-1]["timestamp"] >= told["timestamp"] for tap in taps))
+        assert not any(tap.seen("job.come") for tap in taps)
         with bridge.program("job.") as late:
             # nats-server 2.9 delivers what the killed one had in hand once too often, as if for the first time.
-            await until(lambda: {event["payload"]["message"] for event in late.seen("job.come")} == set(range(30)))
+            await until(lambda: _numbers(late.seen("job.come")) == set(range(30)))
+        await until(lambda: all(_numbers(tap.seen("job.come")) == set(range(30)) for tap in taps))
         with bridge.program("health.") as watching:
             await watching.wait("health.store", lambda event: not event["payload"]["warnings"])
+
+
+def _numbers(events: list[dict[str, Any]]) -> set[int]:
+    return {event["payload"]["message"] for event in events}
 
 
 async def test_a_route_is_a_listener() -> None:
