@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,14 +42,16 @@ class Names:
 
     Attributes:
         environ: The environment, for `env.NAME`.
-        variables: The variables, for `var.name`; None while the variables themselves are read.
-        failed: Variables that are declared but have no value; each has a diagnostic already.
+        variables: The variables, for `var.name`.
+        unresolved: Variables that are declared but have no value; the reason has a diagnostic.
+        variable_secrets: The secret texts of which the value of each variable was made.
         secrets: Collects the secret texts that expressions use.
     """
 
     environ: Mapping[str, str]
-    variables: Mapping[str, Literal] | None = None
-    failed: frozenset[str] = frozenset()
+    variables: Mapping[str, Literal] = field(default_factory=dict)
+    unresolved: AbstractSet[str] = frozenset()
+    variable_secrets: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set, compare=False)
 
 
@@ -146,18 +149,17 @@ class Compiler:
         return Literal(term.text, value, secret=True)
 
     def _variable(self, term: Reference) -> Expression:
-        variables = self.names.variables
-        if variables is None:
-            return self._fail(term, f"`{term.text}`: a variable cannot use another variable")
+        variables, unresolved = self.names.variables, self.names.unresolved
         if not term.steps or not isinstance(term.steps[0], str):
             return self._fail(term, f"`{term.text}`: write `var.name`")
         name, *steps = term.steps
         found = variables.get(str(name))
         if found is None:
-            if name in self.names.failed:
+            if name in unresolved:
                 # It has a diagnostic where it is declared; an empty message marks the attribute as unusable.
                 return self._fail(term, "")
-            return self._fail(term, f"there is no variable `{name}`{near(str(name), variables)}", quotes=False)
+            hint = near(str(name), [*variables, *unresolved])
+            return self._fail(term, f"there is no variable `{name}`{hint}", quotes=False)
         value = found.value
         for step in steps:
             try:
@@ -165,7 +167,7 @@ class Compiler:
             except (KeyError, IndexError, TypeError):
                 return self._fail(term, f"`{term.text}`: there is no `{step}`")
         if found.secret:
-            self.names.secrets.update(strings(value))
+            self.names.secrets.update(strings(value), self.names.variable_secrets[str(name)])
         return Literal(term.text, value, secret=found.secret)
 
     def _has(self, term: FunctionCall) -> Expression:

@@ -146,7 +146,7 @@ class BusSettings(Strict):
 class VariableBlock(Strict):
     """`variable "name" { … }`: a value for `var.name`, as in Nemo; `env` names an environment variable for it."""
 
-    type: Literal["string", "number", "bool", "list", "map", "any"] | None = None
+    type: Literal["string", "number", "int", "float", "bool", "list", "map", "any"] | None = None
     default: Any = None
     env: Annotated[str, Field(min_length=1, description="environment variable that gives the value")] | None = None
     description: str | None = None

@@ -3,6 +3,7 @@
 It is not the parser's tree: here each part knows its line, and only what the bridge supports can be written.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,32 @@ class Index(Term):
 
     base: Term
     key: Term
+
+
+def references(term: Term) -> Iterator[Reference]:
+    """Return every path in a term, the term itself included."""
+    parts: list[Term] = []
+    match term:
+        case Reference():
+            yield term
+        case Template():
+            parts = [part for part in term.parts if isinstance(part, Term)]
+        case Sequence():
+            parts = [*term.items]
+        case Object():
+            parts = [item for _, item in term.items]
+        case FunctionCall():
+            parts = [*term.arguments]
+        case Unary():
+            parts = [term.operand]
+        case Binary():
+            parts = [term.left, term.right]
+        case Conditional():
+            parts = [term.condition, term.then, term.otherwise]
+        case Index():
+            parts = [term.base, term.key]
+    for part in parts:
+        yield from references(part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,3 +48,23 @@ def test_all_but_hosts_and_ports(load_text, endpoint, url, wanted):
     """Credentials and values from the environment are secret; host and port of a remote are not."""
     found = load_text(BLOCK.format(endpoint=endpoint), ENVIRON | {"URL": url})
     assert found.secrets - {""} == {"in-the-file", "a-seed", "route-key"} | wanted
+
+
+def test_what_came_through_the_defaults_of_variables(load_text):
+    """A value from the environment is secret by itself and as a part, also through variables that use each other."""
+    text = (
+        BLOCK.format(endpoint='url = "http://h"')
+        + """
+variable "token" { default = env.TOKEN }
+variable "header" { default = "Bearer ${upper(var.token)}" }
+route "s" {
+  on          = ["y"]
+  integration = "a"
+  operation   = "request"
+  method      = "m"
+  params      = [var.header]
+}
+"""
+    )
+    found = load_text(text, ENVIRON | {"URL": "http://h", "TOKEN": "abc"}).secrets
+    assert {"abc", "Bearer ABC"} <= found

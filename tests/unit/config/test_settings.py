@@ -1,5 +1,7 @@
 """Show how `bridge`, `log`, `bus` and `variable` blocks are read and checked."""
 
+import json
+
 import pytest
 
 
@@ -118,8 +120,26 @@ bridge {
             {},
             'bridge.hcl:1: variable "n": has no value; give it a `default`, or --var n=… or the environment',
         ),
-        ('variable "n" { type = number }', {"n": "x"}, 'bridge.hcl:1: variable "n": its value is not a number'),
-        ('variable "n" { type = bool }', {"n": "1"}, 'bridge.hcl:1: variable "n": its value is not a bool'),
+        (
+            'variable "n" { type = number }',
+            {"n": "x"},
+            'bridge.hcl:1: variable "n": the value of --var n must be a number, such as 5 or 2.5',
+        ),
+        (
+            'variable "n" { type = bool }',
+            {"n": "1"},
+            'bridge.hcl:1: variable "n": the value of --var n must be `true` or `false`',
+        ),
+        (
+            'variable "n" {\n  type    = int\n  default = 2.5\n}',
+            {},
+            'bridge.hcl:3: variable "n" > default: must be a whole number, such as 5; the type `float` takes 2.5, too',
+        ),
+        (
+            'variable "n" {\n  type    = string\n  default = 2\n}',
+            {"n": "x"},
+            'bridge.hcl:3: variable "n" > default: must be a string; write it in quotes',
+        ),
         ('variable "n" { type = strin }', {"n": "1"}, 'bridge.hcl:1: variable "n" > type: must be'),
         (
             'variable "name" { default = 1 }',
@@ -129,13 +149,23 @@ bridge {
         (
             'variable "n" { default = var.n }',
             {},
-            'bridge.hcl:1: variable "n" > default: `var.n`: a variable cannot use another variable',
+            'bridge.hcl:1: variable "n" > default: a circle of variables: `var.n` → `var.n`; give one of them',
+        ),
+        (
+            'variable "name" { default = var.nme }',
+            {},
+            'bridge.hcl:1: variable "name" > default: there is no variable `nme` (did you mean `name`?)',
+        ),
+        (
+            'variable "a" { default = var.b }\nvariable "b" { default = env.NOT_SET }\nbridge { name = var.a }',
+            {},
+            'bridge.hcl:2: variable "b" > default: the environment variable `NOT_SET` is not set',
         ),
         ("bridge { name = var.nome }", {}, "bridge.hcl:1: bridge > name: there is no variable `nome`"),
         (
             'variable "n" { type = number }\nbridge { name = "${var.n}" }',
             {"n": "x"},
-            'bridge.hcl:1: variable "n": its value is not a number',
+            'bridge.hcl:1: variable "n": the value of --var n must be a number',
         ),
     ],
 )
@@ -144,6 +174,125 @@ def test_faults_of_variables(diagnostics, text, variables, wanted):
     found = diagnostics(text, **variables)
     assert len(found) == 1
     assert found[0].startswith(wanted)
+
+
+_USE = """
+integration "a" {
+  type = "mqtt"
+  endpoint {
+    address = "h"
+  }
+}
+route "r" {
+  on          = ["a.*"]
+  integration = "a"
+  operation   = "publish"
+  topic       = "t"
+  message     = "${var.n}"
+}
+"""
+_TYPED = [
+    ("int", "5", 5),
+    ("int", "-5.0", -5),
+    ("int", "18446744073709551615", (1 << 64) - 1),
+    ("int", "2.5", None),
+    ("int", "true", None),
+    ("int", "1e400", None),
+    ("int", "18446744073709551616", None),
+    ("float", "5", 5.0),
+    ("float", "2.5", 2.5),
+    ("float", "NaN", None),
+    ("float", "x", None),
+    ("number", "5", 5),
+    ("number", "2.5", 2.5),
+    ("number", "null", None),
+    ("bool", "true", True),
+    ("bool", "false", False),
+    ("bool", "0", None),
+    ("list", "[1, 2.5]", [1, 2.5]),
+    ("list", "[1e999]", None),
+    ("list", "[" * 100_000, None),
+    ("map", '{"a": 1}', {"a": 1}),
+    ("map", "[]", None),
+    ("string", "5", "5"),
+    ("any", "5", "5"),
+]
+
+
+@pytest.mark.parametrize("case", _TYPED, ids=[f"{kind}-{text[:20]}" for kind, text, _ in _TYPED])
+@pytest.mark.parametrize("way", ["given", "environment", "default"])
+def test_the_type_of_a_variable(load_text, diagnostics, way, case):
+    """A value becomes one of its type, wherever it comes from; one that does not fit is reported with what would."""
+    kind, text, wanted = case
+    source = f"default = {json.dumps(text)}" if way == "default" else 'env = "N"'
+    whole = f'variable "n" {{\n  type = {kind}\n  {source}\n}}\n{_USE}'
+    environ = {"N": text} if way == "environment" else {}
+    given = {"n": text} if way == "given" else {}
+    if wanted is None:
+        (found,) = diagnostics(whole, environ, **given)
+        place = '3: variable "n" > default: ' if way == "default" else '1: variable "n": the value of '
+        assert found.startswith(f"bridge.hcl:{place}")
+        assert "must be " in found
+    else:
+        (route,) = load_text(whole, environ, **given).routes
+        found = route.message.evaluate({})
+        assert (found, type(found)) == (wanted, type(wanted))
+
+
+def test_defaults_of_variables_that_use_each_other(load_text):
+    """A default may use the environment and other variables, whatever the order; the type is kept."""
+    text = """
+bridge {
+  name          = var.name
+  drain_timeout = "${var.seconds}"
+}
+variable "name" { default = "${var.place}-${var.number}" }
+variable "seconds" { default = var.all.seconds * 2 }
+variable "place" { default = env.PLACE }
+variable "number" {
+  type    = int
+  default = env.NUMBER
+}
+variable "all" { default = { seconds = var.number } }
+"""
+    found = load_text(text, {"PLACE": "here", "NUMBER": "3"}).bridge
+    assert (found.name, found.drain_timeout) == ("here-3", 6.0)
+
+
+def test_a_default_that_is_not_needed(load_text):
+    """Where `--var` or the environment gives the value, the default demands nothing of the environment."""
+    text = 'variable "n" {\n  env = "NAME"\n  default = env.NOT_SET\n}\nbridge { name = var.n }\n'
+    assert load_text(text, n="a").bridge.name == "a"
+    assert load_text(text, {"NAME": "b"}).bridge.name == "b"
+
+
+def test_circles_of_variables(diagnostics):
+    """Each circle is one complaint that names the way round, whoever gives a value; what depends on one adds none."""
+    text = """
+variable "a" { default = "${var.b}/x" }
+variable "b" { default = [var.c] }
+variable "c" { default = upper(var.a) }
+variable "d" {
+  default = var.e
+}
+variable "e" { default = { one = var.d } }
+variable "f" { default = var.a }
+bridge { name = "${var.f}" }
+"""
+    found = diagnostics(text, a="1")
+    assert [one.partition("; ")[0] for one in found] == [
+        'bridge.hcl:2: variable "a" > default: a circle of variables: `var.a` → `var.b` → `var.c` → `var.a`',
+        'bridge.hcl:6: variable "d" > default: a circle of variables: `var.d` → `var.e` → `var.d`',
+    ]
+
+
+def test_very_many_variables(load_text, diagnostics):
+    """A chain of thousands is resolved; where each is in a circle with each before it, some of them are told."""
+    chain = [f'variable "v{number}" {{ default = var.v{number + 1} }}' for number in range(1500)]
+    last = 'variable "v1500" { default = "end" }\nbridge { name = var.v0 }'
+    assert load_text("\n".join([*chain, last])).bridge.name == "end"
+    circles = [f'variable "v{number}" {{ default = [var.v0, var.v{(number + 1) % 500}] }}' for number in range(500)]
+    assert 1 <= len(diagnostics("\n".join(circles))) <= 10
 
 
 def test_beyond_loopback_by_name_only(load_text):

@@ -14,6 +14,8 @@ variable "pin" {
   default   = "pin-1234"
   sensitive = true
 }
+variable "greeting" { default = "hello ${var.name}" }
+variable "name" { default = upper(env.NAME) }
 integration "a" {
   type = "mqtt"
   endpoint {
@@ -45,6 +47,13 @@ route "r" {
   message     = env.NAME
   qos         = 1
 }
+route "greet" {
+  on          = ["b.*"]
+  integration = "a"
+  operation   = "publish"
+  topic       = var.greeting
+  message     = "x"
+}
 subscription "s" {
   integration = "a"
   topic       = "${env.NAME}/#"
@@ -52,7 +61,7 @@ subscription "s" {
 }
 """
 ENVIRON = {"NAME": "hunter2", "URL": "secret-host"}
-SECRETS = ("hunter2", "secret-host", "pin-1234", "literal-user", "literal-pass")
+SECRETS = ("hunter2", "HUNTER2", "secret-host", "pin-1234", "literal-user", "literal-pass")
 
 
 def test_secrets_are_masked(load_text):
@@ -67,6 +76,7 @@ def test_secrets_are_masked(load_text):
     assert integration["config"]["will"] == {"topic": "t", "message": "***"}
     assert [entry["topic"] for entry in integration["config"]["several"]] == ["plain", "***"]
     assert found["route"]["r"]["message"] == "env.NAME"
+    assert found["route"]["greet"]["topic"] == "var.greeting"
     assert found["subscription"]["s"] == {
         "integration": "a",
         "topic": "***",
