@@ -8,6 +8,7 @@ from typing import Final
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
+from bridge.config import nemo
 from bridge.config.diagnostics import Diagnostics, Fault, Location
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import Budget, TooLargeError, parse
@@ -17,6 +18,7 @@ from bridge.core.files import read_regular
 #: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
 #: text, the regular expressions of the parser take up to 200 times as much memory.
 MAX_FILE_SIZE: Final = 512 << 10
+_OURS_IS_HCL: Final = "the bridge's configuration is HCL, in a file of its own, which docs/nemo.md shows"
 
 
 def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
@@ -30,7 +32,7 @@ def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
         if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir, up to 3.13, raises where we have no permission
             inside = sorted(one for one in path.glob("*.hcl") if not (one.name.startswith(".") or os.path.isdir(one)))  # noqa: PTH112
             if not inside:
-                diagnostics.add(Location(str(path)), "", "the directory holds no *.hcl file")
+                diagnostics.add(Location(str(path)), "", f"the directory holds no *.hcl file{_beside_nemo(path)}")
             found.update(dict.fromkeys(inside))
         else:
             found[path] = None
@@ -51,6 +53,10 @@ def read_blocks(
         return
     text = _read_text(path, diagnostics)
     if text is None:
+        return
+    of_nemo = nemo.recognise(path.name, text)
+    if of_nemo is not None:
+        diagnostics.add(Location(file, of_nemo[0]), "", f"this is Nemo's own file ({of_nemo[1]}); {_OURS_IS_HCL}")
         return
     try:
         tree = parse(text, budget)
@@ -123,6 +129,12 @@ class _FileReader:
         except Fault as fault:
             self._diagnostics.add(Location(self._file, fault.line), f"{subject} > {name}", fault.shown_in(kind))
             return None
+
+
+def _beside_nemo(folder: Path) -> str:
+    """Return the end of a message about a folder without a configuration, where a Nemo application is in it."""
+    there = [name for name in nemo.FILES if os.path.isfile(folder / name)]  # noqa: PTH113 - see `find_files`
+    return f"; `{there[0]}` is Nemo's own file, and {_OURS_IS_HCL}" if there else ""
 
 
 def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
