@@ -74,6 +74,22 @@ def adapters() -> None:
 
 
 @app.command()
+def schema(
+    name: Annotated[
+        str, typer.Argument(help="A name of --list, or an event type; by default the AsyncAPI document.")
+    ] = "asyncapi",
+    names: Annotated[bool, typer.Option("--list", help="Print the names of all schemas.")] = False,
+) -> None:
+    """Print a JSON Schema of the bus contract, or the whole contract as an AsyncAPI document."""
+    from bridge.cli import schema as view  # noqa: PLC0415
+
+    if names:
+        view.show_names()
+    else:
+        raise typer.Exit(view.show(name))
+
+
+@app.command()
 def emit(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="The event type, such as order.created.")],
     payload: Annotated[

@@ -1,7 +1,7 @@
 """Makes the Rust types of the contract, `rust/client/src/contract.rs`, from the JSON Schemas.
 
-Generators of others were tried first. What they make of a list of values fails on a value that a newer bridge adds, and
-their types check patterns and bounds, for which they need further crates. A reader on the bus must take what it does
+Two generators were tried first. What typify makes of a list of values fails on a value that a newer bridge adds, and it
+writes several times as many lines; quicktype's types fail in the same way. A reader on the bus must take what it does
 not know.
 """
 

@@ -48,10 +48,31 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_versions_agree():
-    """Metadata, package and the newest release in the changelog name one version."""
+    """Metadata, package, crates and the newest release in the changelog name one version."""
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     newest = next(heading for heading in headings if heading != "Unreleased")
     assert PROJECT["project"]["version"] == bridge.__version__ == newest
+    workspace = tomllib.loads((ROOT / "rust" / "Cargo.toml").read_text("utf-8"))["workspace"]
+    assert workspace["package"]["version"] == newest
+    assert workspace["package"]["license"] == PROJECT["project"]["license"]
+    locked = tomllib.loads((ROOT / "rust" / "Cargo.lock").read_text("utf-8"))["package"]
+    assert {one["version"] for one in locked if "source" not in one} == {newest}
+
+
+def test_crates_come_from_the_public_registry():
+    """The lock file of the Cargo workspace names no other registry than crates.io."""
+    locked = tomllib.loads((ROOT / "rust" / "Cargo.lock").read_text("utf-8"))["package"]
+    sources = {one["source"] for one in locked if "source" in one}
+    assert sources == {"registry+https://github.com/rust-lang/crates.io-index"}
+
+
+def test_crates_are_on_the_map():
+    """Each crate of the workspace stands in docs/architecture.md, and no other."""
+    members = tomllib.loads((ROOT / "rust" / "Cargo.toml").read_text("utf-8"))["workspace"]["members"]
+    section = (
+        (ROOT / "docs" / "architecture.md").read_text("utf-8").split("\n## The Rust workspace\n")[1].split("\n## ")[0]
+    )
+    assert sorted(re.findall(r"^\| `rust/([\w-]+)/`", section, re.MULTILINE)) == sorted(members)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+# Sourced by scripts/test: the Cargo workspace in rust/.
+
+# Check and test it against the sidecar of .venv. Where cargo is missing: an error in CI, elsewhere a visible skip.
+rust() {
+    if ! command -v cargo >/dev/null; then
+        if [ "${CI:-}" = true ]; then
+            printf 'missing in CI: cargo (https://rustup.rs)\n' >&2
+            return 1
+        fi
+        headline "rust: SKIPPED, no cargo"
+        return 0
+    fi
+    # In a subshell: the working directory stays that of the caller.
+    (
+        export NEMO_BRIDGE="$PWD/.venv/bin/nemo-bridge"
+        cd rust
+        headline "rust: cargo fmt --check"
+        cargo fmt --check
+        headline "rust: cargo clippy"
+        cargo clippy --locked --quiet --all-targets -- -D warnings
+        headline "rust: cargo doc"
+        RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps
+        headline "rust: cargo test"
+        cargo test --locked --quiet
+    )
+}
