@@ -173,7 +173,7 @@ impl Sidecar {
             folder: Folder::default(),
         };
         let bus = format!(
-            "bridge {{\n  heartbeat = \"500ms\"\n}}\nbus {{\n  publish   = \"{}\"\n  subscribe = \"{}\"\n}}\n",
+            "bridge {{\n  heartbeat = \"500ms\"\n  status    = null\n}}\nbus {{\n  publish   = \"{}\"\n  subscribe = \"{}\"\n}}\n",
             sidecar.publish(),
             sidecar.subscribe()
         );

@@ -220,8 +220,8 @@ fn a_burst_goes_out_once_and_in_order() {
         "what the application says itself is not stored"
     );
     slow.retain(|took| *took > FRAME_BUDGET);
-    // A busy machine may take the processor away from any thread, whatever it does. The plugin would do so every time.
-    assert!(slow.len() < 10, "{slow:?}");
+    // A busy machine takes the processor away from any thread, whatever it does. So not every call can be in time.
+    assert!(slow.len() < 100, "{} of 1,000 calls: {slow:?}", slow.len());
 }
 
 // The sidecar is killed: everything behind it is lost. It comes back: so is the health, and a call that was made in
