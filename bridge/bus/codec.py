@@ -29,6 +29,8 @@ from bridge.core.values import BUS, check_value
 _CONTAINER_BYTES: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _EXTENSION_BYTES: Final = bytes([0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)])
 _HARMLESS_BYTES: Final = bytes(set(range(256)) - set(_CONTAINER_BYTES) - set(_EXTENSION_BYTES))
+# Hardly any payload has this byte, and looking for one byte costs a tenth of looking for several.
+_DOLLAR: Final = MARK[0]
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # Event types that are remembered as valid. A sender that invents more types only slows itself down.
 _KNOWN_TYPES: Final = 4096
@@ -171,7 +173,7 @@ class Codec:
         if body[0] != (0x86 if event.headers is None else 0x87):
             return None
         raw = bytes(event.raw)
-        if MARK in raw:
+        if _DOLLAR in raw and MARK in raw:
             return None
         suspects = raw.translate(None, _HARMLESS_BYTES)
         if suspects:

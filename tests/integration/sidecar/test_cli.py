@@ -84,6 +84,7 @@ def test_call_by_configuration(process):
         (("call", "api", "sleep:2000", "--timeout", "100ms"), "deadline"),
         (("emit", "a b", "1"), "event"),
         (("emit", "a.b", "nope"), "JSON"),
+        (("emit", "a.b", '[{"$bytes": "AP8"}]'), "the payload[0]: `$bytes` is not valid base64"),
         (("emit", "a.b", "1", "--header", "x"), "NAME=VALUE"),
         (("tap", "a..b"), "a..b"),
     ],
@@ -209,12 +210,13 @@ async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[
     with process.program() as bus, _tap("response.**", "--json", "--count", "1", "--record", file, *place) as tap:
 
         def seen() -> bool:
-            bus.emit("bridge.ping", "\x1b[2Jhello", correlation_id="c")
+            bus.emit("bridge.ping", ["\x1b[2Jhello", b"\x00\xff"], correlation_id="c")
             return tap.poll() is not None
 
         await until(seen)
         assert tap.stdout is not None
         first = tap.stdout.read()
+    assert json.loads(first)["payload"]["result"][1] == {"$bytes": "AP8="}
     again = _bridge("tap", "--from", file, "--json")
     assert (again.returncode, again.stdout) == (0, first)
     assert _bridge("tap", "health.**", "--from", file).stdout == ""
