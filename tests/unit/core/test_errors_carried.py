@@ -33,4 +33,9 @@ def test_data_that_cannot_be_carried_is_left_out(data):
         "retryable": False,
         "code": 7,
     }
-    assert "code" not in msgspec.to_builtins(RejectedError("no", code=1 << 70).to_wire())
+
+
+def test_a_code_of_more_than_64_bits_is_text():
+    """A code that no integer on the bus can carry is sent as its digits."""
+    wire = msgspec.to_builtins(RejectedError("no", code=1 << 70).to_wire())
+    assert wire["code"] == str(1 << 70)
