@@ -138,7 +138,7 @@ def _messages() -> dict[str, Any]:
     found = {"event": _message("event", "Event of the application", "Event")}
     for kind in MESSAGE_TYPES:
         key = message_key(kind)
-        found[key] = _message(key, kind.title, _event_name(kind))
+        found[key] = _message(key, kind.title, event_name(kind))
     return found
 
 
@@ -152,9 +152,11 @@ def _message(name: str, title: str, schema: str) -> dict[str, Any]:
     }
 
 
-def _event_name(kind: MessageType) -> str:
-    """Return the name of the schema of the whole event; types of messages with the same payload share it."""
-    return f"{kind.type_name}Event"
+def event_name(kind: MessageType) -> str:
+    """Return the name of the schema of the whole event: from its payload, or from the message where several have it."""
+    if len({one.name for one in MESSAGE_TYPES if one.type_name == kind.type_name}) == 1:
+        return f"{kind.type_name}Event"
+    return "".join(word.capitalize() for word in re.split(r"[/._]", kind.name)) + "Event"
 
 
 def _schemas(documents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -175,13 +177,13 @@ def _schemas(documents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     for kind in MESSAGE_TYPES:
         document = documents[kind.name]
         payload = _inside(document)
-        # Three types of messages with one payload differ in their examples.
+        # Types of messages with the same payload differ in their examples.
         examples = payload.pop("examples")
         add(kind.type_name, payload)
         for name, definition in document.get("$defs", {}).items():
             add(name, _inside(definition))
         whole = deepcopy(_inside(event))
-        whole["title"] = _event_name(kind)
+        whole["title"] = event_name(kind)
         whole["description"] = f"An event with the payload `{kind.type_name}`."
         whole["properties"]["payload"] = {"$ref": _SCHEMAS + kind.type_name}
         whole["examples"] = [_example(kind, examples[0])]

@@ -145,6 +145,14 @@ def test_a_message_carries_its_payload(kind: MessageType):
         check.validate(example)
 
 
+def test_messages_of_a_channel_have_types_of_their_own():
+    """No two messages of a channel have the same schema, also where their payloads are of one type."""
+    for channel in DOCUMENT["channels"].values():
+        messages = [resolve(message["$ref"]) for message in channel["messages"].values()]
+        schemas = [message["payload"]["$ref"] for message in messages]
+        assert len(set(schemas)) == len(schemas)
+
+
 def test_every_schema_of_the_document_is_named_and_used():
     """A schema's title is its key, so that generated types have its name; each one is referred to."""
     schemas = DOCUMENT["components"]["schemas"]

@@ -168,7 +168,7 @@ def test_the_image_is_built_from_what_there_is(services):
     assert all((ROOT / name).exists() for name in copied)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = {"pyproject.toml", "requirements.lock", project["project"]["readme"], *project["project"]["license-files"]}
-    assert needed | set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
+    assert needed | set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]) <= copied
 
 
 def test_the_container_is_asked_whether_it_is_ready():
