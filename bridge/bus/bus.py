@@ -294,9 +294,10 @@ class Bus:
         """
         if self._sender is None or not self._sender.has_room:
             return False
-        self.publish(event_type, payload, headers=headers)
-        if keep is not None:
-            self._last_values.keep(event_type, payload, topic=keep[0], owner=keep[1], headers=headers)
+        if keep is None:
+            self.publish(event_type, payload, headers=headers)
+        else:
+            self._publish_last(event_type, payload, topic=keep[0], owner=keep[1], headers=headers)
         return True
 
     def listens(self, event_type: str) -> bool:
@@ -345,8 +346,37 @@ class Bus:
         Raises:
             InvalidError: The event cannot be carried.
         """
-        self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
-        self._last_values.keep(event_type, payload, owner=owner, correlation_id=correlation_id, headers=headers)
+        self._publish_last(event_type, payload, owner=owner, correlation_id=correlation_id, headers=headers)
+
+    def _publish_last(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        owner: Hashable,
+        topic: str = "",
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish and keep an event. Where we host the bus and nobody reads it, its first subscriber gets it.
+
+        Our broker passes an event on to a new subscriber before we know of the subscription. A program that comes in
+        that moment would get the event, and its copy as well.
+        """
+        waits = self._mode == "host" and not self._listeners.observed and not self.listens(event_type)
+        if waits:
+            self._codec.encode_payload(payload)
+        else:
+            self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
+        self._last_values.keep(
+            event_type,
+            payload,
+            topic=topic,
+            owner=owner,
+            correlation_id=correlation_id,
+            headers=headers,
+            published=not waits,
+        )
 
     def keeps_last(self, event_type: str, topic: str) -> bool:
         """Return whether there is a last value of this type and topic."""
@@ -437,6 +467,7 @@ class Bus:
         )
         self._sender.open()
         await self._joined(self._receiver, self._sender)
+        self._listeners.observed = False  # until here it was ourselves
 
     async def _host(self) -> Broker:
         access = None
@@ -465,7 +496,7 @@ class Bus:
                 await connection.join(endpoint, self._join_timeout)
         # An application that binds a SUB and a PUB itself passes no subscriptions on, so nothing comes back from it.
         with contextlib.suppress(TimeoutError):
-            async with self._clock.timeout(_SETTLE):
+            async with self._clock.timeout(self._join_timeout if self._mode == "host" else _SETTLE):
                 await self._subscriptions_exchanged(receiver)
 
     async def _subscriptions_exchanged(self, receiver: Receiver) -> None:

@@ -29,6 +29,7 @@ class _Value:
     headers: Mapping[str, str]
     owner: Hashable
     size: int
+    kept_at: int
 
 
 class LastValues:
@@ -57,7 +58,10 @@ class LastValues:
         self._on_dropped = on_dropped
         self._kept: OrderedDict[_Key, _Value] = OrderedDict()
         self._bytes = 0
-        self._prefixes: set[bytes] = set()
+        # What happens is numbered, so that a subscriber does not get a copy of what was published after it came.
+        self._number = 0
+        self._prefixes: dict[bytes, int] = {}
+        self._unpublished: set[_Key] = set()
         self._due: OrderedDict[_Key, None] = OrderedDict()
         self._scheduled = False
 
@@ -73,6 +77,7 @@ class LastValues:
         topic: str = "",
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        published: bool = True,
     ) -> None:
         """Remember an event that was just published, in place of the one before of its type and topic.
 
@@ -83,6 +88,7 @@ class LastValues:
             topic: Its topic, where it comes from outside.
             correlation_id: Its correlation id.
             headers: Its headers.
+            published: False where it was not published yet: the first later subscriber gets the event itself.
         """
         raw = msgspec.Raw(msgspec.msgpack.encode(payload))
         repeated = {**(headers or {}), REPEATED: "true"}
@@ -92,8 +98,11 @@ class LastValues:
         if size > self._most_bytes:
             self._on_dropped(event_type)
             return
-        value = _Value(event_type.encode(), raw, correlation_id, repeated, owner, size)
+        self._number += 1
+        value = _Value(event_type.encode(), raw, correlation_id, repeated, owner, size, self._number)
         self._kept[event_type, topic] = value
+        if not published:
+            self._unpublished.add((event_type, topic))
         self._bytes += size
         while self._kept and (len(self._kept) > self._most or self._bytes > self._most_bytes):
             oldest = next(iter(self._kept))
@@ -112,10 +121,13 @@ class LastValues:
     def publish_again(self, prefix: bytes) -> None:
         """Publish the values whose types start with `prefix` again, from the end of this turn of the loop on."""
         if self._kept:
-            self._prefixes.add(prefix)
+            self._number += 1
+            self._prefixes[prefix] = self._number
             self._schedule()
 
     def _remove(self, key: _Key) -> None:
+        self._due.pop(key, None)
+        self._unpublished.discard(key)
         value = self._kept.pop(key, None)
         if value is not None:
             self._bytes -= value.size
@@ -132,19 +144,27 @@ class LastValues:
             self._select()
         for _ in range(min(_BATCH, len(self._due))):
             key, _ = self._due.popitem(last=False)
-            value = self._kept.get(key)
-            if value is not None:
-                self._bus.publish_or_report(
-                    key[0], value.payload, correlation_id=value.correlation_id, headers=value.headers
-                )
+            value = self._kept[key]
+            headers = value.headers
+            if key in self._unpublished:
+                self._unpublished.remove(key)
+                headers = {name: text for name, text in headers.items() if name != REPEATED}
+            self._bus.publish_or_report(key[0], value.payload, correlation_id=value.correlation_id, headers=headers)
         if self._due:
             self._schedule()
 
     def _select(self) -> None:
         """Note which values are due. A program that reads everything may have made a subscription for each byte."""
-        first = {prefix[0] for prefix in self._prefixes if len(prefix) == 1}
-        longer = tuple(prefix for prefix in self._prefixes if len(prefix) != 1)
-        self._prefixes.clear()
+        subscribed, self._prefixes = self._prefixes, {}
+        first = {prefix[0] for prefix in subscribed if len(prefix) == 1}
+        longer = tuple(prefix for prefix in subscribed if len(prefix) != 1)
+        earliest = min(subscribed.values())
         for key, value in self._kept.items():
-            if value.frame[0] in first or value.frame.startswith(longer):
+            matches = value.frame[0] in first or value.frame.startswith(longer)
+            if matches and (value.kept_at < earliest or _is_later(subscribed, value)):
                 self._due[key] = None
+
+
+def _is_later(subscribed: Mapping[bytes, int], value: _Value) -> bool:
+    """Return whether somebody subscribed to a value after it was kept."""
+    return any(number > value.kept_at for prefix, number in subscribed.items() if value.frame.startswith(prefix))

@@ -23,9 +23,13 @@ class Listeners:
     """The prefixes that are subscribed to on the bus, as the broker tells them to a publisher.
 
     A prefix of one byte does not count: see `EVERY_FIRST_BYTE`. What the routes of bridges take counts: see `TAKES`.
+
+    Attributes:
+        observed: Whether somebody has begun to read everything without being a listener. Nobody tells when that ends.
     """
 
     def __init__(self) -> None:
+        self.observed = False
         self._prefixes: set[bytes] = set()
         self._taken: dict[bytes, Trigger] = {}
         self._known: dict[str, bool] = {}
@@ -33,7 +37,9 @@ class Listeners:
 
     def add(self, prefix: bytes) -> None:
         """Note a prefix that somebody subscribes to."""
-        if len(prefix) != 1 and prefix not in self._prefixes:
+        if len(prefix) == 1:
+            self.observed = True
+        elif prefix not in self._prefixes:
             self._prefixes.add(prefix)
             trigger = _trigger(prefix)
             if trigger is not None:

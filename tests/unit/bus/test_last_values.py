@@ -66,6 +66,38 @@ async def test_the_bounds():
     assert heavy._bytes == 0
 
 
+async def test_no_copy_for_who_was_there_before():
+    """A subscriber gets a copy of what was published before it came, and none of what came after it."""
+    bus = _Bus()
+    values = LastValues(bus)
+    values.keep("a", 1, topic="old", owner=0)
+    values.keep("a", 2, topic="new", owner=0)
+    values.publish_again(b"a")
+    values.keep("a", 3, topic="new", owner=0)
+    values.keep("b", 4, owner=0)
+    assert await _again(values, bus) == [("a", 1)]
+    values.publish_again(b"a")
+    values.keep("b", 5, owner=0)
+    values.publish_again(b"b")
+    values.publish_again(b"c")
+    assert await _again(values, bus) == [("a", 1), ("a", 3), ("b", 5)]
+
+
+async def test_what_was_not_published_yet():
+    """The first subscriber gets the event itself, later ones a copy."""
+    bus = _Bus()
+    values = LastValues(bus)
+    for name in ("a", "b", "c"):
+        values.keep(name, name, owner=0, headers={"hop": "1"}, published=False)
+    values.keep("c", "C", owner=0, headers={"hop": "1"})
+    assert await _again(values, bus, b"a") == [("a", "a")]
+    assert bus.said[0][2] == {"hop": "1"}
+    assert await _again(values, bus, b"a") == [("a", "a")]
+    assert bus.said[0][2] == {"hop": "1", "repeated": "true"}
+    assert await _again(values, bus, b"") == [("a", "a"), ("b", "b"), ("c", "C")]
+    assert ["repeated" in headers for *_, headers in bus.said] == [True, False, True]
+
+
 async def test_many_values_do_not_hold_up_the_loop():
     """10,000 values are published in parts, each once, however often somebody subscribes meanwhile."""
     bus = _Bus()
