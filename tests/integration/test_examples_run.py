@@ -18,7 +18,7 @@ from tests.support.servers.demo import demo_service
 from tests.support.servers.http_server import Received, http, scripted_server
 from tests.support.servers.jsonrpc_websocket_service import jsonrpc_websocket_service
 from tests.support.servers.mosquitto import mosquitto
-from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.nats_server import nats_client, nats_server, subscribed
 from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import free_port
 from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
@@ -204,7 +204,7 @@ async def test_nats() -> None:
                 await outside.publish(message.reply, b'{"cents": 990}')
 
             await outside.subscribe("prices.get", cb=answer)
-            await outside.flush()
+            await subscribed(outside)
             program.emit("price.wanted", {"item": "lamp"})
             assert (await program.wait("price.known"))["payload"] == {"cents": 990}
             await outside.publish("metrics.load", b"0.5")

@@ -6,7 +6,7 @@ import nats
 import redis
 
 from tests.support.servers.mosquitto import mosquitto
-from tests.support.servers.nats_server import nats_server
+from tests.support.servers.nats_server import nats_server, subscribed
 from tests.support.servers.redis_server import redis_server
 from tests.support.sidecar.sidecar import sidecar
 
@@ -88,7 +88,7 @@ async def test_a_trace_goes_through_every_protocol_with_headers() -> None:
             await program.wait(f"health.{name}", lambda event: event["payload"]["status"] == "connected")
         client = await nats.connect(f"nats://127.0.0.1:{server.port}")
         out = await client.subscribe("out")
-        await client.flush()
+        await subscribed(client)
         await client.publish("in", b'"x"', headers=_TRACE)
         for number, name in enumerate(("one", "two", "three")):
             event = await program.wait(name)

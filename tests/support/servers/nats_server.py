@@ -159,6 +159,15 @@ async def nats_client(port: int, **options: Any) -> AsyncIterator[Client]:
         await client.close()
 
 
+async def subscribed(client: Client) -> None:
+    """Wait until the server knows all subscriptions of a client.
+
+    `Client.flush` of nats-py sends its PING before commands that wait to be written; a second one comes after them.
+    """
+    await client.flush()
+    await client.flush()
+
+
 class NatsResponder:
     """The methods of the contract suite as NATS services answer them (ADR-32)."""
 
@@ -172,7 +181,7 @@ class NatsResponder:
         """Listen."""
         for method in ("echo", "sleep", "fail", "orders.create"):
             await self._client.subscribe(method, cb=functools.partial(self._answer, method))
-        await self._client.flush()
+        await subscribed(self._client)
 
     async def _answer(self, method: str, message: Msg) -> None:
         number = self.calls[method]

@@ -28,7 +28,7 @@ from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
 from tests.support.clock import FakeClock
-from tests.support.servers.nats_server import nats_client, nats_server
+from tests.support.servers.nats_server import nats_client, nats_server, subscribed
 from tests.support.servers.scripted_nats import INFO, scripted_nats
 from tests.support.wait import until
 
@@ -402,7 +402,7 @@ async def test_an_answer_to_a_stored_message_that_makes_no_sense(answer: bytes) 
                 await message.respond(answer)
 
             await client.subscribe("orders.new", cb=respond)
-            await client.flush()
+            await subscribed(client)
             adapter = _adapter(server.port)
             await adapter.connect()
             with pytest.raises(ProtocolError):

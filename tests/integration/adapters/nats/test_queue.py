@@ -24,7 +24,7 @@ from bridge.core.ports import Context
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
-from tests.support.servers.nats_server import NatsServer, nats_client, nats_server
+from tests.support.servers.nats_server import NatsServer, nats_client, nats_server, subscribed
 from tests.support.servers.programs import in_wheel, on_path
 from tests.support.wait import until
 
@@ -104,7 +104,7 @@ async def test_where_nothing_is_stored() -> None:
                 await outside.publish(message.reply, b"hello")
 
             await outside.subscribe("service", cb=answer)
-            await outside.flush()
+            await subscribed(outside)
             with pytest.raises(ProtocolError):
                 await adapter.enqueue("service", 1)
 
