@@ -282,6 +282,59 @@ fn the_sidecar_dies_and_comes_back() {
     );
 }
 
+// An MQTT message of bytes that are no text reaches the application, and what it sends as such an object are bytes.
+#[test]
+fn bytes_of_an_mqtt_message() {
+    let Some(programs) = Programs::find() else {
+        return;
+    };
+    let Some(broker) = Broker::start() else {
+        return;
+    };
+    let configuration = format!(
+        r#"
+integration "events" {{
+  type = "mqtt"
+  endpoint {{
+    address = "127.0.0.1"
+    port    = {}
+    tls     = false
+  }}
+  config {{
+    codec = "bytes"
+  }}
+}}
+subscription "raw" {{
+  integration = "events"
+  topic       = "raw/#"
+  emit        = "camera.frame"
+}}
+"#,
+        broker.port
+    );
+    let mut sidecar = Sidecar::prepare(&programs, &configuration);
+    sidecar.start();
+    let (application, _plugin) = load(&sidecar);
+    let frame = json!({"$bytes": "/wD+"});
+    wait(
+        &application,
+        &sidecar,
+        "bridge.health.events.status",
+        &json!("connected"),
+    );
+    put(
+        &application,
+        "bridge.call",
+        json!({"integration": "events", "operation": "publish", "payload": {"topic": "raw/1", "message": frame, "qos": 1}}),
+    );
+    wait(
+        &application,
+        &sidecar,
+        "bridge.camera.frame.message",
+        &frame,
+    );
+}
+
 // A plugin that waits before the sidecar starts gets every fixed value, the first tick of a timer, and a retained message.
 // All of them are forwarded into the application's own bus, each once.
 #[test]
