@@ -3,7 +3,8 @@
 Such a program makes a storm that `hop` does not stop, since Nemo's own record of an event has no headers.
 """
 
-from array import array
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from bridge.core.model import Event
@@ -14,15 +15,30 @@ from bridge.core.ports import Clock
 MOST_EQUAL: Final = 16
 #: Seconds.
 _WINDOW: Final = 1.0
-#: How many events are remembered at most, a power of two.
-_PLACES: Final = 1 << 14
+#: How many events are remembered at most.
+_MOST: Final = 1 << 13
+
+
+@dataclass(slots=True)
+class _Count:
+    """How often an event came.
+
+    Attributes:
+        since: When this second began.
+        others: How many came in it before the last one.
+        goes_on: Whether too many came in the second before.
+    """
+
+    since: float
+    others: int = 1
+    goes_on: bool = False
 
 
 class EchoFilter:
     """Counts events that are equal in `source`, `id`, `timestamp`, type and payload.
 
-    Its memory is fixed. Each event has a place in it, and a later event with the same place takes it. So where very
-    many events come in a second, the counting of one may begin anew.
+    Its memory is bounded. Beyond its bound, the event that has not come for longest is forgotten. So only where more
+    than 8192 events are repeated at once, the counting of one may begin anew.
 
     Nearly all events come once. So the first one is known only by a number made of `id` and `timestamp`, which costs
     little. Events with the same number are compared as a whole from the second one on. It is taken for granted that
@@ -35,11 +51,10 @@ class EchoFilter:
     def __init__(self, clock: Clock) -> None:
         """Create it; nothing has come yet."""
         self._clock = clock
-        self._numbers: list[int | None] = [None] * _PLACES
-        self._digests: list[int | None] = [None] * _PLACES
-        self._since = array("d", bytes(8 * _PLACES))
-        self._others = array("Q", bytes(8 * _PLACES))
-        self._goes_on = bytearray(_PLACES)
+        # The latest numbers, and those before them.
+        self._numbers: set[int] = set()
+        self._earlier: set[int] = set()
+        self._counts: OrderedDict[int, _Count] = OrderedDict()
 
     def is_echo(self, event: Event) -> bool:
         """Count an event; return whether more than 16 others that are equal have come in this second or the one before.
@@ -47,11 +62,12 @@ class EchoFilter:
         The second before counts, so that a storm that goes on sets off 17 operations, and not 17 in each second.
         """
         number = event.id ^ event.timestamp
-        place = number & (_PLACES - 1)
-        if self._numbers[place] != number:
-            self._numbers[place] = number
-            return False
-        return self._comes_too_often(event)
+        if number in self._numbers or number in self._earlier:
+            return self._comes_too_often(event)
+        if len(self._numbers) >= _MOST:
+            self._earlier, self._numbers = self._numbers, set()
+        self._numbers.add(number)
+        return False
 
     def _comes_too_often(self, event: Event) -> bool:
         """Count an event that is not the first one.
@@ -60,13 +76,18 @@ class EchoFilter:
         events with one digest on purpose.
         """
         digest = hash((event.source, event.id, event.timestamp, event.event_type, bytes(event.raw)))
-        place, now = digest & (_PLACES - 1), self._clock.monotonic()
-        passed = now - self._since[place]
-        if self._digests[place] != digest:
-            self._digests[place], self._since[place], self._others[place], self._goes_on[place] = digest, now, 1, False
-        elif passed >= _WINDOW:
-            self._goes_on[place] = passed < 2 * _WINDOW and self._others[place] > MOST_EQUAL
-            self._since[place], self._others[place] = now, 0
+        now = self._clock.monotonic()
+        count = self._counts.get(digest)
+        if count is None:
+            if len(self._counts) >= _MOST:
+                self._counts.popitem(last=False)
+            self._counts[digest] = _Count(now)
+            return False
+        self._counts.move_to_end(digest)
+        passed = now - count.since
+        if passed >= _WINDOW:
+            count.goes_on = passed < 2 * _WINDOW and count.others > MOST_EQUAL
+            count.since, count.others = now, 0
         else:
-            self._others[place] += 1
-        return bool(self._goes_on[place]) or self._others[place] > MOST_EQUAL
+            count.others += 1
+        return count.goes_on or count.others > MOST_EQUAL

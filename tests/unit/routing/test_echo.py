@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.model import Event
-from bridge.routing.echo import _PLACES, EchoFilter
+from bridge.routing.echo import _MOST, EchoFilter
 from tests.support.clock import FakeClock
 
 LIMIT = 17
@@ -83,16 +83,31 @@ def test_a_program_that_does_not_number_its_events() -> None:
 
 
 def test_memory_is_bounded_whatever_comes() -> None:
-    """A flood of different events takes no more places than there are, and an echo among them is found."""
+    """In a flood of different events, and of events that come twice, an echo is found and little is remembered."""
     echoes, ids = EchoFilter(FakeClock()), count(1000)
     found = 0
-    for _ in range(50):
+    for _ in range(100):
         found += echoes.is_echo(event())
         for _ in range(300):
-            assert not echoes.is_echo(event(id=next(ids), timestamp=0))
-    assert found == 50 - LIMIT
-    kept = (echoes._numbers, echoes._digests, echoes._since, echoes._others, echoes._goes_on)
-    assert {len(one) for one in kept} == {_PLACES}
+            number = next(ids)
+            assert not echoes.is_echo(event(id=number, timestamp=0))
+            assert not echoes.is_echo(event(id=number, timestamp=0))
+    assert found >= 100 - LIMIT - 4
+    assert (len(echoes._counts), len(echoes._earlier)) == (_MOST, _MOST)
+    assert len(echoes._numbers) <= _MOST
+
+
+def test_a_storm_of_many_events() -> None:
+    """Where a program repeats hundreds of events in turn, from each the first 17 count, and no other."""
+    echoes = EchoFilter(FakeClock())
+    storm = [
+        event(id=number, timestamp=1_700_000_000_000 + 3 * number, source=source)
+        for number in range(0, 7000, 14)
+        for source in ("a", "b")
+    ]
+    passed = [sum(not echoes.is_echo(one) for one in storm) for _ in range(40)]
+    assert sum(passed[:LIMIT]) <= LIMIT * len(storm)
+    assert passed[LIMIT:] == [0] * (40 - LIMIT)
 
 
 @given(st.lists(st.integers(0, 2), max_size=120))
