@@ -201,10 +201,22 @@ class Bus:
         Raises:
             InvalidError: The event cannot be carried.
         """
+        frame, body = self._encode(event_type, payload, correlation_id, headers)
+        self._last_id += 1
+        self._seq += 1
+        if self._sender is not None and self._sender.send(frame, body):
+            self.stats.published += 1
+        else:
+            self.stats.dropped += 1
+
+    def _encode(
+        self, event_type: str, payload: Any, correlation_id: str | None, headers: Mapping[str, str] | None
+    ) -> tuple[bytes, bytes]:
+        """Return the frames of the next event."""
         own = {"hop": "1"} if headers is None else {"hop": "1", **headers}
         if self._number:
             own["seq"] = str(self._seq + 1)
-        frame, body = self._codec.encode(
+        return self._codec.encode(
             event_type,
             payload,
             event_id=self._last_id + 1,
@@ -213,12 +225,6 @@ class Bus:
             correlation_id=correlation_id,
             headers=own,
         )
-        self._last_id += 1
-        self._seq += 1
-        if self._sender is not None and self._sender.send(frame, body):
-            self.stats.published += 1
-        else:
-            self.stats.dropped += 1
 
     def publish_or_report(
         self,
@@ -365,7 +371,7 @@ class Bus:
         """
         waits = self._mode == "host" and not self._listeners.observed and not self.listens(event_type)
         if waits:
-            self._codec.encode_payload(payload)
+            self._encode(event_type, payload, correlation_id, headers)
         else:
             self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
         self._last_values.keep(

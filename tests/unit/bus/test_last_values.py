@@ -4,8 +4,12 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
+from bridge.bus import Bus
 from bridge.bus.last_values import LastValues
+from bridge.core.errors import InvalidError
+from tests.support.clock import FakeClock
 
 
 class _Bus:
@@ -121,3 +125,26 @@ async def test_a_value_that_is_too_large_alone_drops_no_other() -> None:
     values.keep("b", 2, owner=0)
     values.keep("b", "x" * 4000, owner=0)
     assert (told, await _again(values, bus, b"")) == (["b"], [("a", 1)])
+
+
+@pytest.mark.parametrize(
+    ("event_type", "payload", "headers"),
+    [("a", "x" * 500, {}), ("a b", 1, {}), ("", 1, {}), ("a", float("nan"), {}), ("a", 1, {"trace": "x" * 500})],
+    ids=["large", "space", "empty", "nan", "headers"],
+)
+def test_what_cannot_be_published_is_told_before_somebody_reads_it(event_type, payload, headers):
+    """A value that the bus cannot carry is refused and not kept, also where it would wait for its first subscriber."""
+    bus = Bus(
+        mode="host",
+        publish="ipc:///nowhere/pub",
+        subscribe="ipc:///nowhere/sub",
+        max_message=400,
+        source="bridge",
+        clock=FakeClock(),
+        on_event=lambda _: None,
+    )
+    with pytest.raises(InvalidError):
+        bus.keep_last(event_type, payload, owner=0, headers=headers)
+    assert not bus.keeps_last(event_type, "")
+    bus.keep_last("a", 1, owner=0)
+    assert (bus.keeps_last("a", ""), bus.stats.dropped) == (True, 0), "it waits"
