@@ -141,6 +141,14 @@ class Responder:
         encoded = msgspec.msgpack.encode(_receipt(operation, outcome.attempts)) if receipt else None
         return Answer(final or _final(outcome), response, encoded, operation.correlation_id)
 
+    def fits(self, result: Any) -> bool:
+        """Return whether a response can have this result, whatever its size. May be called from any thread."""
+        try:
+            self._bus.encode(Success(True, result, 1, 0.0))
+        except InvalidError:
+            return False
+        return True
+
     def repeat(self, operation: Operation, answer: Answer) -> None:
         """Emit the answer to an idempotency key again; the receipt also to the first who asked.
 

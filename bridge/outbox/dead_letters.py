@@ -1,6 +1,6 @@
 """Lists, replays and discards dead letters. The functions here run on the store's thread."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -82,10 +82,20 @@ def found_seqs(store: Store, wanted: Selection) -> set[int]:
     return {seq for (seq,) in store.execute(f"SELECT seq FROM letter WHERE {where}", values)}  # noqa: S608 - our own names
 
 
-def list_letters(store: Store, wanted: Selection, limit: int, room: int) -> LetterList:
+def list_letters(
+    store: Store, wanted: Selection, limit: int, room: int, fits: Callable[[LetterList], bool]
+) -> LetterList:
     """Return dead letters, oldest first, at most `limit` and at most `room` bytes, and how many match in all.
 
-    A letter that alone is larger than `room` is cut: its payload and history are left out.
+    A letter that alone is larger than `room`, or does not fit, is cut: its payload and history are left out. So each
+    letter can be read, whatever the others have.
+
+    Args:
+        store: Has the letters.
+        wanted: Which letters.
+        limit: How many at most.
+        room: Bytes.
+        fits: Returns whether a response can have this list, whatever its size.
     """
     where, values = wanted.where()
     (total,) = store.execute(f"SELECT count(*) FROM letter WHERE {where}", values).fetchone()  # noqa: S608 - our own names
@@ -96,15 +106,21 @@ def list_letters(store: Store, wanted: Selection, limit: int, room: int) -> Lett
     )
     for seq, at_ms, body, death in rows:
         letter = _letter(seq, at_ms, body, death)
+        if not fits(LetterList(letters=[letter], total=total)):
+            letter = _cut(letter)
         size = len(with_objects(letter))
         if size > room and not letters:
-            event = msgspec.structs.replace(letter.event, payload=None)
-            letter = msgspec.structs.replace(letter, event=event, history=(), cut=True)
+            letter = _cut(letter)
         elif size > room:
             break
         letters.append(letter)
         room -= size
     return LetterList(letters=letters, total=total)
+
+
+def _cut(letter: Letter) -> Letter:
+    event = msgspec.structs.replace(letter.event, payload=None)
+    return msgspec.structs.replace(letter, event=event, history=(), cut=True)
 
 
 def _letter(seq: int, at_ms: int, body: bytes, death: bytes) -> Letter:

@@ -351,7 +351,10 @@ class Outbox:
         Raises:
             StoppingError: The outbox is closed, or was closed meanwhile.
         """
-        found: LetterList = await self._ask(lambda store: list_letters(store, wanted, limit, self._responder.most))
+        responder = self._responder
+        found: LetterList = await self._ask(
+            lambda store: list_letters(store, wanted, limit, responder.most, responder.fits)
+        )
         return found
 
     async def replay(self, wanted: Selection, limit: int | None) -> int:

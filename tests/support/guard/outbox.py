@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.bus.codec import Codec
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Cause, Command, Event, Operation, Outcome, Publish, Request
 from bridge.core.responder import Responder
@@ -99,7 +100,7 @@ class RecordingBus:
 
     def encode(self, payload: Any) -> bytes:
         """See `responder.ResultBus`."""
-        return msgspec.msgpack.encode(payload)
+        return Codec(bytes_as="bin").encode_payload(payload)
 
     def publish(self, event_type: str, payload: Any, *, correlation_id: str | None = None, headers: Any = None) -> None:
         """See `ports.Publisher`."""

@@ -1,6 +1,7 @@
 """The outbox on a fake clock: caps, ages, waiting, receipts, dead letters, a disk that is full."""
 
 import asyncio
+import functools
 import sqlite3
 
 import msgspec
@@ -544,6 +545,21 @@ async def test_a_dead_letter_can_be_read_whatever_its_event_has(box):
     await box.restart()
     (entry,) = box.store.by_seq([seq for (seq,) in box.store.execute("SELECT seq FROM entry")])
     assert entry.event.payload == payload
+
+
+@pytest.mark.parametrize("payload", [{"x": float("nan")}, functools.reduce(lambda inner, _: [inner], range(30), 1)])
+async def test_a_dead_letter_that_the_bus_cannot_carry_is_cut(box, payload):
+    """A letter whose event has NaN, or is nested nearly as deep as allowed, hides no other letter."""
+    await box.open()
+    for number, one in enumerate(["first", payload, "last"]):
+        box.accept(number, payload=one)
+        await box.settle()
+        box.api.end(number, RejectedError("no"))
+        await box.settle()
+    found = await box.outbox.letters(Selection(), 10)
+    assert [one.event.payload for one in found.letters] == ["first", None, "last"]
+    assert [one.cut for one in found.letters] == [msgspec.UNSET, True, msgspec.UNSET]
+    assert box.responder.fits(found)
 
 
 async def test_a_result_follows_as_an_event(box):
