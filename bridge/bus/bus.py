@@ -16,7 +16,7 @@ from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
-from bridge.bus.listeners import EVERY_FIRST_BYTE, TAKES, Listeners
+from bridge.bus.listeners import EVERY_FIRST_BYTE, OBSERVES, TAKES, Listeners
 from bridge.bus.loopback import Loopback
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
@@ -107,7 +107,10 @@ class Bus:
         self._clock = clock
         self._on_event = on_event
         self._subscriptions = tuple(subscriptions)
-        self._prefixes: tuple[str | bytes, ...] = self._subscriptions if listens else EVERY_FIRST_BYTE
+        self._prefixes: tuple[str | bytes, ...] = self._subscriptions
+        if not listens:
+            tells = (f"{self._own_type()}{OBSERVES}",) if mode == "connect" else ()
+            self._prefixes = (*tells, *EVERY_FIRST_BYTE)
         self._number = number
         self._own = own
         self._own_types: dict[bytes, bool] = {}
@@ -473,7 +476,7 @@ class Bus:
         )
         self._sender.open()
         await self._joined(self._receiver, self._sender)
-        self._listeners.observed = False  # until here it was ourselves
+        self._listeners.ignore_own()
 
     async def _host(self) -> Broker:
         access = None

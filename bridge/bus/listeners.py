@@ -17,33 +17,36 @@ EVERY_FIRST_BYTE: Final = tuple(bytes([first]) for first in range(256))
 #: Where a bridge subscribes to a type of its own that contains this and a pattern of event types, it tells the other
 #: bridges that a route of it takes what matches.
 TAKES: Final = ".takes."
+#: Who reads everything without being a listener subscribes to a type of its own that ends with this, too. So a bridge
+#: that hosts the bus knows of others that were there before it, although it subscribes to every first byte itself.
+OBSERVES: Final = ".observes"
 
 
 class Listeners:
     """The prefixes that are subscribed to on the bus, as the broker tells them to a publisher.
 
     A prefix of one byte does not count: see `EVERY_FIRST_BYTE`. What the routes of bridges take counts: see `TAKES`.
-
-    Attributes:
-        observed: Whether somebody has begun to read everything without being a listener. Nobody tells when that ends.
     """
 
     def __init__(self) -> None:
-        self.observed = False
+        self._observed = False
         self._prefixes: set[bytes] = set()
         self._taken: dict[bytes, Trigger] = {}
+        self._observers: set[bytes] = set()
         self._known: dict[str, bool] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
     def add(self, prefix: bytes) -> None:
         """Note a prefix that somebody subscribes to."""
         if len(prefix) == 1:
-            self.observed = True
+            self._observed = True
         elif prefix not in self._prefixes:
             self._prefixes.add(prefix)
             trigger = _trigger(prefix)
             if trigger is not None:
                 self._taken[prefix] = trigger
+            if prefix.startswith(b"client.") and prefix.endswith(OBSERVES.encode()):
+                self._observers.add(prefix)
             self._known.clear()
             self.wake()
 
@@ -52,12 +55,14 @@ class Listeners:
         if prefix in self._prefixes:
             self._prefixes.remove(prefix)
             self._taken.pop(prefix, None)
+            self._observers.discard(prefix)
             self._known.clear()
 
     def clear(self) -> None:
         """Forget all, because the connection to the broker is lost; after it, the broker tells all again."""
         self._prefixes.clear()
         self._taken.clear()
+        self._observers.clear()
         self._known.clear()
 
     def has(self, event_type: str) -> bool:
@@ -70,6 +75,15 @@ class Listeners:
             known = known or any(trigger.matches(event_type) for trigger in self._taken.values())
             self._known[event_type] = known
         return known
+
+    @property
+    def observed(self) -> bool:
+        """Whether somebody reads everything without being a listener; not of each such program the end is told."""
+        return self._observed or bool(self._observers)
+
+    def ignore_own(self) -> None:
+        """Forget the prefixes of one byte that came until now: they were our own."""
+        self._observed = False
 
     def wake(self) -> None:
         """Let all who wait look again."""

@@ -210,3 +210,20 @@ async def test_thousands_of_subscriptions(start: Start) -> None:
             with Peer(bus.publish_endpoint, bus.subscribe_endpoint) as late:
                 await late.send_until(lambda: bool(many.received()), "topic.2500.x")
                 await late.send_until(lambda: "order.new" in heard, "order.new")
+
+
+async def test_an_observer_that_waits_for_the_bus(tmp_path: Path) -> None:
+    """Who reads everything without being a listener, and was there before the host, gets each value once."""
+    ends, seen = (f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s"), []
+    observer = _bus(*ends, mode="connect", source="observer", on_event=seen.append)
+    opening = asyncio.create_task(observer.start())
+    bus = _bus(*ends)
+    await bus.start()
+    await opening
+    bus.keep_last("static.a", 1, owner=0)
+    bus.publish("end", None)
+    await until(lambda: seen and seen[-1].event_type == "end")
+    assert [event.event_type for event in seen] == ["static.a", "end"]
+    assert not bus.listens("static.a")
+    await observer.stop()
+    await bus.stop()

@@ -31,6 +31,23 @@ def test_who_reads_everything_by_first_bytes_is_no_listener():
     assert listeners.has("ü.x")
 
 
+def test_who_observes_is_known():
+    """Who reads everything is known by single bytes that are not our own, or by a type that says so until it ends."""
+    listeners = Listeners()
+    listeners.add(b"o")
+    listeners.ignore_own()
+    listeners.add(b"order.observes")
+    assert not listeners.observed
+    listeners.add(b"o")
+    assert listeners.observed
+    for end in (lambda: listeners.remove(b"client.key.observes"), listeners.clear):
+        listeners.add(b"client.key.observes")
+        listeners.ignore_own()
+        assert listeners.observed
+        end()
+        assert not listeners.observed
+
+
 def test_what_routes_of_bridges_take_has_a_listener():
     """A bridge tells its patterns by subscriptions; reports must be named in them, and nonsense says nothing."""
     listeners = Listeners()
