@@ -664,7 +664,8 @@ impl Shared {
         }
         let (last_id, last_seq) = numbers.0.get(&source).copied().unwrap_or_default();
         if own || event.id == 0 {
-            event.id = last_id + 1;
+            // A program may choose any id; the one after the largest is the largest again.
+            event.id = last_id.saturating_add(1);
         }
         event.source = Some(source.clone());
         event
@@ -746,12 +747,17 @@ impl Shared {
             due: now,
             done,
         };
-        if core.receives(generation) {
-            self.send_call(&mut call)?;
+        let sent = if core.receives(generation) {
+            self.send_call(&mut call)
         } else {
-            // A payload that cannot be sent is told at once, also where there is no connection yet.
-            call.event.encode()?;
             call.due = call.deadline + MARGIN;
+            // A payload that cannot be sent is told at once, also where there is no connection yet.
+            call.event.encode().map(drop).map_err(EmitError::from)
+        };
+        if let Err(error) = sent {
+            // With the call ends what the program has put into `done`, which may use this client.
+            drop(core);
+            return Err(error);
         }
         let due = call.due;
         core.calls.insert(correlation_id.clone(), call);
@@ -785,7 +791,9 @@ impl Shared {
 
     /// Gives a call up; nobody is told.
     pub(crate) fn forget_call(&self, correlation_id: &str) {
-        lock(&self.core).calls.remove(correlation_id);
+        let call = lock(&self.core).calls.remove(correlation_id);
+        // Not under the lock: with the call ends what the program has put into `done`.
+        drop(call);
     }
 
     // --- subscriptions
@@ -1093,4 +1101,46 @@ fn due_rejected(core: &mut Core, now: Instant) -> Option<Notice> {
 /// Tells how a call has ended. A panic of the program's code ends no thread of ours.
 fn end_call(call: Call, result: Result<Response, CallError>) {
     let _ = catch_unwind(AssertUnwindSafe(|| (call.done)(result)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client whose bus is nowhere.
+    fn alone() -> Client {
+        let settings = Settings::default()
+            .publish("ipc:///nowhere/p")
+            .subscribe("ipc:///nowhere/s");
+        Client::connect(settings).expect("endpoints that can be used")
+    }
+
+    // What a program has put into `then` may use the client when it ends, also where the call was not sent.
+    #[test]
+    fn a_call_that_is_refused_ends_outside_of_locks() {
+        let (ended, is_ended) = mpsc::channel();
+        thread::spawn(move || {
+            let client = alone();
+            let captured = client.subscribe(Filter::prefix("a."));
+            let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+            let refused = client.call_then("shop", "x", deep, CallOptions::default(), move |_| {
+                drop(captured);
+            });
+            let _ = ended.send(refused.is_err());
+        });
+
+        let refused = is_ended.recv_timeout(Duration::from_secs(20));
+
+        assert_eq!(refused, Ok(true));
+    }
+
+    // The largest id that a program can choose ends nothing.
+    #[test]
+    fn the_largest_id() {
+        let client = alone();
+        let other = || Event::new("a", 1).with_source("other");
+
+        assert_eq!(client.emit_event(other().with_id(u64::MAX)), Ok(()));
+        assert_eq!(client.emit_event(other()), Ok(()));
+    }
 }
