@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::client::Handle;
+use crate::client::{Handle, is_bridge};
 use crate::contract::{BridgeHealth, IntegrationHealth};
 use crate::errors::RecvError;
 use crate::event::Event;
@@ -117,9 +117,17 @@ impl HealthStream {
 
     fn take(&mut self, until: Option<Instant>) -> Result<Health, RecvError> {
         loop {
-            let silent = self.heard.values().min().map(|heard| *heard + self.silence);
+            let silent = self
+                .heard
+                .values()
+                .min()
+                .and_then(|heard| heard.checked_add(self.silence));
             match self.inbox.take([until, silent].into_iter().flatten().min()) {
-                Taken::Event(arrived) => return Ok(self.read(*arrived)),
+                Taken::Event(arrived) if is_said_by_bridge(&arrived.event) => {
+                    return Ok(self.read(*arrived));
+                }
+                // Any program may emit an event of this type, but it knows nothing of a bridge's state.
+                Taken::Event(_) => continue,
                 Taken::Missed(count) => return Err(RecvError::Missed(count)),
                 Taken::Closed => return Err(RecvError::Closed),
                 Taken::Disconnected => {
@@ -161,9 +169,9 @@ impl HealthStream {
             _ => text("error"),
         };
         if id == BRIDGE {
-            if status == "stopped" || self.heard.len() >= MOST_BRIDGES {
+            if status == "stopped" {
                 self.heard.remove(&source);
-            } else {
+            } else if self.heard.len() < MOST_BRIDGES || self.heard.contains_key(&source) {
                 self.heard.insert(source.clone(), arrived.at);
             }
         }
@@ -182,11 +190,15 @@ impl HealthStream {
         let silent = self
             .heard
             .iter()
-            .find(|(_, heard)| now >= **heard + self.silence)
+            .find(|(_, heard)| now.duration_since(**heard) >= self.silence)
             .map(|(source, _)| source.clone())?;
         self.heard.remove(&silent);
         Some(silent)
     }
+}
+
+fn is_said_by_bridge(event: &Event) -> bool {
+    event.source.as_deref().is_some_and(is_bridge)
 }
 
 fn lost(source: Option<String>, error: String) -> Health {
@@ -210,5 +222,69 @@ impl fmt::Debug for HealthStream {
         text.debug_struct("HealthStream")
             .field("heard", &self.heard.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Client, Settings};
+
+    fn stream(client: &Client) -> HealthStream {
+        let mut stream = client.health();
+        let begin = stream.try_recv().map(|health| health.status);
+        assert_eq!(begin.as_deref(), Ok(LOST));
+        stream
+    }
+
+    fn client() -> Client {
+        let settings = Settings::default()
+            .publish("ipc:///nowhere/p")
+            .subscribe("ipc:///nowhere/s")
+            .silence(Duration::MAX);
+        Client::connect(settings).expect("endpoints that can be used")
+    }
+
+    fn put(stream: &HealthStream, event_type: &str, source: &str) {
+        let event = Event::new(event_type, json!({"status": "ready"})).with_source(source);
+        stream.inbox.put(event, 10);
+    }
+
+    // Only a bridge says how a bridge and its integrations are; another program that says it is not believed.
+    #[test]
+    fn states_that_no_bridge_says() {
+        let client = client();
+        let mut stream = stream(&client);
+        put(&stream, "health.bridge", "app");
+        put(&stream, "health.shop", "bridge/second");
+        put(&stream, "health.shop", "bridges");
+
+        let shop = stream.try_recv().map(|health| (health.id, health.source));
+
+        assert_eq!(
+            shop,
+            Ok(("shop".to_owned(), Some("bridge/second".to_owned())))
+        );
+        assert_eq!(stream.try_recv(), Err(RecvError::Empty));
+        assert_eq!(stream.heard.len(), 0);
+    }
+
+    // With more bridges than are watched, those that are watched stay so, however often they are heard. A silence of any
+    // length can be set.
+    #[test]
+    fn too_many_bridges() {
+        let client = client();
+        let mut stream = stream(&client);
+        for round in 0..2 {
+            for number in 0..=MOST_BRIDGES {
+                put(&stream, "health.bridge", &format!("bridge/{number}"));
+                assert!(stream.try_recv().is_ok(), "{round} {number}");
+            }
+        }
+
+        assert_eq!(stream.heard.len(), MOST_BRIDGES);
+        assert!(stream.heard.contains_key(&Some("bridge/0".to_owned())));
     }
 }
