@@ -105,11 +105,11 @@ fn serve(shared: &Arc<Shared>, role: Role, session: Session, mut stream: Stream)
         mut reader,
         pings,
     } = session;
-    // First, since a writer ends where no connection is open.
-    shared.link_up(role);
     let Ok(writing) = stream.try_clone() else {
         return "the system has no descriptor left".to_owned();
     };
+    // Before the writer, which ends where no connection is open.
+    shared.link_up(role);
     let writer = {
         let shared = Arc::clone(shared);
         let name = "nemo-bridge-write".to_owned();
@@ -118,6 +118,7 @@ fn serve(shared: &Arc<Shared>, role: Role, session: Session, mut stream: Stream)
             .spawn(move || write(&shared, shared.lane(role), encoder, writing))
     };
     let Ok(writer) = writer else {
+        shared.lane(role).close();
         return "the system has no thread left".to_owned();
     };
     let why = read(shared, role, &mut reader, &mut stream, pings);
