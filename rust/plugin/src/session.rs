@@ -17,6 +17,9 @@ use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::{entry, path, value};
 
+/// Where the state of the bridge itself is, under `bridge.health`.
+const BRIDGE: &str = "bridge";
+
 /// How many calls wait for their answer at most. Further ones wait in the data repository.
 const MAX_IN_FLIGHT: usize = 1024;
 
@@ -114,7 +117,7 @@ impl<B: Bus> Session<B> {
     /// Write the values that an application may bind to before anything came from the bus.
     pub fn begin(&mut self, context: &dyn PluginContext) {
         self.outbox.announce(context);
-        self.store_health(context, "bridge", None, json!({"status": "connecting"}));
+        self.store_health(context, BRIDGE, None, json!({"status": "connecting"}));
     }
 
     /// Carry what is there, in both directions; wait for at most `limit` if nothing came from the bus.
@@ -341,20 +344,26 @@ impl<B: Bus> Session<B> {
             Value::Object(payload) => payload,
             other => Map::from_iter([("value".to_owned(), other)]),
         };
-        self.land_health(context, id, payload.clone());
-        self.health.insert(id.to_owned(), (source, payload));
+        // What has no place is not kept either, so that ever new ids take no memory.
+        if self.land_health(context, id, payload.clone()) {
+            self.health.insert(id.to_owned(), (source, payload));
+        }
     }
 
     /// Say of a bridge and of everything behind it that nothing is known any more.
     fn store_loss(&mut self, context: &dyn PluginContext, lost: &Health) {
         let message = lost.error.as_deref().unwrap_or("no sign of life");
-        let mut is_known = false;
+        // Without a source all bridges are lost: the bus itself is.
+        let is_lost = |source: &Option<String>| {
+            source.is_some() && (lost.source.is_none() || *source == lost.source)
+        };
+        // What no bridge has said yet cannot be lost. But a bridge that has said the state of an integration was there,
+        // also where what it says of itself has not come yet.
+        let is_known = self.health.values().any(|(source, _)| is_lost(source));
         for (id, (source, mut payload)) in self.health.clone() {
-            // Without a source all bridges are lost: the bus itself is. What no bridge has said yet cannot be lost.
-            if source.is_none() || (lost.source.is_some() && source != lost.source) {
+            if !(is_lost(&source) || (is_known && source.is_none() && id == BRIDGE)) {
                 continue;
             }
-            is_known = true;
             let status = payload
                 .insert("status".to_owned(), json!(LOST))
                 .unwrap_or_default();
@@ -373,12 +382,18 @@ impl<B: Bus> Session<B> {
         }
     }
 
-    fn land_health(&mut self, context: &dyn PluginContext, id: &str, payload: Map<String, Value>) {
+    /// Store a state, and return whether it has a place.
+    fn land_health(
+        &mut self,
+        context: &dyn PluginContext,
+        id: &str,
+        payload: Map<String, Value>,
+    ) -> bool {
         self.land(
             context,
             &["health".to_owned(), path::name(id)],
             Value::Object(payload),
-        );
+        )
     }
 
     fn tell(&mut self, context: &dyn PluginContext, notice: &Notice) {
@@ -389,7 +404,8 @@ impl<B: Bus> Session<B> {
         }
     }
 
-    fn land(&mut self, context: &dyn PluginContext, segments: &[String], payload: Value) {
+    /// Store a payload, and return whether it has a place.
+    fn land(&mut self, context: &dyn PluginContext, segments: &[String], payload: Value) -> bool {
         let written = self
             .landing
             .store(segments, value::from_json(payload))
@@ -401,7 +417,9 @@ impl<B: Bus> Session<B> {
                 "landing",
                 format!("'data.bridge.{place}' cannot be stored: {reason}"),
             );
+            return false;
         }
+        true
     }
 
     fn warn(&mut self, context: &dyn PluginContext, kind: &'static str, message: String) {
@@ -852,6 +870,40 @@ mod tests {
             at(&application, "bridge.health.shop.error.message"),
             Value::Null
         );
+    }
+
+    // A bridge of which only an integration's state has come is lost with it, and does not seem to start still.
+    #[test]
+    fn a_bridge_that_has_said_nothing_of_itself_is_lost() {
+        let (application, mut session) = begin(Settings::default());
+        step(
+            &application,
+            &mut session,
+            [
+                health("shop", Some("bridge"), "connected"),
+                health("bridge", None, LOST),
+            ],
+        );
+
+        assert_eq!(at(&application, "bridge.health.shop.status"), json!("lost"));
+        assert_eq!(
+            at(&application, "bridge.health.bridge.status"),
+            json!("lost")
+        );
+    }
+
+    // However many ids have a state, a bounded number is kept, and it is told.
+    #[test]
+    fn states_are_bounded() {
+        let (application, mut session) = begin(Settings::default());
+        for number in 0..6000 {
+            let one = health(&format!("h{number}"), Some("bridge"), "connected");
+            step(&application, &mut session, [one]);
+        }
+
+        assert!(session.health.len() <= 4096, "{}", session.health.len());
+        let log = application.log_lines();
+        assert!(log[0].1.contains("there is room for no more"), "{log:?}");
     }
 
     // Events that were lost on the way are told.
