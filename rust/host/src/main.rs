@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each argument after the library is a path that is bound, as by `bind-text` in an `app.nemo`. Each line of the output
-//! is a JSON object with `path` and `value`, or with `log`.
+//! is a JSON object with `path` and `value`, with `log`, or with `error` where a command is wrong.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -53,7 +53,12 @@ fn run(library: &Path, paths: &[String]) -> Result<(), String> {
     let mut logged = 0;
     loop {
         match commands.recv_timeout(FRAME) {
-            Ok(line) => command(&application, &line)?,
+            Ok(line) => {
+                // A mistake in one line is told, and the next one is read.
+                if let Err(message) = command(&application, &line) {
+                    say(&json!({"error": message}));
+                }
+            }
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
         }
@@ -76,9 +81,10 @@ fn run(library: &Path, paths: &[String]) -> Result<(), String> {
 fn command(application: &Application, line: &str) -> Result<(), String> {
     let wrong = || format!("'{line}' is neither 'set PATH JSON' nor 'get PATH'");
     match *line.splitn(3, ' ').collect::<Vec<_>>() {
+        [] | [""] => Ok(()),
         ["set", path, json] => {
-            let value: PluginValue =
-                serde_json::from_str(json).map_err(|error| error.to_string())?;
+            let value: PluginValue = serde_json::from_str(json)
+                .map_err(|error| format!("'{json}' is no JSON: {error}"))?;
             application
                 .set_data(path, value)
                 .map_err(|error| error.to_string())
