@@ -189,7 +189,8 @@ route "price" {
   emit        = "price.now"
   last_value  = true
 }
-
+"""
+_TAKEN = """
 route "no_repeats" {
   on          = ["setting.*"]
   integration = "api"
@@ -208,7 +209,7 @@ async def test_late_subscribers_get_what_is_so() -> None:
         async with connected(broker.url) as outside:
             await outside.publish("state/door", "open", qos=1, retain=True)
         events = _store("mqtt", broker.port, "", 'topic = "state/#"').replace("job.come", "state")
-        with sidecar(json_rpc("api", service.url) + _STATE + events) as bridge:
+        with sidecar(json_rpc("api", service.url) + _STATE + _TAKEN + events) as bridge:
             with bridge.program("clock.") as first:
                 assert (await first.wait("clock.tick"))["payload"]["message"]["missed"] == 0
             with bridge.program("response.", "state") as asking:
