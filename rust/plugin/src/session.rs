@@ -1,6 +1,6 @@
 //! Carries values between a data repository and the bus.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -438,26 +438,38 @@ const MAX_REPEATED: usize = 10_000;
 /// news for an application that has had them.
 #[derive(Default)]
 struct Forwarded {
-    known: HashSet<u64>,
+    /// The last payload, as a hash, of each kept value.
+    known: HashMap<u64, u64>,
     order: VecDeque<u64>,
 }
 
 impl Forwarded {
     /// Return whether an event is to be forwarded, and remember it.
     fn is_news(&mut self, event: &Event) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (&event.event_type, event.payload.to_string()).hash(&mut hasher);
-        let hash = hasher.finish();
-        let is_new = self.known.insert(hash);
-        if is_new {
-            self.order.push_back(hash);
+        let payload = hash(&event.payload.to_string());
+        // The bridge keeps a value for each type and topic. What was forwarded for another topic says nothing of this
+        // one; neither does an older value of this one, which may have come back while the bus was away.
+        let value = match event.payload.get("topic") {
+            Some(Value::String(topic)) => hash(topic),
+            _ => payload,
+        };
+        let key = hash(&(&event.event_type, &event.source, value));
+        let previous = self.known.insert(key, payload);
+        if previous.is_none() {
+            self.order.push_back(key);
             if self.order.len() > MAX_REPEATED {
                 self.known.remove(&self.order[0]);
                 self.order.pop_front();
             }
         }
-        is_new || !event.headers.contains_key("repeated")
+        previous != Some(payload) || !event.headers.contains_key("repeated")
     }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Return whether the bridge has put an event on the bus: its source says so, or a header of a message that it carried.
@@ -811,6 +823,49 @@ mod tests {
             .map(|(_, payload)| payload)
             .collect();
         assert_eq!(payloads, [1, 2, 1].map(PluginValue::Integer));
+    }
+
+    // A value that was changed and changed back while the bus was away is news, although it was forwarded before. Values
+    // of other topics are not.
+    #[test]
+    fn a_repeated_value_that_came_back_is_forwarded() {
+        let settings = Settings {
+            forward: Filter::parse("lamp").expect("a pattern"),
+            ..Settings::default()
+        };
+        let (application, mut session) = begin(settings);
+        let lamp = |topic: &str, message: &str| {
+            Event::new("lamp", json!({"topic": topic, "message": message})).with_source("bridge")
+        };
+        let again = |event: Event| event.with_header("repeated", "true");
+        step(
+            &application,
+            &mut session,
+            [
+                lamp("hall", "on"),
+                lamp("yard", "on"),
+                lamp("hall", "off"),
+                again(lamp("yard", "on")),
+                again(lamp("hall", "off")),
+                again(lamp("hall", "on")),
+                again(lamp("hall", "on")),
+            ]
+            .map(Received::Event),
+        );
+
+        let expected = [
+            ("hall", "on"),
+            ("yard", "on"),
+            ("hall", "off"),
+            ("hall", "on"),
+        ]
+        .map(|(topic, message)| from_json(lamp(topic, message).payload));
+        let forwarded: Vec<_> = application
+            .emitted()
+            .into_iter()
+            .map(|(_, payload)| payload)
+            .collect();
+        assert_eq!(forwarded, expected);
     }
 
     // The health of a bridge and its integrations is there from the first moment, is lost as a whole, and comes back.
