@@ -43,6 +43,8 @@ const LONGEST_PROBE: Duration = Duration::from_secs(1);
 const REJECTED_INTERVAL: Duration = Duration::from_secs(1);
 /// Sources whose events are numbered at the same time; with one more, the numbers begin anew.
 const MOST_SOURCES: usize = 1024;
+/// Entries of calls that have ended, or are due at another moment, are removed when there are so many of them.
+const SPARE_DUES: usize = 1024;
 /// The longest type that can be answered: `response.` and the type is an event type, too.
 const MOST_ANSWERABLE: usize = 255 - "response.".len();
 const RESPONSE: &str = "response.";
@@ -486,6 +488,14 @@ impl Core {
         if let Some(call) = self.calls.get_mut(correlation_id) {
             call.due = due;
             self.dues.push(Reverse((due, correlation_id.to_owned())));
+        }
+        if self.dues.len() > 2 * self.calls.len() + SPARE_DUES {
+            let calls = &self.calls;
+            self.dues.retain(|Reverse((due, correlation_id))| {
+                calls
+                    .get(correlation_id)
+                    .is_some_and(|call| call.due == *due)
+            });
         }
     }
 }
@@ -1142,5 +1152,18 @@ mod tests {
 
         assert_eq!(client.emit_event(other().with_id(u64::MAX)), Ok(()));
         assert_eq!(client.emit_event(other()), Ok(()));
+    }
+
+    // Calls that have ended take no memory until their time limit, however long that is.
+    #[test]
+    fn ended_calls_take_no_memory() {
+        let client = alone();
+        let day = CallOptions::default().timeout(Duration::from_secs(24 * 3600));
+
+        for _ in 0..10_000 {
+            assert!(client.start_call("shop", "x", 1, day.clone()).is_ok());
+        }
+
+        assert!(lock(&client.shared().core).dues.len() < 5_000);
     }
 }
