@@ -16,6 +16,8 @@ _ELEMENTS: Final = frozenset(
 #: What may stand before the first element: white space, comments, and the declaration of XML.
 _BEFORE: Final = re.compile(r"\s+|<!--.*?-->|<\?xml\b.*?\?>", re.DOTALL)
 _ELEMENT: Final = re.compile(r"<([A-Za-z][\w-]*)(?=[\s/>])")
+#: Characters of a manifest, at most. For one key with 100,000 dots, `tomllib` takes more memory than there is.
+_MOST: Final = 8192
 #: The keys of a project's manifest, and the heads of its tables.
 _MANIFEST: Final = frozenset({"name", "entry", "build", "package", "dependencies"})
 _TABLE: Final = re.compile(r"^\s*\[(build|package|dependencies)\]\s*(?:#.*)?$", re.MULTILINE)
@@ -38,6 +40,8 @@ def recognise(name: str, text: str) -> tuple[int, str] | None:
     if element is not None:
         line = text.count("\n", 0, position) + 1
         return (line, f"it begins with `<{element[1]}>`") if element[1] in _ELEMENTS else None
+    if len(text) > _MOST:
+        return None
     try:
         manifest = tomllib.loads(text)
     except (ValueError, RecursionError):

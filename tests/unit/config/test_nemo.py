@@ -1,8 +1,11 @@
 """Show that a Nemo application's own files are told apart from faulty HCL."""
 
+import tracemalloc
+
 import pytest
 
 from bridge.config import load
+from bridge.config.nemo import recognise
 from bridge.core.errors import ConfigError
 
 _APP = """
@@ -96,3 +99,13 @@ def test_a_directory_with_both(tmp_path):
     )
     (tmp_path / "bridge.hcl").write_text(_HCL)
     assert load([tmp_path], adapters={}, environ={}).bridge.name == "shop"
+
+
+def test_a_key_of_many_parts_costs_little():
+    """A TOML parser's memory grows with the square of a key's length; a file that is large is no manifest."""
+    tracemalloc.start()
+    try:
+        assert recognise("bridge.hcl", ".".join("a" * 6000) + " = 1") is None
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
