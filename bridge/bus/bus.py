@@ -255,7 +255,9 @@ class Bus:
         """Pass events of the own source to `on_event`, too, if `own` returns True for their type.
 
         The answer for a type is kept until the next call. The other own events are dropped without decoding them.
+        Last values from before are not passed: else an old one would set off a new route when somebody subscribes.
         """
+        self._last_values.regard_as_published(own)
         self._own = own
         self._own_types.clear()
         self._listeners.wake()

@@ -118,6 +118,10 @@ class LastValues:
         for key in [key for key, value in self._kept.items() if value.owner == owner]:
             self._remove(key)
 
+    def regard_as_published(self, is_meant: Callable[[str], bool]) -> None:
+        """Let later subscribers get a copy of the values of these types, as if each was published when it was kept."""
+        self._unpublished = {key for key in self._unpublished if not is_meant(key[0])}
+
     def publish_again(self, prefix: bytes) -> None:
         """Publish the values whose types start with `prefix` again, from the end of this turn of the loop on."""
         if self._kept:

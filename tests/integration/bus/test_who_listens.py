@@ -11,6 +11,7 @@ import pytest
 from bridge.bus import Broker, Bus, CurveClient
 from bridge.core.clock import RealClock
 from bridge.core.curve_keys import read_pair
+from bridge.core.model import Event
 from tests.support.bus.bus import Peer
 from tests.support.bus.closed_bus import closed_bus
 from tests.support.bus.curve import KeyRing
@@ -226,4 +227,19 @@ async def test_an_observer_that_waits_for_the_bus(tmp_path: Path) -> None:
     assert [event.event_type for event in seen] == ["static.a", "end"]
     assert not bus.listens("static.a")
     await observer.stop()
+    await bus.stop()
+
+
+async def test_a_value_from_before_sets_off_no_new_route(tmp_path: Path) -> None:
+    """A value that waits for its first subscriber is a copy where a route takes its type only since then."""
+    seen: list[Event] = []
+    bus = _bus(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s", on_event=seen.append)
+    await bus.start()
+    bus.keep_last("static.a", 1, owner=0)
+    bus.keep_last("static.b", 2, owner=0)
+    bus.pass_own(lambda event_type: event_type == "static.a")
+    with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "static.") as peer:
+        found = [await peer.receive(event_type) for event_type in ("static.a", "static.b")]
+    assert ["repeated" in one["headers"] for one in found] == [True, False]
+    assert ["repeated" in (one.headers or {}) for one in seen] == [True]
     await bus.stop()
