@@ -90,7 +90,10 @@ impl Folder {
     /// A client of the bus in this folder, which works.
     pub fn client(&self) -> Client {
         let client = Client::connect(self.settings()).unwrap();
-        assert!(client.wait_ready(PATIENCE), "{:?}", client.state());
+        if !client.wait_ready(PATIENCE) {
+            let log = fs::read_to_string(self.0.join("bridge.log")).unwrap_or_default();
+            panic!("{:?}; the sidecar's log: {log}", client.state());
+        }
         client
     }
 }
