@@ -88,11 +88,14 @@ def _json(text: str, what: str) -> Any:
     if text == "-":
         text = sys.stdin.read()
     try:
-        value = json.loads(text)
+        return with_bytes(json.loads(text), what)
+    except RecursionError:
+        raise InvalidError(f"{what} is nested too deeply") from None
     except json.JSONDecodeError as error:
         hint = ' (text needs quotes: "…")' if text[:1].isalpha() else ""
         raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
-    return with_bytes(value, what)
+    except ValueError:  # Python's limit for the digits of an integer
+        raise InvalidError(f"{what} has an integer of more than 64 bits") from None
 
 
 def _fail(message: str) -> typer.Exit:
