@@ -100,7 +100,7 @@ class Accounts:
                 account.seen[message] += 1
             case {"scheduled_at": int()}:
                 account.seen[0] += 1
-            case bytes() if name == "mqtt":
+            case {"$bytes": _} if name == "mqtt":
                 pass  # by which the broker's ledger knows that it has read everything
             case _:
                 account.strange.append(str(payload)[:300])
