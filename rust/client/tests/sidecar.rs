@@ -14,13 +14,23 @@ use std::time::{Duration, Instant};
 use nemo_bridge_client::contract::{BridgeStatus, ConnectionStatus, ErrorCode};
 use nemo_bridge_client::{
     CallError, CallOptions, Client, Curve, EmitError, ErrorKind, Event, Filter, Health,
-    HealthStream, LOST, RecvError, Settings, Subscription, bytes_from_value, bytes_to_value,
+    HealthStream, LOST, PendingCall, RecvError, Settings, Subscription, bytes_from_value,
+    bytes_to_value,
 };
 use serde_json::{Value, json};
 use support::{Folder, PATIENCE, Process, Service, program, redis_server, wait_for};
 
 fn recv(subscription: &Subscription) -> Event {
     subscription.recv_timeout(PATIENCE).unwrap()
+}
+
+/// Starts a call of a method of the service with one number.
+fn start_call(client: &Client, method: &str, number: u32) -> PendingCall {
+    let payload = json!({"method": method, "params": [number]});
+    let options = CallOptions::default().timeout(PATIENCE);
+    client
+        .start_call("shop", "request", payload, options)
+        .unwrap()
 }
 
 /// Waits for a state of a bridge or an integration.
@@ -188,17 +198,7 @@ fn burst() {
     let _sidecar = Process::sidecar(&bridge, &folder, &service.integration("shop", ""));
     let client = folder.client();
     let begun = Instant::now();
-    let start = |number: u32| {
-        let payload = json!({"method": "echo", "params": [number]});
-        client
-            .start_call(
-                "shop",
-                "request",
-                payload,
-                CallOptions::default().timeout(PATIENCE),
-            )
-            .unwrap()
-    };
+    let start = |number| start_call(&client, "echo", number);
     let pending: Vec<_> = (0..5000).map(start).collect();
     for (number, call) in pending.into_iter().enumerate() {
         assert_eq!(call.wait().unwrap().result, json!([number]));
@@ -318,17 +318,7 @@ fn killed_and_back() {
     let (folder, service) = (Folder::new(), Service::start());
     let mut sidecar = Process::sidecar(&bridge, &folder, &service.integration("shop", ""));
     let client = folder.client();
-    let start = |number: u32| {
-        let payload = json!({"method": "soon", "params": [number]});
-        client
-            .start_call(
-                "shop",
-                "request",
-                payload,
-                CallOptions::default().timeout(PATIENCE),
-            )
-            .unwrap()
-    };
+    let start = |number| start_call(&client, "soon", number);
     let mut pending: Vec<_> = (0..20).map(start).collect();
     wait_for("the calls", || (service.calls("soon") >= 10).then_some(()));
     sidecar.kill();

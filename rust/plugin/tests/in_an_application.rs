@@ -57,6 +57,25 @@ fn wait(application: &Application, sidecar: &Sidecar, path: &str, expected: &Val
     }
 }
 
+fn events(broker: &Broker, config: &str) -> String {
+    format!(
+        r#"
+integration "events" {{
+  type = "mqtt"
+  endpoint {{
+    address = "127.0.0.1"
+    port    = {}
+    tls     = false
+  }}
+  config {{
+    {config}
+  }}
+}}
+"#,
+        broker.port
+    )
+}
+
 fn shop(service: &Service) -> String {
     format!(
         r#"
@@ -291,27 +310,14 @@ fn bytes_of_an_mqtt_message() {
     let Some(broker) = Broker::start() else {
         return;
     };
-    let configuration = format!(
-        r#"
-integration "events" {{
-  type = "mqtt"
-  endpoint {{
-    address = "127.0.0.1"
-    port    = {}
-    tls     = false
-  }}
-  config {{
-    codec = "bytes"
-  }}
-}}
-subscription "raw" {{
+    let configuration = events(&broker, "codec = \"bytes\"")
+        + r#"
+subscription "raw" {
   integration = "events"
   topic       = "raw/#"
   emit        = "camera.frame"
-}}
-"#,
-        broker.port
-    );
+}
+"#;
     let mut sidecar = Sidecar::prepare(&programs, &configuration);
     sidecar.start();
     let (application, _plugin) = load(&sidecar);
@@ -345,19 +351,7 @@ fn a_plugin_that_waits_for_the_sidecar() {
     let Some(broker) = Broker::start() else {
         return;
     };
-    let mqtt = format!(
-        r#"
-integration "events" {{
-  type = "mqtt"
-  endpoint {{
-    address = "127.0.0.1"
-    port    = {}
-    tls     = false
-  }}
-}}
-"#,
-        broker.port
-    );
+    let mqtt = events(&broker, "");
     let mut first = Sidecar::prepare(&programs, &mqtt);
     first.start();
     let (application, _plugin) = load(&first);
