@@ -71,17 +71,21 @@ def _free_port() -> int:
 
 
 def _start(command: list[str], port: int) -> subprocess.Popen[bytes]:
+    """Start it, and wait until it listens and has loaded what it had stored: until then it answers LOADING."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 15
     while True:
         assert process.poll() is None, "redis-server has ended"
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            with socket.create_connection(("127.0.0.1", port), 1) as probe:
+                probe.sendall(b"PING\r\n")
+                loaded = not probe.recv(64).startswith(b"-LOADING")  # a TLS port answers with an alert
         except OSError:
-            assert time.monotonic() < end, "redis-server does not listen"
-            time.sleep(0.01)
-        else:
+            loaded = False
+        if loaded:
             return process
+        assert time.monotonic() < end, "redis-server does not answer"
+        time.sleep(0.01)
 
 
 @contextmanager
