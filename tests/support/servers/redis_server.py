@@ -78,14 +78,21 @@ def _start(command: list[str], port: int) -> subprocess.Popen[bytes]:
         assert process.poll() is None, "redis-server has ended"
         try:
             with socket.create_connection(("127.0.0.1", port), 1) as probe:
-                probe.sendall(b"PING\r\n")
-                loaded = not probe.recv(64).startswith(b"-LOADING")  # a TLS port answers with an alert
+                loaded = "--tls-port" in command or _has_loaded(probe)
         except OSError:
             loaded = False
         if loaded:
             return process
-        assert time.monotonic() < end, "redis-server does not answer"
+        if time.monotonic() > end:
+            process.kill()
+            process.wait()
+            raise AssertionError("redis-server does not answer")
         time.sleep(0.01)
+
+
+def _has_loaded(connection: socket.socket) -> bool:
+    connection.sendall(b"PING\r\n")
+    return not connection.recv(64).startswith(b"-LOADING")
 
 
 @contextmanager
