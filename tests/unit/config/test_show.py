@@ -72,7 +72,7 @@ def test_secrets_are_masked(load_text):
     assert integration["endpoint"] == {"address": "***", "port": 8883}
     assert integration["auth"] == {"type": "basic", "username": "***", "password": "***"}
     assert integration["config"]["client_id"] == "***"
-    assert integration["config"]["keep_alive"] == 5.0
+    assert integration["config"]["keep_alive"] == "5s"
     assert integration["config"]["will"] == {"topic": "t", "message": "***"}
     assert [entry["topic"] for entry in integration["config"]["several"]] == ["plain", "***"]
     assert found["route"]["r"]["message"] == "env.NAME"
