@@ -11,7 +11,7 @@ from typing import Final
 import zmq
 
 from bridge.bus.broker.monitor import SocketMonitor
-from bridge.core.errors import BusError
+from bridge.core.errors import BusError, NoBusError
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
@@ -80,13 +80,14 @@ class BrokerConnection:
         """Wait for the first handshake, `timeout` seconds at most.
 
         Raises:
-            BusError: There was none, or it was refused. The message names the endpoint, and the reason if it is known.
+            NoBusError: There was none. The message names the endpoint, and the reason if it is known.
+            BusError: It was refused. The message names the endpoint and the reason.
         """
         try:
             async with self._clock.timeout(timeout):
                 await self.settled.wait()
         except TimeoutError:
-            raise BusError(f"bus endpoint {endpoint}: {self.trouble or 'nobody hosts a bus there'}") from None
+            raise NoBusError(f"bus endpoint {endpoint}: {self.trouble or 'nobody hosts a bus there'}") from None
         if self.refused:
             raise BusError(f"bus endpoint {endpoint}: {self.trouble}")
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
-from bridge.cli.terminal import console, json_text, say
+from bridge.cli.terminal import console, failure, json_text, say
 from bridge.core.errors import InvalidError
 from bridge.core.printable import printable
 
@@ -72,7 +73,7 @@ def show(
         _read(BusOptions(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1)
     )
     if not letters:
-        raise InvalidError(f"there is no dead letter {letter_id}")
+        raise failure(f"there is no dead letter {letter_id}")
     if json:
         say(_as_json(letters[0]))
     else:
@@ -133,9 +134,9 @@ async def _ask(options: "BusOptions", commands: list[tuple[str, dict[str, Any]]]
             try:
                 answer = (await bus.ask(f"bridge.{name}", payload, timeout=_PATIENCE)).payload
             except TimeoutError:
-                raise InvalidError("no bridge answered; is `nemo-bridge run` running?") from None
+                raise failure("no bridge answered; is `nemo-bridge run` running?", ExitCode.NO_ANSWER) from None
             if not answer["ok"]:
-                raise InvalidError(answer["error"]["message"])
+                raise failure(answer["error"]["message"])
             answers.append(answer["result"])
         return answers
 

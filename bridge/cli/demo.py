@@ -20,6 +20,7 @@ from rich.console import Console
 from bridge.cli.demo_processes import ROUTE, DemoProcesses, StepFailedError
 from bridge.cli.demo_recorder import EventRecorder, ReceivedEvent
 from bridge.cli.demo_screen import Screen
+from bridge.cli.exit_codes import ExitCode
 from bridge.client import BusClient
 from bridge.core.errors import BusError
 from bridge.core.model import Event
@@ -29,19 +30,19 @@ _PAUSE: Final = 0.9
 _SOURCE: Final = "app"
 
 
-def run(console: Console | None = None) -> int:
-    """Run the demo, stop all its processes, and return the exit code: 0 if every step happened, else 1."""
-    code = 1
+def run(console: Console | None = None) -> ExitCode:
+    """Run the demo, stop all its processes, and return whether every step happened."""
+    code = ExitCode.FAILED
     try:
         code = asyncio.run(_main(Screen(console)))
     except* asyncio.CancelledError:
-        code = 128 + signal.SIGTERM
+        code = ExitCode.TERMINATED
     except* BrokenPipeError:  # as in `nemo-bridge demo | head`: nobody reads the output any more
         pass
     return code
 
 
-async def _main(screen: Screen) -> int:
+async def _main(screen: Screen) -> ExitCode:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run made it
     with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
@@ -52,10 +53,10 @@ async def _main(screen: Screen) -> int:
             await _play(screen, processes)
         except (StepFailedError, BusError) as failed:
             screen.failed(str(failed), processes.log())
-            return 1
+            return ExitCode.FAILED
         finally:
             await processes.close()
-    return 0
+    return ExitCode.OK
 
 
 async def _play(screen: Screen, processes: DemoProcesses) -> None:

@@ -8,9 +8,10 @@ import typer
 
 from bridge import __version__
 from bridge.cli import dead_letters, keys, terminal
+from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
 from bridge.core.curve_keys import KeyFileError
-from bridge.core.errors import BridgeError, BusError, ConfigError, OutboxError
+from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, NoBusError, OutboxError
 
 app = typer.Typer(
     name="nemo-bridge",
@@ -160,7 +161,7 @@ def status(
 ) -> None:
     """Show the state of the bridge and its integrations.
 
-    Exit with 0 if all is well, with 1 if something is not, and with 2 if no bridge answers.
+    Exit with 0 if all is well, with 1 if something is not, and with 3 if no bridge answers.
     """
     from bridge.cli import status as view  # noqa: PLC0415
     from bridge.cli import talk  # noqa: PLC0415
@@ -205,7 +206,11 @@ def demo() -> None:
 
 
 def main() -> None:
-    """Run a command. Print each error that the user can fix as one line on standard error."""
+    """Run a command. Print each error that the user can fix as one line on standard error.
+
+    Raises:
+        SystemExit: Always, with an exit code of `ExitCode`.
+    """
     terminal.prepare()
     try:
         with terminal.output_written():
@@ -213,9 +218,15 @@ def main() -> None:
     except ConfigError as error:
         for diagnostic in error.diagnostics:
             terminal.say(diagnostic, err=True)
-        sys.exit(2)
-    except (BusError, OutboxError, BridgeError, KeyFileError) as error:
+        sys.exit(ExitCode.INVALID)
+    except (InvalidError, KeyFileError) as error:
         terminal.complain(error)
-        sys.exit(1)
+        sys.exit(ExitCode.INVALID)
+    except NoBusError as error:
+        terminal.complain(error)
+        sys.exit(ExitCode.NO_ANSWER)
+    except (BusError, OutboxError, BridgeError) as error:
+        terminal.complain(error)
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)

@@ -12,6 +12,8 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
+from bridge.cli.exit_codes import ExitCode
+
 #: Seconds for what still runs when the work is done: abandoned tasks, and threads in a name lookup.
 _LEFT_OVER: Final = 0.5
 #: Seconds of a step of the countdown. A step that takes longer, because the process stood still, counts as two.
@@ -38,7 +40,7 @@ class Process:
         self._runner = asyncio.Runner(loop_factory=loop_factory)
         # A signal handler may write to it, whatever the main thread is doing.
         self._limits: queue.SimpleQueue[tuple[float, int, str]] = queue.SimpleQueue()
-        self.exit_code = 1
+        self.exit_code: int = ExitCode.FAILED
 
     def __enter__(self) -> Self:
         """Start the thread that ends the process when its time is up."""
@@ -69,7 +71,7 @@ class Process:
         self._runner.close()
 
     def _watch(self) -> None:
-        left, exit_code, why = math.inf, 1, ""
+        left, exit_code, why = math.inf, int(ExitCode.FAILED), ""
         while left > 0:
             began = time.monotonic()
             try:

@@ -8,6 +8,7 @@ from typing import Final
 
 import bridge
 from bridge.cli import terminal
+from bridge.cli.exit_codes import ExitCode
 from bridge.contract import MESSAGE_TYPES, message_type_for
 
 #: The names that are no message types.
@@ -20,8 +21,8 @@ _OTHERS: Final = {
 _ASYNCAPI: Final = "asyncapi"
 
 
-def show(name: str) -> int:
-    """Print a schema; return the exit code: 2 where there is none by that name.
+def show(name: str) -> ExitCode:
+    """Print a schema; return `ExitCode.INVALID` where there is none by that name.
 
     Args:
         name: Its name, such as `command/request`, `asyncapi`, or the type of an event that the contract has.
@@ -34,11 +35,11 @@ def show(name: str) -> int:
             meant = list(dict.fromkeys(_last_parts(known).get(one, one) for one in close))
             hint = f"; did you mean {' or '.join(meant)}?" if meant else "; `nemo-bridge schema --list` has them all"
             terminal.complain(f"there is no schema {name}{hint}")
-            return 2
+            return ExitCode.INVALID
         name = kind.name
     text = (_folder() / ("asyncapi.json" if name == _ASYNCAPI else f"{name}.schema.json")).read_text("utf-8")
     terminal.say(text.removesuffix("\n"))
-    return 0
+    return ExitCode.OK
 
 
 def show_names() -> None:

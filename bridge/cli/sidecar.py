@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bridge.bus import parse_endpoint
+from bridge.cli.exit_codes import ExitCode
 from bridge.cli.probe import probe
 from bridge.cli.process import Process
 from bridge.cli.terminal import say
@@ -45,7 +46,7 @@ def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
     return load(files, adapters=AdapterRegistry(), variables=_variables(pairs), environ=os.environ)
 
 
-def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
+def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> ExitCode:
     """Check a configuration and print a summary.
 
     Args:
@@ -54,7 +55,7 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         connect: Also try each endpoint, and print whether it can be reached.
 
     Returns:
-        The exit code: 1 where an endpoint fails.
+        `ExitCode.FAILED` where an endpoint fails.
     """
     configuration = read(files, pairs)
     _check_adapters(configuration)
@@ -68,10 +69,10 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> int:
         with Process() as process:
             failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
             _show(configuration, failures)
-            process.exit_code = int(any(failures.values()))
-        return process.exit_code
+            code = process.exit_code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
+        return code
     _show(configuration, None)
-    return 0
+    return ExitCode.OK
 
 
 def _show(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
@@ -134,7 +135,7 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     logs.configure(configuration.log.level, configuration.log.format, redactor)
     with Process(_loop_factory()) as process:
         process.run(_serve(configuration, load_again, redactor, process))
-        process.exit_code = 0
+        process.exit_code = ExitCode.OK
 
 
 def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
@@ -161,7 +162,7 @@ async def _serve(
 
     clock = RealClock()
     seconds = configuration.bridge.drain_timeout + LONGEST_CLOSE
-    limit_end = partial(process.end_within, seconds, 1, f"stopping took longer than {seconds:g} s")
+    limit_end = partial(process.end_within, seconds, ExitCode.FAILED, f"stopping took longer than {seconds:g} s")
     gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor, on_end=limit_end)
     loop = asyncio.get_running_loop()
     signals: list[str] = []

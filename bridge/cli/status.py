@@ -10,20 +10,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
 from bridge.cli.talk import BusOptions
 from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient
-from bridge.core.errors import BusError
+from bridge.core.errors import NoBusError
 from bridge.core.printable import printable
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
 """What `bridge.subscriptions` answers."""
-
-WELL: Final = 0
-NOT_WELL: Final = 1
-NO_ANSWER: Final = 2
 
 #: Seconds between two updates with `--watch`.
 _EVERY: Final = 1.0
@@ -40,27 +37,27 @@ _COLOURS: Final = {
 }
 
 
-def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> int:
+def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> ExitCode:
     """Ask the bridge, show its answer, and return the exit code."""
     limit = seconds("--timeout", timeout)
     try:
         return asyncio.run(_watch(options, limit, as_json=as_json) if watch else _once(options, limit, as_json=as_json))
-    except (BusError, TimeoutError) as error:
+    except (NoBusError, TimeoutError) as error:
         complain(str(error) or f"no bridge answered within {limit:g} s")
-        return NO_ANSWER
+        return ExitCode.NO_ANSWER
 
 
-async def _once(options: BusOptions, limit: float, *, as_json: bool) -> int:
+async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
     async with options.client(("response.bridge.",)) as bus:
         found = await _ask(bus, limit)
         if as_json:
             say(json_text(found))
         else:
             console().print(_page(found, await _subscriptions(bus, limit)))
-    return WELL if is_well(found) else NOT_WELL
+    return ExitCode.OK if is_well(found) else ExitCode.FAILED
 
 
-async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> int:
+async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
     screen = console()
     with Live(console=screen, auto_refresh=False, screen=screen.is_terminal and not as_json) as live:
         async with options.client(("response.bridge.",)) as bus:

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Final, Literal
 
-import typer
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from bridge.bus import encode_event, read_events
 from bridge.cli import sidecar
+from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
-from bridge.cli.terminal import complain, console, json_text, say
+from bridge.cli.terminal import complain, console, failure, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.core.bytes_object import with_bytes
-from bridge.core.errors import InvalidError
+from bridge.core.errors import BusError, InvalidError
 from bridge.core.files import append_whole
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
@@ -34,6 +34,9 @@ from bridge.core.values import with_text_keys
 _COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}
 #: The ends of event types that say that something has failed.
 _FAILURES = (".opened", ".failed", ".rejected", ".dead_letter", ".given_up", ".dead_lettered", ".expired")
+
+#: Seconds to wait for the bus.
+PATIENCE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class BusOptions:
         With `listens` False it does not count as a listener of them.
 
         Raises:
-            InvalidError: Only one of the two keys is given.
+            InvalidError: Only one of the two keys is given, or an address or a key cannot be used.
             ConfigError: The configuration has errors.
             KeyFileError: A key file cannot be read.
         """
@@ -75,13 +78,24 @@ class BusOptions:
                 # A program that can read the bridge's own key may use it, as an application.
                 key = key or bus.curve.secret_key
                 server_key = server_key or bus.curve.server_key or bus.curve.secret_key
-        if key is not None and server_key is not None:
-            curve = CurveClient.read(key, server_key)
-        elif key is not None or server_key is not None:
+        if (key is None) != (server_key is None):
             raise InvalidError(
                 "a closed bus needs both: --key-file, our key pair, and --server-key, the bus' public key"
             )
-        return BusClient(publish, subscribe, prefixes=prefixes, curve=curve, bytes_as=bytes_as, listens=listens)
+        try:
+            if key is not None and server_key is not None:
+                curve = CurveClient.read(key, server_key)
+            return BusClient(
+                publish,
+                subscribe,
+                prefixes=prefixes,
+                curve=curve,
+                bytes_as=bytes_as,
+                listens=listens,
+                patience=PATIENCE,
+            )
+        except BusError as error:
+            raise InvalidError(str(error)) from None
 
 
 def _json(text: str, what: str) -> Any:
@@ -96,11 +110,6 @@ def _json(text: str, what: str) -> Any:
         raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
     except ValueError:  # Python's limit for the digits of an integer
         raise InvalidError(f"{what} has an integer of more than 64 bits") from None
-
-
-def _fail(message: str) -> typer.Exit:
-    complain(message)
-    return typer.Exit(1)
 
 
 def emit(options: BusOptions, event_type: str, payload: str, correlation_id: str | None, header: Sequence[str]) -> None:
@@ -132,10 +141,11 @@ def call(options: BusOptions, integration: str, method: str, params: str, timeou
     try:
         result = asyncio.run(ask())
     except CallFailedError as failed:
-        raise _fail(f"{integration} {method}: {failed} (attempts: {failed.attempts})") from None
+        raise failure(f"{integration} {method}: {failed} (attempts: {failed.attempts})") from None
     except TimeoutError:
-        raise _fail(
-            f"no response within {limit:g} s; is a bridge with integration {integration!r} on this bus?"
+        raise failure(
+            f"no response within {limit:g} s; is a bridge with integration {integration!r} on this bus?",
+            ExitCode.NO_ANSWER,
         ) from None
     say(json_text(result, indent=2))
 
@@ -161,7 +171,7 @@ def tap(
                 try:
                     append_whole(copy.fileno(), encode_event(event))
                 except OSError as error:
-                    raise _fail(f"{record}: {error.strerror}; the recording ends before this event") from None
+                    raise failure(f"{record}: {error.strerror}; the recording ends before this event") from None
             return True
 
         if replay is not None:

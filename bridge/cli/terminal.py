@@ -6,20 +6,19 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import typer
 
+from bridge.cli.exit_codes import ExitCode
 from bridge.core.bytes_object import bytes_object
 from bridge.core.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-#: The exit code where the output cannot be written.
-NOT_WRITTEN: Final = 1
 
 #: What writing raises where the device or the reader takes no more; see write(2).
 _OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
@@ -64,10 +63,25 @@ def console(*, soft_wrap: bool = False) -> "Console":
     return Console(highlight=False, soft_wrap=soft_wrap)
 
 
+def failure(message: object, code: ExitCode = ExitCode.FAILED) -> typer.Exit:
+    """Print an error as `complain` does, and return what ends the command with this exit code."""
+    complain(message)
+    return typer.Exit(code)
+
+
 def prepare() -> None:
-    """Let standard output escape what its encoding lacks, as standard error does already."""
+    """Prepare the process for a command that talks to a person.
+
+    Standard output escapes what its encoding lacks, as standard error does already. SIGTERM ends the command as Ctrl-C
+    does, so that the terminal is left as it was; a command that stops in order sets a handler of its own.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_: int, __: object) -> NoReturn:
+    raise SystemExit(ExitCode.TERMINATED)
 
 
 @contextlib.contextmanager
@@ -88,7 +102,7 @@ def output_written() -> Iterator[None]:
         _abandon_output()
         if error.errno != errno.EPIPE:  # whoever reads has enough: nothing to complain about
             complain(f"the output cannot be written: {error.strerror}")
-        sys.exit(NOT_WRITTEN)
+        sys.exit(ExitCode.FAILED)
 
 
 def _abandon_output() -> None:

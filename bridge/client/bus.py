@@ -14,7 +14,7 @@ from bridge.client.listener import Listener
 from bridge.client.pending_request import PendingRequest
 from bridge.core.clock import RealClock
 from bridge.core.curve_keys import own_type_prefix
-from bridge.core.errors import BusError
+from bridge.core.errors import NoBusError
 from bridge.core.model import Event
 
 #: Seconds after which a probe (an event of the client's own, `client.<name>.hello.<n>`) is sent again.
@@ -60,7 +60,7 @@ class BusClient:
             bytes_as: How bytes in payloads are emitted, as `bytes` in the block `bus { … }`. Bytes are received as
                 `bytes` in either case; an object `$bytes` that is not valid is received as it is.
             curve: Keys for a closed bus, as from `CurveClient.read("keys/app.key_secret", "keys/bridge.key")`.
-            patience: Seconds to wait for the bus before `BusError` is raised.
+            patience: Seconds to wait for the bus before `NoBusError` is raised.
             listens: Whether this client counts as a listener of what it receives. With False, messages that wait for a
                 listener go on waiting. Then it reads everything, and `prefixes` only select what it passes on.
         """
@@ -101,7 +101,8 @@ class BusClient:
         """Connect, and wait until the bus forwards events in both directions.
 
         Raises:
-            BusError: Nobody hosts the bus at these endpoints.
+            NoBusError: Nobody hosts the bus at these endpoints.
+            BusError: An endpoint is not valid.
         """
         self._steady.enter_context(self.clock.steady())
         try:
@@ -111,7 +112,7 @@ class BusClient:
         except TimeoutError:
             await self._close()
             where = f"{self._bus.publish_endpoint} and {self._bus.subscribe_endpoint}"
-            raise BusError(f"no bus answers at {where}; {self._bus.trouble or 'is `nemo-bridge run` up?'}") from None
+            raise NoBusError(f"no bus answers at {where}; {self._bus.trouble or 'is `nemo-bridge run` up?'}") from None
         except BaseException:  # cancelled: __aexit__ is not called
             await self._close()
             raise

@@ -21,6 +21,7 @@
     └── StoppingError           stopping             later
     ConfigError                 (start-up only; holds all diagnostics at once)
     BusError                    (start-up only; the bus cannot be hosted or joined)
+    └── NoBusError              (no bus answers a program that wants to join it)
     OutboxError                 (start-up only; what is kept on disk cannot be used)
 
 The kinds and their meaning are the bus contract's (`error.kind`). Two facts travel with each error: `retryable`, which
@@ -262,6 +263,10 @@ class StoppingError(BridgeError):
 
 class BusError(Exception):
     """The bus cannot be hosted or joined; the message is one line for a person."""
+
+
+class NoBusError(BusError):
+    """No bus answers at the addresses; the message is one line for a person and names them."""
 
 
 class OutboxError(Exception):

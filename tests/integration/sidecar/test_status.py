@@ -67,10 +67,10 @@ async def test_subscriptions_by_command():
 
 
 def test_nobody_answers():
-    """Without a bus: 2, and one line that says so; nothing on standard output."""
+    """Without a bus: 3, and one line that says so; nothing on standard output."""
     with short_directory() as directory:
         done = status(directory, "--timeout", "300ms")
-        assert (done.returncode, done.stdout) == (2, "")
+        assert (done.returncode, done.stdout) == (3, "")
         assert len(done.stderr.splitlines()) == 1
 
 

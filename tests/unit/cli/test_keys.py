@@ -57,7 +57,7 @@ def test_what_goes_wrong(
     monkeypatch.setattr("sys.argv", ["nemo-bridge", "keys", *command.format(keys="keys").split()])
     with pytest.raises(SystemExit) as left:
         main()
-    assert left.value.code == 1
+    assert left.value.code == 2
     said = capsys.readouterr().err
     assert why in said
     assert said.count("\n") == 1
