@@ -102,7 +102,7 @@ PROTOCOLS: Final = {
         (("publish", {"topic": "out", "message": 1}), ("enqueue", {"queue": "out", "message": 1})),
         ('topic = "in"', 'queue = "jobs"'),
         'operation = "enqueue"\n  queue = "jobs"\n  message = event.payload',
-        most_connections=12,
+        most_connections=24,
     ),
     "json-rpc": Protocol(
         http.converse,
