@@ -18,6 +18,7 @@ from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
+from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import Event, Inbound, Letters
@@ -421,7 +422,7 @@ class IntegrationGateway:
             if reading.done():
                 return reading.result()
         except TimeoutError:
-            raise ConfigError([f"reading it took more than {_LONGEST_LOAD:g} s"]) from None
+            raise _not_loaded(f"reading it took more than {_LONGEST_LOAD:g} s") from None
         except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
             raise _as_config_error(error) from None
         finally:
@@ -473,10 +474,10 @@ class IntegrationGateway:
         )
 
 
-def _log_warnings(warnings: Iterable[str]) -> None:
+def _log_warnings(warnings: Iterable[Diagnostic]) -> None:
     """Log what `nemo-bridge check` warns of."""
     for warning in warnings:
-        log.warning("configuration", warning=warning)
+        log.warning("configuration", warning=str(warning), code=warning.code)
 
 
 def _curve(bus: BusSettings) -> CurveServer | CurveClient | None:
@@ -526,7 +527,11 @@ def _as_config_error(error: Exception) -> ConfigError:
     if isinstance(error, ConfigError):
         return error
     log.error("a bug was found while the configuration was read; please report it", exc_info=error)
-    return ConfigError([f"it cannot be read, because of a bug ({type(error).__name__})"])
+    return _not_loaded(f"it cannot be read, because of a bug ({type(error).__name__})")
+
+
+def _not_loaded(message: str) -> ConfigError:
+    return ConfigError([Diagnostic(Location(""), "", message, Code.NOT_LOADED)])
 
 
 def _is_empty(configuration: Configuration) -> bool:

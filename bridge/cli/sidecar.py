@@ -18,6 +18,7 @@ from bridge.cli.terminal import say
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
 from bridge.core.clock import RealClock
+from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BusError, ConfigError
 from bridge.core.redaction import Redactor
 from bridge.registry import AdapterRegistry
@@ -25,13 +26,13 @@ from bridge.registry import AdapterRegistry
 
 def _variables(pairs: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    wrong: list[str] = []
+    wrong: list[Diagnostic] = []
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if equals and name:
             found[name] = value
         else:
-            wrong.append(f"--var {name}: write it as NAME=VALUE")
+            wrong.append(Diagnostic(Location("--var"), name, "write it as NAME=VALUE", Code.UNKNOWN_VARIABLE))
     if wrong:
         raise ConfigError(wrong)
     return found
@@ -91,21 +92,23 @@ def _check_adapters(configuration: Configuration) -> None:
     Raises:
         ConfigError: With all errors of the adapters and the bus.
     """
-    diagnostics = []
+    diagnostics: list[Diagnostic] = []
     bus = configuration.bus
     for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
         if endpoint is not None:
             try:
                 parse_endpoint(endpoint, closed=bus.curve is not None)
             except BusError as error:
-                diagnostics.append(f"{configuration.bus_locations[key]}: bus > {key}: {error}")
+                location = configuration.bus_locations[key]
+                diagnostics.append(Diagnostic(location, f"bus > {key}", str(error), Code.INVALID_ADDRESS))
     redactor = Redactor(configuration.secrets)
     clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
     for one in configuration.integrations.values():
         try:
             one.spec.create(setup_of(one, clock=clock, random=rng))
         except ValueError as error:
-            diagnostics.append(f'{one.location}: integration "{one.id}": {redactor.text(str(error))}')
+            subject, message = f'integration "{one.id}"', redactor.text(str(error))
+            diagnostics.append(Diagnostic(one.location, subject, message, Code.INVALID_SETTINGS))
     if diagnostics:
         raise ConfigError(diagnostics)
 

@@ -1,6 +1,5 @@
 """Turn HCL text into a checked, typed configuration; each diagnostic names file and line."""
 
-from bridge.config.diagnostics import Location
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
 from bridge.config.grammar import forget
@@ -17,6 +16,7 @@ from bridge.config.models import (
 )
 from bridge.config.schema import schema
 from bridge.config.show import masked, show
+from bridge.core.diagnostic import Location
 
 __all__ = [
     "FUNCTIONS",

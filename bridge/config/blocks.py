@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config.compiler import Compiler, Names
-from bridge.config.diagnostics import Diagnostics, Location, near, one_of
+from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
 from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Attribute, Block
+from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.endpoint import PlainFault
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -118,8 +119,7 @@ class BlockReader:
         for fault in compiler.faults:
             if not fault.message:
                 continue
-            location = Location(attribute.location.file, fault.line)
-            self.diagnostics.add(location, f"{subject} > {attribute.name}", fault.shown_in(kind))
+            self.diagnostics.fault(fault, attribute.location, f"{subject} > {attribute.name}", kind)
         return None if compiler.faults else expression
 
     def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
@@ -132,12 +132,12 @@ class BlockReader:
         for attribute in level.block.attributes:
             name = attribute.name
             key = (*level.path, name)
-            data.locations[key] = attribute.location
+            data.locations[key] = attribute.value
             if not self._known(name, level, attribute.location) or name in computed:
                 continue
             if isinstance(_bare(level.annotation(name)), type(BaseModel)):
-                subject = f"{level.subject} > {name}"
-                self.diagnostics.add(attribute.location, subject, f"is a block; write `{name} {{ … }}`")
+                subject, hint = f"{level.subject} > {name}", f"write `{name} {{ … }}`"
+                self.diagnostics.add(attribute.location, subject, "is a block", code=Code.BLOCK_OR_KEY, hint=hint)
                 data.broken.add(key)
                 continue
             expression = self.compile(attribute, level.subject, kind=level.block.type)
@@ -151,7 +151,8 @@ class BlockReader:
                 try:
                     value = anchored(value, attribute.location)
                 except ValueError as error:
-                    self.diagnostics.add(attribute.location, f"{level.subject} > {name}", str(error))
+                    subject = f"{level.subject} > {name}"
+                    self.diagnostics.add(attribute.value, subject, str(error), code=Code.INVALID_VALUE)
                     data.broken.add(key)
                     continue
             level.values[name] = value
@@ -166,7 +167,7 @@ class BlockReader:
         values: dict[str, Any] = {}
         if child.labels:
             if len(child.labels) > 1:
-                self.diagnostics.add(child.location, subject, "takes one label")
+                self.diagnostics.add(child.location, subject, "takes one label", code=Code.INVALID_LABEL)
             labelled = level.values.setdefault(child.type, {})
             key = (*key, child.labels[0])
             if not isinstance(labelled, dict) or child.labels[0] in labelled:
@@ -186,18 +187,21 @@ class BlockReader:
         self._collect(_Level(child, _inner_model(annotation), subject, key, values), data)
 
     def _twice(self, location: Location, subject: str, data: Data, key: KeyPath) -> None:
-        self.diagnostics.add(location, subject, f"given twice; the first is at {data.location(key)}")
+        first = data.location(key)
+        related = (Related(first, "first given here"),)
+        message = f"given twice; the first is at {first}"
+        self.diagnostics.add(location, subject, message, code=Code.GIVEN_TWICE, related=related)
 
     def _known(self, name: str, level: "_Level", location: Location) -> bool:
         if level.model is None or level.model.model_config.get("extra") == "allow" or name in _keys(level.model):
             return True
         known = _keys(level.model)
-        hint = near(name, known) or (f"; there are {one_of(known)}" if known else "; this block takes none")
-        message = f"unknown key{hint}"
+        hint = did_you_mean(name, known) or (f"there are {one_of(known)}" if known else "this block takes none")
+        message, code = "unknown key", Code.UNKNOWN_KEY
         gone: Mapping[str, str] = getattr(level.model, "GONE", {})
         if name in gone:
-            message = f"there is no such key any more; {gone[name]}"
-        self.diagnostics.add(location, f"{level.subject} > {name}", message)
+            message, hint, code = "there is no such key any more", gone[name], Code.REMOVED_KEY
+        self.diagnostics.add(location, f"{level.subject} > {name}", message, code=code, hint=hint)
         return False
 
     def model(
@@ -222,29 +226,32 @@ class BlockReader:
                 if not detail["loc"] and any(broken[: len(path)] == path for broken in data.broken):
                     continue
                 subject = " > ".join([data.subject, *key])
-                self.diagnostics.add(
-                    data.location(key), subject, self._message(detail, key, data, model, secret=secret)
-                )
+                message, code, hint = self._complaint(detail, key, data, model, secret=secret)
+                self.diagnostics.add(data.location(key), subject, message, code=code, hint=hint)
             return None
 
     @staticmethod
-    def _message(detail: ErrorDetails, key: KeyPath, data: Data, model: type[BaseModel], *, secret: bool) -> str:
+    def _complaint(
+        detail: ErrorDetails, key: KeyPath, data: Data, model: type[BaseModel], *, secret: bool
+    ) -> tuple[str, Code, str]:
+        """Return message, code and hint for what pydantic found."""
         kind, given = detail["type"], detail.get("input")
         secrets = [SecretValue.whole(given)] if secret else data.secret_values(key)
         if kind == "extra_forbidden":
-            return f"unknown key{near(key[-1], _keys(model))}"
+            return "unknown key", Code.UNKNOWN_KEY, did_you_mean(key[-1], _keys(model))
         if given is None and kind != "missing":
-            return "must not be null"
+            return "must not be null", Code.WRONG_TYPE, ""
         if kind == "literal_error":
             expected = str(detail.get("ctx", {}).get("expected", ""))
             options = re.findall(r"'([^']*)'", expected)
-            hint = near(given, options) if isinstance(given, str) and not secrets else ""
-            return f"must be {expected.replace(chr(39), '`')}{hint}"
+            hint = did_you_mean(given, options) if isinstance(given, str) and not secrets else ""
+            return f"must be {expected.replace(chr(39), '`')}", Code.INVALID_VALUE, hint
         if kind in _PLAIN_WORDS:
-            return _PLAIN_WORDS[kind]
+            return _PLAIN_WORDS[kind], _code(kind), ""
         if isinstance(detail.get("ctx", {}).get("error"), PlainFault):
             secrets = []
-        return unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
+        message = unless_secret(detail["msg"].removeprefix("Value error, ").replace("Input should", "must"), secrets)
+        return message, _code(kind), ""
 
     @staticmethod
     def message_of(message: str, key: KeyPath, data: Data) -> str:
@@ -270,6 +277,15 @@ def anchored(value: Any, location: Location) -> Any:
     if isinstance(value, list):
         return [anchored(item, location) for item in value]
     return value
+
+
+def _code(kind: str) -> Code:
+    """Return the code for a kind of error of pydantic's."""
+    if kind == "missing":
+        return Code.MISSING_KEY
+    if kind.startswith("path_not"):
+        return Code.UNUSABLE_FILE
+    return Code.WRONG_TYPE if kind.endswith(("_type", "_parsing")) else Code.INVALID_VALUE
 
 
 def _keys(model: type[BaseModel]) -> set[str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.blocks import BlockReader, Data, anchored
-from bridge.config.diagnostics import Location
 from bridge.config.models import BusSettings, CurveSettings
 from bridge.config.syntax import Block
 from bridge.core.curve_keys import KeyFileError, read_access_list, read_pair, read_public
+from bridge.core.diagnostic import Code, Location
 
 
 def read_bus(
@@ -33,7 +33,8 @@ def read_bus(
             try:
                 values[key] = "ipc://" + anchored(text.removeprefix("ipc://"), data.location((key,)))
             except ValueError as error:
-                reader.diagnostics.add(data.location((key,)), f"bus > {key}", str(error))
+                location = data.location((key,))
+                reader.diagnostics.add(location, f"bus > {key}", str(error), code=Code.INVALID_ADDRESS)
     bus = reader.model(BusSettings, data, values)
     if bus is not None and bus.curve is not None:
         _check_keys(bus.mode, bus.curve, data, reader)
@@ -43,21 +44,21 @@ def read_bus(
 def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader) -> None:
     """Check that each key file is valid, and that the mode has the files it needs and no others."""
 
-    def report(key: str, message: str) -> None:
-        reader.diagnostics.add(data.location(("curve", key)), f"bus > curve > {key}", message)
+    def report(key: str, message: str, code: Code) -> None:
+        reader.diagnostics.add(data.location(("curve", key)), f"bus > curve > {key}", message, code=code)
 
     def try_out(key: str, read: Callable[[Path], object], path: Path | None) -> None:
         if path is not None:
             try:
                 read(path)
             except KeyFileError as error:
-                report(key, str(error))
+                report(key, str(error), Code.UNUSABLE_FILE)
 
     wanted, other = ("authorized_keys", "server_key") if mode == "host" else ("server_key", "authorized_keys")
     if getattr(curve, wanted) is None:
-        report(wanted, f'is missing; with `mode = "{mode}"` a bus needs it')
+        report(wanted, f'is missing; with `mode = "{mode}"` a bus needs it', Code.MISSING_KEY)
     if getattr(curve, other) is not None:
-        report(other, f'is not used with `mode = "{mode}"`; leave it out')
+        report(other, f'is not used with `mode = "{mode}"`; leave it out', Code.CONFLICTING_KEYS)
     try_out("secret_key", read_pair, curve.secret_key)
     try_out("authorized_keys", read_access_list, curve.authorized_keys)
     try_out("server_key", read_public, curve.server_key)

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from bridge.config.diagnostics import Fault
 from bridge.config.expressions import Expression, Scope, kind_of
+from bridge.core.diagnostic import Code, Span
 from bridge.core.errors import InvalidError
 
 _REFUSALS: Final = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
@@ -85,7 +86,7 @@ class CelExpression(Expression):
         exact: str,
         leaves: dict[str, Expression],
         functions: dict[str, Callable[..., Any]],
-        line: int,
+        span: Span,
     ) -> None:
         """Compile the program.
 
@@ -98,7 +99,7 @@ class CelExpression(Expression):
             self._plain = library.compile(plain)
             self._exact = self._plain if exact == plain else library.compile(exact)
         except _REFUSALS:
-            raise Fault(line, f"`{text}` cannot be compiled") from None
+            raise Fault(span, f"`{text}` cannot be compiled", code=Code.INVALID_EXPRESSION) from None
         self._leaves = tuple(leaves.items())
         self._functions = functions
         self._context = library.Context

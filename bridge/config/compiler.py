@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.config.cel import CelExpression, regex_fault
-from bridge.config.diagnostics import Fault, near, one_of
+from bridge.config.diagnostics import Fault, did_you_mean, near, one_of
 from bridge.config.expressions import (
     FIELDS,
     Expression,
@@ -33,6 +33,7 @@ from bridge.config.syntax import (
     Term,
     Unary,
 )
+from bridge.core.diagnostic import Code
 from bridge.core.errors import InvalidError
 
 
@@ -103,10 +104,10 @@ class Compiler:
         try:
             return Literal(term.text, expression.evaluate({}), secret=expression.secret, parts=pieces)
         except InvalidError as error:
-            return self._fail(term, error.message)
+            return self._fail(term, error.message, Code.INVALID_EXPRESSION)
 
-    def _fail(self, term: Term, message: str, *, quotes: bool = True) -> Literal:
-        self.faults.append(Fault(term.line, message, quotes=quotes))
+    def _fail(self, term: Term, message: str, code: Code, *, hint: str = "", quotes: bool = True) -> Literal:
+        self.faults.append(Fault(term.span, message, code=code, hint=hint, quotes=quotes))
         return Literal(term.text, None)
 
     def _reference(self, term: Reference) -> Expression:
@@ -115,11 +116,12 @@ class Compiler:
         if term.root == "var":
             return self._variable(term)
         if term.root != self.root:
-            return self._fail(term, self._unknown_root(term))
+            return self._fail(term, self._unknown_root(term), Code.UNKNOWN_NAME)
         known = FIELDS[term.root]
         if term.steps and term.steps[0] not in known:
             step = str(term.steps[0])
-            return self._fail(term, f"`{term.root}` has no `{step}`{near(step, known)}; it has {one_of(known)}")
+            message = f"`{term.root}` has no `{step}`{near(step, known)}; it has {one_of(known)}"
+            return self._fail(term, message, Code.UNKNOWN_NAME)
         return PathExpression(term.text, term.root, term.steps)
 
     def _unknown_root(self, term: Reference) -> str:
@@ -138,34 +140,37 @@ class Compiler:
 
     def _environment(self, term: Reference) -> Literal:
         if len(term.steps) != 1 or not isinstance(term.steps[0], str):
-            return self._fail(term, f"`{term.text}`: write `env.NAME`")
+            return self._fail(term, f"`{term.text}`: write `env.NAME`", Code.UNKNOWN_NAME)
         name = term.steps[0]
         value = self.names.environ.get(name)
         if value is None:
-            return self._fail(term, f"the environment variable `{name}` is not set", quotes=False)
+            message = f"the environment variable `{name}` is not set"
+            return self._fail(term, message, Code.UNSET_ENVIRONMENT, quotes=False)
         if not is_text(value):
-            return self._fail(term, f"the environment variable `{name}` is not UTF-8 text", quotes=False)
+            message = f"the environment variable `{name}` is not UTF-8 text"
+            return self._fail(term, message, Code.UNSET_ENVIRONMENT, quotes=False)
         self.names.secrets.add(value)
         return Literal(term.text, value, secret=True)
 
     def _variable(self, term: Reference) -> Expression:
         variables, unresolved = self.names.variables, self.names.unresolved
         if not term.steps or not isinstance(term.steps[0], str):
-            return self._fail(term, f"`{term.text}`: write `var.name`")
+            return self._fail(term, f"`{term.text}`: write `var.name`", Code.UNKNOWN_NAME)
         name, *steps = term.steps
         found = variables.get(str(name))
         if found is None:
             if name in unresolved:
                 # It has a diagnostic where it is declared; an empty message marks the attribute as unusable.
-                return self._fail(term, "")
-            hint = near(str(name), [*variables, *unresolved])
-            return self._fail(term, f"there is no variable `{name}`{hint}", quotes=False)
+                return self._fail(term, "", Code.NO_VALUE)
+            hint = did_you_mean(str(name), [*variables, *unresolved])
+            message = f"there is no variable `{name}`"
+            return self._fail(term, message, Code.UNKNOWN_VARIABLE, hint=hint, quotes=False)
         value = found.value
         for step in steps:
             try:
                 value = value[step]
             except (KeyError, IndexError, TypeError):
-                return self._fail(term, f"`{term.text}`: there is no `{step}`")
+                return self._fail(term, f"`{term.text}`: there is no `{step}`", Code.UNKNOWN_NAME)
         if found.secret:
             self.names.secrets.update(strings(value), self.names.variable_secrets[str(name)])
         return Literal(term.text, value, secret=found.secret)
@@ -177,7 +182,8 @@ class Compiler:
                 return Presence(term.text, path)
             if self.faults:
                 return Literal(term.text, value=False)
-        return self._fail(term, f"`{term.text}`: has() takes one path, as in `has(event.payload.id)`")
+        message = f"`{term.text}`: has() takes one path, as in `has(event.payload.id)`"
+        return self._fail(term, message, Code.WRONG_ARGUMENTS)
 
     def _cel(self, term: Term) -> Expression:
         program = _Program(self)
@@ -191,7 +197,7 @@ class Compiler:
                 exact=exact,
                 leaves=program.leaves,
                 functions=program.functions,
-                line=term.line,
+                span=term.span,
             )
         except Fault as fault:
             self.faults.append(fault)
@@ -222,8 +228,8 @@ class _Program:
             case Unary():
                 if term.operator == "-":
                     # 0 - x, so that the second form needs no function for it.
-                    zero = Constant(term.line, "0", 0)
-                    return self.write(Binary(term.line, term.text, "-", zero, term.operand))
+                    zero = Constant(term.span, "0", 0)
+                    return self.write(Binary(term.span, term.text, "-", zero, term.operand))
                 return _both([self.write(term.operand)], lambda parts: f"!({parts[0]})")
             case Binary():
                 return self._binary(term)
@@ -253,18 +259,19 @@ class _Program:
         if function is None:
             known = [*FUNCTIONS, "has"]
             message = f"there is no function `{term.name}`{near(term.name, known)}; there are {one_of(known)}"
-            self.compiler.faults.append(Fault(term.line, message))
+            self.compiler.faults.append(Fault(term.span, message, code=Code.UNKNOWN_FUNCTION))
             return "null", "null"
         if not function.least <= len(term.arguments) <= function.most:
             count = str(function.least) if function.least == function.most else f"{function.least} to {function.most}"
             message = f"`{term.text}`: {term.name}() takes {count} arguments, not {len(term.arguments)}"
-            self.compiler.faults.append(Fault(term.line, message))
+            self.compiler.faults.append(Fault(term.span, message, code=Code.WRONG_ARGUMENTS))
             return "null", "null"
         match term:
             case FunctionCall(name="matches", arguments=(_, Constant(value=str(pattern)))) if fault := regex_fault(
                 pattern
             ):
-                self.compiler.faults.append(Fault(term.line, f"`{term.text}`: {fault}"))
+                message = f"`{term.text}`: {fault}"
+                self.compiler.faults.append(Fault(term.span, message, code=Code.INVALID_EXPRESSION))
         arguments = [self.write(argument) for argument in term.arguments]
         if function.call is None:
             native = function.native

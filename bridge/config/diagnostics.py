@@ -1,115 +1,130 @@
-"""Collect the faults of a configuration as diagnostics: one line each, with file, line, block and key."""
+"""Collect the faults of a configuration as diagnostics."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from bridge.core.diagnostic import Code, Diagnostic, Location, Related, Span
 from bridge.core.errors import ConfigError
 
-#: The most characters of a subject, and of a message.
-_LONGEST: Final = 600
 #: The most names that are compared, and the most characters of one, to find the one that was meant: 15 us for a name.
 _COMPARED_NAMES: Final = 100
 _LONGEST_NAME: Final = 64
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Location:
-    """A place in a configuration file; `line` counts from 1, 0 means the file as a whole."""
-
-    file: str
-    line: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class Fault(Exception):  # noqa: N818 - it becomes part of a diagnostic
     """One fault in an expression; whoever catches it makes a diagnostic of it.
 
     Attributes:
-        line: The line in the file.
+        span: The place in the file.
         message: What is wrong.
-        quotes: True where the message may quote the text of the file, which in `auth` may be a secret.
+        code: The kind of the diagnostic.
+        hint: What would be right; may be empty.
+        quotes: True where message and hint may quote the text of the file, which in `auth` may be a secret.
     """
 
-    def __init__(self, line: int, message: str, *, quotes: bool = True) -> None:
+    def __init__(self, span: Span, message: str, *, code: Code, hint: str = "", quotes: bool = True) -> None:
         super().__init__(message)
-        self.line = line
+        self.span = span
         self.message = message
+        self.code = code
+        self.hint = hint
         self.quotes = quotes
 
-    def shown_in(self, kind: str) -> str:
-        """Return the message for a block of this type: in `auth` it does not quote the file."""
+    def shown_in(self, kind: str) -> tuple[str, str]:
+        """Return message and hint for a block of this type: in `auth` they do not quote the file."""
         if kind == "auth" and self.quotes:
-            return "is not a value; write a string in quotes, `env.NAME` or `var.name`"
-        return self.message
+            return "is not a value", "write a string in quotes, `env.NAME` or `var.name`"
+        return self.message, self.hint
 
 
 @dataclass(slots=True)
 class Diagnostics:
     """Collect diagnostics, so that a person sees all of them at once."""
 
-    _found: set[tuple[Location, str]] = field(default_factory=set)
-    _warnings: set[tuple[Location, str]] = field(default_factory=set)
+    _found: set[Diagnostic] = field(default_factory=set)
 
-    def add(self, location: Location, subject: str, message: str) -> None:
+    def add(
+        self,
+        location: Location,
+        subject: str,
+        message: str,
+        *,
+        code: Code,
+        hint: str = "",
+        related: tuple[Related, ...] = (),
+    ) -> None:
         """Add the diagnostic of one fault.
 
         Args:
-            location: Its exact location.
+            location: Its exact place.
             subject: Block and key, as in `integration "a" > endpoint > port`; empty for a whole file.
-            message: What is wrong, and what would be right.
+            message: What is wrong.
+            code: Its kind.
+            hint: What would be right, or a near name; a phrase without a full stop.
+            related: A second place that belongs to it, as where a key was given first.
         """
-        self._found.add((location, _line(subject, message)))
+        self._found.add(Diagnostic(location, subject, message, code, "error", hint, related))
 
-    def warn(self, location: Location, subject: str, message: str) -> None:
+    def warn(
+        self,
+        location: Location,
+        subject: str,
+        message: str,
+        *,
+        code: Code,
+        hint: str = "",
+        related: tuple[Related, ...] = (),
+    ) -> None:
         """Add a warning: what is allowed but may be a mistake. The arguments are those of `add`."""
-        self._warnings.add((location, _line(subject, message)))
+        self._found.add(Diagnostic(location, subject, message, code, "warning", hint, related))
+
+    def fault(self, fault: Fault, location: Location, subject: str, kind: str = "") -> None:
+        """Add the diagnostic of a fault in an expression.
+
+        Args:
+            fault: The fault.
+            location: A place in the same file.
+            subject: Block and key.
+            kind: The type of the block; in `auth` the diagnostic does not quote the file.
+        """
+        message, hint = fault.shown_in(kind)
+        self.add(location.at(fault.span), subject, message, code=fault.code, hint=hint)
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return any(one.severity == "error" for one in self._found)
 
-    def lines(self) -> list[str]:
-        """Return all diagnostics, sorted by file and line."""
-        return [f"{location}: {text}" for location, text in sorted(self._found)]
+    def all(self) -> list[Diagnostic]:
+        """Return errors and warnings, sorted by file and line."""
+        return sorted(self._found)
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Diagnostic]:
         """Return all warnings, sorted by file and line."""
-        return [f"{location}: {text}" for location, text in sorted(self._warnings)]
+        return [one for one in self.all() if one.severity == "warning"]
 
     def fail(self) -> NoReturn:
         """Raise the error that ends the loading.
 
         Raises:
-            ConfigError: Always, with all diagnostics.
+            ConfigError: Always, with all diagnostics, warnings as well.
         """
-        raise ConfigError(self.lines())
+        raise ConfigError(self.all())
 
 
-def _line(subject: str, message: str) -> str:
-    text = f"{_shortened(subject)}: {_shortened(message)}" if subject else _shortened(message)
-    # A quotation from the file may hold line breaks and control characters, which a terminal would execute.
-    return "".join(one if one.isprintable() else _escaped(one) for one in text)
-
-
-def _shortened(text: str) -> str:
-    """Return a text without its middle where it is longer than a person reads: a quotation may be a whole file."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return `" (did you mean `x`?)"` where a known name is close to `name`, else the empty string."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean `x`?`` where a known name is close to `name`, else the empty string."""
     known = [one for one in known if len(one) <= _LONGEST_NAME]
     if len(known) > _COMPARED_NAMES or len(name) > _LONGEST_NAME:
         return ""
     found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f" (did you mean `{found[0]}`?)" if found else ""
+    return f"did you mean `{found[0]}`?" if found else ""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the text of `did_you_mean` in brackets, with a space before them, for the middle of a message."""
+    found = did_you_mean(name, known)
+    return f" ({found})" if found else ""
 
 
 def one_of(known: Iterable[str]) -> str:

@@ -9,10 +9,11 @@ from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from bridge.config import nemo
-from bridge.config.diagnostics import Diagnostics, Fault, Location
+from bridge.config.diagnostics import Diagnostics, Fault
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import Budget, TooLargeError, parse
 from bridge.config.syntax import Attribute, Block
+from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.files import read_regular
 
 #: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
@@ -32,12 +33,13 @@ def find_files(paths: Sequence[Path], diagnostics: Diagnostics) -> list[Path]:
         if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir, up to 3.13, raises where we have no permission
             inside = sorted(one for one in path.glob("*.hcl") if not (one.name.startswith(".") or os.path.isdir(one)))  # noqa: PTH112
             if not inside:
-                diagnostics.add(Location(str(path)), "", f"the directory holds no *.hcl file{_beside_nemo(path)}")
+                message = f"the directory holds no *.hcl file{_beside_nemo(path)}"
+                diagnostics.add(Location(str(path)), "", message, code=Code.UNREADABLE_FILE)
             found.update(dict.fromkeys(inside))
         else:
             found[path] = None
     if not paths:
-        diagnostics.add(Location("configuration"), "", "no file was named")
+        diagnostics.add(Location("configuration"), "", "no file was named", code=Code.UNREADABLE_FILE)
     return list(found)
 
 
@@ -56,15 +58,17 @@ def read_blocks(
         return
     of_nemo = nemo.recognise(path.name, text)
     if of_nemo is not None:
-        diagnostics.add(Location(file, of_nemo[0]), "", f"this is Nemo's own file ({of_nemo[1]}); {_OURS_IS_HCL}")
+        message = f"this is Nemo's own file ({of_nemo[1]})"
+        diagnostics.add(Location(file, of_nemo[0]), "", message, code=Code.FILE_OF_NEMO, hint=_OURS_IS_HCL)
         return
     try:
         tree = parse(text, budget)
     except TooLargeError as error:
-        diagnostics.add(Location(file, error.line), "", str(error))
+        diagnostics.add(Location(file, error.line), "", str(error), code=Code.TOO_LARGE)
         return
     except UnexpectedInput as error:
-        diagnostics.add(Location(file, _line(error, text)), "", f"syntax error: {_reason(error, text)}")
+        message = f"syntax error: {_reason(error, text)}"
+        diagnostics.add(Location(file, _line(error, text)), "", message, code=Code.SYNTAX)
         return
     reader = _FileReader(file, ExpressionReader(text, budget), diagnostics)
     for node in _trees(_trees(tree.children)[0].children):
@@ -77,7 +81,8 @@ def read_blocks(
         elif node.data == "attribute":
             name = reader.name(node)
             if name in ours:
-                diagnostics.add(reader.location(node), name, f"is a block; write `{name} {{ … }}`")
+                hint = f"write `{name} {{ … }}`"
+                diagnostics.add(reader.name_location(node), name, "is a block", code=Code.BLOCK_OR_KEY, hint=hint)
             else:
                 ignored[name] = ignored.get(name, 0) + 1
 
@@ -91,7 +96,17 @@ class _FileReader:
         self._diagnostics = diagnostics
 
     def location(self, node: Node) -> Location:
-        return Location(self._file, self._reader.line(node))
+        return Location(self._file, *self._reader.span(node))
+
+    def name_location(self, node: Node) -> Location:
+        """Return the location of the name of a block or an attribute."""
+        return self.location(_trees(node.children)[0])
+
+    def head(self, node: Node) -> Location:
+        """Return the location of a block's type and labels."""
+        parts = _trees(node.children)
+        first, last = self._reader.span(parts[0]), self._reader.span(parts[-2])
+        return Location(self._file, first.line, first.column, last.end_line, last.end_column)
 
     def name(self, node: Node) -> str:
         return str(_trees(node.children)[0].children[0])
@@ -110,13 +125,19 @@ class _FileReader:
                     continue
                 first = attributes.setdefault(attribute.name, attribute)
                 if first is not attribute:
-                    message = f"given twice; the first is on line {first.location.line}"
-                    self._diagnostics.add(attribute.location, f"{subject} > {attribute.name}", message)
+                    self._diagnostics.add(
+                        attribute.location,
+                        f"{subject} > {attribute.name}",
+                        f"given twice; the first is on line {first.location.line}",
+                        code=Code.GIVEN_TWICE,
+                        related=(Related(first.location, "first given here"),),
+                    )
             elif child.data == "block" and depth >= MAX_DEPTH:
-                self._diagnostics.add(self.location(child), subject, f"nested more than {MAX_DEPTH} deep")
+                message = f"nested more than {MAX_DEPTH} deep"
+                self._diagnostics.add(self.head(child), subject, message, code=Code.TOO_LARGE)
             elif child.data == "block":
                 blocks.append(self.block(child, f"{subject} > ", depth + 1))
-        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.location(node))
+        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.head(node))
 
     def _label(self, node: Node) -> str:
         text = self._reader.source(node)
@@ -125,9 +146,10 @@ class _FileReader:
     def _attribute(self, node: Node, kind: str, subject: str) -> Attribute | None:
         name = self.name(node)
         try:
-            return Attribute(name, self._reader.read(_trees(node.children)[-1]), self.location(node))
+            value = _trees(node.children)[-1]
+            return Attribute(name, self._reader.read(value), self.name_location(node), self.location(value))
         except Fault as fault:
-            self._diagnostics.add(Location(self._file, fault.line), f"{subject} > {name}", fault.shown_in(kind))
+            self._diagnostics.fault(fault, Location(self._file), f"{subject} > {name}", kind)
             return None
 
 
@@ -142,16 +164,16 @@ def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
     try:
         data = read_regular(path, MAX_FILE_SIZE)
     except FileNotFoundError:
-        diagnostics.add(location, "", "there is no such file")
+        diagnostics.add(location, "", "there is no such file", code=Code.UNREADABLE_FILE)
         return None
     except OSError as error:
-        diagnostics.add(location, "", f"cannot be read: {error.strerror or error}")
+        diagnostics.add(location, "", f"cannot be read: {error.strerror or error}", code=Code.UNREADABLE_FILE)
         return None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        diagnostics.add(Location(str(path), line), "", "is not UTF-8 text")
+        diagnostics.add(Location(str(path), line), "", "is not UTF-8 text", code=Code.UNREADABLE_FILE)
         return None
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bridge.config.blocks import BlockReader, Data
-from bridge.config.diagnostics import near, one_of
+from bridge.config.diagnostics import did_you_mean, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import MOST_LABEL, NAME_PATTERN, RESERVED, Integration
 from bridge.config.syntax import Block
+from bridge.core.diagnostic import Code
 from bridge.core.endpoint import (
     NO_AUTH,
     AnyAuth,
@@ -64,17 +65,19 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
     """Read one integration; add diagnostics and return None where it is faulty."""
     name, subject = block.labels[0], str(block)
     if not re.fullmatch(NAME_PATTERN, name):
-        reader.diagnostics.add(block.location, subject, "a label has letters, digits, `_` and `-` only")
+        message = "a label has letters, digits, `_` and `-` only"
+        reader.diagnostics.add(block.location, subject, message, code=Code.INVALID_LABEL)
     if len(name) > MOST_LABEL:
         message = f"a label has {MOST_LABEL} characters at most, so that the types of its events fit into 255 bytes"
-        reader.diagnostics.add(block.location, subject, message)
+        reader.diagnostics.add(block.location, subject, message, code=Code.INVALID_LABEL)
     if name in RESERVED:
-        reader.diagnostics.add(block.location, subject, f"the label `{name}` is reserved")
+        reader.diagnostics.add(block.location, subject, f"the label `{name}` is reserved", code=Code.INVALID_LABEL)
     kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)
     type_value = reader.compile(kind, subject) if kind else None
     spec = _spec(type_value, block, reader, adapters) if type_value else None
     if kind is None:
-        reader.diagnostics.add(block.location, subject, f"`type` is missing; there are {one_of(adapters)}")
+        hint = f"there are {one_of(adapters)}"
+        reader.diagnostics.add(block.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
     auth_model = _auth_model(block, reader, spec)
     shape = _shape(spec, auth_model)
     rest = Block(
@@ -99,7 +102,8 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
             spec.resolve(endpoint, auth, tls, config)
         except EndpointError as error:
             subject = " > ".join([data.subject, *error.key])
-            reader.diagnostics.add(data.location(error.key), subject, reader.message_of(error.words, error.key, data))
+            message = reader.message_of(error.words, error.key, data)
+            reader.diagnostics.add(data.location(error.key), subject, message, code=Code.INVALID_ADDRESS)
     return Integration(
         name,
         spec.protocol,
@@ -125,19 +129,23 @@ def _part(model: type[Any], name: str, data: Data, reader: BlockReader, *, secre
 def _spec(
     expression: Expression, block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]
 ) -> AdapterSpec | None:
-    location = next(attribute.location for attribute in block.attributes if attribute.name == "type")
+    location = next(attribute.value for attribute in block.attributes if attribute.name == "type")
     name = expression.evaluate({})
     if isinstance(name, str) and name in adapters:
         try:
             return adapters[name]
         except ImportError as error:
-            reader.diagnostics.add(location, f"{block} > type", f"`{name}` is installed, but cannot be loaded: {error}")
+            message = f"`{name}` is installed, but cannot be loaded: {error}"
+            reader.diagnostics.add(location, f"{block} > type", message, code=Code.UNKNOWN_TYPE)
             return None
     if expression.secret:
         shown = "there is no such type"
     else:
-        shown = f"there is no `{name}`{near(name, adapters)}" if isinstance(name, str) else "must be a string"
-    reader.diagnostics.add(location, f"{block} > type", f"{shown}; there are {one_of(adapters)}")
+        shown = f"there is no `{name}`" if isinstance(name, str) else "must be a string"
+    hint = f"there are {one_of(adapters)}"
+    if isinstance(name, str) and not expression.secret and (meant := did_you_mean(name, adapters)):
+        hint = f"{meant} {hint}"
+    reader.diagnostics.add(location, f"{block} > type", shown, code=Code.UNKNOWN_TYPE, hint=hint)
     return None
 
 
@@ -150,19 +158,21 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
     known = [name for name in AUTH_MODELS if spec is None or name in spec.auth or name == "none"]
     if kind is None:
-        reader.diagnostics.add(auth.location, subject, f"`type` is missing; there are {one_of(known)}")
+        hint = f"there are {one_of(known)}"
+        reader.diagnostics.add(auth.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
         return None
     expression = reader.compile(kind, subject, kind="auth")
     if expression is None:
         return None
     name = expression.evaluate({})
     if name not in AUTH_MODELS:
-        hint = near(name, AUTH_MODELS) if isinstance(name, str) else ""
-        reader.diagnostics.add(kind.location, f"{subject} > type", f"must be one of {one_of(known)}{hint}")
+        hint = did_you_mean(name, AUTH_MODELS) if isinstance(name, str) else ""
+        message = f"must be one of {one_of(known)}"
+        reader.diagnostics.add(kind.value, f"{subject} > type", message, code=Code.UNKNOWN_TYPE, hint=hint)
         return None
     if spec is not None and name != "none" and name not in spec.auth:
         message = f"`{spec.protocol}` cannot use `{name}`; it takes {one_of(spec.auth | {'none'})}"
-        reader.diagnostics.add(kind.location, f"{subject} > type", message)
+        reader.diagnostics.add(kind.value, f"{subject} > type", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
     return AUTH_MODELS[name]
 
 
@@ -181,11 +191,13 @@ def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, re
     """Check the endpoint block; return whether there is one, with a scheme that the protocol takes."""
     if "endpoint" not in data.values:
         if spec.needs_endpoint and ("endpoint",) not in data.broken:
-            reader.diagnostics.add(data.block.location, data.subject, f"`{spec.protocol}` needs an `endpoint` block")
+            message = f"`{spec.protocol}` needs an `endpoint` block"
+            reader.diagnostics.add(data.block.location, data.subject, message, code=Code.MISSING_KEY)
         return False
     if not spec.needs_endpoint:
         location = data.location(("endpoint",))
-        reader.diagnostics.add(location, f"{data.subject} > endpoint", f"`{spec.protocol}` has no remote; leave it out")
+        message, code = f"`{spec.protocol}` has no remote; leave it out", Code.UNSUPPORTED_BY_PROTOCOL
+        reader.diagnostics.add(location, f"{data.subject} > endpoint", message, code=code)
         return False
     if endpoint is None:
         return False
@@ -194,7 +206,9 @@ def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, re
         return True
     key = ("endpoint", endpoint.key)
     message = f"`{spec.protocol}` takes the schemes {one_of(by_scheme)} only"
-    reader.diagnostics.add(data.location(key), " > ".join([data.subject, *key]), message)
+    reader.diagnostics.add(
+        data.location(key), " > ".join([data.subject, *key]), message, code=Code.UNSUPPORTED_BY_PROTOCOL
+    )
     return False
 
 
@@ -208,7 +222,8 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
         fault = None if path is None else _fault_of_file(path)
         if fault is not None:
             shown = "" if key in data.secret_keys else f" {path}"
-            reader.diagnostics.add(data.location(key), " > ".join([data.subject, *key]), f"{fault}{shown}")
+            subject = " > ".join([data.subject, *key])
+            reader.diagnostics.add(data.location(key), subject, f"{fault}{shown}", code=Code.UNUSABLE_FILE)
 
 
 def _fault_of_file(path: Path) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final
 from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
-from bridge.config.diagnostics import Diagnostics, near
+from bridge.config.diagnostics import Diagnostics, did_you_mean
 from bridge.config.grammar import Budget
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
@@ -23,6 +23,7 @@ from bridge.config.routes import check_shared_sources, read_route, read_subscrip
 from bridge.config.secrets import collect_secrets
 from bridge.config.syntax import Block
 from bridge.config.variables import read_variables
+from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.ports import AdapterSpec
 from bridge.core.redaction import Redactor
 
@@ -79,6 +80,8 @@ def load(
     if diagnostics:
         diagnostics.fail()
     secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
+    _warn_of_ignored(ignored, diagnostics)
+    _warn_of_unsafe(integrations, secrets, diagnostics)
     return Configuration(
         bridge=bridge or BridgeSettings(),
         log=log or LogSettings(),
@@ -87,7 +90,7 @@ def load(
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
         ignored=dict(sorted(ignored.items())),
-        warnings=(*_warnings(ignored), *_unsafe(integrations, secrets), *diagnostics.warnings()),
+        warnings=tuple(diagnostics.warnings()),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
         secrets=secrets,
@@ -96,10 +99,12 @@ def load(
 
 def _labels_fit(block: Block, diagnostics: Diagnostics) -> bool:
     if block.type in _SINGLE and block.labels:
-        diagnostics.add(block.location, str(block), f"takes no label; write `{block.type} {{ … }}`")
+        hint = f"write `{block.type} {{ … }}`"
+        diagnostics.add(block.location, str(block), "takes no label", code=Code.INVALID_LABEL, hint=hint)
         return False
     if block.type in _LABELLED and len(block.labels) != 1:
-        diagnostics.add(block.location, str(block), f'takes one label; write `{block.type} "name" {{ … }}`')
+        hint = f'write `{block.type} "name" {{ … }}`'
+        diagnostics.add(block.location, str(block), "takes one label", code=Code.INVALID_LABEL, hint=hint)
         return False
     return True
 
@@ -109,7 +114,9 @@ def _unique(blocks: list[Block], diagnostics: Diagnostics) -> list[Block]:
     for block in blocks:
         earlier = first.setdefault(block.labels, block)
         if earlier is not block:
-            diagnostics.add(block.location, str(block), f"given twice; the first is at {earlier.location}")
+            message = f"given twice; the first is at {earlier.location}"
+            related = (Related(earlier.location, "first given here"),)
+            diagnostics.add(block.location, str(block), message, code=Code.GIVEN_TWICE, related=related)
     return list(first.values())
 
 
@@ -124,16 +131,18 @@ def _single(
     return reader.model(model, data, data.values)
 
 
-def _warnings(ignored: Mapping[str, int]) -> list[str]:
-    found = [(kind, near(kind, _OURS)) for kind in sorted(ignored)]
-    return [f"`{kind}` was ignored, because the bridge has no such block{hint}" for kind, hint in found if hint]
+def _warn_of_ignored(ignored: Mapping[str, int], diagnostics: Diagnostics) -> None:
+    for kind in sorted(ignored):
+        if hint := did_you_mean(kind, _OURS):
+            message = f"`{kind}` was ignored, because the bridge has no such block"
+            diagnostics.warn(Location(""), "", message, code=Code.UNKNOWN_BLOCK, hint=hint)
 
 
-def _unsafe(integrations: Mapping[str, Integration | None], secrets: Iterable[str]) -> list[str]:
+def _warn_of_unsafe(
+    integrations: Mapping[str, Integration | None], secrets: Iterable[str], diagnostics: Diagnostics
+) -> None:
     redactor = Redactor(secrets)
-    return [
-        f'{one.location}: integration "{one.id}": {redactor.text(warning)}'
-        for one in integrations.values()
-        if one is not None
-        for warning in one.warnings
-    ]
+    for one in filter(None, integrations.values()):
+        for warning in one.warnings:
+            subject, message = f'integration "{one.id}"', redactor.text(warning)
+            diagnostics.warn(one.location, subject, message, code=Code.UNSAFE)

@@ -13,6 +13,7 @@ from typing import Final
 from bridge.config.diagnostics import Diagnostics
 from bridge.config.expressions import Expression
 from bridge.config.models import Integration, Route, SubscriptionSettings
+from bridge.core.diagnostic import Code
 from bridge.core.event_type import to_emitted_type
 from bridge.core.filters import Trigger
 
@@ -137,7 +138,7 @@ def check_loops(
         _report_circles(routes, subscriptions, integrations, diagnostics)
     except _TooMuchError:
         message = "they may set each other off in too many ways; not all circles among them are noticed"
-        diagnostics.warn(routes[0].location, "routes", message)
+        diagnostics.warn(routes[0].location, "routes", message, code=Code.POSSIBLE_LOOP)
 
 
 def _report_circles(
@@ -160,11 +161,13 @@ def _report_circles(
     for route in routes:
         circle = _circle(route.name, certain, work) if route.name in certain else []
         if circle and _is_new(circle, reported):
-            diagnostics.add(route.location, f'route "{route.name}"', f"sets itself off without end: {_told(circle)}")
+            message = f"sets itself off without end: {_told(circle)}"
+            diagnostics.add(route.location, f'route "{route.name}"', message, code=Code.ENDLESS_LOOP)
     for route in routes:
         circle = _circle(route.name, steps, work) if route.name in steps else []
         if circle and _is_new(circle, reported):
-            diagnostics.warn(route.location, f'route "{route.name}"', f"may set itself off: {_told(circle)}")
+            message = f"may set itself off: {_told(circle)}"
+            diagnostics.warn(route.location, f'route "{route.name}"', message, code=Code.POSSIBLE_LOOP)
 
 
 def _is_new(circle: Sequence[_Step], reported: set[frozenset[str]]) -> bool:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from bridge.config.diagnostics import Location
 from bridge.config.expressions import Expression
+from bridge.core.diagnostic import Diagnostic, Location
 from bridge.core.endpoint import AnyAuth, Endpoint, Strict, Tls
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_event_type
@@ -353,7 +353,7 @@ class Configuration:
 
     Attributes:
         ignored: Types of blocks that are not the bridge's, and how many of each there are.
-        warnings: What is allowed but may be a mistake; one line each.
+        warnings: What is allowed but may be a mistake.
         secret_keys: Keys of `bridge`, `log` and `bus` whose value came from the environment.
         bus_locations: The location of each key of the `bus` block.
         secrets: Texts that must never be shown: credentials, and what integrations have from the environment.
@@ -366,7 +366,7 @@ class Configuration:
     routes: tuple[Route, ...] = ()
     subscriptions: tuple[SubscriptionSettings, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     secret_keys: frozenset[tuple[str, ...]] = frozenset()
     bus_locations: Mapping[str, Location] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

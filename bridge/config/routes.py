@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from bridge.config.blocks import BlockReader, Data, unless_secret
-from bridge.config.diagnostics import Diagnostics, near, one_of
+from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
 from bridge.config.models import (
     NAME_PATTERN,
@@ -18,6 +18,7 @@ from bridge.config.models import (
 from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Block
 from bridge.config.triggers import is_no_condition, nothing_sets_off
+from bridge.core.diagnostic import Code
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import check_answerable, to_emitted_type
 from bridge.core.filters import check_pattern
@@ -62,11 +63,12 @@ def read_route(
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
         if (key,) not in data.locations:
-            reader.diagnostics.add(block.location, subject, f"`{settings.operation}` needs `{key}`")
+            message = f"`{settings.operation}` needs `{key}`"
+            reader.diagnostics.add(block.location, subject, message, code=Code.MISSING_KEY)
     qos = computed.get("qos")
     if settings.delivery == "at_least_once" and qos is not None and qos.constant and qos.evaluate({}) == 0:
         message = 'messages with QoS 0 are not acknowledged; `delivery = "at_least_once"` needs 1 or 2'
-        reader.diagnostics.add(data.location(("qos",)), f"{subject} > qos", message)
+        reader.diagnostics.add(data.location(("qos",)), f"{subject} > qos", message, code=Code.CONFLICTING_KEYS)
     for key in needed[:1]:
         value = computed.get(key)
         if value is not None and value.constant and isinstance(text := value.evaluate({}), str) and text:
@@ -74,9 +76,10 @@ def read_route(
     for key in _ARGUMENTS:
         if (key,) in data.locations and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
-            reader.diagnostics.add(data.location((key,)), f"{subject} > {key}", message)
+            reader.diagnostics.add(data.location((key,)), f"{subject} > {key}", message, code=Code.CONFLICTING_KEYS)
     if settings.last_value and ("emit",) not in data.locations:
-        reader.diagnostics.add(data.location(("last_value",)), f"{subject} > last_value", "belongs to `emit`")
+        location, message = data.location(("last_value",)), "belongs to `emit`"
+        reader.diagnostics.add(location, f"{subject} > last_value", message, code=Code.CONFLICTING_KEYS)
     return Route(
         name=block.labels[0],
         on=tuple(settings.on),
@@ -101,7 +104,8 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
     if settings is None:
         return None
     if (("topic",) in data.locations) == (("queue",) in data.locations):
-        reader.diagnostics.add(block.location, subject, "give either `topic` or `queue`")
+        code = Code.CONFLICTING_KEYS if ("topic",) in data.locations else Code.MISSING_KEY
+        reader.diagnostics.add(block.location, subject, "give either `topic` or `queue`", code=code)
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
     integration = _check_integration(settings.integration, operation, data, reader, integrations, key=key)
     for name, value in (("topic", settings.topic), ("queue", settings.queue)):
@@ -117,7 +121,8 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         for name in ("visibility", "max_deliveries"):
             if (name,) in data.locations:
                 message = 'belongs to `ack = "consumer"`'
-                reader.diagnostics.add(data.location((name,)), f"{subject} > {name}", message)
+                location = data.location((name,))
+                reader.diagnostics.add(location, f"{subject} > {name}", message, code=Code.CONFLICTING_KEYS)
     return SubscriptionSettings(
         name=block.labels[0],
         integration=settings.integration,
@@ -148,11 +153,12 @@ def _check_trigger(
             check_answerable(pattern)
     except ValueError as error:
         fault = "one of them is not a pattern of event types" if secret else str(error)
-        reader.diagnostics.add(location, subject, fault)
+        reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN)
         return
     why = nothing_sets_off(pattern, integrations, stop_with)
     if why is not None:
-        reader.diagnostics.warn(location, subject, "one of them sets off nothing" if secret else why)
+        message = "one of them sets off nothing" if secret else why
+        reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF)
 
 
 def _listener(
@@ -164,7 +170,8 @@ def _listener(
     acknowledged = integration.spec.acknowledged("consume" if key == "queue" else "subscribe", settings.qos)
     if settings.listener == "required" and not acknowledged:
         message = f"messages of this `{key}` of `{integration.type}` are not acknowledged, so they cannot wait"
-        reader.diagnostics.add(data.location(("listener",)), f"{data.subject} > listener", message)
+        location = data.location(("listener",))
+        reader.diagnostics.add(location, f"{data.subject} > listener", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
     return settings.listener or ("required" if acknowledged else None)
 
 
@@ -179,7 +186,7 @@ def _prefetch(
     if not spec.acknowledged("consume" if key == "queue" else "subscribe", settings.qos):
         if is_written:
             message = f"messages of this `{key}` of `{integration.type}` are not acknowledged, so it limits nothing"
-            reader.diagnostics.add(location, subject, message)
+            reader.diagnostics.add(location, subject, message, code=Code.NO_EFFECT)
         return None
     if spec.common_window is None:
         return settings.prefetch
@@ -188,13 +195,14 @@ def _prefetch(
             f'`{integration.type}` has no limit for one subscription, so it has no effect without `ack = "consumer"`; '
             f"`{spec.common_window}` of `{settings.integration}` limits all of them together"
         )
-        reader.diagnostics.warn(location, subject, message)
+        reader.diagnostics.warn(location, subject, message, code=Code.NO_EFFECT)
     return None
 
 
 def _check_name(block: Block, reader: BlockReader) -> None:
     if not re.fullmatch(NAME_PATTERN, block.labels[0]):
-        reader.diagnostics.add(block.location, str(block), "a label has letters, digits, `_` and `-` only")
+        message = "a label has letters, digits, `_` and `-` only"
+        reader.diagnostics.add(block.location, str(block), message, code=Code.INVALID_LABEL)
 
 
 def _check_names(
@@ -216,7 +224,7 @@ def _check_names(
         named, colon, rest = error.message.partition(": ")
         at, message = (named, rest) if colon and (named,) in data.locations else (key, error.message)
         message = unless_secret(message, [SecretValue.whole(value)] if secret else data.secret_values((at,)))
-        reader.diagnostics.add(data.location((at,)), f"{data.subject} > {at}", message)
+        reader.diagnostics.add(data.location((at,)), f"{data.subject} > {at}", message, code=Code.INVALID_NAME)
 
 
 def _check_integration(
@@ -225,15 +233,16 @@ def _check_integration(
     """Check that there is such an integration with such an operation; return it, None where there is none."""
     if name not in integrations:
         shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
-        hint = near(name, integrations) or (f"; there are {one_of(integrations)}" if integrations else "")
-        location = data.location(("integration",))
-        reader.diagnostics.add(location, f"{data.subject} > integration", f"there is no {shown}{hint}")
+        hint = did_you_mean(name, integrations) or (f"there are {one_of(integrations)}" if integrations else "")
+        location, subject = data.location(("integration",)), f"{data.subject} > integration"
+        reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_INTEGRATION, hint=hint)
         return None
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:
         has = one_of(integration.spec.operations)
         message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
-        reader.diagnostics.add(data.location((key,)), f"{data.subject} > {key}", message)
+        location = data.location((key,))
+        reader.diagnostics.add(location, f"{data.subject} > {key}", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
         return None
     return integration
 
@@ -251,22 +260,25 @@ def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations
         message = (
             f'messages of a `{key}` of `{integration.type}` are not acknowledged{hint}; leave it out, or write "bus"'
         )
-        reader.diagnostics.add(data.location(("ack",)), f"{data.subject} > ack", message)
+        location = data.location(("ack",))
+        reader.diagnostics.add(location, f"{data.subject} > ack", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
     elif unfit is not None:
-        reader.diagnostics.add(data.location(("ack",)), f"{data.subject} > ack", f"{unfit} of `{name}`")
+        location, message = data.location(("ack",)), f"{unfit} of `{name}`"
+        reader.diagnostics.add(location, f"{data.subject} > ack", message, code=Code.INVALID_SETTINGS)
 
 
 def _check_qos(settings: SubscriptionBlock, data: Data, reader: BlockReader, integrations: Integrations) -> None:
     integration = integrations.get(settings.integration)
     if settings.qos is None or integration is None:
         return
-    message = None
+    message, code = None, Code.CONFLICTING_KEYS
     if not integration.spec.has_qos:
         message = f"`{settings.integration}` is `{integration.type}`, which has no `qos`"
+        code = Code.UNSUPPORTED_BY_PROTOCOL
     elif settings.qos == 0 and settings.ack == "consumer":
         message = 'messages with QoS 0 are not acknowledged; `ack = "consumer"` needs 1 or 2'
     if message is not None:
-        reader.diagnostics.add(data.location(("qos",)), f"{data.subject} > qos", message)
+        reader.diagnostics.add(data.location(("qos",)), f"{data.subject} > qos", message, code=code)
 
 
 def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnostics: Diagnostics) -> None:
@@ -277,7 +289,8 @@ def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnost
         for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries", "listener"):
             if getattr(one, key) != getattr(other, key):
                 message = f'reads the same as subscription "{other.name}" ({other.location}), with another `{key}`'
-                diagnostics.add(one.location, f'subscription "{one.name}"', message)
+                subject, code = f'subscription "{one.name}"', Code.DIFFERENT_SETTINGS
+                diagnostics.add(one.location, subject, message, code=code)
                 break
 
 
@@ -297,7 +310,8 @@ def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...])
         elif attribute.name == "where" and is_no_condition(attribute.term):
             fault = _NO_CONDITION
         if fault:
-            reader.diagnostics.add(attribute.location, f"{data.subject} > {attribute.name}", fault)
+            code = Code.NO_CONDITION if attribute.name == "where" else Code.INVALID_VALUE
+            reader.diagnostics.add(attribute.value, f"{data.subject} > {attribute.name}", fault, code=code)
     return found
 
 

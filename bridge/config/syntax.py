@@ -1,20 +1,20 @@
 """Define the syntax tree of the configuration: blocks, attributes, and the terms of expressions.
 
-It is not the parser's tree: here each part knows its line, and only what the bridge supports can be written.
+It is not the parser's tree: here each part knows its place, and only what the bridge supports can be written.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.config.diagnostics import Location
+from bridge.core.diagnostic import Location, Span
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """An expression or a part of one: its line, and its text as the file has it."""
+    """An expression or a part of one: its place in the file, and its text as the file has it."""
 
-    line: int
+    span: Span
     text: str
 
 
@@ -124,16 +124,17 @@ def references(term: Term) -> Iterator[Reference]:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute of a block: `name = term`."""
+    """An attribute of a block: `name = term`; the location of its name, and of all of its value."""
 
     name: str
     term: Term
     location: Location
+    value: Location
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block: `type "label" { … }`."""
+    """A block: `type "label" { … }`; its location is that of type and labels."""
 
     type: str
     labels: tuple[str, ...]

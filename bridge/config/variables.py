@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from bridge.config.blocks import BlockReader
 from bridge.config.compiler import Names
-from bridge.config.diagnostics import Diagnostics, Location, near
+from bridge.config.diagnostics import Diagnostics, did_you_mean
 from bridge.config.expressions import Literal
 from bridge.config.models import VariableBlock
 from bridge.config.secrets import is_text
 from bridge.config.syntax import Attribute, Block, Constant, Reference, references
+from bridge.core.diagnostic import Code, Location
 
 #: What a value of each type is, for a diagnostic.
 _TYPES: Final[Mapping[str, str]] = {
@@ -58,7 +59,8 @@ def read_variables(blocks: Iterable[Block], reader: BlockReader, given: Mapping[
             unresolved.remove(name)
     for name in given:
         if name not in declared:
-            reader.diagnostics.add(Location("--var"), name, f"no `variable` block declares it{near(name, declared)}")
+            message, hint = "no `variable` block declares it", did_you_mean(name, declared)
+            reader.diagnostics.add(Location("--var"), name, message, code=Code.UNKNOWN_VARIABLE, hint=hint)
     return names
 
 
@@ -103,7 +105,7 @@ def _report_circle(circle: Sequence[str], block: Block, diagnostics: Diagnostics
     way = " → ".join(f"`var.{name}`" for name in [*circle, circle[0]])
     places = [one.location for one in block.attributes if one.name == "default"]
     message = f"a circle of variables: {way}; give one of them a value that does not use the next one"
-    diagnostics.add([*places, block.location][0], f"{block} > default", message)
+    diagnostics.add([*places, block.location][0], f"{block} > default", message, code=Code.CIRCULAR_VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ class _Variable:
             ways = f"--var {name}=…"
             if settings.env:
                 ways += f" or the environment variable `{settings.env}`"
-            self.reader.diagnostics.add(block.location, subject, f"has no value; give it a `default`, or {ways}")
+            hint = f"give it a `default`, or {ways}"
+            self.reader.diagnostics.add(block.location, subject, "has no value", code=Code.NO_VALUE, hint=hint)
         return own
 
     def _is_unused(self, attribute: Attribute) -> bool:
@@ -160,7 +163,8 @@ class _Variable:
     def _from_outside(self, text: str, settings: VariableBlock, source: str, *, secret: bool) -> Literal | None:
         subject, message = str(self.block), f"the value of {source}"
         if not is_text(text):
-            self.reader.diagnostics.add(self.block.location, subject, f"{message} is not UTF-8 text")
+            message = f"{message} is not UTF-8 text"
+            self.reader.diagnostics.add(self.block.location, subject, message, code=Code.UNSET_ENVIRONMENT)
             return None
         if secret:
             self.reader.names.secrets.add(text)
@@ -177,7 +181,7 @@ class _Variable:
         try:
             converted = _converted(value, kind)
         except ValueError:
-            self.reader.diagnostics.add(location, subject, f"{what}must be {_TYPES[kind]}")
+            self.reader.diagnostics.add(location, subject, f"{what}must be {_TYPES[kind]}", code=Code.WRONG_TYPE)
             return None
         return Literal(f"var.{self.block.labels[0]}", converted, secret=secret)
 
@@ -224,5 +228,5 @@ def _bare_type(attribute: Attribute) -> Attribute:
     """Return the attribute with a bare word as its `type` made a string: Nemo and Terraform write `type = string`."""
     term = attribute.term
     if attribute.name == "type" and isinstance(term, Reference) and not term.steps:
-        return replace(attribute, term=Constant(term.line, term.text, term.root))
+        return replace(attribute, term=Constant(term.span, term.text, term.root))
     return attribute

@@ -11,6 +11,7 @@ from bridge.connection.connection import Change, Connection, IntegrationBus
 from bridge.connection.files import FileStates
 from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
+from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
@@ -109,7 +110,7 @@ class ConnectionManager:
         found = Prepared(
             added=sorted(wanted.keys() - have.keys()), removed=sorted(have.keys() - wanted.keys()), changed=[]
         )
-        diagnostics: list[str] = []
+        diagnostics: list[Diagnostic] = []
         for name, settings in sorted(wanted.items()):
             connection, its_specs, its_files = have.get(name), specs.get(name, ()), files.get(name, ())
             if connection is not None:
@@ -123,7 +124,8 @@ class ConnectionManager:
                 else:
                     found.fresh.append(self._make(settings, its_specs, its_files))
             except ValueError as error:
-                diagnostics.append(f'integration "{name}": {error}')
+                subject, code = f'integration "{name}"', Code.INVALID_SETTINGS
+                diagnostics.append(Diagnostic(Location(""), subject, str(error), code))
         if diagnostics:
             raise ConfigError(diagnostics)
         return found

@@ -34,6 +34,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from bridge.core.diagnostic import Diagnostic
+
 #: The limits of an error: characters of its message, bytes of the remote's code or data, and containers inside one
 #: another in these. An error is part of several events, and must always fit on the bus.
 MOST_MESSAGE: Final = 2000
@@ -274,8 +276,11 @@ class OutboxError(Exception):
 
 
 class ConfigError(Exception):
-    """The configuration has faults; `diagnostics` holds them all, each one line for a person."""
+    """The configuration has faults; `diagnostics` holds them all, with the warnings that were found beside them.
 
-    def __init__(self, diagnostics: Sequence[str]) -> None:
-        super().__init__("\n".join(diagnostics))
+    As a string it has a line for each fault.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__("\n".join(str(one) for one in diagnostics if one.severity == "error"))
         self.diagnostics = tuple(diagnostics)

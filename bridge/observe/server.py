@@ -19,6 +19,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
@@ -130,7 +131,9 @@ class StatusServer:
                 log.info("no status page: something else listens at its address", status=self._listen.url)
                 return False
             reason = "something else listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise ConfigError([f"bridge > status: {self._listen.host}:{self._listen.port}: {reason}"]) from None
+            message = f"{self._listen.host}:{self._listen.port}: {reason}"
+            diagnostic = Diagnostic(Location(""), "bridge > status", message, Code.INVALID_ADDRESS)
+            raise ConfigError([diagnostic]) from None
         self._listen = Listen(self._listen.host, listening.getsockname()[1])
         return True
 

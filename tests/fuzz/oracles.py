@@ -109,7 +109,7 @@ def hcl(data: bytes) -> None:
             configuration = load([file], adapters=AdapterRegistry(), environ=_ENVIRON)
         except ConfigError as error:
             _must(error.diagnostics, "a refusal without a diagnostic")
-            for line in error.diagnostics:
+            for line in map(str, error.diagnostics):
                 _must(_DIAGNOSTIC.fullmatch(line), f"a diagnostic of another form: {line!r}")
                 _must(_ENVIRON["TOKEN"] not in line, f"a diagnostic that holds a secret: {line!r}")
         else:

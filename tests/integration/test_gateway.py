@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
+from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.endpoint import Tls
 from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
 from bridge.core.ports import AdapterBase, AdapterSetup
@@ -235,16 +236,18 @@ async def test_a_reload_that_cannot_read_does_not_hold_the_end(read: Reader):
 
 async def test_warnings_of_the_configuration_are_logged(read: Reader):
     """What `nemo-bridge check` warns of is logged at the start, and what a reload adds to it then."""
+    first, second = (Diagnostic(Location("a.hcl", line), "", "odd", Code.UNSAFE, "warning") for line in (1, 2))
 
     def again() -> Configuration:
-        return dataclasses.replace(read("kept"), warnings=("the first", "the second"))
+        return dataclasses.replace(read("kept"), warnings=(first, second))
 
-    gateway = IntegrationGateway(dataclasses.replace(read("kept"), warnings=("the first",)), load=again)
+    gateway = IntegrationGateway(dataclasses.replace(read("kept"), warnings=(first,)), load=again)
     with capture_logs() as logs:
         async with running(gateway):
-            assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first"]
+            assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["a.hcl:1: odd"]
             await gateway.reload()
-    assert [line["warning"] for line in logs if line["event"] == "configuration"] == ["the first", "the second"]
+    told = [(line["warning"], line["code"]) for line in logs if line["event"] == "configuration"]
+    assert told == [("a.hcl:1: odd", "NB035"), ("a.hcl:2: odd", "NB035")]
 
 
 @pytest.mark.parametrize("bug", [RecursionError("too deep"), KeyError("x"), MemoryError()])

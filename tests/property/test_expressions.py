@@ -148,6 +148,6 @@ def test_any_file_ends_in_a_configuration_or_diagnostics(text):
             load([file], adapters={}, environ={})
         except ConfigError as error:
             assert error.diagnostics  # noqa: PT017 - a configuration is fine, too
-            for line in error.diagnostics:
+            for line in map(str, error.diagnostics):
                 assert line.startswith(str(file)), json.dumps(line)
                 assert "\n" not in line

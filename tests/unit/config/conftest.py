@@ -136,6 +136,6 @@ def diagnostics(load_text: Callable[..., Configuration], tmp_path: Path) -> Call
     def found(text: str, environ: dict[str, str] | None = None, **variables: Any) -> list[str]:
         with pytest.raises(ConfigError) as caught:
             load_text(text, environ, **variables)
-        return [line.replace(f"{tmp_path}/", "") for line in caught.value.diagnostics]
+        return [str(one).replace(f"{tmp_path}/", "") for one in caught.value.diagnostics if one.severity == "error"]
 
     return found

@@ -32,7 +32,7 @@ def diagnostics(file: Path) -> str:
     """Return the diagnostics of a configuration."""
     with pytest.raises(ConfigError) as raised:
         sidecar.check([file], (), connect=False)
-    return "\n".join(raised.value.diagnostics).replace(str(file), file.name)
+    return str(raised.value).replace(str(file), file.name)
 
 
 SECRET = 'secret_key = "keys/bridge.key_secret"'

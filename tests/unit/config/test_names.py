@@ -84,7 +84,7 @@ def faults(folder: Path, text: str, **environ: str) -> list[str]:
     try:
         load([file], adapters=AdapterRegistry(), environ=environ)
     except ConfigError as error:
-        return [line.partition(": ")[2] for line in error.diagnostics]
+        return [str(line).partition(": ")[2] for line in error.diagnostics]
     return []
 
 

@@ -28,7 +28,7 @@ _HCL = 'bridge {\n  name = "shop"\n}\n'
 def _complaints(*paths):
     with pytest.raises(ConfigError) as caught:
         load(paths, adapters={}, environ={})
-    return caught.value.diagnostics
+    return tuple(map(str, caught.value.diagnostics))
 
 
 @pytest.mark.parametrize(

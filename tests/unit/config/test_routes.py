@@ -264,8 +264,8 @@ def test_prefetch(load_text, adapters, common_window, more, wanted):
     assert found.subscriptions[0].prefetch == wanted
     if wanted is None and "prefetch" in more:
         (warning,) = found.warnings
-        assert f'bridge.hcl:{LINES + 7}: subscription "s" > prefetch: `mqtt` has no limit for one' in warning
-        assert warning.endswith("`window` of `mqtt` limits all of them together")
+        assert f'bridge.hcl:{LINES + 7}: subscription "s" > prefetch: `mqtt` has no limit for one' in str(warning)
+        assert str(warning).endswith("`window` of `mqtt` limits all of them together")
     else:
         assert found.warnings == ()
 
