@@ -50,13 +50,15 @@ GET: Final = "get"
 class StaticConfig(Strict):
     """`config { … }` of a static integration: `values` or `file`."""
 
-    values: Annotated[dict[str, Any] | None, Field(description="key → value")] = None
+    values: Annotated[
+        dict[str, Any] | None, Field(description="A map of key → value. Give either `values` or `file`.")
+    ] = None
     file: Annotated[
         Path | None,
         Field(
-            description="file of values, in place of `values`, read at start and at each reload: "
-            "`.json` or `.yaml` (1.2), a map of key → value; or `.csv` with a header, whose first column is the key: "
-            "with one more column its text is the value, with several the value is a map of column → text"
+            description="A file of values, read at start and at each reload: `.json` or `.yaml` (1.2) with a map of "
+            "key → value; or `.csv` with a header, whose first column is the key. With one more column its text is the "
+            "value, with several the value is a map of column → text."
         ),
     ] = None
     # Private attributes count when two configurations are compared, so a reload sees that a file has changed.

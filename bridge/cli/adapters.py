@@ -1,15 +1,12 @@
 """The command `nemo-bridge adapters`: list what each installed adapter can do, from its own models."""
 
-from typing import Any
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from bridge.cli.terminal import console
+from bridge.config.options import options
 from bridge.core.ports import AdapterSpec
 from bridge.registry import AdapterRegistry
 
@@ -36,8 +33,10 @@ def _show(output: Console, spec: AdapterSpec) -> None:
         output.print(f"  endpoint    {', '.join(_schemes(spec))}")
     if spec.config.model_fields:
         table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for key, default, meaning in config_keys(spec.config):
-            table.add_row(key, escape(default), escape(meaning))
+        for key in options(spec.config):
+            table.add_row(
+                key.name, "required" if key.required else escape(key.default or "none"), escape(key.description)
+            )
         output.print("  config:")
         output.print(Padding(table, (0, 0, 0, 4)))
     output.print()
@@ -47,18 +46,3 @@ def _schemes(spec: AdapterSpec) -> list[str]:
     """Return each URL scheme with its default port."""
     ports = {scheme: transport.schemes[scheme] for scheme, transport in spec.by_scheme().items()}
     return [f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in ports.items()]
-
-
-def config_keys(model: type[BaseModel]) -> list[tuple[str, str, str]]:
-    """Return name, default and meaning of each key of an adapter's `config { … }` block."""
-    return [(key, _default(field), field.description or "") for key, field in model.model_fields.items()]
-
-
-def _default(field: Any) -> str:
-    if field.default is PydanticUndefined:
-        return "required" if field.is_required() else "none"
-    if field.default is None or field.default == ():
-        return "none"
-    if isinstance(field.default, bool):
-        return str(field.default).lower()
-    return str(field.default)

@@ -14,7 +14,6 @@ from bridge.config.models import (
     Route,
     SubscriptionSettings,
 )
-from bridge.config.schema import schema
 from bridge.config.show import masked, show
 from bridge.core.diagnostic import Location
 
@@ -35,6 +34,5 @@ __all__ = [
     "forget",
     "load",
     "masked",
-    "schema",
     "show",
 ]

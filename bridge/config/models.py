@@ -52,28 +52,52 @@ class BridgeSettings(Strict):
 
     name: Annotated[
         str,
-        Field(pattern=NAME_PATTERN, description="source of its events: `bridge`, or `bridge/<name>` for another name"),
+        Field(
+            pattern=NAME_PATTERN,
+            description="Names the bridge. The `source` of its events is `bridge`, or `bridge/<name>` for another "
+            "name.",
+        ),
     ] = "bridge"
-    heartbeat: Annotated[PositiveDuration, Field(description="how often health is published again")] = 5.0
-    drain_timeout: Annotated[Duration, Field(description="how long a stop waits for operations in flight")] = 10.0
+    heartbeat: Annotated[
+        PositiveDuration,
+        Field(
+            description="How often all health is published again. If nothing comes for several times as long, the "
+            "bridge is dead."
+        ),
+    ] = 5.0
+    drain_timeout: Annotated[
+        Duration,
+        Field(
+            description="How long operations in flight may go on when the bridge stops, or when a reload replaces "
+            "their connection. What has not ended then is aborted."
+        ),
+    ] = 10.0
     data_dir: Annotated[
         Path | None,
-        Field(description="directory of the outbox and of adapters' notes; default: the user's state"),
+        Field(
+            description="Directory of the outbox and of what adapters keep. One directory serves one bridge. "
+            "Default: `nemo-bridge/<name>` in the user's state directory."
+        ),
     ] = None
-    outbox: Annotated[OutboxSettings, Field(description="limits of what `at_least_once` keeps in `data_dir`")] = (
+    outbox: Annotated[OutboxSettings, Field(description="Limits of what `at_least_once` keeps in `data_dir`.")] = (
         OutboxSettings()
     )
-    stop_with: Annotated[EventType | None, Field(description="the event that stops the bridge; null: none does")] = (
-        "system.shutdown"
-    )
+    stop_with: Annotated[
+        EventType | None, Field(description="The event type that makes the bridge drain and stop. `null`: none does.")
+    ] = "system.shutdown"
     status_hosts: Annotated[
         tuple[str, ...],
         Field(
-            description="host names under which other machines open the page; without them `status` must be loopback"
+            description="Host names under which browsers may request the status page; requests for others are refused. "
+            "Without them `status` must be loopback."
         ),
     ] = ()
     status: Annotated[
-        ListenAddress | None, Field(description="where the status page is served, with /livez /readyz /metrics")
+        ListenAddress | None,
+        Field(
+            description="IP address and port of the status page, `/livez`, `/readyz` and `/metrics`. The page has no "
+            "password. `null`: no page. If the default is in use by another program, there is none either."
+        ),
     ] = "127.0.0.1:9464"
 
     @field_validator("status")
@@ -95,8 +119,14 @@ class BridgeSettings(Strict):
 class LogSettings(Strict):
     """`log { … }`: what is logged, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["console", "json"] = "console"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="The least important lines that are written. Libraries are logged from `warning` on."),
+    ] = "info"
+    format: Annotated[
+        Literal["console", "json"],
+        Field(description="`console`: text for people. `json`: one JSON object a line, for programs."),
+    ] = "console"
 
 
 def _bus_endpoint(value: str) -> str:
@@ -113,44 +143,96 @@ BusEndpoint = Annotated[str, AfterValidator(_bus_endpoint)]
 class CurveSettings(Strict):
     """`bus { curve { … } }`: keys that close the bus to everybody who is not listed."""
 
-    secret_key: Annotated[Path, Field(description="our key pair, as `nemo-bridge keys new` writes it; mode 0600")]
+    secret_key: Annotated[
+        Path, Field(description="File of our key pair, as `nemo-bridge keys new` writes it, mode 0600.")
+    ]
     authorized_keys: Annotated[
-        Path | None, Field(description="mode host: folder of the public keys that may connect")
+        Path | None,
+        Field(description='With `mode = "host"`: folder of the public keys that may connect, each with its rights.'),
     ] = None
-    server_key: Annotated[Path | None, Field(description="mode connect: the public key of the bus that is joined")] = (
-        None
-    )
+    server_key: Annotated[
+        Path | None,
+        Field(description='With `mode = "connect"`: file of the public key of the bridge that hosts the bus.'),
+    ] = None
 
 
 class BusSettings(Strict):
     """`bus { … }`: the addresses of the event bus, and who hosts its broker."""
 
-    mode: Annotated[Literal["host", "connect"], Field(description="host: run the broker; connect: join one")] = "host"
-    publish: Annotated[BusEndpoint | None, Field(description="where publishers connect")] = None
-    subscribe: Annotated[BusEndpoint | None, Field(description="where subscribers connect")] = None
-    max_message: Annotated[Size, Field(description="largest message that is read")] = 1 << 20
+    mode: Annotated[
+        Literal["host", "connect"],
+        Field(description="`host`: run the broker of the bus. `connect`: join a bus that another process hosts."),
+    ] = "host"
+    publish: Annotated[
+        BusEndpoint | None,
+        Field(
+            description="Where publishers connect: `ipc://` and a path, or `tcp://address:port`. Default: a socket in "
+            "the user's runtime directory."
+        ),
+    ] = None
+    subscribe: Annotated[
+        BusEndpoint | None,
+        Field(
+            description="Where subscribers connect, written as `publish` is. Default: a socket in the user's runtime "
+            "directory."
+        ),
+    ] = None
+    max_message: Annotated[
+        Size,
+        Field(
+            description="The largest event, in bytes. A larger one is dropped, and `resilience.bus.rejected` reports "
+            "it."
+        ),
+    ] = 1 << 20
     max_last_values: Annotated[
-        int, Field(ge=1, le=1_000_000, description="how many last values are kept for later subscribers")
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Last values that are kept for later subscribers, at most. The oldest is forgotten and "
+            "reported.",
+        ),
     ] = 10_000
-    max_last_value_bytes: Annotated[Size, Field(description="how many bytes these may have together")] = 16 << 20
+    max_last_value_bytes: Annotated[Size, Field(description="Bytes of all last values together, at most.")] = 16 << 20
     bytes: Annotated[
         Literal["object", "bin"],
         Field(
-            description='how bytes are published: object: `{"$bytes": "<base64>"}`, which Nemo and JSON can read; bin: '
-            "MessagePack's own type, for programs that speak MessagePack throughout; both are read"
+            description='How bytes are published. `object`: as `{"$bytes": "<base64>"}`, which Nemo and JSON can read. '
+            "`bin`: MessagePack's own type, for programs that use MessagePack throughout. Both are read."
         ),
     ] = "object"
-    curve: Annotated[CurveSettings | None, Field(description="keys; TCP beyond loopback needs them")] = None
+    curve: Annotated[
+        CurveSettings | None,
+        Field(description="Keys that encrypt and close the bus. A bus on TCP beyond loopback needs them."),
+    ] = None
 
 
 class VariableBlock(Strict):
     """`variable "name" { … }`: a value for `var.name`, as in Nemo; `env` names an environment variable for it."""
 
-    type: Literal["string", "number", "int", "float", "bool", "list", "map", "any"] | None = None
-    default: Any = None
-    env: Annotated[str, Field(min_length=1, description="environment variable that gives the value")] | None = None
-    description: str | None = None
-    sensitive: Annotated[bool, Field(description="masked wherever the configuration is shown")] = False
+    type: Annotated[
+        Literal["string", "number", "int", "float", "bool", "list", "map", "any"] | None,
+        Field(
+            description="The type of the value. Text from the command line or the environment becomes a value of it: "
+            "lists and maps are written as JSON there. Default: `any`."
+        ),
+    ] = None
+    default: Annotated[
+        Any,
+        Field(
+            description="The value where neither `--var` nor the environment gives one. It may use `env.…` and other "
+            "variables. A variable without a value is an error."
+        ),
+    ] = None
+    env: Annotated[
+        str | None,
+        Field(min_length=1, description="Environment variable that gives the value, where it is set."),
+    ] = None
+    description: Annotated[str | None, Field(description="What the variable is for, for people.")] = None
+    sensitive: Annotated[
+        bool,
+        Field(description="Whether the value is masked wherever the configuration is shown, and in errors and log."),
+    ] = False
 
 
 class RouteBlock(Strict):
@@ -162,80 +244,152 @@ class RouteBlock(Strict):
         "a route emits; only `health`, `resilience`, `response` and `receipt` must be named in `on`"
     }
 
-    on: Annotated[list[str], Field(min_length=1, description="event types; `*` one segment, `**` zero or more")]
-    integration: str
-    operation: Literal["request", "publish", "enqueue"]
-    where: Annotated[Any, Field(description="expression: whether the event counts")] = None
-    method: Annotated[Any, Field(description="request: the method")] = None
-    params: Annotated[Any, Field(description="request: its parameters")] = None
-    topic: Annotated[Any, Field(description="publish: the topic")] = None
-    message: Annotated[Any, Field(description="publish, enqueue: the message")] = None
-    qos: Annotated[Any, Field(description="publish: quality of service, 0, 1 or 2")] = None
-    retain: Annotated[Any, Field(description="publish: whether the broker keeps it")] = None
-    queue: Annotated[Any, Field(description="enqueue: the queue")] = None
-    emit: Annotated[Any, Field(description="event type for the bare result")] = None
+    on: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description="Event types that set off the route: one or a list. `*` stands for one segment, `**` for zero "
+            "or more.",
+        ),
+    ]
+    integration: Annotated[str, Field(description="Label of the integration that does the operation.")]
+    operation: Annotated[
+        Literal["request", "publish", "enqueue"],
+        Field(description="What is done: a call, a message to a topic, or a message to a queue."),
+    ]
+    where: Annotated[
+        Any,
+        Field(description="Expression that is true or false: whether the event sets off the route. Default: it does."),
+    ] = None
+    method: Annotated[Any, Field(description="Of `request`: the method. May be an expression.")] = None
+    params: Annotated[
+        Any, Field(description="Of `request`: the parameters. May be or hold expressions. Default: none are sent.")
+    ] = None
+    topic: Annotated[Any, Field(description="Of `publish`: the topic. May be an expression.")] = None
+    message: Annotated[
+        Any, Field(description="Of `publish` and `enqueue`: the message. May be or hold expressions.")
+    ] = None
+    qos: Annotated[
+        Any,
+        Field(
+            description="Of `publish`: the quality of service, 0, 1 or 2, where the protocol has one. Default: that of "
+            "the protocol; of MQTT 1."
+        ),
+    ] = None
+    retain: Annotated[
+        Any, Field(description="Of `publish`: whether an MQTT broker keeps the message for later subscribers.")
+    ] = None
+    queue: Annotated[Any, Field(description="Of `enqueue`: the queue. May be an expression.")] = None
+    emit: Annotated[
+        Any,
+        Field(
+            description="Event type of one more event that holds the result alone, after a success. May be an "
+            "expression. Default: there is only the response."
+        ),
+    ] = None
     key: Annotated[
         Any,
         Field(
-            description="expression: the ordering key; with at_least_once one event of a key at a time; default: none"
+            description="Expression: the ordering key. With `at_least_once`, events of one key are delivered one at a "
+            "time and in order. Default: no key, and no order between events."
         ),
     ] = None
-    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
-    receipts: bool = False
+    delivery: Annotated[
+        Literal["at_most_once", "at_least_once"],
+        Field(
+            description="`at_most_once`: the event is in memory only. `at_least_once`: it is written to disk before it "
+            "is sent, and tried until it is delivered, too old, or refused."
+        ),
+    ] = "at_most_once"
+    receipts: Annotated[
+        bool, Field(description="Whether `receipt.<id>.<outcome>` is emitted at the end of each accepted event.")
+    ] = False
     last_value: Annotated[
-        bool, Field(description="whether the last event of `emit` is published again for each later subscriber")
+        bool, Field(description="Whether the last event of `emit` is published again for each later subscriber.")
     ] = False
 
 
 class SubscriptionBlock(Strict):
     """`subscription "name" { … }`: messages from a remote become events on the bus."""
 
-    integration: str
-    topic: Annotated[str, Field(min_length=1, description="Pub/Sub, in the protocol's own pattern language")] | None = (
-        None
-    )
-    queue: Annotated[str, Field(min_length=1, description="Queue")] | None = None
-    emit: Annotated[Any, Field(description="event type; default: message.<integration>")] = None
+    integration: Annotated[str, Field(description="Label of the integration that the messages come from.")]
+    topic: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="The topic, in the protocol's own pattern language. Give either `topic` or `queue`.",
+        ),
+    ] = None
+    queue: Annotated[
+        str | None,
+        Field(min_length=1, description='The queue: a Redis stream, or `"stream/consumer"` of JetStream.'),
+    ] = None
+    emit: Annotated[
+        Any,
+        Field(
+            description="Event type of the messages. May use `${message.topic}` and the like. "
+            "Default: `message.<integration>`."
+        ),
+    ] = None
     ack: Annotated[
         Literal["bus", "consumer"],
         Field(
-            description="when the message is acknowledged: once it is on the bus, or when the application has sent "
-            "`integration.<id>.ack` with its `message_id`"
+            description="When a message is acknowledged. `bus`: as soon as it is on the bus. `consumer`: when the "
+            "application has sent `integration.<id>.ack` with its `message_id`."
         ),
     ] = "bus"
     qos: Annotated[
         Literal[0, 1, 2] | None,
-        Field(description="quality of service, where the protocol has it; default of MQTT: 1"),
+        Field(
+            description="The quality of service, where the protocol has one. Default: that of the protocol; of MQTT 1."
+        ),
     ] = None
     prefetch: Annotated[
         int,
         Field(
             ge=1,
             le=10_000,
-            description="messages that are taken from the remote and not acknowledged yet, at most; on MQTT only with "
-            "ack = consumer, otherwise `receive_maximum` limits all subscriptions together",
+            description="Messages that are taken from the remote and not acknowledged yet, at most. Further ones wait "
+            'at the remote. On MQTT it has an effect only with `ack = "consumer"`; otherwise `receive_maximum` limits '
+            "all subscriptions together.",
         ),
     ] = DEFAULT_PREFETCH
     visibility: Annotated[
-        PositiveDuration, Field(description="ack = consumer: an unanswered message is delivered again after this time")
+        PositiveDuration,
+        Field(
+            description='With `ack = "consumer"`: a message that is not answered for so long is delivered again, with '
+            "`attempts` one higher."
+        ),
     ] = 30.0
     max_deliveries: Annotated[
         int | None,
-        Field(ge=1, description="ack = consumer: after so many deliveries a message is given up; default: never"),
+        Field(
+            ge=1,
+            description='With `ack = "consumer"`: after so many deliveries without an answer a message is given up '
+            "(`resilience.<id>.given_up`). Default: never.",
+        ),
     ] = None
-    group: Annotated[str, Field(min_length=1, description="shared among sidecars of this group")] | None = None
+    group: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="The group of sidecars that share the messages, each of which goes to one of them: a queue "
+            "group of NATS, a shared subscription of MQTT, a consumer group of Redis. Default: none; of a Redis "
+            "stream the `group` of the integration.",
+        ),
+    ] = None
     listener: Annotated[
         Literal["required", "optional"] | None,
         Field(
-            description="whether a message waits, unacknowledged, while nobody on the bus listens to its event; "
-            "default: required where messages are acknowledged"
+            description="`required`: a message waits at its source, unacknowledged, while nobody on the bus listens to "
+            "its event. `optional`: it does not. Default: `required` where messages are acknowledged."
         ),
     ] = None
     last_value: Annotated[
         bool | None,
         Field(
-            description="whether the last event of each type and topic is published again for each later subscriber; "
-            "default: that of `static`, and of what an MQTT broker retains"
+            description="Whether the last event of each type and topic is published again for each later subscriber. "
+            "Default: true for `static` and for what an MQTT broker has retained, else false."
         ),
     ] = None
 

@@ -17,6 +17,7 @@ from bridge.config.models import (
     SubscriptionBlock,
     VariableBlock,
 )
+from bridge.config.options import summary
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.ports import AdapterSpec
 from bridge.core.settings import HealthSettings, ResilienceSettings
@@ -66,11 +67,12 @@ def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
     models += [spec.config for spec in specs]
     found, definitions = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
     references = {model: found[model, "validation"] for model in models}
-    properties: dict[str, Any] = {name: references[model] for name, model in _BLOCKS.items()}
+    properties: dict[str, Any] = {name: _described(references, model) for name, model in _BLOCKS.items()}
     for name, model in _LABELLED.items():
-        properties[name] = _labelled(references[model], {"pattern": NAME_PATTERN})
+        properties[name] = _labelled(references[model], summary(model), {"pattern": NAME_PATTERN})
     labels = {"pattern": NAME_PATTERN, "not": {"enum": sorted(RESERVED)}}
-    properties["integration"] = _labelled({"oneOf": [_integration(spec, references) for spec in specs]}, labels)
+    integration = {"oneOf": [_integration(spec, references) for spec in specs]}
+    properties["integration"] = _labelled(integration, "A remote that the bridge is connected with.", labels)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "nemo-bridge configuration",
@@ -82,17 +84,26 @@ def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
     }
 
 
-def _labelled(content: Any, labels: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "propertyNames": labels, "additionalProperties": content}
+def _described(references: Mapping[type[BaseModel], Any], model: type[BaseModel]) -> dict[str, Any]:
+    return references[model] | {"description": summary(model)}
+
+
+def _labelled(content: Any, description: str, labels: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "propertyNames": labels,
+        "additionalProperties": content,
+    }
 
 
 def _integration(spec: AdapterSpec, references: dict[type[BaseModel], Any]) -> dict[str, Any]:
     auth = [references[model] for kind, model in AUTH_MODELS.items() if kind in spec.auth or kind == "none"]
     properties = {
-        "type": {"const": spec.protocol, "description": spec.summary},
-        **{part: references[model] for part, model in _PARTS.items()},
-        "auth": {"oneOf": auth},
-        "config": references[spec.config],
+        "type": {"const": spec.protocol, "description": "The protocol."},
+        **{part: _described(references, model) for part, model in _PARTS.items()},
+        "auth": {"description": "What proves to the remote who we are.", "oneOf": auth},
+        "config": _described(references, spec.config),
     }
     required = ["type"]
     if spec.needs_endpoint:

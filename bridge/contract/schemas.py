@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge import config
+from bridge.config.schema import schema as configuration_schema
 from bridge.contract import examples
 from bridge.contract.catalogue import MESSAGE_TYPES, MessageType
 from bridge.contract.widths import add_widths
@@ -48,7 +48,7 @@ def documents(adapters: Mapping[str, AdapterSpec]) -> dict[str, dict[str, Any]]:
     for kind in MESSAGE_TYPES:
         if kind.name not in found:
             found[kind.name] = _response(kind) if kind.is_response else _payload(kind)
-    whole = add_widths(config.schema(adapters))
+    whole = add_widths(configuration_schema(adapters))
     found["configuration"] = _head("configuration", "Configuration", whole.pop("description")) | {
         key: value for key, value in whole.items() if key not in {"$schema", "title"}
     }

@@ -130,15 +130,30 @@ class Endpoint(Strict):
     `address` may itself be a URL (`https://api.example.com`), as the specification writes it.
     """
 
-    address: Annotated[str, Field(min_length=1, description="host name, IP address or URL")] | None = None
-    url: Annotated[str, Field(min_length=1, description="instead of address, port, path and tls")] | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    path: str | None = None
+    address: Annotated[
+        str | None,
+        Field(min_length=1, description="A host name, an IP address or a URL. Give either `address` or `url`."),
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(min_length=1, description="A URL with its scheme. It says `port`, `path` and `tls`, too."),
+    ] = None
+    port: Annotated[
+        int | None,
+        Field(ge=1, le=65535, description="The TCP port. Default: the one in the address, else the protocol's own."),
+    ] = None
+    path: Annotated[
+        str | None,
+        Field(
+            description="What follows the host in the URL, for protocols that have a path: HTTP, JSON-RPC and "
+            "WebSocket; of Redis the number of the database."
+        ),
+    ] = None
     tls: Annotated[
         bool | None,
         Field(
-            description="default: by the scheme; without one by the port, where it is the protocol's own with or "
-            "without TLS; else true, but false towards this machine itself"
+            description="Whether the connection uses TLS. Default: as the scheme says; without one as the port says, "
+            "where it is the protocol's own with or without TLS; else true, but false towards this machine itself."
         ),
     ] = None
 
@@ -181,44 +196,74 @@ class Endpoint(Strict):
 class AuthNone(Strict):
     """No credentials."""
 
-    type: Literal["none"] = "none"
+    type: Annotated[Literal["none"], Field(description="No credentials are sent; this is the default.")] = "none"
 
 
 class AuthBasic(Strict):
     """User name and password; a password alone where the protocol knows that."""
 
-    type: Literal["basic"]
-    username: str | None = None
-    password: SecretStr
+    type: Annotated[Literal["basic"], Field(description="A user name and a password.")]
+    username: Annotated[
+        str | None,
+        Field(
+            description="The user name. Without one the password is sent alone, as far as the protocol knows that: "
+            "Redis takes `default`, MQTT and HTTP an empty name; NATS needs a name."
+        ),
+    ] = None
+    password: Annotated[SecretStr, Field(description="The password. It is masked wherever the configuration is shown.")]
 
 
 class AuthBearer(Strict):
     """A token."""
 
-    type: Literal["bearer"]
-    token: SecretStr
+    type: Annotated[Literal["bearer"], Field(description="A token, such as an API key.")]
+    token: Annotated[
+        SecretStr,
+        Field(
+            description="The token: the header `Authorization: Bearer …` of HTTP and WebSocket, the token of NATS, the "
+            "password of MQTT. It is masked wherever the configuration is shown."
+        ),
+    ]
 
 
 class AuthCertificate(Strict):
     """A client certificate: PEM files; `key` may be in the same file as `cert`."""
 
-    type: Literal["certificate"]
-    cert: Path
-    key: Path | None = None
+    type: Annotated[Literal["certificate"], Field(description="A client certificate; it needs TLS.")]
+    cert: Annotated[
+        Path,
+        Field(
+            description="PEM file of the certificate, with those that lead to its authority. Read for each connection."
+        ),
+    ]
+    key: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of the private key, without a password. Default: the key is in the file of `cert`."
+        ),
+    ] = None
 
 
 class AuthNkey(Strict):
     """An nkey: the seed of an Ed25519 key whose public half the server knows (NATS)."""
 
-    type: Literal["nkey"]
-    seed: SecretStr
+    type: Annotated[Literal["nkey"], Field(description="An Ed25519 key of NATS.")]
+    seed: Annotated[
+        SecretStr,
+        Field(
+            description="The seed, which begins with `SU`. It signs what the server sends, and never leaves the bridge."
+        ),
+    ]
 
 
 class AuthCredentials(Strict):
     """A credentials file with a JWT and the seed that belongs to it (NATS)."""
 
-    type: Literal["credentials"]
-    file: Path
+    type: Annotated[Literal["credentials"], Field(description="A credentials file of NATS.")]
+    file: Annotated[
+        Path,
+        Field(description="The `.creds` file with a JWT and the seed that belongs to it. Read for each connection."),
+    ]
 
 
 AnyAuth = AuthNone | AuthBasic | AuthBearer | AuthCertificate | AuthNkey | AuthCredentials
@@ -229,10 +274,18 @@ class Tls(Strict):
     """`tls { … }`: whom to trust. It verifies unless told not to."""
 
     ca: Annotated[
-        Path | None, Field(description="PEM file of the certificate authority to trust, in place of the system's")
+        Path | None, Field(description="PEM file of the certificate authorities to trust, in place of the system's.")
     ] = None
-    server_name: Annotated[str | None, Field(description="the name that the certificate must carry")] = None
-    verify: bool = True
+    server_name: Annotated[
+        str | None, Field(description="The name that the server's certificate must carry. Default: the host's name.")
+    ] = None
+    verify: Annotated[
+        bool,
+        Field(
+            description="Whether the server's certificate is checked. Without it anybody can pose as the remote; "
+            "`check`, log and health warn."
+        ),
+    ] = True
 
     @field_validator("server_name")
     @classmethod

@@ -23,44 +23,125 @@ class RetrySettings(Strict):
     `budget` is the share of retries that the attempts of the last 10 s allow; at least 3 are always allowed.
     """
 
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    backoff: Literal["constant", "linear", "exponential"] = "exponential"
-    initial_delay: Duration = 0.1
-    max_delay: PositiveDuration = 10.0
-    jitter: bool = True
-    budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    max_attempts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            description="Attempts of one operation in all, with the first; 1 means no retry. Only what was surely not "
+            "sent, or may be repeated, is tried again.",
+        ),
+    ] = 3
+    backoff: Annotated[
+        Literal["constant", "linear", "exponential"],
+        Field(
+            description="How the wait between two attempts grows: `constant` stays at `initial_delay`, `linear` adds "
+            "it each time, `exponential` doubles the wait each time."
+        ),
+    ] = "exponential"
+    initial_delay: Annotated[Duration, Field(description="The wait after the first failed attempt, before jitter.")] = (
+        0.1
+    )
+    max_delay: Annotated[PositiveDuration, Field(description="The longest wait between two attempts.")] = 10.0
+    jitter: Annotated[
+        bool,
+        Field(
+            description="Whether each wait is a random time between 0 and its full length, so that callers that failed "
+            "together do not all come back together."
+        ),
+    ] = True
+    budget: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="The share of the attempts of the last 10 s that may be retries, so that retries do not bury a "
+            "remote that is slow. At least 3 are always allowed. Beyond it, an operation fails with its last error, "
+            "and `resilience.<id>.shed` reports `retry_budget`.",
+        ),
+    ] = 0.2
 
 
 class CircuitBreakerSettings(Strict):
     """`circuit_breaker { … }`: when the circuit opens, for how long, and what closes it."""
 
-    failure_threshold: Annotated[int, Field(ge=1)] = 5
-    success_threshold: Annotated[int, Field(ge=1)] = 2
-    timeout: PositiveDuration = 30.0
+    failure_threshold: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="So many failures in a row open the circuit. Then operations fail at once with `circuit_open`. "
+            "A failure is an attempt without a sensible answer; a refusal by the remote is none.",
+        ),
+    ] = 5
+    success_threshold: Annotated[
+        int,
+        Field(
+            ge=1, description="So many successful probes in a row close a half-open circuit; one probe runs at a time."
+        ),
+    ] = 2
+    timeout: Annotated[
+        PositiveDuration,
+        Field(
+            description="How long an open circuit waits before its first probe. Each probe that fails doubles the "
+            "wait, up to ten times this."
+        ),
+    ] = 30.0
 
 
 class LimitSettings(Strict):
     """`limit { … }`: how many operations run at a time, wait, and start in a second."""
 
-    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
-    queue: Annotated[int, Field(ge=0)] = 10_000
-    rate: Rate | None = None
+    max_in_flight: Annotated[
+        int, Field(ge=1, le=10_000, description="Attempts that run at the same time, at most. Further operations wait.")
+    ] = 64
+    queue: Annotated[
+        int,
+        Field(ge=0, description="Operations that wait for a free slot, at most. Further ones fail with `overloaded`."),
+    ] = 10_000
+    rate: Annotated[
+        Rate | None,
+        Field(description="Attempts that start in a second, at most; further operations wait. Default: no limit."),
+    ] = None
 
 
 class ResilienceSettings(Strict):
     """`resilience { … }`; `timeout` limits one attempt."""
 
-    timeout: PositiveDuration = 10.0
-    retry: RetrySettings = RetrySettings()
-    circuit_breaker: CircuitBreakerSettings = CircuitBreakerSettings()
-    limit: LimitSettings = LimitSettings()
+    timeout: Annotated[
+        PositiveDuration,
+        Field(
+            description="The time limit of one attempt, and of opening a connection. An attempt that takes longer "
+            "fails with `timeout`. The caller's own limit for all attempts together is `timeout_ms` of the command."
+        ),
+    ] = 10.0
+    retry: Annotated[RetrySettings, Field(description="How often an operation is tried again, and when.")] = (
+        RetrySettings()
+    )
+    circuit_breaker: Annotated[
+        CircuitBreakerSettings, Field(description="When the remote is left alone for a while, because it fails.")
+    ] = CircuitBreakerSettings()
+    limit: Annotated[
+        LimitSettings, Field(description="How many operations run at the same time, wait, and start in a second.")
+    ] = LimitSettings()
 
 
 class HealthSettings(Strict):
     """`health { … }`: how often a connection is checked, and how long a check may take."""
 
-    interval: PositiveDuration = 30.0
-    timeout: PositiveDuration = 5.0
+    interval: Annotated[
+        PositiveDuration,
+        Field(
+            description="The time between two health checks of the connection. An operation that fails as on a dead "
+            "connection causes a check at once, at most one a second."
+        ),
+    ] = 30.0
+    timeout: Annotated[
+        PositiveDuration,
+        Field(
+            description="How long a check may take. Without an answer, and without any other data from the remote in "
+            "that time, the connection counts as lost and is opened again."
+        ),
+    ] = 5.0
 
 
 class Listen(NamedTuple):
@@ -111,8 +192,17 @@ ListenAddress = Annotated[str, AfterValidator(_listen)]
 class OutboxSettings(Strict):
     """`outbox { … }`: how much `at_least_once` may keep on disk, and for how long delivery is tried."""
 
-    max_bytes: Annotated[Size, Field(description="events and dead letters on disk; beyond, none is accepted")] = 1 << 30
-    max_age: Annotated[PositiveDuration, Field(description="how long delivery is tried; then: a dead letter")] = 86400.0
+    max_bytes: Annotated[
+        Size,
+        Field(
+            description="Bytes of waiting events and dead letters on disk, at most. While it is full, new events are "
+            "refused with `overloaded`, and `health.bridge` is `degraded`."
+        ),
+    ] = 1 << 30
+    max_age: Annotated[
+        PositiveDuration,
+        Field(description="How long delivery of an event is tried. An older event becomes a dead letter."),
+    ] = 86400.0
 
 
 #: Messages of a subscription that are taken from the remote and not acknowledged, at most, unless configured otherwise.

@@ -96,7 +96,7 @@ def _decimal(number: float) -> str:
 
 def _schema(pattern: re.Pattern[str], example: str, unit: str) -> WithJsonSchema:
     text = {"type": "string", "pattern": f"^{pattern.pattern}$", "examples": [example]}
-    return WithJsonSchema({"anyOf": [text, {"type": "number", "minimum": 0}], "description": unit})
+    return WithJsonSchema({"anyOf": [text, {"type": "number", "minimum": 0, "description": unit}]})
 
 
 #: Seconds, zero or more.
@@ -105,7 +105,7 @@ Duration = Annotated[
     Field(ge=0, allow_inf_nan=False),
     BeforeValidator(parse_duration),
     PlainSerializer(duration_text, return_type=str, when_used="json"),
-    _schema(_DURATION, "30s", "duration; a bare number is seconds"),
+    _schema(_DURATION, "30s", "Seconds."),
 ]
 #: Seconds, more than zero.
 PositiveDuration = Annotated[
@@ -113,7 +113,7 @@ PositiveDuration = Annotated[
     Field(gt=0, allow_inf_nan=False),
     BeforeValidator(parse_duration),
     PlainSerializer(duration_text, return_type=str, when_used="json"),
-    _schema(_DURATION, "30s", "duration; a bare number is seconds"),
+    _schema(_DURATION, "30s", "Seconds."),
 ]
 #: Bytes, more than zero.
 Size = Annotated[
@@ -121,7 +121,7 @@ Size = Annotated[
     Field(gt=0),
     BeforeValidator(parse_size),
     PlainSerializer(size_text, return_type=str, when_used="json"),
-    _schema(_SIZE, "1MiB", "size; a bare number is bytes"),
+    _schema(_SIZE, "1MiB", "Bytes."),
 ]
 #: Operations a second, more than zero.
 Rate = Annotated[
@@ -129,5 +129,5 @@ Rate = Annotated[
     Field(gt=0, allow_inf_nan=False),
     BeforeValidator(parse_rate),
     PlainSerializer(rate_text, return_type=str, when_used="json"),
-    _schema(_RATE, "100/s", "rate; a bare number is per second"),
+    _schema(_RATE, "100/s", "Operations a second."),
 ]

@@ -13,24 +13,35 @@ from bridge.core.units import PositiveDuration, Size
 class FileConfig(Strict):
     """`config { … }` of a file integration."""
 
-    root: Annotated[Path, Field(description="the directory; nothing outside of it is read or written")]
-    codec: Annotated[CodecName, Field(description="how contents become messages and back")] = "auto"
+    root: Annotated[Path, Field(description="The directory. Nothing outside of it is read or written.")]
+    codec: Annotated[
+        CodecName,
+        Field(
+            description="How contents become messages and back. `auto` writes text as text and all else as JSON, "
+            "and reads JSON, else UTF-8 text, else bytes."
+        ),
+    ] = "auto"
     interval: Annotated[
         Annotated[PositiveDuration, Field(ge=0.01)],
-        Field(description="time between two looks for changes, 10 ms or more"),
+        Field(
+            description="The time between two looks for changes, and between two checks of the directory; 10 ms or "
+            "more."
+        ),
     ] = 1.0
     append: Annotated[
         bool,
         Field(
-            description="`publish` appends the message to the file, as a line where it is text, instead of replacing "
-            'the file; the header `append` ("true" or "false") of a command goes before it'
+            description="Whether `publish` appends the message to the file, as a line where it is text, instead of "
+            'replacing the file. The header `append` of a command ("true" or "false") overrides it.'
         ),
     ] = False
-    max_size: Annotated[Size, Field(description="the largest file that `read` takes")] = 16 * 1024 * 1024
+    max_size: Annotated[
+        Size, Field(description="The largest file that `read` takes, in bytes. A larger one is an error.")
+    ] = 16 * 1024 * 1024
     max_line: Annotated[
         Annotated[Size, Field(ge=4)],
         Field(
-            description="a longer line comes in pieces, none of which ends within a character; the headers `piece` (1, "
-            '2, …) and `last_piece` ("true" or "false") tell; 4 bytes or more'
+            description="The longest line that comes as one message, in bytes, 4 or more. A longer one comes in "
+            'pieces, which have the headers `piece` (1, 2, …) and `last_piece` ("true" or "false").'
         ),
     ] = 256 * 1024

@@ -27,37 +27,44 @@ class HttpConfig(Strict):
     idempotent: Annotated[
         tuple[str, ...],
         Field(
-            description='methods, written as in commands ("POST /search"), that may be called again although the first '
-            "call may have been acted on; GET, HEAD, PUT, DELETE and OPTIONS always may"
+            description='Methods, written as in commands ("POST /search"), that may be called again although the first '
+            "call may have been acted on. GET, HEAD, PUT, DELETE and OPTIONS always may."
         ),
     ] = ()
     max_response: Annotated[
-        Size, Field(description="the largest response body that is read, decompressed, and the largest single event")
+        Size,
+        Field(
+            description="The largest response body, decompressed, and the largest single server-sent event, in bytes. "
+            "A larger one is an error."
+        ),
     ] = 16 * 1024 * 1024
     allow_headers: Annotated[
         tuple[Annotated[str, AfterValidator(check_header_name)], ...],
-        Field(description="headers that commands may give, and event headers that travel, besides hop and the trace's"),
+        Field(
+            description="Headers that commands may give, and headers of events that are sent along, besides `hop` and "
+            "the context of a trace. Default: none."
+        ),
     ] = ()
     codec: Annotated[
         CodecName,
         Field(
-            description="how bodies are written and read; auto writes text as text and all else as JSON, and reads by "
-            "the content type"
+            description="How bodies are written and read. `auto` writes text as text and all else as JSON, and reads "
+            "by the content type."
         ),
     ] = "auto"
     poll: Annotated[
         PositiveDuration | None,
-        Field(description='the interval of the topic "poll", which brings what is at `path` whenever it has changed'),
+        Field(description='The interval of the topic "poll", which brings what is at `path` whenever it has changed.'),
     ] = None
-    path: Annotated[Path | None, Field(description="what is polled; left out, the endpoint's own path")] = None
+    path: Annotated[Path | None, Field(description="The path that is polled. Default: the endpoint's own.")] = None
     events: Annotated[
-        Path | None, Field(description='path of the server-sent events that the topic "events" brings')
+        Path | None, Field(description='The path of the server-sent events that the topic "events" brings.')
     ] = None
     health_path: Annotated[
         Path | None,
         Field(
-            description="path that a health check GETs, whose answer must be a success; without it the check is a GET "
-            "of the endpoint, and any answer but 401 shows a living server"
+            description="The path that a health check requests by GET; the answer must be a success. Default: the "
+            "endpoint's own, where any answer but 401 shows that the server lives."
         ),
     ] = None
 

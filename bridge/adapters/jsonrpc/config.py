@@ -16,36 +16,43 @@ class JsonRpcConfig(Strict):
 
     idempotent: Annotated[
         tuple[str, ...],
-        Field(description="methods that may be called again although the first call may have been acted on"),
+        Field(description="Methods that may be called again although the first call may have been acted on."),
     ] = ()
     batch: Annotated[
         bool,
-        Field(description="join calls that wait at the same moment into one JSON-RPC array; the server must take it"),
+        Field(
+            description="Whether calls that wait at the same moment are sent together as one JSON-RPC array. The "
+            "server must know that."
+        ),
     ] = False
     max_response: Annotated[
         Size,
         Field(
-            description="the largest response body that is read, decompressed; a larger one is an error. "
-            "Over WebSocket the largest message; a larger one ends the session"
+            description="The largest response body, decompressed, in bytes; a larger one is an error. "
+            "Over WebSocket the largest message; a larger one ends the connection."
         ),
     ] = 16 * 1024 * 1024
     allow_headers: Annotated[
         tuple[Annotated[str, AfterValidator(check_header_name)], ...],
-        Field(description="event headers that travel as HTTP headers, besides hop and the trace's; HTTP only"),
+        Field(
+            description="Headers of events that are sent as HTTP headers, besides `hop` and the context of a trace. "
+            "Not over WebSocket. Default: none."
+        ),
     ] = ()
     health_method: Annotated[
         str | None,
         Field(
             min_length=1,
-            description="method to call as health check, which must not answer with an error; "
-            "without it the check is a GET of the endpoint, and any answer but 401 shows a living server; "
-            "over WebSocket it is a ping",
+            description="The method that a health check calls; the answer must be no error. "
+            "Default: a GET of the endpoint, where any answer but 401 shows that the server lives; "
+            "over WebSocket a ping.",
         ),
     ] = None
     ping: Annotated[
         PositiveDuration,
         Field(
-            description="the interval of pings, WebSocket only; without an answer until the next the session is over"
+            description="The interval of pings; only over WebSocket. Without an answer until the next one the "
+            "connection is given up."
         ),
     ] = 20.0
 

@@ -40,44 +40,70 @@ Topic = Annotated[str, AfterValidator(_topic)]
 class Will(Strict):
     """`will { … }`: what the broker publishes when the sidecar is gone without having said so."""
 
-    topic: Topic
-    message: Annotated[Any, Field(description="sent by the codec, like any message")] = ""
-    qos: Literal[0, 1, 2] = 1
-    retain: bool = False
+    topic: Annotated[Topic, Field(description="The topic, without wildcards.")]
+    message: Annotated[
+        Any, Field(description="The message, written by the codec like any other; at most 65,535 bytes.")
+    ] = ""
+    qos: Annotated[Literal[0, 1, 2], Field(description="The quality of service.")] = 1
+    retain: Annotated[bool, Field(description="Whether the broker keeps the message for later subscribers.")] = False
 
 
 class MqttConfig(Strict):
     """`config { … }` of an MQTT integration."""
 
-    version: Annotated[Literal["3.1.1", "5"], Field(description="3.1.1 has no headers, no RPC and no groups")] = "5"
+    version: Annotated[
+        Literal["3.1.1", "5"], Field(description="The version of MQTT. 3.1.1 has no headers, no RPC and no groups.")
+    ] = "5"
     client_id: Annotated[
         str | None,
-        Field(min_length=1, description="must be this sidecar's alone at the broker; without it a random one"),
+        Field(
+            min_length=1,
+            description="The name of this client at the broker; no other client may use it. Default: a random one.",
+        ),
         AfterValidator(lambda value: value if value is None else _text(value)),
     ] = None
-    keep_alive: Annotated[PositiveDuration, Field(le=65_535, description="in whole seconds, rounded up")] = 60.0
+    keep_alive: Annotated[
+        PositiveDuration,
+        Field(
+            le=65_535,
+            description="After so long without data, a ping is sent. If nothing comes for as long again, the "
+            "connection is given up. Whole seconds, rounded up.",
+        ),
+    ] = 60.0
     clean_start: Annotated[
         bool,
-        Field(description="false: the broker keeps subscriptions and messages for `client_id` while it is away"),
+        Field(
+            description="`false`: the broker keeps subscriptions and messages for `client_id` while the bridge is away."
+        ),
     ] = True
     session_expiry: Annotated[
         Duration | None,
-        Field(le=0xFFFF_FFFE, description="how long the broker keeps them (MQTT 5); a day if nothing is said"),
+        Field(
+            le=0xFFFF_FFFE,
+            description="With `clean_start = false`: how long the broker keeps them (MQTT 5). Default: a day.",
+        ),
     ] = None
     will: Annotated[
-        Will | None, Field(description="what the broker publishes when the sidecar is gone without having said so")
+        Will | None, Field(description="What the broker publishes when the bridge is gone without having said so.")
     ] = None
-    codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
+    codec: Annotated[
+        CodecName,
+        Field(
+            description="How messages, parameters and results become bytes and back. `auto` writes text as text and "
+            "all else as JSON, and reads by the content type, else JSON, else UTF-8 text, else bytes."
+        ),
+    ] = "auto"
     receive_maximum: Annotated[
         int,
         Field(
             ge=1,
             le=65_535,
-            description="unacknowledged messages that the broker may send, of all subscriptions (MQTT 5)",
+            description="Messages with QoS 1 and 2 that the broker may send without an acknowledgement, of all "
+            "subscriptions together (MQTT 5). Then it waits.",
         ),
     ] = 1000
     bearer_username: Annotated[
-        str, Field(description="the user name that goes with a bearer token, which is sent as the password")
+        str, Field(description="The user name that goes with a bearer token, which is sent as the password.")
     ] = "bearer"
 
     @model_validator(mode="after")

@@ -35,8 +35,10 @@ _Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
 class StreamSettings(Strict):
     """`stream { … }`: made if it is not there, checked if it is."""
 
-    name: Annotated[_Name, Field(description="the stream's name")]
-    subjects: Annotated[tuple[str, ...], Field(min_length=1, description="what it stores; wildcards are allowed")]
+    name: Annotated[_Name, Field(description="The name of the stream.")]
+    subjects: Annotated[
+        tuple[str, ...], Field(min_length=1, description="The subjects that it stores. Wildcards are allowed.")
+    ]
 
 
 class NatsConfig(Strict):
@@ -45,23 +47,35 @@ class NatsConfig(Strict):
     servers: Annotated[
         tuple[str, ...],
         Field(
-            description='more servers of the same cluster, as "host:port", tried in order after the endpoint; those '
-            "that a server names are tried after them"
+            description='More servers of the same cluster, as `"host:port"`, tried in order after the endpoint. Those '
+            "that a server names are tried after them."
         ),
     ] = ()
-    codec: Annotated[CodecName, Field(description="how messages, parameters and results are written and read")] = "auto"
+    codec: Annotated[
+        CodecName,
+        Field(
+            description="How messages, parameters and results become bytes and back. `auto` writes text as text and "
+            "all else as JSON, and reads by the content type, else JSON, else UTF-8 text, else bytes."
+        ),
+    ] = "auto"
     idempotent: Annotated[
         tuple[str, ...],
-        Field(description="subjects whose requests may be repeated although one may have been acted on"),
+        Field(description="Subjects whose requests may be sent again although the first one may have been acted on."),
     ] = ()
     inbox_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", description="what reply subjects begin with")
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
+            description="What the subjects of replies begin with. A server with permissions must allow them.",
+        ),
     ] = "_INBOX"
-    stream: Annotated[StreamSettings | None, Field(description="a JetStream stream to make, or to check")] = None
+    stream: Annotated[
+        StreamSettings | None, Field(description="A JetStream stream. It is made if it is not there, else checked.")
+    ] = None
     durable: Annotated[
         _Name | None,
         Field(
-            description="the pull consumer that reads a queue which names none; with `stream` it is made, or checked"
+            description="The pull consumer that reads a queue which names none. With `stream` it is made, or checked."
         ),
     ] = None
 

@@ -41,20 +41,27 @@ class _Times(Strict):
 
     every: Annotated[
         Annotated[PositiveDuration, Field(ge=0.01)] | None,
-        Field(description="the time between two ticks, 10 ms or more"),
+        Field(description="The time between two ticks, 10 ms or more. Give either `every` or `cron`."),
     ] = None
     cron: Annotated[
         Annotated[str, AfterValidator(_cron)] | None,
-        Field(description='"minute hour day month weekday", or with a field for seconds before them'),
+        Field(
+            description='When it ticks, as `"minute hour day month weekday"`, or with a field for seconds before them.'
+        ),
     ] = None
     time_zone: Annotated[
         Annotated[str, AfterValidator(_zone)] | None,
-        Field(description="the zone of `cron`, by its IANA name; default: UTC"),
+        Field(description='The time zone of `cron`, by its IANA name, as in `"Europe/Berlin"`. Default: UTC.'),
     ] = None
-    jitter: Annotated[Duration, Field(description="each tick comes up to so much later, at random")] = 0.0
+    jitter: Annotated[
+        Duration, Field(description="Each tick comes up to so much later, at random. It must be shorter than `every`.")
+    ] = 0.0
     immediately: Annotated[
         bool,
-        Field(description="also tick once when the subscription begins; the event waits up to 10 s for a subscriber"),
+        Field(
+            description="Whether it also ticks once when the subscription begins. That event waits up to 10 s for a "
+            "subscriber."
+        ),
     ] = False
 
     def _check_times(self) -> None:
@@ -79,7 +86,10 @@ class TimerConfig(_Times):
     """`config { … }` of a timer: one schedule with the name `default`, or several in blocks of their own, or both."""
 
     schedule: Annotated[
-        dict[str, Schedule], Field(default_factory=dict, description="more schedules, by name, which is their topic")
+        dict[str, Schedule],
+        Field(
+            default_factory=dict, description="More schedules, each in a block of its own, whose label is its topic."
+        ),
     ]
 
     @model_validator(mode="after")

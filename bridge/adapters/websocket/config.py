@@ -24,19 +24,25 @@ class WebSocketConfig(Strict):
 
     subprotocol: Annotated[
         Annotated[str, AfterValidator(_subprotocol)] | None,
-        Field(description="the subprotocol to ask for; a server that does not take it is an error"),
+        Field(
+            description="The subprotocol that is asked for. A server that does not choose it is an error. Default: "
+            "none."
+        ),
     ] = None
     ping: Annotated[
         PositiveDuration,
-        Field(description="the interval of pings; without an answer until the next the session is over"),
+        Field(description="The interval of pings. Without an answer until the next one the connection is given up."),
     ] = 20.0
     max_message: Annotated[
-        Size, Field(description="the largest message that is read, decompressed; a larger one ends the session")
+        Size,
+        Field(
+            description="The largest message that is read, decompressed, in bytes. A larger one ends the connection."
+        ),
     ] = 1024 * 1024
     codec: Annotated[
         CodecName,
         Field(
-            description="how messages are written and read; auto sends text as text, bytes as a binary frame and all "
-            "else as JSON, and reads text frames as JSON where they parse and binary ones as bytes"
+            description="How messages are written and read. `auto` sends text as text, bytes as a binary frame and all "
+            "else as JSON; it reads a text frame as JSON where it parses, else as text, and a binary one as bytes."
         ),
     ] = "auto"

@@ -8,6 +8,7 @@ from pydantic import Field
 from bridge.cli import adapters
 from bridge.core.endpoint import Strict
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.units import Duration, Size
 
 
 class Config(Strict):
@@ -18,7 +19,8 @@ class Config(Strict):
     maybe: str | None = None
     several: tuple[str, ...] = ()
     made: Annotated[dict[str, str], Field(default_factory=dict)]
-    size: int = 7
+    wait: Duration = 30.0
+    size: Size = 65_536
 
 
 def _create(_: AdapterSetup) -> AdapterBase:
@@ -78,6 +80,7 @@ def test_the_listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         "flag true",
         "maybe none",
         "several none",
-        "made none",
-        "size 7",
+        "made {}",
+        'wait "30s"',
+        'size "64KiB"',
     ]

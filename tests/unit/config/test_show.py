@@ -5,7 +5,8 @@ import json
 import jsonschema
 import pytest
 
-from bridge.config import masked, schema, show
+from bridge.config import masked, show
+from bridge.config.schema import schema
 
 TEXT = """
 bridge { name = env.NAME }
