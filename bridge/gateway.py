@@ -313,7 +313,7 @@ class IntegrationGateway:
         if self._early is not None:  # the bus works already, the other parts do not yet
             self._early.append(event)
             return
-        if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
+        if self.stops(event.event_type) and event.source != self.source:
             self.stop(f"event {event.event_type}")
             return
         self._dispatcher.on_event(event)
@@ -328,6 +328,10 @@ class IntegrationGateway:
         """See `routing.ports.Controls.later`."""
         assert self._group is not None  # noqa: S101 - events come only while the group is open
         self._tasks.start(work, getattr(work, "__name__", "work"))
+
+    def stops(self, event_type: str) -> bool:
+        """See `routing.ports.Controls.stops`."""
+        return event_type == self._configuration.bridge.stop_with
 
     async def letters(self, operation: str, wanted: Letters) -> LetterList | Moved:
         """See `routing.ports.Controls.letters`."""
@@ -401,7 +405,7 @@ class IntegrationGateway:
         self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)
-        self.bus.take(_patterns_of(fresh))
+        self.bus.take(_patterns_of(self._configuration))
         keeping = _keeping_routes(fresh)
         for route in set(self._responder.keeping) - keeping:
             self.bus.forget_last(kept_by(route))
@@ -548,8 +552,9 @@ def _event_type(emit: Expression, message: Inbound) -> str:
 
 
 def _patterns_of(configuration: Configuration) -> set[str]:
-    """Return the patterns of event types that routes take."""
-    return {pattern for route in configuration.routes for pattern in route.on}
+    """Return the patterns of event types that the bridge takes: those of the routes, and the type that stops it."""
+    stop_with = configuration.bridge.stop_with
+    return {pattern for route in configuration.routes for pattern in route.on} | ({stop_with} if stop_with else set())
 
 
 def _keeping_routes(configuration: Configuration) -> frozenset[str]:

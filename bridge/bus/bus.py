@@ -313,7 +313,16 @@ class Bus:
 
     def listens(self, event_type: str) -> bool:
         """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
-        return self._listeners.has(event_type) or self._own(event_type)
+        return self.has_listener(event_type) or self._own(event_type)
+
+    def has_listener(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to events of this type, or a bridge takes them."""
+        return self._listeners.has(event_type)
+
+    @property
+    def taken_patterns(self) -> frozenset[str]:
+        """The patterns of the event types that bridges on the bus take, as they tell them."""
+        return self._listeners.taken_patterns
 
     async def listeners_changed(self) -> None:
         """Wait until `listens` may have another answer, or `look_again` is called."""

@@ -77,6 +77,11 @@ class Listeners:
         return known
 
     @property
+    def taken_patterns(self) -> frozenset[str]:
+        """The patterns of event types that bridges tell they take."""
+        return frozenset(trigger.pattern for trigger in self._taken.values())
+
+    @property
     def observed(self) -> bool:
         """Whether somebody reads everything without being a listener; not of each such program the end is told."""
         return self._observed or bool(self._observers)

@@ -1,29 +1,96 @@
-"""The command `nemo-bridge adapters`: list what each installed adapter can do, from its own models."""
+"""The command `nemo-bridge adapters`: show what the installed adapters can do, from their own models."""
 
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from bridge.cli.terminal import console
-from bridge.config.options import options
+from bridge.cli.exit_codes import ExitCode
+from bridge.cli.terminal import complain, console, json_text, say
+from bridge.config.options import Option, options
+from bridge.core.near import did_you_mean
 from bridge.core.ports import AdapterSpec
 from bridge.registry import AdapterRegistry
 
 
-def show() -> None:
-    """Print every adapter, with its operations, kinds of auth, default ports and configuration keys."""
-    output = console()
-    registry = AdapterRegistry()
-    for name in registry:
+def show(name: str | None, *, as_json: bool) -> ExitCode:
+    """Print adapters, with their operations, kinds of auth, default ports and configuration keys.
+
+    Args:
+        name: The `type` of one adapter; None for all.
+        as_json: Print an array of objects, see `description`.
+
+    Returns:
+        `ExitCode.INVALID` where there is no adapter by that name, `FAILED` where this one cannot be loaded.
+    """
+    registry: Mapping[str, AdapterSpec] = AdapterRegistry()
+    if name is not None and name not in registry:
+        complain(f"there is no adapter {name!r}{did_you_mean(name, registry) or '; there are: ' + ', '.join(registry)}")
+        return ExitCode.INVALID
+    wanted = list(registry) if name is None else [name]
+    found: dict[str, AdapterSpec | ImportError] = {}
+    for one in wanted:
         try:
-            _show(output, registry[name])
+            found[one] = registry[one]
         except ImportError as error:
-            output.print(f"[bold]{name}[/]  [red]cannot be loaded: {escape(str(error))}[/]\n")
+            found[one] = error
+    if as_json:
+        say(json_text([description(one, spec) for one, spec in found.items()], indent=2))
+    else:
+        output = console()
+        for one, spec in found.items():
+            _show(output, one, spec)
+    return ExitCode.FAILED if name is not None and isinstance(found[name], ImportError) else ExitCode.OK
 
 
-def _show(output: Console, spec: AdapterSpec) -> None:
-    output.print(f"[bold]{spec.protocol}[/]  {escape(spec.summary)}")
+def description(name: str, spec: AdapterSpec | ImportError) -> dict[str, Any]:
+    """Return an adapter as data; `docs/commands.md` states the keys.
+
+    Args:
+        name: The `type` in the configuration.
+        spec: The adapter, or why it cannot be loaded.
+    """
+    if isinstance(spec, ImportError):
+        return {"type": name, "error": str(spec)}
+    return {
+        "type": name,
+        "summary": spec.summary,
+        "operations": sorted(spec.operations),
+        "auth": sorted(spec.auth | {"none"}),
+        "endpoint": {
+            scheme: {
+                "port": transport.schemes[scheme][0],
+                "tls": transport.schemes[scheme][1],
+                "operations": sorted(transport.operations),
+            }
+            for scheme, transport in spec.by_scheme().items()
+        }
+        if spec.needs_endpoint
+        else None,
+        "config": [
+            {
+                "key": key.name,
+                "type": key.kind,
+                "required": key.required,
+                "default": None if key.default is None else json.loads(key.default),
+                "description": key.description,
+            }
+            for key in config_keys(spec.config)
+        ],
+    }
+
+
+def _show(output: Console, name: str, spec: AdapterSpec | ImportError) -> None:
+    if isinstance(spec, ImportError):
+        output.print(f"[bold]{escape(name)}[/]  [red]cannot be loaded: {escape(str(spec))}[/]\n")
+        return
+    output.print(f"[bold]{escape(name)}[/]  {escape(spec.summary)}")
     output.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
     for other in spec.transports:
         more = ", ".join(sorted(other.operations - spec.operations))
@@ -31,12 +98,13 @@ def _show(output: Console, spec: AdapterSpec) -> None:
     output.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
     if spec.needs_endpoint:
         output.print(f"  endpoint    {', '.join(_schemes(spec))}")
-    if spec.config.model_fields:
-        table = Table("key", "default", "meaning", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for key in options(spec.config):
-            table.add_row(
-                key.name, "required" if key.required else escape(key.default or "none"), escape(key.description)
-            )
+    keys = list(config_keys(spec.config))
+    if keys:
+        columns = ("key", "type", "default", "meaning")
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for key in keys:
+            default = "required" if key.required else key.default or "none"
+            table.add_row(key.name, escape(key.kind), escape(default), escape(key.description))
         output.print("  config:")
         output.print(Padding(table, (0, 0, 0, 4)))
     output.print()
@@ -46,3 +114,16 @@ def _schemes(spec: AdapterSpec) -> list[str]:
     """Return each URL scheme with its default port."""
     ports = {scheme: transport.schemes[scheme] for scheme, transport in spec.by_scheme().items()}
     return [f"{scheme} ({port}{', TLS' if tls else ''})" for scheme, (port, tls) in ports.items()]
+
+
+def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
+    """Return each key of a `config { … }` block; the keys of a block inside it follow, as `will.topic`.
+
+    Args:
+        model: The model of the block.
+        prefix: What stands before each key.
+    """
+    for option in options(model):
+        yield replace(option, name=prefix + option.name)
+        if option.block is not None:
+            yield from config_keys(option.block, f"{prefix}{option.name}.")

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import dead_letters, keys, terminal
+from bridge.cli import completion, dead_letters, keys, terminal
 from bridge.cli.exit_codes import ExitCode
-from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
+from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples
 from bridge.core.curve_keys import KeyFileError
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, NoBusError, OutboxError
 
@@ -17,7 +17,6 @@ app = typer.Typer(
     name="nemo-bridge",
     help="The sidecar that connects a Nemo application's event bus with services and message brokers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys.app, name="keys")
@@ -49,7 +48,13 @@ def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies
     sidecar.run(files, var)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "nemo-bridge check shop.hcl",
+        "nemo-bridge check bridge.d --var api_url=https://api.example.com",
+        "nemo-bridge check --connect shop.hcl",
+    )
+)
 def check(
     files: Files,
     var: Variables = [],  # noqa: B006 - typer copies it
@@ -66,18 +71,32 @@ def check(
     raise typer.Exit(sidecar.check(files, var, connect=connect))
 
 
-@app.command()
-def adapters() -> None:
-    """List the adapters with their operations, kinds of auth and configuration keys."""
+@app.command(epilog=examples("nemo-bridge adapters mqtt", "nemo-bridge adapters --json"))
+def adapters(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TYPE",
+            help="Only this one, by its `type` in the configuration, such as mqtt.",
+            autocompletion=completion.adapter_names,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print an array of JSON objects.")] = False,
+) -> None:
+    """Show the adapters: operations, kinds of auth, ports, and configuration keys with their defaults."""
     from bridge.cli import adapters as listing  # noqa: PLC0415
 
-    listing.show()
+    raise typer.Exit(listing.show(name, as_json=json))
 
 
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(help="A name of --list, or an event type; by default the AsyncAPI document.")
+        str,
+        typer.Argument(
+            help="A name of --list, or an event type; by default the AsyncAPI document.",
+            autocompletion=completion.schema_names,
+        ),
     ] = "asyncapi",
     names: Annotated[bool, typer.Option("--list", help="Print the names of all schemas.")] = False,
 ) -> None:
@@ -90,29 +109,53 @@ def schema(
         raise typer.Exit(view.show(name))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        """nemo-bridge emit order.created '{"id": 7, "total": 3.5}' --wait""",
+        """nemo-bridge emit integration.shop.request '{"method": "orders.get", "params": {"id": 7}}' --wait""",
+        "nemo-bridge emit order.created - < order.json",
+    )
+)
 def emit(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="The event type, such as order.created.")],
     payload: Annotated[
         str, typer.Argument(metavar="JSON", help='The payload, such as {"id": 7}; "-" reads standard input.')
     ] = "null",
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Show what comes of it, until everything that takes the event has answered."),
+    ] = False,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to --wait, such as 500ms or 2.")] = "30s",
+    json: Annotated[bool, typer.Option("--json", help="With --wait: print one JSON object per line.")] = False,
     correlation_id: Annotated[str | None, typer.Option(help="Request a response with this correlation id.")] = None,
-    header: Annotated[list[str], typer.Option(help="A header, such as traceparent=00-…; may be repeated.")] = [],  # noqa: B006
+    header: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="A header, such as traceparent=00-…; may be repeated.")
+    ] = [],  # noqa: B006
     config: ConfigFile = None,
     publish: PublishTo = None,
     subscribe: SubscribeTo = None,
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Publish one event on the bus."""
-    from bridge.cli import talk  # noqa: PLC0415
+    """Publish one event on the bus. If nothing takes it, say so.
 
-    talk.emit(
-        talk.BusOptions(config, publish, subscribe, key_file, server_key), event_type, payload, correlation_id, header
+    With --wait, show the responses and, as they come, retries, changes of the circuit, receipts and the events of
+    routes. Exit with 0 if all succeed, and with 1 if one fails, does not come in time, or if nothing takes the event.
+    """
+    from bridge.cli import emit as sending  # noqa: PLC0415
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415
+
+    options = BusOptions(config, publish, subscribe, key_file, server_key)
+    code = sending.emit(options, event_type, payload, correlation_id, header, wait=wait, timeout=timeout, as_json=json)
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog=examples(
+        """nemo-bridge call shop orders.get '{"id": 7}' --timeout 2s""",
+        """nemo-bridge call api 'GET /items/{id}' '{"path": {"id": 7}}'""",
     )
-
-
-@app.command()
+)
 def call(
     integration: Annotated[str, typer.Argument(help="The integration's label.")],
     method: Annotated[str, typer.Argument(help="The remote's method.")],
@@ -170,10 +213,23 @@ def status(
     raise typer.Exit(view.status(options, as_json=json, watch=watch, timeout=timeout))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "nemo-bridge tap",
+        "nemo-bridge tap 'health.**' 'resilience.shop.**'",
+        "nemo-bridge tap 'order.**' --json --count 1",
+        "nemo-bridge tap --record events.msgpack",
+        "nemo-bridge tap --from events.msgpack 'response.**'",
+    )
+)
 def tap(
     patterns: Annotated[
-        list[str], typer.Argument(metavar="PATTERN…", help="Patterns of event types, such as health.* or order.**.")
+        list[str],
+        typer.Argument(
+            metavar="PATTERN…",
+            help="Patterns of event types, such as health.* or order.**; `*` is one segment, `**` any number of them.",
+            autocompletion=completion.event_patterns,
+        ),
     ] = ["**"],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     count: Annotated[int, typer.Option(help="Exit after this many events; 0: never.")] = 0,

@@ -30,6 +30,11 @@ ServerKeyFile = Annotated[
 ]
 
 
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: examples, each one line."""
+    return "\n".join(("Examples:", *(f"  {line}" for line in lines)))
+
+
 def seconds(option: str, text: str) -> float:
     """Return the seconds of a duration on the command line: `2`, `"2s"`, `"500ms"`.
 

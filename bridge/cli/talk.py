@@ -1,23 +1,19 @@
-"""The commands `nemo-bridge emit`, `call` and `tap`: send and read events by hand."""
+"""The commands `nemo-bridge call` and `tap`: call a remote and read events by hand."""
 
 import asyncio
 import contextlib
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from rich.console import Console
-from rich.highlighter import JSONHighlighter
-from rich.text import Text
-
 from bridge.bus import encode_event, read_events
 from bridge.cli import sidecar
+from bridge.cli.event_lines import show_event, show_event_as_json
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
 from bridge.cli.terminal import complain, console, failure, json_text, say
@@ -27,13 +23,13 @@ from bridge.core.errors import BusError, InvalidError
 from bridge.core.files import append_whole
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
-from bridge.core.printable import printable
-from bridge.core.values import with_text_keys
+from bridge.core.near import near_name
 
-#: Colour of an event type by its first segment; others are plain.
-_COLOURS = {"response": "green", "message": "cyan", "health": "blue", "resilience": "yellow", "receipt": "magenta"}
-#: The ends of event types that say that something has failed.
-_FAILURES = (".opened", ".failed", ".rejected", ".dead_letter", ".given_up", ".dead_lettered", ".expired")
+#: First segments of the event types of the bus contract, and those that are followed by an integration's label.
+_OF_INTEGRATIONS: Final = frozenset({"health", "integration", "message", "receipt", "resilience"})
+_FAMILIES: Final = _OF_INTEGRATIONS | {"bridge", "client", "response"}
+#: What may stand there besides.
+_NO_INTEGRATIONS: Final = frozenset({"bridge", "bus", "fabric", "node"})
 
 #: Seconds to wait for the bus.
 PATIENCE: Final = 5.0
@@ -98,7 +94,12 @@ class BusOptions:
             raise InvalidError(str(error)) from None
 
 
-def _json(text: str, what: str) -> Any:
+def json_value(text: str, what: str) -> Any:
+    """Return the value of a JSON text, or of standard input where the text is `-`.
+
+    Raises:
+        InvalidError: It is not JSON, or has what the bus cannot carry; the message begins with `what`.
+    """
     if text == "-":
         text = sys.stdin.read()
     try:
@@ -112,26 +113,9 @@ def _json(text: str, what: str) -> Any:
         raise InvalidError(f"{what} has an integer of more than 64 bits") from None
 
 
-def emit(options: BusOptions, event_type: str, payload: str, correlation_id: str | None, header: Sequence[str]) -> None:
-    """Publish one event on the bus."""
-    value = _json(payload, "the payload")
-    headers = {}
-    for pair in header:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InvalidError(f"--header {pair}: write it as NAME=VALUE")
-        headers[name] = text
-
-    async def put() -> None:
-        async with options.client(()) as bus:
-            bus.emit(event_type, value, correlation_id=correlation_id, headers=headers or None)
-
-    asyncio.run(put())
-
-
 def call(options: BusOptions, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:
     """Call a method and print its result."""
-    arguments = _json(params, "JSON") if params else None
+    arguments = json_value(params, "JSON") if params else None
     limit = seconds("--timeout", timeout)
 
     async def ask() -> Any:
@@ -159,7 +143,7 @@ def tap(
     except ValueError as error:
         raise InvalidError(str(error)) from None
     output = console(soft_wrap=True)
-    show = _show_json if as_json else _show
+    show = show_event_as_json if as_json else show_event
     with contextlib.ExitStack() as files:
         copy = None if record is None else files.enter_context(_opened(record, "ab"))
 
@@ -178,7 +162,7 @@ def tap(
             kept = filter(take, read_events(files.enter_context(_opened(replay, "rb"))))
             deque(islice(kept, count or None), maxlen=0)
         else:
-            asyncio.run(_watch(options, take, count))
+            asyncio.run(_watch(options, patterns, take, count))
 
 
 def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
@@ -188,67 +172,53 @@ def _opened(path: Path, mode: Literal["ab", "rb"]) -> BinaryIO:
         raise InvalidError(f"{path}: {error.strerror}") from None
 
 
-async def _watch(options: BusOptions, take: Callable[[Event], bool], count: int) -> None:
+async def _watch(options: BusOptions, patterns: Sequence[str], take: Callable[[Event], bool], count: int) -> None:
     shown = 0
     bus = options.client(("",), listens=False)
     with bus.listen() as events:
         async with bus:
+            for doubt in doubtful_beginnings(patterns, bus.taken_patterns):
+                complain(doubt)
+            unchecked = True
             while count == 0 or shown < count:
                 event = await events.get()
                 if events.missed:
                     complain(f"too slow for {events.missed} events, which are not shown")
+                if unchecked and event.event_type == "health.bridge":
+                    unchecked = False
+                    for doubt in doubtful_integrations(patterns, event.payload):
+                        complain(doubt)
                 shown += event.source != bus.source and take(event)
 
 
-def _as_json(value: Any) -> str:
-    """Return an event's content as JSON text, as near as JSON can express it: MessagePack has keys that JSON lacks."""
-    try:
-        return json_text(value)
-    except TypeError:
-        return json_text(with_text_keys(value))
+def doubtful_beginnings(patterns: Iterable[str], taken: Iterable[str]) -> Iterator[str]:
+    """Return a note on each pattern whose first segment is nearly, but not quite, one that is known.
+
+    Args:
+        patterns: The patterns that a person gave.
+        taken: The patterns of what sets off routes on this bus.
+    """
+    known = {*_FAMILIES, *(one.partition(".")[0] for one in taken)} - {"*", "**"}
+    for pattern in patterns:
+        head, dot, rest = pattern.partition(".")
+        near = None if head in known or "*" in head else near_name(head, known, cutoff=0.75)
+        if near is not None:
+            yield f"no event type is known that begins with {head!r}; did you mean {near + dot + rest!r}?"
 
 
-def _time(milliseconds: int) -> str:
-    """Return local time; a dash for a time stamp beyond the calendar, since anybody may write to the bus."""
-    try:
-        at = datetime.fromtimestamp(milliseconds / 1000).astimezone()
-    except (OverflowError, OSError, ValueError):
-        return f"{'-':12}"
-    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
+def doubtful_integrations(patterns: Iterable[str], health: Any) -> Iterator[str]:
+    """Return a note on each pattern that names nearly an integration of the bridge.
 
-
-def _show_json(_: Console, event: Event) -> None:
-    line = {
-        "id": event.id,
-        "event_type": event.event_type,
-        "payload": event.payload,
-        "timestamp": event.timestamp,
-        "source": event.source,
-        "correlation_id": event.correlation_id,
-        "headers": event.headers,
-    }
-    print(_as_json(line), flush=True)
-
-
-def _is_failure(event: Event) -> bool:
-    """Return whether an event says that something has failed."""
-    family = event.event_type.partition(".")[0]
-    if family == "response":
-        return isinstance(event.payload, dict) and event.payload.get("ok") is False
-    return family in {"resilience", "receipt"} and event.event_type.endswith(_FAILURES)
-
-
-def _show(output: Console, event: Event) -> None:
-    colour = _COLOURS.get(event.event_type.partition(".")[0], "white")
-    if _is_failure(event):
-        colour = "red"
-    line = Text(f"{_time(event.timestamp)}  ", style="dim")
-    line.append(printable(event.event_type), style=f"bold {colour}")
-    line.append(f"  {printable(event.source or '-')}", style="dim")
-    if event.correlation_id:
-        line.append(f"  ↔ {printable(event.correlation_id[:8])}", style="dim")
-    output.print(line)
-    body = _as_json(event.payload)
-    if len(body) > 400:
-        body = body[:400] + " …"
-    output.print(JSONHighlighter()(Text(f"    {body}")))
+    Args:
+        patterns: The patterns that a person gave.
+        health: The payload of a `health.bridge` event.
+    """
+    found = health.get("integrations") if isinstance(health, dict) else None
+    names = [name for name in found if isinstance(name, str)] if isinstance(found, dict) else []
+    for pattern in patterns:
+        head, _, rest = pattern.partition(".")
+        name, dot, more = rest.partition(".")
+        if head in _OF_INTEGRATIONS and name and "*" not in name and name not in {*names, *_NO_INTEGRATIONS}:
+            near = near_name(name, names)
+            if near is not None:
+                yield f"there is no integration {name!r}; did you mean {f'{head}.{near}{dot}{more}'!r}?"

@@ -193,6 +193,19 @@ class BusClient:
         self._check_open()
         self._bus.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
 
+    def has_listener(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to events of this type, or a route of a bridge takes them.
+
+        This client counts, too, for the prefixes that it receives, unless it was made with `listens=False`. Commands
+        (`integration.…`, `bridge.…`) do not show here: ask the bridge by `bridge.match`.
+        """
+        return self._bus.has_listener(event_type)
+
+    @property
+    def taken_patterns(self) -> frozenset[str]:
+        """The patterns of the event types that set off routes of the bridges on the bus."""
+        return self._bus.taken_patterns
+
     async def ask(
         self,
         event_type: str,

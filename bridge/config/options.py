@@ -96,7 +96,7 @@ def _describe(annotation: Any, metadata: typing.Sequence[Any] = ()) -> tuple[str
         return "blocks with a label" if origin is dict else "block", _json
     if origin is dict:
         return "map", _json
-    return f"{_PLAIN[annotation]}{_limits(metadata, str)}", _json
+    return f"{_PLAIN.get(annotation, _PLAIN[Any])}{_limits(metadata, str)}", _json
 
 
 def _with_unit(

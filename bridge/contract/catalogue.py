@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from bridge.contract import examples
 from bridge.core import payloads
-from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, QueueMessage
+from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, Match, QueueMessage
 
 #: An integration's label in a topic, and anything else that may stand in its place.
 _PLACES: Final = {"integration": r"[^.]+"}
@@ -135,6 +135,7 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
     "status": (Empty | None, payloads.Status),
     "subscriptions": (Empty | None, dict[str, list[payloads.LiveSubscription]]),
+    "match": (Match, payloads.Matched),
     "reload": (Empty | None, payloads.Reloaded),
     "dead_letters": (Letters | None, payloads.LetterList),
     "replay": (Letters | None, payloads.Moved),

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, Any]] = {
     "ack": {"message_id": "1763935200000-0"},
     "nack": {"message_id": "1763935200000-0", "delay_ms": 5000},
     "bridge.ping": "are you there?",
+    "bridge.match": {"event_type": "order.created", "payload": {"id": 7, "total": 120}},
     "bridge.dead_letters": {"integration": "backend_api", "limit": 20},
     "bridge.replay": {"ids": ["17"]},
     "bridge.discard": {"ids": ["17"]},
@@ -114,6 +115,12 @@ RESULTS: Final[dict[str, Any]] = {
     "bridge.ping": "are you there?",
     "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION},
     "bridge.subscriptions": {"backend_api": [_SUBSCRIPTION]},
+    "bridge.match": {
+        "command": False,
+        "stops": False,
+        "error": None,
+        "routes": [{"route": "orders", "integration": "backend_api", "operation": "request", "where": True}],
+    },
     "bridge.reload": {
         "added": ["metrics"],
         "changed": [],
@@ -136,7 +143,11 @@ def success(result: Any, *, attempts: int) -> dict[str, Any]:
 ROUTE: Final = success({"id": 7}, attempts=1) | {"route": "orders"}
 UNKNOWN: Final = {
     "ok": False,
-    "error": {"kind": "unknown_operation", "message": "there is no operation 'requst'", "retryable": False},
+    "error": {
+        "kind": "unknown_operation",
+        "message": "there is no operation 'requst'; did you mean 'request'?",
+        "retryable": False,
+    },
     "attempts": 0,
     "duration_ms": 0.0,
 }

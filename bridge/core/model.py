@@ -269,8 +269,23 @@ class Letters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     after: str | None = None
 
 
+class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`bridge.match`: ask what this bridge would do with an event. Nothing is done.
+
+    Attributes:
+        event_type: The event's type.
+        payload: Its payload. With it the conditions of the routes (`where`) are evaluated; all else that they read of
+            the event is taken from the command itself.
+    """
+
+    event_type: NonEmpty
+    payload: Any = msgspec.UNSET
+
+
 #: The operations on dead letters.
 DEAD_LETTER_OPERATIONS: Final = ("dead_letters", "replay", "discard")
+#: The operations of the bridge itself.
+BRIDGE_OPERATIONS: Final = ("ping", "status", "subscriptions", "match", "reload", *DEAD_LETTER_OPERATIONS)
 
 Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
 

@@ -8,13 +8,14 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from bridge.config import Scope
 from bridge.connection import Connection, ConnectionManager, Done
 from bridge.core.errors import (
     BridgeError,
     StoppingError,
     UnknownIntegrationError,
-    UnknownOperationError,
 )
 from bridge.core.model import (
     CONTROLS,
@@ -24,11 +25,12 @@ from bridge.core.model import (
     Command,
     Empty,
     Event,
+    Match,
     Operation,
     Outcome,
     Request,
 )
-from bridge.core.payloads import Circuit, Nothing
+from bridge.core.payloads import Circuit, Matched, Nothing, RouteMatch
 from bridge.core.ports import Clock
 from bridge.core.responder import Responder
 from bridge.outbox import Outbox
@@ -45,6 +47,7 @@ from bridge.routing.router import (
     operation_of,
     parse_command,
     parse_letters,
+    parse_match,
 )
 
 _DONE: Final = Outcome(result=Nothing())
@@ -177,6 +180,8 @@ class Dispatcher:
         elif name == "subscriptions":
             check_empty(event, name)
             caller.done(operation, Outcome(result=self._controls.subscriptions()))
+        elif name == "match":
+            caller.done(operation, Outcome(result=self._match(event, parse_match(event))))
         elif name in DEAD_LETTER_OPERATIONS:
             self._controls.later(
                 self._answer_later(operation, self._controls.letters(name, parse_letters(name, event)), caller)
@@ -186,8 +191,31 @@ class Dispatcher:
                 raise StoppingError("the bridge is stopping")
             check_empty(event, name)
             self._controls.later(self._answer_later(operation, self._controls.reload(), caller))
-        else:
-            raise UnknownOperationError(f"the bridge has no operation {name!r}")
+
+    def _match(self, event: Event, wanted: Match) -> Matched:
+        if self._controls.stops(wanted.event_type):
+            return Matched(command=False, stops=True, error=None, routes=[])
+        decision = self.router.decide(wanted.event_type)
+        addressee = decision.addressee
+        if addressee is not None:
+            problem = addressee.problem
+            if isinstance(problem, UnknownIntegrationError) and self._peers.have(addressee.integration or ""):
+                return Matched(command=False, stops=False, error=None, routes=[])
+            error = None if problem is None else problem.to_wire()
+            return Matched(command=problem is None, stops=False, error=error, routes=[])
+        known = wanted.payload is not msgspec.UNSET
+        raw = msgspec.Raw(msgspec.msgpack.encode(wanted.payload if known else None))
+        scope = {"event": msgspec.structs.replace(event, event_type=wanted.event_type, raw=raw)}
+        routes = [
+            RouteMatch(
+                route=plan.route.name,
+                integration=plan.route.integration,
+                operation=plan.route.operation,
+                where=plan.condition(scope) if known or plan.route.where is None else None,
+            )
+            for plan in decision.routes
+        ]
+        return Matched(command=False, stops=False, error=None, routes=routes)
 
     async def _answer_later(self, operation: Operation, work: Coroutine[Any, Any, Any], caller: "_Caller") -> None:
         try:

@@ -45,6 +45,13 @@ class RoutePlan:
         where = self.route.where
         return where is None or _truth(where.evaluate(scope), "where")
 
+    def condition(self, scope: Scope) -> bool | None:
+        """Return what `applies` returns; None where that raises InvalidError."""
+        try:
+            return self.applies(scope)
+        except InvalidError:
+            return None
+
     def emitted_type(self, scope: Scope) -> str:
         """Return the type of the event that carries the result; only for a route that `emits`.
 

@@ -39,6 +39,10 @@ class Controls(Protocol):
         """Return the result of `bridge.subscriptions`."""
         ...
 
+    def stops(self, event_type: str) -> bool:
+        """Return whether an event of this type stops the bridge."""
+        ...
+
     async def letters(self, operation: str, wanted: Letters) -> LetterList | Moved:
         """Execute `bridge.dead_letters`, `bridge.replay` or `bridge.discard`, and return its result.
 

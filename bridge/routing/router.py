@@ -17,9 +17,10 @@ from bridge.core.errors import (
     UnknownIntegrationError,
     UnknownOperationError,
 )
-from bridge.core.event_type import MOST_ANSWERABLE
+from bridge.core.event_type import MOST_ANSWERABLE, check_event_type
 from bridge.core.filters import AnyOf, Trigger
 from bridge.core.model import (
+    BRIDGE_OPERATIONS,
     CONTROLS,
     OPERATIONS,
     Cause,
@@ -27,12 +28,16 @@ from bridge.core.model import (
     Empty,
     Event,
     Letters,
+    Match,
     Operation,
 )
+from bridge.core.near import did_you_mean
 from bridge.routing.plan import RoutePlan
 
 #: Types whose decision is kept; when more turn up, the memory starts anew (an application has dozens, a flood has any).
 _REMEMBERED: Final = 4096
+#: Beyond so many remembered decisions no near name is searched for: a flood of wrong names would take too much time.
+_WITH_HINT: Final = 1024
 #: Digits of the largest 64-bit number.
 _MOST_DIGITS: Final = 20
 
@@ -96,20 +101,34 @@ class Router:
             name, _, operation = rest.partition(".")
             return Decision(self._addressee(name, operation), (), unanswerable=too_long)
         if head == "bridge" and rest:
-            return Decision(Addressee(None, rest), (), unanswerable=too_long)
+            return Decision(self._bridge(rest), (), unanswerable=too_long)
         routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
         return Decision(None, routes, health=head == "health", unanswerable=too_long and bool(routes))
+
+    def _bridge(self, operation: str) -> Addressee:
+        problem: BridgeError | None = None
+        if operation not in BRIDGE_OPERATIONS:
+            hint = self._near(operation, BRIDGE_OPERATIONS)
+            problem = UnknownOperationError(f"the bridge has no operation {operation!r}{hint}")
+        return Addressee(None, operation, problem)
 
     def _addressee(self, name: str, operation: str) -> Addressee:
         problem: BridgeError | None = None
         if name not in self._integrations:
-            problem = UnknownIntegrationError(f"there is no integration {name!r}")
+            hint = self._near(name, self._integrations)
+            problem = UnknownIntegrationError(f"there is no integration {name!r}{hint}")
         elif operation in OPERATIONS:
-            if operation not in self._integrations[name]:
-                problem = NotSupportedError(f"integration {name!r} has no operation {operation!r}")
+            has = self._integrations[name]
+            if operation not in has:
+                listed = ", ".join(sorted(has)) or "none"
+                problem = NotSupportedError(f"integration {name!r} has no operation {operation!r}, only: {listed}")
         elif operation not in CONTROLS:
-            problem = UnknownOperationError(f"there is no operation {operation!r}")
+            hint = self._near(operation, (*self._integrations[name], *CONTROLS))
+            problem = UnknownOperationError(f"there is no operation {operation!r}{hint}")
         return Addressee(name, operation, problem)
+
+    def _near(self, name: str, known: Iterable[str]) -> str:
+        return did_you_mean(name, known) if len(self._decisions) < _WITH_HINT else ""
 
 
 _DECODERS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}
@@ -156,6 +175,23 @@ def parse_letters(operation: str, event: Event) -> Letters:
         return _LETTERS.decode(event.raw) or Letters()
     except msgspec.ValidationError as error:
         raise InvalidError(f"{operation}: {error}") from None
+
+
+_MATCH: Final = msgspec.msgpack.Decoder(Match)
+
+
+def parse_match(event: Event) -> Match:
+    """Return the event that a command `bridge.match` asks about.
+
+    Raises:
+        InvalidError: The payload does not fit; the message names the place.
+    """
+    try:
+        wanted = _MATCH.decode(event.raw)
+        check_event_type(wanted.event_type)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidError(f"match: {error}") from None
+    return wanted
 
 
 def cause_of(event: Event) -> Cause:

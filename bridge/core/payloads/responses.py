@@ -97,6 +97,39 @@ class Circuit(Payload, frozen=True):
     state: CircuitState
 
 
+class RouteMatch(Payload, frozen=True):
+    """A route whose `on` matches the type of an event.
+
+    Attributes:
+        route: The route's label.
+        integration: The integration that it calls.
+        operation: The operation's name.
+        where: Whether its condition holds; true where it has none; null where no payload was given, or where it cannot
+            be evaluated: the event would then be answered with `invalid`.
+    """
+
+    route: str
+    integration: str
+    operation: str
+    where: bool | None
+
+
+class Matched(Payload, frozen=True):
+    """What this bridge does with an event.
+
+    Attributes:
+        command: Whether it is a command that this bridge executes.
+        stops: Whether it stops this bridge (`stop_with`).
+        error: Why it is refused, if it is a command of the bus contract which no bridge executes; else null.
+        routes: The routes whose `on` matches its type, in the order of the configuration.
+    """
+
+    command: bool
+    stops: bool
+    error: ErrorObject | None
+    routes: list[RouteMatch]
+
+
 RestartBlock = Literal["bridge", "log", "bus"]
 
 

@@ -121,6 +121,17 @@ pub struct BridgeHealth {
     pub integrations: BTreeMap<String, ConnectionStatus>,
 }
 
+/// `bridge.match`: ask what this bridge would do with an event. Nothing is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeMatchCommand {
+    /// The event's type.
+    pub event_type: String,
+    /// Its payload. With it the conditions of the routes (`where`) are evaluated; all else that
+    /// they read of the event is taken from the command itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+}
+
 /// Any value.
 pub type BridgePingCommand = Value;
 
@@ -759,6 +770,21 @@ pub struct LiveSubscription {
     pub asked: Option<Asked>,
 }
 
+/// What this bridge does with an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Matched {
+    /// Whether it is a command that this bridge executes.
+    pub command: bool,
+    /// Whether it stops this bridge (`stop_with`).
+    pub stops: bool,
+    /// Why it is refused, if it is a command of the bus contract which no bridge executes; else
+    /// null.
+    pub error: Option<ErrorObject>,
+    /// The routes whose `on` matches its type, in the order of the configuration.
+    pub routes: Vec<RouteMatch>,
+}
+
 /// A message from outside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -1086,6 +1112,21 @@ pub struct Retry {
     pub error: ErrorObject,
 }
 
+/// A route whose `on` matches the type of an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RouteMatch {
+    /// The route's label.
+    pub route: String,
+    /// The integration that it calls.
+    pub integration: String,
+    /// The operation's name.
+    pub operation: String,
+    /// Whether its condition holds; true where it has none; null where no payload was given, or
+    /// where it cannot be evaluated: the event would then be answered with `invalid`.
+    pub r#where: Option<bool>,
+}
+
 /// The number of a message in its stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -1306,6 +1347,9 @@ pub type BridgeDeadLettersResponse = Response<LetterList>;
 /// The payload of a response: bridge discard.
 pub type BridgeDiscardResponse = Response<Moved>;
 
+/// The payload of a response: bridge match.
+pub type BridgeMatchResponse = Response<Matched>;
+
 /// The payload of a response: bridge ping.
 pub type BridgePingResponse = Response<Value>;
 
@@ -1385,6 +1429,9 @@ mod tests {
         ));
         keeps_examples::<BridgeDiscardCommand>(include_str!(
             "../../../schemas/command/bridge.discard.schema.json"
+        ));
+        keeps_examples::<BridgeMatchCommand>(include_str!(
+            "../../../schemas/command/bridge.match.schema.json"
         ));
         keeps_examples::<BridgePingCommand>(include_str!(
             "../../../schemas/command/bridge.ping.schema.json"
@@ -1483,6 +1530,9 @@ mod tests {
         ));
         keeps_examples::<BridgeDiscardResponse>(include_str!(
             "../../../schemas/response/bridge.discard.schema.json"
+        ));
+        keeps_examples::<BridgeMatchResponse>(include_str!(
+            "../../../schemas/response/bridge.match.schema.json"
         ));
         keeps_examples::<BridgePingResponse>(include_str!(
             "../../../schemas/response/bridge.ping.schema.json"

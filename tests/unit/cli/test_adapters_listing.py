@@ -1,14 +1,23 @@
 """`nemo-bridge adapters`: each adapter in its own words, and one that is broken beside the others."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from bridge.cli import adapters
+from bridge.cli.exit_codes import ExitCode
 from bridge.core.endpoint import Strict
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
-from bridge.core.units import Duration, Size
+from bridge.core.units import PositiveDuration, Rate, Size
+
+
+class Nest(Strict):
+    """A block inside."""
+
+    height: Annotated[int, Field(description="metres")]
+    wait: PositiveDuration = 0.25
 
 
 class Config(Strict):
@@ -19,8 +28,13 @@ class Config(Strict):
     maybe: str | None = None
     several: tuple[str, ...] = ()
     made: Annotated[dict[str, str], Field(default_factory=dict)]
-    wait: Duration = 30.0
-    size: Size = 65_536
+    size: int = 7
+    flight: PositiveDuration = 90.0
+    load: Size = 2048
+    speed: Rate | None = 0.5
+    way: Literal["over", "under"] = "over"
+    odd: complex | None = None
+    nest: Nest | None = None
 
 
 def _create(_: AdapterSetup) -> AdapterBase:
@@ -61,26 +75,81 @@ class Registry(dict[str, AdapterSpec]):
         return super().__getitem__(name)
 
 
-def test_the_listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Brackets in an author's text are no markup; what cannot be loaded does not hide the rest."""
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two adapters are installed."""
     monkeypatch.setattr(adapters, "AdapterRegistry", Registry)
     monkeypatch.setenv("COLUMNS", "120")
-    adapters.show()
+
+
+LISTED = [
+    "pigeon carrier pigeons [/bold], homing",
+    "operations publish",
+    "over owl also request",
+    "auth bearer, none",
+    "endpoint coop (1), coops (2, TLS), owl (3)",
+    "config:",
+    "key type default meaning",
+    "needed text required a list in brackets: [red]a[/], [b]",
+    "flag true or false true",
+    "maybe text none",
+    "several list of text none",
+    "made map {}",
+    "size whole number 7",
+    'flight duration "90s"',
+    'load size "2KiB"',
+    'speed rate "30/m"',
+    'way `"over"` or `"under"` "over"',
+    "odd any value none",
+    "nest block none",
+    "nest.height whole number required metres",
+    'nest.wait duration "250ms"',
+]
+
+
+def test_the_listing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in an author's text are no markup; what cannot be loaded does not hide the rest.
+
+    Defaults are written as in a file.
+    """
+    assert adapters.show(None, as_json=False) == ExitCode.OK
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line]
-    assert lines == [
-        "broken cannot be loaded: no module [/nested]",
-        "pigeon carrier pigeons [/bold], homing",
-        "operations publish",
-        "over owl also request",
-        "auth bearer, none",
-        "endpoint coop (1), coops (2, TLS), owl (3)",
-        "config:",
-        "key default meaning",
-        "needed required a list in brackets: [red]a[/], [b]",
-        "flag true",
-        "maybe none",
-        "several none",
-        "made {}",
-        'wait "30s"',
-        'size "64KiB"',
-    ]
+    assert lines == ["broken cannot be loaded: no module [/nested]", *LISTED]
+
+
+def test_one_adapter(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the one that was asked for; one that cannot be loaded is a failure."""
+    assert adapters.show("pigeon", as_json=False) == ExitCode.OK
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line] == LISTED
+    assert adapters.show("broken", as_json=False) == ExitCode.FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("pidgeon", "; did you mean 'pigeon'?"), ("mqtt", "; there are: broken, pigeon")]
+)
+def test_no_such_adapter(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the one that was meant, else all."""
+    assert adapters.show(name, as_json=True) == ExitCode.INVALID
+    assert capsys.readouterr() == ("", f"nemo-bridge: there is no adapter {name!r}{hint}\n")
+
+
+def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as data."""
+    adapters.show(None, as_json=True)
+    broken, pigeon = json.loads(capsys.readouterr().out)
+    assert broken == {"type": "broken", "error": "no module [/nested]"}
+    keys = {key.pop("key"): key for key in pigeon.pop("config")}
+    assert pigeon == {
+        "type": "pigeon",
+        "summary": "carrier pigeons [/bold], homing",
+        "operations": ["publish"],
+        "auth": ["bearer", "none"],
+        "endpoint": {
+            "coop": {"port": 1, "tls": False, "operations": ["publish"]},
+            "coops": {"port": 2, "tls": True, "operations": ["publish"]},
+            "owl": {"port": 3, "tls": False, "operations": ["publish", "request"]},
+        },
+    }
+    assert keys["flight"] == {"type": "duration", "required": False, "default": "90s", "description": ""}
+    assert keys["nest.height"] == {"type": "whole number", "required": True, "default": None, "description": "metres"}
+    assert keys["made"]["default"] == {}

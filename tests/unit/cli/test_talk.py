@@ -19,4 +19,4 @@ from bridge.core.errors import InvalidError
 def test_a_payload_that_cannot_be_sent(text: str, complaint: str) -> None:
     """A complaint says what is wrong with it, and no exception of Python's reaches the person."""
     with pytest.raises(InvalidError, match=complaint):
-        talk._json(text, "the payload")
+        talk.json_value(text, "the payload")

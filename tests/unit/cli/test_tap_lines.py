@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bridge.cli.talk import _is_failure, _show, _show_json
+from bridge.cli.event_lines import is_failure, show_event, show_event_as_json
 from bridge.core.model import Event
 
 ESCAPE = "\x1b[2J"
@@ -31,7 +31,7 @@ ODD = [
 @pytest.mark.parametrize("odd", ODD, ids=["keys", "timestamp", "escapes", "markup", "long"])
 def test_two_lines_for_people(odd: Event, capsys: pytest.CaptureFixture[str]):
     """No event breaks the listing, and none commands the terminal."""
-    _show(Console(highlight=False, soft_wrap=True), odd)
+    show_event(Console(highlight=False, soft_wrap=True), odd)
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     head, body = printed.splitlines()
@@ -42,7 +42,7 @@ def test_two_lines_for_people(odd: Event, capsys: pytest.CaptureFixture[str]):
 def test_what_is_shown(capsys: pytest.CaptureFixture[str]):
     """Keys and bytes that JSON has not, an hour that no calendar has, brackets that are no markup."""
     for one in ODD[:4]:
-        _show(Console(highlight=False, soft_wrap=True), one)
+        show_event(Console(highlight=False, soft_wrap=True), one)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].strip() == """{"b'key'": [{"(1, 2)": {"$bytes": "eHl6"}}], "3": {}}"""
     assert lines[2].split() == ["-", "a.b", "-"]
@@ -52,7 +52,7 @@ def test_what_is_shown(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("odd", ODD, ids=["keys", "timestamp", "escapes", "markup", "long"])
 def test_one_line_for_machines(odd: Event, capsys: pytest.CaptureFixture[str]):
     """Always one JSON object."""
-    _show_json(Console(), odd)
+    show_event_as_json(Console(), odd)
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert json.loads(printed)["timestamp"] == odd.timestamp
@@ -74,4 +74,4 @@ def test_one_line_for_machines(odd: Event, capsys: pytest.CaptureFixture[str]):
 )
 def test_failures_are_red(event_type: str, payload: Any, failure: bool):
     """What says that something has failed stands out; a program's own event never does."""
-    assert _is_failure(event(payload, event_type=event_type)) is failure
+    assert is_failure(event(payload, event_type=event_type)) is failure

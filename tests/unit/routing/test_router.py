@@ -46,6 +46,30 @@ def test_a_command_that_leads_nowhere_says_why(event_type, kind):
     assert router().decide(event_type).addressee.problem.kind == kind
 
 
+@pytest.mark.parametrize(
+    ("event_type", "message"),
+    [
+        ("integration.apy.request", "there is no integration 'apy'; did you mean 'api'?"),
+        ("integration.nobody.request", "there is no integration 'nobody'"),
+        ("integration.api.requst", "there is no operation 'requst'; did you mean 'request'?"),
+        ("integration.api.circuit.rest", "there is no operation 'circuit.rest'; did you mean 'circuit.reset'?"),
+        ("integration.api.publish", "integration 'api' has no operation 'publish', only: request"),
+        ("bridge.relaod", "the bridge has no operation 'relaod'; did you mean 'reload'?"),
+    ],
+)
+def test_a_near_name_is_suggested(event_type, message):
+    """Every program gets it in `error.message`."""
+    assert router().decide(event_type).addressee.problem.message == message
+
+
+def test_a_flood_of_wrong_names_gets_no_suggestions():
+    """Searching for near names takes time, so it ends where too many types turn up."""
+    routed = router()
+    for number in range(1024):
+        routed.decide(f"integration.x{number}.request")
+    assert "did you mean" not in routed.decide("integration.apy.request").addressee.problem.message
+
+
 def test_a_command_to_the_bridge():
     """`bridge.<operation>` has no integration."""
     addressee = router().decide("bridge.ping").addressee

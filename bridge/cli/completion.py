@@ -1,0 +1,31 @@
+"""Complete arguments in the shell. Only what is known without reading a file or asking a bridge is completed."""
+
+from collections.abc import Iterator
+
+
+def adapter_names(incomplete: str) -> Iterator[str]:
+    """Return the names of installed adapters that begin with what is typed already."""
+    from bridge.registry import AdapterRegistry  # noqa: PLC0415 - needed only while completing
+
+    return (name for name in AdapterRegistry() if name.startswith(incomplete))
+
+
+def schema_names(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Return the names of schemas that begin with what is typed already, each with what it describes."""
+    from bridge.cli.schema import names  # noqa: PLC0415
+
+    return ((name, text) for name, text in names().items() if name.startswith(incomplete))
+
+
+def event_patterns(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Return the patterns of the families of events that begin with what is typed already."""
+    families = {
+        "health.**": "state of the bridge and its integrations",
+        "resilience.**": "retries, circuits, failures",
+        "response.**": "answers",
+        "receipt.**": "outcomes of accepted events",
+        "message.**": "messages from outside",
+        "integration.**": "commands to integrations",
+        "bridge.**": "commands to the bridge",
+    }
+    return ((pattern, text) for pattern, text in families.items() if pattern.startswith(incomplete))
