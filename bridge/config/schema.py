@@ -85,7 +85,7 @@ def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
 
 
 def _described(references: Mapping[type[BaseModel], Any], model: type[BaseModel]) -> dict[str, Any]:
-    return references[model] | {"description": summary(model)}
+    return {**references[model], "description": summary(model)}
 
 
 def _labelled(content: Any, description: str, labels: dict[str, Any]) -> dict[str, Any]:
