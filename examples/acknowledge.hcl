@@ -1,4 +1,9 @@
 # MQTT: jobs that the application acknowledges when it has done them, not when it has received them.
+variable "plant_password" {
+  env     = "PLANT_PASSWORD"
+  default = "not-set"
+}
+
 integration "plant" {
   type = "mqtt"
 
@@ -8,8 +13,8 @@ integration "plant" {
 
   auth {
     type     = "basic"
-    username = "${env.MQTT_USER}"
-    password = "${env.MQTT_PASS}"
+    username = "nemo"
+    password = var.plant_password
   }
 
   config {
@@ -20,7 +25,7 @@ integration "plant" {
 
 # The payload of job.come is {topic, message, headers, message_id, attempts}. The application answers with
 # integration.plant.ack {message_id}, or returns the message with integration.plant.nack {message_id, delay_ms}.
-subscription "jobs" {
+subscription "plant_jobs" {
   integration    = "plant"
   topic          = "jobs/+"
   qos            = 2

@@ -2,13 +2,8 @@
 #
 #   nemo-bridge run examples/delivery.hcl
 #   nemo-bridge dead-letters list
-
-bridge {
-  outbox {
-    max_bytes = "256MiB" # events and dead letters; when it is full, new events are refused as `overloaded`
-    max_age   = "12h"    # an event that is older becomes a dead letter
-  }
-}
+#
+# How much is kept, and how long, says the block `outbox` in bridge.hcl.
 
 integration "bank" {
   type = "json-rpc"

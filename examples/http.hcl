@@ -1,17 +1,22 @@
 # An HTTP service, as the application sees it:
-#   emit integration.shop.request {"method": "GET /items/{id}", "params": {"path": {"id": 42}, "query": {"full": true}}}
-#   get  response.integration.shop.request {"ok": true, "result": {"status": 200, "headers": {…}, "body": {…}}, …}
-integration "shop" {
+#   emit integration.warehouse.request {"method": "GET /items/{id}", "params": {"path": {"id": 42}, "query": {"full": true}}}
+#   get  response.integration.warehouse.request {"ok": true, "result": {"status": 200, "headers": {…}, "body": {…}}, …}
+variable "warehouse_token" {
+  env     = "WAREHOUSE_TOKEN"
+  default = "not-set"
+}
+
+integration "warehouse" {
   type = "http"
 
   endpoint {
-    address = "https://shop.example.com"
+    address = "https://warehouse.example.com"
     path    = "/api"                       # the paths of all requests are below this one
   }
 
   auth {
     type  = "bearer"                       # none | basic | bearer | certificate
-    token = "${env.SHOP_TOKEN}"
+    token = var.warehouse_token
   }
 
   config {
@@ -30,9 +35,9 @@ integration "shop" {
 }
 
 # A plain event of the application becomes a request.
-route "orders" {
+route "reservations" {
   on          = "order.placed"
-  integration = "shop"
+  integration = "warehouse"
   operation   = "request"
   method      = "PUT /orders/{id}"
   params      = { path = { id = event.payload.id }, body = event.payload }
@@ -40,13 +45,13 @@ route "orders" {
 }
 
 subscription "stock" {
-  integration = "shop"
+  integration = "warehouse"
   topic       = "poll"
   emit        = "data.stock"
 }
 
-subscription "orders" {
-  integration = "shop"
+subscription "reservations" {
+  integration = "warehouse"
   topic       = "events"                   # message.headers.event is the event's type
   emit        = "data.orders"
 }

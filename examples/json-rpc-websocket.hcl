@@ -8,6 +8,11 @@ variable "quotes_url" {
   default = "ws://127.0.0.1:8080/rpc"
 }
 
+variable "quotes_token" {
+  env     = "QUOTES_TOKEN"
+  default = "not-set"
+}
+
 integration "quotes" {
   type = "json-rpc"
 
@@ -17,7 +22,7 @@ integration "quotes" {
 
   auth {
     type  = "bearer" # in the opening handshake; also basic, certificate, none
-    token = "${env.QUOTES_TOKEN}"
+    token = var.quotes_token
   }
 
   config {

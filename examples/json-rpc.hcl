@@ -1,25 +1,18 @@
 # A shop's JSON-RPC service, with every block that an integration of this type can have.
 #
-#   API_TOKEN=… nemo-bridge check examples/json-rpc.hcl
+#   nemo-bridge check examples/json-rpc.hcl
 #   API_TOKEN=… nemo-bridge run examples/json-rpc.hcl --var api_url=https://shop.example
 #
-# Everything has a safe default. Most files need only `type`, `endpoint` and a route.
-
-bridge {
-  name      = "shop"            # events of this sidecar have the source "bridge/shop"
-  heartbeat = "5s"              # how often health is published
-  stop_with = "system.shutdown" # drain and stop when this event comes
-}
-
-log {
-  level  = "info"
-  format = "console" # or "json"
-}
-
-# No `bus` block: the sidecar hosts the bus at the user's default sockets.
+# Everything has a safe default. Most files need only `type`, `endpoint` and a route. The blocks of the sidecar itself are
+# in bridge.hcl.
 
 variable "api_url" {
   default = "http://127.0.0.1:8080" # override it with --var api_url=…
+}
+
+variable "api_token" {
+  env     = "API_TOKEN" # from the environment, so that it is in no file
+  default = "not-set"
 }
 
 integration "shop" {
@@ -31,7 +24,7 @@ integration "shop" {
 
   auth {
     type  = "bearer" # none, basic (username, password), bearer (token), certificate (cert, key)
-    token = "${env.API_TOKEN}"
+    token = var.api_token
   }
 
   config {

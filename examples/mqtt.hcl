@@ -1,4 +1,9 @@
 # MQTT 5: sensors and commands through a broker, with a session that the broker keeps while the sidecar is away.
+variable "mqtt_password" {
+  env     = "MQTT_PASSWORD"
+  default = "not-set"
+}
+
 integration "events" {
   type = "mqtt"
 
@@ -8,8 +13,8 @@ integration "events" {
 
   auth {
     type     = "basic" # also certificate; bearer: the token is sent as password, with the user name `bearer_username`
-    username = "${env.MQTT_USER}"
-    password = "${env.MQTT_PASS}"
+    username = "nemo"
+    password = var.mqtt_password
   }
 
   config {

@@ -1,4 +1,9 @@
 # NATS: requests to services, messages in both directions, and queues on JetStream.
+variable "nats_password" {
+  env     = "NATS_PASSWORD"
+  default = "not-set"
+}
+
 integration "backbone" {
   type = "nats"
 
@@ -8,8 +13,8 @@ integration "backbone" {
 
   auth {
     type     = "basic" # also bearer (token), nkey (seed), credentials (file), certificate (cert, key)
-    username = "${env.NATS_USER}"
-    password = "${env.NATS_PASS}"
+    username = "nemo"
+    password = var.nats_password
   }
 
   config {
@@ -24,7 +29,7 @@ integration "backbone" {
 }
 
 # Stored by JetStream. An event that is repeated with the same idempotency key is stored once.
-route "orders" {
+route "order_queue" {
   on          = "order.placed"
   integration = "backbone"
   operation   = "enqueue"
@@ -33,7 +38,7 @@ route "orders" {
 }
 
 # A request to a service, by request/reply.
-route "prices" {
+route "price_requests" {
   on          = "price.wanted"
   integration = "backbone"
   operation   = "request"
@@ -43,7 +48,7 @@ route "prices" {
 }
 
 # Core NATS, at most once; each message goes to one of the sidecars of the group.
-subscription "metrics" {
+subscription "backbone_metrics" {
   integration = "backbone"
   topic       = "metrics.>"
   group       = "nemo"

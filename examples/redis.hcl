@@ -2,6 +2,11 @@
 #
 #   REDIS_PASSWORD=… nemo-bridge run examples/redis.hcl
 
+variable "redis_password" {
+  env     = "REDIS_PASSWORD"
+  default = "not-set"
+}
+
 integration "store" {
   type = "redis"
 
@@ -12,7 +17,7 @@ integration "store" {
   auth {
     type     = "basic" # leave `username` out for a server with one password only
     username = "shop"
-    password = "${env.REDIS_PASSWORD}"
+    password = var.redis_password
   }
 
   config {
@@ -27,7 +32,7 @@ integration "store" {
 }
 
 # order.placed on the bus → an entry of the stream "orders"
-route "orders" {
+route "order_entries" {
   on          = ["order.placed"]
   integration = "store"
   operation   = "enqueue"
@@ -43,7 +48,7 @@ subscription "shipments" {
 }
 
 # messages of all matching channels → events; Pub/Sub delivers at most once
-subscription "prices" {
+subscription "price_channels" {
   integration = "store"
   topic       = "prices.*"
   emit        = "data.${message.topic}"

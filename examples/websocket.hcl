@@ -1,5 +1,10 @@
 # A WebSocket server. Each message from it becomes an event. Each `publish` is sent to it as one message.
 #   emit integration.ticker.publish {"topic": "*", "message": {"subscribe": "EURUSD"}}
+variable "ticker_token" {
+  env     = "TICKER_TOKEN"
+  default = "not-set"
+}
+
 integration "ticker" {
   type = "websocket"
 
@@ -9,7 +14,7 @@ integration "ticker" {
 
   auth {
     type  = "bearer"                 # none | basic | bearer | certificate, in the opening handshake
-    token = "${env.TICKER_TOKEN}"
+    token = var.ticker_token
   }
 
   config {
@@ -20,7 +25,7 @@ integration "ticker" {
   }
 }
 
-subscription "prices" {
+subscription "ticks" {
   integration = "ticker"
   topic       = "*"                  # the only topic
   emit        = "data.prices"

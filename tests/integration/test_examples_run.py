@@ -28,7 +28,7 @@ _EXAMPLES = Path(__file__).parents[2] / "examples"
 _ENDPOINT = re.compile(r"^  endpoint \{.*?^  \}", re.MULTILINE | re.DOTALL)
 _TESTED: Final = {
     "acknowledge",
-    "closed-bus",
+    "bridge",
     "delivery",
     "file",
     "http",
@@ -47,7 +47,7 @@ def test_each_has_its_test_here() -> None:
     """A new example fails until it is run, too."""
     assert {path.stem for path in _EXAMPLES.glob("*.hcl")} == _TESTED
     here = Path(__file__).read_text("utf-8")
-    assert all(f'example("{name}"' in here for name in _TESTED - {"closed-bus"})  # whose bus takes keys
+    assert all(f'example("{name}"' in here for name in _TESTED)
 
 
 @contextmanager
@@ -69,8 +69,10 @@ def example(
     if url:
         text, count = _ENDPOINT.subn(f'  endpoint {{\n    url = "{url}"\n  }}', text)
         assert count == 1
-    environ = dict.fromkeys(re.findall(r"\benv\.(\w+)", text), "s3cret")
+    environ = dict.fromkeys(re.findall(r'^  env +=\s+"(\w+)"', text, re.MULTILINE), "s3cret")
     integrations = re.findall(r'^integration "([\w-]+)"', text, re.MULTILINE)
+    if "\nbus {" in text:
+        text = re.sub(r"^bus \{.*?^\}", "", text, flags=re.MULTILINE | re.DOTALL)
     with short_directory() as place:
         for directory in directories:
             (place / directory).mkdir(parents=True)
@@ -194,11 +196,11 @@ async def test_delivery() -> None:
 
 async def test_nats() -> None:
     """An order is stored and seen, a price is asked for, a metric is heard."""
-    settings = "authorization { users = [ { user: s3cret, password: s3cret } ] }"
+    settings = "authorization { users = [ { user: nemo, password: s3cret } ] }"
     with nats_server(settings) as server, example("nats", f"nats://127.0.0.1:{server.port}") as (program, _):
         program.emit("order.placed", {"id": 7})
         assert (await program.wait("order.seen"))["payload"]["message"] == {"id": 7}
-        async with nats_client(server.port, user="s3cret", password="s3cret") as outside:
+        async with nats_client(server.port, user="nemo", password="s3cret") as outside:
 
             async def answer(message: Any) -> None:
                 await outside.publish(message.reply, b'{"cents": 990}')
@@ -261,6 +263,15 @@ async def test_file() -> None:
         assert json.loads(journal.read_text()) == {"id": 7}
 
 
+async def test_bridge() -> None:
+    """The sidecar's own blocks: its name, the event that stops it, and a bus that is the user's own."""
+    with example("bridge", instead=(("127.0.0.1:9464", "127.0.0.1:0"),)) as (program, _):
+        health = (await program.wait("health.bridge"))["payload"]
+        assert (health["name"], health["integrations"]) == ("shop", {})
+        program.emit("system.shutdown", None)
+        await program.wait("health.bridge", lambda event: event["payload"]["status"] == "stopped")
+
+
 async def test_static() -> None:
     """A value by its key."""
     with example("static") as (program, _):
@@ -275,7 +286,8 @@ async def test_timer() -> None:
 
 async def test_closed_bus() -> None:
     """A program whose key is listed has its order made into a call, and hears the answer."""
-    text = (_EXAMPLES / "closed-bus.hcl").read_text("utf-8")
+    page = (_EXAMPLES / "closed-bus" / "README.md").read_text("utf-8")
+    (text,) = re.findall(r"^```hcl\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     publish, subscribe = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
     with short_directory() as place, demo_service() as service:
         ring = KeyRing(place / "keys")

@@ -127,9 +127,8 @@ def test_configuration_loads(block, tmp_path, monkeypatch):
     assert read([file]).ignored == {}
 
 
-def test_example_loads(monkeypatch):
+def test_example_loads():
     """The example has one integration and its routes."""
-    monkeypatch.setenv("API_TOKEN", TOKEN)
     found = read([EXAMPLE])
     assert list(found.integrations) == ["shop"]
     assert [route.name for route in found.routes] == ["orders", "audit"]
