@@ -38,13 +38,24 @@ def _variables(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read(files: Sequence[Path], pairs: Sequence[str] = ()) -> Configuration:
+def read(files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders: bool = False) -> Configuration:
     """Load a configuration with the installed adapters and this process' environment.
+
+    Args:
+        files: HCL files, or directories of them.
+        pairs: Variables, as `NAME=VALUE`.
+        with_placeholders: See `bridge.config.load`.
 
     Raises:
         ConfigError: With all diagnostics at once.
     """
-    return load(files, adapters=AdapterRegistry(), variables=_variables(pairs), environ=os.environ)
+    return load(
+        files,
+        adapters=AdapterRegistry(),
+        variables=_variables(pairs),
+        environ=os.environ,
+        with_placeholders=with_placeholders,
+    )
 
 
 def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> ExitCode:
@@ -65,6 +76,7 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> Exit
     say(
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
+        + (f", {_count(len(configuration.cases), 'test')}" if configuration.cases else "")
     )
     if connect:
         with Process() as process:

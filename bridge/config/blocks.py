@@ -1,5 +1,6 @@
 """Turn blocks into plain data and pydantic models; each fault becomes a diagnostic at the line of its key."""
 
+import copy
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -53,6 +54,7 @@ class Data:
         locations: The location of each key.
         secrets: Keys whose value came from the environment, or a part of it, each with the value.
         broken: Keys that have a diagnostic already.
+        placeholders: Keys whose value is a placeholder, or is made of one.
     """
 
     block: Block
@@ -61,6 +63,7 @@ class Data:
     locations: dict[KeyPath, Location] = field(default_factory=dict)
     secrets: dict[KeyPath, SecretValue] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
+    placeholders: set[KeyPath] = field(default_factory=set)
 
     def location(self, key: KeyPath) -> Location:
         """Return the location of a key; of the block that holds it, where the key is not there."""
@@ -147,6 +150,8 @@ class BlockReader:
             value = expression.evaluate({})
             if expression.secret:
                 data.secrets[key] = SecretValue.of(expression)
+            if self.names.uses_placeholder(attribute.term):
+                data.placeholders.add(key)
             if _holds(level.annotation(name), Path):
                 try:
                     value = anchored(value, attribute.location)
@@ -219,6 +224,9 @@ class BlockReader:
         try:
             return model.model_validate(values)
         except ValidationError as error:
+            fitted = _fitted(model, values, path, data.placeholders) if data.placeholders else None
+            if fitted is not None:
+                return fitted
             for detail in error.errors(include_url=False):
                 key = (*path, *(str(part) for part in detail["loc"]))
                 if any(key[: len(broken)] == broken for broken in data.broken):
@@ -238,7 +246,7 @@ class BlockReader:
         kind, given = detail["type"], detail.get("input")
         secrets = [SecretValue.whole(given)] if secret else data.secret_values(key)
         if kind == "extra_forbidden":
-            return "unknown key", Code.UNKNOWN_KEY, did_you_mean(key[-1], _keys(model))
+            return "unknown key", Code.UNKNOWN_KEY, did_you_mean(key[-1], _keys(_model_at(model, detail["loc"][:-1])))
         if given is None and kind != "missing":
             return "must not be null", Code.WRONG_TYPE, ""
         if kind == "literal_error":
@@ -257,6 +265,37 @@ class BlockReader:
     def message_of(message: str, key: KeyPath, data: Data) -> str:
         """Return the message about a key; another one without the value where it would repeat a secret."""
         return unless_secret(message, data.secret_values(key))
+
+
+#: What takes the place of a placeholder that is of the wrong type: nothing, so that the default holds; or one of these.
+_FITTING: Final = (None, 1, True, "1s", "http://placeholder.invalid")
+
+
+def _fitted(
+    model: type[Model], values: Mapping[str, Any], path: KeyPath, placeholders: Iterable[KeyPath]
+) -> Model | None:
+    """Return the model with other values in place of placeholders that do not fit; None where there is more amiss."""
+    inside = [key[len(path) :] for key in placeholders if key[: len(path)] == path and len(key) > len(path)]
+    for fitting in _FITTING:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            wrong = [tuple(str(part) for part in detail["loc"]) for detail in error.errors(include_url=False)]
+        unfit = [key for key in inside if any(key[: len(at)] == at or at[: len(key)] == key for at in wrong)]
+        values = copy.deepcopy(dict(values))
+        for key in unfit:
+            _put(values, key, fitting)
+    return None
+
+
+def _put(values: Any, key: KeyPath, value: Any) -> None:
+    """Put a value in the place of a key, which may be inside of maps and lists; None takes it out."""
+    for part in key[:-1]:
+        values = values[int(part) if isinstance(values, list) else part]
+    if value is None:
+        values.pop(key[-1], None)
+    else:
+        values[key[-1]] = value
 
 
 def anchored(value: Any, location: Location) -> Any:
@@ -310,6 +349,14 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
         models = [_inner_model(argument) for argument in typing.get_args(bare)]
         return next((found for found in models if found is not None), None)
     return None
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model of a part of a block, which may be in a list or a map."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (None if field is None else _inner_model(field.annotation)) or model
+    return model
 
 
 def _holds(annotation: Any, kind: type) -> bool:

@@ -36,7 +36,7 @@ def read_bus(
                 location = data.location((key,))
                 reader.diagnostics.add(location, f"bus > {key}", str(error), code=Code.INVALID_ADDRESS)
     bus = reader.model(BusSettings, data, values)
-    if bus is not None and bus.curve is not None:
+    if bus is not None and bus.curve is not None and not data.placeholders:
         _check_keys(bus.mode, bus.curve, data, reader)
     return bus, {key[0]: location for key, location in data.locations.items() if len(key) == 1}
 

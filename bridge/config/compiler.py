@@ -32,9 +32,15 @@ from bridge.config.syntax import (
     Template,
     Term,
     Unary,
+    references,
 )
 from bridge.core.diagnostic import Code
 from bridge.core.errors import InvalidError
+
+
+def placeholder(name: str) -> str:
+    """Return the text that takes the place of an environment variable, or of a variable's value, that is not given."""
+    return f"placeholder-{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class Names:
         unresolved: Variables that are declared but have no value; the reason has a diagnostic.
         variable_secrets: The secret texts of which the value of each variable was made.
         secrets: Collects the secret texts that expressions use.
+        with_placeholders: Whether an environment variable that is not set has a placeholder, as in tests of the
+            configuration; else it is a fault.
+        placeholders: Collects the variables whose value is a placeholder, or is made of one.
     """
 
     environ: Mapping[str, str]
@@ -54,6 +63,17 @@ class Names:
     unresolved: AbstractSet[str] = frozenset()
     variable_secrets: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set, compare=False)
+    with_placeholders: bool = False
+    placeholders: set[str] = field(default_factory=set, compare=False)
+
+    def uses_placeholder(self, term: Term) -> bool:
+        """Return whether a part of a term's value is a placeholder."""
+        return self.with_placeholders and any(
+            (one.root == "env" and one.steps[0] not in self.environ)
+            or (one.root == "var" and one.steps[0] in self.placeholders)
+            for one in references(term)
+            if one.steps
+        )
 
 
 @dataclass(slots=True)
@@ -143,6 +163,8 @@ class Compiler:
             return self._fail(term, f"`{term.text}`: write `env.NAME`", Code.UNKNOWN_NAME)
         name = term.steps[0]
         value = self.names.environ.get(name)
+        if value is None and self.names.with_placeholders:
+            value = placeholder(name)
         if value is None:
             message = f"the environment variable `{name}` is not set"
             return self._fail(term, message, Code.UNSET_ENVIRONMENT, quotes=False)

@@ -84,6 +84,8 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
         block.type, block.labels, tuple(a for a in block.attributes if a is not kind), block.blocks, block.location
     )
     data = reader.data(rest, shape, subject)
+    if spec is not None and ("endpoint", "url") in data.placeholders:
+        _complete_url(data.values["endpoint"], spec)
     endpoint = _part(Endpoint, "endpoint", data, reader)
     tls = _part(Tls, "tls", data, reader)
     resilience = _part(ResilienceSettings, "resilience", data, reader)
@@ -212,6 +214,15 @@ def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, re
     return False
 
 
+def _complete_url(endpoint: dict[str, Any], spec: AdapterSpec) -> None:
+    """Give a URL that is made of a placeholder a scheme where it has none: one with TLS, if the protocol has it."""
+    if "://" not in str(endpoint["url"]):
+        schemes = [scheme for one in (spec, *spec.transports) for scheme in one.schemes]
+        secure = [scheme for scheme, (_, tls) in spec.schemes.items() if tls]
+        for scheme in [*secure, *schemes][:1]:
+            endpoint["url"] = f"{scheme}://{endpoint['url']}"
+
+
 def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) -> None:
     named = {("tls", "ca"): tls.ca if tls else None}
     if isinstance(auth, AuthCertificate):
@@ -219,7 +230,7 @@ def _check_files(tls: Tls | None, auth: Any, data: Data, reader: BlockReader) ->
     if isinstance(auth, AuthCredentials):
         named |= {("auth", "file"): auth.file}
     for key, path in named.items():
-        fault = None if path is None else _fault_of_file(path)
+        fault = None if path is None or key in data.placeholders else _fault_of_file(path)
         if fault is not None:
             shown = "" if key in data.secret_keys else f" {path}"
             subject = " > ".join([data.subject, *key])

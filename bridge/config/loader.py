@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
@@ -18,6 +18,7 @@ from bridge.config.models import (
     Configuration,
     Integration,
     LogSettings,
+    SubscriptionSettings,
 )
 from bridge.config.routes import check_shared_sources, read_route, read_subscription
 from bridge.config.secrets import collect_secrets
@@ -27,8 +28,11 @@ from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.ports import AdapterSpec
 from bridge.core.redaction import Redactor
 
+if TYPE_CHECKING:
+    from bridge.config.case_models import Case
+
 _SINGLE: Final = ("bridge", "log", "bus")
-_LABELLED: Final = ("variable", "integration", "route", "subscription")
+_LABELLED: Final = ("variable", "integration", "route", "subscription", "test")
 _OURS: Final = frozenset((*_SINGLE, *_LABELLED))
 
 
@@ -38,6 +42,8 @@ def load(
     adapters: Mapping[str, AdapterSpec],
     environ: Mapping[str, str],
     variables: Mapping[str, str] | None = None,
+    with_placeholders: bool = False,
+    faults: Path | None = None,
 ) -> Configuration:
     """Read, resolve and check a configuration.
 
@@ -47,6 +53,9 @@ def load(
             imported.
         environ: The environment, for `env.NAME`.
         variables: Values from `--var`; they override those of the `variable` blocks.
+        with_placeholders: Whether an environment variable that is not set has a placeholder, so that tests of the
+            configuration need no secret. Such a configuration must not be connected.
+        faults: A file of `step` and `remote` blocks, for a simulation.
 
     Raises:
         ConfigError: The configuration has faults; its `diagnostics` hold all of them.
@@ -61,7 +70,11 @@ def load(
                 found[block.type].append(block)
     for kind in _OURS:
         found[kind] = _unique(found[kind], diagnostics)
-    names = read_variables(found["variable"], BlockReader(Names(environ), diagnostics), variables or {})
+    names = read_variables(
+        found["variable"],
+        BlockReader(Names(environ, with_placeholders=with_placeholders), diagnostics),
+        variables or {},
+    )
     reader = BlockReader(names, diagnostics)
     secret_keys: set[tuple[str, ...]] = set()
     bridge = _single(found["bridge"], BridgeSettings, reader, secret_keys)
@@ -73,6 +86,9 @@ def load(
     routes = [read_route(block, reader, integrations, stop_with) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
     check_shared_sources(filter(None, subscriptions), diagnostics)
+    by_label = {block.labels[0]: one for block, one in zip(found["subscription"], subscriptions, strict=True)}
+    cases = _cases(found["test"], reader, integrations, by_label)
+    simulated = None if faults is None else _faults(faults, reader, integrations, by_label)
     if diagnostics:
         diagnostics.fail()
     # Only where all else is right: a circle goes through names and patterns that must be valid.
@@ -89,12 +105,44 @@ def load(
         integrations={name: integration for name, integration in integrations.items() if integration},
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
+        cases=cases,
+        faults=simulated,
         ignored=dict(sorted(ignored.items())),
         warnings=tuple(diagnostics.warnings()),
         secret_keys=frozenset(secret_keys),
         bus_locations=bus_locations,
         secrets=secrets,
     )
+
+
+def _cases(
+    blocks: Sequence[Block],
+    reader: BlockReader,
+    integrations: Mapping[str, Integration | None],
+    subscriptions: Mapping[str, SubscriptionSettings | None],
+) -> "tuple[Case, ...]":
+    if not blocks:
+        return ()
+    from bridge.config.cases import read_case  # noqa: PLC0415 - most configurations that run have no tests
+
+    return tuple(read_case(block, reader, integrations, subscriptions) for block in blocks)
+
+
+def _faults(
+    path: Path,
+    reader: BlockReader,
+    integrations: Mapping[str, Integration | None],
+    subscriptions: Mapping[str, SubscriptionSettings | None],
+) -> "Case":
+    from bridge.config.cases import read_faults  # noqa: PLC0415 - see above
+
+    others: dict[str, int] = {}
+    location = Location(str(path))
+    blocks = tuple(read_blocks(path, frozenset({"step", "remote"}), reader.diagnostics, others, Budget()))
+    for kind in others:
+        hint = "a file of faults has `step` and `remote` blocks only"
+        reader.diagnostics.add(location, kind, "does not belong here", code=Code.UNKNOWN_BLOCK, hint=hint)
+    return read_faults(blocks, location, reader, integrations, subscriptions)
 
 
 def _labels_fit(block: Block, diagnostics: Diagnostics) -> bool:

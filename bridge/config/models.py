@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
@@ -23,6 +23,9 @@ from bridge.core.settings import (
     parse_listen,
 )
 from bridge.core.units import Duration, PositiveDuration, Size
+
+if TYPE_CHECKING:
+    from bridge.config.case_models import Case
 
 #: Labels of integrations, routes and subscriptions.
 NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
@@ -506,6 +509,8 @@ class Configuration:
     """The whole configuration.
 
     Attributes:
+        cases: The tests of it; `nemo-bridge test` runs them, and nothing else does.
+        faults: What happens in a simulation beside the recording, where a file of that was given.
         ignored: Types of blocks that are not the bridge's, and how many of each there are.
         warnings: What is allowed but may be a mistake.
         secret_keys: Keys of `bridge`, `log` and `bus` whose value came from the environment.
@@ -519,6 +524,8 @@ class Configuration:
     integrations: dict[str, Integration] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     subscriptions: tuple[SubscriptionSettings, ...] = ()
+    cases: "tuple[Case, ...]" = ()
+    faults: "Case | None" = None
     ignored: dict[str, int] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
     secret_keys: frozenset[tuple[str, ...]] = frozenset()

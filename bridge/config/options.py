@@ -90,6 +90,8 @@ def _describe(annotation: Any, metadata: typing.Sequence[Any] = ()) -> tuple[str
     if origin is typing.Literal:
         values = [json.dumps(value) for value in arguments]
         return " or ".join(f"`{value}`" for value in values), _json
+    if origin in {list, tuple} and _block(arguments[0]) is not None:
+        return "blocks" if origin is tuple else "list of maps", _json
     if origin in {list, tuple}:
         return f"list of {_describe(arguments[0])[0]}", _json
     if _block(annotation) is not None:
@@ -126,7 +128,7 @@ def _block(annotation: Any) -> type[BaseModel] | None:
     """Return the model where a key is a block, or holds blocks by label."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in {typing.Union, types.UnionType, typing.Annotated, dict}:
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType, typing.Annotated, dict, list, tuple}:
         found = (_block(one) for one in typing.get_args(annotation))
         return next((one for one in found if one is not None), None)
     return None

@@ -62,14 +62,18 @@ def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
     A block without a label is an object under its name, `bridge`; one with a label is an object of objects,
     `integration.<label>`. It describes values after `env` and `var` are resolved.
     """
+    from bridge.config.case_models import CaseBlock  # noqa: PLC0415 - the running sidecar needs no tests
+
     specs = [adapters[name] for name in sorted(adapters)]
-    models = [*_BLOCKS.values(), *_LABELLED.values(), *_PARTS.values(), *AUTH_MODELS.values()]
+    labelled: dict[str, type[BaseModel]] = {**_LABELLED, "test": CaseBlock}
+    models = [*_BLOCKS.values(), *labelled.values(), *_PARTS.values(), *AUTH_MODELS.values()]
     models += [spec.config for spec in specs]
     found, definitions = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
     references = {model: found[model, "validation"] for model in models}
     properties: dict[str, Any] = {name: _described(references, model) for name, model in _BLOCKS.items()}
-    for name, model in _LABELLED.items():
-        properties[name] = _labelled(references[model], summary(model), {"pattern": NAME_PATTERN})
+    for name, model in labelled.items():
+        named: dict[str, Any] = {"minLength": 1} if name == "test" else {"pattern": NAME_PATTERN}
+        properties[name] = _labelled(references[model], summary(model), named)
     labels = {"pattern": NAME_PATTERN, "not": {"enum": sorted(RESERVED)}}
     integration = {"oneOf": [_integration(spec, references) for spec in specs]}
     properties["integration"] = _labelled(integration, "A remote that the bridge is connected with.", labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bridge.config.blocks import BlockReader
-from bridge.config.compiler import Names
+from bridge.config.compiler import Names, placeholder
 from bridge.config.diagnostics import Diagnostics, did_you_mean
 from bridge.config.expressions import Literal
 from bridge.config.models import VariableBlock
@@ -25,6 +25,15 @@ _TYPES: Final[Mapping[str, str]] = {
     "list": 'a list, such as ["a", "b"]; on the command line and in the environment, JSON',
     "map": 'a map, such as { a = 1 }; on the command line and in the environment, JSON such as {"a": 1}',
     "any": "numbers of at most 64 bits",
+}
+#: What takes the place of a value that is not given, where text does not fit.
+_PLACEHOLDERS: Final[Mapping[str, Any]] = {
+    "number": 1,
+    "int": 1,
+    "float": 1.0,
+    "bool": True,
+    "list": [],
+    "map": {},
 }
 #: The most circles that are reported at once; of thousands of variables there can be very many.
 _MOST_CIRCLES: Final = 10
@@ -134,12 +143,17 @@ class _Variable:
         own = None
         if "default" in data.values:
             secret = settings.sensitive or ("default",) in data.secret_keys
-            own = self._typed(settings.default, settings, place, f"{subject} > default", "", secret=secret)
+            if ("default",) in data.placeholders:
+                own = self._placeholder(settings.default, settings)
+            else:
+                own = self._typed(settings.default, settings, place, f"{subject} > default", "", secret=secret)
         if name in self.given:
             return self._from_outside(self.given[name], settings, f"--var {name}", secret=settings.sensitive)
         environment = self.reader.names.environ.get(settings.env) if settings.env else None
         if environment is not None:
             return self._from_outside(environment, settings, f"the environment variable `{settings.env}`", secret=True)
+        if "default" not in data.values and settings.env and self.reader.names.with_placeholders:
+            return self._placeholder(placeholder(settings.env), settings)
         if "default" not in data.values:
             ways = f"--var {name}=…"
             if settings.env:
@@ -159,6 +173,16 @@ class _Variable:
         return self.block.labels[0] in self.given or any(
             isinstance(term, Constant) and term.value in self.reader.names.environ for term in environment
         )
+
+    def _placeholder(self, value: Any, settings: VariableBlock) -> Literal:
+        """Return what takes the place of the value: text that is made of a placeholder, or a value of the type."""
+        name, kind = self.block.labels[0], settings.type or "any"
+        self.reader.names.placeholders.add(name)
+        try:
+            value = _converted(value, kind)
+        except ValueError:
+            value = _PLACEHOLDERS[kind]
+        return Literal(f"var.{name}", value, secret=True)
 
     def _from_outside(self, text: str, settings: VariableBlock, source: str, *, secret: bool) -> Literal | None:
         subject, message = str(self.block), f"the value of {source}"

@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 
 from bridge.config import FUNCTIONS
+from bridge.config.case_models import CaseBlock
 from bridge.config.integrations import AUTH_MODELS
 from bridge.config.models import BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock
 from bridge.config.options import Option, options, summary
@@ -38,7 +39,11 @@ _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "resilience": ResilienceSettings,
     "health": HealthSettings,
 }
-_ROUTING: Final[Mapping[str, type[BaseModel]]] = {'route "name"': RouteBlock, 'subscription "name"': SubscriptionBlock}
+_ROUTING: Final[Mapping[str, type[BaseModel]]] = {
+    'route "name"': RouteBlock,
+    'subscription "name"': SubscriptionBlock,
+    'test "name"': CaseBlock,
+}
 
 
 def reference(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:

@@ -71,6 +71,7 @@ class Code(StrEnum):
     POSSIBLE_LOOP = "NB056"
     NEVER_SET_OFF = "NB057"
     DIFFERENT_SETTINGS = "NB058"
+    UNKNOWN_SUBSCRIPTION = "NB059"
 
 
 class Span(NamedTuple):

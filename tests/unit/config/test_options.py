@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
+from bridge.config.case_models import CaseBlock
 from bridge.config.integrations import AUTH_MODELS
 from bridge.config.models import BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock
 from bridge.config.options import options, summary
@@ -19,6 +20,7 @@ from bridge.registry import AdapterRegistry
 ADAPTERS = AdapterRegistry(bundled=True)
 ROOTS: list[type[BaseModel]] = [
     *(BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock),
+    CaseBlock,
     *(Endpoint, Tls, HealthSettings, ResilienceSettings, *AUTH_MODELS.values()),
     *(ADAPTERS[name].config for name in ADAPTERS),
 ]
@@ -61,6 +63,8 @@ class Every(Strict):
     values: dict[str, Any] | None = None
     inner: Inner = Inner()
     more: Annotated[dict[str, Inner], Field(default_factory=dict)]
+    several: tuple[Inner, ...] = ()
+    maps: Annotated[list[Inner], Field(default_factory=list)]
     any: Any = None
 
 
@@ -82,6 +86,8 @@ def test_types_and_defaults_as_a_file_writes_them():
         "values": ("map", None, False),
         "inner": ("block", None, False),
         "more": ("blocks with a label", None, False),
+        "several": ("blocks", None, False),
+        "maps": ("list of maps", None, False),
         "any": ("any value", None, False),
     }
     assert summary(Inner) == "A block."
