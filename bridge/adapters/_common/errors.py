@@ -111,4 +111,6 @@ def opening_error(
     if isinstance(error, ssl.SSLError):
         # Before TLS 1.3 this alert also answers a missing client certificate; else there is no common cipher.
         return NotConnectedError(f"no TLS with {server.name}: {why}", permanent="HANDSHAKE_FAILURE" in alert)
+    if isinstance(error, ConnectionRefusedError):  # an event loop may put the address in place of the reason
+        why = "connection refused; nothing listens there" if server.loopback else "connection refused"
     return NotConnectedError(f"no connection to {server.name}: {why}")

@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -55,7 +56,10 @@ def test_a_connection_that_dies_in_the_tls_handshake(error: OSError | EOFError, 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Connection refused"),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('::1', 7)"),
+            "connection refused; nothing listens there",
+        ),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable"),
         (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out"),
@@ -67,6 +71,12 @@ def test_no_connection_at_all(error: OSError, words: str) -> None:
         found = opening_error(error, server)
         assert (type(found), found.message) == (NotConnectedError, f"no connection to [::1]:7: {words}")
         assert not found.permanent
+
+
+def test_a_refused_connection_elsewhere() -> None:
+    """Another machine may refuse by a rule of its firewall, so nothing is said of what listens."""
+    found = opening_error(ConnectionRefusedError(errno.ECONNREFUSED, ""), replace(PLAIN, host="10.0.0.1"))
+    assert found.message == "no connection to 10.0.0.1:7: connection refused"
 
 
 def test_a_certificate_that_does_not_verify() -> None:
