@@ -10,6 +10,13 @@ def adapter_names(incomplete: str) -> Iterator[str]:
     return (name for name in AdapterRegistry() if name.startswith(incomplete))
 
 
+def recipe_names(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Return the names of recipes that begin with what is typed already, each with what it is for."""
+    from bridge.cli.init import recipes  # noqa: PLC0415
+
+    return ((recipe.name, recipe.summary) for recipe in recipes().values() if recipe.name.startswith(incomplete))
+
+
 def schema_names(incomplete: str) -> Iterator[tuple[str, str]]:
     """Return the names of schemas that begin with what is typed already, each with what it describes."""
     from bridge.cli.schema import names  # noqa: PLC0415

@@ -87,23 +87,31 @@ class Service:
             return _error(request.id, *_INVALID_PARAMS), 0.0, 200
         return _reply(request.id, result=result), delay, status
 
-    def answer(self, body: bytes) -> tuple[bytes, float]:
-        """Return the HTTP response for a request's body, and the seconds to wait before it is sent."""
+    def reply(self, body: bytes) -> tuple[Any, float, int]:
+        """Run the calls of a request's body.
+
+        Returns:
+            The response object, or a list of them; None where nothing is to be answered. The seconds to wait before
+            answering. The HTTP status.
+        """
         try:
             requests = msgspec.json.decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            return _http(200, msgspec.json.encode(_error(None, *_PARSE_ERROR))), 0.0
+            return _error(None, *_PARSE_ERROR), 0.0, 200
         if not isinstance(requests, list):
-            reply, delay, status = self._one(requests)
-            if status != 200:
-                after = None if reply is None else reply["result"]
-                return _http(status, b"", "" if after is None else f"Retry-After: {after}\r\n"), delay
-            return (_http(204, b"") if reply is None else _http(200, msgspec.json.encode(reply))), delay
+            return self._one(requests)
         if not requests:
-            return _http(200, msgspec.json.encode(_error(None, *_INVALID_REQUEST))), 0.0
+            return _error(None, *_INVALID_REQUEST), 0.0, 200
         replies, delays, _ = zip(*map(self._one, requests), strict=True)
-        answers = [reply for reply in replies if reply is not None]
-        return (_http(200, msgspec.json.encode(answers)) if answers else _http(204, b"")), max(delays)
+        return [reply for reply in replies if reply is not None] or None, max(delays), 200
+
+    def answer(self, body: bytes) -> tuple[bytes, float]:
+        """Return the HTTP response for a request's body, and the seconds to wait before it is sent."""
+        reply, delay, status = self.reply(body)
+        if status != 200:
+            after = None if reply is None else reply["result"]
+            return _http(status, b"", "" if after is None else f"Retry-After: {after}\r\n"), delay
+        return (_http(204, b"") if reply is None else _http(200, msgspec.json.encode(reply))), delay
 
 
 def _reply(call_id: Any, **members: Any) -> dict[str, Any] | None:

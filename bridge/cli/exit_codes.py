@@ -24,6 +24,6 @@ MEANINGS: Final = {
     ),
     ExitCode.INVALID: "What you gave is wrong: the configuration, an argument, an option, or a file that it names.",
     ExitCode.NO_ANSWER: "Nothing answers: there is no bus at these addresses, or no bridge on it.",
-    ExitCode.INTERRUPTED: "Ctrl-C (SIGINT) ended it. `run` stops in order at the first one and ends with 0.",
-    ExitCode.TERMINATED: "SIGTERM ended it. `run` stops in order at the first one and ends with 0.",
+    ExitCode.INTERRUPTED: "Ctrl-C (SIGINT) ended it. `run` and `mock` stop in order at the first one and end with 0.",
+    ExitCode.TERMINATED: "SIGTERM ended it. `run` and `mock` stop in order at the first one and end with 0.",
 }

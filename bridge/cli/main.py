@@ -40,6 +40,62 @@ def _options(
     pass
 
 
+@app.command(epilog=examples("nemo-bridge init", "nemo-bridge init nats --into bridge.hcl"))
+def init(
+    recipe: Annotated[
+        str, typer.Argument(help="What to begin with; --list shows all.", autocompletion=completion.recipe_names)
+    ] = "json-rpc",
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it: a new file, or a folder. Default: here.")
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="Print the names of all recipes.")] = False,
+) -> None:
+    """Write a configuration to begin with, and say what to do next. It never overwrites a file."""
+    from bridge.cli import init as recipes  # noqa: PLC0415
+
+    if names:
+        recipes.show_names()
+    else:
+        recipes.write(recipe, into)
+
+
+@app.command(
+    epilog=examples(
+        "nemo-bridge mock shop.hcl",
+        "nemo-bridge mock shop.hcl --fail shop=3 --delay shop=500ms",
+        "nemo-bridge mock shop.hcl --answer shop='{\"number\": 7}'",
+    )
+)
+def mock(
+    files: Files,
+    var: Variables = [],  # noqa: B006 - typer copies it
+    fail: Annotated[
+        list[str], typer.Option(metavar="NAME[=COUNT]", help="Fail the next calls, as in shop=3, or all of them: shop.")
+    ] = [],  # noqa: B006
+    delay: Annotated[
+        list[str], typer.Option(metavar="NAME=DURATION", help="Wait before each answer, as in shop=500ms.")
+    ] = [],  # noqa: B006
+    answer: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=JSON", help="Answer this, as in shop='{\"number\": 7}', and not what fits the call."
+        ),
+    ] = [],  # noqa: B006
+    port: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=PORT", help="Listen at this port of 127.0.0.1, and not where the endpoint is."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Stand in for the JSON-RPC and HTTP remotes of a configuration, to try it without them.
+
+    Each stand-in listens where the endpoint of its integration is, if that is on this machine. It answers plausibly,
+    and shows what it gets.
+    """
+    from bridge.cli import mock as stand_ins  # noqa: PLC0415
+
+    stand_ins.run(files, var, stand_ins.Options(fail, delay, answer, port))
+
+
 @app.command()
 def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies it
     """Run the sidecar until SIGTERM, Ctrl-C or the application's `system.shutdown`."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from bridge.bus import parse_endpoint
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.probe import probe
 from bridge.cli.process import Process
+from bridge.cli.stand_ins import hint
 from bridge.cli.terminal import say
 from bridge.config import Configuration, forget, load
 from bridge.connection import setup_of
@@ -149,7 +151,8 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     redactor = Redactor(configuration.secrets)
     logs.configure(configuration.log.level, configuration.log.format, redactor)
     with Process(_loop_factory()) as process:
-        process.run(_serve(configuration, load_again, redactor, process))
+        stand_in = shlex.join(["nemo-bridge", "mock", *map(str, files), *(f"--var={pair}" for pair in pairs)])
+        process.run(_serve(configuration, load_again, redactor, process, stand_in))
         process.exit_code = ExitCode.OK
 
 
@@ -170,7 +173,11 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 async def _serve(
-    configuration: Configuration, load_again: "partial[Configuration]", redactor: Redactor, process: Process
+    configuration: Configuration,
+    load_again: "partial[Configuration]",
+    redactor: Redactor,
+    process: Process,
+    stand_in: str,
 ) -> None:
     from bridge.core.clock import RealClock  # noqa: PLC0415
     from bridge.gateway import LONGEST_CLOSE, IntegrationGateway  # noqa: PLC0415
@@ -198,4 +205,8 @@ async def _serve(
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, gateway.reload_soon)
     with clock.steady():
-        await gateway.run()
+        hinting = loop.create_task(hint(configuration.integrations.values(), gateway.status, stand_in, clock))
+        try:
+            await gateway.run()
+        finally:
+            hinting.cancel()

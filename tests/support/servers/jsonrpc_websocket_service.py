@@ -43,11 +43,10 @@ class _Server:
                 )
             asked["method"] = "echo"
             text = json.dumps(asked)
-        response, delay = self.service.answer(text.encode())
+        reply, delay, _ = self.service.reply(text.encode())
         await asyncio.sleep(delay)
-        _, _, body = response.partition(b"\r\n\r\n")
-        if body:
-            await connection.send(body.decode())
+        if reply is not None:
+            await connection.send(json.dumps(reply))
 
 
 async def _main(port: int) -> None:

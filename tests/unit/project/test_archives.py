@@ -36,6 +36,13 @@ def test_the_wheel_has_the_schemas(wheel: Path):
     }
 
 
+def test_the_wheel_has_the_recipes(wheel: Path):
+    """What `nemo-bridge init` writes is in the package."""
+    with zipfile.ZipFile(wheel) as archive:
+        inside = [name for name in archive.namelist() if name.startswith("bridge/recipes/")]
+    assert sorted(inside) == sorted(f"bridge/recipes/{path.name}" for path in (ROOT / "bridge/recipes").iterdir())
+
+
 def test_the_command_reads_them_from_the_wheel(wheel: Path, tmp_path: Path):
     """`nemo-bridge schema` of an installed wheel prints a schema; there the project's folder is not at hand."""
     with zipfile.ZipFile(wheel) as archive:
