@@ -1,4 +1,4 @@
-"""Every snippet of the README, and the example, really works."""
+"""Every snippet of the README, and the example, really works; the first minute goes as it is written."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,23 @@ import pytest
 from typer.main import get_command
 
 from bridge.bus.address import default_publish, default_subscribe, runtime_directory
+from bridge.cli.init import recipes
 from bridge.cli.main import app
+from bridge.cli.mock import Options, make_plan
 from bridge.cli.sidecar import read
 from bridge.client import BusClient
+from bridge.config import load
+from bridge.registry import AdapterRegistry
 from tests.support.bus.curve import KeyRing
-from tests.support.servers.demo import demo_service
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.redis_server import redis_server
+from tests.support.servers.remote import free_port
 from tests.support.sidecar.sidecar import short_directory
+from tests.support.wait import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLE = ROOT / "examples" / "json-rpc.hcl"
-TOKEN = "secret"  # the README's own
 NEMO_BRIDGE = [sys.executable, "-m", "bridge"]
 
 
@@ -49,9 +53,10 @@ def commands() -> list[list[str]]:
     ]
 
 
-def shop() -> str:
-    """The configuration that the README asks its reader to save."""
-    return next(block for block in blocks("hcl") if "integration" in block)
+def first_minute() -> list[str]:
+    """The shell lines of the first minute."""
+    text = README.partition("\n## The first minute\n")[2].partition("\n## ")[0]
+    return "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).splitlines()
 
 
 @dataclass(frozen=True)
@@ -77,49 +82,145 @@ class User:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    @contextmanager
+    def running(self, *command: str) -> Iterator[Path]:
+        """Run a command that does not end by itself; yield the file of its output, and end it by SIGTERM in order."""
+        output = self.directory / f"output-{len(list(self.directory.iterdir()))}"
+        with (
+            output.open("wb") as printed,
+            subprocess.Popen(command, cwd=self.directory, env=self.environ, stdout=printed, stderr=printed) as process,
+        ):
+            try:
+                yield output
+            finally:
+                process.terminate()
+                assert process.wait(30) == 0, output.read_text()
+
+    def bus_is_ready(self) -> None:
+        """Wait until the sidecar says that it is ready."""
+        wait_until((self.directory / "nemo" / "bus-subscribe.sock").exists)
+        self.run(*NEMO_BRIDGE, "tap", "health.bridge", "--count", "1")
+
     def bus(self, source: str) -> BusClient:
         """Return a client of the bus, for a program with this source."""
         sockets = f"ipc://{self.directory}/nemo/bus-"
         return BusClient(f"{sockets}publish.sock", f"{sockets}subscribe.sock", source=source, prefixes=("",))
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return as soon as the condition is true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def some_user(**environ: str) -> Iterator[User]:
+    """Yield a user with an empty working directory, whose commands are those of this environment."""
+    with short_directory() as directory:
+        own = {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "XDG_RUNTIME_DIR": str(directory),
+            "XDG_STATE_HOME": str(directory / "state"),
+            "API_TOKEN": "secret",
+            "NO_COLOR": "1",
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("NEMO_BUS_")}
+        yield User(directory, inherited | own | environ)
+
+
 @contextmanager
 def running_sidecar(text: str, *arguments: str) -> Iterator[User]:
     """Run a sidecar with this configuration; yield its user."""
-    with short_directory() as directory:
-        (directory / "shop.hcl").write_text(text)
-        environ = os.environ | {"XDG_RUNTIME_DIR": str(directory), "API_TOKEN": TOKEN, "NO_COLOR": "1"}
-        for name in ("NEMO_BUS_PUBLISH", "NEMO_BUS_SUBSCRIBE"):
-            environ.pop(name, None)
-        user = User(directory, environ)
-        command = [*NEMO_BRIDGE, "run", "shop.hcl", *arguments]
-        with subprocess.Popen(command, cwd=directory, env=environ, stdout=subprocess.DEVNULL) as sidecar:
-            try:
-                end = time.monotonic() + 15
-                while not (directory / "nemo" / "bus-subscribe.sock").exists():
-                    assert sidecar.poll() is None, "the sidecar did not start"
-                    assert time.monotonic() < end, "the sidecar opened no bus"
-                    time.sleep(0.01)
-                user.run(*NEMO_BRIDGE, "tap", "health.bridge", "--count", "1")
-                yield user
-            finally:
-                sidecar.terminate()
-
-
-@pytest.fixture(scope="module", params=["readme", "example"])
-def user(request: pytest.FixtureRequest) -> Iterator[User]:
-    """Run the README's configuration, or the example, with a service that requires its token."""
-    with demo_service("--token", TOKEN) as service:
-        text = shop() if request.param == "readme" else EXAMPLE.read_text("utf-8")
-        with running_sidecar(text, "--var", f"api_url={service.url.removesuffix('/rpc')}") as user:
-            user.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+    with some_user() as user:
+        (user.directory / "shop.hcl").write_text(text)
+        with user.running(*NEMO_BRIDGE, "run", "shop.hcl", *arguments):
+            user.bus_is_ready()
             yield user
 
 
+@dataclass(frozen=True)
+class Newcomer(User):
+    """A user after the first minute, with the bridge and the stand-in at work.
+
+    Attributes:
+        told: What the commands that ended have said, by command.
+        calls: The output of the stand-in.
+        log: The output of the bridge.
+    """
+
+    told: dict[str, str]
+    calls: Path
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def newcomer() -> Iterator[Newcomer]:
+    """Do what the README says in the first minute, line by line, with a free port in place of the recipe's."""
+    told, outputs = {}, []
+    with some_user(SHOP_URL=f"http://127.0.0.1:{free_port()}") as user, ExitStack() as running:
+        for line in first_minute():
+            command = ("sh", "-c", f"exec {line}")
+            match shlex.split(line)[1]:
+                case "mock":
+                    outputs.append(running.enter_context(user.running(*command)))
+                    wait_until(lambda: "Each call" in outputs[0].read_text())
+                case "run":
+                    outputs.append(running.enter_context(user.running(*command)))
+                    user.bus_is_ready()
+                case _:
+                    told[line] = user.run(*command)
+        calls, log = outputs
+        yield Newcomer(user.directory, user.environ, told, calls, log)
+
+
+@pytest.fixture(scope="module")
+def example() -> Iterator[User]:
+    """Run the example with a stand-in for its service."""
+    text = EXAMPLE.read_text("utf-8")
+    api = f"http://127.0.0.1:{free_port()}"
+    configuration = load(
+        [EXAMPLE], adapters=AdapterRegistry(), variables={"api_url": api}, environ={"API_TOKEN": "secret"}
+    )
+    (place,) = make_plan(configuration, Options()).places
+    listener = place.listen(lambda _, __: None)
+    listener.start()
+    try:
+        with running_sidecar(text, "--var", f"api_url={api}") as user:
+            user.run(*NEMO_BRIDGE, "tap", "health.shop", "--count", "1")
+            yield user
+    finally:
+        listener.stop()
+
+
+@pytest.fixture(params=["newcomer", "example"])
+def user(request: pytest.FixtureRequest) -> User:
+    """Return the user of the README's configuration, or of the example."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, User)
+    return found
+
+
+def test_the_first_minute(newcomer: Newcomer) -> None:
+    """The file is there, the event is answered, and the stand-in shows the call as the README does."""
+    written, answered = (newcomer.told[line] for line in first_minute() if line in newcomer.told)
+    assert "wrote shop.hcl" in written
+    assert (newcomer.directory / "shop.hcl").read_text() == recipes()["json-rpc"].text
+    assert '"number": 1' in answered
+    shown = blocks("text")[0].strip()
+    assert shown in newcomer.calls.read_text()
+    assert "Traceback" not in newcomer.log.read_text()
+
+
+def test_the_configuration_is_the_recipe() -> None:
+    """The README shows what `init` writes, without its first comment."""
+    assert blocks("hcl")[0] == recipes()["json-rpc"].text.partition("\n\n")[2]
+
+
 @pytest.mark.parametrize("block", blocks("hcl"))
-def test_configuration_loads(block, tmp_path, monkeypatch):
+def test_configuration_loads(block, tmp_path):
     """Each HCL block stands as a file of its own."""
-    monkeypatch.setenv("API_TOKEN", TOKEN)
     if "curve {" in block:
         KeyRing(tmp_path / "keys")
     file = tmp_path / "block.hcl"
@@ -193,7 +294,7 @@ async def test_event_is_answered_as_shown(user):
 def test_command_works(user, words):
     """Each command of the README does what it says; those with a life of their own are only looked up."""
     match words[1]:
-        case "run" | "demo":
+        case "init" | "mock" | "run" | "demo":  # the first minute, and the demo's own test
             assert words[1] in get_command(app).commands
         case "tap":
             assert "health." in user.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
@@ -207,7 +308,7 @@ def test_other_commands_exist():
     """Scripts are there and can be started; the rest are a reader's usual tools."""
     others = [words for words in commands() if words[0] != "nemo-bridge"]
     scripts = {words[0] for words in others if words[0].startswith("scripts/")}
-    assert {words[0] for words in others} - scripts == {"pip", "pipx", "export"}
+    assert {words[0] for words in others} - scripts == {"pip", "pipx"}
     assert scripts >= {"scripts/demo", "scripts/test"}
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
     bash = shutil.which("bash")
