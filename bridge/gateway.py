@@ -5,7 +5,7 @@ import dataclasses
 import math
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from bridge import __version__
-from bridge.bus import Bus, CurveClient, CurveServer
+from bridge.bus import Bus, CurveClient, CurveServer, Transport
 from bridge.config import BusSettings, Configuration, Expression
 from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states
 from bridge.core.cancel import PATIENCE, BoundedTasks
@@ -37,9 +37,9 @@ from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
 from bridge.core.responder import Responder, kept_by
 from bridge.core.settings import DEFAULT_PREFETCH, parse_listen
-from bridge.core.threads import in_thread
+from bridge.core.threads import InThread, in_thread
 from bridge.observe.observer import Observer
-from bridge.outbox import Outbox, Selection, default_folder
+from bridge.outbox import CommitQueue, Folder, Outbox, Selection, Storage, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 
@@ -64,6 +64,27 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a gateway uses of the machine that it runs on, beside clock and random numbers. A simulation replaces it.
+
+    Attributes:
+        transport: How to reach the other programs; None: ZeroMQ, as the configuration says.
+        storage: Where the outbox keeps its entries; None: in the folder that the configuration names.
+        commit_queue: Writes to `storage`.
+        environ: The environment; it names the service manager's socket.
+        pid: What health shows as the process.
+        in_thread: Runs what may never end, such as reading files.
+    """
+
+    transport: Transport | None = None
+    storage: Storage | None = None
+    commit_queue: type[CommitQueue] = CommitQueue
+    environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
+    pid: int = dataclasses.field(default_factory=os.getpid)
+    in_thread: InThread = in_thread
+
+
 class IntegrationGateway:
     """Run the sidecar from start to end. `stop`, or the application's `stop_with` event, stops it in order.
 
@@ -79,6 +100,7 @@ class IntegrationGateway:
         rng: random.Random | None = None,
         redactor: Redactor | None = None,
         on_end: Callable[[], None] = lambda: None,
+        surroundings: "Surroundings | None" = None,
     ) -> None:
         """Build all parts; open nothing.
 
@@ -89,6 +111,7 @@ class IntegrationGateway:
             rng: Source of random numbers for jitter.
             redactor: Removes secrets from texts of remotes; a new one by default.
             on_end: Called at least once when stopping begins.
+            surroundings: What it uses of the machine; default: the real one.
         """
         self._configuration = configuration
         self._load = load
@@ -97,6 +120,7 @@ class IntegrationGateway:
         self._redactor = redactor or Redactor()
         self._redactor.learn(configuration.secrets)
         self._on_end = on_end
+        self._around = around = surroundings or Surroundings()
         settings = configuration.bridge
         self.name = settings.name
         self.source = settings.source
@@ -113,6 +137,7 @@ class IntegrationGateway:
             last_values=(configuration.bus.max_last_values, configuration.bus.max_last_value_bytes),
             bytes_as=configuration.bus.bytes,
             curve=_curve(configuration.bus),
+            transport=around.transport,
         )
         state_dir = settings.data_dir or default_folder(settings.name)
         self._manager = ConnectionManager(
@@ -129,13 +154,14 @@ class IntegrationGateway:
         self.bus.take(_patterns_of(configuration))
         self._responder = responder
         self._outbox = Outbox(
-            state_dir,
+            around.storage or Folder(state_dir),
             settings.outbox,
             responder=responder,
             connection=self._manager.get,
             clock=self._clock,
             rng=rng,
             on_change=self._publish_health,
+            commit_queue=around.commit_queue,
         )
         self._dispatcher = Dispatcher(
             self._router(configuration),
@@ -153,7 +179,7 @@ class IntegrationGateway:
             listen=None if settings.status is None else parse_listen(settings.status),
             hosts=settings.status_hosts,
             must_listen="status" in settings.model_fields_set,
-            environ=os.environ,
+            environ=around.environ,
             clock=self._clock,
         )
         self._status: BridgeStatus = "starting"
@@ -419,7 +445,7 @@ class IntegrationGateway:
             ConfigError: The configuration has faults, reading it took too long, or has shown a bug of the bridge.
             StoppingError: The bridge has begun to stop meanwhile.
         """
-        reading = asyncio.ensure_future(in_thread(read, clock=self._clock, limit=_LONGEST_LOAD))
+        reading = asyncio.ensure_future(self._around.in_thread(read, clock=self._clock, limit=_LONGEST_LOAD))
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -470,7 +496,7 @@ class IntegrationGateway:
             status="degraded" if self._status == "ready" and self._outbox.problem is not None else self._status,
             version=__version__,
             name=self.name,
-            pid=os.getpid(),
+            pid=self._around.pid,
             uptime_ms=int((self._clock.monotonic() - self._started) * 1000),
             bus=BusCounts(**dataclasses.asdict(self.bus.stats)),
             outbox=self._outbox.counts(),

@@ -8,6 +8,7 @@ from bridge.bus.codec import Codec
 from bridge.bus.recording import encode_event, read_events
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.stats import BusStats
+from bridge.bus.transport import Transport, TransportEvents
 
 __all__ = [
     "Broker",
@@ -19,6 +20,8 @@ __all__ = [
     "Limits",
     "Reason",
     "Rejected",
+    "Transport",
+    "TransportEvents",
     "default_publish",
     "default_subscribe",
     "encode_event",

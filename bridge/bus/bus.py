@@ -2,26 +2,21 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import zmq
 from msgspec import UNSET
 
-from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
-from bridge.bus.broker.broker import AccessControl, Broker
-from bridge.bus.broker.curve import CurveClient, CurveServer, load_access_list
+from bridge.bus.broker.curve import CurveClient, CurveServer
 from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
 from bridge.bus.listeners import EVERY_FIRST_BYTE, OBSERVES, TAKES, Listeners
 from bridge.bus.loopback import Loopback
-from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Limits, Reason, Rejected
-from bridge.bus.sender import Sender
 from bridge.bus.stats import BusStats
+from bridge.bus.transport import Transport, TransportEvents, ZmqTransport
 from bridge.core.curve_keys import own_type_prefix
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import MOST_ANSWERABLE
@@ -30,9 +25,8 @@ from bridge.core.payloads import BusGap, BusRejected
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
 
-# Seconds to wait for the bus at the start, for our subscriptions to come back from it, and for the last event to.
+# Seconds to wait for the bus at the start, and for the last event to come back from it.
 _JOIN: Final = 5.0
-_SETTLE: Final = 1.0
 _FAREWELL: Final = 0.5
 # Refusals are reported separately for so many keys, types and reasons a second; beyond, together.
 _MAX_REPORTED: Final = 64
@@ -70,6 +64,7 @@ class Bus:
         bytes_as: Literal["object", "bin"] = "object",
         join_timeout: float = _JOIN,
         curve: CurveServer | CurveClient | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Create it; nothing is opened before `start`.
 
@@ -91,18 +86,13 @@ class Bus:
                 Both are read.
             join_timeout: Seconds in which the bus must answer at the start.
             curve: Keys: a `CurveServer` to host a closed bus, a `CurveClient` to join one; None for an open bus.
+            transport: How to reach the others, in place of ZeroMQ at these endpoints.
 
         Raises:
             BusError: An endpoint is not valid.
         """
-        self._publish_endpoint = publish or default_publish()
-        self._subscribe_endpoint = subscribe or default_subscribe()
-        pair = parse_pair(self._publish_endpoint, self._subscribe_endpoint, closed=curve is not None)
-        if mode == "connect":
-            check_reachable(*pair)
         self._mode = mode
         self._curve = curve
-        self._max_message = max_message
         self._source = source
         self._clock = clock
         self._on_event = on_event
@@ -114,7 +104,16 @@ class Bus:
         self._number = number
         self._own = own
         self._own_types: dict[bytes, bool] = {}
-        self._join_timeout = join_timeout
+        self._transport = transport or ZmqTransport(
+            mode=mode,
+            publish=publish,
+            subscribe=subscribe,
+            max_message=max_message,
+            clock=clock,
+            join_timeout=join_timeout,
+            own_type=self._own_type(),
+            curve=curve,
+        )
         self._codec = Codec(Limits(max_message=max_message), bytes_as=bytes_as)
         self._gaps = GapDetector() if "" in self._subscriptions else None
         self._rejections = RateLimited(clock, self._report_rejected)
@@ -127,32 +126,29 @@ class Bus:
         self._seq = 0
         self._loopback = Loopback(source)
         self._taken: set[str] = set()
-        self._marker: bytes | None = None
-        self._marker_came_back = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
-        self._broker: Broker | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._sender: Sender | None = None
-        self._receiver: Receiver | None = None
-        #: Why a bus that was joined did not answer, where that is known; set when it is closed.
-        self.trouble: str | None = None
         self.stats = BusStats()
 
     @property
     def publish_endpoint(self) -> str:
         """The endpoint for publishers; after `start` the real one."""
-        return self._publish_endpoint
+        return self._transport.endpoints[0]
 
     @property
     def subscribe_endpoint(self) -> str:
         """The endpoint for subscribers; after `start` the real one."""
-        return self._subscribe_endpoint
+        return self._transport.endpoints[1]
 
     @property
     def alive(self) -> bool:
         """Whether it is reading and, where it hosts the broker, the broker is forwarding."""
-        reads = self._receiver is not None and self._done is not None and not self._done.done()
-        return reads and (self._broker is None or self._broker.alive)
+        reads = self._transport.receiver is not None and self._done is not None and not self._done.done()
+        return reads and self._transport.alive
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a bus that was joined did not answer, where that is known; set when it is closed."""
+        return self._transport.trouble
 
     async def start(self) -> None:
         """Host or join the bus. When it returns, events arrive in both directions.
@@ -164,20 +160,20 @@ class Bus:
         try:
             await self._open()
         except BaseException:
-            await self._close()
+            await self._transport.close()
             raise
 
     async def stop(self) -> None:
         """Wait a moment until the last events have left, then close; idempotent. Ends `run`."""
         try:
-            if self._sender is not None:
+            if self._transport.sender is not None:
                 self._rejections.flush()
                 self._lost.flush()
                 with contextlib.suppress(TimeoutError):
                     async with self._clock.timeout(_FAREWELL):
                         await self._last_came_back()
         finally:
-            await self._close()
+            await self._transport.close()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
@@ -207,7 +203,8 @@ class Bus:
         frame, body = self._encode(event_type, payload, correlation_id, headers)
         self._last_id += 1
         self._seq += 1
-        if self._sender is not None and self._sender.send(frame, body):
+        sender = self._transport.sender
+        if sender is not None and sender.send(frame, body):
             self.stats.published += 1
         else:
             self.stats.dropped += 1
@@ -267,12 +264,13 @@ class Bus:
         own = self._own_type()
         taken = {f"{own}{TAKES}{pattern}" for pattern in patterns}
         gone, self._taken = self._taken - taken, taken
-        if self._receiver is not None:
-            have = set(self._receiver.subscriptions)
-            for prefix in taken - have:
-                self._receiver.subscribe(prefix)
-            for prefix in gone:
-                self._receiver.unsubscribe(prefix)
+        receiver = self._transport.receiver
+        if receiver is not None:
+            have = set(receiver.subscriptions)
+            for prefix in sorted(taken - have):
+                receiver.subscribe(prefix)
+            for prefix in sorted(gone):
+                receiver.unsubscribe(prefix)
 
     def _own_type(self) -> str:
         """Return the beginning of types that our key may subscribe to on a closed bus."""
@@ -283,8 +281,8 @@ class Bus:
         """Subscribe to event types that start with `prefix`, too. It takes effect when the broker knows of it."""
         self._prefixes += (prefix,)
         self._subscriptions += (prefix,)
-        if self._receiver is not None:
-            self._receiver.subscribe(prefix)
+        if self._transport.receiver is not None:
+            self._transport.receiver.subscribe(prefix)
 
     def offer(
         self, event_type: str, payload: Any, *, headers: Mapping[str, str], keep: tuple[str, Hashable] | None = None
@@ -303,7 +301,8 @@ class Bus:
         Raises:
             InvalidError: The event cannot be carried.
         """
-        if self._sender is None or not self._sender.has_room:
+        sender = self._transport.sender
+        if sender is None or not sender.has_room:
             return False
         if keep is None:
             self.publish(event_type, payload, headers=headers)
@@ -334,10 +333,11 @@ class Bus:
 
     async def room(self) -> None:
         """Wait until there is room for what was offered; never returns once the bus is closed."""
-        if self._sender is None:
+        sender = self._transport.sender
+        if sender is None:
             await asyncio.get_running_loop().create_future()
         else:
-            await self._sender.room()
+            await sender.room()
 
     def keep(self, event_type: str, payload: Any) -> None:
         """Publish a state of the bridge, and publish it again, with a new id, for each later subscriber.
@@ -435,12 +435,7 @@ class Bus:
         Raises:
             BusError: The list is not valid; the old one stays in force.
         """
-        if self._broker is None or not isinstance(self._curve, CurveServer):
-            return None
-        access_list = await asyncio.to_thread(load_access_list, self._curve)
-        if self._broker is not None:  # still there
-            self._broker.renew(access_list)
-        return len(access_list) - 1
+        return await self._transport.renew_keys()
 
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
@@ -460,103 +455,16 @@ class Bus:
     # --- open and close
 
     async def _open(self) -> None:
-        slow_subscribers = None
-        if self._mode == "host":
-            broker = await self._host()
-            slow_subscribers, context = broker.slow_subscribers, broker.context
-            publish, subscribe = broker.inproc_publish, broker.inproc_subscribe
-        else:
-            context = zmq.Context()
-            publish, subscribe = self._publish_endpoint, self._subscribe_endpoint
-        self._context = context
-        client = self._curve if isinstance(self._curve, CurveClient) else None
-        self._receiver = Receiver(
-            context,
-            self._clock,
-            subscribe,
-            subscriptions=(*self._prefixes, *self._taken),
-            max_message=self._max_message,
+        events = TransportEvents(
             on_message=self._on_message,
             on_bad=self.reject,
-            on_large=None if slow_subscribers is None else slow_subscribers.passed,
-            curve=client,
+            on_subscription=self._on_subscription,
+            on_lost=self._listeners.clear,
+            on_refused=self._on_refused,
+            on_crash=self._fail,
         )
-        self._receiver.open()
-        self._sender = Sender(
-            context, self._clock, publish, self._on_subscription, on_lost=self._listeners.clear, curve=client
-        )
-        self._sender.open()
-        await self._joined(self._receiver, self._sender)
+        await self._transport.open((*self._prefixes, *sorted(self._taken)), events)
         self._listeners.ignore_own()
-
-    async def _host(self) -> Broker:
-        access = None
-        if isinstance(self._curve, CurveServer):
-            access_list = await asyncio.to_thread(load_access_list, self._curve)
-            access = AccessControl(self._curve, access_list, on_refused=self._on_refused, on_crash=self._fail)
-        broker = Broker(
-            self._publish_endpoint,
-            self._subscribe_endpoint,
-            self._max_message,
-            self._clock,
-            on_disconnect=self.reject,
-            access=access,
-        )
-        await broker.start()
-        self._broker = broker
-        self._publish_endpoint, self._subscribe_endpoint = broker.publish_endpoint, broker.subscribe_endpoint
-        return broker
-
-    async def _joined(self, receiver: Receiver, sender: Sender) -> None:
-        for connection, endpoint in (
-            (receiver.connection, self._subscribe_endpoint),
-            (sender.connection, self._publish_endpoint),
-        ):
-            if connection is not None:
-                await connection.join(endpoint, self._join_timeout)
-        # An application that binds a SUB and a PUB itself passes no subscriptions on, so nothing comes back from it.
-        with contextlib.suppress(TimeoutError):
-            async with self._clock.timeout(self._join_timeout if self._mode == "host" else _SETTLE):
-                await self._subscriptions_exchanged(receiver)
-
-    async def _subscriptions_exchanged(self, receiver: Receiver) -> None:
-        """Wait until the broker has our subscriptions, and our sender has those of all others.
-
-        A successful handshake does not mean either: subscriptions are sent after it, on each of the two connections
-        separately. Events that others publish before the broker has our subscriptions are lost to us, and no gap shows,
-        because they are the first ones. So we subscribe to a marker that no other client uses, and wait until the
-        broker passes it on to our sender. Subscriptions keep their order on a connection: when the marker is back, the
-        broker has all subscriptions that were made before it. But a broker sends a new publisher the list of all
-        subscriptions first, in an order of its own, and the marker may be in it. So a second marker follows, which
-        comes after that list.
-        """
-        own = self._own_type()
-        for _ in range(2):
-            marker = f"{own}.{uuid.uuid4().hex}"
-            self._marker = marker.encode()
-            self._marker_came_back.clear()
-            receiver.subscribe(marker)
-            try:
-                await self._marker_came_back.wait()
-            finally:
-                receiver.unsubscribe(marker)
-
-    async def _close(self) -> None:
-        ends = (self._receiver, self._sender)
-        connections = [end.connection for end in ends if end is not None and end.connection is not None]
-        self.trouble = next((one.trouble for one in connections if one.trouble), self.trouble)
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-        context, self._context = self._context, None
-        broker, self._broker = self._broker, None
-        if broker is not None:
-            await broker.stop()
-        elif context is not None:
-            await asyncio.to_thread(context.term)
 
     async def _last_came_back(self) -> None:
         """Wait until the broker has forwarded our last event to all subscribers, of which we are one."""
@@ -597,16 +505,14 @@ class Bus:
         return passes
 
     def _fail(self, error: BaseException) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
+        if self._transport.receiver is not None:
+            self._transport.receiver.close()
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
     def _on_subscription(self, prefix: bytes, subscribed: bool) -> None:
         if not subscribed:
             self._listeners.remove(prefix)
-        elif prefix == self._marker:
-            self._marker_came_back.set()
         else:
             self._listeners.add(prefix)
             self._states.publish_again(prefix)

@@ -34,7 +34,7 @@ class Listeners:
         self._taken: dict[bytes, Trigger] = {}
         self._observers: set[bytes] = set()
         self._known: dict[str, bool] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in the order of their coming
 
     def add(self, prefix: bytes) -> None:
         """Note a prefix that somebody subscribes to."""
@@ -92,7 +92,7 @@ class Listeners:
 
     def wake(self) -> None:
         """Let all who wait look again."""
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         for one in waiting:
             if not one.done():
                 one.set_result(None)
@@ -100,11 +100,11 @@ class Listeners:
     async def change(self) -> None:
         """Wait until there is a new prefix, or `wake` is called."""
         one: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(one)
+        self._waiting[one] = None
         try:
             await one
         finally:
-            self._waiting.discard(one)
+            self._waiting.pop(one, None)
 
 
 def _trigger(prefix: bytes) -> Trigger | None:

@@ -45,7 +45,7 @@ class ConnectionManager:
         self._on_change = on_change
         self._connections: dict[str, Connection] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], None] = {}
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
 
@@ -74,7 +74,7 @@ class ConnectionManager:
             self._tasks[connection.id] = self._group.create_task(connection.run())
 
     async def _end(self) -> None:
-        tasks = {*self._tasks.values(), *self._leaving}
+        tasks = [*self._tasks.values(), *self._leaving]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -168,8 +168,8 @@ class ConnectionManager:
     def _take_task(self, connection: Connection) -> asyncio.Task[None] | None:
         task = self._tasks.pop(connection.id, None)
         if task is not None:
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._leaving[task] = None
+            task.add_done_callback(self._leaving.pop)
         return task
 
     async def _leave(self, connection: Connection, task: asyncio.Task[None] | None) -> None:

@@ -197,7 +197,7 @@ class SessionKeeper:
         self._renewing = False
         #: Why the last connections ended that did not last, oldest first.
         self._short_lives: deque[BridgeError] = deque(maxlen=_SHORT_LIVES)
-        self._open_sessions: set[Session] = set()
+        self._open_sessions: dict[Session, None] = {}  # in the order of their opening
         # Made now, so that a setting that cannot work is reported before anything runs.
         self._next: Session | None = self._make()
         self._session: Session | None = None
@@ -380,7 +380,7 @@ class SessionKeeper:
             session = self._session_to_open()
         except ValueError as unfit:  # a file that was good at the start
             return NotConnectedError(str(unfit), permanent=True)
-        self._open_sessions.add(session)
+        self._open_sessions[session] = None
         # A session without a connection is opened again, and what it has lost before is to be made again.
         before, session.lost = session.lost, None
         error = await self._begin(session, verify=self._backoff.failures > 0)
@@ -489,7 +489,7 @@ class SessionKeeper:
             new = prepared or self._make()
         except ValueError as unfit:
             return NotConnectedError(str(unfit), permanent=True)
-        self._open_sessions.add(new)
+        self._open_sessions[new] = None
         failure = _reason(await self._connect(new) or await self._check(new.adapter), new.lost)
         if failure is not None:
             await self._close(new)
@@ -582,7 +582,7 @@ class SessionKeeper:
         # ConnectionLostError: its library cancelled it.
         with contextlib.suppress(TimeoutError, ConnectionLostError):
             await self._tasks.run(session.adapter.disconnect(), "disconnect", limit=_LONGEST_CLOSE)
-        self._open_sessions.discard(session)
+        self._open_sessions.pop(session, None)
 
 
 def heard_since(session: ProtocolAdapter, moment: float) -> bool:

@@ -6,7 +6,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
@@ -21,6 +21,14 @@ _GRACE: Final = 1.0
 
 class _Abandoned(BaseException):
     """Ends the code of a thread that nobody waits for any more."""
+
+
+class InThread(Protocol):
+    """The type of `in_thread`, and of what takes its place where there are no threads."""
+
+    async def __call__(self, work: Callable[[], T], *, clock: Clock, limit: float) -> T:
+        """See `in_thread`."""
+        ...
 
 
 async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:

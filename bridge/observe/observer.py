@@ -97,6 +97,8 @@ class Observer:
 
     async def run(self) -> None:
         """Measure the event loop and tell the service manager that it runs, until cancelled."""
+        if self._server is None and self._manager.watchdog is None:  # nobody asks
+            await asyncio.get_running_loop().create_future()
         tick = _TICK if self._manager.watchdog is None else min(_TICK, self._manager.watchdog / 3)
         while True:
             before = self._read()

@@ -1,7 +1,9 @@
 """The outbox: stores what `at_least_once` routes accept on disk, and delivers it from there."""
 
+from bridge.outbox.commit_queue import CommitQueue
 from bridge.outbox.dead_letters import Selection
-from bridge.outbox.folder import default_folder
+from bridge.outbox.folder import Folder, default_folder
 from bridge.outbox.outbox import Outbox
+from bridge.outbox.ports import Storage
 
-__all__ = ["Outbox", "Selection", "default_folder"]
+__all__ = ["CommitQueue", "Folder", "Outbox", "Selection", "Storage", "default_folder"]

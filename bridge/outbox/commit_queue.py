@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -21,13 +20,14 @@ from msgspec.structs import replace
 
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
+from bridge.outbox.ports import Storage
 from bridge.outbox.store import Missing, Store, Totals
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: Rows that one transaction takes at most, about.
 _MOST: Final = 1024
 #: Seconds between two tries to write to a disk that has failed.
-_AGAIN: Final = 1.0
+AGAIN: Final = 1.0
 #: Bytes that must be written to a disk that has failed before it counts as good again.
 _PROBE: Final = 64 << 10
 #: Rows that are written at a time to a disk that has failed.
@@ -97,16 +97,16 @@ class CommitQueue:
         missing: What an earlier run had committed and the store does not have; None where nothing is missing.
     """
 
-    def __init__(self, file: Path, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
+    def __init__(self, storage: Storage, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
         """Create it; nothing runs before `open`.
 
         Args:
-            file: The database.
+            storage: Where the database is.
             max_bytes: The most bytes that entries and dead letters may have.
             back: Called on the loop with what is done, in the order in which it was committed.
             clock: For how long `close` waits for a disk that fails.
         """
-        self._file = file
+        self._storage = storage
         self._max_bytes = max_bytes
         self._back = back
         self._clock = clock
@@ -126,7 +126,7 @@ class CommitQueue:
         Raises:
             OutboxError: It cannot be opened.
         """
-        store = await asyncio.to_thread(Store, self._file, max_bytes=self._max_bytes)
+        store = await asyncio.to_thread(Store, self._storage, max_bytes=self._max_bytes)
         self.totals, self.missing = store.totals, store.missing
         found = store.integrations()
         self._thread = threading.Thread(target=self._run, args=(store,), name="outbox", daemon=True)
@@ -152,7 +152,7 @@ class CommitQueue:
         back = asyncio.Event()
         self.on_thread(lambda _: None, lambda _: back.set())
         with contextlib.suppress(TimeoutError):
-            async with self._clock.timeout(_AGAIN):
+            async with self._clock.timeout(AGAIN):
                 await back.wait()
 
     async def watch(self) -> None:
@@ -229,10 +229,13 @@ class Committer:
         store: Store,
         turns: "queue.SimpleQueue[Turn | None]",
         tell: "Callable[[Turn, Totals, Condition], None]",
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take the reserve. `now` returns the seconds of a clock that never goes back; the thread has no loop's."""
         self._store = store
         self._turns = turns
         self._tell = tell
+        self._now = now
         self._backlog = Turn()
         self._trouble: str | None = None
         self._next_try = 0.0
@@ -263,14 +266,14 @@ class Committer:
             self._commit(turn)
         else:
             self._keep(turn)
-        if self._trouble is not None and (self._closing or time.monotonic() >= self._next_try):
+        if self._trouble is not None and (self._closing or self._now() >= self._next_try):
             self._recover()
 
     def _take(self) -> Turn:
         """Return the work that is there; wait where there is none."""
         taken = Turn()
         try:
-            turn = self._turns.get(timeout=None if self._trouble is None and not self._store.full else _AGAIN)
+            turn = self._turns.get(timeout=None if self._trouble is None and not self._store.full else AGAIN)
             while turn is not None:
                 taken.add(turn)
                 if taken.size >= _MOST:
@@ -326,9 +329,9 @@ class Committer:
             log.error("outbox", problem=self._trouble)
             self._store.reserve.give_back()
             self._next_try = 0.0
-            self._next_reserve = time.monotonic() + _AGAIN
+            self._next_reserve = self._now() + AGAIN
         else:
-            self._next_try = time.monotonic() + _AGAIN
+            self._next_try = self._now() + AGAIN
         self._keep(turn)
 
     def _keep(self, turn: Turn) -> None:
@@ -365,10 +368,10 @@ class Committer:
         tasks, self._backlog.tasks = self._backlog.tasks, []
         if not self._do(tasks):
             return
-        now = time.monotonic()
+        now = self._now()
         if self._closing or now < self._next_reserve:
             return
-        self._next_reserve = now + _AGAIN
+        self._next_reserve = now + AGAIN
         if self._store.reserve.take() and self._works():
             self._trouble = None
             log.info("outbox", problem=None)

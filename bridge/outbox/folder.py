@@ -1,6 +1,7 @@
 """Makes and locks the outbox' folder: for this user alone, and for one sidecar at a time."""
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,9 @@ import platformdirs
 
 from bridge.core.errors import OutboxError
 from bridge.core.lock_file import HeldError, LockFile, make_private
+from bridge.outbox.commit_mark import CommitMark
+from bridge.outbox.reserve import Reserve
+from bridge.outbox.schema import connect
 
 _FILE: Final = "outbox.db"
 
@@ -18,13 +22,35 @@ def default_folder(name: str) -> Path:
 
 
 class Folder:
-    """Makes a folder of mode 0700 and its database of mode 0600, and locks it against other processes."""
+    """Makes a folder of mode 0700 and its database of mode 0600; implements `ports.Storage`."""
 
     def __init__(self, path: Path) -> None:
         """Create it; nothing is made or opened before `take`."""
         self.path = path
         self.file = path / _FILE
         self._lock = LockFile(path / f"{_FILE}.lock")
+
+    @property
+    def name(self) -> str:
+        """See `ports.Storage.name`."""
+        return str(self.file)
+
+    @property
+    def exists(self) -> bool:
+        """See `ports.Storage.exists`."""
+        return self.file.exists()
+
+    def connect(self, *, longest_log: int) -> sqlite3.Connection:
+        """See `ports.Storage.connect`."""
+        return connect(self.file, longest_log=longest_log)
+
+    def reserve(self, *, max_bytes: int) -> Reserve:
+        """See `ports.Storage.reserve`."""
+        return Reserve(self.file.with_name(f"{self.file.name}.reserve"), max_bytes=max_bytes)
+
+    def mark(self) -> CommitMark:
+        """See `ports.Storage.mark`."""
+        return CommitMark(self.file.with_name(f"{self.file.name}.mark"))
 
     def take(self) -> None:
         """Make the folder and the file where they are missing, and take the lock.

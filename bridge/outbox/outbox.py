@@ -3,10 +3,8 @@
 import asyncio
 import itertools
 import random
-import uuid
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -32,8 +30,7 @@ from bridge.outbox.dead_letters import (
 )
 from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Body, Entry, digest, encode
-from bridge.outbox.folder import Folder
-from bridge.outbox.ports import DeliveryConnection
+from bridge.outbox.ports import DeliveryConnection, Storage
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import OVERHEAD, Store
 from bridge.outbox.write_batch import Acceptance, Settlement
@@ -56,7 +53,7 @@ class Outbox:
 
     def __init__(
         self,
-        folder: Path,
+        storage: Storage,
         settings: OutboxSettings,
         *,
         responder: Responder,
@@ -69,16 +66,16 @@ class Outbox:
         """Create it; nothing is made or opened before `open`.
 
         Args:
-            folder: The folder of its database.
+            storage: Where its database is.
             settings: Its limits.
             responder: Emits responses, receipts and dead letters.
             connection: Returns the connection of an integration by its label; None where there is none.
             clock: For all waiting.
-            rng: For jitter.
+            rng: For jitter, and for the keys of events that have none.
             on_change: Called when it stops accepting events, or accepts them again.
             commit_queue: Writes to the disk; tests pass one without a thread.
         """
-        self._folder = Folder(folder)
+        self._storage = storage
         self._settings = settings
         self._responder = responder
         self._connection = connection
@@ -93,7 +90,7 @@ class Outbox:
         self._was_stuck = False
         self._asked: set[asyncio.Future[Any]] = set()
         self._keys = itertools.count(1)
-        self._run_id = uuid.uuid4().hex[:16]
+        self._run_id = f"{rng.getrandbits(64):016x}"
         self._time = SteadyTime(clock)
         self._stopping = False
 
@@ -107,7 +104,7 @@ class Outbox:
     @property
     def exists(self) -> bool:
         """Whether there is a database from an earlier run."""
-        return self._folder.file.exists()
+        return self._storage.exists
 
     async def open(self) -> None:
         """Open it, and begin to deliver what is left from an earlier run.
@@ -116,27 +113,27 @@ class Outbox:
             OutboxError: Its folder or file cannot be used, or another sidecar uses it.
             StoppingError: It was stopped meanwhile; it is not open.
         """
-        await asyncio.to_thread(self._folder.take)
+        await asyncio.to_thread(self._storage.take)
         commits = self._make_commit_queue(
-            self._folder.file, max_bytes=self._settings.max_bytes, back=self._returned, clock=self._clock
+            self._storage, max_bytes=self._settings.max_bytes, back=self._returned, clock=self._clock
         )
         self._time = SteadyTime(self._clock)
         try:
             found = await commits.open()
         except BaseException:
-            self._folder.release()
+            self._storage.release()
             raise
         if self._stopping:  # whoever closes it may have done so already
             await commits.close()
-            self._folder.release()
+            self._storage.release()
             raise StoppingError("the bridge is stopping")
         self._commits = commits
         if commits.missing is not None:
-            log.warning("outbox", file=str(self._folder.file), missing=str(commits.missing))
+            log.warning("outbox", file=self._storage.name, missing=str(commits.missing))
         for integration, pending in found.items():
             self._queue(integration, pending=pending)
         if found:
-            log.info("outbox", file=str(self._folder.file), pending=sum(found.values()), letters=commits.totals.letters)
+            log.info("outbox", file=self._storage.name, pending=sum(found.values()), letters=commits.totals.letters)
         self.wake()
         self._sweep()
 
@@ -161,7 +158,7 @@ class Outbox:
             for answer in tuple(self._asked):
                 if not answer.done():  # whoever asked may have been cancelled in this very turn
                     answer.set_exception(StoppingError("the bridge stopped before the disk took it"))
-            self._folder.release()
+            self._storage.release()
         for queue in self._queues.values():
             queue.close()
 
@@ -254,13 +251,13 @@ class Outbox:
 
     def _returned(self, done: Turn) -> None:
         """Continue with what was committed."""
-        touched: set[DeliveryQueue] = set()
+        touched: dict[DeliveryQueue, None] = {}  # in the order of the commit, so that runs can be repeated
         for one in done.batch.acceptances:
             operation = one.entry.operation
             if one.taken:
                 queue = self._queue(operation.integration)
                 queue.on_accepted(one.entry)
-                touched.add(queue)
+                touched[queue] = None
             elif one.refusal is not None:
                 outcome = Outcome(error=OverloadedError(one.refusal))
                 self._responder.finish(operation, outcome, _askers(operation))
@@ -269,11 +266,11 @@ class Outbox:
         for settlement in done.batch.settlements:
             queue = self._queue(settlement.entry.body.integration)
             queue.on_settled(settlement.entry)
-            touched.add(queue)
+            touched[queue] = None
             self._tell(settlement)
         for entry in done.batch.begun:
             entry.begun = True
-        for queue in {self._queue(entry.body.integration) for entry in done.batch.begun}:
+        for queue in {self._queue(entry.body.integration): None for entry in done.batch.begun}:
             queue.on_marked()
         for task in done.tasks:
             task.back(task.result)

@@ -1,9 +1,12 @@
-"""The part of an integration's connection that the outbox uses."""
+"""What the outbox uses: an integration's connection, and the place where it keeps what it must not lose."""
 
+import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
 from bridge.core.model import Operation, Outcome
+from bridge.outbox.commit_mark import CommitMark
+from bridge.outbox.reserve import Reserve
 from bridge.resilience import Accounting
 
 
@@ -39,4 +42,46 @@ class DeliveryConnection(Protocol):
 
         After an error the operation is counted as `Stage.PENDING` again, after a result as `Stage.SUCCEEDED`.
         """
+        ...
+
+
+class Storage(Protocol):
+    """Where an outbox keeps what must outlive the process: files in a folder, or memory in a simulation."""
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        ...
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database from an earlier run."""
+        ...
+
+    def take(self) -> None:
+        """Make what is missing, and lock it against other processes.
+
+        Raises:
+            OutboxError: Another process has it, or it cannot be used.
+        """
+        ...
+
+    def release(self) -> None:
+        """Unlock it; idempotent."""
+        ...
+
+    def connect(self, *, longest_log: int) -> sqlite3.Connection:
+        """Open the database; see `schema.connect`.
+
+        Raises:
+            OutboxError: It cannot be used.
+        """
+        ...
+
+    def reserve(self, *, max_bytes: int) -> Reserve:
+        """Return the reserve of an outbox with this limit."""
+        ...
+
+    def mark(self) -> CommitMark:
+        """Return what remembers outside the database how much was committed."""
         ...

@@ -29,7 +29,9 @@ INSERT INTO meta VALUES ('next_seq', 1);
 """
 
 
-def connect(file: Path, *, longest_log: int) -> sqlite3.Connection:
+def connect(
+    file: Path, *, longest_log: int, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """Open the database; an empty file is given its tables.
 
     It uses a write-ahead log, and a commit returns when it is on disk (`synchronous=FULL`). There must never be a
@@ -38,11 +40,14 @@ def connect(file: Path, *, longest_log: int) -> sqlite3.Connection:
     Args:
         file: The database.
         longest_log: Bytes of the log after which it is copied into the database.
+        factory: The class of the connection.
 
     Raises:
         OutboxError: The file is damaged, of another program, or of a later version of this one; it was not changed.
     """
-    database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
+    database = sqlite3.connect(
+        file, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
+    )
     try:
         _prepare(database, file, longest_log)
     except sqlite3.Error as error:

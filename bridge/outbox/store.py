@@ -7,17 +7,15 @@ takes long to get it back.
 import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from bridge.core.responder import Answer
-from bridge.outbox.commit_mark import CommitMark, Mark
+from bridge.outbox.commit_mark import Mark
 from bridge.outbox.entry import Entry, decode_entry, encode
 from bridge.outbox.order import on_disk
-from bridge.outbox.reserve import Reserve
-from bridge.outbox.schema import connect
+from bridge.outbox.ports import Storage
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: How long an answer is kept, in milliseconds, and the share of `max_bytes` that all answers may take.
@@ -98,15 +96,15 @@ class Store:
         missing: What an earlier run had committed and the database does not have; None where nothing is missing.
     """
 
-    def __init__(self, file: Path, *, max_bytes: int) -> None:
+    def __init__(self, storage: Storage, *, max_bytes: int) -> None:
         """Open the database.
 
         Raises:
             OutboxError: See `schema.connect`.
         """
-        self.reserve = Reserve(file.with_name(f"{file.name}.reserve"), max_bytes=max_bytes)
+        self.reserve = storage.reserve(max_bytes=max_bytes)
         # What a checkpoint adds to the database must fit into the reserve.
-        self._database = connect(file, longest_log=self.reserve.size // 2)
+        self._database = storage.connect(longest_log=self.reserve.size // 2)
         self._max_bytes = max_bytes
         self.full = False
         self.totals = Totals()
@@ -114,7 +112,7 @@ class Store:
         self._count()
         self._next: int = self._one("SELECT value FROM meta WHERE name='next_seq'")[0]
         self._unwritten: list[Entry] = []
-        self._mark = CommitMark(file.with_name(f"{file.name}.mark"))
+        self._mark = storage.mark()
         self._committed = self._entries_and_commits()
         self._entered = self._committed.entries
         self.missing = self._find_missing()

@@ -68,7 +68,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if small:
             self.patches.setattr(delivery_queue, "WINDOW", 6)
             self.patches.setattr(delivery_queue, "_MOST_FOLLOWERS", 2)
-        self.patches.setattr(commit_queue, "_AGAIN", 0.0)
+        self.patches.setattr(commit_queue, "AGAIN", 0.0)
         self.disk_works, self.has_failed = True, False
         begin = Store.begin
         self.patches.setattr(Store, "begin", lambda store: self.begin_writing(store, begin))

@@ -13,7 +13,7 @@ from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Cause, Command, Event, Operation, Outcome, Publish, Request
 from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
-from bridge.outbox import Outbox
+from bridge.outbox import Folder, Outbox
 from bridge.outbox.commit_queue import CommitQueue, Committer
 from bridge.outbox.store import Store
 from bridge.resilience import Accounting, Stage
@@ -29,7 +29,7 @@ class InlineCommitQueue(CommitQueue):
 
     async def open(self) -> dict[str, int]:
         """See `CommitQueue.open`."""
-        self.store = Store(self._file, max_bytes=self._max_bytes)
+        self.store = Store(self._storage, max_bytes=self._max_bytes)
         self._committer = Committer(self.store, queue.SimpleQueue(), self._returned)
         self.totals, self.condition = self.store.totals, self._committer.condition
         self.missing = self.store.missing
@@ -139,7 +139,7 @@ class OutboxHarness:
 
     def _make(self) -> Outbox:
         return Outbox(
-            self.folder,
+            Folder(self.folder),
             self.settings,
             responder=self.responder,
             connection=self.connections.get,
@@ -172,7 +172,7 @@ class OutboxHarness:
         commits._turn = None
         commits.store.close()
         await self.outbox.close()
-        self.outbox._folder.release()
+        self.outbox._storage.release()
         self.connections["api"] = FakeConnection(self.log)
         self.outbox = self._make()
         await self.open()

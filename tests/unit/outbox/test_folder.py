@@ -21,7 +21,7 @@ def test_folder_and_files_are_the_users_alone(tmp_path):
     try:
         folder = Folder(place)
         folder.take()
-        store = Store(folder.file, max_bytes=1 << 20)
+        store = Store(folder, max_bytes=1 << 20)
     finally:
         os.umask(before)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
@@ -61,15 +61,15 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path):
 
 def test_other_programs_and_later_versions_are_refused(tmp_path):
     """A database of another program or of a later version is refused."""
-    other, later = tmp_path / "other.db", tmp_path / "later.db"
+    other, later = tmp_path / "other.db", Folder(tmp_path)
     with sqlite3.connect(other) as database:
         database.execute("CREATE TABLE mine(x)")
     database.close()
     with pytest.raises(OutboxError, match="another program's database"):
         connect(other, longest_log=1 << 20)
     Store(later, max_bytes=1).close()
-    with sqlite3.connect(later) as database:
+    with sqlite3.connect(later.file) as database:
         database.execute("PRAGMA user_version=2")
     database.close()
     with pytest.raises(OutboxError, match=r"later version of nemo-bridge \(format 2, this one knows 1\)"):
-        connect(later, longest_log=1 << 20)
+        connect(later.file, longest_log=1 << 20)

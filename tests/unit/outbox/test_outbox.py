@@ -45,7 +45,7 @@ def box(tmp_path):
     made = OutboxHarness(tmp_path / "data", max_bytes=20_000, max_age=60)
     yield made
     made.store.close()
-    made.outbox._folder.release()
+    made.outbox._storage.release()
 
 
 async def test_a_key_waits_and_others_do_not(box):
@@ -275,7 +275,7 @@ async def test_the_cap_refuses_until_there_is_room(box):
 async def test_a_full_disk_refuses_and_delivers_until_there_is_room(box, monkeypatch):
     """While the database cannot grow no event is accepted, but what is there is delivered, deleted and answered."""
     await box.open()
-    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    monkeypatch.setattr(commit_queue, "AGAIN", 0.0)
     box.accept(1)
     await box.settle()
     size = box.store.execute("PRAGMA page_count").fetchone()[0]
@@ -402,7 +402,7 @@ async def test_a_disk_without_room_for_the_reserve_is_told_at_the_start(tmp_path
     box.accept(1)
     await box.settle()
     (tmp_path / "data" / "outbox.db.reserve").unlink()
-    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    monkeypatch.setattr(commit_queue, "AGAIN", 0.0)
     monkeypatch.setattr(Reserve, "_fill", _no_room)
     await box.restart()
     with pytest.raises(OverloadedError, match="no room for a reserve"):
@@ -411,7 +411,7 @@ async def test_a_disk_without_room_for_the_reserve_is_told_at_the_start(tmp_path
     await box.settle()
     assert box.pending == 0
     monkeypatch.undo()
-    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    monkeypatch.setattr(commit_queue, "AGAIN", 0.0)
     await _look_at_the_disk(box)
     assert box.outbox.problem is None
     await box.outbox.close()
@@ -438,7 +438,7 @@ def disk(monkeypatch):
         begin(store)
 
     monkeypatch.setattr(Store, "begin", check)
-    monkeypatch.setattr(commit_queue, "_AGAIN", 0.0)
+    monkeypatch.setattr(commit_queue, "AGAIN", 0.0)
     return made
 
 

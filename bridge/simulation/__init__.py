@@ -1,0 +1,40 @@
+"""Runs the whole gateway on virtual time, with a bus in memory and stand-ins for remotes; for tests.
+
+`nemo-bridge run` does not import it.
+"""
+
+from bridge.simulation.loop import START_MS, EndlessLoopError
+from bridge.simulation.record import (
+    Attempt,
+    Delivered,
+    Ended,
+    Entry,
+    Garbage,
+    LogLine,
+    Record,
+    Said,
+    SessionChange,
+    Step,
+    Stored,
+)
+from bridge.simulation.remote import Answer, ScriptedRemote
+from bridge.simulation.simulation import Simulation
+
+__all__ = [
+    "START_MS",
+    "Answer",
+    "Attempt",
+    "Delivered",
+    "Ended",
+    "EndlessLoopError",
+    "Entry",
+    "Garbage",
+    "LogLine",
+    "Record",
+    "Said",
+    "ScriptedRemote",
+    "SessionChange",
+    "Simulation",
+    "Step",
+    "Stored",
+]
