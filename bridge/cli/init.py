@@ -98,7 +98,7 @@ def write(name: str, into: Path | None) -> None:
     except OSError as error:
         raise failure(f"{path}: {error.strerror}") from None
     say(f"wrote {path}: {recipe.summary}")
-    say("Read it, and try it:")
+    say("Read it, and try it, each command in a terminal of its own:")
     for command in recipe.commands:
         say(f"  {command}")
 

@@ -124,7 +124,7 @@ def run(files: Sequence[Path], pairs: Sequence[str], options: Options) -> None:
         InvalidError: An option is wrong, or there is nothing to stand in for.
         typer.Exit: An address cannot be listened at; the person was told why.
     """
-    configuration = sidecar.read(files, pairs)
+    configuration = sidecar.read(files, pairs, with_placeholders=True)  # a stand-in needs no secrets
     plan = make_plan(configuration, options)
     if not plan.places:
         raise InvalidError("; ".join(["there is no remote to stand in for", *_left_out(plan)]))

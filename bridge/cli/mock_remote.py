@@ -11,6 +11,7 @@ import msgspec
 
 from bridge.cli.demo_service import Service
 from bridge.config import Integration
+from bridge.config.compiler import placeholder
 from bridge.core.endpoint import AuthBasic, AuthBearer
 from bridge.core.printable import printable
 from bridge.core.redaction import Redactor
@@ -170,16 +171,19 @@ class MockRemote:
         """Return what a line says of the header `Authorization`, without its value; nothing where none is needed."""
         match self.integration.auth:
             case AuthBearer(token=token):
-                wanted: str | None = f"Bearer {token.get_secret_value()}"
+                secret: str | None = token.get_secret_value()
+                wanted = f"Bearer {secret}"
             case AuthBasic(username=username, password=password):
-                pair = f"{username or ''}:{password.get_secret_value()}"
+                secret = password.get_secret_value()
+                pair = f"{username or ''}:{secret}"
                 wanted = f"Basic {b64encode(pair.encode()).decode()}"
             case _:
-                wanted = None
+                secret, wanted = None, ""
         if given is None:
-            return "" if wanted is None else "without credentials"
+            return "" if secret is None else "without credentials"
         kind = _KINDS.get(given.partition(" ")[0].lower(), "credentials")
-        return f"with {kind}" if wanted is None or given == wanted else f"with another {kind} than the configuration's"
+        is_known = secret is not None and not secret.startswith(placeholder(""))
+        return f"with another {kind} than the configuration's" if is_known and given != wanted else f"with {kind}"
 
     def _respond_http(self, request: Received) -> Answer:
         path, _, query = request.target.partition("?")

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from bridge.cli import init
 from bridge.cli.mock import Options, make_plan
+from bridge.cli.mock_remote import MockRemote
 from bridge.config import load
 from bridge.gateway import IntegrationGateway
 from bridge.registry import AdapterRegistry
@@ -39,12 +40,14 @@ class Running:
     Attributes:
         program: A program on the bus, which listens to everything.
         place: Where the file is.
-        shown: What the stand-ins have shown.
+        remotes: The stand-ins by the labels of their integrations.
+        shown: What they have shown.
     """
 
     program: Program
     place: Path
-    shown: list[str] = field(default_factory=list)
+    remotes: dict[str, MockRemote]
+    shown: list[str]
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +71,8 @@ async def recipe(name: str, *directories: str, **variables: str) -> AsyncIterato
         file.write_text(bus_block(place) + RECIPES[name].text)
         configuration = load([file], adapters=AdapterRegistry(), environ=variables)
         shown: list[str] = []
-        for address in make_plan(configuration, Options()).places:
+        plan = make_plan(configuration, Options())
+        for address in plan.places:
             listener = address.listen(lambda _, line: shown.append(line))
             listener.start()
             listening.callback(listener.stop)
@@ -79,7 +83,7 @@ async def recipe(name: str, *directories: str, **variables: str) -> AsyncIterato
             with Program(f"ipc://{place}/p", f"ipc://{place}/s") as program:
                 for one in configuration.integrations:
                     await program.wait(f"health.{one}", lambda event: event["payload"]["status"] == "connected")
-                yield Running(program, place, shown)
+                yield Running(program, place, {one.name: one for one in plan.remotes}, shown)
         finally:
             gateway.stop("the test is over")
             await work
@@ -98,12 +102,16 @@ def redis() -> Iterator[RedisServer]:
 
 
 async def test_json_rpc() -> None:
-    """An order becomes a call, and its result an event; an order of nothing does not."""
+    """An order becomes a call, and its result an event; an order of nothing does not. Two failures are survived."""
     async with recipe("json-rpc", SHOP_URL=stand_in()) as running:
         running.program.emit("order.created", {"id": 6, "total": 0}, "none")
         running.program.emit("order.created", {"id": 7, "total": 3}, "some")
         confirmed = await running.program.wait("order.confirmed")
         assert confirmed["payload"] == {"id": 7, "cents": 300, "number": 1}
+        running.remotes["shop"].behaviour.fails = 2
+        running.program.emit("order.created", {"id": 8, "total": 3}, "again")
+        again = (await running.program.response("again"))["payload"]
+        assert (again["ok"], again["attempts"]) == (True, 3)
     assert 'orders.create {"id": 7, "cents": 300} → {"id": 7, "cents": 300, "number": 1}' in running.shown
 
 

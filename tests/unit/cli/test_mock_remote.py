@@ -19,7 +19,7 @@ def configured(folder: Path, text: str, **environ: str) -> Configuration:
     """Load a configuration."""
     file = folder / "mock.hcl"
     file.write_text(text)
-    return load([file], adapters=AdapterRegistry(), environ=environ)
+    return load([file], adapters=AdapterRegistry(), environ=environ, with_placeholders=True)
 
 
 def integration(name: str, kind: str, url: str, more: str = "") -> str:
@@ -179,6 +179,13 @@ def test_credentials_are_named_and_not_shown(authorization: str | None, shown: s
     shop = planned(tmp_path, integration("shop", "json-rpc", "http://127.0.0.1:80/rpc", BEARER), TOKEN=TOKEN)["shop"]
     answer = shop.respond(Received("GET", "/rpc", authorization=authorization))
     assert answer.lines == (f"GET /rpc → 200  {shown}",)
+
+
+def test_a_stand_in_needs_no_secret(tmp_path: Path) -> None:
+    """Where the environment lacks the token, nothing is said of whether the one that comes is right."""
+    shop = planned(tmp_path, integration("shop", "json-rpc", "http://127.0.0.1:80/rpc", BEARER))["shop"]
+    answer = shop.respond(Received("GET", "/rpc", authorization="Bearer x"))
+    assert answer.lines == ("GET /rpc → 200  (with bearer token)",)
 
 
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
