@@ -23,16 +23,16 @@ _PAGE: Final = 200
 
 app = typer.Typer(help="List, show, replay and discard events that could not be delivered.", no_args_is_help=True)
 
-Integration = Annotated[str | None, typer.Option(help="Only dead letters of this integration.")]
+Integration = Annotated[str | None, typer.Option(metavar="NAME", help="Only dead letters of this integration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="The ids that `list` shows.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids that `list` shows.")]
 Every = Annotated[bool, typer.Option("--all", help="All dead letters, or all of one integration.")]
 
 
 @app.command("list")
 def list_(
     integration: Integration = None,
-    limit: Annotated[int, typer.Option(help="At most this many, the oldest first.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", help="At most this many, the oldest first.", min=1)] = 100,
     json: AsJson = False,
     config: ConfigFile = None,
     publish: PublishTo = None,

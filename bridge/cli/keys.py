@@ -19,8 +19,10 @@ _BLOCK: Final = """  bus {{
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The name of the key, such as bridge or till.")],
-    into: Annotated[Path, typer.Option(help="The folder. It is created with mode 0700.")] = Path("keys"),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, such as bridge or till.")],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder. It is created with mode 0700.")] = Path(
+        "keys"
+    ),
 ) -> None:
     """Create a key pair: NAME.key_secret must stay on this machine; NAME.key may be given to others."""
     from bridge.bus import new_pair  # noqa: PLC0415 - each command imports only what it needs
@@ -44,7 +46,7 @@ def new(
 
 @app.command()
 def show(
-    paths: Annotated[list[Path], typer.Argument(help="Key files, or folders of *.key.", metavar="PATH…")],
+    paths: Annotated[list[Path], typer.Argument(help="Key files, or folders of `*.key`.", metavar="PATH")],
 ) -> None:
     """Show the name, fingerprint, public key and rights of keys."""
     from bridge.core.curve_keys import KeyFileError, fingerprint, read_grant, read_pair  # noqa: PLC0415
@@ -65,11 +67,19 @@ def show(
 
 @app.command()
 def authorize(
-    public_key: Annotated[Path, typer.Argument(help="The public key file, NAME.key.")],
-    into: Annotated[Path, typer.Option(help="The folder that `authorized_keys` names.")] = Path("keys/authorized"),
-    publish: Annotated[list[str], typer.Option(help="Event types that it may publish; repeatable.")] = ["**"],  # noqa: B006
-    subscribe: Annotated[list[str], typer.Option(help="Event types that it may receive; repeatable.")] = ["**"],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="The name of the key in the list; default: the file's name.")] = None,
+    public_key: Annotated[Path, typer.Argument(metavar="FILE", help="The public key file, NAME.key.")],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder that `authorized_keys` names.")] = Path(
+        "keys/authorized"
+    ),
+    publish: Annotated[
+        list[str], typer.Option(metavar="PATTERN", help="Event types that it may publish; may be repeated.")
+    ] = ["**"],  # noqa: B006
+    subscribe: Annotated[
+        list[str], typer.Option(metavar="PATTERN", help="Event types that it may receive; may be repeated.")
+    ] = ["**"],  # noqa: B006
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of the key in the list; default: the file's name.")
+    ] = None,
     bridge: Annotated[
         bool, typer.Option("--bridge", help="The key of a bridge: it may also publish what only bridges may publish.")
     ] = False,

@@ -21,8 +21,13 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 
-Files = Annotated[list[Path], typer.Argument(help="HCL files, or directories of *.hcl.", metavar="FILE…")]
-Variables = Annotated[list[str], typer.Option("--var", help="The value of a variable, such as api_url=https://…")]
+Files = Annotated[list[Path], typer.Argument(help="HCL files, or directories of `*.hcl`.", metavar="FILE")]
+Variables = Annotated[
+    list[str],
+    typer.Option(
+        "--var", metavar="NAME=VALUE", help="The value of a variable, such as api_url=https://…; may be repeated."
+    ),
+]
 
 
 def _version(value: bool) -> None:
@@ -139,7 +144,13 @@ def adapters(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print an array of JSON objects.")] = False,
 ) -> None:
-    """Show the adapters: operations, kinds of auth, ports, and configuration keys with their defaults."""
+    """Show the adapters: operations, kinds of auth, ports, and configuration keys with their defaults.
+
+    With --json, an adapter has the keys `type`, `summary`, `operations`, `auth`, `endpoint` and `config`. `endpoint`
+    has for each URL scheme its `port`, `tls` and `operations`; it is null where there is no remote. Each key of
+    `config` has `key`, `type`, `required`, `default` and `description`. An adapter that cannot be loaded has `type` and
+    `error`.
+    """
     from bridge.cli import adapters as listing  # noqa: PLC0415
 
     raise typer.Exit(listing.show(name, as_json=json))
@@ -150,13 +161,14 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name of --list, or an event type; by default the AsyncAPI document.",
+            metavar="NAME",
+            help="A name of --list, or an event type.",
             autocompletion=completion.schema_names,
         ),
     ] = "asyncapi",
     names: Annotated[bool, typer.Option("--list", help="Print the names of all schemas.")] = False,
 ) -> None:
-    """Print a JSON Schema of the bus contract, or the whole contract as an AsyncAPI document."""
+    """Print a JSON Schema of the bus contract, or the whole contract as an AsyncAPI document (`asyncapi`)."""
     from bridge.cli import schema as view  # noqa: PLC0415
 
     if names:
@@ -183,7 +195,9 @@ def emit(
     ] = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to --wait, such as 500ms or 2.")] = "30s",
     json: Annotated[bool, typer.Option("--json", help="With --wait: print one JSON object per line.")] = False,
-    correlation_id: Annotated[str | None, typer.Option(help="Request a response with this correlation id.")] = None,
+    correlation_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Request a response with this correlation id.")
+    ] = None,
     header: Annotated[
         list[str], typer.Option(metavar="NAME=VALUE", help="A header, such as traceparent=00-…; may be repeated.")
     ] = [],  # noqa: B006
@@ -213,8 +227,8 @@ def emit(
     )
 )
 def call(
-    integration: Annotated[str, typer.Argument(help="The integration's label.")],
-    method: Annotated[str, typer.Argument(help="The remote's method.")],
+    integration: Annotated[str, typer.Argument(metavar="INTEGRATION", help="The integration's label.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="The remote's method.")],
     params: Annotated[
         str, typer.Argument(metavar="JSON", help="The parameters: an array or an object; default: none.")
     ] = "",
@@ -222,7 +236,7 @@ def call(
         str, typer.Option(metavar="DURATION", help="The time limit for the call with all retries, such as 500ms or 2.")
     ] = "30s",
     idempotency_key: Annotated[
-        str | None, typer.Option(help="With such a key the call may be repeated safely.")
+        str | None, typer.Option(metavar="KEY", help="With such a key the call may be repeated safely.")
     ] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
@@ -282,16 +296,18 @@ def tap(
     patterns: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATTERN…",
-            help="Patterns of event types, such as health.* or order.**; `*` is one segment, `**` any number of them.",
+            metavar="PATTERN",
+            help="Patterns of event types, as `health.*` or `order.**`: `*` is one segment, `**` any number of them.",
             autocompletion=completion.event_patterns,
         ),
     ] = ["**"],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    count: Annotated[int, typer.Option(help="Exit after this many events; 0: never.")] = 0,
-    record: Annotated[Path | None, typer.Option(help="Also append the events to this file, in MessagePack.")] = None,
+    count: Annotated[int, typer.Option(metavar="NUMBER", help="Exit after this many events; 0: never.")] = 0,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also append the events to this file, in MessagePack.")
+    ] = None,
     replay: Annotated[
-        Path | None, typer.Option("--from", help="Show the events of a recording instead of the bus.")
+        Path | None, typer.Option("--from", metavar="FILE", help="Show the events of a recording instead of the bus.")
     ] = None,
     config: ConfigFile = None,
     publish: PublishTo = None,
@@ -299,7 +315,7 @@ def tap(
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Show the events on the bus. No message that waits for a listener is published because of this."""
+    """Show the events on the bus as they pass. It only observes: what waits for a listener goes on waiting."""
     from bridge.cli import talk  # noqa: PLC0415
 
     options = talk.BusOptions(config, publish, subscribe, key_file, server_key)
@@ -326,7 +342,7 @@ def main() -> None:
     terminal.prepare()
     try:
         with terminal.output_written():
-            app()
+            app(prog_name="nemo-bridge")
     except ConfigError as error:
         for diagnostic in error.diagnostics:
             terminal.say(diagnostic, err=True)

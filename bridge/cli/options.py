@@ -11,22 +11,41 @@ from bridge.core.errors import InvalidError
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Use the bus addresses and keys of this configuration.")
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Use the bus addresses and keys of this configuration."),
 ]
 PublishTo = Annotated[
-    str | None, typer.Option("--publish", envvar="NEMO_BUS_PUBLISH", help="The address to which programs publish.")
+    str | None,
+    typer.Option(
+        "--publish", metavar="ADDRESS", envvar="NEMO_BUS_PUBLISH", help="The address to which programs publish."
+    ),
 ]
 SubscribeTo = Annotated[
     str | None,
-    typer.Option("--subscribe", envvar="NEMO_BUS_SUBSCRIBE", help="The address from which programs receive events."),
+    typer.Option(
+        "--subscribe",
+        metavar="ADDRESS",
+        envvar="NEMO_BUS_SUBSCRIBE",
+        help="The address from which programs receive events.",
+    ),
 ]
 KeyFile = Annotated[
     Path | None,
-    typer.Option("--key-file", envvar="NEMO_BUS_KEY", help="Your key pair for a closed bus: the file NAME.key_secret."),
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        envvar="NEMO_BUS_KEY",
+        help="Your key pair for a closed bus: the file NAME.key_secret.",
+    ),
 ]
 ServerKeyFile = Annotated[
     Path | None,
-    typer.Option("--server-key", envvar="NEMO_BUS_SERVER_KEY", help="The public key of the closed bus: a .key file."),
+    typer.Option(
+        "--server-key",
+        metavar="FILE",
+        envvar="NEMO_BUS_SERVER_KEY",
+        help="The public key of the closed bus: a .key file.",
+    ),
 ]
 
 

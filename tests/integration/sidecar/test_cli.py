@@ -199,6 +199,29 @@ async def test_an_observer_that_reads_nothing_holds_up_nobody(
         assert _bridge("call", "api", "echo", "[7]", *place).stdout == "[\n  7\n]\n"
 
 
+def test_emit_and_wait(place: tuple[str, ...]) -> None:
+    """The response is shown, as it comes off the bus; a failure is exit code 1."""
+    done = _bridge("emit", "integration.api.request", '{"method": "echo", "params": [5]}', "--wait", "--json", *place)
+    assert (done.returncode, done.stderr) == (0, "")
+    [line] = done.stdout.splitlines()
+    assert json.loads(line)["event_type"] == "response.integration.api.request"
+    assert json.loads(line)["payload"]["result"] == [5]
+    done = _bridge("emit", "integration.api.request", '{"method": "error"}', "--wait", *place)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "resilience.api.failed" in done.stdout
+    assert "no such order" in done.stdout
+
+
+def test_emit_to_nobody(place: tuple[str, ...]) -> None:
+    """It says that nothing takes the event, and that a command leads nowhere."""
+    done = _bridge("emit", "lamp.switched", "1", *place)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing takes lamp.switched" in done.stderr
+    done = _bridge("emit", "integration.apu.request", '{"method": "echo"}', *place)
+    assert done.returncode == 0
+    assert done.stderr == "nemo-bridge: no bridge executes it: there is no integration 'apu'; did you mean 'api'?\n"
+
+
 async def test_tap_records_and_shows_a_recording(process: Sidecar, place: tuple[str, ...], tmp_path: Path) -> None:
     """What was seen once can be seen again, without a bus, filtered anew."""
     file = str(tmp_path / "events.msgpack")

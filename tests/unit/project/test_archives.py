@@ -23,17 +23,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_the_schemas(wheel: Path):
-    """All files of `schemas/` are in the package, byte for byte, and nothing is beside the package."""
+    """All files of `schemas/` are in the package, byte for byte; beside the package there is only the manual page."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         inside = {name.removeprefix("bridge/schemas/") for name in names if name.startswith("bridge/schemas/")}
         assert inside == {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
         for name in inside:
             assert archive.read(f"bridge/schemas/{name}") == (FOLDER / name).read_bytes()
-    assert {name.split("/")[0] for name in names} == {
-        "bridge",
-        next(name for name in names if "dist-info" in name).split("/")[0],
-    }
+    information = next(name for name in names if "dist-info" in name).split("/")[0]
+    beside = {name for name in names if name.split("/")[0] not in {"bridge", information}}
+    assert beside == {f"{information.replace('dist-info', 'data')}/data/share/man/man1/nemo-bridge.1"}
 
 
 def test_the_wheel_has_the_recipes(wheel: Path):
