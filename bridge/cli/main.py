@@ -9,7 +9,7 @@ import typer
 from bridge import __version__
 from bridge.cli import completion, dead_letters, keys, terminal
 from bridge.cli.exit_codes import ExitCode
-from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples
+from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples, unwrap_help
 from bridge.core.curve_keys import KeyFileError
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, NoBusError, OutboxError
 
@@ -48,7 +48,10 @@ def _options(
 @app.command(epilog=examples("nemo-bridge init", "nemo-bridge init nats --into bridge.hcl"))
 def init(
     recipe: Annotated[
-        str, typer.Argument(help="What to begin with; --list shows all.", autocompletion=completion.recipe_names)
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="What to begin with; --list shows all.", autocompletion=completion.recipe_names
+        ),
     ] = "json-rpc",
     into: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it: a new file, or a folder. Default: here.")
@@ -340,6 +343,7 @@ def main() -> None:
         SystemExit: Always, with an exit code of `ExitCode`.
     """
     terminal.prepare()
+    unwrap_help(app)
     try:
         with terminal.output_written():
             app(prog_name="nemo-bridge")

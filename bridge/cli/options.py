@@ -54,6 +54,16 @@ def examples(*lines: str) -> str:
     return "\n".join(("Examples:", *(f"  {line}" for line in lines)))
 
 
+def unwrap_help(app: typer.Typer) -> None:
+    """Let the paragraphs of the commands' help fill the lines of the terminal, whatever lines they have in the code."""
+    for command in app.registered_commands:
+        paragraphs = (command.help or getattr(command.callback, "__doc__", None) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(one.split()) for one in paragraphs).strip()
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            unwrap_help(group.typer_instance)
+
+
 def seconds(option: str, text: str) -> float:
     """Return the seconds of a duration on the command line: `2`, `"2s"`, `"500ms"`.
 

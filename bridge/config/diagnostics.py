@@ -1,16 +1,12 @@
 """Collect the faults of a configuration as diagnostics."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from bridge.core.diagnostic import Code, Diagnostic, Location, Related, Span
 from bridge.core.errors import ConfigError
-
-#: The most names that are compared, and the most characters of one, to find the one that was meant: 15 us for a name.
-_COMPARED_NAMES: Final = 100
-_LONGEST_NAME: Final = 64
+from bridge.core.near import near_name
 
 
 class Fault(Exception):  # noqa: N818 - it becomes part of a diagnostic
@@ -114,11 +110,8 @@ class Diagnostics:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean `x`?`` where a known name is close to `name`, else the empty string."""
-    known = [one for one in known if len(one) <= _LONGEST_NAME]
-    if len(known) > _COMPARED_NAMES or len(name) > _LONGEST_NAME:
-        return ""
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean `{found[0]}`?" if found else ""
+    found = near_name(name, known)
+    return "" if found is None else f"did you mean `{found}`?"
 
 
 def near(name: str, known: Iterable[str]) -> str:

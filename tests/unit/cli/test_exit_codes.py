@@ -120,7 +120,7 @@ def test_what_ends_a_command_from_outside(
     """Ctrl-C, and a reader that has enough, end any command without a complaint."""
     monkeypatch.setattr(terminal, "_abandon_output", lambda: None)
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         if error is BrokenPipeError:
             raise BrokenPipeError(32, "Broken pipe")
         raise error
@@ -134,7 +134,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) 
     """The terminal is left as it was, because what is open is closed: SIGTERM is an exception, with code 143."""
     left: list[str] = []
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from bridge.cli.options import seconds
+from bridge.cli.options import seconds, unwrap_help
 from bridge.cli.terminal import complain, json_text, say
 from bridge.core.errors import InvalidError
 
@@ -93,6 +94,24 @@ def test_a_reader_that_has_enough() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 1
+
+
+def test_help_fills_the_lines() -> None:
+    """The lines of a paragraph in the code are not those on the terminal."""
+    inside = typer.Typer()
+    outside = typer.Typer()
+    outside.add_typer(inside, name="group")
+
+    @inside.command()
+    def command() -> None:
+        """Say it.
+
+        One
+        line.
+        """
+
+    unwrap_help(outside)
+    assert inside.registered_commands[0].help == "Say it.\n\nOne line."
 
 
 def test_both_keys_of_a_call_can_be_given() -> None:
