@@ -339,7 +339,7 @@ class IntegrationGateway:
         if self._early is not None:  # the bus works already, the other parts do not yet
             self._early.append(event)
             return
-        if self.stops(event.event_type) and event.source != self.source:
+        if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
             self.stop(f"event {event.event_type}")
             return
         self._dispatcher.on_event(event)

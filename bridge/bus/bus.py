@@ -312,7 +312,7 @@ class Bus:
 
     def listens(self, event_type: str) -> bool:
         """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
-        return self.has_listener(event_type) or self._own(event_type)
+        return self._listeners.has(event_type) or self._own(event_type)
 
     def has_listener(self, event_type: str) -> bool:
         """Return whether somebody on the bus subscribes to events of this type, or a bridge takes them."""

@@ -136,6 +136,25 @@ async def test_command_line() -> None:
         assert "CURVE keys" in closed.command(*call, good=False)
 
 
+async def test_emit_knows_who_takes_an_event() -> None:
+    """What the routes of the bridge take shows on a closed bus, too, and what comes of an event can be waited for."""
+    route = """
+route "answers" {
+  on          = ["question.*"]
+  integration = "facts"
+  operation   = "request"
+  method      = "get"
+  params      = { key = event.payload }
+}
+"""
+    with closed_bus(more=route) as closed:
+        place = ["--publish", closed.endpoints[0], "--subscribe", closed.endpoints[1]]
+        keys = ["--key-file", "keys/till.key_secret", "--server-key", "keys/bridge.key"]
+        assert closed.command("emit", "question.asked", '"answer"', *place, *keys) == ""
+        assert "did you mean 'question.asked'?" in closed.command("emit", "qestion.asked", *place, *keys)
+        assert '"result": 42' in closed.command("emit", "question.asked", '"answer"', "--wait", *place, *keys)
+
+
 def _readme_rights() -> list[str]:
     """What the README grants the program of its example."""
     text = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
