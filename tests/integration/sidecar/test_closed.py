@@ -155,9 +155,9 @@ route "answers" {
         assert '"result": 42' in closed.command("emit", "question.asked", '"answer"', "--wait", *place, *keys)
 
 
-def _readme_rights() -> list[str]:
-    """What the README grants the program of its example."""
-    text = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+def _documented_rights() -> list[str]:
+    """What the guide to security grants the program of its example."""
+    text = (Path(__file__).parents[3] / "docs" / "security.md").read_text("utf-8")
     line = next(line for line in text.splitlines() if line.startswith("nemo-bridge keys authorize keys/till.key "))
     return shlex.split(line)[4:]
 
@@ -166,10 +166,10 @@ _NARROW = ["--publish", "integration.*.*", "--subscribe", "response.integration.
 
 
 @pytest.mark.parametrize(
-    ("rights", "prefixes"), [(_readme_rights(), ("response.",)), (_NARROW, ())], ids=["readme", "narrow"]
+    ("rights", "prefixes"), [(_documented_rights(), ("response.",)), (_NARROW, ())], ids=["documented", "narrow"]
 )
 async def test_clients_of_all_patterns(rights: list[str], prefixes: Sequence[str]) -> None:
-    """RPC, Pub/Sub and queues work with no more rights than the README names, and nothing that they do is refused."""
+    """RPC, Pub/Sub and queues work with no more rights than the guide names, and nothing that they do is refused."""
     with mosquitto() as mqtt, redis_server() as redis:
         more = "".join(
             f'integration "{name}" {{\n  type = "{kind}"\n  endpoint {{\n    url = "{url}"\n  }}\n}}\n'

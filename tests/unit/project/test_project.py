@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
+DOCUMENTATION = [Requirement(text) for text in PROJECT["dependency-groups"]["docs"]]
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+)(.*(?:\n    --hash=.*)*)", re.MULTILINE)
 #: Places of one machine, and where packages come from there.
 PRIVATE = re.compile(r"(?<![\w.~/-])/(?:work|root|home|tmp|Users)/|pypi\.org|--(?:extra-)?index-url|--find-links")
@@ -77,8 +78,12 @@ def test_crates_are_on_the_map():
 
 @pytest.mark.parametrize(
     ("lock", "requirements"),
-    [("requirements.lock", RUNTIME), ("requirements-dev.lock", RUNTIME + DEVELOPMENT)],
-    ids=["runtime", "development"],
+    [
+        ("requirements.lock", RUNTIME),
+        ("requirements-dev.lock", RUNTIME + DEVELOPMENT),
+        ("requirements-docs.lock", DOCUMENTATION),
+    ],
+    ids=["runtime", "development", "documentation"],
 )
 def test_the_lock_fits_the_project(lock, requirements):
     """Every requirement is pinned, with hashes, to a version that it allows; if not, run `scripts/lock`."""
@@ -113,7 +118,7 @@ def test_dependencies_have_reasons():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     section = text.split("\n## Dependencies\n")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
-    assert sorted(named) == sorted(requirement.name for requirement in RUNTIME + DEVELOPMENT)
+    assert sorted(named) == sorted(requirement.name for requirement in RUNTIME + DEVELOPMENT + DOCUMENTATION)
 
 
 def test_dependencies_of_the_rust_client_have_reasons():
