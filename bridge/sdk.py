@@ -6,7 +6,7 @@ docs/adapters.md writes an adapter with it. A name that is here stays, and means
 | --- | --- |
 | the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter`, `NameCheck`, `refuse_group` |
 | what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
-| what it gives | `Inbound`, `QueueMessage`, `Subscription`, `AckDecision`, and the errors |
+| what it gives | `Inbound`, `QueueMessage`, `Subscription`, `AckDecision`, `Wildcards`, and the errors |
 | its settings | `Strict`, `Endpoint`, `ResolvedEndpoint`, `Addressing`, `Tls`, `auth`, durations, sizes, rates |
 """
 
@@ -69,6 +69,7 @@ from bridge.core.ports import (
 from bridge.core.settings import Hold
 from bridge.core.timer import Timer
 from bridge.core.units import Duration, PositiveDuration, Rate, Size
+from bridge.core.wildcards import Wildcards
 
 __all__ = [
     "DEFAULT_QOS",
@@ -124,5 +125,6 @@ __all__ = [
     "Timer",
     "Tls",
     "UnavailableError",
+    "Wildcards",
     "refuse_group",
 ]

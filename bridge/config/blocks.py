@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,8 +14,10 @@ from pydantic_core import ErrorDetails
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
+from bridge.config.keys import bare, inner_model, keys_of, nearest_blocks, where_it_belongs
+from bridge.config.kinds import misuses
 from bridge.config.secrets import SecretValue
-from bridge.config.syntax import Attribute, Block
+from bridge.config.syntax import Attribute, Block, Constant
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.endpoint import PlainFault
 
@@ -43,6 +45,10 @@ _PLAIN_WORDS: Final = {
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
 }
+
+
+#: What people write in quotes for true and false.
+_TRUTHS: Final = {"true": ("true", "yes", "on", "y", "1"), "false": ("false", "no", "off", "n", "0", "none")}
 
 
 @dataclass(slots=True)
@@ -85,13 +91,25 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A block that is being turned into data: its model, its path, and the map that takes its values."""
+    """A block that is being turned into data.
+
+    Attributes:
+        block: The block.
+        model: Its model; None where any key may stand in it.
+        subject: The block, as diagnostics name it.
+        path: Its path in the outermost block, with labels and positions.
+        values: Takes its values.
+        types: The types of the blocks from the outermost to this one.
+        outermost: The model of the outermost block.
+    """
 
     block: Block
     model: type[BaseModel] | None
     subject: str
     path: KeyPath
     values: dict[str, Any]
+    types: tuple[str, ...]
+    outermost: type[BaseModel] | None
 
     def annotation(self, name: str) -> Any:
         fields = self.model.model_fields if self.model is not None else {}
@@ -123,12 +141,24 @@ class BlockReader:
             if not fault.message:
                 continue
             self.diagnostics.fault(fault, attribute.location, f"{subject} > {attribute.name}", kind)
-        return None if compiler.faults else expression
+        if compiler.faults or (root is not None and self._is_misused(attribute, subject)):
+            return None
+        return expression
+
+    def _is_misused(self, attribute: Attribute, subject: str) -> bool:
+        """Return whether an expression can never be computed; add the diagnostics of that."""
+        found = misuses(attribute.term)
+        for misuse in found:
+            report = self.diagnostics.add if misuse.fails else self.diagnostics.warn
+            code = Code.WRONG_OPERAND if misuse.fails else Code.ALWAYS_THE_SAME
+            location = attribute.location.at(misuse.term.span)
+            report(location, f"{subject} > {attribute.name}", misuse.message, code=code)
+        return any(misuse.fails for misuse in found)
 
     def data(self, block: Block, model: type[BaseModel] | None, subject: str, *, computed: Iterable[str] = ()) -> Data:
         """Return the block as plain data, without the keys in `computed`, which are expressions."""
         data = Data(block, subject)
-        self._collect(_Level(block, model, subject, (), data.values), data, frozenset(computed))
+        self._collect(_Level(block, model, subject, (), data.values, (block.type,), model), data, frozenset(computed))
         return data
 
     def _collect(self, level: "_Level", data: Data, computed: frozenset[str] = frozenset()) -> None:
@@ -138,9 +168,18 @@ class BlockReader:
             data.locations[key] = attribute.value
             if not self._known(name, level, attribute.location) or name in computed:
                 continue
-            if isinstance(_bare(level.annotation(name)), type(BaseModel)):
+            if isinstance(bare(level.annotation(name)), type(BaseModel)):
                 subject, hint = f"{level.subject} > {name}", f"write `{name} {{ … }}`"
+                if isinstance(attribute.term, Constant):
+                    # The same key may be one of another block, where it has no keys of its own: `tls = false`.
+                    elsewhere = nearest_blocks(name, level.types, level.outermost, plain=True)
+                    hint += f", or `{name} = …` in {elsewhere}" if elsewhere else ""
                 self.diagnostics.add(attribute.location, subject, "is a block", code=Code.BLOCK_OR_KEY, hint=hint)
+                data.broken.add(key)
+                continue
+            if isinstance(attribute.term, Constant) and takes_only_truth(level.annotation(name), attribute.term.value):
+                self._quoted_truth(attribute, level)
+                level.values[name] = attribute.term.value  # it is there, so that nothing else misses it
                 data.broken.add(key)
                 continue
             expression = self.compile(attribute, level.subject, kind=level.block.type)
@@ -162,8 +201,24 @@ class BlockReader:
                     continue
             level.values[name] = value
         for child in level.block.blocks:
-            if self._known(child.type, level, child.location):
-                self._child(child, level, data)
+            if not self._known(child.type, level, child.location):
+                continue
+            if child.type in computed or is_plain(level.annotation(child.type)):
+                subject, hint = f"{level.subject} > {child.type}", f"write `{child.type} = …`"
+                self.diagnostics.add(child.location, subject, "is no block", code=Code.BLOCK_OR_KEY, hint=hint)
+                data.broken.add((*level.path, child.type))
+                data.locations[(*level.path, child.type)] = child.location
+                continue
+            self._child(child, level, data)
+
+    def _quoted_truth(self, attribute: Attribute, level: "_Level") -> None:
+        subject = f"{level.subject} > {attribute.name}"
+        written = str(attribute.term.value).strip().lower() if isinstance(attribute.term, Constant) else ""
+        value = {word: value for value, words in _TRUTHS.items() for word in words}.get(written)
+        hint = f"write `{value}`, without quotes" if value else "write `true` or `false`, without quotes"
+        self.diagnostics.add(
+            attribute.value, subject, "must be true or false, not a string", code=Code.WRONG_TYPE, hint=hint
+        )
 
     def _child(self, child: Block, level: "_Level", data: Data) -> None:
         key: KeyPath = (*level.path, child.type)
@@ -179,7 +234,7 @@ class BlockReader:
                 self._twice(child.location, subject, data, key)
                 return
             labelled[child.labels[0]] = values
-        elif typing.get_origin(_bare(annotation)) in {list, tuple} and key not in data.locations:
+        elif typing.get_origin(bare(annotation)) in {list, tuple} and key not in data.locations:
             siblings = level.values.setdefault(child.type, [])
             key = (*key, str(len(siblings)))
             siblings.append(values)
@@ -189,7 +244,8 @@ class BlockReader:
         else:
             level.values[child.type] = values
         data.locations[key] = child.location
-        self._collect(_Level(child, _inner_model(annotation), subject, key, values), data)
+        types = (*level.types, child.type)
+        self._collect(_Level(child, inner_model(annotation), subject, key, values, types, level.outermost), data)
 
     def _twice(self, location: Location, subject: str, data: Data, key: KeyPath) -> None:
         first = data.location(key)
@@ -198,11 +254,14 @@ class BlockReader:
         self.diagnostics.add(location, subject, message, code=Code.GIVEN_TWICE, related=related)
 
     def _known(self, name: str, level: "_Level", location: Location) -> bool:
-        if level.model is None or level.model.model_config.get("extra") == "allow" or name in _keys(level.model):
+        if level.model is None or level.model.model_config.get("extra") == "allow" or name in keys_of(level.model):
             return True
-        known = _keys(level.model)
-        hint = did_you_mean(name, known) or (f"there are {one_of(known)}" if known else "this block takes none")
-        message, code = "unknown key", Code.UNKNOWN_KEY
+        known = keys_of(level.model)
+        message, code = "unknown key", Code.MISPLACED_KEY
+        hint = where_it_belongs(name, level.types, level.outermost)
+        if not hint:
+            code = Code.UNKNOWN_KEY
+            hint = did_you_mean(name, known) or (f"there are {one_of(known)}" if known else "this block takes none")
         gone: Mapping[str, str] = getattr(level.model, "GONE", {})
         if name in gone:
             message, hint, code = "there is no such key any more", gone[name], Code.REMOVED_KEY
@@ -246,7 +305,7 @@ class BlockReader:
         kind, given = detail["type"], detail.get("input")
         secrets = [SecretValue.whole(given)] if secret else data.secret_values(key)
         if kind == "extra_forbidden":
-            return "unknown key", Code.UNKNOWN_KEY, did_you_mean(key[-1], _keys(_model_at(model, detail["loc"][:-1])))
+            return "unknown key", Code.UNKNOWN_KEY, did_you_mean(key[-1], keys_of(_model_at(model, detail["loc"][:-1])))
         if given is None and kind != "missing":
             return "must not be null", Code.WRONG_TYPE, ""
         if kind == "literal_error":
@@ -327,35 +386,26 @@ def _code(kind: str) -> Code:
     return Code.WRONG_TYPE if kind.endswith(("_type", "_parsing")) else Code.INVALID_VALUE
 
 
-def _keys(model: type[BaseModel]) -> set[str]:
-    return {found.alias or name for name, found in model.model_fields.items()}
+def takes_only_truth(annotation: Any, value: Any) -> bool:
+    """Return whether a value is a string where only true or false is taken; pydantic would take `"no"` for false.
+
+    A string from the environment or a variable is another matter: there is no other way to write it there.
+    """
+    return isinstance(value, str) and bare(annotation) is bool
 
 
-def _bare(annotation: Any) -> Any:
-    """Return an annotation without `Annotated` and `| None`."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _bare(typing.get_args(annotation)[0])
-    arguments = [found for found in typing.get_args(annotation) if found is not type(None)]
-    if type(None) in typing.get_args(annotation) and len(arguments) == 1:
-        return _bare(arguments[0])
-    return annotation
-
-
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    bare = _bare(annotation)
-    if isinstance(bare, type) and issubclass(bare, BaseModel):
-        return bare
-    if typing.get_origin(bare) in {list, tuple, dict, Mapping}:
-        models = [_inner_model(argument) for argument in typing.get_args(bare)]
-        return next((found for found in models if found is not None), None)
-    return None
+def is_plain(annotation: Any) -> bool:
+    """Return whether a key takes a text, number or list and so is never a block."""
+    found = bare(annotation)
+    kinds = {typing.get_origin(found)} | ({found} if isinstance(found, type) else set())
+    return not kinds.isdisjoint({str, int, float, bool, list, tuple, Literal}) and inner_model(annotation) is None
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
     """Return the model of a part of a block, which may be in a list or a map."""
     for part in path:
         field = model.model_fields.get(str(part))
-        model = (None if field is None else _inner_model(field.annotation)) or model
+        model = (None if field is None else inner_model(field.annotation)) or model
     return model
 
 

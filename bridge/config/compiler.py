@@ -18,7 +18,7 @@ from bridge.config.expressions import (
     Presence,
     TemplateExpression,
 )
-from bridge.config.functions import ARITHMETIC, FUNCTIONS
+from bridge.config.functions import ARITHMETIC, FUNCTIONS, in_place_of
 from bridge.config.secrets import is_text, strings
 from bridge.config.syntax import (
     Binary,
@@ -280,8 +280,10 @@ class _Program:
         function = FUNCTIONS.get(term.name)
         if function is None:
             known = [*FUNCTIONS, "has"]
-            message = f"there is no function `{term.name}`{near(term.name, known)}; there are {one_of(known)}"
-            self.compiler.faults.append(Fault(term.span, message, code=Code.UNKNOWN_FUNCTION))
+            other = in_place_of(term.name)
+            hint = f"write `{other}`" if other else did_you_mean(term.name, known) or f"there are {one_of(known)}"
+            message = f"there is no function `{term.name}`"
+            self.compiler.faults.append(Fault(term.span, message, code=Code.UNKNOWN_FUNCTION, hint=hint))
             return "null", "null"
         if not function.least <= len(term.arguments) <= function.most:
             count = str(function.least) if function.least == function.most else f"{function.least} to {function.most}"

@@ -22,6 +22,8 @@ class Function:
         summary: One line for a person.
         least: How many arguments it takes at least.
         most: How many at most.
+        takes: The kinds of each argument, as in `string|list`, empty for any; the last is that of all further ones.
+        gives: The kind of the result.
         native: The CEL text, with `{0}`, `{1}` for the arguments, where CEL has it.
         call: The Python function otherwise.
     """
@@ -29,6 +31,8 @@ class Function:
     summary: str
     least: int
     most: int
+    takes: tuple[str, ...]
+    gives: str
     native: str = ""
     call: Callable[..., Any] | None = None
 
@@ -137,40 +141,107 @@ ARITHMETIC: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
     "%": ("_remainder", _guarded(_remainder)),
 }
 
+_ONE_TEXT: Final = ("string",)
+_ONE_NUMBER: Final = ("number",)
+_TEXT_FUNCTION: Final = (1, 1, _ONE_TEXT, "string")
+_TEXT_TEST: Final = (2, 2, _ONE_TEXT, "boolean")
+_ROUNDING: Final = (1, 1, _ONE_NUMBER, "number")
+_CHOICE: Final = (1, 8, _ONE_NUMBER, "number")
+
 #: `has` is not listed: it takes a path, not a value. `size` is our own, because the library's counts UTF-8 bytes.
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "size": Function("length of a string (in characters), list or map", 1, 1, call=_guarded(len)),
-    "startsWith": Function("whether a string starts with another", 2, 2, native="({0}).startsWith({1})"),
-    "endsWith": Function("whether a string ends with another", 2, 2, native="({0}).endsWith({1})"),
-    "matches": Function("whether a regular expression (RE2) is found in a string", 2, 2, native="({0}).matches({1})"),
-    "contains": Function("whether a string has a part, a list an item, a map a key", 2, 2, call=_guarded(_contains)),
-    "lower": Function("a string in lower case", 1, 1, call=_guarded(lambda text: _text(text).lower())),
-    "upper": Function("a string in upper case", 1, 1, call=_guarded(lambda text: _text(text).upper())),
-    "trim": Function("a string without white space around it", 1, 1, call=_guarded(lambda text: _text(text).strip())),
+    "size": Function(
+        "length of a string (in characters), list or map", 1, 1, ("string|list|map",), "number", call=_guarded(len)
+    ),
+    "startsWith": Function("whether a string starts with another", *_TEXT_TEST, native="({0}).startsWith({1})"),
+    "endsWith": Function("whether a string ends with another", *_TEXT_TEST, native="({0}).endsWith({1})"),
+    "matches": Function(
+        "whether a regular expression (RE2) is found in a string", *_TEXT_TEST, native="({0}).matches({1})"
+    ),
+    "contains": Function(
+        "whether a string has a part, a list an item, a map a key",
+        2,
+        2,
+        ("string|list|map", ""),
+        "boolean",
+        call=_guarded(_contains),
+    ),
+    "lower": Function("a string in lower case", *_TEXT_FUNCTION, call=_guarded(lambda text: _text(text).lower())),
+    "upper": Function("a string in upper case", *_TEXT_FUNCTION, call=_guarded(lambda text: _text(text).upper())),
+    "trim": Function(
+        "a string without white space around it", *_TEXT_FUNCTION, call=_guarded(lambda text: _text(text).strip())
+    ),
     "replace": Function(
         "a string with each `old` made `new`: replace(text, old, new)",
         3,
         3,
+        _ONE_TEXT,
+        "string",
         call=_guarded(_replace),
     ),
     "split": Function(
         "the parts of a string: split(text, separator)",
         2,
         2,
+        _ONE_TEXT,
+        "list",
         call=_guarded(lambda text, by: _text(text).split(_text(by))),
     ),
     "join": Function(
         "the strings of a list as one: join(list, separator)",
         2,
         2,
+        ("", "string"),
+        "string",
         call=_guarded(_join),
     ),
-    "string": Function("a number or boolean as a string", 1, 1, call=_guarded(_string)),
-    "number": Function("a string as a number", 1, 1, call=_guarded(_to_number)),
-    "abs": Function("a number without its sign", 1, 1, call=_guarded(lambda value: abs(_number(value)))),
-    "floor": Function("the next whole number below", 1, 1, call=_guarded(_rounded(math.floor))),
-    "ceil": Function("the next whole number above", 1, 1, call=_guarded(_rounded(math.ceil))),
-    "round": Function("the nearest whole number, halves up", 1, 1, call=_guarded(_rounded(_half_up))),
-    "min": Function("the smallest of its arguments", 1, 8, call=_guarded(lambda *values: min(map(_number, values)))),
-    "max": Function("the largest of its arguments", 1, 8, call=_guarded(lambda *values: max(map(_number, values)))),
+    "string": Function(
+        "a number or boolean as a string", 1, 1, ("number|boolean|string",), "string", call=_guarded(_string)
+    ),
+    "number": Function("a string as a number", 1, 1, ("string|number",), "number", call=_guarded(_to_number)),
+    "abs": Function("a number without its sign", *_ROUNDING, call=_guarded(lambda value: abs(_number(value)))),
+    "floor": Function("the next whole number below", *_ROUNDING, call=_guarded(_rounded(math.floor))),
+    "ceil": Function("the next whole number above", *_ROUNDING, call=_guarded(_rounded(math.ceil))),
+    "round": Function("the nearest whole number, halves up", *_ROUNDING, call=_guarded(_rounded(_half_up))),
+    "min": Function(
+        "the smallest of its arguments", *_CHOICE, call=_guarded(lambda *values: min(map(_number, values)))
+    ),
+    "max": Function("the largest of its arguments", *_CHOICE, call=_guarded(lambda *values: max(map(_number, values)))),
 }
+
+#: What functions are called elsewhere, in small letters and without `_`, with what stands for them here.
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("length", "len", "count", "strlen"), "size(x)"),
+    **dict.fromkeys(("beginswith", "hasprefix"), 'startsWith(text, "a")'),
+    **dict.fromkeys(("hassuffix",), 'endsWith(text, "a")'),
+    **dict.fromkeys(("match", "regex", "regexp", "test"), 'matches(text, "re")'),
+    **dict.fromkeys(("includes", "in", "has_key", "haskey", "containskey", "indexof", "find"), "contains(x, y)"),
+    **dict.fromkeys(("lowercase", "tolower", "tolowercase", "downcase"), "lower(text)"),
+    **dict.fromkeys(("uppercase", "toupper", "touppercase", "upcase"), "upper(text)"),
+    **dict.fromkeys(("strip", "trimspace"), "trim(text)"),
+    **dict.fromkeys(("str", "tostring"), "string(x)"),
+    **dict.fromkeys(("int", "float", "double", "tonumber", "parseint", "parsefloat"), "number(text)"),
+    **dict.fromkeys(("ceiling",), "ceil(x)"),
+    **dict.fromkeys(("exists", "defined", "isset", "present"), "has(event.payload.x)"),
+    **dict.fromkeys(("concat", "format", "printf", "sprintf"), '"${x} and ${y}"'),
+    **dict.fromkeys(("if", "iff", "ternary"), "x ? y : z"),
+    **dict.fromkeys(("coalesce", "default", "ifnull", "lookup", "nvl", "try"), "has(x) ? x : y"),
+    **dict.fromkeys(("and",), "x && y"),
+    **dict.fromkeys(("or",), "x || y"),
+    **dict.fromkeys(("not",), "!x"),
+}
+
+
+def in_place_of(name: str) -> str:
+    """Return what stands for a function that other languages have, as in `size(x)`; empty where that is not known.
+
+    A word in which two letters are swapped is known, too: `lenght` is `length`.
+    """
+    plain = name.lower().replace("_", "")
+    ours = {known.lower(): known for known in (*FUNCTIONS, "has")}
+    if plain in ours:
+        return f"{ours[plain]}(…)"
+    if plain in _ELSEWHERE:
+        return _ELSEWHERE[plain]
+    swapped = [plain[:i] + plain[i + 1] + plain[i] + plain[i + 2 :] for i in range(len(plain) - 1)]
+    return next((_ELSEWHERE[word] for word in swapped if word in _ELSEWHERE), "")

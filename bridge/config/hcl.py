@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +10,10 @@ from lark import Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from bridge.config import nemo
-from bridge.config.diagnostics import Diagnostics, Fault
+from bridge.config.diagnostics import Diagnostics, Fault, did_you_mean
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import Budget, TooLargeError, parse
+from bridge.config.keys import block_meant, is_of_nemo, misplaced_block
 from bridge.config.syntax import Attribute, Block
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.files import read_regular
@@ -74,17 +76,39 @@ def read_blocks(
     for node in _trees(_trees(tree.children)[0].children):
         if node.data == "block":
             kind = reader.name(node)
-            if kind in ours:
-                yield reader.block(node, "")
-            else:
+            meant = kind if kind in ours else block_meant(kind, reader.keys(node), ours)
+            if meant is None:
                 ignored[kind] = ignored.get(kind, 0) + 1
+                _warn_of_ignored(kind, node, reader, ours, diagnostics)
+                continue
+            block = reader.block(node, "")
+            if meant != kind:
+                hint = f"did you mean `{meant}`?"
+                diagnostics.add(
+                    block.location, str(block), "there is no such block", code=Code.UNKNOWN_BLOCK, hint=hint
+                )
+            yield replace(block, type=meant)
         elif node.data == "attribute":
             name = reader.name(node)
-            if name in ours:
-                hint = f"write `{name} {{ … }}`"
-                diagnostics.add(reader.name_location(node), name, "is a block", code=Code.BLOCK_OR_KEY, hint=hint)
+            meant = name if name in ours or not reader.holds_parts(node) else block_meant(name, (), ours)
+            if meant in ours:
+                message, code = "is a block", Code.BLOCK_OR_KEY
+                if meant != name:
+                    message, code = "there is no such block", Code.UNKNOWN_BLOCK
+                hint = f"write `{meant} {{ … }}`"
+                diagnostics.add(reader.name_location(node), name, message, code=code, hint=hint)
             else:
                 ignored[name] = ignored.get(name, 0) + 1
+
+
+def _warn_of_ignored(
+    kind: str, node: Node, reader: "_FileReader", ours: frozenset[str], diagnostics: Diagnostics
+) -> None:
+    """Warn of a block that is none of ours, where it was probably meant as one."""
+    hint = misplaced_block(kind, reader.keys(node)) or did_you_mean(kind, ours)
+    if hint and not is_of_nemo(kind):
+        message = "is ignored, because the bridge has no such block"
+        diagnostics.warn(reader.head(node), kind, message, code=Code.UNKNOWN_BLOCK, hint=hint)
 
 
 class _FileReader:
@@ -101,6 +125,15 @@ class _FileReader:
     def name_location(self, node: Node) -> Location:
         """Return the location of the name of a block or an attribute."""
         return self.location(_trees(node.children)[0])
+
+    def keys(self, node: Node) -> set[str]:
+        """Return the keys of a block, and the types of the blocks in it."""
+        parts = _trees(_trees(node.children)[-1].children)
+        return {self.name(part) for part in parts if part.data in {"attribute", "block"}}
+
+    def holds_parts(self, node: Node) -> bool:
+        """Return whether the value of an attribute is written as a map or a list."""
+        return self._reader.source(_trees(node.children)[-1]).startswith(("{", "["))
 
     def head(self, node: Node) -> Location:
         """Return the location of a block's type and labels."""

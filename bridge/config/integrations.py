@@ -5,60 +5,26 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.diagnostics import did_you_mean, one_of
 from bridge.config.expressions import Expression
-from bridge.config.models import MOST_LABEL, NAME_PATTERN, RESERVED, Integration
+from bridge.config.models import AUTH_MODELS, MOST_LABEL, NAME_PATTERN, RESERVED, Integration, IntegrationBlock
 from bridge.config.syntax import Block
 from bridge.core.diagnostic import Code
 from bridge.core.endpoint import (
     NO_AUTH,
-    AnyAuth,
-    AuthBasic,
-    AuthBearer,
     AuthCertificate,
     AuthCredentials,
-    AuthNkey,
-    AuthNone,
     Endpoint,
     EndpointError,
-    Strict,
     Tls,
 )
 from bridge.core.ports import AdapterSpec
 from bridge.core.settings import HealthSettings, ResilienceSettings
-
-#: The model of `auth` by its `type`.
-AUTH_MODELS: Final[dict[str, type[AnyAuth]]] = {
-    "none": AuthNone,
-    "basic": AuthBasic,
-    "bearer": AuthBearer,
-    "certificate": AuthCertificate,
-    "nkey": AuthNkey,
-    "credentials": AuthCredentials,
-}
-
-
-class _AnyAuth(Strict):
-    """Any keys, while the `type` of `auth` is not known; the model of that type checks them afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class _Shape(Strict):
-    """The keys that every integration has; `config` and `auth` get their models by their types."""
-
-    type: Any = None
-    endpoint: Endpoint | None = None
-    auth: _AnyAuth | None = None
-    tls: Tls | None = None
-    config: Any = None
-    resilience: ResilienceSettings | None = None
-    health: HealthSettings | None = None
 
 
 def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]) -> Integration | None:
@@ -186,7 +152,7 @@ def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseM
     if auth is not None:
         fields["auth"] = auth
     namespace = {"__annotations__": fields, "__module__": __name__, **dict.fromkeys(fields)}
-    return type("Integration", (_Shape,), namespace)
+    return type("Integration", (IntegrationBlock,), namespace)
 
 
 def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> bool:

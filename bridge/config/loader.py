@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
-from bridge.config.diagnostics import Diagnostics, did_you_mean
+from bridge.config.diagnostics import Diagnostics
 from bridge.config.grammar import Budget
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
 from bridge.config.loops import check_loops
 from bridge.config.models import (
+    LABELLED_BLOCKS,
+    SINGLE_BLOCKS,
     BridgeSettings,
     BusSettings,
     Configuration,
@@ -20,9 +22,10 @@ from bridge.config.models import (
     LogSettings,
     SubscriptionSettings,
 )
-from bridge.config.routes import check_shared_sources, read_route, read_subscription
+from bridge.config.routes import Emitted, check_shared_sources, read_route, read_subscription
 from bridge.config.secrets import collect_secrets
 from bridge.config.syntax import Block
+from bridge.config.triggers import own_messages
 from bridge.config.variables import read_variables
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.ports import AdapterSpec
@@ -31,9 +34,8 @@ from bridge.core.redaction import Redactor
 if TYPE_CHECKING:
     from bridge.config.case_models import Case
 
-_SINGLE: Final = ("bridge", "log", "bus")
-_LABELLED: Final = ("variable", "integration", "route", "subscription", "test")
-_OURS: Final = frozenset((*_SINGLE, *_LABELLED))
+_LABELLED: Final = frozenset((*LABELLED_BLOCKS, "test"))
+_OURS: Final = _LABELLED | SINGLE_BLOCKS.keys()
 
 
 def load(
@@ -82,8 +84,9 @@ def load(
     bus, bus_locations = read_bus(found["bus"][0], reader, secret_keys) if found["bus"] else (BusSettings(), {})
     names.secrets.clear()  # those blocks are about the sidecar itself; their values may be shown
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
-    stop_with = (bridge or BridgeSettings()).stop_with
-    routes = [read_route(block, reader, integrations, stop_with) for block in found["route"]]
+    messages = own_messages([*found["route"], *found["subscription"]])
+    emitted = Emitted((bridge or BridgeSettings()).stop_with, messages)
+    routes = [read_route(block, reader, integrations, emitted) for block in found["route"]]
     subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
     check_shared_sources(filter(None, subscriptions), diagnostics)
     by_label = {block.labels[0]: one for block, one in zip(found["subscription"], subscriptions, strict=True)}
@@ -96,7 +99,6 @@ def load(
     if diagnostics:
         diagnostics.fail()
     secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
-    _warn_of_ignored(ignored, diagnostics)
     _warn_of_unsafe(integrations, secrets, diagnostics)
     return Configuration(
         bridge=bridge or BridgeSettings(),
@@ -146,7 +148,7 @@ def _faults(
 
 
 def _labels_fit(block: Block, diagnostics: Diagnostics) -> bool:
-    if block.type in _SINGLE and block.labels:
+    if block.type in SINGLE_BLOCKS and block.labels:
         hint = f"write `{block.type} {{ … }}`"
         diagnostics.add(block.location, str(block), "takes no label", code=Code.INVALID_LABEL, hint=hint)
         return False
@@ -177,13 +179,6 @@ def _single(
     data = reader.data(block, model, block.type)
     secret_keys.update((block.type, *key) for key in data.secret_keys)
     return reader.model(model, data, data.values)
-
-
-def _warn_of_ignored(ignored: Mapping[str, int], diagnostics: Diagnostics) -> None:
-    for kind in sorted(ignored):
-        if hint := did_you_mean(kind, _OURS):
-            message = f"`{kind}` was ignored, because the bridge has no such block"
-            diagnostics.warn(Location(""), "", message, code=Code.UNKNOWN_BLOCK, hint=hint)
 
 
 def _warn_of_unsafe(

@@ -6,7 +6,7 @@ Where a protocol has no headers, `hop` ends at the remote, and nothing else woul
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import takewhile
 from typing import Final
 
@@ -15,7 +15,7 @@ from bridge.config.expressions import Expression
 from bridge.config.models import Integration, Route, SubscriptionSettings
 from bridge.core.diagnostic import Code
 from bridge.core.event_type import to_emitted_type
-from bridge.core.filters import Trigger
+from bridge.core.filters import Trigger, overlap
 
 #: The argument that names where an operation sends.
 _DESTINATION: Final = {"publish": "topic", "request": "method", "enqueue": "queue"}
@@ -24,8 +24,6 @@ _ANY: Final = "**"
 #: followed; 25 are a step that is kept.
 _MOST_WORK: Final = 4_000_000
 _KEEPING: Final = 25
-#: Segments of an event type at most: it has at most 255 bytes.
-_MOST_SEGMENTS: Final = 128
 
 
 class _TooMuchError(Exception):
@@ -93,7 +91,7 @@ class _Listeners:
             head = _head(types)
             possible = [*self._from(head), *self._below.get(head, ())]
             self._work.take(len(possible) * 10 * len(types))
-            self._found[types] = _once(one for one in possible if _overlap(types, one.glob))
+            self._found[types] = _once(one for one in possible if overlap(types, one.glob))
         return self._found[types]
 
     def _from(self, head: tuple[str, ...]) -> Iterator[_Listening]:
@@ -320,21 +318,3 @@ def _glob(shape: tuple[str | None, ...]) -> tuple[str, ...]:
     """Return the types that a template may give as a glob; an expression in it may give any number of segments."""
     text = "".join("\0" if part is None else part.replace("/", ".") for part in shape)
     return tuple(_ANY if "\0" in segment else segment for segment in text.split("."))
-
-
-def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Return whether two globs have a type in common."""
-    if len(one) > _MOST_SEGMENTS or len(other) > _MOST_SEGMENTS:
-        return False
-
-    @cache
-    def common(i: int, j: int) -> bool:
-        if i < len(one) and one[i] == _ANY:
-            return common(i + 1, j) or (j < len(other) and common(i, j + 1))
-        if j < len(other) and other[j] == _ANY:
-            return common(i, j + 1) or (i < len(one) and common(i + 1, j))
-        if i == len(one) or j == len(other):
-            return i == len(one) and j == len(other)
-        return ("*" in (one[i], other[j]) or one[i] == other[j]) and common(i + 1, j + 1)
-
-    return common(0, 0)

@@ -5,11 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from bridge.config.expressions import Expression
 from bridge.core.diagnostic import Diagnostic, Location
-from bridge.core.endpoint import AnyAuth, Endpoint, Strict, Tls
+from bridge.core.endpoint import (
+    AnyAuth,
+    AuthBasic,
+    AuthBearer,
+    AuthCertificate,
+    AuthCredentials,
+    AuthNkey,
+    AuthNone,
+    Endpoint,
+    Strict,
+    Tls,
+)
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_event_type
 from bridge.core.ports import AdapterSpec
@@ -238,6 +249,35 @@ class VariableBlock(Strict):
     ] = False
 
 
+#: The model of `auth` by its `type`.
+AUTH_MODELS: Final[Mapping[str, type[AnyAuth]]] = {
+    "none": AuthNone,
+    "basic": AuthBasic,
+    "bearer": AuthBearer,
+    "certificate": AuthCertificate,
+    "nkey": AuthNkey,
+    "credentials": AuthCredentials,
+}
+
+
+class AuthKeys(Strict):
+    """Any keys, while the `type` of `auth` is not known; the model of that type checks them afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class IntegrationBlock(Strict):
+    """The keys that every integration has; `config` and `auth` get their models by their types."""
+
+    type: Any = None
+    endpoint: Endpoint | None = None
+    auth: AuthKeys | None = None
+    tls: Tls | None = None
+    config: Any = None
+    resilience: ResilienceSettings | None = None
+    health: HealthSettings | None = None
+
+
 class RouteBlock(Strict):
     """`route "name" { … }`: an event on the bus starts an operation. Values for each event may be expressions."""
 
@@ -395,6 +435,16 @@ class SubscriptionBlock(Strict):
             "Default: true for `static` and for what an MQTT broker has retained, else false."
         ),
     ] = None
+
+
+#: The models of the blocks that a file has: those without a label, of which there is one, and those with a label.
+SINGLE_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {"bridge": BridgeSettings, "log": LogSettings, "bus": BusSettings}
+LABELLED_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
+    "variable": VariableBlock,
+    "integration": IntegrationBlock,
+    "route": RouteBlock,
+    "subscription": SubscriptionBlock,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from bridge.config.blocks import BlockReader, Data, unless_secret
 from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
+from bridge.config.kinds import BOOLEAN, NULL, NUMBER, STRING, kinds, named
 from bridge.config.models import (
     NAME_PATTERN,
     Integration,
@@ -16,12 +18,13 @@ from bridge.config.models import (
     SubscriptionSettings,
 )
 from bridge.config.secrets import SecretValue
-from bridge.config.syntax import Block
-from bridge.config.triggers import is_no_condition, nothing_sets_off
-from bridge.core.diagnostic import Code
+from bridge.config.syntax import Attribute, Block, Sequence
+from bridge.config.triggers import condition_fault, foreign_pattern, nothing_sets_off, pattern_hint
+from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import check_answerable, to_emitted_type
 from bridge.core.filters import check_pattern
+from bridge.core.wildcards import translated
 
 #: Per operation: the keys that it needs, and those that it may have.
 _OPERATION_KEYS: Final = {
@@ -30,15 +33,34 @@ _OPERATION_KEYS: Final = {
     "enqueue": (("queue", "message"), ()),
 }
 _ARGUMENTS: Final = ("method", "params", "topic", "message", "qos", "retain", "queue")
-_NO_CONDITION: Final = "must be an expression that is true or false, as in `event.payload.total > 100`"
 _COMPUTED: Final = (*_ARGUMENTS, "where", "emit", "key")
+#: The kinds of value that a key takes, where not any.
+_KINDS: Final = {
+    **dict.fromkeys(("method", "topic", "queue", "emit"), STRING),
+    "qos": NUMBER | NULL,
+    "retain": BOOLEAN,
+    "key": STRING | NUMBER | BOOLEAN,
+}
 
 Integrations = Mapping[str, Integration | None]
 """All integrations by label; None for one that is faulty, so that its routes get no diagnostic for that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What is on the bus beside what applications say.
+
+    Attributes:
+        stop_with: The event that stops the bridge, if any does.
+        messages: The types below `message.` that routes and subscriptions emit; None where it may be any of them.
+    """
+
+    stop_with: str | None = None
+    messages: frozenset[str] | None = frozenset()
+
+
 def read_route(
-    block: Block, reader: BlockReader, integrations: Integrations, stop_with: str | None = None
+    block: Block, reader: BlockReader, integrations: Integrations, emitted: Emitted = Emitted()
 ) -> Route | None:
     """Read one route; add diagnostics and return None where it is faulty.
 
@@ -46,7 +68,7 @@ def read_route(
         block: The `route` block.
         reader: Reads blocks; takes the diagnostics.
         integrations: All integrations.
-        stop_with: The event that stops the bridge, if any does.
+        emitted: What may set it off.
     """
     subject = str(block)
     _check_name(block, reader)
@@ -55,8 +77,8 @@ def read_route(
     settings = reader.model(RouteBlock, data, _with_string_as_list(data.values, "on"))
     if settings is None:
         return None
-    for pattern in settings.on:
-        _check_trigger(pattern, data, reader, integrations, stop_with)
+    for position, pattern in enumerate(settings.on):
+        _check_trigger(position, pattern, data, reader, integrations, emitted=emitted)
     integration = _check_integration(
         settings.integration, settings.operation, data, reader, integrations, key="operation"
     )
@@ -143,22 +165,39 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
 
 
 def _check_trigger(
-    pattern: str, data: Data, reader: BlockReader, integrations: Integrations, stop_with: str | None
+    position: int, pattern: str, data: Data, reader: BlockReader, integrations: Integrations, *, emitted: Emitted
 ) -> None:
-    """Check one pattern of `on`; warn where nothing can set it off."""
-    location, subject, secret = data.location(("on",)), f"{data.subject} > on", ("on",) in data.secret_keys
-    try:
-        check_pattern(pattern)
-        if "*" not in pattern:
-            check_answerable(pattern)
-    except ValueError as error:
-        fault = "one of them is not a pattern of event types" if secret else str(error)
-        reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN)
+    """Check one pattern of `on`, which stands at this position; warn where nothing can set it off."""
+    location = _item_location(data, "on", position)
+    subject, secret = f"{data.subject} > on", ("on",) in data.secret_keys
+    fault = hint = ""
+    meant = foreign_pattern(pattern)
+    if meant is not None:
+        fault, hint = f"`{pattern}` is no pattern of event types", f"write `{meant}`"
+    else:
+        try:
+            check_pattern(pattern)
+            if "*" not in pattern:
+                check_answerable(pattern)
+        except ValueError as error:
+            fault, hint = str(error), pattern_hint(pattern)
+    if fault:
+        fault, hint = ("one of them is not a pattern of event types", "") if secret else (fault, hint)
+        reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN, hint=hint)
         return
-    why = nothing_sets_off(pattern, integrations, stop_with)
+    why = nothing_sets_off(pattern, integrations, emitted.stop_with, emitted.messages)
     if why is not None:
-        message = "one of them sets off nothing" if secret else why
-        reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF)
+        message, hint = ("one of them sets off nothing", "") if secret else why
+        reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF, hint=hint)
+
+
+def _item_location(data: Data, key: str, position: int) -> Location:
+    """Return the location of one item of a list, or of the whole value where it is not written as a list."""
+    location = data.location((key,))
+    for attribute in data.block.attributes:
+        if attribute.name == key and isinstance(attribute.term, Sequence) and position < len(attribute.term.items):
+            return location.at(attribute.term.items[position].span)
+    return location
 
 
 def _listener(
@@ -218,13 +257,24 @@ def _check_names(
     """Check what can be known of a method, topic, queue or group without the remote."""
     if integration is None:
         return
+    wildcards = integration.spec.wildcards if operation == "subscribe" else None
+    meant = translated(value, wildcards) if wildcards is not None and not secret else None
+    hint = "" if meant is None else f"write `{meant}`"
     try:
         integration.spec.check_names(operation, value, data.values.get("group"), integration.config)
     except BridgeError as error:
-        named, colon, rest = error.message.partition(": ")
-        at, message = (named, rest) if colon and (named,) in data.locations else (key, error.message)
+        about, colon, rest = error.message.partition(": ")
+        at, message = (about, rest) if colon and (about,) in data.locations else (key, error.message)
         message = unless_secret(message, [SecretValue.whole(value)] if secret else data.secret_values((at,)))
-        reader.diagnostics.add(data.location((at,)), f"{data.subject} > {at}", message, code=Code.INVALID_NAME)
+        hint = hint if at == key else ""
+        location = data.location((at,))
+        reader.diagnostics.add(location, f"{data.subject} > {at}", message, code=Code.INVALID_NAME, hint=hint)
+        return
+    if hint:
+        message = f"has a wildcard of another protocol, which `{integration.type}` takes as an ordinary letter"
+        reader.diagnostics.warn(
+            data.location((key,)), f"{data.subject} > {key}", message, code=Code.FOREIGN_WILDCARD, hint=hint
+        )
 
 
 def _check_integration(
@@ -292,6 +342,16 @@ def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnost
                 subject, code = f'subscription "{one.name}"', Code.DIFFERENT_SETTINGS
                 diagnostics.add(one.location, subject, message, code=code)
                 break
+        else:
+            if other is not one and _emitted_by(one) == _emitted_by(other):
+                message = f'emits the same as subscription "{other.name}", so each message comes twice'
+                subject, code = f'subscription "{one.name}"', Code.REPEATED_MESSAGES
+                related = (Related(other.location, "the same source and event"),)
+                diagnostics.warn(one.location, subject, message, code=code, related=related)
+
+
+def _emitted_by(subscription: SubscriptionSettings) -> str | None:
+    return None if subscription.emit is None else subscription.emit.text
 
 
 def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...]) -> dict[str, Expression]:
@@ -303,23 +363,32 @@ def _computed(data: Data, reader: BlockReader, root: str, keys: tuple[str, ...])
         if expression is None:
             continue
         found[attribute.name] = expression
-        fault = ""
-        if expression.constant:
-            fault = _constant_fault(attribute.name, expression.evaluate({}))
-            fault = SecretValue.of(expression).hidden(fault) if expression.secret else fault
-        elif attribute.name == "where" and is_no_condition(attribute.term):
-            fault = _NO_CONDITION
+        fault, hint = _fault_of_value(attribute, expression)
         if fault:
             code = Code.NO_CONDITION if attribute.name == "where" else Code.INVALID_VALUE
-            reader.diagnostics.add(attribute.value, f"{data.subject} > {attribute.name}", fault, code=code)
+            subject = f"{data.subject} > {attribute.name}"
+            reader.diagnostics.add(attribute.value, subject, fault, code=code, hint=hint)
     return found
+
+
+def _fault_of_value(attribute: Attribute, expression: Expression) -> tuple[str, str]:
+    """Return what is wrong with a value as far as it is known, with a hint; empty strings where it is valid."""
+    name, term = attribute.name, attribute.term
+    if name == "where":
+        known = {"value": expression.evaluate({})} if expression.constant else {}
+        return condition_fault(term, **known) or ("", "")
+    if expression.constant:
+        fault = _constant_fault(name, expression.evaluate({}))
+        return SecretValue.of(expression).hidden(fault) if expression.secret else fault, ""
+    wanted, found = _KINDS.get(name), kinds(term)
+    if wanted is not None and found.isdisjoint(wanted):
+        return f"must be {named(wanted)}, not {named(found)}", ""
+    return "", ""
 
 
 def _constant_fault(key: str, value: Any) -> str:
     """Return what is wrong with a value that does not depend on the message; the empty string where it is valid."""
     match key:
-        case "where" if not isinstance(value, bool):
-            return _NO_CONDITION
         case "method" | "topic" | "queue" if not isinstance(value, str) or not value:
             return "must be a string that is not empty"
         case "qos" if type(value) is not int or value not in {0, 1, 2}:

@@ -6,28 +6,13 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bridge.config.integrations import AUTH_MODELS
-from bridge.config.models import (
-    NAME_PATTERN,
-    RESERVED,
-    BridgeSettings,
-    BusSettings,
-    LogSettings,
-    RouteBlock,
-    SubscriptionBlock,
-    VariableBlock,
-)
+from bridge.config.models import AUTH_MODELS, LABELLED_BLOCKS, NAME_PATTERN, RESERVED, SINGLE_BLOCKS
 from bridge.config.options import summary
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.ports import AdapterSpec
 from bridge.core.settings import HealthSettings, ResilienceSettings
 
-_BLOCKS: Final[dict[str, type[BaseModel]]] = {"bridge": BridgeSettings, "log": LogSettings, "bus": BusSettings}
-_LABELLED: Final[dict[str, type[BaseModel]]] = {
-    "variable": VariableBlock,
-    "route": RouteBlock,
-    "subscription": SubscriptionBlock,
-}
+_LABELLED: Final = {name: model for name, model in LABELLED_BLOCKS.items() if name != "integration"}
 _PARTS: Final[dict[str, type[BaseModel]]] = {
     "endpoint": Endpoint,
     "tls": Tls,
@@ -66,11 +51,11 @@ def schema(adapters: Mapping[str, AdapterSpec]) -> dict[str, Any]:
 
     specs = [adapters[name] for name in sorted(adapters)]
     labelled: dict[str, type[BaseModel]] = {**_LABELLED, "test": CaseBlock}
-    models = [*_BLOCKS.values(), *labelled.values(), *_PARTS.values(), *AUTH_MODELS.values()]
+    models = [*SINGLE_BLOCKS.values(), *labelled.values(), *_PARTS.values(), *AUTH_MODELS.values()]
     models += [spec.config for spec in specs]
     found, definitions = models_json_schema([(model, "validation") for model in dict.fromkeys(models)])
     references = {model: found[model, "validation"] for model in models}
-    properties: dict[str, Any] = {name: _described(references, model) for name, model in _BLOCKS.items()}
+    properties: dict[str, Any] = {name: _described(references, model) for name, model in SINGLE_BLOCKS.items()}
     for name, model in labelled.items():
         named: dict[str, Any] = {"minLength": 1} if name == "test" else {"pattern": NAME_PATTERN}
         properties[name] = _labelled(references[model], summary(model), named)

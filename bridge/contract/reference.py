@@ -8,8 +8,15 @@ from pydantic import BaseModel
 
 from bridge.config import FUNCTIONS
 from bridge.config.case_models import CaseBlock
-from bridge.config.integrations import AUTH_MODELS
-from bridge.config.models import BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock
+from bridge.config.models import (
+    AUTH_MODELS,
+    BridgeSettings,
+    BusSettings,
+    LogSettings,
+    RouteBlock,
+    SubscriptionBlock,
+    VariableBlock,
+)
 from bridge.config.options import Option, options, summary
 from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, MessageType
 from bridge.contract.schemas import documents

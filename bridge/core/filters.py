@@ -7,9 +7,13 @@ any position), by source; and these combined with and (`&`), or (`|`), not (`~`)
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from bridge.core.event_type import check_event_type
+
+#: Segments of an event type at most: it has at most 255 bytes.
+_MOST_SEGMENTS: Final = 128
 
 
 class Filter:
@@ -182,6 +186,24 @@ def subscription_prefix(pattern: str) -> str:
             return "".join(f"{one}." for one in literal)
         literal.append(segment)
     return pattern
+
+
+def overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether two globs, as segments, have a type in common."""
+    if len(one) > _MOST_SEGMENTS or len(other) > _MOST_SEGMENTS:
+        return False
+
+    @cache
+    def common(i: int, j: int) -> bool:
+        if i < len(one) and one[i] == "**":
+            return common(i + 1, j) or (j < len(other) and common(i, j + 1))
+        if j < len(other) and other[j] == "**":
+            return common(i, j + 1) or (i < len(one) and common(i + 1, j))
+        if i == len(one) or j == len(other):
+            return i == len(one) and j == len(other)
+        return ("*" in (one[i], other[j]) or one[i] == other[j]) and common(i + 1, j + 1)
+
+    return common(0, 0)
 
 
 def _compile(segments: list[str]) -> re.Pattern[str]:

@@ -31,6 +31,7 @@ from bridge.core.endpoint import (
 from bridge.core.errors import BridgeError, InvalidError, NotSupportedError
 from bridge.core.model import DEFAULT_QOS, Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
+from bridge.core.wildcards import Wildcards
 
 
 class Clock(Protocol):
@@ -529,6 +530,7 @@ class AdapterSpec:
         check_names: Checks what of an operation's names can be known without the remote; see `NameCheck`.
         comes_back: Returns whether what is sent to a topic (or method) comes to a subscription to a pattern; None where
             only the remote knows.
+        wildcards: How the topics of subscriptions write wildcards; None where they have none, or paths of files.
     """
 
     protocol: str
@@ -549,6 +551,7 @@ class AdapterSpec:
     addressing: Callable[[Any], Addressing] = lambda _: NO_ADDRESSING
     check_names: NameCheck = lambda *_: None
     comes_back: Callable[[str, str], bool] | None = None
+    wildcards: Wildcards | None = None
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Return each scheme of the protocol, with the spec of its transport."""

@@ -57,6 +57,7 @@ from bridge.core.ports import (
     Subscription,
     SubscriptionOptions,
 )
+from bridge.core.wildcards import Wildcards
 
 PROTOCOL: Final = "mqtt"
 #: A topic that nobody subscribes to; `check` ends a subscription to it.
@@ -458,4 +459,5 @@ SPEC: Final = AdapterSpec(
     has_qos=True,
     check_names=check_names,
     comes_back=comes_back,
+    wildcards=Wildcards("/", "+", "#"),
 )

@@ -51,6 +51,7 @@ from bridge.core.ports import (
     Subscription,
     SubscriptionOptions,
 )
+from bridge.core.wildcards import Wildcards
 
 PROTOCOL: Final = "nats"
 _ERROR: Final = "Nats-Service-Error"
@@ -290,4 +291,5 @@ SPEC: Final = AdapterSpec(
     addressing=addressing,
     check_names=check_names,
     comes_back=comes_back,
+    wildcards=Wildcards(".", "*", ">"),
 )

@@ -8,6 +8,7 @@ from bridge.adapters.redis.config import RedisConfig
 from bridge.adapters.redis.names import check_names, comes_back
 from bridge.adapters.redis.target import SCHEMES, addressing, targets
 from bridge.core.ports import AdapterSetup, AdapterSpec, ProtocolAdapter
+from bridge.core.wildcards import Wildcards
 
 
 def _create(setup: AdapterSetup) -> ProtocolAdapter:
@@ -35,4 +36,5 @@ SPEC: Final = AdapterSpec(
     addressing=addressing,
     check_names=check_names,
     comes_back=comes_back,
+    wildcards=Wildcards("", "*", "*"),
 )

@@ -264,7 +264,10 @@ FAULTS = [
         ("3 step > 0 > message", "`ticks` is `timer`, which has no remote; in a test it works as in real life", ""),
     ),
     ('step {\nremote = "shop"\n}', ("3 step > 0 > remote", "needs `down`, which is true or false", "")),
-    ('step {\nremote = "shop"\ndown = "yes"\n}', ("4 step > 0 > down", "must be true or false", "")),
+    (
+        'step {\nremote = "shop"\ndown = "yes"\n}',
+        ("4 step > down", "must be true or false, not a string", "write `true`, without quotes"),
+    ),
     ("expect {\ntimes = 1\n}", ("2 expect > 0", "expects nothing", "give it one of `call`, `event`")),
     (
         'expect {\nevent = "a"\ntimes = -1\n}',

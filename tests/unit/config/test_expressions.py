@@ -256,7 +256,7 @@ def test_a_payload_that_does_not_decode_is_invalid():
         ("env", "`env`: write `env.NAME`"),
         ("var.nn", "there is no variable `nn`"),
         ("var.map.b", "`var.map.b`: there is no `b`"),
-        ("lowr(event.type)", "there is no function `lowr` (did you mean `lower`?); there are `abs`, "),
+        ("lowr(event.type)", "there is no function `lowr`"),
         ("lower()", "`lower()`: lower() takes 1 arguments, not 0"),
         ("has(1)", "`has(1)`: has() takes one path, as in `has(event.payload.id)`"),
         ("1 + true", "`1 + true`: `+` takes two numbers, two strings or two lists"),

@@ -158,14 +158,6 @@ log { format = "json" }
     assert found.warnings == ()
 
 
-def test_a_near_miss_of_our_blocks_is_a_warning(load_text):
-    """A block with a misspelt name, `integratoin`, is ignored with a warning."""
-    found = load_text('integratoin "x" {}')
-    assert tuple(map(str, found.warnings)) == (
-        "`integratoin` was ignored, because the bridge has no such block (did you mean `integration`?)",
-    )
-
-
 def test_labels_where_they_belong(diagnostics):
     """A wrong number of labels is a diagnostic."""
     assert diagnostics('log "x" {}\nroute {}\nroute "a" "b" {}\nbridge = 1\n') == [

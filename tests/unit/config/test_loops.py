@@ -8,8 +8,8 @@ import pytest
 
 from bridge.config import Literal, Route
 from bridge.config.diagnostics import Diagnostics
-from bridge.config.loops import _Listeners, _overlap, _Work, check_loops
-from bridge.core.filters import Trigger
+from bridge.config.loops import _Listeners, _Work, check_loops
+from bridge.core.filters import Trigger, overlap
 from bridge.registry import AdapterRegistry
 
 _REMOTES = """
@@ -247,7 +247,7 @@ def test_all_listeners_are_found() -> None:
     for types in globs:
         found = [one.name for one in listeners.perhaps_hearing(tuple(types.split(".")))]
         assert found == [
-            one.name for one in routes if any(_overlap(tuple(types.split(".")), tuple(on.split("."))) for on in one.on)
+            one.name for one in routes if any(overlap(tuple(types.split(".")), tuple(on.split("."))) for on in one.on)
         ]
         if "*" not in types:
             found = [one.name for one in listeners.hearing(types)]

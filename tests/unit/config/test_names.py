@@ -183,6 +183,52 @@ def test_routes(tmp_path: Path, integration: str, operation: str, key: str, *, v
     assert found.startswith(f'route "r" > {fault}')
 
 
+@pytest.mark.parametrize(
+    ("integration", "topic", "severity", "fault"),
+    [
+        ("mqtt", "metrics.#", "error", "# stands alone at the end, as in a/#; write `metrics/#`"),
+        ("mqtt", "metrics.+.cpu", "error", "+ stands for a whole level, as in a/+/c; write `metrics/+/cpu`"),
+        (
+            "mqtt",
+            "metrics/*",
+            "warning",
+            "has a wildcard of another protocol, which `mqtt` takes as an ordinary letter",
+        ),
+        (
+            "mqtt",
+            "metrics.>",
+            "warning",
+            "has a wildcard of another protocol, which `mqtt` takes as an ordinary letter",
+        ),
+        (
+            "nats",
+            "metrics/#",
+            "warning",
+            "has a wildcard of another protocol, which `nats` takes as an ordinary letter",
+        ),
+        ("nats", "a.**", "error", '"a.**": a wildcard is a part of its own, and ">" the last; write `a.>`'),
+        (
+            "redis",
+            "metrics/#",
+            "warning",
+            "has a wildcard of another protocol, which `redis` takes as an ordinary letter",
+        ),
+    ],
+)
+def test_a_topic_of_another_protocol(tmp_path: Path, integration: str, topic: str, severity: str, fault: str) -> None:
+    """A wildcard of another protocol is an error, or a warning where its letters are allowed."""
+    file = tmp_path / "bridge.hcl"
+    file.write_text(INTEGRATIONS + subscription(integration, "topic", topic, None))
+    try:
+        found = load([file], adapters=AdapterRegistry(), environ={}).warnings
+    except ConfigError as error:
+        found = tuple(error.diagnostics)
+    (one,) = found
+    assert (one.severity, one.block) == (severity, 'subscription "s" > topic')
+    assert fault in str(one)
+    assert one.hint.startswith("write `")
+
+
 @pytest.mark.parametrize("block", ["subscription", "route"])
 def test_a_secret_topic_is_not_shown(tmp_path: Path, block: str) -> None:
     """A topic from the environment is not shown by the diagnostic about it."""

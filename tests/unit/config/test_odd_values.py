@@ -12,8 +12,7 @@ from pydantic import BaseModel
 
 from bridge.cli.sidecar import _check_adapters
 from bridge.config import load
-from bridge.config.integrations import AUTH_MODELS
-from bridge.config.models import BridgeSettings, BusSettings, CurveSettings, LogSettings
+from bridge.config.models import AUTH_MODELS, BridgeSettings, BusSettings, CurveSettings, LogSettings
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.errors import ConfigError
 from bridge.core.settings import HealthSettings, OutboxSettings, ResilienceSettings

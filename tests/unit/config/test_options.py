@@ -9,8 +9,15 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from bridge.config.case_models import CaseBlock
-from bridge.config.integrations import AUTH_MODELS
-from bridge.config.models import BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock
+from bridge.config.models import (
+    AUTH_MODELS,
+    BridgeSettings,
+    BusSettings,
+    LogSettings,
+    RouteBlock,
+    SubscriptionBlock,
+    VariableBlock,
+)
 from bridge.config.options import options, summary
 from bridge.core.endpoint import Endpoint, Strict, Tls
 from bridge.core.settings import HealthSettings, ResilienceSettings

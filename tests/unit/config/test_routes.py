@@ -136,7 +136,7 @@ REQUEST = (*_to("rpc", "request"), 'method = "m"')
         ),
         (_route(*REQUEST, 'topic = "x"'), 6, "topic: does not belong to `request`, which takes `method`, `params`"),
         (_route(*REQUEST, "mehtod = 1"), 6, "mehtod: unknown key (did you mean `method`?)"),
-        (_route(*REQUEST, 'where = "yes"'), 6, "where: must be an expression that is true or false"),
+        (_route(*REQUEST, 'where = "yes"'), 6, "where: must be true or false, not a string; write a condition"),
         (_route(*REQUEST, "where = event.payloda.x"), 6, "where: `event` has no `payloda` (did you mean `payload`?)"),
         (_route(*REQUEST, "where = evnt.type"), 6, "where: `evnt.type`: there is no `evnt` (did you mean `event`?)"),
         (_route(*REQUEST, "where = env.NOPE"), 6, "where: the environment variable `NOPE` is not set"),
@@ -295,6 +295,44 @@ def test_subscriptions_of_one_topic_have_equal_settings(diagnostics, load_text, 
         (text,) = diagnostics(ground + "".join(blocks))
         assert f'subscription "t": reads the same as subscription "s" (bridge.hcl:{LINES + 4})' in text
         assert text.endswith(f"with another `{key}`")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "repeated"),
+    [
+        ("", "", True),
+        ('emit = "x.y"', 'emit = "x.y"', True),
+        ('emit = "x.y"', "", False),
+        ('emit = "x.y"', 'emit = "x.z"', False),
+        ("", 'group = "g"', False),
+    ],
+)
+def test_subscriptions_that_repeat_each_other(load_text, first, second, repeated):
+    """Two subscriptions to one topic that emit the same event are a warning, since each message comes twice."""
+    blocks = [
+        f'subscription "{name}" {{\nintegration = "mqtt"\ntopic = "a/#"\n{more}\n}}\n'
+        for name, more in (("s", first), ("t", second))
+    ]
+    warnings = [str(one) for one in load_text(GROUND + "".join(blocks)).warnings]
+    assert [warning.partition(": ")[2] for warning in warnings] == repeated * [
+        'subscription "t": emits the same as subscription "s", so each message comes twice'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("method = event.id", "method: must be a string, not a number"),
+        ("method = event.headers", "method: must be a string, not a map"),
+        ("emit = [event.type]", "emit: must be a string, not a list"),
+        ("key = event.headers", "key: must be a boolean or a number or a string, not a map"),
+    ],
+)
+def test_a_value_that_never_fits_its_key(diagnostics, line, fault):
+    """What is computed for each event is known to be of the wrong kind before any comes."""
+    lines = [*_to("rpc", "request"), line] if line.startswith("method") else [*REQUEST, line]
+    (found,) = diagnostics(_route(*lines))
+    assert found.endswith(f'route "r" > {fault}')
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import pytest
 
+from bridge.config.triggers import OF_THE_BRIDGE, REPORTS
+from bridge.contract.catalogue import MESSAGE_TYPES
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import MOST_ANSWERABLE, to_emitted_type
 
@@ -36,11 +38,35 @@ def route(on: str = "a", where: str = "true", emit: str = "b") -> str:
         ("integration.**", "what begins with `integration.` is a command, and sets off no route"),
         ("bridge.*", "what begins with `bridge.` is a command, and sets off no route"),
         ("system.shutdown", "this event stops the bridge, and sets off no route"),
-        ("health.rcp", "there is no integration `rcp` (did you mean `rpc`?), so this bridge emits nothing that"),
+        (
+            "health.rcp",
+            "there is no integration `rcp`, so this bridge emits nothing that matches `health.rcp` (did you mean",
+        ),
         ("resilience.other.failed", "there is no integration `other`, so this bridge emits nothing that matches"),
-        ("receipt.rcp.**", "there is no integration `rcp` (did you mean `rpc`?), so this bridge"),
-        ("message.rcp", "there is no integration `rcp` (did you mean `rpc`?), so this bridge"),
-        ("response.integration.rcp.*", "there is no integration `rcp` (did you mean `rpc`?), so this bridge"),
+        ("receipt.rcp.**", "there is no integration `rcp`, so this bridge"),
+        ("message.rcp", "there is no integration `rcp`, so this bridge"),
+        (
+            "receipt.rpc.deliverd",
+            "the bridge emits nothing that matches `receipt.rpc.deliverd` (did you mean `delivered`?)",
+        ),
+        (
+            "receipt.rpc",
+            "the bridge emits nothing that matches `receipt.rpc`; there are `dead_lettered`, `delivered`, `ex",
+        ),
+        ("receipt.*", "the bridge emits nothing that matches `receipt.*`; there are `dead_lettered`, `delivered`, `ex"),
+        ("resilience.rpc.circuit.open", "the bridge emits nothing that matches `resilience.rpc.circuit.open` (did you"),
+        (
+            "resilience.bus.retry",
+            "the bridge emits nothing that matches `resilience.bus.retry`; there are `gap`, `rejec",
+        ),
+        ("health.rpc.status", "the bridge emits nothing that matches `health.rpc.status`; write `health.rpc`"),
+        ("message.rpc.x", "the bridge emits nothing that matches `message.rpc.x`; write `message.rpc`"),
+        (
+            "response.integration.rpc.reqest",
+            "the bridge emits nothing that matches `response.integration.rpc.reqest` (d",
+        ),
+        ("order/created", "event types have dots, not slashes; write `order.created`"),
+        ("response.integration.rcp.*", "there is no integration `rcp`, so this bridge"),
     ],
 )
 def test_a_pattern_that_nothing_sets_off(load_text, on, why):
@@ -60,6 +86,17 @@ def test_a_pattern_that_nothing_sets_off(load_text, on, why):
         "health.rpc",
         "resilience.bus.*",
         "resilience.rpc.**",
+        "resilience.**",
+        "resilience.*.failed",
+        "resilience.rpc.circuit.*",
+        "resilience.bridge.outbox_loss",
+        "receipt.**",
+        "receipt.*.*",
+        "health.**",
+        "message.*",
+        "response.integration.**",
+        "response.integration.*.*",
+        "response.bridge.status",
         "receipt.*.delivered",
         "message.rpc",
         "response.order.created",
@@ -107,7 +144,33 @@ def test_a_secret_pattern_is_not_shown(load_text):
 def test_a_condition_that_is_never_true_or_false(diagnostics, where):
     """It is a diagnostic, since no event could ever pass."""
     (found,) = diagnostics(GROUND + route(where=where))
-    assert found.startswith(f'bridge.hcl:{LINE + 1}: route "r" > where: must be an expression that is true or false')
+    assert found.startswith(f'bridge.hcl:{LINE + 1}: route "r" > where: must be true or false, not a')
+
+
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        (
+            "event.payload.total + 1",
+            "must be true or false, not a number; compare it, as in `event.payload.total + 1 > 0`",
+        ),
+        ("5", "must be true or false, not a number; compare it, as in `5 > 0`"),
+        ("event.type", 'must be true or false, not a string; compare it, as in `event.type == "…"`'),
+        ("event.source", 'must be true or false, not a string or null; compare it, as in `event.source == "…"`'),
+        ('"event.payload.total > 5"', "must be true or false, not a string; write the expression without quotes"),
+        ('"True"', "must be true or false, not a string; write `true`, without quotes"),
+        ('"x"', "must be true or false, not a string; write a condition, as in `event.payload.total > 100`"),
+        ("[true]", "must be true or false, not a list; write a condition, as in `event.payload.total > 100`"),
+        ("event.headers", "must be true or false, not a map; write a condition, as in `event.payload.total > 100`"),
+        ("null", "must be true or false, not null; leave it out where every event counts"),
+        ("env.FLAG", 'must be true or false, not a string; compare it, as in `env.FLAG == "…"`'),
+    ],
+)
+def test_what_a_condition_could_be(diagnostics, where, fault):
+    """The diagnostic tells what the value is, and what would make a condition of it."""
+    assert diagnostics(GROUND + route(where=where), {"FLAG": "hidden"}) == [
+        f'bridge.hcl:{LINE + 1}: route "r" > where: {fault}'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +188,72 @@ def test_a_condition_that_is_never_true_or_false(diagnostics, where):
 def test_a_condition_that_may_be_true(load_text, where):
     """What may be true or false for some event is accepted."""
     assert load_text(GROUND + route(where=where)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("on", "fault"),
+    [
+        ("order/#", "`order/#` is no pattern of event types; write `order.**`"),
+        ("order/+/paid", "`order/+/paid` is no pattern of event types; write `order.*.paid`"),
+        ("order.>", "`order.>` is no pattern of event types; write `order.**`"),
+        ("order.+", "`order.+` is no pattern of event types; write `order.*`"),
+        ("#", "`#` is no pattern of event types; write `**`"),
+        ("order.", "pattern 'order.': 'order.' has an empty segment; write `order.**`"),
+        (
+            "order*",
+            (
+                "'order*': `*` and `**` stand for whole segments, not for a part as in 'order*'"
+                "; write `order.*` for one more segment, or `order.**` for any number of them"
+            ),
+        ),
+    ],
+)
+def test_a_pattern_of_another_language(diagnostics, on, fault):
+    """What would match in MQTT or NATS matches nothing here; the diagnostic says what was meant."""
+    assert diagnostics(GROUND + route(on=on)) == [f'bridge.hcl:{LINE}: route "r" > on: {fault}']
+
+
+def test_the_place_of_a_pattern(load_text):
+    """A diagnostic about one pattern of a list points to it."""
+    text = GROUND + route().replace('"a"', '["a", "health.no"]')
+    (warning,) = load_text(text).warnings
+    line = text.splitlines()[warning.location.line - 1]
+    assert line[warning.location.column - 1 : warning.location.end_column - 1] == '"health.no"'
+
+
+def test_messages_that_a_subscription_emits(load_text):
+    """What is emitted below `message.` may set off a route, whatever the labels are."""
+    clock = 'integration "clock" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
+    tick = 'subscription "ticks" {\n  integration = "clock"\n  topic = "*"\n  emit = "%s"\n}\n'
+    for emit, warnings in (
+        ("message.tick", 0),
+        ("message/tick", 0),
+        ("message.${message.topic}", 0),
+        ("mess${message.topic}", 0),
+        ("${message.topic}", 0),
+        ("data.${message.topic}", 1),
+        ("message.other", 1),
+        ("tick", 1),
+    ):
+        found = load_text(GROUND + clock + tick % emit + route(on="message.tick")).warnings
+        assert len([one for one in found if one.block.endswith(" > on")]) == warnings, emit
+
+
+def test_reports_of_the_bus_contract():
+    """The event types that `on` may name are those of the contract."""
+    wanted = {
+        "health": {("", "{integration}"), ("", "bridge")},
+        "message": {("", "{integration}")},
+    }
+    for one in MESSAGE_TYPES:
+        head, _, rest = one.topic.partition(".")
+        label, _, end = rest.partition(".")
+        if head in {"resilience", "receipt"}:
+            wanted.setdefault(head, set()).add((end, label))
+    found = {head: {(end, "{integration}") for end in ends} for head, ends in REPORTS.items()}
+    for (head, label), ends in OF_THE_BRIDGE.items():
+        found[head] |= {(end, label) for end in ends}
+    assert found == wanted
 
 
 def test_types_that_leave_no_room_for_a_response(load_text, diagnostics):
