@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from bridge.core.clock import RealClock
@@ -14,6 +15,9 @@ START: Final = 1000.0
 START_MS: Final = 1_767_571_200_000
 #: Turns of the loop without time passing after which something is taken to go round for ever.
 MOST_TURNS: Final = 100_000
+
+#: Seconds by which time goes on at least where somebody waits.
+_TICK: Final = 1e-6
 
 T = TypeVar("T")
 
@@ -88,6 +92,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             if timer is not None:
                 timer.cancel()
+
+    def call_later(  # type: ignore[override]  # typeshed's signature names more
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call back later; see `asyncio.AbstractEventLoop.call_later`. It takes at least a microsecond, or no time.
+
+        Else who waits for the last nanosecond again and again would wait for ever, where in life time goes on.
+        """
+        return super().call_later(max(delay, _TICK) if delay > 0 else delay, callback, *args, context=context)
 
     def _wait(self, timeout: float | None) -> None:
         if timeout is not None and timeout <= 0:

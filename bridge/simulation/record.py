@@ -130,6 +130,7 @@ class Stored(Entry):
         idempotency_key: The key with which it is delivered.
         cause: The event's source, id and type.
         receipts: Whether a receipt was asked for.
+        own_key: Whether the event itself had the key.
     """
 
     seq: int
@@ -139,6 +140,7 @@ class Stored(Entry):
     idempotency_key: str
     cause: tuple[str | None, int, str]
     receipts: bool
+    own_key: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -278,10 +278,9 @@ class ScriptedRemote:
         return any(one.waiting and (one.live is None or one.live.now is None) for one in self._mailboxes.values())
 
     def unacknowledged(self) -> list[Any]:
-        """Return the contents of all messages that are to be delivered, or were and are not acknowledged."""
+        """Return the contents of messages that are not acknowledged, but for those that wait for the application."""
         found: list[_Message] = []
         for one in self._mailboxes.values():
-            found += [message for message, _ in one.held.values()]
             if one.live is not None and one.live.now is not None:
                 found.append(one.live.now)
             found += one.waiting

@@ -348,6 +348,7 @@ class Simulation:
                         body.idempotency_key,
                         cause,
                         body.receipts,
+                        body.scope is not None,
                     )
                 )
         for end in done.batch.settlements:

@@ -1,0 +1,443 @@
+"""Random scenarios from a seed: a configuration, what programs and remotes do, and faults; shrunk where one fails.
+
+A scenario is data, so that parts of it can be left out and the rest stays as it was.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.config import Configuration, load
+from bridge.registry import AdapterRegistry
+from bridge.simulation import Answer, Attempt, Said, Simulation
+from bridge.simulation.bus import MemoryListener
+from bridge.simulation.faults import Fault, plan, random_faults
+from bridge.simulation.invariants import Run, finish, violations
+
+#: Seconds in which events are said and faults begin, at most, and that all may take to come to an end.
+BUSY: Final = 120.0
+PATIENCE: Final = 7200.0
+#: Operations that each protocol has for routes, and the URL of its endpoint.
+PROTOCOLS: Final = {
+    "json-rpc": (("request",), "http://127.0.0.1:1/rpc"),
+    "json-rpc-ws": (("request",), "ws://127.0.0.1:1/rpc"),
+    "http": (("request",), "http://127.0.0.1:1/"),
+    "mqtt": (("request", "publish"), "mqtt://127.0.0.1:1"),
+    "nats": (("request", "publish", "enqueue"), "nats://127.0.0.1:1"),
+    "redis": (("publish", "enqueue"), "redis://127.0.0.1:1"),
+    "websocket": (("publish",), "ws://127.0.0.1:1/"),
+}
+_ERRORS: Final = (
+    "not_connected",
+    "timeout",
+    "unavailable",
+    "rejected",
+    "protocol",
+    "throttled",
+    "connection_lost",
+    "auth",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of the configuration, with what it is about."""
+
+    kind: str
+    name: str
+    text: str
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that a program on the bus, or the outside, does.
+
+    Attributes:
+        at: When, in seconds.
+        what: `emit` or `deliver`.
+        name: The event's type, or the subscription.
+        content: The payload or message.
+        more: Further arguments.
+    """
+
+    at: float
+    what: str
+    name: str
+    content: Any
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return it as one line for a person."""
+        more = "".join(f", {name}={value!r}" for name, value in self.more.items())
+        return f"at {self.at:g} s: {self.what} {self.name} {self.content!r}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens in one run.
+
+    Attributes:
+        seed: From which it was made.
+        blocks: The configuration.
+        acts: What programs and the outside do.
+        faults: What goes wrong.
+        trouble: By integration, how many of a hundred calls fail, until all faults are over.
+        listens: Whether somebody listens to everything.
+        acks: Of a hundred messages that the application is to acknowledge, how many it does, at once.
+        steady: Whether the clock leaves standstills out.
+    """
+
+    seed: int
+    blocks: tuple[Block, ...]
+    acts: tuple[Act, ...]
+    faults: tuple[Fault, ...]
+    trouble: dict[str, int]
+    listens: bool = True
+    acks: int = 100
+    steady: bool = False
+
+    @property
+    def text(self) -> str:
+        """The configuration as a file has it."""
+        return "\n".join(block.text for block in self.blocks)
+
+    @property
+    def healed(self) -> float:
+        """When all faults are over, in seconds."""
+        return max([0.0, *(one.until for one in self.faults), *(one.at for one in self.acts)]) + 1.0
+
+    def __str__(self) -> str:
+        """Return it so that a person can read it."""
+        lines = [self.text, f"# seed {self.seed}, steady={self.steady}, listens={self.listens}, acks={self.acks}"]
+        lines += [f"# {name}: {share} of 100 calls fail" for name, share in self.trouble.items() if share]
+        lines += [f"# {one}" for one in sorted((*self.acts, *self.faults), key=lambda one: one.at)]
+        return "\n".join(lines)
+
+
+def scenario(seed: int) -> Scenario:
+    """Make a scenario from a seed."""
+    rng = random.Random(f"scenario {seed}")
+    integrations = [_integration(rng, f"remote{number}") for number in range(rng.randint(1, 3))]
+    blocks = [Block("bridge", "bridge", _bridge(rng)), *(block for block, _ in integrations)]
+    routes = [_route(rng, number, integrations) for number in range(rng.randint(1, 4))]
+    blocks += [block for block, _ in routes]
+    subscriptions: list[Block] = []
+    for number in range(rng.choice([0, 0, 1, 1, 2])):
+        found = _subscription(rng, number, integrations)
+        if found is not None:
+            subscriptions.append(found)
+    blocks += subscriptions
+    acts = [*_events(rng), *_commands(rng, integrations), *_messages(rng, subscriptions)]
+    names = [block.name for block, _ in integrations]
+    faults = random_faults(rng, names, until=BUSY, most=rng.choice([0, 2, 5, 10]))
+    trouble = {name: rng.choice([0, 0, 5, 20, 60, 100]) for name in names}
+    steady = any(one.what == "stands_still" for one in faults)
+    return Scenario(
+        seed,
+        tuple(blocks),
+        tuple(sorted(acts, key=lambda one: one.at)),
+        tuple(faults),
+        trouble,
+        listens=rng.random() < 0.8,
+        acks=rng.choice([100, 100, 80, 0]),
+        steady=steady,
+    )
+
+
+def _bridge(rng: random.Random) -> str:
+    age = rng.choice(["60s", "10m", "24h", "24h"])
+    return (
+        f'bridge {{\n  heartbeat = "{rng.choice([10, 30, 60])}s"\n  drain_timeout = "{rng.choice([0, 2, 10])}s"\n'
+        f'  outbox {{\n    max_age = "{age}"\n    max_bytes = "{rng.choice(["64KiB", "1MiB", "1GiB"])}"\n  }}\n}}'
+    )
+
+
+def _integration(rng: random.Random, name: str) -> tuple[Block, str]:
+    protocol = rng.choice(list(PROTOCOLS))
+    lines = [f'integration "{name}" {{', f'  type = "{protocol.removesuffix("-ws")}"']
+    lines += ["  endpoint {", f'    url = "{PROTOCOLS[protocol][1]}"', "  }"]
+    if protocol.startswith("json-rpc") and rng.random() < 0.5:
+        lines += ["  config {", '    idempotent = ["call0", "call2"]', "  }"]
+    if protocol == "mqtt":
+        lines += ["  config {", f'    client_id = "{name}"', "    clean_start = false", "  }"]
+    lines += ["  resilience {", f'    timeout = "{rng.choice([0.3, 1, 5])}s"']
+    retry = [
+        f"max_attempts = {rng.randint(1, 5)}",
+        f'backoff = "{rng.choice(["constant", "linear", "exponential"])}"',
+        f'initial_delay = "{rng.choice([0.01, 0.1, 1])}s"',
+        f'max_delay = "{rng.choice([1, 5])}s"',
+        f"jitter = {rng.choice(['true', 'false'])}",
+        f"budget = {rng.choice([0, 0.2, 1])}",
+    ]
+    breaker = [
+        f"failure_threshold = {rng.randint(1, 6)}",
+        f"success_threshold = {rng.randint(1, 3)}",
+        f'timeout = "{rng.choice([0.5, 3, 20])}s"',
+    ]
+    limit = [f"max_in_flight = {rng.choice([1, 2, 8, 64])}", f"queue = {rng.choice([0, 3, 1000])}"]
+    if rng.random() < 0.2:
+        limit.append(f'rate = "{rng.choice([1, 10])}/s"')
+    for block, keys in (("retry", retry), ("circuit_breaker", breaker), ("limit", limit)):
+        if rng.random() < 0.7:
+            lines += [f"    {block} {{", *(f"      {key}" for key in keys), "    }"]
+    lines += [
+        "  }",
+        "  health {",
+        f'    interval = "{rng.choice([2, 10, 30])}s"',
+        f'    timeout = "{rng.choice([0.5, 2])}s"',
+    ]
+    return Block("integration", name, "\n".join([*lines, "  }", "}"])), protocol
+
+
+def _route(rng: random.Random, number: int, integrations: list[tuple[Block, str]]) -> tuple[Block, str]:
+    block, protocol = rng.choice(integrations)
+    operation = rng.choice(PROTOCOLS[protocol][0])
+    on = rng.choice([f'["e.{rng.randint(0, 2)}"]', '["e.*"]', f'["done.{number - 1}"]' if number else '["e.**"]'])
+    lines = [
+        f'route "route{number}" {{',
+        f"  on = {on}",
+        f'  integration = "{block.name}"',
+        f'  operation = "{operation}"',
+    ]
+    if operation == "request":
+        method = f"POST /call{number}" if protocol == "http" else f"call{number}"
+        content = "{ body = event.payload }" if protocol == "http" else "event.payload"
+        lines += [f'  method = "{method}"', f"  params = {content}"]
+    elif operation == "publish":
+        topic = "*" if protocol == "websocket" else f"out{number}"
+        lines += [f'  topic = "{topic}"', "  message = event.payload"]
+    else:
+        lines += [f'  queue = "out{number}"', "  message = event.payload"]
+    if rng.random() < 0.2:
+        lines.append("  where = event.payload.n >= 5")
+    if rng.random() < 0.5:
+        lines.append(f'  emit = "done.{number}"')
+    if rng.random() < 0.6:
+        lines.append('  delivery = "at_least_once"')
+    if rng.random() < 0.6:
+        lines.append("  receipts = true")
+    if rng.random() < 0.5:
+        lines.append("  key = event.payload.k")
+    if rng.random() < 0.1 and any(line.startswith("  emit") for line in lines):
+        lines.append("  last_value = true")
+    return Block("route", f"route{number}", "\n".join([*lines, "}"]), block.name), operation
+
+
+def _subscription(rng: random.Random, number: int, integrations: list[tuple[Block, str]]) -> Block | None:
+    able = [(block, protocol) for block, protocol in integrations if protocol in {"mqtt", "nats", "redis", "websocket"}]
+    if not able:
+        return None
+    block, protocol = rng.choice(able)
+    name = f"in{number}"
+    lines = [f'subscription "{name}" {{', f'  integration = "{block.name}"', f'  emit = "data.{number}"']
+    is_queue = protocol == "redis" and rng.random() < 0.6
+    if protocol == "websocket":
+        lines.append('  topic = "*"')
+    elif is_queue:
+        lines.append(f'  queue = "{name}"')
+    else:
+        lines.append(f'  topic = "{name}"')
+    if protocol == "mqtt" or is_queue:
+        if rng.random() < 0.4:
+            lines += ['  ack = "consumer"', '  visibility = "5s"']
+            if rng.random() < 0.3:
+                lines.append("  max_deliveries = 3")
+        if rng.random() < 0.3:
+            lines.append('  listener = "optional"')
+        if rng.random() < 0.3:
+            lines.append("  prefetch = 2")
+    return Block("subscription", name, "\n".join([*lines, "}"]), block.name)
+
+
+def _events(rng: random.Random) -> Iterator[Act]:
+    burst = rng.random() < 0.3
+    keyed: list[Act] = []
+    for number in range(rng.randint(1, 30)):
+        if keyed and rng.random() < 0.2:  # a program that had no answer says the same again, with the same key
+            before = rng.choice(keyed)
+            later = round(before.at + rng.choice([0.0, 0.5, 10.0, 100.0]), 3)
+            yield replace(before, at=later, more={**before.more, "correlation_id": f"c{number}"})
+            continue
+        at = round(rng.uniform(0, BUSY), 3) if not burst else float(rng.randint(0, 3)) * 10
+        more: dict[str, Any] = {}
+        if rng.random() < 0.7:
+            more["correlation_id"] = f"c{number}"
+        if rng.random() < 0.3:
+            more["headers"] = {"idempotency_key": f"k{number}"}
+        act = Act(at, "emit", f"e.{rng.randint(0, 2)}", {"n": number, "k": rng.randint(0, 2)}, more)
+        if "headers" in more:
+            keyed.append(act)
+        yield act
+
+
+def _commands(rng: random.Random, integrations: list[tuple[Block, str]]) -> Iterator[Act]:
+    for number in range(rng.choice([0, 0, 3, 8])):
+        block, protocol = rng.choice(integrations)
+        more = {"correlation_id": f"command{number}"}
+        at = round(rng.uniform(0, BUSY), 3)
+        kind = rng.random()
+        if kind < 0.5 and "request" in PROTOCOLS[protocol][0] and protocol != "http":
+            payload: dict[str, Any] = {"method": "call0", "params": {"command": number}}
+            if rng.random() < 0.5:
+                payload["timeout_ms"] = rng.choice([1, 500, 20_000])
+            yield Act(at, "emit", f"integration.{block.name}.request", payload, more)
+        elif kind < 0.7:
+            control = rng.choice([("pause", "resume"), ("drain", "resume"), ("circuit.force_open", "circuit.reset")])
+            yield Act(at, "emit", f"integration.{block.name}.{control[0]}", {}, more)
+            later = round(at + rng.uniform(0.01, 30), 3)
+            yield Act(later, "emit", f"integration.{block.name}.{control[1]}", {}, {"correlation_id": f"again{number}"})
+        else:
+            yield Act(
+                at, "emit", rng.choice(["bridge.status", "bridge.dead_letters", "bridge.subscriptions"]), {}, more
+            )
+
+
+def _messages(rng: random.Random, subscriptions: list[Block]) -> Iterator[Act]:
+    for block in subscriptions:
+        for number in range(rng.randint(0, 10)):
+            yield Act(round(rng.uniform(0, BUSY), 3), "deliver", block.name, f"{block.name} {number}")
+
+
+# --- running
+
+
+def configuration_of(text: str, folder: Path) -> Configuration:
+    """Read a scenario's configuration."""
+    file = folder / "scenario.hcl"
+    file.write_text(text, "utf-8")
+    return load([file], adapters=AdapterRegistry(), environ={})
+
+
+def run(one: Scenario, folder: Path) -> Run:
+    """Run a scenario to its end.
+
+    Raises:
+        ConfigError: Its configuration is not valid.
+        BaseException: A bug has ended the process.
+    """
+    configuration = configuration_of(one.text, folder)
+    with Simulation(configuration, seed=one.seed, listens=False, steady=one.steady) as world:
+        _prepare(world, one)
+        world.start()
+        world.run(one.healed + PATIENCE)
+        return finish(world, configuration, listens=one.listens)
+
+
+def _prepare(world: Simulation, one: Scenario) -> None:
+    if one.listens:
+        MemoryListener(world.broker)
+    for name, remote in world.remotes.items():
+        remote.answer = partial(_answer, one, name)
+    for act in one.acts:
+        if act.what == "emit":
+            world.at(act.at, partial(world.emit, act.name, act.content, **act.more))
+        else:
+            world.at(act.at, partial(world.deliver, act.name, None, act.content))
+    plan(world, one.faults)
+    for name in world.remotes:  # whoever paused or opened a circuit by hand takes that back
+        for number, command in enumerate(("resume", "circuit.reset")):
+            world.at(one.healed + number, partial(world.emit, f"integration.{name}.{command}", {}))
+    world.on_said = partial(_acknowledge, world, one)
+
+
+def _acknowledge(world: Simulation, one: Scenario, said: Said) -> None:
+    """Answer a message as the application does that has to acknowledge it."""
+    event = said.event
+    if not event.event_type.startswith("data.") or "message_id" not in event.payload:
+        return
+    lot = random.Random(f"{one.seed} {event.payload['message_id']} {event.payload['attempts']}").random() * 100
+    if lot < one.acks or said.at_ms > one.healed * 1000:
+        number = event.event_type.removeprefix("data.")
+        integration = next(block.of for block in one.blocks if block.name == f"in{number}")
+        world.at(0, partial(world.emit, f"integration.{integration}.ack", {"message_id": event.payload["message_id"]}))
+
+
+def _answer(one: Scenario, name: str, attempt: Attempt) -> Answer:
+    """Answer an attempt: the same one always in the same way, whatever else is left out of the scenario."""
+    if attempt.at_ms > one.healed * 1000:
+        return Answer(result=attempt.number)
+    rng = random.Random(f"{one.seed} {name} {attempt.name} {attempt.content} {attempt.number}")
+    after = rng.choice([0.0, 0.0, 0.01, 0.2, 2.0]) * rng.uniform(0.5, 1.5)
+    if rng.random() * 100 >= one.trouble.get(name, 0):
+        return Answer(result=attempt.number, after=after)
+    error = rng.choice(_ERRORS)
+    executed = rng.random() < 0.5 if error in {"timeout", "connection_lost", "protocol"} else None
+    return Answer(error=error, after=after, executed=executed, retry_after_ms=500 if error == "throttled" else None)  # type: ignore[arg-type]
+
+
+def faults_of(one: Scenario, folder: Path) -> list[str]:
+    """Run a scenario; return what was not as it must be."""
+    try:
+        return violations(run(one, folder))
+    except Exception as bug:
+        return [f"crash: {_root(bug)}"]
+
+
+def _root(bug: BaseException) -> str:
+    while isinstance(bug, BaseExceptionGroup):
+        bug = bug.exceptions[0]
+    trace = bug.__traceback__
+    place = ""
+    while trace is not None:
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"{type(bug).__name__}: {bug} ({place})"
+
+
+# --- shrinking
+
+
+def shrink(one: Scenario, fails: Callable[[Scenario], bool], most: int = 400) -> Scenario:
+    """Leave out of a failing scenario whatever it fails without; try at most so many."""
+    tries = 0
+
+    def still(smaller: Scenario) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries <= most and fails(smaller)
+
+    changed = True
+    while changed and tries <= most:
+        changed = False
+        for smaller in _smaller(one):
+            if still(smaller):
+                one, changed = smaller, True
+                break
+    return one
+
+
+def _smaller(one: Scenario) -> Iterator[Scenario]:
+    """Yield scenarios with less in them, those with the least first."""
+    for name in ("faults", "acts", "blocks"):
+        parts: tuple[Any, ...] = getattr(one, name)
+        size = len(parts)
+        while size >= 1:
+            for start in range(0, len(parts), size):
+                left = (*parts[:start], *parts[start + size :])
+                if name != "blocks":
+                    yield replace(one, **{name: left})
+                elif _fit(one, left):
+                    gone = {block.name for block in parts} - {block.name for block in left}
+                    acts = tuple(act for act in one.acts if act.name not in gone)
+                    names = [act for act in acts if not any(f".{name}." in act.name for name in gone)]
+                    faults = tuple(fault for fault in one.faults if fault.remote not in gone)
+                    yield replace(one, blocks=left, acts=tuple(names), faults=faults)
+            size //= 2
+    for name, share in one.trouble.items():
+        if share:
+            yield replace(one, trouble={**one.trouble, name: 0})
+    if not one.listens:
+        yield replace(one, listens=True)
+    if one.acks != 100:
+        yield replace(one, acks=100)
+    if one.steady and not any(fault.what == "stands_still" for fault in one.faults):
+        yield replace(one, steady=False)
+
+
+def _fit(one: Scenario, left: tuple[Block, ...]) -> bool:
+    names = {block.name for block in left}
+    return bool(left) and all(not block.of or block.of in names for block in left)
