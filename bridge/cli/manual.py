@@ -71,8 +71,9 @@ class Command:
 
 def bus_options() -> list[Parameter]:
     """Return the options of all commands that use the bus."""
-    context = get_command(app).make_context(_NAME, [], resilient_parsing=True)
-    status = get_command(app).get_command(context, "status")
+    program: Any = get_command(app)
+    context = program.make_context(_NAME, [], resilient_parsing=True)
+    status = program.get_command(context, "status")
     return [_parameter(one, context) for one in status.get_params(context) if one.name in _BUS]
 
 
