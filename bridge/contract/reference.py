@@ -75,7 +75,8 @@ def _page(title: str, text: str) -> str:
 
 def _configuration(adapters: Mapping[str, AdapterSpec]) -> Iterator[str]:
     yield _page(
-        "Configuration", "Every block and every key, with its default. Blocks of other programs are left alone."
+        "Keys of the configuration",
+        "Every block and every key, with its default. Blocks of other programs are left alone.",
     )
     yield _UNITS
     for name, model in _BLOCKS.items():
