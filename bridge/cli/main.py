@@ -135,6 +135,26 @@ def check(
     raise typer.Exit(sidecar.check(files, var, connect=connect))
 
 
+@app.command("test", epilog=examples("nemo-bridge test shop.hcl", "nemo-bridge test shop.hcl -k order --timeline"))
+def run_tests(
+    files: Files,
+    var: Variables = [],  # noqa: B006 - typer copies it
+    chosen: Annotated[
+        str, typer.Option("-k", metavar="NAME", help="Only the tests with this text in their names.")
+    ] = "",
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Show all that happened in each test, also in those that pass.")
+    ] = False,
+) -> None:
+    """Run the `test` blocks of a configuration on virtual time, with stand-ins for remotes. Nothing is connected.
+
+    Exit with 1 if a test fails, and with 2 if the configuration has errors or no test.
+    """
+    from bridge.cli import simulation  # noqa: PLC0415
+
+    raise typer.Exit(simulation.run_tests(files, var, chosen=chosen, timeline=timeline))
+
+
 @app.command(epilog=examples("nemo-bridge adapters mqtt", "nemo-bridge adapters --json"))
 def adapters(
     name: Annotated[

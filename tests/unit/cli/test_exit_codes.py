@@ -35,6 +35,8 @@ CASES = [
     ("check good.hcl --nonsense", ExitCode.INVALID),
     ("check", ExitCode.INVALID),
     ("run bad.hcl", ExitCode.INVALID),
+    ("test good.hcl", ExitCode.INVALID),
+    ("test bad.hcl", ExitCode.INVALID),
     ("adapters", ExitCode.OK),
     ("schema --list", ExitCode.OK),
     ("schema event", ExitCode.OK),

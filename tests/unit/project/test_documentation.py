@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-#: Pages whose blocks other tests read: one adapter word for word, and the plugin for Nemo.
-ELSEWHERE = {"adapters.md", "nemo.md"}
+#: Pages whose blocks other tests read: one adapter word for word, the plugin for Nemo, and tests of a configuration.
+ELSEWHERE = {"adapters.md", "nemo.md", "testing.md"}
 
 
 def text_of(page: Path) -> str:

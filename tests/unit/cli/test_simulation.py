@@ -1,0 +1,114 @@
+"""The commands that run a configuration on virtual time: their reports and exit codes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.exit_codes import ExitCode
+from bridge.cli.init import recipes
+from bridge.cli.main import main
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    """Return the code blocks of one kind in docs/testing.md."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the configuration that `nemo-bridge init` writes, and with the tests of the page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("SHOP_URL", raising=False)
+    (tmp_path / "shop.hcl").write_text(recipes()["json-rpc"].text, "utf-8")
+    (tmp_path / "tests.hcl").write_text(blocks("hcl")[0], "utf-8")
+    return tmp_path
+
+
+def ended(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run `nemo-bridge` with these words in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["nemo-bridge", *words.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_the_page_about_tests_is_true(shop, monkeypatch, capsys):
+    """The first test of docs/testing.md fails as the page shows, and passes with the right number."""
+    failing, passing = blocks("text")
+    assert ended("test shop.hcl tests.hcl", monkeypatch) == ExitCode.FAILED
+    assert capsys.readouterr().out == failing
+    tests = shop / "tests.hcl"
+    tests.write_text(tests.read_text("utf-8").replace("cents = 3 }", "cents = 300 }"), "utf-8")
+    assert ended("test shop.hcl tests.hcl", monkeypatch) == ExitCode.OK
+    assert capsys.readouterr().out == passing
+
+
+def test_chosen_tests(shop, monkeypatch, capsys):
+    """`-k` runs the tests with a text in their names; one that no name has is an error with the names."""
+    assert ended("test shop.hcl tests.hcl -k SURVIVES", monkeypatch) == ExitCode.OK
+    assert re.fullmatch(r"ok      an order survives two failures  \(.* s\)\n1 test passed\n", capsys.readouterr().out)
+    assert ended("test shop.hcl tests.hcl -k nothing-like-it", monkeypatch) == ExitCode.INVALID
+    assert "no test has 'nothing-like-it' in its name; there are \"an order is confirmed\"" in capsys.readouterr().err
+
+
+def test_the_whole_timeline(shop, monkeypatch, capsys):
+    """`--timeline` shows what happened also where a test passes."""
+    assert ended("test shop.hcl tests.hcl -k survives --timeline", monkeypatch) == ExitCode.OK
+    assert "call     shop request orders.create" in capsys.readouterr().out
+
+
+def test_no_test(shop, monkeypatch, capsys):
+    """A configuration without tests is an error that says what to do."""
+    assert ended("test shop.hcl", monkeypatch) == ExitCode.INVALID
+    output = capsys.readouterr()
+    assert not output.out
+    assert "there is no `test` block; add one" in output.err
+
+
+def test_faults_of_the_configuration(shop, monkeypatch, capsys):
+    """They are told as `check` tells them, and no test runs."""
+    (shop / "tests.hcl").write_text('test "t" {\n  step {\n    emt = "a"\n  }\n}\n')
+    assert ended("test shop.hcl tests.hcl", monkeypatch) == ExitCode.INVALID
+    output = capsys.readouterr()
+    assert not output.out
+    assert "did you mean `emit`?" in output.err
+
+
+def test_a_secret_is_not_shown(shop, monkeypatch, capsys):
+    """A secret of the environment is masked in diff and timeline; where it is not set, all is the same."""
+    (shop / "tests.hcl").write_text(
+        'test "t" {\n  step {\n    emit = "order.created"\n    payload = { id = env.SHOP_SECRET, total = 1 }\n  }\n'
+        '  expect {\n    event = "order.confirmed"\n    payload = { id = env.SHOP_SECRET }\n  }\n}\n'
+    )
+    reports = []
+    for value in ("hunter22", None):
+        if value is None:
+            monkeypatch.delenv("SHOP_SECRET")
+        else:
+            monkeypatch.setenv("SHOP_SECRET", value)
+        assert ended("test shop.hcl tests.hcl", monkeypatch) == ExitCode.FAILED
+        reports.append(capsys.readouterr().out)
+    assert "hunter22" not in reports[0]
+    assert '"id": "***"' in reports[0]
+    assert reports[0] == reports[1]
+
+
+def test_two_runs_print_the_same_bytes(shop):
+    """Whatever the seed of hashes is, and wherever the files are, the report is the same."""
+    command = [sys.executable, "-m", "bridge", "test", str(shop / "shop.hcl"), str(shop / "tests.hcl"), "--timeline"]
+    environment = {name: value for name, value in os.environ.items() if name != "SHOP_URL"}
+    runs = [
+        subprocess.run(command, cwd=ROOT, env={**environment, "PYTHONHASHSEED": seed}, capture_output=True, check=False)
+        for seed in ("1", "2")
+    ]
+    assert [one.returncode for one in runs] == [ExitCode.FAILED] * 2
+    assert runs[0].stdout == runs[1].stdout
+    assert str(shop).encode() not in runs[0].stdout
