@@ -125,14 +125,33 @@ def check(
     connect: Annotated[
         bool, typer.Option("--connect", help="Also connect to each endpoint and test the credentials.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 also if there are warnings.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the errors and warnings as a JSON array, for editors.")
+    ] = False,
 ) -> None:
-    """Check a configuration; print all its errors and exit with 2 if there are any.
+    """Check a configuration; print all its errors and warnings, and exit with 2 if there are errors.
 
     With --connect, also connect to each endpoint, and exit with 1 if one of them fails.
     """
-    from bridge.cli import sidecar  # noqa: PLC0415
+    from bridge.cli import check as command  # noqa: PLC0415
 
-    raise typer.Exit(sidecar.check(files, var, connect=connect))
+    raise typer.Exit(command.check(files, var, connect=connect, strict=strict, as_json=json))
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str, typer.Argument(metavar="CODE", help="The code of an error or warning; by default all are listed.")
+    ] = "",
+) -> None:
+    """Explain what a code such as NB012 means, with an example."""
+    from bridge.cli import explain as view  # noqa: PLC0415
+
+    if code:
+        view.show(code)
+    else:
+        view.show_all()
 
 
 @app.command("test", epilog=examples("nemo-bridge test shop.hcl", "nemo-bridge test shop.hcl -k order --timeline"))
@@ -357,7 +376,7 @@ def demo() -> None:
 
 
 def main() -> None:
-    """Run a command. Print each error that the user can fix as one line on standard error.
+    """Run a command. Print errors that the user can fix on standard error, without a traceback.
 
     Raises:
         SystemExit: Always, with an exit code of `ExitCode`.
@@ -368,8 +387,9 @@ def main() -> None:
         with terminal.output_written():
             app(prog_name="nemo-bridge")
     except ConfigError as error:
-        for diagnostic in error.diagnostics:
-            terminal.say(diagnostic, err=True)
+        from bridge.cli import complaints  # noqa: PLC0415
+
+        complaints.show(error.diagnostics)
         sys.exit(ExitCode.INVALID)
     except (InvalidError, KeyFileError) as error:
         terminal.complain(error)

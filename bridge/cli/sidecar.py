@@ -1,27 +1,21 @@
-"""The commands `nemo-bridge run` and `nemo-bridge check`."""
+"""The command `nemo-bridge run`, and the reading of the configuration for it and others."""
 
 import asyncio
 import gc
 import os
-import random
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bridge.bus import parse_endpoint
 from bridge.cli.exit_codes import ExitCode
-from bridge.cli.probe import probe
 from bridge.cli.process import Process
 from bridge.cli.stand_ins import hint
-from bridge.cli.terminal import say
 from bridge.config import Configuration, forget, load
-from bridge.connection import setup_of
-from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic, Location
-from bridge.core.errors import BusError, ConfigError
+from bridge.core.errors import ConfigError
 from bridge.core.redaction import Redactor
 from bridge.registry import AdapterRegistry
 
@@ -58,77 +52,6 @@ def read(files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders:
         environ=os.environ,
         with_placeholders=with_placeholders,
     )
-
-
-def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool) -> ExitCode:
-    """Check a configuration and print a summary.
-
-    Args:
-        files: HCL files, or directories of them.
-        pairs: Variables, as `NAME=VALUE`.
-        connect: Also try each endpoint, and print whether it can be reached.
-
-    Returns:
-        `ExitCode.FAILED` where an endpoint fails.
-    """
-    configuration = read(files, pairs)
-    _check_adapters(configuration)
-    for warning in configuration.warnings:
-        say(f"warning: {warning}", err=True)
-    say(
-        f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
-        f"{_count(len(configuration.subscriptions), 'subscription')}"
-        + (f", {_count(len(configuration.cases), 'test')}" if configuration.cases else "")
-    )
-    if connect:
-        with Process() as process:
-            failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
-            _show(configuration, failures)
-            code = process.exit_code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
-        return code
-    _show(configuration, None)
-    return ExitCode.OK
-
-
-def _show(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
-    """Print each integration, and where `failures` is given whether it could be reached."""
-    for name, one in configuration.integrations.items():
-        state = "" if failures is None else f"  {failures[name] or 'connected'}"
-        say(f"  {name}: {one.type}{state}")
-    if configuration.ignored:
-        blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
-        say(f"ignored, because they do not belong to the bridge: {blocks}")
-
-
-def _check_adapters(configuration: Configuration) -> None:
-    """Create every adapter without connecting it, and check the bus addresses: settings may be wrong only together.
-
-    Raises:
-        ConfigError: With all errors of the adapters and the bus.
-    """
-    diagnostics: list[Diagnostic] = []
-    bus = configuration.bus
-    for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
-        if endpoint is not None:
-            try:
-                parse_endpoint(endpoint, closed=bus.curve is not None)
-            except BusError as error:
-                location = configuration.bus_locations[key]
-                diagnostics.append(Diagnostic(location, f"bus > {key}", str(error), Code.INVALID_ADDRESS))
-    redactor = Redactor(configuration.secrets)
-    clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
-    for one in configuration.integrations.values():
-        try:
-            one.spec.create(setup_of(one, clock=clock, random=rng))
-        except ValueError as error:
-            subject, message = f'integration "{one.id}"', redactor.text(str(error))
-            diagnostics.append(Diagnostic(one.location, subject, message, Code.INVALID_SETTINGS))
-    if diagnostics:
-        raise ConfigError(diagnostics)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def run(files: Sequence[Path], pairs: Sequence[str]) -> None:

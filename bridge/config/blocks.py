@@ -61,6 +61,7 @@ class Data:
         secrets: Keys whose value came from the environment, or a part of it, each with the value.
         broken: Keys that have a diagnostic already.
         placeholders: Keys whose value is a placeholder, or is made of one.
+        incomplete: Blocks of which a part could not be read, so that they may have more keys.
     """
 
     block: Block
@@ -70,6 +71,25 @@ class Data:
     secrets: dict[KeyPath, SecretValue] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
     placeholders: set[KeyPath] = field(default_factory=set)
+    incomplete: set[KeyPath] = field(default_factory=set)
+
+    def has(self, name: str) -> bool:
+        """Return whether the block has a key, or may have it in a part that could not be read."""
+        return (name,) in self.locations or () in self.incomplete
+
+    def is_consequence(self, key: KeyPath, *, missing: bool = False) -> bool:
+        """Return whether a fault at this key may only be the consequence of one that has a diagnostic already.
+
+        Args:
+            key: The key.
+            missing: True where the fault is that the key is missing.
+        """
+        if missing and key[:-1] in self.incomplete:
+            return True
+        if any(key[: len(one)] == one for one in self.broken):
+            return True
+        # What a block says as a whole depends on all in it.
+        return any(one[: len(key)] == key for one in (*self.broken, *self.incomplete))
 
     def location(self, key: KeyPath) -> Location:
         """Return the location of a key; of the block that holds it, where the key is not there."""
@@ -162,6 +182,12 @@ class BlockReader:
         return data
 
     def _collect(self, level: "_Level", data: Data, computed: frozenset[str] = frozenset()) -> None:
+        for name in level.block.damaged:
+            key = (*level.path, name)
+            data.locations[key] = level.block.location
+            data.broken.add(key)
+        if not level.block.complete:
+            data.incomplete.add(level.path)
         for attribute in level.block.attributes:
             name = attribute.name
             key = (*level.path, name)
@@ -288,9 +314,7 @@ class BlockReader:
                 return fitted
             for detail in error.errors(include_url=False):
                 key = (*path, *(str(part) for part in detail["loc"]))
-                if any(key[: len(broken)] == broken for broken in data.broken):
-                    continue
-                if not detail["loc"] and any(broken[: len(path)] == path for broken in data.broken):
+                if data.is_consequence(key, missing=detail["type"] == "missing"):
                     continue
                 subject = " > ".join([data.subject, *key])
                 message, code, hint = self._complaint(detail, key, data, model, secret=secret)

@@ -55,7 +55,7 @@ def _check_keys(mode: str, curve: CurveSettings, data: Data, reader: BlockReader
                 report(key, str(error), Code.UNUSABLE_FILE)
 
     wanted, other = ("authorized_keys", "server_key") if mode == "host" else ("server_key", "authorized_keys")
-    if getattr(curve, wanted) is None:
+    if getattr(curve, wanted) is None and not data.is_consequence(("curve", wanted), missing=True):
         report(wanted, f'is missing; with `mode = "{mode}"` a bus needs it', Code.MISSING_KEY)
     if getattr(curve, other) is not None:
         report(other, f'is not used with `mode = "{mode}"`; leave it out', Code.CONFLICTING_KEYS)

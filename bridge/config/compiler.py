@@ -56,6 +56,7 @@ class Names:
         with_placeholders: Whether an environment variable that is not set has a placeholder, as in tests of the
             configuration; else it is a fault.
         placeholders: Collects the variables whose value is a placeholder, or is made of one.
+        complete: False where a block could not be read, which may declare a variable.
     """
 
     environ: Mapping[str, str]
@@ -65,6 +66,7 @@ class Names:
     secrets: set[str] = field(default_factory=set, compare=False)
     with_placeholders: bool = False
     placeholders: set[str] = field(default_factory=set, compare=False)
+    complete: bool = True
 
     def uses_placeholder(self, term: Term) -> bool:
         """Return whether a part of a term's value is a placeholder."""
@@ -181,7 +183,7 @@ class Compiler:
         name, *steps = term.steps
         found = variables.get(str(name))
         if found is None:
-            if name in unresolved:
+            if name in unresolved or not self.names.complete:
                 # It has a diagnostic where it is declared; an empty message marks the attribute as unusable.
                 return self._fail(term, "", Code.NO_VALUE)
             hint = did_you_mean(str(name), [*variables, *unresolved])

@@ -40,6 +40,16 @@ class Diagnostics:
     """Collect diagnostics, so that a person sees all of them at once."""
 
     _found: set[Diagnostic] = field(default_factory=set)
+    _lost_block: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Return whether all blocks could be read; else one that could not may declare a name that is not known."""
+        return not self._lost_block
+
+    def lose_block(self) -> None:
+        """Keep that a block could not be read."""
+        self._lost_block = True
 
     def add(
         self,

@@ -35,6 +35,7 @@ _PLAIN_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 #: What makes an attribute of an expression, so that it can be parsed by itself.
 _BEFORE: Final = "x = ("
 _WRAPPERS: Final = {"expr_term", "string_part", "object_elem_key"}
+_WITH_LINE_BREAK: Final = {"binary_op", "binary_term", "conditional"}
 _UNSUPPORTED: Final = {
     "attr_splat_expr_term": "`.*` is not supported",
     "full_splat_expr_term": "`[*]` is not supported",
@@ -65,9 +66,10 @@ class ExpressionReader:
         at: Any = node if isinstance(node, Token) else node.meta
         if getattr(at, "line", None) is None:
             return Span(self.origin[0])
+        end = at if isinstance(node, Token) else _last(node).meta
         if self.origin == (1, 1):
-            return Span(at.line, at.column, at.end_line, at.end_column)
-        return Span(*self._moved(at.line, at.column), *self._moved(at.end_line, at.end_column))
+            return Span(at.line, at.column, end.end_line, end.end_column)
+        return Span(*self._moved(at.line, at.column), *self._moved(end.end_line, end.end_column))
 
     def _moved(self, line: int, column: int) -> tuple[int, int]:
         first_line, first_column = self.origin
@@ -77,7 +79,7 @@ class ExpressionReader:
 
     def source(self, node: Node) -> str:
         """Return the text of a node on one line."""
-        return " ".join(self.text[node.meta.start_pos : node.meta.end_pos].split())
+        return " ".join(self.text[node.meta.start_pos : _last(node).meta.end_pos].split())
 
     def read(self, node: Node, depth: int = 0) -> Term:
         """Return the term of one node.
@@ -246,6 +248,13 @@ def _end_of(text: str, line: int, column: int) -> tuple[int, int]:
     """Return the line and column behind a text that begins at these."""
     breaks = text.count("\n")
     return line + breaks, len(text) - text.rfind("\n") if breaks else column + len(text)
+
+
+def _last(node: Node) -> Node:
+    """Return the part with which a node ends: python-hcl2 counts a line break or comment behind it as a part of it."""
+    while node.data in _WITH_LINE_BREAK:
+        node = _trees(_meaningful(node))[-1]
+    return node
 
 
 def _meaningful(node: Node) -> list[Node | Token]:

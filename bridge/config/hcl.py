@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Final
 
 from lark import Token, Tree
-from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput
 
 from bridge.config import nemo
 from bridge.config.diagnostics import Diagnostics, Fault, did_you_mean
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import Budget, TooLargeError, parse
 from bridge.config.keys import block_meant, is_of_nemo, misplaced_block
+from bridge.config.recovery import DAMAGED, LOST, Recovered, recover
+from bridge.config.scanner import SyntaxFault
 from bridge.config.syntax import Attribute, Block
-from bridge.core.diagnostic import Code, Location, Related
+from bridge.core.diagnostic import Code, Location, Related, Span
 from bridge.core.files import read_regular
 
 #: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
@@ -64,13 +66,9 @@ def read_blocks(
         diagnostics.add(Location(file, of_nemo[0]), "", message, code=Code.FILE_OF_NEMO, hint=_OURS_IS_HCL)
         return
     try:
-        tree = parse(text, budget)
+        tree = _parse(file, text, ours, diagnostics, budget)
     except TooLargeError as error:
         diagnostics.add(Location(file, error.line), "", str(error), code=Code.TOO_LARGE)
-        return
-    except UnexpectedInput as error:
-        message = f"syntax error: {_reason(error, text)}"
-        diagnostics.add(Location(file, _line(error, text)), "", message, code=Code.SYNTAX)
         return
     reader = _FileReader(file, ExpressionReader(text, budget), diagnostics)
     for node in _trees(_trees(tree.children)[0].children):
@@ -99,6 +97,50 @@ def read_blocks(
                 diagnostics.add(reader.name_location(node), name, message, code=code, hint=hint)
             else:
                 ignored[name] = ignored.get(name, 0) + 1
+        elif node.data == LOST or (node.data == DAMAGED and reader.name(node) in ours):
+            diagnostics.lose_block()
+
+
+def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics, budget: Budget) -> Node:
+    """Return the tree of a text; where it has syntax errors, add a diagnostic for each, and leave out what they damage.
+
+    Raises:
+        TooLargeError: It has more tokens than are left.
+    """
+    left = budget.left
+    try:
+        return parse(text, budget)
+    except UnexpectedInput as error:
+        place = Span(*_position(error, text))
+    budget.left = left  # what follows looks at the same tokens
+    recovered = recover(text, ours, budget)
+    for subject, fault in recovered.faults:
+        _report(file, subject, fault, recovered, diagnostics)
+    if not recovered.faults:
+        diagnostics.add(Location(file, *place), "", "this is not HCL's syntax", code=Code.SYNTAX)
+    return recovered.tree
+
+
+def _report(file: str, block: str, fault: SyntaxFault, recovered: Recovered, diagnostics: Diagnostics) -> None:
+    location = Location(file, *recovered.source.span(fault.start, fault.end))
+    subject = " > ".join(filter(None, (block, fault.key)))
+    message, hint = fault.message, fault.hint
+    if fault.code == Code.SYNTAX and block.endswith("> auth"):
+        # What is no value may be a secret without its quotes.
+        message, hint = "is not a value", "write a string in quotes, `env.NAME` or `var.name`"
+    related: tuple[Related, ...] = ()
+    if fault.other is not None:
+        start, end, label = fault.other
+        related = (Related(Location(file, *recovered.source.span(start, end)), label),)
+    diagnostics.add(location, subject, message, code=fault.code, hint=hint, related=related)
+
+
+def _position(error: UnexpectedInput, text: str) -> tuple[int, int]:
+    """Return line and column of an error; those of the end where it is behind the text."""
+    last = text.rstrip().count("\n") + 1
+    if not error.line or not 0 < error.line <= last:
+        return last, 0
+    return error.line, max(error.column, 0)
 
 
 def _warn_of_ignored(
@@ -151,10 +193,13 @@ class _FileReader:
         subject = outer + " ".join([kind, *(f'"{label}"' for label in labels)])
         attributes: dict[str, Attribute] = {}
         blocks: list[Block] = []
+        damaged: set[str] = set()
+        complete = True
         for child in _trees(parts[-1].children):
             if child.data == "attribute":
                 attribute = self._attribute(child, kind, subject)
                 if attribute is None:
+                    damaged.add(self.name(child))
                     continue
                 first = attributes.setdefault(attribute.name, attribute)
                 if first is not attribute:
@@ -170,7 +215,19 @@ class _FileReader:
                 self._diagnostics.add(self.head(child), subject, message, code=Code.TOO_LARGE)
             elif child.data == "block":
                 blocks.append(self.block(child, f"{subject} > ", depth + 1))
-        return Block(kind, labels, tuple(attributes.values()), tuple(blocks), self.head(node))
+            elif child.data == DAMAGED:
+                damaged.add(self.name(child))
+            elif child.data == LOST:
+                complete = False
+        return Block(
+            kind,
+            labels,
+            tuple(attributes.values()),
+            tuple(blocks),
+            self.head(node),
+            damaged=frozenset(damaged),
+            complete=complete,
+        )
 
     def _label(self, node: Node) -> str:
         text = self._reader.source(node)
@@ -212,26 +269,3 @@ def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
 
 def _trees(children: "list[Node | Token]") -> list[Node]:
     return [child for child in children if isinstance(child, Tree)]
-
-
-def _line(error: UnexpectedInput, text: str) -> int:
-    last = text.rstrip().count("\n") + 1
-    return min(error.line, last) if error.line and error.line > 0 else last
-
-
-def _reason(error: UnexpectedInput, text: str) -> str:
-    line = (text.splitlines() or [""])[min(_line(error, text), len(text.splitlines()) or 1) - 1]
-    before = line[: max(error.column - 1, 0)]
-    token = error.token if isinstance(error, UnexpectedToken) else ""
-    if getattr(token, "type", "") == "$END":
-        return "the file ends before a block, bracket or string is closed"
-    if token == "(" and "." in before:  # noqa: S105 - a token of the grammar, not a secret
-        name = before.rpartition(".")[2]
-        return f"a function after a dot is not supported; write `{name}(…)`, what is before the dot as first argument"
-    if before.rstrip().endswith(" in"):
-        return "`in` is not supported; write `contains(list, value)`"
-    if str(token).lstrip().startswith("-"):
-        return "a minus needs a space on both sides"
-    # Only punctuation is quoted: anything longer may be a part of a secret.
-    piece = str(token).strip()[:1]
-    return f"unexpected `{piece}`" if piece and not piece.isalnum() else "this is not HCL's syntax"

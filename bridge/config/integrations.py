@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,12 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
     kind = next((attribute for attribute in block.attributes if attribute.name == "type"), None)
     type_value = reader.compile(kind, subject) if kind else None
     spec = _spec(type_value, block, reader, adapters) if type_value else None
-    if kind is None:
+    if kind is None and block.complete and "type" not in block.damaged:
         hint = f"there are {one_of(adapters)}"
         reader.diagnostics.add(block.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
     auth_model = _auth_model(block, reader, spec)
     shape = _shape(spec, auth_model)
-    rest = Block(
-        block.type, block.labels, tuple(a for a in block.attributes if a is not kind), block.blocks, block.location
-    )
+    rest = replace(block, attributes=tuple(one for one in block.attributes if one is not kind))
     data = reader.data(rest, shape, subject)
     if spec is not None and ("endpoint", "url") in data.placeholders:
         _complete_url(data.values["endpoint"], spec)
@@ -64,6 +63,8 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
     spec = spec.over(endpoint)
     _check_files(tls, auth, data, reader)
     if tls is None or resilience is None or health is None or auth is None or config is None:
+        return None
+    if data.incomplete or any(key[0] in {"endpoint", "config"} for key in data.broken):
         return None
     if known:
         try:
@@ -126,8 +127,9 @@ def _auth_model(block: Block, reader: BlockReader, spec: AdapterSpec | None) -> 
     kind = next((attribute for attribute in auth.attributes if attribute.name == "type"), None)
     known = [name for name in AUTH_MODELS if spec is None or name in spec.auth or name == "none"]
     if kind is None:
-        hint = f"there are {one_of(known)}"
-        reader.diagnostics.add(auth.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
+        if auth.complete and "type" not in auth.damaged:
+            hint = f"there are {one_of(known)}"
+            reader.diagnostics.add(auth.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
         return None
     expression = reader.compile(kind, subject, kind="auth")
     if expression is None:
@@ -158,7 +160,7 @@ def _shape(spec: AdapterSpec | None, auth: type[BaseModel] | None) -> type[BaseM
 def _check_endpoint(endpoint: Endpoint | None, spec: AdapterSpec, data: Data, reader: BlockReader) -> bool:
     """Check the endpoint block; return whether there is one, with a scheme that the protocol takes."""
     if "endpoint" not in data.values:
-        if spec.needs_endpoint and ("endpoint",) not in data.broken:
+        if spec.needs_endpoint and not data.has("endpoint"):
             message = f"`{spec.protocol}` needs an `endpoint` block"
             reader.diagnostics.add(data.block.location, data.subject, message, code=Code.MISSING_KEY)
         return False

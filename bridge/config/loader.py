@@ -74,7 +74,7 @@ def load(
         found[kind] = _unique(found[kind], diagnostics)
     names = read_variables(
         found["variable"],
-        BlockReader(Names(environ, with_placeholders=with_placeholders), diagnostics),
+        BlockReader(Names(environ, with_placeholders=with_placeholders, complete=diagnostics.complete), diagnostics),
         variables or {},
     )
     reader = BlockReader(names, diagnostics)

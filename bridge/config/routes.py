@@ -76,6 +76,7 @@ def read_route(
     computed = _computed(data, reader, "event", _COMPUTED)
     settings = reader.model(RouteBlock, data, _with_string_as_list(data.values, "on"))
     if settings is None:
+        _check_unused(data, reader, integrations)
         return None
     for position, pattern in enumerate(settings.on):
         _check_trigger(position, pattern, data, reader, integrations, emitted=emitted)
@@ -84,7 +85,7 @@ def read_route(
     )
     needed, allowed = _OPERATION_KEYS[settings.operation]
     for key in needed:
-        if (key,) not in data.locations:
+        if not data.has(key):
             message = f"`{settings.operation}` needs `{key}`"
             reader.diagnostics.add(block.location, subject, message, code=Code.MISSING_KEY)
     qos = computed.get("qos")
@@ -99,7 +100,7 @@ def read_route(
         if (key,) in data.locations and key not in (*needed, *allowed):
             message = f"does not belong to `{settings.operation}`, which takes {one_of((*needed, *allowed))}"
             reader.diagnostics.add(data.location((key,)), f"{subject} > {key}", message, code=Code.CONFLICTING_KEYS)
-    if settings.last_value and ("emit",) not in data.locations:
+    if settings.last_value and not data.has("emit"):
         location, message = data.location(("last_value",)), "belongs to `emit`"
         reader.diagnostics.add(location, f"{subject} > last_value", message, code=Code.CONFLICTING_KEYS)
     return Route(
@@ -124,8 +125,9 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
     computed = _computed(data, reader, "message", ("emit",))
     settings = reader.model(SubscriptionBlock, data, data.values)
     if settings is None:
+        _check_unused(data, reader, integrations)
         return None
-    if (("topic",) in data.locations) == (("queue",) in data.locations):
+    if (("topic",) in data.locations and ("queue",) in data.locations) or not (data.has("topic") or data.has("queue")):
         code = Code.CONFLICTING_KEYS if ("topic",) in data.locations else Code.MISSING_KEY
         reader.diagnostics.add(block.location, subject, "give either `topic` or `queue`", code=code)
     key, operation = ("queue", "dequeue") if settings.queue is not None else ("topic", "subscribe")
@@ -186,7 +188,7 @@ def _check_trigger(
         reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN, hint=hint)
         return
     why = nothing_sets_off(pattern, integrations, emitted.stop_with, emitted.messages)
-    if why is not None:
+    if why is not None and reader.diagnostics.complete:
         message, hint = ("one of them sets off nothing", "") if secret else why
         reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF, hint=hint)
 
@@ -281,11 +283,7 @@ def _check_integration(
     name: str, operation: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str
 ) -> Integration | None:
     """Check that there is such an integration with such an operation; return it, None where there is none."""
-    if name not in integrations:
-        shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
-        hint = did_you_mean(name, integrations) or (f"there are {one_of(integrations)}" if integrations else "")
-        location, subject = data.location(("integration",)), f"{data.subject} > integration"
-        reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_INTEGRATION, hint=hint)
+    if not _is_known(name, data, reader, integrations):
         return None
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:
@@ -295,6 +293,25 @@ def _check_integration(
         reader.diagnostics.add(location, f"{data.subject} > {key}", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
         return None
     return integration
+
+
+def _check_unused(data: Data, reader: BlockReader, integrations: Integrations) -> None:
+    """Check the integration of a block that cannot be used because of another fault."""
+    name = data.values.get("integration")
+    if isinstance(name, str):
+        _is_known(name, data, reader, integrations)
+
+
+def _is_known(name: str, data: Data, reader: BlockReader, integrations: Integrations) -> bool:
+    """Return whether there is such an integration; add a diagnostic where there is none."""
+    if name in integrations:
+        return True
+    if reader.diagnostics.complete:  # else it may be in a block that could not be read
+        shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
+        hint = did_you_mean(name, integrations) or (f"there are {one_of(integrations)}" if integrations else "")
+        location, subject = data.location(("integration",)), f"{data.subject} > integration"
+        reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_INTEGRATION, hint=hint)
+    return False
 
 
 def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str) -> None:

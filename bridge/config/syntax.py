@@ -134,13 +134,20 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block: `type "label" { … }`; its location is that of type and labels."""
+    """A block: `type "label" { … }`; its location is that of type and labels.
+
+    Attributes:
+        damaged: Keys whose value could not be read; that has a diagnostic.
+        complete: False where a line of it could not be read, so that it may have more keys and blocks than these.
+    """
 
     type: str
     labels: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     blocks: tuple["Block", ...]
     location: Location
+    damaged: frozenset[str] = frozenset()
+    complete: bool = True
 
     def __str__(self) -> str:
         return " ".join([self.type, *(f'"{label}"' for label in self.labels)])

@@ -67,7 +67,7 @@ def read_variables(blocks: Iterable[Block], reader: BlockReader, given: Mapping[
             secrets[name] = frozenset(own.secrets)
             unresolved.remove(name)
     for name in given:
-        if name not in declared:
+        if name not in declared and reader.diagnostics.complete:
             message, hint = "no `variable` block declares it", did_you_mean(name, declared)
             reader.diagnostics.add(Location("--var"), name, message, code=Code.UNKNOWN_VARIABLE, hint=hint)
     return names
@@ -137,7 +137,7 @@ class _Variable:
         attributes = tuple(_bare_type(one) for one in block.attributes if not self._is_unused(one))
         data = self.reader.data(replace(block, attributes=attributes), VariableBlock, subject)
         settings = self.reader.model(VariableBlock, data, data.values)
-        if settings is None or data.broken:
+        if settings is None or data.broken or data.incomplete:
             return None
         place = data.location(("default",))
         own = None

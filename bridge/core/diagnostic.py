@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, unique
 from typing import Final, Literal, NamedTuple
 
 from bridge.core.printable import printable
@@ -15,6 +15,7 @@ _LONGEST: Final = 600
 Severity = Literal["error", "warning"]
 
 
+@unique
 class Code(StrEnum):
     """The kinds of diagnostics.
 
@@ -76,6 +77,8 @@ class Code(StrEnum):
     ALWAYS_THE_SAME = "NB060"
     REPEATED_MESSAGES = "NB061"
     FOREIGN_WILDCARD = "NB062"
+
+    NOT_CONNECTED = "NB070"
 
 
 class Span(NamedTuple):

@@ -140,7 +140,7 @@ async def test_a_configuration_that_cannot_be_applied(read: Reader, what: str):
 
     def again() -> Configuration:
         if faulty and what == "complaint":
-            raise ConfigError(["bridge.hcl:3: no"])
+            raise ConfigError([Diagnostic(Location("bridge.hcl", 3), "", "no", Code.SYNTAX)])
         return read("kept", "impossible") if faulty else read("kept", "added")
 
     gateway = IntegrationGateway(read("kept"), load=again)

@@ -279,7 +279,7 @@ def test_check_says_all_at_once(tmp_path):
     done = _bridge("check", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     for line, word in ((2, "json-rpc"), (10, "NOT_SET_ANYWHERE"), (13, "timeout"), (18, "nobody")):
-        assert any(f"{file}:{line}" in one and word in one for one in done.stderr.splitlines()), done.stderr
+        assert any(f"{file}:{line}:" in one and word in one for one in done.stderr.split("\n\n")), done.stderr
     again = _bridge("run", str(file))
     assert (again.returncode, again.stderr) == (2, done.stderr)
 

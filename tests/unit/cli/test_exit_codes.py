@@ -16,6 +16,17 @@ from bridge.cli.exit_codes import MEANINGS, ExitCode
 from bridge.cli.main import app, main
 
 GOOD = 'integration "clock" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
+UNSAFE = """\
+integration "shop" {
+  type = "http"
+  endpoint {
+    url = "https://shop.example/"
+  }
+  tls {
+    verify = false
+  }
+}
+"""
 #: What a person may write, and the exit code.
 CASES = [
     ("--version", ExitCode.OK),
@@ -37,6 +48,11 @@ CASES = [
     ("run bad.hcl", ExitCode.INVALID),
     ("test good.hcl", ExitCode.INVALID),
     ("test bad.hcl", ExitCode.INVALID),
+    ("check good.hcl --strict", ExitCode.OK),
+    ("check unsafe.hcl --strict", ExitCode.INVALID),
+    ("explain", ExitCode.OK),
+    ("explain NB010", ExitCode.OK),
+    ("explain NB999", ExitCode.INVALID),
     ("adapters", ExitCode.OK),
     ("schema --list", ExitCode.OK),
     ("schema event", ExitCode.OK),
@@ -99,6 +115,7 @@ def test_each_command(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.hcl").write_text(GOOD)
     (tmp_path / "bad.hcl").write_text(GOOD.replace("timer", "tmier"))
+    (tmp_path / "unsafe.hcl").write_text(UNSAFE)
     monkeypatch.setattr("bridge.cli.talk.PATIENCE", 0.1)
     words = line.replace("{nowhere}", f"--publish ipc://{tmp_path}/p --subscribe ipc://{tmp_path}/s").split()
     assert ended(words, monkeypatch) == code

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli import sidecar
+from bridge.cli.check import check
+from bridge.cli.sidecar import read
 from bridge.core.errors import ConfigError
 from tests.support.bus.curve import KeyRing
 
@@ -31,7 +32,7 @@ def write(tmp_path: Path, *keys: str, mode: str = "host", publish: str = "tcp://
 def diagnostics(file: Path) -> str:
     """Return the diagnostics of a configuration."""
     with pytest.raises(ConfigError) as raised:
-        sidecar.check([file], (), connect=False)
+        check([file], (), connect=False, strict=False, as_json=False)
     return str(raised.value).replace(str(file), file.name)
 
 
@@ -42,14 +43,14 @@ SERVER = 'server_key = "keys/bridge.key"'
 
 def test_host_and_connect(tmp_path: Path) -> None:
     """Key paths start at the file that names them; with keys, the bus may use TCP beyond this machine."""
-    read = sidecar.read([write(tmp_path, SECRET, LIST)])
-    assert read.bus.curve is not None
-    assert read.bus.curve.authorized_keys == tmp_path / "keys" / "authorized"
-    assert sidecar.check([tmp_path / "bridge.hcl"], (), connect=False) == 0
+    found = read([write(tmp_path, SECRET, LIST)])
+    assert found.bus.curve is not None
+    assert found.bus.curve.authorized_keys == tmp_path / "keys" / "authorized"
+    assert check([tmp_path / "bridge.hcl"], (), connect=False, strict=False, as_json=False) == 0
     other = tmp_path / "other"
     other.mkdir()
     file = write(other, SECRET, SERVER, mode="connect", publish="tcp://bridge.example.com:48621")
-    assert sidecar.check([file], (), connect=False) == 0
+    assert check([file], (), connect=False, strict=False, as_json=False) == 0
 
 
 def test_tcp_without_keys(tmp_path: Path) -> None:

@@ -78,19 +78,28 @@ def test_no_file_at_all_is_a_diagnostic(adapters):
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ('bridge {\n  name = "x"\n', "2: syntax error: the file ends before a block, bracket or string is closed"),
-        ("bridge {\n  name =\n}\n", "2: syntax error: "),
-        ("bridge {\n  name = @\n}\n", "2: syntax error: unexpected `@`"),
+        ('bridge {\n  name = "x"\n', "1: bridge: this block is not closed; a `}` is missing"),
         (
-            'route "r" {\n  where = event.type.startsWith("a")\n}\n',
-            "2: syntax error: a function after a dot is not supported; write `startsWith(…)`",
+            "bridge {\n  name =\n}\n",
+            "2: bridge > name: the value is missing; write it behind `name =`, on the same line",
+        ),
+        ("bridge {\n  name = @\n}\n", "2: bridge > name: unexpected `@`"),
+        (
+            'variable "r" {\n  default = event.type.startsWith("a")\n}\n',
+            '2: variable "r" > default: a function after a dot is not supported; write `startsWith(…)`',
         ),
         (
-            'route "r" {\n  where = 1 in [1]\n}\n',
-            "2: syntax error: `in` is not supported; write `contains(list, value)`",
+            'variable "r" {\n  default = 1 in [1]\n}\n',
+            '2: variable "r" > default: `in` is not supported; write `contains(list, value)`',
         ),
-        ('route "r" {\n  where = event.id -55\n}\n', "2: syntax error: a minus needs a space on both sides"),
-        ("bridge {\n  name = <<EOT\nx\n}\n", "2: syntax error"),
+        (
+            'variable "r" {\n  default = event.id -55\n}\n',
+            '2: variable "r" > default: a minus needs a space on both sides',
+        ),
+        (
+            "bridge {\n  name = <<EOT\nx\n}\n",
+            "2: bridge: this text has no end; write `EOT` on a line of its own behind it",
+        ),
     ],
 )
 def test_a_syntax_error_has_its_line(diagnostics, text, wanted):
@@ -224,7 +233,7 @@ def test_what_is_nested_too_deep_is_one_diagnostic(diagnostics, kind):
 
 def test_a_long_quotation_is_shortened(diagnostics):
     """A diagnostic quotes no more than a person reads."""
-    (_, found) = diagnostics(f'variable "x" {{\n  default = <<X\n{"${" * 5000}1{"}" * 5000}\nX\n}}\n')
+    (found,) = diagnostics(f'variable "x" {{\n  default = <<X\n{"${" * 5000}1{"}" * 5000}\nX\n}}\n')
     assert len(found) < 800
     assert found.endswith("cannot be parsed")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bridge.cli.sidecar import _check_adapters
+from bridge.cli.check import check_adapters
 from bridge.config import load
 from bridge.config.models import AUTH_MODELS, BridgeSettings, BusSettings, CurveSettings, LogSettings
 from bridge.core.endpoint import Endpoint, Tls
@@ -74,4 +74,4 @@ def test_an_odd_value_is_at_most_a_diagnostic(tmp_path: Path, value: str) -> Non
     for place in places:
         file.write_text(place % value)
         with contextlib.suppress(ConfigError):
-            _check_adapters(load([file], adapters=ADAPTERS, environ={}))
+            check_adapters(load([file], adapters=ADAPTERS, environ={}))

@@ -1,0 +1,123 @@
+"""The command `nemo-bridge check`."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bridge.bus import parse_endpoint
+from bridge.cli.complaints import as_json as to_json
+from bridge.cli.complaints import show
+from bridge.cli.exit_codes import ExitCode
+from bridge.cli.probe import probe
+from bridge.cli.process import Process
+from bridge.cli.sidecar import read
+from bridge.cli.terminal import failure, say
+from bridge.config import Configuration
+from bridge.connection import setup_of
+from bridge.core.clock import RealClock
+from bridge.core.diagnostic import Code, Diagnostic
+from bridge.core.errors import BusError, ConfigError
+from bridge.core.redaction import Redactor
+
+
+def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool, strict: bool, as_json: bool) -> ExitCode:
+    """Check a configuration; print what is wrong with it on standard error, and a summary.
+
+    Args:
+        files: HCL files, or directories of them.
+        pairs: Variables, as `NAME=VALUE`.
+        connect: Also try each endpoint, and print whether it can be reached.
+        strict: Warnings are as bad as errors.
+        as_json: Print nothing but errors and warnings, as JSON on standard output.
+
+    Returns:
+        `ExitCode.INVALID` where there are errors, `ExitCode.FAILED` where an endpoint fails.
+
+    Raises:
+        ConfigError: The configuration has errors, and they are not printed as JSON.
+        typer.Exit: There are warnings, and the check is strict.
+    """
+    try:
+        configuration = read(files, pairs)
+        check_adapters(configuration)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        say(to_json(error.diagnostics))
+        return ExitCode.INVALID
+    if as_json:
+        return _check_as_json(configuration, connect=connect, strict=strict)
+    show(configuration.warnings)
+    if strict and configuration.warnings:
+        raise failure("with --strict, a warning is an error", ExitCode.INVALID)
+    say(
+        f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
+        f"{_count(len(configuration.subscriptions), 'subscription')}"
+        + (f", {_count(len(configuration.cases), 'test')}" if configuration.cases else "")
+    )
+    failures = _failures(configuration) if connect else None
+    _show_integrations(configuration, failures)
+    return ExitCode.FAILED if failures and any(failures.values()) else ExitCode.OK
+
+
+def _check_as_json(configuration: Configuration, *, connect: bool, strict: bool) -> ExitCode:
+    """Print warnings, and endpoints that fail, as JSON; return the exit code."""
+    found = list(configuration.warnings)
+    code = ExitCode.INVALID if strict and found else ExitCode.OK
+    if connect and code == ExitCode.OK:
+        for name, reason in _failures(configuration).items():
+            if reason:
+                location = configuration.integrations[name].location
+                found.append(Diagnostic(location, f'integration "{name}"', reason, Code.NOT_CONNECTED))
+                code = ExitCode.FAILED
+    say(to_json(sorted(found)))
+    return code
+
+
+def _failures(configuration: Configuration) -> Mapping[str, str | None]:
+    """Connect to all endpoints; return for each integration what failed, or None."""
+    with Process() as process:
+        failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
+        process.exit_code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
+    return failures
+
+
+def _show_integrations(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
+    """Print each integration, and where `failures` is given whether it could be reached."""
+    for name, one in configuration.integrations.items():
+        state = "" if failures is None else f"  {failures[name] or 'connected'}"
+        say(f"  {name}: {one.type}{state}")
+    if configuration.ignored:
+        blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
+        say(f"ignored, because they do not belong to the bridge: {blocks}")
+
+
+def check_adapters(configuration: Configuration) -> None:
+    """Create every adapter without connecting it, and check the bus addresses: settings may be wrong only together.
+
+    Raises:
+        ConfigError: With all errors of the adapters and the bus, and all warnings.
+    """
+    diagnostics: list[Diagnostic] = []
+    bus = configuration.bus
+    for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
+        if endpoint is not None:
+            try:
+                parse_endpoint(endpoint, closed=bus.curve is not None)
+            except BusError as error:
+                location = configuration.bus_locations[key]
+                diagnostics.append(Diagnostic(location, f"bus > {key}", str(error), Code.INVALID_ADDRESS))
+    redactor = Redactor(configuration.secrets)
+    clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
+    for one in configuration.integrations.values():
+        try:
+            one.spec.create(setup_of(one, clock=clock, random=rng))
+        except ValueError as error:
+            subject, message = f'integration "{one.id}"', redactor.text(str(error))
+            diagnostics.append(Diagnostic(one.location, subject, message, Code.INVALID_SETTINGS))
+    if diagnostics:
+        raise ConfigError(sorted([*diagnostics, *configuration.warnings]))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
