@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from bridge.config import FUNCTIONS
 from bridge.config.case_models import CaseBlock
+from bridge.config.explanations import EXPLANATIONS
 from bridge.config.models import (
     AUTH_MODELS,
     BridgeSettings,
@@ -63,6 +64,7 @@ def reference(adapters: Mapping[str, AdapterSpec]) -> dict[str, str]:
         "configuration.md": _configuration(adapters),
         "protocols.md": _protocols(adapters),
         "functions.md": _functions(),
+        "diagnostics.md": _diagnostics(),
         "errors.md": _errors(),
         "events.md": _events(documents(adapters)),
     }
@@ -167,6 +169,19 @@ def _functions() -> Iterator[str]:
     yield from _table(("function", "result"), sorted(rows, key=lambda row: row[0].lower()))
 
 
+def _diagnostics() -> Iterator[str]:
+    yield _page(
+        "Complaints about the configuration",
+        "What `nemo-bridge check` and `run` can find, by code. `nemo-bridge explain NB021` prints the same. A code "
+        "never changes its meaning.",
+    )
+    for code, explanation in sorted(EXPLANATIONS.items()):
+        yield f"## {code}: {explanation.title}\n\n{_line(explanation.text)}\n\n"
+        for word, example in (("Wrong:", explanation.wrong), ("Right:", explanation.right)):
+            if example:
+                yield f"{word}\n\n```text\n{example.rstrip()}\n```\n\n"
+
+
 def _errors() -> Iterator[str]:
     yield _page(
         "Kinds of errors",
@@ -250,7 +265,7 @@ def _result(schema: Mapping[str, Any], types: dict[str, Any]) -> Iterator[str]:
 def _object(schema: Mapping[str, Any], types: dict[str, Any]) -> Iterator[str]:
     """Yield the description of an object, a table of its properties, and its example."""
     if schema.get("description"):
-        yield f"{_cell(schema['description'])}\n\n"
+        yield f"{_line(schema['description'])}\n\n"
     rows = []
     for name, one in schema.get("properties", {}).items():
         optional = "" if name in schema.get("required", ()) else " (optional)"
@@ -292,6 +307,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[s
 
 
 def _cell(text: str) -> str:
-    """Return a text for a table: in one line, with `|` escaped, and `<…>` outside of code as it is."""
-    parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    """Return a text for a table: in one line, with `|` escaped."""
+    return _line(text).replace("|", "\\|")
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, with `<` outside of code escaped."""
+    parts = " ".join(text.split()).split("`")
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
