@@ -1,13 +1,15 @@
 """Build all parts from a configuration, connect them with each other, start, drain and stop them."""
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -29,9 +31,9 @@ from bridge.core.payloads import (
     IntegrationHealth,
     LetterList,
     LiveSubscription,
+    LoadedConfiguration,
     Moved,
     Reloaded,
-    RestartBlock,
 )
 from bridge.core.ports import Clock
 from bridge.core.redaction import Redactor
@@ -42,6 +44,9 @@ from bridge.observe.observer import Observer
 from bridge.outbox import CommitQueue, Folder, Outbox, Selection, Storage, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
+
+if TYPE_CHECKING:
+    from bridge.config.watch import FolderState
 
 #: Seconds that stopping may take beyond `drain_timeout`.
 LONGEST_CLOSE: Final = 2.0
@@ -55,9 +60,6 @@ _EMPTY: Final = (
 )
 #: Bytes of an event that are reserved for its type, ids and headers.
 _ENVELOPE: Final = 4096
-
-#: Blocks whose changes take effect at the next start.
-_RESTART_BLOCKS: Final[tuple[RestartBlock, ...]] = ("bridge", "log", "bus")
 
 log = structlog.get_logger()
 
@@ -96,6 +98,8 @@ class IntegrationGateway:
         configuration: Configuration,
         *,
         load: Callable[[], Configuration] | None = None,
+        files: Sequence[Path] = (),
+        watch: "FolderState | None" = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         redactor: Redactor | None = None,
@@ -107,6 +111,9 @@ class IntegrationGateway:
         Args:
             configuration: What to run.
             load: Reads the configuration again, for `bridge.reload`; None where it cannot be read again.
+            files: The files and directories that `load` reads.
+            watch: The state of `files` when the configuration was read, to reload when they, or files that the
+                configuration names, have another one; None to reload only on request.
             clock: Default: the real clock.
             rng: Source of random numbers for jitter.
             redactor: Removes secrets from texts of remotes; a new one by default.
@@ -115,6 +122,10 @@ class IntegrationGateway:
         """
         self._configuration = configuration
         self._load = load
+        self._paths = tuple(files)
+        self._watches = watch is not None
+        self._files: dict[str, FileStates] = {}
+        self._seen = _Seen(watch or (), self._files)
         self._clock = clock or RealClock()
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
         self._redactor = redactor or Redactor()
@@ -217,6 +228,8 @@ class IntegrationGateway:
             self._responder.close()
             log.info("stopped")
             return
+        self._files = files
+        self._seen = dataclasses.replace(self._seen, named=files)
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
@@ -246,6 +259,7 @@ class IntegrationGateway:
         managing = group.create_task(self._manager.run())
         self.later(self._outbox.watch())
         beating = group.create_task(self._beat())
+        looking = group.create_task(self._watch_files()) if self._watches else None
         self._log_orphans()
         if (loss := self._outbox.loss) is not None:
             self.bus.keep("resilience.bridge.outbox_loss", loss)
@@ -263,6 +277,8 @@ class IntegrationGateway:
         await self._stop.wait()
         await self._drain()
         beating.cancel()
+        if looking is not None:
+            looking.cancel()
         self._manager.close()
         await managing
         await self._close_outbox()
@@ -382,17 +398,57 @@ class IntegrationGateway:
 
     def reload_soon(self) -> None:
         """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer."""
-
-        async def reload() -> None:
-            try:
-                await self.reload()
-            except BridgeError as error:
-                log.warning("not reloaded", why=error.message)
-
         if self._group is not None and not self._stop.is_set():
-            self.later(reload())
+            self.later(self._reload_or_log())
 
-    async def reload(self) -> Reloaded:
+    async def _reload_or_log(self) -> None:
+        try:
+            await self.reload()
+        except BridgeError as error:
+            log.warning("not reloaded", why=error.message)
+
+    async def _watch_files(self) -> None:
+        """Reload when files have changed, until the bridge begins to stop."""
+        from bridge.config.watch import Watch  # noqa: PLC0415 - only `run --watch` needs it
+
+        with contextlib.suppress(StoppingError):
+            await Watch(
+                self._look,
+                lambda: self._seen,
+                self._reload_or_log,
+                incomplete=lambda seen: isinstance(seen, _Seen) and seen.is_incomplete,
+                clock=self._clock,
+            ).run()
+
+    async def _look(self) -> "_Seen":
+        """Return the state of the files now; the known one where they cannot be looked up.
+
+        Raises:
+            StoppingError: The bridge has begun to stop.
+        """
+        try:
+            return await self._read(partial(_Seen.now, self._paths, self._configuration))
+        except ConfigError:
+            return self._seen
+
+    async def configuration(self) -> LoadedConfiguration:
+        """See `routing.ports.Controls.configuration`."""
+        from bridge.config.changes import Snapshot, shown_values  # noqa: PLC0415 - a start does not need it
+
+        try:
+            found = await self._read(partial(Snapshot.of, self._configuration))
+        except ConfigError as error:
+            raise InvalidError(f"the configuration cannot be shown: {error}") from None
+        return LoadedConfiguration(
+            files=[str(path.absolute()) for path in self._paths],
+            integrations=shown_values(found.integrations),
+            routes=shown_values(found.routes),
+            subscriptions=shown_values(found.subscriptions),
+            settings=shown_values(found.settings),
+            pending=self._outbox.pending,
+        )
+
+    async def reload(self, *, dry_run: bool = False) -> Reloaded:
         """See `routing.ports.Controls.reload`.
 
         Integrations, routes and the list of keys change at once; a changed `bridge`, `log` or `bus` block is named
@@ -400,35 +456,76 @@ class IntegrationGateway:
         """
         if self._load is None:
             raise InvalidError("this bridge was not started from files, so it cannot reload them")
-        async with self._reloading, self._observer.reloading():
+        async with self._reloading:
             old = self._configuration
             try:
-                fresh, files = await self._read(partial(_load_again, self._load))
-                self._redactor.learn(fresh.secrets)
-                if _is_empty(fresh) and not self._started_empty:
-                    raise InvalidError(_EMPTY)
-                router, prepared = self._prepare(fresh, files)
-                if not self._outbox.is_open and _needs_outbox(fresh):
-                    await self._outbox.open()
-                    self.later(self._outbox.watch())
-                async with self._applying:
-                    if self._stop.is_set():  # an integration that is added now would never be stopped
-                        raise StoppingError("the bridge is stopping")
-                    keys = await self.bus.renew_keys()
-                    plan = await self._manager.carry_out(prepared, partial(self._switch, fresh, router))
+                if dry_run:
+                    return self._dry_run(await self._read(partial(_load_again, self._load, old, self._files)))
+                async with self._observer.reloading():
+                    if self._watches:
+                        self._seen = await self._look()
+                    read = await self._read(partial(_load_again, self._load, old, self._files))
+                    plan, keys = await self._apply(read)
             except (BusError, ConfigError, OutboxError) as error:
                 raise InvalidError(f"configuration not applied: {error}") from None
-            self._on_change()
+            _log_warnings(warning for warning in read.configuration.warnings if warning not in old.warnings)
+            log.info("reloaded", **_summary(plan), **({} if keys is None else {"keys": keys}))
             self._log_orphans()
-            blocks = [name for name in _RESTART_BLOCKS if getattr(fresh, name) != getattr(old, name)]
-            _log_warnings(warning for warning in fresh.warnings if warning not in old.warnings)
-            log.info("reloaded", **plan, needs_restart=blocks, keys=keys)
-            return Reloaded(**plan, routes=len(fresh.routes), needs_restart=blocks)
+            return plan
 
-    def _switch(self, fresh: Configuration, router: Router) -> None:
+    def _dry_run(self, read: "_Read") -> Reloaded:
+        """Return what a configuration would change.
+
+        Raises:
+            ConfigError: An adapter cannot be made.
+            InvalidError: It is empty.
+        """
+        _, prepared = self._prepare(read)
+        return self._plan(read, prepared)
+
+    async def _apply(self, read: "_Read") -> tuple[Reloaded, int | None]:
+        """Use a configuration from now on; return what that has changed, and how many keys may use the bus.
+
+        Raises:
+            BusError: The list of keys is not valid.
+            ConfigError: An adapter cannot be made.
+            InvalidError: It is empty.
+            OutboxError: The files of the outbox cannot be used.
+            StoppingError: The bridge is about to end.
+        """
+        router, prepared = self._prepare(read)
+        if not self._outbox.is_open and _needs_outbox(read.configuration):
+            await self._outbox.open()
+            self.later(self._outbox.watch())
+        async with self._applying:
+            if self._stop.is_set():  # an integration that is added now would never be stopped
+                raise StoppingError("the bridge is stopping")
+            keys = await self.bus.renew_keys()
+            await self._manager.carry_out(prepared, partial(self._switch, read, router))
+        self._on_change()
+        return self._plan(read, prepared), keys
+
+    def _plan(self, read: "_Read", prepared: Prepared) -> Reloaded:
+        """Return the plan, with the integrations that the connections know to change and what is in the outbox."""
+        pending = self._outbox.pending
+        plan = msgspec.structs.replace(
+            read.plan,
+            added=prepared.added,
+            changed=prepared.changed,
+            removed=prepared.removed,
+            unchanged=prepared.unchanged,
+            stranded={name: pending[name] for name in sorted(pending.keys() - read.configuration.integrations.keys())},
+        )
+        return plan if len(msgspec.msgpack.encode(plan)) < self._responder.most // 2 else _without_values(plan)
+
+    def _switch(self, read: "_Read", router: Router) -> None:
         """Use another configuration for the events that come from now on."""
-        old = self._configuration
-        self._configuration = dataclasses.replace(fresh, bridge=old.bridge, log=old.log, bus=old.bus)
+        old, fresh = self._configuration, read.configuration
+        self._configuration = dataclasses.replace(
+            fresh, bridge=old.bridge, log=old.log, bus=old.bus, secret_keys=old.secret_keys
+        )
+        self._files = read.files
+        self._seen = dataclasses.replace(self._seen, named=read.files)
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)
         self.bus.take(_patterns_of(self._configuration))
@@ -460,14 +557,19 @@ class IntegrationGateway:
             reading.cancel()
         raise StoppingError("the bridge is stopping")
 
-    def _prepare(self, fresh: Configuration, files: dict[str, FileStates]) -> tuple[Router, Prepared]:
+    def _prepare(self, read: "_Read") -> tuple[Router, Prepared]:
         """Make all that a new configuration needs; nothing changes yet.
 
         Raises:
             ConfigError: An adapter cannot be made.
+            InvalidError: It is empty.
         """
+        fresh = read.configuration
+        self._redactor.learn(fresh.secrets)
+        if _is_empty(fresh) and not self._started_empty:
+            raise InvalidError(_EMPTY)
         try:
-            return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), files)
+            return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), read.files)
         except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
             raise _as_config_error(error) from None
 
@@ -546,10 +648,71 @@ def _files_of(configuration: Configuration) -> dict[str, FileStates]:
     return {name: file_states(one) for name, one in configuration.integrations.items()}
 
 
-def _load_again(load: Callable[[], Configuration]) -> tuple[Configuration, dict[str, FileStates]]:
-    """Return a configuration that is loaded again, with the state of the files that it names."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Read:
+    """A configuration that was read again.
+
+    Attributes:
+        configuration: It.
+        files: The state of the files that it names.
+        plan: What it changes.
+    """
+
+    configuration: Configuration
+    files: dict[str, FileStates]
+    plan: Reloaded
+
+
+def _load_again(load: Callable[[], Configuration], old: Configuration, old_files: dict[str, FileStates]) -> _Read:
+    """Read a configuration again, and find what it changes."""
+    from bridge.config.changes import Snapshot, plan_of  # noqa: PLC0415 - a start does not need it
+
     fresh = load()
-    return fresh, _files_of(fresh)
+    files = _files_of(fresh)
+    before, after = Snapshot.of(old, _versions(old_files)), Snapshot.of(fresh, _versions(files))
+    return _Read(fresh, files, plan_of(before, after))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """The state of the files from which the bridge was configured.
+
+    Attributes:
+        folder: The files of the configuration.
+        named: The files that it names, by integration.
+    """
+
+    folder: "FolderState"
+    named: dict[str, FileStates]
+
+    @classmethod
+    def now(cls, paths: Sequence[Path], configuration: Configuration) -> "_Seen":
+        """Look all of them up."""
+        from bridge.config.watch import files_state  # noqa: PLC0415
+
+        return cls(files_state(paths), _files_of(configuration))
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a file is missing, as while it is replaced."""
+        states = [*self.folder, *(one for files in self.named.values() for one in files)]
+        return not self.folder or any(state is None for _, state in states)
+
+
+def _versions(files: dict[str, FileStates]) -> dict[str, dict[str, tuple[int, ...] | None]]:
+    return {name: dict(states) for name, states in files.items()}
+
+
+def _summary(plan: Reloaded) -> dict[str, list[str]]:
+    from bridge.config.changes import summary  # noqa: PLC0415
+
+    return summary(plan)
+
+
+def _without_values(plan: Reloaded) -> Reloaded:
+    from bridge.config.changes import without_values  # noqa: PLC0415
+
+    return without_values(plan)
 
 
 def _as_config_error(error: Exception) -> ConfigError:

@@ -11,6 +11,7 @@ class ExitCode(enum.IntEnum):
     FAILED = 1
     INVALID = 2
     NO_ANSWER = 3
+    CHANGES = 4
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -24,6 +25,7 @@ MEANINGS: Final = {
     ),
     ExitCode.INVALID: "What you gave is wrong: the configuration, an argument, an option, or a file that it names.",
     ExitCode.NO_ANSWER: "Nothing answers: there is no bus at these addresses, or no bridge on it.",
+    ExitCode.CHANGES: "A reload would change something, and `plan --exit-code` asked.",
     ExitCode.INTERRUPTED: "Ctrl-C (SIGINT) ended it. `run` and `mock` stop in order at the first one and end with 0.",
     ExitCode.TERMINATED: "SIGTERM ended it. `run` and `mock` stop in order at the first one and end with 0.",
 }

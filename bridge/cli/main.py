@@ -105,11 +105,17 @@ def mock(
 
 
 @app.command()
-def run(files: Files, var: Variables = []) -> None:  # noqa: B006 - typer copies it
+def run(
+    files: Files,
+    var: Variables = [],  # noqa: B006 - typer copies it
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Reload when the files change, or certificates and keys that they name.")
+    ] = False,
+) -> None:
     """Run the sidecar until SIGTERM, Ctrl-C or the application's `system.shutdown`."""
     from bridge.cli import sidecar  # noqa: PLC0415 - each command imports only what it needs
 
-    sidecar.run(files, var)
+    sidecar.run(files, var, watch=watch)
 
 
 @app.command(
@@ -172,6 +178,47 @@ def run_tests(
     from bridge.cli import simulation  # noqa: PLC0415
 
     raise typer.Exit(simulation.run_tests(files, var, chosen=chosen, timeline=timeline))
+
+
+@app.command(
+    epilog=examples(
+        "nemo-bridge plan shop.hcl",
+        "nemo-bridge plan --json",
+        "nemo-bridge plan old.hcl new.hcl --exit-code",
+    )
+)
+def plan(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="New files, or directories of *.hcl; two of them: OLD and NEW."),
+    ] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="Compare with the running bridge, also if there are two files.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as one JSON object.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 4 if something would change.")] = False,
+    var: Variables = [],  # noqa: B006
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long to wait for an answer of the bridge, such as 500ms or 2.")
+    ] = "30s",
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """Show what a reload would change, key by key, and change nothing.
+
+    `plan FILE` compares the running bridge with files, `plan` with the files that it was started with, and
+    `plan OLD NEW` two files or directories, without a bridge.
+    """
+    from bridge.cli import plan as view  # noqa: PLC0415
+    from bridge.cli.talk import BusOptions  # noqa: PLC0415
+
+    options = BusOptions(config, publish, subscribe, key_file, server_key)
+    changes = view.plan(options, files or [], var, running=running, as_json=json, timeout=timeout)
+    if exit_code and changes:
+        raise typer.Exit(ExitCode.CHANGES)
 
 
 @app.command(epilog=examples("nemo-bridge adapters mqtt", "nemo-bridge adapters --json"))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.process import Process
@@ -18,6 +19,9 @@ from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.redaction import Redactor
 from bridge.registry import AdapterRegistry
+
+if TYPE_CHECKING:
+    from bridge.config.watch import FolderState
 
 
 def _variables(pairs: Sequence[str]) -> dict[str, str]:
@@ -54,14 +58,16 @@ def read(files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders:
     )
 
 
-def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
+def run(files: Sequence[Path], pairs: Sequence[str], *, watch: bool) -> None:
     """Run the sidecar until a signal or the application ends it.
 
     Args:
         files: HCL files, or directories of them.
         pairs: Variables, as `NAME=VALUE`.
+        watch: Whether to reload when the files have changed.
     """
     load_again = partial(_read_and_forget, files, pairs)
+    seen = _state_of(files) if watch else None  # before they are read, so that no change is missed
     configuration = load_again()
     # Free the parser's memory, so that the following imports use it.
     gc.collect()
@@ -75,8 +81,14 @@ def run(files: Sequence[Path], pairs: Sequence[str]) -> None:
     logs.configure(configuration.log.level, configuration.log.format, redactor)
     with Process(_loop_factory()) as process:
         stand_in = shlex.join(["nemo-bridge", "mock", *map(str, files), *(f"--var={pair}" for pair in pairs)])
-        process.run(_serve(configuration, load_again, redactor, process, stand_in))
+        process.run(_serve(configuration, load_again, files, seen, redactor, process, stand_in))
         process.exit_code = ExitCode.OK
+
+
+def _state_of(files: Sequence[Path]) -> "FolderState":
+    from bridge.config.watch import files_state  # noqa: PLC0415 - only `--watch` needs it
+
+    return files_state(files)
 
 
 def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
@@ -98,6 +110,8 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 async def _serve(
     configuration: Configuration,
     load_again: "partial[Configuration]",
+    files: Sequence[Path],
+    seen: "FolderState | None",
     redactor: Redactor,
     process: Process,
     stand_in: str,
@@ -108,7 +122,9 @@ async def _serve(
     clock = RealClock()
     seconds = configuration.bridge.drain_timeout + LONGEST_CLOSE
     limit_end = partial(process.end_within, seconds, ExitCode.FAILED, f"stopping took longer than {seconds:g} s")
-    gateway = IntegrationGateway(configuration, load=load_again, clock=clock, redactor=redactor, on_end=limit_end)
+    gateway = IntegrationGateway(
+        configuration, load=load_again, files=files, watch=seen, clock=clock, redactor=redactor, on_end=limit_end
+    )
     loop = asyncio.get_running_loop()
     signals: list[str] = []
 

@@ -18,6 +18,7 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
 from bridge.cli.terminal import complain, console, failure, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
+from bridge.config import BusSettings
 from bridge.core.bytes_object import with_bytes
 from bridge.core.errors import BusError, InvalidError
 from bridge.core.files import append_whole
@@ -45,6 +46,7 @@ class BusOptions:
         subscribe: The address to subscribe to; it comes before the configuration's.
         key: The file of the key pair to use on a closed bus.
         server_key: The file of that bus' public key.
+        bus: The `bus` block of a configuration that was read already, in place of `config`.
     """
 
     config: Path | None
@@ -52,6 +54,7 @@ class BusOptions:
     subscribe: str | None
     key: Path | None = None
     server_key: Path | None = None
+    bus: BusSettings | None = None
 
     def client(self, prefixes: Sequence[str], *, listens: bool = True) -> BusClient:
         """Return a client for this bus, which receives event types with these prefixes.
@@ -66,8 +69,8 @@ class BusOptions:
         publish, subscribe, curve = self.publish, self.subscribe, None
         key, server_key = self.key, self.server_key
         bytes_as: Literal["object", "bin"] = "object"
-        if self.config is not None:
-            bus = sidecar.read([self.config]).bus
+        bus = self.bus if self.config is None else sidecar.read([self.config]).bus
+        if bus is not None:
             publish, subscribe = publish or bus.publish, subscribe or bus.subscribe
             bytes_as = bus.bytes
             if bus.curve is not None:

@@ -76,7 +76,7 @@ def _library() -> ModuleType:
 class CelExpression(Expression):
     """An expression with operators or functions."""
 
-    __slots__ = ("_context", "_exact", "_functions", "_leaves", "_plain")
+    __slots__ = ("_context", "_exact", "_functions", "_leaves", "_plain", "_program")
 
     def __init__(
         self,
@@ -100,9 +100,25 @@ class CelExpression(Expression):
             self._exact = self._plain if exact == plain else library.compile(exact)
         except _REFUSALS:
             raise Fault(span, f"`{text}` cannot be compiled", code=Code.INVALID_EXPRESSION) from None
+        self._program = exact
         self._leaves = tuple(leaves.items())
         self._functions = functions
         self._context = library.Context
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("cel", self._program, *(leaf.signature for _, leaf in self._leaves))
+
+    @property
+    def resolved(self) -> str:
+        """See `Expression.resolved`."""
+        text = self.text
+        for _, leaf in self._leaves:
+            if leaf.text.startswith("var.") and not leaf.secret:
+                value = leaf.resolved.replace("\\", r"\\")
+                text = re.sub(rf"(?<![\w.]){re.escape(leaf.text)}(?![\w.\[])", value, text)
+        return text
 
     def evaluate(self, scope: Scope) -> Any:
         """See `Expression.evaluate`."""

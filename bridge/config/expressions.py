@@ -5,6 +5,7 @@ followed directly; lists, maps and templates evaluate their parts; anything with
 (`cel.py`).
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -58,6 +59,16 @@ class Expression(ABC):
         """Return what is known of the text that it gives: its parts in order, None for each part that is computed."""
         return (None,)
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Return what its value is computed from; expressions with equal ones compute the same. It holds secrets."""
+        return (self.text,)
+
+    @property
+    def resolved(self) -> str:
+        """Return the expression on one line with the values of variables in place of their names, but no secrets."""
+        return self.text
+
     @abstractmethod
     def evaluate(self, scope: Scope) -> Any:
         """Return the value for one message.
@@ -102,6 +113,16 @@ class Literal(Expression):
         """See `Expression.shape`."""
         return (self.value,) if isinstance(self.value, str) else (None,)
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("value", self.value)
+
+    @property
+    def resolved(self) -> str:
+        """See `Expression.resolved`."""
+        return self.text if self.secret else json.dumps(self.value, ensure_ascii=False)
+
     def evaluate(self, scope: Scope) -> Any:  # noqa: ARG002 - it needs no message
         """Return the value."""
         return self.value
@@ -119,6 +140,11 @@ class PathExpression(Expression):
         self._get = _getter(root, self._field)
         self._steps = steps[1:]
         self._indexed = any(isinstance(step, int) for step in self._steps)
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("path", self._root, self._field, *self._steps)
 
     def evaluate(self, scope: Scope) -> Any:
         """See `Expression.evaluate`."""
@@ -181,6 +207,11 @@ class Presence(Expression):
         super().__init__(text)
         self._path = path
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("has", *self._path.signature)
+
     def evaluate(self, scope: Scope) -> bool:
         """Return whether the path exists."""
         return self._path.present(scope)
@@ -203,6 +234,16 @@ class TemplateExpression(Expression):
         """See `Expression.shape`."""
         return tuple(part if isinstance(part, str) else None for part in self._parts)
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("template", *(part if isinstance(part, str) else part.signature for part in self._parts))
+
+    @property
+    def resolved(self) -> str:
+        """See `Expression.resolved`."""
+        return f'"{"".join(map(_piece, self._parts))}"'
+
     def evaluate(self, scope: Scope) -> str:
         """See `Expression.evaluate`."""
         return "".join(
@@ -219,6 +260,16 @@ class ListExpression(Expression):
         super().__init__(text, secret=secret)
         self._items = items
 
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("list", *(item.signature for item in self._items))
+
+    @property
+    def resolved(self) -> str:
+        """See `Expression.resolved`."""
+        return f"[{', '.join(item.resolved for item in self._items)}]"
+
     def evaluate(self, scope: Scope) -> list[Any]:
         """See `Expression.evaluate`."""
         return [item.evaluate(scope) for item in self._items]
@@ -232,6 +283,16 @@ class ObjectExpression(Expression):
     def __init__(self, text: str, items: tuple[tuple[str, Expression], ...], *, secret: bool = False) -> None:
         super().__init__(text, secret=secret)
         self._items = items
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """See `Expression.signature`."""
+        return ("map", *((key, item.signature) for key, item in self._items))
+
+    @property
+    def resolved(self) -> str:
+        """See `Expression.resolved`."""
+        return f"{{ {', '.join(f'{_key(key)} = {item.resolved}' for key, item in self._items)} }}"
 
     def evaluate(self, scope: Scope) -> dict[str, Any]:
         """See `Expression.evaluate`."""
@@ -268,6 +329,18 @@ def _in_string(value: Any, part: Expression) -> str:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     raise InvalidError(f"`{part.text}`: {kind_of(value)} cannot be part of a string")
+
+
+def _piece(part: str | Expression) -> str:
+    """Return a part of a template as it stands between its quotes."""
+    if isinstance(part, Literal) and not part.secret:
+        part = _in_string(part.value, part)
+    return json.dumps(part, ensure_ascii=False)[1:-1] if isinstance(part, str) else f"${{{part.resolved}}}"
+
+
+def _key(key: str) -> str:
+    """Return the key of a map as a file has it."""
+    return key if key.isidentifier() else json.dumps(key, ensure_ascii=False)
 
 
 def _getter(root: str, field: str) -> Callable[[Any], Any]:

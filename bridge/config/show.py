@@ -8,8 +8,13 @@ from pydantic import BaseModel
 
 from bridge.config.expressions import Expression
 from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
+from bridge.core.units import duration_text
 
 MASK: Final = "***"
+#: Blocks of which there is at most one; they have no label.
+SINGLE_BLOCKS: Final = ("bridge", "log", "bus")
+#: The blocks inside of an `integration`.
+INTEGRATION_PARTS: Final = ("endpoint", "auth", "tls", "config", "resilience", "health")
 _NOT_SHOWN: Final = {"name", "location", "secret_keys"}
 
 
@@ -26,7 +31,7 @@ def masked(configuration: Configuration) -> dict[str, Any]:
     """
     singles = {
         name: _dump(getattr(configuration, name), name, configuration.secret_keys, with_none=True)
-        for name in ("bridge", "log", "bus")
+        for name in SINGLE_BLOCKS
     }
     return {
         **singles,
@@ -40,7 +45,7 @@ def show(configuration: Configuration) -> str:
     """Return the configuration as HCL text, with secrets masked."""
     lines: list[str] = []
     for kind, content in masked(configuration).items():
-        if kind in {"bridge", "log", "bus"}:
+        if kind in SINGLE_BLOCKS:
             _write(kind, content, "", lines)
         else:
             for name, block in content.items():
@@ -49,9 +54,8 @@ def show(configuration: Configuration) -> str:
 
 
 def _integration(integration: Integration) -> dict[str, Any]:
-    parts = ("endpoint", "auth", "tls", "config", "resilience", "health")
     found: dict[str, Any] = {"type": integration.type}
-    for part in parts:
+    for part in INTEGRATION_PARTS:
         model = getattr(integration, part)
         if model is not None:
             found[part] = _dump(model, part, integration.secret_keys)
@@ -62,11 +66,18 @@ def _integration(integration: Integration) -> dict[str, Any]:
 def _dump(
     model: BaseModel, name: str, secret_keys: frozenset[tuple[str, ...]], *, with_none: bool = False
 ) -> dict[str, Any]:
-    found: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=not with_none)
+    found: dict[str, Any] = model.model_dump(
+        mode="json", by_alias=True, exclude_none=not with_none, fallback=_kind_of_value
+    )
     for path in secret_keys:
         if path[0] == name:
             _mask(found, path[1:])
     return found
+
+
+def _kind_of_value(value: object) -> str:
+    """Return what is shown of a value in a third party's settings that JSON cannot have."""
+    return f"<{type(value).__name__}>"
 
 
 def _mask(found: Any, path: tuple[str, ...]) -> None:
@@ -90,6 +101,8 @@ def _fields(settings: Route | SubscriptionSettings) -> dict[str, Any]:
             found[field.name] = MASK
         elif field.name not in _NOT_SHOWN and value is not None:
             found[field.name] = _expression(value) if isinstance(value, Expression) else value
+    if isinstance(found.get("visibility"), float):
+        found["visibility"] = duration_text(found["visibility"])
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from bridge.contract import examples
 from bridge.core import payloads
-from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, Match, QueueMessage
+from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, Match, QueueMessage, Reload
 
 #: An integration's label in a topic, and anything else that may stand in its place.
 _PLACES: Final = {"integration": r"[^.]+"}
@@ -136,7 +136,8 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "status": (Empty | None, payloads.Status),
     "subscriptions": (Empty | None, dict[str, list[payloads.LiveSubscription]]),
     "match": (Match, payloads.Matched),
-    "reload": (Empty | None, payloads.Reloaded),
+    "configuration": (Empty | None, payloads.LoadedConfiguration),
+    "reload": (Reload | None, payloads.Reloaded),
     "dead_letters": (Letters | None, payloads.LetterList),
     "replay": (Letters | None, payloads.Moved),
     "discard": (Letters | None, payloads.Moved),

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, Any]] = {
     "nack": {"message_id": "1763935200000-0", "delay_ms": 5000},
     "bridge.ping": "are you there?",
     "bridge.match": {"event_type": "order.created", "payload": {"id": 7, "total": 120}},
+    "bridge.reload": {"dry_run": True},
     "bridge.dead_letters": {"integration": "backend_api", "limit": 20},
     "bridge.replay": {"ids": ["17"]},
     "bridge.discard": {"ids": ["17"]},
@@ -121,13 +122,49 @@ RESULTS: Final[dict[str, Any]] = {
         "error": None,
         "routes": [{"route": "orders", "integration": "backend_api", "operation": "request", "where": True}],
     },
+    "bridge.configuration": {
+        "files": ["/etc/nemo-bridge/bridge.hcl"],
+        "integrations": {
+            "backend_api": {
+                "type": "json-rpc",
+                "endpoint.url": "https://api.example.com/rpc",
+                "auth.type": "bearer",
+                "auth.token": "***",
+                "resilience.timeout": "10s",
+            }
+        },
+        "routes": {
+            "orders": {
+                "on": ["order.placed"],
+                "integration": "backend_api",
+                "operation": "request",
+                "method": "orders.create",
+                "params": "{ id = event.payload.id }",
+            }
+        },
+        "subscriptions": {},
+        "settings": {"bridge": {"heartbeat": "5s"}, "log": {"level": "info"}, "bus": {"max_message": "1MiB"}},
+        "pending": {"old_api": 12},
+    },
     "bridge.reload": {
         "added": ["metrics"],
-        "changed": [],
-        "removed": [],
-        "unchanged": ["backend_api"],
-        "routes": 2,
-        "needs_restart": [],
+        "changed": ["backend_api"],
+        "removed": ["old_api"],
+        "unchanged": [],
+        "integrations": {
+            "added": ["metrics"],
+            "removed": ["old_api"],
+            "changed": {"backend_api": {"resilience.timeout": ["10s", "5s"], "auth.token": ["***", "***"]}},
+        },
+        "routes": {
+            "added": [],
+            "removed": [],
+            "changed": {"orders": {"where": [None, "event.payload.total > 100"]}},
+        },
+        "subscriptions": {"added": ["cpu"], "removed": [], "changed": {}},
+        "needs_restart": ["log"],
+        "settings": {"log": {"level": ["info", "debug"]}},
+        "stranded": {"old_api": 12},
     },
     "bridge.dead_letters": {"letters": [_LETTER], "total": 1},
     "bridge.replay": {"moved": 1},

@@ -243,9 +243,9 @@ def _plain_type(kind: str, schema: dict[str, Any]) -> str:
     if kind in {"integer", "number"}:
         return _NUMBERS[schema["format"]]
     if kind == "array":
-        return f"Vec<{_type(schema['items'], required=True)}>"
+        return f"Vec<{_type(schema.get('items', {}), required=True)}>"
     if kind == "object":
-        return f"BTreeMap<String, {_type(schema['additionalProperties'], required=True)}>"
+        return f"BTreeMap<String, {_type(schema.get('additionalProperties', {}), required=True)}>"
     return _SIMPLE[kind]
 
 

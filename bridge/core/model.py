@@ -282,10 +282,28 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     payload: Any = msgspec.UNSET
 
 
+class Reload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Reads the configuration again, for `bridge.reload`.
+
+    Attributes:
+        dry_run: Only report what would change; nothing changes.
+    """
+
+    dry_run: bool = False
+
+
 #: The operations on dead letters.
 DEAD_LETTER_OPERATIONS: Final = ("dead_letters", "replay", "discard")
 #: The operations of the bridge itself.
-BRIDGE_OPERATIONS: Final = ("ping", "status", "subscriptions", "match", "reload", *DEAD_LETTER_OPERATIONS)
+BRIDGE_OPERATIONS: Final = (
+    "ping",
+    "status",
+    "subscriptions",
+    "match",
+    "configuration",
+    "reload",
+    *DEAD_LETTER_OPERATIONS,
+)
 
 Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
 

@@ -170,9 +170,12 @@ class Outbox:
     @property
     def orphans(self) -> dict[str, int]:
         """How many entries there are of integrations that do not exist, by label."""
-        return {
-            name: one.pending for name, one in self._queues.items() if one.pending and self._connection(name) is None
-        }
+        return {name: count for name, count in self.pending.items() if self._connection(name) is None}
+
+    @property
+    def pending(self) -> dict[str, int]:
+        """How many entries there are by integration, of those that have any."""
+        return {name: one.pending for name, one in self._queues.items() if one.pending}
 
     def counts(self) -> OutboxCounts:
         """Return the `outbox` of `health.bridge`."""

@@ -48,6 +48,7 @@ from bridge.routing.router import (
     parse_command,
     parse_letters,
     parse_match,
+    parse_reload,
 )
 
 _DONE: Final = Outcome(result=Nothing())
@@ -186,11 +187,14 @@ class Dispatcher:
             self._controls.later(
                 self._answer_later(operation, self._controls.letters(name, parse_letters(name, event)), caller)
             )
+        elif name == "configuration":
+            check_empty(event, name)
+            self._controls.later(self._answer_later(operation, self._controls.configuration(), caller))
         elif name == "reload":
             if self.stopping:
                 raise StoppingError("the bridge is stopping")
-            check_empty(event, name)
-            self._controls.later(self._answer_later(operation, self._controls.reload(), caller))
+            wanted = parse_reload(name, event)
+            self._controls.later(self._answer_later(operation, self._controls.reload(dry_run=wanted.dry_run), caller))
 
     def _match(self, event: Event, wanted: Match) -> Matched:
         if self._controls.stops(wanted.event_type):

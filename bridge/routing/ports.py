@@ -4,7 +4,15 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from bridge.core.model import Letters
-from bridge.core.payloads import BridgeHealth, IntegrationHealth, LetterList, LiveSubscription, Moved, Reloaded
+from bridge.core.payloads import (
+    BridgeHealth,
+    IntegrationHealth,
+    LetterList,
+    LiveSubscription,
+    LoadedConfiguration,
+    Moved,
+    Reloaded,
+)
 from bridge.core.ports import Publisher
 
 
@@ -52,8 +60,12 @@ class Controls(Protocol):
         """
         ...
 
-    async def reload(self) -> Reloaded:
-        """Read the configuration again and apply it.
+    async def configuration(self) -> LoadedConfiguration:
+        """Return the result of `bridge.configuration`."""
+        ...
+
+    async def reload(self, *, dry_run: bool = False) -> Reloaded:
+        """Read the configuration again and apply it; with `dry_run` only report what would change.
 
         Raises:
             InvalidError: It cannot be applied; nothing has changed.

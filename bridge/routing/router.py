@@ -30,6 +30,7 @@ from bridge.core.model import (
     Letters,
     Match,
     Operation,
+    Reload,
 )
 from bridge.core.near import did_you_mean
 from bridge.routing.plan import RoutePlan
@@ -192,6 +193,21 @@ def parse_match(event: Event) -> Match:
     except (msgspec.ValidationError, ValueError) as error:
         raise InvalidError(f"match: {error}") from None
     return wanted
+
+
+_RELOAD: Final = msgspec.msgpack.Decoder(Reload | None)
+
+
+def parse_reload(operation: str, event: Event) -> Reload:
+    """Return the arguments of `bridge.reload`; a payload of null means none.
+
+    Raises:
+        InvalidError: The payload does not fit; the message names the place.
+    """
+    try:
+        return _RELOAD.decode(event.raw) or Reload()
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{operation}: {error}") from None
 
 
 def cause_of(event: Event) -> Cause:

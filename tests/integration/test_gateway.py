@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
+from bridge.config.watch import files_state
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.endpoint import Tls
 from bridge.core.errors import BusError, ConfigError, InvalidError, StoppingError
@@ -333,3 +334,115 @@ async def test_a_certificate_that_was_renewed(read: Reader, tmp_path: Path):
         await until(lambda: Sticky.leaving == 1)
         await until(lambda: states(gateway) == {"kept": "connected"})
         assert (await gateway.reload()).unchanged == ["kept"]
+
+
+async def test_a_dry_run_changes_nothing(read: Reader):
+    """It says what a reload would do, and all that is wrong; nothing is opened, changed or logged as reloaded."""
+    wanted: list[tuple[str, ...]] = [("kept", "added"), ("impossible", "kept"), ()]
+    gateway = IntegrationGateway(read("kept", "removed"), load=lambda: read(*wanted[0]))
+    async with running(gateway):
+        await until(lambda: states(gateway) == {"kept": "connected", "removed": "connected"})
+        with capture_logs() as logs:
+            plan = await gateway.reload(dry_run=True)
+            assert (plan.added, plan.removed, plan.unchanged) == (["added"], ["removed"], ["kept"])
+            assert (plan.integrations.added, plan.integrations.removed) == (["added"], ["removed"])
+            for why in ("that cannot work", "most likely a mistake"):
+                wanted.pop(0)
+                with pytest.raises(InvalidError, match=why):
+                    await gateway.reload(dry_run=True)
+        assert logs == []
+        assert states(gateway) == {"kept": "connected", "removed": "connected"}
+        assert Sticky.leaving == 0
+        wanted[:] = [("kept", "added")]
+        assert await gateway.reload() == plan
+        assert (await gateway.configuration()).integrations.keys() == {"kept", "added"}
+
+
+async def test_a_dry_run_does_not_open_the_outbox(read: Reader, tmp_path: Path):
+    """Neither does it make its files."""
+
+    def durable() -> Configuration:
+        route = 'route "r" {\n  on = ["a"]\n  integration = "kept"\n  operation = "request"\n  method = "m"\n%s}\n'
+        read("kept")
+        file = tmp_path / "bridge.hcl"
+        file.write_text(file.read_text() + route % '  delivery = "at_least_once"\n')
+        return load([file], adapters=ADAPTERS, environ={})
+
+    configuration = read("kept")
+    settings = configuration.bridge.model_copy(update={"data_dir": tmp_path / "data"})
+    gateway = IntegrationGateway(dataclasses.replace(configuration, bridge=settings), load=durable)
+    async with running(gateway):
+        assert (await gateway.reload(dry_run=True)).routes.added == ["r"]
+        assert not (tmp_path / "data").exists()
+        assert (await gateway.reload()).routes.added == ["r"]
+        assert (tmp_path / "data").exists()
+
+
+async def test_what_waits_for_a_restart_stays_masked(read: Reader):
+    """A key that came from the environment is a secret in every later plan, too, although the file has it plain now."""
+    first = read("kept")
+    settings = first.bridge.model_copy(update={"heartbeat": 7.0})
+    old = dataclasses.replace(first, bridge=settings, secret_keys=frozenset({("bridge", "heartbeat")}))
+    gateway = IntegrationGateway(old, load=lambda: read("kept"))
+    async with running(gateway):
+        for _ in range(2):
+            plan = await gateway.reload()
+            assert plan.needs_restart == ["bridge"]
+            assert plan.settings == {"bridge": {"heartbeat": ["***", "5s"]}}
+        assert (await gateway.configuration()).settings["bridge"]["heartbeat"] == "***"
+
+
+async def test_files_that_change_are_read_again(read: Reader, tmp_path: Path):
+    """Once each time; a faulty one is told once, and everything goes on; nothing happens without a change."""
+    file = tmp_path / "bridge.hcl"
+    configuration = read("kept")
+    loads = []
+
+    def again() -> Configuration:
+        loads.append(file.read_text())
+        return load([file], adapters=ADAPTERS, environ={})
+
+    gateway = IntegrationGateway(configuration, load=again, files=[file], watch=files_state([file]))
+    with capture_logs() as logs:
+        async with running(gateway):
+            read("kept", "added")
+            await until(lambda: set(states(gateway)) == {"kept", "added"})
+            good = file.read_text()
+            file.write_text(good + "integration {")
+            await until(lambda: any(line["event"] == "not reloaded" for line in logs))
+            assert set(states(gateway)) == {"kept", "added"}
+            (tmp_path / "new").write_text(good.replace('"added"', '"other"'))
+            (tmp_path / "new").replace(file)
+            await until(lambda: set(states(gateway)) == {"kept", "other"})
+            await gateway.reload()  # what was asked for is not done again
+            await asyncio.sleep(0)
+    assert [line["event"] for line in logs if "reloaded" in line["event"]] == [
+        "reloaded",
+        "not reloaded",
+        "reloaded",
+        "reloaded",
+    ]
+    assert len(loads) == 4
+
+
+async def test_a_renewed_certificate_is_noticed(read: Reader, tmp_path: Path):
+    """Files that the configuration names are watched, too."""
+    (tmp_path / "ca.pem").write_text("old")
+
+    def configured() -> Configuration:
+        configuration = read("kept")
+        one = configuration.integrations["kept"]
+        integrations = {"kept": dataclasses.replace(one, tls=Tls(ca=tmp_path / "ca.pem"))}
+        return dataclasses.replace(configuration, integrations=integrations)
+
+    configuration = configured()
+    state = files_state([tmp_path / "bridge.hcl"])
+    gateway = IntegrationGateway(
+        configuration, load=lambda: configuration, files=[tmp_path / "bridge.hcl"], watch=state
+    )
+    with capture_logs() as logs:
+        async with running(gateway):
+            (tmp_path / "ca.pem").write_text("new")
+            await until(lambda: Sticky.leaving == 1)
+            await until(lambda: any(line["event"] == "reloaded" for line in logs))
+    assert [line["integrations"] for line in logs if line["event"] == "reloaded"] == [["~ kept: tls.ca"]]

@@ -16,6 +16,7 @@ from bridge.core.payloads.health import (
     SubscriptionHealth,
     SubscriptionStatus,
 )
+from bridge.core.payloads.reload import Changes, LoadedConfiguration, Reloaded, RestartBlock
 from bridge.core.payloads.resilience import (
     BusGap,
     BusRejected,
@@ -39,8 +40,6 @@ from bridge.core.payloads.responses import (
     Published,
     Receipt,
     ReceiptOutcome,
-    Reloaded,
-    RestartBlock,
     RouteMatch,
     SequenceNumber,
     Subscribed,
@@ -55,6 +54,7 @@ __all__ = [
     "BusCounts",
     "BusGap",
     "BusRejected",
+    "Changes",
     "Circuit",
     "CircuitChange",
     "DeadLetter",
@@ -71,6 +71,7 @@ __all__ = [
     "LetterEvent",
     "LetterList",
     "LiveSubscription",
+    "LoadedConfiguration",
     "Matched",
     "Message",
     "Milliseconds",

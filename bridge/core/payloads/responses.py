@@ -1,7 +1,7 @@
 """Payloads of `response.*`, of `message.*` and of `receipt.*`."""
 
 import enum
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -128,29 +128,6 @@ class Matched(Payload, frozen=True):
     stops: bool
     error: ErrorObject | None
     routes: list[RouteMatch]
-
-
-RestartBlock = Literal["bridge", "log", "bus"]
-
-
-class Reloaded(Payload, frozen=True):
-    """What reloading the configuration has changed.
-
-    Attributes:
-        added: Integrations that were added.
-        changed: Integrations that were replaced, because their blocks have changed.
-        removed: Integrations that were removed.
-        unchanged: Integrations that stay as they were.
-        routes: How many routes there are now.
-        needs_restart: Blocks that have changed, too, but take effect only at the next start.
-    """
-
-    added: list[str]
-    changed: list[str]
-    removed: list[str]
-    unchanged: list[str]
-    routes: UInt
-    needs_restart: list[RestartBlock]
 
 
 class Message(Payload, frozen=True):

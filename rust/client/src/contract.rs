@@ -63,6 +63,11 @@ pub struct Asked {
     pub timestamp: u64,
 }
 
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeConfigurationCommand {}
+
 /// Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without
 /// arguments all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -135,10 +140,13 @@ pub struct BridgeMatchCommand {
 /// Any value.
 pub type BridgePingCommand = Value;
 
-/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
-/// `bridge.status`.
+/// Reads the configuration again, for `bridge.reload`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct BridgeReloadCommand {}
+pub struct BridgeReloadCommand {
+    /// Only report what would change; nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+}
 
 /// Selects dead letters for `bridge.dead_letters`, `bridge.replay` or `bridge.discard`; without
 /// arguments all.
@@ -267,6 +275,20 @@ pub struct Cause {
     pub id: u64,
     /// Its type.
     pub event_type: String,
+}
+
+/// What changes in the blocks of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Blocks that are new.
+    pub added: Vec<String>,
+    /// Blocks that are gone.
+    pub removed: Vec<String>,
+    /// Blocks that are in both, with the keys that change: `{"resilience.timeout": ["2s", "5s"]}`.
+    /// Values are written as in a file, expressions as text. A key that one side lacks is null
+    /// there. A secret is `"***"` on both sides.
+    pub changed: BTreeMap<String, BTreeMap<String, Vec<Value>>>,
 }
 
 /// The circuit breaker after the command.
@@ -770,6 +792,25 @@ pub struct LiveSubscription {
     pub asked: Option<Asked>,
 }
 
+/// The configuration with which the bridge runs: all keys with their values, defaults too, secrets
+/// as `"***"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LoadedConfiguration {
+    /// The files and directories from which it was read; empty where it did not come from files.
+    pub files: Vec<String>,
+    /// The `integration` blocks by label, each with its keys; one inside of a block has a dot.
+    pub integrations: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The `route` blocks by label.
+    pub routes: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The `subscription` blocks by label.
+    pub subscriptions: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The blocks `bridge`, `log` and `bus`.
+    pub settings: BTreeMap<String, BTreeMap<String, Value>>,
+    /// How many events wait in the outbox, by integration.
+    pub pending: BTreeMap<String, u64>,
+}
+
 /// What this bridge does with an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -1019,22 +1060,31 @@ pub struct Receipt {
     pub attempts: u64,
 }
 
-/// What reloading the configuration has changed.
+/// What reloading the configuration has changed; with `dry_run`, what it would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reloaded {
     /// Integrations that were added.
     pub added: Vec<String>,
-    /// Integrations that were replaced, because their blocks have changed.
+    /// Integrations that were changed: their blocks, their subscriptions, or files that they name.
     pub changed: Vec<String>,
     /// Integrations that were removed.
     pub removed: Vec<String>,
     /// Integrations that stay as they were.
     pub unchanged: Vec<String>,
-    /// How many routes there are now.
-    pub routes: u64,
+    /// What changes in `integration` blocks.
+    pub integrations: Changes,
+    /// What changes in `route` blocks.
+    pub routes: Changes,
+    /// What changes in `subscription` blocks.
+    pub subscriptions: Changes,
     /// Blocks that have changed, too, but take effect only at the next start.
     pub needs_restart: Vec<RestartBlock>,
+    /// The changed keys of these blocks.
+    pub settings: BTreeMap<String, BTreeMap<String, Vec<Value>>>,
+    /// How many events wait in the outbox for each integration that does not exist then. They stay
+    /// there until an integration of that name is back.
+    pub stranded: BTreeMap<String, u64>,
 }
 
 /// `request`: call a method of the remote.
@@ -1341,6 +1391,9 @@ pub struct UnsubscribeCommand {
 /// The payload of a response: ack.
 pub type AckResponse = Response<Nothing>;
 
+/// The payload of a response: bridge configuration.
+pub type BridgeConfigurationResponse = Response<LoadedConfiguration>;
+
 /// The payload of a response: bridge dead letters.
 pub type BridgeDeadLettersResponse = Response<LetterList>;
 
@@ -1424,6 +1477,9 @@ mod tests {
     #[test]
     fn examples_of_the_schemas_are_kept() {
         keeps_examples::<AckCommand>(include_str!("../../../schemas/command/ack.schema.json"));
+        keeps_examples::<BridgeConfigurationCommand>(include_str!(
+            "../../../schemas/command/bridge.configuration.schema.json"
+        ));
         keeps_examples::<BridgeDeadLettersCommand>(include_str!(
             "../../../schemas/command/bridge.dead_letters.schema.json"
         ));
@@ -1525,6 +1581,9 @@ mod tests {
         ));
         keeps_examples::<Shed>(include_str!("../../../schemas/resilience/shed.schema.json"));
         keeps_examples::<AckResponse>(include_str!("../../../schemas/response/ack.schema.json"));
+        keeps_examples::<BridgeConfigurationResponse>(include_str!(
+            "../../../schemas/response/bridge.configuration.schema.json"
+        ));
         keeps_examples::<BridgeDeadLettersResponse>(include_str!(
             "../../../schemas/response/bridge.dead_letters.schema.json"
         ));

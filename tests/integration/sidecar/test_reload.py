@@ -1,11 +1,17 @@
 """`bridge.reload`: what changed is applied, what did not is not touched, a faulty file changes nothing."""
 
+import asyncio
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from bridge.cli.plan import plan as show_plan
+from bridge.cli.talk import BusOptions
 from tests.support.bus.program import Program
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.remote import Remote, remote
@@ -58,15 +64,27 @@ async def test_added_changed_removed(bus: Program, process: Sidecar, service: Re
     await until(lambda: service.calls["wait"] == 1)
     since = bus.mark()
     _rewrite(process, json_rpc("kept", service.url, timeout="5s") + json_rpc("new", service.url) + _route("go", "one"))
+    since = bus.mark()
+    dry_run = (await bus.ask("bridge.reload", {"dry_run": True}))["result"]
+    assert not bus.seen("health.old", since)
     plan = (await bus.ask("bridge.reload", {}))["result"]
-    assert plan == {
-        "added": ["new"],
-        "changed": [],
-        "removed": ["old"],
-        "unchanged": ["kept"],
-        "routes": 1,
-        "needs_restart": [],
-    }
+    nothing: dict[str, Any] = {"added": [], "removed": [], "changed": {}}
+    assert (
+        plan
+        == dry_run
+        == {
+            "added": ["new"],
+            "changed": [],
+            "removed": ["old"],
+            "unchanged": ["kept"],
+            "integrations": {"added": ["new"], "removed": ["old"], "changed": {}},
+            "routes": nothing | {"added": ["go"]},
+            "subscriptions": nothing,
+            "needs_restart": [],
+            "settings": {},
+            "stranded": {},
+        }
+    )
     assert bus.seen("health.old", since)[-1]["payload"]["status"] == "stopped"
     assert (await bus.request("new", "echo", [1]))["ok"]
     assert (await bus.request("old", "echo", [1]))["error"]["kind"] == "unknown_integration"
@@ -80,6 +98,8 @@ async def test_added_changed_removed(bus: Program, process: Sidecar, service: Re
     _rewrite(process, json_rpc("kept", service.url, timeout="6s") + json_rpc("new", service.url) + _route("go", "two"))
     plan = (await bus.ask("bridge.reload", {}))["result"]
     assert (plan["changed"], plan["unchanged"]) == (["kept"], ["new"])
+    assert plan["integrations"]["changed"] == {"kept": {"resilience.timeout": ["5s", "6s"]}}
+    assert plan["routes"]["changed"] == {"go": {"method": ["one", "two"], "params": [["one"], ["two"]]}}
     bus.emit("go", None, "again")
     assert (await bus.response("again", since=since))["payload"]["result"] == ["two"]
     with process.program("health.") as late:
@@ -143,6 +163,66 @@ async def test_calls_in_flight_survive_a_change_of_their_settings(service: Remot
         assert service.calls["wait"] == 21
 
 
+async def test_the_command_plan(
+    bus: Program, process: Sidecar, service: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plan FILE` shows what a reload of the bridge's own file would do, or how another file differs from it."""
+
+    async def planned(*files: Path, as_json: bool = True) -> str:
+        options = BusOptions(None, process.publish, process.subscribe)
+        await asyncio.to_thread(show_plan, options, files, [], running=True, as_json=as_json, timeout="10s")
+        return capsys.readouterr().out
+
+    own = process.file.read_text()
+    other = tmp_path / "other.hcl"
+    secret = json_rpc("old", service.url, more='auth {\n type = "bearer"\n token = "t"\n }')
+    other.write_text(own.replace('timeout = "5s"', 'timeout = "7s"') + secret.replace('"old"', '"new"'))
+    for files in ((), (process.file,)):
+        assert (await planned(*files, as_json=False)).splitlines()[1:] == ["no changes"]
+    found = json.loads(await planned(other))
+    assert found["integrations"] == {
+        "added": ["new"],
+        "removed": [],
+        "changed": {name: {"resilience.timeout": ["5s", "7s"]} for name in ("kept", "old")},
+    }
+    process.file.write_text(other.read_text())
+    assert json.loads(await planned(process.file)) == found
+    assert '    resilience.timeout: "5s" → "7s"' in (await planned(other, as_json=False)).splitlines()
+    process.file.write_text(own + "integration {")
+    with pytest.raises(typer.Exit):
+        await planned(process.file)
+    assert process.file.name in capsys.readouterr().err
+    assert (await bus.request("old", "echo", [1]))["result"] == [1]
+
+
+async def test_what_would_be_stranded(service: Remote, tmp_path: Path) -> None:
+    """Events in the outbox of an integration that goes away are counted, before and after."""
+    durable = _route("keep", "wait").replace('"request"', '"request"\n  delivery = "at_least_once"')
+    text = json_rpc("kept", service.url, timeout="9s") + durable
+    with sidecar(text, heartbeat="100ms", more=f'data_dir = "{tmp_path}"') as process, process.program() as bus:
+        bus.emit("integration.kept.pause", {}, "pause")
+        await bus.response("pause")
+        for number in range(3):
+            bus.emit("go", number)
+        await bus.wait("health.bridge", lambda event: event["payload"]["outbox"]["pending"] == 3)
+        _rewrite(process, json_rpc("other", service.url))
+        for command in ({"dry_run": True}, {}, {}):
+            plan = (await bus.ask("bridge.reload", command))["result"]
+            assert plan["stranded"] == {"kept": 3}
+        _rewrite(process, text)
+        assert (await bus.ask("bridge.reload", {"dry_run": True}))["result"]["stranded"] == {}
+        assert (await bus.ask("bridge.configuration", {}))["result"]["pending"] == {"kept": 3}
+
+
+async def test_the_option_watch(service: Remote) -> None:
+    """`run --watch` reloads by itself when the file changes."""
+    with sidecar(json_rpc("kept", service.url), options=["--watch"]) as process, process.program() as bus:
+        _rewrite(process, json_rpc("kept", service.url) + json_rpc("new", service.url))
+        await bus.wait("health.new")
+        process.term()
+        assert process.wait() == 0
+
+
 async def test_an_empty_configuration_is_refused(bus: Program, process: Sidecar) -> None:
     """A file that was truncated does not remove everything."""
     process.file.write_text("")
@@ -155,9 +235,11 @@ async def test_an_empty_configuration_is_refused(bus: Program, process: Sidecar)
 async def test_what_needs_a_restart_is_said(bus: Program, process: Sidecar) -> None:
     """A changed `bridge` block waits for a restart, and the plan names it."""
     process.file.write_text(process.file.read_text().replace('"5s"\n', '"6s"\n', 1))
-    plan = (await bus.ask("bridge.reload", {}))["result"]
-    assert plan["needs_restart"] == ["bridge"]
-    assert plan["changed"] == []
+    for command in ({"dry_run": True}, {}):
+        plan = (await bus.ask("bridge.reload", command))["result"]
+        assert plan["needs_restart"] == ["bridge"]
+        assert plan["settings"] == {"bridge": {"heartbeat": ["5s", "6s"]}}
+        assert plan["changed"] == []
 
 
 async def test_reloads_at_the_same_time(bus: Program, process: Sidecar, service: Remote) -> None:

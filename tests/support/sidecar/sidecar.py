@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -83,9 +83,15 @@ class Sidecar:
     """One process of `nemo-bridge run` with a configuration text."""
 
     def __init__(
-        self, directory: Path, text: str, *, name: str = "bridge", environ: dict[str, str] | None = None
+        self,
+        directory: Path,
+        text: str,
+        *,
+        name: str = "bridge",
+        environ: dict[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        """Start the process; the bus' endpoints are in `directory`."""
+        """Start the process, with `options` of the command `run`; the bus' endpoints are in `directory`."""
         self.directory = directory
         self.file = directory / f"{name}.hcl"
         self.file.write_text(text)
@@ -93,7 +99,7 @@ class Sidecar:
         self.publish, self.subscribe = f"ipc://{directory}/p", f"ipc://{directory}/s"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bridge", "run", str(self.file)],
+                [sys.executable, "-m", "bridge", "run", *options, str(self.file)],
                 cwd=_ROOT,
                 # Without `data_dir` its data is not in the user's folder, which all sidecars of all tests would share.
                 env=os.environ | {"XDG_STATE_HOME": str(directory / "state")} | (environ or {}),
@@ -175,12 +181,13 @@ def sidecar(
     heartbeat: str = "5s",
     more: str = "",
     environ: dict[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Sidecar]:
     """Run a sidecar that is ready, with this configuration beside its `bridge` and `bus` blocks; end it afterwards."""
     with short_directory() as own:
         place = directory or own
         whole = f'bridge {{\n  heartbeat = "{heartbeat}"\n  {more}\n}}\n{bus_block(place)}\n{text}'
-        running = Sidecar(place, whole, environ=environ)
+        running = Sidecar(place, whole, environ=environ, options=options)
         try:
             yield running.ready()
         finally:
