@@ -301,6 +301,8 @@ async def test_closed_bus() -> None:
                 while not said.done():
                     till.send("order.created", {"id": 7}, correlation_id="c", headers={"idempotency_key": "order-7"})
                     await asyncio.wait({said}, timeout=0.2)
-                assert (await said)["payload"]["result"]["id"] == 7
+                answer = (await said)["payload"]
+                assert answer["ok"], answer
+                assert answer["result"]["id"] == 7
         finally:
             running.kill()
