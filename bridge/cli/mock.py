@@ -162,7 +162,8 @@ def _listen(place: Place, show: Show) -> Listener:
     except OSError as error:
         name, at = place.remotes[0].name, with_port(place.host, place.port)
         why = "another program listens there; stop it" if error.errno == errno.EADDRINUSE else f"{error.strerror}"
-        raise failure(f"{name}: cannot listen at {at}: {why}, or choose another port: --port {name}=…") from None
+        advice = f"or choose another port in the configuration, or here by --port {name}=…"
+        raise failure(f"{name}: cannot listen at {at}: {why}, {advice}") from None
 
 
 def _introduce(place: Place, port: int, redactor: Redactor) -> None:

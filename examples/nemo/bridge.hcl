@@ -1,7 +1,7 @@
 # The bridge beside the Nemo application of this folder. docs/nemo.md explains both.
 #
-# Start a service for it:  python -m bridge.cli.demo_service --port 8700
-# Then the bridge:         nemo-bridge run examples/nemo/bridge.hcl
+# Start a stand-in for the service:  nemo-bridge mock examples/nemo/bridge.hcl
+# Then the bridge:                   nemo-bridge run examples/nemo/bridge.hcl
 
 variable "shop" {
   default = "http://127.0.0.1:8700/rpc"   # another one: --var shop=http://…
