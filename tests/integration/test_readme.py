@@ -96,9 +96,11 @@ class User:
         ):
             try:
                 yield output
-            finally:
-                process.terminate()
-                assert process.wait(30) == 0, output.read_text()
+            except BaseException:
+                process.kill()
+                raise
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, output.read_text()
 
     def bus_is_ready(self) -> None:
         """Wait until the sidecar says that it is ready."""
@@ -285,17 +287,17 @@ async def test_event_is_answered_as_shown(user):
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words[0] == "nemo-bridge"], ids=" ".join)
-def test_command_works(user, words):
+def test_command_works(newcomer, words):
     """Each command does what it says; those with a life of their own are only looked up."""
     match words[1]:
         case "init" | "mock" | "run" | "demo":  # the first minute, and the demo's own test
             assert words[1] in get_command(app).commands
         case "tap":
-            assert "health." in user.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
+            assert "health." in newcomer.run(*NEMO_BRIDGE, *words[1:], "--count", "1")
         case "check":
-            assert user.run(*NEMO_BRIDGE, *words[1:]).startswith("ok: 1 integration")
+            assert newcomer.run(*NEMO_BRIDGE, *words[1:]).startswith("ok: 1 integration")
         case _:
-            user.run(*NEMO_BRIDGE, *words[1:])
+            newcomer.run(*NEMO_BRIDGE, *words[1:])
 
 
 def test_other_commands_exist():
