@@ -182,6 +182,32 @@ def run_tests(
 
 @app.command(
     epilog=examples(
+        "nemo-bridge tap --record trace.bin",
+        "nemo-bridge simulate shop.hcl --trace trace.bin",
+        "nemo-bridge simulate shop.hcl --trace trace.bin --seeds 1000",
+    )
+)
+def simulate(
+    files: Files,
+    trace: Annotated[Path, typer.Option("--trace", metavar="RECORDING", help="A recording of `tap --record`.")],
+    var: Variables = [],  # noqa: B006 - typer copies it
+    faults: Annotated[Path | None, typer.Option(help="A file of `step` and `remote` blocks that happen, too.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of random faults; with --seeds the first.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Try so many seeds and show the first that breaks an invariant.")
+    ] = None,
+) -> None:
+    """Play a recording of the bus through a configuration on virtual time, and show what happens. Nothing is connected.
+
+    The bridge's own events in the recording are left out. Exit with 1 if an invariant does not hold.
+    """
+    from bridge.cli import simulation  # noqa: PLC0415
+
+    raise typer.Exit(simulation.simulate(files, var, trace=trace, faults=faults, seed=seed, seeds=seeds))
+
+
+@app.command(
+    epilog=examples(
         "nemo-bridge plan shop.hcl",
         "nemo-bridge plan --json",
         "nemo-bridge plan old.hcl new.hcl --exit-code",

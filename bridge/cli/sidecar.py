@@ -38,13 +38,16 @@ def _variables(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read(files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders: bool = False) -> Configuration:
+def read(
+    files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders: bool = False, faults: Path | None = None
+) -> Configuration:
     """Load a configuration with the installed adapters and this process' environment.
 
     Args:
         files: HCL files, or directories of them.
         pairs: Variables, as `NAME=VALUE`.
         with_placeholders: See `bridge.config.load`.
+        faults: See `bridge.config.load`.
 
     Raises:
         ConfigError: With all diagnostics at once.
@@ -55,6 +58,7 @@ def read(files: Sequence[Path], pairs: Sequence[str] = (), *, with_placeholders:
         variables=_variables(pairs),
         environ=os.environ,
         with_placeholders=with_placeholders,
+        faults=faults,
     )
 
 

@@ -59,11 +59,7 @@ def run_case(configuration: Configuration, case: Case, redactor: Redactor) -> Ca
         ConfigError, OutboxError: The gateway cannot be built from the configuration.
     """
     notes: list[str] = []
-    answers = {
-        name: [Answer(one.result, one.error, one.after, one.code, one.message, one.data) for one in given]
-        for name, given in case.answers.items()
-    }
-    with Simulation(configuration, answers=answers) as simulation:
+    with Simulation(configuration, answers=answers_of(case)) as simulation:
         simulation.start()
         schedule(simulation, case.steps, notes)
         for expectation in case.expectations:
@@ -78,6 +74,14 @@ def run_case(configuration: Configuration, case: Case, redactor: Redactor) -> Ca
         notes += _ignored(configuration, case.steps)
         notes += _not_repeated(configuration, record)
     return CaseResult(case, ended_ms, failures, tuple(notes), record)
+
+
+def answers_of(case: Case) -> dict[str, list[Answer]]:
+    """Return how the stand-ins answer, by integration."""
+    return {
+        name: [Answer(one.result, one.error, one.after, one.code, one.message, one.data) for one in given]
+        for name, given in case.answers.items()
+    }
 
 
 def schedule(simulation: Simulation, steps: Iterable[Step], notes: list[str]) -> None:

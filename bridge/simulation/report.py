@@ -10,6 +10,7 @@ from bridge.core.printable import printable
 from bridge.core.redaction import Redactor
 from bridge.simulation.cases import CaseResult
 from bridge.simulation.expectations import Failure, title
+from bridge.simulation.replay import Replay
 from bridge.simulation.texts import clock_time
 from bridge.simulation.timeline import Line, timeline
 
@@ -59,6 +60,26 @@ def report(
         yield TextLine(f"{many}: {len(results) - failed} passed, {failed} failed", "failed")
     else:
         yield TextLine(f"{many} passed", "passed")
+
+
+def replay_report(result: Replay, source: str, redactor: Redactor) -> Iterator[TextLine]:
+    """Return the report of a recording: its faults, all that happened, and the invariants that do not hold.
+
+    Args:
+        result: What came of it.
+        source: The `source` of the bridge's own events.
+        redactor: Masks the secrets.
+    """
+    for fault in result.faults:
+        yield TextLine(f"fault {fault}", "note")
+    for line in timeline(result.record, source, redactor):
+        yield TextLine(str(line), "trouble" if line.failed else "line")
+    for note in result.notes:
+        yield TextLine(f"note: {printable(redactor.text(note))}", "note")
+    for broken in result.broken:
+        yield TextLine(f"does not hold: {printable(redactor.text(broken))}", "failed")
+    if not result.broken:
+        yield TextLine("all invariants hold", "passed")
 
 
 def _reasons(result: CaseResult, redactor: Redactor) -> Iterator[TextLine]:

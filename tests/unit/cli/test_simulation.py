@@ -5,12 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from bridge.bus import encode_event
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.init import recipes
 from bridge.cli.main import main
+from bridge.core.model import Event
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
@@ -101,14 +105,41 @@ def test_a_secret_is_not_shown(shop, monkeypatch, capsys):
     assert reports[0] == reports[1]
 
 
-def test_two_runs_print_the_same_bytes(shop):
-    """Whatever the seed of hashes is, and wherever the files are, the report is the same."""
-    command = [sys.executable, "-m", "bridge", "test", str(shop / "shop.hcl"), str(shop / "tests.hcl"), "--timeline"]
-    environment = {name: value for name, value in os.environ.items() if name != "SHOP_URL"}
-    runs = [
-        subprocess.run(command, cwd=ROOT, env={**environment, "PYTHONHASHSEED": seed}, capture_output=True, check=False)
-        for seed in ("1", "2")
-    ]
-    assert [one.returncode for one in runs] == [ExitCode.FAILED] * 2
-    assert runs[0].stdout == runs[1].stdout
-    assert str(shop).encode() not in runs[0].stdout
+def test_a_recording(shop, monkeypatch, capsys):
+    """`simulate` prints what happens, or how many seeds were tried; a recording of nothing but a bridge is an error."""
+    of_program = event("order.created", {"id": 1, "total": 3}, "till")
+    (shop / "trace.bin").write_bytes(encode_event(of_program) + encode_event(event("order.confirmed", None, "bridge")))
+    assert ended("simulate shop.hcl --trace trace.bin", monkeypatch) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '     0.000 s  emit     order.created {"id": 1, "total": 3}'
+    assert lines[-1] == "all invariants hold"
+    assert ended("simulate shop.hcl --trace trace.bin --seed 7 --seeds 2", monkeypatch) == ExitCode.OK
+    assert capsys.readouterr().out == "2 seeds: all invariants hold\n"
+    (shop / "trace.bin").write_bytes(encode_event(event("order.confirmed", None, "bridge")))
+    assert ended("simulate shop.hcl --trace trace.bin", monkeypatch) == ExitCode.INVALID
+    assert "the recording has no event of a program" in capsys.readouterr().err
+
+
+def event(event_type: str, payload: Any, source: str) -> Event:
+    """An event of a recording."""
+    return Event(
+        id=1,
+        event_type=event_type,
+        raw=msgspec.Raw(msgspec.msgpack.encode(payload)),
+        timestamp=1_700_000_000_000,
+        source=source,
+        correlation_id=None,
+    )
+
+
+def test_two_runs_print_the_same_bytes(shop, monkeypatch, capsys):
+    """Another process with another seed of hashes prints the same, and no place of this machine."""
+    words = f"test {shop / 'shop.hcl'} {shop / 'tests.hcl'} --timeline"
+    assert ended(words, monkeypatch) == ExitCode.FAILED
+    here = capsys.readouterr().out
+    environment = {**os.environ, "PYTHONHASHSEED": "7" if os.environ.get("PYTHONHASHSEED") != "7" else "8"}
+    command = [sys.executable, "-m", "bridge", *words.split()]
+    other = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert other.returncode == ExitCode.FAILED
+    assert other.stdout.decode() == here
+    assert str(shop) not in here
