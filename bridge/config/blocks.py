@@ -14,12 +14,13 @@ from pydantic_core import ErrorDetails
 from bridge.config.compiler import Compiler, Names
 from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
-from bridge.config.keys import bare, inner_model, keys_of, nearest_blocks, where_it_belongs
+from bridge.config.keys import bare, blocks_where_plain, inner_model, keys_of, where_it_belongs
 from bridge.config.kinds import misuses
 from bridge.config.secrets import SecretValue
 from bridge.config.syntax import Attribute, Block, Constant
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.endpoint import PlainFault
+from bridge.core.near import near_name
 
 Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str, ...]
@@ -62,6 +63,7 @@ class Data:
         broken: Keys that have a diagnostic already.
         placeholders: Keys whose value is a placeholder, or is made of one.
         incomplete: Blocks of which a part could not be read, so that they may have more keys.
+        meant: Keys that were probably meant by unknown ones, so that no diagnostic says that they are missing.
     """
 
     block: Block
@@ -72,10 +74,11 @@ class Data:
     broken: set[KeyPath] = field(default_factory=set)
     placeholders: set[KeyPath] = field(default_factory=set)
     incomplete: set[KeyPath] = field(default_factory=set)
+    meant: set[KeyPath] = field(default_factory=set)
 
     def has(self, name: str) -> bool:
-        """Return whether the block has a key, or may have it in a part that could not be read."""
-        return (name,) in self.locations or () in self.incomplete
+        """Return whether the block has a key, is meant to have it, or may have it in a part that could not be read."""
+        return (name,) in self.locations or () in self.incomplete or any(key[0] == name for key in self.meant)
 
     def is_consequence(self, key: KeyPath, *, missing: bool = False) -> bool:
         """Return whether a fault at this key may only be the consequence of one that has a diagnostic already.
@@ -84,12 +87,13 @@ class Data:
             key: The key.
             missing: True where the fault is that the key is missing.
         """
-        if missing and key[:-1] in self.incomplete:
+        if missing and (key[:-1] in self.incomplete or key in self.meant):
             return True
         if any(key[: len(one)] == one for one in self.broken):
             return True
         # What a block says as a whole depends on all in it.
-        return any(one[: len(key)] == key for one in (*self.broken, *self.incomplete))
+        parts = (*self.broken, *self.incomplete, *(one for one in self.meant if len(one) > len(key)))
+        return any(one[: len(key)] == key for one in parts)
 
     def location(self, key: KeyPath) -> Location:
         """Return the location of a key; of the block that holds it, where the key is not there."""
@@ -192,13 +196,13 @@ class BlockReader:
             name = attribute.name
             key = (*level.path, name)
             data.locations[key] = attribute.value
-            if not self._known(name, level, attribute.location) or name in computed:
+            if not self._known(name, level, attribute.location, data) or name in computed:
                 continue
             if isinstance(bare(level.annotation(name)), type(BaseModel)):
                 subject, hint = f"{level.subject} > {name}", f"write `{name} {{ … }}`"
                 if isinstance(attribute.term, Constant):
                     # The same key may be one of another block, where it has no keys of its own: `tls = false`.
-                    elsewhere = nearest_blocks(name, level.types, level.outermost, plain=True)
+                    elsewhere = blocks_where_plain(name, level.types, level.outermost)
                     hint += f", or `{name} = …` in {elsewhere}" if elsewhere else ""
                 self.diagnostics.add(attribute.location, subject, "is a block", code=Code.BLOCK_OR_KEY, hint=hint)
                 data.broken.add(key)
@@ -227,7 +231,7 @@ class BlockReader:
                     continue
             level.values[name] = value
         for child in level.block.blocks:
-            if not self._known(child.type, level, child.location):
+            if not self._known(child.type, level, child.location, data):
                 continue
             if child.type in computed or is_plain(level.annotation(child.type)):
                 subject, hint = f"{level.subject} > {child.type}", f"write `{child.type} = …`"
@@ -279,15 +283,18 @@ class BlockReader:
         message = f"given twice; the first is at {first}"
         self.diagnostics.add(location, subject, message, code=Code.GIVEN_TWICE, related=related)
 
-    def _known(self, name: str, level: "_Level", location: Location) -> bool:
+    def _known(self, name: str, level: "_Level", location: Location, data: Data) -> bool:
+        """Return whether a block has such a key; where it has none, add the diagnostic, and none for what was meant."""
         if level.model is None or level.model.model_config.get("extra") == "allow" or name in keys_of(level.model):
             return True
         known = keys_of(level.model)
         message, code = "unknown key", Code.MISPLACED_KEY
-        hint = where_it_belongs(name, level.types, level.outermost)
+        hint, meant = where_it_belongs(name, level.types, level.outermost)
         if not hint:
             code = Code.UNKNOWN_KEY
             hint = did_you_mean(name, known) or (f"there are {one_of(known)}" if known else "this block takes none")
+            meant = [(*level.path, one) for one in [near_name(name, known)] if one is not None]
+        data.meant.update(meant)
         gone: Mapping[str, str] = getattr(level.model, "GONE", {})
         if name in gone:
             message, hint, code = "there is no such key any more", gone[name], Code.REMOVED_KEY

@@ -21,47 +21,12 @@ _OF_NEMO: Final = frozenset(
     {
         *("accordion", "action", "actions", "alert", "app", "application", "avatar", "badge", "binding", "bindings"),
         *("button", "checkbox", "collapsible", "component", "components", "data", "dock", "event", "events"),
-        *(
-            "extension",
-            "extensions",
-            "footer_bar",
-            "grid",
-            "handler",
-            "header_bar",
-            "icon",
-            "image",
-            "import",
-            "imports",
-        ),
-        *(
-            "include",
-            "input",
-            "label",
-            "layout",
-            "list",
-            "logo",
-            "menu",
-            "modal",
-            "nemo",
-            "notification",
-            "on",
-            "option",
-        ),
-        *("page", "pages", "panel", "plugin", "plugins", "progress", "props", "radio", "router", "script", "scripts"),
-        *("select", "sink", "slider", "source", "spinner", "stack", "style", "switch", "table", "tabs", "tag"),
-        *(
-            "template",
-            "templates",
-            "text",
-            "textarea",
-            "theme",
-            "themes",
-            "toggle",
-            "tooltip",
-            "tree",
-            "vars",
-            "window",
-        ),
+        *("extension", "extensions", "footer_bar", "grid", "handler", "header_bar", "icon", "image", "import"),
+        *("imports", "include", "input", "label", "layout", "list", "logo", "menu", "modal", "nemo", "notification"),
+        *("on", "option", "page", "pages", "panel", "plugin", "plugins", "progress", "props", "radio", "router"),
+        *("script", "scripts", "select", "sink", "slider", "source", "spinner", "stack", "style", "switch", "table"),
+        *("tabs", "tag", "template", "templates", "text", "textarea", "theme", "themes", "toggle", "tooltip", "tree"),
+        *("vars", "window"),
     }
 )
 
@@ -105,33 +70,39 @@ class _Place:
     beside: str = ""
 
 
-def where_it_belongs(key: str, at: tuple[str, ...], outermost: type[BaseModel] | None) -> str:
-    """Return where a key belongs that its own block does not have, for a person; empty where no block near has it.
+def where_it_belongs(
+    key: str, at: tuple[str, ...], outermost: type[BaseModel] | None
+) -> tuple[str, list[tuple[str, ...]]]:
+    """Return where a key belongs that its own block does not have.
 
     Args:
         key: The key, or the type of a block inside of another.
         at: The types of the blocks around it, the outermost first.
         outermost: The model of the outermost block, with those of `config` and `auth` where they are known.
+
+    Returns:
+        A hint for a person, empty where no block near has the key; and the paths in the same outermost block at which
+        it may have been meant.
     """
     if key in _BLOCKS:
-        return f"`{key}` stands outside of all other blocks; a `}}` may be missing before it"
+        return f"`{key}` stands outside of all other blocks; a `}}` may be missing before it", []
     if len(at) == 1 and at[0] in LABELLED_BLOCKS and key in _LABEL:
-        return f'the label is the name: `{at[0]} "…" {{`'
-    found = nearest_blocks(key, at, outermost)
-    return f"`{key}` belongs in {found}" if found else ""
+        return f'the label is the name: `{at[0]} "…" {{`', []
+    places = _nearest(key, at, outermost)
+    hint = f"`{key}` belongs in {_named(places, at)}" if places else ""
+    return hint, [(*place.path[1:], key) for place in places if place.path[0] == at[0]]
 
 
-def nearest_blocks(key: str, at: tuple[str, ...], outermost: type[BaseModel] | None, *, plain: bool = False) -> str:
-    """Return the blocks that have a key, as in `` `resilience` or `health` ``; empty where no block near has it.
+def blocks_where_plain(key: str, at: tuple[str, ...], outermost: type[BaseModel] | None) -> str:
+    """Return the blocks, as in `` `resilience` or `health` ``, that have a key which is a block here and none there.
 
-    Of several the nearest are named, by the number of blocks that one has to leave and to enter.
-
-    Args:
-        key: The key, or the type of a block inside of another.
-        at: The types of the blocks from which one looks, the outermost first.
-        outermost: The model of the outermost block, with those of `config` and `auth` where they are known.
-        plain: True to look only for blocks where the key is no block itself.
+    The arguments are those of `where_it_belongs`.
     """
+    return _named(_nearest(key, at, outermost, plain=True), at)
+
+
+def _nearest(key: str, at: tuple[str, ...], outermost: type[BaseModel] | None, *, plain: bool = False) -> list[_Place]:
+    """Return the places of a key that are nearest, by the number of blocks that one has to leave and to enter."""
     related = {kind for group in _RELATED if at[0] in group for kind in group}
     models = {kind: model for kind, model in _BLOCKS.items() if kind in related} | (
         {at[0]: outermost} if outermost is not None else {}
@@ -139,8 +110,7 @@ def nearest_blocks(key: str, at: tuple[str, ...], outermost: type[BaseModel] | N
     places = [place for kind, model in models.items() for place in _places(key, kind, model, plain=plain)]
     distances = {place: _distance(at, place.path) for place in places}
     nearest = min(distances.values(), default=0)
-    found = [_named(place, at) for place in distances if distances[place] == nearest]
-    return " or ".join(list(dict.fromkeys(found))[:_MOST_PLACES])
+    return [place for place in distances if distances[place] == nearest]
 
 
 def _places(key: str, kind: str, model: type[BaseModel], *, plain: bool) -> Iterator[_Place]:
@@ -173,9 +143,13 @@ def _distance(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     return len(one) + len(other) - 2 * common
 
 
-def _named(place: _Place, at: tuple[str, ...]) -> str:
-    path = place.path[1:] if place.path[0] == at[0] and len(place.path) > 1 else place.path
-    return f"`{' > '.join(path)}`{f' with {place.beside}' if place.beside else ''}"
+def _named(places: Iterable[_Place], at: tuple[str, ...]) -> str:
+    found: dict[str, None] = {}
+    for place in places:
+        path = place.path[1:] if place.path[0] == at[0] and len(place.path) > 1 else place.path
+        found[f"`{' > '.join(path)}`{f' with {place.beside}' if place.beside else ''}"] = None
+    *before, last = [*found][:_MOST_PLACES] or [""]
+    return f"{', '.join(before)} or {last}" if before else last
 
 
 def block_meant(name: str, keys: Collection[str], ours: Iterable[str]) -> str | None:

@@ -34,7 +34,7 @@ ROUTE = """route "orders" {
         ("retry {}", "retry: unknown key; `retry` belongs in `resilience`"),
         ("verify = false", "verify: unknown key; `verify` belongs in `tls`"),
         ("method = 1", "method: unknown key; `method` belongs in `route`"),
-        ("queue = 5", "queue: unknown key; `queue` belongs in `resilience > limit` or `route` or `subscription`"),
+        ("queue = 5", "queue: unknown key; `queue` belongs in `resilience > limit`, `route` or `subscription`"),
         ('name = "shop"', 'name: unknown key; the label is the name: `integration "…" {`'),
         (
             "description = 1",
@@ -102,6 +102,40 @@ def test_true_and_false_in_quotes(diagnostics, word, value):
     assert found == f"{where}: must be true or false, not a string; write `{value}`, without quotes"
     (found,) = diagnostics(integration(endpoint='address = "h"\n    tls = "perhaps"'))
     assert found.endswith("not a string; write `true` or `false`, without quotes")
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (
+            integration().replace("endpoint {", "enpoint {"),
+            ['3: integration "shop" > enpoint: unknown key (did you mean `endpoint`?)'],
+        ),
+        (
+            'integration "shop" {\n  type = "mqtt"\n  url = "mqtt://h"\n}\n',
+            ['3: integration "shop" > url: unknown key; `url` belongs in `endpoint`'],
+        ),
+        (
+            'integration "shop" {\n  type = "timer"\n  every = "1s"\n}\n',
+            ['3: integration "shop" > every: unknown key; `every` belongs in `config`'],
+        ),
+        (
+            integration() + ROUTE.replace("topic ", "tpoic "),
+            ['12: route "orders" > tpoic: unknown key (did you mean `topic`?)'],
+        ),
+        (
+            integration() + 'subscription "s" {\n  integration = "shop"\n  topics = "a"\n}\n',
+            ['10: subscription "s" > topics: unknown key (did you mean `topic`?)'],
+        ),
+        (
+            integration("resilience {\n    retries = 3\n    retry {}\n  }"),
+            ['7: integration "shop" > resilience > retries: unknown key (did you mean `retry`?)'],
+        ),
+    ],
+)
+def test_a_key_is_not_missing_where_another_one_means_it(diagnostics, text, faults):
+    """A misspelt or misplaced key is one diagnostic, without another that the right one is missing."""
+    assert diagnostics(text) == [f"bridge.hcl:{fault}" for fault in faults]
 
 
 def test_true_and_false_from_outside(load_text):
