@@ -26,7 +26,16 @@ RemoteFault = Literal[
     "refuses_topics",
 ]
 """What can be wrong with a remote."""
-ProcessFault = Literal["killed", "stands_still", "disk_full", "disk_broken", "disk_slow", "clock_set", "bus_full"]
+ProcessFault = Literal[
+    "killed",
+    "restarted",
+    "stands_still",
+    "disk_full",
+    "disk_broken",
+    "disk_slow",
+    "clock_set",
+    "bus_full",
+]
 """What can be wrong with the bridge's process and its machine."""
 
 #: What a person reads of each fault.
@@ -45,6 +54,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "refuses_credentials": "refuses the credentials",
     "refuses_topics": "refuses to subscribe to anything",
     "killed": "the bridge is killed",
+    "restarted": "the bridge is stopped in order and started again",
     "stands_still": "the bridge stands still for {value:g} s",
     "disk_full": "the disk is full",
     "disk_broken": "the disk takes nothing",
@@ -69,6 +79,7 @@ _REMOTE: Final[tuple[RemoteFault, ...]] = (
 )
 _PROCESS: Final[tuple[ProcessFault, ...]] = (
     "killed",
+    "restarted",
     "stands_still",
     "disk_full",
     "disk_broken",
@@ -77,7 +88,7 @@ _PROCESS: Final[tuple[ProcessFault, ...]] = (
     "bus_full",
 )
 #: Faults that are over as soon as they have begun.
-_MOMENTS: Final = frozenset({"half_open", "cut", "dies_opening", "stands_still", "clock_set"})
+_MOMENTS: Final = frozenset({"restarted", "half_open", "cut", "dies_opening", "stands_still", "clock_set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +205,8 @@ def _of_process(world: Simulation, fault: Fault) -> tuple[Callable[[], object], 
     match fault.what:
         case "killed":
             return world.kill, world.start_soon
+        case "restarted":
+            return world.restart, _nothing
         case "stands_still":
             return partial(world.loop.jump, fault.value), _nothing
         case "disk_full":

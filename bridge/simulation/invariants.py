@@ -3,6 +3,7 @@
 Each function takes a finished run and yields one line for each violation.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -152,8 +153,10 @@ def one_response(run: Run) -> Iterator[str]:
             key = (event.event_type, event.correlation_id, route)
             allowed[key] += 1
             wanted[key] += certain
+    most = math.inf if _replays(run) else 0  # a dead letter that is delivered again is answered again
     for key in given.keys() | wanted.keys():
-        if not wanted[key] <= given[key] <= allowed[key] and (run.is_settled or given[key] > allowed[key]):
+        too_many = given[key] > max(allowed[key], most)
+        if too_many or (run.is_settled and given[key] < wanted[key]):
             event_type, correlation_id, route = key
             whom = f"{event_type} with the correlation id {correlation_id}" + (f" by route {route}" if route else "")
             yield f"{whom} has {given[key]} responses, not {wanted[key]} to {allowed[key]}"
@@ -211,28 +214,35 @@ def _applies(plan: RoutePlan, event: Any) -> bool:
 
 
 def order_by_key(run: Run) -> Iterator[str]:
-    """Of a key, no event is sent before the attempts of those before it are over."""
-    attempts: dict[tuple[str, str | None], list[tuple[int, Attempt]]] = defaultdict(list)
+    """Of a key, no process sends an event before the attempts of those before it are over."""
+    lives: list[dict[tuple[str, str | None], list[tuple[int, Attempt]]]] = [defaultdict(list)]
     for place, one in enumerate(run.record):
+        if _is(one, "started"):
+            lives.append(defaultdict(list))
         if isinstance(one, Attempt):
-            attempts[one.remote, one.idempotency_key].append((place, one))
+            lives[-1][one.remote, one.idempotency_key].append((place, one))
+    if _replays(run):  # what is delivered again comes later
+        return
     shared = _shared_keys(run)
-    last: dict[tuple[str, str], tuple[int, Stored]] = {}
-    for stored in _stored(run):
-        found = attempts.get((stored.integration, stored.idempotency_key), [])
-        if stored.key is None or (stored.integration, stored.idempotency_key) in shared or not found:
-            continue
-        before = last.get((stored.integration, stored.key))
-        if before is not None and before[0] > found[0][0]:
-            yield f"{_at(found[0][1])} {_name(stored)} is sent before {_name(before[1])}, which has the same key"
-        last[stored.integration, stored.key] = max(before or (-1, stored), (found[-1][0], stored), key=lambda x: x[0])
+    keyed = [one for one in _stored(run) if one.key is not None and _key_of(one) not in shared]
+    for attempts in lives:
+        last: dict[tuple[str, str | None], tuple[int, Stored]] = {}
+        for stored in keyed:
+            found = attempts.get(_key_of(stored))
+            if not found:
+                continue
+            before = last.get((stored.integration, stored.key))
+            if before is not None and before[0] > found[0][0]:
+                yield f"{_at(found[0][1])} {_name(stored)} is sent before {_name(before[1])}, which has the same key"
+            if before is None or before[0] < found[-1][0]:
+                last[stored.integration, stored.key] = (found[-1][0], stored)
 
 
 def sessions_within_backoff(run: Run) -> Iterator[str]:
     """A process opens at most eight sessions with a remote in ten seconds, whatever the remote does."""
     begun: dict[str, list[int]] = defaultdict(list)
     for one in run.record:
-        if _is(one, "killed"):
+        if _is(one, "started"):
             begun.clear()
         if isinstance(one, SessionChange) and one.what in {"opened", "refused"}:
             times = begun[one.remote]
@@ -247,7 +257,7 @@ def breaker_is_legal(run: Run) -> Iterator[str]:
     states = dict.fromkeys(settings, "closed")
     probes: dict[str, Attempt | None] = dict.fromkeys(settings)
     for one in run.record:
-        if _is(one, "killed"):
+        if _is(one, "started"):
             states, probes = dict.fromkeys(settings, "closed"), dict.fromkeys(settings)
         if isinstance(one, Attempt):
             probe = probes[one.remote]
@@ -304,7 +314,7 @@ def _retries(run: Run) -> Iterator[str]:
 
 def _attempts_told(run: Run) -> Iterator[str]:
     """What a stored event's end counts as attempts are those at the remote, where one process has made them all."""
-    if any(_is(one, "killed") for one in run.record):
+    if _replays(run) or any(_is(one, "started") for one in run.record):
         return
     made = Counter((one.remote, one.idempotency_key) for one in run.record.attempts())
     shared = _shared_keys(run)
@@ -313,7 +323,7 @@ def _attempts_told(run: Run) -> Iterator[str]:
         if not isinstance(end, Ended) or end.seq not in by_seq:
             continue
         stored = by_seq[end.seq]
-        key = (stored.integration, stored.idempotency_key)
+        key = _key_of(stored)
         if key not in shared and made[key] != end.attempts:
             yield f"{_at(end)} {_name(stored)} counts {end.attempts} attempts, the remote {made[key]}"
 
@@ -429,11 +439,15 @@ def _stored(run: Run) -> list[Stored]:
 def _shared_keys(run: Run) -> set[tuple[str, str | None]]:
     """Return the integrations with keys that several operations may have used: each route uses that of the event."""
     routes = Counter(route.integration for route in run.configuration.routes)
-    return {
-        (stored.integration, stored.idempotency_key)
-        for stored in _stored(run)
-        if stored.own_key and routes[stored.integration] > 1
-    }
+    return {_key_of(stored) for stored in _stored(run) if stored.own_key and routes[stored.integration] > 1}
+
+
+def _replays(run: Run) -> bool:
+    return bool(run.record.events("bridge.replay"))
+
+
+def _key_of(stored: Stored) -> tuple[str, str | None]:
+    return stored.integration, stored.idempotency_key
 
 
 def _is(one: Entry, kind: str) -> bool:

@@ -101,18 +101,11 @@ class Simulation:
                 )
                 remote.answers = (answers or {}).get(name, ())
                 self.remotes[name] = remote
-        self._configuration = replace(
-            configuration,
-            bridge=configuration.bridge.model_copy(update={"status": None}),
-            bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
-            integrations={
-                name: replace(one, spec=self.remotes[name].spec_for()) if name in self.remotes else one
-                for name, one in configuration.integrations.items()
-            },
-        )
+        self._specs = {name: remote.spec_for() for name, remote in self.remotes.items()}
+        self._configuration = self._simulated(configuration)
         self._subscriptions = {one.name: one for one in configuration.subscriptions}
-        if listens:
-            MemoryListener(self.broker)
+        self._listener: MemoryListener | None = None
+        self.listen(listens)
         self._ids: dict[str | None, int] = {}
         self._steps = 0
         self._early: list[tuple[float, Callable[[], object]]] | None = []
@@ -126,6 +119,18 @@ class Simulation:
         self.on_said: Callable[[Said], object] = lambda _: None
         self._wall_offset_ms = 0
         self._process_clock = self._clock
+
+    def _simulated(self, configuration: Configuration) -> Configuration:
+        """Return a configuration whose integrations talk to the stand-ins."""
+        return replace(
+            configuration,
+            bridge=configuration.bridge.model_copy(update={"status": None}),
+            bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
+            integrations={
+                name: replace(one, spec=self._specs.get(name, one.spec))
+                for name, one in configuration.integrations.items()
+            },
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -201,6 +206,7 @@ class Simulation:
     async def _run(self, clock: VirtualClock, transport: MemoryTransport, storage: MemoryStorage, pid: int) -> None:
         gateway = self.gateway = IntegrationGateway(
             self._configuration,
+            load=lambda: self._configuration,
             clock=clock,
             rng=random.Random(f"{self._seed} {self._starts}"),  # noqa: S311 - must be the same each time
             surroundings=Surroundings(transport, storage, InlineCommitQueue, {}, pid, inline),
@@ -236,6 +242,25 @@ class Simulation:
         if self.gateway is not None:
             self.gateway.stop("the simulation")
 
+    def restart(self) -> None:
+        """Stop the process in order, and start another one when it has ended."""
+        if self._task is not None:
+            self.note("the bridge is stopped, to be started again")
+            self._task.add_done_callback(lambda _: self.start_soon())
+            self.stop()
+
+    def reload(self, configuration: Configuration) -> None:
+        """Let the process use another configuration, as SIGHUP does; it has the same integrations with a stand-in.
+
+        Args:
+            configuration: What files hold now. Later processes start with it, too.
+        """
+        self.note("the configuration is read again")
+        self._configuration = self._simulated(configuration)
+        self._subscriptions |= {one.name: one for one in configuration.subscriptions}
+        if self.gateway is not None:
+            self.gateway.reload_soon()
+
     def stand_still(self, seconds: float) -> None:
         """Let the process stand still, as SIGSTOP does; the remotes go on."""
         self.note(f"the bridge stands still for {seconds:g} s")
@@ -250,6 +275,14 @@ class Simulation:
     def note(self, what: str) -> None:
         """Note in the record what the simulation does."""
         self.record.add(Step(self.now_ms, what))
+
+    def listen(self, listens: bool) -> None:
+        """Let a program on the bus listen to everything from now on, or no more."""
+        if listens and self._listener is None:
+            self._listener = MemoryListener(self.broker)
+        elif not listens and self._listener is not None:
+            self._listener.leave()
+            self._listener = None
 
     # --- what comes from outside
 
@@ -398,7 +431,12 @@ class Simulation:
         if health.in_flight or health.queued or health.circuit is CircuitState.OPEN:
             return False
         remote = self.remotes.get(name)
-        return health.status in _STEADY or (remote is not None and self._is_away(remote))
+        if remote is None:
+            return health.status in _STEADY
+        is_refused = health.status is ConnectionStatus.FAILED or (health.subscriptions and not remote.refuses_topics)
+        if is_refused and not self._is_away(remote):
+            return False  # it is tried again
+        return health.status in _STEADY or self._is_away(remote)
 
     @staticmethod
     def _is_away(remote: ScriptedRemote) -> bool:

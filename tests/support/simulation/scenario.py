@@ -4,6 +4,7 @@ A scenario is data, so that parts of it can be left out and the rest stays as it
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,8 +13,7 @@ from typing import Any, Final
 
 from bridge.config import Configuration, load
 from bridge.registry import AdapterRegistry
-from bridge.simulation import Answer, Attempt, Said, Simulation
-from bridge.simulation.bus import MemoryListener
+from bridge.simulation import START_MS, Answer, Attempt, Said, Simulation
 from bridge.simulation.faults import Fault, plan, random_faults
 from bridge.simulation.invariants import Run, finish, violations
 
@@ -131,7 +131,7 @@ def scenario(seed: int) -> Scenario:
         if found is not None:
             subscriptions.append(found)
     blocks += subscriptions
-    acts = [*_events(rng), *_commands(rng, integrations), *_messages(rng, subscriptions)]
+    acts = [*_events(rng), *_commands(rng, integrations), *_messages(rng, subscriptions), *_reloads(rng, blocks)]
     names = [block.name for block, _ in integrations]
     faults = random_faults(rng, names, until=BUSY, most=rng.choice([0, 2, 5, 10]))
     trouble = {name: rng.choice([0, 0, 5, 20, 60, 100]) for name in names}
@@ -266,10 +266,15 @@ def _events(rng: random.Random) -> Iterator[Act]:
         more: dict[str, Any] = {}
         if rng.random() < 0.7:
             more["correlation_id"] = f"c{number}"
+        headers: dict[str, str] = {}
         if rng.random() < 0.3:
-            more["headers"] = {"idempotency_key": f"k{number}"}
+            headers["idempotency_key"] = f"k{number}"
+        if rng.random() < 0.15:
+            headers["deadline_ms"] = str(START_MS + int(at * 1000) + rng.choice([0, 1, 400, 5_000, 60_000]))
+        if headers:
+            more["headers"] = headers
         act = Act(at, "emit", f"e.{rng.randint(0, 2)}", {"n": number, "k": rng.randint(0, 2)}, more)
-        if "headers" in more:
+        if "idempotency_key" in headers:
             keyed.append(act)
         yield act
 
@@ -290,10 +295,21 @@ def _commands(rng: random.Random, integrations: list[tuple[Block, str]]) -> Iter
             yield Act(at, "emit", f"integration.{block.name}.{control[0]}", {}, more)
             later = round(at + rng.uniform(0.01, 30), 3)
             yield Act(later, "emit", f"integration.{block.name}.{control[1]}", {}, {"correlation_id": f"again{number}"})
+        elif kind < 0.9 and "enqueue" in PROTOCOLS[protocol][0]:
+            queue = f"own{rng.randint(0, 1)}"
+            yield Act(at, "emit", f"integration.{block.name}.enqueue", {"queue": queue, "message": number}, more)
+            wanted = {"queue": queue, "wait_ms": rng.choice([0, 2000]), "visibility_ms": rng.choice([1000, 30_000])}
+            later = round(at + rng.uniform(0, 10), 3)
+            yield Act(later, "emit", f"integration.{block.name}.dequeue", wanted, {"correlation_id": f"taken{number}"})
+        elif kind < 0.95 and protocol in {"mqtt", "nats", "redis"}:
+            topic = f"more{rng.randint(0, 1)}"
+            wanted = {"topic": topic, "emit": "data.more"}
+            yield Act(at, "emit", f"integration.{block.name}.subscribe", wanted, more)
+            later, name = round(at + rng.uniform(0, 60), 3), f"integration.{block.name}.unsubscribe"
+            yield Act(later, "emit", name, {"topic": topic}, {"correlation_id": f"ended{number}"})
         else:
-            yield Act(
-                at, "emit", rng.choice(["bridge.status", "bridge.dead_letters", "bridge.subscriptions"]), {}, more
-            )
+            name = rng.choice(["bridge.status", "bridge.dead_letters", "bridge.subscriptions"])
+            yield Act(at, "emit", name, {}, more)
 
 
 def _messages(rng: random.Random, subscriptions: list[Block]) -> Iterator[Act]:
@@ -302,7 +318,26 @@ def _messages(rng: random.Random, subscriptions: list[Block]) -> Iterator[Act]:
             yield Act(round(rng.uniform(0, BUSY), 3), "deliver", block.name, f"{block.name} {number}")
 
 
+def _reloads(rng: random.Random, blocks: list[Block]) -> Iterator[Act]:
+    """Yield reloads: without a subscription, or with other time limits; the last one takes all that back."""
+    last = 0.0
+    for _ in range(rng.choice([0, 0, 0, 1, 3])):
+        gone = [block.name for block in blocks if block.kind == "subscription" and rng.random() < 0.4]
+        slower = rng.choice(["", "0.7s", "3s"])
+        at = round(rng.uniform(0, BUSY), 3)
+        last = max(last, at)
+        yield Act(at, "reload", slower, gone)
+    if last:
+        yield Act(BUSY + 1, "reload", "", [])
+
+
 # --- running
+
+
+def reloaded(one: Scenario, act: Act) -> str:
+    """Return the configuration that a reload reads."""
+    text = "\n".join(block.text for block in one.blocks if block.name not in act.content)
+    return re.sub(r'(resilience \{\n    timeout = )"[^"]*"', rf'\1"{act.name}"', text) if act.name else text
 
 
 def configuration_of(text: str, folder: Path) -> Configuration:
@@ -320,20 +355,20 @@ def run(one: Scenario, folder: Path) -> Run:
         BaseException: A bug has ended the process.
     """
     configuration = configuration_of(one.text, folder)
-    with Simulation(configuration, seed=one.seed, listens=False, steady=one.steady) as world:
-        _prepare(world, one)
+    with Simulation(configuration, seed=one.seed, listens=one.listens, steady=one.steady) as world:
+        _prepare(world, one, folder)
         world.start()
         world.run(one.healed + PATIENCE)
         return finish(world, configuration, listens=one.listens)
 
 
-def _prepare(world: Simulation, one: Scenario) -> None:
-    if one.listens:
-        MemoryListener(world.broker)
+def _prepare(world: Simulation, one: Scenario, folder: Path) -> None:
     for name, remote in world.remotes.items():
         remote.answer = partial(_answer, one, name)
     for act in one.acts:
-        if act.what == "emit":
+        if act.what == "reload":
+            world.at(act.at, partial(world.reload, configuration_of(reloaded(one, act), folder)))
+        elif act.what == "emit":
             world.at(act.at, partial(world.emit, act.name, act.content, **act.more))
         else:
             world.at(act.at, partial(world.deliver, act.name, None, act.content))
