@@ -11,6 +11,8 @@ from typing import Final
 from bridge.config.scanner import Piece, Source, SyntaxFault
 from bridge.core.diagnostic import Code
 
+#: The most names, labels and line breaks before the brace of a block.
+_LONGEST_HEAD: Final = 20
 _CLOSING: Final = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -116,14 +118,15 @@ class Brackets:
         return not self._stack or self._stack[-1].is_block
 
     def _open(self, piece: Piece) -> None:
-        head = [one.kind for one in self.mended[self._statement :] if one.kind != "newline"]
-        is_block = (
-            self._text(piece) == "{"
-            and self._in_body()
-            and head[:1] == ["name"]
-            and all(kind in {"name", "string"} for kind in head)
-        )
+        is_block = self._text(piece) == "{" and self._in_body() and self._is_head()
         self._push(piece, is_block=is_block)
+
+    def _is_head(self) -> bool:
+        """Return whether this statement is type and labels of a block, up to here."""
+        if len(self.mended) - self._statement > _LONGEST_HEAD:
+            return False
+        kinds = [piece.kind for piece in self.mended[self._statement :] if piece.kind != "newline"]
+        return kinds[:1] == ["name"] and all(kind in {"name", "string"} for kind in kinds)
 
     def _push(self, piece: Piece, *, is_block: bool) -> None:
         sign = self._text(piece) or "{"
@@ -218,9 +221,9 @@ class Brackets:
 
     def _open_by_layout(self, index: int) -> None:
         """At the end of a line, open the block whose brace is missing there: what follows is indented more."""
-        line = self.mended[self._statement :]
-        if not line or line[0].kind != "name" or any(piece.kind not in {"name", "string"} for piece in line):
+        if not self._is_head():
             return
+        line = self.mended[self._statement :]
         while index < len(self.pieces) and self.pieces[index].kind == "newline":
             index += 1
         if index == len(self.pieces) or self._is_sign(index, "{"):

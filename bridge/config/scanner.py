@@ -236,7 +236,8 @@ class _Scanner:
     def _open_template(self, start: int, template: int) -> Piece:
         sign = self._text[template : template + 2]
         line_end = self._source.end_of_line(start)
-        quote = self._text.find('"', template, line_end)
+        # The last quote of the line: with the next one, a line of many such strings would be read again for each.
+        quote = self._text.rfind('"', template, line_end)
         end = quote + 1 if quote >= 0 else self._guessed_end(start)
         message = f"this `{sign}` is not closed"
         self.faults.append(

@@ -305,13 +305,13 @@ def test_secrets_are_not_quoted(tmp_path, adapters):
     ],
 )
 def test_very_many_errors_take_bounded_time(line, tmp_path, adapters):
-    """Twenty thousand errors in a file are found, or the limit of the size is, in a few seconds."""
+    """Thousands of errors in a file are found, in time that does not grow faster than the file."""
     began = time.process_time()
-    text = (line * 20_000)[: 500 << 10]
+    text = line * 5_000
     (tmp_path / "a.hcl").write_text(text)
     with pytest.raises(ConfigError):
         load([tmp_path], adapters=adapters, environ={})
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("path", sorted(Path("examples").rglob("*.hcl")), ids=str)
