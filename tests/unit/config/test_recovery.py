@@ -307,7 +307,7 @@ def test_secrets_are_not_quoted(tmp_path, adapters):
 def test_very_many_errors_take_bounded_time(line, tmp_path, adapters):
     """Thousands of errors in a file are found, in time that does not grow faster than the file."""
     began = time.process_time()
-    text = line * 5_000
+    text = line * 5_001  # an odd number, so that quotes are not pairs by chance
     (tmp_path / "a.hcl").write_text(text)
     with pytest.raises(ConfigError):
         load([tmp_path], adapters=adapters, environ={})
