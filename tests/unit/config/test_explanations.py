@@ -1,5 +1,7 @@
 """Every code of a diagnostic is explained, and its examples show it."""
 
+from pathlib import Path
+
 import pytest
 
 from bridge.config import load
@@ -35,6 +37,13 @@ def test_every_code_is_explained():
         assert one.text.endswith(".")
         assert bool(one.wrong) == bool(one.right)
     assert len({one.title for one in EXPLANATIONS.values()}) == len(Code)
+
+
+def test_every_code_is_used():
+    """A code that nothing gives any more is taken out of the table."""
+    without = {"diagnostic.py", "explanations.py"}
+    text = "".join(path.read_text() for path in Path("bridge").rglob("*.py") if path.name not in without)
+    assert [code for code in Code if f"Code.{code.name}" not in text] == []
 
 
 @pytest.mark.parametrize("code", [code for code, one in EXPLANATIONS.items() if one.wrong], ids=str)
