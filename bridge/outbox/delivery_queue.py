@@ -490,14 +490,14 @@ class DeliveryQueue:
         self._loading = False
         now_ms = self._time.now_ms()
         busy = self._running.keys() | self._ending.keys() | {one.seq for one in self._beginning}
-        ready = {one.seq for one in self._ready}
-        for entry in entries:
-            if entry.seq in busy:
-                continue
-            if entry.seq in ready:
-                self._ready = deque(one for one in self._ready if one.seq != entry.seq)
-            elif not self._unfollow(entry):
+        late = {entry.seq: entry for entry in entries if entry.seq not in busy}
+        ready = {one.seq for one in self._ready if one.seq in late}
+        self._ready = deque(one for one in self._ready if one.seq not in late)
+        # All are taken out before the first one ends: where the disk fails, that lets the next one of its key start.
+        for entry in late.values():
+            if entry.seq not in ready and not self._unfollow(entry):
                 self._held += entry.size  # until its end is committed
+        for entry in late.values():
             over = self._end_if_over(entry, now_ms)
             assert over, "only what is late is swept"  # noqa: S101
         self.schedule_pump()
