@@ -1,7 +1,8 @@
 """The command `nemo-bridge check`."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bridge.bus import parse_endpoint
@@ -55,31 +56,40 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool, strict:
         f"{_count(len(configuration.subscriptions), 'subscription')}"
         + (f", {_count(len(configuration.cases), 'test')}" if configuration.cases else "")
     )
-    failures = _failures(configuration) if connect else None
-    _show_integrations(configuration, failures)
-    return ExitCode.FAILED if failures and any(failures.values()) else ExitCode.OK
+    if connect:
+        return _connect(configuration, partial(_show_integrations, configuration))
+    _show_integrations(configuration, None)
+    return ExitCode.OK
 
 
 def _check_as_json(configuration: Configuration, *, connect: bool, strict: bool) -> ExitCode:
     """Print warnings, and endpoints that fail, as JSON; return the exit code."""
-    found = list(configuration.warnings)
-    code = ExitCode.INVALID if strict and found else ExitCode.OK
-    if connect and code == ExitCode.OK:
-        for name, reason in _failures(configuration).items():
-            if reason:
-                location = configuration.integrations[name].location
-                found.append(Diagnostic(location, f'integration "{name}"', reason, Code.NOT_CONNECTED))
-                code = ExitCode.FAILED
-    say(to_json(sorted(found)))
-    return code
+    warnings = list(configuration.warnings)
+
+    def show_all(failures: Mapping[str, str | None]) -> None:
+        found = [
+            Diagnostic(configuration.integrations[name].location, f'integration "{name}"', reason, Code.NOT_CONNECTED)
+            for name, reason in failures.items()
+            if reason
+        ]
+        say(to_json(sorted([*warnings, *found])))
+
+    if connect and not (strict and warnings):
+        return _connect(configuration, show_all)
+    show_all({})
+    return ExitCode.INVALID if strict and warnings else ExitCode.OK
 
 
-def _failures(configuration: Configuration) -> Mapping[str, str | None]:
-    """Connect to all endpoints; return for each integration what failed, or None."""
+def _connect(configuration: Configuration, report: Callable[[Mapping[str, str | None]], None]) -> ExitCode:
+    """Connect to all endpoints, report for each integration what failed, or None, and return the exit code.
+
+    It is reported before the event loop is closed, which may hang.
+    """
     with Process() as process:
         failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
-        process.exit_code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
-    return failures
+        report(failures)
+        process.exit_code = code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
+    return code
 
 
 def _show_integrations(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:

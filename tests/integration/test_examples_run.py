@@ -45,7 +45,8 @@ _TESTED: Final = {
 
 def test_each_has_its_test_here() -> None:
     """A new example fails until it is run, too."""
-    assert {path.stem for path in _EXAMPLES.glob("*.hcl")} == _TESTED
+    by_its_own_tests = {"tested"}  # which tests/unit/simulation/test_cases.py runs
+    assert {path.stem for path in _EXAMPLES.glob("*.hcl")} == _TESTED | by_its_own_tests
     here = Path(__file__).read_text("utf-8")
     assert all(f'example("{name}"' in here for name in _TESTED)
 

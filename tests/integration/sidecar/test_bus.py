@@ -12,6 +12,7 @@ import msgpack
 import pytest
 import zmq
 
+from bridge.cli.exit_codes import ExitCode
 from tests.support.bus.program import Program
 from tests.support.servers.remote import Remote, free_port, remote
 from tests.support.sidecar.sidecar import Sidecar, bus_block, json_rpc, short_directory, sidecar
@@ -98,9 +99,9 @@ bridge {{
 
 
 async def test_nobody_to_join() -> None:
-    """No broker there: one line, exit code 1."""
+    """No broker there: one line, and the exit code for it."""
     with short_directory() as directory, _second(directory, bus_block(directory, 'mode = "connect"')) as lonely:
-        assert lonely.wait() == 1
+        assert lonely.wait() == ExitCode.NO_ANSWER
         assert len(lonely.text.strip().splitlines()) == 1
 
 

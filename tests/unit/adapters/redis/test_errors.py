@@ -112,7 +112,7 @@ def test_what_goes_wrong_while_connecting():
         assert isinstance(error, NotConnectedError)
         assert not error.maybe_sent
         assert error.permanent == (error is unverified)
-    assert refused.message == "no connection to redis:6380: ConnectionRefusedError"
+    assert refused.message == "no connection to redis:6380: connection refused"
     assert "`tls = false`" in no_tls.message
     assert isinstance(password, AuthError)
     assert password.permanent

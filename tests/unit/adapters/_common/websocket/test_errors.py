@@ -83,7 +83,7 @@ SERVER = ResolvedEndpoint(scheme="wss", host="h", port=443, tls=True, plain_sche
 @pytest.mark.parametrize(
     ("error", "permanent", "words"),
     [
-        (ConnectionRefusedError(111, "refused"), False, "no connection to h:443: refused"),
+        (ConnectionRefusedError(111, "refused"), False, "no connection to h:443: connection refused"),
         (ssl.SSLCertVerificationError(1, "certificate verify failed"), True, "does not verify"),
         (ConnectionResetError(104, "reset"), False, "`tls = false`, or `ws://` in a URL"),
         (_caused(InvalidMessage("no answer"), EOFError("end")), False, "ended in the opening handshake"),
