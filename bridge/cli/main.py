@@ -191,10 +191,15 @@ def simulate(
     files: Files,
     trace: Annotated[Path, typer.Option("--trace", metavar="RECORDING", help="A recording of `tap --record`.")],
     var: Variables = [],  # noqa: B006 - typer copies it
-    faults: Annotated[Path | None, typer.Option(help="A file of `step` and `remote` blocks that happen, too.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed of random faults; with --seeds the first.")] = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file of `step` and `remote` blocks that happen, too.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="NUMBER", help="The seed of random faults; with --seeds the first.")
+    ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Try so many seeds and show the first that breaks an invariant.")
+        int | None,
+        typer.Option(min=1, metavar="NUMBER", help="Try so many seeds and show the first that breaks an invariant."),
     ] = None,
 ) -> None:
     """Play a recording of the bus through a configuration on virtual time, and show what happens. Nothing is connected.
