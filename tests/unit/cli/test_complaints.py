@@ -126,12 +126,6 @@ error[NB023]: type: given twice; the first is on line 2
     "an error in the meaning beside one in the syntax": (
         ('"orders" {\n  on          = ["order.created"]', '"orders {\n  onn         = ["order.created"]'),
         """\
-error[NB024]: on: is missing
- --> bridge.hcl:8:1 (in route "orders" > on)
-  |
-8 | route "orders {
-  | ^^^^^^^^^^^^^
-
 error[NB012]: route "orders": this string has no closing quote on its line
  --> bridge.hcl:8:7 (in route "orders")
   |
@@ -146,7 +140,7 @@ error[NB021]: onn: unknown key
   |   ^^^
   = hint: did you mean `on`?
 
-3 errors
+2 errors
 """,
     ),
 }
