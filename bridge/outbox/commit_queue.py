@@ -194,7 +194,8 @@ class CommitQueue:
             self._turns.put(self._turn)
             self._turn = None
 
-    def _returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
+    def returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
+        """Note what was done, and pass it on; called on the loop for each turn or part of one."""
         self.totals, self.condition = totals, condition
         self.waiting -= sum(one.entry.size for one in done.batch.acceptances)
         self._back(done)
@@ -212,7 +213,7 @@ class CommitQueue:
             store.close()
 
     def _tell(self, done: Turn, totals: Totals, condition: Condition) -> None:
-        self._loop.call_soon_threadsafe(self._returned, done, totals, condition)
+        self._loop.call_soon_threadsafe(self.returned, done, totals, condition)
 
 
 class Committer:

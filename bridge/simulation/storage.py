@@ -195,7 +195,7 @@ class InlineCommitQueue(CommitQueue):
     async def open(self) -> dict[str, int]:
         """See `CommitQueue.open`."""
         self.store = Store(self._storage, max_bytes=self._max_bytes)
-        self._committer = Committer(self.store, self._turns, self._returned, self._clock.monotonic)
+        self._committer = Committer(self.store, self._turns, self.returned, self._clock.monotonic)
         self.totals, self.condition = self.store.totals, self._committer.condition
         self.missing = self.store.missing
         found = self.store.integrations()
@@ -213,10 +213,10 @@ class InlineCommitQueue(CommitQueue):
                 self._committer.run()
             self._over.set_result(None)
 
-    def _returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
+    def returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
         if isinstance(self._storage, MemoryStorage):
             self._storage.disk.on_turn(done)
-        super()._returned(done, totals, condition)
+        super().returned(done, totals, condition)
 
     @property
     def _is_cut(self) -> bool:

@@ -27,7 +27,7 @@ ALLOWED: Final = {
         "measures how long this turn of the loop has lasted, to give others theirs; the clock may stand still in it",
     ),
     "outbox/commit_queue.py": ({"import time", "get(timeout=)"}, "the thread that writes to disk has no loop"),
-    "simulation/loop.py": ({"loop.time", "self.call_at"}, "it makes the time of simulations"),
+    "simulation/loop.py": ({"loop.time", "self.call_at", ".call_later"}, "it makes the time of simulations"),
     "simulation/simulation.py": ({"_loop.time", "_loop.call_at"}, "steps at a time of its own, virtual loop"),
     "observe/observer.py": ({"import time", "asyncio.sleep"}, "looks for standstills, which the clock leaves out"),
     "observe/systemd.py": ({"import time"}, "the service manager asks for the system's clock"),
