@@ -214,6 +214,7 @@ class InlineCommitQueue(CommitQueue):
             self._over.set_result(None)
 
     def returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
+        """See `CommitQueue.returned`; the disk in memory learns of it first."""
         if isinstance(self._storage, MemoryStorage):
             self._storage.disk.on_turn(done)
         super().returned(done, totals, condition)
