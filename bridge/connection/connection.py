@@ -269,12 +269,16 @@ class Connection:
             self.guard.resume_starting()
         self.publish_health()
 
-    async def drain(self) -> None:
-        """Accept nothing more, and return when all that was accepted has ended."""
+    def drain(self) -> None:
+        """Accept nothing more until `resume`; what was accepted goes on to its end."""
         self.guard.stop_accepting()
+
+    async def drained(self) -> None:
+        """Return when all that was accepted has ended; then it is `stopped`, unless it was resumed since `drain`."""
         await self.guard.idle()
-        self._stopped = True
-        self.publish_health()
+        if not self.guard.accepting:
+            self._stopped = True
+            self.publish_health()
 
     async def stop_queued(self) -> None:
         """Accept nothing more and answer what waits with `stopping`; what is in flight goes on."""

@@ -151,7 +151,7 @@ class Dispatcher:
 
     def _control(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
         if operation.name == "drain":
-            connection.guard.stop_accepting()  # at once, for what comes right behind
+            connection.drain()  # at once, for what comes right behind
             self._controls.later(self._drain(operation, connection, caller))
             return
         outcome = _DONE
@@ -168,7 +168,7 @@ class Dispatcher:
         caller.done(operation, outcome)
 
     async def _drain(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
-        await connection.drain()
+        await connection.drained()
         caller.done(operation, _DONE)
 
     def _bridge_command(self, event: Event, name: str, caller: "_Caller") -> None:

@@ -27,6 +27,20 @@ route "out" {
 """
 
 
+def test_drain_and_resume_right_behind_each_other(tmp_path: Path) -> None:
+    """Who resumes an integration before its drain is over has it running, and not stopped without an end."""
+    configuration = configured(tmp_path, BROKER + _ROUTE)
+    with Simulation(configuration) as world:
+        for command in ("drain", "resume"):
+            world.at(1, partial(world.emit, f"integration.events.{command}", {}, correlation_id=command))
+        world.at(2, partial(world.emit, "order.created", {"n": 1}, correlation_id="c"))
+        world.start()
+        record = world.run(600)
+        assert [one.event.payload["ok"] for one in record.events("response.order.created")] == [True]
+        assert record.events("health.events")[-1].event.payload["status"] == "connected"
+        assert violations(finish(world, configuration)) == []
+
+
 def test_events_of_a_key_that_grow_too_old_while_the_disk_fails(tmp_path: Path) -> None:
     """Each ends once, as a dead letter; none is begun again when the disk works."""
     configuration = configured(tmp_path, BROKER + _ROUTE)

@@ -287,7 +287,8 @@ async def test_draining_ends_in_stopped_and_resume_begins_again():
     """Draining finishes what runs and answers new operations with `stopping`."""
     async with RunningConnection() as running:
         await running.call("hang", deadline=running.clock.monotonic() + 1.0)
-        draining = asyncio.ensure_future(running.connection.drain())
+        running.connection.drain()
+        draining = asyncio.ensure_future(running.connection.drained())
         await running.clock.settle()
         assert (await running.call()).error.kind == "stopping"
         assert not draining.done()
