@@ -30,7 +30,7 @@ class InlineCommitQueue(CommitQueue):
     async def open(self) -> dict[str, int]:
         """See `CommitQueue.open`."""
         self.store = Store(self._storage, max_bytes=self._max_bytes)
-        self._committer = Committer(self.store, queue.SimpleQueue(), self._returned)
+        self._committer = Committer(self.store, queue.SimpleQueue(), self.returned)
         self.totals, self.condition = self.store.totals, self._committer.condition
         self.missing = self.store.missing
         return self.store.integrations()
