@@ -243,8 +243,8 @@ class Simulation:
             self.gateway.stop("the simulation")
 
     def restart(self) -> None:
-        """Stop the process in order, and start another one when it has ended."""
-        if self._task is not None:
+        """Stop the process in order, and start another one when it has ended. Does nothing where none runs yet."""
+        if self._task is not None and self.gateway is not None:
             self.note("the bridge is stopped, to be started again")
             self._task.add_done_callback(lambda _: self.start_soon())
             self.stop()
