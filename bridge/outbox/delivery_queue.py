@@ -394,6 +394,8 @@ class DeliveryQueue:
             self._hold(entry)
 
     def _hold(self, entry: Entry) -> None:
+        if entry.seq in self._ending:  # it is still on disk, which fails and does not take its end
+            return
         self._held += entry.size
         key = entry.key
         if key is not None:

@@ -29,7 +29,7 @@ from bridge.simulation.record import (
     Step,
     Stored,
 )
-from bridge.simulation.simulation import Simulation
+from bridge.simulation.simulation import RELOADED, Simulation
 
 #: Sessions that may be begun in so many seconds, at most (`core.backoff.Backoff`).
 _SESSIONS: Final = 8
@@ -335,6 +335,8 @@ def _counts_at_the_end(run: Run) -> Iterator[str]:
         return
     since = max((place for place, one in enumerate(run.record) if _is(one, "started")), default=-1)
     life = run.record.entries[since + 1 :]
+    # What comes for a subscription that a reload is about to end is not counted.
+    is_reloaded = any(isinstance(one, Step) and one.what == RELOADED for one in life)
     delivered = Counter(one.remote for one in life if isinstance(one, Delivered))
     opened = Counter(one.remote for one in life if isinstance(one, SessionChange) and one.what == "opened")
     for name, one in run.status.items():
@@ -343,7 +345,7 @@ def _counts_at_the_end(run: Run) -> Iterator[str]:
             if one.bus.published != published:
                 yield f"bridge: {one.bus.published} published, {published} were"
             continue
-        if name in run.unacknowledged and one.messages != delivered[name]:
+        if name in run.unacknowledged and one.messages != delivered[name] and not is_reloaded:
             yield f"{name}: {one.messages} messages, {delivered[name]} were delivered"
         if opened[name] and one.reconnects > opened[name] - 1:
             yield f"{name}: {one.reconnects} reconnects, {opened[name]} sessions were opened"

@@ -33,6 +33,8 @@ from bridge.simulation.storage import InlineCommitQueue, MemoryDisk, MemoryStora
 LOCAL: Final = frozenset({"timer", "static"})
 #: Seconds for which nothing may be left to do before a run ends early. What is reported once a second comes in it.
 SETTLED: Final = 2.0
+#: What the record says of a reload.
+RELOADED: Final = "the configuration is read again"
 #: Seconds that the orderly end may take beyond `drain_timeout`.
 _LONGEST_STOP: Final = 60.0
 #: What health shows as the process of the first run; each start has the next number.
@@ -255,7 +257,7 @@ class Simulation:
         Args:
             configuration: What files hold now. Later processes start with it, too.
         """
-        self.note("the configuration is read again")
+        self.note(RELOADED)
         self._configuration = self._simulated(configuration)
         self._subscriptions |= {one.name: one for one in configuration.subscriptions}
         if self.gateway is not None:

@@ -41,6 +41,19 @@ def test_drain_and_resume_right_behind_each_other(tmp_path: Path) -> None:
         assert violations(finish(world, configuration)) == []
 
 
+def test_an_event_that_is_too_old_at_a_start_while_the_disk_fails(tmp_path: Path) -> None:
+    """It ends once, although it is read from the disk again before that takes its end."""
+    configuration = configured(tmp_path, BROKER + _ROUTE)
+    with Simulation(configuration) as world:
+        world.at(2, partial(world.emit, "order.created", {"n": 1}, correlation_id="c"))
+        killed = Fault(10, 70, "killed")
+        plan(world, [Fault(1, 78, "down", "events"), Fault(79, 20, "disk_broken"), killed])
+        world.start()
+        record = world.run(600)
+        assert len(record.events("receipt.events.dead_lettered")) == 1
+        assert violations(finish(world, configuration)) == []
+
+
 def test_events_of_a_key_that_grow_too_old_while_the_disk_fails(tmp_path: Path) -> None:
     """Each ends once, as a dead letter; none is begun again when the disk works."""
     configuration = configured(tmp_path, BROKER + _ROUTE)
