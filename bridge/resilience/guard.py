@@ -39,6 +39,7 @@ from bridge.resilience.classify import CountsAs, classify
 from bridge.resilience.connection_losses import ConnectionLosses, Loss
 from bridge.resilience.guarded_call import GuardedCall, RunningAttempt, not_retryable, own_doing, stopping_error
 from bridge.resilience.limits import Limiter
+from bridge.resilience.measurements import Measurements
 from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
 
@@ -62,6 +63,7 @@ class Guard:
 
     Attributes:
         accounting: The sums, live.
+        measured: How long operations take, how they fail, and what the circuit did, live.
         breaker: The circuit, to look at and to open or reset by hand.
     """
 
@@ -88,6 +90,7 @@ class Guard:
             redact: Removes secrets from an attempt's error, before anybody else sees it.
         """
         self.accounting = Accounting()
+        self.measured = Measurements()
         self._timeout = settings.timeout
         self._clock = clock
         self._report = report
@@ -238,6 +241,7 @@ class Guard:
             self._end(call, call.expired() if limit <= 0 else away or self._circuit_open(call))
             return
         call.attempts += 1
+        self.measured.begun(call.attempts)
         self._retries.count(now)
         self.accounting.move(_QUEUED, _IN_FLIGHT)
         call.attempt = RunningAttempt(self._settle, call, now, limit, permit, self._losses.ends)
@@ -387,6 +391,7 @@ class Guard:
             duration_ms=(now - call.started) * 1000,
             history=call.history,
         )
+        self.measured.succeeded(call.operation, now - call.started)
         if self._watchers:
             self._changed()
         if self._losses.known:
@@ -404,7 +409,9 @@ class Guard:
             if not call.attempts and not call.operation.durable:
                 self._shed.add(error.kind, call.operation)
             duration_ms = (self._clock.monotonic() - call.started) * 1000
-            call.end(Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history))
+            outcome = Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
+            self.measured.ended(call.operation, outcome, self._clock.wall_ms())
+            call.end(outcome)
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
 
@@ -429,7 +436,9 @@ class Guard:
         return CircuitOpenError(f"the circuit {how}; nothing was sent", retry_after_ms=self.breaker.retry_after_ms())
 
     def _on_transition(self, transition: Transition) -> None:
-        self._report(_CIRCUIT_EVENTS[transition.state], transition.payload(), transition.operation)
+        payload = transition.payload()
+        self.measured.circuit_changed(transition.state, payload.error, self._clock.wall_ms())
+        self._report(_CIRCUIT_EVENTS[transition.state], payload, transition.operation)
         if transition.state is CircuitState.OPEN:
             self._reject_waiting(self._circuit_open)
 
