@@ -1,4 +1,4 @@
-"""Serve the status page, probes and metrics: four paths that can only be read, over plain HTTP.
+"""Serve the console's files, probes and metrics: paths that can only be read, over plain HTTP.
 
 It is meant for this machine. A web page that is open in a browser must not read it by a host name of its own (DNS
 rebinding), so only known host names are answered. No client can block the bridge: connections are few, and short.
@@ -9,7 +9,8 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
-from bridge.observe.page import Page
+from bridge.observe.static_files import POLICY, StaticFile, read_console
 from bridge.observe.summary import ReadStatus, headline, is_ready, reasons
 
 log = structlog.get_logger()
@@ -35,7 +36,6 @@ _PATIENCE: Final = 5.0
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TEXT: Final = "text/plain; charset=utf-8"
 _HEADERS: Final = (
-    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
@@ -58,7 +58,7 @@ Scrape = Callable[[str], tuple[bytes, str]]
 
 
 class StatusServer:
-    """Serve `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
+    """Serve the console at `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
 
     def __init__(
         self,
@@ -78,21 +78,20 @@ class StatusServer:
             metrics: Returns the body of `/metrics` and its content type, for an `Accept` header.
             listen: The address to listen at.
             hosts: Host names under which it is served, beside this machine's own.
-            clock: For the page's durations, and the time limit of `stop`.
+            clock: For the time limit of `stop`.
         """
         self._read_status = read_status
         self._alive = alive
         self._metrics = metrics
         self._listen = listen
         self._hosts = _THIS_MACHINE | {listen.host} | {host.lower().strip("[]") for host in hosts}
-        self._page = Page(clock.wall_ms)
         self._clock = clock
         self._server: Server | None = None
-        self._paths: Final = {"/": self._whole, "/livez": self._live, "/readyz": self._ready, "/metrics": self._sums}
+        self._paths: Final = {"/livez": self._live, "/readyz": self._ready, "/metrics": self._sums}
 
     @property
     def url(self) -> str:
-        """Return the URL of the page; after `start` with the real port."""
+        """Return the URL of the console; after `start` with the real port."""
         return self._listen.url
 
     async def start(self, *, must: bool) -> bool:
@@ -151,18 +150,15 @@ class StatusServer:
 
     def _answer(self, _: ServerConnection, request: Request) -> Response:
         path = urlsplit(request.path).path
-        answer = self._paths.get(path)
         if not self._is_known(request.headers):
             return _response(HTTPStatus.MISDIRECTED_REQUEST, "not by this name\n")
         if request.method not in {"GET", "HEAD"}:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n", ("Allow", "GET, HEAD"))
-        if answer is None:
-            return _response(HTTPStatus.NOT_FOUND, "there are / /livez /readyz /metrics\n")
         try:
-            response = answer(request)
+            response = self._response(path, request)
         except Exception:
             # A bug in this view must not end the bridge.
-            log.exception("status page failed", path=path)
+            log.exception("status server failed", path=path)
             response = _response(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log\n")
         if request.method == "HEAD":
             response.body = b""
@@ -179,9 +175,19 @@ class StatusServer:
 
     # --- the paths
 
-    def _whole(self, _: Request) -> Response:
-        body = self._page.render(self._read_status())
-        return _response(HTTPStatus.OK, body, content_type="text/html; charset=utf-8", policy=self._page.policy)
+    def _response(self, path: str, request: Request) -> Response:
+        answer = self._paths.get(path)
+        if answer is not None:
+            return answer(request)
+        file = self._files.get(path)
+        if file is not None:
+            return _file_response(file, request)
+        return _response(HTTPStatus.NOT_FOUND, "there are / /livez /readyz /metrics\n")
+
+    @cached_property
+    def _files(self) -> Mapping[str, StaticFile]:
+        """The console's files, read when a browser asks for the first of them."""
+        return read_console()
 
     def _live(self, _: Request) -> Response:
         if self._alive():
@@ -209,17 +215,27 @@ def _listening_socket(listen: Listen) -> socket.socket:
     return socket.create_server((listen.host, listen.port), family=family)
 
 
+def _file_response(file: StaticFile, request: Request) -> Response:
+    """Return a file; nothing of it where the browser has the same already."""
+    known = {
+        tag.strip().removeprefix("W/") for text in request.headers.get_all("If-None-Match") for tag in text.split(",")
+    }
+    tag = ("ETag", file.etag)
+    code, content = (HTTPStatus.NOT_MODIFIED, b"") if file.etag in known else (HTTPStatus.OK, file.content)
+    return _response(code, content, tag, content_type=file.content_type, policy=POLICY, cache="no-cache")
+
+
 def _response(
     code: HTTPStatus,
     body: str | bytes,
     *more: tuple[str, str],
     content_type: str = _TEXT,
     policy: str = _NOTHING_ELSE,
+    cache: str = "no-store",
 ) -> Response:
     content = body.encode("utf-8", "replace") if isinstance(body, str) else body
-    own = (
-        ("Content-Type", content_type),
-        ("Content-Length", str(len(content))),
-        ("Content-Security-Policy", policy),
-    )
-    return Response(code.value, code.phrase, Headers([*own, *_HEADERS, *more]), content)
+    own = (("Content-Type", content_type), ("Content-Security-Policy", policy), ("Cache-Control", cache))
+    headers = Headers([*own, *_HEADERS, *more])
+    if code is not HTTPStatus.NOT_MODIFIED:  # its length would be that of the file (RFC 9110, section 8.6)
+        headers["Content-Length"] = str(len(content))
+    return Response(code.value, code.phrase, headers, content)

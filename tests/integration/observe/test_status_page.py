@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
+TYPES = {"html": "text/html;", "js": "text/javascript;", "css": "text/css;", "svg": "image/svg+xml"}
 PAGE = 'status = "127.0.0.1:0"'
 
 
@@ -76,7 +78,7 @@ async def test_the_sidecar_shows_itself():
             assert 'nemo_bridge_operations_ended_total{integration="shop",outcome="succeeded"} 3.0' in metrics
             assert re.search(r"^process_resident_memory_bytes [1-9]", metrics, re.MULTILINE)
             assert re.search(r"^nemo_bridge_event_loop_lag_seconds \d", metrics, re.MULTILINE)
-            assert "shop" in (await client.get("/")).text
+            assert "nemo-bridge" in (await client.get("/")).text
 
 
 async def test_draining_is_not_ready():
@@ -106,7 +108,7 @@ async def test_headers_and_methods():
             assert (head.status_code, head.content) == (got.status_code, b"")
             assert got.headers["content-length"] == str(len(got.content))
             assert int(head.headers["content-length"]) > 0
-            assert got.headers["cache-control"] == "no-store"
+            assert got.headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
             assert got.headers["x-content-type-options"] == "nosniff"
             assert got.headers["content-security-policy"].startswith("default-src 'none'")
             assert "server" not in got.headers
@@ -116,6 +118,25 @@ async def test_headers_and_methods():
             assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
         upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
         assert (await client.get("/", headers=upgrade | {"Sec-WebSocket-Key": "x" * 22 + "=="})).status_code == 200
+
+
+async def test_the_files_of_the_console():
+    """Each file of the console is served with a policy that allows nothing of elsewhere, and once only; no other is."""
+    folder = files("bridge.observe").joinpath("console")
+    names = sorted(one.name for one in folder.iterdir() if one.name != "index.html")
+    async with serving() as (_, client):
+        for path, name in [("/", "index.html"), *((f"/console/{name}", name) for name in names)]:
+            got = await client.get(path)
+            assert (got.status_code, got.content) == (200, folder.joinpath(name).read_bytes())
+            assert got.headers["content-type"].startswith(TYPES[name.rpartition(".")[2]])
+            policy = got.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+            assert "unsafe" not in policy
+            for tag in (got.headers["etag"], f'"x", W/{got.headers["etag"]}'):
+                again = await client.get(path, headers={"If-None-Match": tag})
+                assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", got.headers["etag"])
+        for path in ("/console/", "/console/index.html", "/console/../server.py", "/console/%2e%2e/server.py"):
+            assert (await client.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -147,7 +168,7 @@ async def test_not_alive_and_not_ready():
         page.answer = ANSWER | {"bridge": examples.BRIDGE | {"status": "degraded"}}
         assert (await client.get("/readyz")).status_code == 200
         page.answer = {}
-        assert (await client.get("/")).status_code == 500
+        assert (await client.get("/readyz")).status_code == 500
         assert (await client.get("/nothing")).status_code == 404
 
 
