@@ -28,11 +28,13 @@ from bridge.core.payloads import (
     BridgeHealth,
     BridgeStatus,
     BusCounts,
+    Inspection,
     IntegrationHealth,
     LetterList,
     LiveSubscription,
     LoadedConfiguration,
     Moved,
+    Overview,
     Reloaded,
 )
 from bridge.core.ports import Clock
@@ -41,12 +43,14 @@ from bridge.core.responder import Responder, kept_by
 from bridge.core.settings import DEFAULT_PREFETCH, parse_listen
 from bridge.core.threads import InThread, in_thread
 from bridge.observe.observer import Observer
+from bridge.observe.samples import Samples
 from bridge.outbox import CommitQueue, Folder, Outbox, Selection, Storage, default_folder
 from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 
 if TYPE_CHECKING:
     from bridge.config.watch import FolderState
+    from bridge.observe.views import Views
 
 #: Seconds that stopping may take beyond `drain_timeout`.
 LONGEST_CLOSE: Final = 2.0
@@ -184,6 +188,8 @@ class IntegrationGateway:
             source=self.source,
             clock=self._clock,
         )
+        self._samples = Samples(lambda: self._manager, bus=self.bus.stats, outbox=self._outbox, clock=self._clock)
+        self._views: Views | None = None
         self._observer = Observer(
             lambda: msgspec.to_builtins(self.status()),
             lambda: self.bus.alive,
@@ -259,6 +265,7 @@ class IntegrationGateway:
         managing = group.create_task(self._manager.run())
         self.later(self._outbox.watch())
         beating = group.create_task(self._beat())
+        sampling = group.create_task(self._samples.run())
         looking = group.create_task(self._watch_files()) if self._watches else None
         self._log_orphans()
         if (loss := self._outbox.loss) is not None:
@@ -277,6 +284,7 @@ class IntegrationGateway:
         await self._stop.wait()
         await self._drain()
         beating.cancel()
+        sampling.cancel()
         if looking is not None:
             looking.cancel()
         self._manager.close()
@@ -395,6 +403,52 @@ class IntegrationGateway:
     def subscriptions(self) -> dict[str, list[LiveSubscription]]:
         """See `routing.ports.Controls.subscriptions`."""
         return {one.id: one.subscriptions.listed() for one in self._manager}
+
+    @property
+    def views(self) -> "Views":
+        """What console and `bridge.overview` show; imported only when somebody looks."""
+        if self._views is None:
+            from bridge.observe.views import Views  # noqa: PLC0415
+
+            self._views = Views(
+                self._manager,
+                self._samples,
+                outbox=self._outbox,
+                health=self._health,
+                configuration=lambda: self._configuration,
+                settings=self._settings_of,
+                clock=self._clock,
+            )
+        return self._views
+
+    def overview(self) -> Overview:
+        """See `routing.ports.Controls.overview`."""
+        from bridge.observe.views import overview_that_fits  # noqa: PLC0415 - see `views`
+
+        return overview_that_fits(self.views.overview(), self._responder.most)
+
+    async def inspect(self, integration: str) -> Inspection:
+        """See `routing.ports.Controls.inspect`."""
+        from bridge.observe.views import inspection_that_fits  # noqa: PLC0415 - see `views`
+
+        return inspection_that_fits(await self.views.inspect(integration), self._responder.most)
+
+    async def _settings_of(self, integration: str) -> dict[str, Any]:
+        """Return the settings of an integration, by their keys, with secrets masked; an empty dict if it is gone.
+
+        Raises:
+            InvalidError: They cannot be shown.
+            StoppingError: The bridge has begun to stop.
+        """
+        from bridge.config.changes import shown_integration  # noqa: PLC0415 - a start does not need it
+
+        settings = self._configuration.integrations.get(integration)
+        if settings is None:
+            return {}
+        try:
+            return await self._read(partial(shown_integration, settings))
+        except ConfigError as error:
+            raise InvalidError(f"the settings cannot be shown: {error}") from None
 
     def reload_soon(self) -> None:
         """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer."""

@@ -14,8 +14,8 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from bridge.config.expressions import Expression
-from bridge.config.models import Configuration, Route, SubscriptionSettings
-from bridge.config.show import INTEGRATION_PARTS, MASK, SINGLE_BLOCKS, Source, masked
+from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
+from bridge.config.show import INTEGRATION_PARTS, MASK, SINGLE_BLOCKS, Source, masked, masked_integration
 from bridge.core.payloads import Changes, Reloaded
 from bridge.core.payloads.reload import BlockValues, KeyChanges, RestartBlock
 
@@ -80,13 +80,7 @@ class Snapshot:
         other = _Files({}, base)
         return cls(
             integrations={
-                name: dict(
-                    _values(
-                        {"type": one.type} | {part: _plain(getattr(one, part)) for part in INTEGRATION_PARTS},
-                        shown["integration"][name],
-                        files.get(name, other),
-                    )
-                )
+                name: dict(_of_integration(one, shown["integration"][name], files.get(name, other)))
                 for name, one in configuration.integrations.items()
             },
             routes={one.name: dict(_fields(one, shown["route"][one.name])) for one in configuration.routes},
@@ -113,6 +107,12 @@ class Snapshot:
             shown_values(self.subscriptions),
             shown_values(self.settings),
         )
+
+
+def shown_integration(integration: Integration) -> dict[str, Any]:
+    """Return what may be shown of an integration's values, by their keys."""
+    values = _of_integration(integration, masked_integration(integration), _Files({}, None))
+    return {key: value.shown for key, value in values}
 
 
 def shown_values(blocks: Blocks) -> BlockValues:
@@ -233,6 +233,12 @@ def _values(exact: Any, shown: Any, files: _Files, prefix: str = "") -> Iterator
         elif isinstance(exact, Path) and shown != MASK:
             shown = str(files.place(exact))
         yield prefix, Value(_short(shown), files.exact(exact), is_file=isinstance(exact, Path))
+
+
+def _of_integration(integration: Integration, shown: Mapping[str, Any], files: _Files) -> Iterator[tuple[str, Value]]:
+    """Yield the keys of an integration with their values."""
+    parts = {part: _plain(getattr(integration, part)) for part in INTEGRATION_PARTS}
+    return _values({"type": integration.type} | parts, shown, files)
 
 
 def _fields(settings: Route | SubscriptionSettings, shown: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:

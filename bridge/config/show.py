@@ -35,7 +35,7 @@ def masked(configuration: Configuration) -> dict[str, Any]:
     }
     return {
         **singles,
-        "integration": {name: _integration(found) for name, found in configuration.integrations.items()},
+        "integration": {name: masked_integration(found) for name, found in configuration.integrations.items()},
         "route": {route.name: _fields(route) for route in configuration.routes},
         "subscription": {found.name: _fields(found) for found in configuration.subscriptions},
     }
@@ -53,7 +53,8 @@ def show(configuration: Configuration) -> str:
     return "\n".join(lines)
 
 
-def _integration(integration: Integration) -> dict[str, Any]:
+def masked_integration(integration: Integration) -> dict[str, Any]:
+    """Return an integration as plain data, as `masked` does."""
     found: dict[str, Any] = {"type": integration.type}
     for part in INTEGRATION_PARTS:
         model = getattr(integration, part)

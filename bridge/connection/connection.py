@@ -544,6 +544,11 @@ class Connection:
             )
         return [*found, *self.subscriptions.unheard()]
 
+    @property
+    def dropped(self) -> int:
+        """How many messages from outside could not become an event."""
+        return self._dropped
+
     def _unwell(self) -> dict[str, SubscriptionHealth]:
         return self.subscriptions.unwell() if self._base is ConnectionStatus.CONNECTED else {}
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -242,10 +242,21 @@ class Subscriptions:
             self._sink.forget_last(remote.delivery)
 
     @property
+    def not_live(self) -> int:
+        """How many are not live, those that `unwell` does not name included."""
+        keys = {remote.key for remote in self._remote.values() if remote.live is None}
+        return sum(spec.key in keys for spec in self._specs.values()) if keys else 0
+
+    @property
     def unwell_and_not_named(self) -> int:
         """How many are not live and too many to be named by `unwell`."""
-        keys = {remote.key for remote in self._remote.values() if remote.live is None}
-        return max(0, sum(spec.key in keys for spec in self._specs.values()) - _MOST_UNWELL) if keys else 0
+        return max(0, self.not_live - _MOST_UNWELL)
+
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """Yield the name of each, and how many messages have come from its topic since the bridge subscribed to it."""
+        for spec in self._specs.values():
+            remote = self._remote.get(spec.key)
+            yield spec.name, 0 if remote is None else remote.delivery.messages
 
     @property
     def not_listed(self) -> int:

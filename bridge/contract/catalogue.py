@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from bridge.contract import examples
 from bridge.core import payloads
-from bridge.core.model import CONTROLS, OPERATIONS, Empty, Letters, Match, QueueMessage, Reload
+from bridge.core.model import CONTROLS, OPERATIONS, Empty, Inspect, Letters, Match, QueueMessage, Reload
 
 #: An integration's label in a topic, and anything else that may stand in its place.
 _PLACES: Final = {"integration": r"[^.]+"}
@@ -135,6 +135,8 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "ping": (Any, Any),
     "status": (Empty | None, payloads.Status),
     "subscriptions": (Empty | None, dict[str, list[payloads.LiveSubscription]]),
+    "overview": (Empty | None, payloads.Overview),
+    "inspect": (Inspect, payloads.Inspection),
     "match": (Match, payloads.Matched),
     "configuration": (Empty | None, payloads.LoadedConfiguration),
     "reload": (Reload | None, payloads.Reloaded),

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, Any]] = {
     "ack": {"message_id": "1763935200000-0"},
     "nack": {"message_id": "1763935200000-0", "delay_ms": 5000},
     "bridge.ping": "are you there?",
+    "bridge.inspect": {"integration": "backend_api"},
     "bridge.match": {"event_type": "order.created", "payload": {"id": 7, "total": 120}},
     "bridge.reload": {"dry_run": True},
     "bridge.dead_letters": {"integration": "backend_api", "limit": 20},
@@ -105,6 +106,42 @@ _LETTER: Final = {
     "event": _ORDER,
 }
 
+_ROUTE_ROW: Final = {
+    "route": "orders",
+    "on": ["order.placed"],
+    "integration": "backend_api",
+    "operation": "request",
+    "durable": True,
+    "succeeded": 90,
+    "failed": 3,
+    "rate": 1.2,
+}
+_SERIES: Final = {
+    "at": 1763935200000,
+    "step_ms": 15000,
+    "succeeded": [0] * 56 + [12, 31, 29, 18],
+    "failed": [0] * 59 + [3],
+    "messages": [0] * 60,
+}
+_RATES: Final = {"succeeded": 1.87, "failed": 0.2, "messages": 0.0, "p50_ms": 3.41, "p95_ms": 22.0}
+_ROW: Final = {
+    "integration": "backend_api",
+    "type": "json-rpc",
+    "status": "connected",
+    "since": 1763935200000,
+    "circuit": "closed",
+    "error": None,
+    "in_flight": 2,
+    "queued": 0,
+    "pending": 0,
+    "dead_letters": 1,
+    "dropped": 0,
+    "warnings": 0,
+    "unwell": 0,
+    "rates": _RATES,
+    "series": _SERIES,
+}
+
 RESULTS: Final[dict[str, Any]] = {
     "request": {"id": 7, "total": 120},
     "publish": {"stream": "ORDERS", "sequence": 1207},
@@ -116,6 +153,64 @@ RESULTS: Final[dict[str, Any]] = {
     "bridge.ping": "are you there?",
     "bridge.status": {"bridge": BRIDGE, "backend_api": INTEGRATION},
     "bridge.subscriptions": {"backend_api": [_SUBSCRIPTION]},
+    "bridge.overview": {
+        "at": 1763935207000,
+        "bridge": BRIDGE,
+        "received": 2.07,
+        "published": 4.4,
+        "rates": _RATES,
+        "series": _SERIES,
+        "problems": [
+            {
+                "kind": "dead_letters",
+                "severity": "warning",
+                "text": "1 dead letter to be replayed or discarded",
+                "since": 1763935200104,
+                "integrations": ["backend_api"],
+            }
+        ],
+        "integrations": [_ROW],
+        "routes": [_ROUTE_ROW],
+        "subscriptions": [
+            {
+                "integration": "backend_api",
+                "subscription": "subscription-1",
+                "topic": "metrics/#",
+                "emit": "data.metrics",
+                "messages": 12,
+                "rate": 0.0,
+            }
+        ],
+    },
+    "bridge.inspect": {
+        "at": 1763935207000,
+        "row": _ROW,
+        "health": INTEGRATION,
+        "attempts": 97,
+        "retries": 4,
+        "failures": {"rejected": 3},
+        "durations": {"request": [{"up_to_ms": 0.5, "count": 0}, {"up_to_ms": None, "count": 93}]},
+        "failed": [
+            {
+                "at": 1763935200104,
+                "operation": "request",
+                "route": "orders",
+                "cause": {"source": "shop", "id": 41, "event_type": "order.placed"},
+                "correlation_id": None,
+                "traceparent": None,
+                "durable": True,
+                "attempts": 1,
+                "duration_ms": 3.2,
+                "error": _REJECTED,
+                "history": _HISTORY,
+            }
+        ],
+        "circuit": [{"at": 1763935200000, "state": "closed", "error": None}],
+        "routes": [_ROUTE_ROW],
+        "subscriptions": [_SUBSCRIPTION],
+        "dead_letters": [_LETTER],
+        "configuration": {"type": "json-rpc", "endpoint.url": "https://api.example.com/rpc", "auth.token": "***"},
+    },
     "bridge.match": {
         "command": False,
         "stops": False,

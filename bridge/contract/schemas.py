@@ -31,6 +31,8 @@ _NAMED: Final[dict[str, tuple[Any, str]]] = {
     "RestartBlock": (payloads.RestartBlock, "A block of the configuration that takes effect at the next start."),
     "SequenceNumber": (payloads.SequenceNumber, "The number of a message in its stream."),
     "ShedReason": (payloads.ShedReason, "Why an operation was shed: an error's kind, or `retry_budget`."),
+    "ProblemKind": (payloads.ProblemKind, "What a problem is about."),
+    "Severity": (payloads.Severity, "How bad a problem is."),
     "SubscriptionStatus": (payloads.SubscriptionStatus, "The status of a subscription that is not live."),
 }
 #: Attributes that have another name on the bus.

@@ -282,6 +282,16 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     payload: Any = msgspec.UNSET
 
 
+class Inspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`bridge.inspect`: ask for all that is known of one integration.
+
+    Attributes:
+        integration: Its label.
+    """
+
+    integration: NonEmpty
+
+
 class Reload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reads the configuration again, for `bridge.reload`.
 
@@ -299,6 +309,8 @@ BRIDGE_OPERATIONS: Final = (
     "ping",
     "status",
     "subscriptions",
+    "overview",
+    "inspect",
     "match",
     "configuration",
     "reload",

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
 from bridge.outbox.ports import Storage
-from bridge.outbox.store import Missing, Store, Totals
+from bridge.outbox.store import LetterCount, Missing, Store, Totals
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: Rows that one transaction takes at most, about.
@@ -95,6 +95,7 @@ class CommitQueue:
         totals: The store's totals after the last commit that has come back to the loop.
         condition: How the disk and the store were by then.
         missing: What an earlier run had committed and the store does not have; None where nothing is missing.
+        letters: The dead letters of each integration when it was opened.
     """
 
     def __init__(self, storage: Storage, *, max_bytes: int, back: Callable[[Turn], None], clock: Clock) -> None:
@@ -119,6 +120,7 @@ class CommitQueue:
         self.totals = Totals()
         self.condition = Condition()
         self.missing: Missing | None = None
+        self.letters: dict[str, LetterCount] = {}
 
     async def open(self) -> dict[str, int]:
         """Open the store, and return how many entries wait for each integration.
@@ -127,7 +129,7 @@ class CommitQueue:
             OutboxError: It cannot be opened.
         """
         store = await asyncio.to_thread(Store, self._storage, max_bytes=self._max_bytes)
-        self.totals, self.missing = store.totals, store.missing
+        self.totals, self.missing, self.letters = store.totals, store.missing, store.letters()
         found = store.integrations()
         self._thread = threading.Thread(target=self._run, args=(store,), name="outbox", daemon=True)
         self._thread.start()

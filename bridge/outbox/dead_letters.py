@@ -192,15 +192,15 @@ def replay_letters(store: Store, wanted: Selection, most: int, now_ms: int) -> l
     return entries
 
 
-def discard_letters(store: Store, wanted: Selection, most: int) -> int:
-    """Remove at most `most` dead letters; return how many were removed."""
+def discard_letters(store: Store, wanted: Selection, most: int) -> list[str]:
+    """Remove at most `most` dead letters; return the integration of each that was removed."""
     where, values = wanted.where()
     found = store.execute(
-        f"SELECT seq, size FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
+        f"SELECT seq, size, integration FROM letter WHERE {where} ORDER BY seq LIMIT ?",  # noqa: S608
         [*values, most],
     ).fetchall()
-    _remove(store, found)
-    return len(found)
+    _remove(store, [(seq, size) for seq, size, _ in found])
+    return [integration for _, _, integration in found]
 
 
 def _remove(store: Store, found: list[tuple[int, int]]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Body, Entry, digest, encode
 from bridge.outbox.ports import DeliveryConnection, Storage
 from bridge.outbox.steady_time import SteadyTime
-from bridge.outbox.store import OVERHEAD, Store
+from bridge.outbox.store import OVERHEAD, LetterCount, Store
 from bridge.outbox.write_batch import Acceptance, Settlement
 
 #: Bytes of events that wait for their commit.
@@ -85,6 +85,7 @@ class Outbox:
         self._make_commit_queue = commit_queue
         self._commits: CommitQueue | None = None
         self._queues: dict[str, DeliveryQueue] = {}
+        self._letters: dict[str, LetterCount] = {}
         self._sweeping = Timer(clock)
         self._told_problem: str | None = None
         self._was_stuck = False
@@ -128,6 +129,7 @@ class Outbox:
             self._storage.release()
             raise StoppingError("the bridge is stopping")
         self._commits = commits
+        self._letters = commits.letters
         if commits.missing is not None:
             log.warning("outbox", file=self._storage.name, missing=str(commits.missing))
         for integration, pending in found.items():
@@ -176,6 +178,11 @@ class Outbox:
     def pending(self) -> dict[str, int]:
         """How many entries there are by integration, of those that have any."""
         return {name: one.pending for name, one in self._queues.items() if one.pending}
+
+    @property
+    def dead_letters(self) -> Mapping[str, LetterCount]:
+        """The dead letters of each integration that has any, by its label."""
+        return self._letters
 
     def counts(self) -> OutboxCounts:
         """Return the `outbox` of `health.bridge`."""
@@ -269,6 +276,8 @@ class Outbox:
         for settlement in done.batch.settlements:
             queue = self._queue(settlement.entry.body.integration)
             queue.on_settled(settlement.entry)
+            if settlement.dead_letter is not None:
+                self._count_letters(settlement.entry.body.integration, 1, settlement.ended_ms)
             touched[queue] = None
             self._tell(settlement)
         for entry in done.batch.begun:
@@ -286,6 +295,14 @@ class Outbox:
         if self._commits is not None and self._commits.condition.problem != self._told_problem:
             self._told_problem = self._commits.condition.problem
             self._on_change()
+
+    def _count_letters(self, integration: str, more: int, at: int = 0) -> None:
+        """Count dead letters of an integration that have come, at this Unix time in milliseconds, or are gone."""
+        before = self._letters.get(integration, LetterCount(0, at))
+        if before.count + more > 0:
+            self._letters[integration] = LetterCount(before.count + more, before.since)
+        else:
+            self._letters.pop(integration, None)
 
     def _tell(self, one: Settlement) -> None:
         """Answer all who asked for an entry, now that its end is committed."""
@@ -345,15 +362,20 @@ class Outbox:
         self._commits.on_thread(act, back, writes=writes)
         return await answer
 
-    async def letters(self, wanted: Selection, limit: int) -> LetterList:
+    async def letters(self, wanted: Selection, limit: int, room: int | None = None) -> LetterList:
         """Return dead letters, oldest first, as many as fit into an answer, and how many match in all.
+
+        Args:
+            wanted: Which ones.
+            limit: How many at most.
+            room: Bytes that they may have, where that is less than an answer has.
 
         Raises:
             StoppingError: The outbox is closed, or was closed meanwhile.
         """
         responder = self._responder
         found: LetterList = await self._ask(
-            lambda store: list_letters(store, wanted, limit, responder.most, responder.fits)
+            lambda store: list_letters(store, wanted, limit, room or responder.most, responder.fits)
         )
         return found
 
@@ -371,6 +393,7 @@ class Outbox:
                 queue = self._queue(entry.body.integration)
                 queue.on_accepted(entry)
                 queue.schedule_pump()
+                self._count_letters(entry.body.integration, -1)
 
         async def move(most: int) -> int:
             def act(store: Store) -> list[Entry]:
@@ -389,9 +412,12 @@ class Outbox:
             StoppingError: The outbox is closed, or was closed meanwhile.
         """
 
+        def forget(gone: list[str]) -> None:
+            for integration in gone:
+                self._count_letters(integration, -1)
+
         async def move(most: int) -> int:
-            gone: int = await self._ask(lambda store: discard_letters(store, wanted, most), writes=True)
-            return gone
+            return len(await self._ask(lambda store: discard_letters(store, wanted, most), writes=True, first=forget))
 
         await self._check_all_found(wanted)
         return await _in_chunks(move, limit)

@@ -52,6 +52,19 @@ class Totals(msgspec.Struct):
     known_bytes: int = 0
 
 
+class LetterCount(msgspec.Struct, frozen=True):
+    """The dead letters of one integration.
+
+    Attributes:
+        count: How many there are.
+        since: When the oldest one that was there at the start, or else the first one since, became a dead letter; Unix
+            time in milliseconds.
+    """
+
+    count: int
+    since: int
+
+
 class Scan(NamedTuple):
     """The result of a scan.
 
@@ -370,6 +383,13 @@ class Store:
     def integrations(self) -> dict[str, int]:
         """Return how many entries each integration has."""
         return dict(self.execute("SELECT integration, count(*) FROM entry GROUP BY integration").fetchall())
+
+    def letters(self) -> dict[str, LetterCount]:
+        """Return the dead letters of each integration that has any."""
+        if not self.totals.letters:
+            return {}
+        found = self.execute("SELECT integration, count(*), min(at_ms) FROM letter GROUP BY integration").fetchall()
+        return {integration: LetterCount(count, since) for integration, count, since in found}
 
     def scan(self, integration: str, after: int, excluded: Iterable[str], most: int, room: int) -> Scan:
         """Return the next entries of an integration in order, without those of some keys.

@@ -71,6 +71,11 @@ class Accounting:
         """Return how many operations are at a stage."""
         return self._counts[stage]
 
+    def ended(self) -> tuple[int, int]:
+        """Return how many operations ended with a result, and how many otherwise."""
+        counts = self._counts
+        return counts[Stage.SUCCEEDED], sum(counts[Stage.FAILED :])
+
     @property
     def in_flight(self) -> int:
         """How many operations have an attempt that is running."""

@@ -14,6 +14,7 @@ from bridge.config import Scope
 from bridge.connection import Connection, ConnectionManager, Done
 from bridge.core.errors import (
     BridgeError,
+    InvalidError,
     StoppingError,
     UnknownIntegrationError,
 )
@@ -46,6 +47,7 @@ from bridge.routing.router import (
     deadline_of,
     operation_of,
     parse_command,
+    parse_inspect,
     parse_letters,
     parse_match,
     parse_reload,
@@ -124,6 +126,8 @@ class Dispatcher:
     def _command(self, event: Event, addressee: Addressee) -> None:
         if isinstance(addressee.problem, UnknownIntegrationError) and self._peers.have(addressee.integration or ""):
             return
+        if addressee.integration is None and addressee.operation == "inspect" and self._is_for_a_peer(event):
+            return
         name = addressee.integration or "bridge"
         caller = self._begin(event, name, addressee.operation)
         if caller is None:
@@ -138,6 +142,14 @@ class Dispatcher:
                 self._integration_command(event, addressee.integration, addressee.operation, caller)
         except BridgeError as error:
             caller.done(operation_of(event, addressee.operation, name, _NOTHING), Outcome(error=error))
+
+    def _is_for_a_peer(self, event: Event) -> bool:
+        """Return whether `bridge.inspect` asks about an integration that another bridge has, and this one has not."""
+        try:
+            name = parse_inspect(event).integration
+        except InvalidError:
+            return False
+        return self._manager.get(name) is None and self._peers.have(name)
 
     def _integration_command(self, event: Event, name: str, operation: str, caller: "_Caller") -> None:
         connection = self._connection(name)
@@ -181,6 +193,12 @@ class Dispatcher:
         elif name == "subscriptions":
             check_empty(event, name)
             caller.done(operation, Outcome(result=self._controls.subscriptions()))
+        elif name == "overview":
+            check_empty(event, name)
+            caller.done(operation, Outcome(result=self._controls.overview()))
+        elif name == "inspect":
+            wanted = parse_inspect(event).integration
+            self._controls.later(self._answer_later(operation, self._controls.inspect(wanted), caller))
         elif name == "match":
             caller.done(operation, Outcome(result=self._match(event, parse_match(event))))
         elif name in DEAD_LETTER_OPERATIONS:
@@ -193,8 +211,8 @@ class Dispatcher:
         elif name == "reload":
             if self.stopping:
                 raise StoppingError("the bridge is stopping")
-            wanted = parse_reload(name, event)
-            self._controls.later(self._answer_later(operation, self._controls.reload(dry_run=wanted.dry_run), caller))
+            dry_run = parse_reload(name, event).dry_run
+            self._controls.later(self._answer_later(operation, self._controls.reload(dry_run=dry_run), caller))
 
     def _match(self, event: Event, wanted: Match) -> Matched:
         if self._controls.stops(wanted.event_type):

@@ -6,11 +6,13 @@ from typing import Any, Protocol
 from bridge.core.model import Letters
 from bridge.core.payloads import (
     BridgeHealth,
+    Inspection,
     IntegrationHealth,
     LetterList,
     LiveSubscription,
     LoadedConfiguration,
     Moved,
+    Overview,
     Reloaded,
 )
 from bridge.core.ports import Publisher
@@ -45,6 +47,20 @@ class Controls(Protocol):
 
     def subscriptions(self) -> dict[str, list[LiveSubscription]]:
         """Return the result of `bridge.subscriptions`."""
+        ...
+
+    def overview(self) -> Overview:
+        """Return the result of `bridge.overview`."""
+        ...
+
+    async def inspect(self, integration: str) -> Inspection:
+        """Return the result of `bridge.inspect`.
+
+        Raises:
+            InvalidError: The integration's settings cannot be shown.
+            StoppingError: The bridge is about to end.
+            UnknownIntegrationError: There is no such integration.
+        """
         ...
 
     def stops(self, event_type: str) -> bool:

@@ -27,6 +27,7 @@ from bridge.core.model import (
     Command,
     Empty,
     Event,
+    Inspect,
     Letters,
     Match,
     Operation,
@@ -193,6 +194,21 @@ def parse_match(event: Event) -> Match:
     except (msgspec.ValidationError, ValueError) as error:
         raise InvalidError(f"match: {error}") from None
     return wanted
+
+
+_INSPECT: Final = msgspec.msgpack.Decoder(Inspect)
+
+
+def parse_inspect(event: Event) -> Inspect:
+    """Return which integration a command `bridge.inspect` asks about.
+
+    Raises:
+        InvalidError: The payload does not fit; the message names the place.
+    """
+    try:
+        return _INSPECT.decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"inspect: {error}") from None
 
 
 _RELOAD: Final = msgspec.msgpack.Decoder(Reload | None)

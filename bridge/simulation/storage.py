@@ -197,7 +197,7 @@ class InlineCommitQueue(CommitQueue):
         self.store = Store(self._storage, max_bytes=self._max_bytes)
         self._committer = Committer(self.store, self._turns, self.returned, self._clock.monotonic)
         self.totals, self.condition = self.store.totals, self._committer.condition
-        self.missing = self.store.missing
+        self.missing, self.letters = self.store.missing, self.store.letters()
         found = self.store.integrations()
         self._plan()
         return found

@@ -203,6 +203,10 @@ async def commands(client: BusClient) -> None:
     assert await ask("bridge.ping", [1]) == [1]
     assert set(await ask("bridge.status")) == {"bridge", "shop", "ruin"}
     assert set(await ask("bridge.subscriptions")) == {"shop", "ruin"}
+    seen = await ask("bridge.overview")
+    assert {row["integration"] for row in seen["integrations"]} == {"shop", "ruin"}
+    assert (await ask("bridge.inspect", {"integration": "shop"}))["row"]["integration"] == "shop"
+    assert await ask("bridge.inspect", {"integration": "shpo"}) == "unknown_integration"
     assert [one["route"] for one in (await ask("bridge.match", {"event_type": "order.made"}))["routes"]] == ["echo"]
     assert "files" in await ask("bridge.configuration")
     assert (await ask("bridge.reload"))["needs_restart"] == []

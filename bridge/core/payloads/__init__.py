@@ -52,9 +52,11 @@ from bridge.core.payloads.views import (
     IntegrationRow,
     Overview,
     Problem,
+    ProblemKind,
     Rates,
     RouteRow,
     Series,
+    Severity,
     SubscriptionRow,
 )
 
@@ -99,6 +101,7 @@ __all__ = [
     "Overview",
     "Payload",
     "Problem",
+    "ProblemKind",
     "Published",
     "Rates",
     "Reason",
@@ -111,6 +114,7 @@ __all__ = [
     "RouteRow",
     "SequenceNumber",
     "Series",
+    "Severity",
     "Shed",
     "ShedReason",
     "Status",

@@ -1,6 +1,6 @@
 """Results of `bridge.overview` and `bridge.inspect`, which the console and `nemo-bridge top` show, too."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -37,8 +37,9 @@ class Rates(Payload, frozen=True):
         succeeded: Operations a second that ended with a result, lately.
         failed: Operations a second that ended otherwise, lately.
         messages: Messages from outside a second, lately.
-        p50_ms: Half of the operations of the last five minutes were faster; null where there were none.
-        p95_ms: 95 of 100 operations of the last five minutes were faster; null where there were none.
+        p50_ms: Half of the operations of the last five minutes were faster; null where there were none. It is
+            estimated from a histogram, and at most 60,000.
+        p95_ms: 95 of 100 operations of the last five minutes were faster; likewise.
     """
 
     succeeded: float
@@ -66,7 +67,8 @@ class IntegrationRow(Payload, frozen=True):
         warnings: How many warnings its health has.
         unwell: How many of its subscriptions are not live.
         rates: How much happens now.
-        series: What happened in the last 15 minutes; left out where nothing did.
+        series: What happened in the last 15 minutes; left out where nothing did, or where all of it would not fit on
+            the bus.
     """
 
     integration: str
@@ -86,15 +88,50 @@ class IntegrationRow(Payload, frozen=True):
     series: Series | UnsetType = UNSET
 
 
+ProblemKind = Literal[
+    "outbox",
+    "failed",
+    "disconnected",
+    "circuit",
+    "outbox_loss",
+    "lost",
+    "dropped",
+    "operations",
+    "subscriptions",
+    "dead_letters",
+    "orphans",
+    "waiting",
+    "missing",
+    "rejected",
+    "unheard",
+    "slow",
+    "connecting",
+    "paused",
+    "stopped",
+]
+Severity = Literal["error", "warning"]
+
+
 class Problem(Payload, frozen=True):
     """Something that a person should look at; the same trouble of several integrations is one problem.
 
     Attributes:
+        kind: What it is about. `outbox`: it accepts nothing. `failed`, `disconnected`, `connecting`, `paused`,
+            `stopped`: the status of integrations. `circuit`: circuits that are not closed. `outbox_loss`: what an
+            earlier run had stored is missing. `lost`: own events that were lost before they were sent. `dropped`:
+            messages from outside that could not become events. `operations`: many operations fail although the
+            integration is connected. `subscriptions`: those that are not live. `dead_letters`: those that are stored.
+            `orphans`: events in the outbox for integrations that do not exist. `waiting`: events that have been in the
+            outbox for long. `missing`: events of others that were lost on the bus. `rejected`: messages on the bus that
+            were not accepted. `unheard`: messages that wait because nobody listens. `slow`: health checks.
+        severity: `error` where something does not work or is lost; `warning` for all else.
         text: What is wrong, in one line.
         since: When it began, Unix time in milliseconds; of several the first.
         integrations: Which ones are concerned; none for a problem of the bridge itself.
     """
 
+    kind: ProblemKind
+    severity: Severity
     text: str
     since: UInt
     integrations: list[str]
@@ -154,10 +191,10 @@ class Overview(Payload, frozen=True):
         published: Events to the bus a second, lately.
         rates: What all integrations do together.
         series: What all integrations did together in the last 15 minutes.
-        problems: What a person should look at, the worst first.
+        problems: What a person should look at, the worst first; at most 100.
         integrations: All of them, those that are not well first.
-        routes: The routes; at most 1,000.
-        subscriptions: The subscriptions; at most 1,000.
+        routes: The routes; at most 1,000, and fewer where these would not fit on the bus.
+        subscriptions: The subscriptions; at most 1,000, and fewer where these would not fit on the bus.
     """
 
     at: UInt
@@ -195,11 +232,12 @@ class Inspection(Payload, frozen=True):
         retries: How many of these were not the first one of their operation.
         failures: How often an operation ended with an error, by the error's kind.
         durations: Of each operation, by its name: how long it took, since the start.
-        failed: The last 50 operations that failed after an attempt, the newest first.
+        failed: The last 50 operations that failed after an attempt, the newest first; fewer where these would not fit
+            on the bus.
         circuit: The last 50 changes of the circuit, the newest first.
         routes: The routes that use it.
         subscriptions: Its subscriptions.
-        dead_letters: The oldest 50 dead letters.
+        dead_letters: The oldest 50 dead letters; fewer where these would not fit on the bus.
         configuration: Its settings; secrets are masked.
     """
 

@@ -126,6 +126,13 @@ pub struct BridgeHealth {
     pub integrations: BTreeMap<String, ConnectionStatus>,
 }
 
+/// `bridge.inspect`: ask for all that is known of one integration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeInspectCommand {
+    /// Its label.
+    pub integration: String,
+}
+
 /// `bridge.match`: ask what this bridge would do with an event. Nothing is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BridgeMatchCommand {
@@ -136,6 +143,11 @@ pub struct BridgeMatchCommand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
 }
+
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeOverviewCommand {}
 
 /// Any value.
 pub type BridgePingCommand = Value;
@@ -215,6 +227,16 @@ pub struct BridgeStatusCommand {}
 /// `bridge.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BridgeSubscriptionsCommand {}
+
+/// A bucket of a histogram.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Bucket {
+    /// Its upper limit in milliseconds; null for the last one, which has none.
+    pub up_to_ms: Option<f64>,
+    /// How many operations are in it and in no bucket before it.
+    pub count: u64,
+}
 
 /// Counts of the bridge's use of the bus since the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -325,6 +347,18 @@ pub struct CircuitChange {
 /// `bridge.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CircuitForceOpenCommand {}
+
+/// A change of the circuit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CircuitMoment {
+    /// When, Unix time in milliseconds.
+    pub at: u64,
+    /// The state that it came to.
+    pub state: CircuitState,
+    /// The failure that opened it; null where it closed, or a command changed it.
+    pub error: Option<ErrorObject>,
+}
 
 /// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
 /// `bridge.status`.
@@ -634,6 +668,34 @@ pub struct FailedAttempt {
     pub error: ErrorObject,
 }
 
+/// An operation that failed after at least one attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailedOperation {
+    /// When it ended, Unix time in milliseconds.
+    pub at: u64,
+    /// Its name.
+    pub operation: String,
+    /// The route that asked for it; null for a command.
+    pub route: Option<String>,
+    /// The event that asked for it.
+    pub cause: Cause,
+    /// That of the event.
+    pub correlation_id: Option<String>,
+    /// The trace context of the event, as it came.
+    pub traceparent: Option<String>,
+    /// Whether it is stored in the outbox, which may try it again.
+    pub durable: bool,
+    /// How many attempts were made.
+    pub attempts: u64,
+    /// Milliseconds from acceptance to the end.
+    pub duration_ms: f64,
+    /// Why the last attempt failed.
+    pub error: ErrorObject,
+    /// The failed attempts, oldest first; of more than 20 the first ten and the last ten.
+    pub history: Vec<FailedAttempt>,
+}
+
 /// The operation has failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -668,6 +730,39 @@ pub struct GivenUp {
     pub message: Message,
     /// Why it is not delivered again.
     pub error: ErrorObject,
+}
+
+/// The result of `bridge.inspect`: all that is known of one integration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// When it was made, Unix time in milliseconds.
+    pub at: u64,
+    /// It, as a line of the overview.
+    pub row: IntegrationRow,
+    /// The payload of `health.<id>`.
+    pub health: IntegrationHealth,
+    /// How many attempts were begun since the start.
+    pub attempts: u64,
+    /// How many of these were not the first one of their operation.
+    pub retries: u64,
+    /// How often an operation ended with an error, by the error's kind.
+    pub failures: BTreeMap<String, u64>,
+    /// Of each operation, by its name: how long it took, since the start.
+    pub durations: BTreeMap<String, Vec<Bucket>>,
+    /// The last 50 operations that failed after an attempt, the newest first; fewer where these
+    /// would not fit on the bus.
+    pub failed: Vec<FailedOperation>,
+    /// The last 50 changes of the circuit, the newest first.
+    pub circuit: Vec<CircuitMoment>,
+    /// The routes that use it.
+    pub routes: Vec<RouteRow>,
+    /// Its subscriptions.
+    pub subscriptions: Vec<LiveSubscription>,
+    /// The oldest 50 dead letters; fewer where these would not fit on the bus.
+    pub dead_letters: Vec<Letter>,
+    /// Its settings; secrets are masked.
+    pub configuration: BTreeMap<String, Value>,
 }
 
 /// The state of an integration, emitted on every change, as a heartbeat, and for each new
@@ -709,6 +804,44 @@ pub struct IntegrationHealth {
     pub warnings: Vec<String>,
     /// Those that are not live while it is connected, by name; at most 20.
     pub subscriptions: BTreeMap<String, SubscriptionHealth>,
+}
+
+/// An integration, as one line of the overview.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IntegrationRow {
+    /// Its label.
+    pub integration: String,
+    /// Its protocol.
+    pub r#type: String,
+    /// Its status.
+    pub status: ConnectionStatus,
+    /// When the status began, Unix time in milliseconds.
+    pub since: u64,
+    /// The circuit breaker's state.
+    pub circuit: CircuitState,
+    /// Why it is not connected, or why its circuit is not closed; null where all is well.
+    pub error: Option<ErrorObject>,
+    /// How many operations have a running attempt.
+    pub in_flight: u64,
+    /// How many operations wait, those of the outbox not counted.
+    pub queued: u64,
+    /// How many of its operations wait in the outbox.
+    pub pending: u64,
+    /// How many dead letters it has.
+    pub dead_letters: u64,
+    /// How many messages from outside could not become an event.
+    pub dropped: u64,
+    /// How many warnings its health has.
+    pub warnings: u64,
+    /// How many of its subscriptions are not live.
+    pub unwell: u64,
+    /// How much happens now.
+    pub rates: Rates,
+    /// What happened in the last 15 minutes; left out where nothing did, or where all of it would
+    /// not fit on the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 /// A stored dead letter.
@@ -899,10 +1032,143 @@ pub struct OutboxLoss {
     pub replaced: bool,
 }
 
+/// The result of `bridge.overview`: how the bridge and all integrations are, and what happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Overview {
+    /// When it was made, Unix time in milliseconds.
+    pub at: u64,
+    /// The payload of `health.bridge`.
+    pub bridge: BridgeHealth,
+    /// Events from the bus a second, lately.
+    pub received: f64,
+    /// Events to the bus a second, lately.
+    pub published: f64,
+    /// What all integrations do together.
+    pub rates: Rates,
+    /// What all integrations did together in the last 15 minutes.
+    pub series: Series,
+    /// What a person should look at, the worst first; at most 100.
+    pub problems: Vec<Problem>,
+    /// All of them, those that are not well first.
+    pub integrations: Vec<IntegrationRow>,
+    /// The routes; at most 1,000, and fewer where these would not fit on the bus.
+    pub routes: Vec<RouteRow>,
+    /// The subscriptions; at most 1,000, and fewer where these would not fit on the bus.
+    pub subscriptions: Vec<SubscriptionRow>,
+}
+
 /// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
 /// `bridge.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PauseCommand {}
+
+/// Something that a person should look at; the same trouble of several integrations is one problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What it is about. `outbox`: it accepts nothing. `failed`, `disconnected`, `connecting`,
+    /// `paused`, `stopped`: the status of integrations. `circuit`: circuits that are not closed.
+    /// `outbox_loss`: what an earlier run had stored is missing. `lost`: own events that were lost
+    /// before they were sent. `dropped`: messages from outside that could not become events.
+    /// `operations`: many operations fail although the integration is connected. `subscriptions`:
+    /// those that are not live. `dead_letters`: those that are stored. `orphans`: events in the
+    /// outbox for integrations that do not exist. `waiting`: events that have been in the outbox
+    /// for long. `missing`: events of others that were lost on the bus. `rejected`: messages on the
+    /// bus that were not accepted. `unheard`: messages that wait because nobody listens. `slow`:
+    /// health checks.
+    pub kind: ProblemKind,
+    /// `error` where something does not work or is lost; `warning` for all else.
+    pub severity: Severity,
+    /// What is wrong, in one line.
+    pub text: String,
+    /// When it began, Unix time in milliseconds; of several the first.
+    pub since: u64,
+    /// Which ones are concerned; none for a problem of the bridge itself.
+    pub integrations: Vec<String>,
+}
+
+/// What a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// `circuit`.
+    Circuit,
+    /// `connecting`.
+    Connecting,
+    /// `dead_letters`.
+    DeadLetters,
+    /// `disconnected`.
+    Disconnected,
+    /// `dropped`.
+    Dropped,
+    /// `failed`.
+    Failed,
+    /// `lost`.
+    Lost,
+    /// `missing`.
+    Missing,
+    /// `operations`.
+    Operations,
+    /// `orphans`.
+    Orphans,
+    /// `outbox`.
+    Outbox,
+    /// `outbox_loss`.
+    OutboxLoss,
+    /// `paused`.
+    Paused,
+    /// `rejected`.
+    Rejected,
+    /// `slow`.
+    Slow,
+    /// `stopped`.
+    Stopped,
+    /// `subscriptions`.
+    Subscriptions,
+    /// `unheard`.
+    Unheard,
+    /// `waiting`.
+    Waiting,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl ProblemKind {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Circuit => "circuit",
+            Self::Connecting => "connecting",
+            Self::DeadLetters => "dead_letters",
+            Self::Disconnected => "disconnected",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Missing => "missing",
+            Self::Operations => "operations",
+            Self::Orphans => "orphans",
+            Self::Outbox => "outbox",
+            Self::OutboxLoss => "outbox_loss",
+            Self::Paused => "paused",
+            Self::Rejected => "rejected",
+            Self::Slow => "slow",
+            Self::Stopped => "stopped",
+            Self::Subscriptions => "subscriptions",
+            Self::Unheard => "unheard",
+            Self::Waiting => "waiting",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
 
 /// `publish`: send a message to a topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -953,6 +1219,23 @@ pub struct QueueMessage {
     /// Its headers, where the protocol has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// How much happens now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Operations a second that ended with a result, lately.
+    pub succeeded: f64,
+    /// Operations a second that ended otherwise, lately.
+    pub failed: f64,
+    /// Messages from outside a second, lately.
+    pub messages: f64,
+    /// Half of the operations of the last five minutes were faster; null where there were none. It
+    /// is estimated from a histogram, and at most 60,000.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 operations of the last five minutes were faster; likewise.
+    pub p95_ms: Option<f64>,
 }
 
 /// Why messages on the bus were rejected.
@@ -1177,6 +1460,28 @@ pub struct RouteMatch {
     pub r#where: Option<bool>,
 }
 
+/// A route of the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RouteRow {
+    /// Its label.
+    pub route: String,
+    /// The event types that it takes, or patterns of these.
+    pub on: Vec<String>,
+    /// Where its operations go.
+    pub integration: String,
+    /// Which operation it asks for.
+    pub operation: String,
+    /// Whether its events are stored in the outbox first.
+    pub durable: bool,
+    /// Operations that ended with a result since the start.
+    pub succeeded: u64,
+    /// Operations that ended with an error since the start.
+    pub failed: u64,
+    /// Operations a second, lately.
+    pub rate: f64,
+}
+
 /// The number of a message in its stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -1185,6 +1490,53 @@ pub enum SequenceNumber {
     Integer(u64),
     /// Of type `string`.
     String(String),
+}
+
+/// How often something happened lately, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Series {
+    /// When the last step began, Unix time in milliseconds. That step may not be over.
+    pub at: u64,
+    /// Milliseconds that each step lasts.
+    pub step_ms: u64,
+    /// Operations that ended with a result, in each step.
+    pub succeeded: Vec<u64>,
+    /// Operations that ended otherwise, in each step.
+    pub failed: Vec<u64>,
+    /// Messages from outside, in each step.
+    pub messages: Vec<u64>,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Severity {
+    /// `error`.
+    Error,
+    /// `warning`.
+    Warning,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Severity {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
 }
 
 /// Operations ended without an attempt, or without a retry; emitted at most once a second for each
@@ -1326,6 +1678,24 @@ pub struct SubscriptionHealth {
     pub error: Option<ErrorObject>,
 }
 
+/// A subscription, as the overview has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SubscriptionRow {
+    /// Where its messages come from.
+    pub integration: String,
+    /// Its name.
+    pub subscription: String,
+    /// Its topic or queue; only the beginning of a long one.
+    pub topic: String,
+    /// The type of its events, or the expression that makes it; null for `message.<id>`.
+    pub emit: Option<String>,
+    /// How many messages have come since the bridge subscribed.
+    pub messages: u64,
+    /// Messages a second, lately.
+    pub rate: f64,
+}
+
 /// The status of a subscription that is not live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -1400,8 +1770,14 @@ pub type BridgeDeadLettersResponse = Response<LetterList>;
 /// The payload of a response: bridge discard.
 pub type BridgeDiscardResponse = Response<Moved>;
 
+/// The payload of a response: bridge inspect.
+pub type BridgeInspectResponse = Response<Inspection>;
+
 /// The payload of a response: bridge match.
 pub type BridgeMatchResponse = Response<Matched>;
+
+/// The payload of a response: bridge overview.
+pub type BridgeOverviewResponse = Response<Overview>;
 
 /// The payload of a response: bridge ping.
 pub type BridgePingResponse = Response<Value>;
@@ -1486,8 +1862,14 @@ mod tests {
         keeps_examples::<BridgeDiscardCommand>(include_str!(
             "../../../schemas/command/bridge.discard.schema.json"
         ));
+        keeps_examples::<BridgeInspectCommand>(include_str!(
+            "../../../schemas/command/bridge.inspect.schema.json"
+        ));
         keeps_examples::<BridgeMatchCommand>(include_str!(
             "../../../schemas/command/bridge.match.schema.json"
+        ));
+        keeps_examples::<BridgeOverviewCommand>(include_str!(
+            "../../../schemas/command/bridge.overview.schema.json"
         ));
         keeps_examples::<BridgePingCommand>(include_str!(
             "../../../schemas/command/bridge.ping.schema.json"
@@ -1590,8 +1972,14 @@ mod tests {
         keeps_examples::<BridgeDiscardResponse>(include_str!(
             "../../../schemas/response/bridge.discard.schema.json"
         ));
+        keeps_examples::<BridgeInspectResponse>(include_str!(
+            "../../../schemas/response/bridge.inspect.schema.json"
+        ));
         keeps_examples::<BridgeMatchResponse>(include_str!(
             "../../../schemas/response/bridge.match.schema.json"
+        ));
+        keeps_examples::<BridgeOverviewResponse>(include_str!(
+            "../../../schemas/response/bridge.overview.schema.json"
         ));
         keeps_examples::<BridgePingResponse>(include_str!(
             "../../../schemas/response/bridge.ping.schema.json"

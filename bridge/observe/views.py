@@ -1,0 +1,263 @@
+"""Makes the two views of the bridge: all of it (`bridge.overview`), and one integration (`bridge.inspect`).
+
+The console, `nemo-bridge top` and programs on the bus show these. Their sums are the ones that `health.*` has.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from bridge.config import Configuration, Route
+from bridge.connection import Connection, ConnectionManager
+from bridge.core.errors import ErrorObject, UnknownIntegrationError
+from bridge.core.model import CircuitState, ConnectionStatus
+from bridge.core.near import did_you_mean
+from bridge.core.payloads import (
+    BridgeHealth,
+    Bucket,
+    Inspection,
+    IntegrationHealth,
+    IntegrationRow,
+    Letter,
+    Overview,
+    RouteRow,
+    SubscriptionRow,
+)
+from bridge.core.ports import Clock
+from bridge.observe.problems import Problems
+from bridge.observe.samples import Samples
+from bridge.outbox import Outbox, Selection
+from bridge.resilience.measurements import BUCKETS, Histogram
+
+#: Routes and subscriptions that an overview has, and dead letters that an inspection has, at most.
+_MOST_ROWS: Final = 1000
+_MOST_LETTERS: Final = 50
+#: Bytes of these dead letters.
+_LETTER_BYTES: Final = 256 << 10
+#: Characters of an error in a row.
+_MOST_TEXT: Final = 300
+#: Statuses, the most urgent first.
+_URGENCY: Final = {
+    status: number
+    for number, status in enumerate(
+        (
+            ConnectionStatus.FAILED,
+            ConnectionStatus.DISCONNECTED,
+            ConnectionStatus.DEGRADED,
+            ConnectionStatus.PAUSED,
+            ConnectionStatus.STOPPED,
+            ConnectionStatus.CONNECTING,
+            ConnectionStatus.CONNECTED,
+        )
+    )
+}
+
+
+class Views:
+    """Shows how the bridge and its integrations are, and what they did lately."""
+
+    def __init__(
+        self,
+        manager: ConnectionManager,
+        samples: Samples,
+        *,
+        outbox: Outbox,
+        health: Callable[[], BridgeHealth],
+        configuration: Callable[[], Configuration],
+        settings: Callable[[str], Awaitable[dict[str, Any]]],
+        clock: Clock,
+    ) -> None:
+        """Create it.
+
+        Args:
+            manager: Has the connections.
+            samples: What happened lately.
+            outbox: The outbox.
+            health: Returns the payload of `health.bridge`.
+            configuration: Returns the configuration that is in use.
+            settings: Returns the settings of an integration with secrets masked; may raise InvalidError and
+                StoppingError.
+            clock: For all times.
+        """
+        self._manager = manager
+        self._samples = samples
+        self._outbox = outbox
+        self._health = health
+        self._configuration = configuration
+        self._settings = settings
+        self._clock = clock
+
+    # --- all of it
+
+    def overview(self) -> Overview:
+        """Return how the bridge and all integrations are, and what happens."""
+        samples = self._samples
+        samples.refresh()
+        now, health, pending = self._clock.wall_ms(), self._health(), self._outbox.pending
+        problems = Problems(now)
+        problems.of_bridge(health, samples.episodes, now - health.uptime_ms)
+        rows = []
+        for connection in self._manager:
+            row = self._row(connection, connection.health(), pending.get(connection.id, 0))
+            problems.of_integration(row, connection, samples.episodes)
+            rows.append(row)
+        problems.of_outbox(self._outbox, health, {row.integration: row.pending for row in rows if row.pending})
+        rows.sort(key=lambda row: (_URGENCY[row.status], row.integration))
+        received, published = samples.bus_rates()
+        return Overview(
+            at=now,
+            bridge=health,
+            received=received,
+            published=published,
+            rates=samples.rates_of_all(),
+            series=samples.series_of_all(),
+            problems=problems.listed(),
+            integrations=rows,
+            routes=[self._route(route) for route in self._configuration().routes[:_MOST_ROWS]],
+            subscriptions=list(islice(self._subscriptions(), _MOST_ROWS)),
+        )
+
+    def _row(self, connection: Connection, health: IntegrationHealth, pending: int) -> IntegrationRow:
+        letters = self._outbox.dead_letters.get(connection.id)
+        return IntegrationRow(
+            integration=health.integration,
+            type=health.type,
+            status=health.status,
+            since=health.since,
+            circuit=health.circuit,
+            error=_error(connection, health),
+            in_flight=health.in_flight,
+            queued=connection.accounting.queued,
+            pending=pending,
+            dead_letters=0 if letters is None else letters.count,
+            dropped=health.dropped,
+            warnings=len(health.warnings),
+            unwell=connection.subscriptions.not_live if health.subscriptions else 0,
+            rates=self._samples.rates(connection.id),
+            series=self._samples.series(connection.id) or UNSET,
+        )
+
+    def _route(self, route: Route) -> RouteRow:
+        connection = self._manager.get(route.integration)
+        sums = None if connection is None else connection.guard.measured.routes.get(route.name)
+        return RouteRow(
+            route=route.name,
+            on=list(route.on),
+            integration=route.integration,
+            operation=route.operation,
+            durable=route.durable,
+            succeeded=0 if sums is None else sums.succeeded,
+            failed=0 if sums is None else sums.failed,
+            rate=self._samples.route_rate(route.integration, route.name),
+        )
+
+    def _subscriptions(self) -> Iterator[SubscriptionRow]:
+        for connection in self._manager:
+            for one in connection.subscriptions.listed():
+                yield SubscriptionRow(
+                    integration=connection.id,
+                    subscription=one.subscription,
+                    topic=one.topic,
+                    emit=one.emit,
+                    messages=one.messages,
+                    rate=self._samples.subscription_rate(connection.id, one.subscription),
+                )
+
+    # --- one integration
+
+    async def inspect(self, integration: str) -> Inspection:
+        """Return all that is known of one integration.
+
+        Raises:
+            InvalidError: Its settings cannot be shown.
+            StoppingError: The bridge is about to end.
+            UnknownIntegrationError: There is no such integration.
+        """
+        self._connection(integration)
+        letters = await self._letters(integration)
+        configuration = await self._settings(integration)
+        connection = self._connection(integration)  # it may have been removed or replaced meanwhile
+        self._samples.refresh()
+        health, measured = connection.health(), connection.guard.measured
+        return Inspection(
+            at=self._clock.wall_ms(),
+            row=self._row(connection, health, self._outbox.pending.get(integration, 0)),
+            health=health,
+            attempts=measured.attempts,
+            retries=measured.retries,
+            failures=dict(sorted(measured.failures.items())),
+            durations={name: _buckets(one) for name, one in sorted(measured.durations.items())},
+            failed=list(reversed(measured.failed)),
+            circuit=list(reversed(measured.circuit)),
+            routes=[self._route(route) for route in self._configuration().routes if route.integration == integration],
+            subscriptions=connection.subscriptions.listed(),
+            dead_letters=letters,
+            configuration=configuration,
+        )
+
+    def _connection(self, integration: str) -> Connection:
+        connection = self._manager.get(integration)
+        if connection is None:
+            hint = did_you_mean(integration, (one.id for one in self._manager))
+            raise UnknownIntegrationError(f"there is no integration {integration!r}{hint}")
+        return connection
+
+    async def _letters(self, integration: str) -> list[Letter]:
+        if integration not in self._outbox.dead_letters:
+            return []
+        found = await self._outbox.letters(Selection(integration=integration), _MOST_LETTERS, _LETTER_BYTES)
+        return found.letters
+
+
+def _error(connection: Connection, health: IntegrationHealth) -> ErrorObject | None:
+    """Return why an integration is not connected, or else why its circuit is not closed."""
+    error = health.error
+    if error is None and health.circuit is not CircuitState.CLOSED:
+        opened = (one.error for one in reversed(connection.guard.measured.circuit) if one.error is not None)
+        error = None if connection.guard.breaker.forced else next(opened, None)
+    if error is None:
+        return None
+    message = error.message if len(error.message) <= _MOST_TEXT else f"{error.message[: _MOST_TEXT - 1]}…"
+    return replace(error, message=message, data=UNSET)
+
+
+def _buckets(histogram: Histogram) -> list[Bucket]:
+    limits = [*(round(limit * 1000, 3) for limit in BUCKETS), None]
+    return [Bucket(up_to_ms=limit, count=count) for limit, count in zip(limits, histogram.counts, strict=True)]
+
+
+# --- on the bus
+
+
+def overview_that_fits(overview: Overview, most: int) -> Overview:
+    """Return an overview of at most so many bytes, if possible: without series, with fewer routes and subscriptions."""
+    if _fits(overview, most):
+        return overview
+    overview = replace(overview, integrations=[replace(row, series=UNSET) for row in overview.integrations])
+    keep = _MOST_ROWS
+    while keep and not _fits(overview, most):
+        keep //= 2
+        overview = replace(overview, routes=overview.routes[:keep], subscriptions=overview.subscriptions[:keep])
+    return overview
+
+
+def inspection_that_fits(inspection: Inspection, most: int) -> Inspection:
+    """Return an inspection of at most so many bytes, if possible: with fewer dead letters, failures and routes."""
+    keep = max(len(inspection.dead_letters), len(inspection.failed), len(inspection.routes))
+    while keep and not _fits(inspection, most):
+        keep //= 2
+        inspection = replace(
+            inspection,
+            dead_letters=inspection.dead_letters[:keep],
+            failed=inspection.failed[:keep],
+            routes=inspection.routes[:keep],
+        )
+    return inspection
+
+
+def _fits(view: Overview | Inspection, most: int) -> bool:
+    return len(msgspec.msgpack.encode(view)) <= most
