@@ -1,10 +1,11 @@
-# Sourced by scripts/test: the servers that the tests start for themselves, on ports of their own.
+# Sourced by scripts/test: the servers that the tests start for themselves, on ports of their own, and the browser.
 
-# One line a server: "program package" (Debian's names).
+# One line a program: "program package" (Debian's names).
 SERVERS=(
     "mosquitto mosquitto"
     "nats-server nats-server"
     "redis-server redis-server"
+    "chromium chromium"
 )
 
 # Install what is missing. Where that is not possible: an error in CI, elsewhere the exact command as a note, and the

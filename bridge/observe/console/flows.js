@@ -4,8 +4,8 @@ import { h } from "./dom.js";
 import { count, counted, rate } from "./format.js";
 import { foreign, isUnwell, STATES, toIntegration } from "./parts.js";
 
-/** Show the picture; `most` integrations on each side, with as many `wires` each. */
-export function flows(data, app, { most, wires }) {
+/** Show the picture; `most` integrations on each side, with at most `wires` each, under headings of a level. */
+export function flows(data, app, { most, wires, heading }) {
   const rows = new Map(app.rows.map((row) => [row.integration, row]));
   const inward = groups(data.subscriptions, rows, (one) => ({
     key: one.subscription,
@@ -28,7 +28,7 @@ export function flows(data, app, { most, wires }) {
   return h(
     "div",
     { class: "flows" },
-    side("From outside", "in", inward, most, wires, "No subscription."),
+    side("From outside", "in", inward, most, wires, heading, "No subscription."),
     h(
       "div",
       { class: "bus" },
@@ -36,7 +36,7 @@ export function flows(data, app, { most, wires }) {
       h("span", {}, `in ${rate(data.received)}/s`),
       h("span", {}, `out ${rate(data.published)}/s`),
     ),
-    side("To outside", "out", outward, most, wires, "No route."),
+    side("To outside", "out", outward, most, wires, heading, "No route."),
   );
 }
 
@@ -58,12 +58,12 @@ function byNeed(a, b) {
   return well(a) - well(b) || b.rate - a.rate || a.name.localeCompare(b.name, undefined, { numeric: true });
 }
 
-function side(title, direction, all, most, wires, nothing) {
+function side(title, direction, all, most, wires, heading, nothing) {
   const left = all.length - most;
   return h(
     "section",
     { class: `side ${direction}`, "aria-label": title },
-    h("h3", {}, title),
+    h(heading, { class: "name" }, title),
     !all.length && h("p", { class: "soft" }, nothing),
     h("ul", { class: "groups" }, all.slice(0, most).map((group) => block(group, direction, wires))),
     left > 0 && h("a", { class: "more", href: "#/flows" }, `${counted(left, "more integration")}`),

@@ -14,7 +14,7 @@ export function integration(app) {
   const label = app.route.integration;
   const back = h("p", { key: "back", class: "back" }, h("a", { href: "#/" }, "← all integrations"));
   if (app.problem) return [back, h("h1", {}, foreign(label)), h("p", { class: "bad" }, foreign(app.problem))];
-  if (!data) return [back, h("h1", {}, foreign(label)), h("p", { class: "soft" }, "Waiting for the bridge…")];
+  if (!data) return [back, h("h1", {}, foreign(label)), h("p", { class: "soft waiting" }, "Waiting for the bridge…")];
   return [
     back,
     head(app, data),
@@ -46,7 +46,7 @@ function head(app, data) {
       "p",
       { class: "states" },
       state(row.status),
-      h("span", { class: "soft" }, `for ${span(data.at - row.since)}${health.previous ? `, before that ${health.previous}` : ""}`),
+      h("span", { class: "soft" }, ` for ${span(data.at - row.since)}${health.previous ? `, before that ${health.previous}` : ""} `),
       state(row.circuit, "circuit "),
     ),
     actionsOf(app, data),

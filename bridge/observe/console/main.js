@@ -185,11 +185,11 @@ function main() {
 }
 
 function flowsPage() {
-  if (!app.data) return h("p", { class: "soft" }, "Waiting for the bridge…");
+  if (!app.data) return h("p", { class: "soft waiting" }, "Waiting for the bridge…");
   return [
     h("h1", {}, "Flows"),
     h("p", { class: "soft" }, "What comes from outside to the bus, and what goes from the bus to the outside. What is not well is first, then what is busy."),
-    flows(app.data, app, { most: 200, wires: 100 }),
+    flows(app.data, app, { most: 200, wires: 100, heading: "h2" }),
   ];
 }
 

@@ -37,12 +37,12 @@ const FILTERS = {
 /** Show the overview. */
 export function overview(app) {
   const { data, rows } = app;
-  if (!data) return h("p", { class: "soft" }, "Waiting for the bridge…");
+  if (!data) return h("p", { class: "soft waiting" }, "Waiting for the bridge…");
   return [
     banner(data, rows, app.ui),
     figures(data),
     list(app, data, rows),
-    h("section", { key: "flows", "aria-labelledby": "flows" }, h("h2", { id: "flows" }, "Flows "), flows(data, app, { most: 5, wires: 4 })),
+    h("section", { key: "flows", "aria-labelledby": "flows" }, h("h2", { id: "flows" }, "Flows "), flows(data, app, { most: 5, wires: 4, heading: "h3" })),
   ];
 }
 

@@ -93,7 +93,7 @@ export function tap(app) {
         return memo(event.number, [one.open.has(event.number), before, one.follow], () => line(event, before, one, draw));
       }),
     ),
-    !one.events.length && h("p", { key: "none", class: "soft" }, one.paused ? "Nothing was shown before the pause." : "Waiting for events…"),
+    !one.events.length && h("p", { key: "none", class: "soft waiting" }, one.paused ? "Nothing was shown before the pause." : "Waiting for events…"),
   ];
 }
 
