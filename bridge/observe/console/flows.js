@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { count, counted, rate } from "./format.js";
-import { foreign, isUnwell, STATES, toIntegration } from "./parts.js";
+import { foreign, STATES, toIntegration } from "./parts.js";
 
 /** Show the picture; `most` integrations on each side, with at most `wires` each, under headings of a level. */
 export function flows(data, app, { most, wires, heading }) {
@@ -24,6 +24,7 @@ export function flows(data, app, { most, wires, heading }) {
     const all = row.rates.succeeded + row.rates.failed;
     outward.push({ name: row.integration, row, rate: all, wires: [{ key: "commands", text: "commands", rate: all }] });
   }
+  for (const group of [...inward, ...outward]) group.unwell = app.unwell.has(group.name);
   for (const side of [inward, outward]) side.sort(byNeed);
   return h(
     "div",
@@ -54,8 +55,7 @@ function groups(entries, rows, describe) {
 }
 
 function byNeed(a, b) {
-  const well = (group) => (group.row && isUnwell(group.row) ? 0 : 1);
-  return well(a) - well(b) || b.rate - a.rate || a.name.localeCompare(b.name, undefined, { numeric: true });
+  return b.unwell - a.unwell || b.rate - a.rate || a.name.localeCompare(b.name, undefined, { numeric: true });
 }
 
 function side(title, direction, all, most, wires, heading, nothing) {

@@ -52,6 +52,7 @@ const app = {
   hello: null,
   data: null,
   rows: [],
+  unwell: new Set(),
   inspection: null,
   problem: null,
   tap: new Tap(),
@@ -84,27 +85,30 @@ function take(frame) {
 }
 
 // A frame that is not full has only what has changed; `order` has all labels where their order is another one.
-function takeOverview({ full, data }) {
+function takeOverview({ full, data, order }) {
+  if (full) app.data = data;
+  else if (app.data) app.data = merged(data, order);
+  else return;
+  app.rows = app.data.integrations;
+  // What a problem says of a connected integration, for example that most operations fail, counts as well.
+  const wrong = app.data.problems.filter((one) => one.severity === "error").flatMap((one) => one.integrations);
+  app.unwell = new Set([...wrong, ...app.rows.filter(isUnwell).map((row) => row.integration)]);
+}
+
+function merged(data, order) {
   const fresh = new Map(data.integrations.map((row) => [row.integration, row]));
-  if (full) {
-    app.data = data;
-    app.rows = data.integrations;
-    return;
-  }
-  if (!app.data) return;
   const known = new Map(app.rows.map((row) => [row.integration, row]));
   for (const [label, row] of fresh) known.set(label, row);
-  app.rows = (data.order ?? app.rows.map((row) => row.integration)).map((label) => known.get(label)).filter(Boolean);
-  const merged = (name, key) => {
-    const changed = new Map((data[name] ?? []).map((one) => [key(one), one]));
+  const labels = order ?? app.rows.map((row) => row.integration);
+  const joined = (name, key) => {
+    const changed = new Map(data[name].map((one) => [key(one), one]));
     return app.data[name].map((one) => changed.get(key(one)) ?? one);
   };
-  app.data = {
-    ...app.data,
+  return {
     ...data,
-    integrations: app.rows,
-    routes: merged("routes", (one) => one.route),
-    subscriptions: merged("subscriptions", (one) => `${one.integration} ${one.subscription}`),
+    integrations: labels.map((label) => known.get(label)).filter(Boolean),
+    routes: joined("routes", (one) => one.route),
+    subscriptions: joined("subscriptions", (one) => `${one.integration} ${one.subscription}`),
   };
 }
 
@@ -168,7 +172,7 @@ function paint() {
   render(document.getElementById("bar"), bar());
   render(document.getElementById("main"), main());
   render(document.getElementById("told"), told());
-  render(document.getElementById("said"), app.data && app.route.view === "overview" ? headline(app.data, app.rows) : "");
+  render(document.getElementById("said"), app.data && app.route.view === "overview" ? headline(app) : "");
   const list = document.getElementById("events");
   if (list && atEnd && app.tap.number !== lastEvent) list.scrollTop = list.scrollHeight;
   lastEvent = app.tap.number;
@@ -219,7 +223,7 @@ function title() {
   if (app.live.lostAt !== null) return `▲ no answer · ${name}`;
   if (app.route.view === "integration") return `${app.inspection && isUnwell(app.inspection.row) ? "▲ " : ""}${app.route.integration} · ${name}`;
   if (app.route.view !== "overview" || !app.data) return `${app.route.view} · ${name}`;
-  const unwell = app.rows.filter(isUnwell).length;
+  const unwell = app.unwell.size;
   if (unwell) return `▲ ${count(unwell)} not well · ${name}`;
   return `${app.data.problems.length ? "▲" : "●"} ${name}`;
 }

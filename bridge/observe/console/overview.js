@@ -4,7 +4,7 @@ import { messagesChart, operationsChart } from "./charts.js";
 import { h, memo } from "./dom.js";
 import { flows } from "./flows.js";
 import { count, counted, duration, percent, printable, rate, span } from "./format.js";
-import { errorText, figure, foreign, isHalted, isUnwell, state, toIntegration } from "./parts.js";
+import { errorText, figure, foreign, isHalted, state, toIntegration } from "./parts.js";
 
 const FIRST_ROWS = 50;
 const MORE_ROWS = 200;
@@ -28,7 +28,7 @@ const COLUMNS = [
 
 const FILTERS = {
   all: { name: "All", has: () => true },
-  unwell: { name: "Not well", has: isUnwell },
+  unwell: { name: "Not well", has: (row, app) => app.unwell.has(row.integration) },
   failing: { name: "Failing", has: (row) => row.rates.failed > 0 },
   waiting: { name: "Waiting", has: (row) => row.queued + row.pending > 0 },
   dead: { name: "Dead letters", has: (row) => row.dead_letters > 0 },
@@ -39,7 +39,7 @@ export function overview(app) {
   const { data, rows } = app;
   if (!data) return h("p", { class: "soft waiting" }, "Waiting for the bridge…");
   return [
-    banner(data, rows, app.ui),
+    banner(app),
     figures(data),
     list(app, data, rows),
     h("section", { key: "flows", "aria-labelledby": "flows" }, h("h2", { id: "flows" }, "Flows "), flows(data, app, { most: 5, wires: 4, heading: "h3" })),
@@ -47,8 +47,7 @@ export function overview(app) {
 }
 
 /** Return one line that says how all are: `10 of 31 integrations are not well`. */
-export function headline(data, rows) {
-  const unwell = rows.filter(isUnwell).length;
+export function headline({ data, rows, unwell: { size: unwell } }) {
   const halted = rows.filter(isHalted);
   const how = halted.every((row) => row.status === "paused") ? "paused" : "paused or stopped";
   const also = halted.length ? `, ${count(halted.length)} ${halted.length === 1 ? "is" : "are"} ${how}` : "";
@@ -58,27 +57,26 @@ export function headline(data, rows) {
     return `${count(unwell)} of ${count(rows.length)} integrations ${unwell === 1 ? "is" : "are"} not well${also}`;
   }
   const all = rows.length === 1 ? "The integration is well" : halted.length ? `No integration is down${also}` : `All ${count(rows.length)} integrations are well`;
-  return data.problems.some((one) => !one.integrations.length) ? `${all}, but the bridge is not` : all;
+  const own = data.problems.filter((one) => !one.integrations.length);
+  return own.some((one) => one.severity === "error") ? `${all}, but the bridge is not` : all;
 }
 
-function banner(data, rows, ui) {
-  const title = headline(data, rows);
-  if (!data.problems.length) {
-    const colour = rows.some(isUnwell) ? "warn" : "good";
-    return h("section", { key: "banner", class: `banner ${colour}` }, h("h1", {}, title));
-  }
+function banner(app) {
+  const { data, unwell, ui } = app;
+  const errors = data.problems.some((one) => one.severity === "error");
+  const colour = errors ? "bad" : data.problems.length || unwell.size ? "warn" : "good";
   return h(
     "section",
-    { key: "banner", class: "banner bad" },
-    h("h1", {}, title),
-    h(
+    { key: "banner", class: `banner ${colour}` },
+    h("h1", {}, headline(app)),
+    data.problems.length > 0 && h(
       "ul",
       { class: "problems" },
       data.problems.map((problem) =>
         h(
           "li",
-          { key: `${problem.text} ${problem.integrations[0] ?? ""}` },
-          h("span", { class: "what" }, foreign(problem.text)),
+          { key: `${problem.kind} ${problem.text}`, class: problem.severity },
+          h("span", { class: `what ${problem.severity === "error" ? "bad" : "warn"}` }, h("span", { "aria-hidden": "true" }, problem.severity === "error" ? "▲ " : "◆ "), foreign(problem.text)),
           " ",
           h("span", { class: "soft" }, problem.since > 0 ? `for ${span(data.at - problem.since)}` : ""),
           problem.integrations.length > 0 && names(problem, ui),
@@ -129,11 +127,12 @@ function figures(data) {
 }
 
 /** Return the rows that the search and the filters leave, in the wanted order. */
-export function chosen(rows, ui) {
+function chosen(app) {
+  const { rows, ui } = app;
   const wanted = ui.search.trim().toLowerCase();
   const filter = FILTERS[ui.filter];
   const found = rows.filter(
-    (row) => filter.has(row) && (!ui.type || row.type === ui.type) && (!wanted || searchable(row).includes(wanted)),
+    (row) => filter.has(row, app) && (!ui.type || row.type === ui.type) && (!wanted || searchable(row).includes(wanted)),
   );
   const column = COLUMNS.find((one) => one.id === ui.sort);
   if (!column) return found;
@@ -151,7 +150,7 @@ function searchable(row) {
 
 function list(app, data, rows) {
   const { ui } = app;
-  const found = chosen(rows, ui);
+  const found = chosen(app);
   const shown = found.slice(0, ui.rows ?? FIRST_ROWS);
   const left = found.length - shown.length;
   const types = [...new Set(rows.map((row) => row.type))].sort();
@@ -160,7 +159,7 @@ function list(app, data, rows) {
       "button",
       { key: id, class: "chip", "aria-pressed": ui.filter === id, onclick: () => ui.set({ filter: id }) },
       filter.name,
-      h("span", { class: "soft" }, ` ${count(rows.filter(filter.has).length)}`),
+      h("span", { class: "soft" }, ` ${count(rows.filter((row) => filter.has(row, app)).length)}`),
     );
   return h(
     "section",
@@ -203,7 +202,8 @@ function list(app, data, rows) {
         shown.map((row) => {
           const since = span(data.at - row.since);
           const tick = row.series ? Math.floor(data.at / row.series.step_ms) : 0;
-          return memo(row.integration, [row, since, tick], () => line(row, since, data.at));
+          const unwell = app.unwell.has(row.integration);
+          return memo(row.integration, [row, since, tick, unwell], () => line(row, since, unwell, data.at));
         }),
       ),
     ),
@@ -238,7 +238,7 @@ function heading(column, ui) {
   );
 }
 
-function line(row, since, now) {
+function line(row, since, unwell, now) {
   const number = (id, value, text, colour = "") => {
     const column = COLUMNS.find((one) => one.id === id);
     const kind = value ? colour : "zero";
@@ -247,7 +247,7 @@ function line(row, since, now) {
   const { rates } = row;
   return h(
     "tr",
-    { role: "row", class: isUnwell(row) ? "unwell" : "" },
+    { role: "row", class: unwell ? "unwell" : "" },
     h(
       "th",
       { role: "rowheader", scope: "row" },

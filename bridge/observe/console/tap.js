@@ -168,7 +168,9 @@ function line(event, after, one, draw) {
         "div",
         { class: "inside" },
         event.cut
-          ? [h("p", { class: "warn" }, `The beginning of ${size(event.bytes)}.`), h("pre", {}, foreign(typeof event.payload === "string" ? event.payload : JSON.stringify(event.payload), 8192))]
+          ? event.payload === null
+            ? h("p", { class: "warn" }, `Its payload of ${size(event.bytes)} is too large to be shown.`)
+            : [h("p", { class: "warn" }, `The beginning of ${size(event.bytes)}:`), h("pre", {}, foreign(event.payload, 8192))]
           : tree(event.payload),
         h(
           "dl",
@@ -188,6 +190,7 @@ function line(event, after, one, draw) {
 }
 
 function summary(event) {
-  const text = typeof event.payload === "string" && event.cut ? event.payload : JSON.stringify(event.payload);
+  if (event.cut && event.payload === null) return size(event.bytes);
+  const text = event.cut ? event.payload : JSON.stringify(event.payload);
   return foreign(text.length > MOST_SUMMARY ? `${text.slice(0, MOST_SUMMARY)}…` : text);
 }

@@ -172,13 +172,36 @@ def overview(at: int) -> Overview:
     rows = list(_rows(at))
     names = [row.integration for row in rows]
     problems = [
-        Problem("not_connected: connection refused", at - 12 * _MINUTE, names[:6]),
-        Problem("timeout: no answer to CONNECT within 10 s", at - 11 * _MINUTE, names[6:8]),
-        Problem("auth: 401: the token has expired", at - 187 * _MINUTE, ["tax"]),
-        Problem("circuit half-open: unavailable: 503 Service Unavailable", at - 3 * _MINUTE, ["carrier"]),
-        Problem("17 dead letters wait for a person", at - 171 * _MINUTE, ["tax", "ledger"]),
+        Problem(
+            "disconnected",
+            "error",
+            "disconnected: not_connected: connection refused",
+            at - 12 * _MINUTE,
+            sorted(names[:6]),
+        ),
+        Problem(
+            "disconnected",
+            "error",
+            "disconnected: timeout: no answer to CONNECT within 10 s",
+            at - 11 * _MINUTE,
+            sorted(names[6:8]),
+        ),
+        Problem("failed", "error", "failed: auth: 401: the token has expired", at - 187 * _MINUTE, ["tax"]),
+        Problem(
+            "circuit", "error", "circuit half-open: unavailable: 503 Service Unavailable", at - 3 * _MINUTE, ["carrier"]
+        ),
+        Problem(
+            "dead_letters",
+            "warning",
+            "17 dead letters to be replayed or discarded",
+            at - 171 * _MINUTE,
+            ["ledger", "tax"],
+        ),
+        Problem("paused", "warning", "paused", at - 45 * _MINUTE, ["partner"]),
     ]
     pending = sum(row.pending for row in rows)
+    urgency = ("failed", "disconnected", "degraded", "paused", "connected")
+    rows.sort(key=lambda row: (urgency.index(row.status), row.integration))
     return Overview(
         at=at,
         bridge=BridgeHealth(
@@ -414,7 +437,9 @@ def large(at: int, number: int) -> Overview:
     return msgspec.structs.replace(
         overview(at),
         integrations=rows,
-        problems=[Problem("not_connected: connection refused", at - _MINUTE, names)],
+        problems=[
+            Problem("disconnected", "error", "disconnected: not_connected: connection refused", at - _MINUTE, names)
+        ],
         routes=[
             RouteRow(
                 route=f"route-{row.integration}",
@@ -448,7 +473,7 @@ def hostile(at: int, text: str) -> tuple[Overview, Inspection]:
     seen = msgspec.structs.replace(
         base,
         bridge=msgspec.structs.replace(base.bridge, name=text, integrations={text: row.status}),
-        problems=[Problem(text, at, [text])],
+        problems=[Problem("failed", "error", text, at, [text])],
         integrations=[row],
         routes=[route],
         subscriptions=[listed],
