@@ -7,7 +7,7 @@ import { STATES } from "./parts.js";
 /** Return what happened a second in each step; the last step may not be over at `now`. */
 export function rates(series, name, now) {
   const last = series[name].length - 1;
-  const elapsed = Math.min(series.step_ms, Math.max(5000, now - series.at));
+  const elapsed = Math.min(series.step_ms, Math.max(2000, now - series.at));
   return series[name].map((number, at) => (1000 * number) / (at === last ? elapsed : series.step_ms));
 }
 

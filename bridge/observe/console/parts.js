@@ -79,7 +79,7 @@ export function tree(value, depth = 0, open = 2) {
   return h(
     "details",
     { class: "tree", open: depth < open && entries.length <= 40 },
-    h("summary", {}, list ? ` [ ${count(entries.length)} ]` : ` { ${count(entries.length)} }`),
+    h("summary", {}, list ? `[ ${count(entries.length)} ]` : `{ ${count(entries.length)} }`),
     h(
       "ul",
       {},
