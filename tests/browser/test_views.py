@@ -174,6 +174,15 @@ async def test_the_tap(browser):
         await until(lambda: bridge.views[-1]["patterns"] == ["order.*", "resilience.**"])
 
 
+async def test_a_bridge_that_shows_no_events(browser):
+    """Where the configuration turns the tap off there is no link to it, and its address shows why."""
+    async with scripted_console() as bridge, page_of(browser) as page:
+        bridge.tap = False
+        await page.goto(f"{bridge.url}#/tap")
+        await expect(page.locator("#main")).to_contain_text("events are not shown here")
+        assert await texts_of(page, "nav a") == ["Overview", "Flows"]
+
+
 async def test_following_one_correlation_id(browser):
     """What belongs to one correlation id is shown from its first event on, also what came before it was followed."""
     async with scripted_console() as bridge, page_of(browser) as page:
@@ -380,3 +389,8 @@ async def test_a_problem_of_the_bridge_itself(browser):
         assert await texts_of(page, ".problems li") == [
             "▲ the outbox accepts nothing: No space left on device for 1 min"
         ]
+        many = [msgspec.structs.replace(problem, text=f"trouble {number}") for number in range(20)]
+        data = msgspec.to_builtins(msgspec.structs.replace(calm, integrations=rows, problems=many))
+        await bridge.send({"type": "overview", "full": True, "data": data})
+        await page.get_by_role("button", name="and 12 more problems").click()
+        await expect(page.locator(".problems li")).to_have_count(20)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.wait import PATIENCE
 
@@ -17,6 +17,9 @@ _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 def find_chromium() -> str | None:
     """Return the path of the browser; None where there is none."""
     return next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
+
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 @asynccontextmanager

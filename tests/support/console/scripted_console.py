@@ -35,6 +35,7 @@ class ScriptedConsole:
         events: What the tap tells at once.
         name: The bridge's name.
         actions: Whether actions are on.
+        tap: Whether events are shown.
         refuse: Whether new connections are closed at once.
         views: What the browser has asked for.
         acted: The actions that the browser has sent, with their token.
@@ -48,6 +49,7 @@ class ScriptedConsole:
         self.events: list[dict[str, Any]] = []
         self.name = "plant-7"
         self.actions = False
+        self.tap = True
         self.refuse = False
         self.views: list[dict[str, Any]] = []
         self.acted: list[dict[str, Any]] = []
@@ -72,8 +74,8 @@ class ScriptedConsole:
         try:
             if self.refuse:
                 return
-            hello = {"type": "hello", "name": self.name, "version": "0.1.0", "actions": self.actions, "now": now_ms()}
-            await connection.send(json.dumps(hello))
+            hello = {"type": "hello", "name": self.name, "version": "0.1.0", "now": now_ms()}
+            await connection.send(json.dumps(hello | {"actions": self.actions, "tap": self.tap}))
             async for text in connection:
                 await self._take(json.loads(text))
         finally:
@@ -95,6 +97,8 @@ class ScriptedConsole:
                 await self.send({"type": "error", "message": f"there is no integration {frame['integration']!r}"})
             else:
                 await self.send({"type": "integration", "data": data})
+        elif not self.tap:
+            await self.send({"type": "error", "message": "events are not shown here"})
         else:
             wanted = frame["correlation_id"]
             events = [one for one in self.events if wanted in {None, one["correlation_id"]}]
