@@ -23,7 +23,7 @@ from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
-from bridge.core.model import Event, Inbound, Letters
+from bridge.core.model import Event, Inbound, Letters, Outcome
 from bridge.core.payloads import (
     BridgeHealth,
     BridgeStatus,
@@ -50,6 +50,7 @@ from bridge.routing.router import Router
 
 if TYPE_CHECKING:
     from bridge.config.watch import FolderState
+    from bridge.observe.live import Live
     from bridge.observe.views import Views
 
 #: Seconds that stopping may take beyond `drain_timeout`.
@@ -62,6 +63,8 @@ _EMPTY: Final = (
     "configuration not applied: it has no integration, route or subscription any more, which is most likely a mistake; "
     "to remove all of them, start the bridge with that configuration"
 )
+#: The source of the commands that a person gives in the console.
+_CONSOLE: Final = "console"
 #: Bytes of an event that are reserved for its type, ids and headers.
 _ENVELOPE: Final = 4096
 
@@ -193,6 +196,7 @@ class IntegrationGateway:
         self._observer = Observer(
             lambda: msgspec.to_builtins(self.status()),
             lambda: self.bus.alive,
+            self._make_live,
             listen=None if settings.status is None else parse_listen(settings.status),
             hosts=settings.status_hosts,
             must_listen="status" in settings.model_fields_set,
@@ -207,6 +211,7 @@ class IntegrationGateway:
         self._outbox_is_closed = False
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
+        self._acted = 0
         self._started_empty = _is_empty(configuration)
         self._reloading = asyncio.Lock()
         self._applying = asyncio.Lock()
@@ -224,7 +229,7 @@ class IntegrationGateway:
         Raises:
             BusError: The bus cannot be hosted or joined.
             ConfigError: An adapter cannot be created from its settings, the files that they name cannot be looked up,
-                or the status page cannot be served.
+                or the console cannot be served.
             OutboxError: The files of the outbox cannot be used.
         """
         _log_warnings(self._configuration.warnings)
@@ -626,6 +631,46 @@ class IntegrationGateway:
             return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), read.files)
         except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
             raise _as_config_error(error) from None
+
+    # --- console
+
+    def _make_live(self) -> "Live":
+        """Return what serves the open consoles; imported only when somebody opens one."""
+        from bridge.observe.actions import Actions  # noqa: PLC0415
+        from bridge.observe.live import Live  # noqa: PLC0415
+        from bridge.observe.tap import TapHub  # noqa: PLC0415
+
+        settings = self._configuration.bridge
+        console = settings.console
+        is_open = self._configuration.bus.curve is None
+        is_local = settings.status is not None and parse_listen(settings.status).is_loopback
+        token = console.token.get_secret_value() if console.actions and console.token is not None else None
+        return Live(
+            self.views.overview,
+            self.views.inspect,
+            TapHub(self.bus, self._redactor, self._clock),
+            Actions(token, self._act, self.bus, self._clock),
+            shows_events=(is_open and is_local) if console.tap is None else console.tap,
+            name=self.name,
+            version=__version__,
+            clock=self._clock,
+        )
+
+    def _act(self, event_type: str, payload: dict[str, Any], done: Callable[[Outcome], None]) -> None:
+        """Execute a command of the console; see `Dispatcher.execute`."""
+        if self._group is None or self._stop.is_set():
+            done(Outcome(error=StoppingError("the bridge is starting or stopping")))
+            return
+        self._acted += 1
+        command = Event(
+            id=self._acted,
+            event_type=event_type,
+            raw=msgspec.Raw(msgspec.msgpack.encode(payload)),
+            timestamp=self._clock.wall_ms(),
+            source=_CONSOLE,
+            correlation_id=None,
+        )
+        self._dispatcher.execute(command, done)
 
     # --- health
 

@@ -7,7 +7,7 @@ bridge {
   heartbeat     = "5s"              # how often health is published
   drain_timeout = "10s"             # how long operations in flight may take when it stops
   stop_with     = "system.shutdown" # drain and stop when this event comes; null: never
-  status        = "127.0.0.1:9464"  # status page, /livez, /readyz, /metrics; null: none
+  status        = "127.0.0.1:9464"  # console, /livez, /readyz, /metrics; null: none
 
   outbox {                          # what routes with `delivery = "at_least_once"` keep on disk
     max_bytes = "256MiB"            # events and dead letters; when it is full, new events are refused as `overloaded`

@@ -126,6 +126,7 @@ class Bus:
         self._seq = 0
         self._loopback = Loopback(source)
         self._taken: set[str] = set()
+        self._watcher: Callable[[bytes, bytes], None] | None = None
         self._done: asyncio.Future[None] | None = None
         self.stats = BusStats()
 
@@ -272,6 +273,20 @@ class Bus:
             for prefix in sorted(gone):
                 receiver.unsubscribe(prefix)
 
+    def watch(self, watcher: Callable[[bytes, bytes], None] | None) -> None:
+        """Call `watcher` with the two frames of each message that comes, our own too; None to end that.
+
+        Meanwhile last values are published even if nobody reads them. It must not raise.
+        """
+        self._watcher = watcher
+
+    def read(self, frame: bytes, body: bytes) -> Event | None:
+        """Return the event of a message; None where it is no valid event."""
+        try:
+            return self._codec.decode(frame, body)
+        except Rejected:
+            return None
+
     def _own_type(self) -> str:
         """Return the beginning of types that our key may subscribe to on a closed bus."""
         curve = self._curve
@@ -383,7 +398,8 @@ class Bus:
         Our broker passes an event on to a new subscriber before we know of the subscription. A program that comes in
         that moment would get the event, and its copy as well.
         """
-        waits = self._mode == "host" and not self._listeners.observed and not self.listens(event_type)
+        observed = self._listeners.observed or self._watcher is not None
+        waits = self._mode == "host" and not observed and not self.listens(event_type)
         if waits:
             self._encode(event_type, payload, correlation_id, headers)
         else:
@@ -474,6 +490,8 @@ class Bus:
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
+        if self._watcher is not None:
+            self._watcher(frame, body)
         if self._loopback.is_own(body) and not self._passes_own(frame):
             return
         try:

@@ -82,7 +82,7 @@ def load(
     bridge = _single(found["bridge"], BridgeSettings, reader, secret_keys)
     log = _single(found["log"], LogSettings, reader, secret_keys)
     bus, bus_locations = read_bus(found["bus"][0], reader, secret_keys) if found["bus"] else (BusSettings(), {})
-    names.secrets.clear()  # those blocks are about the sidecar itself; their values may be shown
+    names.secrets.clear()  # those blocks are about the sidecar itself; most of their values may be shown
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
     messages = own_messages([*found["route"], *found["subscription"]])
     emitted = Emitted((bridge or BridgeSettings()).stop_with, messages)
@@ -98,7 +98,7 @@ def load(
     check_loops(list(filter(None, routes)), list(filter(None, subscriptions)), integrations, diagnostics)
     if diagnostics:
         diagnostics.fail()
-    secrets = collect_secrets(filter(None, integrations.values()), names.secrets)
+    secrets = collect_secrets(filter(None, integrations.values()), names.secrets, bridge)
     _warn_of_unsafe(integrations, secrets, diagnostics)
     return Configuration(
         bridge=bridge or BridgeSettings(),

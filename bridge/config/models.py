@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bridge.config.expressions import Expression
 from bridge.core.diagnostic import Diagnostic, Location
@@ -46,6 +55,9 @@ MOST_LABEL: Final = 200
 RESERVED = frozenset({"bridge", "bus"})
 
 
+#: Characters of the console's token, at least.
+LEAST_TOKEN: Final = 16
+
 NOWHERE: Final = Location("")
 
 
@@ -59,6 +71,49 @@ def _event_type(value: str) -> str:
 
 
 EventType = Annotated[str, AfterValidator(_event_type)]
+
+
+class ConsoleSettings(Strict):
+    """`console { … }`: what the console shows beside states and sums, whether it may act, and who may."""
+
+    tap: Annotated[
+        bool | None,
+        Field(
+            description="Whether the console shows events of the bus, and the events of dead letters, to everybody who "
+            "can open it. Default: true if `status` is loopback and the bus has no keys, else false."
+        ),
+    ] = None
+    actions: Annotated[
+        bool,
+        Field(
+            description="Whether the console can pause, resume and drain integrations, open and reset circuits, replay "
+            "and discard dead letters, and reload. Each action needs the token, and is reported as "
+            "`resilience.bridge.console_action`."
+        ),
+    ] = False
+    token: Annotated[
+        SecretStr | None,
+        Field(
+            description=f"What a person must know to act: {LEAST_TOKEN} characters or more. It is masked wherever the "
+            "configuration is shown."
+        ),
+    ] = None
+
+    @field_validator("token")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < LEAST_TOKEN:
+            raise ValueError(f"has fewer than {LEAST_TOKEN} characters, so that it can be found by trying")
+        return value
+
+    @model_validator(mode="after")
+    def _has_token(self) -> Self:
+        if self.actions and self.token is None:
+            raise ValueError(
+                f"`actions = true` needs a `token` of {LEAST_TOKEN} characters or more; take it from the environment: "
+                "`token = env.CONSOLE_TOKEN`"
+            )
+        return self
 
 
 class BridgeSettings(Strict):
@@ -102,17 +157,20 @@ class BridgeSettings(Strict):
     status_hosts: Annotated[
         tuple[str, ...],
         Field(
-            description="Host names under which browsers may request the status page; requests for others are refused. "
+            description="Host names under which browsers may request the console; requests for others are refused. "
             "Without them `status` must be loopback."
         ),
     ] = ()
     status: Annotated[
         ListenAddress | None,
         Field(
-            description="IP address and port of the status page, `/livez`, `/readyz` and `/metrics`. The page has no "
-            "password. `null`: no page. If the default is in use by another program, there is none either."
+            description="IP address and port of the console, `/livez`, `/readyz` and `/metrics`. Looking at them needs "
+            "no password. `null`: none of them. If the default is in use by another program, there are none either."
         ),
     ] = "127.0.0.1:9464"
+    console: Annotated[
+        ConsoleSettings, Field(description="What the console shows, whether it may act, and who may.")
+    ] = ConsoleSettings()
 
     @field_validator("status")
     @classmethod
@@ -120,7 +178,7 @@ class BridgeSettings(Strict):
         if value is not None and not info.data.get("status_hosts") and not parse_listen(value).is_loopback:
             raise ValueError(
                 f"{value} can be read by everybody who reaches this machine, without a password; listen at 127.0.0.1, "
-                "or list in `status_hosts` the host names under which others open the page"
+                "or list in `status_hosts` the host names under which others open the console"
             )
         return value
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BaseModel, SecretStr
 
 from bridge.config.expressions import Expression, Literal
-from bridge.config.models import Integration
+from bridge.config.models import BridgeSettings, Integration
 from bridge.core.endpoint import AnyAuth, AuthBasic, Endpoint
 
 _HIDDEN: Final = "its value is not valid (it is not shown, because it is secret)"
@@ -18,7 +18,9 @@ _HIDDEN: Final = "its value is not valid (it is not shown, because it is secret)
 _LONG: Final = 3
 
 
-def collect_secrets(integrations: Iterable[Integration], from_environment: Iterable[str]) -> frozenset[str]:
+def collect_secrets(
+    integrations: Iterable[Integration], from_environment: Iterable[str], bridge: BridgeSettings | None = None
+) -> frozenset[str]:
     """Return the texts that must be removed from logs, errors and events.
 
     Hosts, ports, `true` and `false` are not among them: an error must still name the remote that it is about.
@@ -26,8 +28,9 @@ def collect_secrets(integrations: Iterable[Integration], from_environment: Itera
     Args:
         integrations: The integrations; their credentials are secret, wherever they came from.
         from_environment: Texts that came from the environment, or from a variable that is `sensitive`.
+        bridge: The block about the sidecar itself, of which only the console's token is secret.
     """
-    found: set[str] = set()
+    found: set[str] = set(_credentials(bridge))
     hosts: set[str] = set()
     for one in integrations:
         found.update(_credentials(one.auth), _pair(one.auth), _credentials(one.config))

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from bridge.config.expressions import Expression
 from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
@@ -70,10 +70,21 @@ def _dump(
     found: dict[str, Any] = model.model_dump(
         mode="json", by_alias=True, exclude_none=not with_none, fallback=_kind_of_value
     )
+    _mask_credentials(found, model)
     for path in secret_keys:
         if path[0] == name:
             _mask(found, path[1:])
     return found
+
+
+def _mask_credentials(found: dict[str, Any], model: BaseModel) -> None:
+    """Mask what the model has as a secret, as every other secret is."""
+    for key in type(model).model_fields:
+        value = getattr(model, key)
+        if isinstance(value, SecretStr) and key in found:
+            found[key] = MASK
+        elif isinstance(value, BaseModel) and isinstance(found.get(key), dict):
+            _mask_credentials(found[key], value)
 
 
 def _kind_of_value(value: object) -> str:

@@ -27,7 +27,7 @@ REPORTS: Final = {
 OF_THE_BRIDGE: Final = {
     ("health", "bridge"): ("",),
     ("resilience", "bus"): ("rejected", "gap"),
-    ("resilience", "bridge"): ("outbox_loss",),
+    ("resilience", "bridge"): ("outbox_loss", "console_action"),
 }
 _COMMANDS: Final = (*OPERATIONS, *CONTROLS)
 _MESSAGES: Final = "message."

@@ -220,6 +220,7 @@ def _resilience() -> list[MessageType]:
         ("bus.rejected", "Messages that were not taken", payloads.BusRejected, examples.BUS_REJECTED),
         ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP),
         ("bridge.outbox_loss", "Stored events are missing", payloads.OutboxLoss, examples.OUTBOX_LOSS),
+        ("bridge.console_action", "A person acted in the console", payloads.ConsoleAction, examples.CONSOLE_ACTION),
         ("retry", "There will be another attempt", payloads.Retry, examples.RETRY),
         ("failed", "An operation failed for good", payloads.Failed, examples.FAILED),
         *(

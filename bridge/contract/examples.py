@@ -319,6 +319,15 @@ DEAD_LETTER: Final = _HEAD | {
 }
 BUS_REJECTED: Final = {"reason": "type_mismatch", "count": 3, "detail": "`event_type` differs from the first frame"}
 OUTBOX_LOSS: Final = {"commits": 3, "entries": 2, "replaced": False}
+CONSOLE_ACTION: Final = {
+    "action": "replay",
+    "integration": "backend_api",
+    "by": "127.0.0.1:51410",
+    "ok": True,
+    "error": None,
+    "moved": 3,
+    "count": 1,
+}
 BUS_GAP: Final = {"source": "shop", "missing": 17}
 
 _BEFORE: Final = {"open": "closed", "half_open": "open", "closed": "half_open"}

@@ -1,7 +1,7 @@
 """Define the settings that several packages read and the configuration fills.
 
 They are the `resilience` and `health` blocks of an integration, how a subscription's messages wait for the application,
-the bridge's `outbox`, and the address of the status page. Times are in seconds.
+the bridge's `outbox`, and the address of the console. Times are in seconds.
 """
 
 import ipaddress

@@ -1,1 +1,1 @@
-"""Show the bridge's state beside the bus: log, status page, probes, metrics, and messages to the service manager."""
+"""Show the bridge's state beside the bus: log, console, probes, metrics, and messages to the service manager."""

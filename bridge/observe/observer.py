@@ -1,4 +1,4 @@
-"""Show the bridge's state beside the bus: status page, probes, metrics, service manager."""
+"""Show the bridge's state beside the bus: console, probes, metrics, service manager."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from bridge.observe.summary import ReadStatus, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
 if TYPE_CHECKING:
+    from bridge.observe.live import Live
     from bridge.observe.metrics import Metrics
 
 #: Seconds between two measurements of how late the event loop is, and how many of them are kept.
@@ -25,13 +26,14 @@ _REMEMBERED: Final = 20
 class Observer:
     """Show the bridge's state while its context lasts; `run` does what is repeated.
 
-    It reads the answer of `bridge.status` and nothing else, so that page, probes, metrics and service manager agree.
+    Probes, metrics and service manager read the answer of `bridge.status` and nothing else, so that they agree.
     """
 
     def __init__(
         self,
         read_status: ReadStatus,
         alive: Callable[[], bool],
+        live: "Callable[[], Live]",
         *,
         listen: Listen | None,
         hosts: tuple[str, ...],
@@ -45,11 +47,12 @@ class Observer:
         Args:
             read_status: Returns the answer of `bridge.status`.
             alive: Returns whether the bus is read.
-            listen: The address of the status page; None for no page.
-            hosts: Host names under which the page is served, beside this machine's own.
-            must_listen: Whether it is an error if another program listens there; if not, there is no page then.
+            live: Returns what serves the open consoles; called when the first one comes.
+            listen: The address of console, probes and metrics; None for none of these.
+            hosts: Host names under which they are served, beside this machine's own.
+            must_listen: Whether it is an error if another program listens there; if not, there are none then.
             environ: The environment; it names the service manager's socket.
-            clock: For the status page.
+            clock: For the console.
             read: Returns the system's monotonic clock, in seconds. `clock` leaves out the time in which the process
                 stood still, which is measured here.
         """
@@ -61,7 +64,9 @@ class Observer:
         self._was_ready = False
         self._metrics: Metrics | None = None
         self._server = (
-            None if listen is None else StatusServer(read_status, alive, self._scraped, listen, hosts, clock=clock)
+            None
+            if listen is None
+            else StatusServer(read_status, alive, self._scraped, live, listen=listen, hosts=hosts, clock=clock)
         )
         self._must_listen = must_listen
 
@@ -75,14 +80,14 @@ class Observer:
 
     @property
     def url(self) -> str | None:
-        """Return the URL of the status page; None where there is none."""
+        """Return the URL of the console; None where there is none."""
         return None if self._server is None else self._server.url
 
     async def __aenter__(self) -> Self:
-        """Serve the page.
+        """Serve the console.
 
         Raises:
-            ConfigError: The page cannot listen at its address.
+            ConfigError: It cannot listen at its address.
         """
         if self._server is not None and not await self._server.start(must=self._must_listen):
             self._server = None

@@ -1,7 +1,8 @@
-"""Serve the console's files, probes and metrics: paths that can only be read, over plain HTTP.
+"""Serve the console, probes and metrics over plain HTTP, and the console's WebSocket.
 
 It is meant for this machine. A web page that is open in a browser must not read it by a host name of its own (DNS
-rebinding), so only known host names are answered. No client can block the bridge: connections are few, and short.
+rebinding), so only known host names are answered, and the WebSocket only to the console's own page. No client can block
+the bridge: connections are few, those for HTTP are short, and a WebSocket that does not read or sends too much is cut.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from bridge.core.diagnostic import Code, Diagnostic, Location
@@ -26,6 +28,10 @@ from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.static_files import POLICY, StaticFile, read_console
 from bridge.observe.summary import ReadStatus, headline, is_ready, reasons
+from bridge.observe.viewer import GoneError
+
+if TYPE_CHECKING:
+    from bridge.observe.live import Live
 
 log = structlog.get_logger()
 
@@ -33,6 +39,15 @@ log = structlog.get_logger()
 _MOST_CONNECTIONS: Final = 32
 #: Seconds for a request to arrive, and as many for its answer to be read.
 _PATIENCE: Final = 5.0
+#: Consoles that are open at a time.
+_MOST_LIVE: Final = 16
+#: Bytes of a frame that a console sends.
+_MOST_FRAME: Final = 64 << 10
+#: Bytes that a client may send at once, and in a second; pings count as well, and each one is answered.
+_BURST: Final = 256 << 10
+_SUSTAINED: Final = 32 << 10
+#: Bytes that wait for a client beside the frame that is sent to it: answers to its pings, which it does not read.
+_MOST_UNSENT: Final = 64 << 10
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TEXT: Final = "text/plain; charset=utf-8"
 _HEADERS: Final = (
@@ -46,28 +61,83 @@ _NOTHING_ELSE: Final = "default-src 'none'; frame-ancestors 'none'"
 
 
 class _Connection(ServerConnection):
-    """A connection that is closed at once where there are too many."""
+    """A connection that is cut where there are too many, or where its client sends too much or does not read.
+
+    The library makes these from a class; `with_clock` returns one.
+
+    Attributes:
+        clock: Measures how much a client sends.
+        frame_size: Bytes of the frame that is sent at the moment, or was sent last.
+    """
+
+    clock: ClassVar[Clock]
+
+    @classmethod
+    def with_clock(cls, clock: Clock) -> "type[_Connection]":
+        """Return the class of the connections that use this clock."""
+        return type(cls.__name__, (cls,), {"clock": clock})
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.frame_size = 0
+        self._allowed: float = _BURST
+        self._counted_at = self.clock.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if len(self.server.handler_tasks) > _MOST_CONNECTIONS:
             self.transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        now = self.clock.monotonic()
+        self._allowed = min(_BURST, self._allowed + (now - self._counted_at) * _SUSTAINED) - len(data)
+        self._counted_at = now
+        if self._allowed < 0:
+            self.transport.abort()
+            return
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > self.frame_size + _MOST_UNSENT:
+            self.transport.abort()
+
+
+class _Viewer:
+    """An open console behind its connection; see `viewer.Viewer`."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def send(self, frame: bytes) -> None:
+        self._connection.frame_size = len(frame)
+        try:
+            await self._connection.send(frame, text=True)
+        except (ConnectionClosed, OSError):
+            raise GoneError from None
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._connection.recv()
+        except (ConnectionClosed, OSError):
+            raise GoneError from None
+
+    def drop(self) -> None:
+        self._connection.transport.abort()
+
 
 Scrape = Callable[[str], tuple[bytes, str]]
 
 
 class StatusServer:
-    """Serve the console at `/`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
+    """Serve the console at `/` and `/live`, `/livez`, `/readyz` and `/metrics`, from `start` until `stop`."""
 
     def __init__(
         self,
         read_status: ReadStatus,
         alive: Callable[[], bool],
         metrics: Scrape,
+        live: "Callable[[], Live]",
+        *,
         listen: Listen,
         hosts: tuple[str, ...],
-        *,
         clock: Clock,
     ) -> None:
         """Create it; nothing is opened yet.
@@ -76,18 +146,21 @@ class StatusServer:
             read_status: Returns the answer of `bridge.status`.
             alive: Returns whether the bus is read.
             metrics: Returns the body of `/metrics` and its content type, for an `Accept` header.
+            live: Returns what serves the open consoles; called when the first one comes.
             listen: The address to listen at.
             hosts: Host names under which it is served, beside this machine's own.
-            clock: For the time limit of `stop`.
+            clock: For time limits.
         """
         self._read_status = read_status
         self._alive = alive
         self._metrics = metrics
+        self._make_live = live
         self._listen = listen
         self._hosts = _THIS_MACHINE | {listen.host} | {host.lower().strip("[]") for host in hosts}
         self._clock = clock
         self._server: Server | None = None
-        self._paths: Final = {"/livez": self._live, "/readyz": self._ready, "/metrics": self._sums}
+        self._consoles: set[_Connection] = set()
+        self._paths: Final = {"/livez": self._alive_or_not, "/readyz": self._ready, "/metrics": self._sums}
 
     @property
     def url(self) -> str:
@@ -112,11 +185,12 @@ class StatusServer:
             listening = _listening_socket(self._listen)
             try:
                 self._server = await serve(
-                    self._never,
+                    self._serve_console,
                     sock=listening,
                     process_request=self._answer,
-                    create_connection=_Connection,
+                    create_connection=_Connection.with_clock(self._clock),
                     compression=None,
+                    max_size=_MOST_FRAME,
                     server_header=None,
                     open_timeout=_PATIENCE,
                     close_timeout=_PATIENCE,
@@ -127,7 +201,7 @@ class StatusServer:
                 raise
         except OSError as error:
             if error.errno == errno.EADDRINUSE and not must:
-                log.info("no status page: something else listens at its address", status=self._listen.url)
+                log.info("no console: something else listens at its address", status=self._listen.url)
                 return False
             reason = "something else listens there" if error.errno == errno.EADDRINUSE else error.strerror
             message = f"{self._listen.host}:{self._listen.port}: {reason}"
@@ -143,17 +217,38 @@ class StatusServer:
             with contextlib.suppress(TimeoutError):
                 async with self._clock.timeout(1.0):
                     await self._server.wait_closed()
+            for connection in self._consoles:  # those that do not read the end
+                connection.transport.abort()
             self._server = None
+        if "_live" in self.__dict__:
+            self._live.close()
 
-    async def _never(self, connection: ServerConnection) -> None:
-        """Do nothing: every request is answered as plain HTTP, and none becomes a WebSocket."""
+    @cached_property
+    def _live(self) -> "Live":
+        return self._make_live()
 
-    def _answer(self, _: ServerConnection, request: Request) -> Response:
+    async def _serve_console(self, connection: ServerConnection) -> None:
+        """Serve a console until it has gone. All other requests are answered as plain HTTP."""
+        assert isinstance(connection, _Connection)  # noqa: S101 - the server makes no others
+        self._consoles.add(connection)
+        host, port = connection.remote_address[:2]
+        try:
+            await self._live.serve(_Viewer(connection), f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except Exception:
+            # A bug in this view must not end the bridge.
+            log.exception("console failed")
+        finally:
+            self._consoles.discard(connection)
+
+    def _answer(self, _: ServerConnection, request: Request) -> Response | None:
+        """Return the answer to a request; None lets the library open a WebSocket."""
         path = urlsplit(request.path).path
         if not self._is_known(request.headers):
             return _response(HTTPStatus.MISDIRECTED_REQUEST, "not by this name\n")
         if request.method not in {"GET", "HEAD"}:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n", ("Allow", "GET, HEAD"))
+        if path == "/live":
+            return self._refusal_of_console(request.headers)
         try:
             response = self._response(path, request)
         except Exception:
@@ -173,6 +268,14 @@ class StatusServer:
         except ValueError:
             return False
 
+    def _refusal_of_console(self, headers: Headers) -> Response | None:
+        """Return why no WebSocket is opened; None where the console's own page asks for one, and there is room."""
+        if not _is_of_this_page(headers):
+            return _response(HTTPStatus.FORBIDDEN, "only for the page of this very address\n")
+        if len(self._consoles) >= _MOST_LIVE:
+            return _response(HTTPStatus.SERVICE_UNAVAILABLE, f"{_MOST_LIVE} consoles are open; close one\n")
+        return None
+
     # --- the paths
 
     def _response(self, path: str, request: Request) -> Response:
@@ -182,14 +285,14 @@ class StatusServer:
         file = self._files.get(path)
         if file is not None:
             return _file_response(file, request)
-        return _response(HTTPStatus.NOT_FOUND, "there are / /livez /readyz /metrics\n")
+        return _response(HTTPStatus.NOT_FOUND, "there are / /livez /readyz /metrics /live\n")
 
     @cached_property
     def _files(self) -> Mapping[str, StaticFile]:
         """The console's files, read when a browser asks for the first of them."""
         return read_console()
 
-    def _live(self, _: Request) -> Response:
+    def _alive_or_not(self, _: Request) -> Response:
         if self._alive():
             return _response(HTTPStatus.OK, "alive\n")
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, "the bus is not read\n")
@@ -203,6 +306,16 @@ class StatusServer:
     def _sums(self, request: Request) -> Response:
         body, content_type = self._metrics(", ".join(request.headers.get_all("Accept")))
         return _response(HTTPStatus.OK, body, content_type=content_type)
+
+
+def _is_of_this_page(headers: Headers) -> bool:
+    """Return whether the page that asks came from the host and port that it asks; every browser names its page."""
+    origins = headers.get_all("Origin")
+    try:
+        origin = urlsplit(origins[0] if len(origins) == 1 else "")
+    except ValueError:
+        return False
+    return origin.scheme in {"http", "https"} and origin.netloc.lower() == headers["Host"].lower()
 
 
 def _listening_socket(listen: Listen) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Summarise the answer of `bridge.status` for status page, metrics, probes and service manager."""
+"""Summarise the answer of `bridge.status` for metrics, probes, `nemo-bridge status` and service manager."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final

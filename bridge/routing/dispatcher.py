@@ -4,9 +4,9 @@ Everything here runs in the bus' callback and returns at once; what takes time r
 task of the gateway (`Controls.later`).
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -130,8 +130,22 @@ class Dispatcher:
             return
         name = addressee.integration or "bridge"
         caller = self._begin(event, name, addressee.operation)
-        if caller is None:
-            return
+        if caller is not None:
+            self._execute(event, addressee, caller)
+
+    def execute(self, event: Event, done: Callable[[Outcome], None]) -> None:
+        """Execute a command that did not come from the bus as if it had; nobody on the bus is answered.
+
+        Args:
+            event: The command; its type is `integration.<id>.<operation>` or `bridge.<operation>`.
+            done: Called once with the outcome; it may be called before this returns.
+        """
+        addressee = self.router.decide(event.event_type).addressee
+        assert addressee is not None  # noqa: S101 - the caller gives commands only
+        self._execute(event, addressee, _Outsider(done))
+
+    def _execute(self, event: Event, addressee: Addressee, caller: "_Asker") -> None:
+        name = addressee.integration or "bridge"
         try:
             if addressee.problem is not None:
                 raise addressee.problem
@@ -151,7 +165,7 @@ class Dispatcher:
             return False
         return self._manager.get(name) is None and self._peers.have(name)
 
-    def _integration_command(self, event: Event, name: str, operation: str, caller: "_Caller") -> None:
+    def _integration_command(self, event: Event, name: str, operation: str, caller: "_Asker") -> None:
         connection = self._connection(name)
         if operation in CONTROLS:
             check_empty(event, operation)
@@ -161,7 +175,7 @@ class Dispatcher:
             deadline = self._deadline(event, command)
             connection.submit(operation_of(event, operation, name, command, deadline=deadline), caller.done)
 
-    def _control(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
+    def _control(self, operation: Operation, connection: Connection, caller: "_Asker") -> None:
         if operation.name == "drain":
             connection.drain()  # at once, for what comes right behind
             self._controls.later(self._drain(operation, connection, caller))
@@ -179,11 +193,11 @@ class Dispatcher:
             outcome = Outcome(result=Circuit(state=breaker.state))
         caller.done(operation, outcome)
 
-    async def _drain(self, operation: Operation, connection: Connection, caller: "_Caller") -> None:
+    async def _drain(self, operation: Operation, connection: Connection, caller: "_Asker") -> None:
         await connection.drained()
         caller.done(operation, _DONE)
 
-    def _bridge_command(self, event: Event, name: str, caller: "_Caller") -> None:
+    def _bridge_command(self, event: Event, name: str, caller: "_Asker") -> None:
         operation = operation_of(event, name, "bridge", _NOTHING)
         if name == "ping":
             caller.done(operation, Outcome(result=event.payload))
@@ -239,7 +253,7 @@ class Dispatcher:
         ]
         return Matched(command=False, stops=False, error=None, routes=routes)
 
-    async def _answer_later(self, operation: Operation, work: Coroutine[Any, Any, Any], caller: "_Caller") -> None:
+    async def _answer_later(self, operation: Operation, work: Coroutine[Any, Any, Any], caller: "_Asker") -> None:
         try:
             outcome = Outcome(result=await work)
         except BridgeError as error:
@@ -332,6 +346,27 @@ class Dispatcher:
         self._responder.finish(operation, outcome, askers, answer=answer, emit=emit)
 
 
+class _Asker(Protocol):
+    """Who asked for an operation."""
+
+    def done(self, operation: Operation, outcome: Outcome) -> None:
+        """Take the outcome; it is called once."""
+        ...
+
+
+class _Outsider:
+    """Somebody who is not on the bus: gets the outcome, and nothing is emitted."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, told: Callable[[Outcome], None]) -> None:
+        self._told = told
+
+    def done(self, operation: Operation, outcome: Outcome) -> None:  # noqa: ARG002
+        """See `_Asker.done`."""
+        self._told(outcome)
+
+
 class _Caller:
     """Who asked for an operation, by command or route: passes its outcome to the dispatcher with that."""
 
@@ -344,7 +379,7 @@ class _Caller:
         self._key = key
 
     def done(self, operation: Operation, outcome: Outcome) -> None:
-        """Take the outcome; the connection calls this once."""
+        """See `_Asker.done`."""
         self._dispatcher.finish(self._event, self._plan, self._key, operation, outcome)
 
 

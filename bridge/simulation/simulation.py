@@ -78,7 +78,7 @@ class Simulation:
         """Make the world; no process runs before `start`.
 
         Args:
-            configuration: What to run. Where the bus and the status page are does not matter.
+            configuration: What to run. Where the bus and the console are does not matter.
             seed: Of the random numbers.
             answers: How the stand-ins answer, by integration; see `ScriptedRemote.answers`.
             local: Protocols whose own adapters run.

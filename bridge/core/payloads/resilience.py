@@ -217,3 +217,27 @@ class OutboxLoss(Payload, frozen=True):
     commits: UInt
     entries: UInt
     replaced: bool
+
+
+class ConsoleAction(Payload, frozen=True):
+    """A person has asked for something in the console: what, who, and how it ended. Refused ones are told as well.
+
+    Attributes:
+        action: The operation, as `pause`, `replay` or `reload`.
+        integration: The integration's label; null where none was named.
+        by: Address and port of the browser, or of the proxy before the bridge.
+        ok: Whether it was done.
+        error: Why it was not done, or refused.
+        dry_run: Of `reload`: whether it was only to report what would change.
+        moved: Of `replay` and `discard`: how many dead letters were moved.
+        count: How many refused actions this event stands for, where more came than are reported one by one.
+    """
+
+    action: str
+    integration: str | None
+    by: str
+    ok: bool
+    error: ErrorObject | None
+    dry_run: bool | UnsetType = UNSET
+    moved: UInt | UnsetType = UNSET
+    count: Positive = 1

@@ -445,6 +445,33 @@ impl fmt::Display for ConnectionStatus {
     }
 }
 
+/// A person has asked for something in the console: what, who, and how it ended. Refused ones are
+/// told as well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ConsoleAction {
+    /// The operation, as `pause`, `replay` or `reload`.
+    pub action: String,
+    /// The integration's label; null where none was named.
+    pub integration: Option<String>,
+    /// Address and port of the browser, or of the proxy before the bridge.
+    pub by: String,
+    /// Whether it was done.
+    pub ok: bool,
+    /// Why it was not done, or refused.
+    pub error: Option<ErrorObject>,
+    /// Of `reload`: whether it was only to report what would change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// Of `replay` and `discard`: how many dead letters were moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<u64>,
+    /// How many refused actions this event stands for, where more came than are reported one by
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
 /// An accepted event became a dead letter; it is stored until a person replays or discards it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -1928,6 +1955,9 @@ mod tests {
             "../../../schemas/receipt/delivered.schema.json"
         ));
         keeps_examples::<Receipt>(include_str!("../../../schemas/receipt/expired.schema.json"));
+        keeps_examples::<ConsoleAction>(include_str!(
+            "../../../schemas/resilience/bridge.console_action.schema.json"
+        ));
         keeps_examples::<OutboxLoss>(include_str!(
             "../../../schemas/resilience/bridge.outbox_loss.schema.json"
         ));

@@ -243,3 +243,26 @@ async def test_a_value_from_before_sets_off_no_new_route(tmp_path: Path) -> None
     assert ["repeated" in one["headers"] for one in found] == [True, False]
     assert ["repeated" in (one.headers or {}) for one in seen] == [True]
     await bus.stop()
+
+
+async def test_who_watches_sees_everything(start: Start) -> None:
+    """A watcher gets our own events and those of others, also last values that nobody else reads; then no more."""
+    async with start() as bus:
+        seen: list[str] = []
+
+        def watcher(frame: bytes, body: bytes) -> None:
+            event = bus.read(frame, body)
+            seen.append("none" if event is None else event.event_type)
+
+        bus.watch(watcher)
+        bus.publish("ours", 1)
+        bus.keep_last("kept", 1, owner="o")
+        with Peer(bus.publish_endpoint, bus.subscribe_endpoint, "theirs") as peer:
+            await peer.send_until(lambda: bool(peer.received()), "theirs")
+            await until(lambda: "theirs" in seen)
+            assert [one for one in seen if one != "theirs"] == ["ours", "kept"]
+            bus.watch(None)
+            seen.clear()
+            received = bus.stats.received
+            await peer.send_until(lambda: bus.stats.received > received + 1, "theirs")
+            assert seen == []

@@ -25,6 +25,11 @@ TYPES = {"html": "text/html;", "js": "text/javascript;", "css": "text/css;", "sv
 PAGE = 'status = "127.0.0.1:0"'
 
 
+def no_console() -> Any:
+    """Nobody opens one here."""
+    raise AssertionError
+
+
 class ServedPage:
     """A server without a sidecar, and the answer that it shows."""
 
@@ -34,7 +39,13 @@ class ServedPage:
         report = lambda: self.answer  # noqa: E731
         metrics = Metrics(report, lambda: 0.0).text
         self.server = StatusServer(
-            report, lambda: self.alive, metrics, Listen("127.0.0.1", 0), ("bridge.example",), clock=RealClock()
+            report,
+            lambda: self.alive,
+            metrics,
+            no_console,
+            listen=Listen("127.0.0.1", 0),
+            hosts=("bridge.example",),
+            clock=RealClock(),
         )
 
 
@@ -206,7 +217,13 @@ async def test_the_address_is_taken():
         port = int(page.server.url.rsplit(":", 1)[1].strip("/"))
         report = lambda: ANSWER  # noqa: E731
         second = StatusServer(
-            report, lambda: True, Metrics(report, lambda: 0.0).text, Listen("127.0.0.1", port), (), clock=RealClock()
+            report,
+            lambda: True,
+            Metrics(report, lambda: 0.0).text,
+            no_console,
+            listen=Listen("127.0.0.1", port),
+            hosts=(),
+            clock=RealClock(),
         )
         assert not await second.start(must=False)
         with pytest.raises(ConfigError, match=f"bridge > status: 127.0.0.1:{port}: something else listens there"):

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from bridge.config.changes import Snapshot, plan_of
+from bridge.config.show import show
+
 
 def test_all_keys(load_text, tmp_path):
     """Each key of the three blocks is read, in seconds and bytes, with paths that start at the file."""
@@ -42,6 +45,7 @@ bus {
         "stop_with": None,
         "status": "[::1]:0",
         "status_hosts": (),
+        "console": {"tap": None, "actions": False, "token": None},
     }
     assert found.bridge.source == "bridge/left"
     assert found.log.model_dump() == {"level": "debug", "format": "json"}
@@ -57,12 +61,17 @@ bus {
         ("bridge {\n heartbeat = 0\n}", "bridge > heartbeat: must be greater than 0"),
         ("bridge {\n name = null\n}", "bridge > name: must not be null"),
         ("bridge {\n heartbaet = 1\n}", "bridge > heartbaet: unknown key (did you mean `heartbeat`?)"),
-        ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `data_dir`, "),
+        ("bridge {\n zzz = 1\n}", "bridge > zzz: unknown key; there are `console`, `data_dir`, "),
         (
             'bridge {\n status = "elsewhere:1"\n}',
             "bridge > status: 'elsewhere:1' is not an address to listen at; write",
         ),
         ('bridge {\n status = "0.0.0.0:9464"\n}', "bridge > status: 0.0.0.0:9464 can be read by everybody"),
+        ("bridge {\n console { actions = true }\n}", "bridge > console: `actions = true` needs a `token` of 16 char"),
+        (
+            'bridge {\n console { token = "fifteen-letters" }\n}',
+            "bridge > console > token: has fewer than 16 characters, so that it can be found by trying",
+        ),
         ('bridge {\n stop_with = "a b"\n}', "bridge > stop_with: not an event type: 'a b' holds a space"),
         ("bus {\n curve {}\n}", "bus > curve > secret_key: is missing"),
         ('bus {\n mode = "hst"\n}', "bus > mode: must be `host` or `connect` (did you mean `host`?)"),
@@ -299,3 +308,17 @@ def test_beyond_loopback_by_name_only(load_text):
     """With `status_hosts` the status page may listen beyond this machine."""
     found = load_text('bridge {\n status = "0.0.0.0:9464"\n status_hosts = ["bridge.example"]\n}').bridge
     assert (found.status, found.status_hosts) == ("0.0.0.0:9464", ("bridge.example",))
+
+
+def test_the_token_of_the_console_is_a_secret(load_text):
+    """It is masked wherever the configuration is shown, and removed from texts, wherever it came from."""
+    found = load_text('bridge {\n console {\n  actions = true\n  token = "correct-horse-battery"\n }\n}')
+    token = found.bridge.console.token
+    assert token.get_secret_value() == "correct-horse-battery"
+    assert "correct-horse-battery" in found.secrets
+    shown = show(found)
+    assert "correct-horse-battery" not in shown + repr(found)
+    assert '    token = "***"' in shown
+    other = load_text('bridge {\n console {\n  actions = true\n  token = "incorrect-horse-battery"\n }\n}')
+    plan = plan_of(Snapshot.of(found), Snapshot.of(other))
+    assert (plan.needs_restart, plan.settings) == (["bridge"], {"bridge": {"console.token": ["***", "***"]}})

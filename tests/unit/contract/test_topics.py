@@ -77,7 +77,7 @@ def test_an_event_type_finds_its_message_type(event_type: str, name: str | None)
 
 
 def test_every_report_in_the_code_is_in_the_table():
-    """The table has exactly the reports of guard, connections, responder, bus and gateway."""
+    """The table has exactly the reports of guard, connections, responder, bus, gateway and console."""
     reported = {
         call.args[0].value
         for package in ("resilience", "connection")
@@ -90,7 +90,8 @@ def test_every_report_in_the_code_is_in_the_table():
     responder = texts("core/responder.py")
     found |= {"resilience.{integration}" + what for what in (".failed", ".dead_letter") if what in responder}
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
-    found |= {text for text in texts("gateway.py") if re.fullmatch(r"resilience\.bridge\.\w+", text)}
+    for path in ("gateway.py", "observe/actions.py"):
+        found |= {text for text in texts(path) if re.fullmatch(r"resilience\.bridge\.\w+", text)}
     assert found == {kind.topic for kind in MESSAGE_TYPES if kind.topic.startswith("resilience.")}
 
 

@@ -81,7 +81,7 @@ def test_configurations_are_good(name: str, tmp_path: Path):
         KeyRing(tmp_path / "keys")
     file = tmp_path / "block.hcl"
     file.write_text(block)
-    environ = dict.fromkeys(re.findall(r"\benv\.(\w+)", block), "secret")
+    environ = dict.fromkeys(re.findall(r"\benv\.(\w+)", block), "a secret of some length")
     found = load([file], adapters=AdapterRegistry(bundled=True), environ=environ)
     assert found.warnings == ()
     assert found.ignored == {}
