@@ -157,6 +157,11 @@ class IntegrationGateway:
             curve=_curve(configuration.bus),
             transport=around.transport,
         )
+        self._tracer = None
+        if settings.tracing:
+            from bridge.observe.tracing import make_tracer  # noqa: PLC0415 - its libraries are an extra
+
+            self._tracer = make_tracer(settings.name, clock=self._clock, redactor=self._redactor)
         state_dir = settings.data_dir or default_folder(settings.name)
         self._manager = ConnectionManager(
             bus=self.bus,
@@ -166,6 +171,7 @@ class IntegrationGateway:
             state_dir=state_dir,
             on_change=self._on_change,
             redactor=self._redactor,
+            tracer=self._tracer,
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
         responder.keeping = _keeping_routes(configuration)
@@ -180,6 +186,7 @@ class IntegrationGateway:
             rng=rng,
             on_change=self._publish_health,
             commit_queue=around.commit_queue,
+            tracer=self._tracer,
         )
         self._dispatcher = Dispatcher(
             self._router(configuration),
@@ -242,12 +249,16 @@ class IntegrationGateway:
         self._files = files
         self._seen = dataclasses.replace(self._seen, named=files)
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
+        if self._tracer is not None:
+            self._tracer.open()
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
         try:
             await self._run()
         finally:
             await self._close_outbox()
+            if self._tracer is not None:
+                await self._tracer.close(self._left)
             self._responder.close()
         log.info("stopped")
 

@@ -116,6 +116,16 @@ class ConsoleSettings(Strict):
         return self
 
 
+def _is_installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - nearly no start needs it
+
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 class BridgeSettings(Strict):
     """`bridge { … }`: the sidecar itself."""
 
@@ -171,6 +181,21 @@ class BridgeSettings(Strict):
     console: Annotated[
         ConsoleSettings, Field(description="What the console shows, whether it may act, and who may.")
     ] = ConsoleSettings()
+    tracing: Annotated[
+        bool,
+        Field(
+            description="Write traces by OpenTelemetry and send them to a collector by OTLP over HTTP. The environment "
+            "variables `OTEL_*` say where it is, and how many traces are sampled. Needs the extra: "
+            "`pip install 'nemo-bridge[otel]'`."
+        ),
+    ] = False
+
+    @field_validator("tracing")
+    @classmethod
+    def _needs_its_extra(cls, value: bool) -> bool:
+        if value and not _is_installed("opentelemetry-exporter-otlp-proto-http"):
+            raise ValueError("traces need more packages; install them with `pip install 'nemo-bridge[otel]'`")
+        return value
 
     @field_validator("status")
     @classmethod

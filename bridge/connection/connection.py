@@ -27,6 +27,7 @@ from bridge.core.model import (
     Subscribe,
     Unsubscribe,
     forwarded_headers,
+    in_trace,
 )
 from bridge.core.payloads import (
     Degraded,
@@ -38,7 +39,16 @@ from bridge.core.payloads import (
     Subscribed,
     SubscriptionHealth,
 )
-from bridge.core.ports import AdapterSetup, Clock, Context, Promise, ProtocolAdapter, Publisher
+from bridge.core.ports import (
+    AdapterSetup,
+    Clock,
+    Context,
+    OperationSpan,
+    Promise,
+    ProtocolAdapter,
+    Publisher,
+    Tracer,
+)
 from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
 from bridge.resilience import Accounting, Guard, GuardedCall
@@ -103,12 +113,13 @@ class Connection:
         state_dir: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
         `files` is the state of the files that the settings name. What is in flight on a session that is replaced has
         `drain_timeout` seconds to end. In `state_dir` an adapter may keep what the next process needs. What a session's
-        errors say goes through `redactor` before anybody else sees them.
+        errors say goes through `redactor` before anybody else sees them. `tracer` writes traces; None: there are none.
 
         Raises:
             ValueError: A setting cannot work with this adapter.
@@ -122,6 +133,7 @@ class Connection:
         self._redactor = redactor or Redactor()
         self._drain_timeout = drain_timeout
         self._state_dir = state_dir
+        self._tracer = tracer
         self._files = files
         self._warnings = self._unsafe()
         self._told_warnings: dict[str, str] = {}
@@ -168,6 +180,7 @@ class Connection:
             redact=self._redactor.error,
             has_qos=settings.spec.has_qos,
             acknowledged=partial(settings.spec.acknowledged, "subscribe"),
+            trace=None if tracer is None else partial(tracer.message, self.id, settings.spec.protocol),
         )
         self._rng = rng
         self._session_state: dict[str, Any] = {}
@@ -342,7 +355,10 @@ class Connection:
         if self._bugs is None:
             done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
             return
-        self.guard.submit(AdapterCall(self, operation, done, idempotent=self.may_repeat(operation)))
+        span = None
+        if self._tracer is not None:
+            operation, span = self._tracer.operation(operation, self.settings.spec.protocol)
+        self.guard.submit(AdapterCall(self, operation, done, idempotent=self.may_repeat(operation), span=span))
 
     def may_repeat(self, operation: Operation) -> bool:
         """Whether an operation may be repeated: it has an idempotency key, or the adapter knows it as idempotent."""
@@ -611,15 +627,30 @@ class AdapterCall(GuardedCall):
 
     __slots__ = ("_connection", "_context", "_done")
 
-    def __init__(self, connection: Connection, operation: Operation, done: Done, *, idempotent: bool) -> None:
-        super().__init__(operation, idempotent=idempotent)
+    def __init__(
+        self,
+        connection: Connection,
+        operation: Operation,
+        done: Done,
+        *,
+        idempotent: bool,
+        span: OperationSpan | None = None,
+    ) -> None:
+        super().__init__(operation, idempotent=idempotent, span=span)
         self._connection = connection
         self._done = done
         self._context: Context | None = None
 
     @property
     def context(self) -> Context:
-        """What the adapter may know beside the arguments. Made at the first attempt, as many calls may wait."""
+        """What the adapter may know beside the arguments. Made at the first attempt, as many calls may wait.
+
+        In a trace, each attempt has its own: what the remote does belongs to that attempt.
+        """
+        if self.attempt is not None and self.attempt.span is not None:
+            operation = self.operation
+            headers = in_trace(forwarded_headers(operation.headers, operation.hop), self.attempt.span.context)
+            return Context(headers, operation.idempotency_key, self.idempotent)
         if self._context is None:
             operation = self.operation
             if operation.headers is None and operation.idempotency_key is None and not operation.hop:

@@ -10,9 +10,9 @@ from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
-from bridge.core.model import MAX_HOP, Inbound, parse_hop, trace_of, without_trace
+from bridge.core.model import MAX_HOP, Inbound, in_trace, parse_hop, trace_of, without_trace
 from bridge.core.payloads import Message
-from bridge.core.ports import AckDecision, Clock
+from bridge.core.ports import AckDecision, Clock, Span
 
 Emit = str | Callable[[Inbound], str]
 """An event type, or a function that returns one for a message and may raise InvalidError."""
@@ -114,6 +114,7 @@ class Delivery:
         clock: Clock,
         on_bad: Callable[[BridgeError, Inbound], None],
         on_change: Callable[[], None] = lambda: None,
+        trace: Callable[[Inbound], Span] | None = None,
     ) -> None:
         """Deliver nothing yet.
 
@@ -124,6 +125,7 @@ class Delivery:
             clock: For the patience of messages.
             on_bad: Called with a message that no event can be made of, and why.
             on_change: Called when `unheard` has changed.
+            trace: Begins a message's part of a trace; None where no traces are written.
         """
         self._emissions: tuple[Emission, ...] = ()
         self.held = False
@@ -135,6 +137,7 @@ class Delivery:
         self._clock = clock
         self._on_bad = on_bad
         self._on_change = on_change
+        self._trace = trace
         self._has_kept = False
 
     def __call__(self, message: Inbound) -> Awaitable[AckDecision]:
@@ -142,17 +145,19 @@ class Delivery:
         self.messages += 1
         if self._duplicates.has(self._number, message, held=self.held):
             return AckDecision.ACK
+        span = None if self._trace is None else self._trace(message)
         published = False
         emissions = self._emissions
         for done, emission in enumerate(emissions):
-            outcome = self._publish(emission, message, patient=message.patience > 0)
+            outcome = self._publish(emission, message, span, patient=message.patience > 0)
             if outcome is _PUBLISHED:
                 published = True
             elif outcome is not _NOTHING:
-                return self._wait(message, [_name(one, message) for one in emissions[:done]], published=published)
+                made = [_name(one, message) for one in emissions[:done]]
+                return self._wait(message, made, span, published=published)
         if not emissions:  # the subscription is about to end; what nobody wants is not acknowledged
-            return self._wait(message, [], published=False)
-        return self._decision(message, published=published)
+            return self._wait(message, [], span, published=False)
+        return self._decision(message, span, published=published)
 
     @property
     def emissions(self) -> tuple[Emission, ...]:
@@ -174,7 +179,7 @@ class Delivery:
 
         return forget
 
-    async def _wait(self, message: Inbound, made: list[Emit], *, published: bool) -> AckDecision:
+    async def _wait(self, message: Inbound, made: list[Emit], span: Span | None, *, published: bool) -> AckDecision:
         """Make the events of a message that are not `made` yet, each as soon as it can be.
 
         They are known by their types, since a reload makes other functions of the same expressions.
@@ -184,10 +189,10 @@ class Delivery:
             emission = self._next(message, made)
             if emission is None:
                 if self._emissions:
-                    return self._decision(message, published=published)
+                    return self._decision(message, span, published=published)
                 await self._sink.listeners_changed()
                 continue
-            outcome = self._publish(emission, message, patient=patient)
+            outcome = self._publish(emission, message, span, patient=patient)
             if outcome is _Outcome.NO_ROOM:
                 await self._sink.room()
             elif outcome is _Outcome.NOBODY:
@@ -227,13 +232,15 @@ class Delivery:
             self.unheard.remove(event_type)
             self._on_change()
 
-    def _decision(self, message: Inbound, *, published: bool) -> AckDecision:
+    def _decision(self, message: Inbound, span: Span | None, *, published: bool) -> AckDecision:
+        if span is not None:
+            span.end(None if published else InvalidError("no event was made of the message"))
         if not published:
             return AckDecision.ACK
         self._duplicates.note(self._number, message)
         return AckDecision.HOLD if self.held and message.message_id is not None else AckDecision.ACK
 
-    def _publish(self, emission: Emission, message: Inbound, *, patient: bool) -> _Outcome:
+    def _publish(self, emission: Emission, message: Inbound, span: Span | None, *, patient: bool) -> _Outcome:
         headers: Mapping[str, str] = _FIRST_CROSSING
         trace: Mapping[str, str] | None = None
         emit = emission.emit
@@ -246,6 +253,8 @@ class Delivery:
                 if crossed > MAX_HOP:
                     self._sink.reject_loop(emit if isinstance(emit, str) else "a message from outside")
                     return _Outcome.NOTHING
+        if span is not None:
+            headers = in_trace(headers, span.context)
         try:
             event_type = emit if isinstance(emit, str) else emit(message)
             needs_listener = emission.needs_listener and not message.at_most_once

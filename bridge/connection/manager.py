@@ -13,7 +13,7 @@ from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
-from bridge.core.ports import Clock
+from bridge.core.ports import Clock, Tracer
 from bridge.core.redaction import Redactor
 
 
@@ -30,15 +30,18 @@ class ConnectionManager:
         state_dir: Path | None = None,
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Create a manager without connections; `on_change` is called after each change of a connection's status.
 
         What is in flight when a connection changes or is removed has `drain_timeout` seconds to end. In `state_dir`
-        adapters may keep what the next process needs. What the sessions' errors say goes through `redactor`.
+        adapters may keep what the next process needs. What the sessions' errors say goes through `redactor`. `tracer`
+        writes traces; None: there are none.
         """
         self._drain_timeout = drain_timeout
         self._state_dir = state_dir
         self._redactor = redactor
+        self._tracer = tracer
         self._bus = bus
         self._clock = clock
         self._rng = rng
@@ -195,6 +198,7 @@ class ConnectionManager:
             state_dir=self._state_dir,
             on_change=self._on_change,
             redactor=self._redactor,
+            tracer=self._tracer,
         )
 
 

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, N
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
-from bridge.core.ports import Clock, ProtocolAdapter, Subscription, SubscriptionOptions
+from bridge.core.ports import Clock, ProtocolAdapter, Span, Subscription, SubscriptionOptions
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
 
@@ -159,6 +160,7 @@ class Subscriptions:
         redact: Callable[[BridgeError], None] = lambda _: None,
         has_qos: bool = False,
         acknowledged: Callable[[int | None], bool] = lambda _: False,
+        trace: Callable[[str, Inbound], Span] | None = None,
     ) -> None:
         """Subscribe to nothing before `restore`.
 
@@ -178,6 +180,8 @@ class Subscriptions:
             redact: Removes secrets from an error.
             has_qos: Whether the protocol has a quality of service for subscriptions.
             acknowledged: Returns whether messages of a topic are acknowledged with a quality of service.
+            trace: Begins the part of a trace of a message that came by a subscription to a topic; None where no traces
+                are written.
         """
         self.limit = limit
         self._integration = integration
@@ -198,6 +202,7 @@ class Subscriptions:
         self._on_change = on_change
         self._on_stuck = on_stuck
         self._redact = redact
+        self._trace = trace
         self._clock = clock
         self._rng = rng
         self._tasks = tasks
@@ -534,6 +539,7 @@ class Subscriptions:
             clock=self._clock,
             on_bad=self._on_bad,
             on_change=self._on_change,
+            trace=None if self._trace is None else partial(self._trace, key[0]),
         )
         remote = _RemoteSubscription(key, delivery, Backoff(self._clock, self._rng), Timer(self._clock))
         self._remote[key] = remote

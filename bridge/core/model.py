@@ -51,6 +51,7 @@ def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str
 
 #: The headers of a trace's context (W3C Trace Context, W3C Baggage).
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+_PLACE_IN_TRACE: Final = frozenset({"traceparent", "tracestate"})
 #: The same as libraries write them. Where a message has them, its event has them, too. Nearly all messages have none,
 #: which one look-up for each header tells.
 _TRACE_CONTEXT: Final = frozenset(
@@ -63,6 +64,13 @@ def trace_of(headers: Mapping[str, str]) -> dict[str, str] | None:
     if _TRACE_CONTEXT.isdisjoint(headers):
         return None
     return {name.lower(): value for name, value in headers.items() if name in _TRACE_CONTEXT}
+
+
+def in_trace(headers: Mapping[str, str] | None, context: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with another place in a trace: `traceparent` and `tracestate` are those of `context`."""
+    if headers is None:
+        return dict(context)
+    return {name: value for name, value in headers.items() if name.lower() not in _PLACE_IN_TRACE} | dict(context)
 
 
 def without_trace(headers: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,19 @@ from bridge.core.endpoint import (
     resolve_endpoint,
 )
 from bridge.core.errors import BridgeError, InvalidError, NotSupportedError
-from bridge.core.model import DEFAULT_QOS, Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, QueueMessage, Request
+from bridge.core.model import (
+    DEFAULT_QOS,
+    Ack,
+    Command,
+    Dequeue,
+    Enqueue,
+    Inbound,
+    Nack,
+    Operation,
+    Publish,
+    QueueMessage,
+    Request,
+)
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.wildcards import Wildcards
 
@@ -130,6 +142,58 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_CONTEXT: Final = Context()
+
+
+class Span(Protocol):
+    """A part of a trace, with a beginning and an end. One that is not ended is not part of the trace."""
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """The headers `traceparent` and `tracestate` that continue the trace from here."""
+        ...
+
+    def end(self, error: BridgeError | None = None) -> None:
+        """End it, with the error that it failed with. Secrets in the error's message are masked already."""
+        ...
+
+
+class OperationSpan(Span, Protocol):
+    """The part of a trace that an operation is, from acceptance to the end."""
+
+    def attempt(self, number: int) -> Span:
+        """Begin the part that one attempt of the operation is; `number` counts from 1."""
+        ...
+
+
+class Tracer(Protocol):
+    """Writes traces. Where there are none, there is no tracer, and nothing else is done for them."""
+
+    def operation(self, operation: Operation, protocol: str) -> tuple[Operation, OperationSpan]:
+        """Begin the part of a trace that an operation is; its trace is that of the event which caused it.
+
+        Returns:
+            The operation, with headers that continue the trace from there; and the part.
+        """
+        ...
+
+    def given_up(self, operation: Operation, error: BridgeError, attempts: int) -> Operation:
+        """Note that an event of the outbox has become a dead letter or has expired, after so many attempts.
+
+        Returns:
+            The operation, with headers that continue the trace from there.
+        """
+        ...
+
+    def message(self, integration: str, protocol: str, subscription: str, message: Inbound) -> Span:
+        """Begin the part of a trace that the delivery of a message from outside is.
+
+        Args:
+            integration: The integration's label.
+            protocol: Its protocol.
+            subscription: The topic that was subscribed to, which may be a pattern.
+            message: The message; its headers say which trace it belongs to.
+        """
+        ...
 
 
 class AckDecision(enum.Enum):

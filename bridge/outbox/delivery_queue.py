@@ -290,16 +290,19 @@ class DeliveryQueue:
         self._counted()  # what waits here must be counted before the guard takes one of them over
         self._running[entry.seq] = entry
 
-        def done(_: Operation, outcome: Outcome) -> None:
-            self._done(entry, outcome, connection.accounting)
+        def done(ended: Operation, outcome: Outcome) -> None:
+            self._done(entry, ended, outcome, connection.accounting)
 
         connection.submit(operation, done)
 
     # --- how it went
 
-    def _done(self, entry: Entry, outcome: Outcome, accounting: Accounting) -> None:
+    def _done(self, entry: Entry, ended: Operation, outcome: Outcome, accounting: Accounting) -> None:
         del self._running[entry.seq]
         self.schedule_pump()
+        event_headers = entry.operation.headers
+        if ended.headers is not event_headers:  # they continue its trace from this call, for what is told of its end
+            entry.operation = msgspec.structs.replace(entry.operation, headers=ended.headers)
         if outcome.error is None:
             self._failures = 0
             if self._allowed < _MOST_RUNNING:
@@ -319,6 +322,8 @@ class DeliveryQueue:
                 entry.progress = entry.progress.after(outcome.attempts, outcome.history)
                 entry.begun = False
                 self._commits.store_progress(entry)
+            if entry.operation.headers is not event_headers:
+                entry.operation = msgspec.structs.replace(entry.operation, headers=event_headers)
             self._waits(entry, what, error)
 
     def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:

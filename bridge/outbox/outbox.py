@@ -14,7 +14,7 @@ from bridge.core.errors import OverloadedError, StoppingError
 from bridge.core.event_type import to_event_type
 from bridge.core.model import Event, Operation, Outcome
 from bridge.core.payloads import LetterList, OutboxCounts, OutboxLoss
-from bridge.core.ports import Clock
+from bridge.core.ports import Clock, Tracer
 from bridge.core.responder import Responder
 from bridge.core.settings import OutboxSettings
 from bridge.core.timer import Timer
@@ -62,6 +62,7 @@ class Outbox:
         rng: random.Random,
         on_change: Callable[[], None] = lambda: None,
         commit_queue: type[CommitQueue] = CommitQueue,
+        tracer: Tracer | None = None,
     ) -> None:
         """Create it; nothing is made or opened before `open`.
 
@@ -74,6 +75,7 @@ class Outbox:
             rng: For jitter, and for the keys of events that have none.
             on_change: Called when it stops accepting events, or accepts them again.
             commit_queue: Writes to the disk; tests pass one without a thread.
+            tracer: Writes traces; None: there are none.
         """
         self._storage = storage
         self._settings = settings
@@ -83,6 +85,7 @@ class Outbox:
         self._rng = rng
         self._on_change = on_change
         self._make_commit_queue = commit_queue
+        self._tracer = tracer
         self._commits: CommitQueue | None = None
         self._queues: dict[str, DeliveryQueue] = {}
         self._letters: dict[str, LetterCount] = {}
@@ -307,11 +310,14 @@ class Outbox:
     def _tell(self, one: Settlement) -> None:
         """Answer all who asked for an entry, now that its end is committed."""
         entry = one.entry
+        operation, outcome = entry.operation, one.outcome
+        if self._tracer is not None and outcome.error is not None:
+            operation = self._tracer.given_up(operation, outcome.error, outcome.attempts)
         emit = entry.body.emit
         self._responder.finish(
-            entry.operation,
-            one.outcome,
-            _askers(entry.operation, *one.askers),
+            operation,
+            outcome,
+            _askers(operation, *one.askers),
             answer=one.answer,
             letter=None if one.dead_letter is None else event_payload(entry, one.dead_letter),
             emit=None if emit is None else partial(to_event_type, emit),

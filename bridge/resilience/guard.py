@@ -37,7 +37,14 @@ from bridge.resilience.attempts import Attempts
 from bridge.resilience.circuit import CircuitBreaker, Transition
 from bridge.resilience.classify import CountsAs, classify
 from bridge.resilience.connection_losses import ConnectionLosses, Loss
-from bridge.resilience.guarded_call import GuardedCall, RunningAttempt, not_retryable, own_doing, stopping_error
+from bridge.resilience.guarded_call import (
+    GuardedCall,
+    RunningAttempt,
+    cancelled_error,
+    not_retryable,
+    own_doing,
+    stopping_error,
+)
 from bridge.resilience.limits import Limiter
 from bridge.resilience.measurements import Measurements
 from bridge.resilience.report import Report, shed_reports
@@ -254,6 +261,8 @@ class Guard:
         self._limiter.release()
         self.accounting.move(_IN_FLIGHT, _QUEUED)
         attempt.call.attempt = None
+        if attempt.span is not None:
+            attempt.span.end(cancelled_error())
         self._drop(attempt.call, tell=cancelled)
         self._pump()
 
@@ -268,6 +277,8 @@ class Guard:
                 self.accounting.move(_IN_FLIGHT, _SUCCEEDED)
                 self.breaker.success(attempt.permit, call.operation)
                 self._limiter.release()
+                if attempt.span is not None:
+                    attempt.span.end()
                 self._succeed(call, result, now)
             else:
                 loss = self._loss(attempt, error)
@@ -302,6 +313,8 @@ class Guard:
 
     def _failed_attempt(self, attempt: RunningAttempt, error: BridgeError, now: float, loss: Loss | None) -> None:
         self._redact(error)
+        if attempt.span is not None:
+            attempt.span.end(error)
         call = attempt.call
         duration_ms = (now - attempt.began) * 1000
         at = self._clock.wall_ms() - round(duration_ms)
@@ -396,6 +409,8 @@ class Guard:
             self._changed()
         if self._losses.known:
             self._losses.forget(call)
+        if call.span is not None:
+            call.span.end()
         call.end(outcome)  # a bug in it is caught by whoever settles
 
     def _end(self, call: GuardedCall, error: BridgeError) -> None:
@@ -411,6 +426,8 @@ class Guard:
             duration_ms = (self._clock.monotonic() - call.started) * 1000
             outcome = Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
             self.measured.ended(call.operation, outcome, self._clock.wall_ms())
+            if call.span is not None:
+                call.span.end(error)
             call.end(outcome)
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
@@ -422,6 +439,8 @@ class Guard:
             self._changed()
         if self._losses.known and not call.operation.durable:
             self._losses.forget(call)
+        if call.span is not None:
+            call.span.end(cancelled_error())
         if tell:
             try:
                 call.end(None)

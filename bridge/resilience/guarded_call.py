@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.core.errors import BridgeError, DeadlineError, RejectedError, StoppingError
 from bridge.core.model import FailedAttempt, Operation, Outcome
-from bridge.core.ports import Clock, Promise
+from bridge.core.ports import Clock, OperationSpan, Promise, Span
 from bridge.core.timer import Timer
 
 
@@ -22,13 +22,15 @@ class GuardedCall:
         attempt: The attempt that runs; None between two.
         last: The error of the last failed attempt; None before.
         history: All failed attempts, oldest first.
+        span: Its part of a trace; None where no traces are written.
     """
 
-    __slots__ = ("_timer", "attempt", "attempts", "history", "idempotent", "last", "operation", "started")
+    __slots__ = ("_timer", "attempt", "attempts", "history", "idempotent", "last", "operation", "span", "started")
 
-    def __init__(self, operation: Operation, *, idempotent: bool) -> None:
+    def __init__(self, operation: Operation, *, idempotent: bool, span: OperationSpan | None = None) -> None:
         self.operation = operation
         self.idempotent = idempotent
+        self.span = span
         self.started = 0.0
         self.attempts = 0
         self.attempt: RunningAttempt | None = None
@@ -102,6 +104,7 @@ class RunningAttempt:
         expired: Its time is up, and the task was cancelled for that.
         cancelled: The task was cancelled because the call was.
         timer: For its time limit, where that is not the usual one.
+        span: Its part of a trace; None where no traces are written.
     """
 
     __slots__ = (
@@ -115,6 +118,7 @@ class RunningAttempt:
         "expired",
         "limit",
         "permit",
+        "span",
         "task",
         "timer",
     )
@@ -140,6 +144,7 @@ class RunningAttempt:
         self.expired = False
         self.cancelled = False
         self.timer: Timer | None = None
+        self.span: Span | None = None if call.span is None else call.span.attempt(call.attempts)
 
     def done(self) -> bool:
         """Return whether it has ended."""
@@ -165,6 +170,11 @@ class RunningAttempt:
 def stopping_error() -> StoppingError:
     """Return the error for a call that a draining integration does not begin."""
     return StoppingError("the integration is draining")
+
+
+def cancelled_error() -> StoppingError:
+    """Return the error with which a call that was cancelled, or its attempt, is in a trace; nobody else gets it."""
+    return StoppingError("the call was cancelled", maybe_sent=True)
 
 
 def own_doing(error: BridgeError) -> RejectedError:

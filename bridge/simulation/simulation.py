@@ -126,7 +126,7 @@ class Simulation:
         """Return a configuration whose integrations talk to the stand-ins."""
         return replace(
             configuration,
-            bridge=configuration.bridge.model_copy(update={"status": None}),
+            bridge=configuration.bridge.model_copy(update={"status": None, "tracing": False}),
             bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
             integrations={
                 name: replace(one, spec=self._specs.get(name, one.spec))

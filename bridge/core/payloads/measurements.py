@@ -14,7 +14,7 @@ class FailedOperation(Payload, frozen=True):
         route: The route that asked for it; null for a command.
         cause: The event that asked for it.
         correlation_id: That of the event.
-        traceparent: The trace context of the event, as it came.
+        traceparent: The context of its trace: the operation's own where traces are written, else that of the event.
         durable: Whether it is stored in the outbox, which may try it again.
         attempts: How many attempts were made.
         duration_ms: Milliseconds from acceptance to the end.

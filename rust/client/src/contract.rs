@@ -709,7 +709,8 @@ pub struct FailedOperation {
     pub cause: Cause,
     /// That of the event.
     pub correlation_id: Option<String>,
-    /// The trace context of the event, as it came.
+    /// The context of its trace: the operation's own where traces are written, else that of the
+    /// event.
     pub traceparent: Option<String>,
     /// Whether it is stored in the outbox, which may try it again.
     pub durable: bool,

@@ -18,6 +18,7 @@ from bridge.outbox.commit_queue import CommitQueue, Committer
 from bridge.outbox.store import Store
 from bridge.resilience import Accounting, Stage
 from tests.support.clock import FakeClock
+from tests.support.guard.tracer import RecordingTracer
 
 Done = Callable[[Operation, Outcome], None]
 
@@ -55,6 +56,7 @@ class FakeConnection:
     Attributes:
         running: What was submitted and has not ended, in order.
         submitted: Everything that was ever submitted: (number of the event, key), in order.
+        tracer: Writes traces; None: there are none.
     """
 
     def __init__(self, log: list[Any] | None = None) -> None:
@@ -66,6 +68,7 @@ class FakeConnection:
         self.safe = False
         self.running: list[tuple[Operation, Done]] = []
         self.submitted: list[tuple[int, str | None]] = []
+        self.tracer: RecordingTracer | None = None
 
     def may_repeat(self, operation: Operation) -> bool:
         """Return whether it has a key, or the adapter allows it."""
@@ -76,6 +79,8 @@ class FakeConnection:
         self.accounting.move(Stage.PENDING, Stage.IN_FLIGHT)
         self.submitted.append((operation.cause.id, operation.idempotency_key))
         self.log.append(self.submitted[-1])
+        if self.tracer is not None:
+            operation, _ = self.tracer.operation(operation, f"call {len(self.submitted)}, event")
         self.running.append((operation, done))
 
     def end(self, number: int, error: BridgeError | None = None, *, attempts: int = 1) -> None:
@@ -96,6 +101,7 @@ class RecordingBus:
         """Create it; what is published is also appended to `log`."""
         self.log = log
         self.events: list[tuple[str, Any, str | None]] = []
+        self.headers: list[Any] = []
         self.room = 1 << 20
 
     def encode(self, payload: Any) -> bytes:
@@ -108,6 +114,7 @@ class RecordingBus:
         if len(encoded) > self.room:
             raise InvalidError("too large")
         self.events.append((event_type, msgspec.msgpack.decode(encoded), correlation_id))
+        self.headers.append(headers)
         self.log.append(self.events[-1])
 
     def publish_or_report(self, event_type: str, payload: Any, **more: Any) -> None:
@@ -126,8 +133,16 @@ class OutboxHarness:
         log: What was submitted (number, key) and published (type, payload, correlation id), in order, over all runs.
     """
 
-    def __init__(self, folder: Path, *, commit_queue: type[CommitQueue] = InlineCommitQueue, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        commit_queue: type[CommitQueue] = InlineCommitQueue,
+        tracer: RecordingTracer | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder = folder
+        self.tracer = tracer
         self.commit_queue = commit_queue
         self.settings = OutboxSettings.model_validate(settings)
         self.clock = FakeClock()
@@ -135,6 +150,7 @@ class OutboxHarness:
         self.bus = RecordingBus(self.log)
         self.responder = Responder(self.bus, most=1 << 20, clock=self.clock)
         self.connections: dict[str, FakeConnection] = {"api": FakeConnection(self.log)}
+        self.connections["api"].tracer = tracer
         self.outbox = self._make()
 
     def _make(self) -> Outbox:
@@ -146,6 +162,7 @@ class OutboxHarness:
             clock=self.clock,
             rng=random.Random(1),
             commit_queue=self.commit_queue,
+            tracer=self.tracer,
         )
 
     @property
@@ -193,6 +210,7 @@ class OutboxHarness:
         receipts: bool = True,
         emit: str | None = None,
         payload: Any = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         """Accept an event; with `call` its operation is a request, otherwise a publish."""
         command: Command = Request(method="m") if call else Publish(topic="t", message=number)
@@ -203,7 +221,7 @@ class OutboxHarness:
             timestamp=1,
             source="app",
             correlation_id=f"c{number}",
-            headers=None if idempotency_key is None else {"idempotency_key": idempotency_key},
+            headers=headers if idempotency_key is None else {"idempotency_key": idempotency_key},
         )
         operation = Operation(
             integration="api",

@@ -1,5 +1,6 @@
 """Show how `bridge`, `log`, `bus` and `variable` blocks are read and checked."""
 
+import importlib.metadata
 import json
 
 import pytest
@@ -46,6 +47,7 @@ bus {
         "status": "[::1]:0",
         "status_hosts": (),
         "console": {"tap": None, "actions": False, "token": None},
+        "tracing": False,
     }
     assert found.bridge.source == "bridge/left"
     assert found.log.model_dump() == {"level": "debug", "format": "json"}
@@ -86,6 +88,20 @@ def test_diagnostics(diagnostics, block, wanted):
     found = diagnostics(block)
     assert len(found) == 1
     assert found[0].startswith(f"bridge.hcl:2: {wanted}")
+
+
+def test_traces_need_their_extra(load_text, diagnostics, monkeypatch):
+    """Where it is not installed, the message says how to install it; where nothing is traced, nobody needs it."""
+    assert load_text("bridge {\n tracing = true\n}").bridge.tracing
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert diagnostics("bridge {\n tracing = true\n}") == [
+        "bridge.hcl:2: bridge > tracing: traces need more packages; install them with `pip install 'nemo-bridge[otel]'`"
+    ]
+    assert not load_text("bridge {\n tracing = false\n}").bridge.tracing
 
 
 def test_a_variable_has_a_default_an_environment_and_a_command_line(load_text):

@@ -36,6 +36,7 @@ from bridge.core.redaction import Redactor
 from bridge.core.settings import CircuitBreakerSettings, HealthSettings, ResilienceSettings, RetrySettings
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
+from tests.support.guard.tracer import RecordingTracer
 
 
 class Bus:
@@ -124,7 +125,14 @@ class Settings:
 class RunningConnection:
     """A connection that runs, on a fake clock."""
 
-    def __init__(self, *, has_session: bool = True, specs: Sequence[SubscriptionSpec] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        has_session: bool = True,
+        specs: Sequence[SubscriptionSpec] = (),
+        tracer: RecordingTracer | None = None,
+        attempts: int = 1,
+    ) -> None:
         self.clock = FakeClock()
         self.bus = Bus()
         self.refuse: BridgeError | None = None
@@ -144,8 +152,16 @@ class RunningConnection:
             create=self._create,
             has_session=has_session,
         )
+        retry = RetrySettings(max_attempts=attempts, budget=1.0)
+        breaker = CircuitBreakerSettings(failure_threshold=2)
         self.connection = Connection(
-            Settings(spec), specs, bus=self.bus, clock=self.clock, rng=random.Random(1), on_change=self._changed
+            Settings(spec, resilience=ResilienceSettings(retry=retry, circuit_breaker=breaker)),
+            specs,
+            bus=self.bus,
+            clock=self.clock,
+            rng=random.Random(1),
+            on_change=self._changed,
+            tracer=tracer,
         )
 
     def _create(self, setup: AdapterSetup) -> Adapter:
@@ -316,6 +332,35 @@ async def test_what_travels_outside():
         (context,) = running.contexts
         assert context.headers == {"traceparent": "t", "hop": "3"}
         assert (context.idempotency_key, context.idempotent) == ("k", True)
+
+
+async def test_each_attempt_travels_with_its_own_place_in_the_trace():
+    """What is sent names its attempt, and what comes of the operation names the operation; each span ends once."""
+    tracer = RecordingTracer()
+    ended: list[Operation] = []
+    async with RunningConnection(tracer=tracer, attempts=2) as running:
+        running.fail = NotConnectedError("refused")
+        asked = operation(7, headers={"traceparent": "t", "baggage": "b", "hop": "2"}, hop=2)
+        running.connection.submit(asked, lambda operation, _: ended.append(operation))
+        await running.clock.settle()
+        running.fail = None
+        await running.clock.advance(10.0)
+    assert tracer.ended == [("fake-7", [None]), ("fake-7/1", ["not_connected"]), ("fake-7/2", [None])]
+    assert [dict(context.headers) for context in running.contexts] == [
+        {"traceparent": f"fake-7/{number}", "baggage": "b", "hop": "3"} for number in (1, 2)
+    ]
+    assert [one.headers for one in ended] == [{"traceparent": "fake-7", "baggage": "b", "hop": "2"}]
+
+
+async def test_what_is_not_tried_or_cut_off_ends_in_the_trace_too():
+    """An open circuit ends an operation without an attempt; the end of the bridge ends the attempt that runs."""
+    tracer = RecordingTracer()
+    async with RunningConnection(tracer=tracer) as running:
+        running.connection.guard.breaker.force_open(operation(1))
+        await running.call(cause=operation(2).cause)
+        running.connection.guard.breaker.reset(operation(1))
+        await running.call("hang", cause=operation(3).cause)
+    assert tracer.ended == [("fake-2", ["circuit_open"]), ("fake-3", ["stopping"]), ("fake-3/1", ["stopping"])]
 
 
 async def test_an_operation_that_the_adapter_lacks():

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import random
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from bridge.core.model import Inbound, Subscribe, Unsubscribe
 from bridge.core.ports import NO_OPTIONS, AckDecision, AdapterBase, Subscription, SubscriptionOptions
 from bridge.core.settings import Hold
 from tests.support.clock import FakeClock
+from tests.support.guard.tracer import RecordingTracer
 
 
 class Sink:
@@ -133,7 +135,13 @@ class Session(AdapterBase):
 class Fixture:
     """Subscriptions with a sink and a session, and what they reported."""
 
-    def __init__(self, *specs: SubscriptionSpec, has_qos: bool = False, acknowledged: bool = False) -> None:
+    def __init__(
+        self,
+        *specs: SubscriptionSpec,
+        has_qos: bool = False,
+        acknowledged: bool = False,
+        tracer: RecordingTracer | None = None,
+    ) -> None:
         self.sink = Sink()
         self.bad: list[BridgeError] = []
         self.dead: list[tuple[Inbound, str]] = []
@@ -153,6 +161,7 @@ class Fixture:
             on_stuck=lambda session, error: self.stuck.append((session, error.message)),
             has_qos=has_qos,
             acknowledged=lambda _: acknowledged,
+            trace=None if tracer is None else partial(tracer.message, "api", "fake"),
         )
         self.session = Session()
         self.changes = 0
@@ -197,6 +206,25 @@ async def test_the_context_of_a_trace_becomes_headers_of_the_event():
         ({"mine": "x"}, {"hop": "1", **said}),
         ({"hop": "3"}, {"hop": "4", **said}),
     ]
+
+
+async def test_an_event_continues_the_trace_from_its_message():
+    """All events of a message name the span of the message, which ends once it is on the bus, also after a wait."""
+    tracer = RecordingTracer()
+    fixture = Fixture(SubscriptionSpec("w", "t/#"), SubscriptionSpec("v", "t/#", emit="v", text="v"), tracer=tracer)
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.session.say("t/#", 1, headers={"traceparent": "sender", "tracestate": "a=1", "baggage": "b"})
+    own = {"hop": "1", "traceparent": "api fake t/# t/x"}
+    assert [headers for _, _, headers in fixture.sink.events] == [{**own, "baggage": "b"}] * 2
+    fixture.sink.has_room.clear()
+    waiting = asyncio.ensure_future(fixture.session.say("t/#", 2))
+    await fixture.clock.settle()
+    assert [span.ends for span in tracer.spans] == [[None], []]
+    fixture.sink.has_room.set()
+    await waiting
+    assert [headers for _, _, headers in fixture.sink.events[2:]] == [own] * 2
+    await fixture.session.say("t/#", "too large")
+    assert [span.ends for span in tracer.spans] == [[None], [None], ["invalid"]]
 
 
 async def test_a_message_that_goes_in_circles_stops():

@@ -25,6 +25,7 @@ from bridge.outbox.reserve import Reserve
 from bridge.outbox.store import Store
 from bridge.resilience import Stage
 from tests.support.guard.outbox import InlineCommitQueue, OutboxHarness, numbers
+from tests.support.guard.tracer import RecordingTracer
 
 
 class SilentCommitQueue(InlineCommitQueue):
@@ -464,6 +465,35 @@ async def test_a_replay_keeps_key_and_correlation_and_tells_no_second_outcome(bo
     await box.settle()
     assert [(event[0], event[2]) for event in box.bus.events] == [("response.order", "c1")]
     assert box.outbox.counts().dead_letters == 0
+
+
+async def test_each_call_is_in_the_trace_of_the_event_and_the_end_in_that_of_the_last_call(tmp_path):
+    """A call after a failed one continues the event's trace, not the other call's; a dead letter the last call's."""
+    tracer = RecordingTracer()
+    box = OutboxHarness(tmp_path / "data", tracer=tracer)
+    await box.open()
+    box.accept(1, headers={"traceparent": "event"})
+    await box.settle()
+    box.api.end(1, UnavailableError("u"))
+    await box.clock.advance(1.1)
+    ((again, _),) = box.api.running
+    assert [(span.name, span.parent) for span in tracer.spans] == [
+        ("call 1, event-1", "event"),
+        ("call 2, event-1", "event"),
+    ]
+    assert again.headers == {"traceparent": "call 2, event-1"}
+    box.api.end(1, RejectedError("never"))
+    await box.settle()
+    assert tracer.ended[-1] == ("given up after 2, in call 2, event-1", ["rejected"])
+    assert {one["traceparent"] for one in box.bus.headers} == {tracer.spans[-1].name}
+    ((_, letter, _),) = box.bus.of("resilience.api.dead_letter")
+    assert letter["event"]["headers"] == {"traceparent": "event"}
+    box.accept(2, headers={"traceparent": "event"}, key=None)
+    await box.settle()
+    box.api.end(2)
+    await box.settle()
+    assert box.bus.headers[-1]["traceparent"] == "call 3, event-2"
+    await box.outbox.close()
 
 
 async def test_letters_come_in_pages(box):

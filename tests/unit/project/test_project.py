@@ -18,6 +18,7 @@ import bridge
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+EXTRAS = [Requirement(text) for texts in PROJECT["project"]["optional-dependencies"].values() for text in texts]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
 DOCUMENTATION = [Requirement(text) for text in PROJECT["dependency-groups"]["docs"]]
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+)(.*(?:\n    --hash=.*)*)", re.MULTILINE)
@@ -80,7 +81,7 @@ def test_crates_are_on_the_map():
     ("lock", "requirements"),
     [
         ("requirements.lock", RUNTIME),
-        ("requirements-dev.lock", RUNTIME + DEVELOPMENT),
+        ("requirements-dev.lock", RUNTIME + EXTRAS + DEVELOPMENT),
         ("requirements-docs.lock", DOCUMENTATION),
     ],
     ids=["runtime", "development", "documentation"],
@@ -105,7 +106,7 @@ def test_development_runs_on_what_users_get():
 
 def test_imports_are_declared():
     """What the package imports is a dependency of its own, not by luck another one's."""
-    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME + EXTRAS}
     homes = packages_distributions()
     foreign = {name for path in sources("bridge") for name in imported(path)} - sys.stdlib_module_names - {"bridge"}
     foreign.discard("pydantic_core")  # pydantic pins it to the very version; its errors are pydantic's documented API
@@ -118,7 +119,7 @@ def test_dependencies_have_reasons():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     section = text.split("\n## Dependencies\n")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
-    assert sorted(named) == sorted(requirement.name for requirement in RUNTIME + DEVELOPMENT + DOCUMENTATION)
+    assert sorted(named) == sorted(requirement.name for requirement in RUNTIME + EXTRAS + DEVELOPMENT + DOCUMENTATION)
 
 
 def test_dependencies_of_the_rust_client_have_reasons():
