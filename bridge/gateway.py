@@ -16,7 +16,7 @@ import structlog
 
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer, Transport
-from bridge.config import BusSettings, Configuration, Expression
+from bridge.config import BusSettings, Configuration, Expression, Integration
 from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
@@ -200,6 +200,7 @@ class IntegrationGateway:
         )
         self._samples = Samples(lambda: self._manager, bus=self.bus.stats, outbox=self._outbox, clock=self._clock)
         self._views: Views | None = None
+        self._shown: dict[str, tuple[Integration, dict[str, Any]]] = {}
         self._observer = Observer(
             lambda: msgspec.to_builtins(self.status()),
             lambda: self.bus.alive,
@@ -461,10 +462,14 @@ class IntegrationGateway:
         settings = self._configuration.integrations.get(integration)
         if settings is None:
             return {}
-        try:
-            return await self._read(partial(shown_integration, settings))
-        except ConfigError as error:
-            raise InvalidError(f"the settings cannot be shown: {error}") from None
+        before, shown = self._shown.get(integration, (None, {}))
+        if before is not settings:
+            try:
+                shown = await self._read(partial(shown_integration, settings))
+            except ConfigError as error:
+                raise InvalidError(f"the settings cannot be shown: {error}") from None
+            self._shown[integration] = settings, shown
+        return shown
 
     def reload_soon(self) -> None:
         """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer."""
@@ -595,6 +600,7 @@ class IntegrationGateway:
             fresh, bridge=old.bridge, log=old.log, bus=old.bus, secret_keys=old.secret_keys
         )
         self._files = read.files
+        self._shown.clear()
         self._seen = dataclasses.replace(self._seen, named=read.files)
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)

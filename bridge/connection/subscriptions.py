@@ -221,15 +221,15 @@ class Subscriptions:
         """Whether all of them are live."""
         return all(remote.live is not None for remote in self._remote.values())
 
-    def unwell(self) -> dict[str, SubscriptionHealth]:
-        """Return the state of those that are not live, by name: at most 20, those that need a person first."""
+    def unwell(self, most: int = _MOST_UNWELL) -> dict[str, SubscriptionHealth]:
+        """Return the state of those that are not live, by name: at most so many, those that need a person first."""
         found = [
             (spec.name, remote)
             for spec in self._specs.values()
             if (remote := self._remote.get(spec.key)) is not None and remote.live is None
         ]
         found.sort(key=lambda one: (not one[1].needs_person, one[1].error is None))
-        return {name: remote.health() for name, remote in found[:_MOST_UNWELL]}
+        return {name: remote.health() for name, remote in found[:most]}
 
     def unheard(self) -> list[str]:
         """Return a line for each topic whose messages wait because nobody on the bus listens: at most 20."""

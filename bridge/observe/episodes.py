@@ -1,6 +1,6 @@
 """Remembers since when something happens, or is so, that should not."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from typing import Final
 
 from bridge.core.ports import Clock
@@ -8,7 +8,7 @@ from bridge.core.ports import Clock
 #: Seconds after which what has not happened again is over.
 _OVER: Final = 900.0
 
-Key = tuple[str, Hashable]
+Key = tuple[str, str | None]
 """What it is about: a kind of trouble, and the integration's label, or None where it is the bridge's."""
 
 
@@ -49,19 +49,19 @@ class Episodes:
         episode.count += total - before if total > before else total
         episode.last = self._clock.monotonic()
 
-    def note_state(self, key: Key, *, holds: bool) -> None:
-        """Note whether something is so."""
-        if not holds:
-            self._states.pop(key, None)
-        elif key not in self._states:
-            self._states[key] = self._clock.wall_ms()
+    def note_states(self, kind: str, whose: Collection[str | None]) -> None:
+        """Note of whom something is so: of these, and of no other."""
+        for key in [key for key in self._states if key[0] == kind and key[1] not in whose]:
+            del self._states[key]
+        for one in whose:
+            self._states.setdefault((kind, one), self._clock.wall_ms())
 
     def end(self, integrations: Collection[str]) -> None:
         """End the episodes that are over, and forget the integrations that are not among these."""
         now = self._clock.monotonic()
         for key in [key for key, one in self._episodes.items() if now - one.last >= _OVER]:
             del self._episodes[key]
-        for known in (self._sums, self._episodes, self._states):
+        for known in (self._sums, self._episodes):
             for key in [key for key in known if key[1] is not None and key[1] not in integrations]:
                 del known[key]
 

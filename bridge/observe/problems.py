@@ -174,7 +174,7 @@ def _circuit(row: IntegrationRow, connection: Connection) -> Trouble:
 
 def _subscriptions(row: IntegrationRow, connection: Connection) -> Iterator[Trouble]:
     found: dict[str, int] = {}
-    for one in connection.subscriptions.unwell().values():
+    for one in connection.subscriptions.unwell(row.unwell).values():
         reason = one.status if one.error is None else f"{one.status}: {_reason(one.error)}"
         found[reason] = found.get(reason, 0) + 1
     for reason, count in found.items():

@@ -5,7 +5,9 @@ integration with which nothing happens costs a look, and no memory.
 """
 
 from array import array
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 from bridge.bus.stats import BusStats
@@ -18,8 +20,6 @@ from bridge.resilience.measurements import BUCKETS, Measurements
 
 #: Seconds between two samples.
 EVERY: Final = 5.0
-#: Seconds that a sample may be old when somebody looks.
-_FRESH: Final = 1.0
 #: Seconds of a step, and how many steps are kept.
 STEP: Final = 15.0
 STEPS: Final = 60
@@ -27,10 +27,9 @@ STEPS: Final = 60
 _STEPS_IN_SLOT: Final = 2
 _SLOTS: Final = 10
 _WIDTH: Final = len(BUCKETS) + 1
-_SUCCEEDED, _FAILED, _MESSAGES = range(3)
+_STEP_MS: Final = round(STEP * 1000)
 
-IDLE: Final = Rates(succeeded=0.0, failed=0.0, messages=0.0, p50_ms=None, p95_ms=None)
-"""The rates where nothing happens."""
+_IDLE: Final = Rates(succeeded=0.0, failed=0.0, messages=0.0, p50_ms=None, p95_ms=None)
 
 
 class Activity:
@@ -76,48 +75,54 @@ class Activity:
         self._recent[bucket] += count
         self.active = self.step
 
-    def counts(self, kind: int) -> list[int]:
-        """Return the counts of each step, oldest first: 0 of what succeeded, 1 of what failed, 2 of messages."""
-        first = kind * STEPS
-        split = first + (self.step + 1) % STEPS
-        return [*self._steps[split : first + STEPS], *self._steps[first:split]]
+    def series(self, at: int) -> Series:
+        """Return what happened in each step; `at` is when the current one began, Unix time in milliseconds."""
+        steps, place = self._steps, (self.step + 1) % STEPS
+        succeeded, failed, messages = (
+            (steps[first + place : first + STEPS] + steps[first : first + place]).tolist()
+            for first in (0, STEPS, 2 * STEPS)
+        )
+        return Series(at=at, step_ms=_STEP_MS, succeeded=succeeded, failed=failed, messages=messages)
 
-    def rates(self, elapsed: float, lived: float) -> Rates:
-        """Return how much happens now.
+    def rates(self, window: "Window") -> Rates:
+        """Return how much happens now."""
+        steps, now, before = self._steps, self.step % STEPS, (self.step - 1) % STEPS
+        recent = self._recent.tolist()
+        return Rates(
+            succeeded=window.rate(steps[now], steps[before]),
+            failed=window.rate(steps[STEPS + now], steps[STEPS + before]),
+            messages=window.rate(steps[2 * STEPS + now], steps[2 * STEPS + before]),
+            p50_ms=quantile(recent, 0.5),
+            p95_ms=quantile(recent, 0.95),
+        )
+
+
+class Window:
+    """The last 15 seconds, as far as they were sampled: the current step, and the end of the one before.
+
+    Attributes:
+        share: The part of the step before that lies in it.
+        seconds: How long it is.
+    """
+
+    __slots__ = ("seconds", "share")
+
+    def __init__(self, elapsed: float, lived: float) -> None:
+        """Create it.
 
         Args:
             elapsed: Seconds of the current step that were sampled.
             lived: Seconds since the samples began.
         """
-        now, before = self.step % STEPS, (self.step - 1) % STEPS
-        steps = self._steps
-        succeeded, failed, messages = (
-            rate(steps[kind + now], steps[kind + before], elapsed, lived) for kind in (0, STEPS, 2 * STEPS)
-        )
-        return Rates(
-            succeeded=succeeded,
-            failed=failed,
-            messages=messages,
-            p50_ms=quantile(self._recent, 0.5),
-            p95_ms=quantile(self._recent, 0.95),
-        )
+        self.share = max(0.0, 1 - elapsed / STEP)
+        self.seconds = max(1.0, min(STEP, lived))
+
+    def rate(self, now: int, before: int) -> float:
+        """Return how often in a second what happened so often in the current step and in the one before."""
+        return round((now + before * self.share) / self.seconds, 2) if now or before else 0.0
 
 
-def rate(now: int, before: int, elapsed: float, lived: float) -> float:
-    """Return how often something happened in a second, over the last 15 seconds.
-
-    Args:
-        now: How often in the current step.
-        before: How often in the step before; it counts by the part that lies in the last 15 seconds.
-        elapsed: Seconds of the current step.
-        lived: Seconds since counting began.
-    """
-    if not now and not before:
-        return 0.0
-    return float(f"{(now + before * max(0.0, 1 - elapsed / STEP)) / max(1.0, min(STEP, lived)):.3g}")
-
-
-def quantile(counts: Iterable[int], share: float) -> float | None:
+def quantile(counts: Sequence[int], share: float) -> float | None:
     """Return the milliseconds within which a share of the durations lies; None where there is none.
 
     Within a bucket they are taken to be spread evenly. What took longer than the last limit counts as that limit.
@@ -126,17 +131,15 @@ def quantile(counts: Iterable[int], share: float) -> float | None:
         counts: How many durations each bucket has, as `Histogram.counts`.
         share: From 0 to 1.
     """
-    sums = list(counts)
-    wanted, below = share * sum(sums), 0
+    sums = list(accumulate(counts))
+    wanted = share * sums[-1]
     if not wanted:
         return None
-    for bucket, count in enumerate(sums[:-1]):
-        if count and below + count >= wanted:
-            low = BUCKETS[bucket - 1] if bucket else 0.0
-            seconds = low + (BUCKETS[bucket] - low) * (wanted - below) / count
-            return float(f"{seconds * 1000:.3g}")
-        below += count
-    return BUCKETS[-1] * 1000
+    bucket = bisect_left(sums, wanted)
+    if bucket == len(BUCKETS):
+        return BUCKETS[-1] * 1000
+    low, high = BUCKETS[bucket - 1] if bucket else 0.0, BUCKETS[bucket]
+    return round((high - (high - low) * (sums[bucket] - wanted) / counts[bucket]) * 1000, 3)
 
 
 class _Count:
@@ -157,11 +160,11 @@ class _Count:
         self._now += total - self._sum if total > self._sum else total
         self._sum = total
 
-    def rate(self, step: int, elapsed: float, lived: float) -> float:
-        """Return how much it rises in a second; see `Activity.rates`."""
+    def rate(self, step: int, window: Window) -> float:
+        """Return how much it rises in a second, now that this is the current step."""
         if step == self._step:
-            return rate(self._now, self._before, elapsed, lived)
-        return rate(0, self._now if step == self._step + 1 else 0, elapsed, lived)
+            return window.rate(self._now, self._before)
+        return window.rate(0, self._now if step == self._step + 1 else 0)
 
 
 class _Track:
@@ -203,13 +206,17 @@ class Samples:
         """
         self.episodes = Episodes(clock)
         self._outbox = outbox
+        self._unheard: set[str] = set()
         self._connections = connections
         self._bus = bus
         self._clock = clock
         self._began = self._sampled = clock.monotonic()
         self._step = 0
+        self._step_at = clock.wall_ms()
+        self._window = Window(0.0, 0.0)
         self._tracks: dict[str, _Track] = {}
         self._all = Activity(0)
+        self._asked: dict[str, tuple[Rates, Series]] = {}
         self._received = _Count()
         self._published = _Count()
 
@@ -219,18 +226,19 @@ class Samples:
             await self._clock.sleep(EVERY - (self._clock.monotonic() - self._began) % EVERY)
             self.take()
 
-    def refresh(self) -> None:
-        """Take a sample where the last one is more than a second old."""
-        if self._clock.monotonic() - self._sampled >= _FRESH:
-            self.take()
-
     def take(self) -> None:
         """Take a sample. What happened since the last one counts for the step in the middle of the time between."""
         now = self._clock.monotonic()
-        self._step = max(self._step, int(((self._sampled + now) / 2 - self._began) // STEP))
+        step = int(((self._sampled + now) / 2 - self._began) // STEP)
+        if step > self._step:
+            self._step = step
+            self._step_at = self._clock.wall_ms() - round((now - self._began - step * STEP) * 1000)
         self._sampled = now
+        self._window = Window(now - self._began - self._step * STEP, now - self._began)
         self._all.go_to(self._step)
+        self._asked.clear()
         labels = set()
+        self._unheard.clear()
         for connection in self._connections():
             labels.add(connection.id)
             self._look_at(connection)
@@ -241,7 +249,8 @@ class Samples:
         self._published.note(bus.published, self._step)
         for what, total in (("lost", bus.dropped), ("missing", bus.missing), ("rejected", bus.rejected)):
             self.episodes.note_sum((what, None), total)
-        self.episodes.note_state(("outbox", None), holds=self._outbox.problem is not None)
+        self.episodes.note_states("unheard", self._unheard)
+        self.episodes.note_states("outbox", () if self._outbox.problem is None else (None,))
         self.episodes.end(labels)
 
     def _look_at(self, connection: Connection) -> None:
@@ -250,7 +259,8 @@ class Samples:
         messages = subscriptions.messages
         if connection.dropped:
             self.episodes.note_sum(("dropped", connection.id), connection.dropped)
-        self.episodes.note_state(("unheard", connection.id), holds=bool(subscriptions.unheard()))
+        if subscriptions.unheard():
+            self._unheard.add(connection.id)
         track = self._tracks.get(connection.id)
         if track is None:
             if not (succeeded or failed or messages or measured.durations):
@@ -287,56 +297,40 @@ class Samples:
                 count.note(messages, self._step)
 
     def _add_durations(self, track: _Track, activity: Activity, measured: Measurements) -> None:
-        counts = [sum(column) for column in zip(*(one.counts for one in measured.durations.values()), strict=True)]
+        counts, *others = (one.counts.copy() for one in measured.durations.values())
+        for other in others:
+            counts = list(map(int.__add__, counts, other))
+        before = track.counts
         for bucket, count in enumerate(counts):
-            if more := count - track.counts[bucket]:
-                activity.add_duration(bucket, more)
-                self._all.add_duration(bucket, more)
+            if count != before[bucket]:
+                activity.add_duration(bucket, count - before[bucket])
+                self._all.add_duration(bucket, count - before[bucket])
         track.counts = counts
 
     # --- what happens
 
-    @property
-    def _elapsed(self) -> float:
-        return self._sampled - self._began - self._step * STEP
+    def of(self, integration: str) -> tuple[Rates, Series | None]:
+        """Return how much happens at an integration, and what did in the last 15 minutes; no series where nothing did.
 
-    @property
-    def _lived(self) -> float:
-        return self._sampled - self._began
-
-    def _activity(self, integration: str) -> Activity | None:
-        track = self._tracks.get(integration)
-        if track is None or track.activity is None or self._step - track.activity.active >= STEPS:
-            return None
-        track.activity.go_to(self._step)
-        return track.activity
-
-    def rates(self, integration: str) -> Rates:
-        """Return how much happens at an integration."""
-        activity = self._activity(integration)
-        return IDLE if activity is None else activity.rates(self._elapsed, self._lived)
-
-    def series(self, integration: str) -> Series | None:
-        """Return what happened at an integration in the last 15 minutes; None where nothing did."""
-        activity = self._activity(integration)
-        return None if activity is None else self._series(activity)
+        Until the next sample it returns the same objects.
+        """
+        found = self._asked.get(integration)
+        if found is None:
+            track = self._tracks.get(integration)
+            if track is None or track.activity is None or self._step - track.activity.active >= STEPS:
+                return _IDLE, None
+            track.activity.go_to(self._step)
+            found = track.activity.rates(self._window), track.activity.series(self._step_at)
+            self._asked[integration] = found
+        return found
 
     def rates_of_all(self) -> Rates:
         """Return how much happens at all integrations together."""
-        return self._all.rates(self._elapsed, self._lived)
+        return self._all.rates(self._window)
 
     def series_of_all(self) -> Series:
         """Return what happened at all integrations together in the last 15 minutes."""
-        return self._series(self._all)
-
-    def _series(self, activity: Activity) -> Series:
-        return Series(
-            at=self._clock.wall_ms() - round((self._clock.monotonic() - self._began - self._step * STEP) * 1000),
-            step_ms=round(STEP * 1000),
-            succeeded=activity.counts(_SUCCEEDED),
-            failed=activity.counts(_FAILED),
-            messages=activity.counts(_MESSAGES),
-        )
+        return self._all.series(self._step_at)
 
     def route_rate(self, integration: str, route: str) -> float:
         """Return how many operations of a route end in a second."""
@@ -353,4 +347,4 @@ class Samples:
         return self._rate(self._received), self._rate(self._published)
 
     def _rate(self, count: _Count | None) -> float:
-        return 0.0 if count is None else count.rate(self._step, self._elapsed, self._lived)
+        return 0.0 if count is None else count.rate(self._step, self._window)

@@ -96,7 +96,6 @@ class Views:
     def overview(self) -> Overview:
         """Return how the bridge and all integrations are, and what happens."""
         samples = self._samples
-        samples.refresh()
         now, health, pending = self._clock.wall_ms(), self._health(), self._outbox.pending
         problems = Problems(now)
         problems.of_bridge(health, samples.episodes, now - health.uptime_ms)
@@ -123,6 +122,7 @@ class Views:
 
     def _row(self, connection: Connection, health: IntegrationHealth, pending: int) -> IntegrationRow:
         letters = self._outbox.dead_letters.get(connection.id)
+        rates, series = self._samples.of(connection.id)
         return IntegrationRow(
             integration=health.integration,
             type=health.type,
@@ -137,8 +137,8 @@ class Views:
             dropped=health.dropped,
             warnings=len(health.warnings),
             unwell=connection.subscriptions.not_live if health.subscriptions else 0,
-            rates=self._samples.rates(connection.id),
-            series=self._samples.series(connection.id) or UNSET,
+            rates=rates,
+            series=UNSET if series is None else series,
         )
 
     def _route(self, route: Route) -> RouteRow:
@@ -181,7 +181,6 @@ class Views:
         letters = await self._letters(integration)
         configuration = await self._settings(integration)
         connection = self._connection(integration)  # it may have been removed or replaced meanwhile
-        self._samples.refresh()
         health, measured = connection.health(), connection.guard.measured
         return Inspection(
             at=self._clock.wall_ms(),
