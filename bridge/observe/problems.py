@@ -1,6 +1,7 @@
 """Finds what a person should look at, and says it once, however many integrations have the same trouble."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
@@ -18,20 +19,29 @@ _MOST_TEXT: Final = 500
 #: Many operations fail: so many in the last minute at least, and at least one of so many that ended.
 _MANY: Final = 5
 _ONE_OF: Final = 10
-#: Steps of a series that make up about a minute.
+#: Steps of a series that make up a minute.
 _MINUTE: Final = 4
 #: Milliseconds in the outbox after which an event has waited for long.
 _LONG: Final = 60_000
 #: Milliseconds after which it is worth a word that an integration still connects for the first time.
 _LONG_CONNECT: Final = 15_000
-_URGENCY: Final = {kind: number for number, kind in enumerate(get_args(ProblemKind))}
-_WARNINGS: Final = frozenset(get_args(ProblemKind)[get_args(ProblemKind).index("dead_letters") :])
+_KINDS: Final = get_args(ProblemKind)
+_URGENCY: Final = {kind: number for number, kind in enumerate(_KINDS)}
+_WARNINGS: Final = frozenset(_KINDS[_KINDS.index("dead_letters") :])
 _BY_STATUS: Final[Mapping[ConnectionStatus, ProblemKind]] = {
     ConnectionStatus.FAILED: "failed",
     ConnectionStatus.DISCONNECTED: "disconnected",
     ConnectionStatus.PAUSED: "paused",
     ConnectionStatus.STOPPED: "stopped",
 }
+_NOT_CONNECTED: Final = frozenset({ConnectionStatus.FAILED, ConnectionStatus.DISCONNECTED})
+_OF_BUS: Final[Mapping[ProblemKind, str]] = {
+    "lost": "of the bridge's own events were lost before they were sent: the bus did not take them",
+    "missing": "events of other programs were lost on the bus",
+    "rejected": "messages on the bus were not accepted",
+}
+#: What says of an error whom it concerns, and not what it is: addresses, ports, ids, and names in quotes.
+_PARTICULARS: Final = re.compile(r"(?<!\w)'[^']*'(?!\w)|\S*\d\S*[^\s:;,]")
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -39,21 +49,25 @@ class Trouble(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: See `Problem`.
-        reason: What those have in common whose troubles are one problem.
-        text: What is wrong, where `count` does not say it.
         since: When it began, Unix time in milliseconds.
         integration: The integration's label; None for the bridge.
+        text: What is wrong, beside what the kind and the counts say.
         count: How often it has happened.
-        of: How often what happened could have happened.
+        of: How often it could have happened.
     """
 
     kind: ProblemKind
-    reason: str
-    text: str
     since: int
     integration: str | None = None
+    text: str = ""
     count: int = 0
     of: int = 0
+
+    @property
+    def alike(self) -> str:
+        """The text without what differs from integration to integration; equal where two have the same trouble."""
+        text = _PARTICULARS.sub("…", self.text)
+        return text if self.integration is None else re.sub(rf"\b{re.escape(self.integration)}\b", "…", text)
 
 
 class Problems:
@@ -66,13 +80,12 @@ class Problems:
 
     def listed(self) -> list[Problem]:
         """Return the problems, the worst first."""
-        groups = sorted(
-            self._groups.values(), key=lambda group: (_URGENCY[group[0].kind], -len(group), min(t.since for t in group))
-        )
-        return [_problem(group) for group in groups[:_MOST]]
+        found = [_problem(group) for group in self._groups.values()]
+        found.sort(key=lambda one: (_URGENCY[one.kind], -len(one.integrations), one.since))
+        return found[:_MOST]
 
     def _add(self, trouble: Trouble) -> None:
-        self._groups.setdefault((trouble.kind, trouble.reason), []).append(trouble)
+        self._groups.setdefault((trouble.kind, trouble.alike), []).append(trouble)
 
     # --- of the bridge
 
@@ -80,25 +93,25 @@ class Problems:
         """Add what the bridge's own state and the bus show; `started` is when the bridge started."""
         outbox = health.outbox
         if outbox.problem is not None:
-            self._add(
-                Trouble("outbox", "", f"the outbox accepts nothing: {outbox.problem}", episodes.since(("outbox", None)))
-            )
+            self._add(Trouble("outbox", episodes.since(("outbox", None)), text=outbox.problem))
         if outbox.missing is not None:
-            self._add(Trouble("outbox_loss", "", f"the outbox has lost events: {outbox.missing}", started))
+            self._add(Trouble("outbox_loss", started, text=outbox.missing))
         for kind, text in _OF_BUS.items():
             episode = episodes.get((kind, None))
             if episode is not None:
-                self._add(Trouble(kind, "", text, episode.since, count=episode.count))
+                self._add(Trouble(kind, episode.since, text=text, count=episode.count))
 
-    def of_outbox(self, outbox: Outbox, health: BridgeHealth, known: Mapping[str, int]) -> None:
-        """Add what waits in the outbox; `known` are the integrations that there are, with what waits for each."""
-        for name, count in outbox.orphans.items():
-            self._add(Trouble("orphans", "", "", self._now, name, count))
+    def of_outbox(self, outbox: Outbox, oldest_ms: int, episodes: Episodes) -> None:
+        """Add what is in the outbox; `oldest_ms` is the age of the oldest event that waits there."""
+        orphans = outbox.orphans
+        for name, count in orphans.items():
+            self._add(Trouble("orphans", episodes.since(("orphans", name)), name, count=count))
         for name, letters in outbox.dead_letters.items():
-            self._add(Trouble("dead_letters", "", "", letters.since, name, letters.count))
-        if health.outbox.oldest_ms > _LONG:
-            for name, count in known.items():
-                self._add(Trouble("waiting", "", "", self._now - health.outbox.oldest_ms, name, count))
+            self._add(Trouble("dead_letters", letters.since, name, count=letters.count))
+        if oldest_ms > _LONG:
+            for name, count in outbox.pending.items():
+                if name not in orphans:
+                    self._add(Trouble("waiting", self._now - oldest_ms, name, count=count))
 
     # --- of an integration
 
@@ -111,22 +124,22 @@ class Problems:
         name = row.integration
         kind = _BY_STATUS.get(row.status)
         if kind is not None:
-            reason = _reason(row.error)
-            yield Trouble(kind, reason, f"{row.status}: {reason}" if reason else row.status.value, row.since, name)
+            yield Trouble(kind, row.since, name, _reason(row.error) if row.status in _NOT_CONNECTED else "")
         elif row.status is ConnectionStatus.CONNECTING and self._now - row.since > _LONG_CONNECT:
-            yield Trouble("connecting", "", "not connected yet", row.since, name)
-        if row.circuit is not CircuitState.CLOSED and kind not in {"failed", "disconnected"}:
+            yield Trouble("connecting", row.since, name)
+        if row.circuit is CircuitState.CLOSED:
+            if kind is None:
+                yield from self._operations(row, connection)
+            if row.unwell:
+                yield from _subscriptions(row, connection)
+            elif row.status is ConnectionStatus.DEGRADED:
+                yield Trouble("slow", row.since, name)
+        elif row.status not in _NOT_CONNECTED:
             yield _circuit(row, connection)
-        elif kind is None:
-            yield from self._operations(row, connection)
-        if row.unwell:
-            yield from _subscriptions(row, connection)
-        elif row.status is ConnectionStatus.DEGRADED and row.circuit is CircuitState.CLOSED:
-            yield Trouble("slow", "", "health checks take more than half of their time limit", row.since, name)
         if (episode := episodes.get(("dropped", name))) is not None:
-            yield Trouble("dropped", "", "", episode.since, name, episode.count)
+            yield Trouble("dropped", episode.since, name, count=episode.count)
         for text in connection.subscriptions.unheard():
-            yield Trouble("unheard", text, text, episodes.since(("unheard", name)), name)
+            yield Trouble("unheard", episodes.since(("unheard", name)), name, text)
 
     def _operations(self, row: IntegrationRow, connection: Connection) -> Iterator[Trouble]:
         """Yield a trouble where many operations failed in the last minute."""
@@ -137,21 +150,12 @@ class Problems:
         ended = failed + sum(series.succeeded[-_MINUTE:])
         if failed < _MANY or failed * _ONE_OF < ended:
             return
-        steps = 0
-        while steps < len(series.failed) and series.failed[-1 - steps]:
-            steps += 1
+        before = [*reversed(series.failed[:-1]), 0]
+        steps = before.index(0)
         last = connection.guard.measured.failed
-        error = last[-1].error if last and last[-1].at >= self._now - _MINUTE * series.step_ms else None
-        since = min(self._now, series.at - max(0, steps - 1) * series.step_ms)
-        reason = "" if error is None else error.kind
-        yield Trouble("operations", reason, _reason(error), since, row.integration, failed, ended)
-
-
-_OF_BUS: Final[Mapping[ProblemKind, str]] = {
-    "lost": "of the bridge's own events were lost before they were sent: the bus did not take them",
-    "missing": "events of other programs were lost on the bus",
-    "rejected": "messages on the bus were not accepted",
-}
+        is_new = bool(last) and last[-1].at >= self._now - (_MINUTE + 1) * series.step_ms
+        text = _reason(last[-1].error) if is_new else ""
+        yield Trouble("operations", series.at - steps * series.step_ms, row.integration, text, failed, ended)
 
 
 def _reason(error: ErrorObject | None) -> str:
@@ -159,17 +163,13 @@ def _reason(error: ErrorObject | None) -> str:
 
 
 def _circuit(row: IntegrationRow, connection: Connection) -> Trouble:
-    state = row.circuit.value.replace("_", "-")
-    changes = connection.guard.measured.circuit
     since = row.since
-    for one in reversed(changes):
+    for one in reversed(connection.guard.measured.circuit):
         if one.state is CircuitState.CLOSED:
             break
         since = one.at
     reason = "opened by hand" if connection.guard.breaker.forced else _reason(row.error)
-    return Trouble(
-        "circuit", reason, f"circuit {state}: {reason}" if reason else f"circuit {state}", since, row.integration
-    )
+    return Trouble("circuit", since, row.integration, reason)
 
 
 def _subscriptions(row: IntegrationRow, connection: Connection) -> Iterator[Trouble]:
@@ -178,39 +178,54 @@ def _subscriptions(row: IntegrationRow, connection: Connection) -> Iterator[Trou
         reason = one.status if one.error is None else f"{one.status}: {_reason(one.error)}"
         found[reason] = found.get(reason, 0) + 1
     for reason, count in found.items():
-        yield Trouble("subscriptions", reason, reason, row.since, row.integration, count)
+        yield Trouble("subscriptions", row.since, row.integration, reason, count)
 
 
-def _problem(group: list[Trouble]) -> Problem:
+def _problem(group: Sequence[Trouble]) -> Problem:
     first = group[0]
-    since = min(one.since for one in group)
-    count = sum(one.count for one in group)
-    match first.kind:
-        case "lost" | "missing" | "rejected":
-            text = f"{count} {first.text}"
-        case "dropped":
-            text = f"{_some(count, 'message')} from outside could not become an event"
-        case "operations":
-            text = f"{count} of {sum(one.of for one in group)} operations failed in the last minute"
-            text += f", the last one: {group[-1].text}" if group[-1].text else " without an attempt"
-        case "subscriptions":
-            text = f"{_some(count, 'subscription')} not live: {first.text}"
-        case "dead_letters":
-            text = f"{_some(count, 'dead letter')} to be replayed or discarded"
-        case "orphans":
-            text = f"{_some(count, 'event')} in the outbox for integrations that do not exist"
-        case "waiting":
-            text = f"{_some(count, 'event')} in the outbox, the oldest for more than a minute"
-        case _:
-            text = first.text
-    text = " ".join(text.split())
+    text = " ".join(_text(group).split())
     return Problem(
         kind=first.kind,
         severity="warning" if first.kind in _WARNINGS else "error",
         text=text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…",
-        since=since,
+        since=min(one.since for one in group),
         integrations=sorted({one.integration for one in group if one.integration is not None}),
     )
+
+
+def _text(group: Sequence[Trouble]) -> str:
+    first, count, of = group[0], sum(one.count for one in group), sum(one.of for one in group)
+    text = first.text if all(one.text == first.text for one in group) else first.alike
+    match first.kind:
+        case "outbox":
+            return f"the outbox accepts nothing: {text}"
+        case "outbox_loss":
+            return f"the outbox has lost events: {text}"
+        case "lost" | "missing" | "rejected":
+            return f"{count} {text}"
+        case "failed" | "disconnected" | "paused" | "stopped":
+            return f"{first.kind}: {text}" if text else first.kind
+        case "connecting":
+            return "not connected yet"
+        case "circuit":
+            return f"circuit open: {text}" if text else "circuit open"
+        case "dropped":
+            return f"{_some(count, 'message')} from outside could not become an event"
+        case "operations":
+            why = f", the last one with {text}" if text else " without an attempt"
+            return f"{count} of {of} operations failed in the last minute{why}"
+        case "subscriptions":
+            return f"{_some(count, 'subscription')} not live: {text}"
+        case "dead_letters":
+            return f"{_some(count, 'dead letter')} to be replayed or discarded"
+        case "orphans":
+            return f"{_some(count, 'event')} in the outbox for integrations that do not exist"
+        case "waiting":
+            return f"{_some(count, 'event')} in the outbox, the oldest for more than a minute"
+        case "slow":
+            return "health checks take more than half of their time limit"
+        case "unheard":
+            return text
 
 
 def _some(count: int, what: str) -> str:

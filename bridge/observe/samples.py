@@ -210,7 +210,7 @@ class Samples:
         self._connections = connections
         self._bus = bus
         self._clock = clock
-        self._began = self._sampled = clock.monotonic()
+        self._began = clock.monotonic()
         self._step = 0
         self._step_at = clock.wall_ms()
         self._window = Window(0.0, 0.0)
@@ -227,13 +227,16 @@ class Samples:
             self.take()
 
     def take(self) -> None:
-        """Take a sample. What happened since the last one counts for the step in the middle of the time between."""
+        """Take a sample.
+
+        What happened since the last one counts for the step of half a sample ago: the sample at the end of a step finds
+        what happened in that step.
+        """
         now = self._clock.monotonic()
-        step = int(((self._sampled + now) / 2 - self._began) // STEP)
+        step = int((now - EVERY / 2 - self._began) // STEP)
         if step > self._step:
             self._step = step
             self._step_at = self._clock.wall_ms() - round((now - self._began - step * STEP) * 1000)
-        self._sampled = now
         self._window = Window(now - self._began - self._step * STEP, now - self._began)
         self._all.go_to(self._step)
         self._asked.clear()
@@ -250,6 +253,7 @@ class Samples:
         for what, total in (("lost", bus.dropped), ("missing", bus.missing), ("rejected", bus.rejected)):
             self.episodes.note_sum((what, None), total)
         self.episodes.note_states("unheard", self._unheard)
+        self.episodes.note_states("orphans", self._outbox.orphans)
         self.episodes.note_states("outbox", () if self._outbox.problem is None else (None,))
         self.episodes.end(labels)
 

@@ -104,7 +104,7 @@ class Views:
             row = self._row(connection, connection.health(), pending.get(connection.id, 0))
             problems.of_integration(row, connection, samples.episodes)
             rows.append(row)
-        problems.of_outbox(self._outbox, health, {row.integration: row.pending for row in rows if row.pending})
+        problems.of_outbox(self._outbox, health.outbox.oldest_ms, samples.episodes)
         rows.sort(key=lambda row: (_URGENCY[row.status], row.integration))
         received, published = samples.bus_rates()
         return Overview(

@@ -308,8 +308,9 @@ def _commands(rng: random.Random, integrations: list[tuple[Block, str]]) -> Iter
             later, name = round(at + rng.uniform(0, 60), 3), f"integration.{block.name}.unsubscribe"
             yield Act(later, "emit", name, {"topic": topic}, {"correlation_id": f"ended{number}"})
         else:
-            name = rng.choice(["bridge.status", "bridge.dead_letters", "bridge.subscriptions"])
-            yield Act(at, "emit", name, {}, more)
+            name = rng.choice(["status", "dead_letters", "subscriptions", "overview", "inspect"])
+            wanted = {"integration": block.name} if name == "inspect" else {}
+            yield Act(at, "emit", f"bridge.{name}", wanted, more)
 
 
 def _messages(rng: random.Random, subscriptions: list[Block]) -> Iterator[Act]:
