@@ -70,6 +70,8 @@ COMMANDS = [
     ("bridge.ping", {"deep": [1, None, 1.5]}),
     ("bridge.status", {}),
     ("bridge.subscriptions", {}),
+    ("bridge.overview", {}),
+    ("bridge.inspect", {"integration": "gone"}),
     ("bridge.dead_letters", {}),
     ("bridge.nonsense", {}),
 ]

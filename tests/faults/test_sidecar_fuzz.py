@@ -14,7 +14,16 @@ from tests.support.wait import until
 _OPERATIONS = ["request", "publish", "subscribe", "unsubscribe", "enqueue", "dequeue", "ack", "nack", "pause", "resume"]
 _OPERATIONS += ["circuit.force_open", "circuit.reset", "circuit", "x.y.z", "é"]
 _TYPES = [f"integration.{name}.{operation}" for name in ("api", "nobody") for operation in _OPERATIONS]
-_TYPES += ["integration.api", "bridge.ping", "bridge.status", "bridge.dead_letters", "bridge.x", "bridge.ping.pong"]
+_TYPES += [
+    "integration.api",
+    "bridge.ping",
+    "bridge.status",
+    "bridge.dead_letters",
+    "bridge.overview",
+    "bridge.inspect",
+    "bridge.x",
+    "bridge.ping.pong",
+]
 _KEYS = ["method", "params", "timeout_ms", "notify", "topic", "message", "queue", "message_id", "subscription", "x", ""]
 _HEADERS = ["idempotency_key", "deadline_ms", "hop", "seq", "traceparent", "x y", "é", ""]
 _TEXTS = ["", "0", "-1", "7", "echo", "error", "1.5", "\r\nX: y", "é\0", "9" * 30, "\U0001f600", "n" * 500, "null"]
