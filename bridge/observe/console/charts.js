@@ -1,7 +1,7 @@
 // Draws series, histograms and time lines as SVG and HTML.
 
 import { h } from "./dom.js";
-import { clock, count, duration, rate, span } from "./format.js";
+import { clock, count, duration, rate, short, span } from "./format.js";
 import { STATES } from "./parts.js";
 
 /** Return what happened a second in each step; the last step may not be over at `now`. */
@@ -94,7 +94,7 @@ export function histogram(name, buckets) {
                 h(
                     "li",
                     { key: at },
-                    h("span", { class: "number" }, bucket.count ? count(bucket.count) : ""),
+                    h("span", { class: "number" }, bucket.count ? short(bucket.count) : ""),
                     h("span", { class: "bar", style: { height: `${(100 * bucket.count) / most}%` } }),
                     h(
                         "span",

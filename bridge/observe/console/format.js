@@ -17,6 +17,13 @@ export function count(number) {
     return number.toLocaleString("en-US");
 }
 
+/** Return a count in few characters: `950`, `4.3 k`, `47 k`. */
+export function short(number) {
+  if (number < 1000) return String(number);
+  if (number < 9950) return `${(number / 1000).toFixed(1)} k`;
+  return number < 999_500 ? `${Math.round(number / 1000)} k` : count(number);
+}
+
 /** Return how many of one thing: `1 event`, `3 events`. */
 export function counted(number, one, many = `${one}s`) {
     return `${count(number)} ${number === 1 ? one : many}`;
