@@ -250,11 +250,11 @@ class IntegrationGateway:
         self._files = files
         self._seen = dataclasses.replace(self._seen, named=files)
         await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
-        if self._tracer is not None:
-            self._tracer.open()
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
         try:
+            if self._tracer is not None:
+                self._tracer.open()
             await self._run()
         finally:
             await self._close_outbox()

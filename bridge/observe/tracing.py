@@ -148,6 +148,8 @@ class OpenTelemetryTracer:
             self._provider.add_span_processor(_Queue(self._exporter, self._queue, self._on_full))
         except Exception as error:  # noqa: BLE001 - files, addresses and numbers of the environment; no list of them
             raise _unusable("OTEL_*", f"traces cannot be sent as the environment says: {error}") from None
+        # A message with a malformed context is no fault of ours, and must not cost a line of the log.
+        logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
         logger = logging.getLogger("opentelemetry.exporter")
         logger.addHandler(self._reasons)
         logger.propagate = False  # it writes several lines for each batch that is not taken
@@ -307,8 +309,10 @@ class OperationSpan(Span):
         self._attempts = 0
 
     def attempt(self, number: int) -> Span:
-        """See `ports.OperationSpan.attempt`."""
+        """See `ports.OperationSpan.attempt`. Of what is not sampled, the attempt has the operation's place."""
         self._attempts = number
+        if not self._span.is_recording():
+            return self
         integration = self._operation.integration
         attributes: Attributes = {
             "nemo_bridge.integration": integration,

@@ -1,6 +1,8 @@
 """Show what is in a trace, and that a collector that is down costs nothing but its spans."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -172,6 +174,19 @@ async def test_a_valid_tracestate_is_passed_on():
     assert (traced.headers["tracestate"], span.attempt(1).context["tracestate"]) == ("v=1,w=2", "v=1,w=2")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"traceparent": "x" * 600}, {**_PARENT, "tracestate": "no pair"}, {**_PARENT, "tracestate": "a=1," * 200}],
+    ids=["long", "malformed", "long state"],
+)
+async def test_a_malformed_context_costs_no_line_of_the_log(caplog, headers):
+    """The sender is not ours to judge, and may send ten thousand of them in a second."""
+    async with tracing() as (tracer, _):
+        span = tracer.message("broker", "mqtt", "t", Inbound(topic="t", message=1, headers=headers))
+    assert "tracestate" not in span.context
+    assert not caplog.records
+
+
 async def test_a_message_is_linked_to_its_sender():
     """The sender's span is parent and link; the event that is made of the message continues the trace."""
     async with tracing() as (tracer, collector):
@@ -319,6 +334,13 @@ def test_an_environment_that_cannot_be_followed(environ, says):
     with pytest.raises(ConfigError) as raised:
         make(environ)
     assert says in str(raised.value)
+
+
+def test_a_bridge_without_traces_imports_nothing_for_them():
+    """Its start and its memory are as if they did not exist."""
+    code = "import sys, bridge.gateway; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_an_environment_that_switches_traces_off():
