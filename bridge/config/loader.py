@@ -30,6 +30,7 @@ from bridge.config.variables import read_variables
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.ports import AdapterSpec
 from bridge.core.redaction import Redactor
+from bridge.core.settings import parse_listen
 
 if TYPE_CHECKING:
     from bridge.config.case_models import Case
@@ -100,6 +101,8 @@ def load(
         diagnostics.fail()
     secrets = collect_secrets(filter(None, integrations.values()), names.secrets, bridge)
     _warn_of_unsafe(integrations, secrets, diagnostics)
+    if bridge is not None:
+        _warn_of_console(bridge, found["bridge"][0].location, diagnostics)
     return Configuration(
         bridge=bridge or BridgeSettings(),
         log=log or LogSettings(),
@@ -189,3 +192,17 @@ def _warn_of_unsafe(
         for warning in one.warnings:
             subject, message = f'integration "{one.id}"', redactor.text(warning)
             diagnostics.warn(one.location, subject, message, code=Code.UNSAFE)
+
+
+def _warn_of_console(bridge: BridgeSettings, location: Location, diagnostics: Diagnostics) -> None:
+    """Warn of what a console that others can open sends in the clear."""
+    if bridge.status is None or parse_listen(bridge.status).is_loopback:
+        return
+    if bridge.console.actions:
+        message = "the token is sent without TLS; listen at 127.0.0.1, behind a proxy with TLS"
+        diagnostics.warn(location, "bridge > console > actions", message, code=Code.UNSAFE)
+    if bridge.console.tap:
+        message = (
+            f"everybody who reaches {bridge.status} sees the events of the bus, without a password and without TLS"
+        )
+        diagnostics.warn(location, "bridge > console > tap", message, code=Code.UNSAFE)

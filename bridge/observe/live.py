@@ -26,8 +26,9 @@ _INTERVAL: Final = 2.0
 _FRESH: Final = 1.9
 #: Seconds in which a viewer has to read a frame, and in which an integration has to be inspected.
 _PATIENCE: Final = 10.0
-#: Seconds until the next frame of a viewer is read: after any, and after an action that was refused.
+#: Seconds until the next frame of a viewer is read: after any, after another view, and after a refused action.
 _PACE: Final = 0.05
+_VIEW_PACE: Final = 0.25
 _PENALTY: Final = 1.0
 #: Frames that wait for a viewer, beside its view; while there are more, nothing is read from it.
 _MOST_WAITING: Final = 16
@@ -275,23 +276,23 @@ class _Session:
         """Take the console's frames until it has gone. Raises GoneError."""
         while True:
             frame = await self._viewer.receive()
-            fine = self._take(frame)
-            await self._clock.sleep(_PACE if fine else _PENALTY)
+            await self._clock.sleep(self._take(frame))
             while len(self._waiting) > _MOST_WAITING:
                 await self._clock.sleep(_PENALTY)
 
-    def _take(self, text: str | bytes) -> bool:
-        """Take one frame; return False where an action in it is refused."""
+    def _take(self, text: str | bytes) -> float:
+        """Take one frame; return how many seconds the next one has to wait."""
         try:
             if isinstance(text, bytes):
                 raise InvalidError("a frame is a JSON object as text")
             frame = _decoded(text)
             if frame.action is not None:
-                return self._act(frame.action, frame.token)
+                return _PACE if self._act(frame.action, frame.token) else _PENALTY
             self._choose(frame)
         except BridgeError as error:
             self._tell({"type": "error", "message": error.message})
-        return True
+            return _PACE
+        return _VIEW_PACE
 
     def _choose(self, frame: _Frame) -> None:
         """Show another view from now on.
@@ -314,6 +315,8 @@ class _Session:
         self._news.set()
 
     def _act(self, action: Action, token: str | None) -> bool:
+        """Do what a person asks for; return False where it is refused."""
+
         def answer(result: Any, error: BridgeError | None) -> None:
             self._acting -= 1
             head = {"type": "action", "id": action.id, "ok": error is None}

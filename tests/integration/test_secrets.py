@@ -18,6 +18,7 @@ import pytest
 from bridge.cli.sidecar import read
 from bridge.connection import setup_of
 from bridge.core.clock import RealClock
+from tests.integration.observe.test_console import console
 from tests.support.servers.echoing_remote import echoing_remote
 from tests.support.servers.nats_jwt import Operator
 from tests.support.servers.remote import free_port
@@ -37,6 +38,7 @@ ENVIRON = {
     "CLIENT_ID": "client-id-hidden",
     "PARAM": "param-api-key-9",
     "QUERY_KEY": "query-key-hidden",
+    "CONSOLE_KEY": "console-key-hidden-0815",
 }
 LITERAL = "literal-Secret-in-file"
 _ROUTE = """
@@ -142,7 +144,8 @@ async def test_no_secret_gets_out(form):
         port = stack.enter_context(echoing_remote())
         nats = stack.enter_context(echoing_remote(speaks_first=True))
         cert, key = make_certificates(directory).client_files()
-        text = 'bridge {\n  status = "127.0.0.1:0"\n  heartbeat = "1s"\n}\n'
+        text = 'bridge {\n  status = "127.0.0.1:0"\n  heartbeat = "1s"\n'
+        text += "  console {\n    actions = true\n    token = env.CONSOLE_KEY\n  }\n}\n"
         text += f'log {{\n  level = "debug"\n  format = "{form}"\n}}\n'
         credentials = directory / "user.creds"
         credentials.write_text(Operator().credentials())
@@ -179,6 +182,7 @@ async def test_no_secret_gets_out(form):
         assert place is not None
         async with httpx.AsyncClient(base_url=place[0], trust_env=False) as client:
             seen += [(await client.get(path)).text for path in ("/", "/livez", "/readyz", "/metrics")]
+        seen += await shown_by_the_console(place[0])
         running.term()
         assert running.wait() == 0
         seen.append(running.text)
@@ -189,6 +193,21 @@ async def test_no_secret_gets_out(form):
             lines = [json.loads(line) for line in running.text.splitlines()]
             assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
             assert {"backbone", "devices", "store"} <= {line.get("integration") for line in lines}
+
+
+async def shown_by_the_console(url: str) -> list[str]:
+    """The frames of the overview and of each integration."""
+    frames = []
+    async with console(url) as viewer:
+        await viewer.say(view="overview")
+        frames.append(await viewer.next("overview"))
+        for row in frames[0]["data"]["integrations"]:
+            await viewer.say(view="integration", integration=row["integration"])
+            frames.append(await viewer.next("integration"))
+        frames.append(await viewer.act(ENVIRON["CONSOLE_KEY"], do="reload", dry_run=True))
+        frames.append(await viewer.act("wrong", do="reload"))
+    assert any("auth.token" in frame["data"]["configuration"] for frame in frames if frame["type"] == "integration")
+    return [json.dumps(frame, ensure_ascii=False) for frame in frames]
 
 
 def commands(running: Sidecar) -> list[str]:

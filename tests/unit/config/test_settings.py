@@ -338,3 +338,13 @@ def test_the_token_of_the_console_is_a_secret(load_text):
     other = load_text('bridge {\n console {\n  actions = true\n  token = "incorrect-horse-battery"\n }\n}')
     plan = plan_of(Snapshot.of(found), Snapshot.of(other))
     assert (plan.needs_restart, plan.settings) == (["bridge"], {"bridge": {"console.token": ["***", "***"]}})
+
+
+def test_a_console_that_others_can_open(load_text):
+    """Where it can act, or shows events, that is a warning; on this machine it is none."""
+    console = 'console {\n  tap = true\n  actions = true\n  token = "correct-horse-battery"\n }'
+    assert load_text(f"bridge {{\n {console}\n}}").warnings == ()
+    found = load_text(f'bridge {{\n status = "0.0.0.0:9464"\n status_hosts = ["bridge.example"]\n {console}\n}}')
+    assert [one.block for one in found.warnings] == ["bridge > console > actions", "bridge > console > tap"]
+    assert "without TLS" in found.warnings[0].message
+    assert "sees the events of the bus" in found.warnings[1].message
