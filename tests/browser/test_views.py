@@ -49,13 +49,20 @@ async def test_what_is_wrong_is_first(browser):
             "ledger ▲ circuit open order.paid → request durable 2.2/s"
         )
         assert "plant/7/+/state → machine.state 180/s" in await text_of(page, ".side.in .groups")
+        # What only commands ask of an integration is there, too, also where it brings messages.
+        await page.locator("nav").get_by_role("link", name="Flows").click()
+        await expect(page.locator(".side.out .group", has_text="floor")).to_contain_text("commands")
 
 
 async def test_search_filter_and_sort(browser):
     """Search, filters and columns leave and order what fits; a column chosen thrice gives the first order back."""
     async with scripted_console() as bridge, page_of(browser) as page:
         await page.goto(bridge.url)
-        names = lambda: texts_of(page, ".integrations tbody th a")  # noqa: E731
+
+        async def names() -> list[str]:
+            await page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")  # what is due is drawn then
+            return await texts_of(page, ".integrations tbody th a")
+
         await page.locator("#search").fill("connect within")
         assert await names() == ["gates", "sensors"]
         await page.locator("#search").fill("")
@@ -169,6 +176,9 @@ async def test_the_tap(browser):
         await expect(page.locator("#main")).to_contain_text("412 more were not shown")
         await page.locator(".event", has_text="late.two").locator(".head").click()
         await expect(page.locator("#main")).to_contain_text("The beginning of 92.8 KiB:")
+        refused = scenario.event(now_ms(), 3, "response.order.paid", {"ok": False, "error": {"kind": "timeout"}})
+        await bridge.send({"type": "tap", "events": [refused], "skipped": 0})
+        await expect(page.locator(".event.not-ok")).to_have_count(1)
         await page.locator("#patterns").fill("order.* resilience.**")
         await page.keyboard.press("Enter")
         await until(lambda: bridge.views[-1]["patterns"] == ["order.*", "resilience.**"])
@@ -314,7 +324,9 @@ async def test_no_answer_is_told(browser):
 async def test_what_others_wrote_is_text(browser):
     """Markup in any field of a remote, a program or a file adds no element; what cannot be seen is written out."""
     tags = "[...document.querySelectorAll('#main *, #bar *')].map((one) => one.localName).sort().join()"
-    views = ("#/", "#/flows", "#/integration/{}", "#/tap", "#/tap?follow={}")
+    # Each view, and the events in it; what is followed is known from the tap, and told once more.
+    views = {"#/": 0, "#/flows": 0, "#/integration/{}": 0, "#/tap": 2, "#/tap?follow={}": 4}
+    frame = "() => new Promise((done) => requestAnimationFrame(done))"
     found: dict[str, list[str]] = {}
     async with scripted_console() as bridge, page_of(browser) as page:
         for text in ("calm", HOSTILE):
@@ -331,13 +343,16 @@ async def test_what_others_wrote_is_text(browser):
             found[text] = []
             await page.goto("about:blank")
             await page.goto(bridge.url)
-            for view in views:
+            for view, events in views.items():
                 await page.evaluate("(hash) => (location.hash = hash)", view.format(quote(text, safe="")))
                 await expect(page.locator("#main h1")).to_be_visible()
+                await page.evaluate(frame)
                 await expect(page.locator("#main .waiting")).to_have_count(0)
+                await expect(page.locator(".event")).to_have_count(events)
                 await page.evaluate("() => document.querySelectorAll('details').forEach((one) => (one.open = true))")
                 for head in await page.locator(".event .head").all():
                     await head.click()
+                await page.evaluate(frame)
                 found[text].append(await page.evaluate(tags))
                 assert text == "calm" or SEEN in await page.locator("body").inner_text()
                 assert await page.evaluate("window.hacked") is None

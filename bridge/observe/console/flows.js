@@ -23,16 +23,20 @@ export function flows(data, app, { most, wires, heading }) {
         name: one.route,
         rate: one.rate,
     }));
-    const used = new Set([...inward, ...outward].map((group) => group.name));
+    const routed = new Map(outward.map((group) => [group.name, group]));
+    const brings = new Set(inward.map((group) => group.name));
     for (const row of app.rows) {
-        if (used.has(row.integration)) continue;
         const all = row.rates.succeeded + row.rates.failed;
-        outward.push({
-            name: row.integration,
-            row,
-            rate: all,
-            wires: [{ key: "commands", text: "commands", rate: all }],
-        });
+        const group = routed.get(row.integration);
+        // The rates of routes and of the integration are of different moments, so a small rest says nothing.
+        const rest = all - (group?.rate ?? 0);
+        const wire = { key: "commands", text: "commands", rate: rest };
+        if (group && rest > all / 10) {
+            group.wires.push(wire);
+            group.rate = all;
+        } else if (!group && (all > 0 || !brings.has(row.integration))) {
+            outward.push({ name: row.integration, row, rate: all, wires: [wire] });
+        }
     }
     for (const group of [...inward, ...outward]) group.unwell = app.unwell.has(group.name);
     for (const side of [inward, outward]) side.sort(byNeed);

@@ -190,7 +190,8 @@ function following(one) {
 
 function line(event, after, one, draw) {
     const open = one.open.has(event.number);
-    const family = FAMILIES[event.event_type.split(".")[0]] ?? "plain";
+    const kind = FAMILIES[event.event_type.split(".")[0]] ?? "plain";
+    const family = kind === "response" && event.payload?.ok === false ? "response not-ok" : kind;
     const toggle = () => {
         if (!one.open.delete(event.number)) one.open.add(event.number);
         draw();
