@@ -31,6 +31,7 @@ from bridge.core.ports import Clock
 from bridge.observe.problems import Problems
 from bridge.observe.samples import Samples
 from bridge.outbox import Outbox, Selection
+from bridge.resilience import Stage
 from bridge.resilience.measurements import BUCKETS, Histogram
 
 #: Routes and subscriptions that an overview has, and dead letters that an inspection has, at most.
@@ -96,12 +97,12 @@ class Views:
     def overview(self) -> Overview:
         """Return how the bridge and all integrations are, and what happens."""
         samples = self._samples
-        now, health, pending = self._clock.wall_ms(), self._health(), self._outbox.pending
+        now, health = self._clock.wall_ms(), self._health()
         problems = Problems(now)
         problems.of_bridge(health, samples.episodes, now - health.uptime_ms)
         rows = []
         for connection in self._manager:
-            row = self._row(connection, connection.health(), pending.get(connection.id, 0))
+            row = self._row(connection, connection.health())
             problems.of_integration(row, connection, samples.episodes)
             rows.append(row)
         problems.of_outbox(self._outbox, health.outbox.oldest_ms, samples.episodes)
@@ -120,7 +121,7 @@ class Views:
             subscriptions=list(islice(self._subscriptions(), _MOST_ROWS)),
         )
 
-    def _row(self, connection: Connection, health: IntegrationHealth, pending: int) -> IntegrationRow:
+    def _row(self, connection: Connection, health: IntegrationHealth) -> IntegrationRow:
         letters = self._outbox.dead_letters.get(connection.id)
         rates, series = self._samples.of(connection.id)
         return IntegrationRow(
@@ -132,7 +133,7 @@ class Views:
             error=_error(connection, health),
             in_flight=health.in_flight,
             queued=connection.accounting.queued,
-            pending=pending,
+            pending=connection.accounting.count(Stage.PENDING),
             dead_letters=0 if letters is None else letters.count,
             dropped=health.dropped,
             warnings=len(health.warnings),
@@ -184,7 +185,7 @@ class Views:
         health, measured = connection.health(), connection.guard.measured
         return Inspection(
             at=self._clock.wall_ms(),
-            row=self._row(connection, health, self._outbox.pending.get(integration, 0)),
+            row=self._row(connection, health),
             health=health,
             attempts=measured.attempts,
             retries=measured.retries,

@@ -15,7 +15,7 @@ from bridge.config import Configuration
 from bridge.core.errors import BridgeError
 from bridge.core.filters import Trigger
 from bridge.core.model import REPEATED, CircuitState
-from bridge.core.payloads import BridgeHealth, IntegrationHealth
+from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.routing.plan import RoutePlan
 from bridge.simulation.record import (
     Attempt,
@@ -49,6 +49,7 @@ class Run:
         configuration: What was run, as it was read.
         record: All that happened.
         status: The answer of `bridge.status` before the process was stopped in order.
+        overview: The answer of `bridge.overview` then.
         left: Tasks that were left when the process had stopped.
         is_settled: Whether nothing was left to do at the end.
         unacknowledged: Contents of messages that the stand-ins still had, by integration.
@@ -58,6 +59,7 @@ class Run:
     configuration: Configuration
     record: Record
     status: Mapping[str, BridgeHealth | IntegrationHealth]
+    overview: Overview | None = None
     left: list[str] = field(default_factory=list)
     is_settled: bool = True
     unacknowledged: Mapping[str, list[Any]] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def finish(world: Simulation, configuration: Configuration, *, listens: bool = T
         configuration,
         Record([*world.record.entries]),
         world.status(),
+        world.overview(),
         is_settled=world.is_settled,
         unacknowledged={name: remote.unacknowledged() for name, remote in world.remotes.items()},
         listens=listens,
@@ -389,6 +392,24 @@ def health_is_the_state(run: Run) -> Iterator[str]:
             yield f"{name}: error was told as {told.get('error')}, it is {now.get('error')}"
 
 
+def overview_is_the_state(run: Run) -> Iterator[str]:
+    """`bridge.overview` says of each integration what `bridge.status` says, and its dead letters add up."""
+    if run.overview is None:
+        return
+    for row in run.overview.integrations:
+        health = run.status[row.integration]
+        assert isinstance(health, IntegrationHealth)  # noqa: S101 - it has the label of an integration
+        shown = (row.status, row.circuit, row.in_flight, row.queued + row.pending, row.dropped)
+        if shown != (health.status, health.circuit, health.in_flight, health.queued, health.dropped):
+            yield f"{row.integration}: the overview has {shown}, its health is {health}"
+    letters, stored = (
+        sum(row.dead_letters for row in run.overview.integrations),
+        run.overview.bridge.outbox.dead_letters,
+    )
+    if letters != stored:
+        yield f"the integrations have {letters} dead letters, the outbox has {stored}"
+
+
 def all_comes_to_an_end(run: Run) -> Iterator[str]:
     """When all faults are over, everything that waits gets done, and each integration is well again."""
     if not run.is_settled:
@@ -433,6 +454,7 @@ INVARIANTS: Final[Mapping[str, Callable[[Run], Iterator[str]]]] = {
         numbers_are_true,
         messages_are_kept,
         health_is_the_state,
+        overview_is_the_state,
         all_comes_to_an_end,
         no_task_is_left,
         no_bug_is_logged,

@@ -20,7 +20,7 @@ import structlog
 from bridge.bus import Codec, Limits, Rejected
 from bridge.config import Configuration
 from bridge.core.model import CircuitState, ConnectionStatus
-from bridge.core.payloads import BridgeHealth, IntegrationHealth
+from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.gateway import IntegrationGateway, Surroundings
 from bridge.outbox.commit_queue import Turn
 from bridge.simulation.bus import MemoryBroker, MemoryListener, MemoryTransport
@@ -447,6 +447,10 @@ class Simulation:
     def status(self) -> dict[str, BridgeHealth | IntegrationHealth]:
         """Return what `bridge.status` answers now; empty while no process runs."""
         return {} if self.gateway is None else self.gateway.status()
+
+    def overview(self) -> Overview | None:
+        """Return what `bridge.overview` answers now; None while no process runs."""
+        return None if self.gateway is None else self.gateway.overview()
 
     def finish(self) -> list[str]:
         """Stop the process in order; return the names of tasks that are left, which should be none.

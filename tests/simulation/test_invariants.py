@@ -18,8 +18,10 @@ from bridge.core.model import Outcome
 from bridge.core.ports import AckDecision
 from bridge.core.responder import Responder
 from bridge.gateway import IntegrationGateway
+from bridge.outbox import Outbox
 from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Entry, Progress
+from bridge.outbox.store import LetterCount
 from bridge.resilience.accounting import Accounting
 from bridge.resilience.circuit import CircuitBreaker
 from bridge.simulation import Answer, Simulation
@@ -99,8 +101,9 @@ def _sums(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _said_to_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     done = DeliveryQueue._done
+    delivered = Outcome(attempts=1)
     monkeypatch.setattr(
-        DeliveryQueue, "_done", lambda self, entry, outcome, sums: done(self, entry, Outcome(attempts=1), sums)
+        DeliveryQueue, "_done", lambda self, entry, ended, _, sums: done(self, entry, ended, delivered, sums)
     )
 
 
@@ -149,6 +152,10 @@ def _health_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "publish_health", once)
 
 
+def _letters_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outbox, "dead_letters", {"shop": LetterCount(1, 0)})
+
+
 def _outbox_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeliveryQueue, "pump", lambda _: None)
 
@@ -185,6 +192,7 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "numbers_are_true": _attempts_miscounted,
     "messages_are_kept": _acknowledged_and_dropped,
     "health_is_the_state": _health_is_late,
+    "overview_is_the_state": _letters_that_are_gone,
     "all_comes_to_an_end": _outbox_stands_still,
     "no_task_is_left": _a_task_of_nobody,
     "no_bug_is_logged": _a_bug_is_logged,
