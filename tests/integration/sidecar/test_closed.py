@@ -113,6 +113,22 @@ async def test_closed_bus_as_its_user_sees_it() -> None:
             assert (await till.ask(*command)).payload["result"] == 42
 
 
+async def test_a_renewed_key_waits_for_a_restart() -> None:
+    """A plan and each reload name it until then, with the key that names the file; the list of keys needs none."""
+    with closed_bus() as closed:
+        async with closed.client("till") as till:
+            assert (await till.ask("bridge.reload", {})).payload["result"]["needs_restart"] == []
+            closed.command("keys", "new", "bridge", "--into", "renewed")
+            secret = closed.directory / "keys" / "bridge.key_secret"
+            (closed.directory / "renewed" / "bridge.key_secret").replace(secret)
+            for command in ({"dry_run": True}, {}, {}):
+                plan = (await till.ask("bridge.reload", command)).payload["result"]
+                assert plan["needs_restart"] == ["bus"]
+                assert plan["settings"] == {
+                    "bus": {"curve.secret_key": [str(secret), f"{secret} (its content has changed)"]}
+                }
+
+
 async def test_command_line() -> None:
     """`call` comes in with a key, or with the bridge's own configuration; without any it is told why not."""
     with closed_bus() as closed:
