@@ -1,5 +1,10 @@
 # Sourced by scripts/test: the Cargo workspace in rust/.
 
+# In CI nothing is compiled a second time, and nobody uses a debugger. Backtraces still have their lines.
+if [ "${CI:-}" = true ]; then
+    export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+fi
+
 # Compile it, while other checks use one processor. What is wrong is told by `rust`, which finds the rest done.
 compile_rust() {
     cd rust && cargo clippy --locked --quiet --all-targets && cargo test --locked --quiet --no-run
