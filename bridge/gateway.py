@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,7 +17,7 @@ import structlog
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer, Transport
 from bridge.config import BusSettings, Configuration, Expression, Integration
-from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states
+from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states, named_files
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic, Location
@@ -49,6 +49,7 @@ from bridge.routing.dispatcher import Dispatcher
 from bridge.routing.router import Router
 
 if TYPE_CHECKING:
+    from bridge.config.changes import Snapshot
     from bridge.config.watch import FolderState
     from bridge.observe.live import Live
     from bridge.observe.views import Views
@@ -131,7 +132,7 @@ class IntegrationGateway:
         self._load = load
         self._paths = tuple(files)
         self._watches = watch is not None
-        self._files: dict[str, FileStates] = {}
+        self._files = _Files({}, ())
         self._seen = _Seen(watch or (), self._files)
         self._clock = clock or RealClock()
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
@@ -249,7 +250,8 @@ class IntegrationGateway:
             return
         self._files = files
         self._seen = dataclasses.replace(self._seen, named=files)
-        await self._manager.apply(self._configuration.integrations, _subscriptions_of(self._configuration), files)
+        specs = _subscriptions_of(self._configuration)
+        await self._manager.apply(self._configuration.integrations, specs, files.of_integrations)
         if self._outbox.exists or _needs_outbox(self._configuration):
             await self._outbox.open()
         try:
@@ -599,9 +601,9 @@ class IntegrationGateway:
         self._configuration = dataclasses.replace(
             fresh, bridge=old.bridge, log=old.log, bus=old.bus, secret_keys=old.secret_keys
         )
-        self._files = read.files
+        self._files = dataclasses.replace(read.files, own=self._files.own)
         self._shown.clear()
-        self._seen = dataclasses.replace(self._seen, named=read.files)
+        self._seen = dataclasses.replace(self._seen, named=dataclasses.replace(read.files, own=self._seen.named.own))
         self._dispatcher.router = router
         self.bus.pass_own(self._sets_off)
         self.bus.take(_patterns_of(self._configuration))
@@ -645,7 +647,8 @@ class IntegrationGateway:
         if _is_empty(fresh) and not self._started_empty:
             raise InvalidError(_EMPTY)
         try:
-            return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), read.files)
+            files = read.files.of_integrations
+            return self._router(fresh), self._manager.prepare(fresh.integrations, _subscriptions_of(fresh), files)
         except Exception as error:  # noqa: BLE001 - a bug is that reload's failure
             raise _as_config_error(error) from None
 
@@ -759,9 +762,32 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
     return specs
 
 
-def _files_of(configuration: Configuration) -> dict[str, FileStates]:
-    """Return the state of the files that each integration names."""
-    return {name: file_states(one) for name, one in configuration.integrations.items()}
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Files:
+    """The state of the files that a configuration names.
+
+    Attributes:
+        of_integrations: Those of each integration.
+        own: Those of the bridge's own blocks, which are read at the start only.
+    """
+
+    of_integrations: dict[str, FileStates]
+    own: FileStates
+
+    def __iter__(self) -> Iterator[FileStates]:
+        """Yield the files of each block."""
+        yield from self.of_integrations.values()
+        yield self.own
+
+
+def _files_of(configuration: Configuration) -> _Files:
+    """Return the state of the files that a configuration names.
+
+    Of the bridge's own blocks only `bus` names files: `data_dir` is a directory that the bridge makes.
+    """
+    return _Files(
+        {name: file_states(one) for name, one in configuration.integrations.items()}, named_files(configuration.bus)
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -775,18 +801,24 @@ class _Read:
     """
 
     configuration: Configuration
-    files: dict[str, FileStates]
+    files: _Files
     plan: Reloaded
 
 
-def _load_again(load: Callable[[], Configuration], old: Configuration, old_files: dict[str, FileStates]) -> _Read:
+def _load_again(load: Callable[[], Configuration], old: Configuration, old_files: _Files) -> _Read:
     """Read a configuration again, and find what it changes."""
-    from bridge.config.changes import Snapshot, plan_of  # noqa: PLC0415 - a start does not need it
+    from bridge.config.changes import plan_of  # noqa: PLC0415 - a start does not need it
 
     fresh = load()
     files = _files_of(fresh)
-    before, after = Snapshot.of(old, _versions(old_files)), Snapshot.of(fresh, _versions(files))
-    return _Read(fresh, files, plan_of(before, after))
+    return _Read(fresh, files, plan_of(_snapshot(old, old_files), _snapshot(fresh, files)))
+
+
+def _snapshot(configuration: Configuration, files: _Files) -> "Snapshot":
+    from bridge.config.changes import Snapshot  # noqa: PLC0415
+
+    versions = {name: dict(states) for name, states in files.of_integrations.items()}
+    return Snapshot.of(configuration, versions, own=dict(files.own))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -795,11 +827,11 @@ class _Seen:
 
     Attributes:
         folder: The files of the configuration.
-        named: The files that it names, by integration.
+        named: The files that it names.
     """
 
     folder: "FolderState"
-    named: dict[str, FileStates]
+    named: _Files
 
     @classmethod
     def now(cls, paths: Sequence[Path], configuration: Configuration) -> "_Seen":
@@ -811,12 +843,8 @@ class _Seen:
     @property
     def is_incomplete(self) -> bool:
         """Whether a file is missing, as while it is replaced."""
-        states = [*self.folder, *(one for files in self.named.values() for one in files)]
+        states = [*self.folder, *(one for files in self.named for one in files)]
         return not self.folder or any(state is None for _, state in states)
-
-
-def _versions(files: dict[str, FileStates]) -> dict[str, dict[str, tuple[int, ...] | None]]:
-    return {name: dict(states) for name, states in files.items()}
 
 
 def _summary(plan: Reloaded) -> dict[str, list[str]]:

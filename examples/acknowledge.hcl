@@ -35,3 +35,30 @@ subscription "plant_jobs" {
   visibility     = "30s"            # unacknowledged for this long: delivered again, `attempts` one higher
   max_deliveries = 5                # then the bridge gives the message up: resilience.plant.given_up
 }
+
+# nemo-bridge test examples/acknowledge.hcl
+test "a job that is not acknowledged comes again" {
+  step {
+    message = "plant_jobs"
+    topic   = "jobs/drill"
+    payload = { id = 7 }
+  }
+
+  expect {
+    event   = "job.come"
+    payload = { topic = "jobs/drill", message = { id = 7 }, attempts = 1 }
+    by      = "1s"
+    times   = 1
+  }
+  expect {
+    event   = "job.come"
+    by      = "5m"
+    payload = { attempts = 5 }
+    times   = 1
+  }
+  expect {
+    event = "resilience.plant.given_up"
+    by    = "5m"
+    times = 1
+  }
+}

@@ -47,3 +47,55 @@ route "book" {
   message     = event.payload
   delivery    = "at_least_once"
 }
+
+# nemo-bridge test examples/delivery.hcl
+test "a payment that may have been made is not made again" {
+  remote "bank" {
+    answers = [{ error = "timeout" }]
+  }
+
+  step {
+    emit    = "payment.made"
+    payload = { customer = "Ann", cents = 500 }
+  }
+
+  expect {
+    call  = "bank"
+    by    = "1m"
+    times = 1
+  }
+  expect {
+    event = "receipt.bank.dead_lettered"
+    by    = "1m"
+    times = 1
+  }
+}
+
+test "a payment with a key is made again until the bank answers" {
+  remote "bank" {
+    answers = [{ error = "timeout" }, { error = "unavailable" }, { result = { number = 1 } }]
+  }
+
+  step {
+    emit    = "payment.made"
+    payload = { customer = "Ann", cents = 500 }
+    headers = { idempotency_key = "payment-7" }
+  }
+
+  expect {
+    call  = "bank"
+    by    = "1m"
+    times = 3
+  }
+  expect {
+    event = "receipt.bank.delivered"
+    by    = "1m"
+    times = 1
+  }
+  expect {
+    call  = "ledger"
+    by    = "1m"
+    queue = "payments"
+    times = 1
+  }
+}

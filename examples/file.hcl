@@ -36,3 +36,33 @@ route "journal" {
   topic       = "orders.jsonl"
   message     = event.payload
 }
+
+# nemo-bridge test examples/file.hcl
+test "an order becomes a line of the journal" {
+  step {
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+
+  expect {
+    call    = "journal"
+    by      = "1s"
+    topic   = "orders.jsonl"
+    message = { id = 7 }
+    times   = 1
+  }
+}
+
+test "an appended line becomes an event" {
+  step {
+    message = "log_lines"
+    topic   = "logs/today.log"
+    payload = "the door is open"
+  }
+
+  expect {
+    event   = "exchange.line"
+    by      = "1s"
+    payload = { topic = "logs/today.log", message = "the door is open" }
+  }
+}

@@ -55,3 +55,28 @@ subscription "reservations" {
   topic       = "events"                   # message.headers.event is the event's type
   emit        = "data.orders"
 }
+
+# nemo-bridge test examples/http.hcl
+test "an order is reserved" {
+  remote "warehouse" {
+    answers = [{ result = { status = 200, headers = {}, body = { shelf = "A3" } } }]
+  }
+
+  step {
+    emit    = "order.placed"
+    payload = { id = 7, items = 2 }
+  }
+
+  expect {
+    call   = "warehouse"
+    by     = "1s"
+    method = "PUT /orders/{id}"
+    params = { path = { id = 7 }, body = { items = 2 } }
+    times  = 1
+  }
+  expect {
+    event   = "order.accepted"
+    by      = "1s"
+    payload = { status = 200, body = { shelf = "A3" } }
+  }
+}

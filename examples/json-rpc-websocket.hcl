@@ -5,7 +5,7 @@
 # Everything uses one connection. When it breaks, the bridge connects again and restores the subscriptions.
 
 variable "quotes_url" {
-  default = "ws://127.0.0.1:8080/rpc"
+  default = "ws://127.0.0.1:8081/rpc"
 }
 
 variable "quotes_token" {
@@ -49,4 +49,29 @@ route "ask" {
     symbol = event.payload.symbol
   }
   emit = "price.answered"
+}
+
+# nemo-bridge test examples/json-rpc-websocket.hcl
+test "a price is asked for" {
+  remote "quotes" {
+    answers = [{ result = { euros = 3 } }]
+  }
+
+  step {
+    emit    = "price.wanted"
+    payload = { symbol = "NEMO", item = "tea" }
+  }
+
+  expect {
+    call   = "quotes"
+    by     = "1s"
+    method = "echo"
+    params = { symbol = "NEMO" }
+    times  = 1
+  }
+  expect {
+    event   = "price.answered"
+    by      = "1s"
+    payload = { euros = 3 }
+  }
 }

@@ -92,3 +92,28 @@ route "audit" {
     data = event.payload
   }
 }
+
+# nemo-bridge test examples/json-rpc.hcl
+test "an order is confirmed" {
+  remote "shop" {
+    answers = [{ error = "connection_lost" }, { result = { number = 1 } }] # in order; the last one repeats
+  }
+
+  step {
+    emit    = "order.created"
+    payload = { id = 7, total = 3 }
+  }
+
+  expect {
+    call   = "shop"
+    by     = "1s"
+    method = "orders.create"
+    params = { id = 7, cents = 300 }
+    times  = 2
+  }
+  expect {
+    event   = "order.confirmed"
+    by      = "2s"
+    payload = { number = 1 }
+  }
+}

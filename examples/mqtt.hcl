@@ -65,3 +65,33 @@ subscription "jobs" {
   topic       = "jobs/+"
   group       = "nemo"
 }
+
+# nemo-bridge test examples/mqtt.hcl
+test "a lamp is switched on" {
+  step {
+    emit    = "lamp.switched"
+    payload = { room = "hall", on = true }
+  }
+
+  expect {
+    call    = "events"
+    by      = "1s"
+    topic   = "lamps/hall/set"
+    message = { on = true }
+    times   = 1
+  }
+}
+
+test "a metric becomes an event" {
+  step {
+    message = "metrics"
+    topic   = "metrics/cpu/load"
+    payload = 0.5
+  }
+
+  expect {
+    event   = "data.metrics.cpu.load"
+    by      = "1s"
+    payload = { message = 0.5 }
+  }
+}

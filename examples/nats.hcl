@@ -61,3 +61,32 @@ subscription "shipped" {
   queue       = "ORDERS/nemo"
   emit        = "order.seen"
 }
+
+# nemo-bridge test examples/nats.hcl
+test "an order is stored" {
+  step {
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+
+  expect {
+    call    = "backbone"
+    by      = "1s"
+    queue   = "orders.new"
+    message = { id = 7 }
+    times   = 1
+  }
+}
+
+test "a stored order becomes an event" {
+  step {
+    message = "shipped"
+    payload = { id = 7 }
+  }
+
+  expect {
+    event   = "order.seen"
+    by      = "1s"
+    payload = { message = { id = 7 } }
+  }
+}

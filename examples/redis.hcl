@@ -53,3 +53,32 @@ subscription "price_channels" {
   topic       = "prices.*"
   emit        = "data.${message.topic}"
 }
+
+# nemo-bridge test examples/redis.hcl
+test "an order becomes an entry" {
+  step {
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+
+  expect {
+    call    = "store"
+    by      = "1s"
+    queue   = "orders"
+    message = { id = 7 }
+    times   = 1
+  }
+}
+
+test "an entry becomes an event" {
+  step {
+    message = "shipments"
+    payload = { id = 7 }
+  }
+
+  expect {
+    event   = "order.shipped"
+    by      = "1s"
+    payload = { message = { id = 7 } }
+  }
+}

@@ -22,3 +22,13 @@ subscription "limits" {
   topic       = "limits"          # one key, or "*" for all keys
   emit        = "data.limits"
 }
+
+# nemo-bridge test examples/static.hcl
+test "the limits are published at the start" {
+  expect {
+    event   = "data.limits"
+    payload = { message = { orders = 20, total = 1000 } }
+    by      = "1s"
+    times   = 1
+  }
+}

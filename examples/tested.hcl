@@ -68,6 +68,7 @@ test "a parcel is packed" {
   }
   expect {
     call   = "packing"
+    by     = "10s"
     method = "parcels.pack"
     params = { id = 7 }
     times  = 1
@@ -82,6 +83,7 @@ test "an empty parcel is left alone" {
 
   expect {
     call  = "packing"
+    by    = "10s"
     times = 0
   }
 }
@@ -107,6 +109,7 @@ test "a lost answer is asked for again" {
   }
   expect {
     event = "resilience.packing.retry"
+    by    = "10s"
     times = 2
   }
 }
@@ -148,6 +151,7 @@ test "a weight becomes an event" {
 
   expect {
     event   = "parcel.weighed"
+    by      = "10s"
     payload = { topic = "scales/3/weight", message = { grams = 250 } }
     times   = 1
   }

@@ -28,3 +28,12 @@ subscription "nightly" {
   topic       = "nightly"
   emit        = "timer.nightly"
 }
+
+# nemo-bridge test examples/timer.hcl
+test "the poll ticks at once, and then every ten seconds" {
+  expect {
+    event = "timer.poll"
+    by    = "25s"
+    times = 3
+  }
+}

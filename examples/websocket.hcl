@@ -30,3 +30,17 @@ subscription "ticks" {
   topic       = "*"                  # the only topic
   emit        = "data.prices"
 }
+
+# nemo-bridge test examples/websocket.hcl
+test "a message of the server becomes an event" {
+  step {
+    message = "ticks"
+    payload = { symbol = "EURUSD", price = 1.1 }
+  }
+
+  expect {
+    event   = "data.prices"
+    by      = "1s"
+    payload = { message = { price = 1.1 } }
+  }
+}

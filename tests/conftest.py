@@ -9,6 +9,8 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from tests.support.sidecar import fork_server
+
 # An example's time tells of a shared machine and cold caches, not of the code; pytest's time limit ends what hangs.
 settings.register_profile("project", deadline=None, parent=settings.default)
 settings.load_profile("project")
@@ -20,6 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # another run of the tests.
 _state = tempfile.TemporaryDirectory(prefix="nemo-bridge-tests-")
 os.environ["XDG_STATE_HOME"] = _state.name
+
+fork_server.allow()
 
 
 @pytest.hookimpl(tryfirst=True)

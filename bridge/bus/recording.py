@@ -40,8 +40,26 @@ def read_events(file: BinaryIO) -> Iterator[Event]:
     """Yield the events of a recording one by one, whatever the file's size.
 
     Raises:
-        InvalidError: Something in it is not an event; the message has the number of the byte.
+        InvalidError: Something in it is not an event; the message has the name of the file and the number of the byte.
     """
+    try:
+        yield from _events(file)
+    except _FaultError as fault:
+        place = f"{getattr(file, 'name', 'the recording')}, byte {fault.start}"
+        hint = "" if fault.start else "; is it a recording of `nemo-bridge tap --record`?"
+        raise InvalidError(f"{place}: {fault}{hint}") from None
+
+
+class _FaultError(Exception):
+    """What is wrong at a byte of a recording."""
+
+    def __init__(self, start: int, message: str) -> None:
+        super().__init__(message)
+        self.start = start
+
+
+def _events(file: BinaryIO) -> Iterator[Event]:
+    """Yield the events. Raises _FaultError."""
     unpacker = msgpack.Unpacker(max_buffer_size=_LARGEST)
     pending = b""
     start = 0  # where the next event begins in the file
@@ -54,7 +72,7 @@ def read_events(file: BinaryIO) -> Iterator[Event]:
             start = end
         pending = pending[start - origin :]
     if pending:
-        raise InvalidError(f"byte {start}: the recording ends in the middle of an event")
+        raise _FaultError(start, "the recording ends in the middle of an event")
 
 
 def _end_of_next(unpacker: msgpack.Unpacker, start: int) -> int | None:
@@ -63,7 +81,7 @@ def _end_of_next(unpacker: msgpack.Unpacker, start: int) -> int | None:
     except msgpack.OutOfData:
         return None
     except (ValueError, msgpack.UnpackException):
-        raise InvalidError(f"byte {start}: this is not MessagePack") from None
+        raise _FaultError(start, "this is not MessagePack") from None
     return int(unpacker.tell())
 
 
@@ -71,4 +89,4 @@ def _event(body: bytes, start: int) -> Event:
     try:
         return decode_reference(body, Limits(max_message=_LARGEST))
     except Rejected as rejected:
-        raise InvalidError(f"byte {start}: {rejected.detail}") from None
+        raise _FaultError(start, rejected.detail) from None

@@ -1,12 +1,12 @@
 """The command `nemo-bridge adapters`: show what the installed adapters can do, from their own models."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -17,6 +17,9 @@ from bridge.config.options import Option, options
 from bridge.core.near import did_you_mean
 from bridge.core.ports import AdapterSpec
 from bridge.registry import AdapterRegistry
+
+#: Columns of a terminal below which a table of four columns is hard to read.
+_NARROW: Final = 72
 
 
 def show(name: str | None, *, as_json: bool) -> ExitCode:
@@ -100,14 +103,28 @@ def _show(output: Console, name: str, spec: AdapterSpec | ImportError) -> None:
         output.print(f"  endpoint    {', '.join(_schemes(spec))}")
     keys = list(config_keys(spec.config))
     if keys:
-        columns = ("key", "type", "default", "meaning")
-        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for key in keys:
-            default = "required" if key.required else key.default or "none"
-            table.add_row(key.name, escape(key.kind), escape(default), escape(key.description))
         output.print("  config:")
-        output.print(Padding(table, (0, 0, 0, 4)))
+        for part in _listed(keys) if output.width < _NARROW else [_table(keys)]:
+            output.print(Padding(part, (0, 0, 0, 4)))
     output.print()
+
+
+def _table(keys: Iterable[Option]) -> Table:
+    columns = ("key", "type", "default", "meaning")
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for key in keys:
+        default = "required" if key.required else key.default or "none"
+        table.add_row(key.name, escape(key.kind), escape(default), escape(key.description))
+    return table
+
+
+def _listed(keys: Iterable[Option]) -> Iterator[RenderableType]:
+    """Yield what a table has as lines, for a terminal that is too narrow for one."""
+    for key in keys:
+        default = "required" if key.required else f"default: {key.default or 'none'}"
+        yield f"[bold]{key.name}[/]  {escape(key.kind)}; {escape(default)}"
+        if key.description:
+            yield Padding(escape(key.description), (0, 0, 0, 2))
 
 
 def _schemes(spec: AdapterSpec) -> list[str]:

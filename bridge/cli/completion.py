@@ -1,6 +1,16 @@
 """Complete arguments in the shell. Only what is known without reading a file or asking a bridge is completed."""
 
+import os
 from collections.abc import Iterator
+
+
+def prepare() -> None:
+    """Let descriptions have any length where a shell asks for completions.
+
+    They are laid out by `rich`, which wraps lines at the width of the terminal. To fish, each line is a candidate.
+    """
+    if "_NEMO_BRIDGE_COMPLETE" in os.environ:
+        os.environ["COLUMNS"] = "10000"
 
 
 def adapter_names(incomplete: str) -> Iterator[str]:
@@ -15,6 +25,14 @@ def recipe_names(incomplete: str) -> Iterator[tuple[str, str]]:
     from bridge.cli.init import recipes  # noqa: PLC0415
 
     return ((recipe.name, recipe.summary) for recipe in recipes().values() if recipe.name.startswith(incomplete))
+
+
+def explained_codes(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Return the codes of errors and warnings that begin with what is typed already, each with its title."""
+    from bridge.config.explanations import EXPLANATIONS  # noqa: PLC0415
+
+    found = ((code.value, one.title) for code, one in EXPLANATIONS.items())
+    return ((code, title) for code, title in found if code.startswith(incomplete))
 
 
 def schema_names(incomplete: str) -> Iterator[tuple[str, str]]:

@@ -197,6 +197,9 @@ def _table(letters: list[dict[str, Any]]) -> "RenderableType":
             str(one["attempts"]),
         )
         table.add_row(*(_plain(printable(cell)) for cell in cells))
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True  # other commands take the id
     return table
 
 

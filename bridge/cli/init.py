@@ -91,7 +91,8 @@ def write(name: str, into: Path | None) -> None:
             path /= recipe.file
         if not str(path).isprintable():
             raise InvalidError(f"--into {str(path)!r}: a name with control characters cannot be used in commands")
-        recipe = recipe.named(shlex.quote(str(path)))
+        written = shlex.quote(str(path))
+        recipe = recipe.named(written)
         _write_new(path, recipe.text)
     except FileExistsError:
         raise failure(f"{path} exists already, and is left as it is; name another file: --into FILE") from None
@@ -101,6 +102,8 @@ def write(name: str, into: Path | None) -> None:
     say("Read it, and try it, each command in a terminal of its own:")
     for command in recipe.commands:
         say(f"  {command}")
+    say("The tests at its end need none of that, no bus and no secret:")
+    say(f"  nemo-bridge test {written}")
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -148,7 +148,12 @@ def check(
 @app.command()
 def explain(
     code: Annotated[
-        str, typer.Argument(metavar="CODE", help="The code of an error or warning; by default all are listed.")
+        str,
+        typer.Argument(
+            metavar="CODE",
+            help="The code of an error or warning; by default all are listed.",
+            autocompletion=completion.explained_codes,
+        ),
     ] = "",
 ) -> None:
     """Explain what a code such as NB012 means, with an example."""
@@ -460,6 +465,7 @@ def main() -> None:
         SystemExit: Always, with an exit code of `ExitCode`.
     """
     terminal.prepare()
+    completion.prepare()
     unwrap_help(app)
     try:
         with terminal.output_written():

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import typer
@@ -24,6 +24,9 @@ from bridge.core.errors import BusError, ConfigError, NoBusError
 from bridge.core.files import read_regular
 from bridge.core.payloads import LoadedConfiguration, Reloaded
 from bridge.core.printable import printable
+
+if TYPE_CHECKING:
+    from bridge.connection import FileStates
 
 #: Seconds to wait for a bridge where the files cannot be read here.
 _PATIENCE: Final = 3.0
@@ -138,14 +141,16 @@ async def _command(bus: BusClient, name: str, payload: dict[str, Any], kind: Any
 
 def _snapshot(file: Path, pairs: Sequence[str]) -> Snapshot:
     """Return the values of the configuration in a file or directory, with the content of the files that it names."""
-    from bridge.connection import file_states  # noqa: PLC0415 - only two files on disk need it
+    from bridge.connection import file_states, named_files  # noqa: PLC0415 - only two files on disk need it
 
     configuration = sidecar.read([file], pairs, with_placeholders=True)
-    versions = {
-        name: {path: _content(Path(path)) for path, _ in file_states(one)}
-        for name, one in configuration.integrations.items()
-    }
-    return Snapshot.of(configuration, versions, (file if file.is_dir() else file.parent).absolute())
+    versions = {name: _contents(file_states(one)) for name, one in configuration.integrations.items()}
+    base = (file if file.is_dir() else file.parent).absolute()
+    return Snapshot.of(configuration, versions, base, own=_contents(named_files(configuration.bus)))
+
+
+def _contents(files: "FileStates") -> dict[str, bytes | None]:
+    return {path: _content(Path(path)) for path, _ in files}
 
 
 def _content(path: Path) -> bytes | None:

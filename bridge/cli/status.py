@@ -158,7 +158,8 @@ def _asked(made: Subscriptions) -> Iterator[RenderableType]:
 
 def _table(*columns: str) -> Table:
     table = Table(*columns, box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.columns[0].overflow = "fold"
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal cuts nothing off
     return table
 
 

@@ -105,6 +105,10 @@ def json_value(text: str, what: str) -> Any:
     """
     if text == "-":
         text = sys.stdin.read()
+    try:  # where the locale has no UTF-8, Python keeps other bytes as halves of surrogate pairs
+        text = text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        raise InvalidError(f"{what} is not UTF-8") from None
     try:
         return with_bytes(json.loads(text), what)
     except RecursionError:

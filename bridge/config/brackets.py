@@ -4,6 +4,7 @@ Where the brackets balance they are believed. Where they do not, the indentation
 does to a person: what is indented no more than the line of a block's opening brace is not in that block.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,8 @@ from bridge.core.diagnostic import Code
 
 #: The most names, labels and line breaks before the brace of a block.
 _LONGEST_HEAD: Final = 20
+#: A string that was probably meant as the name of a block.
+_NAME: Final = re.compile(r'"[a-zA-Z_][a-zA-Z0-9_-]*"')
 _CLOSING: Final = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -118,15 +121,33 @@ class Brackets:
         return not self._stack or self._stack[-1].is_block
 
     def _open(self, piece: Piece) -> None:
-        is_block = self._text(piece) == "{" and self._in_body() and self._is_head()
+        is_block = False
+        if self._text(piece) == "{" and self._in_body():
+            self._drop_equals()
+            is_block = self._is_head()
         self._push(piece, is_block=is_block)
+
+    def _drop_equals(self) -> None:
+        """Leave out a `=` between the label of a block and its brace."""
+        if len(self.mended) - self._statement > _LONGEST_HEAD:
+            return
+        *head, last = self.mended[self._statement :] or [Piece("newline", 0, 0)]
+        kinds = [piece.kind for piece in head]
+        if self._text(last) != "=" or kinds[:1] != ["name"] or set(kinds[1:]) != {"string"}:
+            return
+        self.mended.pop()
+        head_text = " ".join(self._text(piece) for piece in head)
+        message, hint = "a block has no `=` before its brace", f"write `{head_text} {{`"
+        self.faults.append(SyntaxFault(last.start, last.end, Code.BLOCK_OR_KEY, message, hint))
 
     def _is_head(self) -> bool:
         """Return whether this statement is type and labels of a block, up to here."""
         if len(self.mended) - self._statement > _LONGEST_HEAD:
             return False
-        kinds = [piece.kind for piece in self.mended[self._statement :] if piece.kind != "newline"]
-        return kinds[:1] == ["name"] and all(kind in {"name", "string"} for kind in kinds)
+        head = [piece for piece in self.mended[self._statement :] if piece.kind != "newline"]
+        if not head or not all(piece.kind in {"name", "string"} for piece in head):
+            return False
+        return head[0].kind == "name" or (not head[0].faulty and _NAME.fullmatch(self._text(head[0])) is not None)
 
     def _push(self, piece: Piece, *, is_block: bool) -> None:
         sign = self._text(piece) or "{"

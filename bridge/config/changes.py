@@ -65,7 +65,12 @@ class Snapshot:
 
     @classmethod
     def of(
-        cls, configuration: Configuration, versions: Mapping[str, Versions] | None = None, base: Path | None = None
+        cls,
+        configuration: Configuration,
+        versions: Mapping[str, Versions] | None = None,
+        base: Path | None = None,
+        *,
+        own: Versions | None = None,
     ) -> "Snapshot":
         """Return the values of a configuration.
 
@@ -74,13 +79,14 @@ class Snapshot:
             versions: For each integration, the files that it names.
             base: A directory; a file inside of it is the same as one at the same place in the `base` of another
                 snapshot. None to compare paths as they are.
+            own: The files that the blocks of the bridge itself name.
         """
         shown = masked(configuration)
         files = {name: _Files(found, base) for name, found in (versions or {}).items()}
-        other = _Files({}, base)
+        unknown, settings_files = _Files({}, base), _Files(own or {}, base)
         return cls(
             integrations={
-                name: dict(_of_integration(one, shown["integration"][name], files.get(name, other)))
+                name: dict(_of_integration(one, shown["integration"][name], files.get(name, unknown)))
                 for name, one in configuration.integrations.items()
             },
             routes={one.name: dict(_fields(one, shown["route"][one.name])) for one in configuration.routes},
@@ -88,7 +94,8 @@ class Snapshot:
                 one.name: dict(_fields(one, shown["subscription"][one.name])) for one in configuration.subscriptions
             },
             settings={
-                name: dict(_values(_plain(getattr(configuration, name)), shown[name], other)) for name in SINGLE_BLOCKS
+                name: dict(_values(_plain(getattr(configuration, name)), shown[name], settings_files))
+                for name in SINGLE_BLOCKS
             },
         )
 
@@ -201,7 +208,7 @@ def _plain(model: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The files that an integration names, and the directory at which their paths begin; see `Snapshot.of`."""
+    """The files that a block names, and the directory at which their paths begin; see `Snapshot.of`."""
 
     versions: Versions
     base: Path | None
@@ -225,8 +232,10 @@ def _values(exact: Any, shown: Any, files: _Files, prefix: str = "") -> Iterator
     """Yield the keys of a block with their values; an empty block and a value that is null yield nothing."""
     if isinstance(exact, dict) and (isinstance(shown, dict) or not exact):
         for key, value in exact.items():
-            inner = f"{prefix}.{key}" if prefix else str(key)
-            yield from _values(value, shown.get(str(key), MASK), files, inner)
+            yield from _values(value, shown.get(str(key), MASK), files, _inner(prefix, key))
+        if isinstance(shown, dict):  # a secret that is not known here has no value, and is there all the same
+            for key in (key for key, value in shown.items() if value == MASK and key not in exact):
+                yield _inner(prefix, key), Value(MASK, None)
     elif exact is not None:
         if isinstance(exact, SecretStr):
             shown = MASK
@@ -239,6 +248,10 @@ def _of_integration(integration: Integration, shown: Mapping[str, Any], files: _
     """Yield the keys of an integration with their values."""
     parts = {part: _plain(getattr(integration, part)) for part in INTEGRATION_PARTS}
     return _values({"type": integration.type} | parts, shown, files)
+
+
+def _inner(prefix: str, key: object) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)
 
 
 def _fields(settings: Route | SubscriptionSettings, shown: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:

@@ -19,6 +19,7 @@ from bridge.config.expressions import (
     TemplateExpression,
 )
 from bridge.config.functions import ARITHMETIC, FUNCTIONS, in_place_of
+from bridge.config.models import LABELLED_BLOCKS
 from bridge.config.secrets import is_text, strings
 from bridge.config.syntax import (
     Binary,
@@ -158,7 +159,13 @@ class Compiler:
             hint = near(term.root, ["env", "var", *([self.root] if self.root else [])])
             return f'`{term.root}` is a bare word; write "{term.root}" in quotes{hint}'
         roots = ["env", "var", *([self.root] if self.root else [])]
-        return f"`{term.text}`: there is no `{term.root}`{near(term.root, roots)}; there are {one_of(roots)}"
+        label = term.steps[0]
+        if term.root in LABELLED_BLOCKS and isinstance(label, str):
+            return f'`{term.text}`: a block is named by its label in quotes; write "{label}"'
+        meant = near(term.root, roots)
+        is_text = not meant and all(isinstance(step, str) for step in term.steps)
+        quoted = f'; write "{term.text}" in quotes if it is a text' if is_text else ""
+        return f"`{term.text}`: there is no `{term.root}`{meant}; there are {one_of(roots)}{quoted}"
 
     def _environment(self, term: Reference) -> Literal:
         if len(term.steps) != 1 or not isinstance(term.steps[0], str):

@@ -53,6 +53,17 @@ def _subscription(name: str, qos: int) -> str:
     )
 
 
+def _metrics(*lines: str, name: str = "metrics", topic: str = "metrics/#") -> str:
+    inside = "".join(f"  {line}\n" for line in lines)
+    return f'subscription "{name}" {{\n  integration = "events"\n  topic       = "{topic}"\n{inside}}}\n'
+
+
+def _events(*lines: str) -> str:
+    inside = "".join(f"    {line}\n" for line in lines)
+    head = 'integration "events" {\n  type = "mqtt"\n  endpoint {\n    url = "mqtt://localhost"\n  }\n'
+    return f"{head}  config {{\n{inside}  }}\n}}\n"
+
+
 EXPLANATIONS: Final[dict[Code, Explanation]] = {
     Code.UNREADABLE_FILE: Explanation(
         "A file of the configuration cannot be read",
@@ -123,6 +134,15 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
         'bridge {\n  name = "till\\q"\n}\n',
         'bridge {\n  name = "till"\n}\n',
     ),
+    Code.NOT_PORTABLE: Explanation(
+        "The bridge reads it, but HCL's grammar does not allow it",
+        "Other programs that read HCL, such as editors and formatters, refuse it. Each key and each block has a line of"
+        " its own; only a block with one key, or none, may be on one line: `tls { verify = false }`. The `{` of a block"
+        " stands on the line of its name. A value goes on in the next line only inside of brackets, and a string not at"
+        " all. It is a warning, so that a file that works goes on working.",
+        'log { level = "info" format = "json" }\n',
+        'log {\n  level  = "info"\n  format = "json"\n}\n',
+    ),
     Code.UNKNOWN_BLOCK: Explanation(
         "A block's name is nearly one of the bridge's",
         "Blocks that the bridge does not know belong to the application, and are left alone. But this name is so near"
@@ -177,10 +197,14 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     Code.REMOVED_KEY: Explanation(
         "There is no such key any more",
         "An earlier version had it. The message says what has taken its place.",
+        _route("own         = true"),
+        _route(),
     ),
     Code.NO_EFFECT: Explanation(
         "A key has no effect here",
         "It is allowed, but nothing comes of it for this kind of integration.",
+        _metrics("prefetch    = 10"),
+        _metrics(),
     ),
     Code.WRONG_TYPE: Explanation(
         "A value has the wrong type",
@@ -199,10 +223,14 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
         "A file that the configuration names cannot be used",
         "There is no such file or directory, the bridge may not read it, or it does not hold what it should. A path"
         " that does not begin with `/` or `~` starts at the directory of the file that names it.",
+        _shop('url = "https://shop.example/rpc"', rest='  tls {\n    ca = "there-is-no-such.pem"\n  }\n'),
+        _shop('url = "https://shop.example/rpc"'),
     ),
     Code.INVALID_SETTINGS: Explanation(
         "Settings do not fit together",
         "Each of them is right, but the adapter cannot work with all of them at once.",
+        _events("clean_start = true", 'client_id   = "till"') + _metrics('ack         = "consumer"'),
+        _events("clean_start = false", 'client_id   = "till"') + _metrics('ack         = "consumer"'),
     ),
     Code.INVALID_ADDRESS: Explanation(
         "An address cannot be used",
@@ -359,11 +387,15 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
         "A message is put on the bus more than once",
         "Several subscriptions get the same messages and emit the same event type, so whoever listens gets each of them"
         " more than once.",
+        _metrics('emit        = "data.metrics"') + _metrics('emit        = "data.metrics"', name="again"),
+        _metrics('emit        = "data.metrics"') + _metrics('emit        = "data.other"', name="again"),
     ),
     Code.FOREIGN_WILDCARD: Explanation(
         "A wildcard of another protocol",
         "To this protocol, the sign is an ordinary character. Each protocol has a pattern language of its own: MQTT has"
         " `+` and `#`, NATS `*` and `>`, Redis `*` and `?`.",
+        _metrics(topic="metrics/*"),
+        _metrics(topic="metrics/+"),
     ),
     Code.NOT_CONNECTED: Explanation(
         "An endpoint cannot be reached",

@@ -66,7 +66,7 @@ class ExpressionReader:
         at: Any = node if isinstance(node, Token) else node.meta
         if getattr(at, "line", None) is None:
             return Span(self.origin[0])
-        end = at if isinstance(node, Token) else _last(node).meta
+        end = at if isinstance(node, Token) else last_part(node).meta
         if self.origin == (1, 1):
             return Span(at.line, at.column, end.end_line, end.end_column)
         return Span(*self._moved(at.line, at.column), *self._moved(end.end_line, end.end_column))
@@ -79,7 +79,7 @@ class ExpressionReader:
 
     def source(self, node: Node) -> str:
         """Return the text of a node on one line."""
-        return " ".join(self.text[node.meta.start_pos : _last(node).meta.end_pos].split())
+        return " ".join(self.text[node.meta.start_pos : last_part(node).meta.end_pos].split())
 
     def read(self, node: Node, depth: int = 0) -> Term:
         """Return the term of one node.
@@ -250,7 +250,7 @@ def _end_of(text: str, line: int, column: int) -> tuple[int, int]:
     return line + breaks, len(text) - text.rfind("\n") if breaks else column + len(text)
 
 
-def _last(node: Node) -> Node:
+def last_part(node: Node) -> Node:
     """Return the part with which a node ends: python-hcl2 counts a line break or comment behind it as a part of it."""
     while node.data in _WITH_LINE_BREAK:
         node = _trees(_meaningful(node))[-1]

@@ -1,7 +1,7 @@
 """Find, read and parse the files of a configuration; each fault becomes a diagnostic."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -9,8 +9,8 @@ from typing import Final
 from lark import Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from bridge.config import nemo
-from bridge.config.diagnostics import Diagnostics, Fault, did_you_mean
+from bridge.config import departures, nemo
+from bridge.config.diagnostics import Diagnostics, Fault
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
 from bridge.config.grammar import Budget, TooLargeError, parse
 from bridge.config.keys import block_meant, is_of_nemo, misplaced_block
@@ -19,10 +19,13 @@ from bridge.config.scanner import SyntaxFault
 from bridge.config.syntax import Attribute, Block
 from bridge.core.diagnostic import Code, Location, Related, Span
 from bridge.core.files import read_regular
+from bridge.core.near import near_name
 
 #: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
 #: text, the regular expressions of the parser take up to 200 times as much memory.
 MAX_FILE_SIZE: Final = 512 << 10
+#: How alike the name of a foreign block must be to one of ours for a warning; `resource` is not `route`.
+_NEAR: Final = 0.65
 _OURS_IS_HCL: Final = "the bridge's configuration is HCL, in a file of its own, which docs/nemo.md shows"
 
 
@@ -66,12 +69,15 @@ def read_blocks(
         diagnostics.add(Location(file, of_nemo[0]), "", message, code=Code.FILE_OF_NEMO, hint=_OURS_IS_HCL)
         return
     try:
-        tree = _parse(file, text, ours, diagnostics, budget)
+        tree, intact = _parse(file, text, ours, diagnostics, budget)
     except TooLargeError as error:
         diagnostics.add(Location(file, error.line), "", str(error), code=Code.TOO_LARGE)
         return
-    reader = _FileReader(file, ExpressionReader(text, budget), diagnostics)
+    reader = _FileReader(file, ExpressionReader(text, budget), diagnostics, intact=intact)
+    before: Node | None = None
     for node in _trees(_trees(tree.children)[0].children):
+        if node.data in {"attribute", "block"}:
+            neighbours, before = (before, node), node
         if node.data == "block":
             kind = reader.name(node)
             meant = kind if kind in ours else block_meant(kind, reader.keys(node), ours)
@@ -80,6 +86,7 @@ def read_blocks(
                 _warn_of_ignored(kind, node, reader, ours, diagnostics)
                 continue
             block = reader.block(node, "")
+            reader.warn_of_shared_line(neighbours, str(block))
             if meant != kind:
                 hint = f"did you mean `{meant}`?"
                 diagnostics.add(
@@ -95,21 +102,29 @@ def read_blocks(
                     message, code = "there is no such block", Code.UNKNOWN_BLOCK
                 hint = f"write `{meant} {{ … }}`"
                 diagnostics.add(reader.name_location(node), name, message, code=code, hint=hint)
+                diagnostics.lose_block()
             else:
                 ignored[name] = ignored.get(name, 0) + 1
-        elif node.data == LOST or (node.data == DAMAGED and reader.name(node) in ours):
+        elif node.data == LOST or (node.data == DAMAGED and _may_be_ours(reader.name(node), ours)):
             diagnostics.lose_block()
 
 
-def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics, budget: Budget) -> Node:
-    """Return the tree of a text; where it has syntax errors, add a diagnostic for each, and leave out what they damage.
+def _may_be_ours(name: str, ours: frozenset[str]) -> bool:
+    """Return whether what could not be read is perhaps one of our blocks; its keys are not known."""
+    return name in ours or block_meant(name, (), ours) is not None
+
+
+def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics, budget: Budget) -> tuple[Node, bool]:
+    """Return the tree of a text, and whether it has no syntax errors.
+
+    Where it has some, add a diagnostic for each, and leave out what they damage.
 
     Raises:
         TooLargeError: It has more tokens than are left.
     """
     left = budget.left
     try:
-        return parse(text, budget)
+        return parse(text, budget), True
     except UnexpectedInput as error:
         place = Span(*_position(error, text))
     budget.left = left  # what follows looks at the same tokens
@@ -118,7 +133,7 @@ def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics,
         _report(file, subject, fault, recovered, diagnostics)
     if not recovered.faults:
         diagnostics.add(Location(file, *place), "", "this is not HCL's syntax", code=Code.SYNTAX)
-    return recovered.tree
+    return recovered.tree, False
 
 
 def _report(file: str, block: str, fault: SyntaxFault, recovered: Recovered, diagnostics: Diagnostics) -> None:
@@ -147,19 +162,28 @@ def _warn_of_ignored(
     kind: str, node: Node, reader: "_FileReader", ours: frozenset[str], diagnostics: Diagnostics
 ) -> None:
     """Warn of a block that is none of ours, where it was probably meant as one."""
-    hint = misplaced_block(kind, reader.keys(node)) or did_you_mean(kind, ours)
+    meant = near_name(kind, ours, cutoff=_NEAR)
+    hint = misplaced_block(kind, reader.keys(node)) or (f"did you mean `{meant}`?" if meant else "")
     if hint and not is_of_nemo(kind):
         message = "is ignored, because the bridge has no such block"
         diagnostics.warn(reader.head(node), kind, message, code=Code.UNKNOWN_BLOCK, hint=hint)
 
 
 class _FileReader:
-    """Turn the parse tree of one file into blocks."""
+    """Turn the parse tree of one file into blocks.
 
-    def __init__(self, file: str, reader: ExpressionReader, diagnostics: Diagnostics) -> None:
+    Args:
+        file: The file.
+        reader: Reads its expressions.
+        diagnostics: Takes what is wrong.
+        intact: Whether the file has no syntax errors. Only then it is compared with HCL's grammar.
+    """
+
+    def __init__(self, file: str, reader: ExpressionReader, diagnostics: Diagnostics, *, intact: bool) -> None:
         self._file = file
         self._reader = reader
         self._diagnostics = diagnostics
+        self._intact = intact
 
     def location(self, node: Node) -> Location:
         return Location(self._file, *self._reader.span(node))
@@ -171,7 +195,7 @@ class _FileReader:
     def keys(self, node: Node) -> set[str]:
         """Return the keys of a block, and the types of the blocks in it."""
         parts = _trees(_trees(node.children)[-1].children)
-        return {self.name(part) for part in parts if part.data in {"attribute", "block"}}
+        return {self.name(part) for part in parts if part.data in {"attribute", "block", DAMAGED}}
 
     def holds_parts(self, node: Node) -> bool:
         """Return whether the value of an attribute is written as a map or a list."""
@@ -186,6 +210,17 @@ class _FileReader:
     def name(self, node: Node) -> str:
         return str(_trees(node.children)[0].children[0])
 
+    def warn_of_shared_line(self, neighbours: tuple[Node | None, Node], subject: str) -> None:
+        """Warn where a block begins on the line on which what is before it ends."""
+        parts = [part for part in neighbours if part is not None]
+        self._warn_of(departures.same_line(parts), subject)
+
+    def _warn_of(self, found: Iterable[departures.Departure], subject: str) -> None:
+        """Warn of what HCL's grammar does not allow."""
+        for one in found if self._intact else ():
+            location = Location(self._file, *one.span)
+            self._diagnostics.warn(location, subject, one.message, code=Code.NOT_PORTABLE, hint=one.hint)
+
     def block(self, node: Node, outer: str, depth: int = 0) -> Block:
         parts = _trees(node.children)
         labels = tuple(self._label(part) for part in parts[1:] if part.data in {"string", "identifier"})
@@ -195,6 +230,7 @@ class _FileReader:
         blocks: list[Block] = []
         damaged: set[str] = set()
         complete = True
+        self._warn_of(departures.of_block(node), subject)
         for child in _trees(parts[-1].children):
             if child.data == "attribute":
                 attribute = self._attribute(child, kind, subject)
@@ -237,6 +273,7 @@ class _FileReader:
         name = self.name(node)
         try:
             value = _trees(node.children)[-1]
+            self._warn_of(departures.of_value(value), f"{subject} > {name}")
             return Attribute(name, self._reader.read(value), self.name_location(node), self.location(value))
         except Fault as fault:
             self._diagnostics.fault(fault, Location(self._file), f"{subject} > {name}", kind)

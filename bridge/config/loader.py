@@ -158,6 +158,7 @@ def _labels_fit(block: Block, diagnostics: Diagnostics) -> bool:
     if block.type in _LABELLED and len(block.labels) != 1:
         hint = f'write `{block.type} "name" {{ … }}`'
         diagnostics.add(block.location, str(block), "takes one label", code=Code.INVALID_LABEL, hint=hint)
+        diagnostics.lose_block()  # nobody knows by which name it is meant
         return False
     return True
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from bridge.config.scanner import Piece, Source, SyntaxFault
+from bridge.config.scanner import QUOTES, Piece, Source, SyntaxFault
 from bridge.core.diagnostic import Code
 
 _OPERATOR: Final = re.compile(r"[<>=!&|?+*/%~^-]+")
@@ -48,10 +48,10 @@ _WORDS: Final = {
     "contains": "write `contains(list, value)`",
     "matches": 'write `matches(text, "pattern")`',
 }
-_QUOTES: Final = frozenset("'`\u00b4\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 #: What a value can end with, and what begins one.
 _ENDS: Final = frozenset({"name", "number", "string", "heredoc", "close"})
 _BEGINS: Final = frozenset({"name", "number", "string", "heredoc"})
+_STRIPPED: Final = re.compile(r"[$%]\{(~)|(~)\}")
 _TEXT_IN_QUOTES: Final = 'a text stands in quotes, as in `"text"`'
 
 
@@ -126,6 +126,9 @@ class _Value:
         hint = _OPERATORS.get(found[0]) if found else None
         if found is None or hint is None:
             return None
+        opening = self._of(self._value[self._at - 2]) if self._at > 1 else ""
+        if found[0] == "=>" and opening in {"{", ","}:
+            return self._here("in a map a value is given with `=`, not with `=>`", "write `key = value`")
         return f"`{found[0]}` is not an operator", hint, start, found.end()
 
     def _end(self) -> tuple[str, str, int, int] | None:
@@ -141,8 +144,24 @@ class _Value:
         if text == "(" and before is not None and self._at > 1 and self._of(self._value[self._at - 2]) == ".":
             hint = f"write `{self._of(before)}(…)`, what is before the dot as first argument"
             return "a function after a dot is not supported", hint, before.start, before.end
-        if text in _QUOTES:
+        if text in QUOTES:
             return self._here(f"a text does not stand in `{text}`", 'write `"` at both ends')
+        around = self._value[max(self._at - 2, 0) : self._at + 1]
+        namespace = next((piece for piece in around if self._of(piece) == "::"), None)
+        if namespace is not None:
+            message, hint = "functions of a namespace are not supported", "write the function's name alone"
+            return message, hint, namespace.start, namespace.end
+        if self._piece.kind == "name" and not text.isascii():
+            is_step = before is not None and self._of(before) == "."
+            hint = f'write `["{text}"]` in place of `.{text}`' if is_step else f'in a map, write `"{text}"` in quotes'
+            return self._here("a name without quotes has the letters a to z, digits, `_` and `-` only", hint)
+        if self._piece.kind == "string" and (found := _STRIPPED.search(self._text, self._piece.start, self._piece.end)):
+            start = found.start(1) if found[1] else found.start(2)
+            return "`~` in a string is not supported", "write `${…}`, without spaces around it", start, start + 1
+        if text == ";":
+            return self._here("values are not separated by `;`", "write `,`")
+        if text == ",":
+            return self._here("before this comma a value is missing", "write one comma between two values")
         if text == "$":
             return self._here("unexpected `$`", "write `env.NAME` or `var.name`, in a string `${env.NAME}`")
         if str(getattr(self._error, "token", "")).lstrip().startswith("-"):

@@ -17,8 +17,9 @@ from lark.tree import Meta
 from bridge.config.brackets import Brackets
 from bridge.config.expression_parser import Node
 from bridge.config.grammar import Budget, parse
+from bridge.config.other_languages import recognise
 from bridge.config.reasons import reason
-from bridge.config.scanner import Piece, Source, SyntaxFault, scan
+from bridge.config.scanner import QUOTES, Piece, Source, SyntaxFault, scan
 from bridge.core.diagnostic import Code
 
 #: The node for a key whose value could not be read, and for something else that could not.
@@ -26,9 +27,11 @@ DAMAGED: Final = "damaged"
 LOST: Final = "lost"
 _KEYWORDS: Final = frozenset({"if", "in", "for", "for_each", "else", "endif", "endfor"})
 _LITERALS: Final = frozenset({"null", "true", "false"})
+_CLOSING_QUOTES: Final = frozenset('"').union(*QUOTES.values())
 #: What a value goes on behind, on the next line; a minus there begins a value, as in python-hcl2.
 _BEFORE_LINE: Final = frozenset({"==", "!=", "<", ">", "<=", ">=", "*", "/", "%", "&&", "||", "+", "?"})
 _BEHIND_LINE: Final = _BEFORE_LINE | {"-", ":", "!"}
+_HCL: Final = "write `key = value`, and `name { … }` for a block; `nemo-bridge init` writes an example"
 _ONE_A_LINE: Final = "write each key on a line of its own"
 
 
@@ -55,6 +58,12 @@ def recover(text: str, ours: frozenset[str], budget: Budget) -> Recovered:
     """
     source = Source(text)
     pieces, faults = scan(source)
+    other = recognise(source, pieces)
+    if other is not None:
+        language, at = other
+        message, hint = f"this is {language}; the bridge's configuration is HCL", _HCL
+        fault = SyntaxFault(at.start, at.end, Code.SYNTAX, message, hint)
+        return Recovered(source, Tree("start", [Tree("body", [Tree(LOST, [])])]), [("", fault)])
     brackets = Brackets(source, pieces, ours)
     brackets.mend()
     statements = _Statements(source, brackets.mended, brackets.blocks, budget)
@@ -115,13 +124,12 @@ class _Statements:
 
     def _statement(self, index: int) -> int:
         """Read a key with its value, or the beginning of a block; return the index behind it."""
-        if self._kind(index) == "name":
-            if self._is_sign(index + 1, "="):
-                return self._attribute(index)
-            brace = self._brace_of(index)
-            if brace is not None:
-                self._begin_block(index, brace)
-                return brace + 1
+        if self._kind(index) == "name" and self._is_sign(index + 1, "="):
+            return self._attribute(index)
+        brace = self._brace_of(index) if self._kind(index) in {"name", "string"} else None
+        if brace is not None:
+            self._begin_block(index, brace)
+            return brace + 1
         return self._skip(index)
 
     # --- blocks
@@ -136,6 +144,12 @@ class _Statements:
 
     def _begin_block(self, index: int, brace: int) -> None:
         head = [piece for piece in self.pieces[index:brace] if piece.kind != "newline"]
+        if head[0].kind == "string" and not head[0].faulty:
+            name = self._text(head[0])[1:-1]
+            right = " ".join([name, *map(self._text, head[1:])])
+            message, hint = "the name of a block stands without quotes", f"write `{right} {{`"
+            self.faults.append(SyntaxFault(head[0].start, head[0].end, Code.SYNTAX, message, hint))
+            head[0] = Piece("string", head[0].start, head[0].end, faulty=True)
         parts = [node for piece in head for node in self._label(piece)]
         outer = f"{self._frames[-1].subject} > " if self._frames else ""
         text = [" ".join(self.source.text[part.meta.start_pos : part.meta.end_pos].split()) for part in parts]
@@ -149,8 +163,10 @@ class _Statements:
         if piece.kind == "string" and not piece.faulty:
             return [self._node("string", piece.start, piece.end)]
         # Of a string without its closing quote, the text is the label; it may be that only a quote was left.
-        start = piece.start + (piece.kind == "string")
-        return [self._word(start, piece.end)] if start < piece.end else []
+        start, end = piece.start + (piece.kind == "string"), piece.end
+        if piece.kind == "string" and end > start and self.source.text[end - 1] in _CLOSING_QUOTES:
+            end -= 1
+        return [self._word(start, end)] if start < end else []
 
     def _word(self, start: int, end: int) -> Node:
         text = self.source.text[start:end]
@@ -298,7 +314,13 @@ class _Statements:
         if first.kind == "name" and second is not None:
             if sign == ".":
                 return "a key is one name, without dots", "what is inside of a block stands between its braces", second
-            if sign in {":", "=="} or (sign and sign in "+?!<>"):
+            if sign in {":", "==", "=>"} or (sign and sign in "+?!<>"):
+                if sign == ":" and len(line) == 2:
+                    return (
+                        "neither a block nor a value begins with `:`",
+                        f"write `{key} {{ … }}` or `{key} = …`",
+                        second,
+                    )
                 return f"a value is given with `=`, not with `{sign}`", f"write `{key} = …`", second
             if sign == "{":
                 return "this is not a block", f"write `{key} {{`, with labels in quotes between", second

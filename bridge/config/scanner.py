@@ -20,15 +20,30 @@ _TOKEN: Final = re.compile(
   | (?P<comment> /\* )
   | (?P<newline> \n )
   | (?P<heredoc> <<-?(?P<mark>[a-zA-Z][a-zA-Z0-9._-]*)\r?\n )
-  | (?P<name> [a-zA-Z_][a-zA-Z0-9_-]* )
+  | (?P<name> [^\W\d][\w-]* )
   | (?P<number> \d+(?:\.\d+)?(?:[eE][+-]?\d+)? )
   | (?P<string> " )
+  | (?P<quote> ['`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb] )
   | (?P<open> [\[({] )
   | (?P<close> [\])}] )
   | (?P<sign> == | != | <= | >= | && | \|\| | => | \.\.\. | :: | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
+#: What stands for quotes elsewhere: opening signs, and what may close each.
+QUOTES: Final = {
+    "'": "'",
+    "`": "`'\u00b4",
+    "\u00b4": "\u00b4`'",
+    "\u2018": "\u2019\u2018'",
+    "\u2019": "\u2019'",
+    "\u201a": "\u2018\u2019",
+    "\u201c": '\u201d\u201c"',
+    "\u201d": '\u201d"',
+    "\u201e": '\u201c\u201d"',
+    "\u00ab": "\u00bb",
+    "\u00bb": "\u00ab",
+}
 #: Text of a string up to its end, a line break, or the beginning of a template.
 _TEXT: Final = re.compile(r'(?:[^"\\\n$%]|\\[^\n]|([$%])\1\{[^}\n]*\}|[$%](?!\{))*')
 #: The inside of a template up to what may end it.
@@ -125,6 +140,7 @@ class _Scanner:
         self._text = source.text
         self.faults: list[SyntaxFault] = []
         self._has_equals = False
+        self._name = self._key = ""  # the last word, and the last one with a value
         self._open = 0  # brackets that were opened on this line
         self._marks: dict[str, list[tuple[int, int]]] = {}
         for found in _MARK.finditer(self._text) if "<<" in self._text else ():
@@ -146,6 +162,8 @@ class _Scanner:
                     continue
                 case "string":
                     piece = self._string(found.start())
+                case "quote":
+                    piece = self._other_quotes(found.start())
                 case "heredoc":
                     piece = self._heredoc(found.start(), found.end(), found["mark"])
                 case "name" | "number" | "open" | "close" | "newline" | "sign":
@@ -164,6 +182,9 @@ class _Scanner:
             self._open -= 1
         elif piece.kind == "sign" and self._text[piece.start] in "=:":
             self._has_equals = True
+            self._key = self._name
+        elif piece.kind == "name":
+            self._name = self._text[piece.start : piece.end]
 
     def _comment(self, start: int) -> int:
         """Return where a comment in several lines ends."""
@@ -197,6 +218,18 @@ class _Scanner:
         message = "this string has no closing quote on its line"
         self.faults.append(SyntaxFault(start, end, Code.UNCLOSED_STRING, message, 'a `"` is missing'))
         return Piece("string", start, end, faulty=True)
+
+    def _other_quotes(self, start: int) -> Piece:
+        """Take a text between quotes that are not HCL's for a string; without their end they are a sign."""
+        sign = self._text[start]
+        ends = [self._text.find(one, start + 1, self._source.end_of_line(start)) for one in QUOTES[sign]]
+        end = min((found for found in ends if found >= 0), default=-1)
+        if end < 0:
+            return Piece("sign", start, start + 1)
+        message, hint = f"a text does not stand in `{sign}`", 'write `"` at both ends'
+        key = self._key if self._has_equals else ""
+        self.faults.append(SyntaxFault(start, end + 1, Code.SYNTAX, message, hint, key))
+        return Piece("string", start, end + 1, faulty=True)
 
     def _end_of_string(self, position: int) -> tuple[int, list[int] | None]:
         """Return the end of a string, and None; where it has none on its line, the templates that are open there.

@@ -67,13 +67,14 @@ def masked_integration(integration: Integration) -> dict[str, Any]:
 def _dump(
     model: BaseModel, name: str, secret_keys: frozenset[tuple[str, ...]], *, with_none: bool = False
 ) -> dict[str, Any]:
-    found: dict[str, Any] = model.model_dump(
-        mode="json", by_alias=True, exclude_none=not with_none, fallback=_kind_of_value
+    whole: dict[str, Any] = model.model_dump(mode="json", by_alias=True, fallback=_kind_of_value)
+    found: dict[str, Any] = (
+        whole if with_none else model.model_dump(mode="json", by_alias=True, exclude_none=True, fallback=_kind_of_value)
     )
     _mask_credentials(found, model)
     for path in secret_keys:
         if path[0] == name:
-            _mask(found, path[1:])
+            _mask(found, path[1:], whole)
     return found
 
 
@@ -92,17 +93,23 @@ def _kind_of_value(value: object) -> str:
     return f"<{type(value).__name__}>"
 
 
-def _mask(found: Any, path: tuple[str, ...]) -> None:
-    """Mask one value; where its key is not found, mask everything around it, so that no secret is shown."""
+def _mask(found: Any, path: tuple[str, ...], whole: Any) -> None:
+    """Mask one value; where its key is not found, mask everything around it, so that no secret is shown.
+
+    Args:
+        found: What is shown, from some depth on.
+        path: The value's keys from there on.
+        whole: The same with values that are null: one that is not known here is masked, too.
+    """
     for depth, part in enumerate(path):
         key = int(part) if isinstance(found, list) else part
         if isinstance(found, dict) and key not in found:
-            found.update(dict.fromkeys(found, MASK))
+            found.update({key: MASK} if isinstance(whole, dict) and key in whole else dict.fromkeys(found, MASK))
             return
         if depth == len(path) - 1 or not isinstance(found[key], dict | list):
             found[key] = MASK
             return
-        found = found[key]
+        found, whole = found[key], whole[key]
 
 
 def _fields(settings: Route | SubscriptionSettings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Run the integrations: their sessions, their health, their subscriptions, and the operations on them."""
 
 from bridge.connection.connection import Connection, Done
-from bridge.connection.files import FileStates, file_states
+from bridge.connection.files import FileStates, file_states, named_files
 from bridge.connection.inbound import Emit
 from bridge.connection.manager import ConnectionManager, Prepared
 from bridge.connection.setup import IntegrationSettings, setup_of
@@ -17,5 +17,6 @@ __all__ = [
     "Prepared",
     "SubscriptionSpec",
     "file_states",
+    "named_files",
     "setup_of",
 ]

@@ -155,6 +155,7 @@ class Connection:
         self._since = clock.wall_ms()
         self._connects = 0
         self._bugs: asyncio.TaskGroup | None = None
+        self._ended = False
         self._tasks = BoundedTasks(clock=clock, integration=self.id, on_bug=self._on_bug)
         self.guard = Guard(
             settings.resilience,
@@ -165,6 +166,7 @@ class Connection:
             on_bug=self._on_bug,
             redact=self._redactor.error,
         )
+        self.guard.pause()  # what comes before `run` begins waits for it
         self.subscriptions = Subscriptions(
             self.id,
             self.subscription_specs,
@@ -256,17 +258,24 @@ class Connection:
         """Stay connected and execute what is submitted, until cancelled."""
         try:
             async with asyncio.TaskGroup() as self._bugs:
+                self._start_waiting()
                 try:
                     await self._keeper.run()
                 finally:
                     self.guard.cancel_all()
                     await self._tasks.close()
         finally:
-            self._bugs = None
+            self._bugs, self._ended = None, True
             self.guard.close()
             self.subscriptions.forget_last_values()
             self._drops.flush()
             self._new_warnings.flush()
+
+    def close(self) -> None:
+        """Accept nothing any more, and answer what waits for a `run` that never comes."""
+        if not self._ended:
+            self._ended = True
+            self.guard.cancel_all()
 
     def pause(self) -> None:
         """Start no operation until `resume`; what is submitted waits in the queue."""
@@ -278,9 +287,13 @@ class Connection:
         """Start operations again after `pause` or `drain`."""
         self._paused = self._stopped = False
         self.guard.accept()
-        if not self._quiet:
-            self.guard.resume_starting()
+        self._start_waiting()
         self.publish_health()
+
+    def _start_waiting(self) -> None:
+        """Start what waits in the queue, unless something still stands against that."""
+        if self._bugs is not None and not self._paused and not self._quiet:
+            self.guard.resume_starting()
 
     def drain(self) -> None:
         """Accept nothing more until `resume`; what was accepted goes on to its end."""
@@ -350,10 +363,10 @@ class Connection:
     def submit(self, operation: Operation, done: Done) -> None:
         """Execute an operation, and call `done` once with its outcome, unless the process dies before.
 
-        Operations start in the order in which they are submitted.
+        Operations start in the order in which they are submitted; none before `run` has begun.
         """
-        if self._bugs is None:
-            done(operation, Outcome(error=NotConnectedError(f"{self.id} is not running")))
+        if self._ended:
+            done(operation, Outcome(error=NotConnectedError(f"{self.id} has ended")))
             return
         span = None
         if self._tracer is not None:
@@ -521,8 +534,7 @@ class Connection:
             yield
         finally:
             self._quiet = False
-            if not self._paused:
-                self.guard.resume_starting()
+            self._start_waiting()
 
     def on_status(self, status: ConnectionStatus, error: BridgeError | None) -> None:
         """See `SessionOwner.on_status`."""
@@ -537,7 +549,10 @@ class Connection:
 
     @property
     def status(self) -> ConnectionStatus:
-        """The status that `health.<id>` shows."""
+        """The status as `health.<id>` has told it, so that `health.bridge` says the same."""
+        return self._status
+
+    def _status_now(self) -> ConnectionStatus:
         if self._stopped:
             return ConnectionStatus.STOPPED
         if self._paused:
@@ -603,7 +618,7 @@ class Connection:
         """Publish `health.<id>` if what it says about the state has changed, or as a heartbeat."""
         if self._silent:
             return
-        status, circuit, error = self.status, self.guard.breaker.state, self._error
+        status, circuit, error = self._status_now(), self.guard.breaker.state, self._error
         changed = status is not self._status
         if changed:
             self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()

@@ -1,4 +1,4 @@
-"""Notice that a file which the settings of an integration name has changed: a certificate, a key, credentials."""
+"""Notice that a file which the settings name has changed: a certificate, a key, credentials."""
 
 import stat
 from collections.abc import Iterator
@@ -15,11 +15,18 @@ FileStates = tuple[tuple[str, tuple[int, ...] | None], ...]
 
 
 def file_states(settings: IntegrationSettings) -> FileStates:
-    """Return the state of each file that the settings name; directories are left out.
+    """Return the state of each file that the settings of an integration name; see `named_files`."""
+    return named_files(settings.endpoint, settings.auth, settings.tls, settings.config)
+
+
+def named_files(*parts: object) -> FileStates:
+    """Return the state of each file that parts of the settings name; directories are left out.
 
     It looks each file up, which may take long where a file system does not answer: call it in a thread.
+
+    Args:
+        parts: Models, maps and lists of them, or None.
     """
-    parts = (settings.endpoint, settings.auth, settings.tls, settings.config)
     paths = sorted({str(path) for part in parts for path in _paths(part)})
     states = ((path, _state(path)) for path in paths)
     return tuple((path, state) for path, state in states if state != ())

@@ -73,7 +73,9 @@ class ConnectionManager:
         self._over.set()
 
     def _start(self, connection: Connection) -> None:
-        if self._group is not None and not self._over.is_set():
+        if self._over.is_set():
+            connection.close()
+        elif self._group is not None:
             self._tasks[connection.id] = self._group.create_task(connection.run())
 
     async def _end(self) -> None:
@@ -83,6 +85,8 @@ class ConnectionManager:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for connection in self._connections.values():
+            connection.close()
 
     async def apply(
         self,

@@ -67,3 +67,31 @@ route "pulse" {
   method      = "reports.refresh"
   emit        = "report.refreshed"
 }
+
+# Tests on a virtual clock, which need no service and no bus: nemo-bridge test cron.hcl
+test "a report is created at night" {
+  lasts = "3h" # a test begins at midnight UTC, which is one o'clock in Berlin in winter
+
+  remote "reports" {
+    answers = [{ result = { number = 1 } }]
+  }
+
+  expect {
+    call   = "reports"
+    method = "reports.create"
+    times  = 1
+  }
+  expect {
+    event   = "report.created"
+    payload = { number = 1 }
+  }
+}
+
+test "the report is refreshed" {
+  expect {
+    call   = "reports"
+    method = "reports.refresh"
+    by     = "25s"
+    times  = 3
+  }
+}

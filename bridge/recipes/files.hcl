@@ -43,3 +43,31 @@ route "journal" {
   message     = event.payload
   delivery    = "at_least_once"
 }
+
+# Tests, which need no folder and no bus: nemo-bridge test files.hcl
+test "a file that appears becomes an event" {
+  step {
+    message = "arrivals"
+    topic   = "order.json"
+    payload = { change = "created", path = "order.json", size = 9 }
+  }
+
+  expect {
+    event   = "file.arrived"
+    payload = { message = { change = "created", path = "order.json" } }
+  }
+}
+
+test "an order becomes a line" {
+  step {
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+
+  expect {
+    call    = "journal"
+    topic   = "orders.jsonl"
+    message = { id = 7 }
+    times   = 1
+  }
+}

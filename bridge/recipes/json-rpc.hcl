@@ -59,3 +59,46 @@ route "orders" {
   }
   emit = "order.confirmed"
 }
+
+# Tests of the route, which need no service and no bus: nemo-bridge test shop.hcl
+test "an order is confirmed" {
+  remote "shop" { # stands in for the service
+    answers = [{ result = { number = 1 } }]
+  }
+
+  step {
+    emit    = "order.created"
+    payload = { id = 7, total = 3 }
+  }
+
+  expect {
+    call   = "shop"
+    method = "orders.create"
+    params = { id = 7, cents = 300 }
+    times  = 1
+  }
+  expect {
+    event   = "order.confirmed"
+    payload = { number = 1 } # what is named must be equal; more may be there
+  }
+}
+
+test "a lost answer is asked for again" {
+  remote "shop" {
+    answers = [{ error = "timeout" }, { result = { number = 1 } }] # in order; the last one repeats
+  }
+
+  step {
+    emit    = "order.created"
+    payload = { id = 7, total = 3 }
+  }
+
+  expect {
+    call  = "shop"
+    times = 2
+  }
+  expect {
+    event = "order.confirmed"
+    by    = "5s"
+  }
+}

@@ -74,3 +74,36 @@ route "readings" {
   delivery = "at_least_once"
   key      = event.payload.topic
 }
+
+# Tests, which need no broker, no service and no bus: nemo-bridge test sensors.hcl
+test "a reading is posted" {
+  step { # a message of the broker
+    message = "readings"
+    topic   = "sensors/hall"
+    payload = { celsius = 21.5 }
+  }
+
+  expect {
+    call   = "api"
+    method = "POST /readings"
+    params = { body = { sensor = "sensors/hall", value = { celsius = 21.5 } } }
+    times  = 1
+  }
+}
+
+test "a reading whose answer is lost is posted again" {
+  remote "api" {
+    answers = [{ error = "timeout" }, { result = { status = 201 } }] # in order; the last one repeats
+  }
+
+  step {
+    message = "readings"
+    topic   = "sensors/hall"
+    payload = { celsius = 21.5 }
+  }
+
+  expect {
+    call  = "api"
+    times = 2
+  }
+}

@@ -70,3 +70,74 @@ subscription "metrics" {
   topic       = "metrics.>"
   emit        = "data.${message.topic}"
 }
+
+# Tests, which need no server and no bus: nemo-bridge test nats.hcl
+test "a price is asked for" {
+  remote "backbone" { # stands in for the server and the services behind it
+    answers = [{ result = { euros = 3 } }]
+  }
+
+  step {
+    emit    = "price.wanted"
+    payload = { item = "tea" }
+  }
+
+  expect {
+    call   = "backbone"
+    method = "prices.get"
+    params = { item = "tea" }
+  }
+  expect {
+    event   = "price.known"
+    payload = { euros = 3 }
+  }
+}
+
+test "an order waits until the server is there" {
+  step {
+    remote = "backbone"
+    down   = true
+  }
+  step {
+    at      = "1s"
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+  step {
+    at     = "10m"
+    remote = "backbone"
+    down   = false
+  }
+
+  expect {
+    call    = "backbone"
+    queue   = "orders.placed"
+    message = { id = 7 }
+    times   = 1
+  }
+}
+
+test "a stored order becomes an event" {
+  step {
+    message = "orders"
+    payload = { id = 7 }
+  }
+
+  expect {
+    event   = "order.stored"
+    payload = { message = { id = 7 } }
+  }
+}
+
+test "a metric becomes an event" {
+  step {
+    message = "metrics"
+    topic   = "metrics.load"
+    payload = 0.5
+  }
+
+  expect {
+    event   = "data.metrics.load"
+    payload = { message = 0.5 }
+  }
+}

@@ -73,3 +73,33 @@ subscription "limits" {
   topic       = "limits"
   emit        = "data.limits"
 }
+
+# Tests, which need no service, no bus and no application: nemo-bridge test bridge.hcl
+test "a wish becomes an order" {
+  remote "shop" { # stands in for the service
+    answers = [{ result = { number = 1 } }]
+  }
+
+  step {
+    emit    = "order.wished"
+    payload = { id = 7 }
+  }
+
+  expect {
+    call   = "shop"
+    method = "orders.create"
+    params = { id = 7 }
+    times  = 1
+  }
+  expect {
+    event   = "order.confirmed"
+    payload = { number = 1 }
+  }
+}
+
+test "the application finds the limits" {
+  expect {
+    event   = "data.limits"
+    payload = { message = { orders = 20 } }
+  }
+}

@@ -78,3 +78,47 @@ route "run" {
   delivery    = "at_least_once"
   receipts    = true
 }
+
+# Tests, which need no Redis, no worker and no bus: nemo-bridge test worker.hcl
+test "a job is put into the queue" {
+  step {
+    emit    = "job.wanted"
+    payload = { id = 7, task = "resize" }
+  }
+
+  expect {
+    call    = "queue"
+    queue   = "jobs"
+    message = { id = 7, task = "resize" }
+    times   = 1
+  }
+}
+
+test "a job is given to the worker until it is done" {
+  remote "worker" {
+    answers = [ # in order; the last one repeats
+      { error = "unavailable" },
+      { result = { size = 640 }, after = "20s" },
+    ]
+  }
+
+  step { # an entry of the queue
+    message = "jobs"
+    payload = { id = 7, task = "resize" }
+  }
+
+  expect {
+    call   = "worker"
+    method = "jobs.run"
+    params = { id = 7, task = "resize" }
+    times  = 2
+  }
+  expect {
+    event   = "job.done"
+    payload = { size = 640 }
+  }
+  expect {
+    event = "receipt.worker.delivered"
+    times = 1
+  }
+}

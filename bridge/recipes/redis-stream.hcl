@@ -51,3 +51,49 @@ subscription "shipments" {
   queue       = "shipments"
   emit        = "order.shipped"
 }
+
+# Tests, which need no Redis and no bus: nemo-bridge test orders.hcl
+test "an order waits until Redis is there" {
+  step {
+    remote = "store"
+    down   = true
+  }
+  step {
+    at      = "1s"
+    emit    = "order.placed"
+    payload = { id = 7 }
+  }
+  step {
+    at     = "10m"
+    remote = "store"
+    down   = false
+  }
+
+  expect {
+    event = "receipt.store.delivered"
+    by    = "9m"
+    times = 0
+  }
+  expect {
+    call    = "store"
+    queue   = "orders"
+    message = { id = 7 }
+    times   = 1
+  }
+  expect {
+    event = "receipt.store.delivered"
+    times = 1
+  }
+}
+
+test "an entry becomes an event" {
+  step {
+    message = "shipments"
+    payload = { id = 7 }
+  }
+
+  expect {
+    event   = "order.shipped"
+    payload = { message = { id = 7 } }
+  }
+}

@@ -3,7 +3,6 @@
 Each function takes a finished run and yields one line for each violation.
 """
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +18,13 @@ from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.routing.plan import RoutePlan
 from bridge.simulation.record import (
     Attempt,
+    Configured,
     Delivered,
+    Discarded,
     Ended,
     Entry,
+    Garbage,
+    Listening,
     LogLine,
     Record,
     Said,
@@ -29,7 +32,7 @@ from bridge.simulation.record import (
     Step,
     Stored,
 )
-from bridge.simulation.simulation import RELOADED, Simulation
+from bridge.simulation.simulation import Simulation
 
 #: Sessions that may be begun in so many seconds, at most (`core.backoff.Backoff`).
 _SESSIONS: Final = 8
@@ -37,6 +40,8 @@ _WINDOW_MS: Final = 10_000
 #: Milliseconds by which two roundings may differ.
 _ROUNDING: Final = 1.5
 _SUMS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_flight", "queued")
+#: Bytes of an event of the bus beyond a message from outside, at most.
+_ENVELOPE: Final = 1024
 #: Families of events by which the bridge reports; only a pattern that names them is set off by them.
 _CIRCUIT: Final = {"opened": "open", "half_opened": "half_open", "closed": "closed"}
 
@@ -130,7 +135,8 @@ def one_outcome_is_told(run: Run) -> Iterator[str]:
             yield f"the receipts of {key} name {sorted(outcomes)}"
     by_seq = {stored.seq: stored for stored in _stored(run)}
     for end in run.record:
-        if isinstance(end, Ended) and (stored := by_seq.get(end.seq)) is not None and stored.receipts:
+        stored = by_seq.get(end.seq) if isinstance(end, Ended) else None
+        if isinstance(end, Ended) and stored is not None and stored.receipts and not stored.replayed:
             outcomes = told.get((stored.integration, stored.idempotency_key, stored.cause[0], stored.cause[1]), set())
             if end.outcome not in outcomes:
                 yield f"{_at(end)} {_name(stored)} is {end.outcome}, and the receipts say {sorted(outcomes)}"
@@ -148,6 +154,10 @@ def one_response(run: Run) -> Iterator[str]:
     asked = _Asked(run)
     for one in run.record:
         asked.note(one)
+        if isinstance(one, Stored) and one.replayed and one.correlation_id is not None:  # it is answered again
+            again = (one.cause[2], one.correlation_id, one.route)
+            allowed[again] += 1
+            wanted[again] += 1
         if not isinstance(one, Said) or one.event.correlation_id is None:
             continue
         event = one.event
@@ -158,10 +168,8 @@ def one_response(run: Run) -> Iterator[str]:
             key = (event.event_type, event.correlation_id, route)
             allowed[key] += 1
             wanted[key] += certain
-    most = math.inf if _replays(run) else 0  # a dead letter that is delivered again is answered again
     for key in given.keys() | wanted.keys():
-        too_many = given[key] > max(allowed[key], most)
-        if too_many or (run.is_settled and given[key] < wanted[key]):
+        if given[key] > allowed[key] or (run.is_settled and given[key] < wanted[key]):
             event_type, correlation_id, route = key
             whom = f"{event_type} with the correlation id {correlation_id}" + (f" by route {route}" if route else "")
             yield f"{whom} has {given[key]} responses, not {wanted[key]} to {allowed[key]}"
@@ -180,15 +188,12 @@ class _Asked:
         self._kills = [place for place, one in enumerate(run.record) if _is(one, "killed")]
         self._stored = {(stored.route, *stored.cause) for stored in _stored(run)}
         self._place = -1
-        self._runs = False
+        self._in_force = _InForce(run)
 
     def note(self, one: Entry) -> None:
         """Take the next entry of the record."""
         self._place += 1
-        if isinstance(one, LogLine) and one.text == "ready":
-            self._runs = True
-        elif _is(one, "killed") or (isinstance(one, LogLine) and one.text == "stopping"):
-            self._runs = False
+        self._in_force.note(one)
 
     def by(self, one: Said) -> Iterator[tuple[str | None, bool]]:
         """Return the routes (None: a command) that answer an event, and whether they certainly do."""
@@ -197,7 +202,7 @@ class _Asked:
         if event.event_type == self._stop_with:
             return
         is_killed = any(place > self._place for place in self._kills)
-        certain = self._runs and not is_killed
+        certain = self._in_force.runs and not is_killed
         if family in {"integration", "bridge"}:
             if event.source != self._source:
                 yield None, certain
@@ -205,10 +210,57 @@ class _Asked:
         if event.headers is not None and REPEATED in event.headers:
             return
         for plan, triggers in self._routes:
-            if any(trigger.matches(event.event_type) for trigger in triggers) and _applies(plan, event):
-                route = plan.route.name
+            route = plan.route.name
+            if (
+                self._in_force.may_have(route)
+                and any(trigger.matches(event.event_type) for trigger in triggers)
+                and _applies(plan, event)
+            ):
                 is_stored = (route, event.source, event.id, event.event_type) in self._stored
-                yield route, certain or is_stored
+                yield route, (certain and self._in_force.has(route)) or is_stored
+
+
+class _InForce:
+    """Follows which routes are in force; in the middle of a reload, those of either configuration may be.
+
+    Attributes:
+        runs: Whether a process runs that has not begun to stop.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._files = frozenset(route.name for route in run.configuration.routes)
+        self._either = [self._files]
+        self._reloads = 0
+        self.runs = False
+
+    def note(self, one: Entry) -> None:
+        """Take the next entry of the record."""
+        if isinstance(one, Configured):
+            self._files = one.routes
+            self._either.append(one.routes)
+            self._reloads += self.runs
+        elif _is(one, "killed"):
+            self.runs = False
+        elif isinstance(one, LogLine):
+            self._note_line(one)
+
+    def _note_line(self, one: LogLine) -> None:
+        if one.text == "ready":
+            self._either, self._reloads, self.runs = [self._files], 0, True
+        elif one.text == "stopping":
+            self.runs = False
+        elif one.text in {"reloaded", "not reloaded"} and self._reloads:
+            self._reloads -= 1
+            if one.text == "reloaded" and not self._reloads and self.runs:
+                self._either = [self._files]
+
+    def has(self, route: str) -> bool:
+        """Return whether a route is certainly in force."""
+        return all(route in one for one in self._either)
+
+    def may_have(self, route: str) -> bool:
+        """Return whether a route may be in force."""
+        return any(route in one for one in self._either)
 
 
 def _applies(plan: RoutePlan, event: Any) -> bool:
@@ -226,10 +278,10 @@ def order_by_key(run: Run) -> Iterator[str]:
             lives.append(defaultdict(list))
         if isinstance(one, Attempt):
             lives[-1][one.remote, one.idempotency_key].append((place, one))
-    if _replays(run):  # what is delivered again comes later
-        return
-    shared = _shared_keys(run)
-    keyed = [one for one in _stored(run) if one.key is not None and _key_of(one) not in shared]
+    # A dead letter is delivered again with its key, as is an event that comes again when its answer is forgotten.
+    times = Counter(_key_of(one) for one in _stored(run))
+    left_out = _shared_keys(run) | {key for key, count in times.items() if count > 1}
+    keyed = [one for one in _stored(run) if one.key is not None and _key_of(one) not in left_out]
     for attempts in lives:
         last: dict[tuple[str, str | None], tuple[int, Stored]] = {}
         for stored in keyed:
@@ -249,6 +301,8 @@ def sessions_within_backoff(run: Run) -> Iterator[str]:
     for one in run.record:
         if _is(one, "started"):
             begun.clear()
+        for name in _replaced(one):
+            begun.pop(name, None)
         if isinstance(one, SessionChange) and one.what in {"opened", "refused"}:
             times = begun[one.remote]
             times.append(one.at_ms)
@@ -264,6 +318,8 @@ def breaker_is_legal(run: Run) -> Iterator[str]:
     for one in run.record:
         if _is(one, "started"):
             states, probes = dict.fromkeys(settings, "closed"), dict.fromkeys(settings)
+        for name in _replaced(one):
+            states[name], probes[name] = "closed", None
         if isinstance(one, Attempt):
             probe = probes[one.remote]
             if states[one.remote] == "open":
@@ -318,19 +374,22 @@ def _retries(run: Run) -> Iterator[str]:
 
 
 def _attempts_told(run: Run) -> Iterator[str]:
-    """What a stored event's end counts as attempts are those at the remote, where one process has made them all."""
-    if _replays(run) or any(_is(one, "started") for one in run.record):
+    """The ends of a stored event count as many attempts as the remote, where one process has made them all."""
+    if any(_is(one, "started") for one in run.record):
         return
     made = Counter((one.remote, one.idempotency_key) for one in run.record.attempts())
-    shared = _shared_keys(run)
-    by_seq = {stored.seq: stored for stored in _stored(run)}
-    for end in run.record:
-        if not isinstance(end, Ended) or end.seq not in by_seq:
-            continue
-        stored = by_seq[end.seq]
+    ends = {end.seq: end for end in run.record if isinstance(end, Ended)}
+    told: Counter[tuple[str, str | None]] = Counter()
+    left_out = _shared_keys(run)
+    for stored in _stored(run):
+        if stored.seq in ends:
+            told[_key_of(stored)] += ends[stored.seq].attempts
+        else:
+            left_out.add(_key_of(stored))
+    for stored in _stored(run):
         key = _key_of(stored)
-        if key not in shared and made[key] != end.attempts:
-            yield f"{_at(end)} {_name(stored)} counts {end.attempts} attempts, the remote {made[key]}"
+        if key not in left_out and made[key] != told[key]:
+            yield f"{_at(ends[stored.seq])} {_name(stored)} counts {told[key]} attempts, the remote {made[key]}"
 
 
 def _counts_at_the_end(run: Run) -> Iterator[str]:
@@ -339,7 +398,7 @@ def _counts_at_the_end(run: Run) -> Iterator[str]:
     since = max((place for place, one in enumerate(run.record) if _is(one, "started")), default=-1)
     life = run.record.entries[since + 1 :]
     # What comes for a subscription that a reload is about to end is not counted.
-    is_reloaded = any(isinstance(one, Step) and one.what == RELOADED for one in life)
+    is_reloaded = any(isinstance(one, Configured) for one in life)
     delivered = Counter(one.remote for one in life if isinstance(one, Delivered))
     opened = Counter(one.remote for one in life if isinstance(one, SessionChange) and one.what == "opened")
     for name, one in run.status.items():
@@ -354,17 +413,106 @@ def _counts_at_the_end(run: Run) -> Iterator[str]:
             yield f"{name}: {one.reconnects} reconnects, {opened[name]} sessions were opened"
 
 
+def letters_are_kept(run: Run) -> Iterator[str]:
+    """Each dead letter is there until it is replayed or discarded; commands tell how many that were."""
+    made = sum(isinstance(one, Ended) and one.outcome == "dead_lettered" for one in run.record)
+    moved = {
+        "replay": sum(one.replayed for one in _stored(run)),
+        "discard": sum(one.count for one in run.record if isinstance(one, Discarded)),
+    }
+    bridge = run.status.get("bridge")
+    left = made - moved["replay"] - moved["discard"]
+    if isinstance(bridge, BridgeHealth) and bridge.outbox.dead_letters != left:
+        yield f"there are {bridge.outbox.dead_letters} dead letters, {left} were left"
+    is_killed = any(_is(one, "killed") for one in run.record)
+    for command, count in moved.items():
+        asked = run.record.events(f"bridge.{command}")
+        answers = [one.event.payload for one in run.record.events(f"response.bridge.{command}") if _is_own(run, one)]
+        told = sum(one["result"]["moved"] for one in answers if one["ok"])
+        if not is_killed and len(answers) == len(asked) and told != count:
+            yield f"bridge.{command} told of {told} dead letters, {count} were moved"
+    for one in run.record.events("response.bridge.dead_letters"):
+        error = None if one.event.payload["ok"] else one.event.payload["error"]
+        if _is_own(run, one) and error is not None and error["kind"] == "protocol":
+            yield f"{_at(one)} the list of dead letters does not fit on the bus: {error['message']}"
+
+
+def pauses_are_kept(run: Run) -> Iterator[str]:
+    """When `pause` or `drain` was answered, no attempt begins before somebody resumes the integration."""
+    asked: dict[tuple[str, str, str | None], int] = {}
+    resumed: dict[str, int] = {}
+    held: dict[str, str] = {}
+    for place, one in enumerate(run.record):
+        if _is(one, "started"):
+            held.clear()
+        for name in _replaced(one):
+            held.pop(name, None)
+        if isinstance(one, Attempt) and one.remote in held:
+            yield f"{_at(one)} {one.remote}: an attempt after `{held[one.remote]}`"
+        if not isinstance(one, Said):
+            continue
+        family, _, rest = one.event.event_type.partition(".")
+        is_answer = family == "response" and _is_own(run, one)
+        name, _, command = (rest.removeprefix("integration.") if is_answer else rest).partition(".")
+        key = (name, command, one.event.correlation_id)
+        if family == "integration" and command == "resume":
+            resumed[name] = place
+            held.pop(name, None)
+        elif family == "integration" and command in {"pause", "drain"}:
+            asked[key] = place
+        elif is_answer and key in asked and one.event.payload["ok"] and asked[key] > resumed.get(name, -1):
+            held[name] = command
+
+
+def listeners_are_waited_for(run: Run) -> Iterator[str]:
+    """A message that needs a listener comes on the bus only while somebody listens."""
+    needing = _types_that_need_a_listener(run)
+    prefixes: set[str] = set()
+    for one in run.record:
+        if isinstance(one, Listening):
+            (prefixes.add if one.listens else prefixes.discard)(one.prefix)
+        if not isinstance(one, Said) or one.event.event_type not in needing or not _is_own(run, one):
+            continue
+        is_repeated = one.event.headers is not None and REPEATED in one.event.headers
+        if not is_repeated and not one.event.event_type.startswith(tuple(prefixes)):
+            yield f"{_at(one)} {one.event.event_type} came, and nobody listened"
+
+
+def _types_that_need_a_listener(run: Run) -> set[str]:
+    needing: set[str] = set()
+    others: set[str] = set()
+    triggers = [Trigger(pattern) for route in run.configuration.routes for pattern in route.on]
+    for one in run.configuration.subscriptions:
+        if one.emit is None or not one.emit.constant:
+            continue
+        spec = run.configuration.integrations[one.integration].spec
+        event_type = str(one.emit.evaluate({}))
+        waits = one.listener == "required" and spec.acknowledged("consume" if one.queue else "subscribe", one.qos)
+        is_taken = any(trigger.matches(event_type) for trigger in triggers)
+        (needing if waits and not is_taken else others).add(event_type)
+    return needing - others
+
+
+def all_can_be_read(run: Run) -> Iterator[str]:
+    """Each message on the bus is an event within the limits of the bus."""
+    for one in run.record:
+        if isinstance(one, Garbage):
+            yield f"{_at(one)} a message is no event: {one.reason}"
+
+
 def messages_are_kept(run: Run) -> Iterator[str]:
     """A message that was acknowledged is on the bus; at the end none waits that could come."""
     said: set[bytes] = set()
     dropped = any(isinstance(one, IntegrationHealth) and one.dropped for one in run.status.values())
+    largest = run.configuration.bus.max_message - _ENVELOPE
     for one in run.record.events():
         payload = one.event.payload
         if isinstance(payload, dict) and "topic" in payload and "message" in payload:
             said.add(_encoded(payload["topic"], payload["message"]))
     for delivery in run.record.deliveries():
-        is_acknowledged = delivery.outcome == "acknowledged" and not dropped
-        if is_acknowledged and _encoded(delivery.topic, delivery.content) not in said:
+        content = _encoded(delivery.topic, delivery.content)
+        fits = not dropped and len(content) <= largest
+        if delivery.outcome == "acknowledged" and fits and content not in said:
             yield f"{_at(delivery)} {delivery.remote}: message {delivery.number} was acknowledged and is not on the bus"
     if run.is_settled and run.listens:
         for name, waiting in run.unacknowledged.items():
@@ -452,6 +600,10 @@ INVARIANTS: Final[Mapping[str, Callable[[Run], Iterator[str]]]] = {
         sessions_within_backoff,
         breaker_is_legal,
         numbers_are_true,
+        letters_are_kept,
+        pauses_are_kept,
+        listeners_are_waited_for,
+        all_can_be_read,
         messages_are_kept,
         health_is_the_state,
         overview_is_the_state,
@@ -472,8 +624,12 @@ def _shared_keys(run: Run) -> set[tuple[str, str | None]]:
     return {_key_of(stored) for stored in _stored(run) if stored.own_key and routes[stored.integration] > 1}
 
 
-def _replays(run: Run) -> bool:
-    return bool(run.record.events("bridge.replay"))
+def _replaced(one: Entry) -> Iterator[str]:
+    """Yield the integrations that a reload has ended; one with that name starts anew."""
+    if isinstance(one, LogLine) and one.text == "reloaded":
+        for line in one.fields.get("integrations", ()):
+            if line.startswith("- "):
+                yield line.removeprefix("- ")
 
 
 def _key_of(stored: Stored) -> tuple[str, str | None]:

@@ -131,6 +131,8 @@ class Stored(Entry):
         cause: The event's source, id and type.
         receipts: Whether a receipt was asked for.
         own_key: Whether the event itself had the key.
+        correlation_id: That of the event.
+        replayed: Whether it was a dead letter, which is delivered again.
     """
 
     seq: int
@@ -141,6 +143,8 @@ class Stored(Entry):
     cause: tuple[str | None, int, str]
     receipts: bool
     own_key: bool
+    correlation_id: str | None = None
+    replayed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -156,6 +160,47 @@ class Ended(Entry):
     seq: int
     outcome: str
     attempts: int
+
+
+@dataclass(slots=True, eq=False)
+class Discarded(Entry):
+    """Dead letters were removed from the outbox's disk, because a command asked for it.
+
+    Attributes:
+        count: How many.
+    """
+
+    count: int
+
+
+@dataclass(slots=True, eq=False)
+class Configured(Entry):
+    """The files of the configuration have another content from now on, and the process is asked to read them.
+
+    Attributes:
+        integrations: The integrations in it.
+        routes: The routes in it.
+    """
+
+    integrations: frozenset[str]
+    routes: frozenset[str]
+
+    def __str__(self) -> str:
+        """Return it as text that is the same in each run."""
+        return f"{self.at_ms} another configuration: {sorted(self.integrations)}, {sorted(self.routes)}"
+
+
+@dataclass(slots=True, eq=False)
+class Listening(Entry):
+    """A program on the bus begins to listen, or ends.
+
+    Attributes:
+        prefix: With what the types of events begin that it reads.
+        listens: Whether it does from now on.
+    """
+
+    prefix: str
+    listens: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -18,14 +18,27 @@ from typing import Any, Final, Self
 import structlog
 
 from bridge.bus import Codec, Limits, Rejected
-from bridge.config import Configuration
+from bridge.config import Configuration, SubscriptionSettings
 from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
+from bridge.core.ports import AdapterSpec
 from bridge.gateway import IntegrationGateway, Surroundings
 from bridge.outbox.commit_queue import Turn
+from bridge.outbox.entry import Entry as StoredEntry
 from bridge.simulation.bus import MemoryBroker, MemoryListener, MemoryTransport
 from bridge.simulation.loop import START, VirtualClock, VirtualLoop, inline
-from bridge.simulation.record import Ended, Garbage, LogLine, Record, Said, Step, Stored
+from bridge.simulation.record import (
+    Configured,
+    Discarded,
+    Ended,
+    Garbage,
+    Listening,
+    LogLine,
+    Record,
+    Said,
+    Step,
+    Stored,
+)
 from bridge.simulation.remote import Answer, ScriptedRemote
 from bridge.simulation.storage import InlineCommitQueue, MemoryDisk, MemoryStorage
 
@@ -33,8 +46,6 @@ from bridge.simulation.storage import InlineCommitQueue, MemoryDisk, MemoryStora
 LOCAL: Final = frozenset({"timer", "static"})
 #: Seconds for which nothing may be left to do before a run ends early. What is reported once a second comes in it.
 SETTLED: Final = 2.0
-#: What the record says of a reload.
-RELOADED: Final = "the configuration is read again"
 #: Seconds that the orderly end may take beyond `drain_timeout`.
 _LONGEST_STOP: Final = 60.0
 #: What health shows as the process of the first run; each start has the next number.
@@ -96,17 +107,13 @@ class Simulation:
         self._codec = Codec(limits, bytes_as=configuration.bus.bytes)
         self.broker = MemoryBroker(self._on_message)
         self.remotes: dict[str, ScriptedRemote] = {}
-        for name, one in configuration.integrations.items():
-            if one.type not in local:
-                remote = ScriptedRemote(
-                    name, one.spec, clock=self._clock, record=self.record, now_ms=lambda: self.now_ms
-                )
-                remote.answers = (answers or {}).get(name, ())
-                self.remotes[name] = remote
-        self._specs = {name: remote.spec_for() for name, remote in self.remotes.items()}
+        self._local = local
+        self._specs: dict[str, AdapterSpec] = {}
+        self._subscriptions: dict[str, SubscriptionSettings] = {}
         self._configuration = self._simulated(configuration)
-        self._subscriptions = {one.name: one for one in configuration.subscriptions}
-        self._listener: MemoryListener | None = None
+        for name, remote in self.remotes.items():
+            remote.answers = (answers or {}).get(name, ())
+        self._listeners: dict[str, MemoryListener] = {}
         self.listen(listens)
         self._ids: dict[str | None, int] = {}
         self._steps = 0
@@ -123,7 +130,14 @@ class Simulation:
         self._process_clock = self._clock
 
     def _simulated(self, configuration: Configuration) -> Configuration:
-        """Return a configuration whose integrations talk to the stand-ins."""
+        """Return a configuration whose integrations talk to the stand-ins, which are made where they are new."""
+        for name, one in configuration.integrations.items():
+            if one.type not in self._local and name not in self.remotes:
+                self.remotes[name] = ScriptedRemote(
+                    name, one.spec, clock=self._clock, record=self.record, now_ms=lambda: self.now_ms
+                )
+                self._specs[name] = self.remotes[name].spec_for()
+        self._subscriptions |= {one.name: one for one in configuration.subscriptions}
         return replace(
             configuration,
             bridge=configuration.bridge.model_copy(update={"status": None, "tracing": False}),
@@ -252,14 +266,16 @@ class Simulation:
             self.stop()
 
     def reload(self, configuration: Configuration) -> None:
-        """Let the process use another configuration, as SIGHUP does; it has the same integrations with a stand-in.
+        """Let the process use another configuration, as SIGHUP does.
+
+        An integration that is new gets a stand-in. One of which there was a stand-in before keeps it, and its protocol.
 
         Args:
             configuration: What files hold now. Later processes start with it, too.
         """
-        self.note(RELOADED)
+        routes = frozenset(route.name for route in configuration.routes)
+        self.record.add(Configured(self.now_ms, frozenset(configuration.integrations), routes))
         self._configuration = self._simulated(configuration)
-        self._subscriptions |= {one.name: one for one in configuration.subscriptions}
         if self.gateway is not None:
             self.gateway.reload_soon()
 
@@ -278,13 +294,15 @@ class Simulation:
         """Note in the record what the simulation does."""
         self.record.add(Step(self.now_ms, what))
 
-    def listen(self, listens: bool) -> None:
-        """Let a program on the bus listen to everything from now on, or no more."""
-        if listens and self._listener is None:
-            self._listener = MemoryListener(self.broker)
-        elif not listens and self._listener is not None:
-            self._listener.leave()
-            self._listener = None
+    def listen(self, listens: bool, prefix: str = "") -> None:
+        """Let a program on the bus listen to events whose types begin with a prefix from now on, or no more."""
+        if listens == (prefix in self._listeners):
+            return
+        self.record.add(Listening(self.now_ms, prefix, listens))
+        if listens:
+            self._listeners[prefix] = MemoryListener(self.broker, prefix)
+        else:
+            self._listeners.pop(prefix).leave()
 
     # --- what comes from outside
 
@@ -371,27 +389,37 @@ class Simulation:
         """Note what the outbox has committed."""
         for one in done.batch.acceptances:
             if one.taken:
-                body, event = one.entry.body, one.entry.event
-                cause = (event.source, event.id, event.event_type)
-                self.record.add(
-                    Stored(
-                        self.now_ms,
-                        one.entry.seq,
-                        body.integration,
-                        body.route,
-                        body.key,
-                        body.idempotency_key,
-                        cause,
-                        body.receipts,
-                        body.scope is not None,
-                    )
-                )
+                self._note_stored(one.entry)
         for end in done.batch.settlements:
             if end.outcome.error is None:
                 outcome = "delivered"
             else:
                 outcome = "expired" if end.dead_letter is None else "dead_lettered"
             self.record.add(Ended(self.now_ms, end.entry.seq, outcome, end.outcome.attempts))
+        for task in done.tasks:
+            if task.writes and isinstance(task.result, int):
+                self.record.add(Discarded(self.now_ms, task.result))
+            elif task.writes:
+                for entry in task.result:
+                    self._note_stored(entry)
+
+    def _note_stored(self, entry: StoredEntry) -> None:
+        body, event = entry.body, entry.event
+        self.record.add(
+            Stored(
+                self.now_ms,
+                entry.seq,
+                body.integration,
+                body.route,
+                body.key,
+                body.idempotency_key,
+                (event.source, event.id, event.event_type),
+                body.receipts,
+                body.scope is not None,
+                event.correlation_id,
+                body.replayed,
+            )
+        )
 
     # --- running
 

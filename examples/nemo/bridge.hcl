@@ -64,3 +64,26 @@ subscription "limits" {
   topic       = "limits"
   emit        = "data.limits"
 }
+
+# nemo-bridge test examples/nemo/bridge.hcl
+test "a wish becomes an order" {
+  remote "shop" {
+    answers = [{ result = { number = 1 } }]
+  }
+
+  step {
+    emit    = "order.wished"
+    payload = { id = 7, total = 3 }
+  }
+
+  expect {
+    call   = "shop"
+    method = "orders.create"
+    params = { id = 7, total = 3 }
+    times  = 1
+  }
+  expect {
+    event   = "order.confirmed"
+    payload = { number = 1 }
+  }
+}

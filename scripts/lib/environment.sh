@@ -1,6 +1,10 @@
 # Sourced by the scripts of this folder: headlines, and the one way to make the project's environment.
 # Where packages come from is the machine's business: pip's own configuration and variables apply.
 
+# Where this is set, as in some containers, every process compiles the whole package again, which takes longer than what
+# most tests do, and is no part of what the others measure.
+unset PYTHONDONTWRITEBYTECODE
+
 headline() {
     printf '\n== %s\n' "$*"
 }

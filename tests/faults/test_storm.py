@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.servers import mosquitto, nats_server, redis_server
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.idle_machine
 
 _STORM = Path(__file__).parents[2] / "scripts" / "storm"
 

@@ -18,7 +18,7 @@ from tests.support.servers.remote import remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.idle_machine
 
 #: Seconds of the stop; the time limits below are far shorter.
 _STOP = 3.0

@@ -2,11 +2,8 @@
 
 import base64
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +20,7 @@ from tests.support.servers.echoing_remote import echoing_remote
 from tests.support.servers.nats_jwt import Operator
 from tests.support.servers.remote import free_port
 from tests.support.servers.tls import make_certificates
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
 
 _ROOT = Path(__file__).parents[2]
@@ -220,10 +218,7 @@ def commands(running: Sidecar) -> list[str]:
         ("tap", "health.**", "--json", "--count", "12", *place),
         ("call", "basic", "orders.get", *place),
     ):
-        command = [sys.executable, "-m", "bridge", *words]
-        done = subprocess.run(
-            command, cwd=_ROOT, env=os.environ | ENVIRON, capture_output=True, text=True, timeout=40, check=False
-        )
+        done = fork_server.run(*words, environ=ENVIRON)
         assert done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         outputs.append(done.stdout + done.stderr)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.outbox import Selection
+from tests.support.folders import folder_in_memory
 from tests.support.guard.outbox import OutboxHarness
 from tests.support.guard.remote import CuttingRemote
 
@@ -35,7 +35,7 @@ def _run(act: Callable[[OutboxHarness, CuttingRemote], Awaitable[None]], **optio
         finally:
             await box.outbox.close()
 
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         asyncio.run(run(Path(folder)))
 
 

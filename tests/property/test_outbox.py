@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -27,6 +26,7 @@ from bridge.core.errors import (
 )
 from bridge.outbox import commit_queue, delivery_queue
 from bridge.outbox.store import Store
+from tests.support.folders import folder_in_memory
 from tests.support.guard.outbox import OutboxHarness, numbers
 
 #: What the guard may answer, and how many attempts it made.
@@ -73,7 +73,7 @@ class OutboxMachine(RuleBasedStateMachine):
         begin = Store.begin
         self.patches.setattr(Store, "begin", lambda store: self.begin_writing(store, begin))
         self.loop = asyncio.new_event_loop()
-        self.place = tempfile.TemporaryDirectory()
+        self.place = folder_in_memory()
         self.box = OutboxHarness(Path(self.place.name) / "data")
         self.count = 0
         self.keys: dict[int, str | None] = {}

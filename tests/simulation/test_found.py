@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from bridge.simulation import Simulation
+from bridge.simulation import Answer, Simulation
 from bridge.simulation.faults import Fault, plan
 from bridge.simulation.invariants import finish, violations
 from tests.support.simulation.configured import BROKER, configured
@@ -65,4 +65,37 @@ def test_events_of_a_key_that_grow_too_old_while_the_disk_fails(tmp_path: Path) 
         record = world.run(600)
         assert len(record.events("receipt.events.dead_lettered")) == 3
         assert record.attempts() == []
+        assert violations(finish(world, configuration)) == []
+
+
+def test_a_process_that_is_about_to_start_is_not_restarted(tmp_path: Path) -> None:
+    """A fault that comes in the moment of a start does not start one more process after the end of the run."""
+    configuration = configured(tmp_path, BROKER + _ROUTE)
+    with Simulation(configuration) as world:
+        plan(world, [Fault(1, 1, "killed"), Fault(2, 0, "restarted")])
+        world.start()
+        world.run(60)
+        assert violations(finish(world, configuration)) == []
+
+
+def test_a_remote_that_was_slow_at_its_last_check(tmp_path: Path) -> None:
+    """It counts as degraded until the next check is fast; a run that ends before that breaks no invariant."""
+    configuration = configured(tmp_path, BROKER)
+    with Simulation(configuration) as world:
+        plan(world, [Fault(1, 40, "slow", "events", 3)])
+        world.start()
+        record = world.run(41.5)
+        assert record.events("health.events")[-1].event.payload["status"] == "degraded"
+        assert violations(finish(world, configuration)) == []
+
+
+def test_a_key_that_comes_again_when_its_answer_was_forgotten(tmp_path: Path) -> None:
+    """Answers that have no room are forgotten; the event is delivered twice then, which is no fault of the order."""
+    configuration = configured(tmp_path, BROKER + _ROUTE.replace('"60s"', '"60s"\n    max_bytes = "64KiB"'))
+    with Simulation(configuration, answers={"events": [Answer(result="x" * 20_000)]}) as world:
+        for seconds in (1, 2):
+            world.at(seconds, partial(world.emit, "order.created", {"n": 1}, headers={"idempotency_key": "k"}))
+        world.start()
+        record = world.run(60)
+        assert len(record.attempts()) == 2
         assert violations(finish(world, configuration)) == []

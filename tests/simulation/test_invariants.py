@@ -11,6 +11,8 @@ import msgspec
 import pytest
 import structlog
 
+from bridge.bus import Bus
+from bridge.bus.listeners import Listeners
 from bridge.connection.connection import Connection
 from bridge.connection.inbound import Delivery
 from bridge.core.backoff import Backoff
@@ -18,12 +20,13 @@ from bridge.core.model import Outcome
 from bridge.core.ports import AckDecision
 from bridge.core.responder import Responder
 from bridge.gateway import IntegrationGateway
-from bridge.outbox import Outbox
+from bridge.outbox import Outbox, dead_letters
 from bridge.outbox.delivery_queue import DeliveryQueue
 from bridge.outbox.entry import Entry, Progress
 from bridge.outbox.store import LetterCount
 from bridge.resilience.accounting import Accounting
 from bridge.resilience.circuit import CircuitBreaker
+from bridge.resilience.limits import Limiter
 from bridge.simulation import Answer, Simulation
 from bridge.simulation.faults import Fault, plan, random_faults
 from bridge.simulation.invariants import INVARIANTS, finish, violations
@@ -77,12 +80,19 @@ subscription "metrics" {
 def _run(folder: Path) -> list[str]:
     """Run a gateway whose remotes fail for a while; return what is not as it must be."""
     configuration = configured(folder, _TEXT)
-    failing = [Answer(error="unavailable")] * 8
+    failing = [*[Answer(error="unavailable")] * 8, Answer(error="rejected")]
     with Simulation(configuration, answers={"shop": [*failing, Answer(result=1, after=0.1)]}) as world:
         for number in range(10):
             emit = partial(world.emit, "order.created", {"n": number}, correlation_id=f"c{number}")
             world.at(number, partial(emit, headers={"idempotency_key": f"k{number}"}))
             world.at(number, partial(world.deliver, "metrics", "metrics/cpu", number))
+        world.at(300, partial(world.emit, "bridge.replay", {}, correlation_id="replay"))
+        for seconds, command in ((120, "pause"), (122, "resume")):
+            world.at(seconds, partial(world.emit, f"integration.events.{command}", {}, correlation_id=command))
+        world.at(121, partial(world.emit, "order.created", {"n": 10}, correlation_id="c10"))
+        for seconds, listens in ((130, False), (132, True)):
+            world.at(seconds, partial(world.listen, listens))
+        world.at(131, partial(world.deliver, "metrics", "metrics/cpu", 10))
         plan(world, [Fault(3.5, 4.0, "down", "events"), Fault(20, 0.0, "dies_opening", "events", 12)])
         world.start()
         world.run(600)
@@ -138,6 +148,28 @@ def _attempts_miscounted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Progress, "after", lambda self, attempts, history: after(self, attempts + 1, history))
 
 
+def _letters_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "_remove", lambda *_: None)
+
+
+def _pause_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limiter, "pause", lambda _: None)
+
+
+def _somebody_always_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Listeners, "has", lambda *_: True)
+
+
+def _receipts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Bus._encode
+
+    def and_cut(self: Bus, event_type: str, *arguments: Any) -> tuple[bytes, bytes]:
+        frame, body = encode(self, event_type, *arguments)
+        return frame, body[:-1] if event_type.startswith("receipt.") else body
+
+    monkeypatch.setattr(Bus, "_encode", and_cut)
+
+
 def _acknowledged_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Delivery, "__call__", lambda *_: AckDecision.ACK)
 
@@ -190,6 +222,10 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "sessions_within_backoff": _no_backoff,
     "breaker_is_legal": _open_circuit_lets_through,
     "numbers_are_true": _attempts_miscounted,
+    "letters_are_kept": _letters_stay,
+    "pauses_are_kept": _pause_does_nothing,
+    "listeners_are_waited_for": _somebody_always_listens,
+    "all_can_be_read": _receipts_are_cut,
     "messages_are_kept": _acknowledged_and_dropped,
     "health_is_the_state": _health_is_late,
     "overview_is_the_state": _letters_that_are_gone,

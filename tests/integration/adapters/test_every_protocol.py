@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support.servers.proxy import fault_proxy
 from tests.support.servers.seven import Served, seven, seven_that_refuse
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import sidecar
 
 _INTERVAL, _LIMIT = 0.5, 0.5
@@ -96,8 +96,7 @@ def _check(folder: Path, served: list[Served]) -> subprocess.CompletedProcess[st
     local += 'integration "values" {\n  type = "static"\n  config {\n    values = { a = 1 }\n  }\n}\n'
     local += f'integration "files" {{\n  type = "file"\n  config {{\n    root = "{folder}"\n  }}\n}}\n'
     file.write_text("".join(one.integration(limits) for one in served) + local)
-    command = [sys.executable, "-m", "bridge", "check", "--connect", str(file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    return fork_server.run("check", "--connect", str(file))
 
 
 @pytest.mark.slow

@@ -1,16 +1,15 @@
 """`nemo-bridge check --connect` and `adapters`, as a person runs them."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.support.servers.demo import demo_service
 from tests.support.servers.nats_server import nats_server
+from tests.support.sidecar import fork_server
 
 
 def _cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bridge", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return fork_server.run(*arguments)
 
 
 def _configuration(folder: Path, url: str, extra: str = "", protocol: str = "json-rpc") -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 from bridge.cli import demo
 from bridge.cli.demo_processes import DemoProcesses
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.idle_machine
 
 _LINE = re.compile(r"^ \d\d:\d\d:\d\d\.\d{3} [→←●] (\S+)", re.MULTILINE)
 

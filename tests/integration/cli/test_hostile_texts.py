@@ -1,11 +1,10 @@
 """What a remote says, printed by the commands of a person: shown, but never obeyed by the terminal."""
 
 import json
-import os
 import subprocess
-import sys
 
 from tests.support.servers.demo import demo_service
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, bus_block, json_rpc, short_directory
 
 #: Sets the clipboard of many terminals, begins a line of its own, and reorders what follows it.
@@ -21,11 +20,8 @@ def test_a_hostile_remote() -> None:
             sidecar.ready()
 
             def run(*words: str) -> subprocess.CompletedProcess[str]:
-                command = [sys.executable, "-m", "bridge", *words]
-                environ = {**os.environ, "NEMO_BUS_PUBLISH": sidecar.publish, "NEMO_BUS_SUBSCRIBE": sidecar.subscribe}
-                return subprocess.run(
-                    command, env=environ, capture_output=True, text=True, encoding="utf-8", timeout=50, check=False
-                )
+                bus = {"NEMO_BUS_PUBLISH": sidecar.publish, "NEMO_BUS_SUBSCRIBE": sidecar.subscribe}
+                return fork_server.run(*words, environ=bus)
 
             failed = run("call", "shop", "fail", json.dumps({"message": HOSTILE}), "--timeout", "10")
             result = run("call", "shop", "echo", json.dumps([HOSTILE]), "--idempotency-key", "once")

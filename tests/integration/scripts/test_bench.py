@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.idle_machine
 
 _BENCH = Path(__file__).parents[3] / "scripts" / "bench"
 

@@ -12,6 +12,7 @@ import pytest
 
 from bridge import __version__
 from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.sidecar.tap import tapping
 from tests.support.wait import until
@@ -22,8 +23,7 @@ Done = subprocess.CompletedProcess[str]
 
 def _bridge(*arguments: str, stdin: str | None = None) -> Done:
     """Run one command to its end."""
-    command = [sys.executable, "-m", "bridge", *arguments]
-    done = subprocess.run(command, cwd=_ROOT, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    done = fork_server.run(*arguments, stdin=stdin)
     assert "Traceback" not in done.stderr + done.stdout
     return done
 

@@ -1,11 +1,8 @@
 """A sidecar on a closed bus, as its user runs it: keys by command, TCP, clients of all kinds, a list that changes."""
 
 import asyncio
-import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from bridge.client import BusClient, CurveClient, PubSubClient, QueueClient, Rpc
 from bridge.core.errors import BusError
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.redis_server import redis_server
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, short_directory
 from tests.support.wait import until
 
@@ -65,18 +63,10 @@ class ClosedBus:
 
     def command(self, *words: str, good: bool = True) -> str:
         """Run `nemo-bridge` where the keys are; its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "bridge", *words],
-            cwd=self.directory,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert (done.returncode == 0) is good, done.stdout
-        return done.stdout
+        done = fork_server.run(*words, cwd=self.directory)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) is good, output
+        return output
 
     def client(self, name: str, patience: float = 10.0, prefixes: Sequence[str] = ("response.",)) -> BusClient:
         """A program with a key of the folder."""
@@ -121,6 +111,22 @@ async def test_closed_bus_as_its_user_sees_it() -> None:
                 with pytest.raises(TimeoutError):
                     await late.ask(*command, timeout=0.5)
             assert (await till.ask(*command)).payload["result"] == 42
+
+
+async def test_a_renewed_key_waits_for_a_restart() -> None:
+    """A plan and each reload name it until then, with the key that names the file; the list of keys needs none."""
+    with closed_bus() as closed:
+        async with closed.client("till") as till:
+            assert (await till.ask("bridge.reload", {})).payload["result"]["needs_restart"] == []
+            closed.command("keys", "new", "bridge", "--into", "renewed")
+            secret = closed.directory / "keys" / "bridge.key_secret"
+            (closed.directory / "renewed" / "bridge.key_secret").replace(secret)
+            for command in ({"dry_run": True}, {}, {}):
+                plan = (await till.ask("bridge.reload", command)).payload["result"]
+                assert plan["needs_restart"] == ["bus"]
+                assert plan["settings"] == {
+                    "bus": {"curve.secret_key": [str(secret), f"{secret} (its content has changed)"]}
+                }
 
 
 async def test_command_line() -> None:

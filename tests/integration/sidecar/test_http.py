@@ -13,6 +13,9 @@ integration "shop" {{
   endpoint {{
     url = "{0}"
   }}
+  health {{
+    interval = "500ms"
+  }}
   config {{
     poll   = "50ms"
     path   = "/value"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.servers.remote import free_port, remote
+from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import json_rpc, short_directory, sidecar
 from tests.support.wait import until
 
@@ -17,8 +18,7 @@ Done = subprocess.CompletedProcess[str]
 def status(directory: Path, *arguments: str) -> Done:
     """Run the command against the bus in a directory."""
     place = ("--publish", f"ipc://{directory}/p", "--subscribe", f"ipc://{directory}/s")
-    command = [sys.executable, "-m", "bridge", "status", *arguments, *place]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = fork_server.run("status", *arguments, *place)
     assert "Traceback" not in done.stderr + done.stdout
     return done
 

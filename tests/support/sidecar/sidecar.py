@@ -1,11 +1,8 @@
 """Run the sidecar as a process of its own, as a user does."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,9 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.bus.program import Program
+from tests.support.sidecar import fork_server
 from tests.support.wait import PATIENCE
-
-_ROOT = Path(__file__).parents[3]
 
 
 def bus_block(directory: Path, more: str = "") -> str:
@@ -98,11 +94,10 @@ class Sidecar:
         self.output = directory / f"{name}.log"
         self.publish, self.subscribe = f"ipc://{directory}/p", f"ipc://{directory}/s"
         with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "bridge", "run", *options, str(self.file)],
-                cwd=_ROOT,
+            self.process = fork_server.start(
+                ["run", *options, str(self.file)],
                 # Without `data_dir` its data is not in the user's folder, which all sidecars of all tests would share.
-                env=os.environ | {"XDG_STATE_HOME": str(directory / "state")} | (environ or {}),
+                environ={"XDG_STATE_HOME": str(directory / "state")} | (environ or {}),
                 stdout=output,
                 stderr=output,
             )

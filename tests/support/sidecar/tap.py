@@ -2,11 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.support.sidecar import fork_server
+from tests.support.sidecar.fork_server import ForkedProcess
 
 _ROOT = Path(__file__).parents[3]
 
@@ -18,7 +20,7 @@ class Tap:
         process: The process.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProcess, output: Path) -> None:
         self.process = process
         self._output = output
 
@@ -36,11 +38,10 @@ class Tap:
 @contextmanager
 def tapping(output: Path, *arguments: str) -> Iterator[Tap]:
     """Run `tap --json` with more arguments; its output goes to a file."""
-    command = [sys.executable, "-m", "bridge", "tap", "--json", *arguments]
     with (
         output.open("wb") as printed,
         output.with_suffix(".err").open("wb") as complaints,
-        subprocess.Popen(command, cwd=_ROOT, stdout=printed, stderr=complaints) as process,
+        fork_server.start(["tap", "--json", *arguments], stdout=printed, stderr=complaints) as process,
     ):
         try:
             yield Tap(process, output)

@@ -4,8 +4,8 @@ A scenario is data, so that parts of it can be left out and the rest stays as it
 """
 
 import random
-import re
-from collections.abc import Callable, Iterator
+import reprlib
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ PROTOCOLS: Final = {
     "redis": (("publish", "enqueue"), "redis://127.0.0.1:1"),
     "websocket": (("publish",), "ws://127.0.0.1:1/"),
 }
+_ADAPTERS: Final = AdapterRegistry()
 _ERRORS: Final = (
     "not_connected",
     "timeout",
@@ -58,9 +59,10 @@ class Act:
 
     Attributes:
         at: When, in seconds.
-        what: `emit` or `deliver`.
-        name: The event's type, or the subscription.
-        content: The payload or message.
+        what: `emit`, `deliver`, `reload` or `listen`.
+        name: The event's type, the subscription, the other `timeout` after a reload ("": the same), or the prefix of
+            the types that a program listens to.
+        content: The payload or message; the blocks that are gone after a reload; whether a program listens.
         more: Further arguments.
     """
 
@@ -73,7 +75,7 @@ class Act:
     def __str__(self) -> str:
         """Return it as one line for a person."""
         more = "".join(f", {name}={value!r}" for name, value in self.more.items())
-        return f"at {self.at:g} s: {self.what} {self.name} {self.content!r}{more}"
+        return f"at {self.at:g} s: {self.what} {self.name} {reprlib.repr(self.content)}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Scenario:
         listens: Whether somebody listens to everything.
         acks: Of a hundred messages that the application is to acknowledge, how many it does, at once.
         steady: Whether the clock leaves standstills out.
+        without: Blocks that the first process starts without.
+        largest: Bytes that an event may have, where some are about as large as that; 0: all are small.
     """
 
     seed: int
@@ -99,6 +103,8 @@ class Scenario:
     listens: bool = True
     acks: int = 100
     steady: bool = False
+    without: tuple[str, ...] = ()
+    largest: int = 0
 
     @property
     def text(self) -> str:
@@ -113,6 +119,8 @@ class Scenario:
     def __str__(self) -> str:
         """Return it so that a person can read it."""
         lines = [self.text, f"# seed {self.seed}, steady={self.steady}, listens={self.listens}, acks={self.acks}"]
+        lines += [f"# starts without {', '.join(self.without)}"] if self.without else []
+        lines += [f"# some answers are about as large as {self.largest} bytes"] if self.largest else []
         lines += [f"# {name}: {share} of 100 calls fail" for name, share in self.trouble.items() if share]
         lines += [f"# {one}" for one in sorted((*self.acts, *self.faults), key=lambda one: one.at)]
         return "\n".join(lines)
@@ -136,7 +144,7 @@ def scenario(seed: int) -> Scenario:
     faults = random_faults(rng, names, until=BUSY, most=rng.choice([0, 2, 5, 10]))
     trouble = {name: rng.choice([0, 0, 5, 20, 60, 100]) for name in names}
     steady = any(one.what == "stands_still" for one in faults)
-    return Scenario(
+    one = Scenario(
         seed,
         tuple(blocks),
         tuple(sorted(acts, key=lambda one: one.at)),
@@ -146,6 +154,19 @@ def scenario(seed: int) -> Scenario:
         acks=rng.choice([100, 100, 80, 0]),
         steady=steady,
     )
+    return _with_more(random.Random(f"more {seed}"), one)
+
+
+def _with_more(rng: random.Random, one: Scenario) -> Scenario:
+    """Add what operators and other programs do, and events that are about as large as an event may be."""
+    more = [*_controls(rng, one), *_letters(rng, one), *_listeners(rng, one), *_other_files(rng, one)]
+    names = [block.name for block in one.blocks if block.kind in {"route", "subscription"}]
+    if rng.random() < 0.1:
+        one = replace(one, without=tuple(name for name in names if rng.random() < 0.5))
+        more.append(Act(round(rng.uniform(0, BUSY), 3), "reload", "", []))
+    if rng.random() < 0.2:
+        one = _with_large(rng, one)
+    return replace(one, acts=tuple(sorted((*one.acts, *more), key=lambda act: act.at)))
 
 
 def _bridge(rng: random.Random) -> str:
@@ -321,31 +342,116 @@ def _messages(rng: random.Random, subscriptions: list[Block]) -> Iterator[Act]:
 
 def _reloads(rng: random.Random, blocks: list[Block]) -> Iterator[Act]:
     """Yield reloads: without a subscription, or with other time limits; the last one takes all that back."""
-    last = 0.0
     for _ in range(rng.choice([0, 0, 0, 1, 3])):
         gone = [block.name for block in blocks if block.kind == "subscription" and rng.random() < 0.4]
         slower = rng.choice(["", "0.7s", "3s"])
+        yield Act(round(rng.uniform(0, BUSY), 3), "reload", slower, gone)
+
+
+def _controls(rng: random.Random, one: Scenario) -> Iterator[Act]:
+    """Yield commands of an operator in no order that makes sense."""
+    names = [block.name for block in one.blocks if block.kind == "integration"]
+    for number in range(rng.choice([0, 0, 2, 6])):
+        command = rng.choice(["pause", "resume", "drain", "resume", "circuit.force_open", "circuit.reset"])
+        more = {"correlation_id": f"control{number}"}
+        yield Act(round(rng.uniform(0, BUSY), 3), "emit", f"integration.{rng.choice(names)}.{command}", {}, more)
+
+
+def _letters(rng: random.Random, one: Scenario) -> Iterator[Act]:
+    """Yield commands that list, replay and discard dead letters."""
+    names = [block.name for block in one.blocks if block.kind == "integration"]
+    for number in range(rng.choice([0, 0, 1, 5])):
+        command = rng.choice(["replay", "replay", "replay", "discard", "dead_letters"])
+        wanted: dict[str, Any] = rng.choice(
+            [
+                {},
+                {},
+                {"limit": rng.randint(1, 3)},
+                {"integration": rng.choice(names)},
+                {"ids": [str(rng.randint(1, 9))]},
+            ]
+        )
+        more = {"correlation_id": f"letters{number}"}
+        yield Act(round(rng.uniform(0, BUSY), 3), "emit", f"bridge.{command}", wanted, more)
+
+
+def _listeners(rng: random.Random, one: Scenario) -> Iterator[Act]:
+    """Yield programs that listen to everything, or to one type, and leave again."""
+    types = [f"data.{block.name.removeprefix('in')}" for block in one.blocks if block.kind == "subscription"]
+    for _ in range(rng.choice([0, 0, 1, 4])):
+        prefix = rng.choice(["", *types])
         at = round(rng.uniform(0, BUSY), 3)
-        last = max(last, at)
-        yield Act(at, "reload", slower, gone)
-    if last:
-        yield Act(BUSY + 1, "reload", "", [])
+        comes_first = prefix != "" or not one.listens
+        yield Act(at, "listen", prefix, comes_first)
+        yield Act(
+            round(at + rng.choice([0.0, 0.1, 10, 60]) * rng.uniform(0.5, 1.5), 3), "listen", prefix, not comes_first
+        )
+
+
+def _other_files(rng: random.Random, one: Scenario) -> Iterator[Act]:
+    """Yield reloads after which routes, or an integration with all that needs it, are gone or there again."""
+    integrations = [block.name for block in one.blocks if block.kind == "integration"]
+    parts = [block.name for block in one.blocks if block.kind in {"route", "subscription"}]
+    for _ in range(rng.choice([0, 0, 0, 1, 3])):
+        gone = {name for name in parts if rng.random() < 0.3}
+        if len(integrations) > 1 and rng.random() < 0.5:
+            name = rng.choice(integrations)
+            gone |= {name, *(block.name for block in one.blocks if block.of == name)}
+        yield Act(round(rng.uniform(0, BUSY), 3), "reload", rng.choice(["", "0.7s"]), sorted(gone))
+
+
+def _with_large(rng: random.Random, one: Scenario) -> Scenario:
+    """Make some events, messages and answers about as large as the bus can carry."""
+    largest = rng.choice([16, 64]) << 10
+    bus = Block("bus", "bus", f"bus {{\n  max_message = {largest}\n}}")
+    acts = tuple(_enlarged(rng, act, largest) if rng.random() < 0.4 else act for act in one.acts)
+    return replace(one, blocks=(bus, *one.blocks), acts=acts, largest=largest)
+
+
+def _enlarged(rng: random.Random, act: Act, largest: int) -> Act:
+    """Return an act whose event or message is larger; one that is neither stays as it is."""
+    if act.what == "emit" and act.name.startswith("e."):
+        return replace(act, content={**act.content, "pad": "x" * _size(rng, largest)})
+    if act.what == "deliver":  # one that does not fit is reported and dropped
+        return replace(act, content=act.content + "x" * (_size(rng, largest) + rng.choice([0, 700])))
+    return act
+
+
+def _size(rng: random.Random, largest: int) -> int:
+    """Return how many bytes a part of an event has, so that the event of a program just fits on the bus."""
+    return rng.choice(
+        [1 << 10, largest // 2, largest - 4096 + rng.randint(-300, 100), largest - 500 - rng.randint(0, 200)]
+    )
 
 
 # --- running
-
-
-def reloaded(one: Scenario, act: Act) -> str:
-    """Return the configuration that a reload reads."""
-    text = "\n".join(block.text for block in one.blocks if block.name not in act.content)
-    return re.sub(r'(resilience \{\n    timeout = )"[^"]*"', rf'\1"{act.name}"', text) if act.name else text
 
 
 def configuration_of(text: str, folder: Path) -> Configuration:
     """Read a scenario's configuration."""
     file = folder / "scenario.hcl"
     file.write_text(text, "utf-8")
-    return load([file], adapters=AdapterRegistry(), environ={})
+    return load([file], adapters=_ADAPTERS, environ={})
+
+
+def changed(whole: Configuration, gone: Collection[str], timeout: str = "") -> Configuration:
+    """Return a configuration without some blocks, and with another `timeout` of all integrations ("": the same).
+
+    It is not read again: that would take half of the time of all runs.
+    """
+    integrations = {name: one for name, one in whole.integrations.items() if name not in gone}
+    if timeout:
+        seconds = {"timeout": float(timeout.removesuffix("s"))}
+        integrations = {
+            name: replace(one, resilience=one.resilience.model_copy(update=seconds))
+            for name, one in integrations.items()
+        }
+    return replace(
+        whole,
+        integrations=integrations,
+        routes=tuple(one for one in whole.routes if one.name not in gone),
+        subscriptions=tuple(one for one in whole.subscriptions if one.name not in gone),
+    )
 
 
 def run(one: Scenario, folder: Path) -> Run:
@@ -357,26 +463,36 @@ def run(one: Scenario, folder: Path) -> Run:
     """
     configuration = configuration_of(one.text, folder)
     with Simulation(configuration, seed=one.seed, listens=one.listens, steady=one.steady) as world:
-        _prepare(world, one, folder)
+        if one.without:
+            world.reload(changed(configuration, one.without))
+        _prepare(world, one, configuration)
         world.start()
         world.run(one.healed + PATIENCE)
         return finish(world, configuration, listens=one.listens)
 
 
-def _prepare(world: Simulation, one: Scenario, folder: Path) -> None:
+def _prepare(world: Simulation, one: Scenario, configuration: Configuration) -> None:
     for name, remote in world.remotes.items():
         remote.answer = partial(_answer, one, name)
     for act in one.acts:
         if act.what == "reload":
-            world.at(act.at, partial(world.reload, configuration_of(reloaded(one, act), folder)))
+            world.at(act.at, partial(world.reload, changed(configuration, act.content, act.name)))
+        elif act.what == "listen":
+            world.at(act.at, partial(world.listen, act.content, act.name))
         elif act.what == "emit":
             world.at(act.at, partial(world.emit, act.name, act.content, **act.more))
         else:
             world.at(act.at, partial(world.deliver, act.name, None, act.content))
     plan(world, one.faults)
+    for prefix in sorted({act.name for act in one.acts if act.what == "listen"}):
+        world.at(one.healed, partial(world.listen, one.listens and not prefix, prefix))
+    if one.without or any(act.what == "reload" for act in one.acts):  # the files are as at first
+        world.at(one.healed, partial(world.reload, configuration))
     for name in world.remotes:  # whoever paused or opened a circuit by hand takes that back
         for number, command in enumerate(("resume", "circuit.reset")):
             world.at(one.healed + number, partial(world.emit, f"integration.{name}.{command}", {}))
+    if any(act.name == "bridge.replay" for act in one.acts):
+        world.at(one.healed + 2, partial(world.emit, "bridge.replay", {}, correlation_id="letters"))
     world.on_said = partial(_acknowledge, world, one)
 
 
@@ -399,7 +515,9 @@ def _answer(one: Scenario, name: str, attempt: Attempt) -> Answer:
     rng = random.Random(f"{one.seed} {name} {attempt.name} {attempt.content} {attempt.number}")
     after = rng.choice([0.0, 0.0, 0.01, 0.2, 2.0]) * rng.uniform(0.5, 1.5)
     if rng.random() * 100 >= one.trouble.get(name, 0):
-        return Answer(result=attempt.number, after=after)
+        is_large = one.largest and rng.random() < 0.3
+        result = {"n": attempt.number, "pad": "x" * _size(rng, one.largest)} if is_large else attempt.number
+        return Answer(result=result, after=after)
     error = rng.choice(_ERRORS)
     executed = rng.random() < 0.5 if error in {"timeout", "connection_lost", "protocol"} else None
     return Answer(error=error, after=after, executed=executed, retry_after_ms=500 if error == "throttled" else None)  # type: ignore[arg-type]
@@ -466,6 +584,10 @@ def _smaller(one: Scenario) -> Iterator[Scenario]:
     for name, share in one.trouble.items():
         if share:
             yield replace(one, trouble={**one.trouble, name: 0})
+    if one.without:
+        yield replace(one, without=())
+    if one.largest:
+        yield replace(one, largest=0)
     if not one.listens:
         yield replace(one, listens=True)
     if one.acks != 100:

@@ -67,5 +67,16 @@ def test_what_is_no_event_is_told_with_its_place(tail, words):
     first = _recording(_event(1))
     events = read_events(io.BytesIO(first + tail))
     assert next(events) == _event(1)
-    with pytest.raises(InvalidError, match=f"byte {len(first)}: .*({words})"):
+    with pytest.raises(InvalidError, match=f"the recording, byte {len(first)}: .*({words})"):
         next(events)
+
+
+def test_a_file_that_is_no_recording(tmp_path):
+    """The message names it, and says what a recording is."""
+    file = tmp_path / "shop.hcl"
+    file.write_text("# a configuration")
+    with (
+        file.open("rb") as opened,
+        pytest.raises(InvalidError, match=r"shop.hcl, byte 0: .*; is it a recording of `nem"),
+    ):
+        next(read_events(opened))

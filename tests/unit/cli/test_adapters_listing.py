@@ -124,6 +124,17 @@ def test_one_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     assert adapters.show("broken", as_json=False) == ExitCode.FAILED
 
 
+def test_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """There each key has lines of its own, and nothing is cut off."""
+    monkeypatch.setenv("COLUMNS", "40")
+    adapters.show("pigeon", as_json=False)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("    needed  text; required")
+    assert lines[at + 1] == "      a list in brackets: [red]a[/], [b]"
+    assert '    nest.wait  duration; default:\n    "250ms"' in "\n".join(lines)
+    assert not [line for line in lines if "…" in line or len(line) > 40]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"), [("pidgeon", "; did you mean 'pigeon'?"), ("mqtt", "; there are: broken, pigeon")]
 )

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.main import get_command
 
+from bridge.__main__ import main as start
 from bridge.cli import terminal
 from bridge.cli.exit_codes import MEANINGS, ExitCode
 from bridge.cli.main import app, main
@@ -183,3 +184,20 @@ def test_failure_is_said() -> None:
     left = terminal.failure("no such order", ExitCode.NO_ANSWER)
     assert isinstance(left, typer.Exit)
     assert left.exit_code == ExitCode.NO_ANSWER
+
+
+def test_ctrl_c_while_it_is_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends as at any other time: without a traceback."""
+
+    class Interrupts:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "bridge.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "bridge.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts, *sys.meta_path])
+    with pytest.raises(SystemExit) as left:
+        start()
+    assert left.value.code == ExitCode.INTERRUPTED
+    assert capsys.readouterr() == ("", "")

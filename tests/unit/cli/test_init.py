@@ -90,6 +90,8 @@ def test_the_next_commands_name_the_file(tmp_path: Path, capsys: pytest.CaptureF
     assert f"\n  {run}\n" in said
     assert f"#   {run}\n" in file.read_text()
     assert "shop.hcl" not in file.read_text().replace(str(file), "")
+    assert said.endswith(f"\n  nemo-bridge test '{file}'\n")
+    assert f": nemo-bridge test '{file}'\n" in file.read_text()
 
 
 def test_a_folder_gets_the_recipes_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("SHOP_URL", raising=False)
     (tmp_path / "shop.hcl").write_text(recipes()["json-rpc"].text, "utf-8")
-    (tmp_path / "tests.hcl").write_text(blocks("hcl")[0], "utf-8")
+    (tmp_path / "tests.hcl").write_text(blocks("hcl")[1], "utf-8")
     return tmp_path
 
 
@@ -45,8 +45,11 @@ def ended(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_the_page_about_tests_is_true(shop, monkeypatch, capsys):
-    """The first test of docs/testing.md fails as the page shows, and passes with the right number."""
-    failing, passing = blocks("text")
+    """The page shows the recipe's first test; its own one fails as it shows, and passes with the right number."""
+    first, failing, passing = blocks("text")
+    assert blocks("hcl")[0] in (shop / "shop.hcl").read_text("utf-8")
+    assert ended("test shop.hcl", monkeypatch) == ExitCode.OK
+    assert capsys.readouterr().out == first
     assert ended("test shop.hcl tests.hcl", monkeypatch) == ExitCode.FAILED
     assert capsys.readouterr().out == failing
     tests = shop / "tests.hcl"
@@ -71,7 +74,8 @@ def test_the_whole_timeline(shop, monkeypatch, capsys):
 
 def test_no_test(shop, monkeypatch, capsys):
     """A configuration without tests is an error that says what to do."""
-    assert ended("test shop.hcl", monkeypatch) == ExitCode.INVALID
+    (shop / "none.hcl").write_text((shop / "shop.hcl").read_text("utf-8").partition("\ntest ")[0], "utf-8")
+    assert ended("test none.hcl", monkeypatch) == ExitCode.INVALID
     output = capsys.readouterr()
     assert not output.out
     assert "there is no `test` block; add one" in output.err

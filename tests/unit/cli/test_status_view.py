@@ -18,9 +18,9 @@ def changed(**more: Any) -> dict[str, Any]:
     return deepcopy(ANSWER) | {"backend_api": deepcopy(examples.INTEGRATION) | more}
 
 
-def printed(answer: dict[str, Any]) -> str:
-    """The page as a terminal of 80 columns, without colours, shows it."""
-    console = Console(width=80, color_system=None, highlight=False)
+def printed(answer: dict[str, Any], width: int = 80) -> str:
+    """The page as a terminal, without colours, shows it."""
+    console = Console(width=width, color_system=None, highlight=False)
     with console.capture() as capture:
         console.print(status._page(answer, {}), soft_wrap=False)
     return capture.get()
@@ -35,6 +35,7 @@ def test_all_is_well():
     assert (states[:3], states[-3:]) == (["backend_api", "json-rpc", "connected"], ["closed", "3.2", "ms"])
     assert sums[1:] == ["97", "90", "3", "0", "1", "1", "2", "0"]
     assert "…" not in page
+    assert "…" not in printed(ANSWER, 40)  # nothing is cut off
 
 
 @pytest.mark.parametrize(

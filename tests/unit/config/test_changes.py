@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config import Configuration
+from bridge.config import Configuration, load
 from bridge.config.changes import Snapshot, plan_of, shown_values, summary, without_values
+from bridge.connection import named_files
 from bridge.core.payloads import Reloaded
+from tests.support.bus.curve import KeyRing
 
 Load = Callable[..., Configuration]
 
@@ -203,6 +205,34 @@ def test_a_file_with_other_content(load_text: Load, tmp_path: Path):
     assert plan_of(old, new).integrations.changed == {"shop": {"tls.ca": [path, f"{path} (its content has changed)"]}}
     old, new = (Snapshot.of(configuration, {"shop": {path: 1}}, base) for base in (tmp_path, tmp_path.parent))
     assert plan_of(old, new).integrations.changed == {"shop": {"tls.ca": ["ca.pem", f"{tmp_path.name}/ca.pem"]}}
+
+
+def test_a_number_that_is_not_set_here(load_text: Load, tmp_path: Path, adapters: Any):
+    """A value of the running bridge's environment is masked on both sides where it has none here, and no change."""
+    text = TEXT.replace("= 8883", "= env.PORT").replace('"2s"', "env.LIMIT").replace('"bye"', "env.BYE")
+    running = load_text(text, ENVIRON | {"PORT": "8883", "LIMIT": "2s", "BYE": "bye"})
+    here = load([tmp_path / "bridge.hcl"], adapters=adapters, environ={}, with_placeholders=True)
+    values = Snapshot.of(here).integrations["shop"]
+    assert [values[key].shown for key in ("endpoint.port", "resilience.timeout", "endpoint.address")] == [
+        "***",
+        "***",
+        "broker",
+    ]
+    plan = plan_of(Snapshot.of(running).as_shown(), Snapshot.of(here).as_shown())
+    assert plan.integrations.changed == {}
+
+
+def test_a_renewed_file_of_the_bridge_itself(load_text: Load, tmp_path: Path):
+    """It waits for a restart, as all of the bridge's own blocks do."""
+    KeyRing(tmp_path)
+    curve = 'curve {\n    secret_key = "bridge.key_secret"\n    server_key = "bridge.key"\n  }'
+    text = f'bus {{\n  mode = "connect"\n  {curve}\n}}\n'
+    configuration = load_text(text + TEXT, ENVIRON)
+    path = str(tmp_path / "bridge.key_secret")
+    assert [file for file, _ in named_files(configuration.bus)] == [str(tmp_path / "bridge.key"), path]
+    plan = plan_of(*(Snapshot.of(configuration, own={path: version}) for version in (1, 2)))
+    assert plan.needs_restart == ["bus"]
+    assert plan.settings == {"bus": {"curve.secret_key": [path, f"{path} (its content has changed)"]}}
 
 
 def test_a_long_value_is_cut(load_text: Load):

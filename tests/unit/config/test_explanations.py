@@ -46,6 +46,12 @@ def test_every_code_is_used():
     assert [code for code in Code if f"Code.{code.name}" not in text] == []
 
 
+def test_what_a_file_can_show_has_an_example():
+    """Only codes about other things than the text of a file have none."""
+    without = {Code.UNREADABLE_FILE, Code.FILE_OF_NEMO, Code.TOO_LARGE, Code.NOT_LOADED, Code.NOT_CONNECTED}
+    assert {code for code, one in EXPLANATIONS.items() if not one.wrong} == without
+
+
 @pytest.mark.parametrize("code", [code for code, one in EXPLANATIONS.items() if one.wrong], ids=str)
 def test_the_examples_show_it(code, tmp_path):
     """The wrong example has this code and no other one; the right example has none at all."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import msgspec
+import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bridge.connection import Connection, SubscriptionSpec
+from bridge.connection.subscriptions import Subscriptions
 from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint, Strict, Tls
 from bridge.core.errors import (
     AuthError,
@@ -220,11 +222,49 @@ async def test_a_heartbeat_publishes_health_again():
         assert running.statuses() == ["connecting", "connected", "connected"]
 
 
+async def test_the_status_is_the_one_that_was_told(monkeypatch: pytest.MonkeyPatch):
+    """What changes before health tells it is not seen yet, so that `health.bridge` never says anything else."""
+    async with RunningConnection() as running:
+        monkeypatch.setattr(Subscriptions, "well", False)
+        assert running.connection.status == running.health["status"] == "connected"
+        running.connection.publish_health()
+        assert running.connection.status == running.health["status"] == "degraded"
+
+
 async def test_a_call_is_answered():
     """A call gets its result through the callback."""
     async with RunningConnection() as running:
         outcome = await running.call("hello")
         assert (outcome.result, outcome.attempts) == ("hello", 1)
+
+
+async def test_what_comes_before_it_runs_waits():
+    """A call that comes between the making of a connection and its start is answered like any other, unless it ends."""
+    running = RunningConnection(has_session=False)
+    assert await running.call("early") is None
+    async with running:
+        (outcome,) = running.outcomes
+        assert (outcome.result, outcome.attempts) == ("early", 1)
+    assert (await running.call("late")).error.message == "api has ended"
+
+
+async def test_paused_and_resumed_before_it_runs():
+    """A resume that comes before the start does not start what has nothing to run on."""
+    running = RunningConnection(has_session=False)
+    await running.call("early")
+    running.connection.pause()
+    running.connection.resume()
+    assert running.outcomes == []
+    async with running:
+        assert [outcome.result for outcome in running.outcomes] == ["early"]
+
+
+async def test_a_bridge_that_ends_before_it_runs_answers():
+    """What waits for the start of a connection that never comes is answered with `stopping`."""
+    running = RunningConnection(has_session=False)
+    await running.call("early")
+    await running.connection.stop_queued()
+    assert [outcome.error.kind for outcome in running.outcomes] == ["stopping"]
 
 
 async def test_connected_with_an_open_circuit_is_degraded():

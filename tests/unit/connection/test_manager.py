@@ -476,7 +476,7 @@ async def test_calls_of_what_goes_are_answered():
 
 
 async def test_the_end_closes_everything():
-    """At the end calls in flight are answered; afterwards no operation starts."""
+    """At the end calls in flight are answered; afterwards no operation starts, and none waits for ever."""
     running = RunningManager()
     await running.manager.apply(running.wanted("a", "b"), {})
     async with running:

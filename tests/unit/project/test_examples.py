@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli.mock import Options, make_plan
 from bridge.config import Configuration, load
 from bridge.connection import setup_of
 from bridge.registry import AdapterRegistry
@@ -35,6 +36,13 @@ def test_examples_are_good_configurations(path: Path) -> None:
     """Each file, and each folder as one configuration."""
     configuration = checked(path)
     assert bool(configuration.integrations) == (path.name != "bridge.hcl" or path.parent != FOLDER)
+
+
+def test_stand_ins_for_all_examples_at_once() -> None:
+    """`nemo-bridge mock examples/` finds each remote at an address of its own."""
+    plan = make_plan(checked(FOLDER), Options())
+    assert {"shop", "quotes", "packing"} <= {one.name for one in plan.remotes}
+    assert [len(place.remotes) for place in plan.places] == [1] * len(plan.places)
 
 
 def test_a_closed_bus_needs_its_keys(tmp_path: Path) -> None:

@@ -68,13 +68,12 @@ class Watch:
             yield f"the sums do not balance: {sums}"
         failed = [response["payload"] for response in self.responses if not response["payload"]["ok"]]
         got = sum(event["event_type"] == f"got.{self.label}" for event in self.events)
-        told = any(one["error"] or one["warnings"] or one.get("subscriptions") for one in health) or any(
-            event["event_type"].startswith(f"resilience.{self.label}.") for event in self.events
-        )
+        told = [one for one in health if one["error"] or one["warnings"] or one.get("subscriptions")]
+        told += [event for event in self.events if event["event_type"].startswith(f"resilience.{self.label}.")]
         well = not failed and got >= len(protocol.subscribed)
         if fault is None:
             if not well or told:
-                yield f"the good one is not well: {failed[:1]}, {got} messages, {health[-1]}"
+                yield f"the good one is not well: {failed[:1]}, {got} messages, told {told[:3]}, at last {health[-1]}"
             slowest = max(_answered(self.responses, self.asked), default=0.0)
             if slowest > LONGEST:
                 yield f"the good one took {slowest:.1f} s"
