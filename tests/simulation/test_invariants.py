@@ -100,7 +100,9 @@ def _sums(monkeypatch: pytest.MonkeyPatch) -> None:
 def _said_to_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     done = DeliveryQueue._done
     monkeypatch.setattr(
-        DeliveryQueue, "_done", lambda self, entry, outcome, sums: done(self, entry, Outcome(attempts=1), sums)
+        DeliveryQueue,
+        "_done",
+        lambda self, entry, ended, outcome, sums: done(self, entry, ended, Outcome(attempts=1), sums),
     )
 
 
