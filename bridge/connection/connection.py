@@ -15,9 +15,11 @@ from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SUSPICIOUS, Session, SessionEvents, SessionKeeper
 from bridge.connection.setup import IntegrationSettings, setup_of
+from bridge.connection.state_log import StateLog
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
+from bridge.core.log_fields import error_fields
 from bridge.core.model import (
     CircuitState,
     ConnectionStatus,
@@ -30,6 +32,7 @@ from bridge.core.model import (
     in_trace,
 )
 from bridge.core.payloads import (
+    CircuitChange,
     Degraded,
     Failed,
     GivenUp,
@@ -167,6 +170,7 @@ class Connection:
             redact=self._redactor.error,
         )
         self.guard.pause()  # what comes before `run` begins waits for it
+        self._log = StateLog(self.id, clock=clock, sums=self.guard.accounting.sums)
         self.subscriptions = Subscriptions(
             self.id,
             self.subscription_specs,
@@ -270,6 +274,7 @@ class Connection:
             self.subscriptions.forget_last_values()
             self._drops.flush()
             self._new_warnings.flush()
+            self._log.close()
 
     def close(self) -> None:
         """Accept nothing any more, and answer what waits for a `run` that never comes."""
@@ -319,6 +324,8 @@ class Connection:
             silent: Publish no health any more, because another connection has the same label.
         """
         self._silent = silent
+        if silent:
+            self._log.close()
         await self.stop_queued()
         with suppress(TimeoutError):
             async with self._clock.timeout(self._drain_timeout):
@@ -430,7 +437,7 @@ class Connection:
     def _report_drop(self, _: str, count: int, last: tuple[BridgeError, str]) -> None:
         error, topic = last
         self._redactor.error(error)
-        log.warning("message not put on the bus", integration=self.id, topic=topic, count=count, error=error.message)
+        log.warning("message not put on the bus", integration=self.id, topic=topic, **error_fields(error), count=count)
         failed = Failed(
             integration=self.id,
             operation="subscribe",
@@ -484,7 +491,9 @@ class Connection:
             correlation_id=None if operation is None else operation.correlation_id,
             headers=None if operation is None else {"hop": str(operation.hop + 1)},
         )
-        if what.startswith("circuit."):
+        if isinstance(payload, CircuitChange):
+            if not self._silent and operation is not None:
+                self._log.circuit(payload, operation)
             self.publish_health()
 
     # --- as its session sees it (`SessionOwner`)
@@ -629,12 +638,17 @@ class Connection:
         if news or heartbeat or details != self._said_details:
             self._said, self._said_details = facts, details
             self._bus.keep(f"health.{self.id}", health)
-        if news:
-            say = log.warning if error is not None or circuit is not CircuitState.CLOSED else log.info
-            why = {} if error is None else {"error": error.kind, "message": error.message}
-            say("health", integration=self.id, status=status.value, circuit=circuit.value, **why)
+        self._log_state(status)
         if changed:
             self._on_change()
+
+    def _log_state(self, status: ConnectionStatus) -> None:
+        connected = self._base is ConnectionStatus.CONNECTED
+        self._log.connection(self._base, self._error)
+        self._log.state(status)
+        self._log.subscribed(well=not connected or self.subscriptions.well)
+        if connected:
+            self._log.checks(slow=self._checks_are_slow(), seconds=self._keeper.latency)
 
 
 class AdapterCall(GuardedCall):

@@ -112,6 +112,7 @@ class _RemoteSubscription:
         live: The adapter's handle; None where the current session has not subscribed yet, or it has ended.
         qos: The quality of service that the live one was made with.
         error: Why it was refused, or has ended; None where it is well or was not tried yet.
+        failed_at: When that was first so, on the clock's `monotonic`.
         needs_person: Whether it stays so until a person changes something.
         task: Makes it, where no command does.
     """
@@ -124,6 +125,7 @@ class _RemoteSubscription:
     live: Subscription | None = None
     qos: int = DEFAULT_QOS
     error: BridgeError | None = None
+    failed_at: float = 0.0
     needs_person: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -667,12 +669,20 @@ class Subscriptions:
         remote.retry.cancel()
         if remote.error is not None:
             remote.error, remote.needs_person = None, False
-            log.info("subscribed again", integration=self._integration, topic=topic[:_MOST_TOPIC])
+            log.info(
+                "subscribed again",
+                integration=self._integration,
+                subscriptions=[spec.name for spec in self._specs_of(remote.key)],
+                topic=topic[:_MOST_TOPIC],
+                down_s=round(self._clock.monotonic() - remote.failed_at, 1),
+            )
         self._changed()
 
     def _failed(self, remote: _RemoteSubscription, error: BridgeError) -> None:
         self._redact(error)
         before = remote.error
+        if before is None:
+            remote.failed_at = self._clock.monotonic()
         remote.error = error
         remote.needs_person = error.permanent or error.kind in _FOR_A_PERSON
         wait = remote.backoff.failed(error, for_a_person=remote.needs_person)

@@ -107,7 +107,7 @@ class Responder:
         if letter is not None:
             self._log.dead_letter(operation, letter)
         elif outcome.error is not None:
-            self._log.failed(operation, outcome.error)
+            self._log.failed(operation, outcome.error, outcome.attempts)
         if outcome.error is not None:
             self._failed(operation, outcome.error, outcome.attempts)
         if letter is not None:
@@ -162,7 +162,7 @@ class Responder:
 
     def failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:
         """Log and emit that an operation has failed after so many attempts."""
-        self._log.failed(operation, error)
+        self._log.failed(operation, error, attempts)
         self._failed(operation, error, attempts)
 
     def _failed(self, operation: Operation, error: BridgeError, attempts: int) -> None:

@@ -329,7 +329,7 @@ class Committer:
         self._store.rollback()
         if self._trouble is None:
             self._trouble = f"the disk does not take it: {error}"
-            log.error("outbox", problem=self._trouble)
+            log.error("outbox accepts nothing", problem=self._trouble)
             self._store.reserve.give_back()
             self._next_try = 0.0
             self._next_reserve = self._now() + AGAIN
@@ -377,7 +377,7 @@ class Committer:
         self._next_reserve = now + AGAIN
         if self._store.reserve.take() and self._works():
             self._trouble = None
-            log.info("outbox", problem=None)
+            log.info("outbox accepts again")
         else:
             self._store.reserve.give_back()
         self._report(Turn())

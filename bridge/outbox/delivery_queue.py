@@ -21,6 +21,7 @@ from bridge.outbox.order import Key, OrderingKeys, on_disk
 from bridge.outbox.ports import DeliveryConnection
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import Scan, Store
+from bridge.outbox.wait_log import WaitLog
 from bridge.outbox.write_batch import DeadLetterReason, Settlement
 from bridge.resilience import Accounting, Stage
 
@@ -112,6 +113,13 @@ class DeliveryQueue:
         self._allowed = _MOST_RUNNING
         self._was_well = False
         self._accounting: Accounting | None = None
+        self._log = WaitLog(
+            integration,
+            clock=clock,
+            pending=lambda: self.pending,
+            flows=self._flows,
+            told_elsewhere=lambda: not self._was_well,
+        )
 
     def stop(self) -> None:
         """Start no more entries; those that run still come to their end."""
@@ -121,6 +129,7 @@ class DeliveryQueue:
         """Stop all work, and cancel the timer."""
         self._stopping = self._closed = True
         self._timer.cancel()
+        self._log.close()
 
     @property
     def _connection(self) -> DeliveryConnection | None:
@@ -218,7 +227,11 @@ class DeliveryQueue:
             capacity, now_ms = connection.capacity, self._time.now_ms()
             while self._ready and self._may_start(connection, capacity):
                 self._start(self._ready.popleft(), connection, now_ms)
-        if self._stopping or connection is None or not connection.usable:
+        if self._stopping:
+            return
+        if connection is None or not connection.usable:
+            if self.pending:
+                self._log.waits()
             return
         now = self._clock.monotonic()
         if now < self._paused_until:
@@ -235,6 +248,18 @@ class DeliveryQueue:
             and not self._stopping
             and (not self._paused_until or self._clock.monotonic() >= self._paused_until)
             and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
+        )
+
+    def _flows(self) -> bool:
+        """Return whether no entry waits for anything but its turn; one that has failed waits until it has ended."""
+        connection = self._connection
+        return not self.pending or (
+            connection is not None
+            and connection.usable
+            and not len(self._keys)
+            and self._cursor >= self._newest
+            and self._clock.monotonic() >= self._paused_until
+            and not any(entry.progress.rounds for entry in self._running.values())
         )
 
     def _has_room(self) -> bool:
@@ -328,6 +353,7 @@ class DeliveryQueue:
 
     def _waits(self, entry: Entry, what: Disposition, error: BridgeError) -> None:
         """Let an entry, and with it its key, wait for the next try."""
+        self._log.waits(error)
         now = self._clock.monotonic()
         if what is not Disposition.KEY_WAITS:
             if now >= self._paused_until:

@@ -134,11 +134,16 @@ class Outbox:
         self._commits = commits
         self._letters = commits.letters
         if commits.missing is not None:
-            log.warning("outbox", file=self._storage.name, missing=str(commits.missing))
+            log.warning("outbox lost events", file=self._storage.name, missing=str(commits.missing))
         for integration, pending in found.items():
             self._queue(integration, pending=pending)
         if found:
-            log.info("outbox", file=self._storage.name, pending=sum(found.values()), letters=commits.totals.letters)
+            log.info(
+                "outbox has events",
+                file=self._storage.name,
+                pending=sum(found.values()),
+                letters=commits.totals.letters,
+            )
         self.wake()
         self._sweep()
 

@@ -7,7 +7,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.bus.codec import Codec
-from bridge.core.errors import DeadlineError, InvalidError, RejectedError, UnavailableError
+from bridge.core.errors import (
+    DeadlineError,
+    InvalidError,
+    RejectedError,
+    UnavailableError,
+    UnknownIntegrationError,
+)
 from bridge.core.model import Operation, Outcome, Request
 from bridge.core.payloads import DeadLetter, LetterEvent, ReceiptOutcome
 from bridge.core.responder import Responder
@@ -168,7 +174,7 @@ def _letter(made: Operation) -> DeadLetter:
 
 
 async def test_failures_show_in_the_log_at_a_limited_rate() -> None:
-    """The first of each integration and kind at once, then one line with the count; no payload is logged."""
+    """The first three of each integration and kind at once, then one line with the count; no payload is logged."""
     clock = FakeClock()
     responder = Responder(Bus(), most=1000, clock=clock)
     made = asked(command=Request(method="m", params="secret payload"))
@@ -179,9 +185,9 @@ async def test_failures_show_in_the_log_at_a_limited_rate() -> None:
         responder.failed(asked(integration="other"), RejectedError("not this one"), 1)
         responder.finish(made, BAD, [], letter=_letter(made))
         assert [(line["event"], line["integration"], line["error"], line["count"]) for line in logs] == [
-            ("failed", "api", "rejected", 1),
-            ("failed", "api", "unavailable", 1),
-            ("failed", "other", "rejected", 1),
+            *[("operation failed", "api", "rejected", 1)] * 3,
+            ("operation failed", "api", "unavailable", 1),
+            ("operation failed", "other", "rejected", 1),
             ("dead letter", "api", "rejected", 1),
         ]
         logs.clear()
@@ -189,7 +195,48 @@ async def test_failures_show_in_the_log_at_a_limited_rate() -> None:
         responder.finish(made, BAD, [], letter=_letter(made))
         responder.finish(made, BAD, [], letter=_letter(made))
         responder.close()
-    assert [(line["event"], line["count"]) for line in logs] == [("failed", 4), ("dead letter", 1), ("dead letter", 1)]
+    assert [(line["event"], line["count"]) for line in logs] == [
+        ("operation failed", 2),
+        ("dead letter", 1),
+        ("dead letter", 1),
+    ]
     assert {line["log_level"] for line in logs} == {"warning"}
     assert "secret payload" not in repr(logs)
+    assert clock.timers == 0
+
+
+def test_a_line_of_the_log_names_who_asked_and_the_trace() -> None:
+    """With the ids that lead to the same operation in the application's log and in traces, and never its payload."""
+    responder = Responder(Bus(), most=1000, clock=FakeClock())
+    traced = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    with capture_logs() as logs:
+        responder.finish(asked(route="orders", headers=traced), BAD, [])
+        responder.finish(asked(correlation_id=None, headers={"traceparent": "00-zz-1-01"}), BAD, [])
+    first = {
+        "event": "operation failed",
+        "log_level": "warning",
+        "integration": "api",
+        "operation": "request",
+        "route": "orders",
+        "caused_by": "integration.api.request",
+        "correlation_id": "c",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "attempts": 2,
+        "error": "rejected",
+        "message": "no",
+        "count": 1,
+    }
+    assert logs[0] == first
+    assert logs[1] == {k: v for k, v in first.items() if k not in {"route", "correlation_id", "trace_id"}}
+
+
+def test_integrations_that_do_not_exist_share_one_limit() -> None:
+    """A program that names thousands of them makes no more lines than one that names one."""
+    clock = FakeClock()
+    responder = Responder(Bus(), most=1000, clock=clock)
+    with capture_logs() as logs:
+        for number in range(2000):
+            responder.failed(asked(integration=f"no{number}"), UnknownIntegrationError("there is none"), 0)
+        responder.close()
+    assert [line["count"] for line in logs] == [1, 1, 1, 1997]
     assert clock.timers == 0
