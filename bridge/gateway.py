@@ -51,6 +51,7 @@ from bridge.routing.router import Router
 if TYPE_CHECKING:
     from bridge.config.changes import Snapshot
     from bridge.config.watch import FolderState
+    from bridge.observe.details import Details
     from bridge.observe.live import Live
     from bridge.observe.views import Views
 
@@ -204,6 +205,7 @@ class IntegrationGateway:
         self._shown: dict[str, tuple[Integration, dict[str, Any]]] = {}
         self._observer = Observer(
             lambda: msgspec.to_builtins(self.status()),
+            self._details,
             lambda: self.bus.alive,
             self._make_live,
             listen=None if settings.status is None else parse_listen(settings.status),
@@ -439,6 +441,12 @@ class IntegrationGateway:
                 clock=self._clock,
             )
         return self._views
+
+    def _details(self) -> "Details":
+        """Return what the metrics show beside the answer of `bridge.status`."""
+        from bridge.observe.details import read_details  # noqa: PLC0415 - see `views`
+
+        return read_details(self._manager, self._outbox, self._configuration)
 
     def overview(self) -> Overview:
         """See `routing.ports.Controls.overview`."""

@@ -589,6 +589,11 @@ class Connection:
         """How many messages from outside could not become an event."""
         return self._dropped
 
+    @property
+    def unwell(self) -> int:
+        """How many subscriptions are not live while it is connected."""
+        return self.subscriptions.not_live if self._base is ConnectionStatus.CONNECTED else 0
+
     def _unwell(self) -> dict[str, SubscriptionHealth]:
         return self.subscriptions.unwell() if self._base is ConnectionStatus.CONNECTED else {}
 

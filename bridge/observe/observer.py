@@ -15,6 +15,7 @@ from bridge.observe.summary import ReadStatus, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
 if TYPE_CHECKING:
+    from bridge.observe.details import ReadDetails
     from bridge.observe.live import Live
     from bridge.observe.metrics import Metrics
 
@@ -26,12 +27,13 @@ _REMEMBERED: Final = 20
 class Observer:
     """Show the bridge's state while its context lasts; `run` does what is repeated.
 
-    Probes, metrics and service manager read the answer of `bridge.status` and nothing else, so that they agree.
+    Probes, metrics and service manager read the answer of `bridge.status`, so that they agree.
     """
 
     def __init__(
         self,
         read_status: ReadStatus,
+        read_details: "ReadDetails",
         alive: Callable[[], bool],
         live: "Callable[[], Live]",
         *,
@@ -46,6 +48,7 @@ class Observer:
 
         Args:
             read_status: Returns the answer of `bridge.status`.
+            read_details: Returns what the metrics show beside that.
             alive: Returns whether the bus is read.
             live: Returns what serves the open consoles; called when the first one comes.
             listen: The address of console, probes and metrics; None for none of these.
@@ -57,6 +60,7 @@ class Observer:
                 stood still, which is measured here.
         """
         self._read_status = read_status
+        self._read_details = read_details
         self._alive = alive
         self._read = read
         self._late: deque[float] = deque([0.0], _REMEMBERED)
@@ -75,7 +79,7 @@ class Observer:
         from bridge.observe.metrics import Metrics  # noqa: PLC0415
 
         if self._metrics is None:
-            self._metrics = Metrics(self._read_status, lambda: max(self._late))
+            self._metrics = Metrics(self._read_status, self._read_details, lambda: max(self._late))
         return self._metrics.text(accept)
 
     @property

@@ -137,7 +137,7 @@ class Views:
             dead_letters=0 if letters is None else letters.count,
             dropped=health.dropped,
             warnings=len(health.warnings),
-            unwell=connection.subscriptions.not_live if health.subscriptions else 0,
+            unwell=connection.unwell,
             rates=rates,
             series=UNSET if series is None else series,
         )

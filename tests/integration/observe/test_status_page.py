@@ -16,6 +16,7 @@ from bridge.core.errors import ConfigError
 from bridge.core.settings import Listen
 from bridge.observe.metrics import Metrics
 from bridge.observe.server import StatusServer
+from tests.support.details import details_of
 from tests.support.servers.remote import free_port, remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
@@ -37,7 +38,7 @@ class ServedPage:
         self.answer = ANSWER
         self.alive = True
         report = lambda: self.answer  # noqa: E731
-        metrics = Metrics(report, lambda: 0.0).text
+        metrics = Metrics(report, lambda: details_of(ANSWER), lambda: 0.0).text
         self.server = StatusServer(
             report,
             lambda: self.alive,
@@ -86,7 +87,7 @@ async def test_the_sidecar_shows_itself():
             )
             assert ready.text.splitlines()[1].startswith("gone: disconnected, not_connected: ")
             metrics = (await client.get("/metrics")).text
-            assert 'nemo_bridge_operations_ended_total{integration="shop",outcome="succeeded"} 3.0' in metrics
+            assert 'nemo_bridge_operations_ended_total{integration="shop",outcome="succeeded"} 3\n' in metrics
             assert re.search(r"^process_resident_memory_bytes [1-9]", metrics, re.MULTILINE)
             assert re.search(r"^nemo_bridge_event_loop_lag_seconds \d", metrics, re.MULTILINE)
             assert "nemo-bridge" in (await client.get("/")).text
@@ -219,7 +220,7 @@ async def test_the_address_is_taken():
         second = StatusServer(
             report,
             lambda: True,
-            Metrics(report, lambda: 0.0).text,
+            Metrics(report, lambda: details_of(ANSWER), lambda: 0.0).text,
             no_console,
             listen=Listen("127.0.0.1", port),
             hosts=(),

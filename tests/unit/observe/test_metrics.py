@@ -1,30 +1,71 @@
-"""Show the names of the metrics, and that their values are those of `bridge.status`."""
+"""Show the names of the metrics, and that their values are those of the bridge."""
 
 from copy import deepcopy
 from typing import Any
 
+import msgspec
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.contract import examples
+from bridge.core.errors import CircuitOpenError, UnavailableError
+from bridge.core.model import CircuitState, Outcome
+from bridge.observe.details import Details, IntegrationDetails
 from bridge.observe.metrics import Metrics
+from bridge.resilience.measurements import BUCKETS, Measurements
+from tests.support.details import details_of
+from tests.support.guard.operations import operation
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def samples(answer: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return every sample by name and labels, as Prometheus reads them."""
-    body, content_type = Metrics(lambda: answer, lambda: 0.25).text("")
+def families(answer: dict[str, Any], details: Details | None = None, accept: str = "") -> list[Metric]:
+    """Return every family, as Prometheus reads it."""
+    known = details or details_of(name for name in answer if name != "bridge")
+    body, content_type = Metrics(lambda: answer, lambda: known, lambda: 0.25).text(accept)
+    if accept:
+        assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+        return [*open_families(body.decode())]
     assert content_type.startswith("text/plain; version=0.0.4")
-    families = text_string_to_metric_families(body.decode())
-    return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in families for one in family.samples}
+    return [*text_string_to_metric_families(body.decode())]
+
+
+def samples(answer: dict[str, Any], details: Details | None = None, accept: str = "") -> Samples:
+    """Return every sample by name and labels."""
+    found = families(answer, details, accept)
+    return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in found for one in family.samples}
+
+
+def busy() -> Details:
+    """Return the details of an integration with two operations, a route, a subscription and an open circuit."""
+    measured = Measurements()
+    routed = msgspec.structs.replace(operation(1), route="orders")
+    for attempt in (1, 1, 2, 3):
+        measured.begun(attempt)
+    measured.succeeded(routed, 0.3)
+    measured.succeeded(operation(2), 0.0004)
+    measured.ended(routed, Outcome(error=UnavailableError("503"), attempts=2, duration_ms=90_000.0), at=1)
+    measured.ended(operation(3), Outcome(error=CircuitOpenError("open")), at=2)
+    measured.circuit_changed(CircuitState.OPEN, None, at=3)
+    one = IntegrationDetails(
+        measured,
+        routes=["orders", "stock"],
+        subscriptions=[("jobs", 12)],
+        unwell=25,
+        unheard=1,
+        pending=4,
+        dead_letters=5,
+    )
+    return Details(orphans=6, integrations={"backend_api": one})
 
 
 def test_the_sums_are_there():
     """Operations are counted by outcome, in base units, and the sums add up."""
-    one = {"status": "connecting", "error": None}
-    found = samples(ANSWER | {"backend_api": ANSWER["backend_api"] | {"dropped": 3, "subscriptions": {"jobs": one}}})
+    found = samples(ANSWER | {"backend_api": ANSWER["backend_api"] | {"dropped": 3, "warnings": ["one", "two"]}})
     api = ("integration", "backend_api")
     ended = sum(value for (name, _), value in found.items() if name == "nemo_bridge_operations_ended_total")
     in_flight = found["nemo_bridge_operations_in_flight", (api,)]
@@ -34,9 +75,80 @@ def test_the_sums_are_there():
     assert found["nemo_bridge_check_latency_seconds", (api,)] == pytest.approx(0.0032)
     assert found["nemo_bridge_reconnects_total", (api,)] == 1
     assert found["nemo_bridge_messages_dropped_total", (api,)] == 3
-    assert found["nemo_bridge_subscriptions_unwell", (api,)] == 1
+    assert found["nemo_bridge_integration_warnings", (api,)] == 2
     assert found["nemo_bridge_bus_events_received_total", ()] == 120
     assert found["nemo_bridge_event_loop_lag_seconds", ()] == 0.25
+
+
+@pytest.mark.parametrize("accept", ["", OPEN_METRICS])
+def test_what_was_measured(accept: str):
+    """Attempts, failures, routes, the circuit, subscriptions and the outbox are those of the integration."""
+    found = samples(ANSWER, busy(), accept)
+    api = ("integration", "backend_api")
+    assert found["nemo_bridge_attempts_total", (api,)] == 4
+    assert found["nemo_bridge_retries_total", (api,)] == 2
+    assert {labels: value for (name, labels), value in found.items() if name == "nemo_bridge_failures_total"} == {
+        (api, ("kind", "unavailable")): 1,
+        (api, ("kind", "circuit_open")): 1,
+    }
+    assert {labels: value for (name, labels), value in found.items() if "_route_" in name} == {
+        (api, ("outcome", "succeeded"), ("route", "orders")): 1,
+        (api, ("outcome", "failed"), ("route", "orders")): 1,
+        (api, ("outcome", "succeeded"), ("route", "stock")): 0,
+        (api, ("outcome", "failed"), ("route", "stock")): 0,
+    }
+    assert found["nemo_bridge_circuit_transitions_total", (api, ("state", "open"))] == 1
+    assert found["nemo_bridge_circuit_transitions_total", (api, ("state", "closed"))] == 0
+    assert found["nemo_bridge_subscription_messages_total", (api, ("subscription", "jobs"))] == 12
+    assert found["nemo_bridge_subscriptions_unwell", (api,)] == 25
+    assert found["nemo_bridge_subscriptions_unheard", (api,)] == 1
+    assert found["nemo_bridge_integration_outbox_pending", (api,)] == 4
+    assert found["nemo_bridge_integration_dead_letters", (api,)] == 5
+    assert found["nemo_bridge_outbox_orphans", ()] == 6
+
+
+@pytest.mark.parametrize("accept", ["", OPEN_METRICS])
+def test_durations_are_a_histogram(accept: str):
+    """Each bucket has all that is not longer than its limit; the last one has all."""
+    name = "nemo_bridge_operation_duration_seconds"
+    (family,) = (one for one in families(ANSWER, busy(), accept) if one.name == name)
+    assert family.type == "histogram"
+    assert all(one.labels["operation"] == "request" for one in family.samples)
+    buckets = {float(one.labels["le"]): one.value for one in family.samples if one.name == f"{name}_bucket"}
+    assert [*buckets] == [*BUCKETS, float("inf")]
+    assert {limit: buckets[limit] for limit in (0.0005, 0.25, 0.5, 60.0, float("inf"))} == {
+        0.0005: 1,
+        0.25: 1,
+        0.5: 2,
+        60.0: 2,
+        float("inf"): 3,
+    }
+    sums = {one.name: one.value for one in family.samples}
+    assert (sums[f"{name}_count"], sums[f"{name}_sum"]) == (3, pytest.approx(90.3004))
+
+
+def test_routes_beyond_the_limit_are_one():
+    """Routes that are counted together have one sum, under an empty name, and none of their own."""
+    measured = Measurements()
+    for number in range(1002):
+        measured.succeeded(msgspec.structs.replace(operation(1), route=f"r{number}"), 0.1)
+    routes = [f"r{number}" for number in range(1002)]
+    found = samples(ANSWER, Details(0, {"backend_api": IntegrationDetails(measured, routes=routes)}))
+    counted = {dict(labels)["route"]: value for (name, labels), value in found.items() if "_route_" in name and value}
+    assert (len(counted), counted["r999"], counted[""]) == (1001, 1, 2)
+    assert not any(dict(labels).get("route") == "r1000" for _, labels in found)
+
+
+def test_the_state_of_the_outbox():
+    """That it accepts nothing, or has lost what was stored, is a number that an alert can watch."""
+    assert samples(ANSWER)["nemo_bridge_outbox_problem", ()] == 0
+    assert samples(ANSWER)["nemo_bridge_outbox_loss", ()] == 0
+    broken = deepcopy(ANSWER)
+    broken["bridge"]["outbox"] |= {"problem": "no space left", "missing": "3 events", "oldest_ms": 1500}
+    found = samples(broken)
+    assert found["nemo_bridge_outbox_problem", ()] == 1
+    assert found["nemo_bridge_outbox_loss", ()] == 1
+    assert found["nemo_bridge_outbox_oldest_seconds", ()] == 1.5
 
 
 def test_states_are_one_of_all():
@@ -52,18 +164,33 @@ def test_states_are_one_of_all():
 
 
 def test_series_grow_with_the_configuration_only():
-    """Events make no new series; another integration makes as many as each of the others."""
+    """Another state makes no new series; another integration makes as many as each of the others."""
     one = samples(ANSWER).keys()
-    busy = deepcopy(ANSWER)
-    busy["backend_api"] |= {"status": "failed", "error": {"kind": "auth", "message": "x", "retryable": False}}
-    assert samples(busy).keys() == one
+    failed = deepcopy(ANSWER)
+    failed["backend_api"] |= {"status": "failed", "error": {"kind": "auth", "message": "x", "retryable": False}}
+    assert samples(failed).keys() == one
     two = samples(ANSWER | {"other": examples.INTEGRATION | {"integration": "other"}}).keys()
     mine = {key for key in one if any(name == "integration" for name, _ in key[1])}
     assert len(two) == len(one) + len(mine)
 
 
-def test_open_metrics_where_it_is_asked_for():
-    """Where OpenMetrics is asked for, the text is valid OpenMetrics, which is stricter."""
-    body, content_type = Metrics(lambda: ANSWER, lambda: 0.0).text("application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert {family.name for family in open_families(body.decode())} >= {"nemo_bridge_operations_accepted"}
+def test_both_formats_say_the_same():
+    """OpenMetrics, which is stricter, has the same samples and types as the older text; each has a help text."""
+    old, new = families(ANSWER, busy()), families(ANSWER, busy(), OPEN_METRICS)
+    ours = [(one.name, one.type) for one in new if one.name.startswith("nemo_bridge_")]
+    assert ours == [(one.name, one.type) for one in old if one.name.startswith("nemo_bridge_")]
+    assert all(one.documentation for one in new)
+    assert {key: value for key, value in samples(ANSWER, busy()).items() if key[0].startswith("nemo_")} == {
+        key: value for key, value in samples(ANSWER, busy(), OPEN_METRICS).items() if key[0].startswith("nemo_")
+    }
+
+
+def test_labels_are_escaped():
+    """A name with quotes, a backslash and a line break is one label, and ends no line."""
+    name = 'a"b\\c\nd'
+    (found,) = (
+        labels
+        for (one, labels) in samples(ANSWER | {"bridge": examples.BRIDGE | {"name": name}})
+        if one == "nemo_bridge_info"
+    )
+    assert dict(found)["name"] == name
