@@ -397,11 +397,13 @@ class Simulation:
                 outcome = "expired" if end.dead_letter is None else "dead_lettered"
             self.record.add(Ended(self.now_ms, end.entry.seq, outcome, end.outcome.attempts))
         for task in done.tasks:
-            if task.writes and isinstance(task.result, int):
-                self.record.add(Discarded(self.now_ms, task.result))
-            elif task.writes:
-                for entry in task.result:
-                    self._note_stored(entry)
+            if not task.writes:
+                continue
+            replayed = [one for one in task.result if isinstance(one, StoredEntry)]
+            for entry in replayed:
+                self._note_stored(entry)
+            if len(replayed) < len(task.result):  # of what is discarded it has the integrations
+                self.record.add(Discarded(self.now_ms, len(task.result) - len(replayed)))
 
     def _note_stored(self, entry: StoredEntry) -> None:
         body, event = entry.body, entry.event

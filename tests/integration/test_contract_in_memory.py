@@ -19,14 +19,20 @@ from bridge.contract import MESSAGE_TYPES, message_type_for
 from bridge.core.model import Event
 from bridge.gateway import IntegrationGateway
 from bridge.outbox.commit_mark import CommitMark, Mark
+from tests.integration.observe.test_console import console
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
 from tests.support.bus.schemas import validate_event
+from tests.support.servers.remote import free_port
 from tests.support.wait import until
 
 CONFIGURATION = """
 bridge {{
   data_dir = "{0}/data"
-  status   = null
+  status   = "127.0.0.1:{1}"
+  console {{
+    actions = true
+    token   = "correct-horse-battery"
+  }}
 }}
 bus {{
   publish   = "ipc://{0}/p"
@@ -214,7 +220,8 @@ async def commands(client: BusClient) -> None:
 
 async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str, MemoryRemote]):
     """Whatever a bridge with every pattern says fits its schema, and every schema has its event."""
-    (tmp_path / "bridge.hcl").write_text(CONFIGURATION.format(tmp_path))
+    port = free_port()
+    (tmp_path / "bridge.hcl").write_text(CONFIGURATION.format(tmp_path, port))
     (tmp_path / "data").mkdir(mode=0o700)
     mark = CommitMark(tmp_path / "data" / "outbox.db.mark")
     mark.write(Mark(b"of another store", commits=3, entries=2))
@@ -242,6 +249,8 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
                 await held(client, events)
                 await kept(client, events)
                 await commands(client)
+                async with console(f"http://127.0.0.1:{port}/") as viewer:
+                    assert not (await viewer.act(token="wrong", do="pause", integration="shop"))["ok"]
                 await trouble(client, remotes["ruin"], events)
                 gateway.stop("the test is over")
                 await asyncio.wait_for(collecting, 10)
