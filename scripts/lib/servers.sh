@@ -1,4 +1,5 @@
-# Sourced by scripts/test: the servers that the tests start for themselves, on ports of their own, and the browser.
+# Sourced by scripts/test: the servers that the tests start for themselves, on ports of their own, the browser, and
+# Prometheus' tool for alert rules.
 
 # One line a program: "program package" (Debian's names).
 SERVERS=(
@@ -6,6 +7,7 @@ SERVERS=(
     "nats-server nats-server"
     "redis-server redis-server"
     "chromium chromium"
+    "promtool prometheus"
 )
 
 # Install what is missing. Where that is not possible: an error in CI, elsewhere the exact command as a note, and the

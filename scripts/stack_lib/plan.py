@@ -58,9 +58,9 @@ class Plan:
 
 
 def services() -> dict[str, dict[str, Any]]:
-    """The services of compose.yaml."""
+    """The services of compose.yaml, without those of a profile, which start only when they are asked for."""
     found: dict[str, dict[str, Any]] = YAML(typ="safe").load(COMPOSE / "compose.yaml")["services"]
-    return found
+    return {name: service for name, service in found.items() if "profiles" not in service}
 
 
 def check_installed() -> None:

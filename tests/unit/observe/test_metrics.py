@@ -10,12 +10,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.contract import examples
-from bridge.core.errors import CircuitOpenError, UnavailableError
-from bridge.core.model import CircuitState, Outcome
 from bridge.observe.details import Details, IntegrationDetails
 from bridge.observe.metrics import Metrics
 from bridge.resilience.measurements import BUCKETS, Measurements
-from tests.support.details import details_of
+from tests.support.details import busy_details, details_of
 from tests.support.guard.operations import operation
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
@@ -40,29 +38,6 @@ def samples(answer: dict[str, Any], details: Details | None = None, accept: str 
     return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in found for one in family.samples}
 
 
-def busy() -> Details:
-    """Return the details of an integration with two operations, a route, a subscription and an open circuit."""
-    measured = Measurements()
-    routed = msgspec.structs.replace(operation(1), route="orders")
-    for attempt in (1, 1, 2, 3):
-        measured.begun(attempt)
-    measured.succeeded(routed, 0.3)
-    measured.succeeded(operation(2), 0.0004)
-    measured.ended(routed, Outcome(error=UnavailableError("503"), attempts=2, duration_ms=90_000.0), at=1)
-    measured.ended(operation(3), Outcome(error=CircuitOpenError("open")), at=2)
-    measured.circuit_changed(CircuitState.OPEN, None, at=3)
-    one = IntegrationDetails(
-        measured,
-        routes=["orders", "stock"],
-        subscriptions=[("jobs", 12)],
-        unwell=25,
-        unheard=1,
-        pending=4,
-        dead_letters=5,
-    )
-    return Details(orphans=6, integrations={"backend_api": one})
-
-
 def test_the_sums_are_there():
     """Operations are counted by outcome, in base units, and the sums add up."""
     found = samples(ANSWER | {"backend_api": ANSWER["backend_api"] | {"dropped": 3, "warnings": ["one", "two"]}})
@@ -83,7 +58,7 @@ def test_the_sums_are_there():
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_what_was_measured(accept: str):
     """Attempts, failures, routes, the circuit, subscriptions and the outbox are those of the integration."""
-    found = samples(ANSWER, busy(), accept)
+    found = samples(ANSWER, busy_details(), accept)
     api = ("integration", "backend_api")
     assert found["nemo_bridge_attempts_total", (api,)] == 4
     assert found["nemo_bridge_retries_total", (api,)] == 2
@@ -111,7 +86,7 @@ def test_what_was_measured(accept: str):
 def test_durations_are_a_histogram(accept: str):
     """Each bucket has all that is not longer than its limit; the last one has all."""
     name = "nemo_bridge_operation_duration_seconds"
-    (family,) = (one for one in families(ANSWER, busy(), accept) if one.name == name)
+    (family,) = (one for one in families(ANSWER, busy_details(), accept) if one.name == name)
     assert family.type == "histogram"
     assert all(one.labels["operation"] == "request" for one in family.samples)
     buckets = {float(one.labels["le"]): one.value for one in family.samples if one.name == f"{name}_bucket"}
@@ -176,12 +151,12 @@ def test_series_grow_with_the_configuration_only():
 
 def test_both_formats_say_the_same():
     """OpenMetrics, which is stricter, has the same samples and types as the older text; each has a help text."""
-    old, new = families(ANSWER, busy()), families(ANSWER, busy(), OPEN_METRICS)
+    old, new = families(ANSWER, busy_details()), families(ANSWER, busy_details(), OPEN_METRICS)
     ours = [(one.name, one.type) for one in new if one.name.startswith("nemo_bridge_")]
     assert ours == [(one.name, one.type) for one in old if one.name.startswith("nemo_bridge_")]
     assert all(one.documentation for one in new)
-    assert {key: value for key, value in samples(ANSWER, busy()).items() if key[0].startswith("nemo_")} == {
-        key: value for key, value in samples(ANSWER, busy(), OPEN_METRICS).items() if key[0].startswith("nemo_")
+    assert {key: value for key, value in samples(ANSWER, busy_details()).items() if key[0].startswith("nemo_")} == {
+        key: value for key, value in samples(ANSWER, busy_details(), OPEN_METRICS).items() if key[0].startswith("nemo_")
     }
 
 

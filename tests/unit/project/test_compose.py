@@ -44,10 +44,16 @@ def plan(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def services() -> Mapping[str, dict[str, Any]]:
+def every_service() -> Mapping[str, dict[str, Any]]:
     """The services of compose.yaml."""
     found: Mapping[str, dict[str, Any]] = YAML(typ="safe").load(COMPOSE / "compose.yaml")["services"]
     return found
+
+
+@pytest.fixture
+def services(every_service: Mapping[str, dict[str, Any]]) -> Mapping[str, dict[str, Any]]:
+    """Those that start without a profile."""
+    return {name: service for name, service in every_service.items() if "profiles" not in service}
 
 
 def container_ports(plan: dict[str, Any]) -> set[tuple[str, int]]:
@@ -124,12 +130,22 @@ def test_the_check_covers_every_route_and_subscription(plan):
     assert {one["back"] for one in plan["check"]} == set(re.findall(r'^  emit +?= "(.+)"$', text, re.MULTILINE))
 
 
-def test_every_volume_exists(services):
+def test_monitoring_is_asked_for_and_stays_on_this_machine(every_service):
+    """Prometheus reads the metrics on the sidecar's loopback; of both only Grafana has a port, on this machine only."""
+    monitoring = {name: one for name, one in every_service.items() if one.get("profiles") == ["monitoring"]}
+    assert {name: one.get("ports") for name, one in monitoring.items()} == {
+        "prometheus": None,
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+    assert monitoring["prometheus"]["network_mode"] == "service:sidecar"
+
+
+def test_every_volume_exists(every_service):
     """A mounted file is there and read only, a named volume is declared, and the command's file is mounted."""
     declared = re.findall(r"^volumes:\n((?:  \w+:\n)+)", (COMPOSE / "compose.yaml").read_text("utf-8"), re.MULTILINE)
     named = set(re.findall(r"\w+", declared[0]))
     used = set()
-    for service in services.values():
+    for service in every_service.values():
         mounted = set()
         for volume in service.get("volumes", ()):
             source, target, *mode = volume.split(":")
@@ -139,15 +155,15 @@ def test_every_volume_exists(services):
             else:
                 used.add(source)
             mounted.add(target)
-        assert {argument for argument in service["command"] if argument.startswith("/etc/")} <= mounted
+        assert {argument for argument in service.get("command", ()) if argument.startswith("/etc/")} <= mounted
     assert used == named
 
 
-def test_nobody_is_root(services):
+def test_nobody_is_root(every_service):
     """Every container runs as nobody, on a file system that it cannot write, without capabilities; each is watched."""
     dockerfile = (COMPOSE / "Dockerfile").read_text("utf-8")
     assert re.search(r"^USER 65534:65534$", dockerfile, re.MULTILINE)
-    for name, service in services.items():
+    for name, service in every_service.items():
         assert service["user"] == "65534:65534"
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
