@@ -170,7 +170,7 @@ class Connection:
             redact=self._redactor.error,
         )
         self.guard.pause()  # what comes before `run` begins waits for it
-        self._log = StateLog(self.id, clock=clock, sums=self.guard.accounting.sums)
+        self._log = StateLog(self.id, clock=clock, accounting=self.guard.accounting)
         self.subscriptions = Subscriptions(
             self.id,
             self.subscription_specs,

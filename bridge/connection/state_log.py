@@ -1,6 +1,5 @@
 """Logs the outages of one integration: when it goes down and comes back, and each five minutes how it is meanwhile."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,9 +9,10 @@ import structlog
 from bridge.core.errors import BridgeError
 from bridge.core.log_fields import error_fields, operation_fields
 from bridge.core.model import CircuitState, ConnectionStatus, Operation
-from bridge.core.payloads import Accounting, CircuitChange
+from bridge.core.payloads import CircuitChange
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
+from bridge.resilience import Accounting
 
 #: Seconds between two lines about an outage that goes on.
 AGAIN: Final = 300.0
@@ -46,16 +46,16 @@ class StateLog:
     end of a log sees it, too.
     """
 
-    def __init__(self, integration: str, *, clock: Clock, sums: Callable[[], Accounting]) -> None:
+    def __init__(self, integration: str, *, clock: Clock, accounting: Accounting) -> None:
         """Create it; nothing is known of the integration yet.
 
         Args:
             integration: Its label.
             clock: For all times.
-            sums: Returns the counts of its operations.
+            accounting: The counts of its operations.
         """
         self._clock = clock
-        self._sums = sums
+        self._accounting = accounting
         self._log = log.bind(integration=integration)
         self._status: ConnectionStatus | None = None
         self._error: BridgeError | None = None
@@ -149,7 +149,7 @@ class StateLog:
     # --- what goes on
 
     def _begin(self) -> _Outage:
-        return _Outage(self._clock.monotonic(), self._clock.wall_ms(), _failed(self._sums()))
+        return _Outage(self._clock.monotonic(), self._clock.wall_ms(), self._failed)
 
     def _watch(self) -> None:
         if self._down is None and self._circuit is None and self._unsubscribed is None:
@@ -179,17 +179,16 @@ class StateLog:
     def _ended(self, name: str, outage: _Outage | None) -> dict[str, Any]:
         if outage is None:
             return {}
-        sums = self._sums()
         return {
             name: round(self._clock.monotonic() - outage.since, 1),
-            "failed": _failed(sums) - outage.failed,
-            "waiting": sums.queued,
+            "failed": self._failed - outage.failed,
+            "waiting": self._accounting.sums().queued,
         }
 
-
-def _failed(sums: Accounting) -> int:
-    """Return how many operations did not end well."""
-    return sums.failed + sums.dead_lettered + sums.expired + sums.shed
+    @property
+    def _failed(self) -> int:
+        """How many operations did not end with a result."""
+        return self._accounting.ended()[1]
 
 
 def _reason(error: BridgeError | None) -> tuple[str, str] | None:

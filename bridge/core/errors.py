@@ -85,6 +85,11 @@ class ErrorObject(msgspec.Struct, frozen=True):
     data: Any | msgspec.UnsetType = msgspec.UNSET
     retry_after_ms: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
+    def shortened(self, most: int) -> "ErrorObject":
+        """Return it without the remote's own data, and with at most so many characters of its message."""
+        message = self.message if len(self.message) <= most else f"{self.message[: most - 1]}…"
+        return msgspec.structs.replace(self, message=message, data=msgspec.UNSET)
+
 
 def _can_be_carried(value: Any) -> bool:
     if value is None or type(value) is bool:

@@ -219,10 +219,7 @@ def _error(connection: Connection, health: IntegrationHealth) -> ErrorObject | N
     if error is None and health.circuit is not CircuitState.CLOSED:
         opened = (one.error for one in reversed(connection.guard.measured.circuit) if one.error is not None)
         error = None if connection.guard.breaker.forced else next(opened, None)
-    if error is None:
-        return None
-    message = error.message if len(error.message) <= _MOST_TEXT else f"{error.message[: _MOST_TEXT - 1]}…"
-    return replace(error, message=message, data=UNSET)
+    return None if error is None else error.shortened(_MOST_TEXT)
 
 
 def _buckets(histogram: Histogram) -> list[Bucket]:

@@ -4,8 +4,6 @@ from bisect import bisect_left
 from collections import deque
 from typing import Final
 
-import msgspec
-
 from bridge.core.errors import ErrorKind, ErrorObject
 from bridge.core.model import CircuitState, FailedAttempt, Operation, Outcome
 from bridge.core.payloads import CircuitMoment, FailedOperation
@@ -137,7 +135,9 @@ class Measurements:
     def circuit_changed(self, state: CircuitState, error: ErrorObject | None, at: int) -> None:
         """Remember that the circuit came to a state, at Unix time in milliseconds, because of an error or by hand."""
         self.transitions[state] += 1
-        self.circuit.append(CircuitMoment(at=at, state=state, error=None if error is None else _short(error)))
+        self.circuit.append(
+            CircuitMoment(at=at, state=state, error=None if error is None else error.shortened(_MOST_TEXT))
+        )
 
     def _duration(self, name: str, seconds: float) -> None:
         found = self.durations.get(name)
@@ -169,14 +169,9 @@ def _remembered(operation: Operation, outcome: Outcome, error: ErrorObject, at: 
         durable=operation.durable,
         attempts=outcome.attempts,
         duration_ms=round(outcome.duration_ms, 3),
-        error=_short(error),
+        error=error.shortened(_MOST_TEXT),
         history=[
-            FailedAttempt(at=one.at, duration_ms=round(one.duration_ms, 3), error=_short(one.error)) for one in history
+            FailedAttempt(at=one.at, duration_ms=round(one.duration_ms, 3), error=one.error.shortened(_MOST_TEXT))
+            for one in history
         ],
     )
-
-
-def _short(error: ErrorObject) -> ErrorObject:
-    """Return the error without the remote's own data, and with the beginning of its message."""
-    message = error.message if len(error.message) <= _MOST_TEXT else error.message[: _MOST_TEXT - 1] + "…"
-    return msgspec.structs.replace(error, message=message, data=msgspec.UNSET)

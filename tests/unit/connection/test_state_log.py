@@ -2,13 +2,13 @@
 
 from typing import Any, Self
 
-import msgspec
 from structlog.testing import capture_logs
 
 from bridge.connection.state_log import AGAIN, StateLog
 from bridge.core.errors import AuthError, NotConnectedError, UnavailableError
 from bridge.core.model import CircuitState, ConnectionStatus
-from bridge.core.payloads import Accounting, CircuitChange
+from bridge.core.payloads import CircuitChange
+from bridge.resilience import Accounting, Stage
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
 
@@ -21,8 +21,8 @@ class Told:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.sums = Accounting(0, 0, 0, 0, 0, 0, 0, 0)
-        self.log = StateLog("api", clock=self.clock, sums=lambda: self.sums)
+        self.accounting = Accounting()
+        self.log = StateLog("api", clock=self.clock, accounting=self.accounting)
         self.lines: list[Any] = []
         self._capture = capture_logs()
 
@@ -34,7 +34,13 @@ class Told:
         self._capture.__exit__(None, None, None)
 
     def count(self, **sums: int) -> None:
-        self.sums = msgspec.structs.replace(self.sums, **sums)
+        """Let as many operations be at these stages."""
+        for name, number in sums.items():
+            stage = Stage[name.upper()]
+            for _ in range(number - self.accounting.count(stage)):
+                self.accounting.accept(Stage.QUEUED)
+                if stage is not Stage.QUEUED:
+                    self.accounting.move(Stage.QUEUED, stage)
 
     def circuit(self, to: CircuitState, failures: int = 0) -> None:
         error = UnavailableError("503").to_wire() if to is CircuitState.OPEN else None
