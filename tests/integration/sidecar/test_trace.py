@@ -8,21 +8,9 @@ import redis
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_server, subscribed
 from tests.support.servers.redis_server import redis_server
-from tests.support.sidecar.sidecar import sidecar
+from tests.support.sidecar.sidecar import integration, sidecar
 
 _TRACE = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1", "baggage": "tenant=blue"}
-
-
-def _integration(kind: str, port: int) -> str:
-    return f"""
-integration "{kind}" {{
-  type = "{kind}"
-  endpoint {{
-    address = "127.0.0.1"
-    port    = {port}
-  }}
-}}
-"""
 
 
 _WAYS = """
@@ -77,9 +65,9 @@ async def test_a_trace_goes_through_every_protocol_with_headers() -> None:
         mosquitto() as broker,
         redis_server() as store,
         sidecar(
-            _integration("nats", server.port)
-            + _integration("mqtt", broker.port)
-            + _integration("redis", store.port)
+            integration("nats", server.port)
+            + integration("mqtt", broker.port)
+            + integration("redis", store.port)
             + _WAYS
         ) as bridge,
         bridge.program() as program,

@@ -13,23 +13,11 @@ from tests.support.servers.nats_server import NatsServer, nats_server, subscribe
 from tests.support.servers.otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.servers.redis_server import RedisServer, redis_server
 from tests.support.servers.remote import Remote, remote
-from tests.support.sidecar.sidecar import json_rpc, sidecar
+from tests.support.sidecar.sidecar import integration, json_rpc, sidecar
 from tests.support.wait import until
 
 _TRACE, _SPAN = "a" * 32, "b" * 16
 _PARENT = {"traceparent": f"00-{_TRACE}-{_SPAN}-01"}
-
-
-def _integration(kind: str, port: int) -> str:
-    return f"""
-integration "{kind}" {{
-  type = "{kind}"
-  endpoint {{
-    address = "127.0.0.1"
-    port    = {port}
-  }}
-}}
-"""
 
 
 _ROUTES = """
@@ -87,9 +75,9 @@ def world() -> Iterator[World]:
         redis_server() as store,
         sidecar(
             json_rpc("api", service.url, attempts=3, config='idempotent = ["flaky"]')
-            + _integration("nats", server.port)
-            + _integration("mqtt", broker.port)
-            + _integration("redis", store.port)
+            + integration("nats", server.port)
+            + integration("mqtt", broker.port)
+            + integration("redis", store.port)
             + _ROUTES,
             more="tracing = true",
             environ=collector.environ | {"OTEL_EXPORTER_OTLP_HEADERS": "x-key=k3y-word"},

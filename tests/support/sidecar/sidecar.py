@@ -26,6 +26,19 @@ bus {{
 """
 
 
+def integration(kind: str, port: int) -> str:
+    """Return an `integration` block for a server on this machine; its label is the name of the protocol."""
+    return f"""
+integration "{kind}" {{
+  type = "{kind}"
+  endpoint {{
+    address = "127.0.0.1"
+    port    = {port}
+  }}
+}}
+"""
+
+
 def json_rpc(
     name: str,
     url: str,

@@ -15,6 +15,7 @@ from bridge.cli import check
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.main import main
 from bridge.core.diagnostic import Code
+from tests.unit.cli.test_exit_codes import GOOD, UNSAFE
 
 #: `--json` as docs/configuration.md describes it: these keys and no others.
 NUMBER = {"type": "integer", "minimum": 0}
@@ -35,18 +36,6 @@ SCHEMA = {
     "type": "array",
     "items": {"type": "object", "properties": KEYS, "required": list(KEYS), "additionalProperties": False},
 }
-GOOD = 'integration "clock" {\n  type = "timer"\n  config {\n    every = "1s"\n  }\n}\n'
-UNSAFE = """\
-integration "shop" {
-  type = "http"
-  endpoint {
-    url = "https://shop.example/"
-  }
-  tls {
-    verify = false
-  }
-}
-"""
 SHOP = 'integration "shop" {{\n  type = "http"\n  endpoint {{\n    url = "http://127.0.0.1:{}/"\n  }}\n}}\n'
 
 
