@@ -408,6 +408,31 @@ def status(
     raise typer.Exit(view.status(options, as_json=json, watch=watch, timeout=timeout))
 
 
+@app.command(epilog=examples("nemo-bridge top", "nemo-bridge top --every 500ms --config shop.hcl"))
+def top(
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="How often to ask the bridge, such as 500ms or 5.")
+    ] = "2s",
+    config: ConfigFile = None,
+    publish: PublishTo = None,
+    subscribe: SubscribeTo = None,
+    key_file: KeyFile = None,
+    server_key: ServerKeyFile = None,
+) -> None:
+    """Show what the bridge does, and what is wrong, on the whole terminal until q is pressed.
+
+    It lists integrations, problems, routes and subscriptions; enter opens an integration with its last failures, its
+    circuit, its dead letters and its configuration. The key ? shows all keys.
+    """
+    if sys.platform == "win32":
+        raise InvalidError("top needs a Unix terminal; `nemo-bridge status --watch` works here")
+    from bridge.cli import talk  # noqa: PLC0415
+    from bridge.cli import top as view  # noqa: PLC0415
+
+    options = talk.BusOptions(config, publish, subscribe, key_file, server_key)
+    raise typer.Exit(view.top(options, every))
+
+
 @app.command(
     epilog=examples(
         "nemo-bridge tap",

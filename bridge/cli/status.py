@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.cli.exit_codes import ExitCode
+from bridge.cli.figures import counted
 from bridge.cli.options import seconds
 from bridge.cli.talk import BusOptions
 from bridge.cli.terminal import complain, console, json_text, say
@@ -71,7 +72,7 @@ async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCod
                 if as_json:
                     print(json_text(found), flush=True)
                 else:
-                    live.update(_page(found, made), refresh=True)
+                    live.update(_page(found, made, wrong_first=True), refresh=True)
                 await asyncio.sleep(_EVERY)
 
 
@@ -94,14 +95,29 @@ async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
 # --- output
 
 
-def _page(found: Status, made: Subscriptions) -> RenderableType:
+def _page(found: Status, made: Subscriptions, *, wrong_first: bool = False) -> RenderableType:
+    """Return all that is shown.
+
+    Args:
+        found: The answer of `bridge.status`.
+        made: The subscriptions.
+        wrong_first: Say what is wrong at the top, since a screen shows the beginning. What is printed once ends with
+            it, since that stays in sight.
+    """
     one = found["bridge"]
     head = Text("bridge ")
     head.append(printable(one["name"]), style="bold").append("  ")
     head.append(one["status"], style=_colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
-    counts = (_line(name, one[name]) for name in ("bus", "outbox"))
-    return Group(head, *counts, Text(), _states(found), Text(), _sums(found), *_asked(made), *_notes(found))
+    counts = [_line(name, one[name]) for name in ("bus", "outbox")]
+    tables = [_states(found), Text(), _sums(found), *_asked(made)]
+    notes = list(_notes(found))
+    if not wrong_first:
+        return Group(head, *counts, Text(), *tables, *notes)
+    all_of = integrations(found)
+    wrong = sum(one["status"] != "connected" or one["circuit"] != "closed" for one in all_of)
+    told = f"{wrong} of {counted(len(all_of), 'integration')} {'is' if wrong == 1 else 'are'} not well"
+    return Group(head, *([Text(told, style="bold red")] if wrong else ()), *notes, Text(), *counts, Text(), *tables)
 
 
 def _line(name: str, counts: Mapping[str, object]) -> Text:
@@ -164,22 +180,26 @@ def _table(*columns: str) -> Table:
 
 
 def _notes(found: Status) -> Iterator[Text]:
-    problem = found["bridge"]["outbox"]["problem"]
-    if problem is not None:
-        yield Text(f"outbox: {printable(problem)}", style="red")
-    missing = found["bridge"]["outbox"].get("missing")  # a bridge of an earlier version does not say it
-    if missing is not None:
-        yield Text(f"outbox: {printable(missing)}", style="red")
+    """Return one line for each thing that is wrong, errors first; what several integrations have is said once."""
+    outbox = found["bridge"]["outbox"]
+    for told in (outbox["problem"], outbox.get("missing")):  # a bridge of an earlier version does not say the second
+        if told is not None:
+            yield Text(f"outbox: {printable(told)}", style="red")
+    errors: dict[str, list[str]] = {}
+    warnings: dict[str, list[str]] = {}
     for one in integrations(found):
         name = printable(one["integration"])
         if one["error"] is not None:
-            yield Text(f"{name}: {one['error']['kind']}: {printable(one['error']['message'])}", style="red")
+            errors.setdefault(f"{one['error']['kind']}: {printable(one['error']['message'])}", []).append(name)
         for line in unwell(one):
-            yield Text(f"{name}: {printable(line)}", style="red")
-        for warning in one["warnings"]:
-            yield Text(f"{name}: {printable(warning)}", style="yellow")
+            errors.setdefault(printable(line), []).append(name)
         if not balanced(one["accounting"]):
-            yield Text(f"{name}: the sums do not balance", style="red")
+            errors.setdefault("the sums do not balance", []).append(name)
+        for warning in one["warnings"]:
+            warnings.setdefault(printable(warning), []).append(name)
+    for lines, style in ((errors, "red"), (warnings, "yellow")):
+        for line, names in lines.items():
+            yield Text(f"{', '.join(names)}: {line}", style=style)
 
 
 def _colour(state: str) -> str:

@@ -75,6 +75,8 @@ CASES = [
     ("call a b {{", ExitCode.INVALID),
     ("call a b --timeout soon", ExitCode.INVALID),
     ("status --timeout 0", ExitCode.INVALID),
+    ("top", ExitCode.INVALID),
+    ("top --every 0", ExitCode.INVALID),
     ("tap a..b", ExitCode.INVALID),
     ("tap --from missing", ExitCode.INVALID),
     ("tap --count x", ExitCode.INVALID),

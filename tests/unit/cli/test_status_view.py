@@ -18,11 +18,11 @@ def changed(**more: Any) -> dict[str, Any]:
     return deepcopy(ANSWER) | {"backend_api": deepcopy(examples.INTEGRATION) | more}
 
 
-def printed(answer: dict[str, Any], width: int = 80) -> str:
+def printed(answer: dict[str, Any], width: int = 80, *, wrong_first: bool = False) -> str:
     """The page as a terminal, without colours, shows it."""
     console = Console(width=width, color_system=None, highlight=False)
     with console.capture() as capture:
-        console.print(status._page(answer, {}), soft_wrap=False)
+        console.print(status._page(answer, {}, wrong_first=wrong_first), soft_wrap=False)
     return capture.get()
 
 
@@ -79,3 +79,18 @@ def test_what_is_wrong_with_the_outbox_is_said():
     assert not is_well(answer)
     assert "outbox: the disk is full" in printed(answer)
     assert "None" not in printed(ANSWER)
+
+
+def test_what_is_wrong_comes_first_on_a_screen():
+    """`--watch` begins with it, as a small terminal shows the beginning; the same trouble of several is one line."""
+    error = {"kind": "not_connected", "message": "connection refused", "retryable": True}
+    down = deepcopy(examples.INTEGRATION) | {"status": "disconnected", "error": error, "warnings": ["in the clear"]}
+    answer = deepcopy(ANSWER) | {name: down | {"integration": name} for name in ("a", "b")}
+    lines = printed(answer, wrong_first=True).splitlines()
+    assert lines[1:4] == [
+        "2 of 3 integrations are not well",
+        "a, b: not_connected: connection refused",
+        "a, b: in the clear",
+    ]
+    assert printed(answer).splitlines()[-2:] == lines[2:4]
+    assert printed(ANSWER, wrong_first=True).splitlines()[1:3] == ["", *printed(ANSWER).splitlines()[1:2]]
