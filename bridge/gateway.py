@@ -222,6 +222,7 @@ class IntegrationGateway:
         self._outbox_is_closed = False
         self._stop = asyncio.Event()
         self._early: list[Event] | None = []
+        self._reload_early = False
         self._acted = 0
         self._started_empty = _is_empty(configuration)
         self._reloading = asyncio.Lock()
@@ -295,6 +296,8 @@ class IntegrationGateway:
         early, self._early = self._early, None
         for event in early or ():
             self._on_event(event)
+        if self._reload_early:
+            self.reload_soon()
         log.info(
             "ready",
             name=self.name,
@@ -482,8 +485,15 @@ class IntegrationGateway:
         return shown
 
     def reload_soon(self) -> None:
-        """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer."""
-        if self._group is not None and not self._stop.is_set():
+        """Start a reload, as SIGHUP asks for; log what is wrong, since nobody waits for the answer.
+
+        Before the bridge is ready, it is done as soon as that is so.
+        """
+        if self._stop.is_set():
+            return
+        if self._early is not None:
+            self._reload_early = True
+        elif self._group is not None:
             self.later(self._reload_or_log())
 
     async def _reload_or_log(self) -> None:

@@ -135,6 +135,14 @@ async def test_a_hangup_while_the_end_comes_is_no_error(read: Reader):
     gateway.reload_soon()  # and after the end it does nothing
 
 
+async def test_a_hangup_before_the_bridge_is_ready(read: Reader):
+    """The reload is made as soon as the bridge is ready, since the file may have changed after it was read."""
+    gateway = IntegrationGateway(read("kept"), load=lambda: read("kept", "added"))
+    gateway.reload_soon()
+    async with running(gateway):
+        await until(lambda: states(gateway) == {"kept": "connected", "added": "connected"})
+
+
 @pytest.mark.parametrize("what", ["complaint", "adapter"])
 async def test_a_configuration_that_cannot_be_applied(read: Reader, what: str):
     """Faulty, or of settings that cannot work together: nothing is changed, and the next good one is taken."""
