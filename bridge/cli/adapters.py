@@ -16,6 +16,7 @@ from bridge.cli.terminal import complain, console, json_text, say
 from bridge.config.options import Option, options
 from bridge.core.near import did_you_mean
 from bridge.core.ports import AdapterSpec
+from bridge.core.printable import printable
 from bridge.registry import AdapterRegistry
 
 #: Columns of a terminal below which a table of four columns is hard to read.
@@ -89,18 +90,23 @@ def description(name: str, spec: AdapterSpec | ImportError) -> dict[str, Any]:
     }
 
 
+def _escaped(text: str) -> str:
+    """Return what an adapter's author wrote, so that neither the terminal nor `rich` obeys it."""
+    return escape(printable(text))
+
+
 def _show(output: Console, name: str, spec: AdapterSpec | ImportError) -> None:
     if isinstance(spec, ImportError):
-        output.print(f"[bold]{escape(name)}[/]  [red]cannot be loaded: {escape(str(spec))}[/]\n")
+        output.print(f"[bold]{_escaped(name)}[/]  [red]cannot be loaded: {_escaped(str(spec))}[/]\n")
         return
-    output.print(f"[bold]{escape(name)}[/]  {escape(spec.summary)}")
-    output.print(f"  operations  {', '.join(sorted(spec.operations)) or '-'}")
+    output.print(f"[bold]{_escaped(name)}[/]  {_escaped(spec.summary)}")
+    output.print(f"  operations  {_escaped(', '.join(sorted(spec.operations))) or '-'}")
     for other in spec.transports:
         more = ", ".join(sorted(other.operations - spec.operations))
-        output.print(f"              over {' and '.join(other.schemes)} also {more}")
-    output.print(f"  auth        {', '.join(sorted(spec.auth | {'none'}))}")
+        output.print(_escaped(f"              over {' and '.join(other.schemes)} also {more}"))
+    output.print(f"  auth        {_escaped(', '.join(sorted(spec.auth | {'none'})))}")
     if spec.needs_endpoint:
-        output.print(f"  endpoint    {', '.join(_schemes(spec))}")
+        output.print(f"  endpoint    {_escaped(', '.join(_schemes(spec)))}")
     keys = list(config_keys(spec.config))
     if keys:
         output.print("  config:")
@@ -114,7 +120,7 @@ def _table(keys: Iterable[Option]) -> Table:
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for key in keys:
         default = "required" if key.required else key.default or "none"
-        table.add_row(key.name, escape(key.kind), escape(default), escape(key.description))
+        table.add_row(_escaped(key.name), _escaped(key.kind), _escaped(default), _escaped(key.description))
     return table
 
 
@@ -122,9 +128,9 @@ def _listed(keys: Iterable[Option]) -> Iterator[RenderableType]:
     """Yield what a table has as lines, for a terminal that is too narrow for one."""
     for key in keys:
         default = "required" if key.required else f"default: {key.default or 'none'}"
-        yield f"[bold]{key.name}[/]  {escape(key.kind)}; {escape(default)}"
+        yield f"[bold]{_escaped(key.name)}[/]  {_escaped(key.kind)}; {_escaped(default)}"
         if key.description:
-            yield Padding(escape(key.description), (0, 0, 0, 2))
+            yield Padding(_escaped(key.description), (0, 0, 0, 2))
 
 
 def _schemes(spec: AdapterSpec) -> list[str]:

@@ -18,6 +18,7 @@ from bridge.connection import setup_of
 from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic
 from bridge.core.errors import BusError, ConfigError
+from bridge.core.printable import printable
 from bridge.core.redaction import Redactor
 
 
@@ -95,7 +96,7 @@ def _connect(configuration: Configuration, report: Callable[[Mapping[str, str | 
 def _show_integrations(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
     """Print each integration, and where `failures` is given whether it could be reached."""
     for name, one in configuration.integrations.items():
-        state = "" if failures is None else f"  {failures[name] or 'connected'}"
+        state = "" if failures is None else f"  {printable(failures[name] or 'connected')}"
         say(f"  {name}: {one.type}{state}")
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))

@@ -81,7 +81,7 @@ class Complaints:
         message = f"{key}: {one.message}" if key else one.message
         yield [Run(f"{one.severity}[{one.code}]", one.severity), Run(f": {message}", "message")]
         marks = [_Mark(one.location, "^", one.severity)]
-        marks += [_Mark(place.location, "-", "frame", place.label) for place in one.related]
+        marks += [_Mark(place.location, "-", "frame", printable(place.label)) for place in one.related]
         if one.location.line:
             shown = [mark for mark in marks if mark.location.line]
             gutter = len(str(max(mark.location.line for mark in shown)))

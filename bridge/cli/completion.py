@@ -17,7 +17,7 @@ def adapter_names(incomplete: str) -> Iterator[str]:
     """Return the names of installed adapters that begin with what is typed already."""
     from bridge.registry import AdapterRegistry  # noqa: PLC0415 - needed only while completing
 
-    return (name for name in AdapterRegistry() if name.startswith(incomplete))
+    return (name for name in AdapterRegistry() if name.startswith(incomplete) and name.isprintable())
 
 
 def recipe_names(incomplete: str) -> Iterator[tuple[str, str]]:

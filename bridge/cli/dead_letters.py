@@ -115,7 +115,7 @@ def discard(
 
     wanted = _wanted(ids, integration, every=every)
     if every and not yes:
-        whose = "" if integration is None else f" of {integration}"
+        whose = "" if integration is None else printable(f" of {integration}")
         typer.confirm(f"Delete all dead letters{whose}?", abort=True)
     say(f"discarded: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
 

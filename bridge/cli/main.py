@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from bridge import __version__
 from bridge.cli import completion, dead_letters, keys, terminal
@@ -15,6 +16,7 @@ from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError,
 
 app = typer.Typer(
     name="nemo-bridge",
+    cls=terminal.Commands,
     help="The sidecar that connects a Nemo application's event bus with services and message brokers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -494,7 +496,8 @@ def main() -> None:
     unwrap_help(app)
     try:
         with terminal.output_written():
-            app(prog_name="nemo-bridge")
+            # Not `app()`: it would print tracebacks in its own way, as they are.
+            get_command(app)(prog_name="nemo-bridge")
     except ConfigError as error:
         from bridge.cli import complaints  # noqa: PLC0415
 

@@ -129,7 +129,10 @@ async def _command(bus: BusClient, name: str, payload: dict[str, Any], kind: Any
     except TimeoutError:
         raise NoBusError(f"no bridge answered within {limit:g} s; is `nemo-bridge run` running?") from None
     if answer["ok"]:
-        return msgspec.convert(answer["result"], kind)
+        try:
+            return msgspec.convert(answer["result"], kind)
+        except msgspec.ValidationError as why:  # another version of the bridge, or any other program
+            raise BusError(f"the answer to bridge.{name} is not understood: {why}") from None
     error = answer["error"]
     if error["kind"] == "unknown_operation":
         raise BusError("the running bridge is too old for this command")
@@ -186,7 +189,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[Text]:
         if name not in found["integrations"]["changed"]:
             yield Text(f'~ integration "{printable(name)}": its subscriptions, or files that it names', style="yellow")
     for name, keys in found["settings"].items():
-        yield Text(f"! {name}, at the next start", style="yellow")
+        yield Text(f"! {printable(name)}, at the next start", style="yellow")
         yield from _keys(keys)
     for name, count in found["stranded"].items():
         events = "1 event waits" if count == 1 else f"{count} events wait"

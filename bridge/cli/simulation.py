@@ -13,6 +13,7 @@ from bridge.cli.terminal import console
 from bridge.config.case_models import Case
 from bridge.config.diagnostics import did_you_mean
 from bridge.core.errors import InvalidError
+from bridge.core.printable import printable
 from bridge.core.redaction import Redactor
 from bridge.simulation.cases import run_case
 from bridge.simulation.replay import first_broken, read_trace, replay
@@ -123,4 +124,4 @@ def _listed(names: Sequence[str]) -> str:
 def _print(lines: Iterable[TextLine]) -> None:
     output = console(soft_wrap=True)
     for line in lines:
-        output.print(Text(line.text, style=_STYLES[line.kind]))
+        output.print(Text(printable(line.text), style=_STYLES[line.kind]))

@@ -16,8 +16,8 @@ from bridge.cli.options import seconds
 from bridge.cli.talk import BusOptions
 from bridge.cli.terminal import complain, console, json_text, say
 from bridge.client import BusClient
-from bridge.core.errors import NoBusError
-from bridge.core.printable import printable
+from bridge.core.errors import BusError, NoBusError
+from bridge.core.printable import printable_values
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
@@ -77,8 +77,10 @@ async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCod
 
 
 async def _ask(bus: BusClient, limit: float) -> Status:
-    answer = await bus.ask("bridge.status", {}, timeout=limit)
-    result: Status = answer.payload["result"]
+    answer = (await bus.ask("bridge.status", {}, timeout=limit)).payload
+    if not answer["ok"]:
+        raise BusError(answer["error"]["message"])
+    result: Status = answer["result"]
     return result
 
 
@@ -95,18 +97,19 @@ async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
 # --- output
 
 
-def _page(found: Status, made: Subscriptions, *, wrong_first: bool = False) -> RenderableType:
-    """Return all that is shown.
+def _page(answer: Status, subscriptions: Subscriptions, *, wrong_first: bool = False) -> RenderableType:
+    """Return all that is shown, printable: any program on the bus may have written it.
 
     Args:
-        found: The answer of `bridge.status`.
-        made: The subscriptions.
+        answer: The answer of `bridge.status`.
+        subscriptions: The subscriptions.
         wrong_first: Say what is wrong at the top, since a screen shows the beginning. What is printed once ends with
             it, since that stays in sight.
     """
+    found, made = printable_values(answer), printable_values(subscriptions)
     one = found["bridge"]
     head = Text("bridge ")
-    head.append(printable(one["name"]), style="bold").append("  ")
+    head.append(one["name"], style="bold").append("  ")
     head.append(one["status"], style=_colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = [_line(name, one[name]) for name in ("bus", "outbox")]
@@ -133,8 +136,8 @@ def _states(found: Status) -> Table:
     table = _table("integration", "type", "status", "since", "circuit", "latency")
     for one in integrations(found):
         table.add_row(
-            Text(printable(one["integration"])),
-            Text(printable(one["type"])),
+            Text(one["integration"]),
+            Text(one["type"]),
             Text(one["status"], style=_colour(one["status"])),
             span(time.time() * 1000 - one["since"]),
             Text(one["circuit"].replace("_", "-"), style=_colour(one["circuit"])),
@@ -149,7 +152,7 @@ def _sums(found: Status) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for one in integrations(found):
-        table.add_row(Text(printable(one["integration"])), *(str(one["accounting"][name]) for name in names))
+        table.add_row(Text(one["integration"]), *(Text(str(one["accounting"][name])) for name in names))
     return table
 
 
@@ -161,11 +164,11 @@ def _asked(made: Subscriptions) -> Iterator[RenderableType]:
             if subscription["asked"] is not None:
                 table.add_row(
                     Text(subscription["subscription"]),
-                    Text(printable(integration)),
-                    Text(printable(subscription["topic"])),
-                    str(subscription["messages"]),
+                    Text(integration),
+                    Text(subscription["topic"]),
+                    Text(str(subscription["messages"])),
                     span(time.time() * 1000 - subscription["asked"]["timestamp"]),
-                    Text(printable(subscription["asked"]["source"] or "-")),
+                    Text(subscription["asked"]["source"] or "-"),
                 )
     if table.row_count:
         yield Text()
@@ -184,19 +187,19 @@ def _notes(found: Status) -> Iterator[Text]:
     outbox = found["bridge"]["outbox"]
     for told in (outbox["problem"], outbox.get("missing")):  # a bridge of an earlier version does not say the second
         if told is not None:
-            yield Text(f"outbox: {printable(told)}", style="red")
+            yield Text(f"outbox: {told}", style="red")
     errors: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
     for one in integrations(found):
-        name = printable(one["integration"])
+        name = one["integration"]
         if one["error"] is not None:
-            errors.setdefault(f"{one['error']['kind']}: {printable(one['error']['message'])}", []).append(name)
+            errors.setdefault(f"{one['error']['kind']}: {one['error']['message']}", []).append(name)
         for line in unwell(one):
-            errors.setdefault(printable(line), []).append(name)
+            errors.setdefault(line, []).append(name)
         if not balanced(one["accounting"]):
             errors.setdefault("the sums do not balance", []).append(name)
         for warning in one["warnings"]:
-            warnings.setdefault(printable(warning), []).append(name)
+            warnings.setdefault(warning, []).append(name)
     for lines, style in ((errors, "red"), (warnings, "yellow")):
         for line, names in lines.items():
             yield Text(f"{', '.join(names)}: {line}", style=style)

@@ -8,10 +8,13 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 
 from bridge.cli.exit_codes import ExitCode
 from bridge.core.bytes_object import bytes_object
@@ -22,6 +25,34 @@ if TYPE_CHECKING:
 
 #: What writing raises where the device or the reader takes no more; see write(2).
 _OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
+
+
+#: What typer raises where arguments are wrong: the class that all of these errors have in common.
+_UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
+
+class Commands(TyperGroup):
+    """Commands whose complaints about their arguments are printable: typer repeats in them what was given."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the arguments before the command's name."""
+        with _printable_complaints():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command's own arguments, and run it."""
+        with _printable_complaints():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _printable_complaints() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        complaint: Any = error
+        complaint.message = printable(complaint.message)
+        raise
 
 
 def say(text: object, *, err: bool = False) -> None:
@@ -73,11 +104,17 @@ def prepare() -> None:
     """Prepare the process for a command that talks to a person.
 
     Standard output escapes what its encoding lacks, as standard error does already. SIGTERM ends the command as Ctrl-C
-    does, so that the terminal is left as it was; a command that stops in order sets a handler of its own.
+    does, so that the terminal is left as it was; a command that stops in order sets a handler of its own. The traceback
+    of a crash is printable: its error may quote what others wrote.
     """
+    sys.excepthook = _crashed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
 def _terminate(_: int, __: object) -> NoReturn:

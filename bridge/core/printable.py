@@ -6,7 +6,7 @@ escapes are those of Python's and JSON's string literals, so that a reader still
 """
 
 import re
-from typing import Final
+from typing import Any, Final
 
 #: Control (Cc), format (Cf), unassigned (Cn), private (Co) and surrogate (Cs) characters and line separators are not
 #: printable for `str.isprintable`; it also excludes spaces other than U+0020, which are harmless.
@@ -44,6 +44,17 @@ def printable_json(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return "".join(letter if letter == "\n" or _is_printable(letter) else _json_escape(letter) for letter in text)
+
+
+def printable_values(value: Any) -> Any:
+    """Return a value of maps and lists in which each text is `printable`, also the keys of maps."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable_values(key): printable_values(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [printable_values(one) for one in value]
+    return value
 
 
 def _json_escape(letter: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from bridge.core.printable import printable
+
 Status = Mapping[str, Any]
 """The result of `bridge.status` (bus contract): `bridge`, and one entry for each integration."""
 ReadStatus = Callable[[], Status]
@@ -55,17 +57,20 @@ def headline(status: Status) -> str:
 
 
 def reasons(status: Status) -> Iterator[str]:
-    """Return one line for each integration, with its status and error; before them the outbox' problem, if any."""
+    """Return one line for each integration, with its status and error; before them the outbox' problem, if any.
+
+    Probes are often read on a terminal: what a remote has written is escaped.
+    """
     problem = status["bridge"]["outbox"]["problem"]
     if problem is not None:
-        yield f"outbox: {' '.join(problem.split())}"
+        yield printable(f"outbox: {' '.join(problem.split())}")
     for one in integrations(status):
         line = f"{one['integration']}: {one['status']}"
         if one["circuit"] != "closed":
             line += f", circuit {one['circuit'].replace('_', '-')}"
         if one["error"] is not None:
             line += f", {one['error']['kind']}: {' '.join(one['error']['message'].split())}"
-        yield line
+        yield printable(line)
 
 
 def span(milliseconds: float) -> str:

@@ -1,7 +1,6 @@
 """Show the console of a running sidecar: an outage that is watched, actions, and text of a hostile remote."""
 
 import json
-import re
 from contextlib import ExitStack
 
 import pytest
@@ -10,20 +9,13 @@ from playwright.async_api import Page, expect
 from tests.support.console.browser import page_of
 from tests.support.servers.demo import demo_service
 from tests.support.servers.remote import free_port, remote
-from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 pytestmark = pytest.mark.timeout(180)
 
 TOKEN = "a token that nobody guesses"
 ACTIONS = 'status = "127.0.0.1:0"\n  console {\n    actions = true\n    token = env.CONSOLE_TOKEN\n  }'
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
-
-
-def url_of(running: Sidecar) -> str:
-    """Return the URL of a sidecar's console."""
-    found = re.search(r"status=(http\S+)", running.text)
-    assert found is not None, running.text
-    return found[1]
 
 
 async def give_token(page: Page, token: str) -> None:
@@ -41,7 +33,7 @@ async def test_an_outage_watched_live(browser):
         with sidecar(block + json_rpc("stock", other.url), more='status = "127.0.0.1:0"') as running:
             async with page_of(browser) as page:
                 with running.program() as program:
-                    await page.goto(url_of(running))
+                    await page.goto(running.page)
                     banner = page.locator(".banner h1")
                     await expect(banner).to_have_text("All 2 integrations are well")
                     service.close()
@@ -65,7 +57,7 @@ async def test_actions_reach_the_bridge(browser):
         running.program() as program,
     ):
         async with page_of(browser) as page:
-            await page.goto(f"{url_of(running)}#/integration/shop")
+            await page.goto(f"{running.page}#/integration/shop")
             await page.get_by_role("button", name="Pause…").click()
             await page.locator("dialog").get_by_role("button", name="Pause").click()
             await give_token(page, "a token that is wrong")
@@ -100,14 +92,14 @@ async def test_what_a_hostile_remote_and_program_send_is_text(browser):
         running.program() as program,
     ):
         async with page_of(browser) as page:
-            await page.goto(f"{url_of(running)}#/tap")
+            await page.goto(f"{running.page}#/tap")
             event = page.locator(".event", has_text="<img/src=x>").first
             while not await event.is_visible():  # the bridge taps the bus only once the browser has asked for it
                 program.emit("x.<img/src=x>", {HOSTILE: HOSTILE}, HOSTILE, source=HOSTILE)
             await event.locator(".head").click()
             await expect(event.locator(".tree")).to_contain_text(HOSTILE)
             await program.request("shop", "raw", ["error", error])
-            await page.goto(f"{url_of(running)}#/integration/shop")
+            await page.goto(f"{running.page}#/integration/shop")
             await expect(page.locator(".failure").first).to_contain_text(HOSTILE)
             assert await page.evaluate("window.hacked") is None
             assert await page.locator("#main img, #main script").count() == 0

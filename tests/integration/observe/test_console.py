@@ -17,7 +17,6 @@ from bridge.core.clock import RealClock
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
-from tests.integration.observe.test_status_page import url_of
 from tests.support.clock import FakeClock
 from tests.support.servers.remote import remote
 from tests.support.sidecar.sidecar import json_rpc, sidecar
@@ -93,7 +92,7 @@ async def test_a_person_looks_and_acts():
         running.program() as program,
     ):
         await program.wait("health.shop", lambda event: event["payload"]["status"] == "connected")
-        async with console(url_of(running)) as viewer:
+        async with console(running.page) as viewer:
             assert (await viewer.next("hello"))["actions"] is True
             await viewer.say(view="overview")
             overview = await viewer.next("overview")

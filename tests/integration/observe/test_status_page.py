@@ -18,7 +18,7 @@ from bridge.observe.metrics import Metrics
 from bridge.observe.server import StatusServer
 from tests.support.details import details_of
 from tests.support.servers.remote import free_port, remote
-from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
+from tests.support.sidecar.sidecar import json_rpc, sidecar
 from tests.support.wait import until
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
@@ -62,13 +62,6 @@ async def serving() -> AsyncIterator[tuple[ServedPage, httpx.AsyncClient]]:
         await page.server.stop()
 
 
-def url_of(running: Sidecar) -> str:
-    """Return the URL of a sidecar's page."""
-    found = re.search(r"status=(http\S+)", running.text)
-    assert found is not None, running.text
-    return found[1]
-
-
 async def test_the_sidecar_shows_itself():
     """The sidecar is ready although a remote is down; metrics and page agree with the bus."""
     blocks = json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc")
@@ -78,7 +71,7 @@ async def test_the_sidecar_shows_itself():
             await program.wait("health.shop", lambda event: event["payload"]["status"] == "connected")
             for number in range(3):
                 await program.request("shop", "echo", [number])
-        async with httpx.AsyncClient(base_url=url_of(running), trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=running.page, trust_env=False) as client:
             assert (await client.get("/livez")).text == "alive\n"
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.text.splitlines()[0]) == (
@@ -105,11 +98,20 @@ async def test_draining_is_not_ready():
         await until(lambda: shop.calls["wait"])
         running.term()
         await program.wait("health.bridge", lambda event: event["payload"]["status"] == "draining")
-        async with httpx.AsyncClient(base_url=url_of(running), trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=running.page, trust_env=False) as client:
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.text.split(";")[0]) == (503, "draining")
         shop.hold.set()
         assert running.wait() == 0
+
+
+async def test_a_probe_is_read_on_a_terminal():
+    """What a remote has written does nothing to it, and is no line of its own."""
+    async with serving() as (page, client):
+        error = {"kind": "auth", "message": "no\n\x1b]52;c;x\x07\u202e", "retryable": False}
+        page.answer = ANSWER | {"backend_api": examples.INTEGRATION | {"status": "failed", "error": error}}
+        lines = (await client.get("/readyz")).text.splitlines()
+        assert lines[1:] == ["backend_api: failed, auth: no \\x1b]52;c;x\\x07\\u202e"]
 
 
 async def test_headers_and_methods():

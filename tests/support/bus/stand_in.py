@@ -1,7 +1,7 @@
 """Host a bus without a bridge, and stand in for the bridge, to test clients."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -20,10 +20,12 @@ def bus_endpoints() -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def answering(endpoints: tuple[str, str], answer: Answer) -> AsyncIterator[list[Event]]:
-    """Answer each command by `answer`, or not where that is None; give the commands that came."""
+async def answering(
+    endpoints: tuple[str, str], answer: Answer, prefixes: Sequence[str] = ("integration.",)
+) -> AsyncIterator[list[Event]]:
+    """Answer each event of these prefixes by `answer`, or not where that is None; give the events that came."""
     seen: list[Event] = []
-    bus = BusClient(*endpoints, source="bridge", prefixes=("integration.",))
+    bus = BusClient(*endpoints, source="bridge", prefixes=prefixes)
 
     async def work(events: Listener) -> None:
         while True:

@@ -136,6 +136,13 @@ class Sidecar:
         return re.sub(r"\x1b\[[0-9;]*m", "", self.output.read_text())
 
     @property
+    def page(self) -> str:
+        """Return the URL of its status page, which the configuration has turned on."""
+        found = re.search(r"status=(http\S+)", self.text)
+        assert found is not None, self.text
+        return found[1]
+
+    @property
     def rss(self) -> int:
         """Return its resident memory in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -1,6 +1,7 @@
 """`nemo-bridge adapters`: each adapter in its own words, and one that is broken beside the others."""
 
 import json
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import pytest
@@ -10,6 +11,7 @@ from bridge.cli import adapters
 from bridge.cli.exit_codes import ExitCode
 from bridge.core.endpoint import Strict
 from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec
+from bridge.core.printable import printable
 from bridge.core.units import PositiveDuration, Rate, Size
 
 
@@ -115,6 +117,35 @@ def test_the_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert adapters.show(None, as_json=False) == ExitCode.OK
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line]
     assert lines == ["broken cannot be loaded: no module [/nested]", *LISTED]
+
+
+@pytest.mark.parametrize("width", ["120", "40"])
+def test_what_an_author_wrote_does_nothing_to_the_terminal(
+    width: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control characters in the texts of an adapter are shown as escapes, in each layout."""
+    hostile = "\x1b[2J\u202e[red]"
+
+    class Keys(Strict):
+        odd: Annotated[str, Field(alias=f"key{hostile}", description=f"meaning{hostile}")] = f"default{hostile}"
+
+    spec = replace(
+        PIGEON,
+        summary=hostile,
+        config=Keys,
+        schemes={f"coop{hostile}": (1, False)},
+        operations=frozenset({f"operation{hostile}"}),
+        auth=frozenset({f"auth{hostile}"}),
+        transports=(replace(PIGEON.transports[0], schemes={f"owl{hostile}": (3, False)}),),
+    )
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setattr(adapters, "AdapterRegistry", lambda: {f"name{hostile}": spec})
+    assert adapters.show(None, as_json=False) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert printable(shown, keep="\n") == shown
+    together = "".join(shown.split())
+    for what in ("name", "operation", "auth", "coop", "owl", "key", "meaning"):
+        assert f"{what}\\x1b[2J\\u202e[red]" in together, what
 
 
 def test_one_adapter(capsys: pytest.CaptureFixture[str]) -> None:

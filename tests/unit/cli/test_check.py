@@ -14,6 +14,7 @@ import pytest
 from bridge.cli import check
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.main import main
+from bridge.cli.sidecar import read
 from bridge.core.diagnostic import Code
 from tests.unit.cli.test_exit_codes import GOOD, UNSAFE
 
@@ -37,6 +38,14 @@ SCHEMA = {
     "items": {"type": "object", "properties": KEYS, "required": list(KEYS), "additionalProperties": False},
 }
 SHOP = 'integration "shop" {{\n  type = "http"\n  endpoint {{\n    url = "http://127.0.0.1:{}/"\n  }}\n}}\n'
+
+
+def test_what_a_remote_said_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Why an endpoint fails may be a text of the remote: it fakes no line and does nothing to the terminal."""
+    file = tmp_path / "shop.hcl"
+    file.write_text(SHOP.format(1))
+    check._show_integrations(read([file]), {"shop": "auth: no\n  bank: http  connected\x1b[2J\u202e"})
+    assert capsys.readouterr().out == "  shop: http  auth: no\\n  bank: http  connected\\x1b[2J\\u202e\n"
 
 
 class ProcessThatStays:

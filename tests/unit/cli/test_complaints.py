@@ -275,6 +275,14 @@ def test_a_place_in_another_file(tmp_path: Path) -> None:
     )
 
 
+def test_the_label_of_a_second_place_is_printable() -> None:
+    """It may quote a name of the file."""
+    second = Related(Location("b.hcl", 1, 1, 1, 4), "first: \x1b[2J\u202e")
+    one = Diagnostic(Location("a.hcl", 1), "log", "given twice", Code.GIVEN_TWICE, related=(second,))
+    text = shown([one], read=lambda file: Excerpts("log {\n}\n") if file == "b.hcl" else None)
+    assert "--- first: \\x1b[2J\\u202e\n" in text
+
+
 def test_very_many_are_counted() -> None:
     """After the first ones there is only their number."""
     many = [Diagnostic(Location(""), "x", str(number), Code.SYNTAX) for number in range(MOST_SHOWN + 7)]

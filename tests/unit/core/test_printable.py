@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.printable import printable, printable_json
+from bridge.core.printable import printable, printable_json, printable_values
 
 HOSTILE = {
     "\x1b]52;c;cHduZWQ=\x07": r"\x1b]52;c;cHduZWQ=\x07",
@@ -29,6 +29,12 @@ def test_control_characters_become_escapes(text: str, shown: str) -> None:
 def test_ordinary_text_stays(text: str) -> None:
     """Letters, signs and spaces of all languages stay as they are."""
     assert printable(text) == text
+
+
+def test_values_within_values() -> None:
+    """Each text of a value is escaped, also keys; what is no text stays."""
+    value = {"a\x07": ["b\n", {"c": "\u202e"}], "d": [1, None, True, 1.5]}
+    assert printable_values(value) == {"a\\x07": ["b\\n", {"c": "\\u202e"}], "d": [1, None, True, 1.5]}
 
 
 def test_line_feeds_stay_where_wanted() -> None:
