@@ -453,9 +453,7 @@ class IntegrationGateway:
 
     def overview(self) -> Overview:
         """See `routing.ports.Controls.overview`."""
-        from bridge.observe.views import overview_that_fits  # noqa: PLC0415 - see `views`
-
-        return overview_that_fits(self.views.overview(), self._responder.most)
+        return self.views.overview_for_bus(self._responder.most)
 
     async def inspect(self, integration: str) -> Inspection:
         """See `routing.ports.Controls.inspect`."""

@@ -39,6 +39,8 @@ _MOST_ROWS: Final = 1000
 _MOST_LETTERS: Final = 50
 #: Bytes of these dead letters.
 _LETTER_BYTES: Final = 256 << 10
+#: An overview is shared for so many times as long as it took to make.
+_SHARED_FOR: Final = 10
 #: Characters of an error in a row.
 _MOST_TEXT: Final = 300
 #: Statuses, the most urgent first.
@@ -91,6 +93,8 @@ class Views:
         self._configuration = configuration
         self._settings = settings
         self._clock = clock
+        self._shared: Overview | None = None
+        self._shared_until = 0.0
 
     # --- all of it
 
@@ -120,6 +124,21 @@ class Views:
             routes=[self._route(route) for route in self._configuration().routes[:_MOST_ROWS]],
             subscriptions=list(islice(self._subscriptions(), _MOST_ROWS)),
         )
+
+    def overview_for_bus(self, most: int) -> Overview:
+        """Return an overview of at most so many bytes, for a program that asks.
+
+        Programs that ask again and again share one, so that they take at most a tenth of the processor's time: with
+        1,000 integrations an overview takes some 30 ms to make, and is then up to 0.3 s old.
+
+        Args:
+            most: See `overview_that_fits`.
+        """
+        now = self._clock.monotonic()
+        if self._shared is None or now >= self._shared_until:
+            self._shared = overview_that_fits(self.overview(), most)
+            self._shared_until = now + _SHARED_FOR * (self._clock.monotonic() - now)
+        return self._shared
 
     def _row(self, connection: Connection, health: IntegrationHealth) -> IntegrationRow:
         letters = self._outbox.dead_letters.get(connection.id)

@@ -10,8 +10,10 @@ import pytest
 
 from bridge.config import Configuration
 from bridge.core.errors import NotConnectedError
+from bridge.core.payloads import Overview
 from bridge.observe.views import Views, inspection_that_fits, overview_that_fits
 from bridge.simulation import START_MS, Answer, Simulation
+from tests.support.clock import FakeClock
 from tests.support.simulation.configured import BROKER, SHOP, configured
 
 #: A second JSON-RPC integration, with a route that is not durable and a short way to an open circuit.
@@ -458,6 +460,29 @@ def test_a_removed_integration_and_one_that_is_replaced(tmp_path: Path) -> None:
         assert [one["route"] for one in seen["routes"]] == ["orders"]
         error = _ask(world, "bridge.inspect", {"integration": "depot"})["error"]
         assert error["kind"] == "unknown_integration"
+
+
+def test_programs_that_ask_again_and_again(house: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share an overview for ten times as long as it took to make; one who asks later gets a new one."""
+    clock = FakeClock()
+    with Simulation(house) as world:
+        world.start()
+        world.run(1, settle=False)
+        views = _views(world)
+        made = views.overview()
+
+        def overview() -> Overview:
+            clock.fire(0.03)
+            return msgspec.structs.replace(made, at=clock.wall_ms())
+
+        monkeypatch.setattr(views, "_clock", clock)
+        monkeypatch.setattr(views, "overview", overview)
+        first = views.overview_for_bus(1 << 20)
+        clock.fire(0.2)
+        assert views.overview_for_bus(1 << 20) is first
+        clock.fire(0.1)
+        second = views.overview_for_bus(1 << 20)
+        assert second.at > first.at
 
 
 def test_views_that_are_too_large_for_the_bus(house: Configuration) -> None:
