@@ -510,7 +510,7 @@ def letters(data: Inspection, signs: Signs) -> list[Block]:
 
 
 def _letter(one: Letter, now: int, signs: Signs) -> Block:
-    head = _happened(one.at, now).append(f"{one.letter_id}  ", "bold")
+    head = _happened(one.at, now).append_text(signs.foreign(f"{one.letter_id}  ", "bold"))
     head.append_text(signs.foreign(one.route)).append("  ").append_text(signs.error(one.error, "red"))
     head.append(f"  {counted(one.attempts, 'attempt')}", "dim")
     event = one.event

@@ -236,7 +236,7 @@ class TopView:
         if self.held:
             right.append("held, p goes on  ", "bold yellow")
         if self.trouble is not None:
-            right.append(f"{self.trouble}  ", "bold red")
+            right.append_text(signs.foreign(f"{self.trouble}  ", "bold red"))
         if data is not None:
             late = now - data.at > 10_000
             right.append(
@@ -296,7 +296,7 @@ class TopView:
             told = rows[page.position.chosen()].below if rows else None
             found.append(told if told is not None else Text())
         if self._typing or page.filter:
-            line = Text(f"/{page.filter}", "bold")
+            line = self._signs.foreign(f"/{page.filter}", "bold")
             line.append("_  enter keeps it, escape takes it away" if self._typing else "  escape takes it away", "dim")
         elif self.opened is None:
             line = Text("enter opens  / filters  s sorts  1-4 lists  ? all keys  q quits", "dim")

@@ -480,6 +480,7 @@ def hostile(at: int, text: str) -> tuple[Overview, Inspection]:
     )
     letter = msgspec.structs.replace(
         _letter(at, 0),
+        letter_id=text,
         route=text,
         operation=text,
         idempotency_key=text,

@@ -237,7 +237,11 @@ def test_hostile_texts(text: str, ascii_only: bool) -> None:
                 view.press("enter")
                 view.take_inspection(inspected)
             view.press(tab)
+            view.trouble = f"the bridge's answer cannot be read: {text}"
             lines = [line.plain for line in view.lines(200, 60, AT)]
+            for key in "/" + text:
+                view.press(key)
+            lines += [line.plain for line in view.lines(200, 60, AT)]
             shown = "\n".join(lines)
             assert all(letter.isprintable() for line in lines for letter in line)
             assert not ascii_only or shown.isascii()
