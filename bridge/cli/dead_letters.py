@@ -158,9 +158,11 @@ async def _read(options: "BusOptions", wanted: dict[str, Any], limit: int) -> tu
 
 
 def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
+    from bridge.cli.talk import understood  # noqa: PLC0415
+    from bridge.core.payloads import Moved  # noqa: PLC0415
+
     (found,) = asyncio.run(_ask(options, [(what, wanted)]))
-    moved: int = found["moved"]
-    return moved
+    return understood(f"bridge.{what}", found, Moved).moved
 
 
 # --- output

@@ -15,7 +15,7 @@ from rich.text import Text
 from bridge.cli import sidecar
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions
+from bridge.cli.talk import BusOptions, understood
 from bridge.cli.terminal import console, json_text, say
 from bridge.client import BusClient
 from bridge.config.changes import Snapshot, plan_of
@@ -129,10 +129,7 @@ async def _command(bus: BusClient, name: str, payload: dict[str, Any], kind: Any
     except TimeoutError:
         raise NoBusError(f"no bridge answered within {limit:g} s; is `nemo-bridge run` running?") from None
     if answer["ok"]:
-        try:
-            return msgspec.convert(answer["result"], kind)
-        except msgspec.ValidationError as why:  # another version of the bridge, or any other program
-            raise BusError(f"the answer to bridge.{name} is not understood: {why}") from None
+        return understood(f"bridge.{name}", answer["result"], kind)
     error = answer["error"]
     if error["kind"] == "unknown_operation":
         raise BusError("the running bridge is too old for this command")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, TypeVar
+
+import msgspec
 
 from bridge.bus import encode_event, read_events
 from bridge.cli import sidecar
@@ -34,6 +36,9 @@ _NO_INTEGRATIONS: Final = frozenset({"bridge", "bus", "fabric", "node"})
 
 #: Seconds to wait for the bus.
 PATIENCE: Final = 5.0
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,18 @@ def json_value(text: str, what: str) -> Any:
         raise InvalidError(f"{what} is not JSON: {error}{hint}") from None
     except ValueError:  # Python's limit for the digits of an integer
         raise InvalidError(f"{what} has an integer of more than 64 bits") from None
+
+
+def understood(command: str, result: Any, kind: type[_Result]) -> _Result:
+    """Return a result of a bridge as what the contract has for it; any program on the bus may have written it.
+
+    Raises:
+        BusError: It is something else.
+    """
+    try:
+        return msgspec.convert(result, kind)
+    except msgspec.ValidationError as error:
+        raise BusError(f"the bridge's answer to {command} cannot be read: {error}") from None
 
 
 def call(options: BusOptions, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:

@@ -64,9 +64,10 @@ def _answers(event: Event) -> dict[str, Any]:
     return {"ok": True, "result": result, "attempts": 1, "duration_ms": 1.0}
 
 
-def _answers_another_plan(event: Event) -> dict[str, Any]:
-    """Answer as a bridge whose answers no command expects: a value that is none of a closed list is quoted."""
-    return {"ok": True, "result": _hostile(examples.RESULTS[event.event_type]) | {"needs_restart": [HOSTILE]}}
+def _answers_otherwise(event: Event) -> dict[str, Any]:
+    """Answer as no bridge does: with values that are none of a closed list, or of another type."""
+    other = {"needs_restart": [HOSTILE], "moved": HOSTILE}
+    return {"ok": True, "result": _hostile(examples.RESULTS[event.event_type]) | other}
 
 
 def _refuses(event: Event) -> dict[str, Any]:
@@ -116,10 +117,14 @@ def test_a_hostile_bridge(words: list[str]) -> None:
     assert_harmless(printed)
 
 
-def test_a_bridge_that_nobody_knows() -> None:
-    """An answer that is not understood is an error of one line, which quotes it with escapes."""
-    printed = _run(_answers_another_plan, "plan")
-    assert printed.startswith("nemo-bridge: the answer to bridge.reload is not understood: ")
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [("plan", "reload"), ("dead-letters replay --all", "replay"), ("dead-letters discard --all --yes", "discard")],
+)
+def test_an_answer_that_no_bridge_gives(words: str, command: str) -> None:
+    """It is an error of one line; what is quoted of it has escapes."""
+    printed = _run(_answers_otherwise, *words.split())
+    assert printed.startswith(f"nemo-bridge: the bridge's answer to bridge.{command} cannot be read: ")
     assert printed.count("\n") == 1
     assert_harmless(printed)
 
