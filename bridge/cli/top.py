@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
-import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 
@@ -17,13 +16,13 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.figures import age
 from bridge.cli.keyboard import Keyboard
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions
+from bridge.cli.talk import BusOptions, understood
 from bridge.cli.terminal import complain, console
 from bridge.cli.top_pages import Signs
 from bridge.cli.top_view import TopView
 from bridge.client import BusClient
-from bridge.core.errors import InvalidError
-from bridge.core.payloads import Inspection, Overview
+from bridge.core.errors import BusError, InvalidError
+from bridge.core.payloads import Failure, Inspection, Overview
 
 #: Seconds to wait for an answer of the bridge.
 _PATIENCE: Final = 5.0
@@ -36,7 +35,7 @@ def top(options: BusOptions, every: str) -> ExitCode:
 
     Raises:
         InvalidError: Standard input or output is not a terminal, or an option is not valid.
-        NoBusError: There is no bus.
+        BusError: There is no bus, or the first answer cannot be read.
     """
     interval = seconds("--every", every)
     screen = console()
@@ -66,8 +65,8 @@ class _Top:
 
         Raises:
             TimeoutError: No bridge has answered at first.
-            InvalidError: Its first answer cannot be read, or standard input is not a terminal.
-            NoBusError: There is no bus.
+            InvalidError: Standard input is not a terminal.
+            BusError: There is no bus, or the first answer cannot be read.
         """
         async with self._options.client(("response.bridge.",), listens=False) as bus:
             await self._refresh(bus)
@@ -107,7 +106,7 @@ class _Top:
                 await self._refresh(bus)
             except TimeoutError:
                 self._view.trouble = f"no answer for {age(1000 * (time.monotonic() - self._answered))}"
-            except InvalidError as error:
+            except BusError as error:
                 self._view.trouble = str(error)
             self._draw()
 
@@ -123,16 +122,13 @@ class _Top:
 
         Raises:
             TimeoutError: No bridge has answered.
-            InvalidError: The bridge has refused, or its answer is not one that this version knows.
+            BusError: The bridge has refused, or its answer is not one that this version knows.
         """
         answer = (await bus.ask(command, payload, timeout=_PATIENCE)).payload
         self._answered = time.monotonic()
-        try:
-            if not answer["ok"]:
-                raise InvalidError(answer["error"]["message"])
-            return msgspec.convert(answer["result"], kind)
-        except (KeyError, TypeError, msgspec.ValidationError) as error:
-            raise InvalidError(f"the bridge's answer to {command} cannot be read: {error}") from None
+        if isinstance(answer, dict) and answer.get("ok") is True:
+            return understood(command, answer.get("result"), kind)
+        raise BusError(understood(command, answer, Failure).error.message)
 
     async def _tick(self) -> None:
         """Draw once a second, so that the age of the last answer is right."""

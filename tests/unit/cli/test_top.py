@@ -1,12 +1,22 @@
 """What `nemo-bridge top` shows of a scripted outage, and how it obeys keys."""
 
+import io
+from types import SimpleNamespace
+from typing import cast
+
 import msgspec
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
+from bridge.cli import top
+from bridge.cli.talk import BusOptions
 from bridge.cli.top_pages import Signs
 from bridge.cli.top_table import Column, Position, Row, Table, clipped, draw_table, ordered, wrapped
 from bridge.cli.top_view import TopView
+from bridge.client import BusClient
+from bridge.core.errors import BusError
 from bridge.core.payloads import Overview
 from tests.support.console import scenario
 
@@ -256,7 +266,7 @@ def test_hostile_texts(text: str, ascii_only: bool) -> None:
 def test_columns_that_do_not_fit_are_left_out() -> None:
     """The least important ones go first; a wide one is narrowed before that."""
     columns = (Column("name", 9, narrow=6), Column("less", 1), Column("more", 5, right=True))
-    row = Row("1", tuple(map(clip_free, ("a long name", "yes", "12"))), (1, 2, 3))
+    row = Row("1", tuple(map(Text, ("a long name", "yes", "12"))), (1, 2, 3))
     table = Table(columns, [row], "")
 
     def drawn(width: int) -> str:
@@ -266,13 +276,6 @@ def test_columns_that_do_not_fit_are_left_out() -> None:
     assert drawn(21) == "a lo...  yes       12"
     assert drawn(14) == "a lo...     12"
     assert drawn(4) == "a..."  # not even the last column fits
-
-
-def clip_free(text: str):
-    """A text without style."""
-    from rich.text import Text
-
-    return Text(text)
 
 
 @pytest.mark.parametrize(
@@ -285,10 +288,42 @@ def clip_free(text: str):
 )
 def test_wraps(width: int, lines: list[str]) -> None:
     """Between words where that is possible; nothing is left out."""
-    assert [line.plain for line in wrapped(clip_free("  one two three"), width)] == lines
+    assert [line.plain for line in wrapped(Text("  one two three"), width)] == lines
 
 
 def test_wide_characters_are_clipped_to_cells() -> None:
     """A character of two cells is never cut in half."""
     for width in range(12):
-        assert cell_len(clipped(clip_free("漢字漢字漢字"), width).plain) <= width
+        assert cell_len(clipped(Text("漢字漢字漢字"), width).plain) <= width
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (None, "cannot be read"),
+        ([1], "cannot be read"),
+        ({"ok": True}, "cannot be read"),
+        ({"ok": True, "result": {"at": "x"}}, "cannot be read"),
+        ({"ok": False}, "cannot be read"),
+        (
+            {
+                "ok": False,
+                "error": {"kind": "unknown_integration", "message": "there is no 'a'", "retryable": False},
+                "attempts": 0,
+                "duration_ms": 1.0,
+            },
+            "there is no 'a'",
+        ),
+    ],
+)
+async def test_an_answer_that_is_none(payload: object, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal, and whatever else a program on the bus answers, is an error with one line, never a crash."""
+
+    class Answering:
+        async def ask(self, *_: object, **__: object) -> SimpleNamespace:
+            return SimpleNamespace(payload=payload)
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(fileno=lambda: 0))
+    running = top._Top(BusOptions(None, None, None), 1.0, Console(file=io.StringIO()))
+    with pytest.raises(BusError, match=told):
+        await running._ask(cast("BusClient", Answering()), "bridge.overview", {}, Overview)
