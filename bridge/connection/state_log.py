@@ -7,15 +7,12 @@ from typing import Any, Final
 import structlog
 
 from bridge.core.errors import BridgeError
-from bridge.core.log_fields import error_fields, operation_fields
+from bridge.core.log_fields import AGAIN, error_fields, operation_fields
 from bridge.core.model import CircuitState, ConnectionStatus, Operation
 from bridge.core.payloads import CircuitChange
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 from bridge.resilience import Accounting
-
-#: Seconds between two lines about an outage that goes on.
-AGAIN: Final = 300.0
 
 _DOWN: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 _BY_HAND: Final = {ConnectionStatus.PAUSED: "integration paused", ConnectionStatus.STOPPED: "integration stopped"}

@@ -1,4 +1,4 @@
-"""The fields that lines of the log share: what an operation is about, and an error."""
+"""What lines of the log share: how often they come again, and the fields of an operation and of an error."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from typing import Any, Final
 from bridge.core.errors import BridgeError, ErrorObject
 from bridge.core.model import Operation
 
+#: Seconds between two lines about something that goes on, as an outage or a wait.
+AGAIN: Final = 300.0
 #: Characters of an error's text, and of a correlation id, that are logged.
 _MOST_TEXT: Final = 300
 _MOST_ID: Final = 200

@@ -6,14 +6,12 @@ from typing import Final
 import structlog
 
 from bridge.core.errors import BridgeError
-from bridge.core.log_fields import error_fields
+from bridge.core.log_fields import AGAIN, error_fields
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
 #: Seconds for which events wait, or none does, before that is logged: what is soon over is no news.
 SOON: Final = 5.0
-#: Seconds between two lines while events wait on.
-AGAIN: Final = 300.0
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,9 @@ from typing import Any, Self
 
 from structlog.testing import capture_logs
 
-from bridge.connection.state_log import AGAIN, StateLog
+from bridge.connection.state_log import StateLog
 from bridge.core.errors import AuthError, NotConnectedError, UnavailableError
+from bridge.core.log_fields import AGAIN
 from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.core.payloads import CircuitChange
 from bridge.resilience import Accounting, Stage

@@ -5,7 +5,8 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from bridge.core.errors import UnavailableError
-from bridge.outbox.wait_log import AGAIN, SOON, WaitLog
+from bridge.core.log_fields import AGAIN
+from bridge.outbox.wait_log import SOON, WaitLog
 from tests.support.clock import FakeClock
 
 
