@@ -6,7 +6,7 @@ from typing import Final
 from bridge.core.ports import Clock
 
 #: Seconds after which what has not happened again is over.
-_OVER: Final = 900.0
+OVER: Final = 900.0
 
 Key = tuple[str, str | None]
 """What it is about: a kind of trouble, and the integration's label, or None where it is the bridge's."""
@@ -59,7 +59,7 @@ class Episodes:
     def end(self, integrations: Collection[str]) -> None:
         """End the episodes that are over, and forget the integrations that are not among these."""
         now = self._clock.monotonic()
-        for key in [key for key, one in self._episodes.items() if now - one.last >= _OVER]:
+        for key in [key for key, one in self._episodes.items() if now - one.last >= OVER]:
             del self._episodes[key]
         for known in (self._sums, self._episodes):
             for key in [key for key in known if key[1] is not None and key[1] not in integrations]:

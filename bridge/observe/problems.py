@@ -14,17 +14,17 @@ from bridge.observe.episodes import Episodes
 from bridge.outbox import Outbox
 
 #: The most problems that are told, and characters of one text.
-_MOST: Final = 100
+MOST: Final = 100
 _MOST_TEXT: Final = 500
 #: Many operations fail: so many in the last minute at least, and at least one of so many that ended.
-_MANY: Final = 5
-_ONE_OF: Final = 10
+MANY: Final = 5
+ONE_OF: Final = 10
 #: Steps of a series that make up a minute.
 _MINUTE: Final = 4
 #: Milliseconds in the outbox after which an event has waited for long.
-_LONG: Final = 60_000
+LONG: Final = 60_000
 #: Milliseconds after which it is worth a word that an integration still connects for the first time.
-_LONG_CONNECT: Final = 15_000
+LONG_CONNECT: Final = 15_000
 _KINDS: Final = get_args(ProblemKind)
 _URGENCY: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _WARNINGS: Final = frozenset(_KINDS[_KINDS.index("dead_letters") :])
@@ -82,7 +82,7 @@ class Problems:
         """Return the problems, the worst first."""
         found = [_problem(group) for group in self._groups.values()]
         found.sort(key=lambda one: (_URGENCY[one.kind], -len(one.integrations), one.since))
-        return found[:_MOST]
+        return found[:MOST]
 
     def _add(self, trouble: Trouble) -> None:
         self._groups.setdefault((trouble.kind, trouble.alike), []).append(trouble)
@@ -108,7 +108,7 @@ class Problems:
             self._add(Trouble("orphans", episodes.since(("orphans", name)), name, count=count))
         for name, letters in outbox.dead_letters.items():
             self._add(Trouble("dead_letters", letters.since, name, count=letters.count))
-        if oldest_ms > _LONG:
+        if oldest_ms > LONG:
             for name, count in outbox.pending.items():
                 if name not in orphans:
                     self._add(Trouble("waiting", self._now - oldest_ms, name, count=count))
@@ -125,7 +125,7 @@ class Problems:
         kind = _BY_STATUS.get(row.status)
         if kind is not None:
             yield Trouble(kind, row.since, name, _reason(row.error) if row.status in _NOT_CONNECTED else "")
-        elif row.status is ConnectionStatus.CONNECTING and self._now - row.since > _LONG_CONNECT:
+        elif row.status is ConnectionStatus.CONNECTING and self._now - row.since > LONG_CONNECT:
             yield Trouble("connecting", row.since, name)
         if row.circuit is CircuitState.CLOSED:
             if kind is None:
@@ -148,7 +148,7 @@ class Problems:
             return
         failed = sum(series.failed[-_MINUTE:])
         ended = failed + sum(series.succeeded[-_MINUTE:])
-        if failed < _MANY or failed * _ONE_OF < ended:
+        if failed < MANY or failed * ONE_OF < ended:
             return
         before = [*reversed(series.failed[:-1]), 0]
         steps = before.index(0)

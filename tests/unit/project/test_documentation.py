@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import load
+from bridge.observe import episodes, problems
 from bridge.registry import AdapterRegistry
 from tests.support.bus.curve import KeyRing
 
@@ -85,6 +86,19 @@ def test_configurations_are_good(name: str, tmp_path: Path):
     found = load([file], adapters=AdapterRegistry(bundled=True), environ=environ)
     assert found.warnings == ()
     assert found.ignored == {}
+
+
+def test_the_thresholds_of_problems_are_those_of_the_code():
+    """What the page on operation says makes a problem does make one."""
+    page = (DOCS / "operation.md").read_text("utf-8")
+    for text in (
+        f"| {problems.MANY} or more failed in the last minute, and at least one of {problems.ONE_OF} that ended |",
+        f"| the oldest has waited for more than {problems.LONG / 1000:g} seconds |",
+        f"still connects for the first time after more than {problems.LONG_CONNECT / 1000:g} seconds |",
+        f"over when it has not happened again for {episodes.OVER / 60:g} minutes |",
+        f"At most {problems.MOST} problems are told,",
+    ):
+        assert text in page
 
 
 def test_the_errors_of_troubleshooting_exist():
