@@ -245,79 +245,88 @@ function circuit(app, data) {
     );
 }
 
+/** Show a section: its heading, and what there is, or `nothing` where there is none. */
+function listed(key, title, rows, shown, nothing) {
+    return h(
+        "section",
+        { key },
+        h("h2", {}, title),
+        rows.length ? shown(rows) : h("p", { class: "soft" }, nothing),
+    );
+}
+
 function latency(data) {
     const found = Object.entries(data.durations)
         .map(([name, buckets]) => histogram(name, buckets))
         .filter(Boolean);
-    return h(
-        "section",
-        { key: "latency" },
-        h("h2", {}, "Durations"),
-        found.length
-            ? h("div", { class: "histograms" }, found)
-            : h("p", { class: "soft" }, "No operation has had an attempt."),
+    return listed(
+        "latency",
+        "Durations",
+        found,
+        (all) => h("div", { class: "histograms" }, all),
+        "No operation has had an attempt.",
     );
 }
 
 function routes(data) {
-    return h(
-        "section",
-        { key: "routes" },
-        h("h2", {}, "Routes"),
-        data.routes.length
-            ? table(
-                  "Routes",
-                  ["route", "on", "operation", "#a second", "#succeeded", "#failed"],
-                  data.routes.map((one) => ({
-                      key: one.route,
-                      cells: [
-                          foreign(one.route),
-                          foreign(one.on.join(", ")),
-                          [one.operation, one.durable && h("span", { class: "soft" }, " durable")],
-                          rate(one.rate),
-                          count(one.succeeded),
-                          h("span", { class: one.failed ? "bad" : "soft" }, count(one.failed)),
-                      ],
-                  })),
-              )
-            : h("p", { class: "soft" }, "None: only commands use it."),
+    return listed(
+        "routes",
+        "Routes",
+        data.routes,
+        (all) =>
+            table(
+                "Routes",
+                ["route", "on", "operation", "#a second", "#succeeded", "#failed"],
+                all.map((one) => ({
+                    key: one.route,
+                    cells: [
+                        foreign(one.route),
+                        foreign(one.on.join(", ")),
+                        [one.operation, one.durable && h("span", { class: "soft" }, " durable")],
+                        rate(one.rate),
+                        count(one.succeeded),
+                        h("span", { class: one.failed ? "bad" : "soft" }, count(one.failed)),
+                    ],
+                })),
+            ),
+        "None: only commands use it.",
     );
 }
 
 function subscriptions(data) {
-    return h(
-        "section",
-        { key: "subscriptions" },
-        h("h2", {}, "Subscriptions"),
-        data.subscriptions.length
-            ? table(
-                  "Subscriptions",
-                  ["subscription", "topic or queue", "emits", "status", "asked by", "#messages"],
-                  data.subscriptions.map((one) => {
-                      const trouble = data.health.subscriptions[one.subscription];
-                      return {
-                          key: one.subscription,
-                          cells: [
-                              foreign(one.subscription),
-                              [foreign(one.topic), one.queue && h("span", { class: "soft" }, " queue")],
-                              foreign(one.emit ?? `message.${data.row.integration}`),
-                              trouble
-                                  ? state(trouble.status)
-                                  : data.row.status === "connected" || data.row.status === "degraded"
-                                    ? state("live")
-                                    : state(data.row.status),
-                              one.asked
-                                  ? [
-                                        foreign(one.asked.source ?? "an unnamed program"),
-                                        h("span", { class: "soft" }, ` ${clock(one.asked.timestamp)}`),
-                                    ]
-                                  : "the configuration",
-                              count(one.messages),
-                          ],
-                      };
-                  }),
-              )
-            : h("p", { class: "soft" }, "None."),
+    return listed(
+        "subscriptions",
+        "Subscriptions",
+        data.subscriptions,
+        (all) =>
+            table(
+                "Subscriptions",
+                ["subscription", "topic or queue", "emits", "status", "asked by", "#messages"],
+                all.map((one) => {
+                    const trouble = data.health.subscriptions[one.subscription];
+                    return {
+                        key: one.subscription,
+                        cells: [
+                            foreign(one.subscription),
+                            [foreign(one.topic), one.queue && h("span", { class: "soft" }, " queue")],
+                            foreign(one.emit ?? `message.${data.row.integration}`),
+                            trouble
+                                ? state(trouble.status)
+                                : data.row.status === "connected" || data.row.status === "degraded"
+                                  ? state("live")
+                                  : state(data.row.status),
+                            one.asked
+                                ? [
+                                      foreign(one.asked.source ?? "an unnamed program"),
+                                      h("span", { class: "soft" }, ` ${clock(one.asked.timestamp)}`),
+                                  ]
+                                : "the configuration",
+                            count(one.messages),
+                        ],
+                    };
+                }),
+            ),
+        "None.",
     );
 }
 
