@@ -118,6 +118,8 @@ class Observer:
 
     def changed(self) -> None:
         """Tell the service manager that a status has changed."""
+        if not self._manager.listens:  # to make all states at each change takes long where there are many integrations
+            return
         status = self._read_status()
         self._manager.status(headline(status))
         if is_ready(status):

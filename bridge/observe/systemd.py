@@ -29,6 +29,11 @@ class ServiceManager:
         self.watchdog = _watchdog(environ) if self._socket is not None else None
         self._said = ""
 
+    @property
+    def listens(self) -> bool:
+        """Return whether there is a service manager that is told anything."""
+        return self._socket is not None
+
     def ready(self) -> None:
         """Tell that the start, or a reload, is done."""
         self._send("READY=1")

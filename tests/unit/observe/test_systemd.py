@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.core.clock import RealClock
+from bridge.observe.observer import Observer
 from bridge.observe.systemd import ServiceManager
 
 
@@ -80,3 +82,26 @@ def test_the_watchdog(more, wanted):
     manager = ServiceManager({"NOTIFY_SOCKET": "/nowhere"} | more)
     assert manager.watchdog == wanted
     manager.close()
+
+
+def test_without_a_service_manager_a_change_costs_nothing():
+    """The status of all integrations is not made where nobody is told: at each change of each it took minutes."""
+    read = []
+
+    def status():
+        read.append(1)
+        return {"bridge": {"status": "ready"}}
+
+    observer = Observer(
+        status,
+        dict,
+        lambda: True,
+        lambda: None,
+        listen=None,
+        hosts=(),
+        must_listen=False,
+        environ={},
+        clock=RealClock(),
+    )
+    observer.changed()
+    assert not read
