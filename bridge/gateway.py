@@ -682,7 +682,7 @@ class IntegrationGateway:
         is_local = settings.status is not None and parse_listen(settings.status).is_loopback
         token = console.token.get_secret_value() if console.actions and console.token is not None else None
         return Live(
-            self.views.overview,
+            self.views.shared_overview,
             self.views.inspect,
             TapHub(self.bus, self._redactor, self._clock),
             Actions(token, self._act, self.bus, self._clock),
@@ -725,8 +725,9 @@ class IntegrationGateway:
             )
 
     def _publish_health(self) -> None:
-        self.bus.keep("health.bridge", self._health())
-        self._observer.changed()
+        health = self._health()
+        self.bus.keep("health.bridge", health)
+        self._observer.changed({"bridge": health})
 
     def _health(self) -> BridgeHealth:
         return BridgeHealth(

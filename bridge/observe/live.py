@@ -74,7 +74,9 @@ class _OverviewFeed:
         now = self._clock.monotonic()
         if self._last is None or now - self._made_at >= _FRESH:
             self._made_at = now
-            self._renew(self._overview())
+            fresh = self._overview()
+            if fresh is not self._last:  # with many integrations it lasts longer
+                self._renew(fresh)
         if seen == self.version:
             return None
         if seen == self.version - 1 and self._changes is not None:

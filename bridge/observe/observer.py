@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
-from bridge.observe.summary import ReadStatus, headline, is_ready
+from bridge.observe.summary import ReadStatus, Status, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -116,11 +116,15 @@ class Observer:
             if self._manager.watchdog is not None and self._alive():
                 self._manager.alive()
 
-    def changed(self) -> None:
-        """Tell the service manager that a status has changed."""
-        if not self._manager.listens:  # to make all states at each change takes long where there are many integrations
+    def changed(self, status: Status) -> None:
+        """Tell the service manager that a status has changed.
+
+        Args:
+            status: The answer of `bridge.status`; its entry `bridge` suffices. To make all of it at each change of
+                one of 1,000 integrations would keep a core busy for long.
+        """
+        if not self._manager.listens:
             return
-        status = self._read_status()
         self._manager.status(headline(status))
         if is_ready(status):
             if not self._was_ready:

@@ -67,6 +67,7 @@ class World:
         self.bus = Bus()
         self.overview = OVERVIEW
         self.made = 0
+        self.copies = True
         self.inspection = INSPECTION
         self.reports: list[Any] = []
         self.waiting: list[Callable[[Outcome], None]] = []
@@ -85,7 +86,7 @@ class World:
 
     def look(self) -> Overview:
         self.made += 1
-        return self.overview
+        return msgspec.structs.replace(self.overview) if self.copies else self.overview
 
     async def inspect(self, integration: str) -> Inspection:
         if integration != "backend_api":
@@ -194,6 +195,18 @@ async def test_it_is_made_once_for_all(world):
         assert world.made == 6
         assert [frame.get("full") for frame in other.taken()] == [None, True, False, False, False, False, False]
         assert [frame.get("full") for frame in one.taken()] == [None, True, False, False, False, False, False]
+
+
+async def test_an_overview_that_lasts_longer_is_sent_once(world):
+    """With many integrations one is shared for longer: a console gets it once, and then the next one."""
+    world.copies = False
+    async with world.console() as console:
+        console.say({"view": "overview"})
+        await world.clock.advance(10)
+        assert [frame.get("full") for frame in console.taken()] == [None, True]
+        world.overview = msgspec.structs.replace(world.overview)
+        await world.clock.advance(2.5)
+        assert [frame.get("full") for frame in console.taken()] == [False]
 
 
 async def test_one_who_missed_a_change_gets_all(world):

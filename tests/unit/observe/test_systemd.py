@@ -84,24 +84,28 @@ def test_the_watchdog(more, wanted):
     manager.close()
 
 
-def test_without_a_service_manager_a_change_costs_nothing():
-    """The status of all integrations is not made where nobody is told: at each change of each it took minutes."""
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_change_does_not_make_the_status_of_all_integrations(tmp_path: Path, listens: bool):
+    """The service manager is told from the bridge's own state: at each change of each integration all took minutes."""
     read = []
-
-    def status():
-        read.append(1)
-        return {"bridge": {"status": "ready"}}
-
-    observer = Observer(
-        status,
-        dict,
-        lambda: True,
-        lambda: None,
-        listen=None,
-        hosts=(),
-        must_listen=False,
-        environ={},
-        clock=RealClock(),
-    )
-    observer.changed()
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(5)
+        observer = Observer(
+            lambda: read.append(1) or {},
+            dict,
+            lambda: True,
+            lambda: None,
+            listen=None,
+            hosts=(),
+            must_listen=False,
+            environ={"NOTIFY_SOCKET": str(path)} if listens else {},
+            clock=RealClock(),
+        )
+        observer.changed({"bridge": {"status": "ready", "integrations": {"a": "connected", "b": "disconnected"}}})
+        if listens:
+            assert manager.recv(100) == b"STATUS=ready; 1 of 2 integrations connected; b: disconnected"
+            assert manager.recv(100) == b"READY=1"
+        observer._manager.close()
     assert not read
