@@ -727,7 +727,7 @@ class IntegrationGateway:
     def _publish_health(self) -> None:
         health = self._health()
         self.bus.keep("health.bridge", health)
-        self._observer.changed({"bridge": health})
+        self._observer.changed(health)
 
     def _health(self) -> BridgeHealth:
         return BridgeHealth(

@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+import msgspec
+
+from bridge.core.payloads import BridgeHealth
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.server import StatusServer
-from bridge.observe.summary import ReadStatus, Status, headline, is_ready
+from bridge.observe.summary import ReadStatus, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -116,15 +119,16 @@ class Observer:
             if self._manager.watchdog is not None and self._alive():
                 self._manager.alive()
 
-    def changed(self, status: Status) -> None:
+    def changed(self, health: BridgeHealth) -> None:
         """Tell the service manager that a status has changed.
 
         Args:
-            status: The answer of `bridge.status`; its entry `bridge` suffices. To make all of it at each change of
-                one of 1,000 integrations would keep a core busy for long.
+            health: The state of the bridge. To make that of all integrations at each change of one would keep a core
+                busy for long where there are 1,000.
         """
         if not self._manager.listens:
             return
+        status = {"bridge": msgspec.to_builtins(health)}
         self._manager.status(headline(status))
         if is_ready(status):
             if not self._was_ready:

@@ -26,6 +26,12 @@ _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ENTERED, _LEFT, _HIDDEN, _SHOWN = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25l", "\x1b[?25h"
 
 
+def _environ() -> dict[str, str]:
+    """Return the environment of a command whose terminal alone says how large it is."""
+    known = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    return known | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+
+
 class Terminal:
     """A pseudoterminal in which `nemo-bridge top` runs.
 
@@ -44,7 +50,7 @@ class Terminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env=os.environ | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"},
+            env=_environ(),
             start_new_session=True,
         )
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bridge.contract import examples
 from bridge.core.clock import RealClock
+from bridge.core.payloads import BridgeHealth
 from bridge.observe.observer import Observer
 from bridge.observe.systemd import ServiceManager
 
@@ -103,7 +106,8 @@ def test_a_change_does_not_make_the_status_of_all_integrations(tmp_path: Path, l
             environ={"NOTIFY_SOCKET": str(path)} if listens else {},
             clock=RealClock(),
         )
-        observer.changed({"bridge": {"status": "ready", "integrations": {"a": "connected", "b": "disconnected"}}})
+        states = {"a": "connected", "b": "disconnected"}
+        observer.changed(msgspec.convert(examples.BRIDGE | {"integrations": states}, BridgeHealth))
         if listens:
             assert manager.recv(100) == b"STATUS=ready; 1 of 2 integrations connected; b: disconnected"
             assert manager.recv(100) == b"READY=1"
