@@ -14,6 +14,10 @@ from tests.support.wait import PATIENCE
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
+#: Seconds for the start: a browser that is not in memory yet is read from the disk, beside all other tests.
+_START = 120.0
+
+
 def find_chromium() -> str | None:
     """Return the path of the browser; None where there is none."""
     return next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
@@ -27,7 +31,7 @@ async def chromium(program: str) -> AsyncIterator[Browser]:
     """Run the browser."""
     options = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=options, timeout=PATIENCE * 1000)
+        browser = await playwright.chromium.launch(executable_path=program, args=options, timeout=_START * 1000)
         try:
             yield browser
         finally:
