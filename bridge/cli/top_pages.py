@@ -18,10 +18,8 @@ from bridge.core.payloads.dead_letters import Letter
 from bridge.core.payloads.measurements import FailedOperation
 from bridge.core.payloads.views import Bucket, Rates
 from bridge.core.printable import printable
-from bridge.observe.summary import span
+from bridge.observe.summary import URGENCY, span
 
-#: Statuses, the most urgent first.
-_URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
 _HALTED: Final = ("paused", "stopped")
 _GOOD: Final = frozenset({"connected", "ready", "closed", "live"})
 _ENDED: Final = frozenset({"failed", "disconnected", "open", "stopped"})
@@ -225,7 +223,7 @@ def _integration(row: IntegrationRow, now: int, signs: Signs) -> Row:
         (
             row.integration,
             row.type,
-            _URGENCY.index(row.status),
+            URGENCY.index(row.status),
             -row.since,
             ("open", "half_open", "closed").index(row.circuit),
             -whole,

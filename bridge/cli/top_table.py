@@ -116,13 +116,12 @@ def draw_table(
 
     Args:
         table: The table.
-        rows: Its rows, in order.
+        rows: Those to draw, in order; `position.keys` are theirs.
         position: Where the person is; it is brought up to date.
         width: Cells of the terminal.
         height: Lines, with the heading.
         marks: Two signs that show that a column is sorted: the lowest first, the highest first.
     """
-    position.keys = [row.key for row in rows]
     position.page, position.count = max(1, height - 1), len(rows)
     chosen = position.chosen()
     last_top = max(0, len(rows) - position.page)

@@ -10,7 +10,7 @@ from rich.text import Text
 from bridge.cli import top_pages as pages
 from bridge.cli.figures import age, counted
 from bridge.cli.top_pages import Block, Signs, clock
-from bridge.cli.top_table import Position, Table, clipped, draw_table, ordered, wrapped
+from bridge.cli.top_table import Position, Row, Table, clipped, draw_table, ordered, wrapped
 from bridge.core.payloads import Inspection, Overview
 
 _OVERVIEW: Final[tuple[tuple[str, Callable[[Overview, Signs], Table | list[Block]]], ...]] = (
@@ -179,12 +179,8 @@ class TopView:
             self.opened, self._inspection, self._page = None, None, self._home
 
     def _open(self) -> None:
-        table, position = self._content(), self._page.position
-        if not isinstance(table, Table):
-            return
-        rows = ordered(table, position, self._page.filter.lower())
-        position.keys = [row.key for row in rows]
-        name = rows[position.chosen()].integration if rows else None
+        rows = self._rows()
+        name = rows[self._page.position.chosen()].integration if rows else None
         if name is not None:
             self.opened, self._inspection, self._page = name, None, _Page()
 
@@ -205,6 +201,15 @@ class TopView:
             self._made = (data, tab, self._tabs()[tab][1](data, self._signs))
         return self._made[2]
 
+    def _rows(self) -> list[Row] | None:
+        """Return the rows that the filter leaves, in the wanted order; None where a text is listed."""
+        table, position = self._content(), self._page.position
+        if not isinstance(table, Table):
+            return None
+        rows = ordered(table, position, self._page.filter.lower())
+        position.keys = [row.key for row in rows]
+        return rows
+
     def lines(self, width: int, height: int, now: int) -> list[Text]:
         """Return the screen: at most `height` lines of at most `width` cells each.
 
@@ -218,9 +223,10 @@ class TopView:
         else:
             head = [part for line in self._head(height) for part in ([line] if line.no_wrap else wrapped(line, width))]
             top = [self._title(width, now), *head, *self._tab_lines(width)]
-            below = self._below()
+            rows = self._rows()
+            below = self._below(rows)
             room = max(1, height - len(top) - len(below))
-            body = self._body(width, room)
+            body = self._body(rows, width, room)
             below[-1] = _beside(below[-1], self._page.position.shown(), width)
             drawn = [*top, *body, *below]
         return [clipped(line, width) for line in drawn[:height]]
@@ -263,10 +269,9 @@ class TopView:
             lines[-1].append("  " if lines[-1] else "").append_text(tab)
         return lines
 
-    def _body(self, width: int, room: int) -> list[Text]:
+    def _body(self, rows: list[Row] | None, width: int, room: int) -> list[Text]:
         content, position = self._content(), self._page.position
         if isinstance(content, Table):
-            rows = ordered(content, position, self._page.filter.lower())
             if rows:
                 drawn = draw_table(content, rows, position, width, room, self._signs.sorts)
             else:
@@ -286,13 +291,10 @@ class TopView:
         position.top = max(0, min(position.top, len(lines) - room))
         return lines[position.top : position.top + room]
 
-    def _below(self) -> list[Text]:
+    def _below(self, rows: list[Row] | None) -> list[Text]:
         """Return the last lines: what is wrong with the chosen row, and the keys or the filter."""
-        found = []
-        table, page = self._content(), self._page
-        if isinstance(table, Table):
-            rows = ordered(table, page.position, page.filter.lower())
-            page.position.keys = [row.key for row in rows]
+        found, page = [], self._page
+        if rows is not None:
             told = rows[page.position.chosen()].below if rows else None
             found.append(told if told is not None else Text())
         if self._typing or page.filter:

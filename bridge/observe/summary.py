@@ -15,13 +15,13 @@ PARTS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_f
 #: A bridge with one of these statuses accepts events and answers them.
 READY: Final = ("ready", "degraded")
 #: Statuses of integrations, the most urgent first.
-_URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
+URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
 
 
 def integrations(status: Status) -> list[Mapping[str, Any]]:
     """Return the integrations, the most urgent first."""
     found = [one for name, one in status.items() if name != "bridge"]
-    return sorted(found, key=lambda one: (_URGENCY.index(one["status"]), one["integration"]))
+    return sorted(found, key=lambda one: (URGENCY.index(one["status"]), one["integration"]))
 
 
 def balanced(sums: Mapping[str, int]) -> bool:

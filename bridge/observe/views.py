@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bridge.config import Configuration, Route
 from bridge.connection import Connection, ConnectionManager
 from bridge.core.errors import ErrorObject, UnknownIntegrationError
-from bridge.core.model import CircuitState, ConnectionStatus
+from bridge.core.model import CircuitState
 from bridge.core.near import did_you_mean
 from bridge.core.payloads import (
     BridgeHealth,
@@ -30,6 +30,7 @@ from bridge.core.payloads import (
 from bridge.core.ports import Clock
 from bridge.observe.problems import Problems
 from bridge.observe.samples import Samples
+from bridge.observe.summary import URGENCY
 from bridge.outbox import Outbox, Selection
 from bridge.resilience import Stage
 from bridge.resilience.measurements import BUCKETS, Histogram
@@ -43,21 +44,6 @@ _LETTER_BYTES: Final = 256 << 10
 _SHARED_FOR: Final = 100
 #: Characters of an error in a row.
 _MOST_TEXT: Final = 300
-#: Statuses, the most urgent first.
-_URGENCY: Final = {
-    status: number
-    for number, status in enumerate(
-        (
-            ConnectionStatus.FAILED,
-            ConnectionStatus.DISCONNECTED,
-            ConnectionStatus.DEGRADED,
-            ConnectionStatus.PAUSED,
-            ConnectionStatus.STOPPED,
-            ConnectionStatus.CONNECTING,
-            ConnectionStatus.CONNECTED,
-        )
-    )
-}
 
 
 class Views:
@@ -111,7 +97,7 @@ class Views:
             problems.of_integration(row, connection, samples.episodes)
             rows.append(row)
         problems.of_outbox(self._outbox, health.outbox.oldest_ms, samples.episodes)
-        rows.sort(key=lambda row: (_URGENCY[row.status], row.integration))
+        rows.sort(key=lambda row: (URGENCY.index(row.status), row.integration))
         received, published = samples.bus_rates()
         return Overview(
             at=now,

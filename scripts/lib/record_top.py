@@ -131,7 +131,6 @@ class _Recording:
         for key in keys:
             self._view.press(key)
             await self._refresh()
-            lines = self._view.lines(_WIDTH, _HEIGHT, int(time.time() * 1000))
         lines = self._view.lines(_WIDTH, _HEIGHT, int(time.time() * 1000))
         self._console.print(Group(*lines))
         self.frames.append((frame_svg(self._console, "nemo-bridge top", len(self.frames)), seconds))
