@@ -149,11 +149,13 @@ async def test_a_hostile_program_makes_no_series():
         text = json_rpc("shop", service.url) + json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc", threshold=3)
         text += integration("redis", redis.port) + _BLOCKS
         with (
-            sidecar(text, more='status = "127.0.0.1:0"') as running,
+            sidecar(text, heartbeat="200ms", more='status = "127.0.0.1:0"') as running,
             running.program("health.", "response.", validate_every=50) as program,
         ):
             for name in _INTEGRATIONS:
                 await program.wait(f"health.{name}", lambda event: event["payload"]["status"] != "connecting")
+            # Its first health check brings a series.
+            await program.wait("health.shop", lambda event: event["payload"]["latency_ms"] is not None)
             before = await samples_of(running)
             for _ in range(30):
                 for _ in range(100):
