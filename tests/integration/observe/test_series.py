@@ -131,6 +131,8 @@ def _is_expected(series: Series) -> bool:
     name, labels = series[0].removeprefix("nemo_bridge_"), dict(series[1])
     if labels.pop("integration", None) not in _INTEGRATIONS:
         return False
+    if name == "check_latency_seconds":  # comes with the first health check, half a minute after the start
+        return not labels
     if name == "failures_total":
         return labels.keys() == {"kind"} and labels["kind"] in get_args(ErrorKind)
     if name in {f"operation_duration_seconds_{part}" for part in ("bucket", "sum", "count")}:
@@ -149,13 +151,11 @@ async def test_a_hostile_program_makes_no_series():
         text = json_rpc("shop", service.url) + json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc", threshold=3)
         text += integration("redis", redis.port) + _BLOCKS
         with (
-            sidecar(text, heartbeat="200ms", more='status = "127.0.0.1:0"') as running,
+            sidecar(text, more='status = "127.0.0.1:0"') as running,
             running.program("health.", "response.", validate_every=50) as program,
         ):
             for name in _INTEGRATIONS:
                 await program.wait(f"health.{name}", lambda event: event["payload"]["status"] != "connecting")
-            # Its first health check brings a series.
-            await program.wait("health.shop", lambda event: event["payload"]["latency_ms"] is not None)
             before = await samples_of(running)
             for _ in range(30):
                 for _ in range(100):
