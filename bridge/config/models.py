@@ -610,7 +610,8 @@ class SubscriptionSettings:
 
     Exactly one of `topic` and `queue` is set. `visibility` and `max_deliveries` are set only with
     `ack = "consumer"`, `prefetch` where the protocol limits the unacknowledged messages of one subscription. `listener`
-    is None where messages are not acknowledged and so cannot wait.
+    is None where messages are not acknowledged and so cannot wait. `singleton` is the fabric of whose nodes one emits;
+    None: each does.
     """
 
     name: str
@@ -626,6 +627,7 @@ class SubscriptionSettings:
     group: str | None = None
     listener: Literal["required", "optional"] | None = None
     last_value: bool | None = None
+    singleton: str | None = None
     location: Location = NOWHERE
     secret_keys: frozenset[str] = frozenset()
 
@@ -638,10 +640,51 @@ class SubscriptionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FabricSettings:
+    """One fabric: a checked `fabric "name" { … }` block.
+
+    Attributes:
+        name: The label.
+        integration: The integration that carries it.
+        node: The name of this bridge in it.
+        exports: Patterns of the event types that the others may have.
+        imports: Patterns of the event types that come onto this bus.
+        offers: Integrations of this bridge that the others may use.
+        uses: Integrations of others that commands on this bus may name.
+        delivery: How events are carried.
+        max_age: Seconds for which the stream keeps an event.
+        max_bytes: Bytes that the stream keeps at most; None: no limit.
+        replicas: On how many servers stream and bucket are stored.
+        receipts: Whether the exporter gets a receipt for each event that the stream has taken.
+        location: Where the block begins.
+    """
+
+    name: str
+    integration: str
+    node: str
+    exports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
+    max_age: float = 86400.0
+    max_bytes: int | None = None
+    replicas: int = 1
+    receipts: bool = False
+    location: Location = NOWHERE
+
+    @property
+    def durable(self) -> bool:
+        """Return whether its events go through the outbox and a stream."""
+        return self.delivery == "at_least_once"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """The whole configuration.
 
     Attributes:
+        fabrics: The fabrics by label. An integration that one of them uses is among `integrations`, too.
         cases: The tests of it; `nemo-bridge test` runs them, and nothing else does.
         faults: What happens in a simulation beside the recording, where a file of that was given.
         ignored: Types of blocks that are not the bridge's, and how many of each there are.
@@ -657,6 +700,7 @@ class Configuration:
     integrations: dict[str, Integration] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     subscriptions: tuple[SubscriptionSettings, ...] = ()
+    fabrics: dict[str, FabricSettings] = field(default_factory=dict)
     cases: "tuple[Case, ...]" = ()
     faults: "Case | None" = None
     ignored: dict[str, int] = field(default_factory=dict)

@@ -162,7 +162,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         last_value=settings.last_value,
         location=block.location,
         secret_keys=frozenset(key[0] for key in data.secret_keys),
-        **computed,
+        emit=computed.get("emit"),
     )
 
 

@@ -1,6 +1,6 @@
 """Run the integrations: their sessions, their health, their subscriptions, and the operations on them."""
 
-from bridge.connection.connection import Connection, Done
+from bridge.connection.connection import Connection, Done, SessionListener
 from bridge.connection.files import FileStates, file_states, named_files
 from bridge.connection.inbound import Emit
 from bridge.connection.manager import ConnectionManager, Prepared
@@ -15,6 +15,7 @@ __all__ = [
     "FileStates",
     "IntegrationSettings",
     "Prepared",
+    "SessionListener",
     "SubscriptionSpec",
     "file_states",
     "named_files",

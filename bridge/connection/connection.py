@@ -19,6 +19,7 @@ from bridge.connection.state_log import StateLog
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
+from bridge.core.fabric import Fabrics
 from bridge.core.log_fields import error_fields
 from bridge.core.model import (
     CircuitState,
@@ -72,6 +73,9 @@ _FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempot
 Done = Callable[[Operation, Outcome], None]
 """Called once with an operation and its outcome."""
 
+SessionListener = Callable[[str, ProtocolAdapter | None], None]
+"""Called with an integration's label and each session of it that is in order, and with None when that is over."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -117,12 +121,15 @@ class Connection:
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
         tracer: Tracer | None = None,
+        on_session: SessionListener = lambda _id, _session: None,
+        fabrics: Fabrics | None = None,
     ) -> None:
         """Nothing is opened before `run`; `on_change` is called after each change of the status.
 
         `files` is the state of the files that the settings name. What is in flight on a session that is replaced has
         `drain_timeout` seconds to end. In `state_dir` an adapter may keep what the next process needs. What a session's
         errors say goes through `redactor` before anybody else sees them. `tracer` writes traces; None: there are none.
+        `on_session` hears of each session that is in order, and when it is over. `fabrics` are the bridge's.
 
         Raises:
             ValueError: A setting cannot work with this adapter.
@@ -137,6 +144,9 @@ class Connection:
         self._drain_timeout = drain_timeout
         self._state_dir = state_dir
         self._tracer = tracer
+        self._on_session = on_session
+        self._announced: ProtocolAdapter | None = None
+        self._fabrics = fabrics
         self._files = files
         self._warnings = self._unsafe()
         self._told_warnings: dict[str, str] = {}
@@ -270,6 +280,7 @@ class Connection:
                     await self._tasks.close()
         finally:
             self._bugs, self._ended = None, True
+            self._take_back(self._announced)
             self.guard.close()
             self.subscriptions.forget_last_values()
             self._drops.flush()
@@ -511,18 +522,30 @@ class Connection:
             on_warning=events.on_warning,
             session_state=self._session_state,
             state_dir=self._state_dir,
+            fabrics=self._fabrics,
         )
 
     async def on_session(self, session: ProtocolAdapter) -> bool:
         """See `SessionOwner.on_session`."""
-        return await self.subscriptions.restore(session)
+        works = await self.subscriptions.restore(session)
+        self._announced = session
+        self._on_session(self.id, session)
+        return works
 
     def on_session_over(self, session: ProtocolAdapter) -> None:
         """See `SessionOwner.on_session_over`."""
+        self._take_back(session)
         self.subscriptions.session_over(session)
+
+    def _take_back(self, session: ProtocolAdapter | None) -> None:
+        """Tell who uses the session beside the operations that it is over."""
+        if session is not None and session is self._announced:
+            self._announced = None
+            self._on_session(self.id, None)
 
     async def before_replacing(self, session: ProtocolAdapter) -> None:
         """See `SessionOwner.before_replacing`."""
+        self._take_back(session)
         await self.subscriptions.leave(session)
 
     async def operations_ended(self) -> None:
@@ -681,17 +704,18 @@ class AdapterCall(GuardedCall):
 
         In a trace, each attempt has its own: what the remote does belongs to that attempt.
         """
+        seen = self.operation if self._connection.settings.spec.sees_operations else None
         if self.attempt is not None and self.attempt.span is not None:
             operation = self.operation
             headers = in_trace(forwarded_headers(operation.headers, operation.hop), self.attempt.span.context)
-            return Context(headers, operation.idempotency_key, self.idempotent)
+            return Context(headers, operation.idempotency_key, self.idempotent, seen)
         if self._context is None:
             operation = self.operation
-            if operation.headers is None and operation.idempotency_key is None and not operation.hop:
+            if seen is None and operation.headers is None and operation.idempotency_key is None and not operation.hop:
                 self._context = _FIRST_HOP[self.idempotent]
             else:
                 headers = forwarded_headers(operation.headers, operation.hop)
-                self._context = Context(headers, operation.idempotency_key, self.idempotent)
+                self._context = Context(headers, operation.idempotency_key, self.idempotent, seen)
         return self._context
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bridge.connection.connection import Change, Connection, IntegrationBus
+from bridge.connection.connection import Change, Connection, IntegrationBus, SessionListener
 from bridge.connection.files import FileStates
 from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
+from bridge.core.fabric import Fabrics
 from bridge.core.ports import Clock, Tracer
 from bridge.core.redaction import Redactor
 
@@ -31,17 +32,21 @@ class ConnectionManager:
         on_change: Callable[[], None] = lambda: None,
         redactor: Redactor | None = None,
         tracer: Tracer | None = None,
+        on_session: SessionListener = lambda _id, _session: None,
+        fabrics: Fabrics | None = None,
     ) -> None:
         """Create a manager without connections; `on_change` is called after each change of a connection's status.
 
         What is in flight when a connection changes or is removed has `drain_timeout` seconds to end. In `state_dir`
         adapters may keep what the next process needs. What the sessions' errors say goes through `redactor`. `tracer`
-        writes traces; None: there are none.
+        writes traces; None: there are none. `on_session` hears of all sessions. `fabrics` are the bridge's.
         """
         self._drain_timeout = drain_timeout
         self._state_dir = state_dir
         self._redactor = redactor
         self._tracer = tracer
+        self._on_session = on_session
+        self._fabrics = fabrics
         self._bus = bus
         self._clock = clock
         self._rng = rng
@@ -203,6 +208,8 @@ class ConnectionManager:
             on_change=self._on_change,
             redactor=self._redactor,
             tracer=self._tracer,
+            on_session=self._on_session,
+            fabrics=self._fabrics,
         )
 
 

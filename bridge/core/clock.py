@@ -28,15 +28,32 @@ _GRACE: Final = 0.25
 _EARLY: Final = 0.001
 
 
+def _with_sleep() -> float:
+    """Return the seconds of the system's clock that goes on while the machine sleeps.
+
+    Linux has one of its own for that. On macOS the one of this name does it (`time.monotonic` there does not), and on
+    Windows `time.monotonic`.
+    """
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
+        number = getattr(time, name, None)
+        if number is not None:
+            return time.clock_gettime(number)
+    return time.monotonic()
+
+
 class RealClock:
     """Implement `ports.Clock` with asyncio and the system's clocks; for the event loop's thread only.
 
     Only inside `steady` does it leave out the time in which the process stood still.
     """
 
-    def __init__(self, read: Callable[[], float] = time.monotonic) -> None:
-        """Take time from `read`: seconds on a clock that never goes back."""
+    def __init__(self, read: Callable[[], float] = time.monotonic, read_all: Callable[[], float] | None = None) -> None:
+        """Take time from `read`: seconds on a clock that never goes back.
+
+        `read_all` is a clock that also goes on while the machine sleeps; `read` does that, or not, as the system wants.
+        """
         self._read = read
+        self._read_all = read_all or _with_sleep
         self._noted = 0.0
         self._most = math.inf
         self._left_out = 0.0
@@ -81,6 +98,10 @@ class RealClock:
         """Return the seconds of the system's clock until this one shows `until`, as far as can be known now."""
         self.monotonic()
         return until + self._left_out - self._read()
+
+    def elapsed(self) -> float:
+        """See `ports.Clock.elapsed`."""
+        return self._read_all()
 
     def wall_ms(self) -> int:
         """See `ports.Clock.wall_ms`."""

@@ -35,8 +35,12 @@ def parse_hop(text: str | None) -> int:
 #: The header of a last value that a bridge publishes again for a later subscriber; such an event sets off no route.
 REPEATED: Final = "repeated"
 
+#: The headers of an event that came from another bridge of a fabric: the node that it comes from, and the fabric.
+ORIGIN: Final = "origin"
+FABRIC: Final = "fabric"
+
 #: Headers that belong to one event; all others are copied to what the event causes.
-_ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop", REPEATED})
+_ONE_CROSSING: Final = frozenset({"idempotency_key", "deadline_ms", "seq", "hop", REPEATED, ORIGIN, FABRIC})
 
 
 def forwarded_headers(headers: dict[str, str] | None, hop: int) -> dict[str, str]:
@@ -325,7 +329,24 @@ BRIDGE_OPERATIONS: Final = (
     *DEAD_LETTER_OPERATIONS,
 )
 
-Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """Send an event to the other bridges of a fabric. The bridge itself asks for it; programs on the bus cannot.
+
+    Attributes:
+        subject: Where to.
+        body: The event, encoded.
+        sender: What makes the operation's idempotency key unique in the fabric: together they are the message's id.
+        stored: Whether a stream stores it: it is done when the stream has it. Else it is sent at most once.
+    """
+
+    subject: NonEmpty
+    body: bytes
+    sender: str
+    stored: bool
+
+
+Command = Request | Publish | Subscribe | Unsubscribe | Enqueue | Dequeue | Ack | Nack | Empty | Export
 
 #: The operations that the guard runs on an adapter.
 OPERATIONS: Final[dict[str, type[Command]]] = {
@@ -338,6 +359,8 @@ OPERATIONS: Final[dict[str, type[Command]]] = {
     "ack": Ack,
     "nack": Nack,
 }
+#: The operations that only the bridge itself asks for. Nobody on the bus waits for their responses.
+INTERNAL_OPERATIONS: Final[dict[str, type[Command]]] = {"export": Export}
 #: The operations on the integration itself, which do not go to its adapter.
 CONTROLS: Final = ("pause", "resume", "drain", "circuit.force_open", "circuit.reset")
 

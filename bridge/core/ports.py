@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -45,12 +45,23 @@ from bridge.core.model import (
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.wildcards import Wildcards
 
+if TYPE_CHECKING:
+    from bridge.core.fabric import Fabrics
+
 
 class Clock(Protocol):
     """Gives the time and waits for it. It is passed in, so that tests need not wait."""
 
     def monotonic(self) -> float:
         """Return the seconds of a clock that never goes back."""
+        ...
+
+    def elapsed(self) -> float:
+        """Return the seconds of a clock that never goes back and leaves nothing out.
+
+        It goes on while the process is suspended and while the machine sleeps, contrary to `monotonic`. For what others
+        may do meanwhile: a lease that is not renewed is over, whoever stood still.
+        """
         ...
 
     def wall_ms(self) -> int:
@@ -130,11 +141,13 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         headers: Headers to send in the protocol's own ones, where it has any.
         idempotency_key: The key to send to the remote, where the protocol can.
         idempotent: True where the call may be repeated although the remote may have acted on it.
+        operation: The whole operation; only where `AdapterSpec.sees_operations`.
     """
 
     headers: Mapping[str, str] = {}
     idempotency_key: str | None = None
     idempotent: bool = False
+    operation: Operation | None = None
 
     def joined(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
         """Return the message's own headers together with those of the context, which replace equal names."""
@@ -527,6 +540,7 @@ class AdapterSetup:
         session_state: What one session leaves for the next one of the same integration; empty at first.
         state_dir: A folder for what the next process of this bridge needs, in files with the integration's label in
             their names; it may not exist yet. None: nothing is kept.
+        fabrics: The fabrics of this bridge, for the adapter of an integration that another node offers; None: none.
         clock: The only time that an adapter reads. A suspended process misses nothing on it.
         random: The only source of random numbers for jitter; not for secrets.
     """
@@ -545,6 +559,7 @@ class AdapterSetup:
     hide: Callable[[str], None] = _ignore
     session_state: dict[str, Any] = field(default_factory=dict, compare=False)
     state_dir: Path | None = None
+    fabrics: "Fabrics | None" = None
     _: KW_ONLY
     clock: Clock
     random: Random
@@ -595,6 +610,8 @@ class AdapterSpec:
         comes_back: Returns whether what is sent to a topic (or method) comes to a subscription to a pattern; None where
             only the remote knows.
         wildcards: How the topics of subscriptions write wildcards; None where they have none, or paths of files.
+        sees_operations: Whether `Context.operation` is set for it: it passes whole operations on to another bridge.
+        carries_fabrics: Whether a fabric of bridges can use its sessions; see `core.cluster.cluster_of`.
     """
 
     protocol: str
@@ -616,6 +633,8 @@ class AdapterSpec:
     check_names: NameCheck = lambda *_: None
     comes_back: Callable[[str, str], bool] | None = None
     wildcards: Wildcards | None = None
+    sees_operations: bool = False
+    carries_fabrics: bool = False
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Return each scheme of the protocol, with the spec of its transport."""

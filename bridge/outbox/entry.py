@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.core.model import OPERATIONS, Cause, Event, FailedAttempt, Operation
+from bridge.core.model import INTERNAL_OPERATIONS, OPERATIONS, Cause, Event, FailedAttempt, Operation
 
 #: Attempts whose details an entry keeps: the first ones, which show how it began, and the last.
 _FIRST: Final = 10
@@ -106,7 +106,9 @@ def digest(scope: Scope) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(scope), digest_size=16).digest()
 
 
-_COMMANDS: Final = {name: msgspec.msgpack.Decoder(struct) for name, struct in OPERATIONS.items()}
+_COMMANDS: Final = {
+    name: msgspec.msgpack.Decoder(struct) for name, struct in {**OPERATIONS, **INTERNAL_OPERATIONS}.items()
+}
 _BODY: Final = msgspec.msgpack.Decoder(Body)
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 _EVENT: Final = msgspec.msgpack.Decoder(Event)

@@ -137,7 +137,7 @@ class VirtualClock(RealClock):
     """
 
     def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__(loop.time)
+        super().__init__(loop.time, loop.time)
         self._virtual = loop
         self.wall_offset_ms = 0
 

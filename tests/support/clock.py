@@ -34,6 +34,10 @@ class FakeClock:
         """See `ports.Clock.monotonic`."""
         return self._now
 
+    def elapsed(self) -> float:
+        """See `ports.Clock.elapsed`."""
+        return self._now
+
     def wall_ms(self) -> int:
         """See `ports.Clock.wall_ms`."""
         return self._wall_offset + round(self._now * 1000)

@@ -1,0 +1,57 @@
+"""What other parts of the bridge use of its fabrics. `bridge.fabric` implements it."""
+
+from typing import Any, Protocol
+
+from bridge.core.errors import BridgeError
+from bridge.core.model import Operation
+from bridge.core.ports import Context
+
+
+class Lease(Protocol):
+    """The right of one node of a fabric to emit for a `singleton` subscription."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this node has it now, as far as it knows without asking."""
+        ...
+
+    async def claim(self, tick: int | None = None) -> bool:
+        """Return whether this node may emit something now; what it is not granted, another node emits, or nobody.
+
+        It is granted only if the broker has confirmed, since this was called, that the lease is this node's. Whoever
+        was suspended meanwhile is not granted it. The caller emits in the same step of the event loop.
+
+        Args:
+            tick: The moment that is to be emitted, Unix time in milliseconds. It is granted once in the whole fabric,
+                and none before it is granted any more. None where what is emitted has no such moment.
+        """
+        ...
+
+
+class UsedIntegration(Protocol):
+    """An integration of other nodes of a fabric, which this bridge may use."""
+
+    def unavailable(self) -> BridgeError | None:
+        """Return why no node can be asked now; None where one can, as far as is known."""
+        ...
+
+    async def perform(self, operation: Operation, context: Context) -> Any:
+        """Let a node that offers the integration execute an operation, and return its result.
+
+        Raises:
+            UnavailableError: Nobody offers it now; with `maybe_sent` false.
+            BridgeError: The error with which the operation ended there, or how it could not be asked for.
+        """
+        ...
+
+
+class Fabrics(Protocol):
+    """The fabrics of a bridge."""
+
+    def used(self, fabric: str, integration: str) -> UsedIntegration:
+        """Return an integration that `use` of a fabric names. It may be asked for before the fabric is joined."""
+        ...
+
+    def lease(self, fabric: str, subscription: str) -> Lease:
+        """Return the lease of a `singleton` subscription. It may be asked for before the fabric is joined."""
+        ...

@@ -1,0 +1,102 @@
+"""What all parts of a fabric share."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bridge.config import FabricSettings
+from bridge.core.model import Event
+from bridge.core.payloads import FabricCounts
+from bridge.core.ports import Clock, Publisher
+from bridge.fabric.names import Names
+
+
+class FabricBus(Publisher, Protocol):
+    """The part of the bus that a fabric uses."""
+
+    def keep(self, event_type: str, payload: Any) -> None:
+        """Publish, and publish it again for each later subscriber."""
+        ...
+
+    def forget(self, event_type: str) -> None:
+        """Stop repeating the event of this type."""
+        ...
+
+    def read(self, frame: bytes, body: bytes) -> Event | None:
+        """Return the event of a message; None where it is no valid event."""
+        ...
+
+    def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
+        """Put an event of another bridge on the bus and return True; return False where there is no room for it now.
+
+        Type, payload, id, timestamp and correlation id stay as they are.
+
+        Raises:
+            InvalidError: It cannot be carried, now or later.
+        """
+        ...
+
+    async def room(self) -> None:
+        """Return when `relay` may succeed again; on a closed bus that may be never."""
+        ...
+
+    def listens(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to this type, or a route takes it."""
+        ...
+
+    async def listeners_changed(self) -> None:
+        """Return when `listens` may have another answer."""
+        ...
+
+    def reject_loop(self, event_type: str) -> None:
+        """Count and report an event that crossed bridges too often."""
+        ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was sent and received since the start; see `payloads.FabricCounts`."""
+
+    exported: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    garbage: int = 0
+    missed: int = 0
+    served: int = 0
+
+    def payload(self) -> FabricCounts:
+        """Return them as health has them."""
+        return FabricCounts(
+            exported=self.exported,
+            imported=self.imported,
+            duplicates=self.duplicates,
+            garbage=self.garbage,
+            missed=self.missed,
+            served=self.served,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FabricContext:
+    """What all parts of one fabric share.
+
+    Attributes:
+        settings: The `fabric` block.
+        names: The names at the broker.
+        clock: All time.
+        rng: For jitter and for ids.
+        bus: The bridge's bus.
+        counts: What was sent and received.
+        garbage: Counts and reports a message or a key that no bridge can have written; takes what is wrong with it.
+        changed: To be called where the fabric's health may be another one now.
+    """
+
+    settings: FabricSettings
+    names: Names
+    clock: Clock
+    rng: random.Random
+    bus: FabricBus
+    garbage: Callable[[str], None]
+    changed: Callable[[], None]
+    counts: Counts = field(default_factory=Counts)
