@@ -132,7 +132,11 @@ OnMessage = Callable[[Received], None]
 """Takes a message that nobody acknowledges. It returns at once."""
 
 Handle = Callable[[Received], Awaitable[None] | None]
-"""Takes a message of a consumer. None: it is done with. An awaitable: it is done with when that ends."""
+"""Takes a message of a consumer. None: it is done with. An awaitable: it is done with when that ends.
+
+A message whose awaitable is cancelled or raises `BridgeError` is not acknowledged, and comes again later. An
+`asyncio.Future` costs no task.
+"""
 
 OnEnded = Callable[[BridgeError], None]
 """Called at most once, when a subscription has ended by itself while the session goes on, and why."""
