@@ -28,6 +28,8 @@ from bridge.core.payloads import (
     BridgeHealth,
     BridgeStatus,
     BusCounts,
+    Fleet,
+    Forgotten,
     Inspection,
     IntegrationHealth,
     LetterList,
@@ -540,6 +542,14 @@ class IntegrationGateway:
             settings=shown_values(found.settings),
             pending=self._outbox.pending,
         )
+
+    def fleet(self) -> Fleet:
+        """See `routing.ports.Controls.fleet`."""
+        return Fleet(fabrics={})
+
+    async def forget_node(self, node: str, fabric: str | None) -> Forgotten:  # noqa: ARG002
+        """See `routing.ports.Controls.forget_node`."""
+        raise InvalidError("this bridge is in no fabric")
 
     async def reload(self, *, dry_run: bool = False) -> Reloaded:
         """See `routing.ports.Controls.reload`.

@@ -26,10 +26,20 @@ in MessagePack, a map as in the schema `Event`. An array of the map's first six 
 too."""
 _PARAMETERS: Final = {
     "integration": "Label of an integration in the configuration: letters, digits, `_` and `-`.",
+    "fabric": "Label of a `fabric` block in the configuration: letters, digits, `_` and `-`.",
+    "node": "Name of a bridge in a fabric: letters, digits, `_` and `-`.",
     "operation": "The operation's name.",
     "event_type": "Dotted name of an event: segments without spaces and control characters.",
     "what": "What happened.",
     "outcome": "How it ended.",
+}
+#: What stands in the place of each parameter of a topic in the examples.
+_EXAMPLES: Final = {
+    "integration": "backend_api",
+    "fabric": "plant",
+    "node": "desk-9",
+    "event_type": "order.created",
+    "anything": "nonsense",
 }
 
 
@@ -192,7 +202,7 @@ def _schemas(documents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _example(kind: MessageType, payload: Any) -> dict[str, Any]:
-    topic = kind.topic.format(integration="backend_api", event_type="order.created", anything="nonsense")
+    topic = kind.topic.format_map(_EXAMPLES)
     command = kind.channel in {"integrationCommands", "bridgeCommands"}
     return {
         "id": 41,

@@ -9,11 +9,13 @@ from typing import Any, Final, Literal
 
 from bridge.contract import examples
 from bridge.core import payloads
-from bridge.core.model import CONTROLS, OPERATIONS, Empty, Inspect, Letters, Match, QueueMessage, Reload
+from bridge.core.model import CONTROLS, OPERATIONS, Empty, ForgetNode, Inspect, Letters, Match, QueueMessage, Reload
 
-#: An integration's label in a topic, and anything else that may stand in its place.
-_PLACES: Final = {"integration": r"[^.]+"}
+#: Labels in a topic, and anything else that may stand in the place of another parameter.
+_PLACES: Final = dict.fromkeys(("integration", "fabric", "node"), r"[^.]+")
 _ANYTHING: Final = r".*"
+#: What documents for people call the parameters of a topic, where that differs.
+_IN_TEXT: Final = {"integration": "id", "event_type": "type", "anything": "anything else"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,15 @@ CHANNELS: Final = (
     Channel("messages", "message.{integration}", "send", "Messages from outside"),
     Channel("bridgeHealth", "health.bridge", "send", "State of the bridge; the last value is kept"),
     Channel("integrationHealth", "health.{integration}", "send", "State of an integration; the last value is kept"),
+    Channel(
+        "fabricHealth", "health.fabric.{fabric}", "send", "State of this bridge in a fabric; the last value is kept"
+    ),
+    Channel("nodeHealth", "health.node.{node}", "send", "State of a node of a fabric; the last value is kept"),
     Channel("busResilience", "resilience.bus.{what}", "send", "What happened on the bus itself"),
     Channel("bridgeResilience", "resilience.bridge.{what}", "send", "What happened to the bridge itself"),
+    Channel(
+        "fabricResilience", "resilience.fabric.{fabric}.{what}", "send", "What happened to this bridge in a fabric"
+    ),
     Channel("receipts", "receipt.{integration}.{outcome}", "send", "The one outcome of an accepted event"),
     Channel("integrationResilience", "resilience.{integration}.{what}", "send", "What an integration's guard did"),
 )
@@ -97,6 +106,11 @@ class MessageType:
     def is_response(self) -> bool:
         """Whether `model` is the type of the result within a response."""
         return self.topic.startswith("response.")
+
+    @property
+    def topic_in_text(self) -> str:
+        """The topic as documents for people have it: `response.integration.<id>.request`."""
+        return re.sub(r"\{(\w+)\}", lambda place: f"<{_IN_TEXT.get(place[1], place[1])}>", self.topic)
 
     @property
     def type_name(self) -> str:
@@ -140,6 +154,8 @@ _BRIDGE: Final[dict[str, tuple[Any, Any]]] = {
     "match": (Match, payloads.Matched),
     "configuration": (Empty | None, payloads.LoadedConfiguration),
     "reload": (Reload | None, payloads.Reloaded),
+    "fleet": (Empty | None, payloads.Fleet),
+    "forget_node": (ForgetNode, payloads.Forgotten),
     "dead_letters": (Letters | None, payloads.LetterList),
     "replay": (Letters | None, payloads.Moved),
     "discard": (Letters | None, payloads.Moved),
@@ -221,6 +237,9 @@ def _resilience() -> list[MessageType]:
         ("bus.gap", "Events that did not arrive", payloads.BusGap, examples.BUS_GAP),
         ("bridge.outbox_loss", "Stored events are missing", payloads.OutboxLoss, examples.OUTBOX_LOSS),
         ("bridge.console_action", "A person acted in the console", payloads.ConsoleAction, examples.CONSOLE_ACTION),
+        ("fabric.missed", "Events of other nodes were lost", payloads.FabricMissed, examples.FABRIC_MISSED),
+        ("fabric.rejected", "Messages that no bridge wrote", payloads.FabricRejected, examples.FABRIC_REJECTED),
+        ("fabric.lease", "Another node emits for a subscription", payloads.LeaseChange, examples.LEASE_CHANGE),
         ("retry", "There will be another attempt", payloads.Retry, examples.RETRY),
         ("failed", "An operation failed for good", payloads.Failed, examples.FAILED),
         *(
@@ -239,9 +258,12 @@ def _resilience() -> list[MessageType]:
     ]
     found = []
     for what, title, model, example in rows:
-        ours = {"bus": "busResilience", "bridge": "bridgeResilience"}.get(what.partition(".")[0])
-        topic = f"resilience.{what}" if ours else f"resilience.{{integration}}.{what}"
-        channel = ours or "integrationResilience"
+        about, _, rest = what.partition(".")
+        channel, topic = {
+            "bus": ("busResilience", f"resilience.{what}"),
+            "bridge": ("bridgeResilience", f"resilience.{what}"),
+            "fabric": ("fabricResilience", f"resilience.fabric.{{fabric}}.{rest}"),
+        }.get(about, ("integrationResilience", f"resilience.{{integration}}.{what}"))
         found.append(MessageType(f"resilience/{what}", channel, topic, title, model, example))
     return found
 
@@ -276,6 +298,17 @@ MESSAGE_TYPES: Final = (
         "Health of an integration",
         payloads.IntegrationHealth,
         examples.INTEGRATION,
+    ),
+    MessageType(
+        "health/fabric",
+        "fabricHealth",
+        "health.fabric.{fabric}",
+        "Health of this bridge in a fabric",
+        payloads.FabricHealth,
+        examples.FABRIC,
+    ),
+    MessageType(
+        "health/node", "nodeHealth", "health.node.{node}", "Health of a node", payloads.NodeHealth, examples.NODE
     ),
     *_resilience(),
     *_receipts(),

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, Any]] = {
     "bridge.inspect": {"integration": "backend_api"},
     "bridge.match": {"event_type": "order.created", "payload": {"id": 7, "total": 120}},
     "bridge.reload": {"dry_run": True},
+    "bridge.forget_node": {"node": "desk-9", "fabric": "plant"},
     "bridge.dead_letters": {"integration": "backend_api", "limit": 20},
     "bridge.replay": {"ids": ["17"]},
     "bridge.discard": {"ids": ["17"]},
@@ -80,6 +81,31 @@ INTEGRATION: Final = {
     "subscriptions": {},
 }
 
+FABRIC: Final = {
+    "fabric": "plant",
+    "integration": "cluster",
+    "node": "desk-7",
+    "status": "connected",
+    "previous": "connecting",
+    "since": 1763935200000,
+    "delivery": "at_least_once",
+    "error": None,
+    "warnings": [],
+    "nodes": {"desk-8": "connected", "desk-9": "lost"},
+    "counts": {"exported": 120, "imported": 240, "duplicates": 1, "garbage": 0, "missed": 0, "served": 17},
+}
+NODE: Final = {
+    "node": "desk-9",
+    "fabric": "plant",
+    "status": "lost",
+    "previous": "connected",
+    "since": 1763935200000,
+    "bridge": "bridge",
+    "version": "0.1.0",
+    "integrations": {"cluster": "connected", "printer": "connected"},
+    "offers": ["printer"],
+}
+
 _ORDER: Final = {
     "id": 41,
     "event_type": "order.placed",
@@ -106,6 +132,16 @@ _LETTER: Final = {
     "event": _ORDER,
 }
 
+_FLEET_NODE: Final = {
+    "status": "connected",
+    "since": 1763935200000,
+    "heard_ms": 1234.5,
+    "bridge": "bridge",
+    "version": "0.1.0",
+    "integrations": {"cluster": "connected", "printer": "connected"},
+    "offers": ["printer"],
+    "leases": [],
+}
 _ROUTE_ROW: Final = {
     "route": "orders",
     "on": ["order.placed"],
@@ -261,6 +297,20 @@ RESULTS: Final[dict[str, Any]] = {
         "settings": {"log": {"level": ["info", "debug"]}},
         "stranded": {"old_api": 12},
     },
+    "bridge.fleet": {
+        "fabrics": {
+            "plant": {
+                "health": FABRIC,
+                "nodes": {
+                    "desk-7": _FLEET_NODE | {"heard_ms": None, "leases": ["nightly"]},
+                    "desk-8": _FLEET_NODE,
+                    "desk-9": _FLEET_NODE | {"status": "lost", "heard_ms": 61234.5},
+                },
+                "uses": {"printer": ["desk-8"]},
+            }
+        }
+    },
+    "bridge.forget_node": {"fabrics": ["plant"]},
     "bridge.dead_letters": {"letters": [_LETTER], "total": 1},
     "bridge.replay": {"moved": 1},
     "bridge.discard": {"moved": 1},
@@ -327,6 +377,16 @@ CONSOLE_ACTION: Final = {
     "error": None,
     "moved": 3,
     "count": 1,
+}
+FABRIC_MISSED: Final = {"fabric": "plant", "node": "desk-7", "count": 12}
+FABRIC_REJECTED: Final = {"fabric": "plant", "count": 3, "detail": "nemo.plant.event.desk-8.order.placed: no event"}
+LEASE_CHANGE: Final = {
+    "fabric": "plant",
+    "subscription": "nightly",
+    "node": "desk-7",
+    "previous": "desk-9",
+    "term": 4711,
+    "gap_ms": 9120.0,
 }
 BUS_GAP: Final = {"source": "shop", "missing": 17}
 

@@ -19,8 +19,8 @@ The bus contract, version 1, and the configuration as JSON Schemas (draft 2020-1
 
 Every message is the map of [`event.schema.json`](event.schema.json) in MessagePack; the schemas below are those of its
 `payload`. Wherever any value may stand, bytes are an object with one key, `{{"$bytes": "<base64>"}}` (RFC 4648, section
-4, with padding); MessagePack's `bin` is understood, too. `<id>` is the label of an integration. Where two types fit,
-the upper one counts.
+4, with padding); MessagePack's `bin` is understood, too. `<id>` is the label of an integration,
+`<fabric>` that of a fabric, and `<node>` a bridge in one. Where two types fit, the upper one counts.
 
 | event type | schema of the payload |
 | --- | --- |
@@ -81,9 +81,6 @@ def _json(value: Any) -> str:
 
 
 def _rows() -> list[str]:
-    rows = []
-    for kind in MESSAGE_TYPES:
-        topic = kind.topic.replace("{integration}", "<id>").replace("{event_type}", "<type>")
-        topic = topic.replace("{anything}", "<anything else>")
-        rows.append(f"| `{topic}` | [`{kind.name}.schema.json`]({kind.name}.schema.json) |")
-    return rows
+    return [
+        f"| `{kind.topic_in_text}` | [`{kind.name}.schema.json`]({kind.name}.schema.json) |" for kind in MESSAGE_TYPES
+    ]

@@ -19,7 +19,7 @@ from bridge.config.models import (
     VariableBlock,
 )
 from bridge.config.options import Option, options, summary
-from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES, MessageType
+from bridge.contract.catalogue import CHANNELS, MESSAGE_TYPES
 from bridge.contract.schemas import documents
 from bridge.core.endpoint import Endpoint, Tls
 from bridge.core.errors import BridgeError, ErrorKind
@@ -214,7 +214,8 @@ def _breaker(error: BridgeError) -> str:
 def _events(schemas: Mapping[str, Any]) -> Iterator[str]:
     yield _page(
         "Events",
-        "Everything that the bridge takes from the bus and puts on it. `<id>` is the label of an integration. "
+        "Everything that the bridge takes from the bus and puts on it. `<id>` is the label of an integration, "
+        "`<fabric>` that of a fabric, and `<node>` the name of a bridge in one. "
         "`nemo-bridge schema NAME` prints the JSON Schema of each.",
     )
     types: dict[str, Any] = {}
@@ -227,7 +228,7 @@ def _events(schemas: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield f"## {channel.title}\n\n"
         for kind in kinds:
-            yield f"### `{_topic(kind)}`\n\n"
+            yield f"### `{kind.topic_in_text}`\n\n"
             yield from _object(schemas[kind.name], types)
             result = results.get(kind.name.removeprefix("command/")) if kind.name.startswith("command/") else None
             if result is not None:
@@ -243,10 +244,6 @@ def _events(schemas: Mapping[str, Any]) -> Iterator[str]:
             shown.add(name)
             yield f"### {name}\n\n"
             yield from _object(types[name], types)
-
-
-def _topic(kind: MessageType) -> str:
-    return kind.topic.replace("{integration}", "<id>")
 
 
 def _success(schema: Mapping[str, Any]) -> dict[str, Any]:

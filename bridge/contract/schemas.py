@@ -25,6 +25,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/$defs/"
 #: Types without a name of their own: the names and descriptions that their schemas get.
 _NAMED: Final[dict[str, tuple[Any, str]]] = {
+    "Delivery": (payloads.Delivery, "How often an event of a fabric may come."),
     "BridgeStatus": (payloads.BridgeStatus, "The status of the bridge."),
     "ErrorCode": (payloads.ErrorCode, "The remote's own error code."),
     "ErrorKind": (payloads.ErrorKind, "What went wrong."),
@@ -32,6 +33,8 @@ _NAMED: Final[dict[str, tuple[Any, str]]] = {
     "SequenceNumber": (payloads.SequenceNumber, "The number of a message in its stream."),
     "ShedReason": (payloads.ShedReason, "Why an operation was shed: an error's kind, or `retry_budget`."),
     "ProblemKind": (payloads.ProblemKind, "What a problem is about."),
+    "FabricStatus": (payloads.FabricStatus, "The status of this bridge in a fabric."),
+    "NodeStatus": (payloads.NodeStatus, "The status of a node of a fabric."),
     "Severity": (payloads.Severity, "How bad a problem is."),
     "SubscriptionStatus": (payloads.SubscriptionStatus, "The status of a subscription that is not live."),
 }
@@ -98,7 +101,7 @@ def _response(kind: MessageType) -> dict[str, Any]:
     if of_route:
         text = "What an event that set off a route is answered with, once by each route."
     else:
-        what = kind.topic.removeprefix("response.").replace("{integration}", "<id>")
+        what = kind.topic_in_text.removeprefix("response.")
         text = f"What `{what}` is answered with; the envelope's `correlation_id` is that of the command."
     body = {"oneOf": [{"$ref": _REFERENCE + name} for name in names]}
     return _head(kind.name, kind.type_name, text) | body | _tail(definitions, kind.example)

@@ -304,6 +304,18 @@ class Inspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     integration: NonEmpty
 
 
+class ForgetNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`bridge.forget_node`: remove a node that has left a fabric for good, and what the fabric keeps for it.
+
+    Attributes:
+        node: The name of the node. A node that is alive is not forgotten.
+        fabric: The fabric's label; all fabrics of this bridge if left out.
+    """
+
+    node: NonEmpty
+    fabric: NonEmpty | None = None
+
+
 class Reload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reads the configuration again, for `bridge.reload`.
 
@@ -326,6 +338,8 @@ BRIDGE_OPERATIONS: Final = (
     "match",
     "configuration",
     "reload",
+    "fleet",
+    "forget_node",
     *DEAD_LETTER_OPERATIONS,
 )
 

@@ -47,6 +47,7 @@ from bridge.routing.router import (
     deadline_of,
     operation_of,
     parse_command,
+    parse_forget_node,
     parse_inspect,
     parse_letters,
     parse_match,
@@ -211,8 +212,8 @@ class Dispatcher:
             check_empty(event, name)
             caller.done(operation, Outcome(result=self._controls.overview()))
         elif name == "inspect":
-            wanted = parse_inspect(event).integration
-            self._controls.later(self._answer_later(operation, self._controls.inspect(wanted), caller))
+            work = self._controls.inspect(parse_inspect(event).integration)
+            self._controls.later(self._answer_later(operation, work, caller))
         elif name == "match":
             caller.done(operation, Outcome(result=self._match(event, parse_match(event))))
         elif name in DEAD_LETTER_OPERATIONS:
@@ -222,6 +223,13 @@ class Dispatcher:
         elif name == "configuration":
             check_empty(event, name)
             self._controls.later(self._answer_later(operation, self._controls.configuration(), caller))
+        elif name == "fleet":
+            check_empty(event, name)
+            caller.done(operation, Outcome(result=self._controls.fleet()))
+        elif name == "forget_node":
+            gone = parse_forget_node(event)
+            forgetting = self._controls.forget_node(gone.node, gone.fabric)
+            self._controls.later(self._answer_later(operation, forgetting, caller))
         elif name == "reload":
             if self.stopping:
                 raise StoppingError("the bridge is stopping")

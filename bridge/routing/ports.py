@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from bridge.core.model import Letters
 from bridge.core.payloads import (
     BridgeHealth,
+    Fleet,
+    Forgotten,
     Inspection,
     IntegrationHealth,
     LetterList,
@@ -78,6 +80,23 @@ class Controls(Protocol):
 
     async def configuration(self) -> LoadedConfiguration:
         """Return the result of `bridge.configuration`."""
+        ...
+
+    def fleet(self) -> Fleet:
+        """Return the result of `bridge.fleet`."""
+        ...
+
+    async def forget_node(self, node: str, fabric: str | None) -> Forgotten:
+        """Execute `bridge.forget_node`, and return its result.
+
+        Args:
+            node: The node's name.
+            fabric: The fabric's label; None for all fabrics of this bridge.
+
+        Raises:
+            InvalidError: There is no such fabric or node, or the node is alive.
+            BridgeError: The broker cannot be reached, or refuses it.
+        """
         ...
 
     async def reload(self, *, dry_run: bool = False) -> Reloaded:

@@ -27,6 +27,7 @@ from bridge.core.model import (
     Command,
     Empty,
     Event,
+    ForgetNode,
     Inspect,
     Letters,
     Match,
@@ -209,6 +210,21 @@ def parse_inspect(event: Event) -> Inspect:
         return _INSPECT.decode(event.raw)
     except msgspec.ValidationError as error:
         raise InvalidError(f"inspect: {error}") from None
+
+
+_FORGET_NODE: Final = msgspec.msgpack.Decoder(ForgetNode)
+
+
+def parse_forget_node(event: Event) -> ForgetNode:
+    """Return which node a command `bridge.forget_node` names.
+
+    Raises:
+        InvalidError: The payload does not fit; the message names the place.
+    """
+    try:
+        return _FORGET_NODE.decode(event.raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"forget_node: {error}") from None
 
 
 _RELOAD: Final = msgspec.msgpack.Decoder(Reload | None)

@@ -4,6 +4,7 @@ from bridge.core.errors import ErrorCode, ErrorKind, ErrorObject
 from bridge.core.payloads.base import Milliseconds, Payload
 from bridge.core.payloads.dead_letters import DeadLetter, Letter, LetterEvent, LetterList, Moved
 from bridge.core.payloads.fabric import (
+    Delivery,
     FabricCounts,
     FabricHealth,
     FabricMissed,
@@ -91,6 +92,7 @@ __all__ = [
     "ConsoleAction",
     "DeadLetter",
     "Degraded",
+    "Delivery",
     "Enqueued",
     "ErrorCode",
     "ErrorKind",

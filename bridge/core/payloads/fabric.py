@@ -7,6 +7,7 @@ from bridge.core.model import ConnectionStatus, UInt
 from bridge.core.payloads.base import Milliseconds, Payload
 
 NodeStatus = Literal["connected", "draining", "stopped", "lost"]
+Delivery = Literal["at_most_once", "at_least_once"]
 FabricStatus = Literal["connecting", "connected", "degraded", "disconnected", "failed", "stopped"]
 
 
@@ -55,7 +56,7 @@ class FabricHealth(Payload, frozen=True):
     status: FabricStatus
     previous: FabricStatus | None
     since: UInt
-    delivery: Literal["at_most_once", "at_least_once"]
+    delivery: Delivery
     error: ErrorObject | None
     warnings: list[str]
     nodes: dict[str, NodeStatus]

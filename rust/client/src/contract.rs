@@ -104,6 +104,22 @@ pub struct BridgeDiscardCommand {
     pub after: Option<String>,
 }
 
+/// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
+/// `bridge.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeFleetCommand {}
+
+/// `bridge.forget_node`: remove a node that has left a fabric for good, and what the fabric keeps
+/// for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BridgeForgetNodeCommand {
+    /// The name of the node. A node that is alive is not forgotten.
+    pub node: String,
+    /// The fabric's label; all fabrics of this bridge if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<String>,
+}
+
 /// The state of the bridge, emitted on every change, as a heartbeat, and for each new subscriber.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -517,6 +533,37 @@ pub struct Degraded {
     pub text: String,
 }
 
+/// How often an event of a fabric may come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Delivery {
+    /// `at_least_once`.
+    AtLeastOnce,
+    /// `at_most_once`.
+    AtMostOnce,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Delivery {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::AtMostOnce => "at_most_once",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 /// `dequeue`: take one message from a queue; it stays unacknowledged until `ack` or `nack`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DequeueCommand {
@@ -660,6 +707,135 @@ pub struct ErrorObject {
     pub retry_after_ms: Option<u64>,
 }
 
+/// What a node of a fabric has sent and received since its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricCounts {
+    /// Events of this bus that the broker has taken.
+    pub exported: u64,
+    /// Events of other nodes that were put on this bus.
+    pub imported: u64,
+    /// Events that came again and were not put on the bus a second time.
+    pub duplicates: u64,
+    /// Messages on the fabric's subjects and keys that no bridge has written.
+    pub garbage: u64,
+    /// Events, at most, that were removed from the stream before this node had them.
+    pub missed: u64,
+    /// Commands of other nodes that this one has executed.
+    pub served: u64,
+}
+
+/// State of this bridge in a fabric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricHealth {
+    /// The fabric's label.
+    pub fabric: String,
+    /// The integration that carries it.
+    pub integration: String,
+    /// The name of this bridge in it.
+    pub node: String,
+    /// `connecting`: it has not joined yet. `connected`: it is a node. `degraded`: it is, but
+    /// `error` or `warnings` say what is wrong. `disconnected`: the broker cannot be reached or
+    /// does not answer; it is tried again. `failed`: a person is needed, as where another living
+    /// bridge has the same name. `stopped`: it left.
+    pub status: FabricStatus,
+    /// The status before; null at first.
+    pub previous: Option<FabricStatus>,
+    /// When the status became so, Unix time in milliseconds.
+    pub since: u64,
+    /// How events are carried.
+    pub delivery: Delivery,
+    /// Why it is not `connected`; null where it is.
+    pub error: Option<ErrorObject>,
+    /// What a person should know although it works, one line each.
+    pub warnings: Vec<String>,
+    /// The other nodes and their status.
+    pub nodes: BTreeMap<String, NodeStatus>,
+    /// What was sent and received.
+    pub counts: FabricCounts,
+}
+
+/// Events of other nodes were removed from the stream before this node had them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricMissed {
+    /// The fabric's label.
+    pub fabric: String,
+    /// This node.
+    pub node: String,
+    /// How many, at most; events that it does not import count, too.
+    pub count: u64,
+}
+
+/// Messages on the fabric's subjects or keys that no bridge can have written were ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricRejected {
+    /// The fabric's label.
+    pub fabric: String,
+    /// How many since the last report.
+    pub count: u64,
+    /// What was wrong with the last one.
+    pub detail: String,
+}
+
+/// The status of this bridge in a fabric.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FabricStatus {
+    /// `connected`.
+    Connected,
+    /// `connecting`.
+    Connecting,
+    /// `degraded`.
+    Degraded,
+    /// `disconnected`.
+    Disconnected,
+    /// `failed`.
+    Failed,
+    /// `stopped`.
+    Stopped,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl FabricStatus {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Degraded => "degraded",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for FabricStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A fabric in the answer to `bridge.fleet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricView {
+    /// The payload of `health.fabric.<fabric>`.
+    pub health: FabricHealth,
+    /// All nodes by name, this bridge too.
+    pub nodes: BTreeMap<String, FleetNode>,
+    /// The integrations of others that this bridge uses, and the nodes that offer each and are
+    /// connected.
+    pub uses: BTreeMap<String, Vec<String>>,
+}
+
 /// An operation failed, and there will be no further attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -739,6 +915,44 @@ pub struct Failure {
     /// The route that caused the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+}
+
+/// The result of `bridge.fleet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fleet {
+    /// The fabrics of this bridge by label.
+    pub fabrics: BTreeMap<String, FabricView>,
+}
+
+/// A node in the answer to `bridge.fleet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FleetNode {
+    /// See `health.node.<node>`.
+    pub status: NodeStatus,
+    /// When the status became so, Unix time in milliseconds.
+    pub since: u64,
+    /// Milliseconds since its last heartbeat came; null for this bridge itself.
+    pub heard_ms: Option<f64>,
+    /// The name of the bridge that the node is.
+    pub bridge: String,
+    /// Its version.
+    pub version: String,
+    /// Its integrations and their status.
+    pub integrations: BTreeMap<String, ConnectionStatus>,
+    /// Those that the others may use.
+    pub offers: Vec<String>,
+    /// The `singleton` subscriptions for which it holds the lease.
+    pub leases: Vec<String>,
+}
+
+/// The result of `bridge.forget_node`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// The fabrics that have forgotten the node.
+    pub fabrics: Vec<String>,
 }
 
 /// A message from outside was delivered as often as is allowed, and the application has never
@@ -870,6 +1084,24 @@ pub struct IntegrationRow {
     /// not fit on the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
+}
+
+/// A `singleton` subscription has another leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LeaseChange {
+    /// The fabric's label.
+    pub fabric: String,
+    /// The subscription.
+    pub subscription: String,
+    /// The node that has the lease now; null: this node has lost it, and does not know who has it.
+    pub node: Option<String>,
+    /// The node that had it before; null: nobody, or it is not known.
+    pub previous: Option<String>,
+    /// The number of the term: the revision of the lease when it was taken.
+    pub term: u64,
+    /// Milliseconds in which nobody is known to have had it; null where nobody had it before.
+    pub gap_ms: Option<f64>,
 }
 
 /// A stored dead letter.
@@ -1022,6 +1254,68 @@ pub struct NackCommand {
     /// Milliseconds until it is delivered again; at once if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+}
+
+/// State of a node of a fabric, as this bridge sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NodeHealth {
+    /// The node's name.
+    pub node: String,
+    /// The fabric's label.
+    pub fabric: String,
+    /// `connected`: its heartbeats come. `draining`: it is about to leave and takes no more
+    /// commands. `stopped`: it has left in order. `lost`: three heartbeats are missing.
+    pub status: NodeStatus,
+    /// The status before; null at first.
+    pub previous: Option<NodeStatus>,
+    /// When the status became so, Unix time in milliseconds.
+    pub since: u64,
+    /// The name of the bridge that the node is.
+    pub bridge: String,
+    /// Its version.
+    pub version: String,
+    /// Its integrations and their status, as it has told last.
+    pub integrations: BTreeMap<String, ConnectionStatus>,
+    /// Those of them that the others may use.
+    pub offers: Vec<String>,
+}
+
+/// The status of a node of a fabric.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NodeStatus {
+    /// `connected`.
+    Connected,
+    /// `draining`.
+    Draining,
+    /// `lost`.
+    Lost,
+    /// `stopped`.
+    Stopped,
+    /// A value that is not in this list: a newer bridge has emitted it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl NodeStatus {
+    /// Returns the value as it stands on the bus.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Connected => "connected",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+            Self::Stopped => "stopped",
+            Self::Other(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
 }
 
 /// The result of a command that has none: an empty object.
@@ -1798,6 +2092,12 @@ pub type BridgeDeadLettersResponse = Response<LetterList>;
 /// The payload of a response: bridge discard.
 pub type BridgeDiscardResponse = Response<Moved>;
 
+/// The payload of a response: bridge fleet.
+pub type BridgeFleetResponse = Response<Fleet>;
+
+/// The payload of a response: bridge forget node.
+pub type BridgeForgetNodeResponse = Response<Forgotten>;
+
 /// The payload of a response: bridge inspect.
 pub type BridgeInspectResponse = Response<Inspection>;
 
@@ -1890,6 +2190,12 @@ mod tests {
         keeps_examples::<BridgeDiscardCommand>(include_str!(
             "../../../schemas/command/bridge.discard.schema.json"
         ));
+        keeps_examples::<BridgeFleetCommand>(include_str!(
+            "../../../schemas/command/bridge.fleet.schema.json"
+        ));
+        keeps_examples::<BridgeForgetNodeCommand>(include_str!(
+            "../../../schemas/command/bridge.forget_node.schema.json"
+        ));
         keeps_examples::<BridgeInspectCommand>(include_str!(
             "../../../schemas/command/bridge.inspect.schema.json"
         ));
@@ -1945,9 +2251,11 @@ mod tests {
             "../../../schemas/command/unsubscribe.schema.json"
         ));
         keeps_examples::<BridgeHealth>(include_str!("../../../schemas/health/bridge.schema.json"));
+        keeps_examples::<FabricHealth>(include_str!("../../../schemas/health/fabric.schema.json"));
         keeps_examples::<IntegrationHealth>(include_str!(
             "../../../schemas/health/integration.schema.json"
         ));
+        keeps_examples::<NodeHealth>(include_str!("../../../schemas/health/node.schema.json"));
         keeps_examples::<Message>(include_str!("../../../schemas/message.schema.json"));
         keeps_examples::<Receipt>(include_str!(
             "../../../schemas/receipt/dead_lettered.schema.json"
@@ -1983,6 +2291,15 @@ mod tests {
         keeps_examples::<Degraded>(include_str!(
             "../../../schemas/resilience/degraded.schema.json"
         ));
+        keeps_examples::<LeaseChange>(include_str!(
+            "../../../schemas/resilience/fabric.lease.schema.json"
+        ));
+        keeps_examples::<FabricMissed>(include_str!(
+            "../../../schemas/resilience/fabric.missed.schema.json"
+        ));
+        keeps_examples::<FabricRejected>(include_str!(
+            "../../../schemas/resilience/fabric.rejected.schema.json"
+        ));
         keeps_examples::<Failed>(include_str!(
             "../../../schemas/resilience/failed.schema.json"
         ));
@@ -2002,6 +2319,12 @@ mod tests {
         ));
         keeps_examples::<BridgeDiscardResponse>(include_str!(
             "../../../schemas/response/bridge.discard.schema.json"
+        ));
+        keeps_examples::<BridgeFleetResponse>(include_str!(
+            "../../../schemas/response/bridge.fleet.schema.json"
+        ));
+        keeps_examples::<BridgeForgetNodeResponse>(include_str!(
+            "../../../schemas/response/bridge.forget_node.schema.json"
         ));
         keeps_examples::<BridgeInspectResponse>(include_str!(
             "../../../schemas/response/bridge.inspect.schema.json"

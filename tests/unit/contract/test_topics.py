@@ -68,6 +68,14 @@ def references(value: Any) -> Iterator[str]:
         ("resilience.api.nonsense", None),
         ("order.created", None),
         ("healthy.api", None),
+        ("bridge.fleet", "command/bridge.fleet"),
+        ("response.bridge.forget_node", "response/bridge.forget_node"),
+        ("health.fabric.plant", "health/fabric"),
+        ("health.node.desk-7", "health/node"),
+        ("health.fabric.plant.more", None),
+        ("resilience.fabric.plant.missed", "resilience/fabric.missed"),
+        ("resilience.fabric.plant.lease", "resilience/fabric.lease"),
+        ("resilience.fabric.plant.nonsense", None),
     ],
 )
 def test_an_event_type_finds_its_message_type(event_type: str, name: str | None):
@@ -92,6 +100,11 @@ def test_every_report_in_the_code_is_in_the_table():
     found |= {text for text in texts("bus/bus.py") if re.fullmatch(r"resilience\.bus\.\w+", text)}
     for path in ("gateway.py", "observe/actions.py"):
         found |= {text for text in texts(path) if re.fullmatch(r"resilience\.bridge\.\w+", text)}
+    found |= {
+        re.sub(r"\{[^}]*\}", "{fabric}", text)
+        for path in (PACKAGE / "fabric").rglob("*.py")
+        for text in re.findall(r'"(resilience\.fabric\.[^"]*)"', path.read_text("utf-8"))
+    }
     assert found == {kind.topic for kind in MESSAGE_TYPES if kind.topic.startswith("resilience.")}
 
 
