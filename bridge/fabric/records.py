@@ -1,7 +1,7 @@
 """What a node of a fabric writes about itself into the bucket, under its key."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,10 +14,11 @@ MOST_BYTES: Final = 65_536
 #: Seconds between two heartbeats of a node: at least, and at most. Whoever waits for three of them waits no longer.
 SHORTEST_HEARTBEAT: Final = 0.5
 LONGEST_HEARTBEAT: Final = 60.0
+#: Seconds that a command may take at most, as a record has it.
+LONGEST_OFFER: Final = 86_400.0
 
 _NODE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_Name = Annotated[str, Meta(min_length=1, max_length=256)]
-_Id = Annotated[str, Meta(min_length=1, max_length=64)]
+_Text = Annotated[str, Meta(min_length=1)]
 _Count = Annotated[int, Meta(ge=0, lt=2**63)]
 
 
@@ -31,7 +32,7 @@ class OfferRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: ConnectionStatus
-    longest_ms: Annotated[float, Meta(ge=0, le=86_400_000)] | None = None
+    longest_ms: Annotated[float, Meta(ge=0, le=LONGEST_OFFER * 1000)] | None = None
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +58,18 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
-    instance: _Id
-    run: _Id
-    bridge: _Name
-    version: Annotated[str, Meta(max_length=64)]
+    instance: _Text
+    run: _Text
+    bridge: _Text
+    version: _Text
     pid: _Count
     started_ms: _Count
     heartbeat_ms: Annotated[int, Meta(ge=round(SHORTEST_HEARTBEAT * 1000), le=round(LONGEST_HEARTBEAT * 1000))]
     status: NodeStatus
-    integrations: dict[_Name, ConnectionStatus]
-    offers: dict[_Name, OfferRecord]
-    leases: list[_Name]
-    delivery: Annotated[str, Meta(max_length=64)]
+    integrations: dict[_Text, ConnectionStatus]
+    offers: dict[_Text, OfferRecord]
+    leases: list[_Text]
+    delivery: Literal["at_most_once", "at_least_once"]
     max_age_ms: _Count
     max_bytes: _Count | None
     replicas: _Count
@@ -103,7 +104,7 @@ def decode(node: str, value: bytes) -> NodeRecord:
         ValueError: No bridge has written that; the message says what is wrong with it, without its content.
     """
     if len(value) > MOST_BYTES:
-        raise ValueError(f"it has {len(value)} bytes; a record has at most {MOST_BYTES}")
+        raise ValueError(f"it has more than {MOST_BYTES} bytes")
     try:
         record = _decoder.decode(value)
     except RecursionError:
