@@ -18,8 +18,8 @@ LONGEST_HEARTBEAT: Final = 60.0
 LONGEST_OFFER: Final = 86_400.0
 
 _NODE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Text = Annotated[str, Meta(min_length=1)]
-_Count = Annotated[int, Meta(ge=0, lt=2**63)]
 
 
 class OfferRecord(msgspec.Struct, frozen=True, kw_only=True):
