@@ -784,6 +784,7 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
             needs_listener=one.listener == "required",
             last_value=one.last_value,
             qos=one.qos,
+            singleton=one.singleton,
         )
         specs.setdefault(one.integration, []).append(spec)
     return specs

@@ -197,6 +197,7 @@ class Connection:
             has_qos=settings.spec.has_qos,
             acknowledged=partial(settings.spec.acknowledged, "subscribe"),
             trace=None if tracer is None else partial(tracer.message, self.id, settings.spec.protocol),
+            lease=None if fabrics is None else fabrics.lease,
         )
         self._rng = rng
         self._session_state: dict[str, Any] = {}

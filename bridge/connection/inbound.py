@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
 from bridge.core.errors import BridgeError, InvalidError
+from bridge.core.fabric import Lease
 from bridge.core.model import MAX_HOP, Inbound, in_trace, parse_hop, trace_of, without_trace
 from bridge.core.payloads import Message
 from bridge.core.ports import AckDecision, Clock, Span
@@ -73,11 +74,13 @@ class Emission:
         needs_listener: Whether a message waits, unacknowledged, while nobody on the bus listens to that type.
         last_value: Whether the last event of each type and topic is kept for later subscribers; None: that of each
             topic whose last value the remote itself keeps.
+        lease: Decides whether this bridge or another one makes the event; None: this one does.
     """
 
     emit: Emit
     needs_listener: bool = False
     last_value: bool | None = None
+    lease: Lease | None = None
 
 
 class _Outcome(enum.Enum):
@@ -139,6 +142,7 @@ class Delivery:
         self._on_change = on_change
         self._trace = trace
         self._has_kept = False
+        self._is_leased = False
 
     def __call__(self, message: Inbound) -> Awaitable[AckDecision]:
         """Put a message on the bus: at once where there is room and somebody listens, else as soon as there is."""
@@ -148,6 +152,8 @@ class Delivery:
         span = None if self._trace is None else self._trace(message)
         published = False
         emissions = self._emissions
+        if self._is_leased:  # this bridge may make the event only after it has asked
+            return self._wait(message, [], span, published=False)
         for done, emission in enumerate(emissions):
             outcome = self._publish(emission, message, span, patient=message.patience > 0)
             if outcome is _PUBLISHED:
@@ -168,6 +174,7 @@ class Delivery:
     def emissions(self, emissions: tuple[Emission, ...]) -> None:
         if emissions != self._emissions:
             self._emissions = emissions
+            self._is_leased = any(emission.lease is not None for emission in emissions)
             self._sink.look_again()
 
     def forgetting(self, on_dead: Callable[[Inbound, str], None]) -> Callable[[Inbound, str], None]:
@@ -182,15 +189,21 @@ class Delivery:
     async def _wait(self, message: Inbound, made: list[Emit], span: Span | None, *, published: bool) -> AckDecision:
         """Make the events of a message that are not `made` yet, each as soon as it can be.
 
-        They are known by their types, since a reload makes other functions of the same expressions.
+        They are known by their types, since a reload makes other functions of the same expressions. One that another
+        bridge makes, or that was to be made in a term which is over, counts as made.
         """
         patient = message.patience > 0
+        terms: dict[Lease, int | None] = {}
         while True:
             emission = self._next(message, made)
             if emission is None:
                 if self._emissions:
                     return self._decision(message, span, published=published)
                 await self._sink.listeners_changed()
+                continue
+            lease = emission.lease
+            if lease is not None and not await self._may_emit(lease, message, terms):
+                made.append(_name(emission, message))
                 continue
             outcome = self._publish(emission, message, span, patient=patient)
             if outcome is _Outcome.NO_ROOM:
@@ -202,6 +215,16 @@ class Delivery:
                 made.append(_name(emission, message))
                 published = published or outcome is _PUBLISHED
                 patient = message.patience > 0
+
+    async def _may_emit(self, lease: Lease, message: Inbound, terms: dict[Lease, int | None]) -> bool:
+        """Return whether the lease is this bridge's for this message.
+
+        It is claimed once for each message; `terms` has the term of that. After a wait it must be the same one.
+        """
+        if lease not in terms:
+            terms[lease] = lease.term if await lease.claim(message.tick) else None
+        term = terms[lease]
+        return term is not None and term == lease.term
 
     def _next(self, message: Inbound, made: list[Emit]) -> Emission | None:
         """Return the first emission that is not among those `made`; equal ones make an event each."""

@@ -25,6 +25,7 @@ from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.event_type import to_emitted_type
+from bridge.core.fabric import Lease
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
 from bridge.core.ports import Clock, ProtocolAdapter, Span, Subscription, SubscriptionOptions
@@ -68,6 +69,7 @@ class SubscriptionSpec:
         prefetch: Messages that may be unacknowledged, at most, where the protocol has such a limit for a subscription.
         needs_listener: Whether messages wait, unacknowledged, while nobody on the bus listens to their events.
         last_value: Whether last values are kept for later subscribers; None: those that the remote itself keeps.
+        singleton: The fabric of whose nodes one emits; None: each does.
         asked: Who asked for it by command, and when (Unix ms); None for a block.
     """
 
@@ -82,6 +84,7 @@ class SubscriptionSpec:
     prefetch: int = DEFAULT_PREFETCH
     needs_listener: bool = False
     last_value: bool | None = None
+    singleton: str | None = None
     asked: tuple[str | None, int] | None = field(default=None, compare=False)
 
     @property
@@ -91,11 +94,12 @@ class SubscriptionSpec:
 
     def shares_with(self, other: "SubscriptionSpec") -> bool:
         """Whether one subscription at the remote serves both."""
-        return (self.key, self.qos, self.hold, self.prefetch) == (
+        return (self.key, self.qos, self.hold, self.prefetch, self.singleton) == (
             other.key,
             other.qos,
             other.hold,
             other.prefetch,
+            other.singleton,
         )
 
 
@@ -163,6 +167,7 @@ class Subscriptions:
         has_qos: bool = False,
         acknowledged: Callable[[int | None], bool] = lambda _: False,
         trace: Callable[[str, Inbound], Span] | None = None,
+        lease: Callable[[str, str], Lease] | None = None,
     ) -> None:
         """Subscribe to nothing before `restore`.
 
@@ -184,6 +189,8 @@ class Subscriptions:
             acknowledged: Returns whether messages of a topic are acknowledged with a quality of service.
             trace: Begins the part of a trace of a message that came by a subscription to a topic; None where no traces
                 are written.
+            lease: Returns the lease of a `singleton` subscription; takes the fabric and the subscription's name. None
+                where there are no fabrics.
         """
         self.limit = limit
         self._integration = integration
@@ -192,6 +199,8 @@ class Subscriptions:
         self._default = f"message.{integration}"
         self._specs: dict[str, SubscriptionSpec] = {spec.name: spec for spec in specs}
         self._by_key = _by_key(specs)
+        self._lease = lease
+        self._leases: dict[str, Lease] = {}
         self._remote: dict[SubscriptionKey, _RemoteSubscription] = {}
         self._session: ProtocolAdapter | None = None
         self._restoring = False
@@ -310,6 +319,7 @@ class Subscriptions:
             task = self._begin(remote)
             if task is not None:
                 tries.append(task)
+        self._compete()
         if tries:
             self._restoring = True
             try:
@@ -340,6 +350,7 @@ class Subscriptions:
         for remote in self._remote.values():
             self._stop(remote)
             remote.live = None
+        self._compete()
 
     async def leave(self, session: ProtocolAdapter) -> None:
         """End all subscriptions of a session, which goes on without them, as far as it does so within two seconds."""
@@ -370,6 +381,7 @@ class Subscriptions:
         for remote in self._remote.values():
             if remote.live is subscription:
                 remote.live = None
+                self._compete()
                 self._failed(remote, error)
                 return
         if any(remote.changing.locked() for remote in self._remote.values()):
@@ -423,6 +435,7 @@ class Subscriptions:
             elif remote.qos != _qos_of(spec):
                 why = NotConnectedError(f"{spec.name}: it has another quality of service from now on")
                 self._on_stuck(session, why)
+        self._compete()
         self._on_change()
 
     # --- commands
@@ -550,6 +563,9 @@ class Subscriptions:
     def _forget(self, spec: SubscriptionSpec) -> _RemoteSubscription | None:
         """Remove a spec; return its subscription at the remote if no other spec shares it."""
         del self._specs[spec.name]
+        lease = self._leases.pop(spec.name, None)
+        if lease is not None:
+            lease.resign()
         sharing = self._by_key[spec.key]
         del sharing[spec.name]
         if not sharing:
@@ -578,15 +594,42 @@ class Subscriptions:
             self._on_change()
 
     def _set_emits(self, key: SubscriptionKey) -> bool:
-        """Set the event types of a subscription at the remote to those of its specs; return whether it has any."""
+        """Set the event types of a subscription at the remote to those of its specs; return whether it has any.
+
+        Those that have to ask for a lease come last: the others must not wait for it.
+        """
         specs = self._specs_of(key)
         remote = self._remote.get(key)
         if remote is not None:
             remote.delivery.emissions = tuple(
-                Emission(self._default if spec.emit is None else spec.emit, spec.needs_listener, spec.last_value)
-                for spec in specs
+                Emission(
+                    self._default if spec.emit is None else spec.emit,
+                    spec.needs_listener,
+                    spec.last_value,
+                    self._lease_of(spec),
+                )
+                for spec in sorted(specs, key=lambda spec: spec.singleton is not None)
             )
         return bool(specs)
+
+    def _lease_of(self, spec: SubscriptionSpec) -> Lease | None:
+        if spec.singleton is None:
+            return None
+        lease = self._leases.get(spec.name)
+        if lease is None:
+            if self._lease is None:
+                raise ValueError(f"subscription {spec.name!r}: there is no fabric {spec.singleton!r}")
+            lease = self._leases[spec.name] = self._lease(spec.singleton, spec.name)
+        return lease
+
+    def _compete(self) -> None:
+        """Compete for the leases of the subscriptions that are live, and for no others."""
+        for name, lease in self._leases.items():
+            remote = self._remote.get(self._specs[name].key)
+            if remote is not None and remote.live is not None:
+                lease.campaign()
+            else:
+                lease.resign()
 
     def _begin(self, remote: _RemoteSubscription) -> asyncio.Task[None] | None:
         remote.retry.cancel()
@@ -640,7 +683,13 @@ class Subscriptions:
         if holds:
             remote.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
-        options = SubscriptionOptions(qos=specs[0].qos, group=specs[0].group, hold=hold, prefetch=specs[0].prefetch)
+        options = SubscriptionOptions(
+            qos=specs[0].qos,
+            group=specs[0].group,
+            hold=hold,
+            prefetch=specs[0].prefetch,
+            aligned=any(spec.singleton is not None for spec in specs),
+        )
 
         def extend(began: float) -> bool:
             if not heard_since(session, began):
@@ -665,6 +714,7 @@ class Subscriptions:
                 self._ended_early.remove(one)
                 raise one[1]
         remote.live, remote.qos = live, _qos_of(specs[0])
+        self._compete()
         remote.backoff.opened()
         remote.retry.cancel()
         if remote.error is not None:

@@ -8,18 +8,34 @@ from bridge.core.ports import Context
 
 
 class Lease(Protocol):
-    """The right of one node of a fabric to emit for a `singleton` subscription."""
+    """The right of one node of a fabric to emit for a `singleton` subscription, as one subscription uses it."""
 
     @property
-    def held(self) -> bool:
-        """Whether this node has it now, as far as it knows without asking."""
+    def term(self) -> int | None:
+        """The number of the term in which this node has the lease now; None where it has it not.
+
+        It needs no answer of the broker: a term is over in time where it is not renewed, on a clock that goes on while
+        the process is suspended.
+        """
+        ...
+
+    def campaign(self) -> None:
+        """Compete for the lease from now on: the subscription is live. Nothing changes where it does already."""
+        ...
+
+    def resign(self) -> None:
+        """Compete no longer: the subscription is not live. A lease that this node has is given up at once."""
         ...
 
     async def claim(self, tick: int | None = None) -> bool:
         """Return whether this node may emit something now; what it is not granted, another node emits, or nobody.
 
-        It is granted only if the broker has confirmed, since this was called, that the lease is this node's. Whoever
-        was suspended meanwhile is not granted it. The caller emits in the same step of the event loop.
+        It is granted only if the broker has confirmed that the lease is this node's: since this was called, or just
+        before, where much is emitted. Whoever was suspended meanwhile is not granted it. The caller emits in the same
+        step of the event loop; who has to wait before that compares `term` with what it was.
+
+        A node without the lease waits until it is known who emits the tick: it may get the lease itself. It waits half
+        a minute at most.
 
         Args:
             tick: The moment that is to be emitted, Unix time in milliseconds. It is granted once in the whole fabric,
@@ -53,5 +69,8 @@ class Fabrics(Protocol):
         ...
 
     def lease(self, fabric: str, subscription: str) -> Lease:
-        """Return the lease of a `singleton` subscription. It may be asked for before the fabric is joined."""
+        """Return the lease of a `singleton` subscription, which does not compete for it yet.
+
+        It may be asked for before the fabric is joined.
+        """
         ...

@@ -484,6 +484,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         patience: Seconds that its event waits at most for the first subscriber to its type.
         unique: The sender's own id of the message, where that is not in the header `idempotency_key`; a second message
             with it is a repetition. It is not part of the event.
+        tick: The moment that it stands for, Unix time in milliseconds, where a clock has made it. It is not part of the
+            event.
     """
 
     topic: str
@@ -495,6 +497,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     at_most_once: bool = False
     patience: float = 0.0
     unique: str | None = None
+    tick: int | None = None
 
 
 class QueueMessage(msgspec.Struct, frozen=True, kw_only=True):

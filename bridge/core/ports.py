@@ -246,12 +246,15 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
         prefetch: Without `hold`: messages that are taken from the remote and not acknowledged to it, at most. With it,
             `hold.limit` is that. Only where messages are acknowledged, and not where `AdapterSpec.common_window` is
             set.
+        aligned: Whether ticks come at whole multiples of their interval since the beginning of 1970, and with
+            `Inbound.tick`, so that several bridges mean the same tick. Adapters without ticks ignore it.
     """
 
     qos: int | None = None
     group: str | None = None
     hold: Hold | None = None
     prefetch: int = DEFAULT_PREFETCH
+    aligned: bool = False
 
 
 NO_OPTIONS: Final = SubscriptionOptions()

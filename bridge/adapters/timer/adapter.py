@@ -1,7 +1,8 @@
 """Deliver a message at intervals and at the times of cron expressions: `type = "timer"`.
 
 A subscription to a schedule's name gets `{"scheduled_at": <Unix ms>, "missed": <n>}` at each tick. Intervals count from
-the beginning of the session. What was due while the bridge was not running is not delivered later.
+the beginning of the session, or, for a subscription of which one bridge of several emits (`options.aligned`), since
+the beginning of 1970. What was due while the bridge was not running is not delivered later.
 """
 
 from collections.abc import Collection
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from bridge.adapters._common.background import Background
 from bridge.adapters.timer.config import ALL, Schedule, TimerConfig
-from bridge.adapters.timer.ticks import CronTicks, IntervalTicks, Tick, Ticks
+from bridge.adapters.timer.ticks import AlignedTicks, CronTicks, IntervalTicks, Tick, Ticks
 from bridge.core.errors import InvalidError, NotConnectedError
 from bridge.core.model import Inbound
 from bridge.core.ports import (
@@ -62,32 +63,40 @@ class TimerAdapter(AdapterBase):
         self,
         topic: str,
         deliver: Deliver,
-        options: SubscriptionOptions = NO_OPTIONS,  # noqa: ARG002
+        options: SubscriptionOptions = NO_OPTIONS,
     ) -> Subscription:
         """Deliver the ticks of a schedule, or of all (`*`).
 
         Raises:
-            InvalidError: There is no such schedule.
+            InvalidError: There is no such schedule; or it is all of them, and they are aligned: ticks of two schedules
+                at the same moment could not be told apart.
         """
         await self.check()
         _check_schedule(topic, self._schedules)
+        if options.aligned and topic == ALL and len(self._schedules) > 1:
+            raise InvalidError(
+                f"topic: `singleton` needs one schedule; write a subscription for each of {', '.join(self._schedules)}"
+            )
         names = list(self._schedules) if topic == ALL else [topic]
-        return Subscription(topic, [self._background.start(self._run(name, deliver)) for name in names])
+        work = [self._run(name, deliver, aligned=options.aligned) for name in names]
+        return Subscription(topic, [self._background.start(one) for one in work])
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Stop the ticks of this subscription."""
         for task in subscription.handle or ():
             task.cancel()
 
-    def _ticks(self, schedule: Schedule) -> Ticks:
+    def _ticks(self, schedule: Schedule, *, aligned: bool) -> Ticks:
         if schedule.every is not None:
+            if aligned:
+                return AlignedTicks(schedule.every, self._clock)
             return IntervalTicks(schedule.every, self._start, self._clock)
         return CronTicks(schedule.cron or "", ZoneInfo(schedule.time_zone or "UTC"), self._clock)
 
-    async def _run(self, name: str, deliver: Deliver) -> None:
+    async def _run(self, name: str, deliver: Deliver, *, aligned: bool) -> None:
         schedule = self._schedules[name]
-        ticks = self._ticks(schedule)
-        if schedule.immediately:
+        ticks = self._ticks(schedule, aligned=aligned)
+        if schedule.immediately and not aligned:  # each bridge begins at another moment, which is no common tick
             # Not beyond the next tick, which would be missed.
             patience = min(_PATIENCE, schedule.every or _PATIENCE)
             await deliver(_message(name, Tick(self._clock.wall_ms(), 0), patience))
@@ -111,7 +120,7 @@ def _check_schedule(name: str, schedules: Collection[str]) -> None:
 
 def _message(name: str, tick: Tick, patience: float = 0.0) -> Inbound:
     content = {"scheduled_at": tick.scheduled_at, "missed": tick.missed}
-    return Inbound(topic=name, message=content, patience=patience)
+    return Inbound(topic=name, message=content, patience=patience, tick=tick.scheduled_at)
 
 
 SPEC: Final = AdapterSpec(

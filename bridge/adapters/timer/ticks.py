@@ -60,6 +60,38 @@ class IntervalTicks:
         return Tick(self._clock.wall_ms() - round(late * 1000), self._count - due)
 
 
+class AlignedTicks:
+    """Ticks at whole multiples of `every` seconds since the beginning of 1970, by the wall clock.
+
+    All machines mean the same tick by the same time. Where the clock is set back, it waits until it is where it was, or
+    follows it, as `CronTicks` does.
+    """
+
+    def __init__(self, every: float, clock: Clock) -> None:
+        self._every = max(1, round(every * 1_000_000))
+        self._clock = clock
+        self._count = self._passed()
+
+    def _passed(self) -> int:
+        """Return the number of the latest tick: the last one whose time, in whole milliseconds, has come."""
+        return (self._clock.wall_ms() * 1000 + 999) // self._every
+
+    def _at(self, count: int) -> int:
+        """Return the time of a tick, Unix ms. Integers, as two machines must not round differently."""
+        return count * self._every // 1000
+
+    async def next(self) -> Tick:
+        """See `Ticks.next`."""
+        due = self._count + 1
+        while (now := self._clock.wall_ms()) < self._at(due):
+            if now < self._at(self._count) - _SET_BACK:
+                self._count = self._passed()
+                due = self._count + 1
+            await self._clock.sleep(min((self._at(due) - now) / 1000, _LONGEST_SLEEP))
+        self._count = max(due, self._passed())
+        return Tick(self._at(self._count), self._count - due)
+
+
 class CronTicks:
     """Ticks at the times of a cron expression, by the wall clock.
 

@@ -97,6 +97,7 @@ class Session(AdapterBase):
         self.holds: dict[str, Any] = {}
         self.prefetch: dict[str, int] = {}
         self.refuses = False
+        self.aligned: list[bool] = []
 
     async def subscribe(self, topic: str, deliver: Any, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         self.tries.append(topic)
@@ -109,6 +110,7 @@ class Session(AdapterBase):
         assert topic not in self.topics
         self.topics[topic] = deliver
         self.holds[topic] = options.hold
+        self.aligned.append(options.aligned)
         self.live[topic] = Subscription(topic)
         return self.live[topic]
 
@@ -130,6 +132,39 @@ class Session(AdapterBase):
 
     async def say(self, topic: str, message: Any, **fields: Any) -> AckDecision | None:
         return await self.topics[topic](Inbound(topic=topic.replace("#", "x"), message=message, **fields))
+
+
+class ScriptedLease:
+    """A lease that does what the test says, and records what it was asked.
+
+    Attributes:
+        term: The term of this bridge.
+        open: Cleared while claims wait.
+        grants: Whether a claim is granted.
+        calls: `campaign`, `resign`, and the ticks that were claimed.
+    """
+
+    def __init__(self) -> None:
+        self.term: int | None = 5
+        self.open = asyncio.Event()
+        self.open.set()
+        self.grants = True
+        self.calls: list[Any] = []
+
+    def campaign(self) -> None:
+        self._note("campaign")
+
+    def resign(self) -> None:
+        self._note("resign")
+
+    def _note(self, call: str) -> None:
+        if self.calls[-1:] != [call]:
+            self.calls.append(call)
+
+    async def claim(self, tick: int | None = None) -> bool:
+        self.calls.append(tick)
+        await self.open.wait()
+        return self.grants
 
 
 class Fixture:
@@ -162,12 +197,17 @@ class Fixture:
             has_qos=has_qos,
             acknowledged=lambda _: acknowledged,
             trace=None if tracer is None else partial(tracer.message, "api", "fake"),
+            lease=self._lease,
         )
+        self.leases: dict[tuple[str, str], ScriptedLease] = {}
         self.session = Session()
         self.changes = 0
 
     def _changed(self) -> None:
         self.changes += 1
+
+    def _lease(self, fabric: str, subscription: str) -> ScriptedLease:
+        return self.leases.setdefault((fabric, subscription), ScriptedLease())
 
     @property
     def unwell(self) -> dict[str, tuple[str, str | None]]:
@@ -1077,3 +1117,82 @@ async def test_many_subscriptions_are_restored_together(monkeypatch: pytest.Monk
     assert await fixture.subscriptions.restore(fixture.session)
     assert told == [True]
     assert compared < 200 * 10
+
+
+SINGLETON = SubscriptionSpec("w", "t", emit="one", text="one", singleton="plant")
+
+
+async def test_a_singleton_asks_for_its_lease_before_each_event():
+    """What it is granted is put on the bus; what it is not, is acknowledged and dropped, and counted all the same."""
+    fixture = Fixture(SINGLETON)
+    await fixture.subscriptions.restore(fixture.session)
+    lease = fixture.leases["plant", "w"]
+    assert await fixture.session.say("t", 1, tick=1000) is AckDecision.ACK
+    lease.grants = False
+    assert await fixture.session.say("t", 2, tick=2000) is AckDecision.ACK
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [1]
+    assert lease.calls == ["resign", "campaign", 1000, 2000]
+    assert fixture.subscriptions.messages == 2
+
+
+async def test_a_singleton_competes_while_its_subscription_is_live():
+    """A subscription that is refused, ends or loses its session leaves the lease to the others."""
+    fixture = Fixture(SINGLETON)
+    fixture.session.refuses = True
+    await fixture.subscriptions.restore(fixture.session)
+    lease = fixture.leases["plant", "w"]
+    assert lease.calls == ["resign"]
+    fixture.session.refuses = False
+    await fixture.clock.advance(10)
+    assert lease.calls == ["resign", "campaign"]
+    fixture.subscriptions.ended(fixture.session.live["t"], ConnectionLostError("gone"))
+    assert lease.calls[2:] == ["resign"]
+    fixture.session.topics.clear()
+    await fixture.clock.advance(10)
+    fixture.subscriptions.session_over(fixture.session)
+    assert lease.calls[3:] == ["campaign", "resign"]
+
+
+async def test_a_reload_changes_whether_a_subscription_has_a_lease():
+    """It is made anew, as its ticks are others, and the lease is given up where it has none any more."""
+    fixture = Fixture(SubscriptionSpec("w", "t", emit="one", text="one"))
+    await fixture.subscriptions.restore(fixture.session)
+    assert fixture.leases == {}
+    await fixture.subscriptions.change([SINGLETON])
+    await fixture.clock.settle()
+    assert (fixture.session.tries, fixture.session.aligned) == (["t", "t"], [False, True])
+    lease = fixture.leases["plant", "w"]
+    assert lease.calls[-1] == "campaign"
+    await fixture.subscriptions.change([])
+    assert lease.calls[-1] == "resign"
+
+
+async def test_an_event_that_waits_is_dropped_when_its_term_is_over():
+    """The bus has no room for an event that was granted: it is put there later only in the same term."""
+    fixture = Fixture(SINGLETON)
+    await fixture.subscriptions.restore(fixture.session)
+    lease = fixture.leases["plant", "w"]
+    for term in (5, 6, None):
+        lease.term = 5
+        fixture.sink.has_room.clear()
+        waiting = asyncio.create_task(fixture.session.say("t", term, tick=1000))
+        await fixture.clock.settle()
+        lease.term = term
+        fixture.sink.has_room.set()
+        assert await waiting is AckDecision.ACK
+    assert [payload["message"] for _, payload, _ in fixture.sink.events] == [5]
+    assert lease.calls.count(1000) == 3, "a tick is claimed once"
+
+
+async def test_what_needs_no_lease_does_not_wait_for_one():
+    """An ordinary subscription to the same topic has its event although the lease is not decided yet."""
+    fixture = Fixture(SINGLETON, SubscriptionSpec("v", "t", emit="all", text="all"))
+    await fixture.subscriptions.restore(fixture.session)
+    lease = fixture.leases["plant", "w"]
+    lease.open.clear()
+    waiting = asyncio.create_task(fixture.session.say("t", 1))
+    await fixture.clock.settle()
+    assert [event for event, _, _ in fixture.sink.events] == ["all"]
+    lease.open.set()
+    await waiting
+    assert [event for event, _, _ in fixture.sink.events] == ["all", "one"]

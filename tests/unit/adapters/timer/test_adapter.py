@@ -17,6 +17,7 @@ from bridge.adapters.timer.config import TimerConfig
 from bridge.config import load
 from bridge.core.errors import BridgeError, ConfigError, InvalidError, NotConnectedError
 from bridge.core.model import Inbound
+from bridge.core.ports import SubscriptionOptions
 from bridge.registry import AdapterRegistry
 from tests.support.adapters.setup import adapter_setup
 from tests.support.clock import FakeClock
@@ -79,6 +80,67 @@ async def test_an_interval_ticks_on_its_grid() -> None:
     async with ticking(every="1.5s") as timer:
         await timer.clock.advance(4.6)
         assert timer.said == [("default", START + n * 1500, 0) for n in (1, 2, 3)]
+
+
+async def test_aligned_ticks_come_at_multiples_since_the_epoch() -> None:
+    """Two timers that began at different times tick for the same moments, which the messages have as `tick`."""
+    clock = FakeClock(wall_ms=START + 123)
+    ticks: list[list[int | None]] = [[], []]
+    for said in ticks:
+        timer = Ticking(clock, TimerConfig(every="1.5s", immediately=True))
+
+        async def deliver(message: Inbound, said: list[int | None] = said) -> None:
+            assert message.message["scheduled_at"] == message.tick
+            said.append(message.tick)
+
+        await timer.adapter.connect()
+        await timer.adapter.subscribe("default", deliver, SubscriptionOptions(aligned=True))
+        await clock.advance(0.4)
+    await clock.advance(4.2)
+    first = -(-START // 1500) * 1500
+    assert ticks[0] == ticks[1] == [first, first + 1500, first + 3000]
+
+
+async def test_aligned_ticks_of_a_fraction_of_a_millisecond_round_alike() -> None:
+    """An interval that is no whole number of milliseconds has each tick once, and at one time on all machines."""
+    clock = FakeClock(wall_ms=START)
+    timer = Ticking(clock, TimerConfig(every=1 / 30))
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("default", timer.deliver, SubscriptionOptions(aligned=True))
+    await clock.advance(10)
+    first = START * 1000 // 33_333 + 1
+    assert timer.times == [(first + n) * 33_333 // 1000 - START for n in range(len(timer.times))]
+    assert len(timer.times) == 300
+
+
+async def test_aligned_ticks_follow_a_clock_that_is_set() -> None:
+    """Set forward: the latest tick, with the number of the missed. Back a little: none twice; by hours: it goes on."""
+    clock = FakeClock(wall_ms=START)
+    timer = Ticking(clock, TimerConfig(every="10s"))
+    await timer.adapter.connect()
+    await timer.adapter.subscribe("default", timer.deliver, SubscriptionOptions(aligned=True))
+    await clock.advance(10)
+    clock.set_wall(65)
+    await clock.advance(10)
+    assert timer.said[1:] == [("default", START + 80_000, 6)]
+    clock.set_wall(-30)
+    await clock.advance(30)
+    assert len(timer.said) == 2
+    await clock.advance(10)
+    assert timer.times[2:] == [90_000]
+    clock.set_wall(-4 * 3600)
+    await clock.advance(70)
+    assert timer.times[3] == 110_000 - 4 * 3_600_000
+
+
+async def test_aligned_ticks_are_of_one_schedule() -> None:
+    """All schedules at once cannot be told apart by the time of their ticks."""
+    schedules = {"a": {"every": 1}, "b": {"every": 2}}
+    timer = Ticking(FakeClock(), TimerConfig(schedule=schedules))
+    await timer.adapter.connect()
+    with pytest.raises(InvalidError, match="singleton"):
+        await timer.adapter.subscribe("*", timer.deliver, SubscriptionOptions(aligned=True))
+    await timer.adapter.disconnect()
 
 
 async def test_an_interval_does_not_drift() -> None:
