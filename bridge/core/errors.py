@@ -268,6 +268,47 @@ class StoppingError(BridgeError):
     default_retryable = True
 
 
+_BY_KIND: Final[dict[str, type[BridgeError]]] = {
+    one.kind: one
+    for one in (
+        InvalidError,
+        UnknownIntegrationError,
+        UnknownOperationError,
+        NotSupportedError,
+        NotConnectedError,
+        ConnectionLostError,
+        AttemptTimeoutError,
+        DeadlineError,
+        CircuitOpenError,
+        OverloadedError,
+        ThrottledError,
+        AuthError,
+        RejectedError,
+        UnavailableError,
+        ProtocolError,
+        StoppingError,
+    )
+}
+
+
+def error_of(wire: ErrorObject, *, maybe_sent: bool | None = None) -> BridgeError:
+    """Return the error that `BridgeError.to_wire` made this object of.
+
+    Args:
+        wire: The `error` object.
+        maybe_sent: Whether the remote may have acted on the request; None: what its kind means.
+    """
+    error = _BY_KIND[wire.kind](
+        wire.message,
+        maybe_sent=maybe_sent,
+        code=None if wire.code is msgspec.UNSET else wire.code,
+        data=None if wire.data is msgspec.UNSET else wire.data,
+        retry_after_ms=None if wire.retry_after_ms is msgspec.UNSET else wire.retry_after_ms,
+    )
+    error.retryable = wire.retryable
+    return error
+
+
 class BusError(Exception):
     """The bus cannot be hosted or joined; the message is one line for a person."""
 

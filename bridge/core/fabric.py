@@ -51,6 +51,10 @@ class UsedIntegration(Protocol):
         """Return why no node can be asked now; None where one can, as far as is known."""
         ...
 
+    async def changed(self) -> None:
+        """Return when `unavailable` may have another answer; ask for the integration again then (`Fabrics.used`)."""
+        ...
+
     async def perform(self, operation: Operation, context: Context) -> Any:
         """Let a node that offers the integration execute an operation, and return its result.
 

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bridge.core.errors import BridgeError, InvalidError, ProtocolError
+from bridge.core.bytes_object import with_bytes
+from bridge.core.errors import BridgeError, InvalidError, ProtocolError, error_of
 from bridge.core.failure_log import FailureLog
 from bridge.core.model import Operation, Outcome, forwarded_headers
 from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
@@ -26,6 +27,28 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     response: bytes
     receipt: bytes | None
     correlation_id: str | None
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """Return the outcome that was encoded as this answer, without the history of its attempts."""
+    response = _decode_response(answer.response)
+    if isinstance(response, Failure):
+        error = error_of(response.error)
+        return Outcome(error=error, attempts=response.attempts, duration_ms=response.duration_ms)
+    result = with_bytes(response.result, "result")
+    return Outcome(result=result, attempts=response.attempts, duration_ms=response.duration_ms)
+
+
+def _decode_response(encoded: bytes) -> Success | Failure:
+    if msgspec.msgpack.decode(encoded, type=_Ok).ok:
+        return msgspec.msgpack.decode(encoded, type=Success)
+    return msgspec.msgpack.decode(encoded, type=Failure)
+
+
+class _Ok(msgspec.Struct, frozen=True):
+    """The key that tells whether a response is that of a success."""
+
+    ok: bool
 
 
 class ResultBus(Publisher, Protocol):

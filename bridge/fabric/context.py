@@ -27,6 +27,14 @@ class FabricBus(Publisher, Protocol):
         """Return the event of a message; None where it is no valid event."""
         ...
 
+    def encode(self, payload: Any) -> bytes:
+        """Return a payload as `publish` encodes it.
+
+        Raises:
+            InvalidError: The bus cannot carry it; the message names the place in it.
+        """
+        ...
+
     def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
         """Put an event of another bridge on the bus and return True; return False where there is no room for it now.
 

@@ -4,7 +4,7 @@ Everything here runs in the bus' callback and returns at once; what takes time r
 task of the gateway (`Controls.later`).
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ from bridge.connection import Connection, ConnectionManager, Done
 from bridge.core.errors import (
     BridgeError,
     InvalidError,
+    RejectedError,
     StoppingError,
     UnknownIntegrationError,
 )
@@ -33,10 +34,10 @@ from bridge.core.model import (
 )
 from bridge.core.payloads import Circuit, Matched, Nothing, RouteMatch
 from bridge.core.ports import Clock
-from bridge.core.responder import Responder
+from bridge.core.responder import Answer, Responder, outcome_of
 from bridge.outbox import Outbox
 from bridge.routing.echo import EchoFilter
-from bridge.routing.idempotency import AnswerMemory, Key, key_of
+from bridge.routing.idempotency import AnswerMemory, Asker, Key, key_of
 from bridge.routing.peers import Peers
 from bridge.routing.plan import RoutePlan
 from bridge.routing.ports import Controls, EventBus
@@ -144,6 +145,30 @@ class Dispatcher:
         addressee = self.router.decide(event.event_type).addressee
         assert addressee is not None  # noqa: S101 - the caller gives commands only
         self._execute(event, addressee, _Outsider(done))
+
+    def execute_for_node(self, event: Event, scope: str, done: Callable[[Outcome], None]) -> None:
+        """Execute a command of another bridge as if it had come from the bus, and tell its outcome there.
+
+        A repeated idempotency key runs once. On this bus the failure is emitted, and no response.
+
+        Args:
+            event: The command; its type is `integration.<id>.<operation>`.
+            scope: What tells keys of this source that mean something else from this one.
+            done: Called once with the outcome; it may be called before this returns.
+        """
+        addressee = self.router.decide(event.event_type).addressee
+        assert addressee is not None  # noqa: S101 - the caller gives commands only
+        if not self._crosses(event):
+            done(Outcome(error=RejectedError(f"it has crossed more than {MAX_HOP} bridges (`hop`)")))
+            return
+        key = key_of(event, scope)
+        if key is not None:
+            fresh, answer = self._memory.begin(key, done)
+            if not fresh:
+                if answer is not None:
+                    done(outcome_of(answer))
+                return
+        self._execute(event, addressee, _Node(self, key, done))
 
     def _execute(self, event: Event, addressee: Addressee, caller: "_Asker") -> None:
         name = addressee.integration or "bridge"
@@ -340,18 +365,49 @@ class Dispatcher:
         self, event: Event, plan: RoutePlan | None, key: Key | None, operation: Operation, outcome: Outcome
     ) -> None:
         """Answer all who asked for an operation, and remember the answer where it has an idempotency key."""
-        askers = [] if event.correlation_id is None else [event.correlation_id]
         if plan is None and key is None:
-            self._responder.finish(operation, outcome, askers)
+            self._responder.finish(operation, outcome, _ids(event))
             return
         receipt = plan is not None and plan.route.receipts and _is_final(outcome)
         answer = None
         if key is not None or receipt:
             answer = self._responder.answer(operation, outcome, receipt=receipt)
+        askers: list[Asker] = [*_ids(event)]
         if key is not None and answer is not None:
             askers = self._memory.finish(key, answer, remember=outcome.attempts > 0 or receipt)
         emit = None if plan is None or not plan.emits else partial(plan.emitted_type, {"event": event})
-        self._responder.finish(operation, outcome, askers, answer=answer, emit=emit)
+        self._tell(operation, outcome, askers, answer=answer, emit=emit)
+
+    def finish_for_node(
+        self, key: Key | None, done: Callable[[Outcome], None], operation: Operation, outcome: Outcome
+    ) -> None:
+        """Tell the outcome of a command of another bridge to all who asked, and remember it where it has a key."""
+        askers: list[Asker] = [done]
+        answer = None
+        if key is not None:
+            answer = self._responder.answer(operation, outcome, receipt=False)
+            askers = self._memory.finish(key, answer, remember=outcome.attempts > 0)
+        self._tell(operation, outcome, askers, answer=answer)
+
+    def _tell(
+        self,
+        operation: Operation,
+        outcome: Outcome,
+        askers: Iterable[Asker],
+        *,
+        answer: Answer | None,
+        emit: Callable[[], str] | None = None,
+    ) -> None:
+        """Emit what the end of an operation causes, and answer all who asked, on the bus and elsewhere."""
+        ids, others = [], []
+        for asker in askers:
+            if isinstance(asker, str):
+                ids.append(asker)
+            else:
+                others.append(asker)
+        self._responder.finish(operation, outcome, ids, answer=answer, emit=emit)
+        for done in others:
+            done(outcome)
 
 
 class _Asker(Protocol):
@@ -375,6 +431,21 @@ class _Outsider:
         self._told(outcome)
 
 
+class _Node:
+    """Another bridge: it gets the outcome, and on the bus only a failure is emitted."""
+
+    __slots__ = ("_dispatcher", "_key", "_told")
+
+    def __init__(self, dispatcher: Dispatcher, key: Key | None, told: Callable[[Outcome], None]) -> None:
+        self._dispatcher = dispatcher
+        self._key = key
+        self._told = told
+
+    def done(self, operation: Operation, outcome: Outcome) -> None:
+        """See `_Asker.done`."""
+        self._dispatcher.finish_for_node(self._key, self._told, operation, outcome)
+
+
 class _Caller:
     """Who asked for an operation, by command or route: passes its outcome to the dispatcher with that."""
 
@@ -389,6 +460,11 @@ class _Caller:
     def done(self, operation: Operation, outcome: Outcome) -> None:
         """See `_Asker.done`."""
         self._dispatcher.finish(self._event, self._plan, self._key, operation, outcome)
+
+
+def _ids(event: Event) -> list[str]:
+    """Return the correlation id of those who wait for an event's response."""
+    return [] if event.correlation_id is None else [event.correlation_id]
 
 
 def _is_final(outcome: Outcome) -> bool:

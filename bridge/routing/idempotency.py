@@ -7,9 +7,10 @@ so that a caller can try it again later.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
-from bridge.core.model import Event
+from bridge.core.model import Event, Outcome
 from bridge.core.ports import Clock
 from bridge.core.responder import Answer
 
@@ -20,6 +21,9 @@ _MOST_BYTES: Final = 64 << 20
 
 Key = tuple[str | None, str, str | None]
 """The scope of an idempotency key: source, key, route."""
+
+Asker = str | Callable[[Outcome], None]
+"""Who waits for an outcome: a correlation id on the bus, or what takes it elsewhere."""
 
 
 def key_of(event: Event, route: str | None) -> Key | None:
@@ -33,16 +37,16 @@ class AnswerMemory:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._running: dict[Key, list[str]] = {}
+        self._running: dict[Key, list[Asker]] = {}
         self._answered: OrderedDict[Key, tuple[Answer, float]] = OrderedDict()
         self._bytes = 0
 
-    def begin(self, key: Key, correlation_id: str | None) -> tuple[bool, Answer | None]:
-        """Register a command.
+    def begin(self, key: Key, asker: Asker | None) -> tuple[bool, Answer | None]:
+        """Register a command; `asker` is None where nobody waits for its answer.
 
         Returns:
             `(True, None)`: it is new; run it. `(False, answer)`: it was answered already, with this.
-            `(False, None)`: it is running; the answer will go to this correlation id, too.
+            `(False, None)`: it is running; the answer will go to this asker, too.
         """
         self._expire()
         answered = self._answered.get(key)
@@ -50,14 +54,14 @@ class AnswerMemory:
             return False, answered[0]
         askers = self._running.get(key)
         if askers is None:
-            self._running[key] = [] if correlation_id is None else [correlation_id]
+            self._running[key] = [] if asker is None else [asker]
             return True, None
-        if correlation_id is not None and correlation_id not in askers:
-            askers.append(correlation_id)
+        if asker is not None and asker not in askers:
+            askers.append(asker)
         return False, None
 
-    def finish(self, key: Key, answer: Answer, *, remember: bool) -> list[str]:
-        """Store the answer of a running command; return the correlation ids of all who asked."""
+    def finish(self, key: Key, answer: Answer, *, remember: bool) -> list[Asker]:
+        """Store the answer of a running command; return all who asked."""
         if remember:
             self._answered[key] = (answer, self._clock.monotonic() + _KEPT_FOR)
             self._bytes += len(answer.response)
