@@ -539,6 +539,7 @@ class IntegrationGateway:
             integrations=shown_values(found.integrations),
             routes=shown_values(found.routes),
             subscriptions=shown_values(found.subscriptions),
+            fabrics=shown_values(found.fabrics),
             settings=shown_values(found.settings),
             pending=self._outbox.pending,
         )

@@ -1,19 +1,24 @@
 """The adapters that are installed, found by their entry points; a third party adds one without changing the bridge."""
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
+from bridge.core.fabric import USED
 from bridge.core.ports import AdapterSpec
 
 #: The entry point group: name = the `type` in the configuration, value = an `AdapterSpec`.
 GROUP: Final = "nemo_bridge.adapters"
+#: The adapter of integrations that other nodes of a fabric offer. It is none that a person can choose.
+_USED: Final = EntryPoint(name=USED, value="bridge.adapters.fabric:SPEC", group=GROUP)
 
 
 class AdapterRegistry(Mapping[str, AdapterSpec]):
     """Map each `type` of integrations to its adapter, in order of the names.
 
-    An adapter is imported when it is first looked up, so that client libraries that nobody uses cost nothing.
+    An adapter is imported when it is first looked up, so that client libraries that nobody uses cost nothing. The
+    adapter of integrations that other nodes of a fabric offer can be looked up, and is not listed: no `integration`
+    block can have its type.
     """
 
     def __init__(self, *, bundled: bool = False) -> None:
@@ -21,7 +26,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
         self._entries = {
             entry.name: entry
             for entry in entry_points(group=GROUP)
-            if not bundled or entry.module.startswith("bridge.adapters.")
+            if entry.name != USED and (not bundled or entry.module.startswith("bridge.adapters."))
         }
 
     def __iter__(self) -> Iterator[str]:
@@ -42,7 +47,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
             ImportError: It cannot be imported: a library that it needs is not installed, its code fails, or its entry
                 point names something else than an `AdapterSpec`.
         """
-        entry = self._entries[name]
+        entry = _USED if name == USED else self._entries[name]
         try:
             spec = entry.load()
         except Exception as error:  # a third party's code: whatever it raises, the other adapters must work

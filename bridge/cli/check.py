@@ -55,6 +55,7 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool, strict:
     say(
         f"ok: {_count(len(configuration.integrations), 'integration')}, {_count(len(configuration.routes), 'route')}, "
         f"{_count(len(configuration.subscriptions), 'subscription')}"
+        + (f", {_count(len(configuration.fabrics), 'fabric')}" if configuration.fabrics else "")
         + (f", {_count(len(configuration.cases), 'test')}" if configuration.cases else "")
     )
     if connect:
@@ -87,7 +88,9 @@ def _connect(configuration: Configuration, report: Callable[[Mapping[str, str | 
     It is reported before the event loop is closed, which may hang.
     """
     with Process() as process:
-        failures = process.run(probe(configuration.integrations.values(), Redactor(configuration.secrets)))
+        # What other nodes offer can be asked for only by a bridge that has joined the fabric.
+        own = [one for one in configuration.integrations.values() if not one.is_used]
+        failures = process.run(probe(own, Redactor(configuration.secrets)))
         report(failures)
         process.exit_code = code = ExitCode.FAILED if any(failures.values()) else ExitCode.OK
     return code
@@ -96,8 +99,10 @@ def _connect(configuration: Configuration, report: Callable[[Mapping[str, str | 
 def _show_integrations(configuration: Configuration, failures: Mapping[str, str | None] | None) -> None:
     """Print each integration, and where `failures` is given whether it could be reached."""
     for name, one in configuration.integrations.items():
-        state = "" if failures is None else f"  {printable(failures[name] or 'connected')}"
-        say(f"  {name}: {one.type}{state}")
+        state = "" if failures is None or one.is_used else f"  {printable(failures[name] or 'connected')}"
+        say(f"  {name}: {'offered by other nodes' if one.is_used else one.type}{state}")
+    for name, fabric in configuration.fabrics.items():
+        say(f'  fabric "{name}": node {fabric.node}, over {fabric.integration}')
     if configuration.ignored:
         blocks = ", ".join(f"{name} ({count})" for name, count in sorted(configuration.ignored.items()))
         say(f"ignored, because they do not belong to the bridge: {blocks}")
@@ -121,6 +126,8 @@ def check_adapters(configuration: Configuration) -> None:
     redactor = Redactor(configuration.secrets)
     clock, rng = RealClock(), random.Random()  # noqa: S311 - jitter needs no secrecy
     for one in configuration.integrations.values():
+        if one.is_used:  # it has no settings of its own
+            continue
         try:
             one.spec.create(setup_of(one, clock=clock, random=rng))
         except ValueError as error:

@@ -100,7 +100,13 @@ async def _ask(
     if new is None:
         assert faults is not None  # noqa: S101 - there are files, which could not be read
         raise faults
-    old = Snapshot.from_shown(running.integrations, running.routes, running.subscriptions, running.settings)
+    old = Snapshot.from_shown(
+        integrations=running.integrations,
+        routes=running.routes,
+        subscriptions=running.subscriptions,
+        fabrics=running.fabrics,
+        settings=running.settings,
+    )
     if any(value == MASK for blocks in (running.integrations, running.settings) for value in _all_values(blocks)):
         notes.append("secrets were not compared: they do not leave the bridge")
     found = plan_of(old, Snapshot.of(new).as_shown(), running.pending)
@@ -165,7 +171,7 @@ def _content(path: Path) -> bytes | None:
 
 def has_changes(found: Mapping[str, Any]) -> bool:
     """Return whether a plan changes anything."""
-    kinds = (found["integrations"], found["routes"], found["subscriptions"])
+    kinds = (found["integrations"], found["routes"], found["subscriptions"], found["fabrics"])
     return bool(found["needs_restart"] or found["changed"] or any(any(kind.values()) for kind in kinds))
 
 
@@ -173,7 +179,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[Text]:
     """Yield the lines that show a plan to a person."""
     if not has_changes(found):
         yield Text("no changes")
-    for kind in ("integration", "route", "subscription"):
+    for kind in ("integration", "route", "subscription", "fabric"):
         changes = found[f"{kind}s"]
         for name in changes["added"]:
             yield Text(f'+ {kind} "{printable(name)}"', style="green")

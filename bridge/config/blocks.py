@@ -17,7 +17,7 @@ from bridge.config.expressions import Expression
 from bridge.config.keys import bare, blocks_where_plain, inner_model, keys_of, where_it_belongs
 from bridge.config.kinds import misuses
 from bridge.config.secrets import SecretValue
-from bridge.config.syntax import Attribute, Block, Constant
+from bridge.config.syntax import Attribute, Block, Constant, Sequence
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.endpoint import PlainFault
 from bridge.core.near import near_name
@@ -102,6 +102,18 @@ class Data:
                 return self.locations[key]
             key = key[:-1]
         return self.block.location
+
+    def item_location(self, key: str, position: int) -> Location:
+        """Return the location of one item of a list; of the whole value where it is not written as a list."""
+        location = self.location((key,))
+        for attribute in self.block.attributes:
+            if attribute.name == key and isinstance(attribute.term, Sequence) and position < len(attribute.term.items):
+                return location.at(attribute.term.items[position].span)
+        return location
+
+    def with_lists(self, *keys: str) -> dict[str, Any]:
+        """Return the values, with a list of one item where one of these keys has a string."""
+        return self.values | {key: [self.values[key]] for key in keys if isinstance(self.values.get(key), str)}
 
     @property
     def secret_keys(self) -> frozenset[KeyPath]:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from bridge.config.expressions import Expression
-from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
-from bridge.config.show import INTEGRATION_PARTS, MASK, SINGLE_BLOCKS, Source, masked, masked_integration
+from bridge.config.models import Configuration, FabricSettings, Integration, Route, SubscriptionSettings
+from bridge.config.show import INTEGRATION_PARTS, MASK, SINGLE_BLOCKS, Source, key_of, masked, masked_integration
 from bridge.core.payloads import Changes, Reloaded
 from bridge.core.payloads.reload import BlockValues, KeyChanges, RestartBlock
 
@@ -55,12 +55,14 @@ class Snapshot:
         integrations: The `integration` blocks.
         routes: The `route` blocks.
         subscriptions: The `subscription` blocks.
+        fabrics: The `fabric` blocks.
         settings: The blocks `bridge`, `log` and `bus`.
     """
 
     integrations: Blocks
     routes: Blocks
     subscriptions: Blocks
+    fabrics: Blocks
     settings: Blocks
 
     @classmethod
@@ -88,11 +90,13 @@ class Snapshot:
             integrations={
                 name: dict(_of_integration(one, shown["integration"][name], files.get(name, unknown)))
                 for name, one in configuration.integrations.items()
+                if not one.is_used
             },
             routes={one.name: dict(_fields(one, shown["route"][one.name])) for one in configuration.routes},
             subscriptions={
                 one.name: dict(_fields(one, shown["subscription"][one.name])) for one in configuration.subscriptions
             },
+            fabrics={name: dict(_fields(one, shown["fabric"][name])) for name, one in configuration.fabrics.items()},
             settings={
                 name: dict(_values(_plain(getattr(configuration, name)), shown[name], settings_files))
                 for name in SINGLE_BLOCKS
@@ -101,19 +105,42 @@ class Snapshot:
 
     @classmethod
     def from_shown(
-        cls, integrations: BlockValues, routes: BlockValues, subscriptions: BlockValues, settings: BlockValues
+        cls,
+        *,
+        integrations: BlockValues,
+        routes: BlockValues,
+        subscriptions: BlockValues,
+        fabrics: BlockValues,
+        settings: BlockValues,
     ) -> "Snapshot":
         """Return the values of which only what may be shown is known, as from `bridge.configuration`."""
-        return cls(*(_known_as_shown(blocks) for blocks in (integrations, routes, subscriptions, settings)))
+        return cls(
+            integrations=_known_as_shown(integrations),
+            routes=_known_as_shown(routes),
+            subscriptions=_known_as_shown(subscriptions),
+            fabrics=_known_as_shown(fabrics),
+            settings=_known_as_shown(settings),
+        )
 
     def as_shown(self) -> "Snapshot":
         """Return the same without what may not be shown, to be compared with one that was made by `from_shown`."""
         return Snapshot.from_shown(
-            shown_values(self.integrations),
-            shown_values(self.routes),
-            shown_values(self.subscriptions),
-            shown_values(self.settings),
+            integrations=shown_values(self.integrations),
+            routes=shown_values(self.routes),
+            subscriptions=shown_values(self.subscriptions),
+            fabrics=shown_values(self.fabrics),
+            settings=shown_values(self.settings),
         )
+
+    @property
+    def used(self) -> dict[str, str]:
+        """Return the integrations of other nodes that the bridge uses, each with its fabric."""
+        return {
+            str(label): fabric
+            for fabric, values in self.fabrics.items()
+            if "use" in values and isinstance(values["use"].exact, list | tuple)
+            for label in values["use"].exact
+        }
 
 
 def shown_integration(integration: Integration) -> dict[str, Any]:
@@ -136,24 +163,26 @@ def plan_of(old: Snapshot, new: Snapshot, pending: Mapping[str, int] | None = No
         pending: How many events wait in the outbox, by integration.
     """
     integrations = _changes(old.integrations, new.integrations)
+    before, after = old.integrations.keys() | old.used.keys(), new.integrations.keys() | new.used.keys()
     subscriptions = _changes(old.subscriptions, new.subscriptions)
     settings = _changes(old.settings, new.settings).changed
-    touched = {*integrations.changed, *_owners(old, subscriptions), *_owners(new, subscriptions)}
-    stay = old.integrations.keys() & new.integrations.keys()
+    moved = {name for name, fabric in new.used.items() if old.used.get(name) != fabric}
+    touched = {*integrations.changed, *moved, *_owners(old, subscriptions), *_owners(new, subscriptions)}
+    touched |= before & after & (old.used.keys() - new.used.keys())
+    stay = before & after
     blocks: tuple[RestartBlock, ...] = ("bridge", "log", "bus")
     return Reloaded(
-        added=integrations.added,
+        added=sorted(after - before),
         changed=sorted(stay & touched),
-        removed=integrations.removed,
+        removed=sorted(before - after),
         unchanged=sorted(stay - touched),
         integrations=integrations,
         routes=_changes(old.routes, new.routes),
         subscriptions=subscriptions,
+        fabrics=_changes(old.fabrics, new.fabrics),
         needs_restart=[name for name in blocks if name in settings],
         settings=settings,
-        stranded={
-            name: count for name, count in sorted((pending or {}).items()) if count and name not in new.integrations
-        },
+        stranded={name: count for name, count in sorted((pending or {}).items()) if count and name not in after},
     )
 
 
@@ -163,7 +192,7 @@ def summary(plan: Reloaded) -> dict[str, list[str]]:
     What does not change is left out.
     """
     found = {}
-    for kind in ("integrations", "routes", "subscriptions"):
+    for kind in ("integrations", "routes", "subscriptions", "fabrics"):
         changes: Changes = getattr(plan, kind)
         lines = [f"+ {name}" for name in changes.added] + [f"- {name}" for name in changes.removed]
         lines += [f"~ {name}: {', '.join(keys)}" for name, keys in changes.changed.items()]
@@ -195,6 +224,7 @@ def without_values(plan: Reloaded) -> Reloaded:
         integrations=only_names(plan.integrations),
         routes=only_names(plan.routes),
         subscriptions=only_names(plan.subscriptions),
+        fabrics=only_names(plan.fabrics),
         needs_restart=plan.needs_restart,
         settings=names(plan.settings),
         stranded=plan.stranded,
@@ -254,12 +284,15 @@ def _inner(prefix: str, key: object) -> str:
     return f"{prefix}.{key}" if prefix else str(key)
 
 
-def _fields(settings: Route | SubscriptionSettings, shown: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    """Yield the keys of a route or a subscription."""
-    for name in (one.name for one in dataclasses.fields(settings)):
+def _fields(
+    settings: Route | SubscriptionSettings | FabricSettings, shown: Mapping[str, Any]
+) -> Iterator[tuple[str, Value]]:
+    """Yield the keys of a route, a subscription or a fabric."""
+    for found in dataclasses.fields(settings):
+        name = key_of(found.name)
         if name not in shown:
             continue
-        value, visible = getattr(settings, name), shown[name]
+        value, visible = getattr(settings, found.name), shown[name]
         if isinstance(value, Expression):
             visible = value.resolved if isinstance(visible, Source) else visible
             value = value.signature

@@ -41,6 +41,28 @@ def _route(*lines: str) -> str:
     return _ROUTE.format("".join(f"  {line}\n" for line in lines))
 
 
+_FABRIC: Final = """\
+integration "cluster" {
+  type = "nats"
+  endpoint {
+    url = "nats://localhost:4222"
+  }
+}
+fabric "plant" {
+  integration = "cluster"
+  node        = "desk-7"
+  export      = ["order.**"]
+}
+"""
+
+
+def _ticks(fabric: str) -> str:
+    return (
+        'integration "clock" {\n  type = "timer"\n  config {\n    every = "1h"\n  }\n}\n'
+        f'subscription "ticks" {{\n  integration = "clock"\n  topic       = "*"\n  singleton   = "{fabric}"\n}}\n'
+    )
+
+
 def _shop(*lines: str, rest: str = "") -> str:
     inside = "".join(f"    {line}\n" for line in lines)
     return f'integration "shop" {{\n  type = "json-rpc"\n  endpoint {{\n{inside}  }}\n{rest}}}\n'
@@ -177,8 +199,9 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
     ),
     Code.INVALID_LABEL: Explanation(
         "A label is missing, too much, or cannot be used",
-        '`integration`, `route`, `subscription` and `variable` have one label, as in `route "orders"`; `bridge`, `log`'
-        " and `bus` have none. A label has letters, digits, `_` and `-`, because it is a part of event types.",
+        '`integration`, `route`, `subscription`, `fabric` and `variable` have one label, as in `route "orders"`; '
+        "`bridge`, `log` and `bus` have none. A label has letters, digits, `_` and `-`, because it is a part of event"
+        " types.",
         'log "mine" {\n  level = "info"\n}\n',
         'log {\n  level = "info"\n}\n',
     ),
@@ -396,6 +419,21 @@ EXPLANATIONS: Final[dict[Code, Explanation]] = {
         " `+` and `#`, NATS `*` and `>`, Redis `*` and `?`.",
         _metrics(topic="metrics/*"),
         _metrics(topic="metrics/+"),
+    ),
+    Code.UNKNOWN_FABRIC: Explanation(
+        "There is no fabric of this name",
+        "`singleton` of a subscription names the `fabric` block whose nodes agree on the one that emits.",
+        _FABRIC + _ticks("plants"),
+        _FABRIC + _ticks("plant"),
+    ),
+    Code.NEVER_SHARED: Explanation(
+        "A pattern matches only events that stay on their bus",
+        "Commands, answers and what a bridge reports of itself (`integration`, `bridge`, `response`, `health`,"
+        " `resilience`, `receipt`), and the event that stops a bridge, never go to the other bridges of a fabric. What"
+        " these are told of each other is `health.node.<node>`. To act on a failure elsewhere, let a route there emit"
+        " an event of your own, and export that.",
+        _FABRIC.replace("order.**", "resilience.**"),
+        _FABRIC,
     ),
     Code.NOT_CONNECTED: Explanation(
         "An endpoint cannot be reached",

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,32 @@ from bridge.core.endpoint import (
     EndpointError,
     Tls,
 )
+from bridge.core.fabric import USED
 from bridge.core.ports import AdapterSpec
 from bridge.core.settings import HealthSettings, ResilienceSettings
+
+
+def is_integration(
+    name: str, key: str, data: Data, reader: BlockReader, integrations: Collection[str], *, position: int = 0
+) -> bool:
+    """Return whether there is an integration of a name, which stands under a key; add a diagnostic where there is none.
+
+    Args:
+        name: The name.
+        key: The key of the block under which it stands.
+        data: The block.
+        reader: Takes the diagnostics.
+        integrations: The labels of all integrations.
+        position: The name's place where the key has a list.
+    """
+    if name in integrations:
+        return True
+    if reader.diagnostics.complete:  # else it may be in a block that could not be read
+        shown = "such integration" if (key,) in data.secret_keys else f"integration `{name}`"
+        hint = did_you_mean(name, integrations) or (f"there are {one_of(integrations)}" if integrations else "")
+        location, subject = data.item_location(key, position), f"{data.subject} > {key}"
+        reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_INTEGRATION, hint=hint)
+    return False
 
 
 def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, AdapterSpec]) -> Integration | None:
@@ -100,6 +124,11 @@ def _spec(
 ) -> AdapterSpec | None:
     location = next(attribute.value for attribute in block.attributes if attribute.name == "type")
     name = expression.evaluate({})
+    if name == USED and not expression.secret:
+        message = f"integrations of the type `{USED}` are those of other nodes of a fabric"
+        hint = f'write the label under `use` of a `{USED} "name" {{ … }}` block, and no `integration` block for it'
+        reader.diagnostics.add(location, f"{block} > type", message, code=Code.UNKNOWN_TYPE, hint=hint)
+        return None
     if isinstance(name, str) and name in adapters:
         try:
             return adapters[name]

@@ -11,7 +11,7 @@ from bridge.config.models import AUTH_MODELS, LABELLED_BLOCKS, SINGLE_BLOCKS
 
 _BLOCKS: Final = {**SINGLE_BLOCKS, **LABELLED_BLOCKS}
 #: Blocks of which each is about the same things as the others, so that a key is easily written in the wrong one.
-_RELATED: Final = (frozenset(SINGLE_BLOCKS), frozenset({"integration", "route", "subscription"}))
+_RELATED: Final = (frozenset(SINGLE_BLOCKS), frozenset({"integration", "route", "subscription", "fabric"}))
 #: The most places that are named for one key.
 _MOST_PLACES: Final = 3
 #: What people write for the label of a block.

@@ -1,5 +1,6 @@
 """Load a configuration from files, or raise all its diagnostics at once."""
 
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -8,6 +9,7 @@ from bridge.config.blocks import BlockReader, Model
 from bridge.config.bus import read_bus
 from bridge.config.compiler import Names
 from bridge.config.diagnostics import Diagnostics
+from bridge.config.fabrics import check_fabrics, imported_types, read_fabric, used_integrations
 from bridge.config.grammar import Budget
 from bridge.config.hcl import find_files, read_blocks
 from bridge.config.integrations import read_integration
@@ -22,10 +24,10 @@ from bridge.config.models import (
     LogSettings,
     SubscriptionSettings,
 )
-from bridge.config.routes import Emitted, check_shared_sources, read_route, read_subscription
+from bridge.config.routes import check_shared_sources, read_route, read_subscription
 from bridge.config.secrets import collect_secrets
 from bridge.config.syntax import Block
-from bridge.config.triggers import own_messages
+from bridge.config.triggers import Emitted, own_messages
 from bridge.config.variables import read_variables
 from bridge.core.diagnostic import Code, Location, Related
 from bridge.core.ports import AdapterSpec
@@ -47,18 +49,20 @@ def load(
     variables: Mapping[str, str] | None = None,
     with_placeholders: bool = False,
     faults: Path | None = None,
+    host: str | None = None,
 ) -> Configuration:
     """Read, resolve and check a configuration.
 
     Args:
         paths: Files, or directories of `*.hcl`.
         adapters: The adapters by the `type` of integrations. A look-up raises ImportError for one that cannot be
-            imported.
+            imported. `core.fabric.USED` need not be listed, but can be looked up.
         environ: The environment, for `env.NAME`.
         variables: Values from `--var`; they override those of the `variable` blocks.
         with_placeholders: Whether an environment variable that is not set has a placeholder, so that tests of the
             configuration need no secret. Such a configuration must not be connected.
         faults: A file of `step` and `remote` blocks, for a simulation.
+        host: The name of this machine, for the names of nodes in fabrics; None: what the system says.
 
     Raises:
         ConfigError: The configuration has faults; its `diagnostics` hold all of them.
@@ -83,12 +87,16 @@ def load(
     bridge = _single(found["bridge"], BridgeSettings, reader, secret_keys)
     log = _single(found["log"], LogSettings, reader, secret_keys)
     bus, bus_locations = read_bus(found["bus"][0], reader, secret_keys) if found["bus"] else (BusSettings(), {})
+    written = [read_fabric(block, reader) for block in found["fabric"]]
     names.secrets.clear()  # those blocks are about the sidecar itself; most of their values may be shown
     integrations = {block.labels[0]: read_integration(block, reader, adapters) for block in found["integration"]}
+    integrations |= used_integrations(written, integrations, reader, adapters)
+    named = socket.gethostname() if host is None else host
+    fabrics = check_fabrics(written, integrations, reader, bridge or BridgeSettings(), named)
     messages = own_messages([*found["route"], *found["subscription"]])
-    emitted = Emitted((bridge or BridgeSettings()).stop_with, messages)
+    emitted = Emitted((bridge or BridgeSettings()).stop_with, messages, fabrics, [*imported_types(fabrics)])
     routes = [read_route(block, reader, integrations, emitted) for block in found["route"]]
-    subscriptions = [read_subscription(block, reader, integrations) for block in found["subscription"]]
+    subscriptions = [read_subscription(block, reader, integrations, fabrics) for block in found["subscription"]]
     check_shared_sources(filter(None, subscriptions), diagnostics)
     by_label = {block.labels[0]: one for block, one in zip(found["subscription"], subscriptions, strict=True)}
     cases = _cases(found["test"], reader, integrations, by_label)
@@ -110,6 +118,7 @@ def load(
         integrations={name: integration for name, integration in integrations.items() if integration},
         routes=tuple(route for route in routes if route),
         subscriptions=tuple(subscription for subscription in subscriptions if subscription),
+        fabrics={name: fabric for name, fabric in fabrics.items() if fabric},
         cases=cases,
         faults=simulated,
         ignored=dict(sorted(ignored.items())),

@@ -32,6 +32,7 @@ from bridge.core.endpoint import (
 )
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_event_type
+from bridge.core.fabric import USED
 from bridge.core.ports import AdapterSpec
 from bridge.core.settings import (
     DEFAULT_PREFETCH,
@@ -53,6 +54,10 @@ NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
 MOST_LABEL: Final = 200
 #: Labels that no integration may have, because topics of the bus contract use them.
 RESERVED = frozenset({"bridge", "bus"})
+#: Labels that no integration may have beside a fabric: `health.fabric.<fabric>` and `health.node.<node>` are topics.
+RESERVED_BY_FABRICS: Final = frozenset({"fabric", "node"})
+#: The longest label of a fabric, and the longest name of a node.
+MOST_NODE: Final = 100
 
 
 #: Characters of the console's token, at least.
@@ -518,6 +523,104 @@ class SubscriptionBlock(Strict):
             "Default: true for `static` and for what an MQTT broker has retained, else false."
         ),
     ] = None
+    singleton: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Label of a fabric: of all its nodes that have this subscription, one emits; if it dies, "
+            "another goes on within 15 s. For a timer, the poll of an HTTP integration, or files. The `every` of a "
+            "timer counts in whole multiples since 1970 then, so that all nodes mean the same ticks. Default: each "
+            "bridge emits.",
+        ),
+    ] = None
+
+
+class FabricBlock(Strict):
+    """`fabric "name" { … }`: bridges on several machines, joined over NATS with JetStream."""
+
+    integration: Annotated[
+        str, Field(description="Label of the `nats` integration that carries the fabric; its server has JetStream.")
+    ]
+    node: Annotated[
+        str | None,
+        Field(
+            pattern=NAME_PATTERN,
+            max_length=MOST_NODE,
+            description="The name of this bridge in the fabric, which no other has. Default: the host's name, with "
+            "`-<name>` behind it if the bridge has a `name`; other signs than letters, digits, `_` and `-` become `-`.",
+        ),
+    ] = None
+    exports: Annotated[
+        tuple[str, ...],
+        Field(
+            alias="export",
+            description="Event types of this bus that the other bridges may have: one pattern or a list, written as in "
+            "`on` of a route. Commands, answers and what bridges report are never among them. Default: none.",
+        ),
+    ] = ()
+    imports: Annotated[
+        tuple[str, ...],
+        Field(
+            alias="import",
+            description="Event types of the other bridges that come onto this bus: one pattern or a list. "
+            "Default: none.",
+        ),
+    ] = ()
+    offers: Annotated[
+        tuple[str, ...],
+        Field(
+            alias="offer",
+            description="Labels of integrations of this bridge that the other bridges may use: one or a list. "
+            "Default: none.",
+        ),
+    ] = ()
+    uses: Annotated[
+        tuple[str, ...],
+        Field(
+            alias="use",
+            description="Labels of integrations that other bridges offer, for commands and routes of this bridge: one "
+            "or a list. They have the operations `request`, `publish` and `enqueue`. Default: none.",
+        ),
+    ] = ()
+    delivery: Annotated[
+        Literal["at_most_once", "at_least_once"],
+        Field(
+            description="How events are carried. `at_most_once`: who is not connected does not get them. "
+            "`at_least_once`: from the outbox of this bridge into a stream of JetStream, where they wait for each "
+            "node. It is the same at all nodes."
+        ),
+    ] = "at_most_once"
+    max_age: Annotated[
+        Annotated[PositiveDuration, Field(ge=1)],
+        Field(
+            description="With `at_least_once`: how long the stream keeps an event for a node that is absent. It is the "
+            "same at all nodes."
+        ),
+    ] = 86400.0
+    max_bytes: Annotated[
+        Size | None,
+        Field(
+            description="With `at_least_once`: bytes of all events in the stream, at most; beyond it the oldest are "
+            "removed, and nodes that did not have them report it. It is the same at all nodes. Default: the limits of "
+            "the server."
+        ),
+    ] = None
+    replicas: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=5,
+            description="On how many servers of a cluster the stream and the bucket of nodes and leases are stored. It "
+            "is the same at all nodes.",
+        ),
+    ] = 1
+    receipts: Annotated[
+        bool,
+        Field(
+            description="With `at_least_once`: whether `receipt.<integration>.<outcome>` is emitted at the end of each "
+            "exported event: when the stream has it, or it has become a dead letter."
+        ),
+    ] = False
 
 
 #: The models of the blocks that a file has: those without a label, of which there is one, and those with a label.
@@ -527,12 +630,13 @@ LABELLED_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
     "integration": IntegrationBlock,
     "route": RouteBlock,
     "subscription": SubscriptionBlock,
+    "fabric": FabricBlock,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """One integration: a checked `integration "id" { … }` block.
+    """One integration: a checked `integration "id" { … }` block, or one that `use` of a `fabric` block names.
 
     Attributes:
         id: The label.
@@ -540,7 +644,7 @@ class Integration:
         spec: The adapter.
         endpoint: None only for protocols that need none.
         config: An instance of `spec.config`.
-        location: Where the block begins.
+        location: Where the block begins; of one that a fabric uses, where it is named.
         secret_keys: Keys whose value came from the environment, as paths: `("config", "client_id")`.
     """
 
@@ -555,6 +659,11 @@ class Integration:
     health: HealthSettings
     location: Location
     secret_keys: frozenset[tuple[str, ...]] = frozenset()
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether other nodes of a fabric offer it, so that it has no block of its own."""
+        return self.type == USED
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -657,6 +766,7 @@ class FabricSettings:
         replicas: On how many servers stream and bucket are stored.
         receipts: Whether the exporter gets a receipt for each event that the stream has taken.
         location: Where the block begins.
+        secret_keys: Keys whose value came from the environment.
     """
 
     name: str
@@ -672,6 +782,7 @@ class FabricSettings:
     replicas: int = 1
     receipts: bool = False
     location: Location = NOWHERE
+    secret_keys: frozenset[str] = frozenset()
 
     @property
     def durable(self) -> bool:

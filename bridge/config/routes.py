@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from bridge.config.blocks import BlockReader, Data, unless_secret
 from bridge.config.diagnostics import Diagnostics, did_you_mean, one_of
 from bridge.config.expressions import Expression
+from bridge.config.integrations import is_integration
 from bridge.config.kinds import BOOLEAN, NULL, NUMBER, STRING, kinds, named
 from bridge.config.models import (
     NAME_PATTERN,
+    FabricSettings,
     Integration,
     Route,
     RouteBlock,
@@ -18,9 +19,9 @@ from bridge.config.models import (
     SubscriptionSettings,
 )
 from bridge.config.secrets import SecretValue
-from bridge.config.syntax import Attribute, Block, Sequence
-from bridge.config.triggers import condition_fault, foreign_pattern, nothing_sets_off, pattern_hint
-from bridge.core.diagnostic import Code, Location, Related
+from bridge.config.syntax import Attribute, Block
+from bridge.config.triggers import Emitted, condition_fault, foreign_pattern, nothing_sets_off, pattern_hint
+from bridge.core.diagnostic import Code, Related
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import check_answerable, to_emitted_type
 from bridge.core.filters import check_pattern
@@ -46,22 +47,11 @@ Integrations = Mapping[str, Integration | None]
 """All integrations by label; None for one that is faulty, so that its routes get no diagnostic for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """What is on the bus beside what applications say.
-
-    Attributes:
-        stop_with: The event that stops the bridge, if any does.
-        messages: The types below `message.` that routes and subscriptions emit; None where it may be any of them.
-    """
-
-    stop_with: str | None = None
-    messages: frozenset[str] | None = frozenset()
+Fabrics = Mapping[str, FabricSettings | None]
+"""All fabrics by label; None for one that is faulty, so that its subscriptions get no diagnostic for that."""
 
 
-def read_route(
-    block: Block, reader: BlockReader, integrations: Integrations, emitted: Emitted = Emitted()
-) -> Route | None:
+def read_route(block: Block, reader: BlockReader, integrations: Integrations, emitted: Emitted) -> Route | None:
     """Read one route; add diagnostics and return None where it is faulty.
 
     Args:
@@ -74,7 +64,7 @@ def read_route(
     _check_name(block, reader)
     data = reader.data(block, RouteBlock, subject, computed=_COMPUTED)
     computed = _computed(data, reader, "event", _COMPUTED)
-    settings = reader.model(RouteBlock, data, _with_string_as_list(data.values, "on"))
+    settings = reader.model(RouteBlock, data, data.with_lists("on"))
     if settings is None:
         _check_unused(data, reader, integrations)
         return None
@@ -117,7 +107,9 @@ def read_route(
     )
 
 
-def read_subscription(block: Block, reader: BlockReader, integrations: Integrations) -> SubscriptionSettings | None:
+def read_subscription(
+    block: Block, reader: BlockReader, integrations: Integrations, fabrics: Fabrics
+) -> SubscriptionSettings | None:
     """Read one subscription; add diagnostics and return None where it is faulty."""
     subject = str(block)
     _check_name(block, reader)
@@ -138,6 +130,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
             secret = (name,) in data.secret_keys
             _check_names(integration, operation, data, reader, key=name, value=value, secret=secret)
     _check_qos(settings, data, reader, integrations)
+    _check_singleton(settings, integration, data, reader, fabrics, key=key)
     held = settings.ack == "consumer"
     if held:
         _check_acknowledges(settings.integration, data, reader, integrations, key=key)
@@ -160,6 +153,7 @@ def read_subscription(block: Block, reader: BlockReader, integrations: Integrati
         group=settings.group,
         listener=_listener(settings, integration, data, reader, key=key),
         last_value=settings.last_value,
+        singleton=settings.singleton,
         location=block.location,
         secret_keys=frozenset(key[0] for key in data.secret_keys),
         emit=computed.get("emit"),
@@ -170,9 +164,18 @@ def _check_trigger(
     position: int, pattern: str, data: Data, reader: BlockReader, integrations: Integrations, *, emitted: Emitted
 ) -> None:
     """Check one pattern of `on`, which stands at this position; warn where nothing can set it off."""
-    location = _item_location(data, "on", position)
-    subject, secret = f"{data.subject} > on", ("on",) in data.secret_keys
-    fault = hint = ""
+    if not is_pattern("on", position, pattern, data, reader):
+        return
+    location, subject = data.item_location("on", position), f"{data.subject} > on"
+    secret = ("on",) in data.secret_keys
+    why = nothing_sets_off(pattern, integrations, emitted)
+    if why is not None and reader.diagnostics.complete:
+        message, hint = ("one of them sets off nothing", "") if secret else why
+        reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF, hint=hint)
+
+
+def is_pattern(key: str, position: int, pattern: str, data: Data, reader: BlockReader) -> bool:
+    """Return whether an item of a list is a pattern of event types; add a diagnostic where it is none."""
     meant = foreign_pattern(pattern)
     if meant is not None:
         fault, hint = f"`{pattern}` is no pattern of event types", f"write `{meant}`"
@@ -183,23 +186,13 @@ def _check_trigger(
                 check_answerable(pattern)
         except ValueError as error:
             fault, hint = str(error), pattern_hint(pattern)
-    if fault:
-        fault, hint = ("one of them is not a pattern of event types", "") if secret else (fault, hint)
-        reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN, hint=hint)
-        return
-    why = nothing_sets_off(pattern, integrations, emitted.stop_with, emitted.messages)
-    if why is not None and reader.diagnostics.complete:
-        message, hint = ("one of them sets off nothing", "") if secret else why
-        reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SET_OFF, hint=hint)
-
-
-def _item_location(data: Data, key: str, position: int) -> Location:
-    """Return the location of one item of a list, or of the whole value where it is not written as a list."""
-    location = data.location((key,))
-    for attribute in data.block.attributes:
-        if attribute.name == key and isinstance(attribute.term, Sequence) and position < len(attribute.term.items):
-            return location.at(attribute.term.items[position].span)
-    return location
+        else:
+            return True
+    if (key,) in data.secret_keys:
+        fault, hint = "one of them is not a pattern of event types", ""
+    location, subject = data.item_location(key, position), f"{data.subject} > {key}"
+    reader.diagnostics.add(location, subject, fault, code=Code.INVALID_PATTERN, hint=hint)
+    return False
 
 
 def _listener(
@@ -214,6 +207,34 @@ def _listener(
         location = data.location(("listener",))
         reader.diagnostics.add(location, f"{data.subject} > listener", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
     return settings.listener or ("required" if acknowledged else None)
+
+
+def _check_singleton(
+    settings: SubscriptionBlock,
+    integration: Integration | None,
+    data: Data,
+    reader: BlockReader,
+    fabrics: Fabrics,
+    *,
+    key: str,
+) -> None:
+    """Check that one node of a fabric can emit for all."""
+    name, location, subject = settings.singleton, data.location(("singleton",)), f"{data.subject} > singleton"
+    if name is None:
+        return
+    if name not in fabrics:
+        if reader.diagnostics.complete:
+            shown = "such fabric" if ("singleton",) in data.secret_keys else f"fabric `{name}`"
+            hint = did_you_mean(name, fabrics) or (
+                f"there are {one_of(fabrics)}" if fabrics else 'write `fabric "name" { … }`'
+            )
+            reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_FABRIC, hint=hint)
+    elif integration is not None:
+        topic = settings.queue if key == "queue" else settings.topic
+        why = integration.spec.unfit_for_lease(topic or "", integration.config)
+        if why is not None:
+            message = f"this `{key}` of `{integration.type}` cannot be emitted by one node for all: {why}"
+            reader.diagnostics.add(location, subject, message, code=Code.UNSUPPORTED_BY_PROTOCOL)
 
 
 def _prefetch(
@@ -288,7 +309,8 @@ def _check_integration(
     integration = integrations[name]
     if integration is not None and operation not in integration.spec.operations:
         has = one_of(integration.spec.operations)
-        message = f"`{name}` is `{integration.type}`, which has no `{operation}`; it has {has}"
+        kind = "offered by other nodes of a fabric" if integration.is_used else f"`{integration.type}`"
+        message = f"`{name}` is {kind}, which has no `{operation}`; it has {has}"
         location = data.location((key,))
         reader.diagnostics.add(location, f"{data.subject} > {key}", message, code=Code.UNSUPPORTED_BY_PROTOCOL)
         return None
@@ -304,14 +326,7 @@ def _check_unused(data: Data, reader: BlockReader, integrations: Integrations) -
 
 def _is_known(name: str, data: Data, reader: BlockReader, integrations: Integrations) -> bool:
     """Return whether there is such an integration; add a diagnostic where there is none."""
-    if name in integrations:
-        return True
-    if reader.diagnostics.complete:  # else it may be in a block that could not be read
-        shown = "such integration" if ("integration",) in data.secret_keys else f"integration `{name}`"
-        hint = did_you_mean(name, integrations) or (f"there are {one_of(integrations)}" if integrations else "")
-        location, subject = data.location(("integration",)), f"{data.subject} > integration"
-        reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_INTEGRATION, hint=hint)
-    return False
+    return is_integration(name, "integration", data, reader, integrations)
 
 
 def _check_acknowledges(name: str, data: Data, reader: BlockReader, integrations: Integrations, *, key: str) -> None:
@@ -353,7 +368,7 @@ def check_shared_sources(subscriptions: Iterable[SubscriptionSettings], diagnost
     first: dict[tuple[object, ...], SubscriptionSettings] = {}
     for one in subscriptions:
         other = first.setdefault((one.integration, one.topic, one.queue, one.group), one)
-        for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries", "listener"):
+        for key in ("ack", "qos", "prefetch", "visibility", "max_deliveries", "listener", "singleton"):
             if getattr(one, key) != getattr(other, key):
                 message = f'reads the same as subscription "{other.name}" ({other.location}), with another `{key}`'
                 subject, code = f'subscription "{one.name}"', Code.DIFFERENT_SETTINGS
@@ -418,7 +433,3 @@ def _constant_fault(key: str, value: Any) -> str:
             except InvalidError as error:
                 return error.message
     return ""
-
-
-def _with_string_as_list(values: dict[str, Any], key: str) -> dict[str, Any]:
-    return {**values, key: [values[key]]} if isinstance(values.get(key), str) else values

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, SecretStr
 
 from bridge.config.expressions import Expression
-from bridge.config.models import Configuration, Integration, Route, SubscriptionSettings
-from bridge.core.units import duration_text
+from bridge.config.models import Configuration, FabricBlock, FabricSettings, Integration, Route, SubscriptionSettings
+from bridge.core.units import duration_text, size_text
 
 MASK: Final = "***"
 #: Blocks of which there is at most one; they have no label.
@@ -16,6 +17,12 @@ SINGLE_BLOCKS: Final = ("bridge", "log", "bus")
 #: The blocks inside of an `integration`.
 INTEGRATION_PARTS: Final = ("endpoint", "auth", "tls", "config", "resilience", "health")
 _NOT_SHOWN: Final = {"name", "location", "secret_keys"}
+#: What has a unit in a file, and how it is written there.
+_WITH_UNIT: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "visibility": duration_text,
+    "max_age": duration_text,
+    "max_bytes": size_text,
+}
 
 
 class Source(str):
@@ -27,7 +34,7 @@ class Source(str):
 def masked(configuration: Configuration) -> dict[str, Any]:
     """Return the configuration as plain data, with the keys of the files.
 
-    Values from the environment and all of `auth` are masked.
+    Values from the environment and all of `auth` are masked. An integration that a fabric uses has no block of its own.
     """
     singles = {
         name: _dump(getattr(configuration, name), name, configuration.secret_keys, with_none=True)
@@ -35,9 +42,12 @@ def masked(configuration: Configuration) -> dict[str, Any]:
     }
     return {
         **singles,
-        "integration": {name: masked_integration(found) for name, found in configuration.integrations.items()},
+        "integration": {
+            name: masked_integration(found) for name, found in configuration.integrations.items() if not found.is_used
+        },
         "route": {route.name: _fields(route) for route in configuration.routes},
         "subscription": {found.name: _fields(found) for found in configuration.subscriptions},
+        "fabric": {name: _fields(found) for name, found in configuration.fabrics.items()},
     }
 
 
@@ -51,6 +61,12 @@ def show(configuration: Configuration) -> str:
             for name, block in content.items():
                 _write(f"{kind} {json.dumps(name)}", block, "", lines)
     return "\n".join(lines)
+
+
+def key_of(field: str) -> str:
+    """Return the key of a file for a field of a route, a subscription or a fabric."""
+    found = FabricBlock.model_fields.get(field)
+    return field if found is None else found.alias or field
 
 
 def masked_integration(integration: Integration) -> dict[str, Any]:
@@ -112,17 +128,21 @@ def _mask(found: Any, path: tuple[str, ...], whole: Any) -> None:
         found, whole = found[key], whole[key]
 
 
-def _fields(settings: Route | SubscriptionSettings) -> dict[str, Any]:
+def _fields(settings: Route | SubscriptionSettings | FabricSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in settings.secret_keys:
-            found[field.name] = MASK
+        key, value = key_of(field.name), getattr(settings, field.name)
+        if key in settings.secret_keys:
+            found[key] = MASK
         elif field.name not in _NOT_SHOWN and value is not None:
-            found[field.name] = _expression(value) if isinstance(value, Expression) else value
-    if isinstance(found.get("visibility"), float):
-        found["visibility"] = duration_text(found["visibility"])
+            write = _WITH_UNIT.get(key, _plain)
+            found[key] = _expression(value) if isinstance(value, Expression) else write(value)
     return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a file has it, which knows no tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _expression(expression: Expression) -> Any:

@@ -1,6 +1,7 @@
 """Find patterns in a route's `on` that nothing can set off, and conditions that are never true or false."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.config.diagnostics import did_you_mean, one_of
@@ -29,12 +30,35 @@ OF_THE_BRIDGE: Final = {
     ("resilience", "bus"): ("rejected", "gap"),
     ("resilience", "bridge"): ("outbox_loss", "console_action"),
 }
+#: What a fabric reports of itself and of its nodes, after `<family>.<second segment>.<label>`.
+OF_FABRICS: Final = {
+    ("health", "fabric"): ("",),
+    ("health", "node"): ("",),
+    ("resilience", "fabric"): ("missed", "rejected", "lease"),
+}
 _COMMANDS: Final = (*OPERATIONS, *CONTROLS)
 _MESSAGES: Final = "message."
 #: The longest expression that a hint repeats.
 _LONGEST: Final = 60
 _WILDCARDS: Final = frozenset({"*", "**"})
 _EXAMPLE: Final = "write a condition, as in `event.payload.total > 100`"
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What is on the bus beside what applications say.
+
+    Attributes:
+        stop_with: The event that stops the bridge, if any does.
+        messages: The types below `message.` that routes and subscriptions emit; None where it may be any of them.
+        fabrics: The labels of all fabrics.
+        imports: The patterns of what comes onto the bus from other bridges of fabrics.
+    """
+
+    stop_with: str | None = None
+    messages: frozenset[str] | None = frozenset()
+    fabrics: Collection[str] = ()
+    imports: Collection[str] = ()
 
 
 def foreign_pattern(pattern: str) -> str | None:
@@ -69,21 +93,18 @@ def own_messages(blocks: Iterable[Block]) -> frozenset[str] | None:
     return frozenset(one for one in found if one.startswith(_MESSAGES))
 
 
-def nothing_sets_off(
-    pattern: str, integrations: Collection[str], stop_with: str | None, messages: Collection[str] | None = ()
-) -> tuple[str, str] | None:
+def nothing_sets_off(pattern: str, integrations: Collection[str], emitted: Emitted) -> tuple[str, str] | None:
     """Return why no event that matches a pattern of `on` sets off a route, with a hint; None where one may.
 
     Args:
         pattern: The pattern, which is a valid one.
         integrations: The labels of all integrations.
-        stop_with: The event that stops the bridge, if any does.
-        messages: What `own_messages` found.
+        emitted: What else is on the bus.
     """
     head, *rest = pattern.split(".")
     if head in {"integration", "bridge"} and rest:
         return f"what begins with `{head}.` is a command, and sets off no route", ""
-    if pattern == stop_with:
+    if pattern == emitted.stop_with:
         return "this event stops the bridge, and sets off no route", ""
     if "/" in pattern:
         return "event types have dots, not slashes", f"write `{pattern.replace('/', '.')}`"
@@ -91,14 +112,37 @@ def nothing_sets_off(
         return _no_such_label(rest[1], integrations, pattern) or _no_such_end(rest[2:], _COMMANDS, pattern)
     if head not in REPORTS or not rest or rest[0] == "**":
         return None
-    if head == "message" and (messages is None or any(_meet(pattern, one) for one in messages)):
+    if head == "message" and (
+        emitted.messages is None or any(_meet(pattern, one) for one in (*emitted.messages, *emitted.imports))
+    ):
         return None
+    if (head, rest[0]) in OF_FABRICS and rest[0] not in integrations:
+        return _of_no_fabric(head, rest, pattern, emitted.fabrics)
     if (head, rest[0]) in OF_THE_BRIDGE:
         return _no_such_end(rest[1:], OF_THE_BRIDGE[head, rest[0]], pattern)
     ends = REPORTS[head]
+    if rest[0] == "*" and len(rest) > 1:
+        more = [end for (family, _), found in OF_FABRICS.items() if family == head and emitted.fabrics for end in found]
+        if any(_meet(".".join(rest[2:]), end) for end in more):
+            return None
     if rest[0] == "*":
         ends += tuple(end for (family, _), more in OF_THE_BRIDGE.items() if family == head for end in more)
     return _no_such_label(rest[0], integrations, pattern) or _no_such_end(rest[1:], ends, pattern)
+
+
+def _of_no_fabric(head: str, rest: list[str], pattern: str, fabrics: Collection[str]) -> tuple[str, str] | None:
+    """Return why no fabric reports what matches a pattern such as `health.fabric.plant`; None where one may."""
+    kind, *below = rest
+    if not fabrics:
+        return f"there is no fabric, so this bridge emits nothing that matches `{pattern}`", ""
+    if below[:1] == ["**"]:
+        return None
+    if not below:
+        return f"the bridge emits nothing that matches `{pattern}`", f"write `{pattern}.*`"
+    if kind == "fabric" and below[0] not in {*fabrics, *_WILDCARDS}:
+        message = f"there is no fabric `{below[0]}`, so this bridge emits nothing that matches `{pattern}`"
+        return message, did_you_mean(below[0], fabrics)
+    return _no_such_end(below[1:], OF_FABRICS[head, kind], pattern)
 
 
 def _no_such_label(label: str, integrations: Collection[str], pattern: str) -> tuple[str, str] | None:

@@ -274,6 +274,7 @@ RESULTS: Final[dict[str, Any]] = {
             }
         },
         "subscriptions": {},
+        "fabrics": {"plant": {"integration": "cluster", "node": "desk-7", "export": ["order.**"]}},
         "settings": {"bridge": {"heartbeat": "5s"}, "log": {"level": "info"}, "bus": {"max_message": "1MiB"}},
         "pending": {"old_api": 12},
     },
@@ -293,6 +294,7 @@ RESULTS: Final[dict[str, Any]] = {
             "changed": {"orders": {"where": [None, "event.payload.total > 100"]}},
         },
         "subscriptions": {"added": ["cpu"], "removed": [], "changed": {}},
+        "fabrics": {"added": [], "removed": [], "changed": {"plant": {"max_age": ["24h", "48h"]}}},
         "needs_restart": ["log"],
         "settings": {"log": {"level": ["info", "debug"]}},
         "stranded": {"old_api": 12},

@@ -1,10 +1,15 @@
 """What other parts of the bridge use of its fabrics. `bridge.fabric` implements it."""
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation
 from bridge.core.ports import Context
+
+#: The type of the integrations that `use` of a `fabric` block makes. No `integration` block can have it.
+USED: Final = "fabric"
+#: The first segments of event types that are never exported nor imported: commands, answers, and what bridges report.
+NEVER_SHARED: Final = ("integration", "bridge", "response", "health", "resilience", "receipt")
 
 
 class Lease(Protocol):

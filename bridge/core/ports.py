@@ -615,6 +615,8 @@ class AdapterSpec:
         wildcards: How the topics of subscriptions write wildcards; None where they have none, or paths of files.
         sees_operations: Whether `Context.operation` is set for it: it passes whole operations on to another bridge.
         carries_fabrics: Whether a fabric of bridges can use its sessions; see `core.cluster.cluster_of`.
+        unfit_for_lease: Returns why a subscription to a topic cannot be `singleton` with a `config`, for a person; None
+            where it can: each bridge with the same settings would say the same, as of a timer, a poll or a directory.
     """
 
     protocol: str
@@ -638,6 +640,9 @@ class AdapterSpec:
     wildcards: Wildcards | None = None
     sees_operations: bool = False
     carries_fabrics: bool = False
+    unfit_for_lease: Callable[[str, Any], str | None] = lambda *_: (
+        "the remote sends messages to each subscriber; nodes share them by `group` where the protocol has groups"
+    )
 
     def by_scheme(self) -> dict[str, "AdapterSpec"]:
         """Return each scheme of the protocol, with the spec of its transport."""

@@ -384,4 +384,5 @@ SPEC: Final = AdapterSpec(
     needs_endpoint=False,
     check_names=check_names,
     comes_back=comes_back,
+    unfit_for_lease=lambda *_: None,
 )

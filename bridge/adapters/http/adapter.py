@@ -228,6 +228,13 @@ def check_feed(topic: str, config: HttpConfig) -> None:
         raise InvalidError(f'topic: "{topic}" needs `{topic}` in the `config` block')
 
 
+def unfit_for_lease(topic: str, config: HttpConfig) -> str | None:  # noqa: ARG001
+    """Return why only the poll can be left to one node; see `ports.AdapterSpec.unfit_for_lease`."""
+    if topic == EVENTS:
+        return f'the server sends its events once to each that listens; only the topic "{POLL}" can be `singleton`'
+    return None
+
+
 SPEC: Final = AdapterSpec(
     protocol=PROTOCOL,
     summary="HTTP or HTTPS: any request, polling, server-sent events",
@@ -239,4 +246,5 @@ SPEC: Final = AdapterSpec(
     side_by_side=True,
     has_session=False,
     check_names=check_names,
+    unfit_for_lease=unfit_for_lease,
 )

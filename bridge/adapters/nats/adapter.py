@@ -292,4 +292,5 @@ SPEC: Final = AdapterSpec(
     check_names=check_names,
     comes_back=comes_back,
     wildcards=Wildcards(".", "*", ">"),
+    carries_fabrics=True,
 )

@@ -113,6 +113,17 @@ def check_names(operation: str, name: str, group: str | None, config: Any) -> No
     _check_schedule(name, config.schedules)
 
 
+def unfit_for_lease(topic: str, config: Any) -> str | None:
+    """Return why nodes of a fabric cannot mean the same ticks; see `ports.AdapterSpec.unfit_for_lease`."""
+    schedules = config.schedules
+    if topic == ALL and len(schedules) > 1:
+        return f"each needs a subscription of its own; there are the topics {', '.join(sorted(schedules))}"
+    for name, schedule in schedules.items():
+        if topic in {ALL, name} and schedule.immediately:
+            return f"the schedule {name!r} has `immediately`, a tick that each node has at another time; leave that out"
+    return None
+
+
 def _check_schedule(name: str, schedules: Collection[str]) -> None:
     if name != ALL and name not in schedules:
         raise InvalidError(f"topic: there is no schedule {name!r}; there are {', '.join(sorted(schedules))}")
@@ -133,4 +144,5 @@ SPEC: Final = AdapterSpec(
     create=TimerAdapter,
     needs_endpoint=False,
     check_names=check_names,
+    unfit_for_lease=unfit_for_lease,
 )

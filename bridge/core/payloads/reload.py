@@ -35,13 +35,14 @@ class Reloaded(Payload, frozen=True):
     """What reloading the configuration has changed; with `dry_run`, what it would change.
 
     Attributes:
-        added: Integrations that were added.
+        added: Integrations that were added; those that a `fabric` block uses, too.
         changed: Integrations that were changed: their blocks, their subscriptions, or files that they name.
         removed: Integrations that were removed.
         unchanged: Integrations that stay as they were.
         integrations: What changes in `integration` blocks.
         routes: What changes in `route` blocks.
         subscriptions: What changes in `subscription` blocks.
+        fabrics: What changes in `fabric` blocks.
         needs_restart: Blocks that have changed, too, but take effect only at the next start.
         settings: The changed keys of these blocks.
         stranded: How many events wait in the outbox for each integration that does not exist then. They stay there
@@ -55,6 +56,7 @@ class Reloaded(Payload, frozen=True):
     integrations: Changes
     routes: Changes
     subscriptions: Changes
+    fabrics: Changes
     needs_restart: list[RestartBlock]
     settings: dict[str, KeyChanges]
     stranded: dict[str, UInt]
@@ -72,6 +74,7 @@ class LoadedConfiguration(Payload, frozen=True):
         integrations: The `integration` blocks by label, each with its keys; one inside of a block has a dot.
         routes: The `route` blocks by label.
         subscriptions: The `subscription` blocks by label.
+        fabrics: The `fabric` blocks by label.
         settings: The blocks `bridge`, `log` and `bus`.
         pending: How many events wait in the outbox, by integration.
     """
@@ -80,5 +83,6 @@ class LoadedConfiguration(Payload, frozen=True):
     integrations: BlockValues
     routes: BlockValues
     subscriptions: BlockValues
+    fabrics: BlockValues
     settings: BlockValues
     pending: dict[str, UInt]

@@ -1198,6 +1198,8 @@ pub struct LoadedConfiguration {
     pub routes: BTreeMap<String, BTreeMap<String, Value>>,
     /// The `subscription` blocks by label.
     pub subscriptions: BTreeMap<String, BTreeMap<String, Value>>,
+    /// The `fabric` blocks by label.
+    pub fabrics: BTreeMap<String, BTreeMap<String, Value>>,
     /// The blocks `bridge`, `log` and `bus`.
     pub settings: BTreeMap<String, BTreeMap<String, Value>>,
     /// How many events wait in the outbox, by integration.
@@ -1669,7 +1671,7 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// Integrations that were added.
+    /// Integrations that were added; those that a `fabric` block uses, too.
     pub added: Vec<String>,
     /// Integrations that were changed: their blocks, their subscriptions, or files that they name.
     pub changed: Vec<String>,
@@ -1683,6 +1685,8 @@ pub struct Reloaded {
     pub routes: Changes,
     /// What changes in `subscription` blocks.
     pub subscriptions: Changes,
+    /// What changes in `fabric` blocks.
+    pub fabrics: Changes,
     /// Blocks that have changed, too, but take effect only at the next start.
     pub needs_restart: Vec<RestartBlock>,
     /// The changed keys of these blocks.

@@ -114,6 +114,7 @@ def test_json(two: tuple[Path, Path]):
         "routes": nothing
         | {"changed": {"orders": {"where": ["event.payload.total > 100", "event.payload.total > 200"]}}},
         "subscriptions": nothing,
+        "fabrics": nothing,
         "needs_restart": [],
         "settings": {},
         "stranded": {},
@@ -147,6 +148,7 @@ def test_what_the_lines_say_besides():
         "routes": nothing
         | {"changed": {"r": {"key": [None, "event.id"], "qos": [1, 2], "topic": ["a\x1b", "event.id"]}}},
         "subscriptions": nothing,
+        "fabrics": nothing,
         "needs_restart": [],
         "settings": {},
         "stranded": {"old": 1, "older": 2},

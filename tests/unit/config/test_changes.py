@@ -247,11 +247,9 @@ def test_a_long_value_is_cut(load_text: Load):
 def test_what_may_be_shown_is_enough_to_compare(load_text: Load):
     """Over the wire, all but secrets and contents of files is compared."""
     old = Snapshot.of(load_text(TEXT, ENVIRON))
-    wire = [
-        json.loads(json.dumps(shown_values(blocks)))
-        for blocks in (old.integrations, old.routes, old.subscriptions, old.settings)
-    ]
-    known = Snapshot.from_shown(*wire)
+    kinds = ("integrations", "routes", "subscriptions", "fabrics", "settings")
+    wire = {kind: json.loads(json.dumps(shown_values(getattr(old, kind)))) for kind in kinds}
+    known = Snapshot.from_shown(**wire)
     assert plan_of(known, old.as_shown()) == plan_of(old, old)
     new = Snapshot.of(load_text(TEXT.replace('"2s"', '"5s"'), {"PASSWORD": "other"}))
     assert plan_of(known, new.as_shown()).integrations.changed == {"shop": {"resilience.timeout": ["2s", "5s"]}}
@@ -269,7 +267,7 @@ _BLOCKS = st.dictionaries(st.sampled_from(["x", "y", "z"]), _KEYS)
 
 
 def _snapshot(blocks: dict[str, dict[str, Any]]) -> Snapshot:
-    return Snapshot.from_shown({}, blocks, {}, {})
+    return Snapshot.from_shown(integrations={}, routes=blocks, subscriptions={}, fabrics={}, settings={})
 
 
 @given(_BLOCKS, _BLOCKS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.config.triggers import OF_THE_BRIDGE, REPORTS
+from bridge.config.triggers import OF_FABRICS, OF_THE_BRIDGE, REPORTS
 from bridge.contract.catalogue import MESSAGE_TYPES
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import MOST_ANSWERABLE, to_emitted_type
@@ -245,15 +245,19 @@ def test_reports_of_the_bus_contract():
         "health": {("", "{integration}"), ("", "bridge")},
         "message": {("", "{integration}")},
     }
+    fabrics: set[tuple[str, str, str]] = set()
     for one in MESSAGE_TYPES:
         head, _, rest = one.topic.partition(".")
         label, _, end = rest.partition(".")
-        if head in {"resilience", "receipt"}:
+        if label in {"fabric", "node"}:
+            fabrics.add((head, label, end.partition(".")[2]))
+        elif head in {"resilience", "receipt"}:
             wanted.setdefault(head, set()).add((end, label))
     found = {head: {(end, "{integration}") for end in ends} for head, ends in REPORTS.items()}
     for (head, label), ends in OF_THE_BRIDGE.items():
         found[head] |= {(end, label) for end in ends}
     assert found == wanted
+    assert fabrics == {(head, label, end) for (head, label), ends in OF_FABRICS.items() for end in ends}
 
 
 def test_types_that_leave_no_room_for_a_response(load_text, diagnostics):
