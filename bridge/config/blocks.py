@@ -36,6 +36,7 @@ _PLAIN_WORDS: Final = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "dict_type": "must be a map",
     "model_type": "must be a block",
     "model_attributes_type": "must be a block",
@@ -149,7 +150,7 @@ class _Level:
 
     def annotation(self, name: str) -> Any:
         fields = self.model.model_fields if self.model is not None else {}
-        return fields[name].annotation if name in fields else None
+        return next((one.annotation for field, one in fields.items() if name == (one.alias or field)), None)
 
 
 @dataclass(frozen=True, slots=True)
