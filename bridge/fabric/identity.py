@@ -1,5 +1,6 @@
 """The id of an installation in a fabric, in a file, so that a bridge that was killed has its name again at once."""
 
+import errno
 import os
 import random
 from contextlib import suppress
@@ -48,8 +49,10 @@ def _read(path: Path) -> str | None:
     """Return the id in a file; None where there is none in it. Raises OSError where it cannot be read."""
     try:
         text = read_regular(path, _SIZE).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.EFBIG}:
+            return None
+        raise
     is_id = len(text) == _SIZE - 1 and set(text) <= set("0123456789abcdef")
     return text if is_id else None
 
