@@ -37,7 +37,7 @@ def instance_of(state_dir: Path | None, fabric: str, rng: random.Random) -> str:
         return _read(path) or _write(path, new)
     except OSError as error:
         log.warning(
-            "the id of this installation cannot be kept: after it was killed, it waits for its name in the fabric",
+            "installation id not kept",
             fabric=fabric,
             path=str(path),
             error=error.strerror or str(error),

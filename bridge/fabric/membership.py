@@ -255,7 +255,7 @@ class Membership:
         except (BridgeError, ConflictError, TimeoutError) as error:
             # The others see it as lost instead, three heartbeats later.
             log.info(
-                "the other nodes could not be told that this one leaves",
+                "left fabric unannounced",
                 fabric=self._context.settings.name,
                 node=self._node,
                 reason=str(error) or "no answer in time",
@@ -364,7 +364,7 @@ class Membership:
         if self._has_left:
             return
         if not self._joined:
-            log.info("joined the fabric", fabric=self._context.settings.name, node=self._node)
+            log.info("joined fabric", fabric=self._context.settings.name, node=self._node)
         self._is_new, self._rival, self._refused, self._error = False, None, None, None
         self._set_joined(True)
 
@@ -410,9 +410,7 @@ class Membership:
                 f"`{record.bridge}` {record.version}, process {record.pid}; give one of the two another `node`"
             )
             self._error = RejectedError(text, permanent=True)
-            log.error(
-                "another living bridge has this one's name in the fabric", fabric=fabric, **error_fields(self._error)
-            )
+            log.error("node name taken", fabric=fabric, **error_fields(self._error))
             self._context.changed()
         self._set_joined(False)
 
