@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo
 from bridge.cli.terminal import console, failure, json_text, say
 from bridge.core.errors import InvalidError
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 30.0
 #: Dead letters that are requested at a time.
 _PAGE: Final = 200
+_RESPONSES: Final = ("response.bridge.",)
 
 app = typer.Typer(help="List, show, replay and discard events that could not be delivered.", no_args_is_help=True)
 
@@ -95,7 +95,8 @@ def replay(
     from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
     wanted = _wanted(ids, integration, every=every)
-    say(f"replayed: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'replay', wanted)}")
+    options = BusOptions(config, publish, subscribe, key_file, server_key)
+    say(f"replayed: {asyncio.run(_move(options, 'replay', wanted))}")
 
 
 @app.command()
@@ -117,7 +118,8 @@ def discard(
     if every and not yes:
         whose = "" if integration is None else printable(f" of {integration}")
         typer.confirm(f"Delete all dead letters{whose}?", abort=True)
-    say(f"discarded: {_move(BusOptions(config, publish, subscribe, key_file, server_key), 'discard', wanted)}")
+    options = BusOptions(config, publish, subscribe, key_file, server_key)
+    say(f"discarded: {asyncio.run(_move(options, 'discard', wanted))}")
 
 
 def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> dict[str, Any]:
@@ -127,42 +129,32 @@ def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> d
     return wanted | ({"ids": ids} if ids else {})
 
 
-async def _ask(options: "BusOptions", commands: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    async with options.client(("response.bridge.",)) as bus:
-        answers = []
-        for name, payload in commands:
-            try:
-                answer = (await bus.ask(f"bridge.{name}", payload, timeout=_PATIENCE)).payload
-            except TimeoutError:
-                raise failure("no bridge answered; is `nemo-bridge run` running?", ExitCode.NO_ANSWER) from None
-            if not answer["ok"]:
-                raise failure(answer["error"]["message"])
-            answers.append(answer["result"])
-        return answers
-
-
 async def _read(options: "BusOptions", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:
     """Return dead letters and how many there are; ask page by page, since an answer holds a limited number."""
+    from bridge.cli.talk import ask_in_full  # noqa: PLC0415
+    from bridge.core.payloads import LetterList  # noqa: PLC0415
+
     letters: list[dict[str, Any]] = []
     total = 0
-    while len(letters) < limit:
-        page = wanted | {"limit": min(_PAGE, limit - len(letters))}
-        if letters:
-            page["after"] = letters[-1]["letter_id"]
-        (found,) = await _ask(options, [("dead_letters", page)])
-        total = total or found["total"]
-        if not found["letters"]:
-            break
-        letters += found["letters"]
+    async with options.client(_RESPONSES) as bus:
+        while len(letters) < limit:
+            page = wanted | {"limit": min(_PAGE, limit - len(letters))}
+            if letters:
+                page["after"] = letters[-1]["letter_id"]
+            found, whole = await ask_in_full(bus, "bridge.dead_letters", page, LetterList, _PATIENCE)
+            total = total or found.total
+            if not found.letters:
+                break
+            letters += whole["letters"]
     return letters, total
 
 
-def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
-    from bridge.cli.talk import understood  # noqa: PLC0415
+async def _move(options: "BusOptions", what: str, wanted: dict[str, Any]) -> int:
+    from bridge.cli.talk import ask  # noqa: PLC0415
     from bridge.core.payloads import Moved  # noqa: PLC0415
 
-    (found,) = asyncio.run(_ask(options, [(what, wanted)]))
-    return understood(f"bridge.{what}", found, Moved).moved
+    async with options.client(_RESPONSES) as bus:
+        return (await ask(bus, f"bridge.{what}", wanted, Moved, _PATIENCE)).moved
 
 
 # --- output

@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 from bridge import __version__
-from bridge.cli import completion, dead_letters, keys, terminal
+from bridge.cli import completion, dead_letters, fleet, keys, terminal
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples, unwrap_help
 from bridge.core.curve_keys import KeyFileError
@@ -475,6 +475,7 @@ def tap(
 
 
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(fleet.app, name="fleet")
 
 
 @app.command()

@@ -56,7 +56,7 @@ class Command:
         options: Its options, those for the bus left out.
         uses_bus: Whether it has the options for the bus.
         examples: Command lines.
-        group: Whether it only groups other commands.
+        group: Whether it only groups other commands, and does nothing by itself.
     """
 
     name: str
@@ -101,7 +101,7 @@ def _commands(command: Any, parent: Any, name: str) -> Iterator[Command]:
         options=tuple(options),
         uses_bus=uses_bus,
         examples=tuple(line.strip() for line in (command.epilog or "").splitlines()[1:]),
-        group=hasattr(command, "commands"),
+        group=hasattr(command, "commands") and not command.invoke_without_command,
     )
     for word, inside in getattr(command, "commands", {}).items():
         if not inside.hidden:
@@ -141,7 +141,9 @@ def _usage(name: str, command: Any, context: Any) -> str:
         if one.param_type_name == "argument":
             word = _metavar(one, context) + ("..." if one.nargs != 1 else "")
             words.append(word if one.required else f"[{word}]")
-    return " ".join([*words, "COMMAND"] if hasattr(command, "commands") else words)
+    if hasattr(command, "commands"):
+        words.append("[COMMAND]" if command.invoke_without_command else "COMMAND")
+    return " ".join(words)
 
 
 def _variables() -> dict[str, str]:

@@ -15,12 +15,12 @@ from rich.text import Text
 from bridge.cli import sidecar
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions, understood
+from bridge.cli.talk import BusOptions, RefusedError, ask
 from bridge.cli.terminal import console, json_text, say
 from bridge.client import BusClient
 from bridge.config.changes import Snapshot, plan_of
 from bridge.config.show import MASK
-from bridge.core.errors import BusError, ConfigError, NoBusError
+from bridge.core.errors import BusError, ConfigError
 from bridge.core.files import read_regular
 from bridge.core.payloads import LoadedConfiguration, Reloaded
 from bridge.core.printable import printable
@@ -131,18 +131,14 @@ async def _command(bus: BusClient, name: str, payload: dict[str, Any], kind: Any
         typer.Exit: The bridge's own files have faults, which are printed.
     """
     try:
-        answer = (await bus.ask(f"bridge.{name}", payload, timeout=limit)).payload
-    except TimeoutError:
-        raise NoBusError(f"no bridge answered within {limit:g} s; is `nemo-bridge run` running?") from None
-    if answer["ok"]:
-        return understood(f"bridge.{name}", answer["result"], kind)
-    error = answer["error"]
-    if error["kind"] == "unknown_operation":
-        raise BusError("the running bridge is too old for this command")
-    if error["kind"] == "invalid":
-        say(error["message"], err=True)
-        raise typer.Exit(ExitCode.INVALID)
-    raise BusError(error["message"])
+        return await ask(bus, f"bridge.{name}", payload, kind, limit)
+    except RefusedError as error:
+        if error.kind == "unknown_operation":
+            raise BusError("the running bridge is too old for this command") from None
+        if error.kind == "invalid":
+            say(str(error), err=True)
+            raise typer.Exit(ExitCode.INVALID) from None
+        raise
 
 
 def _snapshot(file: Path, pairs: Sequence[str]) -> Snapshot:

@@ -6,25 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.figures import counted
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions
-from bridge.cli.terminal import complain, console, json_text, say
+from bridge.cli.talk import BusOptions, RefusedError, ask, ask_in_full, understood
+from bridge.cli.terminal import console, json_text, say
+from bridge.cli.watching import watch as watch_bridge
 from bridge.client import BusClient
-from bridge.core.errors import BusError, NoBusError
+from bridge.core import payloads
+from bridge.core.errors import NoBusError
 from bridge.core.printable import printable_values
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
 """What `bridge.subscriptions` answers."""
 
-#: Seconds between two updates with `--watch`.
-_EVERY: Final = 1.0
 _COLOURS: Final = {
     "connected": "green",
     "ready": "green",
@@ -41,11 +40,7 @@ _COLOURS: Final = {
 def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> ExitCode:
     """Ask the bridge, show its answer, and return the exit code."""
     limit = seconds("--timeout", timeout)
-    try:
-        return asyncio.run(_watch(options, limit, as_json=as_json) if watch else _once(options, limit, as_json=as_json))
-    except (NoBusError, TimeoutError) as error:
-        complain(str(error) or f"no bridge answered within {limit:g} s")
-        return ExitCode.NO_ANSWER
+    return asyncio.run(_watch(options, limit, as_json=as_json) if watch else _once(options, limit, as_json=as_json))
 
 
 async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
@@ -59,38 +54,37 @@ async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode
 
 
 async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
-    screen = console()
-    with Live(console=screen, auto_refresh=False, screen=screen.is_terminal and not as_json) as live:
-        async with options.client(("response.bridge.",)) as bus:
-            while True:
-                try:
-                    found = await _ask(bus, limit)
-                    made = {} if as_json else await _subscriptions(bus, limit)
-                except TimeoutError:
-                    complain("no bridge answers")
-                    continue
-                if as_json:
-                    print(json_text(found), flush=True)
-                else:
-                    live.update(_page(found, made, wrong_first=True), refresh=True)
-                await asyncio.sleep(_EVERY)
+    async def look(bus: BusClient) -> RenderableType:
+        found = await _ask(bus, limit)
+        return json_text(found) if as_json else _page(found, await _subscriptions(bus, limit), wrong_first=True)
+
+    await watch_bridge(options, look, as_json=as_json)
 
 
 async def _ask(bus: BusClient, limit: float) -> Status:
-    answer = (await bus.ask("bridge.status", {}, timeout=limit)).payload
-    if not answer["ok"]:
-        raise BusError(answer["error"]["message"])
-    result: Status = answer["result"]
-    return result
+    """Return the answer of `bridge.status`, with all keys that it has.
+
+    Raises:
+        BusError: See `talk.ask`.
+    """
+    whole = await ask(bus, "bridge.status", {}, dict[str, dict[str, Any]], limit)
+    outbox = whole.get("bridge", {}).get("outbox")
+    if isinstance(outbox, dict):
+        outbox.setdefault("missing", None)  # a bridge of an earlier version does not say it
+    understood("bridge.status", whole, payloads.Status)
+    others = {name: one for name, one in whole.items() if name != "bridge"}
+    understood("bridge.status", others, dict[str, payloads.IntegrationHealth])
+    return whole
 
 
 async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
     """Return the subscriptions; none where an older bridge does not know the command or our key may not give it."""
     try:
-        answer = await bus.ask("bridge.subscriptions", {}, timeout=limit)
-    except TimeoutError:
+        kind = dict[str, list[payloads.LiveSubscription]]
+        _, whole = await ask_in_full(bus, "bridge.subscriptions", {}, kind, limit)
+    except (NoBusError, RefusedError):
         return {}
-    found: Subscriptions = answer.payload.get("result") or {}
+    found: Subscriptions = whole
     return found
 
 
@@ -110,7 +104,7 @@ def _page(answer: Status, subscriptions: Subscriptions, *, wrong_first: bool = F
     one = found["bridge"]
     head = Text("bridge ")
     head.append(one["name"], style="bold").append("  ")
-    head.append(one["status"], style=_colour(one["status"]))
+    head.append(one["status"], style=colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = [_line(name, one[name]) for name in ("bus", "outbox")]
     tables = [_states(found), Text(), _sums(found), *_asked(made)]
@@ -138,9 +132,9 @@ def _states(found: Status) -> Table:
         table.add_row(
             Text(one["integration"]),
             Text(one["type"]),
-            Text(one["status"], style=_colour(one["status"])),
+            Text(one["status"], style=colour(one["status"])),
             span(time.time() * 1000 - one["since"]),
-            Text(one["circuit"].replace("_", "-"), style=_colour(one["circuit"])),
+            Text(one["circuit"].replace("_", "-"), style=colour(one["circuit"])),
             "-" if one["latency_ms"] is None else f"{one['latency_ms']:.1f} ms",
         )
     return table
@@ -185,7 +179,7 @@ def _table(*columns: str) -> Table:
 def _notes(found: Status) -> Iterator[Text]:
     """Return one line for each thing that is wrong, errors first; what several integrations have is said once."""
     outbox = found["bridge"]["outbox"]
-    for told in (outbox["problem"], outbox.get("missing")):  # a bridge of an earlier version does not say the second
+    for told in (outbox["problem"], outbox["missing"]):
         if told is not None:
             yield Text(f"outbox: {told}", style="red")
     errors: dict[str, list[str]] = {}
@@ -205,5 +199,6 @@ def _notes(found: Status) -> Iterator[Text]:
             yield Text(f"{', '.join(names)}: {line}", style=style)
 
 
-def _colour(state: str) -> str:
+def colour(state: str) -> str:
+    """Return the colour of a status or of a circuit's state; red for all that is not well."""
     return _COLOURS.get(state, "red")

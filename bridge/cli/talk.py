@@ -1,4 +1,4 @@
-"""The commands `nemo-bridge call` and `tap`: call a remote and read events by hand."""
+"""What all commands share that talk to a bridge over its bus; and `nemo-bridge call` and `tap`."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,12 @@ from bridge.cli.terminal import complain, console, failure, json_text, say
 from bridge.client import BusClient, CallFailedError, CurveClient, RpcClient
 from bridge.config import BusSettings
 from bridge.core.bytes_object import with_bytes
-from bridge.core.errors import BusError, InvalidError
+from bridge.core.errors import BusError, ErrorObject, InvalidError, NoBusError
 from bridge.core.files import append_whole
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import Event
 from bridge.core.near import near_name
+from bridge.core.payloads import Failure
 
 #: First segments of the event types of the bus contract, and those that are followed by an integration's label.
 _OF_INTEGRATIONS: Final = frozenset({"health", "integration", "message", "receipt", "resilience"})
@@ -125,16 +126,62 @@ def json_value(text: str, what: str) -> Any:
         raise InvalidError(f"{what} has an integer of more than 64 bits") from None
 
 
-def understood(command: str, result: Any, kind: type[_Result]) -> _Result:
-    """Return a result of a bridge as what the contract has for it; any program on the bus may have written it.
+def understood(command: str, value: Any, kind: type[_Result]) -> _Result:
+    """Return an answer of a bridge, or its result, as what the contract has for it.
 
     Raises:
-        BusError: It is something else.
+        BusError: It is something else: any program on the bus may have written it.
     """
     try:
-        return msgspec.convert(result, kind)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise BusError(f"the bridge's answer to {command} cannot be read: {error}") from None
+
+
+class RefusedError(BusError):
+    """The bridge has refused a command; the message is the bridge's.
+
+    Attributes:
+        kind: The kind of the error.
+    """
+
+    def __init__(self, error: ErrorObject) -> None:
+        super().__init__(error.message)
+        self.kind = error.kind
+
+
+async def ask(bus: BusClient, command: str, payload: dict[str, Any], kind: type[_Result], limit: float) -> _Result:
+    """Give the bridge a command and return its result.
+
+    Args:
+        bus: The bus, which receives `response.bridge.`.
+        command: The command, as `bridge.reload`.
+        payload: Its arguments.
+        kind: What the contract has for the result.
+        limit: Seconds to wait for the answer.
+
+    Raises:
+        NoBusError: No bridge has answered in time.
+        RefusedError: The bridge has answered with an error.
+        BusError: The answer is none of the contract: any program on the bus may write one.
+    """
+    return (await ask_in_full(bus, command, payload, kind, limit))[0]
+
+
+async def ask_in_full(
+    bus: BusClient, command: str, payload: dict[str, Any], kind: type[_Result], limit: float
+) -> tuple[_Result, Any]:
+    """Give the bridge a command; return its result as `ask` does, and also as it came.
+
+    What came may have keys that a newer bridge has added.
+    """
+    try:
+        answer = (await bus.ask(command, payload, timeout=limit)).payload
+    except TimeoutError:
+        raise NoBusError(f"no bridge answered within {limit:g} s; is `nemo-bridge run` running?") from None
+    if isinstance(answer, dict) and answer.get("ok") is True:
+        return understood(command, answer.get("result"), kind), answer.get("result")
+    raise RefusedError(understood(command, answer, Failure).error)
 
 
 def call(options: BusOptions, integration: str, method: str, params: str, timeout: str, key: str | None) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,18 +16,16 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.figures import age
 from bridge.cli.keyboard import Keyboard
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions, understood
-from bridge.cli.terminal import complain, console
+from bridge.cli.talk import BusOptions, ask
+from bridge.cli.terminal import console
 from bridge.cli.top_pages import Signs
 from bridge.cli.top_view import TopView
 from bridge.client import BusClient
-from bridge.core.errors import BusError, InvalidError
-from bridge.core.payloads import Failure, Inspection, Overview
+from bridge.core.errors import BusError, InvalidError, NoBusError
+from bridge.core.payloads import Inspection, Overview
 
 #: Seconds to wait for an answer of the bridge.
 _PATIENCE: Final = 5.0
-
-_Answer = TypeVar("_Answer", Overview, Inspection)
 
 
 def top(options: BusOptions, every: str) -> ExitCode:
@@ -35,17 +33,14 @@ def top(options: BusOptions, every: str) -> ExitCode:
 
     Raises:
         InvalidError: Standard input or output is not a terminal, or an option is not valid.
-        BusError: There is no bus, or the first answer cannot be read.
+        NoBusError: There is no bus, or no bridge has answered at first.
+        BusError: The first answer cannot be read.
     """
     interval = seconds("--every", every)
     screen = console()
     if not (screen.is_terminal and sys.stdin.isatty()) or screen.is_dumb_terminal:
         raise InvalidError("top needs a terminal; `nemo-bridge status` prints the state once")
-    try:
-        asyncio.run(_Top(options, interval, screen).run())
-    except TimeoutError:
-        complain(f"no bridge answered within {_PATIENCE:g} s; is one on this bus that knows bridge.overview?")
-        return ExitCode.NO_ANSWER
+    asyncio.run(_Top(options, interval, screen).run())
     return ExitCode.OK
 
 
@@ -64,9 +59,9 @@ class _Top:
         """Show the bridge until the person quits.
 
         Raises:
-            TimeoutError: No bridge has answered at first.
             InvalidError: Standard input is not a terminal.
-            BusError: There is no bus, or the first answer cannot be read.
+            NoBusError: There is no bus, or no bridge has answered at first.
+            BusError: The first answer cannot be read.
         """
         async with self._options.client(("response.bridge.",), listens=False) as bus:
             await self._refresh(bus)
@@ -104,31 +99,21 @@ class _Top:
                 continue
             try:
                 await self._refresh(bus)
-            except TimeoutError:
+                self._answered = time.monotonic()
+            except NoBusError:
                 self._view.trouble = f"no answer for {age(1000 * (time.monotonic() - self._answered))}"
             except BusError as error:
+                self._answered = time.monotonic()
                 self._view.trouble = str(error)
             self._draw()
 
     async def _refresh(self, bus: BusClient) -> None:
         name = self._view.opened
         if name is None:
-            self._view.take_overview(await self._ask(bus, "bridge.overview", {}, Overview))
+            self._view.take_overview(await ask(bus, "bridge.overview", {}, Overview, _PATIENCE))
         else:
-            self._view.take_inspection(await self._ask(bus, "bridge.inspect", {"integration": name}, Inspection))
-
-    async def _ask(self, bus: BusClient, command: str, payload: Any, kind: type[_Answer]) -> _Answer:
-        """Ask the bridge.
-
-        Raises:
-            TimeoutError: No bridge has answered.
-            BusError: The bridge has refused, or its answer is not one that this version knows.
-        """
-        answer = (await bus.ask(command, payload, timeout=_PATIENCE)).payload
-        self._answered = time.monotonic()
-        if isinstance(answer, dict) and answer.get("ok") is True:
-            return understood(command, answer.get("result"), kind)
-        raise BusError(understood(command, answer, Failure).error.message)
+            wanted = {"integration": name}
+            self._view.take_inspection(await ask(bus, "bridge.inspect", wanted, Inspection, _PATIENCE))
 
     async def _tick(self) -> None:
         """Draw once a second, so that the age of the last answer is right."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from bridge.core.payloads import FabricView
 from bridge.core.printable import printable
 
 Status = Mapping[str, Any]
@@ -16,6 +17,8 @@ PARTS: Final = ("succeeded", "failed", "dead_lettered", "expired", "shed", "in_f
 READY: Final = ("ready", "degraded")
 #: Statuses of integrations, the most urgent first.
 URGENCY: Final = ("failed", "disconnected", "degraded", "paused", "stopped", "connecting", "connected")
+#: Statuses of the nodes of a fabric, the most urgent first.
+NODE_URGENCY: Final = ("lost", "draining", "connected", "stopped")
 
 
 def integrations(status: Status) -> list[Mapping[str, Any]]:
@@ -46,6 +49,12 @@ def is_well(status: Status) -> bool:
     return status["bridge"]["status"] == "ready" and all(
         one["status"] == "connected" and balanced(one["accounting"]) for one in integrations(status)
     )
+
+
+def is_fabric_well(view: FabricView) -> bool:
+    """Return whether a fabric is connected, no node is lost, and somebody offers each integration that is used."""
+    lost = any(node.status == "lost" for node in view.nodes.values())
+    return view.health.status == "connected" and not lost and all(view.uses.values())
 
 
 def headline(status: Status) -> str:

@@ -28,8 +28,9 @@ _SHOWN = (r"no\x1b]52;c;", r"no\u001b]52;c;")
 
 #: Keys of maps in the examples of the contract that a program on the bus may choose; others are those of the contract.
 _CHOSEN = {"backend_api", "old_api", "metrics", "orders", "resilience.timeout", "auth.token", "log", "level"}
+_CHOSEN |= {"plant", "desk-7", "desk-8", "desk-9", "printer"}
 #: What may have only values of the contract, which a command looks up.
-_CLOSED = {"status", "kind", "needs_restart"}
+_CLOSED = {"status", "previous", "circuit", "letter_id", "delivery", "kind", "needs_restart"}
 
 
 def assert_harmless(text: str) -> None:
@@ -66,8 +67,8 @@ def _answers(event: Event) -> dict[str, Any]:
 
 def _answers_otherwise(event: Event) -> dict[str, Any]:
     """Answer as no bridge does: with values that are none of a closed list, or of another type."""
-    other = {"needs_restart": [HOSTILE], "moved": HOSTILE}
-    return {"ok": True, "result": _hostile(examples.RESULTS[event.event_type]) | other}
+    closed = {"needs_restart": [HOSTILE], "moved": HOSTILE, "total": HOSTILE, "bridge": HOSTILE, "fabrics": HOSTILE}
+    return {"ok": True, "result": _hostile(examples.RESULTS[event.event_type]) | closed}
 
 
 def _refuses(event: Event) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _run(answer: Callable[[Event], dict[str, Any]], *words: str) -> str:
     """Run a command before a bus with a bridge that answers like this; return all that it prints."""
 
     async def run(endpoints: tuple[str, str]) -> subprocess.CompletedProcess[str]:
-        bus = {"NEMO_BUS_PUBLISH": endpoints[0], "NEMO_BUS_SUBSCRIBE": endpoints[1]}
+        bus = {"NEMO_BUS_PUBLISH": endpoints[0], "NEMO_BUS_SUBSCRIBE": endpoints[1], "COLUMNS": "400"}
         async with answering(endpoints, answer, ("integration.", "bridge.", "order.")):
             return await asyncio.to_thread(fork_server.run, *words, environ=bus)
 
@@ -97,6 +98,9 @@ COMMANDS = [
     ["status"],
     ["status", "--json"],
     ["plan"],
+    ["fleet"],
+    ["fleet", "--json"],
+    ["fleet", "forget", "desk-9"],
     ["plan", "--json"],
     ["dead-letters", "list"],
     ["dead-letters", "list", "--json"],
@@ -117,14 +121,39 @@ def test_a_hostile_bridge(words: list[str]) -> None:
     assert_harmless(printed)
 
 
+ASKING = [
+    ("status", "status"),
+    ("status --json", "status"),
+    ("plan", "reload"),
+    ("fleet", "fleet"),
+    ("fleet --json", "fleet"),
+    ("fleet forget desk-9", "forget_node"),
+    ("dead-letters list", "dead_letters"),
+    ("dead-letters show 17", "dead_letters"),
+    ("dead-letters replay --all", "replay"),
+    ("dead-letters discard --all --yes", "discard"),
+]
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
-    [("plan", "reload"), ("dead-letters replay --all", "replay"), ("dead-letters discard --all --yes", "discard")],
+    ASKING,
 )
 def test_an_answer_that_no_bridge_gives(words: str, command: str) -> None:
     """It is an error of one line; what is quoted of it has escapes."""
     printed = _run(_answers_otherwise, *words.split())
     assert printed.startswith(f"nemo-bridge: the bridge's answer to bridge.{command} cannot be read: ")
+    assert printed.count("\n") == 1
+    assert_harmless(printed)
+
+
+@pytest.mark.parametrize("answer", ["ok", {}, {"ok": "yes"}, {"ok": True}, {"ok": False, "error": HOSTILE}], ids=str)
+@pytest.mark.parametrize("words", sorted({words for words, _ in ASKING}))
+def test_an_answer_of_another_form(words: str, answer: Any) -> None:
+    """What is no answer at all is an error of one line, and ends the command."""
+    printed = _run(lambda _: answer, *words.split())
+    assert printed.startswith("nemo-bridge: the bridge's answer to bridge.")
+    assert "cannot be read: " in printed
     assert printed.count("\n") == 1
     assert_harmless(printed)
 
@@ -139,7 +168,15 @@ def test_the_traceback_of_a_crash() -> None:
     assert_harmless(done.stderr)
 
 
-REFUSED = ["status", "plan", "dead-letters list", "dead-letters replay --all", "dead-letters discard --all --yes"]
+REFUSED = [
+    "status",
+    "plan",
+    "fleet",
+    "fleet forget desk-9",
+    "dead-letters list",
+    "dead-letters replay --all",
+    "dead-letters discard --all --yes",
+]
 REFUSED += ["call shop orders.get", "emit order.placed --wait --timeout 10"]
 
 

@@ -33,7 +33,7 @@ def test_an_event_type_is_a_name_too(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("helth/bridge", "did you mean health/bridge?"),
+        ("helth/bridge", "did you mean health/bridge or "),
         ("request", "did you mean command/request"),
         ("nonsense-of-a-name", "--list"),
     ],

@@ -1,22 +1,14 @@
 """What `nemo-bridge top` shows of a scripted outage, and how it obeys keys."""
 
-import io
-from types import SimpleNamespace
-from typing import cast
 
 import msgspec
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
-from bridge.cli import top
-from bridge.cli.talk import BusOptions
 from bridge.cli.top_pages import Signs
 from bridge.cli.top_table import Column, Position, Row, Table, clipped, draw_table, ordered, wrapped
 from bridge.cli.top_view import TopView
-from bridge.client import BusClient
-from bridge.core.errors import BusError
 from bridge.core.payloads import Overview
 from tests.support.console import scenario
 
@@ -295,35 +287,3 @@ def test_wide_characters_are_clipped_to_cells() -> None:
     """A character of two cells is never cut in half."""
     for width in range(12):
         assert cell_len(clipped(Text("漢字漢字漢字"), width).plain) <= width
-
-
-@pytest.mark.parametrize(
-    ("payload", "told"),
-    [
-        (None, "cannot be read"),
-        ([1], "cannot be read"),
-        ({"ok": True}, "cannot be read"),
-        ({"ok": True, "result": {"at": "x"}}, "cannot be read"),
-        ({"ok": False}, "cannot be read"),
-        (
-            {
-                "ok": False,
-                "error": {"kind": "unknown_integration", "message": "there is no 'a'", "retryable": False},
-                "attempts": 0,
-                "duration_ms": 1.0,
-            },
-            "there is no 'a'",
-        ),
-    ],
-)
-async def test_an_answer_that_is_none(payload: object, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal, and whatever else a program on the bus answers, is an error with one line, never a crash."""
-
-    class Answering:
-        async def ask(self, *_: object, **__: object) -> SimpleNamespace:
-            return SimpleNamespace(payload=payload)
-
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(fileno=lambda: 0))
-    running = top._Top(BusOptions(None, None, None), 1.0, Console(file=io.StringIO()))
-    with pytest.raises(BusError, match=told):
-        await running._ask(cast("BusClient", Answering()), "bridge.overview", {}, Overview)
