@@ -186,7 +186,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[Text]:
             yield from _keys(keys)
     for name in found["changed"]:
         if name not in found["integrations"]["changed"]:
-            yield Text(f'~ integration "{printable(name)}": its subscriptions, or files that it names', style="yellow")
+            why = "its subscriptions, its fabric, or files that it names"
+            yield Text(f'~ integration "{printable(name)}": {why}', style="yellow")
     for name, keys in found["settings"].items():
         yield Text(f"! {printable(name)}, at the next start", style="yellow")
         yield from _keys(keys)

@@ -130,7 +130,11 @@ class Simulation:
         self._process_clock = self._clock
 
     def _simulated(self, configuration: Configuration) -> Configuration:
-        """Return a configuration whose integrations talk to the stand-ins, which are made where they are new."""
+        """Return a configuration whose integrations talk to the stand-ins, which are made where they are new.
+
+        There is no other node, so fabrics are left out: a stand-in answers for what others offer, and this bridge emits
+        for a `singleton`.
+        """
         for name, one in configuration.integrations.items():
             if one.type not in self._local and name not in self.remotes:
                 self.remotes[name] = ScriptedRemote(
@@ -146,6 +150,8 @@ class Simulation:
                 name: replace(one, spec=self._specs.get(name, one.spec))
                 for name, one in configuration.integrations.items()
             },
+            subscriptions=tuple(replace(one, singleton=None) for one in configuration.subscriptions),
+            fabrics={},
         )
 
     def __enter__(self) -> Self:

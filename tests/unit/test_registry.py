@@ -25,6 +25,15 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
     assert AdapterRegistry(bundled=True)["json-rpc"].protocol == "json-rpc"
 
 
+def test_the_adapter_that_is_not_listed(monkeypatch: pytest.MonkeyPatch):
+    """What other nodes of a fabric offer has an adapter, which nobody can choose and no other package replaces."""
+    found = EntryPoints([EntryPoint("fabric", "pigeons:SPEC", GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: found.select(group=group))
+    adapters = AdapterRegistry()
+    assert ([*adapters], len(adapters), "fabric" in adapters) == ([], 0, False)
+    assert (adapters["fabric"].protocol, adapters["fabric"].needs_endpoint) == ("fabric", False)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -36,7 +36,8 @@ class Reloaded(Payload, frozen=True):
 
     Attributes:
         added: Integrations that were added; those that a `fabric` block uses, too.
-        changed: Integrations that were changed: their blocks, their subscriptions, or files that they name.
+        changed: Integrations that were changed: their blocks, their subscriptions, files that they name, or the fabric
+            over which they are used.
         removed: Integrations that were removed.
         unchanged: Integrations that stay as they were.
         integrations: What changes in `integration` blocks.

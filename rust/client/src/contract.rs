@@ -1673,7 +1673,8 @@ pub struct Receipt {
 pub struct Reloaded {
     /// Integrations that were added; those that a `fabric` block uses, too.
     pub added: Vec<String>,
-    /// Integrations that were changed: their blocks, their subscriptions, or files that they name.
+    /// Integrations that were changed: their blocks, their subscriptions, files that they name, or
+    /// the fabric over which they are used.
     pub changed: Vec<String>,
     /// Integrations that were removed.
     pub removed: Vec<String>,

@@ -48,6 +48,21 @@ def test_what_a_remote_said_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "  shop: http  auth: no\\n  bank: http  connected\\x1b[2J\\u202e\n"
 
 
+def test_a_fabric_and_what_it_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its node is said, and what others offer is no endpoint: it is counted, and neither made nor connected."""
+    file = tmp_path / "bridge.hcl"
+    cluster = 'integration "cluster" {\n  type = "nats"\n  endpoint {\n    url = "nats://127.0.0.1:1"\n  }\n}\n'
+    fabric = 'fabric "plant" {\n  integration = "cluster"\n  node = "desk-7"\n  use = ["printer"]\n}\n'
+    file.write_text(cluster + fabric)
+    assert check.check([file], [], connect=False, strict=True, as_json=False) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == [
+        "ok: 2 integrations, 0 routes, 0 subscriptions, 1 fabric",
+        "  cluster: nats",
+        "  printer: offered by other nodes",
+        '  fabric "plant": node desk-7, over cluster',
+    ]
+
+
 class ProcessThatStays:
     """Takes the place of `Process`, which ends the process some seconds later; a test run must go on."""
 
@@ -61,6 +76,24 @@ class ProcessThatStays:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
+
+
+def test_what_others_offer_is_not_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--connect` tries the endpoints of this bridge; what a fabric uses is shown without a result."""
+    monkeypatch.setattr(check, "Process", ProcessThatStays)
+    file = tmp_path / "bridge.hcl"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    cluster = (
+        f'integration "cluster" {{\n  type = "nats"\n  endpoint {{\n    url = "nats://127.0.0.1:{port}"\n  }}\n}}\n'
+    )
+    file.write_text(cluster + 'fabric "plant" {\n  integration = "cluster"\n  node = "d"\n  use = ["printer"]\n}\n')
+    assert check.check([file], [], connect=True, strict=True, as_json=False) == ExitCode.FAILED
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  cluster: nats  not_connected: ")
+    assert lines[2] == "  printer: offered by other nodes"
 
 
 @pytest.fixture

@@ -121,6 +121,26 @@ def test_json(two: tuple[Path, Path]):
     }
 
 
+def test_a_fabric(two: tuple[Path, Path]):
+    """It is shown as every other block, and what it uses is no block of its own."""
+    cluster = 'integration "cluster" {\n  type = "nats"\n  endpoint {\n    url = "nats://127.0.0.1"\n  }\n}\n'
+    fabric = 'fabric "%s" {\n  integration = "cluster"\n  node = "desk-7"\n  use = ["printer"]\n  replicas = %d\n}\n'
+    for place, replicas in zip(two, (1, 3), strict=True):
+        (place / "fabric.hcl").write_text(cluster + fabric % ("plant", replicas))
+    assert CliRunner().invoke(app, ["plan", *map(str, two)]).output.splitlines()[1:] == [
+        '~ fabric "plant"',
+        "    replicas: 1 → 3",
+    ]
+    (two[1] / "fabric.hcl").write_text(cluster + fabric % ("office", 3))
+    assert CliRunner().invoke(app, ["plan", *map(str, two)]).output.splitlines()[1:] == [
+        '+ fabric "office"',
+        '- fabric "plant"',
+        '~ integration "printer": its subscriptions, its fabric, or files that it names',
+    ]
+    found = json.loads(CliRunner().invoke(app, ["plan", "--json", *map(str, two)]).output)
+    assert found["fabrics"] == {"added": ["office"], "removed": ["plant"], "changed": {}}
+
+
 def test_an_environment_that_is_not_set(two: tuple[Path, Path]):
     """Secrets are not needed: what has another name is told, and nothing else."""
     for place, name in zip(two, ("NO_SUCH_TOKEN", "NO_SUCH_OTHER"), strict=True):
@@ -158,7 +178,7 @@ def test_what_the_lines_say_besides():
         "    key: (not set) → event.id",
         "    qos: 1 → 2",
         '    topic: "a\\u001b" → event.id',
-        '~ integration "shop": its subscriptions, or files that it names',
+        '~ integration "shop": its subscriptions, its fabric, or files that it names',
         '1 event waits in the outbox for "old", which does not exist then',
         '2 events wait in the outbox for "older", which does not exist then',
     ]

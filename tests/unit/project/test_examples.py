@@ -26,6 +26,8 @@ def checked(path: Path) -> Configuration:
     configuration = load([path], adapters=AdapterRegistry(), environ={})
     assert not configuration.warnings
     for integration in configuration.integrations.values():
+        if integration.is_used:  # its adapter is made with the fabric
+            continue
         setup = setup_of(integration, clock=FakeClock(), random=random.Random(0))
         assert integration.spec.create(setup).protocol == integration.type
     return configuration

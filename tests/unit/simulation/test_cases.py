@@ -268,6 +268,69 @@ def test_a_long_timeline_is_cut_around_the_place(runs):
     assert any("30.000 s" in line for line in shown)
 
 
+def test_a_bridge_of_a_fabric(runs):
+    """It is alone in a test: a stand-in answers for what others offer, and the bridge emits for a `singleton`."""
+    fabric = """
+integration "cluster" {
+  type = "nats"
+  endpoint {
+    url = "nats://cluster.example"
+  }
+}
+integration "clock" {
+  type = "timer"
+  config {
+    every = "10s"
+  }
+}
+fabric "plant" {
+  integration = "cluster"
+  use         = ["printer"]
+  delivery    = "at_least_once"
+  export      = ["**"]
+}
+subscription "ticks" {
+  integration = "clock"
+  topic       = "default"
+  emit        = "tick"
+  singleton   = "plant"
+}
+route "print" {
+  on          = ["tick"]
+  integration = "printer"
+  operation   = "request"
+  method      = "print"
+  emit        = "printed"
+}
+"""
+    test = """
+test "each tick is printed" {
+  remote "printer" {
+    answers = [{ error = "unavailable" }, { result = 1 }]
+  }
+  expect {
+    event   = "printed"
+    by      = "25s"
+    payload = 1
+    times   = 1
+  }
+  expect {
+    call   = "printer"
+    method = "print"
+    by     = "25s"
+    times  = 2
+  }
+  expect {
+    call  = "cluster"
+    times = 0
+    by    = "25s"
+  }
+}
+"""
+    (result,) = runs(test, fabric)
+    assert result.failures == ()
+
+
 def test_the_tests_of_the_example():
     """The tests of the example pass."""
     file = Path(__file__).parents[3] / "examples" / "tested.hcl"
