@@ -220,9 +220,14 @@ def _check(
     )
 
 
+def _own(integrations: Integrations) -> list[str]:
+    """Return the labels of the integrations that have blocks of their own."""
+    return [label for label, one in integrations.items() if one is None or not one.is_used]
+
+
 def _check_carrier(name: str, data: Data, reader: BlockReader, integrations: Integrations) -> None:
     """Check that there is such an integration, and that a fabric can use its sessions."""
-    if not is_integration(name, "integration", data, reader, integrations):
+    if name not in integrations and not is_integration(name, "integration", data, reader, _own(integrations)):
         return
     integration = integrations[name]
     if integration is None or integration.spec.carries_fabrics:
@@ -239,7 +244,8 @@ def _check_offers(fabric: WrittenFabric, reader: BlockReader, integrations: Inte
     """Check that this bridge can do for others what is under `offer`."""
     data, subject, seen = fabric.data, f"{fabric.data.subject} > offer", set[str]()
     for position, label in fabric.labels("offer"):
-        if not is_integration(label, "offer", data, reader, integrations, position=position):
+        known = label in integrations
+        if not known and not is_integration(label, "offer", data, reader, _own(integrations), position=position):
             continue
         found = integrations[label]
         message, code = "", Code.UNSUPPORTED_BY_PROTOCOL
