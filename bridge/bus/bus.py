@@ -287,6 +287,19 @@ class Bus:
         except Rejected:
             return None
 
+    def write(self, event: Event) -> bytes:
+        """Return an event that `read` or `on_event` gave as the second frame of a message; `read` is the reverse.
+
+        Raises:
+            InvalidError: It has more than `max_message` bytes as this bus would carry it.
+        """
+        return self._codec.encode_event(event, source=event.source, headers=event.headers)[1]
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of an event, at most."""
+        return self._codec.limits.max_message
+
     def _own_type(self) -> str:
         """Return the beginning of types that our key may subscribe to on a closed bus."""
         curve = self._curve
@@ -324,6 +337,39 @@ class Bus:
         else:
             self._publish_last(event_type, payload, topic=keep[0], owner=keep[1], headers=headers)
         return True
+
+    def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
+        """Put an event of another bus on this one; return False where there is no room for it now.
+
+        Type, payload, id, timestamp and correlation id stay as they are. It is no event of this bridge: it is not
+        numbered, and comes back to `on_event` as the events of all other programs do.
+
+        Args:
+            event: The event, as `read` returned it.
+            source: Its source here.
+            headers: All its headers here.
+
+        Raises:
+            InvalidError: This bus cannot carry it; that was counted and reported.
+        """
+        sender = self._transport.sender
+        if sender is None or not sender.has_room:
+            return False
+        try:
+            frame, body = self._codec.encode_event(event, source=source, headers=headers)
+        except InvalidError as error:
+            self.reject_relayed(event.event_type, source, error.message)
+            raise
+        if sender.send(frame, body):
+            self.stats.published += 1
+        else:  # more bytes than may ever wait
+            self.stats.dropped += 1
+        return True
+
+    def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
+        """Count and report an event of another bus that this one cannot carry: it is too large, or there is no room."""
+        reason = Reason.OVERFLOW if overflow else Reason.SIZE
+        self.reject(reason, f"{event_type[:100]} of {source[:100]} was not put on this bus: {why}")
 
     def listens(self, event_type: str) -> bool:
         """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""

@@ -127,6 +127,23 @@ class Codec:
             raise InvalidError(f"the event has {len(body)} bytes, the limit is {self.limits.max_message}")
         return frame, body
 
+    def encode_event(
+        self, event: Event, *, source: str | None, headers: Mapping[str, str] | None
+    ) -> tuple[bytes, bytes]:
+        """Encode an event that was decoded here, with another source and other headers, and return its two frames.
+
+        Raises:
+            InvalidError: It is too large.
+        """
+        frame = self._frames.get(event.event_type) or event.event_type.encode()
+        payload = msgspec.Raw(with_objects(event.raw)) if self._objects else event.raw
+        sent = msgspec.UNSET if headers is None else dict(headers)
+        wire = _Wire(source, event.id, event.event_type, payload, event.timestamp, event.correlation_id, sent)
+        body = self._encode(wire)
+        if len(body) > self.limits.max_message:
+            raise InvalidError(f"the event has {len(body)} bytes, the limit is {self.limits.max_message}")
+        return frame, body
+
     def encode_payload(self, payload: Any) -> bytes:
         """Return a payload as `encode` puts it into an event.
 

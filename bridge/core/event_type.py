@@ -10,9 +10,9 @@ _EVENT_TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f.]+(?:\.[^\s\x00-\x1f\x7
 
 #: First segments of types that only a bridge publishes (bus contract, "Topics, by who speaks").
 BRIDGE_ONLY: Final = frozenset({"health", "resilience", "response", "receipt", "message"})
-#: First segments that a configuration or command may not let the bridge emit: those of commands, and of the bridge's
-#: own events. The type of a message is chosen by the configuration.
-_NEVER_EMITTED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
+#: First segments that a configuration or command may not let the bridge emit, and that stay on their bus: those of
+#: commands, and of the bridge's own events. The type of a message is chosen by the configuration.
+RESERVED: Final = BRIDGE_ONLY - {"message"} | {"integration", "bridge"}
 
 #: The most bytes of an event type, and of one that can be answered: `response.` and the type is an event type, too.
 MOST_BYTES: Final = 255
@@ -75,6 +75,6 @@ def to_emitted_type(value: object) -> str:
     except ValueError as error:
         raise InvalidError(f"not an event type to emit: {error}") from None
     head, dot, _ = name.partition(".")
-    if dot and head in _NEVER_EMITTED:
+    if dot and head in RESERVED:
         raise InvalidError(f"not an event type to emit: {name!r}; what begins with `{head}.` is reserved")
     return name

@@ -35,7 +35,8 @@ def parse_hop(text: str | None) -> int:
 #: The header of a last value that a bridge publishes again for a later subscriber; such an event sets off no route.
 REPEATED: Final = "repeated"
 
-#: The headers of an event that came from another bridge of a fabric: the node that it comes from, and the fabric.
+#: The headers of an event that came from another bridge of a fabric: the node that it comes from, and the fabric. Where
+#: it came through several fabrics, all of them are there, the last one at the end, with commas between them.
 ORIGIN: Final = "origin"
 FABRIC: Final = "fabric"
 
@@ -129,6 +130,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def header(self, name: str) -> str | None:
         """Return a header's value; None where there is none."""
         return None if self.headers is None else self.headers.get(name)
+
+    def is_repeated(self, own: str) -> bool:
+        """Return whether this is a last value that a bridge publishes again, for others.
+
+        Args:
+            own: The source of this bridge's own events.
+        """
+        if self.headers is None or REPEATED not in self.headers:
+            return False
+        source = self.source or ""
+        return source == own or source.partition("/")[0] == "bridge"
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import msgspec
 from bridge.core.bytes_object import with_bytes
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, error_of
 from bridge.core.failure_log import FailureLog
-from bridge.core.model import Operation, Outcome, forwarded_headers
+from bridge.core.model import INTERNAL_OPERATIONS, Operation, Outcome, forwarded_headers
 from bridge.core.payloads import DeadLetter, Failed, Failure, Receipt, ReceiptOutcome, Success
 from bridge.core.ports import Clock, Publisher
 
@@ -82,6 +82,9 @@ def kept_by(route: str) -> Hashable:
 
 class Responder:
     """Answers all who asked for an operation, whether it went through the outbox or not.
+
+    Nobody on the bus has asked for an operation that only the bridge itself asks for (`INTERNAL_OPERATIONS`): it has no
+    response, whatever its cause's correlation id. All else is emitted for it, too.
 
     No method raises: what the bus cannot carry becomes a `protocol` error of that operation, or is reported by the bus
     (`resilience.bus.rejected`).
@@ -201,6 +204,8 @@ class Responder:
     # --- one event each
 
     def _respond_or_report(self, operation: Operation, outcome: Outcome, askers: Iterable[str]) -> None:
+        if operation.name in INTERNAL_OPERATIONS:
+            return
         event_type = f"response.{operation.cause.event_type}"
         headers: Mapping[str, str] | None = None
         payload: Success | Failure | None = None
@@ -213,6 +218,8 @@ class Responder:
                 self._publish(event_type, _unfit(operation, outcome, error.message), operation, asker)
 
     def _respond(self, operation: Operation, payload: Any, askers: Iterable[str]) -> None:
+        if operation.name in INTERNAL_OPERATIONS:
+            return
         for asker in askers:
             self._publish(f"response.{operation.cause.event_type}", payload, operation, asker)
 

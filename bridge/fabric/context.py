@@ -35,14 +35,31 @@ class FabricBus(Publisher, Protocol):
         """
         ...
 
+    def write(self, event: Event) -> bytes:
+        """Return an event that came from this bus, encoded; `read` is the reverse.
+
+        Raises:
+            InvalidError: It is too large.
+        """
+        ...
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of an event, at most."""
+        ...
+
     def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
         """Put an event of another bridge on the bus and return True; return False where there is no room for it now.
 
         Type, payload, id, timestamp and correlation id stay as they are.
 
         Raises:
-            InvalidError: It cannot be carried, now or later.
+            InvalidError: It cannot be carried, now or later; that was counted and reported.
         """
+        ...
+
+    def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
+        """Count and report an event of another bridge that this bus cannot carry: it is too large, or has no room."""
         ...
 
     async def room(self) -> None:
@@ -50,7 +67,7 @@ class FabricBus(Publisher, Protocol):
         ...
 
     def listens(self, event_type: str) -> bool:
-        """Return whether somebody on the bus subscribes to this type, or a route takes it."""
+        """Return whether somebody on the bus subscribes to this type, or this bridge takes it: a route, an export."""
         ...
 
     async def listeners_changed(self) -> None:
@@ -59,6 +76,10 @@ class FabricBus(Publisher, Protocol):
 
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed bridges too often."""
+        ...
+
+    def reject_echo(self, event_type: str) -> None:
+        """Count and report an event that was repeated too often."""
         ...
 
 

@@ -1,6 +1,5 @@
 """What a node of a fabric writes about itself into the bucket, under its key."""
 
-import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -8,6 +7,7 @@ from msgspec import Meta
 
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads.fabric import NodeStatus
+from bridge.fabric.names import is_node
 
 #: Bytes of a record, at most. What is longer was not written by a bridge.
 MOST_BYTES: Final = 65_536
@@ -17,7 +17,6 @@ LONGEST_HEARTBEAT: Final = 60.0
 #: Seconds that a command may take at most, as a record has it.
 LONGEST_OFFER: Final = 86_400.0
 
-_NODE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -125,6 +124,8 @@ def node_of(key: str) -> str | None:
     if not key.startswith("node."):
         return None
     node = key[5:]
-    if not _NODE.fullmatch(node):
-        raise ValueError("what follows `node.` is not a node's name: 1 to 128 letters, digits, `_` and `-`")
+    if not is_node(node):
+        raise ValueError(
+            "what follows `node.` is not a node's name: 1 to 128 letters, digits, `_` and `-`, and not `bridge`"
+        )
     return node

@@ -123,14 +123,14 @@ class CommitQueue:
         self.letters: dict[str, LetterCount] = {}
 
     async def open(self) -> dict[str, int]:
-        """Open the store, and return how many entries wait for each integration.
+        """Open the store, and return how many entries wait in each lane.
 
         Raises:
             OutboxError: It cannot be opened.
         """
         store = await asyncio.to_thread(Store, self._storage, max_bytes=self._max_bytes)
         self.totals, self.missing, self.letters = store.totals, store.missing, store.letters()
-        found = store.integrations()
+        found = store.lanes()
         self._thread = threading.Thread(target=self._run, args=(store,), name="outbox", daemon=True)
         self._thread.start()
         return found

@@ -184,7 +184,7 @@ def replay_letters(store: Store, wanted: Selection, most: int, now_ms: int) -> l
         body = msgspec.structs.replace(_BODY.decode(before), deadline_ms=None, accepted_ms=now_ms, replayed=True)
         encoded = encode(body)
         seq, size = store.take_seq(), whole - more
-        rows.append((seq, body.integration, on_disk(body.key), 0, size, now_ms, None, encoded, None))
+        rows.append((seq, body.lane, on_disk(body.key), 0, size, now_ms, None, encoded, None))
         entries.append(decode_entry(seq, encoded, size, None, 0))
         store.add(pending=1, bytes=size)
     store.insert("entry", rows)

@@ -42,7 +42,7 @@ _SWEEP: Final = 100
 
 
 class DeliveryQueue:
-    """Delivers the entries of one integration.
+    """Delivers the entries of one lane: those of an integration, or of a fabric that it carries.
 
     In memory is a window: entries that may start, that run, whose end is being committed, and some that follow one of
     these with the same key. All others are on disk. They are read in order; all up to `_cursor` have been read.
@@ -52,13 +52,13 @@ class DeliveryQueue:
     committed. An entry without a key starts in its turn, and waits for no other.
 
     Attributes:
-        integration: The integration's label.
+        lane: The lane; see `Body.lane`.
         pending: How many entries have not ended, in memory and on disk.
     """
 
     def __init__(
         self,
-        integration: str,
+        lane: str,
         *,
         connection: Callable[[str], DeliveryConnection | None],
         commits: CommitQueue,
@@ -72,8 +72,8 @@ class DeliveryQueue:
         """Create it; nothing happens before `wake`.
 
         Args:
-            integration: The integration's label.
-            connection: Returns the connection of an integration by its label; None where there is none now.
+            lane: The lane; see `Body.lane`.
+            connection: Returns what sends the entries of a lane; None where there is nothing now.
             commits: Writes to disk.
             responder: Encodes the answers that are stored.
             clock: For all waiting.
@@ -82,7 +82,7 @@ class DeliveryQueue:
             max_age_ms: How old an entry may become, in milliseconds.
             pending: How many entries are on disk already.
         """
-        self.integration = integration
+        self.lane = lane
         self.pending = pending
         self._find_connection = connection
         self._commits = commits
@@ -114,7 +114,7 @@ class DeliveryQueue:
         self._was_well = False
         self._accounting: Accounting | None = None
         self._log = WaitLog(
-            integration,
+            lane,
             clock=clock,
             pending=lambda: self.pending,
             flows=self._flows,
@@ -133,7 +133,7 @@ class DeliveryQueue:
 
     @property
     def _connection(self) -> DeliveryConnection | None:
-        return self._find_connection(self.integration)
+        return self._find_connection(self.lane)
 
     # --- what happens
 
@@ -464,7 +464,7 @@ class DeliveryQueue:
             return
         if len(self._ready) >= WINDOW // 2:
             return
-        name, cursor, size = self.integration, self._cursor, _WINDOW_BYTES - self._held
+        name, cursor, size = self.lane, self._cursor, _WINDOW_BYTES - self._held
         behind = self._keys.behind()
         if behind is not None:
             key, after, last = behind
@@ -515,7 +515,7 @@ class DeliveryQueue:
         """End entries, on disk or waiting, whose deadline has passed or that are too old."""
         if self._loading or not self.pending:
             return
-        name, now_ms = self.integration, self._time.now_ms()
+        name, now_ms = self.lane, self._time.now_ms()
         oldest = now_ms - self._max_age_ms
         self._read(lambda store: store.overdue(name, now_ms, oldest, _SWEEP), self._swept)
 

@@ -50,6 +50,14 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     scope: bytes | None
     replayed: bool = False
 
+    @property
+    def lane(self) -> str:
+        """The queue that it waits in: the integration's, or one for each fabric that the integration carries.
+
+        A fabric that is not joined holds its events back. That must not delay what others send to the integration.
+        """
+        return f"{self.integration}/{self.route}" if self.name in INTERNAL_OPERATIONS else self.integration
+
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """The attempts of an entry so far.

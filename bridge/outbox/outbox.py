@@ -40,7 +40,7 @@ _MOST_WAITING: Final = 64 << 20
 #: Seconds between two looks for what is too old.
 _SWEEP: Final = 1.0
 #: Operations that may be repeated also with a key that the bridge made: that is what `at_least_once` means for them.
-_REPEATABLE: Final = frozenset({"publish", "enqueue"})
+_REPEATABLE: Final = frozenset({"publish", "enqueue", "export"})
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +63,7 @@ class Outbox:
         on_change: Callable[[], None] = lambda: None,
         commit_queue: type[CommitQueue] = CommitQueue,
         tracer: Tracer | None = None,
+        exports: Callable[[str, str], DeliveryConnection | None] = lambda _integration, _route: None,
     ) -> None:
         """Create it; nothing is made or opened before `open`.
 
@@ -76,11 +77,14 @@ class Outbox:
             on_change: Called when it stops accepting events, or accepts them again.
             commit_queue: Writes to the disk; tests pass one without a thread.
             tracer: Writes traces; None: there are none.
+            exports: Returns what sends the events of a fabric, by the label of the integration that carries it and the
+                route of its operations; None where there is no such fabric. These events have a queue of their own.
         """
         self._storage = storage
         self._settings = settings
         self._responder = responder
         self._connection = connection
+        self._exports = exports
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
@@ -135,8 +139,8 @@ class Outbox:
         self._letters = commits.letters
         if commits.missing is not None:
             log.warning("outbox lost events", file=self._storage.name, missing=str(commits.missing))
-        for integration, pending in found.items():
-            self._queue(integration, pending=pending)
+        for lane, pending in found.items():
+            self._queue(lane, pending=pending)
         if found:
             log.info(
                 "outbox has events",
@@ -179,13 +183,26 @@ class Outbox:
 
     @property
     def orphans(self) -> dict[str, int]:
-        """How many entries there are of integrations that do not exist, by label."""
-        return {name: count for name, count in self.pending.items() if self._connection(name) is None}
+        """How many entries there are that nothing would send, as their integration does not exist; by its label.
+
+        Those of a fabric that does not exist are under `<integration>/fabric.<fabric>`.
+        """
+        return {lane: one.pending for lane, one in self._queues.items() if one.pending and self._sender(lane) is None}
 
     @property
     def pending(self) -> dict[str, int]:
         """How many entries there are by integration, of those that have any."""
-        return {name: one.pending for name, one in self._queues.items() if one.pending}
+        found: dict[str, int] = {}
+        for lane, one in self._queues.items():
+            if one.pending:
+                integration = lane.partition("/")[0]
+                found[integration] = found.get(integration, 0) + one.pending
+        return found
+
+    def _sender(self, lane: str) -> DeliveryConnection | None:
+        """Return what sends the entries of a lane; see `Body.lane`."""
+        integration, slash, route = lane.partition("/")
+        return self._exports(integration, route) if slash else self._connection(integration)
 
     @property
     def dead_letters(self) -> Mapping[str, LetterCount]:
@@ -273,7 +290,7 @@ class Outbox:
         for one in done.batch.acceptances:
             operation = one.entry.operation
             if one.taken:
-                queue = self._queue(operation.integration)
+                queue = self._queue(one.entry.body.lane)
                 queue.on_accepted(one.entry)
                 touched[queue] = None
             elif one.refusal is not None:
@@ -282,7 +299,7 @@ class Outbox:
             elif one.answer is not None:
                 self._responder.repeat(operation, one.answer)
         for settlement in done.batch.settlements:
-            queue = self._queue(settlement.entry.body.integration)
+            queue = self._queue(settlement.entry.body.lane)
             queue.on_settled(settlement.entry)
             if settlement.dead_letter is not None:
                 self._count_letters(settlement.entry.body.integration, 1, settlement.ended_ms)
@@ -290,7 +307,7 @@ class Outbox:
             self._tell(settlement)
         for entry in done.batch.begun:
             entry.begun = True
-        for queue in {self._queue(entry.body.integration): None for entry in done.batch.begun}:
+        for queue in {self._queue(entry.body.lane): None for entry in done.batch.begun}:
             queue.on_marked()
         for task in done.tasks:
             task.back(task.result)
@@ -328,14 +345,14 @@ class Outbox:
             emit=None if emit is None else partial(to_event_type, emit),
         )
 
-    def _queue(self, integration: str, *, pending: int = 0) -> DeliveryQueue:
-        """Return the queue of an integration; a new one where there is none, of which `pending` entries are on disk."""
-        queue = self._queues.get(integration)
+    def _queue(self, lane: str, *, pending: int = 0) -> DeliveryQueue:
+        """Return the queue of a lane; a new one where there is none, of which `pending` entries are on disk."""
+        queue = self._queues.get(lane)
         if queue is None:
             assert self._commits is not None  # noqa: S101 - queues live while it is open
-            queue = self._queues[integration] = DeliveryQueue(
-                integration,
-                connection=self._connection,
+            queue = self._queues[lane] = DeliveryQueue(
+                lane,
+                connection=self._sender,
                 commits=self._commits,
                 responder=self._responder,
                 clock=self._clock,
@@ -401,7 +418,7 @@ class Outbox:
 
         def take(entries: list[Entry]) -> None:
             for entry in entries:
-                queue = self._queue(entry.body.integration)
+                queue = self._queue(entry.body.lane)
                 queue.on_accepted(entry)
                 queue.schedule_pump()
                 self._count_letters(entry.body.integration, -1)

@@ -275,8 +275,8 @@ class Store:
     def _insert_dead_letter(self, one: Settlement) -> None:
         reason = encode(one.dead_letter)
         moved = self.execute(
-            "INSERT INTO letter SELECT seq, integration, size + ?, ?, body, ? FROM entry WHERE seq=?",
-            (len(reason), one.ended_ms, reason, one.entry.seq),
+            "INSERT INTO letter SELECT seq, ?, size + ?, ?, body, ? FROM entry WHERE seq=?",
+            (one.entry.body.integration, len(reason), one.ended_ms, reason, one.entry.seq),
         )
         assert moved.rowcount == 1, "an entry that is settled is on disk"  # noqa: S101
         self.add(letters=1, letter_bytes=one.entry.size + len(reason))
@@ -320,7 +320,7 @@ class Store:
             rows.append(
                 (
                     entry.seq,
-                    body.integration,
+                    body.lane,
                     on_disk(body.key),
                     0,
                     entry.size,
@@ -380,8 +380,8 @@ class Store:
 
     # --- reading
 
-    def integrations(self) -> dict[str, int]:
-        """Return how many entries each integration has."""
+    def lanes(self) -> dict[str, int]:
+        """Return how many entries wait in each lane; the column `integration` of an entry is its lane."""
         return dict(self.execute("SELECT integration, count(*) FROM entry GROUP BY integration").fetchall())
 
     def letters(self) -> dict[str, LetterCount]:
@@ -391,11 +391,11 @@ class Store:
         found = self.execute("SELECT integration, count(*), min(at_ms) FROM letter GROUP BY integration").fetchall()
         return {integration: LetterCount(count, since) for integration, count, since in found}
 
-    def scan(self, integration: str, after: int, excluded: Iterable[str], most: int, room: int) -> Scan:
-        """Return the next entries of an integration in order, without those of some keys.
+    def scan(self, lane: str, after: int, excluded: Iterable[str], most: int, room: int) -> Scan:
+        """Return the next entries of a lane in order, without those of some keys.
 
         Args:
-            integration: The integration's label.
+            lane: The lane.
             after: The sequence number after which to begin.
             excluded: The keys to leave out, as they are on disk.
             most: How many entries at most.
@@ -403,18 +403,18 @@ class Store:
         """
         rows = self._rows(
             "WHERE seq > ? AND integration = ? AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
-            (after, integration, _json(list(excluded)), most),
+            (after, lane, _json(list(excluded)), most),
             room,
         )
         last = self._next - 1
         stopped = len(rows) == most or sum(entry.size for entry in rows) >= room
         return Scan(rows, rows[-1].seq if stopped else last, last)
 
-    def of_key(self, integration: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
+    def of_key(self, lane: str, key: str, between: tuple[int, int], most: int, room: int) -> list[Entry]:
         """Return a key's entries after the first number, up to the second; key as on disk, limits as in `scan`."""
         return self._rows(
             "WHERE integration = ? AND key = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            (integration, key, *between, most),
+            (lane, key, *between, most),
             room,
         )
 
@@ -422,11 +422,11 @@ class Store:
         """Return the entries with these sequence numbers, in order."""
         return self._rows("WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq", (_json(seqs),), 1 << 62)
 
-    def overdue(self, integration: str, now_ms: int, accepted_before_ms: int, most: int) -> list[Entry]:
+    def overdue(self, lane: str, now_ms: int, accepted_before_ms: int, most: int) -> list[Entry]:
         """Return entries whose deadline has passed or that were accepted too long ago, at most `most` of each."""
         late = self._rows(
             "WHERE deadline_ms <= ? AND integration = ? ORDER BY deadline_ms LIMIT ?",
-            (now_ms, integration, most),
+            (now_ms, lane, most),
             1 << 24,
         )
         old: list[int] = []
@@ -434,7 +434,7 @@ class Store:
         for seq, whose, accepted_ms in self.execute("SELECT seq, integration, accepted_ms FROM entry ORDER BY seq"):
             if accepted_ms >= accepted_before_ms or len(old) == most:
                 break
-            if whose == integration:
+            if whose == lane:
                 old.append(seq)
         return list({one.seq: one for one in [*late, *self.by_seq(old)]}.values())
 

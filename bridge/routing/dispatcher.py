@@ -12,6 +12,7 @@ import msgspec
 
 from bridge.config import Scope
 from bridge.connection import Connection, ConnectionManager, Done
+from bridge.core.echo import EchoFilter
 from bridge.core.errors import (
     BridgeError,
     InvalidError,
@@ -23,7 +24,6 @@ from bridge.core.model import (
     CONTROLS,
     DEAD_LETTER_OPERATIONS,
     MAX_HOP,
-    REPEATED,
     Command,
     Empty,
     Event,
@@ -36,7 +36,6 @@ from bridge.core.payloads import Circuit, Matched, Nothing, RouteMatch
 from bridge.core.ports import Clock
 from bridge.core.responder import Answer, Responder, outcome_of
 from bridge.outbox import Outbox
-from bridge.routing.echo import EchoFilter
 from bridge.routing.idempotency import AnswerMemory, Asker, Key, key_of
 from bridge.routing.peers import Peers
 from bridge.routing.plan import RoutePlan
@@ -106,16 +105,9 @@ class Dispatcher:
         elif decision.addressee is not None:
             if event.source != self._source and self._crosses(event):
                 self._command(event, decision.addressee)
-        elif not self._is_repeated(event) and self._crosses(event):
+        elif not event.is_repeated(self._source) and self._crosses(event):
             for plan in decision.routes:
                 self._route(event, plan)
-
-    def _is_repeated(self, event: Event) -> bool:
-        """Return whether this is a last value that a bridge publishes again, for others."""
-        if event.headers is None or REPEATED not in event.headers:
-            return False
-        source = event.source or ""
-        return source == self._source or source.partition("/")[0] == "bridge"
 
     def _crosses(self, event: Event) -> bool:
         if event.headers is None or event.hop < MAX_HOP:

@@ -198,7 +198,7 @@ class InlineCommitQueue(CommitQueue):
         self._committer = Committer(self.store, self._turns, self.returned, self._clock.monotonic)
         self.totals, self.condition = self.store.totals, self._committer.condition
         self.missing, self.letters = self.store.missing, self.store.letters()
-        found = self.store.integrations()
+        found = self.store.lanes()
         self._plan()
         return found
 

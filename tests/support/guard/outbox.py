@@ -34,7 +34,7 @@ class InlineCommitQueue(CommitQueue):
         self._committer = Committer(self.store, queue.SimpleQueue(), self.returned)
         self.totals, self.condition = self.store.totals, self._committer.condition
         self.missing = self.store.missing
-        return self.store.integrations()
+        return self.store.lanes()
 
     async def close(self) -> None:
         """See `CommitQueue.close`."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.echo import _MOST, EchoFilter
 from bridge.core.model import Event
-from bridge.routing.echo import _MOST, EchoFilter
 from tests.support.clock import FakeClock
 
 LIMIT = 17
