@@ -105,15 +105,18 @@ class Nodes:
         for node in self._nodes.keys() - first.keys():
             self._remove(node)
         for node, entry in first.items():
-            self._take(node, entry)
+            self._take(node, entry, age=max(entry.age, 0.0))
 
     def take(self, entry: KeyEntry) -> NodeRecord | None:
-        """Take a change in the bucket; return the record where it is a node's that could be read."""
+        """Take a change in the bucket; return the record where it is a node's that could be read.
+
+        A change that comes while the bucket is watched came just now, whatever its age: a broker's clock may be set.
+        """
         node = self._node_of(entry.key)
         if node is None or self._is_closed:
             return None
         if self._first is None:
-            return self._take(node, entry)
+            return self._take(node, entry, age=0.0)
         self._collect(self._first, node, entry)
         return None
 
@@ -183,7 +186,7 @@ class Nodes:
             del first[next(one for one in first if one != self._own)]
             self._too_many()
 
-    def _take(self, name: str, entry: KeyEntry) -> NodeRecord | None:
+    def _take(self, name: str, entry: KeyEntry, *, age: float) -> NodeRecord | None:
         if entry.value is None:
             self._remove(name)
             return None
@@ -196,7 +199,7 @@ class Nodes:
         except ValueError as error:  # a node that is known is lost soon, unless it writes again
             self._context.garbage(f"the value of the key of node `{name}`: {error}")
             return None
-        now, age = self._clock.monotonic(), max(entry.age, 0.0)
+        now = self._clock.monotonic()
         if known is None:
             self._add(name, record, entry.value, entry.revision, now - age)
         else:

@@ -56,7 +56,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         replicas: `replicas` of it.
     """
 
-    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
+    node: _Text
     instance: _Text
     run: _Text
     bridge: _Text

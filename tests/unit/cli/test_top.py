@@ -1,6 +1,5 @@
 """What `nemo-bridge top` shows of a scripted outage, and how it obeys keys."""
 
-
 import msgspec
 import pytest
 from rich.cells import cell_len

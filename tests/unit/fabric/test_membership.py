@@ -385,7 +385,7 @@ async def test_garbage_in_the_own_key_is_written_over_and_counted():
 
 async def test_garbage_in_the_bucket_is_counted_and_harms_nobody():
     """Values that are no records, and keys that are no names: each counts once, and is neither a node nor an error."""
-    keys = ["node.", "node.a.b", "node.ä", "node." + "x" * 129, "other", "lease"]
+    keys = ["node.", "node.a.b", "node.ä", "node." + "x" * 129, "node.bridge", "other", "lease"]
     values = [b"", b"\x00\xff", b"[" * 100_000, b"null", b"{}", invented("other"), invented("x", status="lost")]
     values += [invented("x", heartbeat_ms=1), invented("x", heartbeat_ms=10**12), invented("x", pid=-1)]
     values += [invented("x", max_age_ms=10**400), invented("x", integrations={"a": "fine"}), b" " * 70_000]
