@@ -273,6 +273,7 @@ async def test_reload_shows_its_plan_first(browser):
         },
         "routes": nothing,
         "subscriptions": nothing,
+        "fabrics": nothing | {"added": ["plant"]},
         "needs_restart": ["log"],
         "settings": {"log": {"level": ["info", "debug"]}},
         "stranded": {"old": 12},
@@ -288,6 +289,7 @@ async def test_reload_shows_its_plan_first(browser):
         shown = await text_of(page, "dialog .body")
         for part in (
             "+ integration new",
+            "+ fabric plant",
             "\N{MINUS SIGN} integration old",
             "resilience.timeout: 2s → 5s",
             "auth.token: changed; it is a secret",

@@ -37,15 +37,17 @@ _BLOCKS_INSIDE: Final = (
     "route",
     "subscription",
     "schedule",
+    "fabric",
 )
 _TYPES: Final = ("json-rpc", "http", "mqtt", "redis", "nats", "websocket", "file", "timer", "static", "basic", "bearer")
 _ATTRIBUTES: Final = ("type", "url", "address", "port", "path", "token", "username", "password", "on", "where", "emit")
 _MORE: Final = ("integration", "operation", "method", "params", "topic", "queue", "timeout", "max_attempts", "every")
+_OF_FABRICS: Final = ("export", "import", "offer", "use", "delivery", "max_age", "replicas", "node", "singleton")
 _HCL: Final = (
     *(f"{name} {{\n" for name in (*_BLOCKS, *_BLOCKS_INSIDE)),
-    *(f'{name} "a" {{\n' for name in ("variable", "integration", "route", "subscription", "schedule")),
+    *(f'{name} "a" {{\n' for name in ("variable", "integration", "route", "subscription", "schedule", "fabric")),
     *(f'type = "{name}"\n' for name in _TYPES),
-    *(f"{name} = " for name in (*_ATTRIBUTES, *_MORE)),
+    *(f"{name} = " for name in (*_ATTRIBUTES, *_MORE, *_OF_FABRICS)),
     *("}\n", "/*", "*/", "#", "//", '"30s"', '"1MiB"', '"127.0.0.1:0"', '"http://a/"', '["order.*", "**"]'),
 )
 

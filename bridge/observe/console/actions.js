@@ -178,6 +178,7 @@ const BLOCKS = [
     ["integration", "integrations"],
     ["route", "routes"],
     ["subscription", "subscriptions"],
+    ["fabric", "fabrics"],
 ];
 
 function changes(plan) {
@@ -237,7 +238,7 @@ function planText(plan) {
     return [
         h("ul", { class: "plan" }, lines),
         files.length > 0 &&
-            h("p", {}, "These connect again, too, for their subscriptions or files: ", foreign(files.join(", "))),
+            h("p", {}, "These change, too, for their subscriptions, fabric or files: ", foreign(files.join(", "))),
         plan.needs_restart.length > 0 &&
             h("p", { class: "warn" }, `Only at the next start: ${plan.needs_restart.join(", ")}.`),
         ...Object.entries(plan.settings).map(([block, changed]) =>

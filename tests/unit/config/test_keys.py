@@ -4,7 +4,7 @@ import pytest
 
 from bridge.config.keys import block_meant, misplaced_block
 
-OURS = frozenset({"bridge", "log", "bus", "variable", "integration", "route", "subscription", "test"})
+OURS = frozenset({"bridge", "log", "bus", "variable", "integration", "route", "subscription", "fabric", "test"})
 
 
 def integration(inner: str = "", endpoint: str = 'url = "mqtt://h"', kind: str = "mqtt") -> str:
@@ -69,6 +69,8 @@ def test_a_key_in_the_wrong_block(diagnostics, inner, where):
     [
         ("timeout = 5", "timeout: unknown key; `timeout` belongs in `integration > resilience` or `integration > heal"),
         ('group = "g"', "group: unknown key; `group` belongs in `subscription`"),
+        ('singleton = "plant"', "singleton: unknown key; `singleton` belongs in `subscription`"),
+        ('export = "a"', "export: unknown key; `export` belongs in `fabric`"),
         ('url = "x"', "url: unknown key; `url` belongs in `integration > endpoint`"),
         ('type = "mqtt"', "type: unknown key; `type` belongs in `integration`"),
         ("level = 1", "level: unknown key; there are `delivery`,"),

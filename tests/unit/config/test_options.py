@@ -13,6 +13,7 @@ from bridge.config.models import (
     AUTH_MODELS,
     BridgeSettings,
     BusSettings,
+    FabricBlock,
     LogSettings,
     RouteBlock,
     SubscriptionBlock,
@@ -26,7 +27,7 @@ from bridge.registry import AdapterRegistry
 
 ADAPTERS = AdapterRegistry(bundled=True)
 ROOTS: list[type[BaseModel]] = [
-    *(BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, VariableBlock),
+    *(BridgeSettings, BusSettings, LogSettings, RouteBlock, SubscriptionBlock, FabricBlock, VariableBlock),
     CaseBlock,
     *(Endpoint, Tls, HealthSettings, ResilienceSettings, *AUTH_MODELS.values()),
     *(ADAPTERS[name].config for name in ADAPTERS),
