@@ -8,6 +8,8 @@ from bridge.core.ports import Context
 
 #: The type of the integrations that `use` of a `fabric` block makes. No `integration` block can have it.
 USED: Final = "fabric"
+#: Seconds that a command may take where no node has told how long its attempts may take.
+USUAL_LIMIT: Final = 30.0
 #: The first segments of event types that are never exported nor imported: commands, answers, and what bridges report.
 NEVER_SHARED: Final = ("integration", "bridge", "response", "health", "resilience", "receipt")
 

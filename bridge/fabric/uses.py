@@ -8,13 +8,12 @@ import msgspec
 from bridge.core.backoff import backoff
 from bridge.core.cluster import ClusterSession
 from bridge.core.errors import AttemptTimeoutError, BridgeError, DeadlineError, ProtocolError, UnavailableError
+from bridge.core.fabric import USUAL_LIMIT
 from bridge.core.model import Operation, Request
 from bridge.core.ports import Context
 from bridge.fabric.context import FabricContext
 from bridge.fabric.requests import LONGEST, UseRequest, encode_payload, encode_request, read_answer
 
-#: Seconds that an answer may take where the command has no deadline and no node says how long it takes.
-_USUAL: Final = 30.0
 #: Seconds on the way that are added to what a node says.
 _ON_THE_WAY: Final = 5.0
 #: Seconds for which a command is sent again that no node has taken, although one offers its integration: it may be
@@ -143,7 +142,7 @@ class Uses:
         if operation.deadline is not None:
             return min(operation.deadline - self._context.clock.monotonic(), LONGEST)
         longest = self._nodes.longest(integration)
-        return _USUAL if longest is None else min(longest + _ON_THE_WAY, LONGEST)
+        return USUAL_LIMIT if longest is None else min(longest + _ON_THE_WAY, LONGEST)
 
     def _request(self, operation: Operation, context: Context) -> UseRequest:
         command = operation.command

@@ -18,7 +18,8 @@ from typing import Any, Final, Self
 import structlog
 
 from bridge.bus import Codec, Limits, Rejected
-from bridge.config import Configuration, SubscriptionSettings
+from bridge.config import Configuration, Integration, SubscriptionSettings
+from bridge.core.fabric import USUAL_LIMIT
 from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.core.ports import AdapterSpec
@@ -133,7 +134,8 @@ class Simulation:
         """Return a configuration whose integrations talk to the stand-ins, which are made where they are new.
 
         There is no other node, so fabrics are left out: a stand-in answers for what others offer, and this bridge emits
-        for a `singleton`.
+        for a `singleton`. A stand-in knows no time limit of other nodes; it has the one that is used where none is
+        known.
         """
         for name, one in configuration.integrations.items():
             if one.type not in self._local and name not in self.remotes:
@@ -147,7 +149,7 @@ class Simulation:
             bridge=configuration.bridge.model_copy(update={"status": None, "tracing": False}),
             bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
             integrations={
-                name: replace(one, spec=self._specs.get(name, one.spec))
+                name: replace(_limited(one), spec=self._specs.get(name, one.spec))
                 for name, one in configuration.integrations.items()
             },
             subscriptions=tuple(replace(one, singleton=None) for one in configuration.subscriptions),
@@ -559,3 +561,10 @@ def _name(task: "asyncio.Task[Any]") -> str:
 
 def _ignore() -> None:
     pass
+
+
+def _limited(integration: Integration) -> Integration:
+    """Return an integration that other nodes offer with the time limit of its adapter, which a stand-in has not."""
+    if not integration.is_used:
+        return integration
+    return replace(integration, resilience=integration.resilience.model_copy(update={"timeout": USUAL_LIMIT}))

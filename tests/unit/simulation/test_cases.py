@@ -326,9 +326,18 @@ test "each tick is printed" {
     by    = "25s"
   }
 }
+test "an answer that never comes is an error after half a minute" {
+  remote "printer" {
+    answers = [{ error = "timeout" }]
+  }
+  expect {
+    event = "resilience.printer.failed"
+    by    = "45s"
+    times = 1
+  }
+}
 """
-    (result,) = runs(test, fabric)
-    assert result.failures == ()
+    assert [result.failures for result in runs(test, fabric)] == [(), ()]
 
 
 def test_the_tests_of_the_example():

@@ -135,3 +135,13 @@ def test_the_first_seed_that_breaks_an_invariant(configuration, monkeypatch):
     assert (seed, found.broken, len(tried)) == (8, ("sums_balance: planted",), 2)
     last = list(replay_report(found, "bridge", Redactor()))[-1]
     assert (last.text, last.kind) == ("does not hold: sums_balance: planted", "failed")
+
+
+def test_a_bridge_of_a_fabric():
+    """It is played alone, with a stand-in for what others offer, and nothing is left to do, whatever the faults are."""
+    file = Path(__file__).parents[3] / "examples" / "fabric.hcl"
+    configuration = load([file], adapters=AdapterRegistry(), environ={}, with_placeholders=True)
+    trace = read_trace([event(7_333 * number, "ticket.opened") for number in range(6)])
+    assert first_broken(configuration, trace, [3, 33]) is None
+    played = replay(configuration, trace, seed=33)
+    assert {fault.remote for fault in played.faults} >= {"label_printer", "cluster"}
