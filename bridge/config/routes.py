@@ -10,6 +10,7 @@ from bridge.config.expressions import Expression
 from bridge.config.integrations import is_integration
 from bridge.config.kinds import BOOLEAN, NULL, NUMBER, STRING, kinds, named
 from bridge.config.models import (
+    MOST_LABEL,
     NAME_PATTERN,
     FabricSettings,
     Integration,
@@ -229,6 +230,11 @@ def _check_singleton(
                 f"there are {one_of(fabrics)}" if fabrics else 'write `fabric "name" { … }`'
             )
             reader.diagnostics.add(location, subject, f"there is no {shown}", code=Code.UNKNOWN_FABRIC, hint=hint)
+    elif len(data.block.labels[0]) > MOST_LABEL:
+        message = (
+            f"with it, the label of the subscription has {MOST_LABEL} characters at most: it is a key in the bucket"
+        )
+        reader.diagnostics.add(location, subject, message, code=Code.INVALID_LABEL)
     elif integration is not None:
         topic = settings.queue if key == "queue" else settings.topic
         why = integration.spec.unfit_for_lease(topic or "", integration.config)

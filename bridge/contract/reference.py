@@ -13,6 +13,7 @@ from bridge.config.models import (
     AUTH_MODELS,
     BridgeSettings,
     BusSettings,
+    FabricBlock,
     LogSettings,
     RouteBlock,
     SubscriptionBlock,
@@ -50,6 +51,7 @@ _PARTS: Final[Mapping[str, type[BaseModel]]] = {
 _ROUTING: Final[Mapping[str, type[BaseModel]]] = {
     'route "name"': RouteBlock,
     'subscription "name"': SubscriptionBlock,
+    'fabric "name"': FabricBlock,
     'test "name"': CaseBlock,
 }
 

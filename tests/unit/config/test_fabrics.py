@@ -423,6 +423,14 @@ def test_a_singleton_of_no_fabric(complaints: Complain):
     ]
 
 
+def test_the_label_of_a_singleton(read: Read, complaints: Complain):
+    """It is a key at the broker, so it is not longer than the label of an integration."""
+    text = fabric() + singleton("clock", "default")
+    assert read(text.replace('"s"', f'"{"s" * 200}"')).subscriptions
+    (found,) = complaints(text.replace('"s"', f'"{"s" * 201}"'))
+    assert "> singleton: with it, the label of the subscription has 200 characters at most" in found
+
+
 def test_two_subscriptions_of_one_source(complaints: Complain):
     """One that all nodes emit and one that a single node emits cannot share a source: the ticks differ."""
     other = 'subscription "t" {\n  integration = "clock"\n  topic = "default"\n  emit = "tick"\n}\n'
