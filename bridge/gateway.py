@@ -17,13 +17,22 @@ import structlog
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer, Transport
 from bridge.config import BusSettings, Configuration, Expression, Integration
-from bridge.connection import ConnectionManager, Emit, FileStates, Prepared, SubscriptionSpec, file_states, named_files
+from bridge.connection import (
+    Connection,
+    ConnectionManager,
+    Emit,
+    FileStates,
+    Prepared,
+    SubscriptionSpec,
+    file_states,
+    named_files,
+)
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
-from bridge.core.model import Event, Inbound, Letters, Outcome
+from bridge.core.model import ConnectionStatus, Event, Inbound, Letters, Outcome
 from bridge.core.payloads import (
     BridgeHealth,
     BridgeStatus,
@@ -44,6 +53,8 @@ from bridge.core.redaction import Redactor
 from bridge.core.responder import Responder, kept_by
 from bridge.core.settings import DEFAULT_PREFETCH, parse_listen
 from bridge.core.threads import InThread, in_thread
+from bridge.fabric.fabrics import Fabrics
+from bridge.fabric.surroundings import Surroundings as FabricSurroundings
 from bridge.observe.observer import Observer
 from bridge.observe.samples import Samples
 from bridge.outbox import CommitQueue, Folder, Outbox, Selection, Storage, default_folder
@@ -167,6 +178,7 @@ class IntegrationGateway:
 
             self._tracer = make_tracer(settings.name, clock=self._clock, redactor=self._redactor)
         state_dir = settings.data_dir or default_folder(settings.name)
+        self._fabrics = Fabrics(self._for_fabrics(state_dir, rng))
         self._manager = ConnectionManager(
             bus=self.bus,
             clock=self._clock,
@@ -176,16 +188,18 @@ class IntegrationGateway:
             on_change=self._on_change,
             redactor=self._redactor,
             tracer=self._tracer,
+            on_session=self._fabrics.on_session,
+            fabrics=self._fabrics,
         )
         responder = Responder(self.bus, most=configuration.bus.max_message - _ENVELOPE, clock=self._clock)
         responder.keeping = _keeping_routes(configuration)
-        self.bus.take(_patterns_of(configuration))
         self._responder = responder
         self._outbox = Outbox(
             around.storage or Folder(state_dir),
             settings.outbox,
             responder=responder,
             connection=self._manager.get,
+            exports=self._fabrics.sender,
             clock=self._clock,
             rng=rng,
             on_change=self._publish_health,
@@ -202,6 +216,8 @@ class IntegrationGateway:
             source=self.source,
             clock=self._clock,
         )
+        self._fabrics.apply(configuration.fabrics)
+        self.bus.take(self._taken)
         self._samples = Samples(lambda: self._manager, bus=self.bus.stats, outbox=self._outbox, clock=self._clock)
         self._views: Views | None = None
         self._shown: dict[str, tuple[Integration, dict[str, Any]]] = {}
@@ -234,6 +250,50 @@ class IntegrationGateway:
     def _router(configuration: Configuration) -> Router:
         operations = {name: one.spec.operations for name, one in configuration.integrations.items()}
         return Router(operations, configuration.routes)
+
+    def _for_fabrics(self, state_dir: Path, rng: random.Random) -> FabricSurroundings:
+        """Return what fabrics use of this bridge. Most of it is made after them."""
+        settings = self._configuration.bridge
+        return FabricSurroundings(
+            bus=self.bus,
+            connection=self._connection,
+            statuses=self._own_statuses,
+            listens=self._is_wanted,
+            outbox=lambda: self._outbox,
+            responder=lambda: self._responder,
+            execute=self._execute_for_node,
+            stop_with=settings.stop_with or "",
+            name=settings.name,
+            source=self.source,
+            version=__version__,
+            pid=self._around.pid,
+            heartbeat=settings.heartbeat,
+            state_dir=state_dir,
+            clock=self._clock,
+            rng=rng,
+        )
+
+    def _connection(self, integration: str) -> Connection | None:
+        return self._manager.get(integration)
+
+    def _execute_for_node(self, event: Event, scope: str, done: Callable[[Outcome], None]) -> None:
+        self._dispatcher.execute_for_node(event, scope, done)
+
+    def _is_wanted(self, event_type: str) -> bool:
+        """Return whether somebody on the bus subscribes to a type, or a route takes it; that it is exported is no use.
+
+        An event that came over a fabric is not exported again.
+        """
+        return self.bus.has_listener(event_type) or self._dispatcher.router.has_routes(event_type)
+
+    def _own_statuses(self) -> dict[str, ConnectionStatus]:
+        """Return the status of each integration that is this bridge's own, and none of another node of a fabric."""
+        return {one.id: one.status for one in self._manager if not one.settings.spec.sees_operations}
+
+    @property
+    def _taken(self) -> set[str]:
+        """The patterns of event types that the bridge takes: those of its routes and of what fabrics export."""
+        return _patterns_of(self._configuration) | self._fabrics.patterns
 
     # --- start and stop
 
@@ -287,6 +347,7 @@ class IntegrationGateway:
         observing = group.create_task(self._observer.run())
         watching = group.create_task(self.bus.run())
         managing = group.create_task(self._manager.run())
+        joining = group.create_task(self._fabrics.run())
         self.later(self._outbox.watch())
         beating = group.create_task(self._beat())
         sampling = group.create_task(self._samples.run())
@@ -309,6 +370,9 @@ class IntegrationGateway:
         )
         await self._stop.wait()
         await self._drain()
+        await self._fabrics.leave()
+        self._fabrics.close()
+        await joining
         beating.cancel()
         sampling.cancel()
         if looking is not None:
@@ -336,11 +400,12 @@ class IntegrationGateway:
 
     async def _drain(self) -> None:
         """Answer waiting operations with `stopping`, and wait at most `drain_timeout` for those in flight."""
+        limit = self._configuration.bridge.drain_timeout
+        self._closed_by = self._clock.monotonic() + limit + LONGEST_CLOSE - _BUS_TIME
+        await self._fabrics.drain()  # first, so that other nodes send their commands elsewhere and get no `stopping`
         self._dispatcher.stopping = True
         self._outbox.stop()
         self._set_status("draining")
-        limit = self._configuration.bridge.drain_timeout
-        self._closed_by = self._clock.monotonic() + limit + LONGEST_CLOSE - _BUS_TIME
         try:
             async with self._clock.timeout(limit):
                 async with self._applying:
@@ -383,6 +448,7 @@ class IntegrationGateway:
             await self._clock.sleep(self._configuration.bridge.heartbeat)
             for connection in self._manager:
                 connection.publish_health(heartbeat=True)
+            self._fabrics.publish_health()
             self._publish_health()
 
     def _on_event(self, event: Event) -> None:
@@ -392,11 +458,12 @@ class IntegrationGateway:
         if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
             self.stop(f"event {event.event_type}")
             return
+        self._fabrics.on_event(event)
         self._dispatcher.on_event(event)
 
     def _sets_off(self, event_type: str) -> bool:
-        """Return whether an event of this type, also one of our own, sets off a route."""
-        return self._dispatcher.router.has_routes(event_type)
+        """Return whether an event of this type, also one of our own, sets off a route or is exported."""
+        return self._dispatcher.router.has_routes(event_type) or self._fabrics.takes(event_type)
 
     # --- routing.ports.Controls
 
@@ -462,6 +529,14 @@ class IntegrationGateway:
         from bridge.observe.views import inspection_that_fits  # noqa: PLC0415 - see `views`
 
         return inspection_that_fits(await self.views.inspect(integration), self._responder.most)
+
+    def fleet(self) -> Fleet:
+        """See `routing.ports.Controls.fleet`."""
+        return self._fabrics.view()
+
+    async def forget_node(self, node: str, fabric: str | None) -> Forgotten:
+        """See `routing.ports.Controls.forget_node`."""
+        return await self._fabrics.forget_node(node, fabric)
 
     async def _settings_of(self, integration: str) -> dict[str, Any]:
         """Return the settings of an integration, by their keys, with secrets masked; an empty dict if it is gone.
@@ -544,14 +619,6 @@ class IntegrationGateway:
             pending=self._outbox.pending,
         )
 
-    def fleet(self) -> Fleet:
-        """See `routing.ports.Controls.fleet`."""
-        return Fleet(fabrics={})
-
-    async def forget_node(self, node: str, fabric: str | None) -> Forgotten:  # noqa: ARG002
-        """See `routing.ports.Controls.forget_node`."""
-        raise InvalidError("this bridge is in no fabric")
-
     async def reload(self, *, dry_run: bool = False) -> Reloaded:
         """See `routing.ports.Controls.reload`.
 
@@ -632,8 +699,9 @@ class IntegrationGateway:
         self._shown.clear()
         self._seen = dataclasses.replace(self._seen, named=dataclasses.replace(read.files, own=self._seen.named.own))
         self._dispatcher.router = router
+        self._fabrics.apply(fresh.fabrics)
         self.bus.pass_own(self._sets_off)
-        self.bus.take(_patterns_of(self._configuration))
+        self.bus.take(self._taken)
         keeping = _keeping_routes(fresh)
         for route in set(self._responder.keeping) - keeping:
             self.bus.forget_last(kept_by(route))
@@ -727,6 +795,7 @@ class IntegrationGateway:
 
     def _on_change(self) -> None:
         self._outbox.wake()
+        self._fabrics.on_status()
         self._publish_health()
 
     def _log_orphans(self) -> None:
@@ -925,7 +994,8 @@ def _keeping_routes(configuration: Configuration) -> frozenset[str]:
 
 
 def _needs_outbox(configuration: Configuration) -> bool:
-    return any(route.durable for route in configuration.routes)
+    exports = any(one.durable and one.exports for one in configuration.fabrics.values())
+    return exports or any(route.durable for route in configuration.routes)
 
 
 async def _raise(bug: BaseException) -> None:

@@ -30,7 +30,7 @@ from bridge.core.errors import (
     UnknownIntegrationError,
     UnknownOperationError,
 )
-from bridge.core.model import Ack, Command, Dequeue, Enqueue, Inbound, Nack, Publish, Request
+from bridge.core.model import Ack, Command, Dequeue, Enqueue, Export, Inbound, Nack, Publish, Request
 from bridge.core.ports import (
     NO_OPTIONS,
     AckDecision,
@@ -45,6 +45,7 @@ from bridge.core.ports import (
     SubscriptionOptions,
 )
 from bridge.core.timer import Timer
+from bridge.simulation.cluster import MemoryCluster, MemorySession
 from bridge.simulation.record import Attempt, Delivered, Record, SessionChange, Step
 
 #: The error of each kind.
@@ -180,7 +181,15 @@ class ScriptedRemote:
     """
 
     def __init__(
-        self, name: str, spec: AdapterSpec, *, clock: Clock, record: Record, now_ms: Callable[[], int]
+        self,
+        name: str,
+        spec: AdapterSpec,
+        *,
+        clock: Clock,
+        record: Record,
+        now_ms: Callable[[], int],
+        broker: MemoryCluster | None = None,
+        node: str = "node",
     ) -> None:
         """Create one that is up.
 
@@ -190,6 +199,8 @@ class ScriptedRemote:
             clock: The world's clock, which goes on while the bridge's process stands still.
             record: Where it notes what happens.
             now_ms: Returns the virtual milliseconds since the beginning.
+            broker: What carries fabrics, where the protocol can; None: nothing does.
+            node: Who the bridge is there.
         """
         self.name = name
         self.spec = spec
@@ -212,6 +223,14 @@ class ScriptedRemote:
         self._mailboxes: dict[Key, _Mailbox] = {}
         self._queues: dict[str, deque[_Message]] = {}
         self._taken: dict[str, tuple[str, _Message]] = {}
+        self._broker = broker
+        self._node = node
+
+    def join(self) -> MemorySession | None:
+        """Return a session with the broker behind the stand-in; None where there is none, or the protocol has none."""
+        if self._broker is None or not self.spec.carries_fabrics:
+            return None
+        return self._broker.session(self._node)
 
     def spec_for(self) -> AdapterSpec:
         """Return the protocol's spec whose sessions talk to this stand-in."""
@@ -575,6 +594,7 @@ class ScriptedSession:
         self._last_heard: float | None = None
         self._broken = asyncio.Event()
         self._is_cut = False
+        self._cluster: MemorySession | None = None
         self.half_open = False
         self.in_flight: dict[Attempt, Promise] = {}
         self.live: dict[_Mailbox, _Live] = {}
@@ -618,6 +638,9 @@ class ScriptedSession:
         self.is_over = True
         self._is_open = False
         self._broken.set()
+        if self._cluster is not None:
+            self._cluster.lose()
+            self._cluster = None
         self._remote.over(self)
 
     async def _pass(self) -> None:
@@ -655,6 +678,7 @@ class ScriptedSession:
         if refusal is not None:
             remote.record.add(SessionChange(remote.now_ms(), remote.name, "refused", refusal.message))
             raise type(refusal)(refusal.message, permanent=refusal.permanent)
+        self._cluster = remote.join()
         if self._spec.has_session:
             remote.record.add(SessionChange(remote.now_ms(), remote.name, "opened"))
         self._is_open = True
@@ -681,6 +705,13 @@ class ScriptedSession:
         if refusal is not None and not self._spec.has_session:
             raise type(refusal)(refusal.message, permanent=refusal.permanent)
 
+    @property
+    def cluster(self) -> MemorySession:
+        """The part of the session that carries a fabric; see `core.cluster.cluster_of`."""
+        if self._cluster is None:
+            raise NotConnectedError("there is no session")
+        return self._cluster
+
     def subscriptions_restored(self) -> None:
         """See `ProtocolAdapter.subscriptions_restored`."""
 
@@ -696,6 +727,8 @@ class ScriptedSession:
             if not self._is_cut:
                 self._remote.take(self, command, context, promise)
             return None
+        if isinstance(command, Export):
+            return self.cluster.begin(command, context, promise)
         if isinstance(command, Dequeue):
             return self._dequeue(command)
         if isinstance(command, Ack | Nack):

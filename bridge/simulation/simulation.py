@@ -27,6 +27,7 @@ from bridge.gateway import IntegrationGateway, Surroundings
 from bridge.outbox.commit_queue import Turn
 from bridge.outbox.entry import Entry as StoredEntry
 from bridge.simulation.bus import MemoryBroker, MemoryListener, MemoryTransport
+from bridge.simulation.cluster import MemoryCluster
 from bridge.simulation.loop import START, VirtualClock, VirtualLoop, inline
 from bridge.simulation.record import (
     Configured,
@@ -86,6 +87,9 @@ class Simulation:
         local: Collection[str] = LOCAL,
         listens: bool = True,
         steady: bool = False,
+        loop: VirtualLoop | None = None,
+        broker: MemoryCluster | None = None,
+        node: str = "node",
     ) -> None:
         """Make the world; no process runs before `start`.
 
@@ -96,9 +100,15 @@ class Simulation:
             local: Protocols whose own adapters run.
             listens: Whether a program on the bus listens to everything, so that no message waits for a listener.
             steady: Whether the process notices that it stood still, as `nemo-bridge run` does; for `stand_still`.
+            loop: Where time passes, for several bridges in one world; default: one of its own. Whoever runs one of
+                them runs all, and the first that is closed closes the loop.
+            broker: What carries fabrics, for several bridges in one world; default: there are no fabrics.
+            node: Who this bridge is at `broker`.
         """
-        self._loop = VirtualLoop()
+        self._loop = loop or VirtualLoop()
         self._seed = seed
+        self._broker = broker
+        self._node = node
         self._steady = steady
         self._clock = VirtualClock(self._loop)
         self.record = Record()
@@ -133,27 +143,34 @@ class Simulation:
     def _simulated(self, configuration: Configuration) -> Configuration:
         """Return a configuration whose integrations talk to the stand-ins, which are made where they are new.
 
-        There is no other node, so fabrics are left out: a stand-in answers for what others offer, and this bridge emits
-        for a `singleton`. A stand-in knows no time limit of other nodes; it has the one that is used where none is
-        known.
+        Without a `broker` there is no other node, so fabrics are left out: a stand-in answers for what others offer,
+        and this bridge emits for a `singleton`. A stand-in knows no time limit of other nodes; it has the one that is
+        used where none is known.
         """
         for name, one in configuration.integrations.items():
             if one.type not in self._local and name not in self.remotes:
                 self.remotes[name] = ScriptedRemote(
-                    name, one.spec, clock=self._clock, record=self.record, now_ms=lambda: self.now_ms
+                    name,
+                    one.spec,
+                    clock=self._clock,
+                    record=self.record,
+                    now_ms=lambda: self.now_ms,
+                    broker=self._broker,
+                    node=self._node,
                 )
                 self._specs[name] = self.remotes[name].spec_for()
         self._subscriptions |= {one.name: one for one in configuration.subscriptions}
+        if self._broker is None:
+            alone = tuple(replace(one, singleton=None) for one in configuration.subscriptions)
+            configuration = replace(configuration, subscriptions=alone, fabrics={})
         return replace(
             configuration,
             bridge=configuration.bridge.model_copy(update={"status": None, "tracing": False}),
             bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
             integrations={
-                name: replace(_limited(one), spec=self._specs.get(name, one.spec))
+                name: replace(_limited(one), spec=self._specs[name]) if name in self._specs else one
                 for name, one in configuration.integrations.items()
             },
-            subscriptions=tuple(replace(one, singleton=None) for one in configuration.subscriptions),
-            fabrics={},
         )
 
     def __enter__(self) -> Self:

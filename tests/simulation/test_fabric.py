@@ -1,0 +1,161 @@
+"""Several bridges of one fabric, each a whole gateway on a bus of its own, on virtual time."""
+
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.simulation.fleet import Fleet, fleet
+
+NODES = ("a", "b", "c")
+SECONDS = 60
+
+
+def _fabric(node: str, more: str = "", delivery: str = "at_least_once") -> str:
+    return f"""
+fabric "plant" {{
+  integration = "cluster"
+  node        = "{node}"
+  export      = ["order.**"]
+  import      = ["order.**"]
+  delivery    = "{delivery}"
+{more}
+}}
+"""
+
+
+def _numbers(world: Fleet, node: str) -> list[tuple[str, int]]:
+    """Return who exported each event that came onto a node's bus, and its number, in order."""
+    return [
+        (event.header("origin") or "", event.payload["n"])
+        for event in world.events(node, "order.created")
+        if event.header("origin") is not None
+    ]
+
+
+@pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+def test_each_event_once_on_each_other_bus(tmp_path: Path, delivery: str) -> None:
+    """Three nodes that export and import the same types have each event of the others once, as it was said."""
+    with fleet(tmp_path, {node: _fabric(node, delivery=delivery) for node in NODES}) as world:
+        for number, node in enumerate(NODES * 10):
+            emit = partial(
+                world[node].emit, "order.created", {"n": number}, correlation_id=f"c{number}", headers={"color": "red"}
+            )
+            world.at(10 + number / 10, emit)
+        world.start()
+        world.run(SECONDS)
+        for node in NODES:
+            wanted = [(NODES[number % 3], number) for number in range(30) if NODES[number % 3] != node]
+            assert sorted(_numbers(world, node)) == sorted(wanted)
+            event = next(one for one in world.events(node, "order.created") if one.header("origin") is not None)
+            assert event.source == f"{event.header('origin')}/app"
+            assert event.correlation_id == f"c{event.payload['n']}"
+            assert event.header("color") == "red"
+            assert event.header("hop") == "1"
+
+
+def test_the_fleet_is_seen_by_each(tmp_path: Path) -> None:
+    """Each bus has the health of all nodes; one that is killed is lost after three heartbeats, and comes back."""
+    with fleet(tmp_path, {node: _fabric(node) for node in NODES}) as world:
+        world.at(20, world["b"].kill)
+        world.at(60, world["b"].start_soon)
+        world.start()
+        world.run(15)
+        assert [event.payload["status"] for event in world.events("a", "health.node.b")] == ["connected"]
+        assert world.events("a", "health.fabric.plant")[-1].payload["nodes"] == {"b": "connected", "c": "connected"}
+        world.run(50)
+        assert world.events("a", "health.node.b")[-1].payload["status"] == "lost"
+        world.run(80)
+        assert world.events("a", "health.node.b")[-1].payload["status"] == "connected"
+
+
+def test_what_an_absent_node_missed(tmp_path: Path) -> None:
+    """A node that was away gets what was exported meanwhile, once it is back."""
+    with fleet(tmp_path, {node: _fabric(node) for node in NODES}) as world:
+        world.at(10, world["b"].kill)
+        for number in range(20):
+            world.at(15 + number, partial(world["a"].emit, "order.created", {"n": number}))
+        world.at(50, world["b"].start_soon)
+        world.start()
+        world.run(80)
+        assert sorted(set(_numbers(world, "b"))) == [("a", number) for number in range(20)]
+
+
+def test_a_name_that_is_taken(tmp_path: Path) -> None:
+    """The second living node of a name is failed, and is a node when the first has left."""
+    texts = {"a": _fabric("a"), "x": _fabric("one"), "y": _fabric("one")}
+    with fleet(tmp_path, texts) as world:
+        world.at(40, partial(world["a"].emit, "order.created", {"n": 1}))
+        world.at(60, world["x"].stop)
+        world.start()
+        world.run(50)
+        states = {node: world.events(node, "health.fabric.plant")[-1].payload["status"] for node in "axy"}
+        assert sorted(states.values()) == ["connected", "connected", "failed"]
+        assert len(_numbers(world, "x")) + len(_numbers(world, "y")) == 1
+        world.run(120)
+        assert world.events("y", "health.fabric.plant")[-1].payload["status"] == "connected"
+
+
+TICK = """
+integration "clock" {
+  type = "timer"
+  config {
+    every = "1s"
+  }
+}
+subscription "job" {
+  integration = "clock"
+  topic       = "default"
+  emit        = "job.due"
+  singleton   = "plant"
+}
+"""
+
+
+def test_one_of_all_ticks(tmp_path: Path) -> None:
+    """One node says each tick; when it is killed another goes on within 15 s, and tells the gap."""
+    with fleet(tmp_path, {node: _fabric(node, delivery="at_most_once") + TICK for node in NODES}) as world:
+        world.start()
+        world.run(30)
+        leaders = [node for node in NODES if world.events(node, "job.due")]
+        assert len(leaders) == 1
+        world.at(world.now + 0.5, world[leaders[0]].kill)
+        world.run(90)
+        ticks = sorted(
+            event.payload["message"]["scheduled_at"] for node in NODES for event in world.events(node, "job.due")
+        )
+        assert len(set(ticks)) == len(ticks)
+        assert max(after - before for before, after in pairwise(ticks)) < 15_000
+        told = [
+            event.payload["gap_ms"]
+            for node in NODES
+            for event in world.events(node, "resilience.fabric.plant.lease")
+            if event.payload["previous"] == leaders[0]
+        ]
+        assert told
+        assert None not in told
+
+
+def test_a_command_to_another_node(tmp_path: Path) -> None:
+    """A command that names an integration of another node is answered as if it were local; nobody there is told."""
+    printer = """
+integration "printer" {
+  type = "json-rpc"
+  endpoint {
+    url = "http://127.0.0.1:1/rpc"
+  }
+}
+"""
+    texts = {"a": _fabric("a", 'use = ["printer"]'), "b": _fabric("b", 'offer = ["printer"]') + printer}
+    with fleet(tmp_path, texts) as world:
+        command = "integration.printer.request"
+        world["a"].remotes.pop("printer", None)
+        world.at(10, partial(world["a"].emit, command, {"method": "print", "params": [1]}, correlation_id="one"))
+        world.at(20, world["b"].kill)
+        world.at(60, partial(world["a"].emit, command, {"method": "print"}, correlation_id="two"))
+        world.start()
+        world.run(80)
+        answers = {event.correlation_id: event.payload for event in world.events("a", f"response.{command}")}
+        assert answers["one"]["ok"] is True
+        assert answers["two"]["error"]["kind"] == "unavailable"
