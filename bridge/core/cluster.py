@@ -5,6 +5,8 @@ It is a part of an adapter's session: it ends with it. Every method raises `Brid
 caller has both. Bodies are bytes, which nobody encodes or decodes on the way.
 """
 
+import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -142,6 +144,13 @@ OnEnded = Callable[[BridgeError], None]
 """Called at most once, when a subscription has ended by itself while the session goes on, and why."""
 
 
+Stop = Callable[[], Awaitable[None]]
+"""Ends a subscription, a consumer's reading or a watch; nothing is handed over after it was called.
+
+It waits for the broker, a second at most. It raises nothing: where the session has ended, all has ended with it.
+"""
+
+
 class ClusterSession(Protocol):
     """What a fabric does on one session of an integration. All of it ends with the session.
 
@@ -187,9 +196,7 @@ class ClusterSession(Protocol):
         """Delete a durable consumer; nothing happens where there is none."""
         ...
 
-    async def consume(
-        self, stream: str, name: str, handle: Handle, on_ended: OnEnded, *, prefetch: int
-    ) -> Callable[[], Awaitable[None]]:
+    async def consume(self, stream: str, name: str, handle: Handle, on_ended: OnEnded, *, prefetch: int) -> Stop:
         """Read a durable consumer; return a function that ends that.
 
         `handle` is called in the order of the stream, and does not wait for what an earlier call has returned. A
@@ -200,19 +207,18 @@ class ClusterSession(Protocol):
 
     # --- subjects
 
-    async def subscribe(self, subject: str, on_message: OnMessage, on_ended: OnEnded) -> Callable[[], Awaitable[None]]:
+    async def subscribe(self, subject: str, on_message: OnMessage, on_ended: OnEnded) -> Stop:
         """Get what is sent to a subject, at most once; return a function that ends that.
 
         It returns when the broker has confirmed.
         """
         ...
 
-    async def serve(
-        self, subject: str, group: str, on_asked: Callable[[Asked], None], on_ended: OnEnded
-    ) -> Callable[[], Awaitable[None]]:
+    async def serve(self, subject: str, group: str, on_asked: Callable[[Asked], None], on_ended: OnEnded) -> Stop:
         """Answer requests on a subject, each of which goes to one member of a group; return a function that ends that.
 
-        That function returns when the broker sends no more requests; those that came before are still to be answered.
+        That function returns when the broker sends no more requests; those that came before are still handed over, and
+        to be answered.
         """
         ...
 
@@ -259,15 +265,25 @@ class ClusterSession(Protocol):
         """Delete a key whose last revision is this one. Raises ConflictError where it has another one."""
         ...
 
-    async def watch(
-        self, bucket: str, on_entry: Callable[[KeyEntry], None], on_ended: OnEnded
-    ) -> Callable[[], Awaitable[None]]:
-        """Get the last value of each key, and then each change, in the order of the revisions; end it by the function.
+    async def watch(self, bucket: str, on_entry: Callable[[KeyEntry], None], on_ended: OnEnded) -> Stop:
+        """Get the last value of each key, and then the changes, in the order of the revisions; end it by the function.
 
-        It returns when all values were handed over that were there when it was called. Keys that were deleted before
-        are left out.
+        Of changes of one key that follow each other quickly, only the last one is certain to come. It returns when all
+        values were handed over that were there when it was called. Keys that were deleted before are left out.
         """
         ...
+
+
+#: Message ids of which NATS loses nothing, and that are not long.
+_PLAIN_ID: Final = re.compile(r"[!-~]{1,200}")
+
+
+def message_id(sender: str, key: str) -> str:
+    """Return the id by which a stream knows an exported event again: sender and key, or their digest if unfit."""
+    whole = f"{sender}.{key}"
+    if _PLAIN_ID.fullmatch(whole):
+        return whole
+    return "~" + hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Cluster(Protocol):

@@ -6,11 +6,14 @@ silent, a cluster that is away, JetStream without a leader, a call that is refus
 """
 
 import asyncio
+import contextlib
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
+
+import msgspec
 
 from bridge.core.cluster import (
     NO_HEADERS,
@@ -23,8 +26,10 @@ from bridge.core.cluster import (
     OnEnded,
     OnMessage,
     Received,
+    Stop,
     StreamSpec,
     StreamState,
+    message_id,
 )
 from bridge.core.errors import (
     BridgeError,
@@ -42,8 +47,9 @@ from bridge.simulation.stream import StoredBucket, StoredMessage, StoredStream, 
 #: Seconds after which a message is delivered again that nobody has acknowledged or called in progress.
 ACK_WAIT: Final = 10.0
 
+#: Seconds that the end of a subscription waits for the broker.
+_STOP: Final = 1.0
 _T = TypeVar("_T")
-_End = Callable[[], Awaitable[None]]
 
 
 class MemoryCluster:
@@ -249,14 +255,14 @@ class MemoryCluster:
         found = self._streams.get(wanted.name)
         if found is None:
             self._check(wanted)
-            found = self._streams[wanted.name] = StoredStream(wanted, self._clock.elapsed)
+            found = self._streams[wanted.name] = StoredStream(_as_made(wanted), self._clock.elapsed)
         return found.spec
 
     def change_stream(self, wanted: StreamSpec) -> None:
         """See `ClusterSession.change_stream`."""
         found = self._stream(wanted.name)
         self._check(wanted)
-        found.spec = wanted
+        found.spec = _as_made(wanted)
 
     def _check(self, wanted: StreamSpec) -> None:
         if wanted.replicas > self.servers:
@@ -337,6 +343,11 @@ class MemoryCluster:
     def _tell(self, bucket: str, entry: KeyEntry) -> None:
         for session in tuple(self._sessions):
             session.tell(bucket, entry)
+
+
+def _as_made(wanted: StreamSpec) -> StreamSpec:
+    """Return what becomes of a wanted stream: ids are not remembered longer than messages."""
+    return msgspec.structs.replace(wanted, duplicate_window=min(wanted.duplicate_window, wanted.max_age))
 
 
 class _Line:
@@ -544,14 +555,14 @@ class _Reading:
 
     def _finished(self, sequence: int, future: "asyncio.Future[None]") -> None:
         self._tasks.discard(future)
-        if self._is_over or future.cancelled():
+        error = None if future.cancelled() else future.exception()
+        if self._is_over:
             return
-        error = future.exception()
-        if error is None:
+        if error is None and not future.cancelled():
             self._done(sequence)
             return
         self._in_hand.discard(sequence)
-        if not isinstance(error, BridgeError):
+        if error is not None and not isinstance(error, BridgeError):
             raise error
 
     def _done(self, sequence: int) -> None:
@@ -789,6 +800,12 @@ class MemorySession:
             if not future.cancel() and not future.cancelled():
                 future.exception()  # it may have failed in the moment in which its caller was cancelled
 
+    async def _settled(self, name: str, work: Callable[[], None]) -> None:
+        """Let the broker end something, and wait until it has, if it does so at all."""
+        with contextlib.suppress(TimeoutError, BridgeError):
+            async with self.clock.timeout(_STOP):
+                await self._call(name, work)
+
     def _check_size(self, body: bytes, headers: Headers) -> None:
         size = size_of(body, headers)
         if size > self.max_payload:
@@ -814,7 +831,7 @@ class MemorySession:
         """See `ClusterSession.delete_consumer`."""
         await self._call("delete_consumer", partial(self.broker.delete_consumer, stream, name), jetstream=True)
 
-    async def consume(self, stream: str, name: str, handle: Handle, on_ended: OnEnded, *, prefetch: int) -> _End:
+    async def consume(self, stream: str, name: str, handle: Handle, on_ended: OnEnded, *, prefetch: int) -> Stop:
         """See `ClusterSession.consume`."""
 
         def begin() -> tuple[_Consumer, _Reading]:
@@ -830,28 +847,28 @@ class MemorySession:
             reading.close()
             if reading in self._readings:
                 self._readings.remove(reading)
-                await self._call("end_consume", partial(consumer.leave, self, reading))
+                await self._settled("end_consume", partial(consumer.leave, self, reading))
 
         return end
 
-    async def subscribe(self, subject: str, on_message: OnMessage, on_ended: OnEnded) -> _End:
+    async def subscribe(self, subject: str, on_message: OnMessage, on_ended: OnEnded) -> Stop:
         """See `ClusterSession.subscribe`."""
         subscribed = _Subscribed(subject, on_message, on_ended)
         await self._call("subscribe", partial(self._subscribed.append, subscribed))
 
         async def end() -> None:
             subscribed.is_over = True
-            await self._call("unsubscribe", partial(_remove, self._subscribed, subscribed))
+            await self._settled("unsubscribe", partial(_remove, self._subscribed, subscribed))
 
         return end
 
-    async def serve(self, subject: str, group: str, on_asked: Callable[[Asked], None], on_ended: OnEnded) -> _End:
+    async def serve(self, subject: str, group: str, on_asked: Callable[[Asked], None], on_ended: OnEnded) -> Stop:
         """See `ClusterSession.serve`."""
         service = _Service(self, subject, group, on_asked, on_ended)
         await self._call("serve", partial(self.services.append, service))
 
         async def end() -> None:
-            await self._call("end_serve", partial(_remove, self.services, service))
+            await self._settled("end_serve", partial(_remove, self.services, service))
 
         return end
 
@@ -903,7 +920,7 @@ class MemorySession:
         self._check_size(value or b"", NO_HEADERS)
         return await self._call(name, partial(self.broker.write, bucket, key, value, revision), jetstream=True)
 
-    async def watch(self, bucket: str, on_entry: Callable[[KeyEntry], None], on_ended: OnEnded) -> _End:
+    async def watch(self, bucket: str, on_entry: Callable[[KeyEntry], None], on_ended: OnEnded) -> Stop:
         """See `ClusterSession.watch`."""
         watch = _Watch(bucket, on_entry, on_ended)
 
@@ -916,7 +933,7 @@ class MemorySession:
 
         async def end() -> None:
             watch.is_over = True
-            await self._call("end_watch", partial(_remove, self._watches, watch))
+            await self._settled("end_watch", partial(_remove, self._watches, watch))
 
         return end
 
@@ -940,11 +957,11 @@ class MemorySession:
             InvalidError: It is larger than `max_payload`.
             UnavailableError: It is to be stored, and no stream does so.
         """
-        message_id = None if key is None else f"{command.sender}.{key}"
-        self._check_size(command.body, NO_HEADERS if message_id is None else {"Nats-Msg-Id": message_id})
+        unique = None if key is None else message_id(command.sender, key)
+        self._check_size(command.body, NO_HEADERS if unique is None else {"Nats-Msg-Id": unique})
 
         def send() -> dict[str, Any]:
-            stored = self.broker.send(command.subject, command.body, NO_HEADERS, message_id)
+            stored = self.broker.send(command.subject, command.body, NO_HEADERS, unique)
             if not command.stored:
                 return {}
             if stored is None:

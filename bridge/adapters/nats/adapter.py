@@ -19,6 +19,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters.nats.cluster import NatsCluster
 from bridge.adapters.nats.config import SCHEMES, NatsConfig, addressing, resolve
 from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.delivery import NatsSubscription
@@ -38,7 +39,7 @@ from bridge.adapters.nats.subjects import (
 )
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
-from bridge.core.model import Ack, Command, Enqueue, Inbound, Publish, QueueMessage, Request
+from bridge.core.model import Ack, Command, Enqueue, Export, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
     NO_OPTIONS,
     AckDecision,
@@ -74,6 +75,7 @@ class NatsAdapter(AdapterBase):
         self._outgoing = Outgoing()
         self._connection: NatsConnection | None = None
         self._queues: Queues | None = None
+        self._cluster: NatsCluster | None = None
 
     # --- life
 
@@ -91,6 +93,7 @@ class NatsAdapter(AdapterBase):
             await connection.close()
             raise
         self._connection, self._queues = connection, queues
+        self._cluster = NatsCluster(connection, self._setup)
 
     async def _open(self) -> NatsConnection:
         failure: BridgeError = NotConnectedError("there is no server to go to")
@@ -122,7 +125,7 @@ class NatsAdapter(AdapterBase):
 
     async def disconnect(self) -> None:
         """Close at once; what is in flight fails with ConnectionLostError."""
-        connection, self._connection, self._queues = self._connection, None, None
+        connection, self._connection, self._queues, self._cluster = self._connection, None, None, None
         if connection is not None:
             await connection.close()
 
@@ -147,10 +150,22 @@ class NatsAdapter(AdapterBase):
             raise NotConnectedError("there is no session")
         return self._queues
 
+    @property
+    def cluster(self) -> NatsCluster:
+        """What a fabric does on this session. Raises NotConnectedError where there is none."""
+        if self._cluster is None:
+            raise NotConnectedError("there is no session")
+        return self._cluster
+
     def is_idempotent(self, command: Command) -> bool:
-        """Return True for methods that `idempotent` names, and for `ack`."""
+        """Return True for methods that `idempotent` names, for `ack`, and for events that a stream stores.
+
+        A stream knows those again by their ids.
+        """
         if isinstance(command, Request):
             return command.method in self._idempotent
+        if isinstance(command, Export):
+            return command.stored
         return isinstance(command, Ack)
 
     # --- RPC
@@ -193,6 +208,12 @@ class NatsAdapter(AdapterBase):
 
     def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Publish without a task; the promise hears when the server has confirmed that it has the message."""
+        if type(command) is Export:
+            key = context.idempotency_key
+            if command.stored:
+                return self.cluster.store(command, key)
+            self.cluster.live(command, key, promise)
+            return None
         if type(command) is not Publish:
             return super().begin(command, context, promise)
         if command.qos or command.retain:

@@ -111,8 +111,7 @@ class NatsConnection:
         self._error: BridgeError | None = None
         self.is_live = False
         """Whether it is open, and neither lost nor closed."""
-        self.on_forbidden_post: Callable[[str, BridgeError], bool] = lambda _subject, _error: False
-        """Called with the subject of what `post` has written and the server forbids; returns whether it was known."""
+        self._forbidden_posts: list[Callable[[str, BridgeError], bool]] = []
 
     # --- life
 
@@ -173,6 +172,10 @@ class NatsConnection:
         """Run `work` for as long as the connection lives. Raises NotConnectedError where it does not."""
         return self._background.start(work)
 
+    def on_forbidden_post(self, told: Callable[[str, BridgeError], bool]) -> None:
+        """Call `told` with the subject of what `post` has written and the server forbids; it returns if it knew it."""
+        self._forbidden_posts.append(told)
+
     # --- what the server sends
 
     def _receive(self, operation: Operation) -> None:
@@ -230,7 +233,8 @@ class NatsConnection:
         found = self._fail_waiting(text, lambda use: use == permission)
         if permission.action == "publish":
             found = self._confirmed.forbid(permission.subject, lambda: refused(text)) or found
-            found = self.on_forbidden_post(permission.subject, refused(text)) or found
+            for told in self._forbidden_posts:
+                found = told(permission.subject, refused(text)) or found
         return found
 
     def _fail_waiting(self, text: str, concerns: Callable[[Permission], bool]) -> bool:
@@ -477,9 +481,29 @@ class NatsConnection:
         if self.is_live and subscription.error is None:
             self._transport.write(unsubscribe_line(subscription.sid))
 
+    async def end(self, subscription: NatsSubscription) -> None:
+        """End a subscription; return when the server sends no more of its messages, and those before are delivered.
+
+        Raises:
+            NotConnectedError: There is no connection (any more).
+            ConnectionLostError: It was lost meanwhile.
+        """
+        try:
+            if self.is_live and subscription.error is None:
+                self._transport.write(unsubscribe_line(subscription.sid))
+                subscription.error = RejectedError("it was given up")  # nothing more is to be told, or written
+            await self.flushed()
+        finally:
+            self.unsubscribe(subscription)
+
     def new_inbox(self) -> str:
         """Make a subject that nobody else subscribes to."""
         return f"{self._inbox_prefix}.{self._nuid.next().decode()}"
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a message at most, headers included."""
+        return self._info.max_payload
 
     @property
     def server_version(self) -> str:

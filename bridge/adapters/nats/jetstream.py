@@ -7,20 +7,31 @@ through another consumer its id names that, too, since several consumers may hol
 import asyncio
 import contextlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters._common.json import parse as parse_json
+from bridge.adapters.nats.api import (
+    ACK,
+    ACK_SUBJECT,
+    EXPIRES,
+    IN_PROGRESS,
+    LATE,
+    PULL_SPACING,
+    ends_by_server,
+    ends_by_time,
+    nanoseconds,
+    read_metadata,
+    read_stored,
+)
 from bridge.adapters.nats.config import NatsConfig
 from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.consumers import Consumer, Consumers
 from bridge.adapters.nats.delivery import NatsSubscription
-from bridge.adapters.nats.errors import Permission, refused_by_jetstream
+from bridge.adapters.nats.errors import Permission
 from bridge.adapters.nats.protocol import NO_RESPONDERS, NatsMessage
 from bridge.adapters.nats.subjects import CONTENT_TYPE, MESSAGE_ID, shown_headers
 from bridge.core.errors import (
@@ -35,28 +46,12 @@ from bridge.core.model import Inbound, QueueMessage
 from bridge.core.ports import AckDecision, AdapterSetup, Deliver, SubscriptionOptions
 from bridge.core.settings import Hold
 
-_ACK: Final = b"+ACK"
 _NAK: Final = b"-NAK"
 _TERM: Final = b"+TERM"
-_IN_PROGRESS: Final = b"+WPI"
-_ACK_SUBJECT: Final = "$JS.ACK."
-#: Deliveries and sequences are unsigned numbers of 64 bits.
-_COUNT: Final = re.compile(r"[0-9]{1,20}")
-_NANO: Final = 10**9
-#: JetStream's durations have 64 bits.
-_MOST_NANO: Final = 2**63 - 1
-#: How many messages one pull of `consume` asks for at most, and for how many seconds. So many are in hand at most.
+#: How many messages one pull of `consume` asks for at most. So many are in hand at most.
 _BATCH: Final = 100
-_EXPIRES: Final = 10.0
-#: Seconds between two pulls at least, where the first has brought nothing: without a leader each may end at once.
-_PULL_SPACING: Final = 1.0
 #: Messages that wait to be delivered at most. A server sends only what was asked for.
 _MOST_ARRIVALS: Final = 1024
-#: How many seconds an answer to a pull may be late before it counts as lost.
-_LATE: Final = 5.0
-#: After these statuses of a pull the next one may do better (ADR-13); any other is a setting that cannot work.
-_PULL_AGAIN: Final = frozenset({"404", "408"})
-_PULL_AGAIN_REASONS: Final = ("leadership change", "server shutdown")
 #: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
 _MOST_UNACKNOWLEDGED: Final = 65_536
 
@@ -67,65 +62,6 @@ _STREAM: Final = "stream"
 _PREPARE: Final = 2.0
 #: Seconds until the configured stream is tried again, for as long as that fails.
 _PREPARE_AGAIN: Final = 15.0
-
-
-class _ApiError(msgspec.Struct):
-    """An error as JetStream sends it."""
-
-    code: int | None = None
-    err_code: int | None = None
-    description: str | None = None
-
-
-class _PubAck(msgspec.Struct):
-    """The answer to a publish: stored, or an error."""
-
-    stream: str = ""
-    seq: int = 0
-    error: _ApiError | None = None
-
-
-_PUB_ACK: Final = msgspec.json.Decoder(_PubAck)
-
-
-class Metadata(NamedTuple):
-    """What JetStream tells about a message in its reply subject.
-
-    Attributes:
-        stream: Where it is stored.
-        consumer: Which consumer delivers it.
-        deliveries: How often it was delivered, this time included.
-        sequence: Its number in the stream.
-        timestamp: When it was stored, as the server writes it. A number comes again in a stream that is made again; a
-            number with the same time does not.
-    """
-
-    stream: str
-    consumer: str
-    deliveries: int
-    sequence: int
-    timestamp: str
-
-
-def read_metadata(reply: str) -> Metadata:
-    """Read the reply subject of a JetStream message, in the old form and the new one with domain and account (ADR-15).
-
-    Raises:
-        ProtocolError: It is of neither form. Anybody may send such a message.
-    """
-    parts = reply.split(".")
-    if len(parts) >= 11:
-        del parts[2:4]
-    if len(parts) >= 9 and reply.startswith(_ACK_SUBJECT):
-        stream, consumer, deliveries, sequence, _, timestamp = parts[2:8]
-        if _COUNT.fullmatch(deliveries) and _COUNT.fullmatch(sequence):
-            return Metadata(stream, consumer, int(deliveries), int(sequence), timestamp)
-    raise ProtocolError("a JetStream message whose reply subject cannot be read")
-
-
-def _nanoseconds(seconds: float) -> int:
-    """Return a duration as JetStream takes it."""
-    return min(int(seconds * _NANO), _MOST_NANO)
 
 
 @dataclass(eq=False)
@@ -182,7 +118,7 @@ class Queues:
         self._running: list[Consumption] = []
         self._tokens = 0
         self._is_unprepared = False
-        connection.on_forbidden_post = self._forbidden
+        connection.on_forbidden_post(self._forbidden)
 
     async def prepare(self) -> None:
         """Make or check the configured stream and consumer, for a new session.
@@ -249,7 +185,7 @@ class Queues:
     def _forbidden(self, subject: str, error: BridgeError) -> bool:
         """End what the server does not let pull or acknowledge any more; return whether it was anything of ours."""
         acknowledged = None
-        if subject.startswith(_ACK_SUBJECT):
+        if subject.startswith(ACK_SUBJECT):
             try:
                 metadata = read_metadata(subject)
             except ProtocolError:
@@ -281,17 +217,7 @@ class Queues:
         answer = await self._connection.ask(subject, payload, headers)
         if answer.says_no_responders and self._config.stream is not None and await self._prepare():
             answer = await self._connection.ask(subject, payload, headers)  # surely not stored before
-        if answer.says_no_responders:
-            raise UnavailableError(f'no stream stores "{subject}", or JetStream is off', maybe_sent=False)
-        try:
-            stored: _PubAck = parse_json(answer.data, _PUB_ACK, "the answer")
-        except ProtocolError:
-            raise ProtocolError(f'what answered on "{subject}" is no stream') from None
-        refusal = stored.error
-        if refusal is not None:
-            raise refused_by_jetstream(refusal.code, refusal.err_code, refusal.description)
-        if not stored.stream:
-            raise ProtocolError(f'what answered on "{subject}" is no stream')
+        stored = read_stored(answer, subject)
         return f"{stored.stream}/{stored.seq}"
 
     # --- out, one by one
@@ -316,20 +242,20 @@ class Queues:
         self._tokens += 1
         token = str(self._tokens)
         ask: dict[str, Any] = {"batch": 1}
-        ask |= {"expires": max(1, _nanoseconds(wait))} if wait > 0 else {"no_wait": True}
+        ask |= {"expires": max(1, nanoseconds(wait))} if wait > 0 else {"no_wait": True}
         with self._connection.expected(Permission("publish", consumer.next_subject)) as future:
             consumer.waiting[token] = future
             try:
                 reply = f"{consumer.inbox}.{token}"
                 self._connection.post(consumer.next_subject, json.dumps(ask).encode(), reply=reply)
-                async with self._clock.timeout(wait + _LATE):
+                async with self._clock.timeout(wait + LATE):
                     message = await self._taken(future)
             except TimeoutError:
                 await self._check_exists(consumer)
                 return None
             finally:
                 del consumer.waiting[token]
-        if not message.reply.startswith(_ACK_SUBJECT):
+        if not message.reply.startswith(ACK_SUBJECT):
             await self._check_empty(message, consumer)
             return None
         taken = self._as_queue_message(message)
@@ -344,7 +270,7 @@ class Queues:
         except asyncio.CancelledError:
             if not arrival.cancelled() and arrival.exception() is None:
                 reply = arrival.result().reply
-                if reply.startswith(_ACK_SUBJECT):
+                if reply.startswith(ACK_SUBJECT):
                     with contextlib.suppress(BridgeError):  # the connection is lost: it comes again after `ack_wait`
                         self._connection.post(reply, _NAK)
             raise
@@ -358,7 +284,7 @@ class Queues:
         until = self._clock.monotonic() + visibility
         with contextlib.suppress(BridgeError):  # the connection is lost: it comes again after `ack_wait`
             while (left := until - self._clock.monotonic()) > 0:
-                self._connection.post(reply, _IN_PROGRESS)
+                self._connection.post(reply, IN_PROGRESS)
                 await self._clock.sleep(min(left, consumer.ack_wait / 3))
                 if self._unacknowledged.get(message_id) != reply:
                     return
@@ -373,7 +299,7 @@ class Queues:
             UnavailableError: JetStream does not answer.
         """
         try:
-            async with self._clock.timeout(_LATE):
+            async with self._clock.timeout(LATE):
                 await self._consumers.check_exists(consumer)
         except TimeoutError:
             words = f"queue {consumer.stream}/{consumer.name}: JetStream does not answer"
@@ -398,7 +324,7 @@ class Queues:
 
     def _arrived(self, consumer: Consumer, message: NatsMessage) -> None:
         """Give a status to the call whose pull it answers, and a message to the call that has waited longest."""
-        if not message.reply.startswith(_ACK_SUBJECT):
+        if not message.reply.startswith(ACK_SUBJECT):
             future = consumer.waiting.get(message.subject.rpartition(".")[2])
             if future is not None and not future.done():
                 future.set_result(message)
@@ -447,11 +373,11 @@ class Queues:
 
     async def ack(self, message_id: str) -> None:
         """Acknowledge a message; return when the server has confirmed. Raises InvalidError for one that is not ours."""
-        await self._settle(message_id, _ACK)
+        await self._settle(message_id, ACK)
 
     async def nack(self, message_id: str, delay: float | None) -> None:
         """Give a message back, to come again after `delay` seconds; errors as for `ack`."""
-        more = json.dumps({"delay": _nanoseconds(delay)}).encode() if delay else b""
+        more = json.dumps({"delay": nanoseconds(delay)}).encode() if delay else b""
         await self._settle(message_id, _NAK + b" " + more if more else _NAK)
 
     async def _settle(self, message_id: str, how: bytes) -> None:
@@ -502,7 +428,7 @@ class Queues:
                 words = "dropped: more came than was asked for; if it is stored, it comes again"
                 self._setup.on_dropped(OverloadedError(words), message.subject)
                 return
-            if message.reply.startswith(_ACK_SUBJECT):
+            if message.reply.startswith(ACK_SUBJECT):
                 in_progress[message.reply] = None
             arrivals.put_nowait(message)
 
@@ -540,7 +466,7 @@ class Queues:
         while (room := consumption.room) <= 0:
             consumption.answered.clear()
             await consumption.answered.wait()
-        ask = json.dumps({"batch": room, "expires": _nanoseconds(_EXPIRES)}).encode()
+        ask = json.dumps({"batch": room, "expires": nanoseconds(EXPIRES)}).encode()
         self._connection.post(consumption.consumer.next_subject, ask, reply=consumption.inbox)
         return room
 
@@ -575,15 +501,15 @@ class Queues:
     async def _deliver_all(self, consumption: Consumption, deliver: Deliver, left: int) -> None:
         try:
             while True:
-                asked, until = left, self._clock.monotonic() + _PULL_SPACING
+                asked, until = left, self._clock.monotonic() + PULL_SPACING
                 while left:
                     try:
-                        async with self._clock.timeout(_EXPIRES + _LATE):
+                        async with self._clock.timeout(EXPIRES + LATE):
                             message = await consumption.arrivals.get()
                     except TimeoutError:
                         await self._check_exists(consumption.consumer)
                         break
-                    if not message.reply.startswith(_ACK_SUBJECT):
+                    if not message.reply.startswith(ACK_SUBJECT):
                         await self._check_pull(message, consumption.consumer)
                         break
                     await self._deliver(message, consumption, deliver)
@@ -603,7 +529,7 @@ class Queues:
             return
         if self._is_unanswered(message_id, message, consumption):
             return
-        how = _ACK
+        how = ACK
         content, headers = self._content(message)
         inbound = Inbound(
             topic=message.subject,
@@ -640,7 +566,7 @@ class Queues:
             return False
         consumption.in_progress.pop(reply, None)
         consumption.unanswered[message_id] = (message.reply, until)
-        self._connection.post(message.reply, _IN_PROGRESS)
+        self._connection.post(message.reply, IN_PROGRESS)
         return True
 
     async def _extend(self, consumption: Consumption) -> None:
@@ -662,7 +588,7 @@ class Queues:
                         consumption.answered.set()
                         self._connection.post(reply, _NAK)
                 for reply in tuple(consumption.in_progress):
-                    self._connection.post(reply, _IN_PROGRESS)
+                    self._connection.post(reply, IN_PROGRESS)
         except BridgeError as error:
             self._end(consumption, error)
 
@@ -673,11 +599,10 @@ class Queues:
             # nats-server from 2.10 on answers so for a consumer that is gone, too; 2.9 is silent.
             await self._check_exists(consumer)
             raise UnavailableError(f"{queue}: nobody answers for it; is JetStream on?", maybe_sent=False)
-        if status.code not in _PULL_AGAIN:
+        if not ends_by_time(status):
             raise RejectedError(f"{queue}: {status.description or 'refused'}", code=status.code, maybe_sent=False)
 
     async def _check_pull(self, status: NatsMessage, consumer: Consumer) -> None:
         """Return where the consumer is to be pulled from again after a status; else as `_check_empty`."""
-        reason = status.description.lower()
-        if not any(words in reason for words in _PULL_AGAIN_REASONS):
+        if not ends_by_server(status):
             await self._check_empty(status, consumer)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bridge.adapters.nats.config import NAME_PATTERN
 from bridge.adapters.nats.protocol import NatsMessage
+from bridge.core.cluster import Received
 from bridge.core.errors import InvalidError
 from bridge.core.ports import Context
 
@@ -122,7 +123,13 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
     }
     if context.idempotency_key is not None:
         merged[MESSAGE_ID] = context.idempotency_key
-    for name, value in merged.items():
+    check_headers(merged)
+    return merged
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise InvalidError for headers that NATS cannot carry as they are."""
+    for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise InvalidError(f"headers: {name!r} cannot be the name of a header")
         if value != value.strip() or _CONTROL.search(value):
@@ -131,7 +138,6 @@ def outgoing_headers(headers: Mapping[str, str] | None, context: Context, conten
             value.encode()
         except UnicodeEncodeError:
             raise InvalidError(f"headers.{name}: text with half of a surrogate pair has no UTF-8") from None
-    return merged
 
 
 def shown_headers(message: NatsMessage) -> dict[str, str]:
@@ -180,3 +186,17 @@ class Outgoing:
                 self._blocks.clear()
             self._blocks[key] = block
         return block
+
+
+def received(message: NatsMessage, sequence: int = 0, deliveries: int = 1) -> Received:
+    """Return a message as a fabric gets it; see `core.cluster.Received`."""
+    headers = message.headers or {}
+    unique = headers.pop(MESSAGE_ID, None)
+    return Received(
+        subject=message.subject,
+        body=message.data,
+        headers=headers,
+        message_id=unique,
+        sequence=sequence,
+        deliveries=deliveries,
+    )

@@ -151,7 +151,7 @@ async def test_a_user_who_gets_no_answers() -> None:
 @pytest.mark.parametrize("denied", ["$JS.API.CONSUMER.MSG.NEXT.>", "$JS.ACK.>", "_INBOX.>"])
 async def test_a_queue_that_is_forbidden_while_it_is_read(denied: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pulling, acknowledging or receiving: that subscription ends, nothing else, and nothing is lost."""
-    monkeypatch.setattr(jetstream, "_EXPIRES", 0.3)
+    monkeypatch.setattr(jetstream, "EXPIRES", 0.3)
     told, got = Told(), []
 
     async def deliver(message: Inbound) -> None:

@@ -331,7 +331,7 @@ async def test_a_consumer_that_was_deleted_before_is_noticed(
     find: Callable[[str], str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is silent about it, or from 2.10 on says that nobody answers, so it is asked."""
-    monkeypatch.setattr(jetstream, "_LATE", 0.1)
+    monkeypatch.setattr(jetstream, "LATE", 0.1)
     with nats_server(program=find("nats-server")) as server:
         async with _session(server) as adapter, nats_client(server.port) as outside:
             assert await adapter.dequeue("ORDERS") is None

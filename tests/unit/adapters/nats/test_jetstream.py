@@ -38,9 +38,13 @@ class Server:
         self.unsubscribed: list[NatsSubscription] = []
         self.posting_fails: BridgeError | None = None
         self.is_live = True
-        self.on_forbidden_post: Callable[[str, BridgeError], bool] = lambda _, __: False
+        self.forbidden: Callable[[str, BridgeError], bool] = lambda _, __: False
         self.tasks: list[asyncio.Task[None]] = []
         self.arrived: OnMessage = lambda _: None
+
+    def on_forbidden_post(self, told: Callable[[str, BridgeError], bool]) -> None:
+        """See `NatsConnection`."""
+        self.forbidden = told
 
     def new_inbox(self) -> str:
         """See `NatsConnection`."""

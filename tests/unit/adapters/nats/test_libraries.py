@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy
 from nats.js.errors import NotFoundError
 from nats.nuid import NUID
 
-from bridge.adapters.nats.jetstream import Metadata, read_metadata
+from bridge.adapters.nats.api import Metadata, read_metadata
 from bridge.core.errors import ProtocolError
 
 SEED = b"SUAP4ZTY3VNCZRUZZT4QBB5P3AEXMGIBNRHA7GFT4ADF5UZW6XAOERYG3U"  # of no account anywhere
@@ -118,7 +118,13 @@ def test_metadata_is_read_as_nats_py_reads_it(reply: str) -> None:
     theirs = Msg(None, reply=reply).metadata  # type: ignore[arg-type]
     nanoseconds = str(round(theirs.timestamp.timestamp()) * 10**9)
     assert read_metadata(reply) == Metadata(
-        theirs.stream, theirs.consumer, theirs.num_delivered, theirs.sequence.stream, nanoseconds
+        theirs.stream,
+        theirs.consumer,
+        theirs.num_delivered,
+        theirs.sequence.stream,
+        nanoseconds,
+        theirs.sequence.consumer,
+        theirs.num_pending,
     )
 
 
