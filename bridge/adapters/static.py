@@ -286,4 +286,5 @@ SPEC: Final = AdapterSpec(
     create=StaticAdapter,
     needs_endpoint=False,
     check_names=check_names,
+    unfit_for_lease=lambda *_: "each bridge emits its values once, when it begins",
 )

@@ -236,8 +236,10 @@ def _check_singleton(
         )
         reader.diagnostics.add(location, subject, message, code=Code.INVALID_LABEL)
     elif integration is not None:
-        topic = settings.queue if key == "queue" else settings.topic
-        why = integration.spec.unfit_for_lease(topic or "", integration.config)
+        if settings.queue is not None:
+            why: str | None = "a queue gives each message to one of its readers, so nodes share it already"
+        else:
+            why = integration.spec.unfit_for_lease(settings.topic or "", integration.config)
         if why is not None:
             message = f"this `{key}` of `{integration.type}` cannot be emitted by one node for all: {why}"
             reader.diagnostics.add(location, subject, message, code=Code.UNSUPPORTED_BY_PROTOCOL)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,12 @@ integration "page" {
   config {
     poll   = "10s"
     events = "/events"
+  }
+}
+integration "fixed" {
+  type = "static"
+  config {
+    values = { a = 1 }
   }
 }
 integration "files" {
@@ -180,6 +188,13 @@ def test_the_default_node(read: Read, host: str, bridge: str, node: str):
     """It is the host's name, with the bridge's behind it unless that is the default; other signs become `-`."""
     text = f"bridge {{\n  {bridge}\n}}\n{fabric()}"
     assert read(text, host=host).fabrics["plant"].node == node
+
+
+def test_the_host_is_that_of_the_system(read: Read, tmp_path: Path):
+    """Where nothing else is said, the host's name is what the system says."""
+    read(fabric())
+    found = load([tmp_path / "bridge.hcl"], adapters=AdapterRegistry(), environ={}).fabrics["plant"]
+    assert found.node == re.sub("[^A-Za-z0-9_-]", "-", socket.gethostname())
 
 
 def test_no_default_node(complaints: Complain):
@@ -403,6 +418,7 @@ def test_a_subscription_that_one_node_emits(read: Read, integration: str, topic:
             "events",
             'the server sends its events once to each that listens; only the topic "poll" can be `singl',
         ),
+        ("fixed", "*", "each bridge emits its values once, when it begins"),
         ("cluster", "a.>", "the remote sends messages to each subscriber; nodes share them by `group` where the"),
     ],
 )
@@ -411,6 +427,12 @@ def test_what_one_node_cannot_emit_for_all(complaints: Complain, integration: st
     (found,) = complaints(fabric() + singleton(integration, topic))
     assert found.startswith('7: subscription "s" > singleton: this `topic` of ')
     assert f"cannot be emitted by one node for all: {why}" in found
+
+
+def test_a_queue_is_shared_already(complaints: Complain):
+    """Each message of a queue goes to one reader, so that no lease is needed."""
+    (found,) = complaints(fabric() + singleton("cluster", "ORDERS/worker").replace("topic      ", "queue"))
+    assert "this `queue` of `nats` cannot be emitted by one node for all: a queue gives each message to one" in found
 
 
 def test_a_singleton_of_no_fabric(complaints: Complain):
@@ -484,7 +506,7 @@ def test_a_fabric_as_it_is_shown(read: Read):
         "replicas": 1,
         "receipts": False,
     }
-    assert [*masked(found)["integration"]] == ["cluster", "erp", "clock", "page", "files"]
+    assert [*masked(found)["integration"]] == ["cluster", "erp", "clock", "page", "fixed", "files"]
     assert '  import = ["order.**"]\n' in show(found)
     assert '  singleton = "plant"\n' in show(found)
 
