@@ -260,12 +260,34 @@ async def test_a_node_that_was_suspended_does_not_take_its_name_back():
         first = await it.member("a")
         second = await it.member("a")
         it.suspend(first)
-        await it.advance(60)
+        await it.advance(62)
         assert second.is_node
         await it.resume(first)
+        await it.advance(1)  # its heartbeat is overdue; it finds out before the other one writes again
+        assert not first.is_node
+        assert first.membership.error is not None
         await it.advance(60)
         assert first.joined == [True, False]
         assert second.joined == [True]
+
+
+async def test_copies_that_were_both_refused_do_not_take_the_name_from_each_other(tmp_path):
+    """When the third one dies, one of them has the name, and keeps it."""
+    async with world() as it:
+        holder = await it.member("a")
+        both = [await it.member("a", state_dir=tmp_path) for _ in range(2)]
+        await it.advance(20)
+        await it.kill(holder)
+        await it.advance(60)
+        assert sorted(one.joined for one in both) == [[], [True]]
+
+
+async def test_without_a_session_nobody_is_a_node():
+    """The name may be another one's by the time there is a session again."""
+    async with world() as it:
+        a = await it.member("a")
+        await it.lose_session(a)
+        assert not a.is_node
 
 
 async def test_who_was_suspended_takes_nobody_for_lost():
@@ -431,6 +453,11 @@ async def test_ten_thousand_invented_nodes_leave_room_for_those_that_live():
             assert {"a", "b", "c"} <= {name for name, status in one.sees().items() if status == "connected"}
             assert one.bus.kept.keys() == {f"health.node.{name}" for name in one.sees()}
         assert len(a.bus.told) < 3 * MOST_NODES
+        before = a.context.counts.garbage
+        it.cluster.put("NEMO_plant", "node.gone", invented("gone", status="stopped"))
+        await it.advance(1)
+        assert a.context.counts.garbage == before + 1
+        assert len(a.sees()) == MOST_NODES + 1
 
 
 async def test_a_node_that_changes_all_the_time_is_told_ten_times_a_second():
@@ -500,6 +527,22 @@ async def test_a_node_that_leaves_in_order_is_stopped_at_once_and_writes_nothing
         assert record(it, "b")["status"] == "stopped"
         assert a.bus.statuses("b") == ["connected", "stopped"]
         assert b.joined == [True, False]
+
+
+async def test_a_record_that_is_about_to_be_written_while_a_node_leaves_is_not():
+    """Somebody has deleted the key, so there is nothing to say `stopped` in; it is not made again."""
+    async with world() as it:
+        a = await it.member("a")
+        it.cluster.put("NEMO_plant", "node.a", None)
+        it.cluster.latency = 0.2
+        await it.advance(5.5)  # the heartbeat was refused, and the key is read again
+        leaving = asyncio.create_task(a.membership.leave())
+        await it.advance(30)
+        await leaving
+        entry = it.cluster.value("NEMO_plant", "node.a")
+        assert entry is not None
+        assert entry.value is None
+        assert a.joined == [True, False]
 
 
 async def test_leaving_takes_a_second_at_most():
