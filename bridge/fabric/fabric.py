@@ -203,7 +203,6 @@ class Fabric:
     async def _run_part(self, part: _Part, session: ClusterSession) -> None:
         """Run a part until it fails, or may not run any more."""
         work = asyncio.ensure_future(self._tasks.run(part.run(session), f"fabric {part.name}"))
-        waits = {work}
         barred = asyncio.ensure_future(self._no_member.wait()) if part.as_member else None
         try:
             await asyncio.wait({work} if barred is None else {work, barred}, return_when=asyncio.FIRST_COMPLETED)
@@ -212,10 +211,9 @@ class Fabric:
         finally:
             if barred is not None:
                 barred.cancel()
-            if not work.done():
-                work.cancel()
-                with contextlib.suppress(asyncio.CancelledError, BridgeError):
-                    await asyncio.wait(waits)
+            work.add_done_callback(_take_result)
+            work.cancel()
+            await asyncio.wait({work})
 
     def _note(self, part: _Part, error: BridgeError | None) -> None:
         before = self._errors.pop(part.name, None)
@@ -436,6 +434,12 @@ class Fabric:
         }
         uses = {name: self.membership.offering(name) for name in self.settings.uses}
         return FabricView(health=self.health(), nodes=nodes, uses=uses)
+
+
+def _take_result(work: asyncio.Task[None]) -> None:
+    """Look at how a task has ended that may not run any more: whatever it failed with concerns nobody."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _same_limits(one: StreamSpec, other: StreamSpec) -> bool:
