@@ -25,6 +25,7 @@ class FakeClock:
     def __init__(self, now: float = 1000.0, wall_ms: int = 1_700_000_000_000) -> None:
         self._now = now
         self._wall_offset = wall_ms - round(now * 1000)
+        self._stood_still = 0.0
         self._timers: list[tuple[float, int]] = []
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._number = 0
@@ -36,7 +37,7 @@ class FakeClock:
 
     def elapsed(self) -> float:
         """See `ports.Clock.elapsed`."""
-        return self._now
+        return self._now + self._stood_still
 
     def wall_ms(self) -> int:
         """See `ports.Clock.wall_ms`."""
@@ -45,6 +46,11 @@ class FakeClock:
     def set_wall(self, seconds: float) -> None:
         """Somebody sets the wall clock, forward or back by so much."""
         self._wall_offset += round(seconds * 1000)
+
+    def stand_still(self, seconds: float) -> None:
+        """The process stands still for so long, as a suspended one does: nothing of it runs, and others go on."""
+        self._stood_still += seconds
+        self.set_wall(seconds)
 
     async def sleep(self, seconds: float) -> None:
         """See `ports.Clock.sleep`."""

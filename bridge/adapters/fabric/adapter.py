@@ -3,6 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any
 
+from bridge.adapters._common.background import Background
 from bridge.adapters.fabric import FabricUse
 from bridge.core.fabric import USED, UsedIntegration
 from bridge.core.model import Command, Enqueue, Publish, Request
@@ -10,7 +11,11 @@ from bridge.core.ports import AdapterBase, AdapterSetup, Context, Promise
 
 
 class FabricAdapter(AdapterBase):
-    """Pass operations to the nodes that offer an integration; see `ports.ProtocolAdapter`."""
+    """Pass operations to the nodes that offer an integration; see `ports.ProtocolAdapter`.
+
+    There is no connection of its own: the fabric has that. `connect` waits until a node can be asked, and a node that
+    cannot be asked any more is told as a loss, so that the status changes at once in both directions.
+    """
 
     protocol = USED
 
@@ -19,18 +24,46 @@ class FabricAdapter(AdapterBase):
         if not isinstance(setup.config, FabricUse) or setup.fabrics is None:
             raise ValueError("such an integration exists only with the `fabric` block that names it in `use`")
         self._fabrics = setup.fabrics
-        self._config = setup.config
+        self._fabric = setup.config.fabric
+        self._integration = setup.config.integration
+        self._on_lost = setup.on_lost
+        self._background = Background(setup.on_lost)
+        self._told: str | None = None
 
     @property
     def _used(self) -> UsedIntegration:
-        return self._fabrics.used(self._config.fabric, self._config.integration)
+        # Asked for each time: a reload may have made the fabric anew.
+        return self._fabrics.used(self._fabric, self._integration)
 
     async def connect(self) -> None:
-        """Check that a node can be asked."""
-        await self.check()
+        """Return when a node can be asked.
+
+        Raises:
+            UnavailableError: None can, and the owner was not told that, or for another reason.
+        """
+        await self._background.close()
+        while (error := self._used.unavailable()) is not None:
+            if self._told != error.message:
+                self._told = error.message
+                raise error
+            await self._used.changed()
+        self._told = None
+        await self._background.open()
+        self._background.start(self._watch())
+
+    async def _watch(self) -> None:
+        """Report the loss as soon as no node can be asked."""
+        while (error := self._used.unavailable()) is None:
+            await self._used.changed()
+        self._told = error.message
+        self._on_lost(error)
+
+    async def disconnect(self) -> None:
+        """End the watch."""
+        await self._background.close()
 
     async def check(self) -> None:
-        """Check that a node can be asked, as far as is known. Raises BridgeError."""
+        """Check that a node can be asked, as far as is known. Raises UnavailableError."""
         error = self._used.unavailable()
         if error is not None:
             raise error
