@@ -226,11 +226,14 @@ class ScriptedRemote:
         self._broker = broker
         self._node = node
 
-    def join(self) -> MemorySession | None:
-        """Return a session with the broker behind the stand-in; None where there is none, or the protocol has none."""
+    def join(self, on_lost: Callable[[BridgeError], None]) -> MemorySession | None:
+        """Return a session with the broker behind the stand-in; None where there is none, or the protocol has none.
+
+        `on_lost` is called where the broker ends it.
+        """
         if self._broker is None or not self.spec.carries_fabrics:
             return None
-        return self._broker.session(self._node)
+        return self._broker.session(self._node, on_lost)
 
     def spec_for(self) -> AdapterSpec:
         """Return the protocol's spec whose sessions talk to this stand-in."""
@@ -639,8 +642,8 @@ class ScriptedSession:
         self._is_open = False
         self._broken.set()
         if self._cluster is not None:
-            self._cluster.lose()
-            self._cluster = None
+            cluster, self._cluster = self._cluster, None
+            cluster.close()
         self._remote.over(self)
 
     async def _pass(self) -> None:
@@ -678,7 +681,7 @@ class ScriptedSession:
         if refusal is not None:
             remote.record.add(SessionChange(remote.now_ms(), remote.name, "refused", refusal.message))
             raise type(refusal)(refusal.message, permanent=refusal.permanent)
-        self._cluster = remote.join()
+        self._cluster = remote.join(self.lose)
         if self._spec.has_session:
             remote.record.add(SessionChange(remote.now_ms(), remote.name, "opened"))
         self._is_open = True
