@@ -80,6 +80,7 @@ async def test_added_changed_removed(bus: Program, process: Sidecar, service: Re
             "integrations": {"added": ["new"], "removed": ["old"], "changed": {}},
             "routes": nothing | {"added": ["go"]},
             "subscriptions": nothing,
+            "fabrics": nothing,
             "needs_restart": [],
             "settings": {},
             "stranded": {},
