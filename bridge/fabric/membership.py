@@ -470,9 +470,11 @@ class Membership:
         if watch.is_over:
             return
         record = self._nodes.take(entry)
-        if entry.key == self._key and (not self._joined or (record is not None and record.run != self._record.run)):
-            watch.is_contested = True
-            watch.wake.set()
+        if entry.key == self._key:
+            is_foreign = record is not None and record.run != self._record.run
+            watch.is_contested |= self._joined and is_foreign
+            if is_foreign or not self._joined:
+                watch.wake.set()
 
     def _on_ended(self, watch: _Watch, error: BridgeError) -> None:
         watch.ended = error

@@ -534,8 +534,8 @@ async def test_a_record_that_is_about_to_be_written_while_a_node_leaves_is_not()
     async with world() as it:
         a = await it.member("a")
         it.cluster.put("NEMO_plant", "node.a", None)
-        it.cluster.latency = 0.2
-        await it.advance(5.5)  # the heartbeat was refused, and the key is read again
+        it.cluster.latency = 0.6
+        await it.advance(6.5)  # the heartbeat was refused, and the key is read again
         leaving = asyncio.create_task(a.membership.leave())
         await it.advance(30)
         await leaving
