@@ -40,6 +40,9 @@ _LEAVE: Final = 1.0
 #: Seconds for which the stream knows a message's id; it cannot know it for longer than it keeps the message.
 _DUPLICATES: Final = 120.0
 
+#: With these statuses an integration has no session, and it is not only being opened for the first time.
+_AWAY: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED, ConnectionStatus.STOPPED})
+
 _T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
@@ -249,6 +252,8 @@ class Fabric:
         """Note that the status of an integration of this bridge has changed."""
         self.membership.touch()
         self._offers.touch()
+        if self._session is None:
+            self.publish_health()
 
     async def _import(self, session: ClusterSession) -> None:
         if self.settings.durable:
@@ -359,8 +364,7 @@ class Fabric:
         if self._left:
             return "stopped", None
         if self._session is None:
-            gone = NotConnectedError(f"integration {self.settings.integration} is not connected")
-            return ("connecting", None) if self._previous is None and not self._said else ("disconnected", gone)
+            return self._without_session()
         if membership is not None and membership.permanent:
             return "failed", membership
         if "membership" in self._errors:
@@ -371,6 +375,17 @@ class Fabric:
         if error is not None or self.warnings():
             return "degraded", error
         return "connected", None
+
+    def _without_session(self) -> tuple[FabricStatus, BridgeError | None]:
+        """Return the status while the integration that carries the fabric has no session, and why."""
+        name = self.settings.integration
+        connection = self._around.connection(name)
+        if connection is None or connection.status not in _AWAY:
+            return "connecting", None
+        error = connection.health().error
+        why = connection.status if error is None else error.message
+        status: FabricStatus = "failed" if connection.status is ConnectionStatus.FAILED else "disconnected"
+        return status, NotConnectedError(f"integration {name!r} is not connected: {why}")
 
     def warnings(self) -> list[str]:
         """Return what a person should know although it works, one line each."""
