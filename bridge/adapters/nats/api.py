@@ -1,6 +1,7 @@
 """What streams, queues and buckets need of JetStream: its requests, its answers, what it says of a message."""
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -11,6 +12,7 @@ from bridge.adapters.nats.connection import NatsConnection
 from bridge.adapters.nats.errors import refused_by_jetstream
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import ProtocolError, UnavailableError
+from bridge.core.ports import Clock
 
 #: What is written to the reply subject of a message.
 ACK: Final = b"+ACK"
@@ -24,6 +26,9 @@ LATE: Final = 5.0
 #: Seconds between two pulls at least, where the first has brought nothing: without a leader each may end at once.
 PULL_SPACING: Final = 1.0
 
+#: Seconds for which it is tried to go on with a consumer although JetStream does not answer, and for each attempt.
+_PERSIST: Final = 20.0
+_ATTEMPT: Final = 3.0
 #: Deliveries and sequences are unsigned numbers of 64 bits.
 _COUNT: Final = re.compile(r"[0-9]{1,20}")
 _NANO: Final = 10**9
@@ -236,6 +241,35 @@ async def call(connection: NatsConnection, method: str, question: Any, kind: typ
     found: _A = parse_json(answer.data, _DECODERS[kind], "an answer of JetStream")
     _check(found)
     return found
+
+
+async def persist(clock: Clock, attempt: Callable[[], Awaitable[None]], what: str) -> None:
+    """Try something again and again for as long as JetStream does not answer: its leader may be about to change.
+
+    Args:
+        clock: Limits each attempt, and all of them.
+        attempt: What to try; it may be cancelled, and then called again.
+        what: Names it in the error.
+
+    Raises:
+        UnavailableError: JetStream has not answered for `_PERSIST` seconds.
+        BridgeError: Any other error of `attempt`.
+    """
+    end = clock.monotonic() + _PERSIST
+    while True:
+        failure = UnavailableError(f"{what}: JetStream does not answer", maybe_sent=False)
+        try:
+            async with clock.timeout(_ATTEMPT):
+                await attempt()
+        except TimeoutError:
+            pass
+        except UnavailableError as error:
+            failure = error
+        else:
+            return
+        if clock.monotonic() >= end:
+            raise failure
+        await clock.sleep(PULL_SPACING)
 
 
 def _check(answer: Answer) -> None:

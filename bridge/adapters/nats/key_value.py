@@ -14,7 +14,6 @@ from nats.nuid import NUID
 
 from bridge.adapters.nats.api import (
     ACK_SUBJECT,
-    LATE,
     MESSAGE_NOT_FOUND,
     STREAM_EXISTS,
     STREAM_NOT_FOUND,
@@ -27,6 +26,7 @@ from bridge.adapters.nats.api import (
     call,
     metadata_from,
     nanoseconds,
+    persist,
     read_stored,
 )
 from bridge.adapters.nats.connection import NatsConnection
@@ -34,7 +34,7 @@ from bridge.adapters.nats.delivery import NatsSubscription
 from bridge.adapters.nats.protocol import NatsMessage, read_headers
 from bridge.adapters.nats.subjects import header_block
 from bridge.core.cluster import ConflictError, KeyEntry, OnEnded
-from bridge.core.errors import BridgeError, ProtocolError, RejectedError, UnavailableError
+from bridge.core.errors import BridgeError, ProtocolError, RejectedError
 from bridge.core.ports import AdapterSetup, Clock
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -304,19 +304,20 @@ class Watch:
                         await self._broken.wait()
                 silent = self._clock.monotonic() - self._heard > _MISSED * _HEARTBEAT
                 if self._broken.is_set() or silent:
-                    async with self._clock.timeout(LATE):
-                        await self._check_bucket()
-                        await self._open()
-        except TimeoutError:
-            self._end(UnavailableError(f"stream {self._stream}: JetStream does not answer", maybe_sent=False))
+                    await persist(self._clock, self._open_again, f"stream {self._stream}")
         except BridgeError as error:
             self._end(error)
 
-    async def _check_bucket(self) -> None:
-        """Raise RejectedError where the bucket was made again, so that its revisions mean something else."""
+    async def _open_again(self) -> None:
+        """Go on with another consumer.
+
+        Raises:
+            RejectedError: The bucket is gone, or was made again, so that its revisions mean something else.
+        """
         info = await call(self._connection, f"STREAM.INFO.{self._stream}", None, StreamInfo)
         if info.state.last_seq < self._revision:
             raise RejectedError(f"stream {self._stream} was made again", maybe_sent=False)
+        await self._open()
 
     def _end(self, error: BridgeError) -> None:
         """End it while the connection goes on, and tell."""

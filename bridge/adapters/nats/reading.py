@@ -13,7 +13,6 @@ from bridge.adapters.nats.api import (
     CONSUMER_NOT_FOUND,
     EXPIRES,
     IN_PROGRESS,
-    LATE,
     PULL_SPACING,
     ConsumerInfo,
     Metadata,
@@ -22,6 +21,7 @@ from bridge.adapters.nats.api import (
     ends_by_time,
     metadata_from,
     nanoseconds,
+    persist,
     read_metadata,
 )
 from bridge.adapters.nats.connection import NatsConnection
@@ -30,7 +30,7 @@ from bridge.adapters.nats.errors import Permission
 from bridge.adapters.nats.protocol import NO_RESPONDERS, NatsMessage
 from bridge.adapters.nats.subjects import received
 from bridge.core.cluster import Handle, OnEnded
-from bridge.core.errors import BridgeError, ProtocolError, RejectedError, UnavailableError
+from bridge.core.errors import BridgeError, ProtocolError, RejectedError
 from bridge.core.ports import AdapterSetup
 from bridge.core.timer import Timer
 
@@ -162,11 +162,7 @@ class Reading:
     async def _check(self) -> None:
         """Ask what became of the consumer, since a pull had no answer; end, or pull again."""
         try:
-            async with self._clock.timeout(LATE):
-                await self._look_up()
-        except TimeoutError:
-            words = f"consumer {self.stream}/{self.name}: JetStream does not answer"
-            self.end(UnavailableError(words, maybe_sent=False))
+            await persist(self._clock, self._look_up, f"consumer {self.stream}/{self.name}")
         except BridgeError as error:
             self.end(error)
         else:
