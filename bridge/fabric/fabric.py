@@ -74,8 +74,16 @@ class Fabric:
         uses: The integrations of others that this bridge uses.
     """
 
-    def __init__(self, settings: FabricSettings, around: Surroundings) -> None:
-        """Create it from its block; nothing is asked of the broker before `run`."""
+    def __init__(
+        self, settings: FabricSettings, around: Surroundings, exported_elsewhere: Callable[[str], bool]
+    ) -> None:
+        """Create it; nothing is asked of the broker before `run`.
+
+        Args:
+            settings: Its block.
+            around: What it uses of the bridge.
+            exported_elsewhere: Returns whether another fabric of the bridge exports events of a type.
+        """
         self.settings = settings
         self._clock = around.clock
         self._rng = around.rng
@@ -114,7 +122,11 @@ class Fabric:
         )
         self.leases = Leases(context, lambda: self.membership.joined, around.run_id)
         self.uses = Uses(context, self.membership)
-        self._importer = Importer(context, listens=around.listens, stop_with=around.stop_with)
+        self._importer = Importer(
+            context,
+            listens=lambda event_type: around.listens(event_type) or exported_elsewhere(event_type),
+            stop_with=around.stop_with,
+        )
         self._offers = Offers(context, execute=around.execute, status=self._status_of)
         self.membership.on_joined(self._on_joined)
         self.membership.on_change(self._on_membership)
@@ -174,6 +186,7 @@ class Fabric:
         finally:
             await self._tasks.close()
             self._rejections.flush()
+            self.exporter.close()
 
     async def _use(self, session: ClusterSession) -> None:
         """Run all parts on a session until another one is there, or none."""
@@ -304,7 +317,8 @@ class Fabric:
     # --- the end
 
     async def drain(self) -> None:
-        """Let the others send no more commands; return when none comes any more."""
+        """Export nothing more, and let the others send no more commands; return when none comes any more."""
+        self.exporter.stopping = True
         self.membership.drain()
         await self._offers.drain()
 

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.config import FabricSettings
@@ -48,7 +49,7 @@ class Fabrics:
             if name not in self._fabrics:
                 from bridge.fabric.fabric import Fabric  # noqa: PLC0415 - few bridges have a fabric
 
-                fabric = self._fabrics[name] = Fabric(wanted, self._around)
+                fabric = self._fabrics[name] = Fabric(wanted, self._around, partial(self._takes_beside, name))
                 fabric.on_session(self._sessions.get(wanted.integration))
                 self._start(fabric)
         for lease in self._leases:
@@ -121,6 +122,10 @@ class Fabrics:
     def takes(self, event_type: str) -> bool:
         """Return whether events of this type are exported."""
         return any(fabric.exporter.takes(event_type) for fabric in self._fabrics.values())
+
+    def _takes_beside(self, name: str, event_type: str) -> bool:
+        """Return whether another fabric than this one exports events of a type."""
+        return any(fabric.exporter.takes(event_type) for other, fabric in self._fabrics.items() if other != name)
 
     def sender(self, integration: str, route: str) -> DeliveryConnection | None:
         """Return what sends the events of the outbox that a fabric exports; see `outbox.Outbox`."""
