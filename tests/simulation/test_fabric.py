@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.simulation.fleet import Fleet, fleet
+from tests.support.simulation.configured import configured
+from tests.support.simulation.fleet import CARRIER, Fleet, fleet
 
 NODES = ("a", "b", "c")
 SECONDS = 60
@@ -159,3 +160,54 @@ integration "printer" {
         answers = {event.correlation_id: event.payload for event in world.events("a", f"response.{command}")}
         assert answers["one"]["ok"] is True
         assert answers["two"]["error"]["kind"] == "unavailable"
+
+
+def test_a_reload_with_another_fabric_block(tmp_path: Path) -> None:
+    """A block that has changed counts at once, the node keeps its name, and another one has its leases in between."""
+    texts = {node: _fabric(node) + TICK for node in NODES}
+    changed = texts["a"].replace('export      = ["order.**"]', 'export      = ["stock.**"]')
+    with fleet(tmp_path, texts) as world:
+        world.at(20, partial(world["a"].reload, configured(tmp_path / "a", CARRIER + changed)))
+        world.at(30, partial(world["a"].emit, "order.created", {"n": 1}))
+        world.at(30, partial(world["b"].emit, "order.created", {"n": 2}))
+        world.start()
+        world.run(60)
+        assert _numbers(world, "b") == []
+        assert _numbers(world, "a") == [("b", 2)]
+        assert "stopped" not in [event.payload["status"] for event in world.events("b", "health.node.a")]
+        ticks = sorted(
+            event.payload["message"]["scheduled_at"] for node in NODES for event in world.events(node, "job.due")
+        )
+        assert [after - before for before, after in pairwise(ticks)] == [1000] * (len(ticks) - 1)
+
+
+def test_a_reload_without_the_fabric(tmp_path: Path) -> None:
+    """The node leaves in order: the others see that it has stopped, and its own bus hears no more of the fabric."""
+    with fleet(tmp_path, {node: _fabric(node) for node in NODES}) as world:
+        world.at(20, partial(world["a"].reload, configured(tmp_path / "a", CARRIER)))
+        world.at(30, partial(world["b"].emit, "order.created", {"n": 2}))
+        world.start()
+        world.run(60)
+        assert world.events("b", "health.node.a")[-1].payload["status"] == "stopped"
+        assert world.events("a", "health.fabric.plant")[-1].payload["status"] == "stopped"
+        assert _numbers(world, "a") == []
+        assert _numbers(world, "c") == [("b", 2)]
+
+
+def test_a_node_that_stops_in_order(tmp_path: Path) -> None:
+    """Its lease is taken over within a tick or two, and what was exported meanwhile waits for its return."""
+    with fleet(tmp_path, {node: _fabric(node) + TICK for node in NODES}) as world:
+        world.start()
+        world.run(20)
+        leader = next(node for node in NODES if world.events(node, "job.due"))
+        other = next(node for node in NODES if node != leader)
+        world.at(20.5, world[leader].stop)
+        world.at(40, partial(world[other].emit, "order.created", {"n": 7}))
+        world.at(60, world[leader].start_soon)
+        world.run(90)
+        ticks = sorted(
+            event.payload["message"]["scheduled_at"] for node in NODES for event in world.events(node, "job.due")
+        )
+        assert len(set(ticks)) == len(ticks)
+        assert max(after - before for before, after in pairwise(ticks)) <= 2000
+        assert _numbers(world, leader) == [(other, 7)]
