@@ -461,7 +461,9 @@ class _Consumer:
     def pump(self) -> None:
         """Deliver what there is to those who have room for it."""
         while self._is_up():
-            reading = next((one for one in self._readings if self._in_hand(one) < one.prefetch), None)
+            # Whoever is not heard of gets nothing while another one asks: its pulls end.
+            readings = sorted(self._readings, key=lambda one: self._is_silent("to", one.session.node))
+            reading = next((one for one in readings if self._in_hand(one) < one.prefetch), None)
             found = None if reading is None else self._next()
             if reading is None or found is None:
                 break
