@@ -178,7 +178,8 @@ class IntegrationGateway:
 
             self._tracer = make_tracer(settings.name, clock=self._clock, redactor=self._redactor)
         state_dir = settings.data_dir or default_folder(settings.name)
-        self._fabrics = Fabrics(self._for_fabrics(state_dir, rng))
+        kept = state_dir if around.storage is None else None
+        self._fabrics = Fabrics(self._for_fabrics(kept, rng))
         self._manager = ConnectionManager(
             bus=self.bus,
             clock=self._clock,
@@ -251,7 +252,7 @@ class IntegrationGateway:
         operations = {name: one.spec.operations for name, one in configuration.integrations.items()}
         return Router(operations, configuration.routes)
 
-    def _for_fabrics(self, state_dir: Path, rng: random.Random) -> FabricSurroundings:
+    def _for_fabrics(self, state_dir: Path | None, rng: random.Random) -> FabricSurroundings:
         """Return what fabrics use of this bridge. Most of it is made after them."""
         settings = self._configuration.bridge
         return FabricSurroundings(
