@@ -7,7 +7,7 @@ silent, a cluster that is away, JetStream without a leader, a call that is refus
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +41,8 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Export
 from bridge.core.ports import Clock, Context, Promise
-from bridge.core.timer import Timer
+from bridge.simulation.durable import DurableConsumer, Reading
+from bridge.simulation.line import Line
 from bridge.simulation.stream import StoredBucket, StoredMessage, StoredStream, matches, overlap, size_of
 
 #: Seconds after which a message is delivered again that nobody has acknowledged or called in progress.
@@ -81,7 +82,7 @@ class MemoryCluster:
         self._ack_wait = ack_wait
         self._sessions: list[MemorySession] = []
         self._streams: dict[str, StoredStream] = {}
-        self._consumers: dict[tuple[str, str], _Consumer] = {}
+        self._consumers: dict[tuple[str, str], DurableConsumer] = {}
         self._buckets: dict[str, StoredBucket] = {}
         self._silent: dict[Literal["to", "from"], set[str]] = {"to": set(), "from": set()}
         self._refusals: list[tuple[str, str | None, BridgeError]] = []
@@ -286,13 +287,18 @@ class MemoryCluster:
         found = self._consumers.get((stream, name))
         made = found is None
         if found is None:
-            found = _Consumer(stored, self._clock, self._ack_wait, self.is_silent, lambda: self._jetstream == "up")
+            found = DurableConsumer(
+                stored, self._clock, self._ack_wait, self.is_silent, lambda: self._jetstream == "up"
+            )
             self._consumers[stream, name] = found
         found.subject = subject
         found.pump()
         return ConsumerState(acknowledged=found.acknowledged, pending=found.pending, made=made)
 
-    def consumer_of(self, stream: str, name: str) -> "_Consumer":
+    def _is_up(self) -> bool:
+        return self._jetstream == "up"
+
+    def consumer_of(self, stream: str, name: str) -> "DurableConsumer":
         """Return a consumer. Raises RejectedError where there is none."""
         self._stream(stream)
         if (stream, name) not in self._consumers:
@@ -348,243 +354,6 @@ class MemoryCluster:
 def _as_made(wanted: StreamSpec) -> StreamSpec:
     """Return what becomes of a wanted stream: ids are not remembered longer than messages."""
     return msgspec.structs.replace(wanted, duplicate_window=min(wanted.duplicate_window, wanted.max_age))
-
-
-class _Line:
-    """One way of a session's connection: what is sent arrives in order, later, or never."""
-
-    def __init__(self, clock: Clock, latency: Callable[[], float], is_silent: Callable[[], bool]) -> None:
-        self._clock = clock
-        self._latency = latency
-        self._is_silent = is_silent
-        self._sent: deque[tuple[float, Callable[[], None]]] = deque()
-        self._timer = Timer(clock)
-        self._is_called = False
-
-    def send(self, deliver: Callable[[], None]) -> None:
-        """Let something arrive: `deliver` is called then."""
-        self._sent.append((self._clock.monotonic() + self._latency(), deliver))
-        self._call()
-
-    def _call(self) -> None:
-        """See that what comes next is handed over at its time."""
-        if not self._sent or self._is_called or self._timer.is_set or self._is_silent():
-            return
-        wait = self._sent[0][0] - self._clock.monotonic()
-        if wait > 0:
-            self._timer.set(wait, self.pass_on)
-        else:
-            self._is_called = True
-            asyncio.get_running_loop().call_soon(self.pass_on)
-
-    def pass_on(self) -> None:
-        """Hand over what has arrived, unless the line is silent."""
-        self._is_called = False
-        while self._sent and not self._is_silent() and self._sent[0][0] <= self._clock.monotonic():
-            self._sent.popleft()[1]()
-        self._call()
-
-    def cut(self) -> None:
-        """Lose all that is on the way."""
-        self._timer.cancel()
-        self._sent.clear()
-
-
-@dataclass(eq=False)
-class _Delivery:
-    """A message that was delivered and not acknowledged.
-
-    Attributes:
-        message: The message.
-        reading: Who has it.
-        deliveries: How often it was delivered.
-        heard: When it was delivered, or was last known to be in progress.
-    """
-
-    message: StoredMessage
-    reading: "_Reading"
-    deliveries: int
-    heard: float
-
-
-class _Consumer:
-    """A durable consumer at the broker."""
-
-    def __init__(
-        self,
-        stream: StoredStream,
-        clock: Clock,
-        ack_wait: float,
-        is_silent: Callable[[Literal["to", "from"], str], bool],
-        is_up: Callable[[], bool],
-    ) -> None:
-        self.subject = ">"
-        self._stream = stream
-        self._clock = clock
-        self._ack_wait = ack_wait
-        self._is_silent = is_silent
-        self._is_up = is_up
-        self._cursor = stream.state.last
-        self._unacknowledged: dict[int, _Delivery] = {}
-        self._again: dict[int, int] = {}
-        self._readings: list[_Reading] = []
-        self._timer = Timer(clock)
-
-    @property
-    def acknowledged(self) -> int:
-        waiting = (*self._unacknowledged, *self._again)
-        return min(waiting) - 1 if waiting else self._cursor
-
-    @property
-    def pending(self) -> int:
-        return sum(1 for _ in self._stream.after(self._cursor, self.subject))
-
-    def read(self, reading: "_Reading") -> None:
-        """Let somebody read it, too."""
-        self._readings.append(reading)
-        self.pump()
-
-    def leave(self, session: "MemorySession", reading: "_Reading | None" = None) -> None:
-        """End what a session reads, or one reading of it."""
-        self._readings = [
-            one for one in self._readings if one.session is not session or (reading is not None and one is not reading)
-        ]
-
-    def end(self, error: BridgeError) -> None:
-        """Tell all who read it that it is gone."""
-        self._timer.cancel()
-        self._unacknowledged.clear()
-        readings, self._readings = self._readings, []
-        for reading in readings:
-            reading.session.lines[1].send(partial(reading.end, error))
-
-    def pump(self) -> None:
-        """Deliver what there is to those who have room for it."""
-        while self._is_up():
-            # Whoever is not heard of gets nothing while another one asks: its pulls end.
-            readings = sorted(self._readings, key=lambda one: self._is_silent("to", one.session.node))
-            reading = next((one for one in readings if self._in_hand(one) < one.prefetch), None)
-            found = None if reading is None else self._next()
-            if reading is None or found is None:
-                break
-            message, deliveries = found
-            self._unacknowledged[message.sequence] = _Delivery(message, reading, deliveries, self._clock.elapsed())
-            reading.session.lines[1].send(partial(reading.take, message, deliveries))
-        if self._unacknowledged and not self._timer.is_set:
-            self._timer.set(self._ack_wait / 3, self._look)
-
-    def _in_hand(self, reading: "_Reading") -> int:
-        return sum(one.reading is reading for one in self._unacknowledged.values())
-
-    def _next(self) -> tuple[StoredMessage, int] | None:
-        """Return the next message to deliver, and how often it is delivered then: those of before come first."""
-        while self._again:
-            sequence = min(self._again)
-            deliveries = self._again.pop(sequence)
-            message = self._stream.get(sequence)
-            if message is not None:
-                return message, deliveries + 1
-        message = next(self._stream.after(self._cursor, self.subject), None)
-        if message is None:
-            return None
-        self._cursor = message.sequence
-        return message, 1
-
-    def acknowledge(self, sequence: int) -> None:
-        """A message is done with."""
-        self._unacknowledged.pop(sequence, None)
-        self._again.pop(sequence, None)
-        self.pump()
-
-    def _look(self) -> None:
-        """Take back what nobody has in progress."""
-        now = self._clock.elapsed()
-        for sequence, delivery in tuple(self._unacknowledged.items()):
-            reading = delivery.reading
-            node = reading.session.node
-            if reading in self._readings and reading.has(sequence) and not self._is_silent("to", node):
-                delivery.heard = now
-            elif now - delivery.heard >= self._ack_wait - 0.001:
-                del self._unacknowledged[sequence]
-                self._again[sequence] = delivery.deliveries
-        self.pump()
-
-
-class _Reading:
-    """One `consume` of a session."""
-
-    def __init__(
-        self,
-        session: "MemorySession",
-        handle: Handle,
-        on_ended: OnEnded,
-        prefetch: int,
-        acknowledge: Callable[[int], None],
-    ) -> None:
-        self.session = session
-        self.prefetch = prefetch
-        self._handle = handle
-        self._on_ended = on_ended
-        self._acknowledge = acknowledge
-        self._in_hand: set[int] = set()
-        self._tasks: set[asyncio.Future[None]] = set()
-        self._is_over = False
-
-    def has(self, sequence: int) -> bool:
-        """Return whether a message is here, and not done with."""
-        return sequence in self._in_hand
-
-    def take(self, message: StoredMessage, deliveries: int) -> None:
-        """Hand a message over."""
-        if self._is_over:
-            return
-        self._in_hand.add(message.sequence)
-        received = Received(
-            subject=message.subject,
-            body=message.body,
-            headers=message.headers,
-            message_id=message.message_id,
-            sequence=message.sequence,
-            deliveries=deliveries,
-        )
-        waiting = self._handle(received)
-        if waiting is None:
-            self._done(message.sequence)
-            return
-        future = asyncio.ensure_future(waiting)
-        self._tasks.add(future)
-        future.add_done_callback(partial(self._finished, message.sequence))
-
-    def _finished(self, sequence: int, future: "asyncio.Future[None]") -> None:
-        self._tasks.discard(future)
-        error = None if future.cancelled() else future.exception()
-        if self._is_over:
-            return
-        if error is None and not future.cancelled():
-            self._done(sequence)
-            return
-        self._in_hand.discard(sequence)
-        if error is not None and not isinstance(error, BridgeError):
-            raise error
-
-    def _done(self, sequence: int) -> None:
-        self._in_hand.discard(sequence)
-        self.session.lines[0].send(partial(self._acknowledge, sequence))
-
-    def end(self, error: BridgeError) -> None:
-        """It has ended by itself."""
-        if not self._is_over:
-            self.close()
-            self._on_ended(error)
-
-    def close(self) -> None:
-        """Hand over and acknowledge nothing more."""
-        self._is_over = True
-        self._in_hand.clear()
-        for task in self._tasks:
-            if isinstance(task, asyncio.Task):
-                task.cancel()
-        self._tasks.clear()
 
 
 class _Asked:
@@ -688,11 +457,11 @@ class MemorySession:
         """Connect."""
         broker, node = self.broker, self.node
         self.lines = tuple(
-            _Line(self.clock, lambda: broker.latency, partial(broker.is_silent, way, node)) for way in ("to", "from")
+            Line(self.clock, lambda: broker.latency, partial(broker.is_silent, way, node)) for way in ("to", "from")
         )
         self._subscribed: list[_Subscribed] = []
         self._watches: list[_Watch] = []
-        self._readings: list[_Reading] = []
+        self._readings: list[Reading] = []
         self._waiting: set[asyncio.Future[Any]] = set()
 
     @property
@@ -836,9 +605,9 @@ class MemorySession:
     async def consume(self, stream: str, name: str, handle: Handle, on_ended: OnEnded, *, prefetch: int) -> Stop:
         """See `ClusterSession.consume`."""
 
-        def begin() -> tuple[_Consumer, _Reading]:
+        def begin() -> tuple[DurableConsumer, Reading]:
             consumer = self.broker.consumer_of(stream, name)
-            reading = _Reading(self, handle, on_ended, prefetch, consumer.acknowledge)
+            reading = Reading(self, handle, on_ended, prefetch, consumer.acknowledge)
             self._readings.append(reading)
             consumer.read(reading)
             return consumer, reading

@@ -95,7 +95,8 @@ class StoredStream:
         return self._last
 
     def _forget_ids(self, now: float) -> None:
-        for message_id, (_, at) in tuple(self._ids.items()):
+        while self._ids:
+            message_id, (_, at) = next(iter(self._ids.items()))
             if now - at < self.spec.duplicate_window:
                 return
             del self._ids[message_id]
@@ -103,7 +104,8 @@ class StoredStream:
     def _remove(self) -> None:
         """Remove what is too old or too much, the oldest first."""
         now, most = self._now(), self.spec.max_bytes
-        for sequence, message in tuple(self._messages.items()):
+        while self._messages:
+            sequence, message = next(iter(self._messages.items()))
             if now - message.at < self.spec.max_age and (most is None or self._bytes <= most):
                 return
             self._bytes -= message.size

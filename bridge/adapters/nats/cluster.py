@@ -237,8 +237,10 @@ class NatsCluster:
         Raises:
             InvalidError: It is larger than the server takes, or the subject is none.
             UnavailableError: No stream stores it.
+            RejectedError: The server forbids or refuses it.
             BridgeError: See `NatsConnection.ask`.
         """
+        self._connection.check_takes_headers()
         check_subject(command.subject, "subject")
         answer = await self._connection.ask(command.subject, command.body, _block(_id(command, key)))
         stored = read_stored(answer, command.subject)

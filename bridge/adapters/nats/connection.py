@@ -365,6 +365,15 @@ class NatsConnection:
         self._check_size(len(payload) + len(headers))
         self._transport.write(publish_line(subject, payload, headers, reply))
 
+    def check_takes_headers(self) -> None:
+        """Raise RejectedError where the server takes no headers: what is sent without them would mean something else.
+
+        Without the revision that it expects a write to a bucket would be one without a condition.
+        """
+        if self._lacks_headers:
+            words = "the server takes no headers (its `no_header_support`), which streams and buckets need"
+            raise RejectedError(words, maybe_sent=False)
+
     def _leave_out_headers(self) -> bytes:
         """Return no headers, for a server that would end the connection over them, and warn of that."""
         if not self._warned_of_headers:

@@ -143,6 +143,7 @@ class KeyValue:
     async def _write(
         self, bucket: str, key: str, value: bytes, revision: int, headers: dict[str, str] | None = None
     ) -> int:
+        self._connection.check_takes_headers()
         subject = f"$KV.{bucket}.{key}"
         block = header_block({_EXPECTED: str(revision)} | (headers or {}))
         answer = await self._connection.ask(subject, value, block)

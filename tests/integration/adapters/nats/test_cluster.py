@@ -128,6 +128,15 @@ async def test_a_server_without_jetstream() -> None:
             await until(lambda: got)
 
 
+async def test_a_server_without_headers() -> None:
+    """Nothing is written to a stream or a bucket: without the revision it expects, a write would have no condition."""
+    with nats_server("no_header_support: true") as server:
+        async with _session(server.port) as adapter:
+            for call in (adapter.cluster.update("B", "a", b"1", 1), _store(adapter, "1")):
+                with pytest.raises(RejectedError, match="no_header_support"):
+                    await call
+
+
 def _settings(publish: str = '">"', subscribe: str = '">"') -> str:
     user = f"user: app, password: app, permissions: {{ publish: {publish}, subscribe: {subscribe} }}"
     return f"authorization {{ users = [ {{ user: root, password: root }}, {{ {user} }} ] }}"

@@ -76,6 +76,9 @@ class Server:
         assert not headers
         self.posts.append((subject, payload, reply))
 
+    def check_takes_headers(self) -> None:
+        """See `NatsConnection`."""
+
     async def flushed(self, *_: Any) -> None:
         """See `NatsConnection`."""
 
