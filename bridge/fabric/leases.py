@@ -214,15 +214,6 @@ class Leases:
                 )
         return found
 
-    def succeed(self, previous: "Leases") -> None:
-        """Take over the subscriptions of these leases from those of the same fabric before a reload.
-
-        Those compete no longer, and should `leave` before.
-        """
-        for campaign in tuple(previous._campaigns.values()):  # noqa: SLF001  # of the same class
-            for handle in tuple(campaign.handles):
-                handle.move(self)
-
     async def leave(self) -> None:
         """Give up all leases that this node has, and compete for none any more.
 
@@ -631,11 +622,3 @@ class _Handle:
     async def claim(self, tick: int | None = None) -> bool:
         """See `Lease.claim`."""
         return await self._leases.claim(self, tick)
-
-    def move(self, leases: Leases) -> None:
-        """Belong to other leases, of the same fabric after a reload."""
-        competes = self._competes
-        self.resign()
-        self._leases = leases
-        if competes:
-            self.campaign()

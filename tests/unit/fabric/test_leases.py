@@ -315,21 +315,6 @@ async def test_a_reload_removes_and_adds_the_subscription() -> None:
         assert fabric.gaps()[0] < 1.5
 
 
-async def test_a_reload_of_the_fabric_moves_its_subscriptions() -> None:
-    """The leases of a fabric with other settings take over what those before have given up."""
-    async with plant("a", "b") as fabric:
-        await fabric.clock.advance(10.5)
-        node = fabric.leader
-        other = next(one for one in fabric.nodes if one is not node)
-        leaving = asyncio.create_task(node.leases.leave())
-        await fabric.clock.advance(0.05)
-        assert leaving.done()
-        other.leases.succeed(node.leases)
-        assert node.lease.term is None
-        await fabric.clock.advance(3)
-        assert node.lease.term == other.lease.term is not None
-
-
 async def test_wall_clocks_that_differ_by_seconds() -> None:
     """A tick is what a node calls it: those that a fast clock has said are not said again after it."""
     async with plant() as fabric:
