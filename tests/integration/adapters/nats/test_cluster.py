@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.adapters.nats.adapter import NatsAdapter
-from bridge.core.cluster import KeyEntry, Received, StreamSpec
+from bridge.core.cluster import Asked, KeyEntry, Received, StreamSpec
 from bridge.core.endpoint import AuthBasic, Endpoint
 from bridge.core.errors import BridgeError, RejectedError, UnavailableError
 from bridge.core.model import Export
@@ -18,7 +18,7 @@ from bridge.core.ports import Context, perform
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
 from tests.support.servers.nats_cluster import NatsCluster, nats_cluster
-from tests.support.servers.nats_server import nats_server
+from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.wait import PATIENCE, until
 
 _SPEC = StreamSpec(name="T", subjects=("t.event.>",), max_age=3600.0)
@@ -191,6 +191,33 @@ async def test_what_is_forbidden_while_it_is_read(denied: str) -> None:
     assert not told.lost
 
 
+async def test_whoever_asks_cannot_have_us_write() -> None:
+    """An answer to a subject that governs the server, or is a key of a bucket, is not sent: the asker has chosen it."""
+    asked: list[bytes] = []
+
+    def serve(request: Asked) -> None:
+        asked.append(request.body)
+        request.answer(b"ours")
+
+    with nats_server() as server:
+        async with _session(server.port) as adapter, nats_client(server.port) as other:
+            await adapter.cluster.bucket("B", replicas=1)
+            await adapter.cluster.serve("t.use.erp", "g", serve, _ignore)
+            for reply in ("$KV.B.a", "$JS.API.STREAM.DELETE.KV_B", ""):
+                await other.publish("t.use.erp", reply.encode(), reply=reply)
+            assert (await other.request("t.use.erp", b"last", timeout=10)).data == b"ours"
+            await until(lambda: len(asked) == 4, "all requests")
+            assert await adapter.cluster.get("B", "a") is None
+
+
+async def test_what_may_be_repeated() -> None:
+    """An event that a stream stores, as it has an id there; one that is sent at most once may not."""
+    with nats_server() as server:
+        async with _session(server.port) as adapter:
+            for stored in (True, False):
+                assert adapter.is_idempotent(Export(subject="t.x", body=b"", sender="s", stored=stored)) is stored
+
+
 def _ignore(_: BridgeError) -> None:
     """Nothing is to be told."""
 
@@ -210,7 +237,8 @@ def _host(cluster: NatsCluster, stream: str) -> int | None:
     return None
 
 
-async def test_three_servers_of_which_one_is_killed() -> None:
+@pytest.mark.parametrize("fault", [NatsCluster.kill, NatsCluster.freeze])
+async def test_three_servers_of_which_one_is_gone(fault: Callable[[NatsCluster, int], None]) -> None:
     """With three replicas no event and no change of a key is lost; who reads and watches goes on, on another server."""
     told, got, ended = Told(), list[bytes](), list[BridgeError]()
     entries: list[KeyEntry] = []
@@ -238,7 +266,7 @@ async def test_three_servers_of_which_one_is_killed() -> None:
             for number in range(50):
                 await _store(adapter, str(number))
             servers.wait_for_replicas()
-            servers.kill(host)
+            fault(servers, host)
             for number in range(50, 100):
                 await _in_the_end(lambda number=number: _store(adapter, str(number)))  # type: ignore[misc]
             await until(lambda: set(got) == {b"%d" % number for number in range(100)}, "all events")
