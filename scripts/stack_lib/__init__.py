@@ -1,1 +1,1 @@
-"""`scripts/stack`: what compose/compose.yaml starts, as plain processes on loopback."""
+"""`scripts/stack`: what compose/compose.yaml, or compose/fabric.yaml, starts, as plain processes on loopback."""

@@ -8,12 +8,15 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from bridge.bus import default_publish, default_subscribe, parse_endpoint
 from bridge.core.errors import BusError
+from stack_lib import fabric
 from stack_lib.check import check, journeys
-from stack_lib.plan import COMPOSE, PORTS, Plan, StackError, check_installed, make_plan
+from stack_lib.plan import COMPOSE, PORTS, Plan, StackError, check_installed, make_fabric_plan, make_plan
 from stack_lib.processes import running
 
 
@@ -35,7 +38,15 @@ def _check_sockets(variable: str) -> None:
         raise StackError(f"{error}; choose a shorter {variable}") from None
 
 
-async def _checked(plan: Plan, folder: Path) -> int:
+async def _check(_: Plan) -> bool:
+    return await check(_integrations(), _say)
+
+
+async def _check_fabric(plan: Plan) -> bool:
+    return await fabric.check(plan, _say)
+
+
+async def _checked(plan: Plan, folder: Path, check: Callable[[Plan], Awaitable[bool]]) -> int:
     # A bus of its own, so that a sidecar that already runs here is left alone. BusClient reads it from the environment.
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     _check_sockets("TMPDIR")
@@ -44,20 +55,21 @@ async def _checked(plan: Plan, folder: Path) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with running(plan, folder) as processes:
         try:
-            good = await check(_integrations(), _say)
+            good = await check(plan)
         except StackError as error:
-            raise StackError(f"{error}; the sidecar's last words: {processes.last_words('sidecar')}") from None
+            words = "; ".join(f"{one.name}: {processes.last_words(one.name)}" for one in plan.sidecars)
+            raise StackError(f"{error}; the last words: {words}") from None
     _say("all came back" if good else "not all came back")
     return 0 if good else 1
 
 
-async def _until_stopped(plan: Plan, folder: Path) -> int:
+async def _until_stopped(plan: Plan, folder: Path, announce: Callable[[Plan, Path], None]) -> int:
     _check_sockets("XDG_RUNTIME_DIR")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(plan, folder) as processes:
-        _announce(plan, folder)
+        announce(plan, folder)
         why = await processes.until(stop)
         if why is not None:
             raise StackError(why)
@@ -67,7 +79,7 @@ async def _until_stopped(plan: Plan, folder: Path) -> int:
 
 def _announce(plan: Plan, folder: Path) -> None:
     _say(f"configuration    {COMPOSE / 'bridge.hcl'}")
-    for name, value in plan.environment.items():
+    for name, value in plan.sidecars[0].environment.items():
         _say(f"{name.lower().replace('_', ' '):<16} {value}")
     _say(f"logs             {folder}/*.log")
     _say("bus              the default one; in another terminal:")
@@ -76,22 +88,48 @@ def _announce(plan: Plan, folder: Path) -> None:
     _say("Ctrl-C ends it.")
 
 
+def _announce_fabric(plan: Plan, folder: Path) -> None:
+    _say(f"configurations   {COMPOSE / 'fabric'}")
+    for server in plan.servers:
+        _say(f"{server.name:<16} nats://127.0.0.1:{server.ports[0]}")
+    for sidecar in plan.sidecars:
+        _say(f"{sidecar.name:<16} console http://{sidecar.environment['STATUS']}, the rest in {folder}/{sidecar.name}")
+    _say(f"logs             {folder}/*.log")
+    _say("Each has a bus of its own; in other terminals:")
+    _say(f"  XDG_RUNTIME_DIR={folder / 'desk-1'} nemo-bridge fleet --watch")
+    _say(f"  XDG_RUNTIME_DIR={folder / 'desk-2'} nemo-bridge tap")
+    _say(f"""  XDG_RUNTIME_DIR={folder / "desk-1"} nemo-bridge emit clipboard.copied '{{"text": "hello"}}'""")
+    _say("Ctrl-C ends it.")
+
+
 def _print_plan(folder: Path) -> None:
     """Print as JSON what would be started, and what `--check` would send and wait for."""
-    folder.mkdir(parents=True, exist_ok=True)
     plan = make_plan(folder, own_ports=True)
-    services = {
-        service.name: {"command": service.command, "ports": service.ports} for service in (*plan.servers, plan.sidecar)
-    }
-    check = [{"emit": one.emit, "back": one.back} for one in journeys()]
     ports = {name: {"service": service, "port": port} for name, (service, port) in PORTS.items()}
-    whole = {"services": services, "environment": plan.environment, "container_ports": ports, "check": check}
-    print(json.dumps(whole, indent=2))
+    check = [{"emit": one.emit, "back": one.back} for one in journeys()]
+    more = {"environment": plan.sidecars[0].environment, "container_ports": ports, "check": check}
+    print(json.dumps({"services": _services(plan), **more}, indent=2))
+
+
+def _print_fabric_plan(folder: Path) -> None:
+    """Print as JSON what would be started, and what `--check` would send and wait for."""
+    plan = make_fabric_plan(folder, own_ports=True)
+    check = [{"emit": one.emit, "at": one.at, "back": one.back, "on": one.on} for one in fabric.passages()]
+    print(json.dumps({"services": _services(plan), "check": check}, indent=2))
+
+
+def _services(plan: Plan) -> dict[str, Any]:
+    return {
+        one.name: {"command": one.command, "ports": one.ports, "environment": one.environment} for one in plan.services
+    }
 
 
 def main() -> int:
     """Run the stack; returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/stack", description="What compose/ starts, without containers.")
+    parser.add_argument(
+        "what", nargs="?", choices=["fabric"], help="the fabric of fabric.yaml in place of compose.yaml's one sidecar"
+    )
     parser.add_argument(
         "--check", action="store_true", help="send one event through each route, see each message come back, and end"
     )
@@ -99,15 +137,19 @@ def main() -> int:
         "--plan", type=Path, metavar="FOLDER", help="print as JSON what would be started, with its files in FOLDER"
     )
     arguments = parser.parse_args()
+    a_fabric = arguments.what == "fabric"
     if arguments.plan is not None:
-        _print_plan(arguments.plan)
+        arguments.plan.mkdir(parents=True, exist_ok=True)
+        (_print_fabric_plan if a_fabric else _print_plan)(arguments.plan)
         return 0
     with tempfile.TemporaryDirectory(prefix="nemo-stack-") as name:
         folder = Path(name)
         try:
-            check_installed()
-            plan = make_plan(folder, own_ports=arguments.check)
-            return asyncio.run((_checked if arguments.check else _until_stopped)(plan, folder))
+            check_installed("fabric.yaml" if a_fabric else "compose.yaml")
+            plan = (make_fabric_plan if a_fabric else make_plan)(folder, own_ports=arguments.check)
+            if arguments.check:
+                return asyncio.run(_checked(plan, folder, _check_fabric if a_fabric else _check))
+            return asyncio.run(_until_stopped(plan, folder, _announce_fabric if a_fabric else _announce))
         except StackError as error:
             print(f"stack: {error}", file=sys.stderr)
             return 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ class Processes:
         self._folder = folder
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self, service: Service, environment: Mapping[str, str]) -> None:
+    async def start(self, service: Service) -> None:
         """Start one process and wait until its ports are open.
 
         Raises:
@@ -31,7 +31,7 @@ class Processes:
             process = await asyncio.create_subprocess_exec(
                 *service.command,
                 cwd=self._folder,
-                env={**os.environ, **environment},
+                env={**os.environ, **service.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -99,16 +99,15 @@ class Processes:
 
 @asynccontextmanager
 async def running(plan: Plan, folder: Path) -> AsyncIterator[Processes]:
-    """All of it, the sidecar last; ended in the end, whatever happened.
+    """All of it, the sidecars last; ended in the end, whatever happened.
 
     Raises:
         StackError: Something did not start.
     """
     processes = Processes(folder)
     try:
-        for server in plan.servers:
-            await processes.start(server, {})
-        await processes.start(plan.sidecar, plan.environment)
+        for service in plan.services:
+            await processes.start(service)
         yield processes
     finally:
         await processes.stop()

@@ -71,6 +71,19 @@ def test_every_route_brings_its_message_back(place):
 
 
 @pytest.mark.slow
+def test_a_fabric_of_three(place):
+    """`fabric --check` joins three bridges over three servers, sees all that they share, and leaves nothing."""
+    done = subprocess.run(
+        [_STACK, "fabric", "--check"], env=_environment(place), capture_output=True, text=True, timeout=58, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "joined: desk-1, desk-2, office" in done.stdout
+    assert len(re.findall(r"^  ok ", done.stdout, re.MULTILINE)) == 5, done.stdout
+    assert not _left(place)
+    assert not list(place.iterdir())
+
+
+@pytest.mark.slow
 def test_it_runs_until_ctrl_c(place):
     """It says where everything is, the default bus carries, and Ctrl-C ends all of it with 0."""
     runtime = place / "run"

@@ -34,7 +34,15 @@ class NatsCluster:
         servers: The servers, in the order of their names `n1`, `n2`, …
     """
 
-    def __init__(self, folder: Path, size: int = 3, settings: str = "", program: str | None = PROGRAM) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        size: int = 3,
+        settings: str = "",
+        program: str | None = PROGRAM,
+        *,
+        advertise: bool = True,
+    ) -> None:
         """Nothing runs before `start`.
 
         Args:
@@ -42,6 +50,7 @@ class NatsCluster:
             size: How many servers.
             settings: What is added to the configuration of each, such as accounts.
             program: The program `nats-server`.
+            advertise: Whether the servers tell clients where the others are.
         """
         clients, routes, self._status = (free_ports(size) for _ in range(3))
         known = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
@@ -51,7 +60,8 @@ class NatsCluster:
             (folder / name).mkdir()
             text = (
                 f"server_name: {name}\nhttp: 127.0.0.1:{self._status[number]}\n"
-                f"cluster {{ name: test, listen: 127.0.0.1:{routes[number]}, routes: [{known}] }}\n{settings}"
+                f"cluster {{ name: test, listen: 127.0.0.1:{routes[number]}, routes: [{known}], "
+                f"no_advertise: {str(not advertise).lower()} }}\n{settings}"
             )
             server = NatsServer(folder / name, text, program)
             server.port = clients[number]
@@ -191,14 +201,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def nats_cluster(size: int = 3, settings: str = "", *, program: str | None = PROGRAM) -> Iterator[NatsCluster]:
+def nats_cluster(
+    size: int = 3, settings: str = "", *, program: str | None = PROGRAM, advertise: bool = True
+) -> Iterator[NatsCluster]:
     """Run a cluster on free ports of loopback; skipped where there is no nats-server, but never in CI."""
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("nats-server is missing")
         pytest.skip("nats-server is not installed (Debian: nats-server)")
     folder = Path(tempfile.mkdtemp(prefix="nb-nats-cluster"))
-    cluster = NatsCluster(folder, size, settings, program)
+    cluster = NatsCluster(folder, size, settings, program, advertise=advertise)
     try:
         cluster.start()
         yield cluster
