@@ -56,7 +56,11 @@ _CALLS: Final = {"method": "request", "topic": "publish", "queue": "enqueue"}
 #: Characters that stand for others in the patterns of MQTT, Redis, NATS and of files.
 _WILDCARDS: Final = frozenset("*+#>?[")
 #: Families of event types whose second segment is the label of an integration, and what else it may be.
-_FAMILIES: Final = {"health": ("bridge",), "resilience": ("bus", "bridge"), "receipt": ()}
+_FAMILIES: Final = {
+    "health": ("bridge", "fabric", "node"),
+    "resilience": ("bus", "bridge", "fabric"),
+    "receipt": (),
+}
 
 
 def read_case(block: Block, reader: BlockReader, integrations: Integrations, subscriptions: Subscriptions) -> Case:

@@ -21,9 +21,12 @@ class Peers:
         self._until: dict[str, float] = {}
 
     def learn(self, event: Event) -> None:
-        """Note the integration of a `health.<id>` event, if another bridge emitted it."""
+        """Note the integration of a `health.<id>` event, if another bridge emitted it.
+
+        What it says of a fabric (`health.fabric.<fabric>`) or of a node (`health.node.<node>`) is no integration's.
+        """
         name, source = event.event_type.removeprefix("health."), event.source or ""
-        if source == self._source or source.partition("/")[0] != "bridge":
+        if "." in name or source == self._source or source.partition("/")[0] != "bridge":
             return
         payload = event.payload
         if isinstance(payload, dict) and payload.get("status") != ConnectionStatus.STOPPED:

@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::client::{Handle, is_bridge};
-use crate::contract::{BridgeHealth, IntegrationHealth};
+use crate::contract::{BridgeHealth, FabricHealth, IntegrationHealth, NodeHealth};
 use crate::errors::RecvError;
 use crate::event::Event;
 use crate::filter::Filter;
@@ -18,6 +18,8 @@ use crate::sync::after;
 
 const PREFIX: &str = "health.";
 const BRIDGE: &str = "bridge";
+const FABRIC: &str = "fabric.";
+const NODE: &str = "node.";
 /// The status of a bridge of which nothing is known any more. A bridge never says it of itself.
 pub const LOST: &str = "lost";
 /// Bridges that are watched at the same time.
@@ -26,7 +28,7 @@ const MOST_BRIDGES: usize = 1024;
 /// The state of a bridge or of one of its integrations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Health {
-    /// `bridge`, or the integration's label.
+    /// `bridge`, an integration's label, or, of what is said of a fabric, `fabric.<fabric>` or `node.<node>`.
     pub id: String,
     /// The bridge that says it; `None` for all bridges, where there is no connection to the bus.
     pub source: Option<String>,
@@ -50,11 +52,27 @@ impl Health {
 
     /// Returns what a bridge says of an integration, or `None` where this is another state.
     pub fn integration(&self) -> Option<IntegrationHealth> {
-        if self.id == BRIDGE {
+        if self.id == BRIDGE || self.id.contains('.') {
             None
         } else {
             IntegrationHealth::deserialize(&self.payload).ok()
         }
+    }
+
+    /// Returns what a bridge says of itself in a fabric, or `None` where this is another state.
+    pub fn fabric(&self) -> Option<FabricHealth> {
+        self.id
+            .starts_with(FABRIC)
+            .then(|| FabricHealth::deserialize(&self.payload).ok())
+            .flatten()
+    }
+
+    /// Returns what a bridge says of a node of a fabric, or `None` where this is another state.
+    pub fn node(&self) -> Option<NodeHealth> {
+        self.id
+            .starts_with(NODE)
+            .then(|| NodeHealth::deserialize(&self.payload).ok())
+            .flatten()
     }
 }
 
@@ -269,6 +287,53 @@ mod tests {
         );
         assert_eq!(stream.try_recv(), Err(RecvError::Empty));
         assert_eq!(stream.heard.len(), 0);
+    }
+
+    // A fabric and its nodes are no integrations, and each state is read as what it is.
+    #[test]
+    fn states_of_a_fabric() {
+        let client = client();
+        let mut stream = stream(&client);
+        let node = json!({
+            "node": "desk-9", "fabric": "plant", "status": "lost", "previous": "connected", "since": 1,
+            "bridge": "bridge", "version": "0.1.0", "integrations": {"printer": "connected"}, "offers": ["printer"],
+        });
+        let counts = json!({
+            "exported": 1, "imported": 2, "duplicates": 0, "garbage": 0, "missed": 0, "served": 0,
+        });
+        let fabric = json!({
+            "fabric": "plant", "integration": "cluster", "node": "desk-7", "status": "connected", "previous": null,
+            "since": 1, "delivery": "at_least_once", "error": null, "warnings": [], "nodes": {"desk-9": "lost"},
+            "counts": counts,
+        });
+        for (event_type, payload) in [
+            ("health.node.desk-9", node),
+            ("health.fabric.plant", fabric),
+        ] {
+            let event = Event::new(event_type, payload).with_source("bridge");
+            stream.inbox.put(event, 10);
+        }
+
+        let first = stream.try_recv().expect("the state of the node");
+        assert_eq!(
+            (first.id.as_str(), first.status.as_str()),
+            ("node.desk-9", "lost")
+        );
+        assert_eq!(
+            first.node().map(|node| node.offers),
+            Some(vec!["printer".to_owned()])
+        );
+        assert_eq!(
+            (first.integration(), first.fabric(), first.bridge()),
+            (None, None, None)
+        );
+
+        let second = stream.try_recv().expect("the state of the fabric");
+        assert_eq!(
+            second.fabric().map(|fabric| fabric.counts.imported),
+            Some(2)
+        );
+        assert_eq!((second.integration(), second.node()), (None, None));
     }
 
     // With more bridges than are watched, those that are watched stay so, however often they are heard. A silence of any

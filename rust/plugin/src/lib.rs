@@ -7,7 +7,7 @@
 //! | path | who writes | what |
 //! | --- | --- | --- |
 //! | `data.bridge.<type>` | plugin | the last payload of each event type, dots nest |
-//! | `data.bridge.health.<id>` | plugin | the state of an integration, or of the `bridge` |
+//! | `data.bridge.health.<id>` | plugin | the state of an integration, or of the `bridge`; of a fabric `fabric.<fabric>` and `node.<node>` |
 //! | `data.bridge.call`, `data.bridge.emit` | application | a call, or an event for the bus; `Null` once it was taken |
 //! | `data.bridge.queue` | application | calls and events with numbers, of which none is lost |
 //! | `data.bridge.taken` | plugin | the number of the last one that was taken from the queue |

@@ -389,11 +389,12 @@ impl<B: Bus> Session<B> {
         id: &str,
         payload: Map<String, Value>,
     ) -> bool {
-        self.land(
-            context,
-            &["health".to_owned(), path::name(id)],
-            Value::Object(payload),
-        )
+        // The id of a fabric or of a node has two segments, such as `fabric.plant`.
+        let segments: Vec<String> = std::iter::once("health")
+            .chain(id.split('.'))
+            .map(path::name)
+            .collect();
+        self.land(context, &segments, Value::Object(payload))
     }
 
     fn tell(&mut self, context: &dyn PluginContext, notice: &Notice) {
@@ -866,6 +867,41 @@ mod tests {
             .map(|(_, payload)| payload)
             .collect();
         assert_eq!(forwarded, expected);
+    }
+
+    // A fabric and its nodes have places of their own, beside the integrations; they are lost with their bridge.
+    #[test]
+    fn health_of_a_fabric_and_its_nodes() {
+        let (application, mut session) = begin(Settings::default());
+        let bridge = Some("bridge");
+        step(
+            &application,
+            &mut session,
+            [
+                health("bridge", bridge, "ready"),
+                health("fabric_plant", bridge, "degraded"),
+                health("fabric.plant", bridge, "connected"),
+                health("node.desk-7", bridge, "connected"),
+            ],
+        );
+        assert_eq!(
+            at(&application, "bridge.health.fabric.plant.status"),
+            json!("connected")
+        );
+        assert_eq!(
+            at(&application, "bridge.health.node.desk-7.status"),
+            json!("connected")
+        );
+        assert_eq!(
+            at(&application, "bridge.health.fabric_plant.status"),
+            json!("degraded")
+        );
+
+        step(&application, &mut session, [health("bridge", bridge, LOST)]);
+        assert_eq!(
+            at(&application, "bridge.health.fabric.plant.status"),
+            json!("lost")
+        );
     }
 
     // The health of a bridge and its integrations is there from the first moment, is lost as a whole, and comes back.

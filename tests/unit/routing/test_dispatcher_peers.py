@@ -63,6 +63,14 @@ async def test_a_bridge_without_a_heartbeat_counts_as_ended():
     assert await _answered(_health("connected"), later=61.0)
 
 
+async def test_a_fabric_and_its_nodes_are_no_integrations():
+    """What another bridge says of them does not take the room of its integrations."""
+    others = [_event(f"health.node.n{number}", {"status": "connected"}, "bridge/other") for number in range(10_000)]
+    assert not await _answered(_event("health.fabric.theirs", {"status": "connected"}, "bridge/other"), _health("x"))
+    assert not await _answered(*others, _health("connected"))
+    assert await _answered(_event("health.fabric.theirs", {"status": "connected"}, "bridge/other"))
+
+
 @pytest.mark.parametrize(
     "before",
     [(), (_health("connected"), _health("stopped")), (_health("connected", "app"),), (_health("connected", "bridge"),)],
