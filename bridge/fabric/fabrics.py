@@ -32,6 +32,7 @@ class Fabrics:
         self._sessions: dict[str, ProtocolAdapter] = {}
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
+        self._applied = asyncio.Event()
         self._leases: weakref.WeakSet[_Lease] = weakref.WeakSet()
 
     def __len__(self) -> int:
@@ -54,6 +55,8 @@ class Fabrics:
                 self._start(fabric)
         for lease in self._leases:
             lease.attach()
+        applied, self._applied = self._applied, asyncio.Event()
+        applied.set()
 
     async def run(self) -> None:
         """Run the fabrics until `close`."""
@@ -139,11 +142,19 @@ class Fabrics:
         """The patterns of the event types that are exported."""
         return {pattern for fabric in self._fabrics.values() for pattern in fabric.settings.exports}
 
+    def get(self, fabric: str) -> "Fabric | None":
+        """Return the fabric of a label; None where there is none now."""
+        return self._fabrics.get(fabric)
+
+    async def applied(self) -> None:
+        """Return when the fabrics are fitted to a configuration again."""
+        await self._applied.wait()
+
     # --- core.fabric.Fabrics
 
     def used(self, fabric: str, integration: str) -> UsedIntegration:
         """See `core.fabric.Fabrics.used`."""
-        return _Used(self._fabrics, fabric, integration)
+        return _Used(self, fabric, integration)
 
     def lease(self, fabric: str, subscription: str) -> Lease:
         """See `core.fabric.Fabrics.lease`."""
@@ -206,7 +217,7 @@ async def _end(fabric: "Fabric", task: asyncio.Task[None]) -> None:
 class _Used:
     """An integration of other nodes; the fabric behind it may come, change and go."""
 
-    def __init__(self, fabrics: "Mapping[str, Fabric]", fabric: str, integration: str) -> None:
+    def __init__(self, fabrics: Fabrics, fabric: str, integration: str) -> None:
         self._fabrics = fabrics
         self._fabric = fabric
         self._integration = integration
@@ -223,8 +234,8 @@ class _Used:
 
     async def changed(self) -> None:
         """See `core.fabric.UsedIntegration.changed`."""
-        if (now := self._now) is not None:
-            await now.changed()
+        now = self._now
+        await (self._fabrics.applied() if now is None else now.changed())
 
     async def perform(self, operation: Operation, context: Context) -> Any:
         """See `core.fabric.UsedIntegration.perform`."""
