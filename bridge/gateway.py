@@ -218,7 +218,7 @@ class IntegrationGateway:
             clock=self._clock,
         )
         self._fabrics.apply(configuration.fabrics)
-        self.bus.take(self._taken)
+        self.bus.take(_patterns_of(self._configuration), self._fabrics.patterns)
         self._samples = Samples(lambda: self._manager, bus=self.bus.stats, outbox=self._outbox, clock=self._clock)
         self._views: Views | None = None
         self._shown: dict[str, tuple[Integration, dict[str, Any]]] = {}
@@ -285,16 +285,11 @@ class IntegrationGateway:
 
         An event that came over a fabric is not exported again.
         """
-        return self.bus.has_listener(event_type) or self._dispatcher.router.has_routes(event_type)
+        return self.bus.has_listener(event_type, imported=True) or self._dispatcher.router.has_routes(event_type)
 
     def _own_statuses(self) -> dict[str, ConnectionStatus]:
         """Return the status of each integration that is this bridge's own, and none of another node of a fabric."""
         return {one.id: one.status for one in self._manager if not one.settings.spec.sees_operations}
-
-    @property
-    def _taken(self) -> set[str]:
-        """The patterns of event types that the bridge takes: those of its routes and of what fabrics export."""
-        return _patterns_of(self._configuration) | self._fabrics.patterns
 
     # --- start and stop
 
@@ -702,7 +697,7 @@ class IntegrationGateway:
         self._dispatcher.router = router
         self._fabrics.apply(fresh.fabrics)
         self.bus.pass_own(self._sets_off)
-        self.bus.take(self._taken)
+        self.bus.take(_patterns_of(self._configuration), self._fabrics.patterns)
         keeping = _keeping_routes(fresh)
         for route in set(self._responder.keeping) - keeping:
             self.bus.forget_last(kept_by(route))

@@ -12,7 +12,7 @@ from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
-from bridge.bus.listeners import EVERY_FIRST_BYTE, OBSERVES, TAKES, Listeners
+from bridge.bus.listeners import EVERY_FIRST_BYTE, EXPORTS, OBSERVES, TAKES, Listeners
 from bridge.bus.loopback import Loopback
 from bridge.bus.rejection import Limits, Reason, Rejected
 from bridge.bus.stats import BusStats
@@ -260,10 +260,16 @@ class Bus:
         self._own_types.clear()
         self._listeners.wake()
 
-    def take(self, patterns: Iterable[str]) -> None:
-        """Tell the other bridges on the bus which patterns of event types our routes take, in place of those before."""
+    def take(self, patterns: Iterable[str], exported: Iterable[str] = ()) -> None:
+        """Tell the other bridges on the bus which patterns of event types we take, in place of those before.
+
+        Args:
+            patterns: Those of our routes.
+            exported: Those that we export into fabrics.
+        """
         own = self._own_type()
         taken = {f"{own}{TAKES}{pattern}" for pattern in patterns}
+        taken |= {f"{own}{EXPORTS}{pattern}" for pattern in exported}
         gone, self._taken = self._taken - taken, taken
         receiver = self._transport.receiver
         if receiver is not None:
@@ -375,9 +381,14 @@ class Bus:
         """Return whether somebody on the bus subscribes to events of this type, or they are passed to `on_event`."""
         return self._listeners.has(event_type) or self._own(event_type)
 
-    def has_listener(self, event_type: str) -> bool:
-        """Return whether somebody on the bus subscribes to events of this type, or a bridge takes them."""
-        return self._listeners.has(event_type)
+    def has_listener(self, event_type: str, *, imported: bool = False) -> bool:
+        """Return whether somebody on the bus subscribes to events of this type, or a bridge takes them.
+
+        Args:
+            event_type: The type.
+            imported: Whether it is asked for an event that came over a fabric. That a bridge exports it is no use then.
+        """
+        return self._listeners.has(event_type, imported=imported)
 
     @property
     def taken_patterns(self) -> frozenset[str]:

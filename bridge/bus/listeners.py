@@ -17,6 +17,8 @@ EVERY_FIRST_BYTE: Final = tuple(bytes([first]) for first in range(256))
 #: Where a bridge subscribes to a type of its own that contains this and a pattern of event types, it tells the other
 #: bridges that a route of it takes what matches.
 TAKES: Final = ".takes."
+#: The same for what a bridge exports into a fabric. It counts for all but what came over a fabric itself.
+EXPORTS: Final = ".exports."
 #: Who reads everything without being a listener subscribes to a type of its own that ends with this, too. So a bridge
 #: that hosts the bus knows of others that were there before it, although it subscribes to every first byte itself.
 OBSERVES: Final = ".observes"
@@ -25,15 +27,16 @@ OBSERVES: Final = ".observes"
 class Listeners:
     """The prefixes that are subscribed to on the bus, as the broker tells them to a publisher.
 
-    A prefix of one byte does not count: see `EVERY_FIRST_BYTE`. What the routes of bridges take counts: see `TAKES`.
+    A prefix of one byte does not count: see `EVERY_FIRST_BYTE`. What bridges take and export counts: see `TAKES`.
     """
 
     def __init__(self) -> None:
         self._observed = False
         self._prefixes: set[bytes] = set()
         self._taken: dict[bytes, Trigger] = {}
+        self._exported: dict[bytes, Trigger] = {}
         self._observers: set[bytes] = set()
-        self._known: dict[str, bool] = {}
+        self._known: dict[tuple[str, bool], bool] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}  # in the order of their coming
 
     def add(self, prefix: bytes) -> None:
@@ -42,9 +45,10 @@ class Listeners:
             self._observed = True
         elif prefix not in self._prefixes:
             self._prefixes.add(prefix)
-            trigger = _trigger(prefix)
-            if trigger is not None:
-                self._taken[prefix] = trigger
+            for word, told in ((TAKES, self._taken), (EXPORTS, self._exported)):
+                trigger = _trigger(prefix, word)
+                if trigger is not None:
+                    told[prefix] = trigger
             if prefix.startswith(b"client.") and prefix.endswith(OBSERVES.encode()):
                 self._observers.add(prefix)
             self._known.clear()
@@ -55,6 +59,7 @@ class Listeners:
         if prefix in self._prefixes:
             self._prefixes.remove(prefix)
             self._taken.pop(prefix, None)
+            self._exported.pop(prefix, None)
             self._observers.discard(prefix)
             self._known.clear()
 
@@ -62,24 +67,32 @@ class Listeners:
         """Forget all, because the connection to the broker is lost; after it, the broker tells all again."""
         self._prefixes.clear()
         self._taken.clear()
+        self._exported.clear()
         self._observers.clear()
         self._known.clear()
 
-    def has(self, event_type: str) -> bool:
-        """Return whether somebody subscribes to this type, or a route of a bridge takes it."""
-        known = self._known.get(event_type)
+    def has(self, event_type: str, *, imported: bool = False) -> bool:
+        """Return whether somebody subscribes to this type, a route of a bridge takes it, or a bridge exports it.
+
+        Args:
+            event_type: The type.
+            imported: Whether it is asked for an event that came over a fabric: it is not exported again.
+        """
+        known = self._known.get((event_type, imported))
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             known = event_type.encode().startswith(tuple(self._prefixes))
             known = known or any(trigger.matches(event_type) for trigger in self._taken.values())
-            self._known[event_type] = known
+            if not imported:
+                known = known or any(trigger.matches(event_type) for trigger in self._exported.values())
+            self._known[event_type, imported] = known
         return known
 
     @property
     def taken_patterns(self) -> frozenset[str]:
         """The patterns of event types that bridges tell they take."""
-        return frozenset(trigger.pattern for trigger in self._taken.values())
+        return frozenset(trigger.pattern for trigger in (*self._taken.values(), *self._exported.values()))
 
     @property
     def observed(self) -> bool:
@@ -107,9 +120,9 @@ class Listeners:
             self._waiting.pop(one, None)
 
 
-def _trigger(prefix: bytes) -> Trigger | None:
-    """Return what selects the types that a route takes, where a prefix tells of one."""
-    name, takes, pattern = prefix.decode("utf-8", "replace").partition(TAKES)
+def _trigger(prefix: bytes, word: str) -> Trigger | None:
+    """Return what selects the types that a bridge takes, where a prefix tells of that by this word."""
+    name, takes, pattern = prefix.decode("utf-8", "replace").partition(word)
     if not takes or name.partition(".")[0] != "client":
         return None
     try:

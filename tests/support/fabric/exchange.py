@@ -210,7 +210,9 @@ class Node:
             source="bridge",
             stop_with="quit",
         )
-        self.importer = Importer(self.context, listens=self.bus.has_listener, stop_with="quit")
+        self.importer = Importer(
+            self.context, listens=lambda event_type: self.bus.has_listener(event_type, imported=True), stop_with="quit"
+        )
 
     def _garbage(self, text: str) -> None:
         self.garbage[text] += 1
@@ -224,6 +226,7 @@ class Node:
 
     async def start(self) -> None:
         """Open bus and outbox, and connect."""
+        self.bus.take((), self.settings.exports)
         await self.bus.start()
         if self.settings.durable:
             await self.outbox.open()

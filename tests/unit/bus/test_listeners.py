@@ -86,3 +86,16 @@ async def test_who_waits_is_woken():
     listeners.add(b"x.")
     await asyncio.gather(*waiting[1:])
     assert not listeners._waiting
+
+
+def test_what_a_bridge_exports_is_no_use_to_what_was_imported() -> None:
+    """It counts for all but events that came over a fabric, until the bridge takes it back."""
+    listeners = Listeners()
+    listeners.add(b"client.exports.order.**")
+    assert listeners.has("order.new")
+    assert not listeners.has("order.new", imported=True)
+    listeners.add(b"client.takes.order.new")
+    assert listeners.has("order.new", imported=True)
+    assert listeners.taken_patterns == {"order.**", "order.new"}
+    listeners.remove(b"client.exports.order.**")
+    assert not listeners.has("order.old")
