@@ -548,8 +548,9 @@ class Leases:
         self._wrote(campaign, revision, record)
         if campaign.sight is None or campaign.sight.revision != revision:  # somebody has written it since
             raise ConflictError
-        if campaign.term is not None:
-            self._notice_end(campaign)  # it may have ended before the answer came
+        self._notice_end(campaign)  # it may have ended before the answer came
+        if self._clock.elapsed() >= began + VALID:  # so has what this write has begun or kept; another one decides
+            return
         campaign.renewed = began
         campaign.reserved = -1 if through is None else through
         campaign.term = term or revision
