@@ -514,7 +514,7 @@ class IntegrationGateway:
         """Return what the metrics show beside the answer of `bridge.status`."""
         from bridge.observe.details import read_details  # noqa: PLC0415 - see `views`
 
-        return read_details(self._manager, self._outbox, self._configuration)
+        return read_details(self._manager, self._outbox, self._configuration, self.fleet())
 
     def overview(self) -> Overview:
         """See `routing.ports.Controls.overview`."""

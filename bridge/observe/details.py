@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.config import Configuration
 from bridge.connection import ConnectionManager
+from bridge.core.payloads import FabricView, Fleet
 from bridge.outbox import Outbox
 from bridge.resilience.measurements import Measurements
 
@@ -41,18 +42,20 @@ class Details:
     Attributes:
         orphans: How many operations the outbox has for integrations that do not exist.
         integrations: The details of each integration, by its label.
+        fabrics: The fabrics, by their labels.
     """
 
     orphans: int
     integrations: Mapping[str, IntegrationDetails]
+    fabrics: Mapping[str, FabricView] = field(default_factory=dict)
 
 
 ReadDetails = Callable[[], Details]
 """Returns the details at this moment."""
 
 
-def read_details(manager: ConnectionManager, outbox: Outbox, configuration: Configuration) -> Details:
-    """Return the details of all integrations."""
+def read_details(manager: ConnectionManager, outbox: Outbox, configuration: Configuration, fleet: Fleet) -> Details:
+    """Return the details of all integrations and fabrics."""
     routes: defaultdict[str, list[str]] = defaultdict(list)
     for route in configuration.routes:
         routes[route.integration].append(route.name)
@@ -70,4 +73,4 @@ def read_details(manager: ConnectionManager, outbox: Outbox, configuration: Conf
             pending=pending.get(one.id, 0),
             dead_letters=0 if kept is None else kept.count,
         )
-    return Details(orphans=sum(outbox.orphans.values()), integrations=found)
+    return Details(orphans=sum(outbox.orphans.values()), integrations=found, fabrics=fleet.fabrics)

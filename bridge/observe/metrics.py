@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, Final, Literal, get_args
 
+import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from bridge.core.model import CircuitState, ConnectionStatus
-from bridge.core.payloads import BridgeStatus
+from bridge.core.payloads import BridgeStatus, FabricStatus, FabricView, NodeStatus
 from bridge.observe.details import IntegrationDetails, ReadDetails
 from bridge.observe.summary import ReadStatus, Status
 from bridge.resilience.measurements import BUCKETS
@@ -66,6 +67,7 @@ class Metrics:
         _write_integrations(
             text, [_Row(one, details.integrations[name]) for name, one in status.items() if name != "bridge"]
         )
+        _write_fabrics(text, details.fabrics)
         if process.endswith(_END):
             return b"".join([process.removesuffix(_END), text.encoded(), _END]), content_type
         return process + text.encoded(), content_type
@@ -296,4 +298,48 @@ def _write_states(text: _Text, rows: list[_Row]) -> None:
         "integration_warnings",
         "What a person should know although the integration works",
         [(row.label, len(row.health["warnings"])) for row in rows],
+    )
+
+
+def _write_fabrics(text: _Text, fabrics: Mapping[str, FabricView]) -> None:
+    """Write what is known of the fabrics; nothing where there are none. A node has no series of its own."""
+    if not fabrics:
+        return
+    rows = [(_label("fabric", name), one) for name, one in fabrics.items()]
+    text.gauge(
+        "fabric_status",
+        "1 for the status of this bridge in the fabric",
+        [
+            sample
+            for label, one in rows
+            for sample in _one_of("status", get_args(FabricStatus), one.health.status, f"{label},")
+        ],
+    )
+    text.counter(
+        "fabric_events",
+        "What the fabric has carried, by kind",
+        [
+            (f'{label},kind="{kind}"', count)
+            for label, one in rows
+            for kind, count in msgspec.structs.asdict(one.health.counts).items()
+        ],
+    )
+    text.gauge(
+        "fabric_nodes",
+        "Nodes of the fabric by their status, this bridge among them",
+        [
+            (f'{label},status="{status}"', sum(node.status == status for node in one.nodes.values()))
+            for label, one in rows
+            for status in get_args(NodeStatus)
+        ],
+    )
+    text.gauge(
+        "fabric_leases",
+        "Subscriptions for which this bridge is the one that emits",
+        [(label, len(own.leases) if (own := one.nodes.get(one.health.node)) is not None else 0) for label, one in rows],
+    )
+    text.gauge(
+        "fabric_warnings",
+        "What a person should know although the fabric works",
+        [(label, len(one.health.warnings)) for label, one in rows],
     )

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.contract import examples
+from bridge.core.payloads import Fleet
 from bridge.observe.details import Details, IntegrationDetails
 from bridge.observe.metrics import Metrics
 from bridge.resilience.measurements import BUCKETS, Measurements
@@ -169,3 +170,33 @@ def test_labels_are_escaped():
         if one == "nemo_bridge_info"
     )
     assert dict(found)["name"] == name
+
+
+def _fleet(**nodes: Any) -> Details:
+    """Return the details of a bridge in the example's fabric, with more nodes."""
+    answer = deepcopy(examples.RESULTS["bridge.fleet"])
+    answer["fabrics"]["plant"]["nodes"] |= nodes
+    return Details(0, details_of(["backend_api"]).integrations, msgspec.convert(answer, Fleet).fabrics)
+
+
+@pytest.mark.parametrize("accept", ["", OPEN_METRICS])
+def test_fabrics(accept: str):
+    """The status in a fabric, what it carried, its nodes by status and the leases that this bridge holds are there."""
+    found = samples(ANSWER, _fleet(), accept)
+    plant = ("fabric", "plant")
+    assert found["nemo_bridge_fabric_status", (plant, ("status", "connected"))] == 1
+    assert found["nemo_bridge_fabric_status", (plant, ("status", "failed"))] == 0
+    assert found["nemo_bridge_fabric_events_total", (plant, ("kind", "imported"))] == 240
+    assert found["nemo_bridge_fabric_nodes", (plant, ("status", "lost"))] == 1
+    assert found["nemo_bridge_fabric_nodes", (plant, ("status", "connected"))] == 2
+    assert found["nemo_bridge_fabric_leases", (plant,)] == 1
+    assert found["nemo_bridge_fabric_warnings", (plant,)] == 0
+
+
+def test_nodes_have_no_series():
+    """However many nodes there are, the number of series is the same; without a fabric there is none."""
+    node = examples.RESULTS["bridge.fleet"]["fabrics"]["plant"]["nodes"]["desk-8"]
+    assert len(samples(ANSWER, _fleet())) == len(
+        samples(ANSWER, _fleet(**{f"n{number}": node for number in range(50)}))
+    )
+    assert not [name for name, _ in samples(ANSWER) if "_fabric_" in name]
