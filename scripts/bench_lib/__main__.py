@@ -12,7 +12,20 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench_lib import breadth, bus_reading, durable, idle, inbound, onlookers, outbound, profile, report, rpc, through
+from bench_lib import (
+    breadth,
+    bus_reading,
+    durable,
+    fabric,
+    idle,
+    inbound,
+    onlookers,
+    outbound,
+    profile,
+    report,
+    rpc,
+    through,
+)
 from bench_lib.processes import BenchError
 from bench_lib.rows import Plan, Row
 
@@ -28,6 +41,7 @@ GROUPS: Final[dict[str, Callable[[Plan], list[Row]]]] = {
     "mqtt-in": inbound.mqtt,
     "nats-redis": through.measure,
     "redis-durable": durable.measure,
+    "fabric": fabric.measure,
     "breadth": breadth.measure,
     "idle": idle.measure,
     "console": onlookers.measure,

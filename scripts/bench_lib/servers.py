@@ -39,8 +39,8 @@ def missing(*protocols: str) -> str | None:
 
 
 @contextlib.contextmanager
-def server(protocol: str, directory: Path) -> Iterator[int]:
-    """Run a server; gives its port once it takes connections.
+def server(protocol: str, directory: Path, *, jetstream: bool = False) -> Iterator[int]:
+    """Run a server; gives its port once it takes connections. Of NATS, `jetstream` turns on what stores.
 
     Raises:
         BenchError: It is not installed, or does not start.
@@ -50,6 +50,7 @@ def server(protocol: str, directory: Path) -> Iterator[int]:
         raise BenchError(f"{PROGRAMS[protocol]} is not installed")
     if protocol == "nats":
         arguments = ["-a", "127.0.0.1", "-p", str(port)]
+        arguments += ["--jetstream", "--store_dir", str(directory)] if jetstream else []
     elif protocol == "redis":
         arguments = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         arguments += ["--loglevel", "warning", "--dir", str(directory)]

@@ -247,7 +247,7 @@ class _Killers:
     async def _kill_server(self, index: int, away: float) -> None:
         cluster = self._stand.cluster
         # A server that was dead must have all again before the next one dies: of three copies two are always there.
-        await asyncio.to_thread(cluster.wait_for_replicas)
+        await asyncio.to_thread(cluster.wait_for_replicas, consumers=False)
         cluster.kill(index)
         self.server_kills += 1
         await asyncio.sleep(away)
