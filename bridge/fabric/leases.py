@@ -441,7 +441,7 @@ class Leases:
         )
         campaign.told = None if node is None else term
         campaign.holder = node or names.node
-        log.info("lease", **msgspec.to_builtins(change))
+        log.info("lease has another leader", **msgspec.to_builtins(change))
         self._context.bus.publish_or_report(f"resilience.fabric.{names.fabric}.lease", change)
         self._context.changed()
 
@@ -494,7 +494,11 @@ class Leases:
                 looked = False  # the write may have succeeded
                 if campaign.error is None:
                     log.warning(
-                        "lease", subscription=campaign.name, error=error.kind, message=error.message, action="try again"
+                        "lease cannot be used",
+                        subscription=campaign.name,
+                        error=error.kind,
+                        message=error.message,
+                        action="try again",
                     )
                     campaign.error = error
                     self._context.changed()

@@ -145,6 +145,7 @@ class Run:
 @pytest.mark.parametrize("part", range(8))
 async def test_random_faults(part: int) -> None:
     """Suspensions at any await, kills, partitions of each direction, lost answers and reloads: see the module."""
+    leaders: list[int] = []
     with nodes_that_freeze():
         for seed in range(part, SEEDS, 8):
             run = Run(seed)
@@ -155,4 +156,5 @@ async def test_random_faults(part: int) -> None:
                 for node in run.processes:
                     await node.close()
             run.check()
-            assert len({one.run for one in run.said}) > 1, f"seed {seed}: nothing happened"
+            leaders.append(len({one.run for one in run.said}))
+        assert sum(leaders) / len(leaders) > 2.5, "too little happened"
