@@ -37,6 +37,8 @@ from bridge.core.settings import (
 _LISTS: Final = ("export", "import", "offer", "use")
 #: What has a meaning only where a stream stores the events.
 _OF_A_STREAM: Final = ("max_age", "max_bytes", "receipts")
+#: What no node may be called. The source of an event from another node begins with that node's name.
+_NO_NODE: Final = "bridge"
 #: What a node can do for others.
 _OPERATIONS: Final = ("request", "publish", "enqueue")
 #: The guard of an integration that other nodes offer. The guard of the node that executes a command has the retries and
@@ -202,6 +204,12 @@ def _check(
                 location, subject = data.item_location(key, position), f"{data.subject} > {key}"
                 reader.diagnostics.warn(location, subject, message, code=Code.NEVER_SHARED)
     node = settings.node or _default_node(data, reader, bridge, host)
+    if node == _NO_NODE:
+        location = data.location(("node",)) if ("node",) in data.locations else data.block.location
+        message = (
+            f"a node cannot be called `{_NO_NODE}`: sources that begin with it are those of the bridges themselves"
+        )
+        reader.diagnostics.add(location, f"{data.subject} > node", message, code=Code.INVALID_LABEL)
     return FabricSettings(
         name=fabric.name,
         integration=settings.integration,

@@ -208,6 +208,12 @@ def test_no_default_node(complaints: Complain):
     assert f"it would be made of the host's name and the bridge's, and be `desk-7-of-room-12-{'b' * 90}`" in long
 
 
+def test_a_node_that_would_pass_for_a_bridge(complaints: Complain):
+    """`bridge` is refused as a node's name, as the bridges' own events have sources that begin with it."""
+    (default,) = complaints(fabric(), host="bridge")
+    assert default.startswith('1: fabric "plant" > node: a node cannot be called `bridge`')
+
+
 def test_what_a_fabric_uses_is_an_integration(read: Read):
     """Each label under `use` is an integration without endpoint, retries and breaker, which a route can name."""
     found = read(FABRIC + ROUTE)
