@@ -24,9 +24,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="only this one, for every part")
     parser.add_argument("--events", type=int, default=10_000, help="from each node")
     parser.add_argument("--rate", type=float, default=150.0, help="new events a second, on each node")
-    parser.add_argument(
-        "--kill-every", type=float, default=4.0, metavar="SECONDS", help="mean, for each kind of victim"
-    )
+    parser.add_argument("--kill-every", type=float, default=4.0, metavar="SECONDS", help="mean, of nodes")
+    parser.add_argument("--server-kill-every", type=float, default=12.0, metavar="SECONDS", help="mean, of servers")
     parser.add_argument("--kills", type=int, default=1_000_000, help="of each kind at most; no bound by default")
     parser.add_argument("--limit", type=float, default=600.0, metavar="SECONDS", help="for the events of one seed")
     parser.add_argument("--commands", type=int, default=1_000)
@@ -34,7 +33,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="for leaders")
     parser.add_argument("--leader-every", type=float, default=8.0, metavar="SECONDS", help="mean life of a leader")
     options = parser.parse_args()
-    numbers = (options.seeds, options.events, options.rate, options.kill_every, options.limit, options.commands)
+    numbers = (
+        options.seeds,
+        options.events,
+        options.rate,
+        options.kill_every,
+        options.server_kill_every,
+        options.limit,
+        options.commands,
+    )
     if min(*numbers, options.command_rate, options.minutes, options.leader_every) <= 0 or options.kills < 0:
         parser.error("numbers are more than 0")
     return options
@@ -51,6 +58,7 @@ def _runs(options: argparse.Namespace) -> Iterator[Callable[[], Coroutine[Any, A
                 events=options.events,
                 rate=options.rate,
                 every=options.kill_every,
+                server_every=options.server_kill_every,
                 kills=options.kills,
                 limit=options.limit,
             )

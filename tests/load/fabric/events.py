@@ -125,14 +125,18 @@ def _key(seed: int, node: str, number: int) -> str:
     return f"{seed}-{node}-{number}"
 
 
-async def run(seed: int, *, events: int, rate: float, every: float, kills: int, limit: float) -> Report:
+async def run(
+    seed: int, *, events: int, rate: float, every: float, server_every: float, kills: int, limit: float
+) -> Report:
     """Send so many events from each node while sidecars and servers are killed.
 
     Args:
         seed: Decides when what is killed.
         events: How many events each node sends.
         rate: New events a second and node.
-        every: Mean seconds between two kills of a sidecar, and of a server.
+        every: Mean seconds between two kills of a sidecar.
+        server_every: Mean seconds from the return of a server to the death of one. A cluster needs up to ten seconds
+            for new leaders.
         kills: How many sidecars, and how many servers, are killed at most.
         limit: Seconds after which what has not arrived counts as lost.
     """
@@ -140,7 +144,7 @@ async def run(seed: int, *, events: int, rate: float, every: float, kills: int, 
     with stand(_text, (EVENT,), names=NAMES) as running:
         await running.joined()
         traffic = [Traffic(node, seed) for node in running.nodes]
-        killers = _Killers(running, traffic, seed=seed, every=every, most=kills)
+        killers = _Killers(running, traffic, seed=seed, every=every, server_every=server_every, most=kills)
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             killing = group.create_task(killers.run())
@@ -212,10 +216,13 @@ class _Killers:
         server_kills: How many servers were killed.
     """
 
-    def __init__(self, running: Stand, traffic: list[Traffic], *, seed: int, every: float, most: int) -> None:
+    def __init__(
+        self, running: Stand, traffic: list[Traffic], *, seed: int, every: float, server_every: float, most: int
+    ) -> None:
         self._stand = running
         self._traffic = traffic
         self._every = every
+        self._server_every = server_every
         self._most = most
         self._dice = [random.Random(f"{seed}-sidecars"), random.Random(f"{seed}-servers")]
         self._sidecars, self._servers = asyncio.Lock(), asyncio.Lock()
@@ -240,7 +247,7 @@ class _Killers:
     async def _kill_servers(self, dice: random.Random) -> None:
         servers = range(len(self._stand.cluster.servers))
         for _ in range(self._most):
-            await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
+            await asyncio.sleep(dice.uniform(0.3, 1.7) * self._server_every)
             async with self._servers:
                 await asyncio.shield(self._kill_server(dice.choice(servers), dice.uniform(0, _AWAY)))
 
