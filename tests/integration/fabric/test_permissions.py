@@ -16,9 +16,11 @@ from bridge.core.endpoint import AuthBasic, Endpoint
 from bridge.core.errors import RejectedError
 from bridge.core.model import Export
 from bridge.fabric.names import GROUP, Names
+from tests.load.fabric.ear import Ear
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import NatsServer, nats_server
+from tests.support.sidecar.sidecar import sidecar
 from tests.support.wait import until
 
 _PAGE = Path(__file__).parents[3] / "docs" / "fabric.md"
@@ -251,3 +253,77 @@ def test_the_example_has_the_permissions_of_its_roles() -> None:
     assert publish == list(dict.fromkeys(subject for role in wanted for subject in role[0]))
     assert re.findall(r"subscribe: \[ (.+) \]", block) == ['"_INBOX_desk-7.>"']
     assert {NODE, MAKES, EXPORTS, EXPORTS_LIVE, IMPORTS, IMPORTS_LIVE, OFFERS, USES, LEADS, FORGETS} == set(ROLES)
+
+
+def _bridge(server: NatsServer, node: str, more: str, role: str) -> str:
+    """The configuration of a whole bridge that has a node's user."""
+    return f"""
+integration "cluster" {{
+  type = "nats"
+  endpoint {{
+    url = "nats://127.0.0.1:{server.port}"
+  }}
+  auth {{
+    type     = "basic"
+    username = "{node}"
+    password = "{node}"
+  }}
+  config {{
+    inbox_prefix = "_INBOX_{node}"
+  }}
+}}
+
+fabric "{_FABRIC}" {{
+  integration = "cluster"
+  node        = "{node}"
+  export      = ["order.*"]
+  import      = ["order.*"]
+  {role}      = ["erp"]
+  delivery    = "at_least_once"
+}}
+
+integration "clock" {{
+  type = "timer"
+  config {{
+    schedule "nightly" {{
+      every = "1s"
+    }}
+  }}
+}}
+
+subscription "nightly" {{
+  integration = "clock"
+  topic       = "nightly"
+  emit        = "report.due"
+  singleton   = "{_FABRIC}"
+}}
+{more}
+"""
+
+
+@pytest.mark.slow
+async def test_whole_bridges_need_no_more() -> None:
+    """Two bridges with these permissions exchange events, commands and the lease, and have nothing to complain of."""
+    erp = 'integration "erp" {\n  type = "static"\n  config {\n    values = {\n      paper = 450\n    }\n  }\n}\n'
+    users = user("n1", MAKES, EXPORTS, IMPORTS, USES, LEADS), user("n2", EXPORTS, IMPORTS, OFFERS, LEADS)
+    with (
+        nats_server(_server(*users)) as server,
+        sidecar(_bridge(server, "n1", "", "use")) as first,
+        first.program() as one,
+        sidecar(_bridge(server, "n2", erp, "offer")) as second,
+        second.program() as two,
+        Ear(second.publish, second.subscribe, ("order.",)) as ear,
+    ):
+        for program in (one, two):
+            await program.wait(f"health.fabric.{_FABRIC}", lambda event: event["payload"]["status"] == "connected")
+        await one.wait("health.erp", lambda event: event["payload"]["status"] == "connected")
+        one.emit("order.created", {"id": 7}, headers={})
+        await until(lambda: ear.pump() or ear.heard, "the order on the other bus")
+        assert ear.heard[0]["headers"]["origin"] == "n1"
+        answer = await one.request("erp", "get", {"key": "paper"})
+        assert (answer["ok"], answer["result"]) == (True, 450)
+        await until(lambda: one.seen("report.due") or two.seen("report.due"), "a tick")
+        for program in (one, two):
+            health = program.seen(f"health.fabric.{_FABRIC}")[-1]["payload"]
+            assert (health["status"], health["error"], health["warnings"]) == ("connected", None, [])
+        assert "permissions" not in (first.text + second.text).lower()
