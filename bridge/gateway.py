@@ -504,6 +504,7 @@ class IntegrationGateway:
                 self._samples,
                 outbox=self._outbox,
                 health=self._health,
+                fleet=self._fabrics.view,
                 configuration=lambda: self._configuration,
                 settings=self._settings_of,
                 clock=self._clock,
@@ -514,7 +515,7 @@ class IntegrationGateway:
         """Return what the metrics show beside the answer of `bridge.status`."""
         from bridge.observe.details import read_details  # noqa: PLC0415 - see `views`
 
-        return read_details(self._manager, self._outbox, self._configuration, self.fleet())
+        return read_details(self._manager, self._outbox, self._configuration, self._fabrics.view())
 
     def overview(self) -> Overview:
         """See `routing.ports.Controls.overview`."""
@@ -528,7 +529,7 @@ class IntegrationGateway:
 
     def fleet(self) -> Fleet:
         """See `routing.ports.Controls.fleet`."""
-        return self._fabrics.view()
+        return self.views.fleet_for_bus(self._responder.most)
 
     async def forget_node(self, node: str, fabric: str | None) -> Forgotten:
         """See `routing.ports.Controls.forget_node`."""

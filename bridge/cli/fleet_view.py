@@ -92,6 +92,9 @@ def _fabric(view: FabricView) -> Iterator[RenderableType]:
             yield Text(f"{name}: no node that is connected offers it", style="red")
     yield Text()
     yield _nodes(view)
+    if view.left_out:
+        told = "1 more node" if view.left_out == 1 else f"{view.left_out} more nodes"
+        yield Text(f"and {told}: all of them do not fit into one answer", style="dim")
 
 
 def _nodes(view: FabricView) -> Table:
@@ -116,11 +119,9 @@ def _integrations(node: FleetNode) -> Text:
     """Return a node's integrations, those that are not connected first and with their status."""
     well = sorted(name for name, status in node.integrations.items() if status == _CONNECTED)
     others = [(URGENCY.index(status), name, status) for name, status in node.integrations.items() if name not in well]
-    text = Text()
-    for _, name, status in sorted(others):
-        text.append(f"{name}: ").append(status, style=colour(status)).append(", ")
+    parts = [Text.assemble(f"{name}: ", (status, colour(status))) for _, name, status in sorted(others)]
     if well:
-        text.append(", ".join(well) if len(well) <= _MOST_NAMES else f"{len(well)} connected")
-    else:
-        text.right_crop(2 if others else 0)
-    return text if node.integrations else Text(_NONE)
+        parts.append(Text(", ".join(well) if len(well) <= _MOST_NAMES else f"{len(well)} connected"))
+    if node.left_out:
+        parts.append(Text(f"{node.left_out} more"))
+    return Text(", ").join(parts) if parts else Text(_NONE)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -18,12 +18,14 @@ from bridge.cli.watching import watch as watch_bridge
 from bridge.client import BusClient
 from bridge.core import payloads
 from bridge.core.errors import NoBusError
-from bridge.core.printable import printable_values
+from bridge.core.printable import printable, printable_values
 from bridge.observe.summary import PARTS, Status, balanced, integrations, is_well, span, unwell
 
 Subscriptions = Mapping[str, list[dict[str, Any]]]
 """What `bridge.subscriptions` answers."""
 
+#: The problems of which `bridge.status` says nothing.
+_OF_FABRICS: Final = ("fabric", "nodes", "fabric_warnings")
 _COLOURS: Final = {
     "connected": "green",
     "ready": "green",
@@ -49,14 +51,17 @@ async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode
         if as_json:
             say(json_text(found))
         else:
-            console().print(_page(found, await _subscriptions(bus, limit)))
+            console().print(_page(found, await _subscriptions(bus, limit), await _of_fabrics(bus, limit)))
     return ExitCode.OK if is_well(found) else ExitCode.FAILED
 
 
 async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
     async def look(bus: BusClient) -> RenderableType:
         found = await _ask(bus, limit)
-        return json_text(found) if as_json else _page(found, await _subscriptions(bus, limit), wrong_first=True)
+        if as_json:
+            return json_text(found)
+        made, troubles = await _subscriptions(bus, limit), await _of_fabrics(bus, limit)
+        return _page(found, made, troubles, wrong_first=True)
 
     await watch_bridge(options, look, as_json=as_json)
 
@@ -88,15 +93,31 @@ async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
     return found
 
 
+async def _of_fabrics(bus: BusClient, limit: float) -> list[payloads.Problem]:
+    """Return what is wrong with the bridge's fabrics; nothing where a key or an older bridge does not let us ask."""
+    try:
+        seen = await ask(bus, "bridge.overview", {}, payloads.Overview, limit)
+    except (NoBusError, RefusedError):
+        return []
+    return [one for one in seen.problems if one.kind in _OF_FABRICS]
+
+
 # --- output
 
 
-def _page(answer: Status, subscriptions: Subscriptions, *, wrong_first: bool = False) -> RenderableType:
+def _page(
+    answer: Status,
+    subscriptions: Subscriptions,
+    of_fabrics: Sequence[payloads.Problem] = (),
+    *,
+    wrong_first: bool = False,
+) -> RenderableType:
     """Return all that is shown, printable: any program on the bus may have written it.
 
     Args:
         answer: The answer of `bridge.status`.
         subscriptions: The subscriptions.
+        of_fabrics: What is wrong with the fabrics.
         wrong_first: Say what is wrong at the top, since a screen shows the beginning. What is printed once ends with
             it, since that stays in sight.
     """
@@ -108,13 +129,17 @@ def _page(answer: Status, subscriptions: Subscriptions, *, wrong_first: bool = F
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = [_line(name, one[name]) for name in ("bus", "outbox")]
     tables = [_states(found), Text(), _sums(found), *_asked(made)]
-    notes = list(_notes(found))
+    notes = [*(_problem(one) for one in of_fabrics), *_notes(found)]
     if not wrong_first:
         return Group(head, *counts, Text(), *tables, *notes)
     all_of = integrations(found)
     wrong = sum(one["status"] != "connected" or one["circuit"] != "closed" for one in all_of)
     told = f"{wrong} of {counted(len(all_of), 'integration')} {'is' if wrong == 1 else 'are'} not well"
     return Group(head, *([Text(told, style="bold red")] if wrong else ()), *notes, Text(), *counts, Text(), *tables)
+
+
+def _problem(problem: payloads.Problem) -> Text:
+    return Text(printable(problem.text), style="red" if problem.severity == "error" else "yellow")
 
 
 def _line(name: str, counts: Mapping[str, object]) -> Text:

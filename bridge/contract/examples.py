@@ -141,6 +141,7 @@ _FLEET_NODE: Final = {
     "integrations": {"cluster": "connected", "printer": "connected"},
     "offers": ["printer"],
     "leases": [],
+    "left_out": 0,
 }
 _ROUTE_ROW: Final = {
     "route": "orders",
@@ -215,6 +216,20 @@ RESULTS: Final[dict[str, Any]] = {
                 "emit": "data.metrics",
                 "messages": 12,
                 "rate": 0.0,
+            }
+        ],
+        "fabrics": [
+            {
+                "fabric": "plant",
+                "integration": "cluster",
+                "node": "desk-7",
+                "status": "connected",
+                "since": 1763935200000,
+                "error": None,
+                "warnings": 0,
+                "nodes": 3,
+                "connected": 2,
+                "lost": 1,
             }
         ],
     },
@@ -309,6 +324,7 @@ RESULTS: Final[dict[str, Any]] = {
                     "desk-9": _FLEET_NODE | {"status": "lost", "heard_ms": 61234.5},
                 },
                 "uses": {"printer": ["desk-8"]},
+                "left_out": 0,
             }
         }
     },

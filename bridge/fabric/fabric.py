@@ -458,11 +458,12 @@ class Fabric:
                 integrations=dict(node.record.integrations),
                 offers=sorted(node.record.offers),
                 leases=list(node.record.leases),
+                left_out=0,
             )
             for name, node in sorted(self.membership.nodes().items())
         }
         uses = {name: self.membership.offering(name) for name in self.settings.uses}
-        return FabricView(health=self.health(), nodes=nodes, uses=uses)
+        return FabricView(health=self.health(), nodes=nodes, uses=uses, left_out=0)
 
 
 def _take_result(work: asyncio.Task[None]) -> None:

@@ -51,7 +51,8 @@ class Fabrics:
                 from bridge.fabric.fabric import Fabric  # noqa: PLC0415 - few bridges have a fabric
 
                 fabric = self._fabrics[name] = Fabric(wanted, self._around, partial(self._takes_beside, name))
-                fabric.on_session(self._sessions.get(wanted.integration))
+                if (session := self._sessions.get(wanted.integration)) is not None:
+                    fabric.on_session(session)
                 self._start(fabric)
         for lease in self._leases:
             lease.attach()

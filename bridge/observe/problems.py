@@ -9,7 +9,7 @@ import msgspec
 from bridge.connection import Connection
 from bridge.core.errors import ErrorObject
 from bridge.core.model import CircuitState, ConnectionStatus
-from bridge.core.payloads import BridgeHealth, IntegrationRow, Problem, ProblemKind
+from bridge.core.payloads import BridgeHealth, FabricView, IntegrationRow, Problem, ProblemKind
 from bridge.observe.episodes import Episodes
 from bridge.outbox import Outbox
 
@@ -34,7 +34,10 @@ _BY_STATUS: Final[Mapping[ConnectionStatus, ProblemKind]] = {
     ConnectionStatus.PAUSED: "paused",
     ConnectionStatus.STOPPED: "stopped",
 }
+#: Names of nodes that one text has; of more only the number is.
+_MOST_NODES: Final = 5
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.FAILED, ConnectionStatus.DISCONNECTED})
+_FABRIC_ENDED: Final = frozenset({"failed", "disconnected"})
 _OF_BUS: Final[Mapping[ProblemKind, str]] = {
     "lost": "of the bridge's own events were lost before they were sent: the bus did not take them",
     "missing": "events of other programs were lost on the bus",
@@ -66,8 +69,9 @@ class Trouble(msgspec.Struct, frozen=True):
     @property
     def alike(self) -> str:
         """The text without what differs from integration to integration; equal where two have the same trouble."""
-        text = _PARTICULARS.sub("…", self.text)
-        return text if self.integration is None else re.sub(rf"\b{re.escape(self.integration)}\b", "…", text)
+        if self.integration is None:
+            return self.text
+        return re.sub(rf"\b{re.escape(self.integration)}\b", "…", _PARTICULARS.sub("…", self.text))
 
 
 class Problems:
@@ -112,6 +116,25 @@ class Problems:
             for name, count in outbox.pending.items():
                 if name not in orphans:
                     self._add(Trouble("waiting", self._now - oldest_ms, name, count=count))
+
+    def of_fabric(self, view: FabricView) -> None:
+        """Add what is wrong with one fabric. An integration that nobody offers is a trouble of that integration."""
+        health, name = view.health, f"fabric {view.health.fabric}"
+        if health.error is not None or health.status in _FABRIC_ENDED:
+            reason = _reason(health.error)
+            text = f"{name}: {health.status}: {reason}" if reason else f"{name}: {health.status}"
+            self._add(Trouble("fabric", health.since, text=text))
+        elif health.status == "connecting" and self._now - health.since > LONG_CONNECT:
+            self._add(Trouble("fabric", health.since, text=f"{name}: not connected yet"))
+        for warning in health.warnings:
+            self._add(Trouble("fabric_warnings", health.since, text=f"{name}: {warning}"))
+        lost = {node: one.since for node, one in view.nodes.items() if one.status == "lost"}
+        if lost:
+            names = ", ".join(sorted(lost)[:_MOST_NODES])
+            more = f" and {len(lost) - _MOST_NODES} more" if len(lost) > _MOST_NODES else ""
+            are = "is" if len(lost) == 1 else "are"
+            text = f"{_some(len(lost), 'node')} of {name} {are} lost: {names}{more}"
+            self._add(Trouble("nodes", min(lost.values()), text=text))
 
     # --- of an integration
 
@@ -224,7 +247,7 @@ def _text(group: Sequence[Trouble]) -> str:
             return f"{_some(count, 'event')} in the outbox, the oldest for more than a minute"
         case "slow":
             return "health checks take more than half of their time limit"
-        case "unheard":
+        case "unheard" | "fabric" | "nodes" | "fabric_warnings":
             return text
 
 

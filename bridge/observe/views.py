@@ -19,6 +19,10 @@ from bridge.core.near import did_you_mean
 from bridge.core.payloads import (
     BridgeHealth,
     Bucket,
+    FabricRow,
+    FabricView,
+    Fleet,
+    FleetNode,
     Inspection,
     IntegrationHealth,
     IntegrationRow,
@@ -30,7 +34,8 @@ from bridge.core.payloads import (
 from bridge.core.ports import Clock
 from bridge.observe.problems import Problems
 from bridge.observe.samples import Samples
-from bridge.observe.summary import URGENCY
+from bridge.observe.shared import Shared
+from bridge.observe.summary import NODE_URGENCY, URGENCY, is_fabric_well
 from bridge.outbox import Outbox, Selection
 from bridge.resilience import Stage
 from bridge.resilience.measurements import BUCKETS, Histogram
@@ -40,10 +45,11 @@ _MOST_ROWS: Final = 1000
 _MOST_LETTERS: Final = 50
 #: Bytes of these dead letters.
 _LETTER_BYTES: Final = 256 << 10
-#: An overview is shared for so many times as long as it took to make.
-_SHARED_FOR: Final = 100
+#: Bytes of the fleet in the console: it gets them every two seconds.
+_CONSOLE_FLEET_BYTES: Final = 256 << 10
 #: Characters of an error in a row.
 _MOST_TEXT: Final = 300
+_CONNECTED: Final = "connected"
 
 
 class Views:
@@ -56,6 +62,7 @@ class Views:
         *,
         outbox: Outbox,
         health: Callable[[], BridgeHealth],
+        fleet: Callable[[], Fleet],
         configuration: Callable[[], Configuration],
         settings: Callable[[str], Awaitable[dict[str, Any]]],
         clock: Clock,
@@ -67,6 +74,7 @@ class Views:
             samples: What happened lately.
             outbox: The outbox.
             health: Returns the payload of `health.bridge`.
+            fleet: Returns all fabrics, whole.
             configuration: Returns the configuration that is in use.
             settings: Returns the settings of an integration with secrets masked; may raise InvalidError and
                 StoppingError.
@@ -76,12 +84,14 @@ class Views:
         self._samples = samples
         self._outbox = outbox
         self._health = health
+        self._fleet = fleet
         self._configuration = configuration
         self._settings = settings
         self._clock = clock
-        self._shared: Overview | None = None
-        self._shared_until = 0.0
+        self._shared_overview = Shared(self.overview, clock)
         self._fitting: tuple[Overview, Overview] | None = None
+        self._bus_fleet: Shared[Fleet] | None = None
+        self._console_fleet = Shared(lambda: fleet_that_fits(fleet(), _CONSOLE_FLEET_BYTES, json=True), clock)
 
     # --- all of it
 
@@ -96,6 +106,9 @@ class Views:
             row = self._row(connection, connection.health())
             problems.of_integration(row, connection, samples.episodes)
             rows.append(row)
+        fabrics = sorted(self._fleet().fabrics.values(), key=lambda one: (is_fabric_well(one), one.health.fabric))
+        for view in fabrics:
+            problems.of_fabric(view)
         problems.of_outbox(self._outbox, health.outbox.oldest_ms, samples.episodes)
         rows.sort(key=lambda row: (URGENCY.index(row.status), row.integration))
         received, published = samples.bus_rates()
@@ -110,19 +123,12 @@ class Views:
             integrations=rows,
             routes=[self._route(route) for route in self._configuration().routes[:_MOST_ROWS]],
             subscriptions=list(islice(self._subscriptions(), _MOST_ROWS)),
+            fabrics=[_fabric(view) for view in fabrics] or UNSET,
         )
 
     def shared_overview(self) -> Overview:
-        """Return the overview for all who look: consoles, `nemo-bridge top`, programs on the bus.
-
-        With 1,000 integrations it takes some 36 ms to make. So that all of them together take at most a hundredth of
-        a processor, however often they ask, they share one for a hundred times as long as it took to make.
-        """
-        now = self._clock.monotonic()
-        if self._shared is None or now >= self._shared_until:
-            self._shared = self.overview()
-            self._shared_until = now + _SHARED_FOR * (self._clock.monotonic() - now)
-        return self._shared
+        """Return the overview for all who look. With 1,000 integrations it takes some 36 ms to make."""
+        return self._shared_overview.get()
 
     def overview_for_bus(self, most: int) -> Overview:
         """Return the shared overview in at most so many bytes; see `overview_that_fits`."""
@@ -130,6 +136,16 @@ class Views:
         if self._fitting is None or self._fitting[0] is not whole:
             self._fitting = whole, overview_that_fits(whole, most)
         return self._fitting[1]
+
+    def fleet_for_bus(self, most: int) -> Fleet:
+        """Return all fabrics in at most so many bytes, which are the same at each call; see `fleet_that_fits`."""
+        if self._bus_fleet is None:
+            self._bus_fleet = Shared(lambda: fleet_that_fits(self._fleet(), most), self._clock)
+        return self._bus_fleet.get()
+
+    def fleet_for_console(self) -> Fleet:
+        """Return all fabrics as consoles show them: in few enough bytes to be sent every two seconds."""
+        return self._console_fleet.get()
 
     def _row(self, connection: Connection, health: IntegrationHealth) -> IntegrationRow:
         letters = self._outbox.dead_letters.get(connection.id)
@@ -232,6 +248,23 @@ def _error(connection: Connection, health: IntegrationHealth) -> ErrorObject | N
     return None if error is None else error.shortened(_MOST_TEXT)
 
 
+def _fabric(view: FabricView) -> FabricRow:
+    health = view.health
+    statuses = [node.status for node in view.nodes.values()]
+    return FabricRow(
+        fabric=health.fabric,
+        integration=health.integration,
+        node=health.node,
+        status=health.status,
+        since=health.since,
+        error=None if health.error is None else health.error.shortened(_MOST_TEXT),
+        warnings=len(health.warnings),
+        nodes=len(statuses) - statuses.count("stopped"),
+        connected=statuses.count(_CONNECTED),
+        lost=statuses.count("lost"),
+    )
+
+
 def _buckets(histogram: Histogram) -> list[Bucket]:
     limits = [*(round(limit * 1000, 3) for limit in BUCKETS), None]
     return [Bucket(up_to_ms=limit, count=count) for limit, count in zip(limits, histogram.counts, strict=True)]
@@ -266,5 +299,72 @@ def inspection_that_fits(inspection: Inspection, most: int) -> Inspection:
     return inspection
 
 
-def _fits(view: Overview | Inspection, most: int) -> bool:
-    return len(msgspec.msgpack.encode(view)) <= most
+def fleet_that_fits(fleet: Fleet, most: int, *, json: bool = False) -> Fleet:
+    """Return all fabrics in at most so many bytes, if possible.
+
+    Left out are first the integrations of nodes that are connected, then nodes, those that are lost last, and so much
+    of every other list as is needed.
+
+    Args:
+        fleet: All of it.
+        most: So many bytes, as MessagePack.
+        json: As JSON instead.
+    """
+    if _fits(fleet, most, json=json):
+        return fleet
+    fleet = Fleet(fabrics={name: _without_well(view) for name, view in fleet.fabrics.items()})
+    keep = max(_longest(view) for view in fleet.fabrics.values())
+    while keep and not _fits(fleet, most, json=json):
+        keep //= 2
+        fleet = Fleet(fabrics={name: _cut(view, keep) for name, view in fleet.fabrics.items()})
+    return fleet
+
+
+def _without_well(view: FabricView) -> FabricView:
+    return replace(view, nodes={name: _unwell(node) for name, node in view.nodes.items()})
+
+
+def _unwell(node: FleetNode) -> FleetNode:
+    """Return a node with those of its integrations that are not connected."""
+    kept = {name: status for name, status in node.integrations.items() if status != _CONNECTED}
+    return replace(node, integrations=kept, left_out=node.left_out + len(node.integrations) - len(kept))
+
+
+def _longest(view: FabricView) -> int:
+    """Return the length of the longest list in a fabric."""
+    nodes = view.nodes.values()
+    lists = [(one.integrations, one.offers, one.leases) for one in nodes]
+    return max(map(len, (view.nodes, view.uses, view.health.warnings, *(one for many in lists for one in many))))
+
+
+def _cut(view: FabricView, keep: int) -> FabricView:
+    """Return a fabric with so many entries at most in each list; this bridge and lost nodes are kept before others."""
+    own, health = view.health.node, view.health
+    order = sorted(view.nodes, key=lambda name: (name != own, NODE_URGENCY.index(view.nodes[name].status), name))
+    kept = order[:keep]
+    return replace(
+        view,
+        health=replace(
+            health,
+            warnings=health.warnings[:keep],
+            nodes={name: health.nodes[name] for name in kept if name in health.nodes},
+        ),
+        nodes={name: _cut_node(view.nodes[name], keep) for name in sorted(kept)},
+        uses={name: nodes[:keep] for name, nodes in islice(view.uses.items(), keep)},
+        left_out=view.left_out + len(order) - len(kept),
+    )
+
+
+def _cut_node(node: FleetNode, keep: int) -> FleetNode:
+    kept = dict(islice(node.integrations.items(), keep))
+    return replace(
+        node,
+        integrations=kept,
+        offers=node.offers[:keep],
+        leases=node.leases[:keep],
+        left_out=node.left_out + len(node.integrations) - len(kept),
+    )
+
+
+def _fits(view: Overview | Inspection | Fleet, most: int, *, json: bool = False) -> bool:
+    return len((msgspec.json if json else msgspec.msgpack).encode(view)) <= most

@@ -64,6 +64,7 @@ from bridge.core.payloads.responses import (
 )
 from bridge.core.payloads.views import (
     Bucket,
+    FabricRow,
     Inspection,
     IntegrationRow,
     Overview,
@@ -101,6 +102,7 @@ __all__ = [
     "FabricHealth",
     "FabricMissed",
     "FabricRejected",
+    "FabricRow",
     "FabricStatus",
     "FabricView",
     "Failed",

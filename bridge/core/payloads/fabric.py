@@ -102,6 +102,8 @@ class FleetNode(Payload, frozen=True):
         integrations: Its integrations and their status.
         offers: Those that the others may use.
         leases: The `singleton` subscriptions for which it holds the lease.
+        left_out: How many of its integrations are left out here, because all of them would not fit on the bus. Those
+            that are connected are left out first.
     """
 
     status: NodeStatus
@@ -112,6 +114,7 @@ class FleetNode(Payload, frozen=True):
     integrations: dict[str, ConnectionStatus]
     offers: list[str]
     leases: list[str]
+    left_out: UInt
 
 
 class FabricView(Payload, frozen=True):
@@ -121,11 +124,14 @@ class FabricView(Payload, frozen=True):
         health: The payload of `health.fabric.<fabric>`.
         nodes: All nodes by name, this bridge too.
         uses: The integrations of others that this bridge uses, and the nodes that offer each and are connected.
+        left_out: How many nodes are left out here, because all of them would not fit on the bus. Those that are lost
+            are left out last. Where any is, other lists may be shorter, too.
     """
 
     health: FabricHealth
     nodes: dict[str, FleetNode]
     uses: dict[str, list[str]]
+    left_out: UInt
 
 
 class Fleet(Payload, frozen=True):

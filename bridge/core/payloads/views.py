@@ -8,6 +8,7 @@ from bridge.core.errors import ErrorObject
 from bridge.core.model import CircuitState, ConnectionStatus, UInt
 from bridge.core.payloads.base import Milliseconds, Payload
 from bridge.core.payloads.dead_letters import Letter
+from bridge.core.payloads.fabric import FabricStatus
 from bridge.core.payloads.health import BridgeHealth, IntegrationHealth, LiveSubscription
 from bridge.core.payloads.measurements import CircuitMoment, FailedOperation
 
@@ -92,6 +93,7 @@ ProblemKind = Literal[
     "outbox",
     "failed",
     "disconnected",
+    "fabric",
     "circuit",
     "outbox_loss",
     "lost",
@@ -99,6 +101,8 @@ ProblemKind = Literal[
     "operations",
     "subscriptions",
     "dead_letters",
+    "nodes",
+    "fabric_warnings",
     "orphans",
     "waiting",
     "missing",
@@ -117,7 +121,9 @@ class Problem(Payload, frozen=True):
 
     Attributes:
         kind: What it is about. `outbox`: it accepts nothing. `failed`, `disconnected`, `connecting`, `paused`,
-            `stopped`: the status of integrations. `circuit`: circuits that are not closed. `outbox_loss`: what an
+            `stopped`: the status of integrations. `fabric`: this bridge is not a node of a fabric, or a part of its
+            work there fails. `nodes`: other nodes of a fabric are lost. `fabric_warnings`: what a person should know
+            although a fabric works. `circuit`: circuits that are not closed. `outbox_loss`: what an
             earlier run had stored is missing. `lost`: own events that were lost before they were sent. `dropped`:
             messages from outside that could not become events. `operations`: many operations fail although the
             integration is connected. `subscriptions`: those that are not live. `dead_letters`: those that are stored.
@@ -181,6 +187,34 @@ class SubscriptionRow(Payload, frozen=True):
     rate: float
 
 
+class FabricRow(Payload, frozen=True):
+    """A fabric, as one line of the overview.
+
+    Attributes:
+        fabric: Its label.
+        integration: The integration that carries it.
+        node: The name of this bridge in it.
+        status: See `health.fabric.<fabric>`.
+        since: When the status began, Unix time in milliseconds.
+        error: Why it is not connected; null where it is.
+        warnings: How many warnings its health has.
+        nodes: How many nodes it has, this bridge among them; those that have left in order do not count.
+        connected: How many of these are connected.
+        lost: How many of these are lost.
+    """
+
+    fabric: str
+    integration: str
+    node: str
+    status: FabricStatus
+    since: UInt
+    error: ErrorObject | None
+    warnings: UInt
+    nodes: UInt
+    connected: UInt
+    lost: UInt
+
+
 class Overview(Payload, frozen=True):
     """The result of `bridge.overview`: how the bridge and all integrations are, and what happens.
 
@@ -195,6 +229,7 @@ class Overview(Payload, frozen=True):
         integrations: All of them, those that are not well first.
         routes: The routes; at most 1,000, and fewer where these would not fit on the bus.
         subscriptions: The subscriptions; at most 1,000, and fewer where these would not fit on the bus.
+        fabrics: The fabrics, those that are not well first; left out where the bridge is in none.
     """
 
     at: UInt
@@ -207,6 +242,7 @@ class Overview(Payload, frozen=True):
     integrations: list[IntegrationRow]
     routes: list[RouteRow]
     subscriptions: list[SubscriptionRow]
+    fabrics: list[FabricRow] | UnsetType = UNSET
 
 
 class Bucket(Payload, frozen=True):

@@ -780,6 +780,32 @@ pub struct FabricRejected {
     pub detail: String,
 }
 
+/// A fabric, as one line of the overview.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FabricRow {
+    /// Its label.
+    pub fabric: String,
+    /// The integration that carries it.
+    pub integration: String,
+    /// The name of this bridge in it.
+    pub node: String,
+    /// See `health.fabric.<fabric>`.
+    pub status: FabricStatus,
+    /// When the status began, Unix time in milliseconds.
+    pub since: u64,
+    /// Why it is not connected; null where it is.
+    pub error: Option<ErrorObject>,
+    /// How many warnings its health has.
+    pub warnings: u64,
+    /// How many nodes it has, this bridge among them; those that have left in order do not count.
+    pub nodes: u64,
+    /// How many of these are connected.
+    pub connected: u64,
+    /// How many of these are lost.
+    pub lost: u64,
+}
+
 /// The status of this bridge in a fabric.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -834,6 +860,9 @@ pub struct FabricView {
     /// The integrations of others that this bridge uses, and the nodes that offer each and are
     /// connected.
     pub uses: BTreeMap<String, Vec<String>>,
+    /// How many nodes are left out here, because all of them would not fit on the bus. Those that
+    /// are lost are left out last. Where any is, other lists may be shorter, too.
+    pub left_out: u64,
 }
 
 /// An operation failed, and there will be no further attempt.
@@ -945,6 +974,9 @@ pub struct FleetNode {
     pub offers: Vec<String>,
     /// The `singleton` subscriptions for which it holds the lease.
     pub leases: Vec<String>,
+    /// How many of its integrations are left out here, because all of them would not fit on the
+    /// bus. Those that are connected are left out first.
+    pub left_out: u64,
 }
 
 /// The result of `bridge.forget_node`.
@@ -1380,6 +1412,9 @@ pub struct Overview {
     pub routes: Vec<RouteRow>,
     /// The subscriptions; at most 1,000, and fewer where these would not fit on the bus.
     pub subscriptions: Vec<SubscriptionRow>,
+    /// The fabrics, those that are not well first; left out where the bridge is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabrics: Option<Vec<FabricRow>>,
 }
 
 /// The empty payload of commands without arguments, for example `pause`, `circuit.reset` or
@@ -1392,15 +1427,17 @@ pub struct PauseCommand {}
 #[non_exhaustive]
 pub struct Problem {
     /// What it is about. `outbox`: it accepts nothing. `failed`, `disconnected`, `connecting`,
-    /// `paused`, `stopped`: the status of integrations. `circuit`: circuits that are not closed.
-    /// `outbox_loss`: what an earlier run had stored is missing. `lost`: own events that were lost
-    /// before they were sent. `dropped`: messages from outside that could not become events.
-    /// `operations`: many operations fail although the integration is connected. `subscriptions`:
-    /// those that are not live. `dead_letters`: those that are stored. `orphans`: events in the
-    /// outbox for integrations that do not exist. `waiting`: events that have been in the outbox
-    /// for long. `missing`: events of others that were lost on the bus. `rejected`: messages on the
-    /// bus that were not accepted. `unheard`: messages that wait because nobody listens. `slow`:
-    /// health checks.
+    /// `paused`, `stopped`: the status of integrations. `fabric`: this bridge is not a node of a
+    /// fabric, or a part of its work there fails. `nodes`: other nodes of a fabric are lost.
+    /// `fabric_warnings`: what a person should know although a fabric works. `circuit`: circuits
+    /// that are not closed. `outbox_loss`: what an earlier run had stored is missing. `lost`: own
+    /// events that were lost before they were sent. `dropped`: messages from outside that could not
+    /// become events. `operations`: many operations fail although the integration is connected.
+    /// `subscriptions`: those that are not live. `dead_letters`: those that are stored. `orphans`:
+    /// events in the outbox for integrations that do not exist. `waiting`: events that have been in
+    /// the outbox for long. `missing`: events of others that were lost on the bus. `rejected`:
+    /// messages on the bus that were not accepted. `unheard`: messages that wait because nobody
+    /// listens. `slow`: health checks.
     pub kind: ProblemKind,
     /// `error` where something does not work or is lost; `warning` for all else.
     pub severity: Severity,
@@ -1427,12 +1464,18 @@ pub enum ProblemKind {
     Disconnected,
     /// `dropped`.
     Dropped,
+    /// `fabric`.
+    Fabric,
+    /// `fabric_warnings`.
+    FabricWarnings,
     /// `failed`.
     Failed,
     /// `lost`.
     Lost,
     /// `missing`.
     Missing,
+    /// `nodes`.
+    Nodes,
     /// `operations`.
     Operations,
     /// `orphans`.
@@ -1469,9 +1512,12 @@ impl ProblemKind {
             Self::DeadLetters => "dead_letters",
             Self::Disconnected => "disconnected",
             Self::Dropped => "dropped",
+            Self::Fabric => "fabric",
+            Self::FabricWarnings => "fabric_warnings",
             Self::Failed => "failed",
             Self::Lost => "lost",
             Self::Missing => "missing",
+            Self::Nodes => "nodes",
             Self::Operations => "operations",
             Self::Orphans => "orphans",
             Self::Outbox => "outbox",

@@ -11,6 +11,7 @@ import pytest
 from bridge.config import Configuration
 from bridge.core.errors import NotConnectedError
 from bridge.core.payloads import Overview
+from bridge.observe.shared import Shared
 from bridge.observe.views import Views, inspection_that_fits, overview_that_fits
 from bridge.simulation import START_MS, Answer, Simulation
 from tests.support.clock import FakeClock
@@ -475,8 +476,7 @@ def test_programs_that_ask_again_and_again(house: Configuration, monkeypatch: py
             clock.fire(0.03)
             return msgspec.structs.replace(made, at=clock.wall_ms())
 
-        monkeypatch.setattr(views, "_clock", clock)
-        monkeypatch.setattr(views, "overview", overview)
+        monkeypatch.setattr(views, "_shared_overview", Shared(overview, clock))
         first = views.overview_for_bus(1 << 20)
         assert views.shared_overview() is first
         clock.fire(2.9)
