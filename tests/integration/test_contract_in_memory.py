@@ -16,11 +16,16 @@ import zmq
 from bridge.client import BusClient, Listener
 from bridge.config import load
 from bridge.contract import MESSAGE_TYPES, message_type_for
+from bridge.core.clock import RealClock
+from bridge.core.cluster import StreamSpec
 from bridge.core.model import Event
+from bridge.fabric.names import Names
 from bridge.gateway import IntegrationGateway
 from bridge.outbox.commit_mark import CommitMark, Mark
+from bridge.registry import AdapterRegistry
+from bridge.simulation.cluster import MemoryCluster
 from tests.integration.observe.test_console import console
-from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
+from tests.support.adapters.memory_adapter import CARRIER, SPEC, MemoryAdapter, MemoryCarrier, MemoryRemote
 from tests.support.bus.schemas import validate_event
 from tests.support.servers.remote import free_port
 from tests.support.wait import until
@@ -85,7 +90,32 @@ route "keep" {{
   delivery    = "at_least_once"
   receipts    = true
 }}
+integration "carrier" {{
+  type = "memory-carrier"
+  endpoint {{
+    address = "carrier"
+  }}
+}}
+fabric "plant" {{
+  integration = "carrier"
+  node        = "here"
+  import      = ["stock.*"]
+  delivery    = "at_least_once"
+}}
+integration "clock" {{
+  type = "timer"
+  config {{
+    every = "50ms"
+  }}
+}}
+subscription "count" {{
+  integration = "clock"
+  topic       = "default"
+  emit        = "stock.due"
+  singleton   = "plant"
+}}
 """
+INTEGRATIONS = {"shop", "ruin", "carrier", "clock"}
 
 
 def envelope(event: Event) -> dict[str, Any]:
@@ -97,7 +127,7 @@ def envelope(event: Event) -> dict[str, Any]:
 @pytest.fixture
 def remotes(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryRemote]:
     """What the integrations talk to; the ruin is not there at first."""
-    made = {"shop": MemoryRemote(), "ruin": MemoryRemote(alive=False)}
+    made = {"shop": MemoryRemote(), "ruin": MemoryRemote(alive=False), "carrier": MemoryRemote()}
     monkeypatch.setattr(MemoryAdapter, "remotes", made)
     return made
 
@@ -207,19 +237,35 @@ async def commands(client: BusClient) -> None:
     assert await shop("drain") == {}
     assert await shop("request", method="echo") == "stopping"
     assert await ask("bridge.ping", [1]) == [1]
-    assert set(await ask("bridge.status")) == {"bridge", "shop", "ruin"}
-    assert set(await ask("bridge.subscriptions")) == {"shop", "ruin"}
+    assert set(await ask("bridge.status")) == {"bridge", *INTEGRATIONS}
+    assert set(await ask("bridge.subscriptions")) == INTEGRATIONS
     seen = await ask("bridge.overview")
-    assert {row["integration"] for row in seen["integrations"]} == {"shop", "ruin"}
+    assert {row["integration"] for row in seen["integrations"]} == INTEGRATIONS
     assert (await ask("bridge.inspect", {"integration": "shop"}))["row"]["integration"] == "shop"
     assert await ask("bridge.inspect", {"integration": "shpo"}) == "unknown_integration"
     assert [one["route"] for one in (await ask("bridge.match", {"event_type": "order.made"}))["routes"]] == ["echo"]
     assert "files" in await ask("bridge.configuration")
     assert (await ask("bridge.reload"))["needs_restart"] == []
+    assert set((await ask("bridge.fleet"))["fabrics"]["plant"]["nodes"]) == {"here"}
+    assert await ask("bridge.forget_node", {"node": "there"}) == "invalid"
 
 
-async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str, MemoryRemote]):
+async def fabric(broker: MemoryCluster) -> None:
+    """What a node finds: it was away for longer than the stream keeps events, and somebody writes garbage."""
+    session, names = broker.session("there"), Names("plant", "here")
+    await session.stream(StreamSpec(name=names.stream, subjects=(names.events,), max_age=60, max_bytes=500))
+    await session.consumer(names.stream, names.consumer, names.events)
+    for number in range(10):
+        broker.publish("nemo.plant.event.there.stock.low", b"no event" * 10, message_id=str(number))
+
+
+async def test_every_event_keeps_the_contract(
+    tmp_path: Path, remotes: dict[str, MemoryRemote], monkeypatch: pytest.MonkeyPatch
+):
     """Whatever a bridge with every pattern says fits its schema, and every schema has its event."""
+    broker = MemoryCluster(RealClock())
+    monkeypatch.setattr(MemoryCarrier, "broker", broker, raising=False)
+    await fabric(broker)
     port = free_port()
     (tmp_path / "bridge.hcl").write_text(CONFIGURATION.format(tmp_path, port))
     (tmp_path / "data").mkdir(mode=0o700)
@@ -228,7 +274,8 @@ async def test_every_event_keeps_the_contract(tmp_path: Path, remotes: dict[str,
     mark.close()
 
     def read() -> Any:
-        return load([tmp_path / "bridge.hcl"], adapters={SPEC.protocol: SPEC}, variables={}, environ={})
+        adapters = {one.protocol: one for one in (SPEC, CARRIER, AdapterRegistry()["timer"])}
+        return load([tmp_path / "bridge.hcl"], adapters=adapters, variables={}, environ={})
 
     gateway = IntegrationGateway(read(), load=read)
     client = BusClient(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/s", prefixes=("",))

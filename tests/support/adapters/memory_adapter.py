@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from bridge.core.endpoint import Strict
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError
-from bridge.core.model import OPERATIONS, Enqueue, Inbound, Publish, QueueMessage, Request
+from bridge.core.model import OPERATIONS, Command, Enqueue, Export, Inbound, Publish, QueueMessage, Request
 from bridge.core.ports import (
     NO_OPTIONS,
     AckDecision,
@@ -19,10 +20,12 @@ from bridge.core.ports import (
     AdapterSpec,
     Context,
     Deliver,
+    Promise,
     Subscription,
     SubscriptionOptions,
 )
 from bridge.core.settings import Hold
+from bridge.simulation.cluster import MemoryCluster, MemorySession
 
 
 @dataclass(eq=False)
@@ -202,3 +205,38 @@ SPEC = AdapterSpec(
     create=MemoryAdapter,
     acknowledges=frozenset({"subscribe"}),
 )
+
+
+class MemoryCarrier(MemoryAdapter):
+    """A session that can carry a fabric, too: `broker` is behind it."""
+
+    protocol = "memory-carrier"
+    broker: ClassVar[MemoryCluster]
+
+    def __init__(self, setup: AdapterSetup) -> None:
+        super().__init__(setup)
+        self._cluster: MemorySession | None = None
+
+    @property
+    def cluster(self) -> MemorySession:
+        """See `core.cluster.cluster_of`."""
+        if self._cluster is None:
+            raise NotConnectedError("there is no session")
+        return self._cluster
+
+    async def connect(self) -> None:
+        await super().connect()
+        self._cluster = self.broker.session("node")
+
+    async def disconnect(self) -> None:
+        await super().disconnect()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        if isinstance(command, Export):
+            return self.cluster.begin(command, context, promise)
+        return super().begin(command, context, promise)
+
+
+CARRIER: Final = replace(SPEC, protocol=MemoryCarrier.protocol, create=MemoryCarrier, carries_fabrics=True)
