@@ -173,7 +173,31 @@ def check_fabrics(
     """
     if fabrics:
         _check_reserved(integrations.values(), reader)
-    return {one.name: _check(one, integrations, reader, bridge, host) for one in fabrics}
+    found = {one.name: _check(one, integrations, reader, bridge, host) for one in fabrics}
+    _check_nodes(fabrics, found, reader)
+    return found
+
+
+def _check_nodes(
+    fabrics: Iterable[WrittenFabric], settings: Mapping[str, FabricSettings | None], reader: BlockReader
+) -> None:
+    """Check that this bridge is another node in each fabric: a topic of health has the node's name alone."""
+    first: dict[str, Related] = {}
+    for fabric in fabrics:
+        found, data = settings[fabric.name], fabric.data
+        if found is None:
+            continue
+        location = data.location(("node",)) if ("node",) in data.locations else data.block.location
+        other = first.setdefault(found.node, Related(location, "the other fabric"))
+        if other.location == location:
+            continue
+        shown = "the name of the node" if ("node",) in data.secret_keys else f"`{found.node}`"
+        message = (
+            f"{shown} is the node of another fabric, too; give each fabric of a bridge its own `node`, because "
+            "`health.node.<node>` is one topic"
+        )
+        subject = f"{data.subject} > node"
+        reader.diagnostics.add(location, subject, message, code=Code.GIVEN_TWICE, related=(other,))
 
 
 def _check_reserved(integrations: Iterable[Integration | None], reader: BlockReader) -> None:

@@ -214,6 +214,19 @@ def test_a_node_that_would_pass_for_a_bridge(complaints: Complain):
     assert default.startswith('1: fabric "plant" > node: a node cannot be called `bridge`')
 
 
+@pytest.mark.parametrize("node", ["", '  node = "till"\n'])
+def test_two_fabrics_of_one_node(read: Read, complaints: Complain, node: str):
+    """Two fabrics of one bridge need different nodes, as written or by default; the second one is complained of."""
+    block = 'fabric "{}" {{\n  integration = "cluster"\n{}}}\n'
+    (found,) = complaints(block.format("plant", node) + block.format("office", node))
+    name, line = ("till", 7) if node else ("desk-7-example-com", 4)
+    assert found.startswith(f'{line}: fabric "office" > node: `{name}` is the node of another fabric, too; give each')
+    assert read(block.format("plant", node) + block.format("office", '  node = "other"\n')).fabrics.keys() == {
+        "plant",
+        "office",
+    }
+
+
 def test_what_a_fabric_uses_is_an_integration(read: Read):
     """Each label under `use` is an integration without endpoint, retries and breaker, which a route can name."""
     found = read(FABRIC + ROUTE)
@@ -320,11 +333,11 @@ def test_nothing_can_carry_a_fabric(complaints: Complain):
 
 def test_two_fabrics(read: Read, complaints: Complain):
     """Two labels may share an integration; one label is one fabric, and an integration is used over one of them."""
-    assert [*read(fabric() + fabric(name="office")).fabrics] == ["plant", "office"]
+    assert [*read(fabric() + fabric('node = "o"', name="office")).fabrics] == ["plant", "office"]
     (twice,) = complaints(fabric() + fabric())
     assert twice.startswith('4: fabric "plant": given twice; the first is at ')
     used = fabric('use = ["printer"]')
-    (both,) = complaints(used + used.replace('"plant"', '"office"'))
+    (both,) = complaints(used + fabric('use = ["printer"]', 'node = "o"', name="office"))
     assert both == '7: fabric "office" > use: `printer` is named twice; a command goes to the nodes of one fabric'
 
 
@@ -546,7 +559,7 @@ def test_values_from_the_environment(read: Read, complaints: Complain):
 
 def test_the_plan_of_a_reload(read: Read):
     """A fabric that is added, changed or removed is in the plan, and so are the integrations that it uses."""
-    old, new = read(FABRIC), read(FABRIC.replace('"scales"', '"oven"') + fabric(name="office"))
+    old, new = read(FABRIC), read(FABRIC.replace('"scales"', '"oven"') + fabric('node = "o"', name="office"))
     plan = plan_of(Snapshot.of(old), Snapshot.of(new), {"scales": 3, "printer": 1})
     assert (plan.added, plan.removed, plan.changed) == (["oven"], ["scales"], [])
     assert "printer" in plan.unchanged
@@ -562,8 +575,8 @@ def test_the_plan_of_a_reload(read: Read):
 def test_an_integration_that_moves_to_another_fabric(read: Read):
     """What is used over another fabric than before, or is the bridge's own then, is changed."""
     own = 'integration "printer" {\n  type = "static"\n  config {\n    values = { a = 1 }\n  }\n}\n'
-    one = Snapshot.of(read(fabric('use = ["printer"]') + fabric(name="office")))
-    other = Snapshot.of(read(fabric() + fabric('use = ["printer"]', name="office")))
+    one = Snapshot.of(read(fabric('use = ["printer"]') + fabric('node = "o"', name="office")))
+    other = Snapshot.of(read(fabric() + fabric('node = "o"', 'use = ["printer"]', name="office")))
     third = Snapshot.of(read(fabric() + own))
     assert plan_of(one, other).changed == ["printer"]
     assert plan_of(other, third).changed == ["printer"]
