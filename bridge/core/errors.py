@@ -268,7 +268,8 @@ class StoppingError(BridgeError):
     default_retryable = True
 
 
-_BY_KIND: Final[dict[str, type[BridgeError]]] = {
+#: The error of each kind.
+ERRORS: Final[dict[str, type[BridgeError]]] = {
     one.kind: one
     for one in (
         InvalidError,
@@ -298,7 +299,7 @@ def error_of(wire: ErrorObject, *, maybe_sent: bool | None = None) -> BridgeErro
         wire: The `error` object.
         maybe_sent: Whether the remote may have acted on the request; None: what its kind means.
     """
-    error = _BY_KIND[wire.kind](
+    error = ERRORS[wire.kind](
         wire.message,
         maybe_sent=maybe_sent,
         code=None if wire.code is msgspec.UNSET else wire.code,

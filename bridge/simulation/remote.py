@@ -11,24 +11,14 @@ from msgspec import UNSET
 
 from bridge.core.endpoint import NO_AUTH, Tls
 from bridge.core.errors import (
-    AttemptTimeoutError,
-    AuthError,
+    ERRORS,
     BridgeError,
-    CircuitOpenError,
     ConnectionLostError,
-    DeadlineError,
     ErrorKind,
     InvalidError,
     NotConnectedError,
     NotSupportedError,
-    OverloadedError,
-    ProtocolError,
     RejectedError,
-    StoppingError,
-    ThrottledError,
-    UnavailableError,
-    UnknownIntegrationError,
-    UnknownOperationError,
 )
 from bridge.core.model import Ack, Command, Dequeue, Enqueue, Export, Inbound, Nack, Publish, Request
 from bridge.core.ports import (
@@ -47,29 +37,6 @@ from bridge.core.ports import (
 from bridge.core.timer import Timer
 from bridge.simulation.cluster import MemoryCluster, MemorySession
 from bridge.simulation.record import Attempt, Delivered, Record, SessionChange, Step
-
-#: The error of each kind.
-ERRORS: Final[Mapping[ErrorKind, type[BridgeError]]] = {
-    one.kind: one
-    for one in (
-        InvalidError,
-        UnknownIntegrationError,
-        UnknownOperationError,
-        NotSupportedError,
-        NotConnectedError,
-        ConnectionLostError,
-        AttemptTimeoutError,
-        DeadlineError,
-        CircuitOpenError,
-        OverloadedError,
-        ThrottledError,
-        AuthError,
-        RejectedError,
-        UnavailableError,
-        ProtocolError,
-        StoppingError,
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
