@@ -12,7 +12,7 @@ from bridge.config import FabricSettings
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import ClusterSession, StreamSpec, cluster_of
-from bridge.core.errors import BridgeError, NotConnectedError, UnavailableError
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, UnavailableError
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads import FabricHealth, FabricRejected, FabricStatus, FabricView, FleetNode
@@ -374,7 +374,7 @@ class Fabric:
     def _status_now(self) -> tuple[FabricStatus, BridgeError | None]:
         """Return the status, and the error that explains it."""
         membership = self.membership.error
-        error = membership or next(iter(self._errors.values()), None)
+        error = membership or next(iter(self._errors.values()), None) or self._disagreement()
         if self._left:
             return "stopped", None
         if self._session is None:
@@ -386,9 +386,14 @@ class Fabric:
             return ("failed" if failed.permanent or failed.kind in {"rejected", "auth"} else "disconnected"), failed
         if not self.membership.joined:
             return "connecting", membership
-        if error is not None or self.warnings():
+        if error is not None or self._warnings(error):
             return "degraded", error
         return "connected", None
+
+    def _disagreement(self) -> BridgeError | None:
+        """Return an error where other nodes have other settings, since all must have the same."""
+        differences = self.membership.problems()
+        return InvalidError("; ".join(differences)) if differences else None
 
     def _without_session(self) -> tuple[FabricStatus, BridgeError | None]:
         """Return the status while the integration that carries the fabric has no session, and why."""
@@ -401,17 +406,16 @@ class Fabric:
         status: FabricStatus = "failed" if connection.status is ConnectionStatus.FAILED else "disconnected"
         return status, NotConnectedError(f"integration {name!r} is not connected: {why}")
 
-    def warnings(self) -> list[str]:
-        """Return what a person should know although it works, one line each."""
+    def _warnings(self, shown: BridgeError | None) -> list[str]:
+        """Return what a person should know beside the error that is shown, one line each."""
         found = [
-            *self.membership.problems(),
             *self._importer.waiting(),
             *self._offers.problems(),
             *self.leases.problems(),
         ]
         if self._stream_differs is not None:
             found.append(self._stream_differs)
-        return [*found, *(f"{name}: {one.message}" for name, one in list(self._errors.items())[1:])]
+        return [*found, *(f"{name}: {one.message}" for name, one in self._errors.items() if one is not shown)]
 
     def health(self) -> FabricHealth:
         """Return the payload of `health.fabric.<fabric>`."""
@@ -429,7 +433,7 @@ class Fabric:
             since=self._since,
             delivery=settings.delivery,
             error=None if error is None else error.to_wire(),
-            warnings=self.warnings(),
+            warnings=self._warnings(error),
             nodes={name: node.status for name, node in self.membership.nodes().items() if name != own},
             counts=self._context.counts.payload(),
         )

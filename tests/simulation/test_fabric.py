@@ -211,3 +211,18 @@ def test_a_node_that_stops_in_order(tmp_path: Path) -> None:
         assert len(set(ticks)) == len(ticks)
         assert max(after - before for before, after in pairwise(ticks)) <= 2000
         assert _numbers(world, leader) == [(other, 7)]
+
+
+def test_settings_that_differ(tmp_path: Path) -> None:
+    """Each node says in the error of its health which setting another one has differently, and works on."""
+    texts = {"a": _fabric("a", 'max_age = "1h"'), "b": _fabric("b", 'max_age = "2h"')}
+    with fleet(tmp_path, texts) as world:
+        world.at(10, partial(world["a"].emit, "order.created", {"n": 1}))
+        world.start()
+        world.run(30)
+        for node, other in (("a", "b"), ("b", "a")):
+            health = world.events(node, "health.fabric.plant")[-1].payload
+            assert health["status"] == "degraded"
+            assert "max_age" in health["error"]["message"]
+            assert other in health["error"]["message"]
+        assert _numbers(world, "b") == [("a", 1)]
