@@ -760,6 +760,7 @@ class IntegrationGateway:
         return Live(
             self.views.shared_overview,
             self.views.inspect,
+            self.views.fleet_for_console,
             TapHub(self.bus, self._redactor, self._clock),
             Actions(token, self._act, self.bus, self._clock),
             shows_events=(is_open and is_local) if console.tap is None else console.tap,

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from bridge.core.errors import BridgeError, InvalidError, OverloadedError
-from bridge.core.payloads import Inspection, IntegrationRow, Overview, RouteRow, SubscriptionRow
+from bridge.core.payloads import Fleet, Inspection, IntegrationRow, Overview, RouteRow, SubscriptionRow
 from bridge.core.ports import Clock
 from bridge.core.redaction import MASK
 from bridge.observe.actions import Action, Actions
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a console sends: a view that it shows, or an action."""
 
-    view: Literal["overview", "integration", "tap"] | None = None
+    view: Literal["overview", "integration", "tap", "fleet"] | None = None
     integration: str | None = None
     patterns: list[str] = []
     correlation_id: str | None = None
@@ -90,6 +90,29 @@ class _OverviewFeed:
         self.version += 1
         self._full = None
         self._changes = None if old is None else _changes(old, fresh)
+
+
+class _FleetFeed:
+    """All fabrics as one frame for all viewers."""
+
+    def __init__(self, fleet: Callable[[], Fleet], clock: Clock) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._made_at = -_INTERVAL
+        self._frame = b""
+
+    def frame(self) -> bytes:
+        """Return the frame, at most two seconds old."""
+        now = self._clock.monotonic()
+        if not self._frame or now - self._made_at >= _FRESH:
+            self._made_at = now
+            self._frame = _frame(b'"fleet","at":%d' % self._clock.wall_ms(), self._fleet())
+        return self._frame
+
+    @property
+    def has_fabrics(self) -> bool:
+        """Whether there is any fabric."""
+        return bool(self._fleet().fabrics)
 
 
 def _changes(old: Overview, fresh: Overview) -> bytes | None:
@@ -142,6 +165,7 @@ class Live:
         self,
         overview: Callable[[], Overview],
         inspect: Callable[[str], Awaitable[Inspection]],
+        fleet: Callable[[], Fleet],
         taps: TapHub,
         actions: Actions,
         *,
@@ -155,6 +179,7 @@ class Live:
         Args:
             overview: Returns the result of `bridge.overview`.
             inspect: Returns the result of `bridge.inspect` for an integration; may raise BridgeError.
+            fleet: Returns the result of `bridge.fleet`, in few enough bytes to be sent again and again.
             taps: Shows the events of the bus.
             actions: Does what viewers ask for.
             shows_events: Whether events are shown: by the tap, and those of dead letters.
@@ -166,6 +191,7 @@ class Live:
         self._inspections: dict[str, tuple[float, Inspection]] = {}
         self._clock = clock
         self.feed = _OverviewFeed(overview, clock)
+        self.fleet = _FleetFeed(fleet, clock)
         self._taps = taps
         self.actions = actions
         self._shows_events = shows_events
@@ -204,6 +230,7 @@ class Live:
             "version": self._version,
             "actions": self.actions.are_on,
             "tap": self._shows_events,
+            "fabrics": self.fleet.has_fabrics,
             "now": self._clock.wall_ms(),
         }
         return _write(hello)
@@ -354,13 +381,16 @@ class _Session:
     async def _send_view(self) -> None:
         self._next = self._clock.monotonic() + (PERIOD if self._view == "tap" else _INTERVAL)
         view = self._view
-        frame = await self._inspected() if view == "integration" else self._overview_or_tap()
+        frame = await self._inspected() if view == "integration" else self._shared()
         if frame is not None and view == self._view:
             await self._send(frame)
 
-    def _overview_or_tap(self) -> bytes | None:
+    def _shared(self) -> bytes | None:
+        """Return the next frame of the tap, the fleet or the overview; None where nothing of it has changed."""
         if self._tap is not None:
             return self._live.events_of(self._tap)
+        if self._view == "fleet":
+            return self._live.fleet.frame()
         frame = self._live.feed.frame_after(self._seen)
         self._seen = self._live.feed.version
         return frame

@@ -2,6 +2,7 @@
 
 import { askToken, errorWords, reload } from "./actions.js";
 import { h, render } from "./dom.js";
+import { fleet } from "./fleet.js";
 import { flows } from "./flows.js";
 import { clock, count } from "./format.js";
 import { integration } from "./integration.js";
@@ -54,6 +55,8 @@ const app = {
     rows: [],
     unwell: new Set(),
     inspection: null,
+    fleet: null,
+    fleetAt: 0,
     problem: null,
     tap: new Tap(),
     token: null,
@@ -74,6 +77,10 @@ function take(frame) {
         takeOverview(frame);
     } else if (frame.type === "integration") {
         if (frame.data.row.integration === app.route.integration) app.inspection = frame.data;
+        app.problem = null;
+    } else if (frame.type === "fleet") {
+        app.fleet = frame.data;
+        app.fleetAt = frame.at;
         app.problem = null;
     } else if (frame.type === "tap") {
         app.tap.add(frame);
@@ -124,7 +131,7 @@ function parse() {
         const patterns = (wanted.get("patterns") ?? "").split(/[\s,]+/).filter(Boolean);
         return { view, follow, patterns: follow !== null || !patterns.length ? ["**"] : patterns };
     }
-    return { view: view === "flows" ? "flows" : "overview" };
+    return { view: ["flows", "fleet"].includes(view) ? view : "overview" };
 }
 
 function decoded(text) {
@@ -147,6 +154,8 @@ function go() {
         app.live.watch({ view, integration: app.route.integration });
     } else if (view === "tap") {
         app.live.watch(app.tap.aim(app.route.patterns, app.route.follow));
+    } else if (view === "fleet") {
+        app.live.watch({ view });
     } else {
         app.live.watch({ view: "overview" });
     }
@@ -184,8 +193,14 @@ function main() {
     const { view } = app.route;
     if (view === "integration") return h("div", { key: `integration ${app.route.integration}` }, integration(app));
     if (view === "tap") return h("div", { key: "tap" }, tap(app));
+    if (view === "fleet") return h("div", { key: "fleet" }, fleet(app));
     if (view === "flows") return h("div", { key: "flows" }, flowsPage());
     return h("div", { key: "overview" }, overview(app));
+}
+
+/** Tell whether the bridge is in a fabric, as far as is known: the overview is newer than the greeting. */
+function hasFabrics() {
+    return app.data ? Boolean(app.data.fabrics?.length) : Boolean(app.hello?.fabrics);
 }
 
 function flowsPage() {
@@ -224,6 +239,7 @@ function bar() {
                 link("overview", "Overview", "#/"),
                 link("flows", "Flows", "#/flows"),
                 hello?.tap !== false && link("tap", "Tap", "#/tap"),
+                (hasFabrics() || route.view === "fleet") && link("fleet", "Fleet", "#/fleet"),
             ),
             h("span", { class: "room" }),
             hello?.actions && h("button", { key: "reload", onclick: () => reload(app) }, "Reload…"),
@@ -323,7 +339,7 @@ function help() {
                 "dl",
                 { class: "facts" },
                 key("/", "search"),
-                key("1 2 3", "overview, flows, tap"),
+                hasFabrics() ? key("1 2 3 4", "overview, flows, tap, fleet") : key("1 2 3", "overview, flows, tap"),
                 key("p", "pause the tap, and let it go on"),
                 key("↑ ↓", "from one integration to the next"),
                 key("?", "this help"),
@@ -374,6 +390,7 @@ document.onkeydown = (event) => {
         1: () => (location.hash = "#/"),
         2: () => (location.hash = "#/flows"),
         3: () => (location.hash = "#/tap"),
+        4: hasFabrics() ? () => (location.hash = "#/fleet") : undefined,
         p: () => document.getElementById("pause")?.click(),
         "?": help,
     }[event.key];

@@ -19,6 +19,7 @@ export const STATES = {
     open: { mark: "▲", text: "open", colour: "bad" },
     disconnected: { mark: "▲", text: "disconnected", colour: "bad" },
     failed: { mark: "▲", text: "failed", colour: "bad" },
+    lost: { mark: "▲", text: "lost", colour: "bad" },
 };
 
 /** Show a state: mark and words, with words before them. */

@@ -15,6 +15,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from bridge.core.payloads import Fleet
 from bridge.core.payloads.views import Inspection, Overview
 from bridge.observe.static_files import POLICY, read_console
 from tests.support.console import scenario
@@ -32,6 +33,7 @@ class ScriptedConsole:
         url: Where the console is.
         overview: Returns the overview for a time.
         inspection: Returns what is known of an integration at a time; None for an unknown label.
+        fleet: Returns the fabrics for a time.
         events: What the tap tells at once.
         name: The bridge's name.
         actions: Whether actions are on.
@@ -46,6 +48,7 @@ class ScriptedConsole:
         self.url = ""
         self.overview: Callable[[int], Overview] = scenario.overview
         self.inspection: Callable[[int, str], Inspection | None] = scenario.inspection
+        self.fleet: Callable[[int], Fleet] = lambda _: Fleet(fabrics={})
         self.events: list[dict[str, Any]] = []
         self.name = "plant-7"
         self.actions = False
@@ -75,7 +78,9 @@ class ScriptedConsole:
             if self.refuse:
                 return
             hello = {"type": "hello", "name": self.name, "version": "0.1.0", "now": now_ms()}
-            await connection.send(json.dumps(hello | {"actions": self.actions, "tap": self.tap}))
+            await connection.send(
+                json.dumps(hello | {"actions": self.actions, "tap": self.tap, "fabrics": bool(self.fleet(0).fabrics)})
+            )
             async for text in connection:
                 await self._take(json.loads(text))
         finally:
@@ -97,6 +102,8 @@ class ScriptedConsole:
                 await self.send({"type": "error", "message": f"there is no integration {frame['integration']!r}"})
             else:
                 await self.send({"type": "integration", "data": data})
+        elif frame["view"] == "fleet":
+            await self.send({"type": "fleet", "at": now_ms(), "data": self.fleet(now_ms())})
         elif not self.tap:
             await self.send({"type": "error", "message": "events are not shown here"})
         else:

@@ -12,7 +12,7 @@ import pytest
 from bridge.contract import examples
 from bridge.core.errors import UnknownIntegrationError
 from bridge.core.model import Outcome
-from bridge.core.payloads import Inspection, IntegrationRow, Letter, Nothing, Overview
+from bridge.core.payloads import Fleet, Inspection, IntegrationRow, Letter, Nothing, Overview
 from bridge.core.redaction import Redactor
 from bridge.observe.actions import Actions
 from bridge.observe.live import Live
@@ -24,6 +24,7 @@ from tests.unit.observe.test_tap import Bus
 TOKEN = "correct-horse-battery"
 OVERVIEW: Overview = msgspec.convert(examples.RESULTS["bridge.overview"], Overview)
 ROW: IntegrationRow = OVERVIEW.integrations[0]
+FLEET: Fleet = msgspec.convert(examples.RESULTS["bridge.fleet"], Fleet)
 INSPECTION: Inspection = msgspec.convert(examples.RESULTS["bridge.inspect"], Inspection)
 
 
@@ -67,6 +68,8 @@ class World:
         self.bus = Bus()
         self.overview = OVERVIEW
         self.made = 0
+        self.fleet = Fleet(fabrics={})
+        self.looked = 0
         self.copies = True
         self.inspection = INSPECTION
         self.reports: list[Any] = []
@@ -76,6 +79,7 @@ class World:
         self.live = Live(
             self.look,
             self.inspect,
+            self.look_at_fleet,
             self.taps,
             actions,
             shows_events=shows_events,
@@ -87,6 +91,10 @@ class World:
     def look(self) -> Overview:
         self.made += 1
         return msgspec.structs.replace(self.overview) if self.copies else self.overview
+
+    def look_at_fleet(self) -> Fleet:
+        self.looked += 1
+        return self.fleet
 
     async def inspect(self, integration: str) -> Inspection:
         if integration != "backend_api":
@@ -138,7 +146,8 @@ async def test_the_first_frame(world):
     async with world.console() as console:
         (hello,) = console.taken()
         now = world.clock.wall_ms()
-        assert hello == {"type": "hello", "name": "left", "version": "1.2", "actions": True, "tap": True, "now": now}
+        assert (hello.pop("actions"), hello.pop("tap"), hello.pop("fabrics")) == (True, True, False)
+        assert hello == {"type": "hello", "name": "left", "version": "1.2", "now": now}
         await world.clock.advance(60)
         assert (console.taken(), world.made) == ([], 0)
 
@@ -195,6 +204,29 @@ async def test_it_is_made_once_for_all(world):
         assert world.made == 6
         assert [frame.get("full") for frame in other.taken()] == [None, True, False, False, False, False, False]
         assert [frame.get("full") for frame in one.taken()] == [None, True, False, False, False, False, False]
+
+
+async def test_the_fleet_is_made_once_for_all(world):
+    """Every two seconds each console that looks at it gets the same frame, which says when it was made."""
+    world.fleet = FLEET
+    async with world.console() as one, world.console() as other:
+        assert [frame["fabrics"] for frame in one.taken() + other.taken()] == [True, True]
+        world.looked = 0
+        for console in (one, other):
+            console.say({"view": "fleet"})
+        await world.clock.advance(0.5)
+        before = world.clock.wall_ms()
+        world.fleet = Fleet(fabrics={})
+        await world.clock.advance(2)
+        first, second = one.taken()
+        assert (first["type"], first["data"]) == ("fleet", json.loads(msgspec.json.encode(FLEET)))
+        assert second["data"] == {"fabrics": {}}
+        assert first["at"] < before <= second["at"]
+        assert other.taken() == [first, second]
+        assert world.looked == 2
+        one.say({"view": "overview"})
+        await world.clock.settle()
+        assert [frame["type"] for frame in one.taken()] == ["overview"]
 
 
 async def test_an_overview_that_lasts_longer_is_sent_once(world):
