@@ -115,6 +115,7 @@ class _RemoteSubscription:
         changing: Held while it is made or removed: two commands for one topic must make one subscription.
         live: The adapter's handle; None where the current session has not subscribed yet, or it has ended.
         qos: The quality of service that the live one was made with.
+        aligned: Whether the live one has the ticks that all nodes of a fabric mean.
         error: Why it was refused, or has ended; None where it is well or was not tried yet.
         failed_at: When that was first so, on the clock's `monotonic`.
         needs_person: Whether it stays so until a person changes something.
@@ -128,6 +129,7 @@ class _RemoteSubscription:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     live: Subscription | None = None
     qos: int = DEFAULT_QOS
+    aligned: bool = False
     error: BridgeError | None = None
     failed_at: float = 0.0
     needs_person: bool = False
@@ -435,6 +437,9 @@ class Subscriptions:
             elif remote.qos != _qos_of(spec):
                 why = NotConnectedError(f"{spec.name}: it has another quality of service from now on")
                 self._on_stuck(session, why)
+            elif spec.singleton is not None and not remote.aligned:
+                why = NotConnectedError(f"{spec.name}: one node of a fabric emits it from now on")
+                self._on_stuck(session, why)
         self._compete()
         self._on_change()
 
@@ -626,7 +631,7 @@ class Subscriptions:
         """Compete for the leases of the subscriptions that are live, and for no others."""
         for name, lease in self._leases.items():
             remote = self._remote.get(self._specs[name].key)
-            if remote is not None and remote.live is not None:
+            if remote is not None and remote.live is not None and remote.aligned:
                 lease.campaign()
             else:
                 lease.resign()
@@ -713,7 +718,7 @@ class Subscriptions:
             if one[0] is live:
                 self._ended_early.remove(one)
                 raise one[1]
-        remote.live, remote.qos = live, _qos_of(specs[0])
+        remote.live, remote.qos, remote.aligned = live, _qos_of(specs[0]), options.aligned
         self._compete()
         remote.backoff.opened()
         remote.retry.cancel()

@@ -217,15 +217,14 @@ class Leases:
     async def leave(self) -> None:
         """Give up all leases that this node has, and compete for none any more.
 
-        It returns when the broker has confirmed that, or after two seconds; without a session at once.
+        It returns when the broker has confirmed that, or after two seconds; at once where there is no session, or it
+        ends, or another node has them.
         """
         self._closed = True
         self._notify_all()
-        if self._start is None:
-            return
         try:
             async with self._clock.timeout(_LONGEST_LEAVE):
-                while any(self._is_mine(campaign) for campaign in self._campaigns.values()):
+                while self._start is not None and any(self._is_mine(one) for one in self._campaigns.values()):
                     self._left.clear()
                     await self._left.wait()
         except TimeoutError:
@@ -244,8 +243,9 @@ class Leases:
                 ended.set_result(error)
 
         tasks = BoundedTasks(clock=self._clock, integration=self._context.settings.integration)
-        end = await self._call(tasks, session.watch(self._context.names.bucket, self._on_entry, on_ended), "watch")
+        end: Callable[[], Awaitable[None]] | None = None
         try:
+            end = await self._call(tasks, session.watch(self._context.names.bucket, self._on_entry, on_ended), "watch")
             async with asyncio.TaskGroup() as group:
                 running: set[asyncio.Task[None]] = set()
 
@@ -264,7 +264,8 @@ class Leases:
         finally:
             self._start = None
             self._left.set()
-            tasks.start(_await(end()), "lease: unwatch")
+            if end is not None:
+                tasks.start(_await(end()), "lease: unwatch")
             await tasks.close(grace=_GRACE)
         raise error
 
@@ -404,6 +405,7 @@ class Leases:
         if before is not None and before.revision > 0 and before.term != sight.term:
             campaign.vacant = before.at - before.age
         if not self._is_mine(campaign):
+            self._left.set()
             had, campaign.term = campaign.term, None
             if before is None:  # no change, as nothing was known
                 campaign.holder = None if record is None else record.node
@@ -571,7 +573,6 @@ class Leases:
         campaign.notify()
         record = LeaseRecord(None, self._run_id, self._clock.wall_ms(), campaign.spent, sight.term or 0)
         self._wrote(campaign, await self._write(session, tasks, campaign, sight, record), record)
-        self._left.set()
 
     def _wrote(self, campaign: _Campaign, revision: int, record: LeaseRecord) -> None:
         """Take note of an own write, unless it was seen already, or a later one."""

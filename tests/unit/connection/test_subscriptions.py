@@ -1167,6 +1167,23 @@ async def test_a_reload_changes_whether_a_subscription_has_a_lease():
     assert lease.calls[-1] == "resign"
 
 
+async def test_a_singleton_begins_anew_what_a_command_has_subscribed_to():
+    """A command keeps a subscription whose ticks are not aligned: the session ends, so that it is made anew."""
+    fixture = Fixture()
+    await fixture.subscriptions.restore(fixture.session)
+    await fixture.subscriptions.add(fixture.session, Subscribe(topic="t"))
+    await fixture.subscriptions.change([SINGLETON])
+    assert fixture.stuck == [(fixture.session, "w: one node of a fabric emits it from now on")]
+    assert fixture.leases["plant", "w"].calls[-1] == "resign", "it claims no tick that others do not mean"
+    fixture.subscriptions.session_over(fixture.session)
+    fixture.session.topics.clear()
+    await fixture.subscriptions.restore(fixture.session)
+    assert fixture.session.aligned[-1]
+    assert fixture.leases["plant", "w"].calls[-1] == "campaign"
+    await fixture.subscriptions.change([SINGLETON])
+    assert len(fixture.stuck) == 1
+
+
 async def test_an_event_that_waits_is_dropped_when_its_term_is_over():
     """The bus has no room for an event that was granted: it is put there later only in the same term."""
     fixture = Fixture(SINGLETON)

@@ -128,6 +128,22 @@ async def test_a_leader_that_ends_in_order_gives_its_lease_up() -> None:
         assert fabric.gaps()[0] == pytest.approx(1.0, abs=0.05)
 
 
+async def test_a_leader_whose_session_ends_while_it_leaves_waits_no_longer() -> None:
+    """The broker does not answer who leaves, and then the session ends: nothing can be given up any more."""
+    async with plant("a") as fabric:
+        await fabric.clock.advance(30.5)
+        leaving = asyncio.create_task(fabric.leader.leases.leave())
+        fabric.cluster.jetstream = "silent"
+        await fabric.clock.advance(0.5)
+        assert not leaving.done()
+        session = fabric.nodes[0].session
+        assert session is not None
+        session.lose()
+        await fabric.clock.advance(0.3)
+        assert leaving.done()
+        fabric.cluster.jetstream = "up"
+
+
 async def test_a_subscription_that_is_not_live_leaves_the_lease_to_others() -> None:
     """It is given up at once, and competed for again when the subscription is live again."""
     async with plant("a", "b") as fabric:
