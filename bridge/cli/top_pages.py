@@ -13,7 +13,7 @@ from bridge.cli.terminal import json_text
 from bridge.cli.top_table import Column, Row, Table
 from bridge.core.errors import ErrorObject
 from bridge.core.model import FailedAttempt
-from bridge.core.payloads import Inspection, IntegrationRow, Overview, Problem, RouteRow
+from bridge.core.payloads import FabricRow, Inspection, IntegrationRow, Overview, Problem, RouteRow
 from bridge.core.payloads.dead_letters import Letter
 from bridge.core.payloads.measurements import FailedOperation
 from bridge.core.payloads.views import Bucket, Rates
@@ -144,6 +144,8 @@ def overview_head(data: Overview, signs: Signs, most_problems: int) -> Iterator[
         if number:
             line.append(f"   {count(number)} {what}", "yellow")
     yield line
+    if data.fabrics is not UNSET:
+        yield _fabrics(data.fabrics, signs)
     problems = data.problems
     shown = problems if len(problems) <= most_problems else problems[: max(0, most_problems - 1)]
     for problem in shown:
@@ -152,6 +154,21 @@ def overview_head(data: Overview, signs: Signs, most_problems: int) -> Iterator[
         yield line
     if len(shown) < len(problems) and most_problems:
         yield Text(f"  and {counted(len(problems) - len(shown), 'more problem')}: key 2", "dim")
+
+
+def _fabrics(rows: Sequence[FabricRow], signs: Signs) -> Text:
+    """Return one line for all fabrics; of each its status, how many nodes are connected, and what is wrong."""
+    line = Text(no_wrap=True)  # what is wrong is among the problems, too
+    for row in rows:
+        line.append(", " if line else "fabric ").append_text(signs.foreign(row.fabric, "bold")).append(" ")
+        line.append_text(state(row.status))
+        line.append(f" {count(row.connected)} of {counted(row.nodes, 'node')}")
+        for number, told in ((row.lost, "lost"), (row.warnings, "warning" if row.warnings == 1 else "warnings")):
+            if number:
+                line.append(f", {count(number)} {told}", "yellow")
+        if row.error is not None:
+            line.append(" ").append_text(signs.error(row.error, "red"))
+    return line
 
 
 def _problem(problem: Problem, now: int, signs: Signs, names: str = "") -> Text:

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from bridge.contract import examples
 from bridge.core.errors import CircuitOpenError, UnavailableError
 from bridge.core.model import CircuitState, Outcome
+from bridge.core.payloads import Fleet
 from bridge.observe.details import Details, IntegrationDetails
 from bridge.resilience.measurements import Measurements
 from tests.support.guard.operations import operation
@@ -17,7 +19,7 @@ def details_of(names: Iterable[str]) -> Details:
 
 
 def busy_details() -> Details:
-    """Return the details of `backend_api`: it has two operations, two routes, a subscription and an open circuit."""
+    """Return the details of a fabric and of `backend_api`: operations, two routes, a subscription, an open circuit."""
     measured = Measurements()
     routed = msgspec.structs.replace(operation(1), route="orders")
     for attempt in (1, 1, 2, 3):
@@ -36,4 +38,5 @@ def busy_details() -> Details:
         pending=4,
         dead_letters=5,
     )
-    return Details(orphans=6, integrations={"backend_api": one})
+    fabrics = msgspec.convert(examples.RESULTS["bridge.fleet"], Fleet).fabrics
+    return Details(orphans=6, integrations={"backend_api": one}, fabrics=fabrics)

@@ -8,8 +8,9 @@ from rich.text import Text
 from bridge.cli.top_pages import Signs
 from bridge.cli.top_table import Column, Position, Row, Table, clipped, draw_table, ordered, wrapped
 from bridge.cli.top_view import TopView
+from bridge.core.errors import ErrorObject
 from bridge.core.payloads import Overview
-from tests.support.console import scenario
+from tests.support.console import fleet, scenario
 
 AT = 1_790_000_000_000
 SIZES = [(80, 24), (160, 60), (40, 12), (20, 5), (1, 1)]
@@ -58,6 +59,23 @@ def test_24_lines() -> None:
     assert Screen().names()[:3] == ["tax", "archive", "gates"]
     assert lines[-2] == "auth: 401: the token has expired"  # of the chosen one
     assert lines[-1].endswith("1 to 12 of 31")
+
+
+def test_fabrics_are_one_line() -> None:
+    """It has each fabric with its status, its connected nodes and what is wrong; without a fabric there is none."""
+    assert not any(line.startswith("fabric") for line in Screen().lines())
+    data = fleet.overview(AT)
+    (lines,) = [line for line in Screen(100, data=data).lines() if line.startswith("fabric ")]
+    assert lines == "fabric plant connected 2 of 3 nodes, 1 lost"
+    (row,) = data.fabrics or ()
+    error = ErrorObject(kind="invalid", message="another \x1b[2J has the name", retryable=False)
+    failed = msgspec.structs.replace(row, fabric="lab", status="failed", error=error, nodes=1, connected=1, lost=0)
+    two = msgspec.structs.replace(data, fabrics=[failed, msgspec.structs.replace(row, warnings=2)])
+    (told,) = [line for line in Screen(160, data=two).lines() if line.startswith("fabric ")]
+    assert told == (
+        "fabric lab failed 1 of 1 node invalid: another \\x1b[2J has the name, "
+        "plant connected 2 of 3 nodes, 1 lost, 2 warnings"
+    )
 
 
 def test_60_lines() -> None:
