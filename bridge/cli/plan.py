@@ -15,7 +15,7 @@ from rich.text import Text
 from bridge.cli import sidecar
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import seconds
-from bridge.cli.talk import BusOptions, RefusedError, ask
+from bridge.cli.talk import BusOptions, RefusedError, ask, understood
 from bridge.cli.terminal import console, json_text, say
 from bridge.client import BusClient
 from bridge.config.changes import Snapshot, plan_of
@@ -34,6 +34,11 @@ _PATIENCE: Final = 3.0
 _LARGEST: Final = 16 << 20
 #: The arguments that mean two configurations and no bridge.
 _OLD_AND_NEW: Final = 2
+#: What a bridge of an earlier version, which knows no fabrics, leaves out of the answer of each command.
+_LEFT_OUT: Final[Mapping[str, Mapping[str, Any]]] = {
+    "configuration": {"fabrics": {}},
+    "reload": {"fabrics": {"added": [], "removed": [], "changed": {}}},
+}
 #: Keys whose value is always an expression.
 _EXPRESSIONS: Final = frozenset({"where", "key"})
 #: The beginnings of an expression that was written as such, in contrast to text.
@@ -124,14 +129,15 @@ def _all_values(blocks: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
 
 
 async def _command(bus: BusClient, name: str, payload: dict[str, Any], kind: Any, limit: float) -> Any:
-    """Give the bridge a command and return its result.
+    """Give the bridge a command and return its result, with what an earlier version leaves out.
 
     Raises:
         BusError: No bridge answers, or it refuses the command.
         typer.Exit: The bridge's own files have faults, which are printed.
     """
     try:
-        return await ask(bus, f"bridge.{name}", payload, kind, limit)
+        whole = await ask(bus, f"bridge.{name}", payload, dict[str, Any], limit)
+        return understood(f"bridge.{name}", {**_LEFT_OUT[name], **whole}, kind)
     except RefusedError as error:
         if error.kind == "unknown_operation":
             raise BusError("the running bridge is too old for this command") from None

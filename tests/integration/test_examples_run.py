@@ -21,7 +21,7 @@ from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_client, nats_server, subscribed
 from tests.support.servers.redis_server import redis_server
 from tests.support.servers.remote import free_port
-from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
+from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory, sidecar
 from tests.support.wait import until
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,6 +30,7 @@ _TESTED: Final = {
     "acknowledge",
     "bridge",
     "delivery",
+    "fabric",
     "file",
     "http",
     "json-rpc",
@@ -193,6 +194,75 @@ async def test_delivery() -> None:
             await until(lambda: outside.xlen("payments") == 1)
             ((_, fields),) = outside.xrange("payments")
             assert json.loads(fields["data"]) == payment
+
+
+def _of_another_node(text: str) -> str:
+    """Return the example's fabric as a second node has it: it offers what the example uses, and uses what it offers."""
+    blocks = (_block(text, one) for one in ('integration "cluster"', 'integration "till"', 'fabric "plant"'))
+    cluster, remote, fabric = blocks
+    names = {"till": "label_printer", "label_printer": "till", "desk-7": "desk-8"}
+    swapped = re.sub("till|label_printer|desk-7", lambda name: names[name[0]], f"{remote}\n{fabric}")
+    return f"{cluster}\n{swapped}"
+
+
+def _block(text: str, head: str) -> str:
+    found = re.search(rf"^{head} \{{.*?^\}}", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, head
+    return found[0]
+
+
+class _Printer:
+    """Another node's printer, which keeps what it has printed."""
+
+    def __init__(self) -> None:
+        self.printed: list[str] = []
+
+    def respond(self, request: Received) -> None:
+        if not request.body:  # the check of its health
+            request.send(http())
+            return
+        assert request.call["method"] == "print"
+        self.printed.append(request.call["params"]["text"])
+        request.result({"copies": 1})
+
+
+async def test_fabric() -> None:
+    """A ticket gets its label on another node, which uses the till of this one; tickets are on both buses."""
+    printer = _Printer()
+    text = (_EXAMPLES / "fabric.hcl").read_text("utf-8")
+
+    async def work(port: int, till: str, printer_url: str) -> None:
+        servers = (("127.0.0.1:4222", f"127.0.0.1:{port}"), ("http://127.0.0.1:8087/rpc", till))
+        second = _of_another_node(text.replace(*servers[0]).replace(servers[1][0], printer_url))
+        with (
+            sidecar(second) as other_bridge,
+            other_bridge.program() as there,
+            example("fabric", instead=servers) as (here, place),
+            Peer(f"ipc://{place}/p", f"ipc://{place}/s", "ticket.", "hello") as bus_7,
+            Peer(other_bridge.publish, other_bridge.subscribe, "ticket.", "hello") as bus_8,
+        ):
+            for peer in (bus_7, bus_8):
+                await peer.send_until(lambda peer=peer: peer.received())
+            _connected(here, "label_printer")
+            _connected(there, "till")
+
+            here.emit("ticket.opened", {"title": "a lamp is out"})
+            assert (await here.wait("ticket.labelled"))["payload"] == {"copies": 1}
+            opened = await bus_8.receive("ticket.opened")
+            assert (opened["payload"], opened["source"]) == ({"title": "a lamp is out"}, f"desk-7/{here.source}")
+
+            there.emit("ticket.closed", {"id": 7})
+            closed = await bus_7.receive("ticket.closed")
+            assert (closed["payload"], closed["source"]) == ({"id": 7}, f"desk-8/{there.source}")
+
+            assert (await there.request("till", "echo", [12.5]))["result"] == [12.5]
+            assert [one["payload"]["warnings"] for one in here.seen("health.fabric.plant")][-1] == []
+
+    with nats_server() as server, demo_service() as service:
+        async with scripted_server(printer.respond) as remote:
+            url = f"http://127.0.0.1:{remote.port}/rpc"
+            await asyncio.to_thread(lambda: asyncio.run(work(server.port, service.url, url)))
+    assert printer.printed == ["a lamp is out"]
 
 
 async def test_nats() -> None:
