@@ -119,6 +119,7 @@ class BridgeError(Exception):
         retry_after_ms: How long the remote, or the open circuit, asks to wait, in milliseconds.
         permanent: True where it stays so until a person changes something: bad credentials, a certificate that does
             not verify. The connection is then `failed`, and tried again slowly.
+        attempts: How many attempts another bridge has made, where it has executed the operation; None where none has.
     """
 
     kind: ClassVar[ErrorKind] = "protocol"
@@ -146,6 +147,7 @@ class BridgeError(Exception):
         self.data = data if _can_be_carried(data) else None
         self.retry_after_ms = retry_after_ms
         self.permanent = permanent
+        self.attempts: int | None = None
 
     def to_wire(self) -> ErrorObject:
         """Return the `error` object of the bus contract."""

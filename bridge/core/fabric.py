@@ -1,9 +1,9 @@
 """What other parts of the bridge use of its fabrics. `bridge.fabric` implements it."""
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from bridge.core.errors import BridgeError
-from bridge.core.model import Operation
+from bridge.core.model import Executed, Operation
 from bridge.core.ports import Context
 
 #: The type of the integrations that `use` of a `fabric` block makes. No `integration` block can have it.
@@ -62,12 +62,13 @@ class UsedIntegration(Protocol):
         """Return when `unavailable` may have another answer; ask for the integration again then (`Fabrics.used`)."""
         ...
 
-    async def perform(self, operation: Operation, context: Context) -> Any:
-        """Let a node that offers the integration execute an operation, and return its result.
+    async def perform(self, operation: Operation, context: Context) -> Executed:
+        """Let a node that offers the integration execute an operation, and return its result and attempts.
 
         Raises:
             UnavailableError: Nobody offers it now; with `maybe_sent` false.
-            BridgeError: The error with which the operation ended there, or how it could not be asked for.
+            BridgeError: The error with which the operation ended there, with its `attempts`, or how it could not be
+                asked for.
         """
         ...
 

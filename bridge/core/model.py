@@ -439,13 +439,26 @@ class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorObject
 
 
+class Executed(msgspec.Struct, frozen=True):
+    """The result of an operation that another bridge has executed; its error has the same in `BridgeError.attempts`.
+
+    Attributes:
+        result: The remote's answer.
+        attempts: How many attempts were made there.
+    """
+
+    result: Any
+    attempts: int
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an operation ended: a result, or an error; never both.
 
     Attributes:
         result: The remote's answer.
         error: The last error; `retryable` holds for this very call.
-        attempts: How many attempts were made; 0 where it was rejected before the first.
+        attempts: How many attempts were made; 0 where it was rejected before the first. Where another bridge has
+            executed it: how many were made there.
         duration_ms: Milliseconds from acceptance to the end.
         history: The failed attempts, oldest first.
     """

@@ -4,12 +4,12 @@ import asyncio
 import weakref
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bridge.config import FabricSettings
 from bridge.core.errors import BridgeError, InvalidError, UnavailableError
 from bridge.core.fabric import Lease, UsedIntegration
-from bridge.core.model import Event, Operation
+from bridge.core.model import Event, Executed, Operation
 from bridge.core.near import did_you_mean
 from bridge.core.payloads import Fleet, Forgotten
 from bridge.core.ports import Context, ProtocolAdapter
@@ -238,7 +238,7 @@ class _Used:
         now = self._now
         await (self._fabrics.applied() if now is None else now.changed())
 
-    async def perform(self, operation: Operation, context: Context) -> Any:
+    async def perform(self, operation: Operation, context: Context) -> Executed:
         """See `core.fabric.UsedIntegration.perform`."""
         now = self._now
         if now is None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bridge.core.bytes_object import with_bytes
 from bridge.core.errors import BridgeError, ErrorCode, ErrorKind, ErrorObject, InvalidError, error_of
-from bridge.core.model import UInt
+from bridge.core.model import Executed, UInt
 
 #: The version of both, in the key `v`. A reader ignores keys that it does not know.
 VERSION: Final = 1
@@ -168,11 +168,11 @@ def encode_error(error: BridgeError, attempts: int, *, shortened: bool = False) 
     return _encode(UseAnswer(attempts=attempts, error=sent))
 
 
-def read_answer(body: bytes) -> Any:
-    """Return the result in the body of an answer.
+def read_answer(body: bytes) -> Executed:
+    """Return the result in the body of an answer, and the attempts that were made for it.
 
     Raises:
-        BridgeError: The error in it.
+        BridgeError: The error in it, with these attempts.
         ValueError: No bridge has written that; the message says what is wrong with it, without its content.
     """
     try:
@@ -183,15 +183,15 @@ def read_answer(body: bytes) -> Any:
         if answer.error is None:
             if answer.result is msgspec.UNSET:
                 raise ValueError("it has neither a result nor an error")
-            return with_bytes(msgspec.msgpack.decode(answer.result), "result")
+            return Executed(with_bytes(msgspec.msgpack.decode(answer.result), "result"), answer.attempts)
     except InvalidError as unfit:
         raise ValueError(unfit.message) from None
     except _UNREADABLE as unreadable:
         raise ValueError(_why(unreadable)) from None
-    raise _error(answer.error)
+    raise _error(answer.error, answer.attempts)
 
 
-def _error(sent: UseError) -> BridgeError:
+def _error(sent: UseError, attempts: int) -> BridgeError:
     wire = ErrorObject(
         kind=sent.kind,
         message=sent.message,
@@ -200,7 +200,9 @@ def _error(sent: UseError) -> BridgeError:
         data=sent.data,
         retry_after_ms=sent.retry_after_ms,
     )
-    return error_of(wire, maybe_sent=sent.maybe_sent)
+    error = error_of(wire, maybe_sent=sent.maybe_sent)
+    error.attempts = attempts
+    return error
 
 
 def _why(unreadable: Exception) -> str:

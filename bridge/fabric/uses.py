@@ -1,7 +1,7 @@
 """Use integrations of other nodes: send each command to one node that offers its integration, and take the answer."""
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -9,7 +9,7 @@ from bridge.core.backoff import backoff
 from bridge.core.cluster import ClusterSession
 from bridge.core.errors import AttemptTimeoutError, BridgeError, DeadlineError, ProtocolError, UnavailableError
 from bridge.core.fabric import USUAL_LIMIT
-from bridge.core.model import Operation, Request
+from bridge.core.model import Executed, Operation, Request
 from bridge.core.ports import Context
 from bridge.fabric.context import FabricContext
 from bridge.fabric.requests import LONGEST, UseRequest, encode_payload, encode_request, read_answer
@@ -89,11 +89,12 @@ class Uses:
             return UnavailableError(f"this bridge is not in the fabric {self._fabric!r} now", maybe_sent=False)
         return None if self._nodes.offering(integration) else self._nobody(integration)
 
-    async def perform(self, integration: str, operation: Operation, context: Context) -> Any:
+    async def perform(self, integration: str, operation: Operation, context: Context) -> Executed:
         """See `UsedIntegration.perform`."""
-        session = self._session
-        if session is None:
-            raise UnavailableError(f"this bridge is not in the fabric {self._fabric!r} now", maybe_sent=False)
+        session, unavailable = self._session, self.unavailable(integration)
+        # The broker knows of a node that stands still only much later, and would hand it the command.
+        if session is None or unavailable is not None:
+            raise unavailable or self._nobody(integration)
         clock = self._context.clock
         limit = self._limit(integration, operation)
         if limit <= 0:
@@ -114,7 +115,9 @@ class Uses:
             if operation.deadline is not None:
                 raise
             # The limit is our own. A caller without one may try it again.
-            raise AttemptTimeoutError(late, maybe_sent=error.maybe_sent) from None
+            timeout = AttemptTimeoutError(late, maybe_sent=error.maybe_sent)
+            timeout.attempts = error.attempts
+            raise timeout from None
         except ValueError as unfit:
             self._context.garbage(f"an answer from those who offer {integration}: {unfit}")
             raise ProtocolError(f"the answer of a node that offers {integration!r} makes no sense: {unfit}") from None
@@ -188,6 +191,6 @@ class Used:
         """See `UsedIntegration.changed`."""
         await self._uses.changed()
 
-    async def perform(self, operation: Operation, context: Context) -> Any:
+    async def perform(self, operation: Operation, context: Context) -> Executed:
         """See `UsedIntegration.perform`."""
         return await self._uses.perform(self._integration, operation, context)

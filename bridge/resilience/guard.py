@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, CircuitOpenError, OverloadedError
-from bridge.core.model import CircuitState, FailedAttempt, Outcome
+from bridge.core.model import CircuitState, Executed, FailedAttempt, Outcome
 from bridge.core.ports import Clock
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience.accounting import Accounting, Stage
@@ -398,9 +398,12 @@ class Guard:
     # --- the end
 
     def _succeed(self, call: GuardedCall, result: Any, now: float) -> None:
+        attempts = call.attempts
+        if type(result) is Executed:
+            result, attempts = result.result, result.attempts
         outcome = Outcome(
             result=result,
-            attempts=call.attempts,
+            attempts=attempts,
             duration_ms=(now - call.started) * 1000,
             history=call.history,
         )
@@ -424,7 +427,8 @@ class Guard:
             if not call.attempts and not call.operation.durable:
                 self._shed.add(error.kind, call.operation)
             duration_ms = (self._clock.monotonic() - call.started) * 1000
-            outcome = Outcome(error=error, attempts=call.attempts, duration_ms=duration_ms, history=call.history)
+            attempts = call.attempts if error.attempts is None else error.attempts
+            outcome = Outcome(error=error, attempts=attempts, duration_ms=duration_ms, history=call.history)
             self.measured.ended(call.operation, outcome, self._clock.wall_ms())
             if call.span is not None:
                 call.span.end(error)

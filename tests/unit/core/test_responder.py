@@ -16,7 +16,7 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Operation, Outcome, Request
 from bridge.core.payloads import DeadLetter, LetterEvent, ReceiptOutcome
-from bridge.core.responder import Responder
+from bridge.core.responder import Responder, outcome_of
 from bridge.core.values import BUS, check_value
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
@@ -240,3 +240,29 @@ def test_integrations_that_do_not_exist_share_one_limit() -> None:
         responder.close()
     assert [line["count"] for line in logs] == [1, 1, 1, 1997]
     assert clock.timers == 0
+
+
+@pytest.mark.parametrize("result", [{"id": 7}, None, [1, {"a": b"\x00"}], "text"])
+def test_the_outcome_of_a_remembered_success(result: Any) -> None:
+    """Result, bytes in it too, attempts and duration are those of the first answer."""
+    responder = Responder(Bus(), most=1000, clock=FakeClock())
+    outcome = Outcome(result=result, attempts=3, duration_ms=2.5)
+    assert outcome_of(responder.answer(asked(), outcome, receipt=False)) == outcome
+
+
+def test_the_outcome_of_a_remembered_failure() -> None:
+    """Kind, message, code and data of the error, and the attempts; whatever the route, and with a receipt."""
+    responder = Responder(Bus(), most=1000, clock=FakeClock())
+    error = RejectedError("no", code=4, data=[1])
+    found = outcome_of(responder.answer(asked(route="r"), Outcome(error=error, attempts=2), receipt=True))
+    assert found.error is not None
+    assert (type(found.error), found.error.to_wire()) == (RejectedError, error.to_wire())
+    assert (found.result, found.attempts) == (None, 2)
+
+
+def test_the_outcome_of_an_answer_that_did_not_fit() -> None:
+    """It is the `protocol` error that was answered in place of the result."""
+    responder = Responder(Bus(), most=50, clock=FakeClock())
+    found = outcome_of(responder.answer(asked(), Outcome(result="x" * 100, attempts=1), receipt=False))
+    assert found.error is not None
+    assert (found.error.kind, found.result) == ("protocol", None)

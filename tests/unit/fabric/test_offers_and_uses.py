@@ -165,6 +165,30 @@ async def test_somebody_is_said_to_offer_it_and_never_serves():
         assert 3 < fleet.cluster.calls["ask"] < 20
 
 
+async def test_a_node_that_is_known_to_be_lost_is_not_asked():
+    """A broker may hand commands to a process that stands still; where no other offers it, they are refused at once."""
+    fleet = Fleet("maker")
+    async with fleet.running():
+        fleet.known.nodes = []
+        error = (await fleet.asked("echo", seconds=0.0))["error"]
+        assert (error["kind"], error["retryable"]) == ("unavailable", True)
+        assert not fleet.cluster.calls["ask"]
+
+
+async def test_attempts_are_those_of_the_node_that_executes_it():
+    """A response has their number; what was refused there before the first one has none, and its key is not used up."""
+    fleet = Fleet("maker")
+    async with fleet.running():
+        maker = fleet.makers["maker"].manager.get("erp")
+        assert maker is not None
+        maker.guard.breaker.force_open(operation(integration="erp"))
+        shed = await fleet.asked("echo", 1, idempotency_key="k")
+        assert (shed["error"]["kind"], shed["attempts"]) == ("circuit_open", 0)
+        maker.guard.breaker.reset(operation(integration="erp"))
+        answer = await fleet.asked("echo", 1, idempotency_key="k")
+        assert (answer["result"], answer["attempts"]) == (1, 1)
+
+
 async def test_many_nodes_share_the_work():
     """Each command goes to one of the nodes that offer it, and all of them get some."""
     fleet = Fleet("one", "two", "three")
