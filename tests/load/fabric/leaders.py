@@ -67,11 +67,13 @@ class Tick:
         at: The moment that it stands for, in Unix milliseconds.
         node: The node on whose bus it was.
         heard: When it was heard, in Unix milliseconds.
+        missed: How many ticks before it the timer of that node has missed, as the tick itself says.
     """
 
     at: int
     node: str
     heard: int
+    missed: int
 
 
 class Ticks:
@@ -101,7 +103,8 @@ class Ticks:
         """Note an event of the bus of one node."""
         now = time.time_ns() // 1_000_000
         if event["event_type"] == TICK:
-            self.ticks.append(Tick(event["payload"]["message"]["scheduled_at"], node.name, now))
+            message = event["payload"]["message"]
+            self.ticks.append(Tick(message["scheduled_at"], node.name, now, message["missed"]))
         elif event["event_type"] == f"resilience.fabric.{FABRIC}.lease":
             self.told.append((now, node.name, event["payload"]))
 
@@ -128,11 +131,15 @@ class Ticks:
         return [(one, two) for one, two in zip(self.ticks, self.ticks[1:], strict=False) if two.at - one.at > EVERY]
 
     def untold(self) -> list[object]:
-        """Return the longer gaps after which no bus was told of a new leader, and for how long there was none."""
+        """Return the longer gaps after which no bus was told of a new leader, and for how long there was none.
+
+        A leader that stood still for less than the six seconds of its term keeps it. Its next tick tells the gap.
+        """
         return [
             (two.at - one.at, one.node, two.node)
             for one, two in self.gaps()
             if two.at - one.at > _TOLD
+            and (two.missed + 1) * EVERY < two.at - one.at
             and not any(
                 one.at < at < two.heard + _LATE
                 and payload["subscription"] == SUBSCRIPTION
