@@ -188,7 +188,8 @@ fn every_answer() {
     assert!(matches!(error, CallError::NoAnswer { .. }), "{error}");
 }
 
-// 5,000 calls at once, with the defaults of all sides, are all answered, and each ran once; 5,000 events all arrive.
+// 5,000 calls at once, with the defaults of all sides, are all answered, and each ran once. 3,000 events all arrive: the
+// broker keeps 4,000 for a subscriber that reads slower than they come.
 #[test]
 fn burst() {
     let Some(bridge) = program("nemo-bridge") else {
@@ -209,11 +210,11 @@ fn burst() {
     let other = folder.client();
     let events = other.subscribe(Filter::prefix("burst."));
     assert!(other.wait_ready(PATIENCE));
-    for number in 0..5000 {
+    for number in 0..3000 {
         client.emit("burst.event", json!(number)).unwrap();
     }
     assert!(client.clone().close(PATIENCE));
-    for number in 0..5000 {
+    for number in 0..3000 {
         assert_eq!(recv(&events).payload, json!(number));
     }
 
