@@ -359,7 +359,14 @@ class Fabric:
         return OwnState(integrations=statuses, offers=offers, leases=self.leases.held())
 
     def _status_of(self, integration: str) -> ConnectionStatus | None:
-        return self._around.statuses().get(integration)
+        """Return the status of an own integration; None where there is none of that name now.
+
+        It is asked for at each change of any integration's status, so it looks at no other.
+        """
+        connection = self._around.connection(integration)
+        if connection is None or connection.settings.spec.sees_operations:
+            return None
+        return connection.status
 
     def _garbage(self, detail: str) -> None:
         self._context.counts.garbage += 1
