@@ -35,9 +35,6 @@ class Fabrics:
         self._applied = asyncio.Event()
         self._leases: weakref.WeakSet[_Lease] = weakref.WeakSet()
 
-    def __len__(self) -> int:
-        return len(self._fabrics)
-
     # --- life
 
     def apply(self, settings: Mapping[str, FabricSettings]) -> None:
