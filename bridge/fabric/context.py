@@ -1,15 +1,22 @@
 """What all parts of a fabric share."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from bridge.config import FabricSettings
+from bridge.core.cancel import BoundedTasks
+from bridge.core.errors import AttemptTimeoutError
 from bridge.core.model import Event
 from bridge.core.payloads import FabricCounts
 from bridge.core.ports import Clock, Publisher
 from bridge.fabric.names import Names
+
+#: Seconds that the broker has to answer a call. To make a stream or consumer on several servers takes some of them.
+_ANSWER: Final = 10.0
+
+_T = TypeVar("_T")
 
 
 class FabricBus(Publisher, Protocol):
@@ -115,6 +122,7 @@ class FabricContext:
         names: The names at the broker.
         clock: All time.
         rng: For jitter and for ids.
+        tasks: Run the calls to the broker.
         bus: The bridge's bus.
         counts: What was sent and received.
         garbage: Counts and reports a message or a key that no bridge can have written; takes what is wrong with it.
@@ -125,7 +133,25 @@ class FabricContext:
     names: Names
     clock: Clock
     rng: random.Random
+    tasks: BoundedTasks
     bus: FabricBus
     garbage: Callable[[str], None]
     changed: Callable[[], None]
     counts: Counts = field(default_factory=Counts)
+
+    async def call(self, work: Coroutine[Any, Any, _T], what: str, *, limit: float = _ANSWER) -> _T:
+        """Return what a call to the broker returns.
+
+        Args:
+            work: The call, a method of `ClusterSession`.
+            what: What it does, as in "reading a key"; names it in the error and the log.
+            limit: Seconds that the broker has to answer; a part has another limit only where its own times need that.
+
+        Raises:
+            AttemptTimeoutError: It has not answered in time; the call may have had an effect.
+            BridgeError: What the call raises; ConflictError likewise.
+        """
+        try:
+            return await self.tasks.run(work, f"fabric: {what}", limit=limit)
+        except TimeoutError:
+            raise AttemptTimeoutError(f"{what}: the broker has not answered within {limit:g} s") from None

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
@@ -12,7 +12,7 @@ from bridge.config import FabricSettings
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import ClusterSession, StreamSpec, cluster_of
-from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, UnavailableError
+from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads import FabricHealth, FabricRejected, FabricStatus, FabricView, FleetNode
@@ -29,8 +29,6 @@ from bridge.fabric.offers import Offers, longest
 from bridge.fabric.surroundings import Surroundings
 from bridge.fabric.uses import Uses
 
-#: Seconds that the broker has to answer when bucket and stream are made.
-_PREPARE: Final = 10.0
 #: Seconds between two looks at the stream: whether it is there, and has the limits that the nodes agree on.
 _LOOK: Final = 30.0
 #: Seconds for which a part must run until its last failure is not told any more.
@@ -42,8 +40,6 @@ _DUPLICATES: Final = 120.0
 
 #: With these statuses an integration has no session, and it is not only being opened for the first time.
 _AWAY: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED, ConnectionStatus.STOPPED})
-
-_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -90,11 +86,13 @@ class Fabric:
         self._bus = around.bus
         self._names = Names(settings.name, settings.node)
         self._rejections: RateLimited[str, str] = RateLimited(around.clock, self._report_rejected)
+        self._tasks = BoundedTasks(clock=around.clock, integration=settings.integration)
         self._context = context = FabricContext(
             settings=settings,
             names=self._names,
             clock=around.clock,
             rng=around.rng,
+            tasks=self._tasks,
             bus=around.bus,
             garbage=self._garbage,
             changed=self.publish_health,
@@ -131,7 +129,6 @@ class Fabric:
         self.membership.on_joined(self._on_joined)
         self.membership.on_change(self._on_membership)
         self._parts = self._make_parts()
-        self._tasks = BoundedTasks(clock=around.clock, integration=settings.integration)
         self._session: ClusterSession | None = None
         self._session_changed = asyncio.Event()
         self._member = asyncio.Event()
@@ -243,7 +240,8 @@ class Fabric:
     # --- parts
 
     async def _join(self, session: ClusterSession) -> None:
-        await self._prepared(session.bucket(self._names.bucket, replicas=self.settings.replicas), "the bucket")
+        made = session.bucket(self._names.bucket, replicas=self.settings.replicas)
+        await self._context.call(made, "making the bucket")
         await self.membership.run(session)
 
     def _on_joined(self, joined: bool) -> None:
@@ -282,7 +280,7 @@ class Fabric:
                 if self.membership.problems():
                     self._stream_differs = f"the stream {wanted.name} has other limits than this node: {_limits(have)}"
                 else:
-                    await self._prepared(session.change_stream(wanted), "the stream")
+                    await self._context.call(session.change_stream(wanted), "changing the stream")
                     log.info("fabric stream changed", fabric=self.settings.name, limits=_limits(wanted))
             self.publish_health()
             await self._clock.sleep(_LOOK)
@@ -299,20 +297,7 @@ class Fabric:
         )
 
     async def _made_stream(self, session: ClusterSession) -> StreamSpec:
-        return await self._prepared(session.stream(self._stream), "the stream")
-
-    async def _prepared(self, work: Coroutine[Any, Any, _T], what: str) -> _T:
-        """Await what the broker must answer in time.
-
-        Raises:
-            UnavailableError: It does not.
-            BridgeError: It refuses.
-        """
-        try:
-            async with self._clock.timeout(_PREPARE):
-                return await work
-        except TimeoutError:
-            raise UnavailableError(f"the broker does not answer about {what} of the fabric") from None
+        return await self._context.call(session.stream(self._stream), "making the stream")
 
     # --- the end
 

@@ -7,13 +7,13 @@ import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from bridge.core.cluster import ClusterSession, OnEnded, Received
-from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError
+from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
 from bridge.core.model import FABRIC, MAX_HOP, ORIGIN, REPEATED, Event
@@ -30,8 +30,7 @@ MOST_WAITING: Final = 10_000
 MOST_WAITING_BYTES: Final = 16 << 20
 #: Seconds between two looks at what was removed from the stream.
 _LOOK: Final = 10.0
-#: Seconds that the broker has to answer, and to end a subscription.
-_LIMIT: Final = 10.0
+#: Seconds that the broker has to end a subscription.
 _UNTIL_ENDED: Final = 1.0
 #: Types that warnings name, and characters of a text of others in a report, at most.
 _MOST_NAMED: Final = 20
@@ -39,8 +38,6 @@ _MOST_SHOWN: Final = 100
 #: Headers that an event has only on the bus that it was first published on.
 _OF_THEIR_BUS: Final = frozenset({"seq", REPEATED})
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -158,9 +155,8 @@ class Importer:
         ended, on_ended = _ended()
         self._delivered = 0
         await self._look(session)
-        end = await self._limited(
-            session.consume(names.stream, names.consumer, self._on_stored, on_ended, prefetch=PREFETCH)
-        )
+        begun = session.consume(names.stream, names.consumer, self._on_stored, on_ended, prefetch=PREFETCH)
+        end = await self._context.call(begun, "reading the stream")
         try:
             await _until(ended, self._empty_queue(), self._hear(), self._keep_looking(session, on_ended))
         finally:
@@ -168,18 +164,12 @@ class Importer:
 
     async def _subscribe(self, session: ClusterSession) -> None:
         ended, on_ended = _ended()
-        end = await self._limited(session.subscribe(self._context.names.live, self._on_live, on_ended))
+        begun = session.subscribe(self._context.names.live, self._on_live, on_ended)
+        end = await self._context.call(begun, "subscribing to events")
         try:
             await _until(ended, self._empty_queue())
         finally:
             await self._end(end)
-
-    async def _limited(self, call: Awaitable[_T]) -> _T:
-        try:
-            async with self._context.clock.timeout(_LIMIT):
-                return await call
-        except TimeoutError:
-            raise AttemptTimeoutError(f"the broker has not answered within {_LIMIT:g} s") from None
 
     async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
         """End a subscription; where the session has ended, it has, too."""
@@ -369,10 +359,11 @@ class Importer:
 
         Events of types that this node does not import, and its own ones, count, too: nobody knows what they were.
         """
-        names = self._context.names
+        call, names = self._context.call, self._context.names
         subject = names.imported(self._context.settings.imports)
-        consumer = await self._limited(session.consumer(names.stream, names.consumer, subject))
-        stream = await self._limited(session.stream_state(names.stream))
+        made = session.consumer(names.stream, names.consumer, subject)
+        consumer = await call(made, "making the consumer of this node")
+        stream = await call(session.stream_state(names.stream), "looking at the stream")
         if consumer.made:  # it begins behind what is stored; where there was one before, all since then is missed
             missed = max(0, stream.last - self._position) if self._position else 0
             self._told = self._position = stream.last

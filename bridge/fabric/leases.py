@@ -12,7 +12,7 @@ it, however late a suspended one wakes up.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -20,9 +20,8 @@ import msgspec
 import structlog
 
 from bridge.core.backoff import Backoff
-from bridge.core.cancel import BoundedTasks
-from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry
-from bridge.core.errors import AttemptTimeoutError, BridgeError
+from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry, Stop
+from bridge.core.errors import BridgeError
 from bridge.core.model import UInt
 from bridge.core.payloads import LeaseChange
 from bridge.core.timer import Timer
@@ -45,10 +44,11 @@ PATIENCE: Final = 30.0
 _FRESH: Final = 0.05
 #: Milliseconds between two ticks below which ticks are claimed ahead, and how far.
 _WINDOW: Final = 1000
-#: Seconds that one call to the broker may take.
-_LIMIT: Final = 2.0
+#: Seconds that the broker has to answer a call. Less than others give it: after a write that was lost, the next one
+#: must come before the term ends.
+_ANSWER: Final = 2.0
 #: Seconds that the broker has to confirm the end of the watch.
-_GRACE: Final = 0.1
+_UNWATCH: Final = 0.1
 #: Seconds after which a lease looks at everything again, though nothing has happened.
 _LOOK: Final = 1.0
 #: Seconds that giving up may take at the end.
@@ -242,15 +242,15 @@ class Leases:
             if not ended.done():
                 ended.set_result(error)
 
-        tasks = BoundedTasks(clock=self._clock, integration=self._context.settings.integration)
-        end: Callable[[], Awaitable[None]] | None = None
+        end: Stop | None = None
         try:
-            end = await self._call(tasks, session.watch(self._context.names.bucket, self._on_entry, on_ended), "watch")
+            begun = session.watch(self._context.names.bucket, self._on_entry, on_ended)
+            end = await self._call(begun, "watching the bucket")
             async with asyncio.TaskGroup() as group:
                 running: set[asyncio.Task[None]] = set()
 
                 def start(campaign: _Campaign) -> None:
-                    task = group.create_task(self._compete(session, tasks, campaign))
+                    task = group.create_task(self._compete(session, campaign))
                     running.add(task)
                     task.add_done_callback(running.discard)
 
@@ -265,8 +265,9 @@ class Leases:
             self._start = None
             self._left.set()
             if end is not None:
-                tasks.start(_await(end()), "lease: unwatch")
-            await tasks.close(grace=_GRACE)
+                with contextlib.suppress(BridgeError, TimeoutError):
+                    async with self._clock.timeout(_UNWATCH):
+                        await end()
         raise error
 
     # --- handles
@@ -460,7 +461,7 @@ class Leases:
 
     # --- what is written
 
-    async def _compete(self, session: ClusterSession, tasks: BoundedTasks, campaign: _Campaign) -> None:
+    async def _compete(self, session: ClusterSession, campaign: _Campaign) -> None:
         """Take a lease when it is free, keep it, and give it up when nobody here wants it any more."""
         backoff = Backoff(self._clock, self._context.rng, longest=_LOOK)
         looked = False
@@ -470,16 +471,16 @@ class Leases:
             sight = campaign.sight
             try:
                 if sight is None or not looked:
-                    await self._look(session, tasks, campaign)
+                    await self._look(session, campaign)
                     looked = True
                 elif self._is_wanted(campaign) and self._joined():
                     wait = self._wait(campaign, sight)
                     if wait > 0:
                         await self._rest(campaign, min(wait, _LOOK))
                         continue
-                    await self._take(session, tasks, campaign, sight)
+                    await self._take(session, campaign, sight)
                 elif self._is_mine(campaign):
-                    await self._give_up(session, tasks, campaign, sight)
+                    await self._give_up(session, campaign, sight)
                 elif campaign.handles:
                     await self._rest(campaign, _LOOK)
                     continue
@@ -529,19 +530,19 @@ class Leases:
             return 0.0
         return campaign.renewed + RENEW - now
 
-    async def _look(self, session: ClusterSession, tasks: BoundedTasks, campaign: _Campaign) -> None:
+    async def _look(self, session: ClusterSession, campaign: _Campaign) -> None:
         """Read who has the lease."""
         before = campaign.sight
         names = self._context.names
         key = names.lease_key(campaign.name)
-        entry = await self._call(tasks, session.get(names.bucket, key), "get")
+        entry = await self._call(session.get(names.bucket, key), "reading a lease")
         if campaign.sight is not before:  # a change came meanwhile, which is newer
             return
         revision = 0 if entry is None else entry.revision
         if before is None or before.revision != revision:
             self._see(campaign, revision, self._read(entry), 0.0 if entry is None else entry.age)
 
-    async def _take(self, session: ClusterSession, tasks: BoundedTasks, campaign: _Campaign, sight: _Sight) -> None:
+    async def _take(self, session: ClusterSession, campaign: _Campaign, sight: _Sight) -> None:
         """Take the lease, or keep it; claim the ticks for which somebody waits."""
         ticks = [tick + campaign.window for tick in campaign.waiting.values() if tick is not None]
         through = max([*ticks, *([] if campaign.through is None else [campaign.through])], default=None)
@@ -550,7 +551,7 @@ class Leases:
         term = None if mine is None else sight.term
         record = LeaseRecord(self._context.names.node, self._run_id, since, through, term or 0)
         began = self._clock.elapsed()
-        revision = await self._write(session, tasks, campaign, sight, record)
+        revision = await self._write(session, campaign, sight, record)
         self._wrote(campaign, revision, record)
         if campaign.sight is None or campaign.sight.revision != revision:  # somebody has written it since
             raise ConflictError
@@ -565,39 +566,32 @@ class Leases:
             self._tell(campaign, campaign.term, record.node)
         campaign.notify()
 
-    async def _give_up(self, session: ClusterSession, tasks: BoundedTasks, campaign: _Campaign, sight: _Sight) -> None:
+    async def _give_up(self, session: ClusterSession, campaign: _Campaign, sight: _Sight) -> None:
         """Give the lease up, with the ticks that were claimed and not granted."""
         had, campaign.term = campaign.term, None
         if had is not None:
             self._tell(campaign, had, None)
         campaign.notify()
         record = LeaseRecord(None, self._run_id, self._clock.wall_ms(), campaign.spent, sight.term or 0)
-        self._wrote(campaign, await self._write(session, tasks, campaign, sight, record), record)
+        self._wrote(campaign, await self._write(session, campaign, sight, record), record)
 
     def _wrote(self, campaign: _Campaign, revision: int, record: LeaseRecord) -> None:
         """Take note of an own write, unless it was seen already, or a later one."""
         if campaign.sight is None or campaign.sight.revision < revision:
             self._see(campaign, revision, record)
 
-    async def _write(
-        self, session: ClusterSession, tasks: BoundedTasks, campaign: _Campaign, sight: _Sight, record: LeaseRecord
-    ) -> int:
+    async def _write(self, session: ClusterSession, campaign: _Campaign, sight: _Sight, record: LeaseRecord) -> int:
         names = self._context.names
         key, value = names.lease_key(campaign.name), msgspec.json.encode(record)
         if sight.revision == 0:
-            return await self._call(tasks, session.create(names.bucket, key, value), "create")
-        return await self._call(tasks, session.update(names.bucket, key, value, sight.revision), "update")
+            written = session.create(names.bucket, key, value)
+        else:
+            written = session.update(names.bucket, key, value, sight.revision)
+        return await self._call(written, "writing a lease")
 
-    async def _call(self, tasks: BoundedTasks, work: Coroutine[Any, Any, _T], what: str) -> _T:
-        """Ask the broker. Raises BridgeError where it fails or takes too long; it may have had an effect."""
-        try:
-            return await tasks.run(work, f"lease: {what}", limit=_LIMIT)
-        except TimeoutError:
-            raise AttemptTimeoutError(f"{what}: the broker has not answered within {_LIMIT:g} s") from None
-
-
-async def _await(work: Awaitable[None]) -> None:
-    await work
+    async def _call(self, work: Coroutine[Any, Any, _T], what: str) -> _T:
+        """See `FabricContext.call`."""
+        return await self._context.call(work, what, limit=_ANSWER)
 
 
 class _Handle:

@@ -9,7 +9,7 @@ one that finds a record that says `stopped`. All others wait first whether the r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry
-from bridge.core.errors import AttemptTimeoutError, BridgeError, RejectedError, UnavailableError
+from bridge.core.errors import BridgeError, RejectedError, UnavailableError
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.units import duration_text, size_text
@@ -38,8 +38,9 @@ from bridge.fabric.records import (
     encode,
 )
 
-#: Seconds that the broker has to answer a call.
-_CALL: Final = 5.0
+#: Seconds that the broker has to answer a call. Less than others give it: after a write that was lost, the next one
+#: must come before the other nodes have missed three heartbeats.
+_ANSWER: Final = 5.0
 #: Seconds between two writes, and between two looks at a name that others write, too.
 _PAUSE: Final = 0.25
 #: Seconds that an orderly end may take, and the end of a watch.
@@ -48,7 +49,7 @@ _UNWATCH: Final = 0.1
 #: Nodes that a problem names; of more it tells how many there are.
 _MOST_NAMED: Final = 3
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -214,7 +215,7 @@ class Membership:
         self._nodes.begin()
         try:
             begun = session.watch(self._bucket, partial(self._on_entry, watch), partial(self._on_ended, watch))
-            end = await self._limited(begun, "a watch of the bucket")
+            end = await self._call(begun, "watching the bucket")
             try:
                 self._nodes.complete()
                 await self._be_a_node(session, watch)
@@ -277,20 +278,20 @@ class Membership:
         if node == self._node:
             raise RejectedError(f"`{node}` is this bridge; ask another node of the fabric to forget it")
         key = self._context.names.node_key(node)
-        entry = await self._limited(session.get(self._bucket, key), "reading a key of the bucket")
+        entry = await self._call(session.get(self._bucket, key), "reading the record of a node")
         if entry is None:
             gone = ", ".join(f"`{one.name}`" for one in self.nodes().values() if not one.living)
             raise RejectedError(f"there is no node `{node}`; nodes that are gone: {gone or 'none'}")
         if entry.value is not None:  # else it was forgotten before; its place in the stream may be left
             self._check_is_gone(node, entry)
             try:
-                await self._limited(session.delete(self._bucket, key, entry.revision), "deleting a key of the bucket")
+                await self._call(session.delete(self._bucket, key, entry.revision), "deleting the record of a node")
             except ConflictError:
                 raise RejectedError(f"node `{node}` is alive: it has written its record just now") from None
         if self._context.settings.durable:
             names = self._context.names
             deleted = session.delete_consumer(names.stream, names.consumer_of(node))
-            await self._limited(deleted, "deleting a consumer of the stream")
+            await self._call(deleted, "deleting the consumer of a node")
 
     def nodes(self) -> dict[str, NodeView]:
         """Return all nodes by name, in the order of their names, this bridge too.
@@ -344,7 +345,7 @@ class Membership:
         """Look who has our name. Take it where that may be; else wait until it may have changed."""
         watch.wake.clear()
         watch.is_contested = False
-        entry = await self._limited(session.get(self._bucket, self._key), "reading a key of the bucket")
+        entry = await self._call(session.get(self._bucket, self._key), "reading the record of this node")
         record = _read(self._node, entry)
         now = self._clock.monotonic()
         if entry is not None and record is not None and not self._is_free(entry, record):
@@ -389,7 +390,7 @@ class Membership:
                     written = session.create(self._bucket, self._key, value)
                 else:
                     written = session.update(self._bucket, self._key, value, base.revision)
-                revision = await self._limited(written, "writing the record of this node")
+                revision = await self._call(written, "writing the record of this node")
             except ConflictError:
                 self._is_unsure = was_unsure
                 return False
@@ -520,13 +521,9 @@ class Membership:
 
     # --- time
 
-    async def _limited(self, call: Awaitable[T], what: str) -> T:
-        """Return what a call of the broker returns; raise AttemptTimeoutError where the answer does not come."""
-        try:
-            async with self._clock.timeout(_CALL):
-                return await call
-        except TimeoutError:
-            raise AttemptTimeoutError(f"{what}: the broker did not answer within {_CALL:g} s") from None
+    async def _call(self, work: Coroutine[Any, Any, _T], what: str) -> _T:
+        """See `FabricContext.call`."""
+        return await self._context.call(work, what, limit=_ANSWER)
 
     async def _wait(self, watch: _Watch, *, until: float) -> None:
         """Return at a time of the clock's `monotonic`, or as soon as there is something to do."""

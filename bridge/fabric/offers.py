@@ -150,7 +150,8 @@ class Offers:
         on_asked = partial(self._on_asked, session, integration, age)
         self._opening += 1
         try:
-            stop = await session.serve(self._context.names.use(integration), GROUP, on_asked, on_ended)
+            begun = session.serve(self._context.names.use(integration), GROUP, on_asked, on_ended)
+            stop = await self._context.call(begun, f"offering {integration!r}")
             self._serving.add(integration)
         finally:
             self._opening -= 1

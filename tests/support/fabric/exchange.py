@@ -16,6 +16,7 @@ import msgpack
 
 from bridge.bus import Bus
 from bridge.config import FabricSettings
+from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import StreamSpec
 from bridge.core.errors import BridgeError, NotConnectedError
 from bridge.core.model import Event, Export, Operation, Outcome
@@ -185,6 +186,7 @@ class Node:
             names=Names("plant", name),
             clock=world.clock,
             rng=rng,
+            tasks=BoundedTasks(clock=world.clock),
             bus=self.bus,
             garbage=self._garbage,
             changed=lambda: None,

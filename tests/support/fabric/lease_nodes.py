@@ -18,6 +18,7 @@ from bridge.adapters.timer.config import TimerConfig
 from bridge.config import FabricSettings
 from bridge.connection.duplicates import Duplicates
 from bridge.connection.inbound import Delivery, Emission
+from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import KeyEntry, OnEnded
 from bridge.core.errors import BridgeError
 from bridge.core.fabric import Lease
@@ -109,6 +110,7 @@ class LeaseNode:
             names=Names("plant", name),
             clock=self.clock,
             rng=random.Random(f"{seed} {self.run}"),
+            tasks=BoundedTasks(clock=self.clock),
             bus=self,  # type: ignore[arg-type]
             garbage=self.garbage.append,
             changed=lambda: None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config import FabricSettings
+from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import ClusterSession
 from bridge.core.errors import BridgeError
 from bridge.core.model import ConnectionStatus, Event
@@ -126,6 +127,7 @@ class Member:
             names=names,
             clock=clock,
             rng=random.Random(f"{node} {run}"),
+            tasks=BoundedTasks(clock=clock),
             bus=self.bus,
             garbage=self._garbage,
             changed=lambda: None,

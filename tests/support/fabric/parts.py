@@ -9,6 +9,7 @@ import msgspec
 from bridge.bus.codec import Codec
 from bridge.bus.rejection import Limits, Rejected
 from bridge.config import FabricSettings
+from bridge.core.cancel import BoundedTasks
 from bridge.core.model import Event
 from bridge.core.ports import Clock
 from bridge.fabric.context import FabricContext
@@ -107,6 +108,7 @@ class Part:
             names=Names("plant", node),
             clock=clock,
             rng=random.Random(0),
+            tasks=BoundedTasks(clock=clock),
             bus=self.bus,  # type: ignore[arg-type]  # a part uses only some of it
             garbage=self.garbage.append,
             changed=self._changed,

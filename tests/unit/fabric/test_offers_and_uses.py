@@ -712,3 +712,20 @@ async def test_a_service_that_the_broker_ends():
         assert fleet.makers["maker"].offers.serving == []
         await fleet.clock.advance(1.0)
         assert fleet.makers["maker"].offers.serving == ["erp"]
+
+
+async def test_a_broker_that_does_not_confirm_a_service():
+    """It is an error after ten seconds, not a wait without an end; it is offered when the broker is back."""
+    fleet = Fleet("maker")
+    async with fleet.running():
+        offers = fleet.makers["maker"].offers
+        fleet.cluster.silence("maker", direction="to")
+        fleet.sessions["maker"].revoke(SUBJECT, ConnectionLostError("ended"))
+        await fleet.clock.advance(13.0)
+        assert offers.problems() == [
+            "'erp' is not offered: offering 'erp': the broker has not answered within 10 s",
+        ]
+        fleet.cluster.heal()
+        await fleet.clock.advance(15.0)
+        assert offers.serving == ["erp"]
+        assert offers.problems() == []
