@@ -286,6 +286,17 @@ def message_id(sender: str, key: str) -> str:
     return "~" + hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def subject_matches(subject: str, pattern: str) -> bool:
+    """Return whether a pattern of subjects (`*` for one part, `>` for one or more at the end) takes a subject."""
+    parts, wanted = subject.split("."), pattern.split(".")
+    if wanted[-1] == ">":
+        wanted = wanted[:-1]
+        if len(parts) <= len(wanted):
+            return False
+        parts = parts[: len(wanted)]
+    return len(parts) == len(wanted) and all(want in {"*", part} for part, want in zip(parts, wanted, strict=True))
+
+
 class Cluster(Protocol):
     """An adapter whose sessions can carry a fabric."""
 

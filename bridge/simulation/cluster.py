@@ -30,6 +30,7 @@ from bridge.core.cluster import (
     StreamSpec,
     StreamState,
     message_id,
+    subject_matches,
 )
 from bridge.core.errors import (
     BridgeError,
@@ -43,7 +44,7 @@ from bridge.core.model import Export
 from bridge.core.ports import Clock, Context, Promise
 from bridge.simulation.durable import DurableConsumer, Reading
 from bridge.simulation.line import Line
-from bridge.simulation.stream import StoredBucket, StoredMessage, StoredStream, matches, overlap, size_of
+from bridge.simulation.stream import StoredBucket, StoredMessage, StoredStream, overlap, size_of
 
 #: Seconds after which a message is delivered again that nobody has acknowledged or called in progress.
 ACK_WAIT: Final = 10.0
@@ -242,7 +243,7 @@ class MemoryCluster:
         groups: dict[str, list[_Service]] = {}
         for session in self._sessions:
             for service in session.services:
-                if matches(subject, service.subject):
+                if subject_matches(subject, service.subject):
                     groups.setdefault(service.group, []).append(service)
         for group, members in groups.items():
             turn = self._turns[subject, group]
@@ -527,7 +528,7 @@ class MemorySession:
 
     def take(self, subject: str, message: Received) -> int:
         """Pass a message on to the subscriptions that it is for; return how many they are."""
-        taking = [one for one in self._subscribed if matches(subject, one.subject)]
+        taking = [one for one in self._subscribed if subject_matches(subject, one.subject)]
         for one in taking:
             self.lines[1].send(partial(one.take, message))
         return len(taking)

@@ -3,18 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bridge.core.cluster import Headers, KeyEntry, StreamSpec, StreamState
-
-
-def matches(subject: str, pattern: str) -> bool:
-    """Return whether a pattern of NATS (`*` for one part, `>` for one or more at the end) takes a subject."""
-    parts, wanted = subject.split("."), pattern.split(".")
-    if wanted[-1] == ">":
-        wanted = wanted[:-1]
-        if len(parts) <= len(wanted):
-            return False
-        parts = parts[: len(wanted)]
-    return len(parts) == len(wanted) and all(want in {"*", part} for part, want in zip(parts, wanted, strict=True))
+from bridge.core.cluster import Headers, KeyEntry, StreamSpec, StreamState, subject_matches
 
 
 def overlap(one: str, other: str) -> bool:
@@ -77,7 +66,7 @@ class StoredStream:
 
     def takes(self, subject: str) -> bool:
         """Return whether it stores messages to a subject."""
-        return any(matches(subject, pattern) for pattern in self.spec.subjects)
+        return any(subject_matches(subject, pattern) for pattern in self.spec.subjects)
 
     def append(self, subject: str, body: bytes, headers: Headers, message_id: str | None) -> int:
         """Store a message and return its number; one with an id that is remembered is not stored a second time."""
@@ -128,7 +117,7 @@ class StoredStream:
         state = self.state
         for number in range(max(sequence + 1, state.first), state.last + 1):
             message = self._messages.get(number)
-            if message is not None and matches(message.subject, pattern):
+            if message is not None and subject_matches(message.subject, pattern):
                 yield message
 
 

@@ -32,11 +32,11 @@ from bridge.adapters.nats.subjects import (
     Outgoing,
     check_names,
     check_subject,
-    comes_back,
     header_block,
     outgoing_headers,
     shown_headers,
 )
+from bridge.core.cluster import subject_matches
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError, RejectedError, UnavailableError
 from bridge.core.model import Ack, Command, Enqueue, Export, Inbound, Publish, QueueMessage, Request
@@ -311,7 +311,7 @@ SPEC: Final = AdapterSpec(
     acknowledges=frozenset({"consume"}),
     addressing=addressing,
     check_names=check_names,
-    comes_back=comes_back,
+    comes_back=subject_matches,
     wildcards=Wildcards(".", "*", ">"),
     carries_fabrics=True,
 )

@@ -71,17 +71,6 @@ def check_names(operation: str, name: str, group: str | None, config: Any) -> No
             check_subject(name, {"request": "method", "publish": "topic"}.get(operation, "queue"))
 
 
-def comes_back(subject: str, pattern: str) -> bool:
-    """Return whether a message to a subject comes to a subscription; see `AdapterSpec.comes_back`."""
-    parts, wanted = subject.split("."), pattern.split(".")
-    if wanted[-1] == ">":
-        wanted = wanted[:-1]
-        if len(parts) <= len(wanted):
-            return False
-        parts = parts[: len(wanted)]
-    return len(parts) == len(wanted) and all(want in {"*", part} for want, part in zip(wanted, parts, strict=True))
-
-
 def split_queue(queue: str, durable: str | None) -> tuple[str | None, str]:
     """Split the name of a queue that is read into stream and consumer.
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from bridge.core.cluster import KeyEntry, Received, StreamSpec
+from bridge.core.cluster import KeyEntry, Received, StreamSpec, subject_matches
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, RejectedError, UnavailableError
 from bridge.core.model import Export
 from bridge.core.ports import Context
 from bridge.simulation.cluster import MemoryCluster, MemorySession
-from bridge.simulation.stream import matches, overlap
+from bridge.simulation.stream import overlap
 from tests.support.clock import FakeClock
 
 _SPEC = StreamSpec(name="T", subjects=("t.event.>",), max_age=100.0, duplicate_window=10.0)
@@ -222,7 +222,7 @@ async def test_a_command_is_begun_as_by_an_adapter() -> None:
 )
 def test_subjects_and_patterns(subject: str, pattern: str, fits: bool) -> None:
     """`*` is one part, `>` one or more at the end; what fits a pattern overlaps with it."""
-    assert matches(subject, pattern) is fits
+    assert subject_matches(subject, pattern) is fits
     assert overlap(subject, pattern) is fits
     assert overlap(pattern, subject) is fits
 
