@@ -30,6 +30,7 @@ from bridge.connection import (
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic, Location
+from bridge.core.echo import EchoFilter
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.model import ConnectionStatus, Event, Inbound, Letters, Outcome
@@ -150,6 +151,7 @@ class IntegrationGateway:
         self._seen = _Seen(watch or (), self._files)
         self._clock = clock or RealClock()
         rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
+        self._echoes = EchoFilter(self._clock)
         self._redactor = redactor or Redactor()
         self._redactor.learn(configuration.secrets)
         self._on_end = on_end
@@ -454,8 +456,15 @@ class IntegrationGateway:
         if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
             self.stop(f"event {event.event_type}")
             return
+        if self._takes(event.event_type) and self._echoes.is_echo(event):
+            self.bus.reject_echo(event.event_type)
+            return
         self._fabrics.on_event(event)
         self._dispatcher.on_event(event)
+
+    def _takes(self, event_type: str) -> bool:
+        """Return whether an event of this type sets anything off: it is a command, starts a route, or is exported."""
+        return self._dispatcher.takes(event_type) or self._fabrics.takes(event_type)
 
     def _sets_off(self, event_type: str) -> bool:
         """Return whether an event of this type, also one of our own, sets off a route or is exported."""

@@ -85,10 +85,6 @@ class FabricBus(Publisher, Protocol):
         """Count and report an event that crossed bridges too often."""
         ...
 
-    def reject_echo(self, event_type: str) -> None:
-        """Count and report an event that was repeated too often."""
-        ...
-
 
 @dataclass(slots=True)
 class Counts:

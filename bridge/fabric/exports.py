@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from bridge.core.echo import EchoFilter
 from bridge.core.errors import BridgeError, NotConnectedError, StoppingError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
@@ -86,7 +85,6 @@ class Exporter:
         self._source = source
         self._stop_with = stop_with
         self._wanted = AnyOf(tuple(Glob(pattern) for pattern in settings.exports))
-        self._echoes = EchoFilter(context.clock)
         self._repeated: RateLimited[str, Event] = RateLimited(
             context.clock, self._log_repeated, interval=_INTERVAL, max_keys=100
         )
@@ -110,9 +108,7 @@ class Exporter:
         """Send an event of the bus, if it is to be sent. Raises nothing: what fails is told on the bus."""
         if not self.takes(event.event_type) or self._is_elsewhere(event):
             return
-        if self._echoes.is_echo(event):
-            self._context.bus.reject_echo(event.event_type)
-        elif event.hop >= MAX_HOP:
+        if event.hop >= MAX_HOP:
             self._context.bus.reject_loop(event.event_type)
         else:
             self._export(event)

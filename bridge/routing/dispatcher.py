@@ -12,7 +12,6 @@ import msgspec
 
 from bridge.config import Scope
 from bridge.connection import Connection, ConnectionManager, Done
-from bridge.core.echo import EchoFilter
 from bridge.core.errors import (
     BridgeError,
     InvalidError,
@@ -88,8 +87,12 @@ class Dispatcher:
         self._source = source
         self._clock = clock
         self._memory = AnswerMemory(clock)
-        self._echoes = EchoFilter(clock)
         self._peers = Peers(source, clock)
+
+    def takes(self, event_type: str) -> bool:
+        """Return whether an event of this type is a command or starts a route."""
+        decision = self.router.decide(event_type)
+        return decision.addressee is not None or bool(decision.routes)
 
     def on_event(self, event: Event) -> None:
         """Execute the command that the event is, or the routes that it matches. Raises nothing: errors are answered."""
@@ -98,9 +101,7 @@ class Dispatcher:
             self._peers.learn(event)
         if decision.addressee is None and not decision.routes:
             return
-        if self._echoes.is_echo(event):
-            self._bus.reject_echo(event.event_type)
-        elif event.correlation_id is not None and decision.unanswerable:
+        if event.correlation_id is not None and decision.unanswerable:
             self._bus.reject_unanswerable(event.event_type)
         elif decision.addressee is not None:
             if event.source != self._source and self._crosses(event):

@@ -27,10 +27,6 @@ class EventBus(Publisher, Protocol):
         """Count and report an event that has crossed bridges too often (bus contract, "Loop protection")."""
         ...
 
-    def reject_echo(self, event_type: str) -> None:
-        """Count and report an event that sets nothing off, because it was repeated too often (bus contract, "Echo")."""
-        ...
-
     def reject_unanswerable(self, event_type: str) -> None:
         """Count and report an event that wants a response whose type would be too long."""
         ...

@@ -104,20 +104,6 @@ async def test_a_program_that_repeats_what_it_hears_makes_no_storm(tmp_path: Pat
 
 
 @both
-async def test_a_program_that_repeats_events_of_its_own_bus_is_stopped(tmp_path: Path, delivery: str) -> None:
-    """The seventeenth repetition in a second is the last one that is exported; the others are told as an echo."""
-    async with world(tmp_path) as it:
-        a, b = await it.node("a", delivery=delivery), await it.node("b", delivery=delivery)
-        there, told = Program(b.broker, "order"), Program(a.broker, "resilience.bus")
-        repeater = Program(a.broker, "order")
-        repeater.repeats = lambda event: event
-        repeater.say("order.new", 1)
-        await it.settle()
-        assert len(there.heard) == 17
-        assert told.heard[0]["payload"]["reason"] == "echo"
-
-
-@both
 async def test_what_stays_on_its_bus(tmp_path: Path, delivery: str) -> None:
     """The families of the bridge, its stop event and what is not in `export` are not sent, whatever the patterns."""
     async with world(tmp_path) as it:

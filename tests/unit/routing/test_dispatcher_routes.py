@@ -17,16 +17,12 @@ class _Bus:
     def __init__(self) -> None:
         self.loops: list[str] = []
         self.unanswerable: list[str] = []
-        self.echoes: list[str] = []
 
     def publish(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing may be published")
 
     def reject_loop(self, event_type: str) -> None:
         self.loops.append(event_type)
-
-    def reject_echo(self, event_type: str) -> None:
-        self.echoes.append(event_type)
 
     def reject_unanswerable(self, event_type: str) -> None:
         self.unanswerable.append(event_type)
@@ -42,8 +38,8 @@ class _Connection:
         self.submitted.append(operation)
 
 
-def _given(event: Event, *routes: Route, times: int = 1) -> tuple[list[str | None], _Bus]:
-    """Return the routes that one event starts, which comes so many times, and what the bus was told."""
+def _given(event: Event, *routes: Route) -> tuple[list[str | None], _Bus]:
+    """Return the routes that one event starts, and what the bus was told."""
     bus, connection = _Bus(), _Connection()
     router = Router({"api": frozenset({"request"})}, routes)
     dispatcher = Dispatcher(
@@ -56,8 +52,7 @@ def _given(event: Event, *routes: Route, times: int = 1) -> tuple[list[str | Non
         source="bridge",
         clock=FakeClock(),
     )
-    for _ in range(times):
-        dispatcher.on_event(event)
+    dispatcher.on_event(event)
     return [one.route for one in connection.submitted], bus
 
 
@@ -110,25 +105,6 @@ def test_what_a_bridge_repeats_sets_nothing_off(source: str, starts: bool):
     """A last value that a bridge says again starts no route; the header means nothing in an application's event."""
     started, _ = _given(_event(source=source, repeated="true"), _route("one"))
     assert bool(started) is starts
-
-
-def test_an_event_that_comes_too_often_sets_nothing_off():
-    """An event that comes again and again starts its routes 17 times, whoever emitted it; the others are told.
-
-    One that would start nothing is not told.
-    """
-    for source in ("app", "bridge", None):
-        started, bus = _given(_event(source=source), _route("one"), _route("two"), times=20)
-        assert (started, bus.echoes) == (["one", "two"] * 17, ["a.b"] * 3)
-    assert _given(_event(), _route("one", on="b.*"), times=20)[1].echoes == []
-
-
-def test_a_command_that_comes_too_often_is_not_executed():
-    """A command is an event, too."""
-    raw = msgspec.Raw(msgspec.msgpack.encode({"method": "m"}))
-    event = msgspec.structs.replace(_event("integration.api.request"), raw=raw)
-    started, bus = _given(event, times=20)
-    assert (started, bus.echoes) == ([None] * 17, ["integration.api.request"] * 3)
 
 
 def test_an_event_whose_response_would_not_fit():
