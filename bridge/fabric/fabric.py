@@ -364,7 +364,7 @@ class Fabric:
         self._bus.publish_or_report(f"resilience.fabric.{name}.rejected", payload)
 
     def _status_now(self) -> tuple[FabricStatus, BridgeError | None]:
-        """Return the status, and the error that explains it."""
+        """Return the status as far as warnings do not change it, and the error that explains it."""
         membership = self.membership.error
         error = membership or next(iter(self._errors.values()), None) or self._disagreement()
         if self._left:
@@ -378,9 +378,7 @@ class Fabric:
             return ("failed" if failed.permanent or failed.kind in {"rejected", "auth"} else "disconnected"), failed
         if not self.membership.joined:
             return "connecting", membership
-        if error is not None or self._warnings(error):
-            return "degraded", error
-        return "connected", None
+        return ("connected" if error is None else "degraded"), error
 
     def _disagreement(self) -> BridgeError | None:
         """Return an error where other nodes have other settings, since all must have the same."""
@@ -412,6 +410,9 @@ class Fabric:
     def health(self) -> FabricHealth:
         """Return the payload of `health.fabric.<fabric>`."""
         status, error = self._status_now()
+        warnings = self._warnings(error)
+        if status == "connected" and warnings:
+            status = "degraded"
         if status != self._status:
             self._previous, self._status, self._since = self._status, status, self._clock.wall_ms()
         settings = self.settings
@@ -425,7 +426,7 @@ class Fabric:
             since=self._since,
             delivery=settings.delivery,
             error=None if error is None else error.to_wire(),
-            warnings=self._warnings(error),
+            warnings=warnings,
             nodes={name: node.status for name, node in self.membership.nodes().items() if name != own},
             counts=self._context.counts.payload(),
         )
