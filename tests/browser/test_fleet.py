@@ -55,17 +55,36 @@ async def test_a_fleet_is_there_only_in_a_fabric(browser):
         await expect(page.locator(".fabric")).to_have_count(2)
 
 
+def crowded(at: int) -> Fleet:
+    """Return two fabrics, one of which has a node with long names wherever a node has some."""
+    found = fleet(at, 12)
+    plant = found.fabrics["plant"]
+    node = msgspec.structs.replace(
+        plant.nodes["desk-2"],
+        bridge="bridge-of-the-assembly-hall",
+        version="0.1.0.dev20260101+g0123456",
+        integrations={"x" * 64: "degraded"} | plant.nodes["desk-2"].integrations,
+        offers=["programmable_controller_of_line_three", "printer"],
+        leases=["nightly_report_of_all_lines_to_the_office", "hourly"],
+    )
+    nodes = plant.nodes | {"assembly-hall-7-line-3-terminal-0042-spare.plant.example.net": node}
+    return Fleet(fabrics=found.fabrics | {"plant": msgspec.structs.replace(plant, nodes=nodes)})
+
+
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("width", [400, 600, 1280])
 async def test_a_fleet_can_be_read(browser, width, dark):
-    """Nothing sticks out of the window, and all text has enough contrast; each heading of a table is one."""
+    """Nothing sticks out of the window or its table, and all text has enough contrast; each heading is one."""
     async with scripted_console() as bridge, page_of(browser, width=width, dark=dark) as page:
-        bridge.fleet = lambda at: fleet(at, 12)
+        bridge.fleet = crowded
         await page.goto(f"{bridge.url}#/fleet")
         await expect(page.locator(".fabric")).to_have_count(2)
         assert await layout_faults(page) == []
-        assert await page.get_by_role("rowheader").count() == 14
+        beyond = "[...document.querySelectorAll('.nodes')].map((one) => one.scrollWidth - one.clientWidth)"
+        assert await page.evaluate(beyond) == [0, 0]
+        assert await page.get_by_role("rowheader").count() == 15
         assert await page.get_by_role("columnheader").count() == 12
+        await expect(page.get_by_text("Integrations of other nodes that this bridge uses")).to_have_count(2)
 
 
 async def test_a_large_fleet(browser):

@@ -67,7 +67,7 @@ function fabric(view, id, app, now) {
                 }),
             ),
         ),
-        uses(view),
+        uses(view, id),
         nodeTable(view, app, now),
     );
 }
@@ -88,26 +88,31 @@ function mark(sign) {
     return h("span", { "aria-hidden": "true" }, `${sign} `);
 }
 
-function uses(view) {
+function uses(view, id) {
     const used = Object.entries(view.uses).sort(
         ([a, one], [b, other]) => Boolean(one.length) - Boolean(other.length) || a.localeCompare(b),
     );
     if (!used.length) return null;
     return h(
-        "dl",
-        { class: "facts card", "aria-label": "Integrations of others that this bridge uses" },
-        used.map(([name, offering]) => {
-            const shown = offering.slice(0, MOST_OFFERING).join(", ");
-            const left = offering.length - MOST_OFFERING;
-            return h(
-                "div",
-                { key: name },
-                h("dt", {}, h("a", { href: toIntegration(name) }, foreign(name))),
-                offering.length
-                    ? h("dd", {}, "offered by ", foreign(shown), left > 0 && ` and ${count(left)} more`)
-                    : h("dd", { class: "bad" }, mark("▲"), "no node that is connected offers it"),
-            );
-        }),
+        "div",
+        { class: "card uses" },
+        h("p", { class: "soft", id: `${id}-uses` }, "Integrations of other nodes that this bridge uses"),
+        h(
+            "dl",
+            { class: "facts", "aria-labelledby": `${id}-uses` },
+            used.map(([name, offering]) => {
+                const shown = offering.slice(0, MOST_OFFERING).join(", ");
+                const left = offering.length - MOST_OFFERING;
+                return h(
+                    "div",
+                    { key: name },
+                    h("dt", {}, h("a", { href: toIntegration(name) }, foreign(name))),
+                    offering.length
+                        ? h("dd", {}, "offered by ", foreign(shown), left > 0 && ` and ${count(left)} more`)
+                        : h("dd", { class: "bad" }, mark("▲"), "no node that is connected offers it"),
+                );
+            }),
+        ),
     );
 }
 
@@ -128,20 +133,21 @@ function nodeTable(view, app, now) {
             { key: "nodes", class: "scroll nodes", tabindex: "0", role: "region", "aria-label": caption },
             h(
                 "table",
-                {},
+                // The roles are written out: rows shown as cards, with little room, would else be none.
+                { role: "table" },
                 h("caption", { class: "sr" }, caption),
                 h(
                     "thead",
-                    {},
+                    { role: "rowgroup" },
                     h(
                         "tr",
-                        {},
-                        columns.map((name) => h("th", { scope: "col" }, name)),
+                        { role: "row" },
+                        columns.map((name) => h("th", { role: "columnheader", scope: "col" }, name)),
                     ),
                 ),
                 h(
                     "tbody",
-                    {},
+                    { role: "rowgroup" },
                     shown.map(([name, node]) => {
                         const since = span(now - node.since);
                         const heard = node.heard_ms === null ? "this bridge" : `${span(node.heard_ms)} ago`;
@@ -167,19 +173,30 @@ function nodeTable(view, app, now) {
 function row(name, node, since, heard) {
     return h(
         "tr",
-        { class: node.status === "lost" ? "unwell" : "" },
+        { role: "row", class: node.status === "lost" ? "unwell" : "" },
         h(
             "th",
-            { scope: "row" },
+            { role: "rowheader", scope: "row" },
             foreign(name),
             " ",
             h("span", { class: "type" }, foreign(`${node.bridge} ${node.version}`)),
         ),
-        h("td", {}, state(node.status), h("span", { class: "soft" }, ` ${since}`)),
-        h("td", { class: node.heard_ms === null ? "soft" : "" }, heard),
-        h("td", {}, integrations(node)),
-        h("td", {}, foreign(node.offers.join(", ") || "–")),
-        h("td", {}, foreign(node.leases.join(", ") || "–")),
+        h("td", { role: "cell", class: "status" }, state(node.status), h("span", { class: "soft" }, ` ${since}`)),
+        node.heard_ms === null
+            ? h("td", { role: "cell", class: "heard soft" }, heard)
+            : h("td", { role: "cell", class: "heard", "data-name": "Heartbeat" }, heard),
+        h("td", { role: "cell", class: "remotes" }, integrations(node)),
+        list("Offers", node.offers),
+        list("Leases", node.leases),
+    );
+}
+
+function list(heading, names) {
+    const found = names.length > 0;
+    return h(
+        "td",
+        { role: "cell", class: found ? "list" : "list zero", "data-name": heading },
+        foreign(found ? names.join(", ") : "–"),
     );
 }
 

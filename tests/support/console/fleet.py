@@ -21,7 +21,7 @@ def _node(at: int, number: int, **more: Any) -> FleetNode:
         "status": "connected",
         "since": at - 95 * _MINUTE,
         "heard_ms": None if number == 1 else 1200.0 + number,
-        "bridge": "bridge",
+        "bridge": "plant-7" if number == 1 else "bridge",
         "version": "0.1.0",
         "integrations": statuses,
         "offers": ["printer"] if "printer" in statuses else [],
