@@ -463,9 +463,10 @@ class Leases:
 
     async def _compete(self, session: ClusterSession, campaign: _Campaign) -> None:
         """Take a lease when it is free, keep it, and give it up when nobody here wants it any more."""
-        backoff = Backoff(self._clock, self._context.rng, longest=_LOOK)
+        backoff, works = Backoff(self._clock, self._context.rng, longest=_LOOK), False
         looked = False
         while True:
+            began = self._clock.monotonic()
             campaign.wake.clear()
             self._notice_end(campaign)
             sight = campaign.sight
@@ -490,11 +491,15 @@ class Leases:
                 if campaign.error is not None:
                     campaign.error = None
                     self._context.changed()
-                backoff.opened()
+                if (
+                    not works
+                ):  # each call that succeeds says the same: what failed is forgotten some time after the first
+                    works = True
+                    backoff.opened()
             except ConflictError:
                 looked = False
             except BridgeError as error:
-                looked = False  # the write may have succeeded
+                looked = works = False  # the write may have succeeded
                 if campaign.error is None:
                     log.warning(
                         "lease cannot be used",
@@ -505,7 +510,10 @@ class Leases:
                     )
                     campaign.error = error
                     self._context.changed()
-                await self._clock.sleep(min(backoff.failed(), _LOOK))
+                # A call that was not answered has taken longer than any pause: the lease may be free by now.
+                pause = backoff.failed() - (self._clock.monotonic() - began)
+                if pause > 0:
+                    await self._clock.sleep(pause)
 
     async def _rest(self, campaign: _Campaign, seconds: float) -> None:
         """Wait until something changes, or for a time."""

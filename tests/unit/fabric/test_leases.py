@@ -266,6 +266,41 @@ async def test_a_broker_without_a_leader_for_ten_seconds(state: Any) -> None:
         assert fabric.leader.leases.problems() == []
 
 
+async def test_the_lease_is_taken_as_soon_as_the_broker_answers_again() -> None:
+    """A call that was not answered in two seconds is made again at once, so none of them is a pause."""
+    for tenths in range(0, 30, 2):
+        async with plant("a") as fabric:
+            await fabric.clock.advance(20.5)
+            fabric.cluster.jetstream = "silent"
+            await fabric.clock.advance(15 + tenths / 10)
+            assert fabric.nodes[0].leases.held() == []
+            fabric.cluster.jetstream = "up"
+            await fabric.clock.advance(0.3)
+            assert fabric.leader is fabric.nodes[0], f"after {15 + tenths / 10} s"
+
+
+async def test_refusals_far_apart_cost_no_more_than_the_first() -> None:
+    """Each delays a tick by a tenth of a second; what was refused long ago is forgotten."""
+    async with plant("a") as fabric:
+        await fabric.clock.advance(20.5)
+        for _ in range(8):
+            fabric.cluster.refuse("update", RejectedError("no leader"))
+            await fabric.clock.advance(10)
+        assert fabric.gaps()[0] < 1.2
+
+
+async def test_a_lease_that_may_not_be_written_is_tried_once_a_second() -> None:
+    """That it can be read makes no difference: the broker is not asked without a pause."""
+    async with plant("a") as fabric:
+        await fabric.clock.advance(20.5)
+        for _ in range(1000):
+            fabric.cluster.refuse("update", RejectedError("permissions violation"))
+        await fabric.clock.advance(5)
+        before = fabric.cluster.calls["update"]
+        await fabric.clock.advance(60)
+        assert 60 <= fabric.cluster.calls["update"] - before <= 120
+
+
 async def test_the_broker_is_away_for_minutes() -> None:
     """Nothing is said meanwhile, health says so, and a tick that has waited for too long is given up."""
     async with plant("a", "b") as fabric:
