@@ -71,6 +71,11 @@ class BrokerConnection:
         self._monitor = SocketMonitor(context, _EVENTS, self._on_event)
         self._timer = Timer(clock)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the last handshake has succeeded, and its connection was not lost."""
+        return self._connected
+
     def start(self, socket: zmq.Socket[bytes]) -> None:
         """Begin to monitor a socket; call it before the socket connects."""
         self._socket = socket

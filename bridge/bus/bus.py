@@ -10,6 +10,7 @@ from msgspec import UNSET
 from bridge.bus.broker.curve import CurveClient, CurveServer
 from bridge.bus.broker.forwarder import Refusals
 from bridge.bus.codec import Codec
+from bridge.bus.confirmations import Confirmations
 from bridge.bus.gaps import MAX_SOURCES, GapDetector
 from bridge.bus.last_values import LastValues
 from bridge.bus.listeners import EVERY_FIRST_BYTE, EXPORTS, OBSERVES, TAKES, Listeners
@@ -125,6 +126,7 @@ class Bus:
         self._last_id = 0
         self._seq = 0
         self._loopback = Loopback(source)
+        self._confirmations = Confirmations(clock, can_return=self._can_return)
         self._taken: set[str] = set()
         self._watcher: Callable[[bytes, bytes], None] | None = None
         self._done: asyncio.Future[None] | None = None
@@ -174,6 +176,7 @@ class Bus:
                     async with self._clock.timeout(_FAREWELL):
                         await self._last_came_back()
         finally:
+            self._confirmations.close()
             await self._transport.close()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -201,12 +204,28 @@ class Bus:
         Raises:
             InvalidError: The event cannot be carried.
         """
+        self._publish(event_type, payload, correlation_id, headers, confirmed=False)
+
+    def _publish(
+        self,
+        event_type: str,
+        payload: Any,
+        correlation_id: str | None,
+        headers: Mapping[str, str] | None,
+        *,
+        confirmed: bool,
+    ) -> None:
         frame, body = self._encode(event_type, payload, correlation_id, headers)
         self._last_id += 1
         self._seq += 1
+        self._send(frame, body, confirmed=confirmed)
+
+    def _send(self, frame: bytes, body: bytes, *, confirmed: bool) -> None:
         sender = self._transport.sender
         if sender is not None and sender.send(frame, body):
             self.stats.published += 1
+            if confirmed:
+                self._confirmations.sent(frame, body)
         else:
             self.stats.dropped += 1
 
@@ -319,7 +338,13 @@ class Bus:
             self._transport.receiver.subscribe(prefix)
 
     def offer(
-        self, event_type: str, payload: Any, *, headers: Mapping[str, str], keep: tuple[str, Hashable] | None = None
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        headers: Mapping[str, str],
+        keep: tuple[str, Hashable] | None = None,
+        confirmed: bool = False,
     ) -> bool:
         """Publish one event that can wait where it comes from; return False where there is no room for it now.
 
@@ -331,6 +356,8 @@ class Bus:
             payload: Its payload.
             headers: Its headers.
             keep: Topic and owner, where it is to be kept as the last value of its type and topic; None: it is not.
+            confirmed: Whether `when_confirmed` waits for it. Should the connection to the broker be lost before, it is
+                sent again.
 
         Raises:
             InvalidError: The event cannot be carried.
@@ -339,12 +366,20 @@ class Bus:
         if sender is None or not sender.has_room:
             return False
         if keep is None:
-            self.publish(event_type, payload, headers=headers)
+            self._publish(event_type, payload, None, headers, confirmed=confirmed)
         else:
-            self._publish_last(event_type, payload, topic=keep[0], owner=keep[1], headers=headers)
+            self._publish_last(event_type, payload, topic=keep[0], owner=keep[1], headers=headers, confirmed=confirmed)
         return True
 
-    def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call `then` once what is `confirmed` and was put on the bus until now has left for those who listen.
+
+        A `kill -9` of this process does not lose it then, except for a subscriber that does not read. It takes some
+        milliseconds. While there is no connection to the broker, and once the bus is closed, `then` is not called.
+        """
+        self._confirmations.when_confirmed(then)
+
+    def relay(self, event: Event, *, source: str, headers: Mapping[str, str], confirmed: bool = False) -> bool:
         """Put an event of another bus on this one; return False where there is no room for it now.
 
         Type, payload, id, timestamp and correlation id stay as they are. It is no event of this bridge: it is not
@@ -354,6 +389,7 @@ class Bus:
             event: The event, as `read` returned it.
             source: Its source here.
             headers: All its headers here.
+            confirmed: See `offer`.
 
         Raises:
             InvalidError: This bus cannot carry it; that was counted and reported.
@@ -366,10 +402,7 @@ class Bus:
         except InvalidError as error:
             self.reject_relayed(event.event_type, source, error.message)
             raise
-        if sender.send(frame, body):
-            self.stats.published += 1
-        else:  # more bytes than may ever wait
-            self.stats.dropped += 1
+        self._send(frame, body, confirmed=confirmed)  # it is dropped where more bytes wait than may ever do
         return True
 
     def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
@@ -449,6 +482,7 @@ class Bus:
         topic: str = "",
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        confirmed: bool = False,
     ) -> None:
         """Publish and keep an event. Where we host the bus and nobody reads it, its first subscriber gets it.
 
@@ -460,7 +494,7 @@ class Bus:
         if waits:
             self._encode(event_type, payload, correlation_id, headers)
         else:
-            self.publish(event_type, payload, correlation_id=correlation_id, headers=headers)
+            self._publish(event_type, payload, correlation_id, headers, confirmed=confirmed)
         self._last_values.keep(
             event_type,
             payload,
@@ -532,7 +566,7 @@ class Bus:
             on_message=self._on_message,
             on_bad=self.reject,
             on_subscription=self._on_subscription,
-            on_lost=self._listeners.clear,
+            on_lost=self._on_lost,
             on_refused=self._on_refused,
             on_crash=self._fail,
         )
@@ -544,11 +578,24 @@ class Bus:
         if "" in self._subscriptions:
             await self._loopback.wait_for(self._last_id)
 
+    def _can_return(self) -> bool:
+        """Whether all that was sent is with a broker that is connected."""
+        sender = self._transport.sender
+        return sender is not None and sender.is_connected and not sender.waiting
+
+    def _on_lost(self) -> None:
+        self._listeners.clear()
+        sender = self._transport.sender
+        if sender is not None:
+            sender.send_again(self._confirmations.lost())
+
     # --- reading
 
     def _on_message(self, frame: bytes, body: bytes) -> None:
         if self._watcher is not None:
             self._watcher(frame, body)
+        if self._confirmations.expects:
+            self._confirmations.came(frame, body)
         if self._loopback.is_own(body) and not self._passes_own(frame):
             return
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
@@ -99,6 +99,12 @@ class Sender:
         return len(self._waiting)
 
     @property
+    def is_connected(self) -> bool:
+        """Whether what is sent now can reach a broker."""
+        connected = self.connection is None or self.connection.is_connected
+        return connected and self._socket is not None and not self._rejoining
+
+    @property
     def has_room(self) -> bool:
         """Whether there is room for a message that can wait where it comes from."""
         return len(self._waiting) < _ROOM and self._waiting_bytes < _ROOM_BYTES and self._socket is not None
@@ -157,6 +163,13 @@ class Sender:
             elif len(waiting) >= _BURST:
                 self._send_waiting()
         return True
+
+    def send_again(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send these before all that waits, once there is a connection; those that wait themselves are sent once."""
+        waiting = {id(body) for _, body in self._waiting}
+        lost = [one for one in messages if id(one[1]) not in waiting]
+        self._waiting.extendleft(reversed(lost))
+        self._waiting_bytes += sum(len(body) for _, body in lost)
 
     def _flush(self) -> None:
         self._flush_scheduled = False

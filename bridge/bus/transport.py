@@ -38,6 +38,20 @@ class MessageSender(Protocol):
         """Wait until there is room; never returns once it is closed."""
         ...
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is sent now can reach a broker."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait: for the end of this turn of the event loop, or because the pipe is full."""
+        ...
+
+    def send_again(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send these before all that waits; those that wait themselves are sent once."""
+        ...
+
 
 class MessageReceiver(Protocol):
     """Reads what the broker sends for the prefixes that are subscribed to."""

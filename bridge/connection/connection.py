@@ -521,6 +521,7 @@ class Connection:
             on_subscription_ended=self.subscriptions.ended,
             on_dropped=self._on_dropped,
             on_warning=events.on_warning,
+            when_on_bus=self._bus.when_confirmed,
             session_state=self._session_state,
             state_dir=self._state_dir,
             fabrics=self._fabrics,

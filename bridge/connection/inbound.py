@@ -25,15 +25,26 @@ class MessageSink(Protocol):
     """The part of the bus that messages from outside use."""
 
     def offer(
-        self, event_type: str, payload: Any, *, headers: Mapping[str, str], keep: tuple[str, Hashable] | None = None
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        headers: Mapping[str, str],
+        keep: tuple[str, Hashable] | None = None,
+        confirmed: bool = False,
     ) -> bool:
         """Put one event on the bus and return True; return False, with nothing done, where it has no room now.
 
-        With `keep`, its topic and owner, it is kept as the last value of its type and topic for later subscribers.
+        With `keep`, its topic and owner, it is kept as the last value of its type and topic for later subscribers. With
+        `confirmed`, `when_confirmed` waits for it.
 
         Raises:
             InvalidError: The event cannot be carried, now or later.
         """
+        ...
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that is to be confirmed and was put on the bus has left for those who listen."""
         ...
 
     async def room(self) -> None:
@@ -104,6 +115,7 @@ class Delivery:
     Attributes:
         emissions: One event of a message for each; changed while messages come. A message that waits follows that.
         held: Whether the application acknowledges.
+        confirmed: Whether the adapter acknowledges, when the events are on the bus; see `AdapterSetup.when_on_bus`.
         messages: How many have come.
         unheard: The types of the events that wait because nobody on the bus listens.
     """
@@ -132,6 +144,7 @@ class Delivery:
         """
         self._emissions: tuple[Emission, ...] = ()
         self.held = False
+        self.confirmed = False
         self.messages = 0
         self.unheard: list[str] = []
         self._number = number
@@ -288,7 +301,8 @@ class Delivery:
             if last_value is None and (message.retained or self._has_kept):
                 last_value = self._is_last_value(event_type, message)
             keep = (message.topic, self) if last_value else None
-            room = self._sink.offer(event_type, payload, headers=headers, keep=keep)
+            confirmed = self.confirmed and not message.at_most_once
+            room = self._sink.offer(event_type, payload, headers=headers, keep=keep, confirmed=confirmed)
         except InvalidError as error:
             self._on_bad(error, message)
             return _Outcome.NOTHING

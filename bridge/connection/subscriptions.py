@@ -688,6 +688,7 @@ class Subscriptions:
         if holds:
             remote.delivery.held = True
             hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
+        remote.delivery.confirmed = hold is None and (queue or self._acknowledged(specs[0].qos))
         options = SubscriptionOptions(
             qos=specs[0].qos,
             group=specs[0].group,

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from bridge.core.fabric import Fabrics
 
 
+#: Seconds that the orderly end of a subscription waits until what was delivered is on the bus.
+_ON_BUS: Final = 0.5
+
+
 class Clock(Protocol):
     """Gives the time and waits for it. It is passed in, so that tests need not wait."""
 
@@ -229,6 +233,8 @@ The result is whether to acknowledge the message; None means `AckDecision.ACK`. 
 subscription that was made with a `settings.Hold`. While the bus has no room the wait lasts, so that a flood waits at
 its source. What is returned may already be an `AckDecision`; an adapter may check for that instead of awaiting it.
 It raises nothing: what the bus cannot carry is reported.
+
+What an adapter acknowledges by itself it acknowledges by `AdapterSetup.when_on_bus`, not at once.
 
 The wait may last for hours where nobody on the bus listens to the event. So an adapter reads on meanwhile (answers,
 acknowledgements and keep-alives of the connection), and the wait must not be bounded by anything but the session's end.
@@ -512,6 +518,10 @@ async def _settle(adapter: AdapterBase, command: Ack | Nack) -> dict[str, Any]:
     return {}
 
 
+def _at_once(then: Callable[[], None]) -> None:
+    then()
+
+
 def _ignore(*_: object) -> None:
     pass
 
@@ -539,6 +549,10 @@ class AdapterSetup:
         on_warning: To be called with a name and a text for what a person should know although all goes on, for example
             that the remote granted less than was asked; None takes the text of that name back. Health shows the texts
             of the current session.
+        when_on_bus: To be called with a function that acknowledges what was delivered until now. It is called once all
+            of that has left for those who listen, so that a `kill -9` of this process loses nothing that the remote
+            counts as delivered: some milliseconds later, or at once where there is no bus. Not where the application
+            acknowledges (`Hold`).
         hide: To be called with each secret that the adapter itself reads from a file; errors and logs then hide it.
         session_state: What one session leaves for the next one of the same integration; empty at first.
         state_dir: A folder for what the next process of this bridge needs, in files with the integration's label in
@@ -559,6 +573,7 @@ class AdapterSetup:
     on_subscription_ended: Callable[[Subscription, BridgeError], None] = _ignore
     on_dropped: Callable[[BridgeError, str], None] = _ignore
     on_warning: Callable[[str, str | None], None] = _ignore
+    when_on_bus: Callable[[Callable[[], None]], None] = _at_once
     hide: Callable[[str], None] = _ignore
     session_state: dict[str, Any] = field(default_factory=dict, compare=False)
     state_dir: Path | None = None
@@ -566,6 +581,17 @@ class AdapterSetup:
     _: KW_ONLY
     clock: Clock
     random: Random
+
+    async def on_bus(self) -> None:
+        """Wait until all that was delivered is on the bus, and acknowledged by `when_on_bus`; half a second at most.
+
+        For the orderly end of a subscription or session: else the last messages would come again.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.when_on_bus(lambda: None if done.done() else done.set_result(None))
+        with contextlib.suppress(TimeoutError):
+            async with self.clock.timeout(_ON_BUS):
+                await done
 
 
 def refuse_group(protocol: str, group: str | None) -> None:

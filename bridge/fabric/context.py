@@ -55,10 +55,11 @@ class FabricBus(Publisher, Protocol):
         """Bytes of an event, at most."""
         ...
 
-    def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
+    def relay(self, event: Event, *, source: str, headers: Mapping[str, str], confirmed: bool = False) -> bool:
         """Put an event of another bridge on the bus and return True; return False where there is no room for it now.
 
-        Type, payload, id, timestamp and correlation id stay as they are.
+        Type, payload, id, timestamp and correlation id stay as they are. With `confirmed`, `when_confirmed` waits for
+        it.
 
         Raises:
             InvalidError: It cannot be carried, now or later; that was counted and reported.
@@ -67,6 +68,10 @@ class FabricBus(Publisher, Protocol):
 
     def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
         """Count and report an event of another bridge that this bus cannot carry: it is too large, or has no room."""
+        ...
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that is to be confirmed and was put on the bus has left for those who listen."""
         ...
 
     async def room(self) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,8 @@ MOST_WAITING_BYTES: Final = 16 << 20
 _LOOK: Final = 10.0
 #: Seconds that the broker has to end a subscription.
 _UNTIL_ENDED: Final = 1.0
+#: Seconds that the end of an import waits for the acknowledgements of what is on the bus.
+_UNTIL_CONFIRMED: Final = 0.5
 #: Types that warnings name, and characters of a text of others in a report, at most.
 _MOST_NAMED: Final = 20
 _MOST_SHOWN: Final = 100
@@ -91,9 +94,9 @@ class _Held:
 class Importer:
     """Puts events of the other nodes on this bus.
 
-    What comes out of the stream is acknowledged when it is on the bus and somebody listens. Until then it waits, and
-    with it all later events of its type; other types go on, as long as not more than `PREFETCH` events wait in all.
-    What is sent at most once waits only for room.
+    What comes out of the stream is acknowledged when it has left for those who listen, so that a `kill -9` of this
+    bridge does not lose it. While nobody listens it waits, and with it all later events of its type; other types go on,
+    as long as not more than `PREFETCH` events wait in all. What is sent at most once waits only for room.
 
     What was put on the bus is remembered as long as this object lives, over all sessions.
     """
@@ -117,6 +120,10 @@ class Importer:
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
         self._unheard: dict[str, deque[_Held]] = {}
+        # Events on the bus whose messages are not acknowledged yet.
+        self._unconfirmed = 0
+        self._all_confirmed = asyncio.Event()
+        self._is_ending = False
         # Sequence numbers of the stream: the last one delivered on this session, and ever, and up to which it was told
         # what this node has missed.
         self._delivered = 0
@@ -154,12 +161,15 @@ class Importer:
         names = self._context.names
         ended, on_ended = _ended()
         self._delivered = 0
+        self._is_ending = False
         await self._look(session)
         begun = session.consume(names.stream, names.consumer, self._on_stored, on_ended, prefetch=PREFETCH)
         end = await self._context.call(begun, "reading the stream")
         try:
             await _until(ended, self._empty_queue(), self._hear(), self._keep_looking(session, on_ended))
         finally:
+            self._is_ending = True
+            await self._until_confirmed()
             await self._end(end)
 
     async def _subscribe(self, session: ClusterSession) -> None:
@@ -170,6 +180,14 @@ class Importer:
             await _until(ended, self._empty_queue())
         finally:
             await self._end(end)
+
+    async def _until_confirmed(self) -> None:
+        """Wait until what is on the bus is acknowledged, so that it does not come again after an orderly end."""
+        if self._unconfirmed:
+            self._all_confirmed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with self._context.clock.timeout(_UNTIL_CONFIRMED):
+                    await self._all_confirmed.wait()
 
     async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
         """End a subscription; where the session has ended, it has, too."""
@@ -195,15 +213,17 @@ class Importer:
         held = self._read(received, stored=True)
         if held is None:
             return None
+        held.done = asyncio.get_running_loop().create_future()
+        if self._is_ending:  # it comes again
+            return held.done
         if self._queue:
             self._enqueue(held)
         else:
             outcome = self._step(held)
             if outcome is _Outcome.DONE:
-                return None
-            if outcome is _Outcome.NO_ROOM:
+                self._confirm(held)
+            elif outcome is _Outcome.NO_ROOM:
                 self._enqueue(held)
-        held.done = asyncio.get_running_loop().create_future()
         return held.done
 
     def _on_live(self, received: Received) -> None:
@@ -302,7 +322,8 @@ class Importer:
                 context.changed()
                 return _Outcome.UNHEARD
         try:
-            if not context.bus.relay(held.event, source=held.source, headers=held.headers):
+            stored = held.known is not None
+            if not context.bus.relay(held.event, source=held.source, headers=held.headers, confirmed=stored):
                 return _Outcome.NO_ROOM
         except InvalidError:  # it was told
             return _Outcome.DONE
@@ -312,6 +333,17 @@ class Importer:
             if len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
         return _Outcome.DONE
+
+    def _confirm(self, held: _Held) -> None:
+        """Let a message be acknowledged once its event has left for those who listen."""
+        self._unconfirmed += 1
+        self._context.bus.when_confirmed(partial(self._confirmed, held))
+
+    def _confirmed(self, held: _Held) -> None:
+        self._unconfirmed -= 1
+        held.finish()
+        if not self._unconfirmed:
+            self._all_confirmed.set()
 
     def _enqueue(self, held: _Held) -> None:
         self._queue.append(held)
@@ -328,8 +360,8 @@ class Importer:
                     continue
                 held = self._queue.popleft()
                 self._queued_bytes -= held.size
-                if outcome is _Outcome.DONE:
-                    held.finish()
+                if outcome is _Outcome.DONE and held.done is not None:
+                    self._confirm(held)
             self._arrived.clear()
             await self._arrived.wait()
 

@@ -227,6 +227,21 @@ class MemoryTransport:
         return True
 
     @property
+    def is_connected(self) -> bool:
+        """See `MessageSender.is_connected`."""
+        return self.receiver is not None
+
+    @property
+    def waiting(self) -> int:
+        """See `MessageSender.waiting`: nothing waits, the broker has it."""
+        return 0
+
+    def send_again(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """See `MessageSender.send_again`."""
+        for frame, body in messages:
+            self.send(frame, body)
+
+    @property
     def has_room(self) -> bool:
         """See `MessageSender.has_room`."""
         return self.receiver is not None and self._broker.has_room

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -35,6 +35,8 @@ from tests.support.guard.outbox import InlineCommitQueue
 
 Done = Callable[[Operation, Outcome], None]
 
+#: Seconds in which what is on a bus is confirmed.
+_CONFIRMED: Final = 0.02
 #: The headers that the event has on the bus of another node, and not on its own.
 ADDED = frozenset({"hop", "origin", "fabric", "idempotency_key"})
 
@@ -301,9 +303,11 @@ class World:
         return node
 
     async def settle(self) -> None:
-        """Let everything happen that needs no time."""
+        """Let everything happen that needs no time, or only the moment until what is on a bus is confirmed."""
         for _ in range(5):
             await self.clock.settle()
+        await self.clock.advance(_CONFIRMED)
+        await self.clock.settle()
 
     async def advance(self, seconds: float) -> None:
         """Let time pass."""

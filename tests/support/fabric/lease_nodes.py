@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -225,12 +225,16 @@ class LeaseNode:
         assert event_type == "resilience.fabric.plant.lease"
         self.told.append((self.clock.elapsed(), payload))
 
-    def offer(self, event_type: str, payload: Message, *, headers: Mapping[str, str], keep: Any = None) -> bool:
+    def offer(self, event_type: str, payload: Message, **_: Any) -> bool:
         """Take a tick."""
         assert not self.is_dead
         tick = payload.message["scheduled_at"]
         self._said.append(Said(self.clock.elapsed(), self.name, self.run, self.lease.term, tick))
         return True
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call it: nothing is on the way."""
+        then()
 
     def look_again(self) -> None:
         """Do nothing: nobody waits."""

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,13 @@ class KeepingBus:
         """See `FabricBus.read`."""
         raise AssertionError(frame)
 
-    def relay(self, event: Event, *, source: str, headers: Mapping[str, str]) -> bool:
+    def relay(self, event: Event, *, source: str, headers: Mapping[str, str], confirmed: bool = False) -> bool:
         """See `FabricBus.relay`."""
-        raise AssertionError(event)
+        raise AssertionError(event, confirmed)
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """See `FabricBus.when_confirmed`."""
+        raise AssertionError(then)
 
     async def room(self) -> None:
         """See `FabricBus.room`."""

@@ -1,7 +1,7 @@
 """What the parts of a fabric are made from in tests."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,6 +30,10 @@ class RecordingBus:
         self.kept: dict[str, Any] = {}
         self.loops: list[str] = []
         self._codec = Codec(Limits(max_message=max_message))
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call it: nothing is on the way."""
+        then()
 
     def payloads(self, event_type: str) -> list[Any]:
         """Return the payloads of all events of a type."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -71,6 +71,9 @@ class Bus:
 
     def offer(self, event_type: str, payload: Any, *, headers: Any) -> bool:
         raise AssertionError(event_type)
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        raise AssertionError(then)
 
     async def room(self) -> None:
         raise AssertionError

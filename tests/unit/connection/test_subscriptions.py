@@ -40,7 +40,7 @@ class Sink:
         self.heard = asyncio.Event()
         self.kept: dict[tuple[str, str], tuple[Any, Any]] = {}
 
-    def offer(self, event_type: str, payload: Any, *, headers: Any, keep: Any) -> bool:
+    def offer(self, event_type: str, payload: Any, *, headers: Any, keep: Any, confirmed: bool) -> bool:
         payload = msgspec.to_builtins(payload)
         if payload["message"] == "too large":
             raise InvalidError("too large")
