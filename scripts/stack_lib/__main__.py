@@ -17,7 +17,7 @@ from bridge.core.errors import BusError
 from stack_lib import fabric
 from stack_lib.check import check, journeys
 from stack_lib.plan import COMPOSE, PORTS, Plan, StackError, check_installed, make_fabric_plan, make_plan
-from stack_lib.processes import running
+from stack_lib.processes import Processes, running
 
 
 def _say(text: str) -> None:
@@ -63,14 +63,18 @@ async def _checked(plan: Plan, folder: Path, check: Callable[[Plan], Awaitable[b
     return 0 if good else 1
 
 
-async def _until_stopped(plan: Plan, folder: Path, announce: Callable[[Plan, Path], None]) -> int:
+async def _until_stopped(plan: Plan, folder: Path, *, a_fabric: bool) -> int:
     _check_sockets("XDG_RUNTIME_DIR")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(plan, folder) as processes:
-        announce(plan, folder)
-        why = await processes.until(stop)
+        if a_fabric:
+            _announce_fabric(plan, folder, processes)
+            why = await processes.until_with_restarts(stop, plan, _say)
+        else:
+            _announce(plan, folder)
+            why = await processes.until(stop)
         if why is not None:
             raise StackError(why)
         _say("\nstopping")
@@ -88,17 +92,22 @@ def _announce(plan: Plan, folder: Path) -> None:
     _say("Ctrl-C ends it.")
 
 
-def _announce_fabric(plan: Plan, folder: Path) -> None:
+def _announce_fabric(plan: Plan, folder: Path, processes: Processes) -> None:
     _say(f"configurations   {COMPOSE / 'fabric'}")
     for server in plan.servers:
-        _say(f"{server.name:<16} nats://127.0.0.1:{server.ports[0]}")
+        _say(f"{server.name:<16} nats://127.0.0.1:{server.ports[0]}, process {processes.number(server.name)}")
     for sidecar in plan.sidecars:
-        _say(f"{sidecar.name:<16} console http://{sidecar.environment['STATUS']}, the rest in {folder}/{sidecar.name}")
+        number, console = processes.number(sidecar.name), sidecar.environment["STATUS"]
+        _say(f"{sidecar.name:<16} console http://{console}, process {number}, the rest in {folder / sidecar.name}")
     _say(f"logs             {folder}/*.log")
     _say("Each has a bus of its own; in other terminals:")
     _say(f"  XDG_RUNTIME_DIR={folder / 'desk-1'} nemo-bridge fleet --watch")
     _say(f"  XDG_RUNTIME_DIR={folder / 'desk-2'} nemo-bridge tap")
     _say(f"""  XDG_RUNTIME_DIR={folder / "desk-1"} nemo-bridge emit clipboard.copied '{{"text": "hello"}}'""")
+    _say(
+        "Kill a server or a bridge, or stop one, and look what the others say. It is started again half a minute later:"
+    )
+    _say(f"  kill -9 {processes.number(plan.sidecars[-1].name)}")
     _say("Ctrl-C ends it.")
 
 
@@ -149,7 +158,7 @@ def main() -> int:
             plan = (make_fabric_plan if a_fabric else make_plan)(folder, own_ports=arguments.check)
             if arguments.check:
                 return asyncio.run(_checked(plan, folder, _check_fabric if a_fabric else _check))
-            return asyncio.run(_until_stopped(plan, folder, _announce_fabric if a_fabric else _announce))
+            return asyncio.run(_until_stopped(plan, folder, a_fabric=a_fabric))
         except StackError as error:
             print(f"stack: {error}", file=sys.stderr)
             return 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,10 @@ from stack_lib.plan import Plan, Service, StackError
 #: Seconds for a server to open its ports, and for any process to end in order before it is killed.
 _START: Final = 10.0
 _STOP: Final = 12.0
+#: Seconds until what somebody has ended starts again: longer than the others need to see that it is lost.
+_AWAY: Final = 30.0
+#: An exit code from here on says that a signal has ended a process.
+_BY_SIGNAL: Final = 128
 
 
 class Processes:
@@ -27,7 +31,7 @@ class Processes:
         Raises:
             StackError: It ended, or does not listen; its last words are in the message.
         """
-        with self.log(service.name).open("wb") as log:
+        with self.log(service.name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *service.command,
                 cwd=self._folder,
@@ -65,21 +69,57 @@ class Processes:
         lines = self.log(name).read_text("utf-8", errors="replace").split("\n")
         return " | ".join([line.strip() for line in lines if line.strip()][-3:]) or "it said nothing"
 
+    def number(self, name: str) -> int:
+        """The number of a process, by which it can be killed."""
+        return self._running[name].pid
+
     async def until(self, stop: asyncio.Event) -> str | None:
         """Wait until told to stop (None), or until a process ends by itself: which, and how."""
         ends: asyncio.Queue[str | None] = asyncio.Queue()
 
         async def watch(name: str, process: asyncio.subprocess.Process) -> None:
             code = await process.wait()
-            ends.put_nowait(f"{name} ended by itself with {code}: {self.last_words(name)}")
+            ends.put_nowait(self._ended(name, code))
+
+        return await self._first(ends, stop, [watch(*one) for one in self._running.items()])
+
+    async def until_with_restarts(self, stop: asyncio.Event, plan: Plan, say: Callable[[str], None]) -> str | None:
+        """Do the same, but start again what was killed or has stopped in order, some time later.
+
+        Only what ends with an error, or cannot be started again, is the end of all.
+        """
+        ends: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def watch(service: Service) -> None:
+            name = service.name
+            # A bridge that begins ends with 128 and more where a signal ends it.
+            while not 0 < (code := await self._running[name].wait()) < _BY_SIGNAL:
+                say(f"{name} {'was killed' if code < 0 else 'has stopped'}; it is started again in {_AWAY:.0f} s")
+                await asyncio.sleep(_AWAY)
+                try:
+                    await self.start(service)
+                except StackError as error:
+                    ends.put_nowait(str(error))
+                    return
+                say(f"{name} runs again, as process {self.number(name)}")
+            ends.put_nowait(self._ended(name, code))
+
+        return await self._first(ends, stop, [watch(one) for one in plan.services])
+
+    def _ended(self, name: str, code: int) -> str:
+        return f"{name} ended by itself with {code}: {self.last_words(name)}"
+
+    async def _first(
+        self, ends: asyncio.Queue[str | None], stop: asyncio.Event, watches: list[Coroutine[None, None, None]]
+    ) -> str | None:
+        """Watch until the first end, or until told to stop."""
 
         async def heed() -> None:
             await stop.wait()
             ends.put_nowait(None)
 
         async with asyncio.TaskGroup() as tasks:
-            waits = [tasks.create_task(watch(*one)) for one in self._running.items()]
-            waits.append(tasks.create_task(heed()))
+            waits = [tasks.create_task(one) for one in (*watches, heed())]
             why = await ends.get()
             for wait in waits:
                 wait.cancel()

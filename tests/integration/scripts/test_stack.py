@@ -16,6 +16,7 @@ from tests.support.servers.programs import in_wheel
 from tests.support.sidecar.sidecar import short_directory
 
 _STACK = Path(__file__).parents[3] / "scripts" / "stack"
+_FOLDERS = f"{_STACK.parent}:{_STACK.parents[1]}"
 _SERVERS = ("mosquitto", "redis-server", "nats-server")
 
 
@@ -84,6 +85,37 @@ def test_a_fabric_of_three(place):
 
 
 @pytest.mark.slow
+def test_a_fabric_goes_on_without_what_was_killed(place):
+    """Of a fabric a bridge can be killed and another stopped: the others go on, both start again; Ctrl-C ends all."""
+    patch = "import stack_lib.processes\nstack_lib.processes._AWAY = 1.0\nsys.argv[1:] = ['fabric']"
+    with subprocess.Popen(
+        [sys.executable, "-c", _program(patch)],
+        env=_environment(place, PYTHONPATH=_FOLDERS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as stack:
+        try:
+            said = _said_until(stack, "Ctrl-C")
+            for name, end in (("desk-1", signal.SIGKILL), ("desk-2", signal.SIGTERM), ("nats-3", signal.SIGKILL)):
+                number = re.search(rf"^{name} .* process (\d+)", said, re.MULTILINE)
+                assert number is not None, said
+                os.kill(int(number[1]), end)
+                how = "was killed" if end is signal.SIGKILL else "has stopped"
+                assert f"{name} {how}; it is started again in 1 s\n" in _said_until(stack, "started again")
+                assert re.search(
+                    rf"^{name} runs again, as process \d+$", _said_until(stack, "runs again"), re.MULTILINE
+                )
+            stack.send_signal(signal.SIGINT)
+            stack.wait(20)
+        finally:
+            stack.kill()
+    assert stack.returncode == 0
+    assert not _left(place)
+    assert not list(place.iterdir())
+
+
+@pytest.mark.slow
 def test_it_runs_until_ctrl_c(place):
     """It says where everything is, the default bus carries, and Ctrl-C ends all of it with 0."""
     runtime = place / "run"
@@ -91,12 +123,7 @@ def test_it_runs_until_ctrl_c(place):
     environment = _environment(place, XDG_RUNTIME_DIR=str(runtime), PYTHONUNBUFFERED="1")
     with subprocess.Popen([_STACK], env=environment, stdout=subprocess.PIPE, text=True) as stack:
         try:
-            assert stack.stdout is not None
-            said = ""
-            while "Ctrl-C" not in said:
-                line = stack.stdout.readline()
-                assert line, said
-                said += line
+            said = _said_until(stack, "Ctrl-C")
             for scheme in ("http://127.0.0.1:", "mqtt://127.0.0.1:", "redis://127.0.0.1:", "nats://127.0.0.1:"):
                 assert scheme in said
             call = [sys.executable, "-m", "bridge", "call", "settings", "get", '{"key": "limit"}', "--timeout", "10s"]
@@ -111,15 +138,26 @@ def test_it_runs_until_ctrl_c(place):
     assert [path.name for path in place.iterdir()] == ["run"]
 
 
-def _patched(directory: Path, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _said_until(stack: subprocess.Popen[str], end: str) -> str:
+    """Read what it says, up to the line with `end`."""
+    assert stack.stdout is not None
+    said = ""
+    while end not in said:
+        line = stack.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def _program(patch: str) -> str:
     """The stack with something changed in it first."""
-    program = (
-        f"import sys, stack_lib.plan, stack_lib.check, stack_lib.__main__ as stack\n{patch}\nsys.exit(stack.main())"
-    )
-    folders = f"{_STACK.parent}:{_STACK.parents[1]}"
+    return f"import sys, stack_lib.plan, stack_lib.check, stack_lib.__main__ as stack\n{patch}\nsys.exit(stack.main())"
+
+
+def _patched(directory: Path, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env=_environment(directory, PYTHONPATH=folders),
+        [sys.executable, "-c", _program(patch), *arguments],
+        env=_environment(directory, PYTHONPATH=_FOLDERS),
         capture_output=True,
         text=True,
         timeout=50,
