@@ -40,6 +40,8 @@ _DUPLICATES: Final = 120.0
 
 #: With these statuses an integration has no session, and it is not only being opened for the first time.
 _AWAY: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED, ConnectionStatus.STOPPED})
+#: With these statuses a fabric does not do all that it should.
+_DOWN: Final[frozenset[FabricStatus]] = frozenset({"disconnected", "failed", "degraded"})
 
 log = structlog.get_logger(__name__)
 
@@ -168,7 +170,10 @@ class Fabric:
         except NotConnectedError:
             self._session = None
         self._session_changed.set()
-        self.publish_health()
+        connection = self._around.connection(self.settings.integration)
+        # While the end of the session has not reached the integration's status, there is no reason to tell.
+        if self._session is not None or connection is None or connection.status in _AWAY:
+            self.publish_health()
 
     async def run(self) -> None:
         """Join the fabric on each session, and run what it consists of, until cancelled."""
@@ -438,7 +443,11 @@ class Fabric:
         facts = (health.status, error, health.warnings, health.nodes)
         if heartbeat or facts != self._said:
             if not self._said or health.status != self._said[0]:
-                log.info("fabric state", fabric=health.fabric, node=health.node, status=health.status, error=error)
+                told = {"fabric": health.fabric, "node": health.node, "status": health.status}
+                if health.status in _DOWN:
+                    log.warning("fabric state", **told, **error_fields(health.error))
+                else:
+                    log.info("fabric state", **told)
             self._said = facts
             self._bus.keep(f"health.fabric.{self.settings.name}", health)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.simulation.configured import configured
 from tests.support.simulation.fleet import CARRIER, Fleet, fleet
+from tests.support.simulation.log_text import log_text
 
 NODES = ("a", "b", "c")
 SECONDS = 60
@@ -226,3 +227,22 @@ def test_settings_that_differ(tmp_path: Path) -> None:
             assert "max_age" in health["error"]["message"]
             assert other in health["error"]["message"]
         assert _numbers(world, "b") == [("a", 1)]
+
+
+def test_the_log_of_an_outage(tmp_path: Path) -> None:
+    """It tells when the fabric cannot be used, as a warning with the reason, and when it can be again."""
+    with fleet(tmp_path, {"a": _fabric("a")}) as world:
+        world.at(30, world.broker.stop)
+        world.at(60, world.broker.start)
+        world.start()
+        world.run(90)
+        lines = [line for line in log_text(world["a"].record).splitlines() if "[fabric state]" in line]
+        start = '[fabric state] fabric="plant" node="a" status='
+        away = 'error="not_connected" message="integration \'cluster\' is not connected: the connection ended"'
+        assert lines == [
+            f'00:00 info {start}"connecting"',
+            f'00:00 info {start}"connected"',
+            f'00:30 warning {start}"disconnected" {away}',
+            f'01:00 info {start}"connecting"',
+            f'01:00 info {start}"connected"',
+        ]
