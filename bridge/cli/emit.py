@@ -15,6 +15,7 @@ from bridge.cli.talk import BusOptions, json_value
 from bridge.cli.terminal import complain, console
 from bridge.client import BusClient, Listener
 from bridge.core.errors import InvalidError
+from bridge.core.filters import Glob
 from bridge.core.model import Event
 from bridge.core.near import near_event_type
 from bridge.core.payloads import Matched
@@ -203,6 +204,9 @@ class _Waiting:
             return ExitCode.OK
         if refusing:
             complain(f"no response will come: `where` is not true for this event in {_routes(refusing)}")
+        elif any(Glob(pattern).matches(event_type) for pattern in self._bus.taken_patterns):
+            # No route does, so a fabric does: bridges tell both in the same way.
+            complain(f"no response will come: no route matches {event_type}, but a fabric exports it")
         elif self._bus.has_listener(event_type):
             complain(f"no response will come: no route matches {event_type}, but a program on the bus subscribes to it")
         else:

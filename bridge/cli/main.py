@@ -399,9 +399,10 @@ def status(
     key_file: KeyFile = None,
     server_key: ServerKeyFile = None,
 ) -> None:
-    """Show the state of the bridge and its integrations.
+    """Show the state of the bridge and its integrations, and what is wrong with its fabrics.
 
-    Exit with 0 if all is well, with 1 if something is not, and with 3 if no bridge answers.
+    Exit with 0 if all is well, with 1 if the bridge, an integration or a fabric is not, and with 3 if no bridge
+    answers.
     """
     from bridge.cli import status as view  # noqa: PLC0415
     from bridge.cli import talk  # noqa: PLC0415

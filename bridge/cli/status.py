@@ -47,12 +47,14 @@ def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> 
 
 async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
     async with options.client(("response.bridge.",)) as bus:
-        found = await _ask(bus, limit)
+        found, of_fabrics = await _ask(bus, limit), await _of_fabrics(bus, limit)
         if as_json:
             say(json_text(found))
         else:
-            console().print(_page(found, await _subscriptions(bus, limit), await _of_fabrics(bus, limit)))
-    return ExitCode.OK if is_well(found) else ExitCode.FAILED
+            console().print(_page(found, await _subscriptions(bus, limit), of_fabrics))
+    # A node that is lost is another bridge's matter; `nemo-bridge fleet` counts it.
+    is_in_fabrics = not any(one.kind == "fabric" for one in of_fabrics)
+    return ExitCode.OK if is_well(found) and is_in_fabrics else ExitCode.FAILED
 
 
 async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:

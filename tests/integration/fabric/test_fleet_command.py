@@ -82,6 +82,29 @@ async def test_a_fleet_of_two_bridges() -> None:
             assert _run(here, "fleet", "forget", "desk-2").returncode != 0
 
 
+async def test_the_status_of_a_bridge_that_is_not_in_its_fabric() -> None:
+    """Its exit code says so, although all integrations are connected; a lost node is told, and is not its matter."""
+    with nats_server() as server, sidecar(_node(server.port, "desk-1", ""), heartbeat="500ms") as here:
+        with (
+            sidecar(_node(server.port, "desk-2", ""), heartbeat="500ms") as there,
+            sidecar(_node(server.port, "desk-2", ""), heartbeat="500ms") as second,
+            second.program("health.") as program,
+            here.program("health.") as seen,
+        ):
+            await program.wait("health.fabric.plant", lambda event: event["payload"]["status"] == "failed")
+            refused = _run(second, "status")
+            assert refused.returncode == 1
+            assert "fabric plant: failed: " in refused.stdout
+            assert _run(second, "status", "--json").returncode == 1
+            assert _run(here, "status").returncode == 0
+            second.kill()
+            there.kill()
+            await seen.wait("health.node.desk-2", lambda event: event["payload"]["status"] == "lost")
+        status = _run(here, "status")
+        assert "1 node of fabric plant is lost: desk-2" in status.stdout
+        assert status.returncode == 0
+
+
 def test_a_fleet_that_is_watched() -> None:
     """Every second the answer is one line of JSON, until the person interrupts."""
     with nats_server() as server, sidecar(_node(server.port, "desk-1", "")) as bridge:

@@ -274,6 +274,7 @@ def test_a_response_that_does_not_come(capsys: pytest.CaptureFixture[str]) -> No
         (matched(("large", False)), "", ExitCode.FAILED, "`where` is not true for this event in route large"),
         (ROUTED, "", ExitCode.FAILED, "nothing takes order.craeted: .*did you mean 'order.created'"),
         (ROUTED, "order.craeted", ExitCode.FAILED, "no route matches order.craeted, but a program .* subscribes to it"),
+        (ROUTED, "client.exports.order.*", ExitCode.FAILED, "no route matches order.craeted, but a fabric exports it"),
         (ROUTED | {"stops": True}, "", ExitCode.OK, "order.craeted stops the bridge"),
     ],
 )
