@@ -324,6 +324,7 @@ RESULTS: Final[dict[str, Any]] = {
                     "desk-9": _FLEET_NODE | {"status": "lost", "heard_ms": 61234.5},
                 },
                 "uses": {"printer": ["desk-8"]},
+                "vacant": [],
                 "left_out": 0,
             }
         }

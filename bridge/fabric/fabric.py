@@ -469,7 +469,7 @@ class Fabric:
             for name, node in sorted(self.membership.nodes().items())
         }
         uses = {name: self.membership.offering(name) for name in self.settings.uses}
-        return FabricView(health=self.health(), nodes=nodes, uses=uses, left_out=0)
+        return FabricView(health=self.health(), nodes=nodes, uses=uses, vacant=self.leases.vacant(), left_out=0)
 
 
 def _take_result(work: asyncio.Task[None]) -> None:

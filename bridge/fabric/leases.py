@@ -198,13 +198,17 @@ class Leases:
         """Return the subscriptions for which this node has the lease now."""
         return sorted(name for name, campaign in self._campaigns.items() if self._term(campaign) is not None)
 
+    def vacant(self) -> list[str]:
+        """Return the subscriptions whose lease no node has had for 15 seconds, as far as this one has seen."""
+        return sorted(name for name, campaign in self._campaigns.items() if self._since_write(campaign) > _VACANT)
+
     def problems(self) -> list[str]:
         """Return a line for each lease with which something is wrong that a person should know."""
-        found = []
+        found, vacant = [], self.vacant()
         for name, campaign in sorted(self._campaigns.items()):
             if campaign.error is not None:
                 found.append(f"the lease of {name!r} cannot be used: {campaign.error.message}")
-            elif self._since_write(campaign) > _VACANT:
+            elif name in vacant:
                 found.append(f"no node has the lease of {name!r}")
             ahead = 0 if campaign.through is None else campaign.through - campaign.window - self._clock.wall_ms()
             if ahead > _AHEAD:

@@ -339,6 +339,11 @@ def _write_fabrics(text: _Text, fabrics: Mapping[str, FabricView]) -> None:
         [(label, len(own.leases) if (own := one.nodes.get(one.health.node)) is not None else 0) for label, one in rows],
     )
     text.gauge(
+        "fabric_vacant_leases",
+        "Subscriptions for which no node has emitted for 15 seconds, as far as this bridge knows",
+        [(label, len(one.vacant)) for label, one in rows],
+    )
+    text.gauge(
         "fabric_warnings",
         "What a person should know although the fabric works",
         [(label, len(one.health.warnings)) for label, one in rows],

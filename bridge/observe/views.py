@@ -334,7 +334,8 @@ def _longest(view: FabricView) -> int:
     """Return the length of the longest list in a fabric."""
     nodes = view.nodes.values()
     lists = [(one.integrations, one.offers, one.leases) for one in nodes]
-    return max(map(len, (view.nodes, view.uses, view.health.warnings, *(one for many in lists for one in many))))
+    own = (view.nodes, view.uses, view.vacant, view.health.warnings)
+    return max(map(len, (*own, *(one for many in lists for one in many))))
 
 
 def _cut(view: FabricView, keep: int) -> FabricView:
@@ -351,6 +352,7 @@ def _cut(view: FabricView, keep: int) -> FabricView:
         ),
         nodes={name: _cut_node(view.nodes[name], keep) for name in sorted(kept)},
         uses={name: nodes[:keep] for name, nodes in islice(view.uses.items(), keep)},
+        vacant=view.vacant[:keep],
         left_out=view.left_out + len(order) - len(kept),
     )
 

@@ -139,6 +139,24 @@ def test_one_of_all_ticks(tmp_path: Path) -> None:
         assert None not in told
 
 
+def test_nobody_can_have_the_lease(tmp_path: Path) -> None:
+    """While JetStream has no leader the subscription is vacant on each node, and then somebody emits again."""
+    with fleet(tmp_path, {node: _fabric(node, delivery="at_most_once") + TICK for node in NODES}) as world:
+        found: list[list[list[str]]] = []
+
+        def look() -> None:
+            gateways = [world[node].gateway for node in NODES]
+            found.append([one.fleet().fabrics["plant"].vacant for one in gateways if one is not None])
+
+        for second in (30, 60, 95):
+            world.at(second, look)
+        world.at(35, partial(setattr, world.broker, "jetstream", "silent"))
+        world.at(80, partial(setattr, world.broker, "jetstream", "up"))
+        world.start()
+        world.run(100)
+        assert found == [[[]] * 3, [["job"]] * 3, [[]] * 3]
+
+
 def test_a_command_to_another_node(tmp_path: Path) -> None:
     """A command that names an integration of another node is answered as if it were local; nobody there is told."""
     printer = """

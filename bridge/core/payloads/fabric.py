@@ -124,6 +124,8 @@ class FabricView(Payload, frozen=True):
         health: The payload of `health.fabric.<fabric>`.
         nodes: All nodes by name, this bridge too.
         uses: The integrations of others that this bridge uses, and the nodes that offer each and are connected.
+        vacant: The `singleton` subscriptions of this bridge whose lease no node has had for 15 seconds, as far as it
+            knows: nobody emits for them.
         left_out: How many nodes are left out here, because all of them would not fit on the bus. Those that are lost
             are left out last. Where any is, other lists may be shorter, too.
     """
@@ -131,6 +133,7 @@ class FabricView(Payload, frozen=True):
     health: FabricHealth
     nodes: dict[str, FleetNode]
     uses: dict[str, list[str]]
+    vacant: list[str]
     left_out: UInt
 
 

@@ -860,6 +860,9 @@ pub struct FabricView {
     /// The integrations of others that this bridge uses, and the nodes that offer each and are
     /// connected.
     pub uses: BTreeMap<String, Vec<String>>,
+    /// The `singleton` subscriptions of this bridge whose lease no node has had for 15 seconds, as
+    /// far as it knows: nobody emits for them.
+    pub vacant: Vec<String>,
     /// How many nodes are left out here, because all of them would not fit on the bus. Those that
     /// are lost are left out last. Where any is, other lists may be shorter, too.
     pub left_out: u64,

@@ -54,6 +54,7 @@ def fabric(at: int, nodes: int = 3, name: str = "plant", **health: Any) -> Fabri
         health=FabricHealth(**known | health),
         nodes=found,
         uses={"printer": offering, "camera": []},
+        vacant=[],
         left_out=0,
     )
 

@@ -311,8 +311,10 @@ async def test_the_broker_is_away_for_minutes() -> None:
         await fabric.clock.advance(113)
         assert len(fabric.said) == count
         assert fabric.nodes[0].leases.problems() == ["no node has the lease of 'job'"]
+        assert fabric.nodes[0].leases.vacant() == ["job"]
         fabric.cluster.start()
         await fabric.clock.advance(15)
+        assert fabric.nodes[0].leases.vacant() == []
         late = fabric.said[count]
         assert late.at - fabric.clock.elapsed() < 15
         assert (fabric.clock.wall_ms() - late.tick) / 1000 < 50, "a tick is said at most half a minute late"

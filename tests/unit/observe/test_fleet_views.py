@@ -79,6 +79,14 @@ def test_one_node_with_many_integrations() -> None:
     assert len(shown.integrations) > 500
 
 
+def test_many_leases_that_nobody_has() -> None:
+    """Some of them are shown."""
+    view = replaced(VIEW, vacant=[f"subscription-{number:05}" for number in range(50_000)])
+    found = fleet_that_fits(Fleet(fabrics={"plant": view}), 50_000)
+    assert size(found) <= 50_000
+    assert len(found.fabrics["plant"].vacant) > 500
+
+
 def test_a_fleet_that_fits_as_json() -> None:
     """The console's frames are JSON, which is larger."""
     fleet = large(200)

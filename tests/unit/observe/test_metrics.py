@@ -181,8 +181,10 @@ def _fleet(**nodes: Any) -> Details:
 
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_fabrics(accept: str):
-    """The status in a fabric, what it carried, its nodes by status and the leases that this bridge holds are there."""
-    found = samples(ANSWER, _fleet(), accept)
+    """The status in a fabric, what it carried, its nodes by status, and leases: this bridge's, and those of nobody."""
+    fleet = _fleet()
+    fleet.fabrics["plant"] = msgspec.structs.replace(fleet.fabrics["plant"], vacant=["hourly", "weekly"])
+    found = samples(ANSWER, fleet, accept)
     plant = ("fabric", "plant")
     assert found["nemo_bridge_fabric_status", (plant, ("status", "connected"))] == 1
     assert found["nemo_bridge_fabric_status", (plant, ("status", "failed"))] == 0
@@ -190,6 +192,7 @@ def test_fabrics(accept: str):
     assert found["nemo_bridge_fabric_nodes", (plant, ("status", "lost"))] == 1
     assert found["nemo_bridge_fabric_nodes", (plant, ("status", "connected"))] == 2
     assert found["nemo_bridge_fabric_leases", (plant,)] == 1
+    assert found["nemo_bridge_fabric_vacant_leases", (plant,)] == 2
     assert found["nemo_bridge_fabric_warnings", (plant,)] == 0
 
 
