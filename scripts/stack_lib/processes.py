@@ -14,8 +14,6 @@ _START: Final = 10.0
 _STOP: Final = 12.0
 #: Seconds until what somebody has ended starts again: longer than the others need to see that it is lost.
 _AWAY: Final = 30.0
-#: An exit code from here on says that a signal has ended a process.
-_BY_SIGNAL: Final = 128
 
 
 class Processes:
@@ -84,17 +82,15 @@ class Processes:
         return await self._first(ends, stop, [watch(*one) for one in self._running.items()])
 
     async def until_with_restarts(self, stop: asyncio.Event, plan: Plan, say: Callable[[str], None]) -> str | None:
-        """Do the same, but start again what was killed or has stopped in order, some time later.
-
-        Only what ends with an error, or cannot be started again, is the end of all.
-        """
+        """Do the same, but start again what ends, some time later; only what then does not start is the end of all."""
         ends: asyncio.Queue[str | None] = asyncio.Queue()
 
         async def watch(service: Service) -> None:
             name = service.name
-            # A bridge that begins ends with 128 and more where a signal ends it.
-            while not 0 < (code := await self._running[name].wait()) < _BY_SIGNAL:
-                say(f"{name} {'was killed' if code < 0 else 'has stopped'}; it is started again in {_AWAY:.0f} s")
+            while True:
+                code = await self._running[name].wait()
+                how = f"{name} was killed" if code < 0 else self._ended(name, code)
+                say(f"{how}\n{name} is started again in {_AWAY:.0f} s")
                 await asyncio.sleep(_AWAY)
                 try:
                     await self.start(service)
@@ -102,7 +98,6 @@ class Processes:
                     ends.put_nowait(str(error))
                     return
                 say(f"{name} runs again, as process {self.number(name)}")
-            ends.put_nowait(self._ended(name, code))
 
         return await self._first(ends, stop, [watch(one) for one in plan.services])
 
