@@ -463,7 +463,8 @@ class Fabric:
                 version=node.record.version,
                 integrations=dict(node.record.integrations),
                 offers=sorted(node.record.offers),
-                leases=list(node.record.leases),
+                # Its term is over long before it is lost, and another node may have the lease.
+                leases=list(node.record.leases) if node.living else [],
                 left_out=0,
             )
             for name, node in sorted(self.membership.nodes().items())

@@ -99,9 +99,9 @@ class FleetNode(Payload, frozen=True):
         heard_ms: Milliseconds since its last heartbeat came; null for this bridge itself.
         bridge: The name of the bridge that the node is.
         version: Its version.
-        integrations: Its integrations and their status.
+        integrations: Its integrations and their status; of a node that is gone, the last that was heard.
         offers: Those that the others may use.
-        leases: The `singleton` subscriptions for which it holds the lease.
+        leases: The `singleton` subscriptions for which it holds the lease; none of a node that is gone.
         left_out: How many of its integrations are left out here, because all of them would not fit on the bus. Those
             that are connected are left out first.
     """

@@ -971,11 +971,11 @@ pub struct FleetNode {
     pub bridge: String,
     /// Its version.
     pub version: String,
-    /// Its integrations and their status.
+    /// Its integrations and their status; of a node that is gone, the last that was heard.
     pub integrations: BTreeMap<String, ConnectionStatus>,
     /// Those that the others may use.
     pub offers: Vec<String>,
-    /// The `singleton` subscriptions for which it holds the lease.
+    /// The `singleton` subscriptions for which it holds the lease; none of a node that is gone.
     pub leases: Vec<String>,
     /// How many of its integrations are left out here, because all of them would not fit on the
     /// bus. Those that are connected are left out first.

@@ -35,7 +35,7 @@ def fabric(at: int, nodes: int = 3, name: str = "plant", **health: Any) -> Fabri
     """Return a fabric whose last node is lost, at a time: Unix time in milliseconds."""
     found = {f"desk-{number}": _node(at, number) for number in range(1, nodes + 1)}
     lost = f"desk-{nodes}"
-    found[lost] = _node(at, nodes, status="lost", since=at - 4 * _MINUTE, heard_ms=4.0 * _MINUTE + 15_000)
+    found[lost] = _node(at, nodes, status="lost", since=at - 4 * _MINUTE, heard_ms=4.0 * _MINUTE + 15_000, leases=[])
     known: dict[str, Any] = {
         "fabric": name,
         "integration": "cluster",
