@@ -402,7 +402,7 @@ def status(
     """Show the state of the bridge and its integrations, and what is wrong with its fabrics.
 
     Exit with 0 if all is well, with 1 if the bridge, an integration or a fabric is not, and with 3 if no bridge
-    answers.
+    answers. A fabric is well while it is connected; nodes that are lost do not count.
     """
     from bridge.cli import status as view  # noqa: PLC0415
     from bridge.cli import talk  # noqa: PLC0415

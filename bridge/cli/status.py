@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import UNSET
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -47,14 +48,14 @@ def status(options: BusOptions, *, as_json: bool, watch: bool, timeout: str) -> 
 
 async def _once(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
     async with options.client(("response.bridge.",)) as bus:
-        found, of_fabrics = await _ask(bus, limit), await _of_fabrics(bus, limit)
+        found, overview = await _ask(bus, limit), await _overview(bus, limit)
         if as_json:
             say(json_text(found))
         else:
-            console().print(_page(found, await _subscriptions(bus, limit), of_fabrics))
+            console().print(_page(found, await _subscriptions(bus, limit), overview))
     # A node that is lost is another bridge's matter; `nemo-bridge fleet` counts it.
-    is_in_fabrics = not any(one.kind == "fabric" for one in of_fabrics)
-    return ExitCode.OK if is_well(found) and is_in_fabrics else ExitCode.FAILED
+    are_connected = all(one.status == "connected" for one in _fabrics(overview))
+    return ExitCode.OK if is_well(found) and are_connected else ExitCode.FAILED
 
 
 async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCode:
@@ -62,8 +63,8 @@ async def _watch(options: BusOptions, limit: float, *, as_json: bool) -> ExitCod
         found = await _ask(bus, limit)
         if as_json:
             return json_text(found)
-        made, troubles = await _subscriptions(bus, limit), await _of_fabrics(bus, limit)
-        return _page(found, made, troubles, wrong_first=True)
+        made, overview = await _subscriptions(bus, limit), await _overview(bus, limit)
+        return _page(found, made, overview, wrong_first=True)
 
     await watch_bridge(options, look, as_json=as_json)
 
@@ -95,13 +96,16 @@ async def _subscriptions(bus: BusClient, limit: float) -> Subscriptions:
     return found
 
 
-async def _of_fabrics(bus: BusClient, limit: float) -> list[payloads.Problem]:
-    """Return what is wrong with the bridge's fabrics; nothing where a key or an older bridge does not let us ask."""
+async def _overview(bus: BusClient, limit: float) -> payloads.Overview | None:
+    """Return what knows the bridge's fabrics; None where a key or an older bridge does not let us ask."""
     try:
-        seen = await ask(bus, "bridge.overview", {}, payloads.Overview, limit)
+        return await ask(bus, "bridge.overview", {}, payloads.Overview, limit)
     except (NoBusError, RefusedError):
-        return []
-    return [one for one in seen.problems if one.kind in _OF_FABRICS]
+        return None
+
+
+def _fabrics(overview: payloads.Overview | None) -> list[payloads.FabricRow]:
+    return [] if overview is None or overview.fabrics is UNSET else overview.fabrics
 
 
 # --- output
@@ -110,7 +114,7 @@ async def _of_fabrics(bus: BusClient, limit: float) -> list[payloads.Problem]:
 def _page(
     answer: Status,
     subscriptions: Subscriptions,
-    of_fabrics: Sequence[payloads.Problem] = (),
+    overview: payloads.Overview | None = None,
     *,
     wrong_first: bool = False,
 ) -> RenderableType:
@@ -119,7 +123,7 @@ def _page(
     Args:
         answer: The answer of `bridge.status`.
         subscriptions: The subscriptions.
-        of_fabrics: What is wrong with the fabrics.
+        overview: What knows the fabrics.
         wrong_first: Say what is wrong at the top, since a screen shows the beginning. What is printed once ends with
             it, since that stays in sight.
     """
@@ -130,8 +134,9 @@ def _page(
     head.append(one["status"], style=colour(one["status"]))
     head.append(f"  {one['version']}, up {span(one['uptime_ms'])}, process {one['pid']}", style="dim")
     counts = [_line(name, one[name]) for name in ("bus", "outbox")]
-    tables = [_states(found), Text(), _sums(found), *_asked(made)]
-    notes = [*(_problem(one) for one in of_fabrics), *_notes(found)]
+    tables = [_states(found), Text(), _sums(found), *_joined(_fabrics(overview)), *_asked(made)]
+    problems = () if overview is None else overview.problems
+    notes = [*(_problem(one) for one in problems if one.kind in _OF_FABRICS), *_notes(found)]
     if not wrong_first:
         return Group(head, *counts, Text(), *tables, *notes)
     all_of = integrations(found)
@@ -175,6 +180,22 @@ def _sums(found: Status) -> Table:
     for one in integrations(found):
         table.add_row(Text(one["integration"]), *(Text(str(one["accounting"][name])) for name in names))
     return table
+
+
+def _joined(fabrics: Sequence[payloads.FabricRow]) -> Iterator[RenderableType]:
+    """The fabrics of which this bridge is a node."""
+    table = _table("fabric", "node", "status", "since", "nodes")
+    for one in fabrics:
+        table.add_row(
+            Text(printable(one.fabric)),
+            Text(printable(one.node)),
+            Text(one.status, style=colour(one.status)),
+            span(time.time() * 1000 - one.since),
+            f"{one.connected} of {one.nodes} connected",
+        )
+    if table.row_count:
+        yield Text()
+        yield table
 
 
 def _asked(made: Subscriptions) -> Iterator[RenderableType]:

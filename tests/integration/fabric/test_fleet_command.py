@@ -105,6 +105,33 @@ async def test_the_status_of_a_bridge_that_is_not_in_its_fabric() -> None:
         assert status.returncode == 0
 
 
+async def test_the_status_of_a_bridge_whose_fabric_is_degraded() -> None:
+    """It counts as an integration that is degraded does, also where only a warning says what is wrong."""
+    exporting, importing = (f'{way} = ["order.new"]\n  delivery = "at_least_once"' for way in ("export", "import"))
+    with (
+        nats_server() as server,
+        sidecar(_node(server.port, "desk-1", exporting)) as there,
+        sidecar(_node(server.port, "desk-2", importing)) as here,
+        there.program("health.") as sender,
+        here.program("health.") as program,
+    ):
+        for one in (sender, program):
+            await one.wait("health.fabric.plant", lambda event: event["payload"]["status"] == "connected")
+        assert _run(here, "status").returncode == 0
+        sender.emit("order.new", 1)
+        await program.wait("health.fabric.plant", lambda event: event["payload"]["status"] == "degraded")
+        degraded = _run(here, "status")
+        assert degraded.returncode == 1
+        assert re.search(r"^plant +desk-2 +degraded .* 2 of 2 connected *$", degraded.stdout, re.MULTILINE)
+        assert "nobody on the bus listens to 'order.new'" in " ".join(degraded.stdout.split())
+        mark = program.mark()
+        with here.program("order."):
+            await program.wait(
+                "health.fabric.plant", lambda event: event["payload"]["status"] == "connected", since=mark
+            )
+            assert _run(here, "status").returncode == 0
+
+
 def test_a_fleet_that_is_watched() -> None:
     """Every second the answer is one line of JSON, until the person interrupts."""
     with nats_server() as server, sidecar(_node(server.port, "desk-1", "")) as bridge:

@@ -1,13 +1,16 @@
 """What `nemo-bridge status` makes of an answer."""
 
+import re
 from copy import deepcopy
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from bridge.cli import status
 from bridge.contract import examples
+from bridge.core.payloads import Overview
 from bridge.observe.summary import is_well, span
 
 ANSWER: dict[str, Any] = {"bridge": examples.BRIDGE, "backend_api": examples.INTEGRATION}
@@ -18,11 +21,13 @@ def changed(**more: Any) -> dict[str, Any]:
     return deepcopy(ANSWER) | {"backend_api": deepcopy(examples.INTEGRATION) | more}
 
 
-def printed(answer: dict[str, Any], width: int = 80, *, wrong_first: bool = False) -> str:
+def printed(
+    answer: dict[str, Any], width: int = 80, *, overview: Overview | None = None, wrong_first: bool = False
+) -> str:
     """The page as a terminal, without colours, shows it."""
     console = Console(width=width, color_system=None, highlight=False)
     with console.capture() as capture:
-        console.print(status._page(answer, {}, wrong_first=wrong_first), soft_wrap=False)
+        console.print(status._page(answer, {}, overview, wrong_first=wrong_first), soft_wrap=False)
     return capture.get()
 
 
@@ -52,6 +57,20 @@ def test_something_is_not_well(answer):
     """Anything that is not connected, not ready, or does not balance makes it 1."""
     assert not is_well(answer)
     assert "do not balance" not in printed(answer) or answer["backend_api"]["accounting"]["accepted"] == 98
+
+
+def test_fabrics():
+    """Each is a line, also one that is still connecting, of which no problem is told yet; without one there is none."""
+    answer = deepcopy(examples.RESULTS["bridge.overview"])
+    row = answer["fabrics"][0]
+    answer["fabrics"].append(row | {"fabric": "\x1b[2Joffice", "status": "connecting"})
+    page = printed(ANSWER, 100, overview=msgspec.convert(answer, Overview))
+    assert re.search(r"^plant +desk-7 +connected +.* 2 of 3 connected", page, re.MULTILINE)
+    assert re.search(r"office +desk-7 +connecting ", page)
+    assert "\x1b" not in page
+    del answer["fabrics"]
+    for none in (None, msgspec.convert(answer, Overview)):
+        assert "fabric" not in printed(ANSWER, overview=none)
 
 
 def test_what_a_remote_says_does_nothing_to_the_terminal():
