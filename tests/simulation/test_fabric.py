@@ -264,3 +264,24 @@ def test_the_log_of_an_outage(tmp_path: Path) -> None:
             f'01:00 info {start}"connecting"',
             f'01:00 info {start}"connected"',
         ]
+
+
+def test_a_start_is_no_outage_of_what_is_used(tmp_path: Path) -> None:
+    """While a bridge joins, what it uses is `connecting`; only what nobody offers some seconds later is down."""
+    prices = 'integration "prices" {\n  type = "static"\n  config {\n    values = { tea = 3 }\n  }\n}\n'
+    texts = {
+        "a": _fabric("a", '  use = ["prices", "camera"]'),
+        "b": prices + _fabric("b", '  offer = ["prices"]'),
+    }
+    with fleet(tmp_path, texts) as world:
+        world.start()
+        world.run(20)
+        told = [line for line in log_text(world["a"].record).splitlines() if "[integration " in line]
+        nobody = "error=\"unavailable\" message=\"no connected node of the fabric 'plant' offers 'camera' now\""
+        assert told == [
+            '00:00 info [integration up] integration="cluster"',
+            '00:00 info [integration up] integration="prices"',
+            f'00:03 warning [integration down] integration="camera" status="disconnected" {nobody}',
+        ]
+        states = [event.payload["status"] for event in world.events("a", "health.prices")]
+        assert list(dict.fromkeys(states)) == ["connecting", "connected"]

@@ -1,13 +1,18 @@
 """An integration that other nodes of a fabric offer; `use` in a `fabric` block makes it."""
 
+import contextlib
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from bridge.adapters._common.background import Background
 from bridge.adapters.fabric import FabricUse
 from bridge.core.fabric import USED, UsedIntegration
 from bridge.core.model import Command, Enqueue, Publish, Request
 from bridge.core.ports import AdapterBase, AdapterSetup, Context, Promise
+
+#: Seconds for which a bridge that starts may look for a node before it is told that there is none: it joins the fabric,
+#: and the nodes may start together.
+_START: Final = 3.0
 
 
 class FabricAdapter(AdapterBase):
@@ -26,6 +31,8 @@ class FabricAdapter(AdapterBase):
         self._fabrics = setup.fabrics
         self._fabric = setup.config.fabric
         self._integration = setup.config.integration
+        self._clock = setup.clock
+        self._patient_until = setup.clock.monotonic() + _START
         self._on_lost = setup.on_lost
         self._background = Background(setup.on_lost)
         self._told: str | None = None
@@ -39,15 +46,22 @@ class FabricAdapter(AdapterBase):
         """Return when a node can be asked.
 
         Raises:
-            UnavailableError: None can, and the owner was not told that, or for another reason.
+            UnavailableError: None can, and the owner was not told that, or for another reason. At the start that is
+                told only some seconds later.
         """
         await self._background.close()
         while (error := self._used.unavailable()) is not None:
-            if self._told != error.message:
+            patience = self._patient_until - self._clock.monotonic()
+            if patience > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with self._clock.timeout(patience):
+                        await self._used.changed()
+            elif self._told != error.message:
                 self._told = error.message
                 raise error
-            await self._used.changed()
-        self._told = None
+            else:
+                await self._used.changed()
+        self._told, self._patient_until = None, 0.0
         await self._background.open()
         self._background.start(self._watch())
 

@@ -127,13 +127,15 @@ async def test_an_open_circuit_there():
 
 
 async def test_nobody_offers_it():
-    """Nobody serves it: `unavailable` at once, in the response as in health."""
+    """Nobody serves it: `unavailable` at once in the response, and in health when the bridge has started."""
     fleet = Fleet()
     async with fleet.running():
         error = (await fleet.asked("echo", seconds=0.0))["error"]
         assert (error["kind"], error["retryable"]) == ("unavailable", True)
         assert "'erp'" in error["message"]
         assert "'plant'" in error["message"]
+        assert fleet.user.health["status"] == "connecting"
+        await fleet.clock.advance(3.0)
         health = fleet.user.health
         assert (health["status"], health["error"]["kind"]) == ("disconnected", "unavailable")
 
