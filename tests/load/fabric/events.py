@@ -236,29 +236,30 @@ class _Killers:
     async def _kill_sidecars(self, dice: random.Random) -> None:
         for _ in range(self._most):
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
-            async with self._sidecars:  # never cancelled between death and return
-                await asyncio.shield(self._kill_sidecar(dice.choice(self._traffic), dice.uniform(0, _AWAY)))
+            # Never cancelled between death and return.
+            await asyncio.shield(self._kill_sidecar(dice.choice(self._traffic), dice.uniform(0, _AWAY)))
 
     async def _kill_sidecar(self, traffic: Traffic, away: float) -> None:
-        await traffic.node.kill(traffic.take)
-        await asyncio.sleep(away)
-        traffic.node.start()
+        async with self._sidecars:
+            await traffic.node.kill(traffic.take)
+            await asyncio.sleep(away)
+            traffic.node.start()
 
     async def _kill_servers(self, dice: random.Random) -> None:
         servers = range(len(self._stand.cluster.servers))
         for _ in range(self._most):
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._server_every)
-            async with self._servers:
-                await asyncio.shield(self._kill_server(dice.choice(servers), dice.uniform(0, _AWAY)))
+            await asyncio.shield(self._kill_server(dice.choice(servers), dice.uniform(0, _AWAY)))
 
     async def _kill_server(self, index: int, away: float) -> None:
         cluster = self._stand.cluster
-        # A server that was dead must have all again before the next one dies: of three copies two are always there.
-        await asyncio.to_thread(cluster.wait_for_replicas, consumers=False)
-        cluster.kill(index)
-        self.server_kills += 1
-        await asyncio.sleep(away)
-        await asyncio.to_thread(cluster.start_again, index)
+        async with self._servers:
+            # A server that was dead must have all again before the next one dies: of three copies two are always there.
+            await asyncio.to_thread(cluster.wait_for_replicas, consumers=False)
+            cluster.kill(index)
+            self.server_kills += 1
+            await asyncio.sleep(away)
+            await asyncio.to_thread(cluster.start_again, index)
 
     async def end(self) -> None:
         """Wait until nothing is dead any more."""
