@@ -94,15 +94,16 @@ class Killers:
     async def _kill_remotes(self, dice: random.Random) -> None:
         while self.remote_kills < self._most:
             await asyncio.sleep(dice.uniform(0.3, 1.7) * self._every)
-            async with self._down:  # never cancelled between death and return
-                await asyncio.shield(self._kill_remote(dice.uniform(0, _AWAY)))
+            # Never cancelled between death and return.
+            await asyncio.shield(self._kill_remote(dice.uniform(0, _AWAY)))
             await self._recovered()
 
     async def _kill_remote(self, away: float) -> None:
-        self._stand.kill()
-        self.remote_kills += 1
-        await asyncio.sleep(away)
-        await asyncio.to_thread(self._stand.start)
+        async with self._down:
+            self._stand.kill()
+            self.remote_kills += 1
+            await asyncio.sleep(away)
+            await asyncio.to_thread(self._stand.start)
 
     async def _kill_sidecars(self, dice: random.Random) -> None:
         while self._sidecar.kills < self._most:

@@ -233,24 +233,26 @@ class _Faults:
             leader = self._nodes[(await self._ticks.next()).node]
             # Somewhere within a second: before, in, and after what is done for a tick.
             await asyncio.sleep(self._dice.uniform(0, EVERY / 1000))
-            async with self._busy:  # never cancelled while a node is dead or stands still
-                await asyncio.shield(self._freeze(leader) if freeze else self._kill(leader))
+            # Never cancelled while a node is dead or stands still.
+            await asyncio.shield(self._freeze(leader) if freeze else self._kill(leader))
             freeze = not freeze
             await self._ticks.next()
 
     async def _kill(self, leader: Node) -> None:
-        await leader.kill(lambda: self._ticks.take_from(leader))
-        self.kills += 1
-        await asyncio.sleep(self._dice.uniform(*_AWAY))
-        leader.start()
+        async with self._busy:
+            await leader.kill(lambda: self._ticks.take_from(leader))
+            self.kills += 1
+            await asyncio.sleep(self._dice.uniform(*_AWAY))
+            leader.start()
 
     async def _freeze(self, leader: Node) -> None:
-        leader.freeze()
-        self.freezes += 1
-        try:
-            await asyncio.sleep(self._dice.uniform(*_FROZEN))
-        finally:
-            leader.thaw()
+        async with self._busy:
+            leader.freeze()
+            self.freezes += 1
+            try:
+                await asyncio.sleep(self._dice.uniform(*_FROZEN))
+            finally:
+                leader.thaw()
 
     async def end(self) -> None:
         """Wait until all nodes run again."""
