@@ -1,5 +1,6 @@
 """`scripts/stack` as a person runs it: the stack of compose/ without containers."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -88,27 +89,19 @@ def test_a_fabric_of_three(place):
 def test_a_fabric_goes_on_without_what_was_killed(place):
     """Of a fabric a bridge can be killed and another stopped: the others go on, both start again; Ctrl-C ends all."""
     patch = "import stack_lib.processes\nstack_lib.processes._AWAY = 1.0\nsys.argv[1:] = ['fabric']"
-    with subprocess.Popen(
-        [sys.executable, "-c", _program(patch)],
-        env=_environment(place, PYTHONPATH=_FOLDERS),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as stack:
-        try:
-            said = _said_until(stack, "Ctrl-C")
-            for name, end in (("desk-1", signal.SIGKILL), ("desk-2", signal.SIGTERM), ("nats-3", signal.SIGTERM)):
-                number = re.search(rf"^{name} .* process (\d+)", said, re.MULTILINE)
-                assert number is not None, said
-                os.kill(int(number[1]), end)
-                gone = _said_until(stack, f"{name} is started again in 1 s\n")
-                assert gone.startswith(f"{name} "), gone
-                back = _said_until(stack, "runs again")
-                assert re.search(rf"^{name} runs again, as process \d+$", back, re.MULTILINE), back
-            stack.send_signal(signal.SIGINT)
-            stack.wait(20)
-        finally:
-            stack.kill()
+    command = [sys.executable, "-c", _program(patch)]
+    with _running(command, _environment(place, PYTHONPATH=_FOLDERS)) as stack:
+        said = _said_until(stack, "Ctrl-C")
+        for name, end in (("desk-1", signal.SIGKILL), ("desk-2", signal.SIGTERM), ("nats-3", signal.SIGTERM)):
+            number = re.search(rf"^{name} .* process (\d+)", said, re.MULTILINE)
+            assert number is not None, said
+            os.kill(int(number[1]), end)
+            gone = _said_until(stack, f"{name} is started again in 1 s\n")
+            assert gone.startswith(f"{name} "), gone
+            back = _said_until(stack, "runs again")
+            assert re.search(rf"^{name} runs again, as process \d+$", back, re.MULTILINE), back
+        stack.send_signal(signal.SIGINT)
+        stack.wait(20)
     assert stack.returncode == 0
     assert not _left(place)
     assert not list(place.iterdir())
@@ -120,21 +113,29 @@ def test_it_runs_until_ctrl_c(place):
     runtime = place / "run"
     runtime.mkdir(mode=0o700)
     environment = _environment(place, XDG_RUNTIME_DIR=str(runtime), PYTHONUNBUFFERED="1")
-    with subprocess.Popen([_STACK], env=environment, stdout=subprocess.PIPE, text=True) as stack:
-        try:
-            said = _said_until(stack, "Ctrl-C")
-            for scheme in ("http://127.0.0.1:", "mqtt://127.0.0.1:", "redis://127.0.0.1:", "nats://127.0.0.1:"):
-                assert scheme in said
-            call = [sys.executable, "-m", "bridge", "call", "settings", "get", '{"key": "limit"}', "--timeout", "10s"]
-            answer = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=30, check=False)
-            assert answer.stdout.strip() == "1000", answer.stderr
-            stack.send_signal(signal.SIGINT)
-            stack.wait(20)
-        finally:
-            stack.kill()
+    with _running([_STACK], environment) as stack:
+        said = _said_until(stack, "Ctrl-C")
+        for scheme in ("http://127.0.0.1:", "mqtt://127.0.0.1:", "redis://127.0.0.1:", "nats://127.0.0.1:"):
+            assert scheme in said
+        call = [sys.executable, "-m", "bridge", "call", "settings", "get", '{"key": "limit"}', "--timeout", "10s"]
+        answer = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        assert answer.stdout.strip() == "1000", answer.stderr
+        stack.send_signal(signal.SIGINT)
+        stack.wait(20)
     assert stack.returncode == 0
     assert not _left(place)
     assert [path.name for path in place.iterdir()] == ["run"]
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str | Path], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a stack; what it has started ends with it, also where the test fails."""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as stack:
+        try:
+            yield stack
+        finally:
+            stack.terminate()
+            stack.wait(30)
 
 
 def _said_until(stack: subprocess.Popen[str], end: str) -> str:
