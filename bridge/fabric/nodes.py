@@ -1,10 +1,11 @@
 """The nodes of a fabric as this bridge sees them: what they have written last, and which of them are lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import structlog
 
 from bridge.core.cluster import KeyEntry
 from bridge.core.errors import InvalidError
@@ -22,6 +23,10 @@ _PAUSE: Final = 0.1
 _LIVING: Final = frozenset({"connected", "draining"})
 #: Statuses of integrations that can be asked.
 _READY: Final = frozenset({ConnectionStatus.CONNECTED, ConnectionStatus.DEGRADED})
+#: Names in a line of the log at most.
+_MOST_NAMES: Final = 8
+
+log = structlog.get_logger(__name__)
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -283,9 +288,22 @@ class Nodes:
         """Publish the health of the nodes that are not as they were."""
         self._told_at = self._clock.monotonic()
         unsaid, self._unsaid = self._unsaid, {}
+        before = {name: told.status for name in unsaid if (told := self._told.get(name)) is not None}
         for name in unsaid:
             self._tell_of(name)
+        self._log(before)
         self._on_change()
+
+    def _log(self, before: Mapping[str, NodeStatus]) -> None:
+        """Log which other nodes are lost or back, compared with what was told before: many at once are one line."""
+        now = {name: self._nodes[name].status for name in before if name in self._nodes and name != self._own}
+        lost = sorted(name for name, status in now.items() if status == "lost" and before[name] != "lost")
+        back = sorted(name for name, status in now.items() if status in _LIVING and before[name] == "lost")
+        fabric = self._context.settings.name
+        if lost:
+            log.warning("nodes lost", fabric=fabric, nodes=lost[:_MOST_NAMES], count=len(lost))
+        if back:
+            log.info("nodes back", fabric=fabric, nodes=back[:_MOST_NAMES], count=len(back))
 
     def _tell_of(self, name: str) -> None:
         node, told = self._nodes.get(name), self._told.get(name)

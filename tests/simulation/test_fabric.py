@@ -285,3 +285,19 @@ def test_a_start_is_no_outage_of_what_is_used(tmp_path: Path) -> None:
         ]
         states = [event.payload["status"] for event in world.events("a", "health.prices")]
         assert list(dict.fromkeys(states)) == ["connecting", "connected"]
+
+
+def test_the_log_of_a_node_that_dies(tmp_path: Path) -> None:
+    """Another one tells that it is lost, and that it is back; when it stops in order it is not lost."""
+    with fleet(tmp_path, {node: _fabric(node) for node in ("a", "b")}) as world:
+        world.at(20, world["b"].kill)
+        world.at(60, world["b"].start_soon)
+        world.at(100, world["b"].stop)
+        world.start()
+        world.run(150)
+        # What is left of the process that was killed says that it hears nothing of `a`.
+        lines = [line for line in log_text(world["a"].record).splitlines() if 'nodes=["b"]' in line]
+        assert lines == [
+            '00:30 warning [nodes lost] fabric="plant" nodes=["b"] count=1',
+            '01:15 info [nodes back] fabric="plant" nodes=["b"] count=1',
+        ]
