@@ -246,10 +246,13 @@ class Membership:
         """
         self._has_left = True
         session = self._session
-        if not self._joined or session is None:
+        if session is None or not (self._joined or self._writing.locked()):
             return
         try:
+            # A write that is on its way may be the first one: the others have the record before this node knows it.
             async with self._clock.timeout(_LEAVE), self._writing:
+                if not self._revision:
+                    return
                 value = encode(msgspec.structs.replace(self._now(), status="stopped"))
                 revision = await session.update(self._bucket, self._key, value, self._revision)
                 self._nodes.take(KeyEntry(self._key, value, revision))

@@ -142,5 +142,7 @@ async def test_ten_thousand_invented_keys_harm_nobody():
             for one in members:
                 await until(lambda one=one: {"a", "b"} <= {n for n, s in one.member.sees().items() if s == "connected"})
                 assert len(one.member.sees()) <= MOST_NODES + 1
-                assert one.member.is_node
+                await until(
+                    lambda one=one: one.member.is_node
+                )  # its own record may come before the answer to its write
                 assert one.member.context.counts.garbage >= 5_000

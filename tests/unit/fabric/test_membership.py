@@ -529,6 +529,26 @@ async def test_a_node_that_leaves_in_order_is_stopped_at_once_and_writes_nothing
         assert b.joined == [True, False]
 
 
+async def test_a_node_that_leaves_before_it_knows_that_it_has_joined():
+    """The others have its record before it has the answer; they see it as stopped all the same, and not as lost."""
+    async with world() as it:
+        a = await it.member("a")
+        it.cluster.latency, created = 0.05, it.cluster.calls["create"]
+        b = await it.member("b")
+        while it.cluster.calls["create"] == created:
+            await it.advance(0.01)
+        it.cluster.silence(it.sessions[b].node, direction="from")
+        await it.advance(0.2)
+        assert a.sees()["b"] == "connected"
+        assert not b.is_node
+        leaving = asyncio.create_task(b.membership.leave())
+        await it.advance(0.1)
+        it.cluster.heal()
+        await it.advance(0.5)
+        assert leaving.done()
+        assert (b.joined, a.sees()["b"]) == ([], "stopped")
+
+
 async def test_a_record_that_is_about_to_be_written_while_a_node_leaves_is_not():
     """Somebody has deleted the key, so there is nothing to say `stopped` in; it is not made again."""
     async with world() as it:
