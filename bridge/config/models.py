@@ -465,8 +465,8 @@ class SubscriptionBlock(Strict):
     ack: Annotated[
         Literal["bus", "consumer"],
         Field(
-            description="When a message is acknowledged. `bus`: as soon as it is on the bus. `consumer`: when the "
-            "application has sent `integration.<id>.ack` with its `message_id`."
+            description="When a message is acknowledged. `bus`: when its event has left for those who listen. "
+            "`consumer`: when the application has sent `integration.<id>.ack` with its `message_id`."
         ),
     ] = "bus"
     qos: Annotated[
@@ -480,9 +480,9 @@ class SubscriptionBlock(Strict):
         Field(
             ge=1,
             le=10_000,
-            description="Messages that are taken from the remote and not acknowledged yet, at most. Further ones wait "
-            'at the remote. On MQTT it has an effect only with `ack = "consumer"`; otherwise `receive_maximum` limits '
-            "all subscriptions together.",
+            description="Messages that are taken from the remote and not on the bus yet, at most; with "
+            '`ack = "consumer"`, and not acknowledged yet. Further ones wait at the remote. On MQTT it has an effect '
+            'only with `ack = "consumer"`; otherwise `receive_maximum` limits all subscriptions together.',
         ),
     ] = DEFAULT_PREFETCH
     visibility: Annotated[

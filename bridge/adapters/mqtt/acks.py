@@ -19,7 +19,7 @@ class Acks:
     is not taken a second time until the broker has released its identifier ([MQTT-4.3.3-10]).
 
     Attributes:
-        held_bytes: Bytes of all messages of this connection that are not acknowledged.
+        held_bytes: Bytes of all messages of this connection that are neither delivered nor acknowledged.
         on_room: Called once when these have become fewer than `room`.
         room: See `on_room`.
     """
@@ -56,7 +56,8 @@ class Acks:
     def came(self, message: IncomingMessage) -> IncomingMessage | None:
         """Add a message that has come; return what it was on an earlier connection, where it is known.
 
-        Where what it was, or the message itself, is `settled`, there is nothing more to do for it.
+        Where what it was, or the message itself, is `settled`, there is nothing more to do for it; where it was
+        `delivered`, it is only to be acknowledged.
         """
         if message.qos == 0:
             return None
@@ -74,13 +75,19 @@ class Acks:
             self.settle(message)
         return before
 
+    def delivered(self, message: IncomingMessage) -> None:
+        """Take note that a message is delivered, and is acknowledged soon: it fills the memory no more."""
+        if not message.delivered:
+            self._make_room(message)
+            message.delivered = True
+
     def settle(self, message: IncomingMessage) -> None:
         """Acknowledge a message as soon as all that came before it are settled, or set aside."""
         message.settled = True
         if message.qos == 0:
             return
         if message.aside:
-            if self._send(message):
+            if message in self._aside and self._send(message):  # else it is of an earlier connection
                 self._aside.discard(message)
                 self._acknowledged(message)
             return
@@ -96,12 +103,16 @@ class Acks:
         self.held_bytes -= message.size
 
     def _acknowledged(self, message: IncomingMessage) -> None:
+        if not message.delivered:
+            self._make_room(message)
+        if message.qos == 2:
+            self._answered.add(message.identifier)
+
+    def _make_room(self, message: IncomingMessage) -> None:
         self.held_bytes -= message.size
         if self.on_room is not None and self.held_bytes < self.room:
             on_room, self.on_room = self.on_room, None
             on_room()
-        if message.qos == 2:
-            self._answered.add(message.identifier)
 
     def released(self, identifier: int) -> None:
         """Take note of PUBREL: the broker may use this identifier for another message of QoS 2 from now on."""

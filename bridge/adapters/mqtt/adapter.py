@@ -2,11 +2,12 @@
 
 Pub/Sub with QoS 0, 1 and 2, retained messages, wildcards and shared groups; RPC by MQTT 5 request/response
 (`rpc`). Event headers and the idempotency key travel as user properties. Messages of QoS 1 and 2 are
-acknowledged after they were delivered; with `clean_start = false` messages that were published meanwhile come after a
-reconnection. A bearer token is sent as the password, with the user name `bearer_username`.
+acknowledged when their events are on the bus; with `clean_start = false` messages that were published meanwhile come
+after a reconnection. A bearer token is sent as the password, with the user name `bearer_username`.
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
 #: Seconds within which two connections that end without a word may have the same reason.
 _SOON: Final = 60.0
+#: Seconds that the end of a session waits for the acknowledgements of what is on the bus.
+_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Bytes of a will's message (MQTT 5, 3.1.3.4; 3.1.1, 3.1.3.3).
 _MOST_WILL: Final = 65_535
 
@@ -104,6 +107,7 @@ class MqttAdapter(AdapterBase):
             unacknowledged=self._unacknowledged,
             stale=self._stale,
             clock=setup.clock,
+            when_on_bus=setup.when_on_bus,
             start=self._background.start,
             is_kept=not self._config.clean_start,
             on_dropped=setup.on_dropped,
@@ -201,6 +205,11 @@ class MqttAdapter(AdapterBase):
                 is_orderly = connection.error is None and not self._is_doubtful(connection)
                 try:
                     if is_orderly:  # the broker reads it all; whoever closes the session limits the time
+                        with contextlib.suppress(TimeoutError):
+                            async with self._setup.clock.timeout(_LAST_ACKNOWLEDGEMENTS):
+                                if self._inbox.is_unconfirmed:
+                                    await self._setup.on_bus()
+                                await connection.acknowledged()
                         await connection.drain()
                 finally:
                     connection.close(orderly=is_orderly and connection.error is None)

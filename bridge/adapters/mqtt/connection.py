@@ -188,6 +188,9 @@ class MqttConnection:
         self._drained: asyncio.Future[None] | None = None
         self._timer = Timer(clock)
         self._last_ping: float | None = None
+        # Those that were sent and have no PINGRESP yet, in order, each with who waits for it.
+        self._pings: deque[asyncio.Future[None]] = deque()
+        self._has_acknowledged = False
         protocol = aiomqtt.ProtocolVersion.V5 if version5 else aiomqtt.ProtocolVersion.V311
         session: dict[str, Any] = {} if version5 else {"clean_session": clean}
         self._client = aiomqtt.Client("broker", protocol=protocol, **session, **settings)
@@ -217,6 +220,22 @@ class MqttConnection:
             self._drained = self._drained or self._loop.create_future()
             await self._drained
 
+    async def acknowledged(self) -> None:
+        """Wait until the broker has read all acknowledgements, or the connection has ended.
+
+        It answers PINGREQ after that. Some brokers read no further where they cannot write any more, because the
+        connection was closed.
+        """
+        if self._has_acknowledged and self._is_open():
+            self.resume()
+            await self._send_ping()
+
+    def _send_ping(self) -> "asyncio.Future[None]":
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._pings.append(answer)
+        self._write(b"%c\x00" % PINGREQ)
+        return answer
+
     def _set_drained(self) -> None:
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
@@ -234,6 +253,9 @@ class MqttConnection:
         """Close the socket, fail everything that waits, and report the loss; nothing happens a second time."""
         self._timer.cancel()
         self._set_drained()
+        pings, self._pings = self._pings, deque()
+        for ping in pings:
+            _set(ping)
         descriptor = self._transport.fileno()
         if descriptor >= 0:
             self._loop.remove_reader(descriptor)
@@ -337,6 +359,7 @@ class MqttConnection:
         if not self._is_open():
             return False
         self._write(acknowledgement(PUBACK if message.qos == 1 else PUBREC, message.identifier))
+        self._has_acknowledged = True
         return True
 
     def pause(self) -> None:
@@ -428,7 +451,8 @@ class MqttConnection:
         elif kind == PUBLISH:
             self._on_message(decode(first, body, version5=self._version5))
         elif kind == PINGRESP:
-            pass
+            if self._pings:
+                _set(self._pings.popleft())
         elif kind == DISCONNECT and self._version5:
             self._end(lost(None, decode_disconnect(body)))
         elif len(body) < 2:
@@ -489,5 +513,10 @@ class MqttConnection:
             self._end(ConnectionLostError(f"the broker has sent nothing for {self._keep_alive} s (keep-alive)"))
             return
         self._last_ping = self._clock.monotonic()
-        self._write(b"%c\x00" % PINGREQ)
+        self._send_ping()
         self._timer.set(self._keep_alive, self._ping)
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

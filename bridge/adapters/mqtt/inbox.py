@@ -1,9 +1,10 @@
-"""Messages from the broker on their way to those who subscribed, acknowledged only after they were delivered."""
+"""Messages from the broker on their way to those who subscribed, acknowledged only when their events are on the bus."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from bridge.adapters._common.content import Codec
@@ -96,6 +97,7 @@ class Inbox:
         unacknowledged: UnacknowledgedMessages,
         stale: StaleMessages,
         clock: Clock,
+        when_on_bus: Callable[[Callable[[], None]], None],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         is_kept: bool,
         on_dropped: Callable[[BridgeError, str], None],
@@ -110,6 +112,7 @@ class Inbox:
             unacknowledged: The same.
             stale: Takes the messages that no subscription wants.
             clock: For how long deliveries wait.
+            when_on_bus: See `AdapterSetup`.
             start: Starts a task of the session.
             is_kept: Whether the broker keeps the session, with all that is unacknowledged, for the next connection.
             on_dropped: Told of each message that is not delivered; see `AdapterSetup`.
@@ -121,12 +124,14 @@ class Inbox:
         self._unacknowledged = unacknowledged
         self._stale = stale
         self._clock = clock
+        self._when_on_bus = when_on_bus
         self._start = start
         self._is_kept = is_kept
         self._on_dropped = on_dropped
         self._on_outdated = on_outdated
         self._on_warning = on_warning
         self._leaves = False
+        self._unconfirmed = 0
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
@@ -174,6 +179,9 @@ class Inbox:
             return
         if before is not None:
             if before.settled:
+                return
+            if before.delivered:
+                self._acknowledge(message)
                 return
             if self._unacknowledged.adopt(before, message):
                 message.owed = before.owed
@@ -401,7 +409,7 @@ class Inbox:
             self._acks.set_aside(subscription.queue.messages())
 
     def _done(self, subscription: TopicSubscription, message: IncomingMessage) -> None:
-        """Acknowledge a message, if this was the last subscription that had to be done with it."""
+        """Acknowledge a message soon, if this was the last subscription that had to be done with it."""
         if message.qos == 0:
             subscription.loose -= 1
             subscription.loose_bytes -= message.size
@@ -412,7 +420,22 @@ class Inbox:
         if message.owed is not None:
             message.owed.discard(subscription.topic)
         if message.holders <= 0:
-            self._acks.settle(message)
+            self._acknowledge(message)
+
+    def _acknowledge(self, message: IncomingMessage) -> None:
+        """Acknowledge a message that was delivered once its events are on the bus."""
+        self._acks.delivered(message)
+        self._unconfirmed += 1
+        self._when_on_bus(partial(self._confirm, message))
+
+    def _confirm(self, message: IncomingMessage) -> None:
+        self._unconfirmed -= 1
+        self._acks.settle(message)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether messages wait for their acknowledgement since their events are on the bus only just."""
+        return self._unconfirmed > 0
 
     def _inbound(self, message: IncomingMessage) -> Inbound:
         headers = inbound_headers(message)

@@ -124,10 +124,15 @@ class NatsAdapter(AdapterBase):
             self._setup.on_outdated(NotConnectedError(words))
 
     async def disconnect(self) -> None:
-        """Close at once; what is in flight fails with ConnectionLostError."""
-        connection, self._connection, self._queues, self._cluster = self._connection, None, None, None
+        """Acknowledge what is on the bus, and close; what is in flight fails with ConnectionLostError."""
+        connection, queues = self._connection, self._queues
+        self._connection, self._queues, self._cluster = None, None, None
         if connection is not None:
-            await connection.close()
+            try:
+                if queues is not None:
+                    await queues.close()
+            finally:
+                await connection.close()
 
     async def check(self) -> None:
         """PING, which only a server that is not frozen answers."""

@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +53,10 @@ _TERM: Final = b"+TERM"
 _BATCH: Final = 100
 #: Messages that wait to be delivered at most. A server sends only what was asked for.
 _MOST_ARRIVALS: Final = 1024
+#: Messages that are on the bus and not acknowledged, at most. JetStream itself lets 1,000 be so unless told otherwise.
+_MOST_UNCONFIRMED: Final = 5_000
+#: Seconds that the end of a session waits for the acknowledgements of what is on the bus.
+_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
 _MOST_UNACKNOWLEDGED: Final = 65_536
 
@@ -74,13 +79,14 @@ class Consumption:
         subscription: That of `inbox`.
         inbox: The subject to which the server sends messages, and the status of a pull.
         arrivals: Messages and statuses that were not handled yet.
-        hold: Set where the application acknowledges; None where `deliver` having returned is enough.
-        prefetch: How many messages may be here and not acknowledged.
+        hold: Set where the application acknowledges; None where it is enough that the events are on the bus.
+        prefetch: How many messages may be here and not on the bus, or with `hold` not acknowledged.
         in_progress: Reply subjects of messages that are here and not acknowledged. The server is told now and then that
             they are in progress, so that it does not deliver them again.
         unanswered: Messages that the application has to acknowledge: id → reply subject, and the time on the clock
             until which it has to.
-        answered: Set when the application has acknowledged one.
+        unconfirmed: How many were delivered and are not on the bus yet.
+        answered: Set when the application has acknowledged one, or one is on the bus.
         tasks: What delivers the messages, and what tells the server of those in progress.
     """
 
@@ -93,13 +99,14 @@ class Consumption:
     prefetch: int
     in_progress: dict[str, None]
     unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)
+    unconfirmed: int = 0
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: tuple[asyncio.Task[None], ...] = ()
 
     @property
     def room(self) -> int:
         """How many messages may come now."""
-        return min(_BATCH, self.prefetch - len(self.unanswered))
+        return min(_BATCH, self.prefetch - len(self.unanswered), _MOST_UNCONFIRMED - self.unconfirmed)
 
 
 class Queues:
@@ -410,8 +417,8 @@ class Queues:
 
         Args:
             queue: See `Consumers.find`.
-            deliver: Gets each message, which is acknowledged when it returns, unless it returns `AckDecision.HOLD`:
-                then the application acknowledges it.
+            deliver: Gets each message, which is acknowledged when it is on the bus, unless `deliver` returns
+                `AckDecision.HOLD`: then the application acknowledges it.
             options: `group` is the consumer, where `queue` names none.
             on_ended: Called if it ends by itself after this has returned, while the connection goes on.
 
@@ -471,18 +478,37 @@ class Queues:
         return room
 
     async def stop(self, consumption: Consumption) -> None:
-        """End a `consume`; what was not delivered comes again after the consumer's `ack_wait`.
+        """End a `consume`: acknowledge what is on the bus; the rest comes again after the consumer's `ack_wait`.
 
         It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
         listens to any more.
         """
+        await self._stop(consumption)
+        if consumption.unconfirmed:
+            await self._setup.on_bus()
+        await self._connection.flushed()
+
+    async def close(self) -> None:
+        """End each `consume` of a session that is about to end, as `stop` does, within less than half a second."""
+        running = tuple(self._running)
+        if not running or not self._connection.is_live:
+            return
+        with contextlib.suppress(TimeoutError, BridgeError):
+            async with self._clock.timeout(_LAST_ACKNOWLEDGEMENTS):
+                for consumption in running:
+                    await self._stop(consumption)
+                if any(consumption.unconfirmed for consumption in running):
+                    await self._setup.on_bus()
+                await self._connection.flushed()
+
+    async def _stop(self, consumption: Consumption) -> None:
+        """Deliver no more of a `consume`."""
         if consumption in self._running:
             self._running.remove(consumption)
             self._connection.unsubscribe(consumption.subscription)
             for task in consumption.tasks:
                 task.cancel()
         await asyncio.gather(*consumption.tasks, return_exceptions=True)
-        await self._connection.flushed()
 
     def _end(self, consumption: Consumption, error: BridgeError) -> None:
         """End a `consume` that cannot go on. A lost connection ends them all, and was told already."""
@@ -529,7 +555,6 @@ class Queues:
             return
         if self._is_unanswered(message_id, message, consumption):
             return
-        how = ACK
         content, headers = self._content(message)
         inbound = Inbound(
             topic=message.subject,
@@ -544,17 +569,33 @@ class Queues:
             # It is not delivered this time, so the times before count.
             given_up = msgspec.structs.replace(inbound, attempts=attempts - 1)
             hold.on_dead(given_up, f"delivered {attempts - 1} times and never acknowledged")
-            how = _TERM
+            self._done(message_id, message.reply, consumption, _TERM)
         elif await deliver(inbound) is AckDecision.HOLD and hold is not None:
             until = self._clock.monotonic() + hold.visibility
             before, _ = consumption.unanswered.pop(message_id, ("", 0.0))
             consumption.in_progress.pop(before, None)
             consumption.unanswered[message_id] = (message.reply, until)
-            return
+        else:
+            consumption.unconfirmed += 1
+            self._setup.when_on_bus(partial(self._confirm, message_id, message.reply, consumption))
+
+    def _confirm(self, message_id: str, reply: str, consumption: Consumption) -> None:
+        """Acknowledge a message whose event is on the bus, unless that was done, or its stream was made again."""
+        consumption.unconfirmed -= 1
+        consumption.answered.set()
+        consumption.in_progress.pop(reply, None)
+        if self._unacknowledged.get(message_id) == reply:
+            with contextlib.suppress(BridgeError):  # the connection is lost: it comes again
+                self._done(message_id, reply, consumption, ACK)
+
+    def _done(self, message_id: str, reply: str, consumption: Consumption, how: bytes) -> None:
+        """Be done with a message.
+
+        The answer is not waited for: an acknowledgement that is lost means that the message comes again.
+        """
         self._unacknowledged.pop(message_id, None)
-        consumption.in_progress.pop(message.reply, None)
-        # Not waited for: an acknowledgement that is lost means that the message comes twice, which is what is promised.
-        self._connection.post(message.reply, how)
+        consumption.in_progress.pop(reply, None)
+        self._connection.post(reply, how)
 
     def _is_unanswered(self, message_id: str, message: NatsMessage, consumption: Consumption) -> bool:
         """Return whether the application has this message and time left to acknowledge it; then tell the server again.

@@ -10,6 +10,7 @@ newer.
 """
 
 import asyncio
+import contextlib
 import math
 import operator
 import socket
@@ -66,6 +67,8 @@ _OUTDATED_SPACING: Final = 10.0
 _LEAST_IDLE: Final = 1.0
 #: Seconds that opening the connection for commands again may take.
 _REOPEN_TIMEOUT: Final = 5.0
+#: Seconds that the end of a stream's reading waits for the acknowledgements of what is on the bus.
+_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Seconds without an answer after which a connection beside the one for commands has ended.
 _LONGEST_SILENCE: Final = BLOCK + 4.0
 #: Codes of errors by which reading a stream ends, and that do not come again when it is read anew: the stream was
@@ -243,11 +246,9 @@ class RedisAdapter(AdapterBase):
         self._keep_alive.cancel()
         self._overdue.cancel()
         try:
-            tasks = [stream.task for stream in self._streams if stream.task is not None]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            async with asyncio.TaskGroup() as group:
+                for stream in self._streams:
+                    group.create_task(self._stop(stream))
             async with asyncio.TaskGroup() as group:
                 for connection in self._connections:
                     group.create_task(connection.close())
@@ -392,9 +393,16 @@ class RedisAdapter(AdapterBase):
             await self._pubsub.remove(subscription)
 
     async def _stop(self, stream: StreamSubscription) -> None:
+        """End the reading of a stream. What is on the bus is acknowledged, so that it does not come again."""
         if stream.task is not None:
             stream.task.cancel()
             await asyncio.wait([stream.task])
+        if stream.reader is not None:
+            with contextlib.suppress(TimeoutError):
+                async with self._setup.clock.timeout(_LAST_ACKNOWLEDGEMENTS):
+                    if stream.reader.is_unconfirmed:
+                        await self._setup.on_bus()
+                    await stream.reader.acknowledged()
         if stream.connection is not None:
             await self._close(stream.connection)
 
@@ -444,6 +452,8 @@ class RedisAdapter(AdapterBase):
             self._consumer(queue, group, self._consumer_name, hold),
             self._codec,
             deliver,
+            when_on_bus=self._setup.when_on_bus,
+            acknowledge=lambda *command: self._acknowledge(connection, *command),
             message_id=lambda entry: message_id(entry, queue, group),
             claim_every=self._config.claim_after / 2,
             clock=self._setup.clock,
@@ -459,6 +469,17 @@ class RedisAdapter(AdapterBase):
         self._streams[stream] = subscription
         stream.task = self._background.start(self._read(stream, stream.reader))
         return subscription
+
+    def _acknowledge(self, reading: Connection, *command: str) -> asyncio.Future[Any]:
+        """Send XACK on the connection for commands, or while there is none on the one that reads the stream."""
+        connection = self._commands
+        if connection is None or not connection.usable:
+            connection = reading
+        if connection.usable:
+            return connection.call(*command)
+        lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        return lost
 
     async def _read(self, stream: StreamSubscription, reader: StreamReader) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -24,6 +24,9 @@ class FaultProxy:
     * `vanish`: take everything and forward nothing, in both directions and without an end, as where a host has gone:
       a connection that has lost something so never comes back, whatever the mode is then.
     * `deaf`: forward answers, and throw away what the client says; such a connection does not come back either.
+
+    Attributes:
+        on_said: Called with what a client says, before it is forwarded.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -35,6 +38,7 @@ class FaultProxy:
         self.delay = 0.05
         self.accepted = 0
         self.port = 0
+        self.on_said: Callable[[bytes], None] = lambda _: None
 
     @property
     def mode(self) -> Mode:
@@ -89,6 +93,8 @@ class FaultProxy:
         while data := await loop.sock_recv(source, _CHUNK):
             if self._mode == "vanish":
                 await asyncio.Event().wait()
+            if answers_of is None:
+                self.on_said(data)
             if answers_of is not None:
                 await self._answer(answers_of, sink, data)
             elif self._mode != "deaf":

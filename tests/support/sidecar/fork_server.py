@@ -5,6 +5,7 @@ id, signals, output and end, like a process that was started. Nothing but the st
 is shared. The programs of `tests/load/` do not use it, nor do tests of the start itself.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -82,7 +83,8 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal, if the process still runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and its exit code is on the way
+                os.kill(self.pid, number)
 
     def freeze(self) -> None:
         """Send SIGSTOP, and wait until it stands still (or has ended)."""

@@ -48,6 +48,7 @@ class IncomingMessage:
         inbound: It as it is delivered, once that was made.
         owed: Filters of the subscriptions that have not taken it yet, where it matches more than one.
         holders: How many subscriptions have to be done with it before it may be acknowledged.
+        delivered: All subscriptions are done with it; it may be acknowledged once its events are on the bus.
         settled: It may be acknowledged to the broker, or was.
         aside: Its acknowledgement is sent without regard to the order.
         size: About how many bytes of memory its content and properties take.
@@ -68,6 +69,7 @@ class IncomingMessage:
     inbound: Inbound | None = None
     owed: set[str] | None = None
     holders: int = 0
+    delivered: bool = False
     settled: bool = False
     aside: bool = False
     size: int = field(init=False)

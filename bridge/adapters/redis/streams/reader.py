@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.connection import Connection
+from bridge.adapters.redis.connection import Connection, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, position, rest_of
 from bridge.core.errors import BridgeError
@@ -19,6 +20,8 @@ from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
 
 _BATCH: Final = 100
+#: Entries whose events are on the bus and that are not acknowledged, at most: some tenths of a second of a fast stream.
+MOST_UNCONFIRMED: Final = 5_000
 #: Seconds that one blocking read waits at most.
 BLOCK: Final = 1.0
 #: Seconds after which a batch that is delivered slowly is acknowledged as far as it has come.
@@ -33,19 +36,23 @@ class StreamReader:
     """Deliver one stream's messages in order, over a connection of its own, whose reads block.
 
     While a message waits for the bus, which may take hours, it and those read with it stay pending at the server: they
-    are kept from being claimed by others, and are not counted as delivered.
+    are kept from being claimed by others, and are not counted as delivered. One whose event is on the bus is
+    acknowledged when the event has left for those who listen; reading goes on meanwhile.
 
     Args:
         connection: Open and running; nobody else may use it.
         consumer: Stream, group and name. The name is lasting, so what a killed bridge left is found again at the start.
         codec: For messages.
         deliver: Called with each message.
+        when_on_bus: Calls a function once all that was delivered is on the bus; see `AdapterSetup.when_on_bus`.
+        acknowledge: Sends XACK, on a connection where no read blocks, since the server would take it only after that;
+            returns the future of the reply.
         message_id: Returns the `message_id` of an entry.
         claim_every: Seconds between two searches for what other consumers left.
         clock: Measures how long the application may take, and the intervals.
         on_dropped: Called with an error and the stream for an entry that cannot be delivered; the entry stays pending.
-        hold: How entries wait for the application; None: each is acknowledged once it is delivered.
-        prefetch: Without `hold`: entries that are read and not acknowledged, at most.
+        hold: How entries wait for the application; None: each is acknowledged once its event is on the bus.
+        prefetch: Without `hold`: entries that are read and not on the bus, at most.
     """
 
     def __init__(
@@ -55,6 +62,8 @@ class StreamReader:
         codec: Codec,
         deliver: Deliver,
         *,
+        when_on_bus: Callable[[Callable[[], None]], None],
+        acknowledge: Callable[..., asyncio.Future[Any]],
         message_id: Callable[[str], str],
         claim_every: float,
         clock: Clock,
@@ -72,6 +81,8 @@ class StreamReader:
         self._consumer = consumer
         self._codec = codec
         self._deliver = deliver
+        self._when_on_bus = when_on_bus
+        self._send_acknowledgement = acknowledge
         self._message_id = message_id
         self._claim_every = claim_every
         self._on_dropped = on_dropped
@@ -81,6 +92,10 @@ class StreamReader:
         self._counts: dict[str, int] | None = None
         self._delivered: list[str] = []
         self._uncounted: set[str] = set()
+        # Delivered and not on the bus yet; on the bus, to be acknowledged in this turn; and the reply to the last XACK.
+        self._unconfirmed: dict[str, None] = {}
+        self._confirmed: list[str] = []
+        self._acknowledged: asyncio.Future[Any] | None = None
         self._waiting = Timer(clock)
 
     async def prepare(self) -> None:
@@ -138,11 +153,12 @@ class StreamReader:
 
     async def _capacity(self) -> int:
         """Wait until an entry may be read, and return how many may. Entries past their visibility are released."""
-        if self._hold is None:
-            return min(self._prefetch, _BATCH)
         while True:
             self._release_expired()
-            capacity = self._hold.limit - len(self._unacknowledged)
+            if self._hold is None:
+                capacity = min(self._prefetch, MOST_UNCONFIRMED - len(self._unconfirmed))
+            else:
+                capacity = self._hold.limit - len(self._unacknowledged)
             if capacity > 0:
                 return min(capacity, _BATCH)
             self._answered.clear()
@@ -169,9 +185,10 @@ class StreamReader:
             self._next_claim = now
 
     def _refresh_unacknowledged(self) -> None:
-        """Reset the idle time of entries that wait for the application, so that neither others nor we claim them."""
-        if self._unacknowledged:
-            self._connection.send_and_forget(*self._consumer.keep_command(self._unacknowledged))
+        """Reset the idle time of entries that wait for the application or the bus: neither others nor we claim them."""
+        for waiting in (self._unacknowledged, self._unconfirmed):
+            if waiting:
+                self._connection.send_and_forget(*self._consumer.keep_command(waiting))
 
     # --- delivering
 
@@ -261,11 +278,39 @@ class StreamReader:
                 inbound = self._inbound(entry, fields, attempts)
                 self._hold.on_dead(inbound, f"delivered {attempts} times and never acknowledged")
 
+    # --- acknowledging
+
     def _acknowledge(self) -> None:
-        """Send XACK, in the same write as the next read. If the connection is lost, the entries come again."""
+        """Acknowledge what was delivered, once it is on the bus. If the connection is lost, the entries come again."""
         if self._delivered:
-            self._connection.send_and_forget("XACK", self._consumer.queue, self._consumer.group, *self._delivered)
-            self._delivered = []
+            delivered, self._delivered = self._delivered, []
+            self._unconfirmed |= dict.fromkeys(delivered)
+            self._when_on_bus(partial(self._confirm, delivered))
+
+    def _confirm(self, entries: list[str]) -> None:
+        """Acknowledge entries, with all others of this turn."""
+        for entry in entries:
+            self._unconfirmed.pop(entry, None)
+        if not self._confirmed:
+            asyncio.get_running_loop().call_soon(self._send_confirmed)
+        self._confirmed += entries
+        self._answered.set()
+
+    def _send_confirmed(self) -> None:
+        confirmed, self._confirmed = self._confirmed, []
+        reply = self._send_acknowledgement("XACK", self._consumer.queue, self._consumer.group, *confirmed)
+        reply.add_done_callback(ignore_outcome)
+        self._acknowledged = reply
+
+    async def acknowledged(self) -> None:
+        """Return when the server has taken all acknowledgements that were sent, or can take them no more."""
+        if self._acknowledged is not None:
+            await asyncio.wait([self._acknowledged])
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether entries wait for their acknowledgement since they are on the bus only just."""
+        return bool(self._unconfirmed)
 
 
 class StreamSubscription:

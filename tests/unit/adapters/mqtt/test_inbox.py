@@ -1,7 +1,7 @@
 """Messages on their way to the bus: each subscription by itself, nothing dropped in silence, floods bounded."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision
 from bridge.core.settings import Hold
 from tests.support.adapters.mqtt import Acknowledged
+from tests.support.adapters.on_bus import HeldBack
 from tests.support.clock import FakeClock
 
 
@@ -59,14 +60,21 @@ class Application:
         return [one.message for one in self.messages]
 
 
+def _at_once(then: Callable[[], None]) -> None:
+    then()
+
+
 class Session:
     """An inbox with everything around it, over as many connections as one likes."""
 
-    def __init__(self, *, present: bool = False, version5: bool = True, is_kept: bool = True) -> None:
+    def __init__(
+        self, *, present: bool = False, version5: bool = True, is_kept: bool = True, bus: HeldBack | None = None
+    ) -> None:
         self.is_kept = is_kept
         self.codec: CodecName = "auto"
         self.outdated: list[BridgeError] = []
         self.clock = FakeClock()
+        self.when_on_bus: Callable[[Callable[[], None]], None] = _at_once if bus is None else bus.when_on_bus
         self.acks = Acks()
         self.unacknowledged = UnacknowledgedMessages(self.acks, self.clock)
         self.known = KnownFilters()
@@ -101,6 +109,7 @@ class Session:
             unacknowledged=self.unacknowledged,
             stale=self.stale,
             clock=self.clock,
+            when_on_bus=self.when_on_bus,
             start=self._start,
             is_kept=self.is_kept,
             on_dropped=self._on_dropped,
@@ -672,4 +681,61 @@ async def test_what_an_ended_subscription_has_not_acknowledged_is_told() -> None
     await session.clock.settle()
     assert session.broker.acks == [1, 2, 3]
     assert session.dropped == [("invalid", "a")] * 3
+    session.end()
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_acknowledged_when_it_is_on_the_bus(qos: int) -> None:
+    """Not before; the next ones are delivered meanwhile, and fill the memory no more."""
+    bus, application = HeldBack(), Application()
+    session = Session(bus=bus)
+    session.inbox.open("t", application)
+    await session.come(message("t", 1, qos), message("t", 2, qos))
+    assert (application.contents, session.broker.acks) == ([1, 2], [])
+    assert (session.inbox.is_unconfirmed, session.acks.held_bytes) == (True, 0)
+    bus.confirm()
+    assert (session.inbox.is_unconfirmed, session.broker.acks, session.acks.held_bytes) == (False, [1, 2], 0)
+    session.end()
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("confirmed", ["before", "after"])
+async def test_a_reconnection_before_it_is_on_the_bus(confirmed: str, qos: int) -> None:
+    """The message comes again, is delivered once, and is acknowledged on the new connection, when it is on the bus."""
+    bus, application = HeldBack(), Application()
+    session = Session(bus=bus)
+    session.inbox.open("t", application)
+    await session.come(message("t", 7, qos))
+    session.broker.there = False
+    session.connect()
+    session.inbox.open("t", application)
+    if confirmed == "before":
+        bus.confirm()
+    await session.come(message("t", 7, qos))
+    assert application.contents == [7]
+    assert session.broker.acks == ([7] if confirmed == "before" else [])
+    bus.confirm()
+    assert session.broker.acks == [7]
+    assert session.acks.held_bytes == 0
+    session.end()
+
+
+async def test_set_aside_on_a_connection_that_is_gone() -> None:
+    """Its identifier belongs to another message by now, which its confirmation must not acknowledge."""
+    bus, silent = HeldBack(), Application()
+    silent.listens.clear()
+    session = Session(bus=bus)
+    session.inbox.open("t", silent)
+    await session.come(message("t", 7))
+    await session.clock.advance(PATIENCE)
+    silent.listens.set()
+    await session.clock.settle()
+    assert silent.contents == [7]
+    session.connect(present=False)
+    waiting = Application()
+    waiting.listens.clear()
+    session.inbox.open("other", waiting)
+    await session.come(message("other", 7))
+    bus.confirm()
+    assert session.broker.acks == []
     session.end()

@@ -19,6 +19,7 @@ from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.model import Inbound
 from bridge.core.ports import NO_OPTIONS, AckDecision, SubscriptionOptions
 from bridge.core.settings import Hold
+from tests.support.adapters.on_bus import HeldBack
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
 from tests.support.clock import FakeClock
@@ -115,10 +116,11 @@ class Room:
 
     message_id = "JOBS/nemo/7"
 
-    def __init__(self, clock: FakeClock, server: Server) -> None:
+    def __init__(self, clock: FakeClock, server: Server, bus: HeldBack | None = None) -> None:
         self.clock, self.server = clock, server
         self.told = Told()
-        setup = adapter_setup("test", clock=clock, **self.told.callbacks)
+        more = {} if bus is None else {"when_on_bus": bus.when_on_bus}
+        setup = adapter_setup("test", clock=clock, **self.told.callbacks, **more)
         self.queues = Queues(server, NatsConfig(), Codec(), setup)  # type: ignore[arg-type]
         self.ended: list[BridgeError] = []
         self.got: list[int | None] = []
@@ -408,7 +410,7 @@ async def test_given_back_where_its_caller_has_just_left() -> None:
 
 
 async def test_no_more_is_in_hand_than_prefetch():
-    """With `ack = "bus"`, too: so many are asked for, and more only when all of them are acknowledged."""
+    """With `ack = "bus"`, too: so many are asked for, and more only when all of them are on the bus."""
     clock, server = FakeClock(), Server()
     room = Room(clock, server)
     room.find()
@@ -423,3 +425,95 @@ async def test_no_more_is_in_hand_than_prefetch():
     await clock.settle()
     assert (server.pulls, server.batch, len(server.posts)) == (2, 2, 2)
     await server.stop()
+
+
+def numbered(number: int, delivered: int = 1, timestamp: int = 17) -> NatsMessage:
+    """One of many messages, in its n-th delivery, of a stream that was made at some time."""
+    reply = f"$JS.ACK.JOBS.nemo.{delivered}.{number}.{number}.{timestamp}00000000000000000.0"
+    return NatsMessage(1, "jobs", reply, b"1")
+
+
+async def begun(bus: HeldBack, prefetch: int) -> Room:
+    """A consumption whose messages get on the bus when `bus` says so."""
+    room = Room(FakeClock(), Server(), bus)
+    room.find()
+    room.listens.set()
+    options = SubscriptionOptions(prefetch=prefetch)
+    await room.queues.consume("JOBS/nemo", room.deliver_when_somebody_listens, options, room.ended.append)
+    return room
+
+
+async def test_what_is_not_on_the_bus_yet_is_not_acknowledged() -> None:
+    """Meanwhile more is asked for, and the server hears that it is in progress."""
+    bus = HeldBack()
+    room = await begun(bus, 2)
+    messages = [numbered(number) for number in (1, 2, 3)]
+    for message in messages:
+        room.server.arrived(message)
+    await room.clock.settle()
+    assert (room.server.pulls, len(room.got), room.server.posts) == (2, 3, [])
+    await room.clock.advance(10.0)
+    assert room.server.posts == [(message.reply, b"+WPI") for message in messages]
+    room.server.posts.clear()
+    bus.confirm()
+    assert room.server.posts == [(message.reply, b"+ACK") for message in messages]
+    room.server.posts.clear()
+    await room.clock.advance(60.0)
+    assert room.server.posts == []
+    await room.server.stop()
+
+
+async def test_a_bus_that_is_gone() -> None:
+    """No more is asked for than some thousand messages; it goes on when they are on the bus."""
+    bus = HeldBack()
+    room = await begun(bus, 100)
+    for number in range(5_000):
+        room.server.arrived(numbered(number))
+        await asyncio.sleep(0)
+    await room.clock.settle()
+    assert (len(room.got), room.server.pulls) == (5_000, 50)
+    bus.confirm()
+    await room.clock.settle()
+    assert room.server.pulls == 51
+    await room.server.stop()
+
+
+async def test_made_again_before_it_is_on_the_bus() -> None:
+    """The number is another message's by then, which is acknowledged only for itself."""
+    bus = HeldBack()
+    room = await begun(bus, 100)
+    room.server.arrived(numbered(7))
+    await room.clock.settle()
+    room.server.arrived(numbered(7, timestamp=18))
+    await room.clock.settle()
+    bus.confirm()
+    assert room.server.posts == [(numbered(7, timestamp=18).reply, b"+ACK")]
+    await room.server.stop()
+
+
+async def test_an_orderly_end() -> None:
+    """Nothing more is delivered; what is on the bus a moment later is acknowledged before the session is closed."""
+    bus = HeldBack()
+    room = await begun(bus, 100)
+    room.server.arrived(numbered(1))
+    await room.clock.settle()
+    closing = asyncio.create_task(room.queues.close())
+    await room.clock.settle()
+    room.server.arrived(numbered(2))
+    await room.clock.settle()
+    assert (closing.done(), len(room.got), room.server.posts) == (False, 1, [])
+    bus.confirm()
+    await closing
+    assert room.server.posts == [(numbered(1).reply, b"+ACK")]
+    await room.server.stop()
+
+
+async def test_an_orderly_end_without_a_bus() -> None:
+    """It does not take longer than half a second; what is not on the bus comes again."""
+    room = await begun(HeldBack(), 100)
+    room.server.arrived(numbered(1))
+    await room.clock.settle()
+    closing = asyncio.create_task(room.queues.close())
+    await room.clock.advance(0.5)
+    assert (closing.done(), room.server.posts) == (True, [])
+    await room.server.stop()

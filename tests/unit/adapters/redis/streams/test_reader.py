@@ -1,16 +1,17 @@
 """How long a stream's reader lets the application keep an entry, on the bridge's clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.streams.groups import Consumer
-from bridge.adapters.redis.streams.reader import StreamReader
+from bridge.adapters.redis.streams.reader import MOST_UNCONFIRMED, StreamReader
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Deliver
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
+from tests.support.adapters.on_bus import HeldBack
 from tests.support.clock import FakeClock
 
 CLAIM_EVERY = 10.0
@@ -28,7 +29,19 @@ class Stream(Consumer):
         self.given_back: list[str] = []
         self.kept: list[tuple[str, ...]] = []
         self.deliveries_set: dict[str, int] = {}
-        self.acknowledged: list[str] = []
+        self.acknowledgements: list[list[str]] = []
+
+    @property
+    def acknowledged(self) -> list[str]:
+        """All entries that were acknowledged."""
+        return [entry for entries in self.acknowledgements for entry in entries]
+
+    def acknowledge(self, *command: str) -> asyncio.Future[Any]:
+        """Take XACK."""
+        self.acknowledgements.append([*command[3:]])
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply.set_result(len(command) - 3)
+        return reply
 
     def read(self, _connection: Any, after: str, count: int, *, block: float | None = None) -> asyncio.Future[Any]:
         """See `Consumer.read`."""
@@ -49,9 +62,6 @@ class Stream(Consumer):
     def send_and_forget(self, *command: str | bytes | int) -> None:
         """See `Connection.send_and_forget`."""
         words = [str(one) for one in command]
-        if words[0] == "XACK":
-            self.acknowledged += words[3:]
-            return
         entries, idle = words[5 : words.index("IDLE")], words[words.index("IDLE") + 1]
         if "RETRYCOUNT" in words:
             count = int(words[words.index("RETRYCOUNT") + 1])
@@ -64,7 +74,12 @@ class Stream(Consumer):
 
 @asynccontextmanager
 async def reading(
-    clock: FakeClock, deliver: Deliver | None = None, *, prefetch: int = DEFAULT_PREFETCH, **hold: Any
+    clock: FakeClock,
+    deliver: Deliver | None = None,
+    *,
+    prefetch: int = DEFAULT_PREFETCH,
+    when_on_bus: Callable[[Callable[[], None]], None] = lambda then: then(),
+    **hold: Any,
 ) -> AsyncIterator[tuple[Stream, StreamReader, list[Inbound]]]:
     """A reader whose application keeps all that it gets, unless `deliver` says otherwise."""
     stream, got = Stream(clock), []
@@ -78,6 +93,8 @@ async def reading(
         stream,
         Codec(),
         deliver or keep,
+        when_on_bus=when_on_bus,
+        acknowledge=stream.acknowledge,
         message_id=lambda entry: entry,
         claim_every=CLAIM_EVERY,
         clock=clock,
@@ -176,7 +193,7 @@ async def test_counted_again_once_the_application_has_it() -> None:
 
 
 async def test_no_more_is_in_hand_than_prefetch():
-    """With `ack = "bus"`, too: so many entries are read, and more only when all of them are acknowledged."""
+    """With `ack = "bus"`, too: so many entries are read, and more only when all of them are on the bus."""
     clock, listens, got = FakeClock(), asyncio.Event(), []
 
     async def deliver_when_somebody_listens(inbound: Inbound) -> AckDecision:
@@ -191,3 +208,39 @@ async def test_no_more_is_in_hand_than_prefetch():
         listens.set()
         await clock.advance(2.0)
         assert got == stream.acknowledged == ["1-0", "2-0", "3-0"]
+
+
+async def test_what_is_not_on_the_bus_yet_is_not_acknowledged():
+    """Reading goes on meanwhile, and all that get on the bus together are acknowledged together."""
+    clock, bus = FakeClock(), HeldBack()
+    async with reading(clock, lambda _: AckDecision.ACK, prefetch=2, when_on_bus=bus.when_on_bus) as (stream, _, _):
+        stream.new = [f"{number}-0" for number in range(1, 6)]
+        await clock.advance(2.0)
+        assert (stream.new, stream.acknowledgements) == ([], [])
+        bus.confirm()
+        await clock.advance(2.0)
+        assert stream.acknowledgements == [["1-0", "2-0", "3-0", "4-0", "5-0"]]
+
+
+async def test_a_bus_that_is_gone():
+    """What was given to it is kept from other consumers, and no more is read than some thousand entries."""
+    clock, bus = FakeClock(), HeldBack()
+    async with reading(clock, lambda _: AckDecision.ACK, when_on_bus=bus.when_on_bus) as (stream, reader, _):
+        stream.new = [f"{number}-0" for number in range(1, MOST_UNCONFIRMED + 101)]
+        await clock.advance(2.0)
+        assert len(stream.new) == 100
+        for _ in range(3):
+            stream.kept.clear()
+            await clock.advance(CLAIM_EVERY + 2.0)
+            assert len(stream.kept[0]) == MOST_UNCONFIRMED
+        assert stream.acknowledgements == []
+        assert reader.is_unconfirmed
+        bus.confirm()
+        await clock.advance(2.0)
+        bus.confirm()
+        await clock.advance(2.0)
+        assert len(stream.acknowledged) == MOST_UNCONFIRMED + 100
+        assert not reader.is_unconfirmed
+        stream.kept.clear()
+        await clock.advance(2 * CLAIM_EVERY)
+        assert stream.kept == []
