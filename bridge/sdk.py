@@ -6,6 +6,7 @@ docs/adapters.md writes an adapter with it. A name that is here stays, and means
 | --- | --- |
 | the adapter | `AdapterSpec`, `AdapterSetup`, `AdapterBase`, `ProtocolAdapter`, `NameCheck`, `refuse_group` |
 | what it gets | commands, `Context`, `Promise`, `Deliver`, `SubscriptionOptions`, `Hold`, `Clock`, `Timer` |
+| when it acknowledges | `AdapterSetup.when_on_bus`, `AdapterSetup.on_bus`, `AckDecision` |
 | what it gives | `Inbound`, `QueueMessage`, `Subscription`, `AckDecision`, `Wildcards`, and the errors |
 | its settings | `Strict`, `Endpoint`, `ResolvedEndpoint`, `Addressing`, `Tls`, `auth`, durations, sizes, rates |
 """

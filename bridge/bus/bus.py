@@ -594,8 +594,7 @@ class Bus:
     def _on_message(self, frame: bytes, body: bytes) -> None:
         if self._watcher is not None:
             self._watcher(frame, body)
-        if self._confirmations.expects:
-            self._confirmations.came(frame, body)
+        self._confirmations.came(frame, body)
         if self._loopback.is_own(body) and not self._passes_own(frame):
             return
         try:

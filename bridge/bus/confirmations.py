@@ -7,7 +7,7 @@ moment later it is out of this process, except for a subscriber that does not re
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
@@ -20,14 +20,10 @@ _SHORT_MOMENT: Final = 0.002
 _MANY: Final = 16
 #: Seconds after which a message that has not come back is confirmed: nobody forwards its type to us.
 _NEVER: Final = 2.0
+#: The time is noted of one message in so many, and of the first one.
+_EACH: Final = 32
 #: Types that are known not to come back; when more turn up, the memory starts anew.
 _MOST_SILENT: Final = 4096
-
-
-class _Sent(NamedTuple):
-    frame: bytes
-    body: bytes
-    at: float
 
 
 class Confirmations:
@@ -42,16 +38,24 @@ class Confirmations:
         """
         self._clock = clock
         self._can_return = can_return
-        # Sent and not returned, in order: a broker keeps it. `_bodies` is for the search.
-        self._sent: deque[_Sent] = deque()
+        # Sent and not returned, in order: a broker keeps it. The set is for the search, which is needed only where
+        # others publish, too: it has all but the last `_unindexed` ones.
+        self._sent: deque[tuple[bytes, bytes]] = deque()
         self._bodies: set[bytes] = set()
+        self._unindexed = 0
         self._silent: set[bytes] = set()
         # How many were ever sent, and how many of them have returned, or never will.
         self._number = 0
         self._returned = 0
-        # Who waits for the return of the message with a number, and who waits a moment longer, since when.
+        # Some numbers, in order, each with a time: up to that number all were sent by then. While any has not returned
+        # there is one.
+        self._times: deque[tuple[int, float]] = deque()
+        self._next_time = 0
+        # Who waits for the return of the message with a number, and who waits a moment longer, since when. The last
+        # number of those that were called.
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
-        self._leaving: deque[tuple[float, Callable[[], None]]] = deque()
+        self._leaving: deque[tuple[float, int, Callable[[], None]]] = deque()
+        self._left = 0
         self._took = 0.0
         self._hurries = False
         self._leave = Timer(clock)
@@ -59,34 +63,51 @@ class Confirmations:
 
     def sent(self, frame: bytes, body: bytes) -> None:
         """Follow a message that was given to the broker."""
-        if frame in self._silent or body in self._bodies:
+        if self._silent and frame in self._silent:
             return
-        self._number += 1
-        self._sent.append(_Sent(frame, body, self._clock.monotonic()))
-        self._bodies.add(body)
-        if not self._never.is_set:
-            self._never.set(_NEVER, self._give_up)
-
-    @property
-    def expects(self) -> bool:
-        """Whether `came` is to be told of what comes."""
-        return bool(self._sent or self._silent)
+        self._number = number = self._number + 1
+        if number >= self._next_time or not self._sent:
+            self._times.append((number, self._clock.monotonic()))
+            self._next_time = number + _EACH
+            if not self._never.is_set:
+                self._never.set(_NEVER, self._give_up)
+        self._sent.append((frame, body))
+        self._unindexed += 1
 
     def came(self, frame: bytes, body: bytes) -> None:
         """Note a message that the broker has sent to us, whoever sent it first."""
-        if body in self._bodies:
-            now = self._clock.monotonic()
+        sent = self._sent
+        if sent and (sent[0][1] == body or self._is_sent(body)):
             while True:
-                one = self._sent.popleft()
-                self._bodies.discard(one.body)
+                one = sent.popleft()
                 self._returned += 1
-                if one.body == body:
+                if self._bodies:
+                    self._bodies.discard(one[1])
+                if one[1] == body:
                     break
-                self._silence(one.frame)  # the broker keeps the order, so it comes no more
-            self._took = now - one.at
-            self._let_leave()
-        elif frame in self._silent:
+                self._silence(one[0])  # the broker keeps the order, so it comes no more
+            self._unindexed = min(self._unindexed, len(sent))
+            if self._times[0][0] <= self._returned:
+                self._forget_times()
+            if self._waiting and self._waiting[0][0] <= self._returned:
+                self._let_leave()
+        elif self._silent and frame in self._silent:
             self._silent.discard(frame)
+
+    def _is_sent(self, body: bytes) -> bool:
+        """Return whether a message is among those that were sent."""
+        while self._unindexed:
+            self._bodies.add(self._sent[-self._unindexed][1])
+            self._unindexed -= 1
+        return body in self._bodies
+
+    def _forget_times(self) -> None:
+        """Forget the times of messages that have returned, and note how long the last of them took."""
+        times, now = self._times, self._clock.monotonic()
+        while times and times[0][0] <= self._returned:
+            self._took = now - times.popleft()[1]
+        if self._sent and not times:
+            times.append((self._number, now))
 
     def when_confirmed(self, then: Callable[[], None]) -> None:
         """Call `then` once all that was sent until now has left for those who listen; not before this returns.
@@ -100,9 +121,10 @@ class Confirmations:
 
     def lost(self) -> list[tuple[bytes, bytes]]:
         """Return the frames of what has not come back, since the broker is gone; it is to be sent again."""
-        now = self._clock.monotonic()
-        self._sent = deque(_Sent(one.frame, one.body, now) for one in self._sent)
-        return [(one.frame, one.body) for one in self._sent]
+        self._times.clear()
+        if self._sent:
+            self._times.append((self._number, self._clock.monotonic()))
+        return [*self._sent]
 
     def close(self) -> None:
         """Confirm nothing more."""
@@ -112,19 +134,31 @@ class Confirmations:
         self._leaving.clear()
         self._sent.clear()
         self._bodies.clear()
+        self._times.clear()
+        self._unindexed = 0
 
     def _let_leave(self) -> None:
-        waiting, returned = self._waiting, self._returned
+        waiting, returned, now = self._waiting, self._returned, self._clock.monotonic()
         while waiting and waiting[0][0] <= returned:
-            self._leaves(waiting.popleft()[1])
+            self._leaving.append((now, *waiting.popleft()))
+        self._set_timer()
 
     def _leaves(self, then: Callable[[], None]) -> None:
-        self._leaving.append((self._clock.monotonic(), then))
+        self._leaving.append((self._clock.monotonic(), self._number, then))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
         if not self._leave.is_set:
-            self._leave.set(_MOMENT, self._confirm)
-        elif not self._hurries and len(self._leaving) >= _MANY:
+            if self._leaving:
+                self._leave.set(_MOMENT, self._confirm)
+        elif not self._hurries and self._are_many:
             self._hurries = True
             self._leave.set(self._moment, self._confirm)
+
+    @property
+    def _are_many(self) -> bool:
+        """Whether so many messages leave that a remote may send no more before they are acknowledged."""
+        return self._leaving[-1][1] - self._left >= _MANY
 
     @property
     def _moment(self) -> float:
@@ -137,23 +171,29 @@ class Confirmations:
         # All of a moment leave together; those that came last have waited for the shorter one at least.
         until = self._clock.monotonic() - self._moment
         while leaving and leaving[0][0] <= until:
-            leaving.popleft()[1]()
+            _, self._left, then = leaving.popleft()
+            then()
         if leaving:
-            self._hurries = len(leaving) >= _MANY
+            self._hurries = self._are_many
             self._leave.set(self._moment if self._hurries else _MOMENT, self._confirm)
 
     def _give_up(self) -> None:
         """Confirm what has not come back for long, and expect its types no more until they come."""
-        old = self._clock.monotonic() - _NEVER
+        now, times = self._clock.monotonic(), self._times
         if self._can_return():
-            while self._sent and self._sent[0].at <= old:
-                one = self._sent.popleft()
-                self._bodies.discard(one.body)
-                self._returned += 1
-                self._silence(one.frame)
+            while times and times[0][1] <= now - _NEVER:
+                number = times.popleft()[0]
+                while self._returned < number:
+                    frame, body = self._sent.popleft()
+                    self._bodies.discard(body)
+                    self._returned += 1
+                    self._silence(frame)
+            self._unindexed = min(self._unindexed, len(self._sent))
+            if self._sent and not times:  # those after the last time that is known
+                times.append((self._number, now))
             self._let_leave()
         if self._sent:
-            self._never.set(max(0.001, self._sent[0].at - old) if self._can_return() else _NEVER, self._give_up)
+            self._never.set(max(0.001, times[0][1] + _NEVER - now) if self._can_return() else _NEVER, self._give_up)
 
     def _silence(self, frame: bytes) -> None:
         if len(self._silent) >= _MOST_SILENT:

@@ -121,6 +121,8 @@ class _Live:
         acknowledged: Whether its messages are acknowledged.
         task: Delivers messages; None while there are none.
         now: The message that is being delivered.
+        unconfirmed: Messages that were delivered and are not acknowledged, since their events are not on the bus yet.
+        is_ending: Whether nothing more is delivered.
     """
 
     session: "ScriptedSession"
@@ -129,6 +131,8 @@ class _Live:
     acknowledged: bool
     task: asyncio.Task[None] | None = None
     now: _Message | None = None
+    unconfirmed: list[_Message] = field(default_factory=list)
+    is_ending: bool = False
 
 
 class ScriptedRemote:
@@ -270,8 +274,9 @@ class ScriptedRemote:
         """Return the contents of messages that are not acknowledged, but for those that wait for the application."""
         found: list[_Message] = []
         for one in self._mailboxes.values():
-            if one.live is not None and one.live.now is not None:
-                found.append(one.live.now)
+            if one.live is not None:
+                found += one.live.unconfirmed
+                found += () if one.live.now is None else (one.live.now,)
             found += one.waiting
         return [one.content for one in found]
 
@@ -440,6 +445,18 @@ class ScriptedRemote:
         if live is not None:
             self._stop(mailbox, live)
 
+    def quiet(self, live: dict[_Mailbox, _Live]) -> None:
+        """Deliver nothing more to some subscriptions; what is being delivered is for the next ones."""
+        for mailbox, one in live.items():
+            one.is_ending = True
+            if one.task is not None:
+                one.task.cancel()
+                one.task = None
+            if one.now is not None and one.acknowledged:
+                self._settled(one.now, "not acknowledged")
+                mailbox.waiting.appendleft(one.now)
+                one.now = None
+
     def over(self, session: "ScriptedSession") -> None:
         """End all subscriptions of a session that has ended."""
         self.sessions.pop(session, None)
@@ -459,6 +476,8 @@ class ScriptedRemote:
             timer.cancel()
             back.append(message)
         mailbox.held.clear()
+        back += live.unconfirmed
+        live.unconfirmed.clear()
         if live.now is not None:
             back.append(live.now)
             live.now = None
@@ -472,6 +491,8 @@ class ScriptedRemote:
     def _pump(self, mailbox: _Mailbox) -> None:
         live = mailbox.live
         if live is None or live.task is not None or not mailbox.waiting or self.frozen or live.session.half_open:
+            return
+        if live.is_ending:
             return
         live.task = asyncio.get_running_loop().create_task(self._deliver_all(mailbox, live))
 
@@ -500,9 +521,18 @@ class ScriptedRemote:
             live.now = None
             if decided is AckDecision.HOLD and hold is not None and inbound.message_id is not None:
                 self._hold(mailbox, live, message, inbound.message_id)
+            elif live.acknowledged:
+                live.unconfirmed.append(message)
+                live.session.when_on_bus(partial(self._confirm, live, message))
             else:
-                self._settled(message, "acknowledged" if live.acknowledged else "no ack")
+                self._settled(message, "no ack")
         live.task = None
+
+    def _confirm(self, live: _Live, message: _Message) -> None:
+        """Take the acknowledgement of a message, unless its session has ended meanwhile, or is dead."""
+        if message in live.unconfirmed and not live.session.half_open:
+            live.unconfirmed.remove(message)
+            self._settled(message, "acknowledged")
 
     def _inbound(self, message: _Message, live: _Live) -> Inbound:
         return Inbound(
@@ -554,6 +584,7 @@ class ScriptedSession:
         in_flight: The attempts that have no answer yet.
         live: Its subscriptions.
         is_over: Whether it was lost or closed.
+        when_on_bus: See `AdapterSetup`.
     """
 
     def __init__(self, remote: ScriptedRemote, spec: AdapterSpec, setup: AdapterSetup) -> None:
@@ -570,6 +601,7 @@ class ScriptedSession:
         self.live: dict[_Mailbox, _Live] = {}
         self.is_over = False
         self._is_open = False
+        self.when_on_bus = setup.when_on_bus
 
     @property
     def protocol(self) -> str:
@@ -659,6 +691,8 @@ class ScriptedSession:
 
     async def disconnect(self) -> None:
         """See `ProtocolAdapter.disconnect`."""
+        if not self._is_silent:
+            await self._acknowledge(self.live)
         if not self.is_over:
             was_open = self._is_open
             self._finish()
@@ -740,7 +774,16 @@ class ScriptedSession:
     async def unsubscribe(self, subscription: Subscription) -> None:
         """See `ProtocolAdapter.unsubscribe`."""
         await self._pass()
+        mailbox: _Mailbox = subscription.handle
+        if mailbox in self.live:
+            await self._acknowledge({mailbox: self.live[mailbox]})
         self._remote.unsubscribe(self, subscription)
+
+    async def _acknowledge(self, live: dict[_Mailbox, _Live]) -> None:
+        """End deliveries, and wait until what was delivered is acknowledged, so that it does not come again."""
+        self._remote.quiet(live)
+        if any(one.unconfirmed for one in live.values()):
+            await self._setup.on_bus()
 
 
 def parts_of(command: Request | Publish | Enqueue) -> tuple[str, str, Any]:

@@ -210,3 +210,17 @@ def test_the_log_is_part_of_the_record(broker: Configuration) -> None:
         lines = [one for one in world.run(3) if isinstance(one, LogLine) and one.level == "warning"]
         assert lines[0].fields["integration"] == "events"
         assert not [one for one in world.record if isinstance(one, Delivered)]
+
+
+@pytest.mark.parametrize(("end", "times"), [("kill", 2), ("stop", 1)])
+def test_a_message_is_acknowledged_when_it_is_on_the_bus(broker: Configuration, end: str, times: int) -> None:
+    """It comes again where the process is killed in the moment before, and not where it is stopped in order."""
+    with Simulation(broker) as world:
+        world.at(1, lambda: world.deliver("metrics", "metrics/cpu", 1))
+        world.at(1.001, getattr(world, end))
+        world.at(2, world.start_soon)
+        world.start()
+        record = world.run(60)
+        outcomes = [one.outcome for one in record.deliveries("events")]
+        assert outcomes == ["not acknowledged", "acknowledged"][-times:]
+        assert len(record.events("data.metrics")) == times

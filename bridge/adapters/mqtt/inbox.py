@@ -131,6 +131,8 @@ class Inbox:
         self._on_outdated = on_outdated
         self._on_warning = on_warning
         self._leaves = False
+        # Messages that were delivered in this turn, and how many were and are not acknowledged.
+        self._delivered: list[IncomingMessage] = []
         self._unconfirmed = 0
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
@@ -426,11 +428,19 @@ class Inbox:
         """Acknowledge a message that was delivered once its events are on the bus."""
         self._acks.delivered(message)
         self._unconfirmed += 1
-        self._when_on_bus(partial(self._confirm, message))
+        if not self._delivered:
+            asyncio.get_running_loop().call_soon(self._ask_bus)
+        self._delivered.append(message)
 
-    def _confirm(self, message: IncomingMessage) -> None:
-        self._unconfirmed -= 1
-        self._acks.settle(message)
+    def _ask_bus(self) -> None:
+        """Wait for all messages of this turn together."""
+        delivered, self._delivered = self._delivered, []
+        self._when_on_bus(partial(self._confirm, delivered))
+
+    def _confirm(self, messages: list[IncomingMessage]) -> None:
+        self._unconfirmed -= len(messages)
+        for message in messages:
+            self._acks.settle(message)
 
     @property
     def is_unconfirmed(self) -> bool:

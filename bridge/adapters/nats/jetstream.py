@@ -85,6 +85,7 @@ class Consumption:
             they are in progress, so that it does not deliver them again.
         unanswered: Messages that the application has to acknowledge: id → reply subject, and the time on the clock
             until which it has to.
+        delivered: Ids and reply subjects of those that were delivered in this turn.
         unconfirmed: How many were delivered and are not on the bus yet.
         answered: Set when the application has acknowledged one, or one is on the bus.
         tasks: What delivers the messages, and what tells the server of those in progress.
@@ -99,6 +100,7 @@ class Consumption:
     prefetch: int
     in_progress: dict[str, None]
     unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)
+    delivered: list[tuple[str, str]] = field(default_factory=list)
     unconfirmed: int = 0
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: tuple[asyncio.Task[None], ...] = ()
@@ -577,16 +579,24 @@ class Queues:
             consumption.unanswered[message_id] = (message.reply, until)
         else:
             consumption.unconfirmed += 1
-            self._setup.when_on_bus(partial(self._confirm, message_id, message.reply, consumption))
+            if not consumption.delivered:
+                asyncio.get_running_loop().call_soon(self._ask_bus, consumption)
+            consumption.delivered.append((message_id, message.reply))
 
-    def _confirm(self, message_id: str, reply: str, consumption: Consumption) -> None:
-        """Acknowledge a message whose event is on the bus, unless that was done, or its stream was made again."""
-        consumption.unconfirmed -= 1
+    def _ask_bus(self, consumption: Consumption) -> None:
+        """Wait for all messages of this turn together."""
+        delivered, consumption.delivered = consumption.delivered, []
+        self._setup.when_on_bus(partial(self._confirm, consumption, delivered))
+
+    def _confirm(self, consumption: Consumption, delivered: list[tuple[str, str]]) -> None:
+        """Acknowledge messages whose events are on the bus, unless that was done, or the stream was made again."""
+        consumption.unconfirmed -= len(delivered)
         consumption.answered.set()
-        consumption.in_progress.pop(reply, None)
-        if self._unacknowledged.get(message_id) == reply:
-            with contextlib.suppress(BridgeError):  # the connection is lost: it comes again
-                self._done(message_id, reply, consumption, ACK)
+        for message_id, reply in delivered:
+            consumption.in_progress.pop(reply, None)
+            if self._unacknowledged.get(message_id) == reply:
+                with contextlib.suppress(BridgeError):  # the connection is lost: it comes again
+                    self._done(message_id, reply, consumption, ACK)
 
     def _done(self, message_id: str, reply: str, consumption: Consumption, how: bytes) -> None:
         """Be done with a message.
