@@ -14,9 +14,10 @@ from bridge.core.timer import Timer
 
 #: Seconds from a message's return to its confirmation: ZeroMQ's thread writes it to the other subscribers meanwhile.
 #: The longer one lets confirmations come together; the shorter one holds while many wait, because a remote that sends
-#: no more than a few unacknowledged messages would wait with them.
+#: no more than a few unacknowledged messages would wait with them. Two milliseconds were too few once: on a busy
+#: machine that thread had not had its turn.
 _MOMENT: Final = 0.01
-_SHORT_MOMENT: Final = 0.002
+_SHORT_MOMENT: Final = 0.005
 _MANY: Final = 16
 #: Seconds after which a message that has not come back is confirmed: nobody forwards its type to us.
 _NEVER: Final = 2.0
