@@ -126,7 +126,9 @@ class Bus:
         self._last_id = 0
         self._seq = 0
         self._loopback = Loopback(source)
-        self._confirmations = Confirmations(clock, can_return=self._can_return)
+        self._confirmations = Confirmations(
+            clock, can_return=self._can_return, when_written=self._transport.when_written
+        )
         self._taken: set[str] = set()
         self._watcher: Callable[[bytes, bytes], None] | None = None
         self._done: asyncio.Future[None] | None = None

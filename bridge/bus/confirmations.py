@@ -2,22 +2,24 @@
 
 What ZeroMQ has taken is still in the memory of this process, and a `kill -9` loses it. The broker forwards a message to
 all subscribers at once, and we are one of them. So a message that has come back is in the pipes to all the others. A
-moment later it is out of this process, except for a subscriber that does not read.
+moment later, and when ZeroMQ's thread has had its turn, it is out of this process, except for a subscriber that does
+not read.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
-#: Seconds from a message's return to its confirmation: ZeroMQ's thread writes it to the other subscribers meanwhile.
-#: The longer one lets confirmations come together; the shorter one holds while many wait, because a remote that sends
-#: no more than a few unacknowledged messages would wait with them. Two milliseconds were too few once: on a busy
-#: machine that thread had not had its turn.
+#: Seconds from a message's return to when its writing is asked for: the broker gives it to the other subscribers
+#: meanwhile. The longer one lets confirmations come together; the shorter one holds while many wait, because a remote
+#: that sends no more than a few unacknowledged messages would wait with them. The time alone would not do: on a busy
+#: machine ZeroMQ's thread had not had its turn within two milliseconds.
 _MOMENT: Final = 0.01
-_SHORT_MOMENT: Final = 0.005
+_SHORT_MOMENT: Final = 0.002
 _MANY: Final = 16
 #: Seconds after which a message that has not come back is confirmed: nobody forwards its type to us.
 _NEVER: Final = 2.0
@@ -30,15 +32,19 @@ _MOST_SILENT: Final = 4096
 class Confirmations:
     """Follows messages from when they are sent until they have left for those who listen."""
 
-    def __init__(self, clock: Clock, *, can_return: Callable[[], bool]) -> None:
+    def __init__(
+        self, clock: Clock, *, can_return: Callable[[], bool], when_written: Callable[[Callable[[], None]], None]
+    ) -> None:
         """Follow nothing yet.
 
         Args:
             clock: For the moments that are waited.
             can_return: Returns whether all that was sent is with a broker that is connected.
+            when_written: Calls a function once what the broker has forwarded until now is out of this process.
         """
         self._clock = clock
         self._can_return = can_return
+        self._when_written = when_written
         # Sent and not returned, in order: a broker keeps it. The set is for the search, which is needed only where
         # others publish, too: it has all but the last `_unindexed` ones.
         self._sent: deque[tuple[bytes, bytes]] = deque()
@@ -170,10 +176,12 @@ class Confirmations:
         self._hurries = False
         leaving = self._leaving
         # All of a moment leave together; those that came last have waited for the shorter one at least.
-        until = self._clock.monotonic() - self._moment
+        until, confirmed = self._clock.monotonic() - self._moment, []
         while leaving and leaving[0][0] <= until:
             _, self._left, then = leaving.popleft()
-            then()
+            confirmed.append(then)
+        if confirmed:
+            self._when_written(partial(_call, confirmed))
         if leaving:
             self._hurries = self._are_many
             self._leave.set(self._moment if self._hurries else _MOMENT, self._confirm)
@@ -200,3 +208,8 @@ class Confirmations:
         if len(self._silent) >= _MOST_SILENT:
             self._silent.clear()
         self._silent.add(frame)
+
+
+def _call(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()

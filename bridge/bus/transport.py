@@ -13,6 +13,7 @@ from bridge.bus.address import check_reachable, default_publish, default_subscri
 from bridge.bus.broker.broker import AccessControl, Broker
 from bridge.bus.broker.curve import CurveClient, CurveServer, load_access_list
 from bridge.bus.broker.forwarder import Refusals
+from bridge.bus.broker.io_thread import IoThread
 from bridge.bus.receiver import Receiver
 from bridge.bus.rejection import Reason
 from bridge.bus.sender import Sender
@@ -152,6 +153,13 @@ class Transport(Protocol):
         """Close; idempotent, also where `open` has failed. What was sent still leaves for a moment."""
         ...
 
+    def when_written(self, then: Callable[[], None]) -> None:
+        """Call `then` once what the broker has forwarded until now is out of this process; at once if it is already.
+
+        It is so except for what the connection of a subscriber has no room for.
+        """
+        ...
+
     async def renew_keys(self) -> int | None:
         """Read the list of keys that may use the bus again. Return how many there are, None on an open bus.
 
@@ -209,6 +217,7 @@ class ZmqTransport:
         self._marker: bytes | None = None
         self._marker_came_back = asyncio.Event()
         self._broker: Broker | None = None
+        self._io_thread: IoThread | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self.sender: Sender | None = None
         self.receiver: Receiver | None = None
@@ -231,6 +240,8 @@ class ZmqTransport:
             broker = await self._host(events)
             slow_subscribers, context = broker.slow_subscribers, broker.context
             publish, subscribe = broker.inproc_publish, broker.inproc_subscribe
+            self._io_thread = IoThread(context)
+            self._io_thread.open()
         else:
             context = zmq.Context()
             publish, subscribe = self._publish, self._subscribe
@@ -307,6 +318,13 @@ class ZmqTransport:
             finally:
                 receiver.unsubscribe(marker)
 
+    def when_written(self, then: Callable[[], None]) -> None:
+        """See `Transport.when_written`."""
+        if self._io_thread is None:  # the broker is in another process
+            then()
+        else:
+            self._io_thread.when_done(then)
+
     async def close(self) -> None:
         """See `Transport.close`."""
         ends = (self.receiver, self.sender)
@@ -318,6 +336,8 @@ class ZmqTransport:
         if self.sender is not None:
             self.sender.close()
             self.sender = None
+        if self._io_thread is not None:
+            self._io_thread.close()
         context, self._context = self._context, None
         broker, self._broker = self._broker, None
         if broker is not None:

@@ -215,6 +215,10 @@ class MemoryTransport:
             self._broker.leave(self, [_bytes(prefix) for prefix in self.receiver.subscriptions])
             self.receiver = None
 
+    def when_written(self, then: Callable[[], None]) -> None:
+        """See `Transport.when_written`: a broker in memory needs no time."""
+        then()
+
     async def renew_keys(self) -> int | None:
         """See `Transport.renew_keys`."""
         return None

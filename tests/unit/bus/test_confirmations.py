@@ -1,5 +1,7 @@
 """When what was sent has left for those who listen."""
 
+from collections.abc import Callable
+
 import pytest
 
 from bridge.bus import confirmations as module
@@ -17,7 +19,18 @@ class Following:
         self.clock = FakeClock()
         self.connected = True
         self.confirmed: list[str] = []
-        self.confirmations = Confirmations(self.clock, can_return=lambda: self.connected)
+        # Whether ZeroMQ's thread has its turn at once; what it is asked while it has not.
+        self.writes = True
+        self.to_write: list[Callable[[], None]] = []
+        self.confirmations = Confirmations(
+            self.clock, can_return=lambda: self.connected, when_written=self._when_written
+        )
+
+    def _when_written(self, then: Callable[[], None]) -> None:
+        if self.writes:
+            then()
+        else:
+            self.to_write.append(then)
 
     def sent(self, *bodies: bytes, frame: bytes = b"a") -> None:
         for body in bodies:
@@ -99,7 +112,7 @@ async def test_a_small_window_does_not_wait_long(it: Following) -> None:
         it.sent(b"%d" % number)
         it.ask("x")
         it.came(b"%d" % number)
-    await it.clock.advance(0.0051)
+    await it.clock.advance(0.0021)
     assert len(it.confirmed) == 20
 
 
@@ -114,6 +127,24 @@ async def test_a_busy_machine_gets_more_time(it: Following) -> None:
     assert it.confirmed == []
     await it.clock.advance(0.005)
     assert len(it.confirmed) == 20
+
+
+async def test_after_it_was_written(it: Following) -> None:
+    """However long ZeroMQ's thread has not had its turn, nothing is confirmed; then all that it was asked for is."""
+    it.writes = False
+    it.sent(b"1")
+    it.ask("1")
+    it.came(b"1")
+    await it.clock.advance(1)
+    it.sent(b"2")
+    it.ask("2")
+    it.came(b"2")
+    assert it.confirmed == []
+    assert len(it.to_write) == 1
+    await it.clock.advance(1)
+    for then in it.to_write:
+        then()
+    assert it.confirmed == ["1", "2"]
 
 
 async def test_one_that_never_comes_back(it: Following) -> None:
