@@ -15,7 +15,7 @@ from bench_lib.stream import TYPE, event, with_id, without_id
 from bench_lib.wires import BATCH
 
 #: Messages sent and not yet seen at the far end. The broker holds 4,000 for a slow subscriber, of which 2,000 are sure:
-#: libzmq learns what was read when that is half of it. An integration's queue holds 10,000 by default. What is beyond is
+#: libzmq learns what was read when that is half of it. The queue of an integration holds 10,000. What is beyond is
 #: dropped or shed, which is no measurement of speed.
 WINDOW: Final = 2_000
 #: Of the plan's seconds, since there are many ways.

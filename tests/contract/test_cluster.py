@@ -380,8 +380,9 @@ async def test_many_messages_pass(broker: Broker) -> None:
     taken = Taken()
     await node.cluster.consume("T", "node_one", taken.handle, taken.ended.append, prefetch=700)
     await asyncio.gather(*(node.export("t.event.one.x", b"%d" % n, str(n), True) for n in range(2000)))
-    await until(lambda: len(taken.messages) == 2000, "all messages")
-    assert [message.sequence for message in taken.messages] == list(range(1, 2001))
+    await until(lambda: len({message.sequence for message in taken.messages}) == 2000, "all messages")
+    # On a busy machine one may come a second time, since it was not acknowledged within a second.
+    assert list(dict.fromkeys(message.sequence for message in taken.messages)) == list(range(1, 2001))
     await _acknowledged(node, "node_one", 2000)
 
 

@@ -19,6 +19,7 @@ from nats.js.errors import NotFoundError
 
 from tests.support.adapters.mqtt import connected
 from tests.support.bus.bus import Peer
+from tests.support.servers import acknowledgements
 from tests.support.servers.mosquitto import mosquitto
 from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.servers.proxy import FaultProxy, fault_proxy
@@ -96,7 +97,7 @@ async def _redis() -> AsyncIterator[Way]:
             server.port,
             lambda port: _integration("redis", port, "", 'queue = "jobs"'),
             send,
-            lambda said: b"XACK" in said,
+            acknowledgements.of_redis,
             _subscribed,
         )
 
@@ -104,15 +105,6 @@ async def _redis() -> AsyncIterator[Way]:
 @asynccontextmanager
 async def _mqtt(qos: int, version: str) -> AsyncIterator[Way]:
     config = f'client_id = "sidecar"\n    clean_start = false\n    version = "{version}"'
-    kind = 0x40 if qos == 1 else 0x50
-
-    def acknowledges(said: bytes) -> bool:
-        while len(said) > 1:  # all that a subscriber says is shorter than 128 bytes, beside CONNECT and SUBSCRIBE
-            if said[0] == kind:
-                return True
-            said = said[2 + said[1] :]
-        return False
-
     with mosquitto() as broker:
         async with connected(broker.url) as outside:
 
@@ -125,13 +117,9 @@ async def _mqtt(qos: int, version: str) -> AsyncIterator[Way]:
                 broker.port,
                 lambda port: _integration("mqtt", port, config, f'topic = "jobs"\n  qos = {qos}'),
                 send,
-                acknowledges,
+                acknowledgements.of_mqtt,
                 _subscribed,
             )
-
-
-def _is_ack(said: bytes) -> bool:
-    return b"$JS.ACK." in said and b"+ACK" in said
 
 
 @asynccontextmanager
@@ -151,7 +139,7 @@ async def _jetstream() -> AsyncIterator[Way]:
                 server.port,
                 lambda port: _integration("nats", port, "", 'queue = "JOBS/nemo"'),
                 send,
-                _is_ack,
+                acknowledgements.of_jetstream,
                 _subscribed,
             )
 
@@ -221,7 +209,7 @@ async def _fabric() -> AsyncIterator[Way]:
             server.port,
             lambda port: _NODE.format(port=port, node="b", more='import = ["came"]'),
             send,
-            _is_ack,
+            acknowledgements.of_jetstream,
             begun,
         )
 

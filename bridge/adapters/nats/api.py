@@ -1,5 +1,6 @@
 """What streams, queues and buckets need of JetStream: its requests, its answers, what it says of a message."""
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -26,7 +27,8 @@ LATE: Final = 5.0
 #: Seconds between two pulls at least, where the first has brought nothing: without a leader each may end at once.
 PULL_SPACING: Final = 1.0
 
-#: Seconds for which it is tried to go on with a consumer although JetStream does not answer, and for each attempt.
+#: Seconds for which it is tried to go on with a consumer although JetStream does not answer, and that it has for each
+#: answer until it is asked again.
 _PERSIST: Final = 20.0
 _ATTEMPT: Final = 3.0
 #: Deliveries and sequences are unsigned numbers of 64 bits.
@@ -123,6 +125,7 @@ _PUB_ACK: Final = msgspec.json.Decoder(PubAck)
 _DECODERS: Final[dict[type[Answer], msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(kind) for kind in (Answer, StreamInfo, ConsumerInfo, MessageAnswer)
 }
+_R = TypeVar("_R")
 _A = TypeVar("_A", bound=Answer)
 
 
@@ -241,6 +244,21 @@ async def call(connection: NatsConnection, method: str, question: Any, kind: typ
     found: _A = parse_json(answer.data, _DECODERS[kind], "an answer of JetStream")
     _check(found)
     return found
+
+
+async def insist(clock: Clock, ask: Callable[[], Awaitable[_R]]) -> _R:
+    """Return what a call returns that may be repeated; ask again for as long as there is no answer.
+
+    JetStream without a leader is silent, and never answers what it was asked then. The caller limits the time.
+
+    Args:
+        clock: Limits each call, to `_ATTEMPT` seconds.
+        ask: Makes the call; it may be cancelled, and then called again.
+    """
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with clock.timeout(_ATTEMPT):
+                return await ask()
 
 
 async def persist(clock: Clock, attempt: Callable[[], Awaitable[None]], what: str) -> None:

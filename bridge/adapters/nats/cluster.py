@@ -12,6 +12,7 @@ from bridge.adapters.nats.api import (
     ConsumerInfo,
     StreamInfo,
     call,
+    insist,
     nanoseconds,
     read_stored,
 )
@@ -85,18 +86,22 @@ class NatsCluster:
             "max_msgs": -1,
             "max_msg_size": -1,
         }
-        info = await find_or_make(self._connection, config | _config(wanted))
+        info = await insist(self._clock, lambda: find_or_make(self._connection, config | _config(wanted)))
         self._time.learn(info.ts)
         return _spec(wanted.name, info.config)
 
     async def change_stream(self, wanted: StreamSpec) -> None:
         """See `ClusterSession.change_stream`."""
+        await insist(self._clock, lambda: self._change_stream(wanted))
+
+    async def _change_stream(self, wanted: StreamSpec) -> None:
         info = await call(self._connection, f"STREAM.INFO.{wanted.name}", None, StreamInfo)
         await call(self._connection, f"STREAM.UPDATE.{wanted.name}", info.config | _config(wanted), StreamInfo)
 
     async def stream_state(self, name: str) -> StreamState:
         """See `ClusterSession.stream_state`."""
-        state = (await call(self._connection, f"STREAM.INFO.{name}", None, StreamInfo)).state
+        info = await insist(self._clock, lambda: call(self._connection, f"STREAM.INFO.{name}", None, StreamInfo))
+        state = info.state
         first = state.first_seq if state.messages else state.last_seq + 1
         return StreamState(first=first, last=state.last_seq, messages=state.messages, bytes=state.bytes)
 
@@ -104,6 +109,10 @@ class NatsCluster:
 
     async def consumer(self, stream: str, name: str, subject: str) -> ConsumerState:
         """See `ClusterSession.consumer`."""
+        made: list[str] = []  # also where the answer to that does not come
+        return await insist(self._clock, lambda: self._consumer(stream, name, subject, made))
+
+    async def _consumer(self, stream: str, name: str, subject: str, made: list[str]) -> ConsumerState:
         config: dict[str, Any] = {
             "durable_name": name,
             "name": name,
@@ -114,22 +123,23 @@ class NatsCluster:
             "replay_policy": "instant",
             "filter_subject": subject,
         }
-        made = False
         info = await self._consumer_info(stream, name)
         if info is None:
             # A number, and not the policy `new`: nats-server 2.9 does not say where a consumer of that one began.
             begin = (await self.stream_state(stream)).last + 1
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": begin}
             try:
-                info, made = await self._make(stream, name, config), True
+                made.append(name)
+                info = await self._make(stream, name, config)
             except RejectedError as error:
+                made.clear()
                 if error.code not in CONSUMER_EXISTS:
                     raise
                 info = await call(self._connection, f"CONSUMER.INFO.{stream}.{name}", None, ConsumerInfo)
         check_fit(info, stream, name)
         if info.config.get("filter_subject") != subject:
             info = await self._make(stream, name, info.config | {"filter_subject": subject})
-        return ConsumerState(acknowledged=_acknowledged(info), pending=info.num_pending, made=made)
+        return ConsumerState(acknowledged=_acknowledged(info), pending=info.num_pending, made=bool(made))
 
     async def _consumer_info(self, stream: str, name: str) -> ConsumerInfo | None:
         try:
@@ -250,11 +260,11 @@ class NatsCluster:
 
     async def bucket(self, name: str, *, replicas: int) -> None:
         """See `ClusterSession.bucket`."""
-        await self._buckets.bucket(name, replicas)
+        await insist(self._clock, lambda: self._buckets.bucket(name, replicas))
 
     async def get(self, bucket: str, key: str) -> KeyEntry | None:
         """See `ClusterSession.get`."""
-        return await self._buckets.get(bucket, key)
+        return await insist(self._clock, lambda: self._buckets.get(bucket, key))
 
     async def create(self, bucket: str, key: str, value: bytes) -> int:
         """See `ClusterSession.create`."""

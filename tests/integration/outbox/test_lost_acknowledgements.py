@@ -14,16 +14,19 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from tests.support.adapters.mqtt import connected
 from tests.support.bus.program import Program
+from tests.support.servers import acknowledgements
 from tests.support.servers.mosquitto import Mosquitto, mosquitto
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_server
 from tests.support.servers.proxy import FaultProxy, fault_proxy
 from tests.support.servers.redis_server import RedisServer, redis_server
 from tests.support.sidecar.sidecar import sidecar
+from tests.support.wait import until
 
 
 class Redis:
     """A stream."""
 
+    acknowledges = staticmethod(acknowledgements.of_redis)
     config = 'claim_after = "20s"'
     place = 'queue = "jobs"'
 
@@ -48,6 +51,7 @@ class Redis:
 class JetStream:
     """A stream with a consumer whose messages come again after a second."""
 
+    acknowledges = staticmethod(acknowledgements.of_jetstream)
     config = ""
     place = 'queue = "JOBS/nemo"'
 
@@ -75,6 +79,7 @@ class JetStream:
 class Mqtt:
     """A topic; its sender gives each message a key, since MQTT has no identity that lasts."""
 
+    acknowledges = staticmethod(acknowledgements.of_mqtt)
     config = 'client_id = "sidecar"\n    clean_start = false\n    receive_maximum = 1'
     place = 'topic = "jobs"'
 
@@ -145,15 +150,24 @@ subscription "jobs" {{
 """
 
 
+async def _all_acknowledged(place: Any, program: Program) -> None:
+    async with asyncio.timeout(10):
+        while await place.open() > 0:
+            await program.ask("bridge.ping")
+
+
 async def _lose_one(place: Any, proxy: FaultProxy, program: Program) -> int:
     """Have a message delivered of which the acknowledgement is lost; its number.
 
     Where the sidecar was just about to ask for the next one, that is lost, too, and nothing comes: once more then.
     """
+    said: list[bytes] = []
+    proxy.on_said = said.append
     for number in range(1, 6):
         await program.wait("health.remote", lambda event: event["payload"]["status"] == "connected", seconds=20)
         proxy.mode = "deaf"
         await place.put(number)
+        said.clear()
         try:
             await program.wait("job.come", lambda event, n=number: event["payload"]["message"] == n, seconds=1)
         except AssertionError:
@@ -161,7 +175,9 @@ async def _lose_one(place: Any, proxy: FaultProxy, program: Program) -> int:
             proxy.mode = "pass"
             proxy.end_all(reset=True)
             await program.wait("job.come", since=since)
+            await _all_acknowledged(place, program)
         else:
+            await until(lambda: any(map(place.acknowledges, said)), "the acknowledgement")
             return number
     raise AssertionError("it never came")
 
@@ -179,9 +195,7 @@ async def test_a_lost_acknowledgement_makes_no_second_event(kind):
                 proxy.mode = "pass"
                 proxy.end_all(reset=True)
                 await program.wait("health.remote", lambda e: e["payload"]["status"] == "connected", since=since)
-                async with asyncio.timeout(10):
-                    while await place.open() > 0:
-                        await program.ask("bridge.ping")
+                await _all_acknowledged(place, program)
                 await place.put("last")
                 await program.wait("job.come", lambda event: event["payload"]["message"] == "last")
                 come = [event["payload"]["message"] for event in program.seen("job.come")]

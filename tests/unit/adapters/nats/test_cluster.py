@@ -354,3 +354,51 @@ async def test_a_server_whose_answers_are_garbage() -> None:
             ):
                 with pytest.raises((ProtocolError, RejectedError)):
                     await call
+
+
+# --- silence
+
+
+_STREAM: Final = {"config": {"name": "T", "subjects": ["t.>"]}, "state": {"last_seq": 7}}
+
+
+@pytest.mark.parametrize(
+    ("call", "asked", "answer"),
+    [
+        (lambda it: it.stream(StreamSpec(name="T", subjects=("t.>",), max_age=60)), "STREAM.INFO.T", _STREAM),
+        (lambda it: it.stream_state("T"), "STREAM.INFO.T", _STREAM),
+        (
+            lambda it: it.consumer("T", "c", "t.>"),
+            "CONSUMER.INFO.T.c",
+            {"config": _INFO["config"] | {"filter_subject": "t.>"}},
+        ),
+    ],
+    ids=["stream", "stream_state", "consumer"],
+)
+async def test_a_question_without_an_answer_is_asked_again(
+    call: Callable[[NatsCluster], Coroutine[Any, Any, Any]], asked: str, answer: dict[str, Any]
+) -> None:
+    """JetStream without a leader is silent, and never answers what it was asked then: later it has one."""
+    async with playing() as it:
+        waiting = asyncio.create_task(call(it.cluster))
+        await it.clock.advance(2.9)
+        assert len(it.server.asked) == 1
+        it.server.answers[f"$JS.API.{asked}"] = answer
+        await it.clock.advance(0.2)
+        assert waiting.done()
+        await waiting
+        assert [subject for subject, _ in it.server.asked][:2] == [f"$JS.API.{asked}"] * 2
+
+
+async def test_a_consumer_that_was_made_without_an_answer() -> None:
+    """It is found when the server is asked again, and counts as made: nothing of before is known."""
+    absent = {"error": {"code": 404, "err_code": 10014, "description": "consumer not found"}}
+    made = _INFO | {"config": _INFO["config"] | {"filter_subject": "t.>", "opt_start_seq": 8}}
+    async with playing() as it:
+        it.server.answers |= {"$JS.API.CONSUMER.INFO.T.c": absent, "$JS.API.STREAM.INFO.T": _STREAM}
+        waiting = asyncio.create_task(it.cluster.consumer("T", "c", "t.>"))
+        await it.clock.advance(1)
+        assert it.server.asked[-1][0].startswith("$JS.API.CONSUMER.CREATE.T.c")
+        it.server.answers["$JS.API.CONSUMER.INFO.T.c"] = made
+        await it.clock.advance(2.1)
+        assert (await waiting).made
