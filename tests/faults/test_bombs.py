@@ -3,7 +3,7 @@
 import gzip
 
 from tests.support.servers.http_server import Received, http, scripted_server
-from tests.support.servers.remote import free_port
+from tests.support.servers.remote import refusing_port
 from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 _MIB = 1 << 20
@@ -11,7 +11,7 @@ _MIB = 1 << 20
 
 async def test_a_multipart_bomb() -> None:
     """Messages of thousands of frames and of frames of a megabyte: each counted once, and nothing of them is kept."""
-    with sidecar(json_rpc("api", f"http://127.0.0.1:{free_port()}/")) as running, running.program() as bus:
+    with sidecar(json_rpc("api", f"http://127.0.0.1:{refusing_port()}/")) as running, running.program() as bus:
         assert (await bus.ask("bridge.ping"))["ok"]
         before, memory = (await bus.ask("bridge.status", {}))["result"]["bridge"]["bus"]["rejected"], running.rss
         name = b"integration.api.request"

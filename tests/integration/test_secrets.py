@@ -18,7 +18,7 @@ from bridge.core.clock import RealClock
 from tests.integration.observe.test_console import console
 from tests.support.servers.echoing_remote import echoing_remote
 from tests.support.servers.nats_jwt import Operator
-from tests.support.servers.remote import free_port
+from tests.support.servers.remote import refusing_port
 from tests.support.servers.tls import make_certificates
 from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, bus_block, short_directory
@@ -106,7 +106,7 @@ integration "{name}" {{
             block(
                 "gone",
                 "json-rpc",
-                f"https://127.0.0.1:{free_port()}/rpc?k=${{var.key}}",
+                f"https://127.0.0.1:{refusing_port()}/rpc?k=${{var.key}}",
                 f'type = "certificate"\n    cert = "{cert}"\n    key = "{key}"',
             ),
             _ROUTE,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import PATIENCE
@@ -113,7 +113,7 @@ def service() -> Iterator[Remote]:
 @pytest.fixture(scope="module")
 def bridge(service: Remote) -> Iterator[Sidecar]:
     """A sidecar with an integration that is well, and two with the same trouble."""
-    down = f"http://127.0.0.1:{free_port()}/rpc"
+    down = f"http://127.0.0.1:{refusing_port()}/rpc"
     with sidecar(json_rpc("api", service.url) + json_rpc("down", down) + json_rpc("gone", down)) as running:
         yield running
 

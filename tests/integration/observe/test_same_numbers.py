@@ -14,7 +14,7 @@ from tests.integration.observe.test_console import console
 from tests.support.bus.program import Program
 from tests.support.servers.nats_server import nats_client, nats_server
 from tests.support.servers.redis_server import RedisServer, redis_server
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar.metrics import Series, samples_of
 from tests.support.sidecar.sidecar import Sidecar, integration, json_rpc, sidecar
 from tests.support.wait import PATIENCE, until
@@ -168,7 +168,7 @@ async def _world() -> AsyncIterator[World]:
         text = json_rpc("api", service.url, timeout="20s", attempts=3, config='idempotent = ["flaky_safe"]')
         text += json_rpc("small", service.url, timeout="20s", limit="max_in_flight = 1\nqueue = 1")
         text += json_rpc("weak", service.url, timeout="20s", threshold=2, open_for="1h")
-        text += json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc") + json_rpc("asleep", service.url)
+        text += json_rpc("gone", f"http://127.0.0.1:{refusing_port()}/rpc") + json_rpc("asleep", service.url)
         text += integration("redis", redis.port) + integration("nats", nats.port) + _BLOCKS
         with sidecar(text, more=_BRIDGE, heartbeat="200ms") as running, running.program() as program:
             for name in _ACCOUNTING:

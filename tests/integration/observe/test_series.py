@@ -8,7 +8,7 @@ from bridge.core.errors import ErrorKind
 from bridge.core.model import OPERATIONS
 from tests.support.bus.program import Program
 from tests.support.servers.redis_server import redis_server
-from tests.support.servers.remote import free_port, remote
+from tests.support.servers.remote import refusing_port, remote
 from tests.support.sidecar.metrics import Series, samples_of
 from tests.support.sidecar.sidecar import integration, json_rpc, sidecar
 from tests.support.wait import until
@@ -148,7 +148,7 @@ async def test_a_hostile_program_makes_no_series():
     """
     hostile = _Hostile(4711)
     with remote() as service, redis_server() as redis:
-        text = json_rpc("shop", service.url) + json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc", threshold=3)
+        text = json_rpc("shop", service.url) + json_rpc("gone", f"http://127.0.0.1:{refusing_port()}/rpc", threshold=3)
         text += integration("redis", redis.port) + _BLOCKS
         with (
             sidecar(text, more='status = "127.0.0.1:0"') as running,

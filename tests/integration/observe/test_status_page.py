@@ -17,7 +17,7 @@ from bridge.core.settings import Listen
 from bridge.observe.metrics import Metrics
 from bridge.observe.server import StatusServer
 from tests.support.details import details_of
-from tests.support.servers.remote import free_port, remote
+from tests.support.servers.remote import refusing_port, remote
 from tests.support.sidecar.sidecar import json_rpc, sidecar
 from tests.support.wait import until
 
@@ -64,7 +64,7 @@ async def serving() -> AsyncIterator[tuple[ServedPage, httpx.AsyncClient]]:
 
 async def test_the_sidecar_shows_itself():
     """The sidecar is ready although a remote is down; metrics and page agree with the bus."""
-    blocks = json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc")
+    blocks = json_rpc("gone", f"http://127.0.0.1:{refusing_port()}/rpc")
     with remote() as shop, sidecar(json_rpc("shop", shop.url) + blocks, more=PAGE) as running:
         with running.program() as program:
             await program.wait("health.gone", lambda event: event["payload"]["status"] == "disconnected")

@@ -7,7 +7,7 @@ import time
 from typer.testing import CliRunner
 
 from bridge.cli.main import app
-from tests.support.servers.remote import free_port, remote
+from tests.support.servers.remote import free_port, refusing_port, remote
 from tests.support.sidecar.restarts import restarts
 from tests.support.sidecar.sidecar import json_rpc
 from tests.support.wait import until
@@ -160,7 +160,7 @@ async def test_receipts_without_an_outbox_are_remembered_for_a_while():
 
 async def test_a_log_that_is_removed_after_a_kill_is_told():
     """Health and log of the next start say how many events are missing, and the bridge works."""
-    text = json_rpc("api", f"http://127.0.0.1:{free_port()}/rpc") + route("good", '"store"')
+    text = json_rpc("api", f"http://127.0.0.1:{refusing_port()}/rpc") + route("good", '"store"')
     with restarts(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("health.bridge") as program:
@@ -187,7 +187,7 @@ async def output(running, *arguments, exit_code=0):
 
 async def test_what_comes_too_late_is_expired_once():
     """The caller's time of day is kept over a restart, without a remote ever being there."""
-    text = json_rpc("api", f"http://127.0.0.1:{free_port()}/rpc") + route("late", '"store"')
+    text = json_rpc("api", f"http://127.0.0.1:{refusing_port()}/rpc") + route("late", '"store"')
     with restarts(text, more='heartbeat = "200ms"') as start:
         running = start()
         with running.program("receipt.", "health.bridge") as program:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.sidecar.tap import tapping
@@ -38,7 +38,7 @@ def service() -> Iterator[Remote]:
 @pytest.fixture(scope="module")
 def process(service: Remote) -> Iterator[Sidecar]:
     """A sidecar."""
-    down = f"http://127.0.0.1:{free_port()}/rpc"
+    down = f"http://127.0.0.1:{refusing_port()}/rpc"
     with sidecar(json_rpc("api", service.url) + json_rpc("down", down)) as running:
         yield running
 

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.core.bytes_object import with_bytes
 from tests.support.bus.program import Program
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar.sidecar import Sidecar, json_rpc, sidecar
 from tests.support.wait import until
 
@@ -24,7 +24,7 @@ def service() -> Iterator[Remote]:
 def process(service: Remote) -> Iterator[Sidecar]:
     """A sidecar."""
     text = "".join(json_rpc(name, service.url, timeout="10s") for name in ("api", "paused", "drained", "forced"))
-    with sidecar(text + json_rpc("down", f"http://127.0.0.1:{free_port()}/rpc"), heartbeat="400ms") as running:
+    with sidecar(text + json_rpc("down", f"http://127.0.0.1:{refusing_port()}/rpc"), heartbeat="400ms") as running:
         yield running
 
 

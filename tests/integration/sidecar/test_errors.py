@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.bus.program import Program
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar.sidecar import json_rpc, sidecar
 
 
@@ -23,7 +23,7 @@ def bus(service: Remote) -> Iterator[Program]:
     text = (
         json_rpc("api", service.url)
         + json_rpc("small", service.url, limit="max_in_flight = 1\n queue = 1")
-        + json_rpc("down", f"http://127.0.0.1:{free_port()}/rpc")
+        + json_rpc("down", f"http://127.0.0.1:{refusing_port()}/rpc")
     )
     with sidecar(text) as running, running.program() as program:
         yield program

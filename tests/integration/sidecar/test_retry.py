@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.bus.program import Program
-from tests.support.servers.remote import Remote, free_port, remote
+from tests.support.servers.remote import Remote, refusing_port, remote
 from tests.support.sidecar.sidecar import json_rpc, sidecar
 from tests.support.wait import until
 
@@ -22,7 +22,7 @@ def service() -> Iterator[Remote]:
 def bus(service: Remote) -> Iterator[Program]:
     """A program on the bus of a sidecar whose integrations make three attempts."""
     text = json_rpc("api", service.url, attempts=3, config='idempotent = ["flaky_safe"]', timeout="3s")
-    down = json_rpc("down", f"http://127.0.0.1:{free_port()}/rpc", attempts=3)
+    down = json_rpc("down", f"http://127.0.0.1:{refusing_port()}/rpc", attempts=3)
     with sidecar(text + down) as running, running.program() as program:
         yield program
 

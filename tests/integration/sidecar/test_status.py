@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers.remote import free_port, remote
+from tests.support.servers.remote import refusing_port, remote
 from tests.support.sidecar import fork_server
 from tests.support.sidecar.sidecar import json_rpc, short_directory, sidecar
 from tests.support.wait import until
@@ -44,7 +44,7 @@ async def test_all_is_well():
 
 async def test_something_is_not_well():
     """A remote that is not there, and one whose certificate nobody looks at: 1, with the reason and the warning."""
-    blocks = json_rpc("gone", f"http://127.0.0.1:{free_port()}/rpc", more="tls {\n verify = false\n}")
+    blocks = json_rpc("gone", f"http://127.0.0.1:{refusing_port()}/rpc", more="tls {\n verify = false\n}")
     with sidecar(blocks) as running, running.program() as program:
         await program.wait("health.gone", lambda event: event["payload"]["status"] == "disconnected")
         done = status(running.directory)

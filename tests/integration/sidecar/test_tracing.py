@@ -175,8 +175,8 @@ async def test_a_failure_and_a_dead_letter(world: World) -> None:
     world.program.emit("order", {"n": 1}, None, _PARENT)
     letter = await world.program.wait("resilience.api.dead_letter", since=since)
     (dead,) = await world.collector.wait("api dead letter")
-    whole = next(one for one in await world.collector.wait("api request", 2) if one.span == dead.parent)
-    tried = next(one for one in await world.collector.wait("api request attempt", 3) if one.parent == whole.span)
+    whole = await world.collector.find("api request", lambda one: one.span == dead.parent)
+    tried = await world.collector.find("api request attempt", lambda one: one.parent == whole.span)
     assert (whole.trace, whole.parent) == (_TRACE, _SPAN)
     assert [one.attributes["error.type"] for one in (tried, whole, dead)] == ["rejected"] * 3
     assert all(one.error for one in (tried, whole, dead))

@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,6 +64,11 @@ class OtlpReceiver(ThreadingHTTPServer):
         """Return the spans of a name, once there are so many."""
         await until(lambda: len(self.named(name)) >= count, f"span {name!r}, {count} times")
         return self.named(name)
+
+    async def find(self, name: str, fits: Callable[[ReceivedSpan], bool]) -> ReceivedSpan:
+        """Return the first span of a name that fits, once there is one."""
+        await until(lambda: any(map(fits, self.named(name))), f"the span {name!r}")
+        return next(filter(fits, self.named(name)))
 
     def take(self, body: bytes) -> None:
         """Keep the spans of a request."""

@@ -8,8 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final
+
+_HELD: Final[list[socket.socket]] = []
 
 
 class Remote:
@@ -137,6 +140,15 @@ def remote(port: int = 0) -> Iterator[Remote]:
             state.hold.set()
             server.shutdown()
             thread.join()
+
+
+@cache
+def refusing_port() -> int:
+    """Return a port of loopback that refuses connections for as long as this process runs: nobody else can have it."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return int(held.getsockname()[1])
 
 
 def free_port() -> int:

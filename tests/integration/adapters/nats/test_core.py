@@ -25,7 +25,7 @@ from bridge.core.ports import Context
 from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.nats_server import NatsServer, nats_client, nats_responder, nats_server
-from tests.support.servers.remote import free_port
+from tests.support.servers.remote import refusing_port
 from tests.support.wait import until
 
 
@@ -205,7 +205,7 @@ async def test_the_next_server_is_tried() -> None:
         adapter = NatsAdapter(
             adapter_setup(
                 "test",
-                Endpoint(url=f"nats://127.0.0.1:{free_port()}"),
+                Endpoint(url=f"nats://127.0.0.1:{refusing_port()}"),
                 config=NatsConfig(servers=(f"127.0.0.1:{server.port}",)),
             )
         )
