@@ -88,7 +88,14 @@ def test_a_fabric_of_three(place):
 @pytest.mark.slow
 def test_a_fabric_goes_on_without_what_was_killed(place):
     """Of a fabric a bridge can be killed and another stopped: the others go on, both start again; Ctrl-C ends all."""
-    patch = "import stack_lib.processes\nstack_lib.processes._AWAY = 1.0\nsys.argv[1:] = ['fabric']"
+    # Ports of its own: on the usual ones programs of other tests may begin to listen meanwhile.
+    patch = """
+import stack_lib.processes
+stack_lib.processes._AWAY = 1.0
+make_plan = stack.make_fabric_plan
+stack.make_fabric_plan = lambda folder, own_ports: make_plan(folder, own_ports=True)
+sys.argv[1:] = ["fabric"]
+"""
     command = [sys.executable, "-c", _program(patch)]
     with _running(command, _environment(place, PYTHONPATH=_FOLDERS)) as stack:
         said = _said_until(stack, "Ctrl-C")
