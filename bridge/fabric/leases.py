@@ -495,9 +495,7 @@ class Leases:
                 if campaign.error is not None:
                     campaign.error = None
                     self._context.changed()
-                if (
-                    not works
-                ):  # each call that succeeds says the same: what failed is forgotten some time after the first
+                if not works:  # once: what has failed is forgotten some time after the first call that succeeds
                     works = True
                     backoff.opened()
             except ConflictError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.simulation.configured import configured
-from tests.support.simulation.fleet import CARRIER, Fleet, fleet
+from tests.support.simulation.fleet import CARRIER, TICK, Fleet, fleet
 from tests.support.simulation.log_text import log_text
 
 NODES = ("a", "b", "c")
@@ -97,22 +97,6 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
         assert len(_numbers(world, "x")) + len(_numbers(world, "y")) == 1
         world.run(120)
         assert world.events("y", "health.fabric.plant")[-1].payload["status"] == "connected"
-
-
-TICK = """
-integration "clock" {
-  type = "timer"
-  config {
-    every = "1s"
-  }
-}
-subscription "job" {
-  integration = "clock"
-  topic       = "default"
-  emit        = "job.due"
-  singleton   = "plant"
-}
-"""
 
 
 def test_one_of_all_ticks(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.support.simulation.fleet import Fleet, fleet
+from tests.support.simulation.fleet import TICK, Fleet, fleet
 
 TEA = """
 integration "prices" {
@@ -73,28 +73,12 @@ def test_a_bridge_without_a_fabric_says_nothing_of_one(tmp_path: Path) -> None:
 
 def test_a_node_that_is_gone_has_no_lease(tmp_path: Path) -> None:
     """Its record still names it, but another node has it: of one lease one holder is shown."""
-    clock = """
-integration "clock" {
-  type = "timer"
-  config {
-    every = "1s"
-  }
-}
-subscription "job" {
-  integration = "clock"
-  topic       = "default"
-  emit        = "job.due"
-  singleton   = "plant"
-}
-"""
 
     def holders() -> list[str]:
         nodes = _ask(world, "bridge.fleet")["fabrics"]["plant"]["nodes"]
         return [name for name, node in nodes.items() if node["leases"] == ["job"]]
 
-    with fleet(
-        tmp_path, {"a": _fabric("a", ""), "b": clock + _fabric("b", ""), "c": clock + _fabric("c", "")}
-    ) as world:
+    with fleet(tmp_path, {"a": _fabric("a", ""), "b": TICK + _fabric("b", ""), "c": TICK + _fabric("c", "")}) as world:
         world["b"].start()
         world["a"].start()
         world.run(10)

@@ -20,6 +20,21 @@ integration "cluster" {
   }
 }
 """
+#: A tick a second, as the event `job.due` of one node.
+TICK = """
+integration "clock" {
+  type = "timer"
+  config {
+    every = "1s"
+  }
+}
+subscription "job" {
+  integration = "clock"
+  topic       = "default"
+  emit        = "job.due"
+  singleton   = "plant"
+}
+"""
 
 
 class Fleet:
