@@ -21,6 +21,7 @@ from bench_lib import (
     inbound,
     onlookers,
     outbound,
+    paced,
     profile,
     report,
     rpc,
@@ -66,6 +67,12 @@ def _arguments() -> argparse.Namespace:
         "--rounds", type=int, help="how often each candidate is measured (3; quick: 2, or 1 where there is a server)"
     )
     parser.add_argument("--seconds", type=float, help="length of one measurement (2; quick: 0.5)")
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="a Benthos 4.27 with ZeroMQ to measure on the same work"
+    )
+    parser.add_argument(
+        "--pace", type=int, metavar="N", help="send N single messages a second, and only what has such a way"
+    )
     parser.add_argument("--idle-seconds", type=float, help="how long an idle sidecar is watched (5; quick: 2)")
     parser.add_argument(
         "--profile", type=Path, metavar="FILE", help="only profile the sidecar, with cProfile, into FILE"
@@ -74,6 +81,14 @@ def _arguments() -> argparse.Namespace:
     unknown = [name for name in arguments.group if name not in GROUPS]
     if unknown:
         parser.error(f"no rows {unknown[0]!r}; there are {', '.join(GROUPS)}")
+    if arguments.pace is not None:
+        strange = [name for name in arguments.group if name not in paced.WAYS]
+        if strange:
+            parser.error(f"--pace has no rows {strange[0]!r}; it has {', '.join(paced.WAYS)}")
+    if (arguments.pace or 1) < 1:
+        parser.error("a pace must be at least one message a second")
+    if arguments.against is not None and not os.access(arguments.against, os.X_OK):
+        parser.error(f"--against {arguments.against}: no program")
     if (arguments.rounds or 1) < 1 or (arguments.seconds or 1) <= 0 or (arguments.idle_seconds or 1) <= 0:
         parser.error("rounds and seconds must be more than zero")
     return arguments
@@ -87,6 +102,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         server_rounds=arguments.rounds or (1 if arguments.quick else rounds),
         seconds=arguments.seconds or seconds,
         idle_seconds=arguments.idle_seconds or idle_seconds,
+        against=arguments.against,
+        pace=arguments.pace,
         say=lambda text: console.print(text, style="dim"),
     )
 
@@ -115,6 +132,9 @@ def main() -> int:
     try:
         if arguments.profile is not None:
             rows.append(profile.measure(plan, arguments.profile))
+        elif plan.pace is not None:
+            for name in arguments.group or paced.WAYS:
+                rows += paced.measure(name, plan)
         else:
             for name in arguments.group or [name for name in GROUPS if name not in LONG]:
                 rows += GROUPS[name](plan)

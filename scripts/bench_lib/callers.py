@@ -43,6 +43,7 @@ class Callers:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(_Response).decode
         self._last = 0
+        self._right = 0
         self._frame = TYPE.encode()
 
     def __enter__(self) -> Self:
@@ -52,6 +53,23 @@ class Callers:
         self._pub.close()
         self._sub.close()
         self._context.term()
+
+    def send(self, count: int) -> None:
+        """Ask so often, without a look at what is answered; see `flow.Source`."""
+        for _ in range(count):
+            self._send()
+
+    def fileno(self) -> int | None:
+        """See `flow.Sink`."""
+        return self._sub.fileno()
+
+    def seen(self, wait: float) -> int:
+        """How many right answers there were so far; see `flow.Sink`."""
+        while (response := self._receive(wait)) is not None:
+            number = response.correlation_id
+            self._right += response.payload.ok and response.payload.result["n"] == number
+            wait = 0.0
+        return self._right
 
     def _send(self) -> str:
         self._last += 1

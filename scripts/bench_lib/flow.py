@@ -4,12 +4,15 @@ import dataclasses
 import mmap
 import struct
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
 import zmq
 
-from bench_lib.processes import BenchError, Place
+from bench_lib.processes import BenchError, Place, cpu_seconds
 from bench_lib.rows import Sample
 from bench_lib.stream import TYPE, event, with_id, without_id
 from bench_lib.wires import BATCH
@@ -42,6 +45,22 @@ class Sink(Protocol):
     def seen(self, wait: float) -> int:
         """Messages so far; waits at most so many seconds for more."""
 
+    def fileno(self) -> int | None:
+        """What becomes readable when more have come, for `select`; None where that has to be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A running bridge that messages go through.
+
+    Attributes:
+        pid: Its process.
+        ends: Opens where messages are sent, and where they arrive.
+    """
+
+    pid: int
+    ends: Callable[[], AbstractContextManager[tuple[Source, Sink]]]
+
 
 def join(source: Source, sink: Sink) -> None:
     """Send one message after the other until one comes through, then wait until all is quiet.
@@ -69,9 +88,17 @@ def settle(sink: Sink, quiet: float = _QUIET) -> int:
     return count
 
 
-def run(source: Source, sink: Sink, seconds: float) -> Sample:
-    """Send for so long, wait for the rest; the rate is of everything, from the first sent to the last seen."""
+def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = ()) -> Sample:
+    """Send for so long, wait for the rest; the rate is of everything, from the first sent to the last seen.
+
+    Args:
+        source: Where to send.
+        sink: Where they arrive.
+        seconds: How long to send.
+        pids: The processes of the bridge, whose processor time is counted.
+    """
     base = sink.seen(0)
+    spent = -sum(map(cpu_seconds, pids))
     sent = seen = 0
     started = moved = time.perf_counter()
     end = started + seconds
@@ -89,20 +116,34 @@ def run(source: Source, sink: Sink, seconds: float) -> Sample:
         elif time.perf_counter() - moved > _PATIENCE:
             break
     final = settle(sink) - base
-    problems = []
-    if final < sent:
-        problems.append(f"{sent - final} of {sent} messages did not arrive")
-    elif final > sent:
-        problems.append(f"{final - sent} messages more than the {sent} that were sent")
-    return Sample(rate=seen / (moved - started) if seen else 0.0, done=min(final, sent), problems=tuple(problems))
+    spent += sum(map(cpu_seconds, pids))
+    return Sample(
+        rate=seen / (moved - started) if seen else 0.0,
+        done=min(final, sent),
+        cpu_us=spent / final * 1e6 if pids and final else None,
+        problems=balance(sent, final),
+    )
 
 
-def measure(source: Source, sink: Sink, seconds: float) -> Sample:
+def balance(sent: int, arrived: int) -> tuple[str, ...]:
+    """What is wrong with so many arrived of so many sent, in words; nothing where they are the same."""
+    if arrived < sent:
+        return (f"{sent - arrived} of {sent} messages did not arrive",)
+    return (f"{arrived - sent} messages more than the {sent} that were sent",) if arrived > sent else ()
+
+
+def measure(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = ()) -> Sample:
     """Join, warm up for a moment, in which nothing may go wrong either, and run."""
     join(source, sink)
     warm = run(source, sink, min(0.2, seconds / 4))
-    sample = run(source, sink, seconds)
+    sample = run(source, sink, seconds, pids)
     return dataclasses.replace(sample, problems=(*warm.problems, *sample.problems))
+
+
+def flood(candidate: Candidate, seconds: float) -> Sample:
+    """Open both ends and measure."""
+    with candidate.ends() as (source, sink):
+        return measure(source, sink, seconds, [candidate.pid])
 
 
 class BusSource:
@@ -154,6 +195,10 @@ class BusSink:
         self._sub.close()
         self._context.term()
 
+    def fileno(self) -> int | None:
+        """See `Sink`. It is edge-triggered: look with `seen` before each wait."""
+        return self._sub.fileno()
+
     def seen(self, wait: float) -> int:
         """See `Sink`."""
         recv, again = self._sub.recv, zmq.NOBLOCK
@@ -189,6 +234,10 @@ class Cell:
     def set(self, count: int) -> None:
         """Say how many there were so far."""
         self._FORMAT.pack_into(self._memory, 0, count)
+
+    def fileno(self) -> int | None:
+        """See `Sink`."""
+        return None
 
     def seen(self, wait: float) -> int:
         """See `Sink`."""

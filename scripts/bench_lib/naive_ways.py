@@ -1,7 +1,7 @@
 """The yardstick *naive* of the other ways, as a process: one message after the other, each awaited.
 
-`zmq.asyncio` → `msgpack` and `json` → the client library, or the other way round. Arguments: way, the two
-endpoints of the bus, port, topic; from NATS to Redis there is no bus, and two ports with a comma between them.
+`zmq.asyncio` → `msgpack` and `json` → the client library, or the other way round. Arguments: the two
+endpoints of the bus, way, port, topic; from NATS to Redis there is no bus, and two ports with a comma between them.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ async def nats_redis(nats_port: int, redis_port: int, topic: str) -> None:
         await to.xadd(topic, {"data": json.dumps(json.loads(message.data))})
 
 
-def main(way: str, publish: str, subscribe: str, port: str, topic: str) -> None:
+def main(publish: str, subscribe: str, way: str, port: str, topic: str) -> None:
     """Serve until killed."""
     if way == "nats-redis":
         nats_port, redis_port = port.split(",")

@@ -1,12 +1,14 @@
 """The processes that are measured: service, sidecar, and any module of this package."""
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -50,11 +52,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar:
-    """A running sidecar and how many seconds it took from its start until `health.bridge` said ready on the bus."""
+class Bridge:
+    """A running process that does the work of a bridge, and the bus that it serves."""
 
     place: Place
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar(Bridge):
+    """A running sidecar and how many seconds it took from its start until `health.bridge` said ready on the bus."""
+
     seconds_to_ready: float
 
 
@@ -71,15 +79,38 @@ def place_in(directory: Path, name: str) -> Place:
 
 
 @contextlib.contextmanager
-def process(*arguments: str, name: str, program: str = sys.executable) -> Iterator[subprocess.Popen[str]]:
+def process(
+    *arguments: str,
+    name: str,
+    program: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    talks: bool = True,
+    gently: bool = True,
+) -> Iterator[subprocess.Popen[str]]:
     """Run a program, this Python by default, with these arguments; ended in the end, and killed if it does not listen.
+
+    On Linux it also ends when this process does, however that ends.
+
+    Args:
+        arguments: Of the program.
+        name: For the messages.
+        program: Its file.
+        environment: Variables beside those of this process.
+        talks: Whether somebody reads its standard output; otherwise that is where it complains.
+        gently: Whether it is given the time to end by itself.
 
     Raises:
         BenchError: It ended with an error; its last words are in the message.
     """
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
-            [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            [program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if talks else errors,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - only C has threads here
         )
         try:
             yield child
@@ -87,7 +118,7 @@ def process(*arguments: str, name: str, program: str = sys.executable) -> Iterat
         except BenchError as error:
             raise BenchError(f"{error}{_last_words(errors)}") from None
         finally:
-            child.terminate()
+            child.send_signal(signal.SIGTERM if gently else signal.SIGKILL)
             try:
                 child.wait(_STOP)
             except subprocess.TimeoutExpired:
@@ -98,6 +129,14 @@ def process(*arguments: str, name: str, program: str = sys.executable) -> Iterat
                     pipe.close()
         if dead is not None:
             raise BenchError(f"{name} ended by itself with {dead}{_last_words(errors)}")
+
+
+#: prctl(2): the kernel sends this signal to a child when its parent dies, even if that is killed.
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _last_words(errors: IO[str]) -> str:
@@ -128,6 +167,20 @@ def module(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     with process("-m", f"bench_lib.{name}", *arguments, name=name) as child:
         first_line(child, name)
         yield child
+
+
+@contextlib.contextmanager
+def naive(name: str, directory: Path, *arguments: str) -> Iterator[Bridge]:
+    """Run a naive bridge, a module of this package; ready and with a bus of its own in the folder.
+
+    Args:
+        name: Of the module, whose arguments begin with the endpoints of the bus, after what it does.
+        directory: Where its sockets go.
+        arguments: What it does, where it can do several things, then the others.
+    """
+    place = place_in(directory, "naive")
+    with module(name, place.publish, place.subscribe, *arguments) as child:
+        yield Bridge(place, child.pid)
 
 
 @contextlib.contextmanager
@@ -175,9 +228,12 @@ def _await_ready(health: zmq.Socket[bytes], child: subprocess.Popen[str], until:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, from /proc; Linux only."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that a process and its threads have used, to the nanosecond; Linux only.
+
+    /proc/PID/stat has the same in steps of 10 ms, which is too coarse for short measurements.
+    """
+    # The clock that clock_getcpuclockid(3) gives for a process.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def resident_bytes(pid: int) -> int:

@@ -18,7 +18,7 @@ def measure(plan: Plan, file: Path) -> Row:
         processes.sidecar(directory, url, python=python) as one,
     ):
         plan.say(row.title)
-        row.add("sidecar", over_bus(one.place, MANY, plan.rounds * plan.seconds))
+        row.add("sidecar", over_bus(one, MANY, plan.rounds * plan.seconds))
     return row
 
 

@@ -13,7 +13,7 @@ def show(console: Console, rows: Sequence[Row]) -> None:
     table = Table(title_justify="left", header_style="bold")
     table.add_column("way", overflow="fold")
     table.add_column("candidate")
-    for heading in ("rate/s", "p50 ms", "p99 ms", "times naive", "times alone"):
+    for heading in ("rate/s", "CPU µs", "p50 ms", "p99 ms", "times naive", "times alone"):
         table.add_column(heading, justify="right")
     table.add_column("asked")
     table.add_column("measured", justify="right")
@@ -26,6 +26,9 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         if "times_alone_a_client_each" in row.figures:
             each = row.figures["times_alone_a_client_each"]
             console.print(f"[yellow]note[/]  {row.title}: {each:.2f} times httpx with a client each", highlight=False)
+        for what, value in row.figures.items():
+            if "÷" in what:
+                console.print(f"[dim]ratio[/] {row.title}: {what} {value:.2f}", highlight=False)
         for problem in row.problems:
             console.print(f"[bold red]wrong[/] {row.title}: {problem}", highlight=False)
         for note in row.notes:
@@ -39,15 +42,16 @@ def _add(table: Table, row: Row) -> None:
     if row.problems:
         verdict = "[bold red]wrong[/]"
     if row.skipped is not None:
-        table.add_row(row.title, "", "", "", "", "", "", "-", "-", f"skipped: {row.skipped}")
+        table.add_row(row.title, "", "", "", "", "", "", "", "-", "-", f"skipped: {row.skipped}")
     elif not row.samples:
-        table.add_row(row.title, "sidecar", "-", "-", "-", "-", "-", asked, measured, verdict)
+        table.add_row(row.title, "sidecar", "-", "-", "-", "-", "-", "-", asked, measured, verdict)
     last = list(row.samples)[-1] if row.samples else ""
     for index, name in enumerate(row.samples):
         table.add_row(
             row.title if index == 0 else "",
             name,
             _spread(row.figure(name, "rate")),
+            _spread(row.figure(name, "cpu_us")),
             _one(row.figure(name, "p50")),
             _one(row.figure(name, "p99")),
             _spread(row.ratio(name, "naive", "rate")) if name != "naive" else "",

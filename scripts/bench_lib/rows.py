@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -17,6 +18,8 @@ class Plan:
         seconds: Length of one measurement.
         idle_seconds: How long an idle sidecar is watched.
         say: Tells a person what is being done.
+        against: A Benthos-compatible program to measure beside the sidecar, if there is one.
+        pace: Messages a second that are sent one by one; None sends as many as go through.
     """
 
     rounds: int
@@ -24,6 +27,8 @@ class Plan:
     seconds: float
     idle_seconds: float
     say: Callable[[str], None]
+    against: Path | None = None
+    pace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Sample:
         p50: Median latency, None where there is no caller who waits.
         p99: The latency that 1 % exceed.
         done: Units of work that were completed.
+        cpu_us: Microseconds of processor time of the bridge for each unit of work, None where it is not looked at.
         problems: What was wrong: anything lost, answered twice, answered wrongly.
         notes: What a reader of the numbers should know.
     """
@@ -43,6 +49,7 @@ class Sample:
     p50: float | None = None
     p99: float | None = None
     done: int = 0
+    cpu_us: float | None = None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -88,7 +95,7 @@ class Check:
         return {"what": self.what, "value": value, "relation": self.relation, "asked": self.asked, "met": self.met}
 
 
-Quantity = Literal["rate", "p50", "p99"]
+Quantity = Literal["rate", "p50", "p99", "cpu_us"]
 
 
 @dataclass
@@ -159,7 +166,7 @@ class Row:
         candidates = {}
         for name, samples in self.samples.items():
             entry: dict[str, Any] = {"done": sum(sample.done for sample in samples), "rounds": len(samples)}
-            for quantity, key in (("rate", "rate"), ("p50", "p50_ms"), ("p99", "p99_ms")):
+            for quantity, key in (("rate", "rate"), ("p50", "p50_ms"), ("p99", "p99_ms"), ("cpu_us", "cpu_us")):
                 figure = self.figure(name, quantity)  # type: ignore[arg-type]
                 entry[key] = None if figure is None else figure.to_json()
             candidates[name] = entry

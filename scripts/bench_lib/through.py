@@ -52,10 +52,7 @@ def measure(plan: Plan) -> list[Row]:
         directory = stack.enter_context(processes.folder())
         nats = stack.enter_context(servers.server("nats", directory))
         redis = stack.enter_context(servers.server("redis", directory))
-        naive = processes.place_in(directory, "naive")
-        stack.enter_context(
-            processes.module("naive_ways", row.name, naive.publish, naive.subscribe, f"{nats},{redis}", "naive")
-        )
+        stack.enter_context(processes.naive("naive_ways", directory, row.name, f"{nats},{redis}", "naive"))
         stack.enter_context(processes.sidecar_with(directory, _HCL.format(nats=nats, redis=redis)))
         sources = {name: stack.enter_context(Sender("nats", nats, name)) for name in ("naive", "sidecar")}
         sinks = {name: stack.enter_context(Entries(redis, name)) for name in sources}

@@ -62,6 +62,10 @@ class Wire:
         """Write all of it."""
         self._socket.sendall(data)
 
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
     def look(self, wait: float) -> int:
         """Take in what has come, or comes within `wait` seconds; the count so far."""
         while select.select([self._socket], [], [], wait)[0]:
@@ -137,6 +141,10 @@ class Arrivals:
     def __exit__(self, *_: object) -> None:
         self._wire.__exit__()
 
+    def fileno(self) -> int | None:
+        """See `flow.Sink`."""
+        return self._wire.fileno()
+
     def seen(self, wait: float) -> int:
         """So far; waits at most so many seconds for more."""
         return self._wire.look(wait)
@@ -155,6 +163,10 @@ class Entries:
     def __exit__(self, *_: object) -> None:
         self._wire.__exit__()
 
+    def fileno(self) -> int | None:
+        """See `flow.Sink`."""
+        return None
+
     def seen(self, wait: float) -> int:
         """So far. To ask costs the server something, so it is asked a few hundred times a second at most."""
         time.sleep(wait)
@@ -162,11 +174,14 @@ class Entries:
 
 
 class Sender:
-    """Writes messages to a server, in batches, each acknowledged by the server where the protocol has it."""
+    """Writes messages to a server, in batches, each acknowledged by the server where the protocol has it.
 
-    def __init__(self, protocol: str, port: int, topic: str) -> None:
+    A sender that does not `wait` reads what was acknowledged when it sends again.
+    """
+
+    def __init__(self, protocol: str, port: int, topic: str, *, wait: bool = True) -> None:
         needles = {"nats": b"PONG\r\n", "redis": b"$", "mqtt": b"\x40\x02"}
-        self._acknowledged = protocol != "nats"
+        self._waits = wait and protocol != "nats"
         self._wire = Wire(port, needles[protocol])
         _hello(self._wire, protocol, f"sender-{topic}")
         self._messages = [_message(protocol, topic.encode(), number) for number in range(1, BATCH + 1)]
@@ -182,8 +197,10 @@ class Sender:
         """Send `BATCH` messages at most."""
         expected = self._wire.count + count
         self._wire.write(self._batch if count == BATCH else b"".join(self._messages[:count]))
-        if self._acknowledged:
+        if self._waits:
             self._wire.until(expected)
+        else:
+            self._wire.look(0)
 
 
 def _message(protocol: str, topic: bytes, number: int) -> bytes:
